@@ -1,0 +1,34 @@
+"""Look inside any transformer: how it cuts text into tokens, where its heads look, where its parameters sit.
+
+    >>> import attncli
+    >>> result = attncli.heads("The cat sat on the mat", model="gpt2")
+    >>> result.to_dict()["stacks"][0]["metrics"]
+
+Each verb of the command line is a function here, takes the same options as keywords and returns a result whose
+`to_dict()` is exactly the JSON that the command prints. Importing this package is instant: a verb is imported when it
+is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from attncli.verbs.heads import heads
+    from attncli.verbs.tokenize import tokenize
+
+__all__ = ["__version__", "heads", "tokenize"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("heads", "tokenize"):
+        from importlib import import_module
+
+        return getattr(import_module(f"attncli.verbs.{name}"), name)
+    raise AttributeError(f"module 'attncli' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

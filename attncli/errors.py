@@ -1,0 +1,69 @@
+"""What can go wrong, as values: a sentence, a hint that mends it, and the exit code of the process."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `attn`. Scripts may rely on them."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    MODEL = 3
+    CHECK = 4
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    TERMINATED = 143
+
+
+class AttnError(Exception):
+    """A failure that a user can understand and mend.
+
+    `message` is one sentence about what happened, without a final full stop; `hint` names the flag or the name that
+    mends it. The subclass decides the exit code.
+    """
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class FailedError(AttnError):
+    """A file can't be read or written, memory ran out, an input is broken."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(AttnError):
+    """An option's value, a layer, a head, a position or a word that isn't there, or an empty text."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ModelError(AttnError):
+    """A model that is not to be had: missing, refused or broken."""
+
+    exit_code = ExitCode.MODEL
+
+
+class CheckError(AttnError):
+    """A `--check` that does not hold."""
+
+    exit_code = ExitCode.CHECK
+
+
+def reason_of(error: BaseException) -> str:
+    """What another library says of a failure, as one line without a final full stop.
+
+    >>> reason_of(ValueError("Wrong field 'a':\\n  expected int\\n\\nSee the docs."))
+    "Wrong field 'a': expected int"
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        lines[0] += f" {lines[1]}"
+    return lines[0].rstrip(".") if lines else type(error).__name__
