@@ -1,0 +1,48 @@
+"""How many cells a text takes on a terminal. ASCII is counted without importing rich."""
+
+from __future__ import annotations
+
+
+def cell_width(text: str) -> int:
+    """Cells that `text` takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def crop(text: str, width: int) -> str:
+    """The longest start of `text` that takes at most `width` cells."""
+    if text.isascii():
+        return text[: max(width, 0)]
+    if cell_width(text) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if cell_width(text[:middle]) <= width else (low, middle - 1)
+    return text[:low]
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """`text` cropped and filled with spaces to exactly `width` cells; `right` aligns it to the right."""
+    text = crop(text, width)
+    fill = " " * (width - cell_width(text))
+    return fill + text if right else text + fill
+
+
+def shorten(text: str, width: int, cut: str) -> str:
+    """`text` in at most `width` cells; the one-cell mark `cut` says where it was cut."""
+    return text if cell_width(text) <= width else crop(text, width - 1) + crop(cut, width)
+
+
+def clusters(text: str) -> list[str]:
+    """`text` in pieces that stand in a place of their own: combining characters stay with what they combine with."""
+    pieces: list[str] = []
+    for character in text:
+        if pieces and cell_width(character) == 0:
+            pieces[-1] += character
+        else:
+            pieces.append(character)
+    return pieces

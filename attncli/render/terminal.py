@@ -1,0 +1,24 @@
+"""What a renderer knows of the place where its text will be read. It is told; it never looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ColorDepth(IntEnum):
+    """How many colours may be used."""
+
+    NONE = 0
+    ANSI = 16
+    EIGHT_BIT = 256
+    TRUE = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Width in cells, colour depth, and whether characters beyond ASCII can be shown."""
+
+    width: int = 80
+    color: ColorDepth = ColorDepth.NONE
+    unicode: bool = True

@@ -1,0 +1,179 @@
+"""What `attn heads` found: stacks of layers of heads, their metrics, and the patterns that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from attncli.results.provenance import MadeBy
+from attncli.results.tokens import Token
+
+SCHEMA = "attncli.heads/1"
+
+#: The metrics in the order in which they are shown; the names are what `--metric` takes and what the JSON holds.
+METRICS = (
+    "entropy",
+    "distance",
+    "confidence",
+    "previous",
+    "current",
+    "next",
+    "first",
+    "special",
+    "virtual_sink",
+    "duplicate",
+    "induction",
+)
+
+Weights = npt.NDArray[np.float32]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer by its true index. `mixer` names what mixes its tokens where it has no attention (then `heads` is 0)."""
+
+    layer: int
+    heads: int
+    mixer: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        return {"layer": self.layer, "heads": self.heads, "mixer": self.mixer}
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMetrics:
+    """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks)."""
+
+    name: str
+    layer: int
+    head: int
+    labels: tuple[str, ...]
+    values: Mapping[str, float | None]
+
+    def to_dict(self) -> dict[str, object]:
+        start = {"name": self.name, "layer": self.layer, "head": self.head, "labels": list(self.labels)}
+        return {**start, **self.values}
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Half-open spans of positions that the rows and the columns of a pooled pattern stand for."""
+
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {"rows": [list(span) for span in self.rows], "columns": [list(span) for span in self.columns]}
+
+
+def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
+    """Cut 0…length into `bins` spans whose sizes differ by one at most (fewer spans where the length is smaller)."""
+    bins = min(bins, length)
+    edges = [length * index // bins for index in range(bins + 1)] if bins else [0]
+    return tuple(pairwise(edges))
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin."""
+
+    layer: int
+    head: int
+    weights: Weights
+    bins: Bins | None = None
+
+    def pooled(self, rows: int, columns: int) -> Pattern:
+        """The same pattern in at most `rows` × `columns` cells; itself where it is that small already."""
+        row_count, column_count = self.weights.shape
+        if row_count <= rows and column_count <= columns:
+            return self
+        row_groups, column_groups = equal_spans(row_count, rows), equal_spans(column_count, columns)
+        # A bin that stands for more queries weighs more in the mean of its group.
+        sizes = [b - a for a, b in self._spans(0)]
+        summed = np.add.reduceat(self.weights, [a for a, _ in column_groups], axis=1)
+        weighed = summed * np.asarray(sizes, dtype=np.float32)[:, None]
+        starts = [a for a, _ in row_groups]
+        pooled = np.add.reduceat(weighed, starts, axis=0) / np.add.reduceat(sizes, starts)[:, None]
+        bins = Bins(_merge(self._spans(0), row_groups), _merge(self._spans(1), column_groups))
+        return Pattern(self.layer, self.head, pooled.astype(np.float32), bins)
+
+    def _spans(self, axis: int) -> tuple[Span, ...]:
+        if self.bins is not None:
+            return self.bins.rows if axis == 0 else self.bins.columns
+        return tuple((index, index + 1) for index in range(self.weights.shape[axis]))
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "layer": self.layer,
+            "head": self.head,
+            "weights": self.weights.tolist(),
+            "bins": None if self.bins is None else self.bins.to_dict(),
+        }
+
+
+def _merge(spans: tuple[Span, ...], groups: tuple[Span, ...]) -> tuple[Span, ...]:
+    return tuple((spans[a][0], spans[b - 1][1]) for a, b in groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
+
+    queries, keys: the tokens of the rows and of the columns.  causal: no query sees a key after it.
+    baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
+    patterns: of the chosen heads alone.
+    """
+
+    stack: str
+    layers: tuple[Layer, ...]
+    queries: tuple[Token, ...]
+    keys: tuple[Token, ...]
+    metrics: tuple[HeadMetrics, ...]
+    baselines: Mapping[int, Mapping[str, float | None]]
+    causal: bool
+    patterns: tuple[Pattern, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "stack": self.stack,
+            "causal": self.causal,
+            "layers": [layer.to_dict() for layer in self.layers],
+            "queries": [token.to_dict() for token in self.queries],
+            "keys": [token.to_dict() for token in self.keys],
+            "metrics": [head.to_dict() for head in self.metrics],
+            "baselines": [{"layer": layer, **values} for layer, values in self.baselines.items()],
+            "patterns": [pattern.to_dict() for pattern in self.patterns],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsResult:
+    """Where the heads of one model look on one text.
+
+    `chosen`: the user named layers or heads, so a picture shows those instead of the overview.
+    """
+
+    model: str
+    device: str
+    dtype: str
+    stacks: tuple[Stack, ...]
+    made_by: MadeBy
+    warnings: tuple[str, ...] = ()
+    chosen: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        """Exactly the JSON that `attn heads --json` prints."""
+        return {
+            "schema": SCHEMA,
+            "warnings": list(self.warnings),
+            "model": self.model,
+            "device": self.device,
+            "dtype": self.dtype,
+            "stacks": [stack.to_dict() for stack in self.stacks],
+            "made_by": self.made_by.to_dict(),
+        }

@@ -1,0 +1,20 @@
+"""What made a result: the versions and the model that a reader needs to make it again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """Versions of the libraries that took part (None: not used), the model's class and the hub's commit, if any."""
+
+    attncli: str
+    tokenizers: str | None = None
+    transformers: str | None = None
+    torch: str | None = None
+    model_class: str | None = None
+    revision: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        return asdict(self)
