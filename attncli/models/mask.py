@@ -1,0 +1,113 @@
+"""The probe's own attention mask: a rule instead of a matrix.
+
+transformers' mask functions build a (batch, 1, queries, keys) tensor, a gigabyte at 16,384 tokens. `RuleMask` keeps
+what that tensor would be made from and evaluates it for the rows that somebody looks at. It is a tensor to those who
+ask (shape, dtype, device, `isinstance`), and turns into the real matrix when model code computes with it, so that
+families which slice or add to their masks work unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+from transformers.masking_utils import eager_mask, sdpa_mask
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Arguments of a transformers mask function, to be evaluated later. Offsets and lengths are in tokens."""
+
+    batch: int
+    queries: int
+    keys: int
+    query_offset: int
+    key_offset: int
+    function: Callable[..., Tensor]
+    padding: Tensor | None
+    use_vmap: bool
+    device: torch.device
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Which keys the queries start…stop see: bool, (batch, 1, stop − start, keys)."""
+        rule = self._arguments(start, stop)
+        mask: Tensor = sdpa_mask(**rule, allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
+        return mask
+
+    def additive(self, dtype: torch.dtype) -> Tensor:
+        """The whole mask as transformers' eager attention adds it: 0 or the least number, (batch, 1, queries, keys)."""
+        mask: Tensor = eager_mask(**self._arguments(0, self.queries), dtype=dtype)
+        return mask
+
+    def _arguments(self, start: int, stop: int) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch,
+            "q_length": stop - start,
+            "kv_length": self.keys,
+            "q_offset": self.query_offset + start,
+            "kv_offset": self.key_offset,
+            "mask_function": self.function,
+            "attention_mask": self.padding,
+            "use_vmap": self.use_vmap,
+            "device": self.device,
+        }
+
+
+class RuleMask(Tensor):
+    """An additive mask of shape (batch, 1, queries, keys) that has no storage; `rule` says what it would hold."""
+
+    rule: Rule
+
+    @staticmethod
+    def __new__(cls, rule: Rule, dtype: torch.dtype) -> RuleMask:
+        shape = (rule.batch, 1, rule.queries, rule.keys)
+        mask = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=rule.device)
+        mask.rule = rule
+        return mask
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        def real(value: Any) -> Any:
+            return value.rule.additive(value.dtype) if isinstance(value, RuleMask) else value
+
+        return func(*tree_map(real, args), **tree_map(real, kwargs or {}))
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"RuleMask{tuple(self.shape)}"
+
+
+def mask_rule(
+    *,
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    mask_function: Callable[..., Tensor],
+    attention_mask: Tensor | None = None,
+    use_vmap: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    **_: object,
+) -> RuleMask:
+    """The twin that transformers' `AttentionMaskInterface` calls where it would build a mask.
+
+    It never answers None: where other implementations leave a plain causal mask out and rely on a flag, the probe
+    wants to know it.
+    """
+    rule = Rule(
+        batch=batch_size,
+        queries=q_length,
+        keys=kv_length,
+        query_offset=int(q_offset),
+        key_offset=int(kv_offset),
+        function=mask_function,
+        padding=attention_mask,
+        use_vmap=use_vmap,
+        device=torch.device(device),
+    )
+    return RuleMask(rule, dtype)

@@ -1,0 +1,125 @@
+"""A model's configuration and class, without weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import get_class_from_dynamic_module, get_relative_imports
+
+from attncli.errors import ModelError, reason_of
+from attncli.models.weights import named_file
+
+if TYPE_CHECKING:
+    from attncli.models.files import ModelFiles
+
+
+def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """The configuration behind `files`: config.json, or what a GGUF file says of itself.
+
+    Raises ModelError where there is none, where it isn't JSON, where its model_type is unknown to the installed
+    transformers, and where it asks for its own code and `trust_remote_code` isn't set.
+    """
+    if (gguf := gguf_file(files)) is not None:
+        return _auto_config(files, gguf.parent, {}, gguf_file=gguf.name)
+    path = files.require("config.json")
+    raw = _read_json(path, files)
+    if "auto_map" in raw and trust_remote_code:
+        _fetch_code(files, raw)
+    elif "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
+        raise ModelError(
+            f"{files.ref.name} runs code of its own",
+            hint="read that code first; --trust-remote-code lets it run",
+        )
+    return _auto_config(files, path.parent, raw, trust_remote_code=trust_remote_code)
+
+
+def gguf_file(files: ModelFiles) -> Path | None:
+    """The GGUF file that the user named, if one was: it holds its configuration and its tokenizer too."""
+    model = files if files.base is None else files.base
+    name = named_file(model.ref)
+    return files.require(name) if name is not None and name.endswith(".gguf") else None
+
+
+def model_class(
+    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False
+) -> type[PreTrainedModel]:
+    """The class of the base model for a configuration: `AutoModel`'s, else what `architectures` names.
+
+    Raises ModelError where neither is known.
+    """
+    own = getattr(config, "auto_map", None) or {}
+    if trust_remote_code and own:
+        reference = own.get("AutoModel") or own.get("AutoModelForCausalLM") or next(iter(own.values()))
+        folder = str(files.require("config.json").parent)
+        return get_class_from_dynamic_module(reference, folder, local_files_only=True)  # type: ignore[no-any-return]
+    known = AutoModel._model_mapping.get(type(config), None)
+    candidates = known if isinstance(known, (list, tuple)) else [known] if known else []
+    named = [getattr(transformers, name, None) for name in config.architectures or []]
+    # Where several classes share a configuration, the checkpoint says which of them it is.
+    chosen = next((cls for cls in candidates if cls in named), None) or next(iter(candidates), None)
+    found = chosen or next((cls for cls in named if cls is not None), None)
+    if found is None:
+        raise ModelError(
+            f"transformers {transformers.__version__} has no model for {config.model_type!r}",
+            hint="pip install -U transformers, or name another model (-m)",
+        )
+    return found
+
+
+def _read_json(path: Path, files: ModelFiles) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"the config.json of {files.ref.name} can't be read: {error}", hint="fetch the model again (--refresh)"
+        ) from error
+    if not isinstance(raw, dict):
+        message = f"the config.json of {files.ref.name} is no JSON object"
+        raise ModelError(message, hint="fetch the model again (--refresh)")
+    return raw
+
+
+def _auto_config(files: ModelFiles, folder: Path, raw: dict[str, Any], **options: Any) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)  # type: ignore[no-any-return]
+    except ImportError as error:
+        raise ModelError(
+            f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}",
+            hint="pip install 'attncli[gguf]'" if "gguf_file" in options else "install the package that it names",
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, StrictDataclassError) as error:
+        raise _bad_config(files, raw, error) from error
+
+
+def _bad_config(files: ModelFiles, raw: dict[str, Any], error: Exception) -> ModelError:
+    kind = raw.get("model_type")
+    if raw and kind is None:
+        return ModelError(
+            f"the config.json of {files.ref.name} names no model_type",
+            hint="it isn't a transformers configuration; add the model_type, or name another model (-m)",
+        )
+    if raw and kind not in transformers.CONFIG_MAPPING:
+        return ModelError(
+            f"transformers {transformers.__version__} doesn't know the model_type {kind!r} of {files.ref.name}",
+            hint="pip install -U transformers, or name another model (-m)",
+        )
+    message = f"the configuration of {files.ref.name} is not valid: {reason_of(error)}"
+    return ModelError(message, hint="mend it, or fetch the model again (--refresh)")
+
+
+def _fetch_code(files: ModelFiles, raw: dict[str, Any]) -> None:
+    """Bring the Python files that a configuration names, and those that they import from beside them, to the disk."""
+    values = [value if isinstance(value, list) else [value] for value in raw["auto_map"].values()]
+    references = [name for names in values for name in names]
+    waiting = {f"{name.split('.')[0]}.py" for name in references if name and "--" not in name}
+    fetched: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        fetched.add(name)
+        path = files.require(name)
+        waiting |= {f"{module}.py" for module in get_relative_imports(path)} - fetched

@@ -1,0 +1,287 @@
+"""Weights from disk: whole or as deep as asked, from every kind of file, and errors where they make no model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import core_model_loading
+
+from attncli.attention.capture import look
+from attncli.attention.inputs import build_inputs
+from attncli.attention.selection import Wanted, parse_selection
+from attncli.errors import FailedError, ModelError, UsageError
+from attncli.models import device
+from attncli.models.files import open_files
+from attncli.models.load import LoadedModel, load_model, wrap_model
+from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from tests import tiny
+
+IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny models as folders, a family each."""
+    root = tmp_path_factory.mktemp("saved")
+    folders = {}
+    for family in ("bert", "gpt2", "llama", "t5", "bart"):
+        folders[family] = root / family
+        tiny.build(tiny.FAMILIES[family]()).save_pretrained(folders[family])
+    return folders
+
+
+def opened(path: Path | str, **options: object) -> LoadedModel:
+    return load_model(open_files(parse_reference(str(path))), device="cpu", **options)
+
+
+def patterns(model: LoadedModel, layer: str | None = None) -> dict[tuple[str, int, int], np.ndarray]:
+    stacks = look(model, build_inputs(model, [tiny.tokens(IDS)]), Wanted(parse_selection(layer), patterns=True))
+    return {(s.stack, p.layer, p.head): p.weights for s in stacks for p in s.patterns}
+
+
+@pytest.fixture
+def tensors_read(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows by one for each tensor that is really read from a file."""
+    read: list[object] = []
+    original = core_model_loading._materialize_copy
+
+    def counting(tensor: object, *args: object, **kwargs: object) -> torch.Tensor:
+        read.append(tensor)
+        return original(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(core_model_loading, "_materialize_copy", counting)
+    return read
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5", "bart"])
+def test_a_folder_loads_with_the_same_patterns(saved: dict[str, Path], family: str) -> None:
+    original = wrap_model(transformers.AutoModel.from_pretrained(saved[family]))
+    for key, weights in patterns(opened(saved[family])).items():
+        np.testing.assert_allclose(weights, patterns(original)[key], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "layer", "blocks"),
+    [
+        ("bert", "0", {"encoder.layer": 1}),
+        ("gpt2", "1", {"h": 2}),
+        ("llama", "1", {"layers": 2}),
+        ("t5", "0", {"encoder.block": 3, "decoder.block": 1}),
+    ],
+)
+def test_only_as_deep_as_asked(
+    saved: dict[str, Path], tensors_read: list[object], family: str, layer: str, blocks: dict[str, int]
+) -> None:
+    whole = opened(saved[family])
+    count = len(tensors_read)
+    tensors_read.clear()
+    cut = opened(saved[family], depth=parse_selection(layer).depth)
+    assert {known.path: known.length for known in cut.lists} == blocks
+    assert len(tensors_read) == len(cut.module.state_dict()) - _tied(cut) < count
+    for key, weights in patterns(cut, layer).items():
+        np.testing.assert_array_equal(weights, patterns(whole, layer)[key])
+
+
+def _tied(model: LoadedModel) -> int:
+    """Names in the state that share their tensor with another: stored, and read, once."""
+    state = model.module.state_dict()
+    return len(state) - len({tensor.data_ptr() for tensor in state.values()})
+
+
+def test_layers_that_were_not_read_are_listed(saved: dict[str, Path]) -> None:
+    cut = opened(saved["bert"], depth=parse_selection("0").depth)
+    (stack,) = look(cut, build_inputs(cut, [tiny.tokens(IDS)]), Wanted(parse_selection("0"), patterns=True))
+    assert [(layer.layer, layer.heads) for layer in stack.layers] == [(0, 4), (1, 4), (2, 4)]
+    assert {head.layer for head in stack.metrics} == {0}
+
+
+def test_the_default_model_reads_three_of_its_layers(tensors_read: list[object]) -> None:
+    """The acceptance test on the real model: layers 0–2, the embeddings and the pooler, and the pattern is the same."""
+    files = open_files(parse_reference(DEFAULT_MODEL))
+    whole = load_model(files, device="cpu")
+    assert len(tensors_read) == 103
+    tensors_read.clear()
+    cut = load_model(files, device="cpu", depth=parse_selection("2").depth)
+    assert len(tensors_read) == 3 * 16 + 5 + 2
+    ids = [101, 1996, 4937, 2938, 2006, 1996, 13523, 102]
+    found = []
+    for model in (whole, cut):
+        inputs = build_inputs(model, [tiny.tokens(ids)])
+        (stack,) = look(model, inputs, Wanted(parse_selection("2"), patterns=True))
+        found.append([pattern.weights for pattern in stack.patterns])
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_shards(saved: dict[str, Path], tmp_path: Path) -> None:
+    transformers.AutoModel.from_pretrained(saved["llama"]).save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    expected = patterns(opened(saved["llama"]))
+    for key, weights in patterns(opened(tmp_path)).items():
+        np.testing.assert_array_equal(weights, expected[key])
+    index = tmp_path / "model.safetensors.index.json"
+    assert set(patterns(opened(index))) == set(expected)
+
+
+def test_a_weight_file_of_another_name(saved: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copy(saved["gpt2"] / "config.json", tmp_path)
+    shutil.copy(saved["gpt2"] / "model.safetensors", tmp_path / "best.safetensors")
+    found = patterns(opened(tmp_path / "best.safetensors"))
+    for key, weights in patterns(opened(saved["gpt2"])).items():
+        np.testing.assert_array_equal(found[key], weights)
+
+
+def test_a_pickle_where_it_is_allowed(saved: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copy(saved["bert"] / "config.json", tmp_path)
+    torch.save(transformers.AutoModel.from_pretrained(saved["bert"]).state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="pickle"):
+        opened(tmp_path)
+    assert set(patterns(opened(tmp_path, allow_pickle=True))) == set(patterns(opened(saved["bert"])))
+
+
+def test_a_language_model_is_read_without_its_head(saved: dict[str, Path], tmp_path: Path) -> None:
+    config = tiny.llama()
+    config.tie_word_embeddings = False
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    loaded = opened(tmp_path)
+    assert loaded.class_name == "LlamaModel" and not loaded.warnings
+
+
+def test_progress_is_told(saved: dict[str, Path]) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    opened(saved["bert"], progress=lambda *step: told.append(step))
+    assert told[-1][0] == "loading weights" and told[-1][1] == told[-1][2]
+
+
+def test_weights_of_another_configuration(saved: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copy(saved["gpt2"] / "config.json", tmp_path)
+    shutil.copy(saved["llama"] / "model.safetensors", tmp_path)
+    with pytest.raises(ModelError, match=r"tensors of the model aren't in its weights") as caught:
+        opened(tmp_path)
+    assert "configuration" in caught.value.hint
+
+
+def test_weights_of_another_size(saved: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(saved["bert"], tmp_path / "bert")
+    config = json.loads((tmp_path / "bert" / "config.json").read_text())
+    (tmp_path / "bert" / "config.json").write_text(json.dumps({**config, "intermediate_size": 50}))
+    with pytest.raises(ModelError, match="can't be loaded"):
+        opened(tmp_path / "bert")
+
+
+def test_a_missing_pooler_is_a_note(saved: dict[str, Path], tmp_path: Path) -> None:
+    model = transformers.AutoModel.from_pretrained(saved["bert"], add_pooling_layer=False)
+    model.save_pretrained(tmp_path)
+    loaded = opened(tmp_path)
+    assert len(loaded.warnings) == 1 and "pooler" in loaded.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "message", "hint"),
+    [
+        ({"model_type": "nothing-known"}, "model_type 'nothing-known'", "pip install -U transformers"),
+        ({"hidden_size": 4}, "names no model_type", "add the model_type"),
+        ({"model_type": "x", "auto_map": {"AutoModel": "code.Model"}}, "code of its own", "--trust-remote-code"),
+        ([1], "no JSON object", "--refresh"),
+        ({"model_type": "bert", "hidden_size": "wide"}, "not valid", "mend it"),
+    ],
+)
+def test_configurations_that_make_no_model(
+    saved: dict[str, Path], tmp_path: Path, config: object, message: str, hint: str
+) -> None:
+    shutil.copy(saved["bert"] / "model.safetensors", tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError) as caught:
+        opened(tmp_path)
+    assert message in caught.value.message and hint in caught.value.hint
+
+
+def test_code_of_the_model_runs_only_when_allowed(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from transformers import LlamaConfig, LlamaModel\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'own-llama'\n"
+        "class OwnModel(LlamaModel):\n    config_class = OwnConfig\n"
+    )
+    tiny.build(tiny.llama()).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own-llama", "auto_map": own}))
+    with pytest.raises(ModelError, match="code of its own"):
+        opened(tmp_path)
+    loaded = opened(tmp_path, trust_remote_code=True, depth=parse_selection("0").depth)
+    assert loaded.class_name == "OwnModel" and len(patterns(loaded, "0")) == 4
+
+
+def test_a_model_without_attention_names_what_mixes(tmp_path: Path) -> None:
+    tiny.build(tiny.mamba()).save_pretrained(tmp_path)
+    with pytest.raises(ModelError) as caught:
+        patterns(opened(tmp_path))
+    assert "has no attention" in caught.value.message and "MambaMixer" in caught.value.hint
+
+
+def test_a_device_that_is_absent_lists_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "available_devices", lambda: ["cuda:0", "cpu"])
+    assert str(device.choose_device("auto")) == "cuda:0" and str(device.choose_device("cuda")) == "cuda:0"
+    with pytest.raises(UsageError) as caught:
+        device.choose_device("cuda:3")
+    assert caught.value.hint == "--device takes auto or one of: cuda:0, cpu"
+
+
+def test_number_formats(saved: dict[str, Path]) -> None:
+    assert opened(saved["bert"]).dtype == "float32"
+    assert opened(saved["bert"], dtype="bfloat16").dtype == "bfloat16"
+    assert device.choose_dtype("auto", torch.device("cuda:0")) == "auto"
+    with pytest.raises(UsageError, match="no number format"):
+        opened(saved["bert"], dtype="float8")
+
+
+def test_half_precision_stays_close(saved: dict[str, Path]) -> None:
+    exact, half = patterns(opened(saved["llama"])), patterns(opened(saved["llama"], dtype="bfloat16"))
+    assert max(np.abs(exact[key] - half[key]).max() for key in exact if key[1] == 0) < 1e-2
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_running_out_of_memory_says_what_would_fit(
+    saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(model: torch.nn.Module, *_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.nn.Module, "to", fail)
+    with pytest.raises(FailedError) as caught:
+        opened(saved["bert"])
+    assert "out of memory on cpu" in caught.value.message and "--dtype bfloat16" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("dtype", "free", "hint"),
+    [
+        # 8 billion numbers take 32 GB, and half of that as bfloat16.
+        (torch.float32, 24 << 30, "--dtype bfloat16 takes 14.9 GiB, and --device cpu has other memory"),
+        (torch.bfloat16, 10 << 30, "-l 0-16 reads fewer layers, and --device cpu has other memory"),
+        (torch.bfloat16, 100 << 20, "-l 0 reads one layer alone, and --device cpu has other memory"),
+    ],
+)
+def test_what_would_fit(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, free: int, hint: str) -> None:
+    monkeypatch.setattr(device, "free_memory", lambda _: free)
+    assert device.out_of_memory(torch.device("cuda:0"), dtype, 8_000_000_000, 32).hint == hint
+
+
+def test_only_transformers_models_can_be_handed_over() -> None:
+    with pytest.raises(ModelError, match="a Linear is no transformers model"):
+        wrap_model(torch.nn.Linear(2, 2))
+
+
+def test_an_unknown_tensor_argument_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bias that the probe doesn't know of could make a wrong pattern."""
+    model = tiny.build(tiny.llama())
+    attention = type(model.layers[0].self_attn)
+    forward = attention.forward
+    monkeypatch.setattr(attention, "forward", lambda self, *a, **k: forward(self, *a, **k, novel_bias=torch.ones(1)))
+    with pytest.raises(ModelError, match="'novel_bias'"):
+        patterns(wrap_model(model))

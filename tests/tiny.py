@@ -1,0 +1,124 @@
+"""Tiny models with random weights, one a kind of attention, and a reference to hold their patterns against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import transformers
+from torch import Tensor
+
+from attncli.results.tokens import Token
+
+COMMON = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "vocab_size": 99,
+}
+GROUPED = {**COMMON, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+
+def bert() -> transformers.PreTrainedConfig:
+    return transformers.BertConfig(**COMMON, max_position_embeddings=64)
+
+
+def gpt2() -> transformers.PreTrainedConfig:
+    return transformers.GPT2Config(
+        n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=99, bos_token_id=1, eos_token_id=2
+    )
+
+
+def llama() -> transformers.PreTrainedConfig:
+    return transformers.LlamaConfig(**GROUPED)
+
+
+def mistral() -> transformers.PreTrainedConfig:
+    return transformers.MistralConfig(**GROUPED, sliding_window=3)
+
+
+def gemma2() -> transformers.PreTrainedConfig:
+    # A softcap and a scale at which it bites.
+    return transformers.Gemma2Config(
+        **GROUPED, head_dim=8, sliding_window=4, attn_logit_softcapping=0.5, query_pre_attn_scalar=1
+    )
+
+
+def gpt_oss() -> transformers.PreTrainedConfig:
+    return transformers.GptOssConfig(
+        **GROUPED, head_dim=8, sliding_window=4, num_local_experts=4, num_experts_per_tok=2
+    )
+
+
+def t5() -> transformers.PreTrainedConfig:
+    return transformers.T5Config(
+        d_model=32, num_layers=3, num_heads=4, d_kv=8, d_ff=48, vocab_size=99, decoder_start_token_id=0
+    )
+
+
+def bart() -> transformers.PreTrainedConfig:
+    sizes = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in
+             (("layers", 3), ("attention_heads", 4), ("ffn_dim", 48))}  # fmt: skip
+    return transformers.BartConfig(d_model=32, vocab_size=99, max_position_embeddings=64, **sizes)
+
+
+def bloom() -> transformers.PreTrainedConfig:
+    return transformers.BloomConfig(
+        hidden_size=32, n_layer=3, n_head=4, vocab_size=99, bos_token_id=1, eos_token_id=2, pad_token_id=0
+    )
+
+
+def albert() -> transformers.PreTrainedConfig:
+    return transformers.AlbertConfig(**COMMON, embedding_size=16, max_position_embeddings=64)
+
+
+def mamba() -> transformers.PreTrainedConfig:
+    return transformers.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=99, state_size=4)
+
+
+FAMILIES: dict[str, Callable[[], transformers.PreTrainedConfig]] = {
+    "bert": bert,
+    "gpt2": gpt2,
+    "llama": llama,
+    "mistral": mistral,
+    "gemma2": gemma2,
+    "gpt_oss": gpt_oss,
+    "t5": t5,
+    "bart": bart,
+    "bloom": bloom,
+    "albert": albert,
+}
+
+
+def build(config: transformers.PreTrainedConfig, seed: int = 0) -> transformers.PreTrainedModel:
+    """The base model of a configuration with weights large enough that its patterns aren't nearly even."""
+    torch.manual_seed(seed)
+    model = transformers.AutoModel.from_config(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name and parameter.ndim > 1:
+                parameter.copy_(torch.randn(parameter.shape) * 0.25)
+            elif "sinks" in name:
+                parameter.copy_(torch.randn(parameter.shape))
+    return model
+
+
+def tokens(ids: list[int], special: tuple[int, ...] = ()) -> tuple[Token, ...]:
+    """Tokens that came without a text."""
+    return tuple(Token(i, id_, str(id_), str(id_), special=id_ in special) for i, id_ in enumerate(ids))
+
+
+def reference(model: transformers.PreTrainedModel, arguments: dict[str, object]) -> dict[str, tuple[Tensor, ...]]:
+    """`output_attentions=True` under eager: for each stack, layers of (batch, heads, queries, keys)."""
+    eager = transformers.AutoModel.from_config(model.config, attn_implementation="eager").eval()
+    eager.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        output = eager(**arguments, output_attentions=True)
+    if not model.config.is_encoder_decoder:
+        return {"only": output.attentions}
+    return {
+        "encoder": output.encoder_attentions,
+        "decoder": output.decoder_attentions,
+        "cross": output.cross_attentions,
+    }
