@@ -1,0 +1,109 @@
+"""Tokens of one or several texts -> the tensors that a model takes, and who looks at whom in each of its stacks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from attncli.attention.metrics import Pair, Side
+from attncli.errors import UsageError
+from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from attncli.models.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """A padded batch.
+
+    arguments: keyword arguments of the model's forward pass.  main: the texts.  target: what the decoder of an
+    encoder–decoder is given.
+    """
+
+    arguments: dict[str, Tensor | bool]
+    main: Side
+    target: Side | None = None
+
+    @property
+    def batch(self) -> int:
+        return self.main.ids.shape[0]
+
+    def pair(self, stack: str | None, cross: bool, queries: int, keys: int) -> Pair:
+        """Who looks at whom in a stack. A tower that sees neither text has positions for tokens."""
+        if cross:
+            return Pair(_fitting(self.target or self.main, queries), _fitting(self.main, keys), same=False)
+        side = self.target if stack == "decoder" and self.target is not None else self.main
+        return Pair(_fitting(side, queries), _fitting(side, keys), same=queries == keys)
+
+
+def _fitting(side: Side, length: int) -> Side:
+    """The side itself, or where its length differs one whose tokens are unknown: each its own, none special."""
+    if side.length == length:
+        return side
+    batch = side.ids.shape[0]
+    ids = torch.arange(length).expand(batch, -1)
+    tokens = tuple(Token(index, index, str(index), str(index)) for index in range(length))
+    return Side(ids, torch.zeros_like(ids, dtype=torch.bool), torch.ones_like(ids, dtype=torch.bool), (tokens,) * batch)
+
+
+def build_inputs(
+    model: LoadedModel,
+    texts: Sequence[Sequence[Token]],
+    segments: Sequence[Sequence[int]] | None = None,
+    *,
+    pad_left: bool = False,
+) -> ModelInputs:
+    """Pad the tokens of several texts to one length and name the tensors as the model's forward pass does.
+
+    An encoder–decoder's decoder is given its start token alone. Raises UsageError for an id outside of the model's
+    token table, or a text that is longer than its positions.
+    """
+    _check(model, texts)
+    main = _padded(texts, pad_left)
+    accepted = inspect.signature(model.module.forward).parameters
+    arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
+    if segments is not None and "token_type_ids" in accepted:
+        arguments["token_type_ids"] = _padded_rows(segments, main.length, pad_left)
+    if "use_cache" in accepted:
+        # Nothing is generated, and a cache would keep every layer's keys and values alive.
+        arguments["use_cache"] = False
+    if not model.config.is_encoder_decoder:
+        return ModelInputs(arguments, main)
+    start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
+    target = _padded([[start]] * len(texts), pad_left)
+    return ModelInputs({**arguments, "decoder_input_ids": target.ids}, main, target)
+
+
+def _padded(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:
+    length = max(len(tokens) for tokens in texts)
+    rows = [[token.id for token in tokens] for tokens in texts]
+    special = [[int(token.special) for token in tokens] for tokens in texts]
+    real = [[1] * len(tokens) for tokens in texts]
+    ids, special_rows, real_rows = (_padded_rows(values, length, pad_left) for values in (rows, special, real))
+    return Side(ids, special_rows.bool(), real_rows.bool(), tuple(tuple(tokens) for tokens in texts))
+
+
+def _padded_rows(rows: Sequence[Sequence[int]], length: int, left: bool) -> Tensor:
+    """Rows of numbers filled up with zeros, (batch, length)."""
+    fills = [[0] * (length - len(row)) for row in rows]
+    return torch.tensor([[*fill, *row] if left else [*row, *fill] for row, fill in zip(rows, fills, strict=True)])
+
+
+def _check(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
+    longest = max(len(tokens) for tokens in texts)
+    if longest == 0:
+        raise UsageError("the text is empty", hint="give some text, or ids with --input-ids")
+    limit = model.max_positions
+    if limit is not None and longest > limit:
+        raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
+    largest = max(token.id for tokens in texts for token in tokens)
+    if largest >= model.vocabulary_size:
+        raise UsageError(
+            f"the id {largest} is not in the model's vocabulary", hint=f"ids run from 0 to {model.vocabulary_size - 1}"
+        )

@@ -1,0 +1,167 @@
+"""The metrics of a head, as means over the queries that can show them.
+
+Each is computed on blocks of rows, so the N × N matrix of a head never has to exist, and is computed a second time on
+attention spread evenly over the visible keys: that is the uniform baseline that a value is read against.
+
+A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or less where the model has a sink.
+
+    entropy       −Σ_j A_ij ln A_ij, in nats                      Clark et al. 2019; Vig & Belinkov 2019
+    distance      Σ_j A_ij |i−j|, in tokens                       Vig & Belinkov 2019
+    confidence    max_j A_ij                                      Voita et al. 2019
+    previous      A_{i,i−1}                                       Clark et al. 2019
+    current       A_{i,i}                                         Clark et al. 2019
+    next          A_{i,i+1}                                       Clark et al. 2019
+    first         A_{i,0}                                         Xiao et al. 2023
+    special       mass on special tokens                          Clark et al. 2019
+    virtual_sink  1 − Σ_j A_ij                                    gpt-oss's learned sinks
+    duplicate     Σ A_ij over j < i with x_j = x_i                Wang et al. 2022
+    induction     Σ A_ij over 1 ≤ j < i with x_{j−1} = x_i        Olsson et al. 2022
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from attncli.results.heads import METRICS
+from attncli.results.tokens import Token
+
+#: A value for every row, (batch, heads, rows), and the rows that can show it, broadcastable to that.
+Shown = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Side:
+    """The tokens on one side of the attention: ids, which are special, which are real and no padding; (batch, n).
+
+    tokens: those of every text, without padding.
+    """
+
+    ids: Tensor
+    special: Tensor
+    real: Tensor
+    tokens: tuple[tuple[Token, ...], ...]
+
+    @property
+    def length(self) -> int:
+        return self.ids.shape[1]
+
+    @property
+    def first(self) -> Tensor:
+        """The first real position of every text, (batch,)."""
+        return self.real.int().argmax(dim=1)
+
+    def to(self, device: torch.device) -> Side:
+        return Side(self.ids.to(device), self.special.to(device), self.real.to(device), self.tokens)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Who looks at whom. `same`: queries and keys are one sequence, so positions can be compared."""
+
+    queries: Side
+    keys: Side
+    same: bool
+
+    def to(self, device: torch.device) -> Pair:
+        return Pair(self.queries.to(device), self.keys.to(device), self.same)
+
+
+@dataclass
+class MetricSums:
+    """Running sums of the metrics of one layer over blocks of rows."""
+
+    pair: Pair
+    has_sink: bool
+    _sums: dict[str, Tensor] = field(default_factory=dict)
+    _counts: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, start: int, weights: Tensor, visible: Tensor) -> None:
+        """Take in the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
+        for name, (value, shows) in row_metrics(self.pair, start, weights, visible).items():
+            shows = shows.expand_as(value)
+            # Rows that can't show a metric may hold anything, NaN too.
+            total = torch.where(shows, value, 0).sum(-1, dtype=torch.float64)
+            self._sums[name] = self._sums.get(name, 0) + total
+            self._counts[name] = self._counts.get(name, 0) + shows.sum(-1)
+
+    def means(self) -> list[list[dict[str, float | None]]]:
+        """The metrics of every head of every text; None where no query can show one."""
+        sums = {name: total.cpu() for name, total in self._sums.items()}
+        counts = {name: count.cpu() for name, count in self._counts.items()}
+        batch, heads = next(iter(sums.values())).shape
+        return [[self._head(sums, counts, text, head) for head in range(heads)] for text in range(batch)]
+
+    def queries(self, text: int) -> dict[str, int]:
+        """How many queries of a text showed each metric."""
+        return {name: int(count[text].max()) for name, count in self._counts.items()}
+
+    def _head(
+        self, sums: dict[str, Tensor], counts: dict[str, Tensor], text: int, head: int
+    ) -> dict[str, float | None]:
+        values: dict[str, float | None] = {}
+        for name in METRICS:
+            count = int(counts[name][text, head]) if name in counts else 0
+            shown = count > 0 and (name != "virtual_sink" or self.has_sink)
+            values[name] = float(sums[name][text, head]) / count if shown else None
+        return values
+
+
+def uniform(visible: Tensor) -> Tensor:
+    """Attention spread evenly over the visible keys: float32, of the mask's shape."""
+    return visible.float() / visible.sum(-1, keepdim=True).clamp(min=1)
+
+
+def row_metrics(pair: Pair, start: int, weights: Tensor, visible: Tensor) -> dict[str, Shown]:
+    """Every metric of the rows from `start`, with the rows that can show it."""
+    rows = torch.arange(start, start + weights.shape[2], device=weights.device)
+    seen = visible & pair.keys.real[:, None, None, :]
+    real = pair.queries.real[:, None, start : start + weights.shape[2]]
+    special = pair.keys.special & pair.keys.real
+    shown: dict[str, Shown] = {
+        "entropy": (torch.special.entr(weights).sum(-1), real & seen.any(-1)),
+        "confidence": (weights.amax(-1), real & seen.any(-1)),
+        "virtual_sink": (1 - weights.sum(-1), real & seen.any(-1)),
+        "special": _mass(weights, seen, special[:, None, :].expand(-1, len(rows), -1)),
+        "first": _at(weights, seen, pair.keys.first[:, None].expand(-1, len(rows))),
+    }
+    if pair.same:
+        shown |= _positional(pair, rows, weights, seen)
+    return {name: (value, shows & real) for name, (value, shows) in shown.items()}
+
+
+def _positional(pair: Pair, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, Shown]:
+    """The metrics that compare positions or tokens of queries and keys."""
+    columns = torch.arange(weights.shape[3], device=weights.device)
+    offsets = (rows[:, None] - columns[None, :]).abs().float()
+    batch = weights.shape[0]
+    earlier = columns[None, :] < rows[:, None]
+    ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
+    before = torch.cat([ids.new_full((batch, 1), -1), ids[:, :-1]], dim=1)
+    now = pair.queries.ids[:, rows, None]
+    return {
+        "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1)),
+        "previous": _at(weights, seen, (rows - 1).expand(batch, -1)),
+        "current": _at(weights, seen, rows.expand(batch, -1)),
+        "next": _at(weights, seen, (rows + 1).expand(batch, -1)),
+        "duplicate": _mass(weights, seen, earlier & (ids[:, None, :] == now)),
+        "induction": _mass(weights, seen, earlier & (before[:, None, :] == now)),
+    }
+
+
+def _at(weights: Tensor, seen: Tensor, columns: Tensor) -> Shown:
+    """The weight at one column a row, (batch, rows); shown where that column exists and is visible."""
+    inside = (columns >= 0) & (columns < weights.shape[3])
+    place = columns.clamp(0, weights.shape[3] - 1)[:, None, :, None]
+    value = weights.gather(-1, place.expand(*weights.shape[:3], 1)).squeeze(-1)
+    whole = seen.expand(weights.shape[0], seen.shape[1], *weights.shape[2:])
+    visible = whole.gather(-1, place.expand(*whole.shape[:3], 1)).squeeze(-1)
+    return value, visible & inside[:, None, :]
+
+
+def _mass(weights: Tensor, seen: Tensor, keys: Tensor) -> Shown:
+    """The weight on a set of keys a row, (batch, rows, keys); shown where one of them is visible."""
+    chosen = seen & keys[:, None]
+    return torch.where(chosen, weights, 0).sum(-1), chosen.any(-1)

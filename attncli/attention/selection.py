@@ -1,0 +1,172 @@
+"""Which layers and heads the user chose: `-l 0-2,5`, `-H 5.5,cross.1.2`, `--stack decoder`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attncli.errors import UsageError
+
+if TYPE_CHECKING:
+    from attncli.models.structure import BlockList
+
+#: What `-l`, `-H` and the Python keywords `layer=`, `head=` take.
+Spec = str | int | Sequence[str | int] | None
+
+_LAYERS = re.compile(r"(-?\d+)(?:-(-?\d+))?")
+_HEAD = re.compile(r"(?:(?:(?P<stack>[a-z_]\w*)\.)?(?P<layer>-?\d+)\.)?(?P<head>-?\d+)", re.IGNORECASE)
+
+_LAYER_HINT = "-l takes layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last"
+_HEAD_HINT = "-H takes layer.head as printed (5.5,6.9 or cross.1.2), or plain head numbers beside -l"
+
+
+@dataclass(frozen=True)
+class LayerSpan:
+    """Layers first…last, both inclusive; a negative number counts from the end."""
+
+    first: int
+    last: int
+
+    def within(self, count: int, what: str) -> range:
+        """The layers that it means among `count`. Raises UsageError where one of them isn't there."""
+        first, last = (number + count if number < 0 else number for number in (self.first, self.last))
+        for asked, number in ((self.first, first), (self.last, last)):
+            if not 0 <= number < count:
+                raise UsageError(f"no layer {asked} in {what}", hint=_range_hint("-l", "layer", count))
+        if last < first:
+            raise UsageError(f"the layers {self.first}-{self.last} run backwards", hint=_LAYER_HINT)
+        return range(first, last + 1)
+
+
+@dataclass(frozen=True)
+class HeadName:
+    """A head as typed: `cross.1.2`, `1.2`, or `2` in every chosen layer."""
+
+    stack: str | None
+    layer: int | None
+    head: int
+
+    def __str__(self) -> str:
+        return ".".join(str(part) for part in (self.stack, self.layer, self.head) if part is not None)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choice, before the model's numbers of layers and heads are known. Empty: everything."""
+
+    layers: tuple[LayerSpan, ...] = ()
+    heads: tuple[HeadName, ...] = ()
+    stack: str | None = None
+
+    @property
+    def chosen(self) -> bool:
+        """Whether layers or heads were named, so that their patterns are wanted."""
+        return bool(self.layers or self.heads)
+
+    def depth(self, lists: Sequence[BlockList]) -> Mapping[str, int]:
+        """How many blocks of each stack must be read and run, by the path of the stack.
+
+        A layer needs all the layers before it. What a decoder reads (an encoder, a tower) is needed whole, unless the
+        choice is of that stack alone. Raises UsageError for a layer that isn't there.
+        """
+        attending = [block_list for block_list in lists if any(block.attends for block in block_list.described())]
+        if not self.chosen or not attending:
+            return {}
+        # A choice with several stacks to choose from is of the last: encoders and towers come before what reads them.
+        target = self._target(attending)
+        last = self._last_layer(target)
+        limits = {} if last is None else {target.path: last + 1}
+        if target.word == "encoder":
+            # Nothing of the decoder is looked at; one block keeps its forward pass whole.
+            limits |= {other.path: 1 for other in attending if other.word == "decoder"}
+        return limits
+
+    def heads_in(self, stack: str, layer: int, layers: int, heads: int) -> tuple[int, ...]:
+        """The chosen heads of one layer, of `layers` layers and `heads` heads. Raises UsageError for one too many."""
+        if self.stack not in (None, stack) or not self._has_layer(layer, layers, stack):
+            return ()
+        if not self.heads:
+            return tuple(range(heads))
+        names = [name for name in self.heads if self._means(name, stack, layer, layers)]
+        return tuple(dict.fromkeys(_resolve(name.head, heads, f"layer {layer}", "-H", "head") for name in names))
+
+    def _means(self, name: HeadName, stack: str, layer: int, layers: int) -> bool:
+        if name.stack not in (None, stack):
+            return False
+        return name.layer is None or _resolve(name.layer, layers, "the model", "-H", "layer") == layer
+
+    def _has_layer(self, layer: int, layers: int, stack: str) -> bool:
+        return not self.layers or any(layer in span.within(layers, f"the {stack}") for span in self.layers)
+
+    def _target(self, lists: Sequence[BlockList]) -> BlockList:
+        named = self.stack or next((name.stack for name in self.heads if name.stack), None)
+        word = "decoder" if named == "cross" else named
+        return next((block_list for block_list in lists if block_list.word == word), lists[-1])
+
+    def _last_layer(self, target: BlockList) -> int | None:
+        """The last layer that the choice needs; None where it needs all."""
+        what = "the model" if target.word is None else f"the {target.word}"
+        last = [max(span.within(target.length, what)) for span in self.layers]
+        for name in self.heads:
+            if name.layer is not None:
+                last.append(_resolve(name.layer, target.length, what, "-H", "layer"))
+            elif not self.layers:
+                return None
+        return max(last)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to keep of a pass: of which heads, and whether their patterns, in how many bins a side (None: as fits)."""
+
+    selection: Selection = Selection()
+    patterns: bool = False
+    bins: int | None = None
+
+
+def parse_selection(layer: Spec = None, head: Spec = None, stack: str | None = None) -> Selection:
+    """Read `-l`, `-H` and `--stack`.
+
+    >>> parse_selection("0-2,-1").layers
+    (LayerSpan(first=0, last=2), LayerSpan(first=-1, last=-1))
+
+    Raises UsageError for what can't be read.
+    """
+    layers = tuple(_layer_span(part) for part in _parts(layer))
+    return Selection(layers, tuple(_head_name(part) for part in _parts(head)), stack)
+
+
+def _parts(spec: Spec) -> list[str]:
+    if spec is None:
+        return []
+    items = [spec] if isinstance(spec, str | int) else list(spec)
+    return [part for item in items for part in str(item).replace(",", " ").split()]
+
+
+def _layer_span(part: str) -> LayerSpan:
+    match = _LAYERS.fullmatch(part)
+    if match is None:
+        raise UsageError(f"{part!r} names no layer", hint=_LAYER_HINT)
+    first = int(match[1])
+    return LayerSpan(first, first if match[2] is None else int(match[2]))
+
+
+def _head_name(part: str) -> HeadName:
+    match = _HEAD.fullmatch(part)
+    if match is None:
+        raise UsageError(f"{part!r} names no head", hint=_HEAD_HINT)
+    layer = match["layer"]
+    return HeadName(match["stack"], None if layer is None else int(layer), int(match["head"]))
+
+
+def _resolve(number: int, count: int, where: str, flag: str, kind: str) -> int:
+    index = number + count if number < 0 else number
+    if not 0 <= index < count:
+        raise UsageError(f"no {kind} {number} in {where}", hint=_range_hint(flag, kind, count))
+    return index
+
+
+def _range_hint(flag: str, kind: str, count: int) -> str:
+    return f"{flag} takes {kind}s 0-{count - 1}" if count > 1 else f"there is {kind} 0 alone"

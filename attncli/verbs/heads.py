@@ -1,0 +1,213 @@
+"""`attncli.heads`: where the heads of a model look on a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attncli
+from attncli.attention.selection import Selection, Spec, Wanted, parse_selection
+from attncli.errors import UsageError
+from attncli.models.files import ModelFiles, open_files
+from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.tokenizer import NoTokenizerError, load_tokenizer, wrap_tokenizer
+from attncli.progress import Progress, silent
+from attncli.results.provenance import MadeBy
+from attncli.tokens.encode import EncodedText, encode, from_ids
+
+if TYPE_CHECKING:
+    from attncli.models.encoding import Tokenizer
+    from attncli.models.load import LoadedModel
+    from attncli.results.heads import HeadsResult, Stack
+
+
+def heads(
+    text: str | None = None,
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    pair: str | None = None,
+    input_ids: Sequence[int] | None = None,
+    no_special: bool = False,
+    truncate: bool = False,
+    layer: Spec = None,
+    head: Spec = None,
+    stack: str | None = None,
+    patterns: bool = False,
+    bins: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    refresh: bool = False,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    progress: Progress = silent,
+) -> HeadsResult:
+    """Run a model once on a text and describe where each of its attention heads looks.
+
+    text: what to read, with `pair` as a second segment; or `input_ids`, for which no tokenizer is needed.
+    model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
+    None is all-MiniLM-L6-v2.
+    layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
+    everything. A chosen head's pattern is in the result; `patterns=True` keeps those of all heads.
+    bins: pool patterns to so many bins a side; by itself, exact to 1,024 tokens and 64 bins beyond.
+
+        >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
+        >>> result.stacks[0].patterns[0].weights.shape
+        (6, 6)
+
+    Raises UsageError for a text, layer, head or device that can't be, ModelError for a model that is not to be had,
+    FailedError where memory runs out.
+    """
+    selection = parse_selection(layer, head, stack)
+    if bins is not None and bins < 1:
+        raise UsageError(f"{bins} bins can't hold a pattern", hint="--bins takes a number from 1")
+    named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
+    files = named.files(model) if not _is_module(model) else None
+    # The text is met before torch is imported: what is wrong with it is said at once.
+    words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
+    encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
+    loaded = _loaded(model, files, named, selection, device, dtype)
+    wanted = Wanted(selection, patterns or selection.chosen, bins)
+    return _look(loaded, _fitting(encoded, loaded, truncate=truncate and input_ids is not None), wanted)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """How a model that was named, and not handed over, is to be had."""
+
+    revision: str | None
+    refresh: bool
+    trust_remote_code: bool
+    allow_pickle: bool
+    progress: Progress
+
+    def files(self, model: str | Path | None) -> ModelFiles:
+        ref = parse_reference(str(model) if model else DEFAULT_MODEL, revision=self.revision)
+        return open_files(ref, refresh=self.refresh, progress=self.progress)
+
+
+def _is_module(model: object) -> bool:
+    """Whether the user handed a model over instead of its name."""
+    return not (model is None or isinstance(model, str | Path))
+
+
+def _tokenizer(files: ModelFiles | None, given: Any, named: _Named, *, needed: bool) -> Tokenizer | None:
+    """The tokenizer to use; None where ids were given and there is none at hand."""
+    if given is not None:
+        return wrap_tokenizer(given)
+    if files is None:
+        if not needed:
+            return None
+        raise UsageError(
+            "a model that was handed over needs a tokenizer for a text", hint="pass tokenizer= beside model="
+        )
+    try:
+        return load_tokenizer(files, trust_remote_code=named.trust_remote_code)
+    except NoTokenizerError:
+        if needed:
+            raise
+        return None
+
+
+def _encoded(
+    tokenizer: Tokenizer | None,
+    text: str | None,
+    pair: str | None,
+    input_ids: Sequence[int] | None,
+    *,
+    special: bool,
+    truncate: bool,
+) -> EncodedText:
+    if (text is None) == (input_ids is None):
+        raise UsageError("one text or one list of ids is needed", hint="give a text, or ids with --input-ids")
+    if input_ids is not None:
+        if pair is not None:
+            raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+        return from_ids(tokenizer, list(input_ids))
+    assert tokenizer is not None and text is not None
+    if not text:
+        raise UsageError("the text is empty", hint="give some text, or ids with --input-ids")
+    encoded = encode(tokenizer, text, pair=pair, special=special, truncate=truncate)
+    limit = tokenizer.max_length
+    if limit is not None and len(encoded.tokens) > limit:
+        raise _too_long(len(encoded.tokens), limit)
+    return encoded
+
+
+def _too_long(tokens: int, limit: int) -> UsageError:
+    return UsageError(f"the text has {tokens:,} tokens and the model takes {limit:,}", hint="--truncate cuts it to fit")
+
+
+def _loaded(
+    model: Any, files: ModelFiles | None, named: _Named, selection: Selection, device: str, dtype: str
+) -> LoadedModel:
+    from attncli.models.load import load_model, wrap_model
+
+    if files is None:
+        return wrap_model(model)
+    return load_model(
+        files,
+        depth=selection.depth,
+        device=device,
+        dtype=dtype,
+        allow_pickle=named.allow_pickle,
+        trust_remote_code=named.trust_remote_code,
+        progress=named.progress,
+    )
+
+
+def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> EncodedText:
+    """The tokens, as many as the model takes; the tokenizer has cut a text already, ids are cut here."""
+    limit = loaded.max_positions
+    if limit is None or len(encoded.tokens) <= limit:
+        return encoded
+    if not truncate:
+        raise _too_long(len(encoded.tokens), limit)
+    return EncodedText(encoded.tokens[:limit], encoded.segments[:limit])
+
+
+def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted) -> HeadsResult:
+    from attncli.attention.capture import look
+    from attncli.attention.inputs import build_inputs
+    from attncli.results.heads import HeadsResult
+
+    stacks = look(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    return HeadsResult(
+        model=loaded.name,
+        device=str(loaded.device),
+        dtype=loaded.dtype,
+        stacks=stacks,
+        made_by=_made_by(loaded),
+        warnings=(*loaded.warnings, *_notes(loaded, stacks)),
+        chosen=wanted.selection.chosen,
+    )
+
+
+def _made_by(loaded: LoadedModel) -> MadeBy:
+    import tokenizers
+    import torch
+    import transformers
+
+    versions = {"tokenizers": tokenizers.__version__, "transformers": transformers.__version__}
+    return MadeBy(
+        attncli.__version__,
+        **versions,
+        torch=torch.__version__,
+        model_class=loaded.class_name,
+        revision=loaded.revision,
+    )
+
+
+def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...]) -> tuple[str, ...]:
+    """What a reader should know of the numbers themselves."""
+    notes = []
+    if loaded.config.is_encoder_decoder:
+        notes.append("the decoder was given its start token alone")
+    positional = [stack for stack in stacks if stack.stack != "cross"]
+    repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
+    if positional and not repeated:
+        notes.append("duplicate and induction are null: no token of the text comes again after another one followed it")
+    return tuple(notes)

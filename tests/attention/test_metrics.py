@@ -1,0 +1,117 @@
+"""Metrics on values that can be computed by hand, and the closed forms of attention without weights."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from attncli.attention.capture import look
+from attncli.attention.inputs import build_inputs
+from attncli.attention.metrics import MetricSums, Pair, Side, uniform
+from attncli.attention.selection import Wanted
+from attncli.models.load import wrap_model
+from tests import tiny
+
+
+def side(ids: list[int], special: tuple[int, ...] = (), real: list[int] | None = None) -> Side:
+    row = torch.tensor([ids])
+    real_row = torch.tensor([real or [1] * len(ids)]).bool()
+    return Side(row, torch.isin(row, torch.tensor(special, dtype=torch.long)), real_row, (tiny.tokens(ids, special),))
+
+
+def measure(weights: list[list[float]], ids: list[int], *, visible: torch.Tensor | None = None, **kwargs: object):
+    one = side(ids, **kwargs)
+    sums = MetricSums(Pair(one, one, same=True), has_sink=False)
+    matrix = torch.tensor([[weights]])
+    sums.add(0, matrix, torch.ones_like(matrix, dtype=torch.bool) if visible is None else visible)
+    return sums.means()[0][0]
+
+
+A = [
+    [0.5, 0.25, 0.25, 0.0],
+    [0.0, 0.0, 1.0, 0.0],
+    [0.1, 0.2, 0.3, 0.4],
+    [0.25, 0.25, 0.25, 0.25],
+]
+
+
+def test_every_metric_by_hand() -> None:
+    # Tokens a b a c: only the second a has an earlier copy, and what followed the first a is b (position 1).
+    values = measure(A, [5, 6, 5, 7], special=(7,))
+    rows = [[-sum(a * math.log(a) for a in row if a) for row in A]]
+    assert values["entropy"] == pytest.approx(sum(rows[0]) / 4)
+    by_row = [0.25 + 0.5, 1.0, 0.1 * 2 + 0.2 + 0.4, 0.25 * (3 + 2 + 1)]
+    assert values["distance"] == pytest.approx(sum(by_row) / 4)
+    assert values["confidence"] == pytest.approx((0.5 + 1 + 0.4 + 0.25) / 4)
+    assert values["previous"] == pytest.approx((0.0 + 0.2 + 0.25) / 3)
+    assert values["current"] == pytest.approx((0.5 + 0.0 + 0.3 + 0.25) / 4)
+    assert values["next"] == pytest.approx((0.25 + 1.0 + 0.4) / 3)
+    assert values["first"] == pytest.approx((0.5 + 0.0 + 0.1 + 0.25) / 4)
+    assert values["special"] == pytest.approx((0.0 + 0.0 + 0.4 + 0.25) / 4)
+    assert values["duplicate"] == pytest.approx(0.1)
+    assert values["induction"] == pytest.approx(0.2)
+    assert values["virtual_sink"] is None
+
+
+def test_what_no_query_can_show_is_none() -> None:
+    values = measure(A, [5, 6, 7, 8])
+    assert values["special"] is None and values["duplicate"] is None and values["induction"] is None
+    causal = torch.ones(1, 1, 4, 4, dtype=torch.bool).tril()
+    assert measure(A, [5, 6, 7, 8], visible=causal)["next"] is None
+
+
+def test_padding_takes_no_part() -> None:
+    padded = measure([[*row, 0.0] for row in A] + [[0.2] * 5], [5, 6, 5, 7, 0], real=[1, 1, 1, 1, 0])
+    assert padded == pytest.approx(measure(A, [5, 6, 5, 7]))
+
+
+def test_first_is_the_first_real_token() -> None:
+    left = measure([[0.2] * 5] + [[0.0, *row] for row in A], [0, 5, 6, 5, 7], real=[0, 1, 1, 1, 1])
+    assert left["first"] == pytest.approx((0.5 + 0.0 + 0.1 + 0.25) / 4)
+
+
+def test_blocks_of_rows_add_up() -> None:
+    one = side([5, 6, 5, 7])
+    whole, parts = (MetricSums(Pair(one, one, same=True), has_sink=False) for _ in range(2))
+    matrix, visible = torch.tensor([[A]]), torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    whole.add(0, matrix, visible)
+    for start, stop in ((0, 1), (1, 3), (3, 4)):
+        parts.add(start, matrix[:, :, start:stop], visible[:, :, start:stop])
+    assert parts.means() == whole.means()
+
+
+def test_a_sink_is_what_rows_lack() -> None:
+    one = side([5, 6])
+    sums = MetricSums(Pair(one, one, same=True), has_sink=True)
+    sums.add(0, torch.tensor([[[[0.5, 0.25], [0.0, 0.5]]]]), torch.ones(1, 1, 2, 2, dtype=torch.bool))
+    assert sums.means()[0][0]["virtual_sink"] == pytest.approx((0.25 + 0.5) / 2)
+
+
+def test_uniform_spreads_over_what_is_visible() -> None:
+    visible = torch.tensor([[[[True, False], [True, True], [False, False]]]])
+    assert uniform(visible).tolist() == [[[[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]]]]
+
+
+@pytest.mark.parametrize("length", [2, 12])
+def test_closed_forms_without_weights(length: int) -> None:
+    """With W_Q = W_K = 0 every visible key gets the same weight, and the means have closed forms."""
+    model = tiny.build(tiny.llama())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "q_proj" in name or "k_proj" in name:
+                parameter.zero_()
+    loaded = wrap_model(model)
+    (stack,) = look(loaded, build_inputs(loaded, [tiny.tokens(list(range(3, 3 + length)))]), Wanted())
+    harmonic = sum(1 / n for n in range(1, length + 1))
+    expected = {
+        "entropy": math.lgamma(length + 1) / length,
+        "distance": (length - 1) / 4,
+        "first": harmonic / length,
+        "previous": (harmonic - 1) / (length - 1),
+    }
+    for head in stack.metrics:
+        assert {name: head.values[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    # Even attention is its own baseline.
+    assert stack.baselines[0] == pytest.approx(stack.metrics[0].values, abs=1e-6)
