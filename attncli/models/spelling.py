@@ -1,0 +1,113 @@
+"""From the raw form of a token to the bytes that it stands for, as the tokenizer's own decoder says.
+
+A vocabulary spells a space as `Ġ` or `▁`, a byte as `Ċ` or `<0x0A>`, a continued word as `##les`. Which of these holds
+is read from the parts of the tokenizer, never guessed from a model's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+#: Which of its keys holds the parts of a part that is a sequence.
+_PARTS = ("decoders", "pretokenizers")
+
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a vocabulary writes its tokens.
+
+    byte_level: every character stands for one byte, in GPT-2's alphabet.  byte_fallback: `<0x0A>` stands for a byte.
+    prefix: marks a token that continues a word (`##`).  suffix: marks one that ends a word (`</w>`).
+    replacements: pairs of a string in the token and what it stands for (`▁`, a space), applied in order.
+    """
+
+    byte_level: bool = False
+    byte_fallback: bool = False
+    prefix: str = ""
+    suffix: str = ""
+    replacements: tuple[tuple[str, str], ...] = ()
+
+    def data(self, token: str) -> bytes:
+        """The UTF-8 bytes that a raw token stands for."""
+        if self.byte_fallback and (byte := _byte_of(token)) is not None:
+            return bytes([byte])
+        if self.byte_level:
+            return b"".join(_ALPHABET.get(character) or character.encode("utf-8") for character in token)
+        for written, meant in self.replacements:
+            token = token.replace(written, meant)
+        if token != self.prefix:
+            token = token.removeprefix(self.prefix)
+        if token != self.suffix:
+            token = token.removesuffix(self.suffix)
+        return token.encode("utf-8", "backslashreplace")
+
+
+def spelling_of(
+    decoder: Mapping[str, object] | None,
+    pre_tokenizer: Mapping[str, object] | None,
+    *,
+    prefix: str = "",
+    suffix: str = "",
+    byte_fallback: bool = False,
+) -> Spelling:
+    """The spelling that the parts of a tokenizer.json mean: its decoder, or its pre-tokenizer where it has no decoder.
+
+    prefix, suffix, byte_fallback: what the model part says of itself, which holds where the decoder is silent.
+    """
+    parts = list(_flat(decoder if decoder is not None else pre_tokenizer))
+    kinds = {str(part.get("type")) for part in parts}
+    return Spelling(
+        byte_level="ByteLevel" in kinds,
+        byte_fallback="ByteFallback" in kinds or byte_fallback,
+        prefix=_text(parts, "WordPiece", "prefix") or prefix,
+        suffix=_text(parts, "BPEDecoder", "suffix") or suffix,
+        replacements=tuple(_replacements(parts)),
+    )
+
+
+def _flat(part: Mapping[str, object] | None) -> Iterator[Mapping[str, object]]:
+    if part is None:
+        return
+    yield part
+    for key in _PARTS:
+        inner = part.get(key)
+        for child in inner if isinstance(inner, list) else ():
+            yield from _flat(child)
+
+
+def _text(parts: list[Mapping[str, object]], kind: str, key: str) -> str:
+    values = (part.get(key) for part in parts if part.get("type") == kind)
+    return next((value for value in values if isinstance(value, str)), "")
+
+
+def _replacements(parts: list[Mapping[str, object]]) -> Iterator[tuple[str, str]]:
+    for part in parts:
+        match part:
+            case {"type": "Metaspace", "replacement": str(mark)} if mark:
+                yield mark, " "
+            case {"type": "Replace", "pattern": {"String": str(written)}, "content": str(meant)} if written:
+                yield written, meant
+            case {"type": "CTC", "word_delimiter_token": str(delimiter)} if delimiter:
+                yield delimiter, " "
+
+
+def _byte_of(token: str) -> int | None:
+    """The byte behind `<0x0A>`."""
+    if len(token) != 6 or not (token.startswith("<0x") and token.endswith(">")):
+        return None
+    digits = token[3:5]
+    return int(digits, 16) if _HEX.issuperset(digits) else None
+
+
+def _alphabet() -> dict[str, bytes]:
+    """GPT-2's bytes-to-unicode table: printable bytes are themselves, the others follow from U+0100 on, in order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = sorted(set(range(0x100)) - set(printable))
+    table = {chr(byte): bytes([byte]) for byte in printable}
+    return table | {chr(0x100 + place): bytes([byte]) for place, byte in enumerate(others)}
+
+
+_ALPHABET = _alphabet()

@@ -1,0 +1,167 @@
+"""A model hub in a thread: the few calls that huggingface_hub makes for us, and what can go wrong with each."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass
+class HubModel:
+    """A model on the hub. Its revisions are named commits; each commit holds files by name."""
+
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    revisions: dict[str, str] = field(default_factory=dict)
+    gated: bool = False
+    token: str | None = None
+    """The token that opens a gated model."""
+    breaks: int = 0
+    """How many of the next downloads break off in the middle."""
+
+    def commit(self, files: dict[str, bytes], *, revision: str = "main") -> str:
+        """Add a commit on top of a revision and return it."""
+        content = b"".join(name.encode() + data for name, data in sorted(files.items()))
+        commit = sha256(content).hexdigest()[:40]
+        self.commits[commit] = files
+        self.revisions[revision] = commit
+        return commit
+
+    def resolve(self, revision: str) -> str | None:
+        return revision if revision in self.commits else self.revisions.get(revision)
+
+
+class HubServer:
+    """Serves `models` at `url` for as long as the `with` block lasts, and writes down every request."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, HubModel] = {}
+        self.moved: dict[str, str] = {}
+        """Old names that are answered with a redirect to the new one, as `gpt2` is on the real hub."""
+        self.requests: list[str] = []
+        self.status: int | None = None
+        """With this set, every answer is that error."""
+        self.error_message: str | None = None
+        """What that error says for itself."""
+        self.warning: str | None = None
+        """With this set, every answer asks the client to print it."""
+        self.listing: bytes | None = None
+        """With this set, it is what every question for a model's files gets for an answer."""
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def add(self, name: str, files: dict[str, bytes]) -> HubModel:
+        model = self.models[name] = HubModel()
+        model.commit(files)
+        return model
+
+    def __enter__(self) -> Self:
+        # Polled often, so that leaving the block doesn't wait for half a second.
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: HubServer
+    protocol_version = "HTTP/1.1"
+    # Headers and body leave in two writes; with Nagle's algorithm the second would wait 40 ms for an acknowledgement.
+    disable_nagle_algorithm = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class calls it so)
+        """Nothing: requests are in `hub.requests`."""
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.status is not None:
+            self._refuse(self.hub.status, None)
+        elif path.startswith("/api/models/"):
+            self._list(path.removeprefix("/api/models/"))
+        else:
+            self._file(path.removeprefix("/"))
+
+    def _list(self, path: str) -> None:
+        if self.hub.listing is not None:
+            self._send(200, self.hub.listing)
+            return
+        name, _, revision = path.partition("/revision/")
+        found = self._commit(name, revision or "main")
+        if found is not None:
+            commit, files = found
+            siblings = [{"rfilename": file} for file in files]
+            self._send(200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
+
+    def _file(self, path: str) -> None:
+        name, _, rest = path.partition("/resolve/")
+        revision, _, file = rest.partition("/")
+        found = self._commit(name, revision)
+        if found is None:
+            return
+        commit, files = found
+        model = self.hub.models[name]
+        if model.gated and self.headers.get("Authorization") != f"Bearer {model.token}":
+            self._refuse(403 if "Authorization" in self.headers else 401, "GatedRepo")
+        elif file not in files:
+            self._refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
+        else:
+            self._send_file(model, commit, files[file])
+
+    def _commit(self, name: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """The commit that is asked for, or None once the request has been refused."""
+        if name in self.hub.moved:
+            self._send(307, b"", {"Location": self.path.replace(name, self.hub.moved[name], 1)})
+            return None
+        model = self.hub.models.get(name)
+        if model is None:
+            # The real hub doesn't tell strangers whether a private model is there.
+            self._refuse(404 if "Authorization" in self.headers else 401, "RepoNotFound")
+            return None
+        commit = model.resolve(revision)
+        if commit is None:
+            self._refuse(404, "RevisionNotFound")
+            return None
+        return commit, model.commits[commit]
+
+    def _send_file(self, model: HubModel, commit: str, data: bytes) -> None:
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{sha256(data).hexdigest()}"'}
+        wanted = self.headers.get("Range")
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        breaks = self.command == "GET" and model.breaks > 0
+        model.breaks -= breaks
+        # A retry that goes on after the first half gets nothing more, as on a line that is down.
+        sent = data[start : len(data) // 2] if breaks else data[start:]
+        self._send(206 if start else 200, sent, headers, length=len(data) - start)
+
+    def _refuse(self, status: int, code: str | None, headers: dict[str, str] | None = None) -> None:
+        said = {"X-Error-Code": code, "X-Error-Message": self.hub.error_message}
+        self._send(status, b"", {name: text for name, text in said.items() if text} | (headers or {}))
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, length: int | None = None) -> None:
+        length = len(body) if length is None else length
+        self.send_response(status)
+        said = {"X-HF-Warning": f"topic; {self.hub.warning}"} if self.hub.warning else {}
+        for name, value in {**(headers or {}), **said, "Content-Length": str(length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+            # Less than was promised: closing the line is what breaks it off.
+            self.close_connection = self.close_connection or len(body) < length

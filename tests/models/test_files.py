@@ -1,0 +1,216 @@
+"""Files that need no hub: folders and single files; and what has no files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attncli.errors import ModelError
+from attncli.models import files as files_module
+from attncli.models.weights import WeightFiles
+from tests.opening import opened, weights_refusal
+from tests.weight_files import LFS_POINTER, index_bytes, safetensors_bytes
+
+# Folders and files
+
+
+def test_a_folder(model_folder: Path) -> None:
+    files = opened(model_folder)
+    assert files.find("config.json") == model_folder / "config.json"
+    assert files.require("config.json") == model_folder / "config.json"
+    assert files.find("tokenizer.json") is None
+    assert (files.revision, files.adapter) == (None, None)
+    assert files.weights() == WeightFiles("safetensors", (model_folder / "model.safetensors",))
+
+
+def test_config_json_means_its_folder(model_folder: Path) -> None:
+    files = opened(model_folder / "config.json")
+    assert files.find("config.json") == model_folder / "config.json"
+    assert files.weights().paths == (model_folder / "model.safetensors",)
+
+
+def test_a_weight_file_is_the_weights_and_its_folder_the_rest(model_folder: Path) -> None:
+    other = model_folder / "other.safetensors"
+    other.write_bytes(safetensors_bytes(a=1))
+    files = opened(other)
+    assert files.weights() == WeightFiles("safetensors", (other,))
+    assert files.require("config.json") == model_folder / "config.json"
+
+
+def test_a_gguf_file_is_used_only_by_name(model_folder: Path) -> None:
+    gguf = model_folder / "x.gguf"
+    gguf.write_bytes(b"GGUF\x03\0\0\0")
+    assert opened(gguf).weights() == WeightFiles("gguf", (gguf,))
+    assert opened(model_folder).weights().kind == "safetensors"
+
+
+def test_shards_come_from_the_index(model_folder: Path) -> None:
+    (model_folder / "model.safetensors").unlink()
+    index = model_folder / "model.safetensors.index.json"
+    index.write_bytes(index_bytes({"a": "model-2.safetensors", "b": "model-1.safetensors", "c": "model-2.safetensors"}))
+    shards = tuple(model_folder / f"model-{number}.safetensors" for number in (1, 2))
+    for shard in shards:
+        shard.write_bytes(safetensors_bytes(a=1))
+    expected = WeightFiles("safetensors", shards, index=index)
+    assert opened(model_folder).weights() == expected
+    assert opened(index).weights() == expected
+
+
+def test_missing_shards_are_named(model_folder: Path) -> None:
+    (model_folder / "model.safetensors").unlink()
+    names = {str(number): f"model-{number}.safetensors" for number in range(6)}
+    (model_folder / "model.safetensors.index.json").write_bytes(index_bytes(names))
+    (model_folder / "model-3.safetensors").write_bytes(safetensors_bytes(a=1))
+    assert weights_refusal(model_folder).message == (
+        f"5 of {model_folder}'s 6 files of weights are missing: "
+        "model-0.safetensors, model-1.safetensors, model-2.safetensors, …"
+    )
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [{}, {"a": "../secret.safetensors"}, {"a": "/etc/passwd"}, {"a": "C:\\x"}, {"a": ["x"]}, {"a": ""}, [1], None],
+)
+def test_an_index_reaches_no_file_outside_its_folder(model_folder: Path, listed: object) -> None:
+    (model_folder / "model.safetensors").unlink()
+    (model_folder.parent / "secret.safetensors").write_bytes(safetensors_bytes(a=1))
+    (model_folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
+    assert "lists no files of this model" in weights_refusal(model_folder).message
+
+
+def test_pickles_are_refused_unless_allowed(model_folder: Path) -> None:
+    (model_folder / "model.safetensors").unlink()
+    pickle = model_folder / "pytorch_model.bin"
+    pickle.write_bytes(b"PK\x03\x04")
+    for path in (model_folder, pickle):
+        error = weights_refusal(path)
+        assert error.message.startswith(f"the weights of {path} are a pickle (pytorch_model.bin)")
+        assert error.hint == "pass --allow-pickle if you trust where it comes from"
+        assert opened(path).weights(allow_pickle=True) == WeightFiles("pickle", (pickle,))
+
+
+def test_safetensors_go_before_an_allowed_pickle(model_folder: Path) -> None:
+    (model_folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
+    assert opened(model_folder).weights(allow_pickle=True).kind == "safetensors"
+
+
+@pytest.mark.parametrize(
+    ("others", "hint"),
+    [
+        ([], "weights are model.safetensors, or a model.safetensors.index.json with its shards"),
+        (["b.gguf", "a.gguf", "a.safetensors"], "name one of its files: ./bare/a.gguf"),
+        (["half.safetensors"], "name one of its files: ./bare/half.safetensors"),
+        (["tf_model.h5"], "tf_model.h5 is of another framework: convert it to safetensors"),
+    ],
+)
+def test_a_folder_without_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: list[str], hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bare").mkdir()
+    for name in ["config.json", *others]:
+        Path("bare", name).touch()
+    error = weights_refusal("./bare")
+    assert (error.message, error.hint) == ("./bare has no weights that can be read", hint)
+
+
+def test_a_folder_without_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gpt2").mkdir()
+    Path("gpt2", "x.gguf").write_bytes(b"GGUF")
+    for name, hint in {
+        "gpt2": "name one of its files: gpt2/x.gguf",
+        "./gpt2/": "name one of its files: ./gpt2/x.gguf",
+    }.items():
+        with pytest.raises(ModelError) as caught:
+            opened(name).require("config.json")
+        assert (caught.value.message, caught.value.hint) == (f"{name} has no config.json", hint)
+
+
+def test_an_unrelated_folder_in_the_way_of_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gpt2").mkdir()
+    with pytest.raises(ModelError) as caught:
+        opened("gpt2").require("config.json")
+    assert caught.value.hint == "that is a folder here; for the hub's model of that name: gpt2@main"
+
+
+def test_weights_without_a_config_beside_them(model_folder: Path) -> None:
+    (model_folder / "config.json").unlink()
+    weights = model_folder / "model.safetensors"
+    with pytest.raises(ModelError, match=r"there is no config\.json beside"):
+        opened(weights).require("config.json")
+
+
+def test_a_git_lfs_pointer_is_told_apart(model_folder: Path) -> None:
+    for name in ("tokenizer.json", "model.safetensors"):
+        (model_folder / name).write_bytes(LFS_POINTER)
+        with pytest.raises(ModelError, match="is a git-lfs pointer") as caught:
+            opened(model_folder).find(name)
+        assert caught.value.hint == f"run `git lfs pull` in {model_folder}"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="no file is unreadable for the superuser")
+def test_files_without_permission(model_folder: Path) -> None:
+    (model_folder / "config.json").chmod(0)
+    with pytest.raises(ModelError, match=r"config\.json can't be read: Permission denied"):
+        opened(model_folder).find("config.json")
+
+
+def test_files_that_the_system_refuses_to_open(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, mode: str = "r") -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelError, match=r"config\.json can't be read: Permission denied") as caught:
+        opened(model_folder).find("config.json")
+    assert caught.value.hint == "check its permissions and its disk"
+
+
+# What has no files, and what ships with the package
+
+
+@pytest.mark.parametrize("text", ["preset:gpt3", "builtin:induction"])
+def test_models_that_are_not_there_say_so(text: str) -> None:
+    error = weights_refusal(text)
+    expected = {
+        "preset:gpt3": "preset:gpt3 is an architecture without weights and without a tokenizer",
+        "builtin:induction": "there is no built-in model induction",
+    }
+    assert error.message == expected[text]
+
+
+def test_a_function_has_no_files(tmp_path: Path) -> None:
+    (tmp_path / "code.py").touch()
+    assert "comes without a tokenizer and files" in weights_refusal(f"{tmp_path / 'code.py'}:build").message
+
+
+def test_builtin_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_module, "_BUILTIN", tmp_path / "builtin")
+    assert weights_refusal("builtin:induction").hint.startswith("none ships with this version")
+    (tmp_path / "builtin" / "induction").mkdir(parents=True)
+    (tmp_path / "builtin" / "induction" / "config.json").touch()
+    assert opened("builtin:induction").find("config.json") == tmp_path / "builtin" / "induction" / "config.json"
+    assert weights_refusal("builtin:inductoin").hint == "did you mean builtin:induction?"
+    assert weights_refusal("builtin:x").hint == "there are induction"
+    assert weights_refusal("builtin:..").message == "there is no built-in model .."
+
+
+# Start-up
+
+
+def test_local_files_and_the_package_need_no_library(model_folder: Path) -> None:
+    code = f"""
+import sys
+from attncli.models.files import open_files
+from attncli.models.reference import DEFAULT_MODEL, parse_reference
+open_files(parse_reference({str(model_folder)!r})).weights()
+print(sorted({{"huggingface_hub", "torch", "transformers", "numpy", "rich", "importlib.metadata"}} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")

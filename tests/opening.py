@@ -1,0 +1,40 @@
+"""Opening models in tests as a verb does, and the errors that it gives."""
+
+from __future__ import annotations
+
+import pytest
+
+from attncli.errors import ExitCode, ModelError
+from attncli.models.files import ModelFiles, open_files
+from attncli.models.reference import parse_reference
+from tests.weight_files import safetensors_bytes
+
+WEIGHTS = safetensors_bytes(a=1000)
+FILES = {"config.json": b"{}", "tokenizer.json": b'{"version": "1.0"}', "model.safetensors": WEIGHTS}
+
+
+def opened(text: object, *, refresh: bool = False, revision: str | None = None) -> ModelFiles:
+    return open_files(parse_reference(str(text), revision=revision), refresh=refresh)
+
+
+def fetch_all(files: ModelFiles) -> None:
+    """What a verb asks for: files that are there, and some that aren't."""
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        files.find(name)
+    files.weights()
+
+
+def refusal(text: object, name: str = "config.json", *, refresh: bool = False) -> ModelError:
+    """The error that opening a model and asking for a file raises."""
+    with pytest.raises(ModelError) as caught:
+        opened(text, refresh=refresh).require(name)
+    assert caught.value.exit_code is ExitCode.MODEL
+    return caught.value
+
+
+def weights_refusal(text: object, *, allow_pickle: bool = False) -> ModelError:
+    """The error that opening a model and asking for its weights raises."""
+    with pytest.raises(ModelError) as caught:
+        opened(text).weights(allow_pickle=allow_pickle)
+    assert caught.value.exit_code is ExitCode.MODEL
+    return caught.value
