@@ -169,7 +169,12 @@ def _adapted(module: PreTrainedModel, files: ModelFiles) -> PreTrainedModel:
     """The base model with the adapter applied, if `files` are an adapter's."""
     if files.adapter is None:
         return module
-    module.load_adapter(str(files.adapter))
+    info = module.load_adapter(str(files.adapter))
+    if info.missing_keys:
+        raise ModelError(
+            f"the adapter {files.ref.name} doesn't fit its base model: {min(info.missing_keys)} isn't in its weights",
+            hint="name the base that it was trained on, in base_model_name_or_path of its adapter_config.json",
+        )
     return module.base_model
 
 
@@ -233,23 +238,15 @@ def _from_pretrained(
     except AttnError:
         raise
     except ImportError as error:
-        raise _missing_package(files, error) from error
+        message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
+        raise ModelError(message, hint="install the package that it names") from error
     except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
         if is_out_of_memory(error):
             raise
         raise ModelError(
             f"{files.ref.name} can't be loaded: {reason_of(error)}",
-            hint="the weights don't fit the configuration beside them; fetch both again, or see --debug",
+            hint=f"the weights don't fit the configuration beside them: {files.mend}",
         ) from error
-
-
-def _missing_package(files: ModelFiles, error: ImportError) -> ModelError:
-    """Name the extra of ours that brings the package that transformers misses."""
-    text = str(error).lower()
-    extras = {"gguf": "gguf", "peft": "adapters", "accelerate": "large"}
-    extra = next((extra for word, extra in extras.items() if word in text), None)
-    hint = f"pip install 'attncli[{extra}]'" if extra else "install the package that it names"
-    return ModelError(f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}", hint=hint)
 
 
 def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
@@ -264,7 +261,7 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
         lacking = [*missing, *mismatched]
         raise ModelError(
             f"{files.ref.name}: {len(lacking)} tensors of the model aren't in its weights, {lacking[0]} first",
-            hint="the weights belong to another configuration, or the download is incomplete (--refresh)",
+            hint=f"the weights belong to another configuration: {files.mend}",
         )
 
 

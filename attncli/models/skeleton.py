@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.dynamic_module_utils import get_class_from_dynamic_module, get_relative_imports
 
 from attncli.errors import ModelError, reason_of
+from attncli.models import headers
 from attncli.models.weights import named_file
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
     if (gguf := gguf_file(files)) is not None:
         return _auto_config(files, gguf.parent, {}, gguf_file=gguf.name)
     path = files.require("config.json")
-    raw = _read_json(path, files)
+    raw = headers.read_json(path, mend=files.mend)
     if "auto_map" in raw and trust_remote_code:
         _fetch_code(files, raw)
     elif "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
@@ -39,10 +40,19 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
 
 
 def gguf_file(files: ModelFiles) -> Path | None:
-    """The GGUF file that the user named, if one was: it holds its configuration and its tokenizer too."""
+    """The GGUF file that the user named, if one was: it holds its configuration and its tokenizer too.
+
+    Raises ModelError where the packages that read one aren't installed.
+    """
     model = files if files.base is None else files.base
     name = named_file(model.ref)
-    return files.require(name) if name is not None and name.endswith(".gguf") else None
+    if name is None or not name.endswith(".gguf"):
+        return None
+    absent = [package for package in ("gguf", "accelerate") if find_spec(package) is None]
+    if absent:
+        message = f"running the GGUF file {files.ref.name} needs the package {' and '.join(absent)}"
+        raise ModelError(message, hint="pip install 'attncli[gguf]'")
+    return files.require(name)
 
 
 def model_class(
@@ -68,32 +78,19 @@ def model_class(
             f"transformers {transformers.__version__} has no model for {config.model_type!r}",
             hint="pip install -U transformers, or name another model (-m)",
         )
-    return found
-
-
-def _read_json(path: Path, files: ModelFiles) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"the config.json of {files.ref.name} can't be read: {error}", hint="fetch the model again (--refresh)"
-        ) from error
-    if not isinstance(raw, dict):
-        message = f"the config.json of {files.ref.name} is no JSON object"
-        raise ModelError(message, hint="fetch the model again (--refresh)")
-    return raw
+    cls: type[PreTrainedModel] = found
+    return cls
 
 
 def _auto_config(files: ModelFiles, folder: Path, raw: dict[str, Any], **options: Any) -> PreTrainedConfig:
     try:
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)  # type: ignore[no-any-return]
+        config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
     except ImportError as error:
-        raise ModelError(
-            f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}",
-            hint="pip install 'attncli[gguf]'" if "gguf_file" in options else "install the package that it names",
-        ) from error
+        message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
+        raise ModelError(message, hint="install the package that it names") from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError, StrictDataclassError) as error:
         raise _bad_config(files, raw, error) from error
+    return config
 
 
 def _bad_config(files: ModelFiles, raw: dict[str, Any], error: Exception) -> ModelError:
@@ -109,7 +106,7 @@ def _bad_config(files: ModelFiles, raw: dict[str, Any], error: Exception) -> Mod
             hint="pip install -U transformers, or name another model (-m)",
         )
     message = f"the configuration of {files.ref.name} is not valid: {reason_of(error)}"
-    return ModelError(message, hint="mend it, or fetch the model again (--refresh)")
+    return ModelError(message, hint=files.mend)
 
 
 def _fetch_code(files: ModelFiles, raw: dict[str, Any]) -> None:

@@ -187,8 +187,8 @@ def test_a_missing_pooler_is_a_note(saved: dict[str, Path], tmp_path: Path) -> N
         ({"model_type": "nothing-known"}, "model_type 'nothing-known'", "pip install -U transformers"),
         ({"hidden_size": 4}, "names no model_type", "add the model_type"),
         ({"model_type": "x", "auto_map": {"AutoModel": "code.Model"}}, "code of its own", "--trust-remote-code"),
-        ([1], "no JSON object", "--refresh"),
-        ({"model_type": "bert", "hidden_size": "wide"}, "not valid", "mend it"),
+        ([1], "no JSON object", "fetch or copy the file again"),
+        ({"model_type": "bert", "hidden_size": "wide"}, "not valid", "fetch or copy"),
     ],
 )
 def test_configurations_that_make_no_model(

@@ -1,0 +1,126 @@
+"""Models that need an extra: adapters (peft) and GGUF files (gguf, accelerate). Skipped where it isn't installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from attncli.attention.capture import look
+from attncli.attention.inputs import build_inputs
+from attncli.attention.selection import Wanted, parse_selection
+from attncli.errors import ModelError
+from attncli.models.files import open_files
+from attncli.models.load import LoadedModel, load_model, wrap_model
+from attncli.models.reference import parse_reference
+from tests import tiny
+
+
+def opened(path: Path, layer: str | None = None) -> LoadedModel:
+    return load_model(open_files(parse_reference(str(path))), device="cpu", depth=parse_selection(layer).depth)
+
+
+def patterns(model: LoadedModel) -> np.ndarray:
+    (stack,) = look(model, build_inputs(model, [tiny.tokens([5, 6, 7, 8, 9])]), Wanted(patterns=True))
+    return np.stack([pattern.weights for pattern in stack.patterns])
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A LoRA adapter's folder, beside its base, and the patterns of the two merged by peft itself."""
+    peft = pytest.importorskip("peft", reason="the extra adapters isn't installed")
+    torch.manual_seed(0)
+    transformers.LlamaForCausalLM(tiny.llama()).save_pretrained(tmp_path / "base")
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "k_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(base, config)
+    model.save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter", patterns(wrap_model(model.merge_and_unload().model))
+
+
+def test_an_adapter_is_applied_to_its_base(adapter: tuple[Path, np.ndarray]) -> None:
+    folder, merged = adapter
+    np.testing.assert_allclose(patterns(opened(folder)), merged, atol=1e-5)
+    np.testing.assert_allclose(patterns(opened(folder, "0")), merged[:4], atol=1e-5)
+    assert np.abs(patterns(opened(folder.parent / "base")) - merged).max() > 0.01
+
+
+def test_an_adapter_of_another_model_is_refused(adapter: tuple[Path, np.ndarray]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder, _ = adapter
+    tensors = load_file(folder / "adapter_model.safetensors")
+    renamed = {name.replace("self_attn", "other"): tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match="doesn't fit its base model"):
+        opened(folder)
+
+
+def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
+    """llama.cpp's order of the rotary dimensions, pairs side by side, from transformers' halves."""
+    return weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+
+
+GGUF_NAMES = {
+    "attn_output": "self_attn.o_proj",
+    "attn_v": "self_attn.v_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+}
+
+
+def write_gguf(path: Path, model: transformers.PreTrainedModel) -> None:
+    gguf = pytest.importorskip("gguf", reason="the extra gguf isn't installed")
+    config, state = model.config, {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"t{number}" for number in range(config.vocab_size)])
+    writer.add_token_scores([0.0] * config.vocab_size)
+    writer.add_token_types([1] * config.vocab_size)
+    writer.add_tensor("token_embd.weight", state["embed_tokens.weight"])
+    writer.add_tensor("output.weight", state["embed_tokens.weight"])
+    writer.add_tensor("output_norm.weight", state["norm.weight"])
+    for layer in range(config.num_hidden_layers):
+        part = {name: state[f"layers.{layer}.{ours}.weight"] for name, ours in GGUF_NAMES.items()}
+        for name, ours, heads in (("attn_q", "q_proj", 4), ("attn_k", "k_proj", 2)):
+            part[name] = interleaved(state[f"layers.{layer}.self_attn.{ours}.weight"], heads)
+        for name, tensor in part.items():
+            writer.add_tensor(f"blk.{layer}.{name}.weight", tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_file_gives_the_patterns_of_its_model(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="the extra gguf isn't installed")
+    model = tiny.build(tiny.llama())
+    write_gguf(tmp_path / "tiny.gguf", model)
+    expected = patterns(wrap_model(model))
+    np.testing.assert_allclose(patterns(opened(tmp_path / "tiny.gguf")), expected, atol=1e-5)
+    np.testing.assert_allclose(patterns(opened(tmp_path / "tiny.gguf", "0")), expected[:4], atol=1e-5)
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the package hidden, as in an installation without the extra."""
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
+    monkeypatch.setattr("attncli.models.skeleton.find_spec", lambda name: None if name == "gguf" else name)
+    with pytest.raises(ModelError) as caught:
+        opened(tmp_path / "tiny.gguf")
+    assert caught.value.hint == "pip install 'attncli[gguf]'" and caught.value.message.endswith("the package gguf")
