@@ -49,10 +49,11 @@ _IGNORED_TENSORS = frozenset(
 
 @dataclass
 class _Session:
-    """One probed forward pass: who listens, and what the modules are called."""
+    """One probed forward pass of a batch: who listens, and what the modules are called."""
 
     observe: Observer
     paths: dict[int, str]
+    batch: int
     seen: int = 0
 
     def hand_on(self, module: nn.Module, attention: Attention) -> None:
@@ -109,7 +110,8 @@ def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Ob
 
     Raises ModelError where no module of the model attends.
     """
-    session = _Session(observe, {id(module): name for name, module in model.named_modules()})
+    paths = {id(module): name for name, module in model.named_modules()}
+    session = _Session(observe, paths, batch=len(arguments["input_ids"]))
     token = _session.set(session)
     try:
         with torch.no_grad(), _restored(model):
@@ -123,10 +125,7 @@ def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Ob
     finally:
         _session.reset(token)
     if not session.seen:
-        raise ModelError(
-            f"{type(model).__name__} has no attention to look at",
-            hint=f"{_mixed_by(model)}; name a model with attention (-m)",
-        )
+        raise _nothing_seen(model)
 
 
 def _route(model: PreTrainedModel) -> list[PreTrainedModel]:
@@ -162,32 +161,32 @@ def _forward(
 
 def _weights_hook(session: _Session) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(module: nn.Module, _: Any, output: Any) -> Any:
-        place = _weights_place(output)
+        place = _weights_place(output, session.batch)
         if place is None:
             return None
         session.hand_on(module, WeightsAttention(output[place]))
-        # An empty tensor in their place: nobody above can keep the weights alive.
-        return (*output[:place], output[place].new_empty(0), *output[place + 1 :])
+        # An empty tensor in their place, of as many dimensions: nobody above can keep the weights alive.
+        return (*output[:place], output[place].new_empty(0, 0, 0, 0), *output[place + 1 :])
 
     return hook
 
 
-def _weights_place(output: object) -> int | None:
+def _weights_place(output: object, batch: int) -> int | None:
     """Where in a module's output its attention stands: (batch, heads, queries, keys), rows that sum to 1 or less.
 
     Rows that sum to 1 go first: a bias that happens to be small and positive would pass for attention with a sink.
     """
     parts = list(enumerate(output))[1:] if isinstance(output, tuple) else []
-    sums = {index: part.float().sum(-1) for index, part in parts if _may_be_weights(part)}
+    sums = {index: part.float().sum(-1) for index, part in parts if _may_be_weights(part, batch)}
     whole = [index for index, total in sums.items() if bool(((total - 1).abs() < 0.01).all())]
     partial = [index for index, total in sums.items() if bool(((total > 0) & (total < 1.01)).all())]
     return next(iter(whole + partial), None)
 
 
-def _may_be_weights(part: object) -> bool:
+def _may_be_weights(part: object, batch: int) -> bool:
     if not isinstance(part, Tensor) or part.ndim != 4 or not part.is_floating_point() or not part.numel():
         return False
-    return bool((part >= 0).all())
+    return part.shape[0] == batch and bool((part >= 0).all())
 
 
 @contextmanager
@@ -236,6 +235,14 @@ def _refuse_unknown(module: nn.Module, extra: dict[str, Any]) -> None:
         )
 
 
-def _mixed_by(model: PreTrainedModel) -> str:
-    names = mixers(block_lists(model))
-    return f"its tokens are mixed by {', '.join(names)}" if names else "it has no blocks that mix tokens"
+def _nothing_seen(model: PreTrainedModel) -> ModelError:
+    """What to say of a model without attention, and of one whose attention neither way can read."""
+    name, lists = type(model).__name__, block_lists(model)
+    names = ", ".join(mixers(lists))
+    if any(block.attends for block_list in lists for block in block_list.described()):
+        return ModelError(
+            f"the attention of {name} can't be read: {names} doesn't hand out weights for each query and key",
+            hint="name another model (-m)",
+        )
+    mixed = f"its tokens are mixed by {names}" if names else "it has no blocks that mix tokens"
+    return ModelError(f"{name} has no attention to look at", hint=f"{mixed}; name a model with attention (-m)")
