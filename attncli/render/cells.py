@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_ZERO_WIDTH_JOINER = "\u200d"
+
 
 def cell_width(text: str) -> int:
     """Cells that `text` takes: wide characters two, combining ones none."""
@@ -17,12 +19,13 @@ def crop(text: str, width: int) -> str:
     if text.isascii():
         return text[: max(width, 0)]
     if cell_width(text) <= width:
-        return text
+        return text.rstrip(_ZERO_WIDTH_JOINER)
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if cell_width(text[:middle]) <= width else (low, middle - 1)
-    return text[:low]
+    # A joiner at the end would join whatever follows.
+    return text[:low].rstrip(_ZERO_WIDTH_JOINER)
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
@@ -38,10 +41,10 @@ def shorten(text: str, width: int, cut: str) -> str:
 
 
 def clusters(text: str) -> list[str]:
-    """`text` in pieces that stand in a place of their own: combining characters stay with what they combine with."""
+    """`text` in pieces that stand in a place of their own: what combines or joins stays with its base."""
     pieces: list[str] = []
     for character in text:
-        if pieces and cell_width(character) == 0:
+        if pieces and (cell_width(character) == 0 or pieces[-1].endswith(_ZERO_WIDTH_JOINER)):
             pieces[-1] += character
         else:
             pieces.append(character)

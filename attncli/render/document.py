@@ -1,7 +1,7 @@
 """The one form between results and terminals: lines of styled spans, lowered to plain text or ANSI.
 
-A renderer builds `Line`s and `lower` makes a string of them, so that the plain and the coloured form of a picture have
-the same characters, and a test can look at either. rich is imported only where a colour is really written.
+A renderer builds `Line`s and `lower` makes a string of them: how colours are written is said in one place, and a test
+can look at the characters alone. rich is imported only where a colour is really written.
 """
 
 from __future__ import annotations
@@ -79,4 +79,15 @@ def lower(lines: Iterable[Line], terminal: Terminal) -> str:
         return "".join(f"{line.plain.rstrip()}\n" for line in cropped)
     from attncli.render.ansi import ansi_line
 
-    return "".join(f"{ansi_line(line, terminal.color)}\n" for line in cropped)
+    return "".join(f"{ansi_line(_trimmed(line), terminal.color)}\n" for line in cropped)
+
+
+def _trimmed(line: Line) -> Line:
+    """The line without the spaces at its end that nobody sees."""
+    spans = list(line.spans)
+    while spans and spans[-1].style.bg is None and not spans[-1].style.underline:
+        last = spans.pop()
+        if text := last.text.rstrip(" "):
+            spans.append(Span(text, last.style))
+            break
+    return Line(tuple(spans))

@@ -1,0 +1,28 @@
+"""The few characters of our own that ASCII has no place for, each beside its stand-in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attncli.render.terminal import Terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """dot: nothing to see here.  separator: between parts of a line.  dash: a range, or a number that isn't there."""
+
+    dot: str
+    separator: str
+    times: str
+    dash: str
+    ellipsis: str
+    cut: str
+
+
+_UNICODE = Glyphs(dot="·", separator=" · ", times="×", dash="–", ellipsis="…", cut="…")
+_ASCII = Glyphs(dot=".", separator=" | ", times="x", dash="-", ellipsis="...", cut="~")
+
+
+def glyphs(terminal: Terminal) -> Glyphs:
+    """The characters that this terminal can show."""
+    return _UNICODE if terminal.unicode else _ASCII

@@ -1,0 +1,81 @@
+"""How metrics and labels are called, drawn and explained to a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from attncli.render.document import Line, Rgb, Span, Style
+from attncli.render.glyphs import glyphs
+from attncli.render.terminal import ColorDepth, Terminal
+
+_BLACK: Rgb = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A head's label: its letter on the map, its colour (and which of sixteen), what it looks at, and the sentence."""
+
+    letter: str
+    target: str
+    sentence: str
+    color: Rgb | None = None
+    basic_color: Rgb | None = None
+
+    def tile(self, width: int, terminal: Terminal) -> Span:
+        """The letter in the middle of `width` coloured cells."""
+        # Bold black is grey where there are only sixteen colours.
+        few = terminal.color is ColorDepth.ANSI
+        background = self.basic_color if few else self.color
+        return Span(self.letter.center(width), Style(background and _BLACK, background, bold=not (few and background)))
+
+
+# Colours that colour-blind eyes can tell apart: Okabe & Ito 2008, "Color universal design".
+LABELS = {
+    "previous": Label("P", "previous token", "looks at the previous token", (86, 180, 233), (0, 170, 170)),
+    "next": Label("N", "next token", "looks at the next token", (230, 159, 0), (255, 255, 85)),
+    "first": Label("F", "first token", "looks at the first token", (213, 94, 0), (170, 0, 0)),
+    "special": Label("S", "special tokens", "looks at special tokens", (204, 121, 167), (170, 0, 170)),
+    "induction": Label(
+        "I", "what followed earlier copies", "looks at what followed earlier copies", (0, 158, 115), (0, 170, 0)
+    ),
+}
+
+# What each metric says, with its unit; the formulas are in the documentation of the functions that compute them.
+MEANINGS = {
+    "entropy": "nats: how widely a row spreads its weight",
+    "distance": "tokens: how far away it looks",
+    "confidence": "largest weight of a row",
+    "previous": "weight on the previous token",
+    "current": "weight on the token itself",
+    "next": "weight on the next token",
+    "first": "weight on the first token",
+    "special": "weight on special tokens",
+    "virtual_sink": "weight that no token gets",
+    "duplicate": "weight on earlier copies of the token",
+    "induction": "weight on what followed earlier copies",
+}
+
+
+def label_of(name: str) -> Label:
+    """The label called `name`; one that this table doesn't know is drawn by its first letter, without a colour."""
+    return LABELS.get(name) or Label(name[:1].upper(), name, f"stands out by {name}")
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Labels, each once: those that we know in their own order, then the rest as they come."""
+    present = dict.fromkeys(names)
+    return [*(name for name in LABELS if name in present), *(name for name in present if name not in LABELS)]
+
+
+def number(value: float | None, terminal: Terminal) -> str:
+    """A metric's value: two decimals, one where it is a hundred or more, a dash where there is none."""
+    if value is None:
+        return glyphs(terminal).dash
+    return f"{value:z.1f}" if abs(value) >= 100 else f"{value:z.2f}"
+
+
+def beside_uniform(metric: str, value: float | None, uniform: float | None, terminal: Terminal) -> list[Line]:
+    """`next 0.83` and `uniform 0.07`: a value, and that of attention spread evenly."""
+    here = Line.of(f"{metric} ", Span(number(value, terminal), Style(bold=True)))
+    return [here, Line.of(Span(f"uniform {number(uniform, terminal)}", Style(dim=True)))]

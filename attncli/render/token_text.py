@@ -1,0 +1,41 @@
+"""Tokens in places of a fixed size: escaped, shortened, and kept where they stand."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from attncli.render.cells import cell_width, pad, shorten
+from attncli.render.escape import printable, visible
+from attncli.render.glyphs import glyphs
+from attncli.render.terminal import Terminal
+from attncli.results.tokens import Token
+
+_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
+# Terminals that reorder right-to-left text would take the numbers and cells beside it along. This mark ends the run.
+_LEFT_TO_RIGHT_MARK = "\u200e"
+_DOTTED_CIRCLE = "◌"
+
+
+def token_text(token: Token, terminal: Terminal) -> str:
+    """A token as a reader sees it, safe for a terminal; its raw form, or its id, where it has no text."""
+    text = visible(token.text or token.token or str(token.id), unicode=terminal.unicode)
+    # A letter that takes no cell of its own, as some of Hangul's do, would join whatever stands before it.
+    return _DOTTED_CIRCLE + text if text and cell_width(text[0]) == 0 else text
+
+
+def name_text(name: str, terminal: Terminal) -> str:
+    """A name from outside, safe for a terminal."""
+    text = printable(name)
+    return text if terminal.unicode else text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def in_place(text: str, width: int, terminal: Terminal, *, right: bool = False) -> str:
+    """`text` in exactly `width` cells that nothing beside it can move."""
+    short = shorten(text, width, glyphs(terminal).cut)
+    return pad(short + direction_end(short), width, right=right)
+
+
+def direction_end(text: str) -> str:
+    """What has to follow `text` so that right-to-left letters in it move nothing after it: mostly nothing."""
+    moves = not text.isascii() and any(unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in text)
+    return _LEFT_TO_RIGHT_MARK if moves else ""

@@ -1,0 +1,101 @@
+"""Weights become lighter, in every number of colours."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from attncli.render.ansi import ansi_line
+from attncli.render.colormap import has_colormap, heat, ink_on
+from attncli.render.document import Line, Rgb, Span, Style
+from attncli.render.heatmap import RAMP, Heat, hundredths
+from attncli.render.metric_words import number
+from attncli.render.terminal import ColorDepth, Terminal
+
+STEPS = [step / 255 for step in range(256)]
+
+
+def luminance(color: Rgb) -> float:
+    linear = [(v / 255) / 12.92 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in color]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(("depth", "colors"), [(ColorDepth.TRUE, 64), (ColorDepth.EIGHT_BIT, 8)])
+def test_more_weight_is_never_darker(depth: ColorDepth, colors: int) -> None:
+    shown = list(dict.fromkeys(heat(step, depth) for step in STEPS))
+    light = [luminance(color) for color in shown]
+    assert len(shown) == colors
+    assert all(a < b for a, b in pairwise(light))
+
+
+def test_the_ends_are_those_of_viridis() -> None:
+    assert heat(0, ColorDepth.TRUE) == (0x44, 0x01, 0x54)
+    assert heat(0.5, ColorDepth.TRUE) in {
+        (0x20, 0x92, 0x8C),
+        (0x21, 0x8D, 0x8D),
+        (0x20, 0x8D, 0x8D),
+        (0x21, 0x90, 0x8C),
+    }
+    assert heat(1, ColorDepth.TRUE) == (0xFD, 0xE7, 0x25)
+
+
+def test_weights_beyond_the_scale_take_its_ends() -> None:
+    assert heat(-0.1, ColorDepth.TRUE) == heat(0, ColorDepth.TRUE)
+    assert heat(1.1, ColorDepth.TRUE) == heat(1, ColorDepth.TRUE)
+
+
+def test_the_256_colours_are_written_as_they_are_meant() -> None:
+    cells = [Span(" ", Style(bg=heat(step / 7, ColorDepth.EIGHT_BIT))) for step in range(8)]
+    written = [ansi_line(Line.of(cell), ColorDepth.EIGHT_BIT) for cell in cells]
+    assert written == [f"\x1b[48;5;{number}m \x1b[0m" for number in (17, 19, 24, 30, 36, 77, 184, 226)]
+
+
+def test_sixteen_colours_and_none_have_no_colormap() -> None:
+    assert [has_colormap(depth) for depth in ColorDepth] == [False, False, True, True]
+
+
+def test_ink_is_readable_on_every_colour() -> None:
+    for depth in (ColorDepth.TRUE, ColorDepth.EIGHT_BIT):
+        for step in STEPS:
+            color = heat(step, depth)
+            bright, dark = sorted((luminance(color), luminance(ink_on(color))), reverse=True)
+            assert (bright + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_the_ramp_is_even() -> None:
+    scale = Heat(2.0, Terminal())
+    assert "".join(scale.ink(2.0 * step / 9) for step in range(10)) == RAMP
+    assert scale.ink(3.0) == "@"
+    assert Heat(0.0, Terminal()).ink(0.0) == " "
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.834, "0.83"), (-0.0001, "0.00"), (12.345, "12.35"), (99.99, "99.99"), (100.0, "100.0"), (None, "–")],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value, Terminal()) == text
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"), [(0.0, ""), (0.0049, ""), (0.006, "1"), (0.834, "83"), (0.996, "100"), (1.0, "100")]
+)
+def test_hundredths(weight: float, text: str) -> None:
+    assert hundredths(weight) == text
+
+
+def test_cells_in_ink() -> None:
+    scale = Heat(1.0, Terminal())
+    widths = [scale.cell(0.83, width).text for width in (1, 2, 4, 5, 6, 7)]
+    assert widths == ["#", "##", "### ", " #83#", " #83# ", "  #83# "]
+    assert [scale.cell(1.0, width).text for width in (5, 7)] == [" @100", " @100@ "]
+    assert scale.cell(0.001, 5).text == "     "
+
+
+@pytest.mark.parametrize(
+    ("full", "text"), [(0.0, "0"), (0.00123, "0.0012"), (0.0833, "0.083"), (0.5, "0.50"), (1, "1.00")]
+)
+def test_the_scale_says_what_its_end_means(full: float, text: str) -> None:
+    assert Heat(full, Terminal()).scale().plain == f"0 [{RAMP}] {text}"
+    assert Heat(full, Terminal(color=ColorDepth.TRUE)).scale().plain == f"0 {' ' * 20} {text}"

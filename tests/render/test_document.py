@@ -1,0 +1,111 @@
+"""Lines of styled spans, their width, and how they are written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attncli.render.cells import cell_width, clusters, crop, pad, shorten
+from attncli.render.document import Line, Span, Style, lower
+from attncli.render.layout import apart, flow, joined, padded, side_by_side
+from attncli.render.terminal import ColorDepth, Terminal
+
+RED = Style(fg=(255, 0, 0))
+FAMILY = "👩\u200d👧"
+
+#: Letters, wide letters, combining marks, emoji, joiners and selectors.
+TEXTS = st.text(st.sampled_from("ab 猫犬e\u0301\u0303👍❤\ufe0f\u200dש·…"), max_size=12)
+
+
+def test_widths_are_cells() -> None:
+    assert [cell_width(text) for text in ("", "cat", "猫", "e\u0301", "👍", "·")] == [0, 3, 2, 1, 2, 1]
+
+
+def test_cropping_never_halves_a_wide_character() -> None:
+    assert [crop("a猫b", width) for width in (-1, 0, 1, 2, 3, 4)] == ["", "", "a", "a", "a猫", "a猫b"]
+    assert crop("cat", 2) == "ca"
+    assert crop("e\u0301x", 1) == "e\u0301"
+
+
+def test_nothing_cropped_ends_in_a_joiner() -> None:
+    assert all(not crop(f"a{FAMILY}b", width).endswith("\u200d") for width in range(6))
+
+
+def test_padding_fills_or_crops() -> None:
+    assert [pad("猫", width) for width in (1, 2, 4)] == [" ", "猫", "猫  "]
+    assert pad("cat", 5, right=True) == "  cat"
+
+
+def test_shortening_says_so() -> None:
+    assert [shorten("because", width, "…") for width in (0, 1, 4, 6, 7)] == ["", "…", "bec…", "becau…", "because"]
+    assert shorten("猫猫", 3, "…") == "猫…"
+
+
+def test_clusters_keep_together_what_belongs_together() -> None:
+    assert clusters(f"e\u0301x❤\ufe0f{FAMILY}猫") == ["e\u0301", "x", "❤\ufe0f", FAMILY, "猫"]
+    assert clusters("") == []
+
+
+@given(TEXTS, st.integers(0, 8))
+@settings(derandomize=True, deadline=None, max_examples=200)
+def test_padded_text_has_exactly_its_width(text: str, width: int) -> None:
+    assert cell_width(pad(text, width)) == width
+    assert cell_width(shorten(text, width, "…")) <= width
+    assert "".join(clusters(text)) == text
+
+
+def test_a_line_is_cropped_with_an_ellipsis() -> None:
+    line = Line.of("one ", Span("two ", RED), "three")
+    assert line.cropped(13, "…") is line
+    assert line.cropped(12, "…") == Line((Span("one "), Span("two ", RED), Span("thr"), Span("…")))
+    assert line.cropped(6, "…") == Line((Span("one "), Span("t", RED), Span("…")))
+
+
+def test_without_colours_only_the_characters_are_left() -> None:
+    lines = [Line.of("a", Span("b", RED), "  "), Line(), Line.of("猫猫猫")]
+    assert lower(lines, Terminal(5)) == "ab\n\n猫猫…\n"
+    assert lower(lines, Terminal(5, unicode=False)).splitlines()[2] == "猫猫~"
+
+
+@pytest.mark.parametrize(
+    ("depth", "code"), [(ColorDepth.TRUE, "38;2;255;0;0"), (ColorDepth.EIGHT_BIT, "38;5;196"), (ColorDepth.ANSI, "31")]
+)
+def test_colours_are_brought_down_to_what_the_terminal_has(depth: ColorDepth, code: str) -> None:
+    """Each in the same process as the others, since rich's styles remember the first codes that they were asked for."""
+    assert lower([Line.of("a", Span("b", RED))], Terminal(80, depth)) == f"a\x1b[{code}mb\x1b[0m\n"
+
+
+def test_attributes_are_written() -> None:
+    style = Style(bold=True, dim=True, underline=True, bg=(0, 0, 0))
+    assert lower([Line.of(Span("x", style))], Terminal(80, ColorDepth.EIGHT_BIT)) == "\x1b[1;2;4;48;5;16mx\x1b[0m\n"
+
+
+def test_neighbours_of_one_style_are_written_together() -> None:
+    lines = [Line.of(Span("a", RED), Span("b", RED), "c", "d")]
+    assert lower(lines, Terminal(80, ColorDepth.ANSI)) == "\x1b[31mab\x1b[0mcd\n"
+
+
+def test_spaces_at_the_end_are_written_only_where_they_are_seen() -> None:
+    shaded = Span("  ", Style(bg=(0, 0, 255)))
+    lines = [Line.of("a", Span("b  ", RED), " "), Line.of("a", shaded), Line.of("a", shaded, "  ")]
+    plain, *seen = lower(lines, Terminal(80, ColorDepth.TRUE)).splitlines()
+    assert plain == "a\x1b[38;2;255;0;0mb\x1b[0m"
+    assert seen == ["a\x1b[48;2;0;0;255m  \x1b[0m"] * 2
+
+
+def test_parts_flow_over_lines() -> None:
+    parts = [Line.of(part) for part in ("one", "two", "three", "four")]
+    assert [line.plain for line in flow(parts, separator=", ", width=10, indent=2)] == ["one, two", "  three", "  four"]
+    assert [line.plain for line in flow(parts[:2], separator=", ", width=8)] == ["one, two"]
+    assert [line.plain for line in flow(parts[:2], separator=", ", width=7)] == ["one", "two"]
+    assert [line.plain for line in flow(parts, separator=" ", width=80)] == ["one two three four"]
+    assert flow([], separator=" ", width=80) == []
+
+
+def test_blocks_beside_and_under_one_another() -> None:
+    one, two = [Line.of("a"), Line.of("bb")], [Line.of("c")]
+    assert [line.plain for line in side_by_side([one, two], width=3, gap=1)] == ["a   c  ", "bb     "]
+    assert [line.plain for line in apart([one, two])] == ["a", "bb", "", "c"]
+    assert padded(Line.of("long"), 2) == Line.of("long")
+    assert joined([Line.of("a"), Line.of(Span("b", RED))], "-") == Line.of("a", "-", Span("b", RED))

@@ -1,0 +1,191 @@
+"""The letter map, its legend, and the choice of heads that stand out."""
+
+from __future__ import annotations
+
+import pytest
+
+from attncli.render.document import Line, Span, Style, lower
+from attncli.render.heads_overview import letter_map, overview
+from attncli.render.heads_text import heads_text
+from attncli.render.standouts import standouts
+from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.heads import HeadMetrics, Layer, Stack
+from tests.render.heads_samples import HEADS, head, result, stack
+
+
+def many_heads(layers: int, heads: int) -> Stack:
+    """Every head of layer 0 whose number ends in 0 looks at the previous token."""
+    metrics = tuple(
+        head(f"{layer}.{index}", *(["previous"] if layer == 0 and index % 10 == 0 else []), previous=0.9)
+        for layer in range(layers)
+        for index in range(heads)
+    )
+    return stack(heads=metrics, layers=tuple(Layer(layer, heads) for layer in range(layers)))
+
+
+def map_text(of: Stack, width: int = 80) -> list[str]:
+    return [line.plain.rstrip() for line in letter_map(of, Terminal(width))]
+
+
+def lines_of(of: Stack, terminal: Terminal) -> list[str]:
+    return heads_text(result(of), terminal).splitlines()
+
+
+def test_thirty_two_heads_have_two_cells_each() -> None:
+    assert map_text(many_heads(2, 32)) == [
+        "layer 0         5         10        15        20        25        30   head",
+        "    0 P · · · · · · · · · P · · · · · · · · · P · · · · · · · · · P ·",
+        "    1 · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · · ·",
+    ]
+
+
+def test_sixty_four_heads_have_a_cell_each() -> None:
+    assert map_text(many_heads(1, 64)) == [
+        "layer 0         10        20        30        40        50        60   head",
+        "    0 P·········P·········P·········P·········P·········P·········P···",
+    ]
+
+
+def test_a_hundred_and_twenty_eight_heads_go_on_beneath() -> None:
+    assert map_text(many_heads(1, 128)) == [
+        "layer 0         10        20        30        40        50        60   head",
+        "    0 P·········P·········P·········P·········P·········P·········P···",
+        "",
+        "layer 64    70        80        90        100       110       120      head",
+        "    0 ······P·········P·········P·········P·········P·········P·······",
+    ]
+
+
+def test_every_width_shows_every_head_once() -> None:
+    for width in range(20, 140):
+        lines = map_text(many_heads(1, 128), width)
+        heads = "".join(line.split(maxsplit=1)[1] for line in lines if "·" in line)
+        assert heads.replace(" ", "") == ("P" + "·" * 9) * 12 + "P" + "·" * 7
+        assert max(map(len, lines)) <= width
+
+
+def test_a_layer_without_attention_names_what_it_has() -> None:
+    mixed = stack(layers=(Layer(0, 4), Layer(1, 0, "Mamba\tMixer"), Layer(2, 0)), heads=HEADS[:4])
+    assert map_text(mixed) == [
+        "layer  0  1  2  3  head",
+        "    0  P  N  ·  F",
+        r"    1  Mamba\tMixer",
+        "    2  no attention",
+    ]
+    assert "3 layers (1 with attention) × 4 heads" in lines_of(mixed, Terminal(80))[1]
+
+
+def test_layers_may_have_different_numbers_of_heads() -> None:
+    uneven = stack(layers=(Layer(0, 4), Layer(1, 2)), heads=HEADS[:6])
+    assert map_text(uneven)[1:] == ["    0  P  N  ·  F", "    1  S  I"]
+    assert "2 layers, 6 heads" in lines_of(uneven, Terminal(80))[1]
+
+
+def test_the_legend_explains_only_what_occurs() -> None:
+    text = heads_text(result(stack(heads=HEADS[:3], layers=(Layer(0, 3),))), Terminal(80))
+    assert "\n P  previous token   N  next token   ·  none of these\n" in text
+    unlabelled = heads_text(result(stack(heads=HEADS[6:], layers=(Layer(1, 2),))), Terminal(80))
+    assert "\n ·  no label\n" in unlabelled
+
+
+def test_a_label_that_is_new_here_shows_its_initial() -> None:
+    text = heads_text(result(stack(heads=(head("0.0", "duplicate", duplicate=0.7),))), Terminal(80))
+    assert "    0  D  ·  ·  ·\n" in text
+    assert " D  0.0  stands out by duplicate  duplicate 0.70, uniform 0.08\n" in text
+
+
+def test_each_label_has_a_colour_of_its_own() -> None:
+    for depth in (ColorDepth.ANSI, ColorDepth.EIGHT_BIT, ColorDepth.TRUE):
+        terminal = Terminal(80, depth)
+        lines = overview(stack(), (), terminal)
+        tiles = {span.text.strip(): span.style.bg for line in lines for span in line.spans if span.style.bg}
+        assert set(tiles) == set("PNFSI")
+        written = {lower([Line.of(Span(" ", Style(bg=color)))], terminal) for color in tiles.values()}
+        assert len(written) == len(tiles)
+
+
+def found(*heads: HeadMetrics, limit: int = 8) -> list[tuple[str, str]]:
+    return [(one.head.name, one.metric) for one in standouts(stack(heads=heads), limit)]
+
+
+def test_the_strongest_two_of_each_label_stand_out() -> None:
+    heads = [head(f"0.{i}", "previous", previous=0.5 + i / 10) for i in range(4)]
+    heads.append(head("0.4", "next", next=0.6))
+    assert found(*heads, limit=3) == [("0.3", "previous"), ("0.2", "previous"), ("0.4", "next")]
+
+
+def test_every_label_comes_before_a_second_of_one() -> None:
+    heads = [head(f"0.{i}", "previous", previous=0.9) for i in range(4)]
+    heads += [head("1.0", "first", first=0.7), head("1.1", "induction", induction=0.5)]
+    assert found(*heads, limit=3) == [("0.0", "previous"), ("1.0", "first"), ("1.1", "induction")]
+
+
+def test_a_head_stands_out_by_the_label_that_the_map_shows() -> None:
+    both = head("0.0", "special", "first", special=0.9, first=0.9)
+    assert found(both, head("0.1", "first", first=0.7)) == [("0.1", "first"), ("0.0", "special")]
+
+
+def test_unlabelled_heads_stand_out_by_their_extremes() -> None:
+    assert found(*HEADS[2:3], *HEADS[6:], head("1.0"), head("1.1"), head("0.0")) == [
+        ("1.2", "entropy"),
+        ("1.0", "entropy"),
+        ("1.3", "distance"),
+    ]
+
+
+def test_a_second_best_is_not_called_the_best() -> None:
+    sharpest = head("0.0", "next", next=0.9, entropy=0.1, distance=9.0)
+    others = [head(f"0.{i}", entropy=1 + i / 10) for i in range(1, 8)]
+    assert found(sharpest, *others) == [("0.0", "next"), ("0.7", "entropy")]
+
+
+def test_extremes_of_a_handful_are_left_out() -> None:
+    assert found(head("0.0"), head("0.1")) == [("0.0", "entropy")]
+    assert found(head("0.0")) == []
+
+
+def test_heads_without_a_value_never_stand_out() -> None:
+    nothing = {"entropy": None, "distance": None}
+    assert found(*(head(f"0.{i}", **nothing) for i in range(8))) == []
+
+
+@pytest.mark.parametrize(("width", "expected"), [(60, 8), (59, 5)])
+def test_a_narrow_terminal_gets_fewer_sentences(width: int, expected: int) -> None:
+    heads = tuple(head(f"0.{i}", label, **{label: 0.9}) for i, label in enumerate(["previous", "next", "first"] * 2))
+    heads += tuple(head(f"1.{i}", label, **{label: 0.9}) for i, label in enumerate(["special", "induction"] * 2))
+    text = heads_text(result(stack(heads=heads)), Terminal(width))
+    assert text.count(", uniform") == expected
+
+
+def test_a_narrow_terminal_breaks_sentences() -> None:
+    assert lines_of(stack(heads=HEADS[:1], layers=(Layer(0, 1),)), Terminal(30)) == [
+        "all-MiniLM-L6-v2 · cpu",
+        "float32",
+        "encoder · 1 layer × 1 head",
+        "12 tokens",
+        "each sees every other",
+        "[CLS] the cat sat on the mat …",
+        "",
+        "   0  head",
+        "0  P",
+        "",
+        " P  previous token",
+        "",
+        " P  0.0 looks at the previous",
+        "        token",
+        "        previous 0.91",
+        "        uniform 0.08",
+        "",
+        "Try: attn heads … -H 0.0",
+    ]
+
+
+def test_a_value_that_is_missing_is_a_dash() -> None:
+    one = head("0.0", "previous", previous=0.8)
+    of = stack(heads=(one,), baselines={0: {"previous": None}})
+    assert "previous 0.80, uniform –" in heads_text(result(of), Terminal(80))
+    assert "previous 0.80, uniform -" in heads_text(result(of), Terminal(80, unicode=False))
+
+
+def test_nothing_to_say_leaves_no_hint() -> None:
+    assert "Try:" not in heads_text(result(stack(heads=(), layers=())), Terminal(80))
