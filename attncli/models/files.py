@@ -5,20 +5,21 @@ Imports neither torch nor transformers, and huggingface_hub only where the hub m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import ModelError
 from attncli.models.reference import DEFAULT_MODEL, Kind, ModelRef, closest, is_repository
 from attncli.models.sources import ADAPTER_CONFIG, FolderSource, Source
-from attncli.models.weights import WeightFiles, beside, find_weights, named_file
 from attncli.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from attncli.models.weights import WeightFiles
 
 _BUILTIN = Path(__file__).parent / "builtin"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
+class ModelFiles(NamedTuple):
     """The files of one model.
 
     base: of an adapter, the files of the model that it changes; None for any other model.
@@ -72,6 +73,9 @@ class ModelFiles:
 
         Raises ModelError where they are missing, broken, or pickles that aren't allowed.
         """
+        # Not at the top: a tokenizer is read without them, and has to be there at once.
+        from attncli.models.weights import find_weights
+
         if self.base is None:
             return find_weights(self.ref, self.source, allow_pickle=allow_pickle)
         from attncli.models.adapters import check_adapter
@@ -102,7 +106,7 @@ def open_files(ref: ModelRef, *, refresh: bool = False, progress: Progress = sil
 
 def _adapter_config(files: ModelFiles) -> Path | None:
     """The configuration of an adapter, if the model is one."""
-    if named_file(files.ref) is not None:
+    if files.ref.named_file is not None:
         return None
     # Looked for on this disk alone, so that a cached model needs no request; `open_hub` has fetched it if there is one.
     return files.source.local(ADAPTER_CONFIG)
@@ -154,6 +158,8 @@ def _lacking(ref: ModelRef, source: Source, name: str) -> ModelError:
     message = f"{ref.name} has no {name}" if ref.kind is not Kind.FILE else f"there is no {name} beside {ref.name}"
     gguf = min((other for other in source.names() if other.endswith(".gguf")), default=None)
     if gguf is not None:
+        from attncli.models.weights import beside
+
         return ModelError(message, hint=f"name one of its files: {beside(ref, gguf)}")
     if ref.kind is Kind.FOLDER and is_repository(ref.name):
         return ModelError(message, hint=f"that is a folder here; for the hub's model of that name: {ref.name}@main")

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from attncli.errors import ModelError, UsageError
 
@@ -50,8 +50,7 @@ class Kind(Enum):
     FUNCTION = "function"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRef:
+class ModelRef(NamedTuple):
     """A model as it was named.
 
     name: what to call it in results (`gpt2`, `./folder`).  kind: what it is.
@@ -69,6 +68,13 @@ class ModelRef:
     @property
     def path(self) -> Path:
         return Path(self.location)
+
+    @property
+    def named_file(self) -> str | None:
+        """The file of weights that the user named, if one was."""
+        if self.kind is Kind.FILE:
+            return None if self.path.name == "config.json" else self.path.name
+        return self.file
 
 
 def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
@@ -224,7 +230,7 @@ def _with_revision(ref: ModelRef, revision: str | None) -> ModelRef:
         message = f"two revisions are asked for: {ref.revision} in {ref.name}, and {revision}"
         raise UsageError(message, hint="give one of them: either @REVISION or --revision")
     _check_revision(ref.name, revision)
-    return replace(ref, revision=revision)
+    return ref._replace(revision=revision)
 
 
 def _without_revision(ref: ModelRef, revision: str | None) -> ModelRef:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.dynamic_module_utils import get_class_from_dynamic_module, get_relative_imports
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from attncli.errors import ModelError, reason_of
 from attncli.models import headers
-from attncli.models.weights import named_file
+from attncli.models.code import fetch_code
 
 if TYPE_CHECKING:
     from attncli.models.files import ModelFiles
@@ -30,7 +30,7 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
     path = files.require("config.json")
     raw = headers.read_json(path, mend=files.mend)
     if "auto_map" in raw and trust_remote_code:
-        _fetch_code(files, raw)
+        fetch_code(files, _own_classes(raw))
     elif "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
         raise ModelError(
             f"{files.ref.name} runs code of its own",
@@ -45,7 +45,7 @@ def gguf_file(files: ModelFiles) -> Path | None:
     Raises ModelError where the packages that read one aren't installed.
     """
     model = files if files.base is None else files.base
-    name = named_file(model.ref)
+    name = model.ref.named_file
     if name is None or not name.endswith(".gguf"):
         return None
     absent = [package for package in ("gguf", "accelerate") if find_spec(package) is None]
@@ -109,14 +109,8 @@ def _bad_config(files: ModelFiles, raw: dict[str, Any], error: Exception) -> Mod
     return ModelError(message, hint=files.mend)
 
 
-def _fetch_code(files: ModelFiles, raw: dict[str, Any]) -> None:
-    """Bring the Python files that a configuration names, and those that they import from beside them, to the disk."""
-    values = [value if isinstance(value, list) else [value] for value in raw["auto_map"].values()]
-    references = [name for names in values for name in names]
-    waiting = {f"{name.split('.')[0]}.py" for name in references if name and "--" not in name}
-    fetched: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        fetched.add(name)
-        path = files.require(name)
-        waiting |= {f"{module}.py" for module in get_relative_imports(path)} - fetched
+def _own_classes(raw: dict[str, Any]) -> list[str]:
+    """The classes of its own code that a configuration names, as `module.Class`."""
+    values = raw["auto_map"].values()
+    listed = (value if isinstance(value, list) else [value] for value in values)
+    return [name for names in listed for name in names if name]

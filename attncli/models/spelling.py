@@ -7,7 +7,7 @@ is read from the parts of the tokenizer, never guessed from a model's name.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: Which of its keys holds the parts of a part that is a sequence.
 _PARTS = ("decoders", "pretokenizers")
@@ -15,8 +15,7 @@ _PARTS = ("decoders", "pretokenizers")
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
-@dataclass(frozen=True, slots=True)
-class Spelling:
+class Spelling(NamedTuple):
     """How a vocabulary writes its tokens.
 
     byte_level: every character stands for one byte, in GPT-2's alphabet.  byte_fallback: `<0x0A>` stands for a byte.

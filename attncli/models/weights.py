@@ -38,20 +38,13 @@ def find_weights(ref: ModelRef, source: Source, *, allow_pickle: bool) -> Weight
     Raises ModelError where there are none, where one is missing or broken, and for pickles that aren't allowed: to
     read a pickle is to run whatever program it holds.
     """
-    named = named_file(ref)
+    named = ref.named_file
     if named is not None:
         return _opened(ref, source, named, allow_pickle=allow_pickle)
     name = _first(source, _SAFETENSORS) or _first(source, _PICKLES)
     if name is None:
         raise source.why_missing() or _no_weights(ref, source)
     return _opened(ref, source, name, allow_pickle=allow_pickle)
-
-
-def named_file(ref: ModelRef) -> str | None:
-    """The file of weights that the user named, if one was."""
-    if ref.kind is Kind.FILE:
-        return None if ref.path.name == "config.json" else ref.path.name
-    return ref.file
 
 
 def _first(source: Source, names: Sequence[str]) -> str | None:

@@ -155,7 +155,8 @@ class Stack:
 class HeadsResult:
     """Where the heads of one model look on one text.
 
-    `chosen`: the user named layers or heads, so a picture shows those instead of the overview.
+    warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
+    chosen: the user named layers or heads, so a picture shows those instead of the overview.
     """
 
     model: str
@@ -165,12 +166,14 @@ class HeadsResult:
     made_by: MadeBy
     warnings: tuple[str, ...] = ()
     chosen: bool = False
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn heads --json` prints."""
         return {
             "schema": SCHEMA,
             "warnings": list(self.warnings),
+            "notes": list(self.notes),
             "model": self.model,
             "device": self.device,
             "dtype": self.dtype,

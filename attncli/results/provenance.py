@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class MadeBy:
+class MadeBy(NamedTuple):
     """Versions of the libraries that took part (None: not used), the model's class and the hub's commit, if any."""
 
     attncli: str
@@ -17,4 +16,4 @@ class MadeBy:
     revision: str | None = None
 
     def to_dict(self) -> dict[str, str | None]:
-        return asdict(self)
+        return self._asdict()

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attncli
 from attncli.attention.selection import Selection, Spec, Wanted, parse_selection
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizer import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
-from attncli.results.provenance import MadeBy
 from attncli.tokens.encode import EncodedText, encode, from_ids
+from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:
     from attncli.models.encoding import Tokenizer
@@ -180,24 +179,10 @@ def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted) -> HeadsRes
         device=str(loaded.device),
         dtype=loaded.dtype,
         stacks=stacks,
-        made_by=_made_by(loaded),
-        warnings=(*loaded.warnings, *_notes(loaded, stacks)),
+        made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
+        warnings=loaded.warnings,
+        notes=_notes(loaded, stacks),
         chosen=wanted.selection.chosen,
-    )
-
-
-def _made_by(loaded: LoadedModel) -> MadeBy:
-    import tokenizers
-    import torch
-    import transformers
-
-    versions = {"tokenizers": tokenizers.__version__, "transformers": transformers.__version__}
-    return MadeBy(
-        attncli.__version__,
-        **versions,
-        torch=torch.__version__,
-        model_class=loaded.class_name,
-        revision=loaded.revision,
     )
 
 
@@ -209,5 +194,5 @@ def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...]) -> tuple[str, ...]:
     positional = [stack for stack in stacks if stack.stack != "cross"]
     repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
     if positional and not repeated:
-        notes.append("duplicate and induction are null: no token of the text comes again after another one followed it")
+        notes.append("the text repeats nothing, so that duplicate and induction are null")
     return tuple(notes)

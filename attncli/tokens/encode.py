@@ -1,0 +1,120 @@
+"""A text, or bare ids, to `Token`s: what each is, what it looks like, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from attncli.errors import FailedError, UsageError
+from attncli.results.tokens import Token
+from attncli.tokens.align import align
+from attncli.tokens.spans import Words, byte_spans
+
+if TYPE_CHECKING:
+    from attncli.models.encoding import Encoding, Piece, Tokenizer
+
+Span = tuple[int, int]
+#: start, end, byte_start, byte_end and word of a token.
+Place = tuple[int | None, int | None, int | None, int | None, int | None]
+
+_NOWHERE: Place = (None, None, None, None, None)
+
+
+class EncodedText(NamedTuple):
+    """The tokens of a text; every field has an entry a token.
+
+    segments: what the model takes as `token_type_ids`.
+    sequences: 0 for tokens of the text, 1 for those of its pair, None for added ones and for ids without a text. Places
+    (`start`, `byte_start`, `word`) are those of the token's own sequence.
+    """
+
+    tokens: tuple[Token, ...]
+    segments: tuple[int, ...]
+    sequences: tuple[int | None, ...] = ()
+
+
+def encode(
+    tokenizer: Tokenizer, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False
+) -> EncodedText:
+    """Cut a text, and a second one beside it, into tokens.
+
+    special: with the special tokens that the model expects.  truncate: cut to the tokens that the model takes, those
+    special ones kept.
+
+    Raises UsageError where a text holds half a character (a lone surrogate), which no tokenizer can take.
+    """
+    texts = [text] if pair is None else [text, pair]
+    for given in texts:
+        check_text(given)
+    encoding = tokenizer.encode(text, pair=pair, special=special, truncate=truncate)
+    pieces = list(_described(tokenizer, encoding.ids))
+    places: list[Place] = [_NOWHERE] * len(pieces)
+    for number, own in enumerate(texts):
+        members = [index for index, sequence in enumerate(encoding.sequences) if sequence == number]
+        for index, place in zip(members, _places(own, encoding, pieces, members), strict=True):
+            places[index] = place
+    tokens = (
+        Token(index, piece.id, piece.token, piece.text, *place, piece.special or sequence is None)
+        for index, (piece, place, sequence) in enumerate(zip(pieces, places, encoding.sequences, strict=True))
+    )
+    return EncodedText(tuple(tokens), tuple(encoding.segments), tuple(encoding.sequences))
+
+
+def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
+    """Ids that came without a text, as tokens without a place in one.
+
+    tokenizer: looks them up; without one, a token is its own number.
+
+    Raises UsageError for a number below 0, and for one that the vocabulary has no token for.
+    """
+    for identifier in ids:
+        if identifier < 0:
+            raise UsageError(f"{identifier} is no id of a token", hint="ids are numbers from 0")
+    if tokenizer is None:
+        tokens = [Token(index, identifier, str(identifier), str(identifier)) for index, identifier in enumerate(ids)]
+    else:
+        tokens = list(_looked_up(tokenizer, ids))
+    return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
+
+
+def check_text(text: str) -> None:
+    """Raise UsageError where a text holds half a character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the text holds half a character (the surrogate U+{ord(text[error.start]):04X}) at position {error.start}",
+            hint="read it with the encoding it was written in; --errors replace puts a � there",
+        ) from error
+
+
+def _described(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
+    for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
+        if piece is None:
+            raise FailedError(
+                f"the tokenizer cut the text into id {identifier}, which it has no token for",
+                hint="its files do not go together; try another model with -m",
+            )
+        yield piece
+
+
+def _places(text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]) -> Iterator[Place]:
+    """Where the tokens of one text stand in it."""
+    spans = [encoding.spans[index] for index in members]
+    if None in spans:
+        spans = align(text, [pieces[index].data for index in members])
+    found = [(span, pieces[index].data) for span, index in zip(spans, members, strict=True) if span is not None]
+    in_bytes = iter(byte_spans(text, [span for span, _ in found], [data for _, data in found]))
+    words = Words(text)
+    for span in spans:
+        yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
+
+
+def _looked_up(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
+    for index, (identifier, piece) in enumerate(zip(ids, tokenizer.describe(ids), strict=True)):
+        if piece is None:
+            raise UsageError(
+                f"the vocabulary has no token {identifier}",
+                hint=f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}",
+            )
+        yield Token(index, identifier, piece.token, piece.text, special=piece.special)

@@ -1,0 +1,89 @@
+"""Where tokens stand in a text: from characters to UTF-8 bytes and to words."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+Span = tuple[int, int]
+
+_WORD = re.compile(r"\S+")
+
+#: Bytes that continue a character in UTF-8 are 10xxxxxx.
+_CONTINUATION, _MASK = 0b1000_0000, 0b1100_0000
+
+
+class Words:
+    """The words of a text: its maximal runs of non-space characters."""
+
+    def __init__(self, text: str) -> None:
+        spans = [match.span() for match in _WORD.finditer(text)]
+        self._starts = [start for start, _ in spans]
+        self._ends = [end for _, end in spans]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def at(self, span: Span) -> int | None:
+        """The index of the first word that a span of characters touches; None where it is empty or only space."""
+        start, end = span
+        word = bisect_right(self._ends, start)
+        return word if start < end and word < len(self) and self._starts[word] < end else None
+
+
+def byte_spans(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
+    """The UTF-8 bytes of a text that each token stands for.
+
+    spans: the characters of each token, in the order of the text.  data: the bytes that each token spells.
+
+    Where several tokens share a character (a vocabulary of bytes cuts it up), each gets its own bytes of it. Where
+    their bytes are not those of the text, because a normaliser changed it, each gets all bytes of its characters.
+    """
+    place = _byte_places(text)
+    found = [(place(start), place(end)) for start, end in spans]
+    encoded: bytes | None = None
+    for first, last in _sharing(spans):
+        encoded = text.encode("utf-8") if encoded is None else encoded
+        shared = (min(start for start, _ in found[first:last]), max(end for _, end in found[first:last]))
+        found[first:last] = _split(shared, encoded, data[first:last]) or found[first:last]
+    return found
+
+
+def _byte_places(text: str) -> Callable[[int], int]:
+    """From the index of a character to the index of its first byte."""
+    if text.isascii():
+        return int
+    encoded = text.encode("utf-8")
+    starts = [index for index, byte in enumerate(encoded) if byte & _MASK != _CONTINUATION]
+    return [*starts, len(encoded)].__getitem__
+
+
+def _sharing(spans: Sequence[Span]) -> list[Span]:
+    """Runs of neighbouring tokens that share characters, as half-open spans of their indices."""
+    runs: list[Span] = []
+    first, reach = 0, 0
+    for index, (start, end) in enumerate(spans):
+        if start >= reach or start == end:
+            if index - first > 1:
+                runs.append((first, index))
+            first, reach = index, end
+        reach = max(reach, end)
+    if len(spans) - first > 1:
+        runs.append((first, len(spans)))
+    return runs
+
+
+def _split(shared: Span, encoded: bytes, data: Sequence[bytes]) -> list[Span] | None:
+    """The shared bytes dealt out to the tokens that spell them; None where they spell something else."""
+    start, end = shared
+    spelled = b"".join(data)
+    # A space that a tokenizer puts before the text, or leaves out of the span, is spelled but not there.
+    extra = len(spelled) - (end - start)
+    if extra < 0 or spelled[extra:] != encoded[start:end] or spelled[:extra].strip(b" "):
+        return None
+    dealt, at = [], start - extra
+    for piece in data:
+        dealt.append((max(at, start), max(at + len(piece), start)))
+        at += len(piece)
+    return dealt

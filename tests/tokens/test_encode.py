@@ -1,0 +1,252 @@
+"""Tokens stand where they stand: characters, UTF-8 bytes and words of the text that was given, for every kind."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+from attncli.errors import UsageError
+from attncli.models.encoding import Tokenizer
+from attncli.models.tokenizer import wrap_tokenizer
+from attncli.results.tokens import Token
+from attncli.tokens.encode import EncodedText, encode, from_ids
+from attncli.tokens.spans import Words
+from tests.tokens import vocabularies as made
+
+SAMPLES = st.sampled_from(
+    [*"aeémole ßÉ日語ъ👍\u0301\u200d\ufe0fﬁ…\n\t\u3000١", "mole", " the ", "👩‍👩‍👧", "🇩🇪", "x\u0323\u0307"]
+)
+TEXT = st.lists(SAMPLES | st.characters(codec="utf-8"), min_size=1, max_size=25).map("".join)
+
+
+@cache
+def tokenizer(kind: str) -> Tokenizer:
+    return wrap_tokenizer(made.KINDS[kind]())
+
+
+def _own(encoded: EncodedText) -> list[Token]:
+    return [token for token, own in zip(encoded.tokens, encoded.sequences, strict=True) if own == 0]
+
+
+def _words(tokens: list[Token]) -> list[tuple[str, int | None]]:
+    return [(token.text, token.word) for token in tokens]
+
+
+@pytest.mark.parametrize("kind", made.KINDS)
+@settings(max_examples=60, deadline=None)
+@given(text=TEXT)
+def test_places_agree_with_each_other(kind: str, text: str) -> None:
+    encoded, words = encode(tokenizer(kind), text), list(re.finditer(r"\S+", text))
+    for token in _own(encoded):
+        assert token.start is not None and token.byte_start is not None and token.byte_end is not None
+        before = len(text[: token.start].encode())
+        within = before, before + len(text[token.start : token.end].encode())
+        assert within[0] <= token.byte_start <= token.byte_end <= within[1]
+        touched = (index for index, word in enumerate(words) if word.start() < token.end and token.start < word.end())
+        assert token.word == (next(touched, None) if token.start < token.end else None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=TEXT)
+def test_tokens_of_bytes_tile_the_text(text: str) -> None:
+    untrimmed = wrap_tokenizer(made.byte_bpe(trim=False))
+    encoded = encode(untrimmed, text, special=False)
+    pieces = untrimmed.describe([token.id for token in encoded.tokens])
+    if any(piece.special for piece in pieces):
+        return
+    place = 0
+    for token, piece in zip(encoded.tokens, pieces, strict=True):
+        assert (token.byte_start, token.byte_end) == (place, place + len(piece.data))
+        assert text.encode()[place : token.byte_end] == piece.data
+        place = token.byte_end
+    assert place == len(text.encode())
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=TEXT.filter(lambda text: "<" not in text))
+def test_bytes_of_the_fallback_tile_the_text(text: str) -> None:
+    place = 0
+    for token in encode(tokenizer("byte_fallback"), text, special=False).tokens:
+        assert token.byte_start == place
+        place = token.byte_end
+    assert place == len(text.encode())
+
+
+def test_a_character_that_is_cut() -> None:
+    encoded = encode(wrap_tokenizer(made.byte_bpe()), "e👍 É")
+    assert [(token.text, token.start, token.end, token.byte_start, token.byte_end) for token in encoded.tokens] == [
+        ("e", 0, 1, 0, 1),
+        (r"\xf0", 1, 2, 1, 2),
+        (r"\x9f", 1, 2, 2, 3),
+        (r"\x91", 1, 2, 3, 4),
+        (r"\x8d", 1, 2, 4, 5),
+        # The offsets that its file asks for leave the space out.
+        (" ", 3, 3, 6, 6),
+        (r"\xc3", 3, 4, 6, 7),
+        (r"\x89", 3, 4, 7, 8),
+    ]
+
+
+def test_a_cut_character_that_a_normaliser_changed_stays_whole() -> None:
+    backend = made.byte_bpe(trim=False)
+    backend.normalizer = normalizers.NFC()
+    encoded = encode(wrap_tokenizer(backend), "xo\u0308y")
+    assert [(token.text, token.start, token.end, token.byte_start, token.byte_end) for token in encoded.tokens] == [
+        ("x", 0, 1, 0, 1),
+        (r"\xc3", 1, 2, 1, 2),
+        (r"\xb6", 1, 2, 1, 2),
+        ("y", 3, 4, 4, 5),
+    ]
+
+
+def test_a_space_put_before_the_text_has_no_bytes() -> None:
+    first, second = encode(tokenizer("byte_fallback"), "a", special=False).tokens
+    assert (first.text, first.start, first.end, first.byte_start, first.byte_end) == (" ", 0, 1, 0, 0)
+    assert (second.text, second.start, second.end, second.byte_start, second.byte_end) == ("a", 0, 1, 0, 1)
+
+
+def test_offsets_are_those_of_the_original_text() -> None:
+    encoded = encode(tokenizer("word_piece"), "The MÖLÉ dug")
+    spans = [("The MÖLÉ dug"[token.start : token.end], token.text) for token in _own(encoded)]
+    assert "".join(source for source, _ in spans) == "TheMÖLÉdug"
+    assert "".join(text for _, text in spans) == "themoledug"
+
+
+def test_words_are_runs_of_non_space() -> None:
+    encoded = encode(wrap_tokenizer(made.byte_bpe()), "the  mole, dug")
+    assert _words(list(encoded.tokens)) == [
+        ("the", 0),
+        (" ", None),
+        (" mole", 1),
+        (",", 1),
+        (" dug", 2),
+    ]
+
+
+def test_a_token_of_several_words_is_of_the_first() -> None:
+    backend = Backend(models.WordLevel({"a b": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Split(",", "removed")
+    encoded = encode(wrap_tokenizer(backend), " a b,")
+    assert _words(list(encoded.tokens)) == [("[UNK]", 0)]
+
+
+def test_a_place_without_characters_is_in_no_word() -> None:
+    words = Words(" the mole")
+    assert [words.at(span) for span in ((0, 1), (0, 2), (2, 2), (3, 6), (4, 5), (9, 9))] == [
+        None,
+        0,
+        None,
+        0,
+        None,
+        None,
+    ]
+
+
+def test_a_pair_has_places_of_its_own() -> None:
+    encoded = encode(tokenizer("word_piece"), "the mole", pair="mole")
+    assert [(token.text, token.start, token.word, token.special) for token in encoded.tokens] == [
+        ("[CLS]", None, None, True),
+        ("the", 0, 0, False),
+        ("mole", 4, 1, False),
+        ("[SEP]", None, None, True),
+        ("mole", 0, 0, False),
+        ("[SEP]", None, None, True),
+    ]
+    assert encoded.segments == (0, 0, 0, 0, 1, 1)
+    assert encoded.sequences == (None, 0, 0, None, 1, None)
+
+
+def test_a_special_token_that_was_typed_has_a_place() -> None:
+    token = encode(tokenizer("word_piece"), "the [SEP]", special=False).tokens[-1]
+    assert (token.text, token.start, token.end, token.special) == ("[SEP]", 4, 9, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "text"),
+    [
+        ("word_piece", ["[CLS]", "the", "mole", "##s", "[SEP]"], ["[CLS]", "the", "mole", "s", "[SEP]"]),
+        ("byte_fallback", ["<s>", "▁the", "▁mole", "s"], ["<s>", " the", " mole", "s"]),
+        ("byte_bpe", ["the", "Ġmole", "s"], ["the", " mole", "s"]),
+    ],
+)
+def test_raw_form_and_what_a_reader_sees(kind: str, raw: list[str], text: list[str]) -> None:
+    tokens = encode(tokenizer(kind), "the moles").tokens
+    assert ([token.token for token in tokens], [token.text for token in tokens]) == (raw, text)
+    assert [token.index for token in tokens] == list(range(len(raw)))
+
+
+@pytest.mark.parametrize("pair", [None, "\ud83d"])
+def test_half_a_character_is_refused(pair: str | None) -> None:
+    text = "ab\udc4d" if pair is None else "ab"
+    with pytest.raises(UsageError, match=r"surrogate U\+D83D\) at position 0|surrogate U\+DC4D\) at position 2"):
+        encode(tokenizer("word_level"), text, pair=pair)
+
+
+# Ids that came without a text
+
+
+def test_ids_are_looked_up() -> None:
+    encoded = from_ids(tokenizer("word_piece"), [2, 1, 3])
+    assert [(token.id, token.text, token.special, token.start, token.word) for token in encoded.tokens] == [
+        (2, "[CLS]", True, None, None),
+        (1, "[UNK]", False, None, None),
+        (3, "[SEP]", True, None, None),
+    ]
+    assert (encoded.segments, encoded.sequences) == ((0, 0, 0), (None, None, None))
+
+
+def test_ids_without_a_tokenizer_are_numbers() -> None:
+    assert from_ids(None, [7, 10**9]).tokens == (Token(0, 7, "7", "7"), Token(1, 10**9, str(10**9), str(10**9)))
+
+
+@pytest.mark.parametrize("bad", [-1, 10**5, 2**40])
+def test_ids_outside_the_vocabulary_are_refused(bad: int) -> None:
+    words = tokenizer("word_level")
+    with pytest.raises(UsageError, match=str(bad)) as caught:
+        from_ids(words, [0, bad])
+    assert bad < 0 or f"0 to {words.vocabulary_size - 1}" in caught.value.hint
+
+
+# Tokenizers that keep no record of places
+
+
+class Recordless:
+    """A tokenizer of whole words, lower-cased, that gives ids and nothing else."""
+
+    unknown_id, max_length, slow, note, class_name, vocabulary_size = 0, None, True, None, "Recordless", 99
+
+    def __init__(self, backend: Backend) -> None:
+        self._inner = wrap_tokenizer(backend)
+
+    def encode(self, text, **options):
+        encoding = self._inner.encode(text, **options)
+        return type(encoding)(encoding.ids, encoding.sequences, encoding.segments, [None] * len(encoding.ids))
+
+    def describe(self, ids):
+        return self._inner.describe(ids)
+
+
+@pytest.mark.parametrize("kind", ["word_piece", "word_level", "byte_bpe"])
+@pytest.mark.parametrize(
+    "text", ["The moles  dug a tunnel", " élan, ÜBER die Straße\n", "the 👍 mole 日本 dug e\u0301"]
+)
+def test_places_are_found_again(kind: str, text: str) -> None:
+    backend = made.byte_bpe(trim=False) if kind == "byte_bpe" else made.KINDS[kind]()
+    known, found = encode(wrap_tokenizer(backend), text), encode(Recordless(backend), text)
+    for token, expected in zip(found.tokens, known.tokens, strict=True):
+        assert token.start is None or (token.start, token.end) == (expected.start, expected.end)
+        assert (token.start is None) == (expected.start is None or expected.text == "[UNK]")
+
+
+def test_a_lost_token_does_not_lose_the_rest() -> None:
+    backend = Backend(models.WordLevel({"[UNK]": 0, "mole": 1, "a": 2}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.decoder = decoders.WordPiece()
+    tokens = encode(Recordless(backend), "x mole y a mole").tokens
+    assert [token.start for token in tokens] == [None, 2, None, 9, 11]

@@ -1,0 +1,203 @@
+"""`attncli.tokenize` as a user calls it: inputs, models, notes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attncli
+from attncli.errors import ModelError, UsageError
+from attncli.models.reference import DEFAULT_MODEL
+from tests.tokens import vocabularies as made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made.save(tmp_path, made.word_piece(), tokenizer_config={"tokenizer_class": "BertTokenizer", "model_max_length": 6})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("Hello world", [7592, 2088]),
+        ("moles", [16709, 2015]),
+        ("American shrew mole", [2137, 14021, 15603, 16709]),
+        ("Take a biopsy of the mole", [2202, 1037, 16012, 18075, 1997, 1996, 16709]),
+        ("embeddings", [7861, 8270, 4667, 2015]),
+        ("👍", [100]),
+    ],
+)
+def test_known_ids_of_the_default_model(text: str, ids: list[int]) -> None:
+    assert attncli.tokenize(text).texts[0].ids == [101, *ids, 102]
+    assert attncli.tokenize(text, no_special=True).texts[0].ids == ids
+
+
+def test_an_unknown_character_is_counted() -> None:
+    stats = attncli.tokenize("a 👍").texts[0].stats
+    assert (stats.tokens, stats.unknown, stats.unknown_share) == (2, 1, 0.5)
+
+
+def test_every_text_under_every_model(folder: Path) -> None:
+    result = attncli.tokenize(["the", "mole"], model=[DEFAULT_MODEL, folder])
+    assert [(text.model, text.record, text.text) for text in result.texts] == [
+        (DEFAULT_MODEL, 0, "the"),
+        (DEFAULT_MODEL, 1, "mole"),
+        (str(folder), 0, "the"),
+        (str(folder), 1, "mole"),
+    ]
+
+
+def test_the_dictionary_is_json(folder: Path) -> None:
+    content = attncli.tokenize("the mole", model=folder).to_dict()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert content["schema"] == "attncli.tokenize/1"
+
+
+def test_made_by() -> None:
+    import tokenizers
+
+    made_by = attncli.tokenize("a").made_by
+    assert made_by.to_dict() == {
+        "attncli": attncli.__version__,
+        "tokenizers": tokenizers.__version__,
+        "transformers": None,
+        "torch": None,
+        "model_class": "BertTokenizer",
+        "revision": None,
+    }
+
+
+def test_a_pair_stands_beside_the_text(folder: Path) -> None:
+    text = attncli.tokenize("the", pair="mole dug", model=folder).texts[0]
+    assert [token.text for token in text.tokens] == ["[CLS]", "the", "[SEP]", "mole", "dug", "[SEP]"]
+    assert (text.stats.words, text.stats.tokens, text.stats.special_tokens) == (3, 3, 3)
+
+
+# What is too long
+
+
+def test_too_long_a_text_gets_a_note(folder: Path) -> None:
+    result = attncli.tokenize(["the mole", "the mole dug a tunnel"], model=folder)
+    assert result.warnings == (f"text 2 of 2 has 7 tokens and {folder} takes 6 (--truncate cuts it)",)
+    assert attncli.tokenize("the mole dug a tunnel", model=folder).warnings[0].startswith("the text has 7 tokens")
+    assert [text.max_length for text in result.texts] == [6, 6]
+
+
+def test_truncation_keeps_the_special_tokens(folder: Path) -> None:
+    result = attncli.tokenize("the mole dug a tunnel", model=folder, truncate=True)
+    assert [token.text for token in result.texts[0].tokens] == ["[CLS]", "the", "mole", "dug", "a", "[SEP]"]
+    assert result.warnings == ()
+
+
+def test_ids_are_truncated_where_they_are_too_many(folder: Path) -> None:
+    assert attncli.tokenize(input_ids=[5] * 9, model=folder, truncate=True).texts[0].ids == [5] * 6
+
+
+# Ids
+
+
+def test_ids_are_decoded() -> None:
+    text = attncli.tokenize(input_ids=[101, 7592, 102]).texts[0]
+    assert [token.text for token in text.tokens] == ["[CLS]", "hello", "[SEP]"]
+    assert (text.text, text.stats.tokens, text.stats.special_tokens) == (None, 1, 2)
+
+
+def test_several_lists_of_ids(folder: Path) -> None:
+    result = attncli.tokenize(input_ids=[[5, 6], [7]], model=folder)
+    assert [(text.record, text.ids) for text in result.texts] == [(0, [5, 6]), (1, [7])]
+
+
+def test_arrays_and_tensors_of_ids(folder: Path) -> None:
+    import numpy as np
+
+    assert attncli.tokenize(input_ids=np.array([5, 6]), model=folder).texts[0].ids == [5, 6]
+    assert attncli.tokenize(input_ids=(np.int64(5),), model=folder).texts[0].ids == [5]
+    assert [text.ids for text in attncli.tokenize(input_ids=np.array([[5], [6]]), model=folder).texts] == [[5], [6]]
+
+
+def test_ids_of_a_model_without_a_tokenizer_are_numbers(tmp_path: Path) -> None:
+    made.save(tmp_path, None, config={"model_type": "bert"})
+    result = attncli.tokenize(input_ids=[5, 70000], model=tmp_path)
+    assert [token.text for token in result.texts[0].tokens] == ["5", "70000"]
+    assert result.warnings == (f"{tmp_path} has no tokenizer, so its ids are shown as numbers",)
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        attncli.tokenize("mole", model=tmp_path)
+
+
+# A tokenizer that is loaded already
+
+
+def test_a_loaded_tokenizer(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    ours = attncli.tokenize("the mole", tokenizer=made.word_piece())
+    theirs = attncli.tokenize("the mole", tokenizer=AutoTokenizer.from_pretrained(str(folder)))
+    assert ours.texts[0].ids == theirs.texts[0].ids
+    assert (ours.texts[0].model, theirs.texts[0].model) == ("WordPiece", str(folder))
+    assert attncli.tokenize("the", tokenizer=made.word_piece(), model="mine").texts[0].model == "mine"
+
+
+# What is slow
+
+
+def test_the_slow_way_gets_a_note(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nmole\n", encoding="utf-8")
+    made.save(tmp_path, None, config={"model_type": "bert"})
+    result = attncli.tokenize("mole", model=tmp_path)
+    assert "has no tokenizer.json" in result.warnings[0]
+    assert result.made_by.transformers is not None
+
+
+def test_data_used_instead_of_code_gets_a_note(tmp_path: Path) -> None:
+    code = {"auto_map": {"AutoTokenizer": ["x.Y", None]}}
+    made.save(tmp_path, made.word_level(), tokenizer_config=code)
+    assert "x.Y" in attncli.tokenize("mole", model=tmp_path).warnings[0]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "either a text or ids"),
+        ({"text": "a", "input_ids": [1]}, "either a text or ids"),
+        ({"text": ""}, "the text is empty"),
+        ({"text": ["a", ""]}, "the text is empty"),
+        ({"text": []}, "the text is empty"),
+        ({"text": "a", "pair": ""}, "the text is empty"),
+        ({"text": "a\ud83d"}, "surrogate U.D83D. at position 1"),
+        ({"input_ids": []}, "there are no ids"),
+        ({"input_ids": [[1], []]}, "there are no ids"),
+        ({"input_ids": [1.5]}, "whole numbers"),
+        ({"input_ids": ["1"]}, "whole numbers"),
+        ({"input_ids": [1, [2]]}, "whole numbers"),
+        ({"input_ids": 7}, "whole numbers"),
+        ({"input_ids": [-1]}, "-1 is no id"),
+        ({"input_ids": [10**6]}, "no token 1000000"),
+        ({"input_ids": [1], "pair": "a"}, "a pair"),
+        ({"text": 3}, "a text is a string"),
+        ({"text": ["a", None]}, "a text is a string"),
+        ({"text": "a", "tokenizer": 3}, "no tokenizer of transformers"),
+    ],
+)
+def test_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        attncli.tokenize(**arguments)
+    assert caught.value.hint
+
+
+def test_a_text_costs_no_heavy_import() -> None:
+    script = """if True:
+        import sys
+        import attncli
+        attncli.tokenize("Hello world").to_dict()
+        print(*sorted({"torch", "transformers", "numpy", "rich", "huggingface_hub", "asyncio"} & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
