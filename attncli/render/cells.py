@@ -1,17 +1,26 @@
-"""How many cells a text takes on a terminal. ASCII is counted without importing rich."""
+"""How many cells a text takes on a terminal. Plain letters are counted without importing rich."""
 
 from __future__ import annotations
 
 _ZERO_WIDTH_JOINER = "\u200d"
 
 
+#: What we draw ourselves with: one cell each.
+_OURS = frozenset("–…│⏎⇥⟨⟩◌")
+
+
 def cell_width(text: str) -> int:
     """Cells that `text` takes: wide characters two, combining ones none."""
-    if text.isascii():
+    if text.isascii() or all(_is_one_cell(character) for character in text):
         return len(text)
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def _is_one_cell(character: str) -> bool:
+    """Below the combining marks, every printable character takes one cell."""
+    return character in _OURS or (character < "\u0300" and character.isprintable())
 
 
 def crop(text: str, width: int) -> str:

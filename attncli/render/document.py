@@ -7,7 +7,7 @@ can look at the characters alone. rich is imported only where a colour is really
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from attncli.render.cells import cell_width, crop
 from attncli.render.terminal import ColorDepth, Terminal
@@ -15,8 +15,7 @@ from attncli.render.terminal import ColorDepth, Terminal
 Rgb = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """Foreground and background as 24-bit colours (they are brought down to what the terminal has), and attributes."""
 
     fg: Rgb | None = None
@@ -29,16 +28,14 @@ class Style:
 PLAIN = Style()
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A run of text in one style. The text is escaped already: it holds no control character."""
 
     text: str
     style: Style = PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One row of the screen."""
 
     spans: tuple[Span, ...] = ()

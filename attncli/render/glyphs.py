@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from attncli.render.terminal import Terminal
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(NamedTuple):
     """dot: nothing to see here.  separator: between parts of a line.  dash: a range, or a number that isn't there."""
 
     dot: str

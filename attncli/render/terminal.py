@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class ColorDepth(IntEnum):
@@ -15,8 +15,7 @@ class ColorDepth(IntEnum):
     TRUE = 1 << 24
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(NamedTuple):
     """Width in cells, colour depth, and whether characters beyond ASCII can be shown."""
 
     width: int = 80

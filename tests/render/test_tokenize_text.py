@@ -1,0 +1,205 @@
+"""The picture of `attn tokenize`, character by character, and never wider than the terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attncli.render.cells import cell_width
+from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize_text import count_text, ids_text, tokenize_text
+from attncli.results.provenance import MadeBy
+from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
+from attncli.results.tokens import Token
+
+STATS = TokenStats(6, 2, 5, 23, 24, 4.0, 23 / 6, 1.2, 1, 0.2, 1, 1 / 6)
+
+TAKE = (
+    Token(0, 101, "[CLS]", "[CLS]", special=True),
+    Token(1, 2202, "take", "take", 0, 4, 0, 4, 0),
+    Token(2, 1037, "a", "a", 5, 6, 5, 6, 1),
+    Token(3, 16012, "bio", "bio", 7, 10, 7, 10, 2),
+    Token(4, 18075, "##psy", "psy", 10, 13, 10, 13, 2),
+    Token(5, 102, "[SEP]", "[SEP]", special=True),
+)
+
+
+def _result(*texts: TokenizedText) -> TokenizeResult:
+    return TokenizeResult(texts, MadeBy("0.1.0"))
+
+
+def _text(tokens: tuple[Token, ...], text: str | None = "", record: int = 0, model: str = "org/bert") -> TokenizedText:
+    return TokenizedText(record, model, text, tokens, STATS)
+
+
+def _bytes(*cut: tuple[str, str], first: int = 0) -> tuple[Token, ...]:
+    """Tokens of one character, by raw form and text."""
+    return tuple(Token(i, 50 + i, raw, text, 0, 1, i, i + 1, 0) for i, (raw, text) in enumerate(cut, start=first))
+
+
+def test_one_text() -> None:
+    assert tokenize_text(_result(_text(TAKE)), Terminal(80)) == (
+        "6 tokens (2 special*) · org/bert\n"
+        "\n"
+        "[CLS]*  take  a     bio  │psy    [SEP]*\n"
+        "101     2202  1037  16012│18075  102\n"
+        "\n"
+        "5 words (runs of non-space) · fertility 1.20 · 1 continued · 4.00 bytes/token\n"
+        "1 unknown\n"
+    )
+
+
+def test_ascii() -> None:
+    assert tokenize_text(_result(_text(TAKE)), Terminal(90, unicode=False)) == (
+        "6 tokens (2 special*) | org/bert\n"
+        "\n"
+        "[CLS]*  take  a     bio  |psy    [SEP]*\n"
+        "101     2202  1037  16012|18075  102\n"
+        "\n"
+        "5 words (runs of non-space) | fertility 1.20 | 1 continued | 4.00 bytes/token | 1 unknown\n"
+    )
+
+
+def test_rows_wrap_between_tokens_and_a_bar_carries_a_word_over() -> None:
+    assert tokenize_text(_result(_text(TAKE)), Terminal(26)) == (
+        "6 tokens (2 special*) · o…\n"
+        "\n"
+        "[CLS]*  take  a     bio\n"
+        "101     2202  1037  16012\n"
+        "\n"
+        "│psy    [SEP]*\n"
+        "│18075  102\n"
+        "\n"
+        "5 words (runs of non-spac…\n"
+        "fertility 1.20\n"
+        "1 continued\n"
+        "4.00 bytes/token\n"
+        "1 unknown\n"
+    )
+
+
+@pytest.mark.parametrize(("width", "rows"), [(10, ["take  a"]), (9, ["take", "a"])])
+def test_a_row_is_filled_to_the_last_cell(width: int, rows: list[str]) -> None:
+    picture = tokenize_text(_result(_text(TAKE[1:3], text=None)), Terminal(width))
+    assert picture.splitlines()[2::3] == rows
+
+
+def test_a_second_text_begins_no_word_of_the_first() -> None:
+    pair = (Token(0, 1, "hi", "hi", 0, 2, 0, 2, 0), Token(1, 2, "x", "x", 0, 1, 0, 1, 0))
+    assert tokenize_text(_result(_text(pair, text=None)), Terminal(80)).splitlines()[2] == "hi  x"
+
+
+def test_several_texts_and_models() -> None:
+    hello = (Token(0, 7, "Ġhi", " hi", 0, 3, 0, 3, 0),)
+    stats = TokenStats(1, 0, 1, 3, 3, 3.0, 3.0, 1.0, 0, 0.0, 0, 0.0)
+    texts = [TokenizedText(record, model, " hi", hello, stats) for model in ("a", "b\x1b") for record in (0, 1)]
+    block = "\n·hi\n7\n\n1 word (runs of non-space) · fertility 1.00 · 3.00 bytes/token\n"
+    assert tokenize_text(_result(*texts), Terminal(80)) == "\n".join(
+        f"1 token · text {record} of 2 · {model}\n{block}" for model in ("a", r"b\x1b") for record in (1, 2)
+    )
+
+
+def test_ids_without_a_text_have_no_statistics() -> None:
+    tokens = (Token(0, 12, "12", "12"), Token(1, 1234567, "1234567", "1234567"))
+    assert tokenize_text(_result(_text(tokens, text=None)), Terminal(80)) == (
+        "2 tokens · org/bert\n\n12  1234567\n12  1234567\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("terminal", "drawn"),
+    [
+        (Terminal(80), "x   👍⟨f0 9f⟩│⟨91⟩│⟨8d⟩"),
+        (Terminal(80, unicode=False), r"x   \u{1f44d}<f0 9f>|<91>|<8d>"),
+    ],
+)
+def test_a_cut_character_is_drawn_once_with_its_bytes(terminal: Terminal, drawn: str) -> None:
+    cut = _bytes(("ðŁ", r"\xf0\x9f"), ("ĳ", r"\x91"), ("į", r"\x8d"), first=1)
+    picture = tokenize_text(_result(_text((Token(0, 49, "x", "x"), *cut))), terminal)
+    assert picture.splitlines()[2] == drawn
+
+
+def test_what_is_whole_stays_whole_beside_a_cut_character() -> None:
+    cut = _bytes(("eÌģÃ", "e\u0301\\xc3"), ("©Ġb", r"\xa9 b"))
+    assert tokenize_text(_result(_text(cut)), Terminal(80)).splitlines()[2] == "e\u0301é⟨c3⟩│⟨a9⟩·b"
+
+
+def test_bytes_that_make_no_character_stay_bytes() -> None:
+    cut = _bytes(("<0xF0>", r"\xf0"), ("<0x41>", "A"))
+    assert tokenize_text(_result(_text(cut)), Terminal(80)).splitlines()[2] == r"\xf0│A"
+
+
+def test_a_backslash_that_was_written_is_no_byte() -> None:
+    written = _bytes(("\\xf0", "\\xf0"), ("\\x9f", "\\x9f"), ("\\x91\\x8d", "\\x91\\x8d"))
+    assert tokenize_text(_result(_text(written)), Terminal(80)).splitlines()[2] == r"\xf0│\x9f│\x91\x8d"
+
+
+def test_shades_alternate_and_special_tokens_have_none() -> None:
+    picture = tokenize_text(_result(_text(TAKE)), Terminal(80, ColorDepth.ANSI))
+    assert picture.splitlines()[2] == (
+        "\x1b[2m[CLS]*\x1b[0m  \x1b[97;44mtake\x1b[0m  \x1b[97;45ma   \x1b[0m  "
+        "\x1b[97;44mbio  \x1b[0m\x1b[2m│\x1b[0m\x1b[97;45mpsy  \x1b[0m  \x1b[2m[SEP]*\x1b[0m"
+    )
+
+
+@pytest.mark.parametrize("depth", [ColorDepth.ANSI, ColorDepth.EIGHT_BIT, ColorDepth.TRUE])
+def test_neighbours_differ_in_every_depth(depth: ColorDepth) -> None:
+    take, a = tokenize_text(_result(_text(TAKE[1:3])), Terminal(80, depth)).splitlines()[2].split("  ")[:2]
+    assert take.partition("m")[0] != a.partition("m")[0]
+
+
+def test_the_bare_forms() -> None:
+    result = _result(_text(TAKE), _text(TAKE[:1], record=1))
+    assert ids_text(result) == "101 2202 1037 16012 18075 102\n101\n"
+    assert count_text(result) == "6\n1\n"
+
+
+SOME = st.text(st.characters(categories=None) | st.sampled_from("a日👍\u0301\u200d\ufe0f\n \x1b❤🇩שع"), max_size=14)
+PLACES = st.none() | st.integers(0, 5)
+TOKENS = st.lists(
+    st.builds(
+        lambda token, text, id_, start, special: Token(0, id_, token, text, start, start, start, start, start, special),
+        st.sampled_from(["ðŁ", "x\\", "▁"]) | SOME,
+        st.sampled_from([r"\xf0\x9f", r"\x91\x8d", r"a\xc3", r"\xa9b"]) | SOME | st.text("=", max_size=200),
+        st.integers(0, 10**30),
+        PLACES,
+        st.booleans(),
+    ),
+    max_size=12,
+).map(tuple)
+
+
+@settings(max_examples=300, deadline=None)
+@given(tokens=TOKENS, model=SOME, width=st.integers(10, 120), unicode=st.booleans(), texts=st.integers(1, 2))
+def test_no_line_is_wider_than_the_terminal(
+    tokens: tuple[Token, ...], model: str, width: int, unicode: bool, texts: int
+) -> None:
+    result = _result(*(_text(tokens, record=record, model=model) for record in range(texts)))
+    picture = tokenize_text(result, Terminal(width, unicode=unicode))
+    assert picture.endswith("\n")
+    for line in picture.split("\n"):
+        assert cell_width(line) <= width
+        assert all(character.isprintable() or character in "\u200d\u200e" for character in line)
+        assert unicode or line.isascii()
+
+
+def test_plain_pictures_need_no_rich() -> None:
+    script = """if True:
+        import sys
+        from attncli.render.terminal import Terminal
+        from attncli.render.tokenize_text import tokenize_text
+        from attncli.results.provenance import MadeBy
+        from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
+        from attncli.results.tokens import Token
+        tokens = (Token(0, 1, "a", "a", 0, 1, 0, 1, 0), Token(1, 2, "##b", "b", 1, 2, 1, 2, 0))
+        stats = TokenStats(2, 0, 1, 2, 2, 1.0, 1.0, 2.0, 1, 1.0, 0, 0.0)
+        result = TokenizeResult((TokenizedText(0, "m", "ab", tokens, stats),), MadeBy("0"))
+        tokenize_text(result, Terminal(80, unicode=False))
+        print(*sorted({"rich", "numpy", "torch"} & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
