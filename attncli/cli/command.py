@@ -1,0 +1,138 @@
+"""What all commands of `attn` share: `-h`, help that groups options by purpose, values checked with our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import click
+
+from attncli.cli.failures import did_you_mean
+from attncli.cli.streams import write_stdout
+from attncli.errors import FailedError, UsageError
+
+
+class Option(click.Option):
+    """An option that knows under which heading the help lists it."""
+
+    def __init__(self, *args: Any, group: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.group = group
+
+
+class Choice(click.Choice[str]):
+    """One of a few words; another word is an error that names the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.choices:
+            return str(value)
+        name = _name(param)
+        raise UsageError(
+            f"{name} can't be {value!r}: it is one of {', '.join(self.choices)}",
+            hint=did_you_mean(str(value), self.choices, f"for instance {name} {self.choices[0]}"),
+        )
+
+
+class Text(click.types.StringParamType):
+    """A text. What came as broken UTF-8 holds lone surrogates, which no tokenizer takes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(super().convert(value, param, ctx))
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            position = len(text[: error.start].encode())
+            raise FailedError(
+                f"{_name(param)} is not valid UTF-8: byte {position} begins no character",
+                hint="put it in a file, convert that, and read it with -f",
+            ) from error
+        return text
+
+
+class WholeNumber(click.types.IntParamType):
+    """How many of something: 1 or more, up to a limit if there is one."""
+
+    name = "N"
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        # int() would also take 1_000, and fail in its own way on a number of 5,000 digits.
+        if value.isascii() and value.isdigit() and len(value) < 10 and 0 < int(value) <= (self.most or 10**9):
+            return int(value)
+        limits = f"from 1 to {self.most}" if self.most else "from 1 on"
+        raise UsageError(
+            f"{_name(param)} can't be {value!r}: it is a whole number {limits}", hint=f"for instance {_name(param)} 80"
+        )
+
+
+def _name(parameter: click.Parameter | None) -> str:
+    """The parameter as it is called in the help: `--pair`, `TEXT`."""
+    if parameter is None:
+        return "the value"
+    return max(parameter.opts, key=len) if isinstance(parameter, click.Option) else (parameter.name or "").upper()
+
+
+class Verb(click.Command):
+    """A verb of `attn`. Its help says in a sentence what it does, shows examples that run, and groups the options."""
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:
+        super().__init__(*args, **{**attributes, "add_help_option": False})
+        self.examples = examples
+        self.params.append(help_option())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            # Click leaves out of some errors where they happened; the hint needs it.
+            error.ctx = error.ctx or ctx
+            raise
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections = list(_sections(self, ctx))
+        width = max(len(term) for _, records in sections for term, _ in records if len(term) <= 26)
+        for title, records in sections:
+            with formatter.section(title):
+                # Padding the terms lines the descriptions of all sections up.
+                formatter.write_dl([(term.ljust(width), text) for term, text in records], col_max=width)
+
+
+def _sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    options = (parameter for parameter in command.params if isinstance(parameter, Option))
+    for title, members in groupby(options, key=lambda option: option.group):
+        yield title, [record for option in members if (record := option.get_help_record(ctx))]
+
+
+def help_option() -> Option:
+    """`-h` and `--help`, written to the stdout of the `Environment`."""
+
+    def show(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+        if wanted and not ctx.resilient_parsing:
+            show_help(ctx)
+            ctx.exit()
+
+    return Option(
+        ["-h", "--help"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        group="Help",
+        help="Show this text and exit.",
+    )
+
+
+def show_help(ctx: click.Context) -> None:
+    write_stdout(ctx.obj, f"{ctx.get_help()}\n")

@@ -1,0 +1,93 @@
+"""Whatever went wrong -> two lines, what happened and what mends it, and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from attncli.errors import AttnError, FailedError, UsageError
+
+#: A message longer than this is somebody else's essay (torch prints allocator tables); its start says enough.
+_LONGEST = 400
+
+
+def as_attn_error(error: BaseException) -> AttnError:
+    """The same failure in our own terms."""
+    if isinstance(error, AttnError):
+        return error
+    if isinstance(error, click.ClickException):
+        return _usage_error(error)
+    if isinstance(error, MemoryError):
+        return FailedError(
+            "there is not enough memory for this", hint="a shorter text, fewer layers or a smaller model"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        about = f": {error.filename}" if error.filename else ""
+        return FailedError(f"{error.strerror}{about}", hint="--debug shows where this happened")
+    return FailedError(
+        f"something went wrong that attn did not expect: {type(error).__name__}: {error}"[:_LONGEST],
+        hint="--debug shows where; please report it as a bug of attn",
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """What was probably meant."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """A hint that begins with what was probably meant, if anything comes near."""
+    found = nearest(word, known)
+    return f"did you mean {found}? {otherwise}" if found else otherwise
+
+
+def _usage_error(error: click.ClickException) -> AttnError:
+    if isinstance(error, click.NoSuchOption):
+        return _no_such_option(error)
+    if isinstance(error, click.BadOptionUsage):
+        return _misused_option(error)
+    hint = f"{_command(error)} --help shows what it takes"
+    return UsageError(error.format_message().rstrip("."), hint=hint)
+
+
+def _no_such_option(error: click.NoSuchOption) -> UsageError:
+    command = _command(error)
+    message = f"{command} has no option {error.option_name}"
+    if command == "attn":
+        return UsageError(
+            message, hint="options follow the verb, as in: attn heads TEXT -m gpt2; attn --help lists the verbs"
+        )
+    if error.option_name.startswith("--") and " " not in error.option_name:
+        hint = did_you_mean(error.option_name, _option_names(error), f"{command} --help lists the options")
+    else:
+        hint = f"{command} --help lists the options; a text that begins with - goes after --"
+    return UsageError(message, hint=hint)
+
+
+def _misused_option(error: click.BadOptionUsage) -> UsageError:
+    name = error.option_name
+    for parameter in _options(error):
+        if name in parameter.opts:
+            if parameter.is_flag:
+                return UsageError(f"{name} takes no value", hint=f"write {name} alone")
+            assert error.ctx is not None  # its options were found there
+            return UsageError(f"{name} needs a value", hint=f"write {name} {parameter.make_metavar(error.ctx)}")
+    return UsageError(error.format_message().rstrip("."), hint=f"{_command(error)} --help shows what it takes")
+
+
+def _command(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if isinstance(context, click.Context) else "attn"
+
+
+def _options(error: click.UsageError) -> list[click.Option]:
+    if error.ctx is None:
+        return []
+    return [parameter for parameter in error.ctx.command.params if isinstance(parameter, click.Option)]
+
+
+def _option_names(error: click.UsageError) -> list[str]:
+    return [name for option in _options(error) for name in option.opts if name.startswith("--")]

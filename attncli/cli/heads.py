@@ -1,0 +1,139 @@
+"""`attn heads`: argv -> the verb -> a rendering."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from attncli.cli.command import Verb, WholeNumber
+from attncli.cli.environment import Environment
+from attncli.cli.options import (
+    EncodingOptions,
+    LoadingOptions,
+    OutputOptions,
+    RunningOptions,
+    TextOptions,
+    bundle,
+    encoding_options,
+    flag,
+    loading_options,
+    model_option,
+    option,
+    output_options,
+    running_options,
+    text_options,
+)
+
+if TYPE_CHECKING:
+    from attncli.cli.output import Plan
+    from attncli.render.terminal import Terminal
+    from attncli.results.heads import HeadsResult
+
+ENDINGS = (".txt", ".json", ".csv", ".npz")
+
+
+class HeadChoice(NamedTuple):
+    """Which heads, and how much of them; the names are the keywords of the verb."""
+
+    layer: str | None
+    head: str | None
+    stack: str | None
+    patterns: bool
+    bins: int | None
+
+    def completed(self, plan: Plan) -> HeadChoice:
+        """An .npz holds nothing but patterns, so that it wants all of them where none is chosen."""
+        everything = "npz" in plan.forms and self.layer is None and self.head is None
+        return self._replace(patterns=self.patterns or everything)
+
+
+_CHOICE = "Heads"
+head_options = bundle(
+    "choice",
+    HeadChoice,
+    option("-l", "--layer", group=_CHOICE, metavar="LAYERS", help="Layers, from 0: 3, or 0-2,5, or -1 for the last."),
+    option(
+        "-H",
+        "--head",
+        group=_CHOICE,
+        metavar="HEADS",
+        help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
+    ),
+    option("--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder or cross, where a model has several."),
+    flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
+    option("--bins", group=_CHOICE, type=WholeNumber(), help="Pool patterns to at most N × N cells."),
+)
+
+
+@click.command(
+    cls=Verb,
+    help="Show where a model's attention heads look: all of them at a glance, a layer, or one head in full.",
+    examples=(
+        'attn heads "The cat sat on the mat because it was tired"',
+        'attn heads "The cat sat on the mat" -l 2',
+        'attn heads "The cat sat on the mat" -H 2.3 --json',
+    ),
+)
+@text_options
+@encoding_options
+@head_options
+@model_option
+@loading_options
+@running_options
+@output_options(ENDINGS)
+@click.pass_obj
+def heads(
+    environment: Environment,
+    *,
+    source: TextOptions,
+    choice: HeadChoice,
+    encoding: EncodingOptions,
+    model: tuple[str, ...],
+    loading: LoadingOptions,
+    running: RunningOptions,
+    output: OutputOptions,
+) -> None:
+    from attncli.cli.messages import Messages
+    from attncli.cli.output import deliver, plan_output
+    from attncli.cli.texts import one_model, one_text, read_input
+
+    plan = plan_output(output, environment, endings=ENDINGS)
+    messages = Messages(environment, quiet=output.quiet)
+    name = one_model(model, environment)
+    given = one_text(read_input(source, environment))
+    messages.notes(given.notes)
+    with messages.progress() as progress:
+        from attncli.verbs import heads as verb
+
+        result = verb.heads(
+            given.texts[0] if given.texts else None,
+            input_ids=given.ids,
+            model=name,
+            progress=progress,
+            **choice.completed(plan)._asdict(),
+            **encoding._asdict(),
+            **loading._asdict(),
+            **running._asdict(),
+        )
+    messages.warnings(result.warnings)
+    messages.notes(result.notes)
+    deliver(plan, lambda form, terminal: _render(result, form, terminal), environment)
+
+
+def _render(result: HeadsResult, form: str, terminal: Terminal) -> str | bytes:
+    if form == "text":
+        from attncli.render.heads_text import heads_text
+
+        return heads_text(result, terminal)
+    if form == "npz":
+        from attncli.render.npz import heads_npz
+
+        return heads_npz(result)
+    if form == "json":
+        from attncli.render.data import json_text
+
+        return json_text(result, ascii_only=not terminal.unicode)
+    from attncli.render import tables
+
+    return tables.heads_csv(result) if form == "csv" else tables.heads_jsonl(result, ascii_only=not terminal.unicode)

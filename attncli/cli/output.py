@@ -1,0 +1,84 @@
+"""Which forms of a result go where: decided before any work is done, delivered at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from attncli.cli.environment import Environment
+from attncli.cli.files import check_target, write_files
+from attncli.cli.options import OutputOptions
+from attncli.cli.streams import encoded, write_stdout
+from attncli.cli.terminal import choose_terminal
+from attncli.errors import UsageError
+from attncli.render.terminal import ColorDepth, Terminal
+
+#: Lowers a result to a form (`text`, `json`, …) for a terminal.
+Render = Callable[[str, Terminal], str | bytes]
+
+#: Endings of files -> form. Each verb knows some of them.
+ENDINGS = {".txt": "text", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".npz": "npz"}
+
+
+class Plan(NamedTuple):
+    """stdout: the form that stdout gets, None for nothing.  files: the form of each file, by its real path.
+
+    screen, page: what text on stdout and text in a file may look like.
+    """
+
+    stdout: str | None
+    files: Mapping[Path, str]
+    screen: Terminal
+    page: Terminal
+
+    @property
+    def forms(self) -> frozenset[str]:
+        """Every form that will be wanted."""
+        return frozenset({*self.files.values(), *([self.stdout] if self.stdout else [])})
+
+
+def plan_output(options: OutputOptions, environment: Environment, *, endings: tuple[str, ...]) -> Plan:
+    """Check everything about the output that can be checked before there is any.
+
+    Raises UsageError for contradictions and unknown endings, FailedError for places that can't be written.
+    """
+    form = _chosen_form(options)
+    files = _check_files(options.output, endings)
+    color = "never" if options.no_color else options.color
+    screen = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
+    page_color = screen.color if color == "always" else ColorDepth.NONE
+    page = screen._replace(color=page_color, unicode=not options.ascii)
+    return Plan(form or (None if files else "text"), files, screen, page)
+
+
+def deliver(plan: Plan, render: Render, environment: Environment) -> None:
+    """Render every form, then write: files first, as stdout can't be taken back.
+
+    Raises FailedError; NoReaderError where nobody reads stdout any more.
+    """
+    contents = [(path, encoded(render(form, plan.page))) for path, form in plan.files.items()]
+    result = encoded(render(plan.stdout, plan.screen)) if plan.stdout else None
+    write_files(contents)
+    if result is not None:
+        write_stdout(environment, result)
+
+
+def _chosen_form(options: OutputOptions) -> str | None:
+    if options.json and options.format not in (None, "json"):
+        raise UsageError(f"--json and --format {options.format} contradict each other", hint="leave one of them out")
+    return "json" if options.json else options.format
+
+
+def _check_files(names: tuple[str, ...], endings: tuple[str, ...]) -> dict[Path, str]:
+    files: dict[Path, str] = {}
+    for name in names:
+        ending = Path(name).suffix.lower()
+        if ending not in endings:
+            known = ", ".join(endings)
+            raise UsageError(f"-o {name}: the ending says no known form", hint=f"end the name in one of {known}")
+        target = check_target(name)
+        if target in files:
+            raise UsageError(f"-o names {target} twice", hint="give each file a name of its own")
+        files[target] = ENDINGS[ending]
+    return files

@@ -1,0 +1,186 @@
+"""TEXT, files, ids and stdin -> what a verb is to work on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from attncli.cli.environment import Environment
+from attncli.cli.failures import did_you_mean
+from attncli.cli.options import TextOptions
+from attncli.errors import FailedError, UsageError
+
+#: What stands for stdin wherever a text, a file or ids are named.
+STDIN = "-"
+
+#: No vocabulary comes near a number of this many digits.
+_MOST_DIGITS = 12
+
+
+class Input(NamedTuple):
+    """Texts or ids, one of them (the other is None), and notes on how they were understood.
+
+    unquoted: the texts are several arguments of one word each, so that they may be one text without its quotes.
+    """
+
+    texts: list[str] | None = None
+    ids: list[int] | None = None
+    notes: tuple[str, ...] = ()
+    unquoted: bool = False
+
+
+def read_input(options: TextOptions, environment: Environment) -> Input:
+    """Whatever the user gave, in the one kind that was used.
+
+    Raises UsageError for two kinds of input or none, FailedError for what can't be read.
+    """
+    _check_one_kind(options)
+    if options.input_ids is not None:
+        return Input(ids=_read_ids(options.input_ids, environment))
+    if options.file:
+        _check_one_stdin(options.file)
+        return Input(texts=[_read_file(name, environment) for name in options.file])
+    if options.text:
+        _check_one_stdin(options.text)
+        texts = [_read_stdin(environment) if text == STDIN else text for text in options.text]
+        return Input(texts=texts, notes=tuple(_files_named(options.text)), unquoted=_are_words(options.text))
+    if environment.types_input:
+        raise UsageError(
+            "no text was given", hint="put it in quotes after the verb, name a file with -f, or pipe it in"
+        )
+    return Input(texts=[_read_stdin(environment)])
+
+
+def separate_texts(given: Input) -> Input:
+    """For a verb that takes many texts: a note where they look like one that was not quoted."""
+    if given.texts is None or not given.unquoted:
+        return given
+    note = f"{len(given.texts)} texts of one word each; quotes around them make them one text"
+    return given._replace(notes=(*given.notes, note))
+
+
+def one_text(given: Input) -> Input:
+    """For a verb that takes one text: unquoted words are put together again.
+
+    Raises UsageError where there are several files, or several texts that were quoted and so are meant to be apart.
+    """
+    if given.texts is None or len(given.texts) == 1:
+        return given
+    if not given.unquoted:
+        raise UsageError(
+            f"{len(given.texts)} texts were given where one is taken", hint="give one text in quotes, or one -f"
+        )
+    note = f"{len(given.texts)} words were taken as one text; quotes around it make that sure"
+    return given._replace(texts=[" ".join(given.texts)], notes=(*given.notes, note))
+
+
+def chosen_models(named: tuple[str, ...], environment: Environment) -> list[str] | None:
+    """The models of `-m`, else the one of $ATTN_MODEL (spaces and all), else None: the default model."""
+    variable = environment.variables.get("ATTN_MODEL")
+    return list(named) or ([variable] if variable else None)
+
+
+def one_model(named: tuple[str, ...], environment: Environment) -> str | None:
+    """For a verb that takes one model. Raises UsageError where several are named."""
+    if len(named) > 1:
+        raise UsageError(f"{len(named)} models were named where one is taken", hint="write -m once")
+    models = chosen_models(named, environment)
+    return models[0] if models else None
+
+
+def _check_one_kind(options: TextOptions) -> None:
+    given = {"TEXT": options.text, "-f": options.file, "--input-ids": options.input_ids is not None}
+    kinds = [kind for kind, value in given.items() if value]
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{' and '.join(kinds)} can't be combined", hint="give the input in one way: TEXT, -f or --input-ids"
+        )
+
+
+def _check_one_stdin(names: tuple[str, ...]) -> None:
+    if names.count(STDIN) > 1:
+        raise UsageError("stdin was asked for twice", hint="write - once")
+
+
+def _files_named(texts: tuple[str, ...]) -> Iterator[str]:
+    for text in texts:
+        # Path.is_file() would raise where a text is too long for a name.
+        if text != STDIN and os.path.isfile(text):  # noqa: PTH113
+            yield f"{text} was taken as text; -f {text} reads the file"
+
+
+def _are_words(texts: tuple[str, ...]) -> bool:
+    return len(texts) > 1 and all(text != STDIN and len(text.split()) == 1 for text in texts)
+
+
+def _read_file(name: str, environment: Environment) -> str:
+    """A file as one text, less one final newline."""
+    if name == STDIN:
+        return _read_stdin(environment)
+    try:
+        content = Path(name).read_bytes()
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    return _decoded(content, name)
+
+
+def _read_stdin(environment: Environment) -> str:
+    if environment.stdin is None:
+        raise FailedError("stdin is closed", hint="give the text as an argument, or name a file with -f")
+    try:
+        content = environment.stdin.read()
+    except OSError as error:
+        raise FailedError(f"stdin can't be read: {error.strerror}", hint="-f FILE reads a file") from error
+    return _decoded(content, "stdin")
+
+
+def _decoded(content: bytes, name: str) -> str:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise FailedError(
+            f"{name} is not valid UTF-8: byte {error.start} is 0x{content[error.start]:02x}",
+            hint="convert it, for instance with: iconv -f latin1 -t utf-8",
+        ) from error
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+
+def _unreadable(name: str, error: OSError) -> FailedError:
+    path = Path(name)
+    # Asked for by name, as Windows reports a folder as a lack of rights.
+    if os.path.isdir(name):  # noqa: PTH112
+        return FailedError(
+            f"{name} is a folder, not a file", hint=f"name the files in it, as in -f {path / 'notes.txt'}"
+        )
+    if isinstance(error, FileNotFoundError):
+        return FailedError(f"there is no file {name}", hint=_similar_file(path))
+    return FailedError(
+        f"{name} can't be read: {error.strerror}", hint="-f takes a file that you have the right to read"
+    )
+
+
+def _similar_file(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f"there is no folder {path.parent} either"
+    return did_you_mean(path.name, names, "-f takes the path of a file")
+
+
+def _read_ids(given: str, environment: Environment) -> list[int]:
+    """Ids between spaces or commas: in the argument itself, in `@file`, or on stdin (`-`)."""
+    if given == STDIN:
+        given = _read_stdin(environment)
+    elif given.startswith("@"):
+        given = _read_file(given[1:], environment)
+    ids = given.replace(",", " ").split()
+    for word in ids:
+        if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
+            raise UsageError(
+                f"{word!r} is no token id", hint='--input-ids takes whole numbers, as in --input-ids "5 6 7"'
+            )
+    if not ids:
+        raise UsageError("--input-ids holds no ids", hint='write them as in --input-ids "5 6 7"')
+    return [int(word) for word in ids]

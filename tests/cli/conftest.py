@@ -1,0 +1,126 @@
+"""Runs of `attn` inside the test's own process, in surroundings that the test makes up."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attncli.cli.environment import Environment
+from attncli.cli.main import run
+from tests.cli.samples import heads_result, tokenize_result
+
+
+class Bytes(io.BytesIO):
+    """A stream that may say it is a terminal."""
+
+    def __init__(self, content: bytes = b"", *, terminal: bool = False) -> None:
+        super().__init__(content)
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+class Words(io.StringIO):
+    """The same for text."""
+
+    def __init__(self, *, terminal: bool = False) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def surroundings(
+    *,
+    stdin: str | bytes | None = None,
+    terminal: bool = False,
+    variables: Mapping[str, str] | None = None,
+    encoding: str = "utf-8",
+    columns: int | None = None,
+    windows: bool = False,
+) -> Environment:
+    """stdin None is somebody at a keyboard; `terminal` is what stdout and stderr are."""
+    content = stdin.encode() if isinstance(stdin, str) else stdin or b""
+    return Environment(
+        stdin=Bytes(content, terminal=stdin is None),
+        stdout=Bytes(terminal=terminal),
+        stderr=Words(terminal=terminal),
+        variables=variables or {},
+        encoding=encoding,
+        columns=columns,
+        windows=windows,
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """The two lines of an error, less what they begin with; nothing else may have been written."""
+        assert self.out == b""
+        first, second = self.err.splitlines()
+        assert first.startswith("error: ")
+        assert second.startswith("hint: ")
+        return first.removeprefix("error: "), second.removeprefix("hint: ")
+
+
+def attn(*arguments: str, **given: Any) -> Outcome:
+    """One call of `attn`; the keywords are those of `surroundings`."""
+    environment = surroundings(**given)
+    code = run(arguments, environment)
+    return Outcome(int(code), environment.stdout.getvalue(), environment.stderr.getvalue())  # type: ignore[union-attr]
+
+
+class Recorder:
+    """Stands for a verb: keeps the keywords that it was called with, and returns or raises what it was told."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        self.calls: list[dict[str, Any]] = []
+        self.before: Callable[..., None] = lambda **_: None
+
+    def __call__(self, text: Any = None, **options: Any) -> Any:
+        self.calls.append({"text": text, **options})
+        self.before(**options)
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+    @property
+    def call(self) -> dict[str, Any]:
+        (call,) = self.calls
+        return call
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder, hidden files too."""
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@pytest.fixture
+def tokenize(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder(tokenize_result())
+    monkeypatch.setattr("attncli.verbs.tokenize.tokenize", recorder)
+    return recorder
+
+
+@pytest.fixture
+def heads(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder(heads_result())
+    monkeypatch.setattr("attncli.verbs.heads.heads", recorder)
+    return recorder

@@ -1,0 +1,371 @@
+"""Whole commands: what the verb is asked, and what comes out where."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attncli.cli.group import VERBS
+from attncli.cli.heads import heads as heads_command
+from attncli.cli.main import run
+from attncli.cli.tokenize import tokenize as tokenize_command
+from attncli.render.heads_text import heads_text
+from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize_text import tokenize_text
+from tests.cli.conftest import Recorder, attn, names, surroundings
+from tests.cli.samples import PATTERN, heads_result, stack, tokenize_result
+
+LOADING = {"revision": None, "refresh": False, "trust_remote_code": False, "allow_pickle": False}
+ENCODING = {"pair": None, "no_special": False, "truncate": False}
+
+
+# What the verbs are asked
+
+
+def test_tokenize_without_options(tokenize: Recorder) -> None:
+    attn("tokenize", "Hello world")
+    progress = tokenize.call.pop("progress")
+    assert callable(progress)
+    assert tokenize.call == {"text": ["Hello world"], "input_ids": None, "model": None, **ENCODING, **LOADING}
+
+
+def test_tokenize_with_every_option(tokenize: Recorder) -> None:
+    options = (
+        "-m a -m ./b -f - --pair d --no-special --truncate --revision r --refresh --trust-remote-code --allow-pickle"
+    )
+    outcome = attn("tokenize", *options.split(), stdin="Hello\n")
+    assert outcome.code == 0
+    del tokenize.call["progress"]
+    assert tokenize.call == {
+        "text": ["Hello"],
+        "input_ids": None,
+        "model": ["a", "./b"],
+        "pair": "d",
+        "no_special": True,
+        "truncate": True,
+        "revision": "r",
+        "refresh": True,
+        "trust_remote_code": True,
+        "allow_pickle": True,
+    }
+
+
+def test_heads_without_options(heads: Recorder) -> None:
+    attn("heads", "Hello world")
+    del heads.call["progress"]
+    assert heads.call == {
+        "text": "Hello world",
+        "input_ids": None,
+        "model": None,
+        "layer": None,
+        "head": None,
+        "stack": None,
+        "patterns": False,
+        "bins": None,
+        "device": "auto",
+        "dtype": "auto",
+        **ENCODING,
+        **LOADING,
+    }
+
+
+def test_heads_with_every_option(heads: Recorder) -> None:
+    options = (
+        "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --patterns --bins 64 --device cuda:1 --dtype bfloat16"
+    )
+    assert attn("heads", *options.split()).code == 0
+    del heads.call["progress"]
+    assert heads.call == {
+        "text": None,
+        "input_ids": [5, 6],
+        "model": "a",
+        "layer": "-1",
+        "head": "5.5,6.9",
+        "stack": "cross",
+        "patterns": True,
+        "bins": 64,
+        "device": "cuda:1",
+        "dtype": "bfloat16",
+        **ENCODING,
+        **LOADING,
+    }
+
+
+def test_the_model_of_the_variable(heads: Recorder) -> None:
+    attn("heads", "Hello world", variables={"ATTN_MODEL": "./my model"})
+    assert heads.call["model"] == "./my model"
+
+
+def test_unquoted_words_are_one_text_for_heads(heads: Recorder) -> None:
+    outcome = attn("heads", "The", "cat", "sat")
+    assert heads.call["text"] == "The cat sat"
+    assert outcome.err == "note: 3 words were taken as one text; quotes around it make that sure\n"
+
+
+def test_an_empty_text_reaches_the_verb_which_refuses_it() -> None:
+    for verb in VERBS:
+        outcome = attn(verb, "")
+        assert outcome.code == 2
+        assert outcome.error[0] == "the text is empty"
+        assert attn(verb, stdin="").error[0] == "the text is empty"
+
+
+def test_an_npz_wants_all_patterns_where_no_heads_are_chosen(heads: Recorder, tmp_path: Path) -> None:
+    attn("heads", "hi", "-o", str(tmp_path / "x.npz"))
+    attn("heads", "hi", "-o", str(tmp_path / "x.npz"), "-l", "3")
+    attn("heads", "hi", "-o", str(tmp_path / "x.json"))
+    assert [call["patterns"] for call in heads.calls] == [True, False, False]
+
+
+# What comes out on stdout
+
+
+def test_text_is_the_default(heads: Recorder, tokenize: Recorder) -> None:
+    heads.result = heads_result(stack(PATTERN), chosen=True)
+    assert attn("tokenize", "hi").text == tokenize_text(tokenize.result, Terminal())
+    assert attn("heads", "hi").text == heads_text(heads.result, Terminal())
+
+
+def test_text_is_made_for_the_terminal_that_it_goes_to(tokenize: Recorder) -> None:
+    terminal = Terminal(60, ColorDepth.EIGHT_BIT, True)
+    variables = {"TERM": "xterm-256color"}
+    expected = tokenize_text(tokenize.result, terminal)
+    assert "\x1b[" in expected
+    assert attn("tokenize", "hi", terminal=True, columns=60, variables=variables).text == expected
+    assert "\x1b" not in attn("tokenize", "hi", "--no-color", terminal=True, variables=variables).text
+    assert "\x1b" not in attn("tokenize", "hi", "--color", "always", "--no-color", terminal=True).text
+
+
+def test_ascii_by_wish_and_by_need(tokenize: Recorder) -> None:
+    for outcome in (attn("tokenize", "hi", "--ascii"), attn("tokenize", "hi", encoding="cp1252")):
+        assert outcome.text == tokenize_text(tokenize.result, Terminal(unicode=False))
+        assert outcome.out.isascii()
+    assert attn("tokenize", "hi", "--json", encoding="cp1252").out.isascii()
+    assert not attn("tokenize", "hi", "--json").out.isascii()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_json_is_the_dictionary(verb: str, heads: Recorder, tokenize: Recorder) -> None:
+    result = {"heads": heads, "tokenize": tokenize}[verb].result
+    for outcome in (attn(verb, "hi", "--json"), attn(verb, "hi", "--format", "json", "--json")):
+        assert json.loads(outcome.text) == result.to_dict()
+        assert outcome.text.count("\n") == 1
+
+
+def test_lines_and_tables(heads: Recorder, tokenize: Recorder) -> None:
+    assert len(attn("tokenize", "hi", "--format", "jsonl").text.splitlines()) == 1
+    assert attn("tokenize", "hi", "--format", "csv").text.startswith("record,model,index,")
+    assert len(attn("heads", "hi", "--format", "jsonl").text.splitlines()) == 3
+    assert attn("heads", "hi", "--format", "csv").text.startswith("stack,layer,head,name,")
+
+
+def test_ids_and_counts_in_every_form(tokenize: Recorder) -> None:
+    assert attn("tokenize", "hi", "--ids").text == "101 7861 8270\n"
+    assert attn("tokenize", "hi", "--count").text == "3\n"
+    assert attn("tokenize", "hi", "--ids", "--format", "jsonl").text == '{"record": 0, "ids": [101, 7861, 8270]}\n'
+    assert attn("tokenize", "hi", "--count", "--format", "csv").text == "record,count\n0,3\n"
+    assert json.loads(attn("tokenize", "hi", "--count", "--json").text)["texts"] == [{"record": 0, "count": 3}]
+
+
+def test_warnings_go_to_stderr_and_into_the_json(heads: Recorder) -> None:
+    heads.result = heads_result(warnings=("the text was cut",))
+    outcome = attn("heads", "hi", "--json")
+    assert outcome.err == "warning: the text was cut\n"
+    assert json.loads(outcome.text)["warnings"] == ["the text was cut"]
+    assert attn("heads", "hi", "--json", "-q").err == ""
+
+
+def test_progress_is_shown_and_gone_before_the_result(heads: Recorder) -> None:
+    heads.before = lambda progress, **_: progress("loading weights", 1, 4)
+    outcome = attn("heads", "hi", terminal=True)
+    assert "loading weights  25 %" in outcome.err
+    assert outcome.err.endswith("\r")
+    assert attn("heads", "hi").err == ""
+
+
+def test_what_libraries_print_stays_off_both_streams(heads: Recorder, capfd: pytest.CaptureFixture[str]) -> None:
+    def chatter(**_: object) -> None:
+        print("a model's own print")
+        print("progress bar", file=sys.stderr)
+        logger = logging.getLogger("a library of the test's")
+        logger.propagate = False
+        logger.handlers = [logging.StreamHandler()]
+        logger.warning("a library logs")
+
+    heads.before = chatter
+    outcome = attn("heads", "hi", "--json")
+    assert json.loads(outcome.text)
+    assert outcome.err == ""
+    assert capfd.readouterr() == ("", "")
+    attn("heads", "hi", "--json", "--debug")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "a model's own print" in err
+    assert "a library logs" in err
+
+
+# Files
+
+
+def test_files_in_every_form_and_nothing_on_stdout(tokenize: Recorder, tmp_path: Path) -> None:
+    names = [tmp_path / f"x{ending}" for ending in (".txt", ".json", ".jsonl", ".csv", ".npz")]
+    outcome = attn("tokenize", "hi", *(part for name in names for part in ("-o", str(name))), terminal=True)
+    assert (outcome.code, outcome.out, outcome.err) == (0, b"", "")
+    text, line, lines, table, arrays = (name.read_bytes() for name in names)
+    assert text.decode() == tokenize_text(tokenize.result, Terminal())
+    assert json.loads(line) == tokenize.result.to_dict()
+    assert json.loads(lines) == tokenize.result.texts[0].to_dict()
+    assert table.startswith(b"record,")
+    assert b"\r" not in text + line + lines + table
+    with np.load(io.BytesIO(arrays)) as archive:
+        assert archive["ids"].tolist() == [101, 7861, 8270]
+
+
+def test_stdout_is_written_too_where_a_form_is_asked_for(heads: Recorder, tmp_path: Path) -> None:
+    outcome = attn("heads", "hi", "-o", str(tmp_path / "x.csv"), "--json")
+    assert json.loads(outcome.text) == heads.result.to_dict()
+    assert (tmp_path / "x.csv").exists()
+
+
+def test_a_text_file_has_colours_only_if_always(tokenize: Recorder, tmp_path: Path) -> None:
+    file = tmp_path / "X.TXT"
+    attn("tokenize", "hi", "-o", str(file), variables={"FORCE_COLOR": "3"}, encoding="cp1252")
+    assert file.read_text("utf-8") == tokenize_text(tokenize.result, Terminal())
+    attn("tokenize", "hi", "-o", str(file), "--color", "always", "--width", "40", "--ascii")
+    assert file.read_text("utf-8") == tokenize_text(tokenize.result, Terminal(40, ColorDepth.ANSI, False))
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("x.html", ".txt, .json, .csv, .npz"),
+        ("x.jsonl", ".txt, .json, .csv, .npz"),
+        ("x", ".txt, .json, .csv, .npz"),
+        ("-", ".txt, .json, .csv, .npz"),
+        (".csv", ".txt, .json, .csv, .npz"),
+    ],
+)
+def test_an_unknown_ending_is_met_before_any_work(name: str, known: str, heads: Recorder) -> None:
+    outcome = attn("heads", "hi", "-o", name)
+    assert outcome.error == (f"-o {name}: the ending says no known form", f"end the name in one of {known}")
+    assert outcome.code == 2
+    assert heads.calls == []
+
+
+def test_a_place_that_cant_be_written_is_met_before_any_work(heads: Recorder, tmp_path: Path) -> None:
+    outcome = attn("heads", "hi", "-o", str(tmp_path / "no" / "x.json"))
+    assert outcome.error[1] == f"mkdir -p {tmp_path / 'no'}"
+    assert outcome.code == 1
+    assert heads.calls == []
+
+
+def test_one_file_cant_be_written_twice(heads: Recorder, tmp_path: Path) -> None:
+    file, again = tmp_path / "x.json", tmp_path / "." / "y.json"
+    file.touch()
+    again.symlink_to(file)
+    outcome = attn("heads", "hi", "-o", str(file), "-o", str(again))
+    assert outcome.error[0] == f"-o names {file} twice"
+    assert heads.calls == []
+
+
+def test_no_file_is_touched_where_one_form_fails(
+    tokenize: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(result: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("attncli.render.npz.tokenize_npz", fail)
+    (tmp_path / "x.json").write_text("before")
+    outcome = attn("tokenize", "hi", "-o", str(tmp_path / "x.json"), "-o", str(tmp_path / "x.npz"))
+    assert outcome.code == 1
+    assert (tmp_path / "x.json").read_text() == "before"
+    assert names(tmp_path) == ["x.json"]
+
+
+# Streams that fail
+
+
+def test_a_closed_stdout_is_a_failure(tokenize: Recorder) -> None:
+    environment = surroundings()._replace(stdout=None)
+    assert run(["tokenize", "hi"], environment) == 1
+    assert environment.stderr.getvalue() == (  # type: ignore[union-attr]
+        "error: stdout is closed, the result has nowhere to go\nhint: -o FILE writes it to a file\n"
+    )
+
+
+def test_a_closed_stderr_costs_only_the_messages(tokenize: Recorder) -> None:
+    tokenize.result = tokenize_result(warnings=("careful",))
+    environment = surroundings()._replace(stderr=None)
+    assert run(["tokenize", "hi", "--count"], environment) == 0
+    assert environment.stdout.getvalue() == b"3\n"  # type: ignore[union-attr]
+    assert run(["tokenize"], environment) == 2
+
+
+def test_an_unbuffered_stdout_is_written_in_parts(tokenize: Recorder) -> None:
+    class Slow(io.BytesIO):
+        def write(self, content: object) -> int:
+            return super().write(bytes(content)[:7])  # type: ignore[call-overload]
+
+    environment = surroundings()._replace(stdout=Slow())
+    assert run(["tokenize", "hi", "--ids"], environment) == 0
+    assert environment.stdout.getvalue() == b"101 7861 8270\n"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("error", "windows"), [(BrokenPipeError(32, "x"), False), (OSError(22, "x"), True)])
+def test_a_reader_that_has_gone_is_no_error(error: OSError, windows: bool, tokenize: Recorder) -> None:
+    class Gone(io.BytesIO):
+        def write(self, content: object) -> int:
+            raise error
+
+    environment = surroundings(windows=windows)._replace(stdout=Gone())
+    assert run(["tokenize", "hi"], environment) == 141
+    assert environment.stderr.getvalue() == ""  # type: ignore[union-attr]
+
+
+# Help
+
+
+def test_attn_alone_shows_the_help() -> None:
+    outcome = attn()
+    assert outcome == attn("--help") == attn("-h")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    for verb, line in VERBS.items():
+        assert f"  {verb:8}  {line}\n" in outcome.text
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version(flag: str) -> None:
+    from attncli import __version__
+
+    assert attn(flag).text == f"attncli {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_groups_its_options(verb: str) -> None:
+    outcome = attn(verb, "--help")
+    assert outcome.code == 0
+    headings = [line.rstrip(":") for line in outcome.text.splitlines() if line and not line.startswith((" ", "Usage"))]
+    own = {"heads": "Heads", "tokenize": "View"}[verb]
+    assert sorted(headings) == sorted(["Examples", "Input", "Model", "Output", "Help", own])
+    assert max(map(len, outcome.text.splitlines())) <= 80
+    assert max(map(len, attn(verb, "-h", columns=50).text.splitlines())) <= 60  # an example is never broken
+
+
+@pytest.mark.parametrize("command", [heads_command, tokenize_command], ids=["heads", "tokenize"])
+def test_the_examples_of_the_help_run(command: object, heads: Recorder, tokenize: Recorder) -> None:
+    examples = command.examples  # type: ignore[attr-defined]
+    assert len(examples) == 3
+    for example in examples:
+        before, _, line = example.rpartition("attn ")
+        stdin = shlex.split(before.rstrip("| "))[1] + "\n" if before else None
+        outcome = attn(*shlex.split(line), stdin=stdin)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert outcome.text

@@ -1,0 +1,153 @@
+"""Every failure is two lines: what happened, and what mends it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from attncli.errors import CheckError, FailedError, ModelError, UsageError
+from tests.cli.conftest import Recorder, attn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("tokeniz",), "attn has no verb 'tokeniz'", "did you mean tokenize? the verbs are heads, tokenize"),
+        (("params",), "attn has no verb 'params'", "the verbs are heads, tokenize"),
+        (
+            ("tokenize", "--formt", "csv"),
+            "attn tokenize has no option --formt",
+            "did you mean --format? attn tokenize --help lists the options",
+        ),
+        (
+            ("tokenize", "--zzz"),
+            "attn tokenize has no option --zzz",
+            "attn tokenize --help lists the options",
+        ),
+        (
+            ("tokenize", "-5 degrees"),
+            "attn tokenize has no option -5",
+            "attn tokenize --help lists the options; a text that begins with - goes after --",
+        ),
+        (
+            ("-m", "gpt2", "heads", "x"),
+            "attn has no option -m",
+            "options follow the verb, as in: attn heads TEXT -m gpt2; attn --help lists the verbs",
+        ),
+        (("heads", "x", "--layer"), "--layer needs a value", "write --layer LAYERS"),
+        (("heads", "x", "-m"), "-m needs a value", "write -m MODEL"),
+        (("heads", "x", "--format"), "--format needs a value", "write --format [text|json|jsonl|csv]"),
+        (("tokenize", "x", "--ids=5"), "--ids takes no value", "write --ids alone"),
+        (
+            ("tokenize", "x", "--format", "jsn"),
+            "--format can't be 'jsn': it is one of text, json, jsonl, csv",
+            "did you mean json? for instance --format text",
+        ),
+        (
+            ("heads", "x", "--dtype", "int8"),
+            "--dtype can't be 'int8': it is one of auto, float32, bfloat16, float16",
+            "for instance --dtype auto",
+        ),
+        (
+            ("tokenize", "x", "--width", "0"),
+            "--width can't be '0': it is a whole number from 1 to 10000",
+            "for instance --width 80",
+        ),
+        (
+            ("heads", "x", "--bins", "many"),
+            "--bins can't be 'many': it is a whole number from 1 on",
+            "for instance --bins 80",
+        ),
+        (("tokenize", "x", "--ids", "--count"), "--ids and --count contradict each other", "leave one of them out"),
+        (
+            ("tokenize", "x", "--json", "--format", "csv"),
+            "--json and --format csv contradict each other",
+            "leave one of them out",
+        ),
+        (("heads", "x", "-m", "a", "-m", "b"), "2 models were named where one is taken", "write -m once"),
+        (("heads", "-f", "a", "-f", "b"), "there is no file a", "-f takes the path of a file"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], message: str, hint: str, heads: Recorder, tokenize: Recorder) -> None:
+    outcome = attn(*arguments)
+    assert outcome.error == (message, hint)
+    assert outcome.code == (1 if "-f" in arguments else 2)
+    assert heads.calls == tokenize.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (FailedError("m", hint="h"), 1),
+        (UsageError("m", hint="h"), 2),
+        (ModelError("m", hint="h"), 3),
+        (CheckError("m", hint="h"), 4),
+    ],
+)
+def test_our_own_errors_bring_their_exit_code(error: Exception, code: int, heads: Recorder) -> None:
+    heads.result = error
+    outcome = attn("heads", "hello there")
+    assert outcome.error == ("m", "h")
+    assert outcome.code == code
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "there is not enough memory for this"),
+        (OSError(28, "No space left on device", "/cache"), "No space left on device: /cache"),
+        (BrokenPipeError(32, "Broken pipe"), "Broken pipe"),
+        (KeyError("x"), "something went wrong that attn did not expect: KeyError: 'x'"),
+        (SystemExit(0), "something went wrong that attn did not expect: SystemExit: 0"),
+    ],
+)
+def test_what_nobody_expected_is_two_lines_as_well(error: BaseException, message: str, heads: Recorder) -> None:
+    heads.result = error
+    outcome = attn("heads", "hello there")
+    assert outcome.error[0] == message
+    assert outcome.code == 1
+
+
+def test_an_essay_is_cut_short(heads: Recorder) -> None:
+    heads.result = RuntimeError("word\n" * 10_000)
+    message, hint = attn("heads", "hello there").error
+    assert len(message) < 500
+    assert "--debug" in hint
+
+
+def test_debug_shows_the_traceback_after_the_two_lines(heads: Recorder) -> None:
+    heads.result = KeyError("x\x1b[2J")
+    lines = attn("heads", "hello there", "--debug").err.splitlines()
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    assert lines[2] == "Traceback (most recent call last):"
+    assert any("verb.heads(" in line for line in lines)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_no_control_character_passes(heads: Recorder) -> None:
+    heads.result = ModelError("there is no model \x1b]0;title\x07\u202e\n\x9b2J", hint="try\r\nanother\x00")
+    outcome = attn("heads", "hello there")
+    assert outcome.error[0].startswith("there is no model ")
+    assert not set(outcome.err) & set("\x1b\x07\u202e\x9b\r\x00")
+
+
+def test_an_unknown_option_cant_write_to_the_terminal() -> None:
+    assert "\x1b" not in "".join(attn("tokenize", "--\x1b[2J").error)
+    assert "\x1b" not in "".join(attn("\x1b[2J").error)
+
+
+@pytest.mark.parametrize(("arguments", "name"), [(("{}",), "TEXT"), (("x y", "--pair", "{}"), "--pair")])
+def test_arguments_in_broken_utf8(arguments: tuple[str, ...], name: str, tokenize: Recorder) -> None:
+    broken = os.fsdecode("né".encode() + b"\xe9")
+    outcome = attn("tokenize", *(argument.format(broken) for argument in arguments))
+    assert outcome.error[0] == f"{name} is not valid UTF-8: byte 3 begins no character"
+    assert outcome.code == 1
+    assert tokenize.calls == []
+
+
+def test_ctrl_c_is_quiet(heads: Recorder) -> None:
+    heads.result = KeyboardInterrupt()
+    outcome = attn("heads", "hello there")
+    assert (outcome.code, outcome.out, outcome.err) == (130, b"", "")

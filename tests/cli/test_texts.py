@@ -1,0 +1,199 @@
+"""What a verb gets to work on, for everything that a user may type or pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from attncli.cli.options import TextOptions
+from attncli.cli.texts import Input, chosen_models, one_model, one_text, read_input, separate_texts
+from attncli.errors import AttnError, FailedError, UsageError
+from tests.cli.conftest import surroundings
+
+
+def read(*text: str, file: tuple[str, ...] = (), ids: str | None = None, stdin: str | bytes | None = None) -> Input:
+    return read_input(TextOptions(text, file, ids), surroundings(stdin=stdin))
+
+
+def failure(kind: type[AttnError], *text: str, **given: object) -> tuple[str, str]:
+    with pytest.raises(AttnError) as caught:
+        read(*text, **given)  # type: ignore[arg-type]
+    assert type(caught.value) is kind
+    return caught.value.message, caught.value.hint
+
+
+def test_an_argument_is_a_text() -> None:
+    assert read("Hello world") == Input(texts=["Hello world"])
+
+
+def test_several_texts_stay_apart() -> None:
+    assert read("Hello world", "one more") == Input(texts=["Hello world", "one more"])
+
+
+def test_several_single_words_were_perhaps_not_quoted() -> None:
+    given = separate_texts(read("Hello", "world"))
+    assert given.texts == ["Hello", "world"]
+    assert given.notes == ("2 texts of one word each; quotes around them make them one text",)
+    for unremarkable in (read("Hello world", "one"), read("Hello"), read(ids="5 6")):
+        assert separate_texts(unremarkable).notes == ()
+
+
+def test_a_text_that_names_a_file_was_perhaps_meant_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("inside")
+    given = read("notes.txt")
+    assert given.texts == ["notes.txt"]
+    assert given.notes == ("notes.txt was taken as text; -f notes.txt reads the file",)
+
+
+def test_a_text_too_long_for_a_file_name_is_just_a_text() -> None:
+    assert read("mole" * 5000).notes == ()
+
+
+@pytest.mark.parametrize("dash", [{}, {"text": ("-",)}, {"file": ("-",)}])
+def test_stdin_is_one_text_less_one_final_newline(dash: dict[str, tuple[str, ...]]) -> None:
+    options = TextOptions(dash.get("text", ()), dash.get("file", ()), None)
+    assert read_input(options, surroundings(stdin="one\ntwo\n\n")).texts == ["one\ntwo\n"]
+
+
+def test_a_newline_of_windows_is_one_newline() -> None:
+    assert read(stdin="one\r\ntwo\r\n").texts == ["one\r\ntwo"]
+    assert read(stdin="one\r").texts == ["one\r"]
+
+
+def test_stdin_stands_where_its_dash_stands() -> None:
+    assert read("before it", "-", "after it", stdin="piped\n").texts == ["before it", "piped", "after it"]
+
+
+def test_stdin_can_be_read_once() -> None:
+    assert failure(UsageError, "-", "-", stdin="x")[0] == "stdin was asked for twice"
+    assert failure(UsageError, file=("-", "-"), stdin="x")[0] == "stdin was asked for twice"
+
+
+def test_nothing_at_a_keyboard_is_no_input() -> None:
+    assert failure(UsageError) == (
+        "no text was given",
+        "put it in quotes after the verb, name a file with -f, or pipe it in",
+    )
+
+
+def test_a_closed_stdin_is_no_input() -> None:
+    environment = surroundings()._replace(stdin=None)
+    with pytest.raises(UsageError, match="no text was given"):
+        read_input(TextOptions((), (), None), environment)
+    with pytest.raises(FailedError, match="stdin is closed"):
+        read_input(TextOptions(("-",), (), None), environment)
+
+
+def test_files_are_texts_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"first\n")
+    (tmp_path / "b").write_bytes("zwölf\r\n\n".encode())
+    assert read(file=(str(tmp_path / "b"), str(tmp_path / "a"))).texts == ["zwölf\r\n", "first"]
+
+
+def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    message, hint = failure(FailedError, file=(str(tmp_path / "note.txt"),))
+    assert message == f"there is no file {tmp_path / 'note.txt'}"
+    assert hint == "did you mean notes.txt? -f takes the path of a file"
+    assert (
+        failure(FailedError, file=(str(tmp_path / "no" / "file"),))[1] == f"there is no folder {tmp_path / 'no'} either"
+    )
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    message, hint = failure(FailedError, file=(str(tmp_path),))
+    assert message == f"{tmp_path} is a folder, not a file"
+    assert "-f" in hint
+
+
+def test_a_name_too_long_is_a_failure_like_any_other() -> None:
+    assert failure(FailedError, file=("x" * 5000,))[0].endswith("can't be read: File name too long")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs rights that can be taken away")
+def test_a_file_without_rights(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0)
+    assert failure(FailedError, file=(str(secret),))[0] == f"{secret} can't be read: Permission denied"
+
+
+def test_broken_utf8_is_reported_with_its_place(tmp_path: Path) -> None:
+    latin = tmp_path / "latin"
+    latin.write_bytes("né".encode() + b"\xe9")
+    message, hint = failure(FailedError, file=(str(latin),))
+    assert message == f"{latin} is not valid UTF-8: byte 3 is 0xe9"
+    assert "iconv" in hint
+    assert failure(FailedError, stdin=b"ab\xff")[0] == "stdin is not valid UTF-8: byte 2 is 0xff"
+
+
+@pytest.mark.parametrize("given", ["5 6 7", "5,6,7", " 5, 6\n7,", "@{file}", "-"])
+def test_ids_in_every_form(given: str, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_text("5 6\n7\n")
+    assert read(ids=given.format(file=tmp_path / "ids"), stdin="5,6 7\n").ids == [5, 6, 7]
+
+
+@pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "1_0", "٣", "9" * 5000])
+def test_what_is_no_id(wrong: str) -> None:
+    message, hint = failure(UsageError, ids=f"5 {wrong}")
+    assert message == f"{wrong!r} is no token id"
+    assert "--input-ids" in hint
+
+
+def test_no_ids_at_all() -> None:
+    assert failure(UsageError, ids=" , ")[0] == "--input-ids holds no ids"
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "ids", "both"),
+    [
+        (("a b",), ("f",), None, "TEXT and -f"),
+        (("a b",), (), "5", "TEXT and --input-ids"),
+        ((), ("f",), "5", "-f and --input-ids"),
+        (("a b",), (), "", "TEXT and --input-ids"),
+    ],
+)
+def test_two_kinds_of_input_contradict(
+    text: tuple[str, ...], file: tuple[str, ...], ids: str | None, both: str
+) -> None:
+    assert failure(UsageError, *text, file=file, ids=ids)[0] == f"{both} can't be combined"
+
+
+def test_unquoted_words_become_one_text_where_one_is_taken() -> None:
+    given = one_text(Input(texts=["The", "cat", "sat"], notes=("one",), unquoted=True))
+    assert given.texts == ["The cat sat"]
+    assert given.notes == ("one", "3 words were taken as one text; quotes around it make that sure")
+
+
+def test_quoted_texts_are_too_many_where_one_is_taken() -> None:
+    with pytest.raises(UsageError, match="2 texts were given where one is taken"):
+        one_text(read("The cat", "sat"))
+
+
+def test_files_are_never_put_together(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    given = read(file=(str(tmp_path / "a"), str(tmp_path / "b")))
+    assert separate_texts(given).notes == ()
+    with pytest.raises(UsageError, match="2 texts were given where one is taken"):
+        one_text(given)
+
+
+def test_one_text_stays_as_it_is() -> None:
+    assert one_text(Input(texts=[""])) == Input(texts=[""])
+    assert one_text(Input(ids=[5])) == Input(ids=[5])
+
+
+def test_models_come_from_the_option_else_from_the_variable() -> None:
+    named = surroundings(variables={"ATTN_MODEL": "./my models/bert"})
+    assert chosen_models(("a", "b"), named) == ["a", "b"]
+    assert chosen_models((), named) == ["./my models/bert"]
+    assert chosen_models((), surroundings(variables={"ATTN_MODEL": ""})) is None
+    assert one_model((), named) == "./my models/bert"
+    assert one_model((), surroundings()) is None
+    with pytest.raises(UsageError, match="2 models were named where one is taken"):
+        one_model(("a", "b"), named)
