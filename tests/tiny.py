@@ -77,6 +77,16 @@ def mamba() -> transformers.PreTrainedConfig:
     return transformers.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=99, state_size=4)
 
 
+def fnet() -> transformers.PreTrainedConfig:
+    return transformers.FNetConfig(
+        hidden_size=32, num_hidden_layers=2, intermediate_size=48, vocab_size=99, max_position_embeddings=64
+    )
+
+
+def xlnet() -> transformers.PreTrainedConfig:
+    return transformers.XLNetConfig(d_model=32, n_layer=2, n_head=4, d_inner=48, vocab_size=99)
+
+
 FAMILIES: dict[str, Callable[[], transformers.PreTrainedConfig]] = {
     "bert": bert,
     "gpt2": gpt2,
