@@ -57,11 +57,11 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is torch's way of saying that memory ran out, on any device."""
+    """Whether an error is torch's or the system's way of saying that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError | OSError) and any(word in str(error).lower() for word in words)
 
 
 def out_of_memory(device: torch.device, dtype: torch.dtype | None, parameters: int, blocks: int) -> FailedError:

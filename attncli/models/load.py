@@ -281,7 +281,7 @@ def _memory_guard(device: torch.device, module: Callable[[], nn.Module | None]) 
         yield
     except AttnError:
         raise
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, OSError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         built = module()

@@ -245,7 +245,14 @@ def test_half_precision_stays_close(saved: dict[str, Path]) -> None:
     assert max(np.abs(exact[key] - half[key]).max() for key in exact if key[1] == 0) < 1e-2
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("unable to mmap: Cannot allocate memory"),
+    ],
+)
 def test_running_out_of_memory_says_what_would_fit(
     saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
