@@ -18,7 +18,7 @@ from attncli.results.heads import HeadMetrics, Layer, Pattern, Stack
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention, RowBlock
-    from attncli.models.load import LoadedModel
+    from attncli.models.loaded import LoadedModel
     from attncli.models.structure import Site
 
 

@@ -15,7 +15,7 @@ from attncli.errors import UsageError
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.load import LoadedModel
+    from attncli.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)

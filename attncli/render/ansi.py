@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.color import Color, ColorSystem
 from rich.style import Style as RichStyle
 
-from attncli.render.document import PLAIN, Line, Style
+from attncli.render.lines import PLAIN, Line, Style
 from attncli.render.terminal import ColorDepth
 
 _SYSTEMS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attncli.render.document import Rgb
+from attncli.render.lines import Rgb
 from attncli.render.terminal import ColorDepth
 
 # viridis by Stéfan van der Walt and Nathaniel Smith (2015): lightness rises evenly from dark to bright, also for

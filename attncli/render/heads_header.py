@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attncli.render.document import Line, Span, Style
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
+from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text, token_text
 from attncli.results.heads import HeadsResult, Layer, Stack

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from attncli.render.document import Line, Span, Style
 from attncli.render.glyphs import glyphs
 from attncli.render.heads_header import is_cross, stack_lines, tokens_line
 from attncli.render.layout import apart, flow
+from attncli.render.lines import Line, Span, Style
 from attncli.render.metric_words import Label, in_order, label_of
 from attncli.render.sentences import sentence_lines
 from attncli.render.standouts import Standout

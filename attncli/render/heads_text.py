@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attncli.render.document import Line, Span, Style, lower
+from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.heads_header import is_cross, model_lines, stack_lines, tokens_line
 from attncli.render.heads_overview import overview
 from attncli.render.heatmap import Heat, full_scale
 from attncli.render.layout import apart
+from attncli.render.lines import Line, Span, Style
 from attncli.render.one_head import one_head
 from attncli.render.picture_notes import scale_lines
 from attncli.render.standouts import Standout, standouts

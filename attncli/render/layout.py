@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from attncli.render.cells import cell_width
-from attncli.render.document import Line, Span
+from attncli.render.lines import Line, Span
 
 
 def joined(parts: Iterable[Line], separator: str = "") -> Line:

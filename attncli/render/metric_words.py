@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from attncli.render.document import Line, Rgb, Span, Style
 from attncli.render.glyphs import glyphs
+from attncli.render.lines import Line, Rgb, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 
 _BLACK: Rgb = (0, 0, 0)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from attncli.render.document import Line, Span, Style
 from attncli.render.heatmap import Heat, full_scale
 from attncli.render.layout import flow
+from attncli.render.lines import Line, Span, Style
 from attncli.render.metric_words import MEANINGS, label_of, number
 from attncli.render.pattern_grid import fitted_grid, grid_lines
 from attncli.render.picture_notes import pooling_lines, scale_lines

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from attncli.render.cells import cell_width, shorten
 from attncli.render.column_heads import headings, ruler
-from attncli.render.document import Line, Span, Style
 from attncli.render.glyphs import glyphs
 from attncli.render.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.render.layout import flow
+from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, token_text
 from attncli.results.heads import Pattern, Stack

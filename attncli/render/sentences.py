@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attncli.render.document import Line, Span, Style
 from attncli.render.layout import flow, joined, padded
+from attncli.render.lines import Line, Span, Style
 from attncli.render.metric_words import beside_uniform, label_of
 from attncli.render.standouts import Standout
 from attncli.render.terminal import Terminal

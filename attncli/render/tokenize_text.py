@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from attncli.render.cells import cell_width
 from attncli.render.cut_characters import token_texts
-from attncli.render.document import PLAIN, Line, Span, Style, lower
+from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
+from attncli.render.lines import PLAIN, Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.token_text import in_place
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats

@@ -18,7 +18,7 @@ from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:
     from attncli.models.encoding import Tokenizer
-    from attncli.models.load import LoadedModel
+    from attncli.models.loaded import LoadedModel
     from attncli.results.heads import HeadsResult, Stack
 
 
@@ -143,7 +143,8 @@ def _too_long(tokens: int, limit: int) -> UsageError:
 def _loaded(
     model: Any, files: ModelFiles | None, named: _Named, selection: Selection, device: str, dtype: str
 ) -> LoadedModel:
-    from attncli.models.load import load_model, wrap_model
+    from attncli.models.load import load_model
+    from attncli.models.loaded import wrap_model
 
     if files is None:
         return wrap_model(model)

@@ -12,7 +12,7 @@ from attncli.attention.capture import look_each
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import Wanted, parse_selection
-from attncli.models.load import wrap_model
+from attncli.models.loaded import wrap_model
 from attncli.results.heads import Stack
 from tests import tiny
 

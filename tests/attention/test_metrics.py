@@ -11,7 +11,7 @@ from attncli.attention.capture import look
 from attncli.attention.inputs import build_inputs
 from attncli.attention.metrics import MetricSums, Pair, Side, uniform
 from attncli.attention.selection import Wanted
-from attncli.models.load import wrap_model
+from attncli.models.loaded import wrap_model
 from tests import tiny
 
 

@@ -14,7 +14,8 @@ from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.errors import ModelError
 from attncli.models.files import open_files
-from attncli.models.load import LoadedModel, load_model, wrap_model
+from attncli.models.load import load_model
+from attncli.models.loaded import LoadedModel, wrap_model
 from attncli.models.reference import parse_reference
 from tests import tiny
 

@@ -16,9 +16,10 @@ from attncli.attention.capture import look
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.errors import FailedError, ModelError, UsageError
-from attncli.models import device
+from attncli.models import device, memory
 from attncli.models.files import open_files
-from attncli.models.load import LoadedModel, load_model, wrap_model
+from attncli.models.load import load_model
+from attncli.models.loaded import LoadedModel, wrap_model
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
 from tests import tiny
 
@@ -275,8 +276,8 @@ def test_running_out_of_memory_says_what_would_fit(
     ],
 )
 def test_what_would_fit(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, free: int, hint: str) -> None:
-    monkeypatch.setattr(device, "free_memory", lambda _: free)
-    assert device.out_of_memory(torch.device("cuda:0"), dtype, 8_000_000_000, 32).hint == hint
+    monkeypatch.setattr(memory, "free_memory", lambda _: free)
+    assert memory.out_of_memory(torch.device("cuda:0"), dtype, 8_000_000_000, 32).hint == hint
 
 
 def test_only_transformers_models_can_be_handed_over() -> None:

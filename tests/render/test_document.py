@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width, clusters, crop, pad, shorten
-from attncli.render.document import Line, Span, Style, lower
+from attncli.render.document import lower
 from attncli.render.layout import apart, flow, joined, padded, side_by_side
+from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 
 RED = Style(fg=(255, 0, 0))

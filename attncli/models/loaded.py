@@ -1,0 +1,114 @@
+"""A model ready to be looked into: what it is, what it takes, and how to run it under the probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from attncli.errors import ModelError
+from attncli.models.device import dtype_name
+from attncli.models.memory import memory_guard
+from attncli.models.probe import Observer, run_probed
+from attncli.models.structure import Block, BlockList, Site, block_lists, site_of
+
+#: Configuration fields that say how many positions a model takes.
+_POSITION_FIELDS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be looked into.
+
+    lists: its stacks as loaded, maybe cut.  blocks: every block of a stack's path, those that were not read too.
+    warnings: what a reader of the results should know about the weights.
+    """
+
+    name: str
+    module: PreTrainedModel
+    lists: tuple[BlockList, ...]
+    blocks: Mapping[str, tuple[Block, ...]]
+    revision: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def class_name(self) -> str:
+        return type(self.module).__name__
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(self.module.parameters()).device
+        return device
+
+    @property
+    def dtype(self) -> str:
+        return dtype_name(next(p.dtype for p in self.module.parameters() if p.is_floating_point()))
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        return self.module.config
+
+    @property
+    def max_positions(self) -> int | None:
+        """The number of tokens that the configuration allows, if it says."""
+        text = self.config.get_text_config()
+        limits = (getattr(text, name, None) for name in _POSITION_FIELDS)
+        return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the token table."""
+        return int(self.module.get_input_embeddings().weight.shape[0])
+
+    @property
+    def decoder_start(self) -> int:
+        """The id that an encoder–decoder's decoder starts from."""
+        names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+        values = (getattr(self.config.get_text_config(decoder=True), name, None) for name in names)
+        return next((value for value in values if isinstance(value, int)), 0)
+
+    @property
+    def generates(self) -> bool:
+        """Whether its architecture is one that writes text from left to right, and no masked language model too."""
+        kind = type(self.config)
+        return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+
+    def layer_count(self, path: str) -> int:
+        """Layers of the stack at a path: its blocks, or the configured depth where fewer blocks run again and again."""
+        stored = len(self.blocks.get(path, ()))
+        attending = [blocks for blocks in self.blocks.values() if any(block.attends for block in blocks)]
+        depth = getattr(self.config.get_text_config(), "num_hidden_layers", None)
+        return max(stored, depth) if len(attending) == 1 and isinstance(depth, int) else stored
+
+    def site_of(self, path: str) -> Site:
+        return site_of(path, self.lists)
+
+    def attend(self, arguments: Mapping[str, Tensor | bool], observe: Observer) -> None:
+        """Run the model once on `arguments` (moved to its device) and hand every attention computation to `observe`.
+
+        Raises ModelError where nothing attends, FailedError where memory runs out.
+        """
+        moved = {
+            name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
+        }
+        with memory_guard(self.device, lambda: self.module):
+            run_probed(self.module, moved, observe)
+
+
+def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
+    """A module that the user loaded, as a `LoadedModel`. It is left as it was after every look.
+
+    Raises ModelError where it isn't a transformers model.
+    """
+    if not isinstance(module, PreTrainedModel):
+        raise ModelError(
+            f"a {type(module).__name__} is no transformers model",
+            hint="model= takes a name, a path, or a loaded transformers.PreTrainedModel",
+        )
+    lists = block_lists(module)
+    blocks = {block_list.path: block_list.described() for block_list in lists}
+    return LoadedModel(name or module.config.name_or_path or type(module).__name__, module.eval(), tuple(lists), blocks)
