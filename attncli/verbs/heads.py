@@ -143,6 +143,8 @@ def _too_long(tokens: int, limit: int) -> UsageError:
 def _loaded(
     model: Any, files: ModelFiles | None, named: _Named, selection: Selection, device: str, dtype: str
 ) -> LoadedModel:
+    # Some seconds for libraries alone; whoever waits should know for what.
+    named.progress("starting torch", 0, None)
     from attncli.models.load import load_model
     from attncli.models.loaded import wrap_model
 
