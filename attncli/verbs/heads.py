@@ -172,8 +172,8 @@ def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> En
 
 
 def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted) -> HeadsResult:
-    from attncli.attention.capture import look
     from attncli.attention.inputs import build_inputs
+    from attncli.attention.stacks import look
     from attncli.results.heads import HeadsResult
 
     stacks = look(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)

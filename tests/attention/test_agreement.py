@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from attncli.attention.capture import look_each
+from attncli.attention.capture import Collector
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.stacks import look_each
 from attncli.models.loaded import wrap_model
 from attncli.results.heads import Stack
 from tests import tiny
@@ -132,3 +133,11 @@ def test_a_users_model_is_left_as_it_was() -> None:
     look_each(loaded, inputs_for(loaded, [IDS]), Wanted())
     assert before == {id(m): m.config._attn_implementation for m in model.modules() if hasattr(m, "config")}
     assert not any(module._forward_hooks for module in tiny.build(tiny.bloom()).modules())
+
+
+def test_nothing_is_computed_of_a_layer_that_nobody_asked_for() -> None:
+    loaded = wrap_model(tiny.build(tiny.llama()))
+    collector = Collector(loaded, inputs_for(loaded, [IDS]), Wanted(parse_selection("2"), patterns=True))
+    loaded.attend(collector.inputs.arguments, collector)
+    (seen,) = collector.layers.values()
+    assert [layer.measured is not None for layer in seen.values()] == [False, False, True]

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from attncli.attention.capture import look
 from attncli.attention.inputs import build_inputs
 from attncli.attention.metrics import MetricSums, Pair, Side, uniform
 from attncli.attention.selection import Wanted
+from attncli.attention.stacks import look
 from attncli.models.loaded import wrap_model
 from tests import tiny
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 import transformers
 
-from attncli.attention.capture import look
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.stacks import look
 from attncli.errors import ModelError
 from attncli.models.files import open_files
 from attncli.models.load import load_model

@@ -12,9 +12,9 @@ import torch
 import transformers
 from transformers import core_model_loading
 
-from attncli.attention.capture import look
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.stacks import look
 from attncli.errors import FailedError, ModelError, UsageError
 from attncli.models import device, memory
 from attncli.models.files import open_files

@@ -1,0 +1,133 @@
+"""One forward pass -> stacks of layers with their metrics, labels and the patterns that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
+from attncli.attention.inputs import ModelInputs
+from attncli.attention.labels import labels
+from attncli.attention.metrics import Pair
+from attncli.attention.selection import Selection, Wanted
+from attncli.errors import UsageError
+from attncli.results.heads import HeadMetrics, Layer, Pattern, Stack
+
+if TYPE_CHECKING:
+    from attncli.models.loaded import LoadedModel
+
+
+def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0) -> tuple[Stack, ...]:
+    """Run the model once and describe where its heads look, for one text of the batch.
+
+    Raises UsageError for a layer, a head or a stack that isn't there; what `LoadedModel.attend` raises.
+    """
+    return look_each(model, inputs, wanted)[text]
+
+
+def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[tuple[Stack, ...], ...]:
+    """The same for every text of the batch, padding left out of each."""
+    collector = Collector(model, inputs, wanted)
+    model.attend(inputs.arguments, collector)
+    names = {key: _name(collector, key) for key in collector.layers}
+    _refuse_unknown_stack(wanted.selection, tuple(names.values()))
+    return tuple(
+        tuple(
+            _stack(collector, key, name, text, several=len(names) > 1)
+            for key, name in _told_apart(names).items()
+            if wanted.selection.stack in (None, names[key])
+        )
+        for text in range(inputs.batch)
+    )
+
+
+def _name(collector: Collector, key: StackKey) -> str:
+    names = collector.possible_names(key)
+    return names[0] if len(names) == 1 else names[int(_is_causal(collector, key))]
+
+
+def _is_causal(collector: Collector, key: StackKey) -> bool:
+    """No query saw a later key; a single token can't tell, so then the kind of the model does."""
+    seen = collector.layers[key].values()
+    if all(layer.pair.queries.length > 1 for layer in seen):
+        return all(layer.causal for layer in seen if layer.causal is not None)
+    return collector.model.generates
+
+
+def _refuse_unknown_stack(selection: Selection, names: Sequence[str]) -> None:
+    asked = [selection.stack, *(name.stack for name in selection.heads)]
+    wrong = next((stack for stack in asked if stack is not None and stack not in names), None)
+    if wrong is not None:
+        raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names)}")
+
+
+def _told_apart(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
+    """Names of which no two are the same: the second of two towers of one kind gets a number."""
+    told: dict[StackKey, str] = {}
+    for key, name in names.items():
+        alike = sum(1 for other in told if names[other] == name)
+        told[key] = f"{name}{alike + 1}" if alike else name
+    return told
+
+
+def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
+    seen = collector.layers[key]
+    pair = next(iter(seen.values())).pair
+    measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
+    return Stack(
+        stack=name,
+        layers=_layers(collector, key),
+        queries=pair.queries.tokens[text],
+        keys=pair.keys.tokens[text],
+        metrics=tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else "")),
+        baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
+        causal=not key.cross and _is_causal(collector, key),
+        patterns=tuple(
+            _unpadded(pattern, pair, text)
+            for sums in measured.values()
+            for patterns in sums.patterns[text : text + 1]
+            for pattern in patterns.patterns()
+        ),
+    )
+
+
+def _heads(
+    collector: Collector, key: StackKey, name: str, measured: Mapping[int, Measured], text: int, *, prefix: str
+) -> Iterator[HeadMetrics]:
+    """The chosen heads of every layer that was measured."""
+    selection, count = collector.wanted.selection, collector.layer_count(key)
+    for number, sums in measured.items():
+        values, queries = sums.metrics.means()[text], sums.metrics.queries(text)
+        for head in selection.heads_in(name, number, count, len(values)):
+            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, labels(values[head], queries), values[head])
+
+
+def _layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:
+    """Every layer by its true number; one that wasn't read is taken to have the heads of its neighbours."""
+    seen = collector.layers[key]
+    return tuple(_layer(collector, key, seen, number) for number in range(collector.layer_count(key)))
+
+
+def _layer(collector: Collector, key: StackKey, seen: Mapping[int, LayerSeen], number: int) -> Layer:
+    if number in seen:
+        return Layer(number, seen[number].heads)
+    blocks = collector.model.blocks.get(key.path, ())
+    block = blocks[number] if number < len(blocks) else None
+    if block is not None and block.attends and number > max(seen):
+        return Layer(number, next(iter(seen.values())).heads)
+    return Layer(number, 0, block.mixer if block is not None else None)
+
+
+def _unpadded(pattern: Pattern, pair: Pair, text: int) -> Pattern:
+    """Cut the rows and columns of padding away; a pooled pattern is of one text alone and has none."""
+    if pattern.bins is not None:
+        return pattern
+    rows, columns = (_places(side.real[text]) for side in (pair.queries, pair.keys))
+    return replace(pattern, weights=pattern.weights[rows][:, columns])
+
+
+def _places(real: torch.Tensor) -> list[int]:
+    return [int(place) for place in real.nonzero().flatten()]
