@@ -69,6 +69,14 @@ def bloom() -> transformers.PreTrainedConfig:
     )
 
 
+def openai_gpt() -> transformers.PreTrainedConfig:
+    return transformers.OpenAIGPTConfig(n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=99)
+
+
+def deberta() -> transformers.PreTrainedConfig:
+    return transformers.DebertaV2Config(**COMMON, max_position_embeddings=64, relative_attention=True)
+
+
 def albert() -> transformers.PreTrainedConfig:
     return transformers.AlbertConfig(**COMMON, embedding_size=16, max_position_embeddings=64)
 
@@ -97,6 +105,8 @@ FAMILIES: dict[str, Callable[[], transformers.PreTrainedConfig]] = {
     "t5": t5,
     "bart": bart,
     "bloom": bloom,
+    "openai_gpt": openai_gpt,
+    "deberta": deberta,
     "albert": albert,
 }
 

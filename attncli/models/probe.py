@@ -166,7 +166,8 @@ def _weights_hook(session: _Session) -> Callable[[nn.Module, Any, Any], Any]:
             return None
         session.hand_on(module, WeightsAttention(output[place]))
         # An empty tensor in their place, of as many dimensions: nobody above can keep the weights alive.
-        return (*output[:place], output[place].new_empty(0, 0, 0, 0), *output[place + 1 :])
+        emptied = [*output[:place], output[place].new_empty(0, 0, 0, 0), *output[place + 1 :]]
+        return emptied if isinstance(output, list) else tuple(emptied)
 
     return hook
 
@@ -176,7 +177,7 @@ def _weights_place(output: object, batch: int) -> int | None:
 
     Rows that sum to 1 go first: a bias that happens to be small and positive would pass for attention with a sink.
     """
-    parts = list(enumerate(output))[1:] if isinstance(output, tuple) else []
+    parts = list(enumerate(output))[1:] if isinstance(output, tuple | list) else []
     sums = {index: part.float().sum(-1) for index, part in parts if _may_be_weights(part, batch)}
     whole = [index for index, total in sums.items() if bool(((total - 1).abs() < 0.01).all())]
     partial = [index for index, total in sums.items() if bool(((total > 0) & (total < 1.01)).all())]

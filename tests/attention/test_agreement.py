@@ -66,7 +66,7 @@ def test_stacks_layers_and_direction(family: str) -> None:
     if family in ("t5", "bart"):
         assert names == {"encoder": False, "decoder": True, "cross": False}
     else:
-        assert names == ({"encoder": False} if family in ("bert", "albert") else {"decoder": True})
+        assert names == ({"encoder": False} if family in ("bert", "albert", "deberta") else {"decoder": True})
     for stack in stacks:
         assert [(layer.layer, layer.heads, layer.mixer) for layer in stack.layers] == [(n, 4, None) for n in range(3)]
         prefix = f"{stack.stack}." if len(stacks) > 1 else ""
