@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
+import attncli
+from attncli.errors import UsageError
 from tests import tiny
 from tests.cli.conftest import attn
 from tests.hub_server import HubServer
@@ -48,7 +52,7 @@ def test_heads_of_a_folder(tmp_path: Path, family: str) -> None:
 
 def test_stacks_are_chosen_by_name(tmp_path: Path) -> None:
     folder = str(saved(tmp_path / "t5", "t5"))
-    shown = attn("heads", TEXT, "-m", folder, "-H", "cross.1.2", "--format", "csv")
+    shown = attn("heads", TEXT, "-m", folder, "-H", "cross.1.2", "--patterns", "--format", "csv")
     lines = shown.text.splitlines()
     assert shown.code == 0 and lines[1].startswith("cross,1,2,0,<0>,0,<s>,")
     assert len(lines) == 1 + 1 * len(attn("tokenize", TEXT, "-m", folder, "--ids").text.split())
@@ -98,7 +102,7 @@ def test_truncation(tmp_path: Path) -> None:
 
 def test_patterns_in_every_form_are_the_same(tmp_path: Path) -> None:
     folder = str(saved(tmp_path / "llama", "llama"))
-    given = ["heads", TEXT, "-m", folder, "-H", "1.0,1.3"]
+    given = ["heads", TEXT, "-m", folder, "-H", "1.0,1.3", "--patterns"]
     whole = json.loads(attn(*given, "--json").text)["stacks"][0]
     attn(*given, "-o", str(tmp_path / "x.npz"), "-o", str(tmp_path / "x.csv"))
     with np.load(tmp_path / "x.npz") as arrays:
@@ -138,3 +142,148 @@ def test_the_hub_fresh_cached_refreshed_and_offline(
     absent = attn("heads", TEXT, "-m", "org/other")
     assert (absent.code, absent.text, hub.requests) == (3, "", [])
     assert absent.err.splitlines()[-1].startswith("hint: ")
+
+
+def heads_of(folder: Path, *arguments: str) -> dict:
+    return json.loads(attn("heads", *arguments, "-m", str(folder), "--json").text)
+
+
+def own_patterns(folder: Path, arguments: dict[str, object], stack: str = "only") -> list[np.ndarray]:
+    """transformers' own weights, a layer each, (heads, queries, keys)."""
+    model = transformers.AutoModel.from_pretrained(folder)
+    return [layer[0].numpy() for layer in tiny.reference(model, arguments)[stack]]
+
+
+def test_segments_go_to_models_that_have_an_embedding_for_them(tmp_path: Path) -> None:
+    """GPT-2 takes token_type_ids too, and would look them up in its token table."""
+    folder = saved(tmp_path / "gpt2", "gpt2")
+    (stack,) = heads_of(folder, TEXT, "--pair", "one mole", "--patterns")["stacks"]
+    ids = torch.tensor([[token["id"] for token in stack["queries"]]])
+    expected = own_patterns(folder, {"input_ids": ids})
+    for pattern in stack["patterns"]:
+        np.testing.assert_allclose(pattern["weights"], expected[pattern["layer"]][pattern["head"]], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_the_decoder_starts_where_its_configuration_says(tmp_path: Path, family: str) -> None:
+    folder = saved(tmp_path / family, family)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "decoder_start_token_id": 7}))
+    encoder, decoder, cross = heads_of(folder, TEXT, "--patterns")["stacks"]
+    assert [token["id"] for token in decoder["queries"]] == [7] and decoder["causal"] and not encoder["causal"]
+    ids = torch.tensor([[token["id"] for token in encoder["queries"]]])
+    expected = own_patterns(folder, {"input_ids": ids, "decoder_input_ids": torch.tensor([[7]])}, "cross")
+    for pattern in cross["patterns"]:
+        np.testing.assert_allclose(pattern["weights"], expected[pattern["layer"]][pattern["head"]], atol=1e-5)
+
+
+def test_positions_behind_the_padding_are_the_limit(tmp_path: Path) -> None:
+    """RoBERTa's table of 64 positions, with a padding token at 1, holds 62 tokens."""
+    config = transformers.RobertaConfig(**{**tiny.COMMON, "vocab_size": 99}, max_position_embeddings=64)
+    tiny.build(config).save_pretrained(tmp_path)
+    fits = attn("heads", "--input-ids", " ".join(["5"] * 62), "-m", str(tmp_path), "--json")
+    beyond = attn("heads", "--input-ids", " ".join(["5"] * 63), "-m", str(tmp_path))
+    assert fits.code == 0
+    assert beyond.code == 2 and beyond.error[0] == "the text has 63 tokens and the model takes 62"
+
+
+def test_weights_on_offsets_are_not_taken_for_weights_on_keys(tmp_path: Path) -> None:
+    """LED's encoder hands out windows, which would look like a pattern where a window is as long as the text."""
+    config = transformers.LEDConfig(
+        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+        encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=99, attention_window=4,
+        max_encoder_position_embeddings=64, max_decoder_position_embeddings=64,
+    )  # fmt: skip
+    tiny.build(config).save_pretrained(tmp_path)
+    result = heads_of(tmp_path, "--input-ids", "5 6 7 8 9")
+    assert [stack["stack"] for stack in result["stacks"]] == ["decoder", "cross"]
+    assert "the attention of the encoder can't be read and is left out" in result["warnings"][0]
+
+
+def test_weights_that_are_no_numbers_name_their_layer(tmp_path: Path) -> None:
+    model = tiny.build(tiny.llama())
+    with torch.no_grad():
+        model.layers[1].self_attn.q_proj.weight[0] = float("nan")
+    model.save_pretrained(tmp_path)
+    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path))
+    assert outcome.code == 3 and outcome.error[0] == "the attention of layer 1 is not a number (NaN)"
+    assert attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), "-l", "0").code == 0
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (["-l", "0", "-H", "1.2"], "head 1.2 is in none of the layers of -l"),
+        (["-H", "cross.0.1", "--stack", "encoder"], "head cross.0.1 is not of the stack encoder"),
+        (["-l", ""], "'' names nothing"),
+    ],
+)
+def test_choices_that_contradict_each_other(tmp_path: Path, choice: list[str], message: str) -> None:
+    tiny.build(tiny.bert()).save_pretrained(tmp_path)
+    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), *choice)
+    assert outcome.code == 2 and outcome.error[0] == message
+
+
+def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
+    config = transformers.JambaConfig(
+        **tiny.GROUPED, num_experts=2, attn_layer_period=3, attn_layer_offset=1, use_mamba_kernels=False
+    )
+    tiny.build(config).save_pretrained(tmp_path)
+    (stack,) = heads_of(tmp_path, "--input-ids", "5 6 7")["stacks"]
+    assert [(layer["heads"], layer["mixer"]) for layer in stack["layers"]] == [
+        (0, "JambaMambaMixer"),
+        (4, None),
+        (0, "JambaMambaMixer"),
+    ]
+    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), "-l", "0")
+    assert outcome.code == 2
+    assert outcome.error == (
+        "layer 0 has no attention: JambaMambaMixer mixes its tokens",
+        "the layers with attention are 1",
+    )
+
+
+def test_an_impossible_configuration_is_no_crash(tmp_path: Path) -> None:
+    tiny.build(tiny.bert()).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 0}))
+    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path))
+    assert outcome.code == 3 and "can't be loaded" in outcome.error[0]
+
+
+def test_a_model_in_training_goes_on_training() -> None:
+    model = tiny.build(tiny.bert()).train()
+    model.encoder.eval()
+    attncli.heads(input_ids=[5, 6, 7], model=model)
+    assert model.training and not model.encoder.training and model.embeddings.training
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"text": 5},
+        {"text": b"abc"},
+        {"text": ["a", "b"]},
+        {"text": "a", "pair": 5},
+        {"text": "a", "head": 1.2},
+        {"input_ids": "1 2"},
+        {"input_ids": [1.5]},
+        {"input_ids": [[5], [6]]},
+        {"text": "a", "bins": 2.5},
+    ],
+)
+def test_wrong_arguments_of_the_python_function(arguments: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        attncli.heads(**arguments)
+
+
+def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
+    folder = str(saved(tmp_path / "gpt2", "gpt2"))
+    whole, cut = (
+        json.loads(attn("tokenize", "the mole " * 80, "-m", folder, *more, "--json").text)
+        for more in ((), ("--truncate",))
+    )
+    stats = cut["texts"][0]["stats"]
+    assert stats["tokens"] == 63 and stats["words"] < 80
+    assert stats["bytes_per_token"] == pytest.approx(whole["texts"][0]["stats"]["bytes_per_token"], rel=0.1)
+    assert cut["warnings"] == [f"the text was cut to the 64 tokens that {folder} takes"]

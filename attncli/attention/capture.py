@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
+
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
 from attncli.attention.patterns import PatternSums, bins_for
 from attncli.attention.selection import Wanted
+from attncli.errors import ModelError
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention, RowBlock
@@ -87,7 +90,7 @@ class Collector:
         patterns = self._patterns(layer, chosen, attention) if self.wanted.patterns else ()
         metrics, baseline = MetricSums(pair, attention.has_sink), MetricSums(pair, attention.has_sink)
         measured = Measured(metrics, baseline, patterns)
-        causal = [measured.take(pair, block) for block in attention.blocks()]
+        causal = [measured.take(pair, _finite(block, layer)) for block in attention.blocks()]
         return LayerSeen(pair, attention.heads, measured, all(causal))
 
     def _chosen(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
@@ -106,6 +109,14 @@ class Collector:
         stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
         block_list = next((known for known in self.model.lists if known.path == key.path), None)
         return None if block_list is None or len(stacks) == 1 else block_list.word
+
+
+def _finite(block: RowBlock, layer: int) -> RowBlock:
+    """The block itself. Raises ModelError where its weights are no numbers: nothing could be said of them."""
+    if bool(torch.isfinite(block.weights).all()):
+        return block
+    message = f"the attention of layer {layer} is not a number (NaN)"
+    raise ModelError(message, hint="the model's weights are broken, or too large for this format: try --dtype float32")
 
 
 def _layer_number(site: Site, seen: Mapping[int, object]) -> int:

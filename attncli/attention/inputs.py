@@ -68,7 +68,8 @@ def build_inputs(
     main = _padded(texts, pad_left)
     accepted = inspect.signature(model.module.forward).parameters
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
-    if segments is not None and "token_type_ids" in accepted:
+    # Only where the model has an embedding for segments: GPT-2 would take them for tokens and add those.
+    if segments is not None and "token_type_ids" in accepted and model.segments > 1:
         arguments["token_type_ids"] = _padded_rows(segments, main.length, pad_left)
     if "use_cache" in accepted:
         # Nothing is generated, and a cache would keep every layer's keys and values alive.

@@ -10,17 +10,31 @@ from collections.abc import Mapping
 THRESHOLDS: Mapping[str, float] = {"induction": 0.4, "previous": 0.5, "next": 0.5, "special": 0.6, "first": 0.6}
 
 
+#: How much more than even attention a head must give: on a text of three tokens, nearly everything is above a half.
+LEAST_LIFT = 1.5
+
 #: A mean over fewer queries than this is shown but earns no label: one repeated word is a coincidence.
 LEAST_QUERIES = 2
 
 
 def labels(
-    metrics: Mapping[str, float | None], queries: Mapping[str, int], thresholds: Mapping[str, float] = THRESHOLDS
+    metrics: Mapping[str, float | None],
+    uniform: Mapping[str, float | None],
+    queries: Mapping[str, int],
+    thresholds: Mapping[str, float] = THRESHOLDS,
 ) -> tuple[str, ...]:
-    """The labels that a head's metrics earn, the most telling first; `queries` counts what each is a mean of.
+    """The labels that a head's metrics earn, the most telling first.
 
-    >>> labels({"previous": 0.93, "induction": 0.8, "first": 0.02}, {"previous": 9, "induction": 1, "first": 10})
+    uniform: what even attention would have.  queries: how many of them each metric is a mean of.
+
+    >>> labels({"previous": 0.93, "first": 0.7}, {"previous": 0.1, "first": 0.6}, {"previous": 9, "first": 10})
     ('previous',)
     """
-    values = {name: metrics.get(name) for name in thresholds if queries.get(name, 0) >= LEAST_QUERIES}
-    return tuple(name for name, value in values.items() if value is not None and value > thresholds[name])
+
+    def earned(name: str) -> bool:
+        value = metrics.get(name)
+        if value is None or queries.get(name, 0) < LEAST_QUERIES:
+            return False
+        return value > thresholds[name] and value > LEAST_LIFT * (uniform.get(name) or 0.0)
+
+    return tuple(name for name in thresholds if earned(name))

@@ -77,6 +77,7 @@ class Selection:
         # A choice with several stacks to choose from is of the last: encoders and towers come before what reads them.
         target = self._target(attending)
         last = self._last_layer(target)
+        self._refuse_without_attention(target)
         limits = {} if last is None else {target.path: last + 1}
         if target.word == "encoder":
             # Nothing of the decoder is looked at; one block keeps its forward pass whole.
@@ -100,10 +101,32 @@ class Selection:
     def _has_layer(self, layer: int, layers: int, stack: str) -> bool:
         return not self.layers or any(layer in span.within(layers, f"the {stack}") for span in self.layers)
 
+    def _chosen_layers(self, target: BlockList) -> set[int]:
+        """The layers that were named, of a stack that has them all."""
+        named = {layer for span in self.layers for layer in span.within(target.length, "the model")}
+        return named | {name.layer % target.length for name in self.heads if name.layer is not None}
+
+    def _refuse_without_attention(self, target: BlockList) -> None:
+        """Some models mix tokens another way in most of their layers: name those that attend."""
+        blocks = target.described()
+        chosen = sorted(layer for layer in self._chosen_layers(target) if layer < len(blocks))
+        if chosen and not any(blocks[layer].attends for layer in chosen):
+            attending = ", ".join(str(layer) for layer, block in enumerate(blocks) if block.attends)
+            mixer = blocks[chosen[0]].mixer or "something else"
+            message = f"layer {chosen[0]} has no attention: {mixer} mixes its tokens"
+            raise UsageError(message, hint=f"the layers with attention are {attending}")
+
     def _target(self, lists: Sequence[BlockList]) -> BlockList:
         named = self.stack or next((name.stack for name in self.heads if name.stack), None)
         word = "decoder" if named == "cross" else named
         return next((block_list for block_list in lists if block_list.word == word), lists[-1])
+
+    def _layer_of(self, name: HeadName, count: int, what: str) -> int:
+        assert name.layer is not None
+        layer = _resolve(name.layer, count, what, "-H", "layer")
+        if not self._has_layer(layer, count, what):
+            raise UsageError(f"head {name} is in none of the layers of -l", hint="leave -l out, or name heads in them")
+        return layer
 
     def _last_layer(self, target: BlockList) -> int | None:
         """The last layer that the choice needs; None where it needs all."""
@@ -111,7 +134,7 @@ class Selection:
         last = [max(span.within(target.length, what)) for span in self.layers]
         for name in self.heads:
             if name.layer is not None:
-                last.append(_resolve(name.layer, target.length, what, "-H", "layer"))
+                last.append(self._layer_of(name, target.length, what))
             elif not self.layers:
                 return None
         return max(last)
@@ -134,15 +157,22 @@ def parse_selection(layer: Spec = None, head: Spec = None, stack: str | None = N
 
     Raises UsageError for what can't be read.
     """
-    layers = tuple(_layer_span(part) for part in _parts(layer))
-    return Selection(layers, tuple(_head_name(part) for part in _parts(head)), stack)
+    layers = tuple(_layer_span(part) for part in _parts(layer, _LAYER_HINT))
+    heads = tuple(_head_name(part) for part in _parts(head, _HEAD_HINT))
+    wrong = next((name for name in heads if None not in (stack, name.stack) and name.stack != stack), None)
+    if wrong is not None:
+        raise UsageError(f"head {wrong} is not of the stack {stack}", hint="leave --stack out, or name its heads")
+    return Selection(layers, heads, stack)
 
 
-def _parts(spec: Spec) -> list[str]:
+def _parts(spec: Spec, hint: str) -> list[str]:
     if spec is None:
         return []
-    items = [spec] if isinstance(spec, str | int) else list(spec)
-    return [part for item in items for part in str(item).replace(",", " ").split()]
+    items = [spec] if isinstance(spec, str | int) or not isinstance(spec, Sequence) else list(spec)
+    parts = [part for item in items for part in str(item).replace(",", " ").split()]
+    if not parts or not all(isinstance(item, str | int) for item in items):
+        raise UsageError(f"{spec!r} names nothing", hint=hint)
+    return parts
 
 
 def _layer_span(part: str) -> LayerSpan:

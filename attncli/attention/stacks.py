@@ -34,6 +34,7 @@ def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[
     model.attend(inputs.arguments, collector)
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
+    _refuse_nothing(collector)
     return tuple(
         tuple(
             _stack(collector, key, name, text, several=len(names) > 1)
@@ -54,7 +55,7 @@ def _is_causal(collector: Collector, key: StackKey) -> bool:
     seen = collector.layers[key].values()
     if all(layer.pair.queries.length > 1 for layer in seen):
         return all(layer.causal for layer in seen if layer.causal is not None)
-    return collector.model.generates
+    return collector.possible_names(key) == ("decoder",) or collector.model.generates
 
 
 def _refuse_unknown_stack(selection: Selection, names: Sequence[str]) -> None:
@@ -62,6 +63,16 @@ def _refuse_unknown_stack(selection: Selection, names: Sequence[str]) -> None:
     wrong = next((stack for stack in asked if stack is not None and stack not in names), None)
     if wrong is not None:
         raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names)}")
+
+
+def _refuse_nothing(collector: Collector) -> None:
+    """A choice that none of the layers with attention fits would leave an empty result."""
+    seen = {key: layers for key, layers in collector.layers.items() if layers}
+    if not any(layer.measured for layers in seen.values() for layer in layers.values()):
+        attending = ", ".join(str(number) for number in sorted(set().union(*seen.values())))
+        raise UsageError(
+            "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
+        )
 
 
 def _told_apart(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
@@ -84,7 +95,7 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
         keys=pair.keys.tokens[text],
         metrics=tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else "")),
         baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
-        causal=not key.cross and _is_causal(collector, key),
+        causal=not key.cross and name != "encoder" and _is_causal(collector, key),
         patterns=tuple(
             _unpadded(pattern, pair, text)
             for sums in measured.values()
@@ -100,9 +111,14 @@ def _heads(
     """The chosen heads of every layer that was measured."""
     selection, count = collector.wanted.selection, collector.layer_count(key)
     for number, sums in measured.items():
-        values, queries = sums.metrics.means()[text], sums.metrics.queries(text)
+        values, uniform, queries = (
+            sums.metrics.means()[text],
+            sums.baseline.means()[text][0],
+            sums.metrics.queries(text),
+        )
         for head in selection.heads_in(name, number, count, len(values)):
-            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, labels(values[head], queries), values[head])
+            earned = labels(values[head], uniform, queries)
+            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head])
 
 
 def _layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:

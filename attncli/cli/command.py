@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -35,10 +36,10 @@ class Choice(click.Choice[str]):
 
 
 class Text(click.types.StringParamType):
-    """A text. What came as broken UTF-8 holds lone surrogates, which no tokenizer takes."""
+    """A text in UTF-8, whatever the locale says. What is broken holds lone surrogates, which no tokenizer takes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(super().convert(value, param, ctx))
+        text = _in_utf8(str(super().convert(value, param, ctx)))
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -47,6 +48,16 @@ class Text(click.types.StringParamType):
                 f"{_name(param)} is not valid UTF-8: byte {position} begins no character",
                 hint="put it in a file, convert that, and read it with -f",
             ) from error
+        return text
+
+
+def _in_utf8(text: str) -> str:
+    """Undo what a locale of another encoding made of an argument in UTF-8; anything else stays as it is."""
+    if text.isprintable():
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
         return text
 
 

@@ -118,10 +118,10 @@ def heads(
         )
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal), environment)
+    deliver(plan, lambda form, terminal: _render(result, form, terminal, cells=choice.patterns), environment)
 
 
-def _render(result: HeadsResult, form: str, terminal: Terminal) -> str | bytes:
+def _render(result: HeadsResult, form: str, terminal: Terminal, *, cells: bool) -> str | bytes:
     if form == "text":
         from attncli.render.heads_text import heads_text
 
@@ -136,4 +136,6 @@ def _render(result: HeadsResult, form: str, terminal: Terminal) -> str | bytes:
         return json_text(result, ascii_only=not terminal.unicode)
     from attncli.render import tables
 
-    return tables.heads_csv(result) if form == "csv" else tables.heads_jsonl(result, ascii_only=not terminal.unicode)
+    if form == "csv":
+        return tables.heads_csv(result, cells=cells)
+    return tables.heads_jsonl(result, ascii_only=not terminal.unicode)

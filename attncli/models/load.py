@@ -142,11 +142,13 @@ def _from_pretrained(
     except ImportError as error:
         message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
         raise ModelError(message, hint="install the package that it names") from error
-    except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
+    except (ValueError, RuntimeError, OSError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
         if is_out_of_memory(error):
             raise
+        # transformers points to a report here that it has logged, and not said.
+        reason = "tensors of other shapes than its configuration says" if "mismatch" in str(error) else reason_of(error)
         raise ModelError(
-            f"{files.ref.name} can't be loaded: {reason_of(error)}",
+            f"{files.ref.name} can't be loaded: {reason}",
             hint=f"the weights don't fit the configuration beside them: {files.mend}",
         ) from error
 

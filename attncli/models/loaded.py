@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -57,7 +58,22 @@ class LoadedModel:
         """The number of tokens that the configuration allows, if it says."""
         text = self.config.get_text_config()
         limits = (getattr(text, name, None) for name in _POSITION_FIELDS)
-        return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+        limit = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+        return None if limit is None else limit - self._positions_before_the_first(limit)
+
+    def _positions_before_the_first(self, limit: int) -> int:
+        """Rows of a position table that no token uses: RoBERTa counts from behind the one of the padding."""
+        tables = (part for path, part in self.module.named_modules() if "position" in path)
+        padded = (
+            part.padding_idx for part in tables if isinstance(part, nn.Embedding) and part.num_embeddings == limit
+        )
+        return max((index + 1 for index in padded if index is not None), default=0)
+
+    @property
+    def segments(self) -> int:
+        """How many segments (sentence A, sentence B) the model has an embedding for."""
+        count = getattr(self.config, "type_vocab_size", None)
+        return count if isinstance(count, int) else 0
 
     @property
     def vocabulary_size(self) -> int:
@@ -67,8 +83,9 @@ class LoadedModel:
     @property
     def decoder_start(self) -> int:
         """The id that an encoder–decoder's decoder starts from."""
+        # The configuration's own fields: its text configuration for the decoder holds the class's defaults.
         names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
-        values = (getattr(self.config.get_text_config(decoder=True), name, None) for name in names)
+        values = (getattr(self.config, name, None) for name in names)
         return next((value for value in values if isinstance(value, int)), 0)
 
     @property
@@ -95,8 +112,20 @@ class LoadedModel:
         moved = {
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
         }
-        with memory_guard(self.device, lambda: self.module):
+        with memory_guard(self.device, lambda: self.module), _evaluating(self.module):
             run_probed(self.module, moved, observe)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout for a while; the modules that were training go on afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
@@ -111,4 +140,4 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
         )
     lists = block_lists(module)
     blocks = {block_list.path: block_list.described() for block_list in lists}
-    return LoadedModel(name or module.config.name_or_path or type(module).__name__, module.eval(), tuple(lists), blocks)
+    return LoadedModel(name or module.config.name_or_path or type(module).__name__, module, tuple(lists), blocks)

@@ -32,6 +32,9 @@ Observer = Callable[[str, Attention], None]
 _BIAS_NAMES = ("position_bias", "attention_bias")
 _SINK_NAMES = ("s_aux", "sinks")
 
+#: What modules have that attend within windows and hand out weights on offsets instead of keys (Longformer, LED).
+_WINDOW_MARKS = ("one_sided_attn_window_size",)
+
 #: Tensors that go along for other kernels; the mask or the states hold what they say already.
 _IGNORED_TENSORS = frozenset(
     {
@@ -148,7 +151,7 @@ def _forward(
 ) -> None:
     """One pass. From the parts that go their own way, the weights are taken as their attention modules return them,
     and each is released before the next layer runs."""
-    modules = {id(module): module for part in own_ways for module in part.modules() if named_attention(module)}
+    modules = {id(module): module for part in own_ways for module in part.modules() if _hands_out_weights(module)}
     hooks = [module.register_forward_hook(_weights_hook(session), prepend=True) for module in modules.values()]
     # Newer families return the weights unasked; with the flag, transformers would keep every layer's.
     asked = bool(hooks) and "attentions" not in (model._can_record_outputs or {})
@@ -157,6 +160,10 @@ def _forward(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _hands_out_weights(module: nn.Module) -> bool:
+    return named_attention(module) and not any(hasattr(module, mark) for mark in _WINDOW_MARKS)
 
 
 def _weights_hook(session: _Session) -> Callable[[nn.Module, Any, Any], Any]:

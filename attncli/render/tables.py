@@ -83,12 +83,12 @@ def _head_record(result: HeadsResult, stack: Stack, head: HeadMetrics) -> dict[s
     return start
 
 
-def heads_csv(result: HeadsResult) -> str:
-    """A head per row; or, where there are patterns, a cell per row.
+def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
+    """A head per row; or a cell of their patterns per row.
 
     The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
     """
-    if any(stack.patterns for stack in result.stacks):
+    if cells:
         return _cells_csv(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
     header = ("stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names))

@@ -77,6 +77,22 @@ def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
     return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
 
 
+def kept(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
+    """As much of each text as its tokens cover, from the first of them to the last: less than all where it was cut."""
+    covered = []
+    for number, text in enumerate(texts):
+        own = [token for token, sequence in zip(encoded.tokens, encoded.sequences, strict=True) if sequence == number]
+        starts = [token.start for token in own if token.start is not None]
+        ends = [token.end for token in own if token.end is not None]
+        covered.append(text[min(starts) : max(ends)] if starts else "")
+    return covered
+
+
+def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
+    """Whether the tokens leave out more of the texts than the space around them."""
+    return any(len(part) < len(text.strip()) for part, text in zip(kept(encoded, texts), texts, strict=True))
+
+
 def check_text(text: str) -> None:
     """Raise UsageError where a text holds half a character."""
     try:
@@ -84,7 +100,7 @@ def check_text(text: str) -> None:
     except UnicodeEncodeError as error:
         raise UsageError(
             f"the text holds half a character (the surrogate U+{ord(text[error.start]):04X}) at position {error.start}",
-            hint="read it with the encoding it was written in; --errors replace puts a � there",
+            hint="read it with the encoding that it was written in",
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizer import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
-from attncli.tokens.encode import EncodedText, encode, from_ids
+from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
+from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def heads(
     FailedError where memory runs out.
     """
     selection = parse_selection(layer, head, stack)
-    if bins is not None and bins < 1:
+    if bins is not None and (not isinstance(bins, int) or bins < 1):
         raise UsageError(f"{bins} bins can't hold a pattern", hint="--bins takes a number from 1")
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
@@ -70,7 +71,11 @@ def heads(
     encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
     loaded = _loaded(model, files, named, selection, device, dtype)
     wanted = Wanted(selection, patterns or selection.chosen, bins)
-    return _look(loaded, _fitting(encoded, loaded, truncate=truncate and input_ids is not None), wanted)
+    fitting = _fitting(encoded, loaded, truncate=truncate)
+    texts = [given for given in (text, pair) if given is not None]
+    cut = truncate and (fitting is not encoded or was_cut(encoded, texts))
+    warning = f"the text was cut to the {len(fitting.tokens):,} tokens that the model takes"
+    return _look(loaded, fitting, wanted, warnings=(warning,) * cut)
 
 
 @dataclass(frozen=True)
@@ -125,9 +130,14 @@ def _encoded(
     if input_ids is not None:
         if pair is not None:
             raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
-        return from_ids(tokenizer, list(input_ids))
-    assert tokenizer is not None and text is not None
-    if not text:
+        lists = id_lists(input_ids)
+        if len(lists) > 1:
+            raise UsageError(f"{len(lists)} lists of ids were given where one is taken", hint="give one list")
+        return from_ids(tokenizer, lists[0])
+    assert tokenizer is not None
+    if not isinstance(text, str) or not isinstance(pair, str | None):
+        raise UsageError("a text is a string", hint="give one string, and pair= another")
+    if not text or pair == "":
         raise UsageError("the text is empty", hint="give some text, or ids with --input-ids")
     encoded = encode(tokenizer, text, pair=pair, special=special, truncate=truncate)
     limit = tokenizer.max_length
@@ -149,7 +159,9 @@ def _loaded(
     from attncli.models.loaded import wrap_model
 
     if files is None:
-        return wrap_model(model)
+        loaded = wrap_model(model)
+        selection.depth(loaded.lists)
+        return loaded
     return load_model(
         files,
         depth=selection.depth,
@@ -162,16 +174,16 @@ def _loaded(
 
 
 def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> EncodedText:
-    """The tokens, as many as the model takes; the tokenizer has cut a text already, ids are cut here."""
+    """The tokens, as many as the model takes. The tokenizer has cut a text to what it knows of already."""
     limit = loaded.max_positions
     if limit is None or len(encoded.tokens) <= limit:
         return encoded
     if not truncate:
         raise _too_long(len(encoded.tokens), limit)
-    return EncodedText(encoded.tokens[:limit], encoded.segments[:limit])
+    return EncodedText(encoded.tokens[:limit], encoded.segments[:limit], encoded.sequences[:limit])
 
 
-def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted) -> HeadsResult:
+def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import look
     from attncli.results.heads import HeadsResult
@@ -183,10 +195,22 @@ def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted) -> HeadsRes
         dtype=loaded.dtype,
         stacks=stacks,
         made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
-        warnings=loaded.warnings,
+        warnings=(*loaded.warnings, *warnings, *_unread(loaded, stacks, wanted.selection)),
         notes=_notes(loaded, stacks),
         chosen=wanted.selection.chosen,
     )
+
+
+def _unread(loaded: LoadedModel, stacks: tuple[Stack, ...], selection: Selection) -> Iterator[str]:
+    """The stacks that attend in a way that neither the interface nor the modules' outputs show."""
+    attending = [known for known in loaded.lists if any(block.attends for block in known.described())]
+    if len(attending) > 1 and selection.stack is None:
+        shown = {stack.stack for stack in stacks}
+        yield from (
+            f"the attention of the {known.word} can't be read and is left out: {known.described()[0].mixer}"
+            for known in attending
+            if known.word not in shown
+        )
 
 
 def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,8 +14,9 @@ from attncli.models.tokenizer import load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
 from attncli.results.provenance import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult
-from attncli.tokens.encode import encode, from_ids
+from attncli.tokens.encode import encode, from_ids, kept, was_cut
 from attncli.tokens.measure import measure
+from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def tokenize(
         readers = [_load(files, trust_remote_code, needed=input_ids is None) for files in opened]
     else:
         readers = [_wrap(tokenizer, model)]
-    texts = [
+    results = [
         _cut(each, reader, record, not no_special, truncate) for reader in readers for record, each in enumerate(inputs)
     ]
-    warnings = [*(note for reader in readers for note in reader.notes), *_too_long(texts, len(inputs))]
-    return TokenizeResult(tuple(texts), _made_by(readers), tuple(warnings))
+    warnings = [*(note for reader in readers for note in reader.notes), *_lengths(results, len(inputs))]
+    return TokenizeResult(tuple(result.text for result in results), _made_by(readers), tuple(warnings))
 
 
 class _Input(NamedTuple):
@@ -85,10 +85,23 @@ class _Reader(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class _Result(NamedTuple):
+    """A text in tokens, and whether some of it was left out to fit."""
+
+    text: TokenizedText
+    truncated: bool
+
+
 def _names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     if not model:
         return [DEFAULT_MODEL]
-    return [str(model)] if isinstance(model, str | Path) else [str(name) for name in model]
+    if isinstance(model, str | Path):
+        return [str(model)]
+    if not isinstance(model, Sequence) or not all(isinstance(name, str | Path) for name in model):
+        raise UsageError(
+            f"a {type(model).__name__} names no model", hint="give a name or a path; tokenizer= takes objects"
+        )
+    return [str(name) for name in model]
 
 
 def _inputs(text: Any, ids: Any, pair: str | None) -> list[_Input]:
@@ -98,29 +111,19 @@ def _inputs(text: Any, ids: Any, pair: str | None) -> list[_Input]:
         return [_Input(each, pair) for each in _texts(text, pair)]
     if pair is not None:
         raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
-    return [_Input(ids=each) for each in _id_lists(ids)]
+    return [_Input(ids=each) for each in id_lists(ids)]
 
 
 def _texts(text: Any, pair: str | None) -> list[str]:
-    texts = list(text) if isinstance(text, Iterable) and not isinstance(text, str) else [text]
+    texts = list(text) if isinstance(text, Iterable) and not isinstance(text, str | bytes) else [text]
     if not all(isinstance(each, str) for each in texts):
         raise UsageError("a text is a string", hint="give one string, or a list of them")
+    if not isinstance(pair, str | None):
+        raise UsageError("a pair is a string", hint="give one string, which goes beside every text")
     if not texts or "" in texts or pair == "":
-        raise UsageError("the text is empty", hint="give some text, or numbers with --input-ids")
+        which = f"text {texts.index('') + 1} of {len(texts)}" if "" in texts and len(texts) > 1 else "the text"
+        raise UsageError(f"{which} is empty", hint="give some text, or numbers with --input-ids")
     return texts
-
-
-def _id_lists(ids: Any) -> list[list[int]]:
-    """One list of ids, or several; also as an array or a tensor."""
-    given = ids.tolist() if hasattr(ids, "tolist") else ids
-    try:
-        several = all(isinstance(each, Sequence) for each in given)
-        lists = [[index(number) for number in each] for each in (given if several else [given])]
-    except TypeError as error:
-        raise UsageError("ids have to be whole numbers", hint="give the ids of tokens, or a text") from error
-    if not all(lists) or not lists:
-        raise UsageError("there are no ids", hint="give some numbers, or a text")
-    return lists
 
 
 def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> _Reader:
@@ -143,32 +146,38 @@ def _wrap(given: Any, model: object) -> _Reader:
     return _Reader(str(name or tokenizer.class_name), tokenizer)
 
 
-def _cut(given: _Input, reader: _Reader, record: int, special: bool, truncate: bool) -> TokenizedText:
+def _cut(given: _Input, reader: _Reader, record: int, special: bool, truncate: bool) -> _Result:
     tokenizer = reader.tokenizer
     limit = tokenizer.max_length if tokenizer is not None else None
     if tokenizer is None or given.ids is not None:
         ids = given.ids or ()
         encoded = from_ids(tokenizer, ids[:limit] if truncate else ids)
         texts: list[str] = []
+        truncated = len(encoded.tokens) < len(ids)
     else:
         encoded = encode(tokenizer, given.text, pair=given.pair, special=special, truncate=truncate)
         texts = [given.text] if given.pair is None else [given.text, given.pair]
+        truncated = truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
     unknown_id = tokenizer.unknown_id if tokenizer is not None else None
-    return TokenizedText(
+    text = TokenizedText(
         record=record,
         model=reader.model,
         text=given.text if texts else None,
         pair=given.pair,
         tokens=encoded.tokens,
-        stats=measure(encoded, texts, unknown_id=unknown_id),
+        stats=measure(encoded, kept(encoded, texts) if truncated else texts, unknown_id=unknown_id),
         max_length=limit,
     )
+    return _Result(text, truncated)
 
 
-def _too_long(texts: Sequence[TokenizedText], count: int) -> Iterator[str]:
-    for text in texts:
-        if text.max_length is not None and len(text.tokens) > text.max_length:
-            which = f"text {text.record + 1} of {count}" if count > 1 else "the text"
+def _lengths(results: Sequence[_Result], count: int) -> Iterator[str]:
+    """What is too long for its model, and what was cut to fit."""
+    for text, truncated in results:
+        which = f"text {text.record + 1} of {count}" if count > 1 else "the text"
+        if truncated:
+            yield f"{which} was cut to the {text.max_length:,} tokens that {text.model} takes"
+        elif text.max_length is not None and len(text.tokens) > text.max_length:
             lengths = f"has {len(text.tokens):,} tokens and {text.model} takes {text.max_length:,}"
             yield f"{which} {lengths} (--truncate cuts it)"
 

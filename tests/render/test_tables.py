@@ -63,14 +63,14 @@ def test_a_head_is_a_row_with_its_baselines() -> None:
 
 
 def test_a_cell_is_a_row_where_there_are_patterns() -> None:
-    lines = heads_csv(heads_result(stack(PATTERN))).splitlines()
+    lines = heads_csv(heads_result(stack(PATTERN)), cells=True).splitlines()
     assert lines[0] == "stack,layer,head,query_index,query_token,key_index,key_token,weight"
     assert lines[4] == "decoder,2,0,1,em,0,[CLS],0.75"
     assert len(lines) == 1 + 9
 
 
 def test_pooled_cells_say_what_they_stand_for() -> None:
-    assert heads_csv(heads_result(stack(POOLED))) == (
+    assert heads_csv(heads_result(stack(POOLED)), cells=True) == (
         "stack,layer,head,query_start,query_end,key_start,key_end,weight\n"
         "decoder,2,0,0,1,0,2,0.5\n"
         "decoder,2,0,0,1,2,3,0.5\n"
@@ -80,7 +80,7 @@ def test_pooled_cells_say_what_they_stand_for() -> None:
 
 
 def test_a_pattern_too_small_to_pool_stands_beside_pooled_ones() -> None:
-    lines = heads_csv(heads_result(stack(POOLED), stack(PATTERN, name="cross"))).splitlines()
+    lines = heads_csv(heads_result(stack(POOLED), stack(PATTERN, name="cross")), cells=True).splitlines()
     assert lines[4:7] == [
         "decoder,2,0,1,3,2,3,0.25",
         "cross,2,0,0,1,0,1,1.0",

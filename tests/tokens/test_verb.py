@@ -91,7 +91,7 @@ def test_too_long_a_text_gets_a_note(folder: Path) -> None:
 def test_truncation_keeps_the_special_tokens(folder: Path) -> None:
     result = attncli.tokenize("the mole dug a tunnel", model=folder, truncate=True)
     assert [token.text for token in result.texts[0].tokens] == ["[CLS]", "the", "mole", "dug", "a", "[SEP]"]
-    assert result.warnings == ()
+    assert result.warnings == (f"the text was cut to the 6 tokens that {folder} takes",)
 
 
 def test_ids_are_truncated_where_they_are_too_many(folder: Path) -> None:
@@ -168,7 +168,7 @@ def test_data_used_instead_of_code_gets_a_note(tmp_path: Path) -> None:
         ({}, "either a text or ids"),
         ({"text": "a", "input_ids": [1]}, "either a text or ids"),
         ({"text": ""}, "the text is empty"),
-        ({"text": ["a", ""]}, "the text is empty"),
+        ({"text": ["a", ""]}, "text 2 of 2 is empty"),
         ({"text": []}, "the text is empty"),
         ({"text": "a", "pair": ""}, "the text is empty"),
         ({"text": "a\ud83d"}, "surrogate U.D83D. at position 1"),
