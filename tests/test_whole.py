@@ -287,3 +287,15 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
     assert stats["tokens"] == 63 and stats["words"] < 80
     assert stats["bytes_per_token"] == pytest.approx(whole["texts"][0]["stats"]["bytes_per_token"], rel=0.1)
     assert cut["warnings"] == [f"the text was cut to the 64 tokens that {folder} takes"]
+
+
+def test_choices_add_up(tmp_path: Path) -> None:
+    tiny.build(tiny.bert()).save_pretrained(tmp_path)
+    (stack,) = heads_of(tmp_path, "--input-ids", "5 6 7", "-H", "0.2", "-H", "1.3,1.0")["stacks"]
+    assert [head["name"] for head in stack["metrics"]] == ["0.2", "1.0", "1.3"]
+
+
+@pytest.mark.parametrize(("model", "code", "message"), [("", 2, "-m names no model"), (None, 3, "is no model: it has")])
+def test_what_is_no_model(tmp_path: Path, model: str | None, code: int, message: str) -> None:
+    outcome = attn("tokenize", TEXT, "-m", str(tmp_path) if model is None else model)
+    assert outcome.code == code and message in outcome.error[0]

@@ -171,7 +171,8 @@ def _parts(spec: Spec, hint: str) -> list[str]:
     items = [spec] if isinstance(spec, str | int) or not isinstance(spec, Sequence) else list(spec)
     parts = [part for item in items for part in str(item).replace(",", " ").split()]
     if not parts or not all(isinstance(item, str | int) for item in items):
-        raise UsageError(f"{spec!r} names nothing", hint=hint)
+        named = " ".join(map(str, items))
+        raise UsageError(f"{named!r} names nothing", hint=hint)
     return parts
 
 

@@ -48,8 +48,8 @@ class Environment(NamedTuple):
 
     @property
     def shows_messages(self) -> bool:
-        """Whether stderr is a terminal, so that a line on it can be written over."""
-        return self.stderr is not None and self.stderr.isatty()
+        """Whether stderr is a terminal on which a line can be written over."""
+        return self.stderr is not None and self.stderr.isatty() and self.variables.get("TERM") != "dumb"
 
     @property
     def takes_unicode(self) -> bool:

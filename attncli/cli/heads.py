@@ -36,27 +36,35 @@ ENDINGS = (".txt", ".json", ".csv", ".npz")
 class HeadChoice(NamedTuple):
     """Which heads, and how much of them; the names are the keywords of the verb."""
 
-    layer: str | None
-    head: str | None
+    layer: tuple[str, ...] | None
+    head: tuple[str, ...] | None
     stack: str | None
     patterns: bool
     bins: int | None
 
     def completed(self, plan: Plan) -> HeadChoice:
-        """An .npz holds nothing but patterns, so that it wants all of them where none is chosen."""
-        everything = "npz" in plan.forms and self.layer is None and self.head is None
-        return self._replace(patterns=self.patterns or everything)
+        """As the verb takes it. An .npz holds nothing but patterns, so that it wants all where none is chosen."""
+        everything = "npz" in plan.forms and not self.layer and not self.head
+        return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)
 
 
 _CHOICE = "Heads"
 head_options = bundle(
     "choice",
     HeadChoice,
-    option("-l", "--layer", group=_CHOICE, metavar="LAYERS", help="Layers, from 0: 3, or 0-2,5, or -1 for the last."),
+    option(
+        "-l",
+        "--layer",
+        group=_CHOICE,
+        multiple=True,
+        metavar="LAYERS",
+        help="Layers, from 0: 3, or 0-2,5, or -1 for the last.",
+    ),
     option(
         "-H",
         "--head",
         group=_CHOICE,
+        multiple=True,
         metavar="HEADS",
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),

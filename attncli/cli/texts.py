@@ -77,7 +77,12 @@ def one_text(given: Input) -> Input:
 
 
 def chosen_models(named: tuple[str, ...], environment: Environment) -> list[str] | None:
-    """The models of `-m`, else the one of $ATTN_MODEL (spaces and all), else None: the default model."""
+    """The models of `-m`, else the one of $ATTN_MODEL (spaces and all), else None: the default model.
+
+    Raises UsageError for a name that is empty, as from a variable of a script that isn't set.
+    """
+    if any(not name.strip() for name in named):
+        raise UsageError("-m names no model", hint="give a name or a path, or leave -m out for the default model")
     variable = environment.variables.get("ATTN_MODEL")
     return list(named) or ([variable] if variable else None)
 

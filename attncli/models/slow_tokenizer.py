@@ -102,8 +102,13 @@ def _local(files: Files, names: Sequence[str]) -> list[Path]:
 
 
 def _none(files: Files) -> ModelError:
-    """Why there is no tokenizer: the hub could not be asked for it, or there is none."""
-    return files.source.why_missing() or NoTokenizerError(files.ref.name)
+    """Why there is no tokenizer: the hub could not be asked for it, there is none, or this is no model at all."""
+    if (unasked := files.source.why_missing()) is not None:
+        return unasked
+    if files.find("config.json") is None:
+        message = f"{files.ref.name} is no model: it has neither a config.json nor a tokenizer"
+        return ModelError(message, hint="name the folder that holds them, or a model of the hub as org/name")
+    return NoTokenizerError(files.ref.name)
 
 
 def _gguf(files: Files) -> Path | None:
