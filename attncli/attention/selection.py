@@ -85,13 +85,13 @@ class Selection:
         return limits
 
     def heads_in(self, stack: str, layer: int, layers: int, heads: int) -> tuple[int, ...]:
-        """The chosen heads of one layer, of `layers` layers and `heads` heads. Raises UsageError for one too many."""
+        """The chosen heads of one layer (of `layers`), in order. Raises UsageError for one beyond `heads`."""
         if self.stack not in (None, stack) or not self._has_layer(layer, layers, stack):
             return ()
         if not self.heads:
             return tuple(range(heads))
         names = [name for name in self.heads if self._means(name, stack, layer, layers)]
-        return tuple(dict.fromkeys(_resolve(name.head, heads, f"layer {layer}", "-H", "head") for name in names))
+        return tuple(sorted({_resolve(name.head, heads, f"layer {layer}", "-H", "head") for name in names}))
 
     def _means(self, name: HeadName, stack: str, layer: int, layers: int) -> bool:
         if name.stack not in (None, stack):
