@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +17,7 @@ def arrays(content: bytes) -> dict[str, np.ndarray]:
 
 
 def test_ids_of_all_texts_one_after_another() -> None:
-    short = replace(tokenized(1), tokens=tokenized().tokens[:1])
+    short = tokenized(1)._replace(tokens=tokenized().tokens[:1])
     found = arrays(tokenize_npz(tokenize_result(tokenized(0), short, tokenized(2))))
     assert found["ids"].tolist() == [101, 7861, 8270, 101, 101, 7861, 8270]
     assert found["lengths"].tolist() == [3, 1, 3]
