@@ -72,10 +72,12 @@ def heads(
     loaded = _loaded(model, files, named, selection, device, dtype)
     wanted = Wanted(selection, patterns or selection.chosen, bins)
     fitting = _fitting(encoded, loaded, truncate=truncate)
-    texts = [given for given in (text, pair) if given is not None]
-    cut = truncate and (fitting is not encoded or was_cut(encoded, texts))
-    warning = f"the text was cut to the {len(fitting.tokens):,} tokens that the model takes"
-    return _look(loaded, fitting, wanted, warnings=(warning,) * cut)
+    cut = truncate and (fitting is not encoded or was_cut(encoded, [given for given in (text, pair) if given]))
+    return _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
+
+
+def _cut_note(kept: EncodedText) -> tuple[str, ...]:
+    return (f"the text was cut to the {len(kept.tokens):,} tokens that the model takes",)
 
 
 @dataclass(frozen=True)
