@@ -142,11 +142,18 @@ class Selection:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to keep of a pass: of which heads, and whether their patterns, in how many bins a side (None: as fits)."""
+    """What to keep of a pass: of which heads, and whether their patterns, in how many bins a side (None: as fits).
+
+    Raises UsageError for a number of bins that can't be.
+    """
 
     selection: Selection = Selection()
     patterns: bool = False
     bins: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):
+            raise UsageError(f"{self.bins} bins can't hold a pattern", hint="--bins takes a number from 1")
 
 
 def parse_selection(layer: Spec = None, head: Spec = None, stack: str | None = None) -> Selection:

@@ -154,12 +154,12 @@ def _from_pretrained(
 
 
 def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
-    """A tensor of a block that the checkpoint lacks would be random, and so would be the pattern.
-
-    Only what the blocks hold counts: base models have poolers that checkpoints of other heads leave out.
+    """A tensor of a block, or a table of tokens or positions, that the checkpoint lacks would be random, and so would
+    be the pattern. What else it lacks doesn't matter: poolers are left out by checkpoints of other heads.
     """
-    inside = tuple(f"{block_list.path}." for block_list in block_lists(module))
-    missing = sorted(name for name in info["missing_keys"] if name.startswith(inside))
+    blocks = [f"{block_list.path}." for block_list in block_lists(module)]
+    tables = [f"{path}." for path, part in module.named_modules() if isinstance(part, nn.Embedding)]
+    missing = sorted(name for name in info["missing_keys"] if name.startswith((*blocks, *tables)))
     mismatched = sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
     if missing or mismatched:
         lacking = [*missing, *mismatched]

@@ -62,15 +62,13 @@ def heads(
     FailedError where memory runs out.
     """
     selection = parse_selection(layer, head, stack)
-    if bins is not None and (not isinstance(bins, int) or bins < 1):
-        raise UsageError(f"{bins} bins can't hold a pattern", hint="--bins takes a number from 1")
+    wanted = Wanted(selection, patterns or selection.chosen, bins)
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
     # The text is met before torch is imported: what is wrong with it is said at once.
     words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
     encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
     loaded = _loaded(model, files, named, selection, device, dtype)
-    wanted = Wanted(selection, patterns or selection.chosen, bins)
     fitting = _fitting(encoded, loaded, truncate=truncate)
     cut = truncate and (fitting is not encoded or was_cut(encoded, [given for given in (text, pair) if given]))
     return _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import core_model_loading
 
 from attncli.attention.inputs import build_inputs
@@ -165,6 +166,15 @@ def test_weights_of_another_configuration(saved: dict[str, Path], tmp_path: Path
     with pytest.raises(ModelError, match=r"tensors of the model aren't in its weights") as caught:
         opened(tmp_path)
     assert "configuration" in caught.value.hint
+
+
+def test_a_missing_table_of_tokens_is_refused(saved: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(saved["llama"], tmp_path / "llama")
+    tensors = load_file(tmp_path / "llama" / "model.safetensors")
+    del tensors["embed_tokens.weight"]
+    save_file(tensors, tmp_path / "llama" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 tensors of the model aren't in its weights, embed_tokens.weight"):
+        opened(tmp_path / "llama")
 
 
 def test_weights_of_another_size(saved: dict[str, Path], tmp_path: Path) -> None:
