@@ -6,10 +6,14 @@ millisecond each time the program starts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from attncli.errors import ModelError
+
+if TYPE_CHECKING:
+    from attncli.models.spelling import Spelling
+    from attncli.models.tokenizer_parts import TokenizerParts
 
 Span = tuple[int, int]
 
@@ -85,6 +89,43 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def encode_batch(
+        self, texts: Sequence[str], *, special: bool = True, truncate: bool = False
+    ) -> list[Sequence[int]]:
+        """The bare ids of each text, as `encode` gives them, by all cores where the tokenizer can use them."""
+        ...
+
+    def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
+        """The bare ids of one text that comes in blocks, part by part."""
+        ...
+
     def describe(self, ids: Sequence[int]) -> Sequence[Piece | None]:
         """The vocabulary's entry for each id; None where it has none."""
+        ...
+
+    def vocabulary(self) -> Iterator[Piece]:
+        """Every entry by id, added tokens among them; ids that stand for nothing are left out."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """What the model's own decoder makes of ids, special tokens left out; no spaces are tidied beyond that."""
+        ...
+
+    @property
+    def algorithm(self) -> str:
+        """What cuts a word: `BPE`, `WordPiece`, `Unigram`, `WordLevel`, or the name of a class of Python code."""
+        ...
+
+    @property
+    def added_count(self) -> int:
+        """How many tokens were added to the model's own vocabulary."""
+        ...
+
+    @property
+    def spelling(self) -> Spelling:
+        """How the vocabulary writes its tokens."""
+        ...
+
+    def parts(self) -> TokenizerParts | None:
+        """What it is made of, for those who ask how it works; None where it is a class of Python code."""
         ...

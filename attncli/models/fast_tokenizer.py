@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken
@@ -19,6 +20,12 @@ from attncli.models.tokenizer_config import TokenizerConfig
 if TYPE_CHECKING:
     from tokenizers import Encoding as BackendEncoding
 
+    from attncli.models.long_text import Frame
+    from attncli.models.tokenizer_parts import TokenizerParts
+
+#: Characters from which on a text is cut in chunks, which changes nothing but the time.
+LONG = 1 << 16
+
 #: A character that no vocabulary holds: the last private one.
 _UNKNOWN_CHARACTER = "\U0010fffd"
 
@@ -27,7 +34,7 @@ class FastTokenizer:
     """`attncli.models.encoding.Tokenizer` around a `tokenizers.Tokenizer`.
 
     The wrapped object's own truncation and padding are set aside during a call and given back after it, so that an
-    object that belongs to somebody else stays as it was.
+    object that belongs to somebody else stays as it was. Calls from several threads wait for each other.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class FastTokenizer:
         self.note = note
         self.unknown_id, self._spelling = _model_part(backend)
         self._added = backend.get_added_tokens_decoder()
+        self._lock = Lock()
 
     @property
     def vocabulary_size(self) -> int:
@@ -55,32 +63,124 @@ class FastTokenizer:
 
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
         limit = self.max_length if truncate else None
-        with _settings_aside(self._backend):
-            if limit is not None:
-                self._backend.enable_truncation(limit, direction=self._truncation_side)
-            return _encoding(self._call(text, pair, special))
+        if pair is None and len(text) > LONG:
+            return self._encode_long(text, special, limit)
+        return self._encode_whole(text, pair, special, limit)
+
+    def encode_batch(
+        self, texts: Sequence[str], *, special: bool = True, truncate: bool = False
+    ) -> list[Sequence[int]]:
+        limit = self.max_length if truncate else None
+        short = [text for text in texts if len(text) <= LONG]
+        with self._undisturbed(limit):
+            encoded = iter(self._backend.encode_batch_fast(short, add_special_tokens=special))
+        return [next(encoded).ids if len(text) <= LONG else self._long_ids(text, special, limit) for text in texts]
+
+    def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
+        from attncli.models.chunks import stretches
+
+        frame = self._frame(special)
+        if frame is None:
+            yield self._encode_whole("".join(blocks), None, special, None).ids
+            return
+        yield frame.head_ids
+        yield from (stretch.ids for stretch in stretches(self._own, blocks))
+        yield frame.tail_ids
 
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
         pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
         return [pieces[identifier] for identifier in ids]
 
-    def _call(self, text: str, pair: str | None, special: bool) -> BackendEncoding:
-        try:
-            return self._backend.encode(text, pair, add_special_tokens=special)
-        except Exception as error:  # tokenizers raises nothing more precise
-            raise FailedError(
-                f"the tokenizer could not cut the text: {error}", hint="look at its tokenizer.json, or try another -m"
-            ) from error
+    def vocabulary(self) -> Iterator[Piece]:
+        entries = {identifier: token for token, identifier in self._backend.get_vocab(with_added_tokens=True).items()}
+        spell = self._spelling.data
+        for identifier in sorted(entries):
+            if identifier in self._added:
+                yield self._added_piece(identifier)
+            else:
+                yield Piece.of(identifier, entries[identifier], spell(entries[identifier]))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._backend.decode(list(ids), skip_special_tokens=True)
+
+    @property
+    def algorithm(self) -> str:
+        return type(self._backend.model).__name__
+
+    @property
+    def added_count(self) -> int:
+        return self.vocabulary_size - self._backend.get_vocab_size(with_added_tokens=False)
+
+    @property
+    def spelling(self) -> Spelling:
+        return self._spelling
+
+    def parts(self) -> TokenizerParts:
+        from attncli.models.tokenizer_parts import TokenizerParts
+
+        return TokenizerParts(self._backend)
+
+    def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
+        with self._undisturbed(limit):
+            return _encoding(self._backend.encode(text, pair, add_special_tokens=special))
+
+    def _encode_long(self, text: str, special: bool, limit: int | None) -> Encoding:
+        """The same by chunks of the text."""
+        from attncli.models.chunks import stretches
+        from attncli.models.long_text import deciding, framed
+
+        frame = self._frame(special)
+        if frame is None:
+            return self._encode_whole(text, None, special, limit)
+        if limit is None:
+            return framed(stretches(self._own, [text]), frame)
+        start, end = deciding(stretches(self._own, [text]), limit, self._truncation_side)
+        encoding = self._encode_whole(text[start:end], None, special, limit)
+        return encoding._replace(spans=[span and (span[0] + start, span[1] + start) for span in encoding.spans])
+
+    def _long_ids(self, text: str, special: bool, limit: int | None) -> Sequence[int]:
+        if limit is not None:
+            return self._encode_long(text, special, limit).ids
+        return [identifier for part in self.encode_blocks([text], special=special) for identifier in part]
+
+    def _own(self, texts: list[str]) -> list[BackendEncoding]:
+        """Texts without special tokens around them."""
+        with self._undisturbed():
+            return self._backend.encode_batch(texts, add_special_tokens=False)
+
+    def _frame(self, special: bool) -> Frame | None:
+        from attncli.models.long_text import frame_of
+
+        with self._undisturbed():
+            return frame_of(self._backend, special=special)
+
+    @contextmanager
+    def _undisturbed(self, limit: int | None = None) -> Iterator[None]:
+        """The backend for this thread alone, without its settings; it cuts texts to `limit` tokens if there is one."""
+        with self._lock, _settings_aside(self._backend):
+            try:
+                if limit is not None:
+                    self._backend.enable_truncation(limit, direction=self._truncation_side)
+                yield
+            except Exception as error:  # tokenizers raises nothing more precise
+                raise FailedError(
+                    f"the tokenizer could not cut the text: {error}",
+                    hint="look at its tokenizer.json, or try another -m",
+                ) from error
 
     def _piece(self, identifier: int) -> Piece | None:
-        if (added := self._added.get(identifier)) is not None:
-            special = added.special and identifier != self.unknown_id
-            return Piece.of(identifier, added.content, added.content.encode("utf-8"), special=special)
+        if identifier in self._added:
+            return self._added_piece(identifier)
         try:
             token = self._backend.id_to_token(identifier)
         except OverflowError:  # ids are 32-bit numbers there
             return None
         return None if token is None else Piece.of(identifier, token, self._spelling.data(token))
+
+    def _added_piece(self, identifier: int) -> Piece:
+        added = self._added[identifier]
+        special = added.special and identifier != self.unknown_id
+        return Piece.of(identifier, added.content, added.content.encode("utf-8"), special=special)
 
 
 def read_fast_tokenizer(path: Path, config: TokenizerConfig, *, mend: str, note: str | None = None) -> FastTokenizer:
@@ -106,13 +206,13 @@ def read_fast_tokenizer(path: Path, config: TokenizerConfig, *, mend: str, note:
 
 def _rebuild(backend: Backend, settings: Mapping[str, object]) -> None:
     """Let the settings that a tokenizer_config.json spells out outrank the parts of tokenizer.json."""
-    for part in _flat(backend.normalizer):
+    for part in flat_parts(backend.normalizer):
         if type(part).__name__ == "BertNormalizer":
             _set(part, "lowercase", settings.get("do_lower_case"))
             _set(part, "handle_chinese_chars", settings.get("tokenize_chinese_chars"))
             if "strip_accents" in settings:
                 part.strip_accents = settings["strip_accents"]
-    for part in _flat(backend.pre_tokenizer):
+    for part in flat_parts(backend.pre_tokenizer):
         if type(part).__name__ == "ByteLevel":
             _set(part, "add_prefix_space", settings.get("add_prefix_space"))
 
@@ -127,11 +227,11 @@ def _add_tokens(backend: Backend, config: TokenizerConfig) -> None:
         backend.add_tokens([AddedToken(**token._asdict()) for token in reversed(missing.values())])
 
 
-def _flat(part: Any) -> Iterator[Any]:
+def flat_parts(part: Any) -> Iterator[Any]:
     """A normaliser or pre-tokenizer as its simple parts."""
     if type(part).__name__ == "Sequence":
         for child in part:
-            yield from _flat(child)
+            yield from flat_parts(child)
     elif part is not None:
         yield part
 
@@ -145,10 +245,10 @@ def _model_part(backend: Backend) -> tuple[int | None, Spelling]:
     """The id of the unknown token and the spelling, as the parts of the tokenizer say."""
     model: Any = backend.model
     unknown, byte_fallback = _unigram(model) if type(model).__name__ == "Unigram" else _others(backend, model)
-    decoder = _state(backend.decoder)
+    decoder = part_state(backend.decoder)
     spelling = spelling_of(
         decoder,
-        None if decoder is not None else _state(backend.pre_tokenizer),
+        None if decoder is not None else part_state(backend.pre_tokenizer),
         prefix=getattr(model, "continuing_subword_prefix", None) or "",
         suffix=getattr(model, "end_of_word_suffix", None) or "",
         byte_fallback=byte_fallback,
@@ -172,7 +272,7 @@ def _unigram(model: Any) -> tuple[int | None, bool]:
     return next((piece.id for piece in pieces), None), False
 
 
-def _state(part: Any) -> Mapping[str, object] | None:
+def part_state(part: Any) -> Mapping[str, object] | None:
     """A part as the JSON of a tokenizer.json; None where there is none, or where it is somebody's Python code."""
     if part is None:
         return None

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,9 +53,41 @@ class PythonTokenizer:
             spans=[None] * len(entries),
         )
 
+    def encode_batch(
+        self, texts: Sequence[str], *, special: bool = True, truncate: bool = False
+    ) -> list[Sequence[int]]:
+        return [self.encode(text, special=special, truncate=truncate).ids for text in texts]
+
+    def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
+        # Nothing is known of where such a tokenizer cuts.
+        yield self.encode("".join(blocks), special=special).ids
+
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
         pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
         return [pieces[identifier] for identifier in ids]
+
+    def vocabulary(self) -> Iterator[Piece]:
+        ids = sorted({*range(self.vocabulary_size), *self._loaded.added_tokens_decoder})
+        return (piece for identifier in ids if (piece := self._piece(identifier)) is not None)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        decoded = self._loaded.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(decoded)
+
+    @property
+    def algorithm(self) -> str:
+        return self.class_name
+
+    @property
+    def added_count(self) -> int:
+        return int(self.vocabulary_size - self._loaded.vocab_size)
+
+    @property
+    def spelling(self) -> Spelling:
+        return self._spelling or Spelling()
+
+    def parts(self) -> None:
+        return None
 
     def _ids(self, text: str) -> list[int]:
         with quiet():
