@@ -22,14 +22,15 @@ _BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
 def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
     """What to draw for each token, safe for a terminal."""
     texts: list[str] = []
-    for cut, run in groupby(tokens, _holds_bytes):
+    for cut, run in groupby(tokens, holds_bytes):
         members = list(run)
         whole = _joined([_data(token.text) for token in members], terminal) if cut else None
         texts += whole or [token_text(token, terminal) for token in members]
     return texts
 
 
-def _holds_bytes(token: Token) -> bool:
+def holds_bytes(token: Token) -> bool:
+    """Whether a token stands for bytes that are a part of a character only."""
     return "\\" not in token.token and _BYTES.search(token.text) is not None
 
 
@@ -73,4 +74,5 @@ def _share(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> 
 
 
 def _hex(data: bytes, terminal: Terminal) -> str:
-    return f"⟨{data.hex(' ')}⟩" if terminal.unicode else f"<{data.hex(' ')}>"
+    digits = data.hex(" ").upper()
+    return f"⟨{digits}⟩" if terminal.unicode else f"<{digits}>"

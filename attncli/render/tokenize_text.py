@@ -1,53 +1,51 @@
 """Tokens side by side with their ids beneath, as a terminal shows them; and the two bare forms for scripts.
 
-    9 tokens (2 special*) · sentence-transformers/all-MiniLM-L6-v2
+    11 tokens (2 special*) · sentence-transformers/all-MiniLM-L6-v2
 
-    [CLS]*  take  a     bio  │psy    of    the   mole   [SEP]*
-    101     2202  1037  16012│18075  1997  1996  16709  102
+    [CLS]*  american  sh   │rew    mole │s     em  ┃bed ┃ding┃s     [SEP]*
+    101     2137      14021│15603  16709│2015  7861┃8270┃4667┃2015  102
 
-    6 words (runs of non-space) · fertility 1.17 · 1 continued · 3.57 bytes/token
+    4 words (runs of non-space) · fertility 2.25 · 3 continued · 3.44 bytes/token
+    ┃ 1 word of more than two tokens: embeddings (4)
 
-A gap parts words, a bar parts the tokens of one word. The characters are the same with colour and without it.
+A gap parts words, a bar parts the tokens of one word. A row ends where a line of the text does. The characters are the
+same with colour and without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
-from attncli.render.cells import cell_width
-from attncli.render.cut_characters import token_texts
+from attncli.render.cells import cell_width, shorten
+from attncli.render.cut_words import CutWord
 from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import PLAIN, Line, Span, Style
-from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.token_text import in_place
+from attncli.render.lines import Line, Span
+from attncli.render.terminal import Terminal
+from attncli.render.token_cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.token_text import direction_end, in_place
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
-from attncli.results.tokens import Token
 
-_DIM = Style(dim=True)
-_LIGHT = (0xFF, 0xFF, 0xFF)
-
-#: Two dark backgrounds, of one lightness and told apart by blue and yellow, which colour-blind eyes see too; with
-#: their own light ink they read well on any terminal. Fewer colours need bolder ones to stay two.
-_SHADES = {
-    ColorDepth.TRUE: ((0x2B, 0x52, 0x78), (0x74, 0x53, 0x24)),
-    ColorDepth.EIGHT_BIT: ((0x00, 0x5F, 0x87), (0x87, 0x5F, 0x00)),
-    ColorDepth.ANSI: ((0x00, 0x00, 0xAA), (0xAA, 0x00, 0xAA)),
-}
-
-_GAP = "  "
+#: So many words of many tokens are named, each in at most so many cells.
+_NAMED_WORDS = 5
+_WORD_CELLS = 40
 
 
 def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
-    """Every text of the result: a line about it, its tokens over their ids, a line of statistics.
+    """Every text of the result as `text_picture` draws it, a blank line between two."""
+    count = 1 + max((text.record for text in result.texts), default=0)
+    return "\n".join(text_picture(text, terminal, count=count) for text in result.texts)
+
+
+def text_picture(text: TokenizedText, terminal: Terminal, *, count: int | None = None) -> str:
+    """A line about the text, its tokens over their ids, a line of statistics, and the words in the most tokens.
+
+    count: how many texts there are; None where that is not known yet.
 
     No line is wider than the terminal, whatever the tokens are.
     """
-    texts = 1 + max((text.record for text in result.texts), default=0)
-    pictures = (_picture(text, texts, terminal) for text in result.texts)
-    return "\n".join(lower(picture, terminal) for picture in pictures)
+    return lower(_picture(text, count, terminal), terminal)
 
 
 def ids_text(result: TokenizeResult) -> str:
@@ -60,92 +58,74 @@ def count_text(result: TokenizeResult) -> str:
     return "".join(f"{len(text.tokens)}\n" for text in result.texts)
 
 
-def _picture(text: TokenizedText, texts: int, terminal: Terminal) -> Iterator[Line]:
-    yield _header(text, texts, terminal)
-    for block in _blocks(_cells(text.tokens, terminal), terminal):
+def header(text: TokenizedText, count: int | None, terminal: Terminal) -> Line:
+    """How many tokens, of which text, under which model."""
+    separator = glyphs(terminal).separator
+    starred = sum(token.special for token in text.tokens)
+    special = f" ({starred:,} special*)" if starred else ""
+    place = which_text(text.record, count)
+    tokens = len(text.tokens)
+    bold = Span(f"{tokens:,} token{'' if tokens == 1 else 's'}", BOLD)
+    model = Span(separator + printable(text.model, unicode=terminal.unicode), DIM)
+    return Line.of(bold, special + (separator + place if place else ""), model)
+
+
+def which_text(record: int, count: int | None) -> str:
+    """The place of a text among the texts of the call; nothing where it is the only one."""
+    if count is None:
+        return f"text {record + 1:,}"
+    return f"text {record + 1:,} of {count:,}" if count > 1 else ""
+
+
+def statistics(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
+    """One line, or several where the terminal is narrow."""
+    separator = glyphs(terminal).separator
+    line = ""
+    for part in parts:
+        longer = line + separator + part if line else part
+        if line and cell_width(longer) > terminal.width:
+            yield Line.of(Span(line, DIM))
+            longer = part
+        line = longer
+    yield Line.of(Span(line, DIM))
+
+
+def _picture(text: TokenizedText, count: int | None, terminal: Terminal) -> Iterator[Line]:
+    cells, words = token_cells(text, terminal)
+    yield header(text, count, terminal)
+    for block in _blocks(cells, terminal):
         yield Line()
         yield from block
     if text.text is not None:
         yield Line()
-        yield from _statistics(text.stats, terminal)
+        yield from statistics(measures(text.stats), terminal)
+        yield from cut_word_lines(words, terminal)
 
 
-def _header(text: TokenizedText, texts: int, terminal: Terminal) -> Line:
-    separator = glyphs(terminal).separator
-    starred = sum(token.special for token in text.tokens)
-    special = f" ({starred:,} special*)" if starred else ""
-    place = f"{separator}text {text.record + 1} of {texts}" if texts > 1 else ""
-    count = len(text.tokens)
-    bold = Span(f"{count:,} token{'' if count == 1 else 's'}", Style(bold=True))
-    return Line.of(bold, f"{special}{place}", Span(separator + printable(text.model, unicode=terminal.unicode), _DIM))
-
-
-class _Cell(NamedTuple):
-    """A token as it is drawn: text over id, the cells that both take, and whether it continues the word before it."""
-
-    text: str
-    id: str
-    width: int
-    style: Style
-    goes_on: bool
-
-
-def _cells(tokens: Sequence[Token], terminal: Terminal) -> Iterator[_Cell]:
-    shades = _SHADES.get(terminal.color)
-    ordinary, previous = 0, None
-    for token, text in zip(tokens, token_texts(tokens, terminal), strict=True):
-        marked = f"{text}*" if token.special else text
-        width = max(cell_width(marked), len(str(token.id)))
-        style = _DIM if token.special else PLAIN if shades is None else Style(_LIGHT, shades[ordinary % 2])
-        yield _Cell(marked, str(token.id), min(width, terminal.width - 1), style, _goes_on(previous, token))
-        ordinary, previous = ordinary + (not token.special), token
-
-
-def _goes_on(previous: Token | None, token: Token) -> bool:
-    """Whether a token is of the same word as the one before it, and not of a second text that begins there."""
-    if previous is None or token.word is None or token.word != previous.word:
-        return False
-    shares = (token.start, token.end) == (previous.start, previous.end)
-    return shares or (token.byte_start or 0) >= (previous.byte_end or 0)
-
-
-def _blocks(cells: Iterable[_Cell], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
+def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
     """The cells in rows as wide as the terminal, wrapped between tokens: texts, and ids beneath."""
-    bar = "│" if terminal.unicode else "|"
     texts: list[Span] = []
     ids: list[Span] = []
     used = 0
     for cell in cells:
-        before = bar if cell.goes_on else _GAP
-        if used + len(before) + cell.width > terminal.width and texts:
+        before = bar(cell.many, terminal) if cell.goes_on else Span(GAP)
+        width = min(cell.width, terminal.width - len(before.text))
+        if texts and (cell.begins_line or used + len(before.text) + width > terminal.width):
             yield Line(tuple(texts)), Line(tuple(ids))
             texts, ids, used = [], [], 0
         if texts or cell.goes_on:
-            parting = Span(before, _DIM if cell.goes_on else PLAIN)
-            texts.append(parting)
-            ids.append(parting)
-            used += len(before)
-        texts.append(Span(in_place(cell.text, cell.width, terminal), cell.style))
-        ids.append(Span(in_place(cell.id, cell.width, terminal), cell.style))
-        used += cell.width
+            texts.append(before)
+            ids.append(before)
+            used += len(before.text)
+        texts.append(Span(in_place(cell.text, width, terminal), cell.style))
+        ids.append(Span(in_place(cell.id, width, terminal), without_boldness(cell.style)))
+        used += width
     if texts:
         yield Line(tuple(texts)), Line(tuple(ids))
 
 
-def _statistics(stats: TokenStats, terminal: Terminal) -> Iterator[Line]:
-    """One line, or several where the terminal is narrow."""
-    separator = glyphs(terminal).separator
-    line = ""
-    for part in _measures(stats):
-        longer = line + separator + part if line else part
-        if line and cell_width(longer) > terminal.width:
-            yield Line.of(Span(line, _DIM))
-            longer = part
-        line = longer
-    yield Line.of(Span(line, _DIM))
-
-
-def _measures(stats: TokenStats) -> Iterator[str]:
+def measures(stats: TokenStats) -> Iterator[str]:
+    """The statistics of a text, a phrase each."""
     yield f"{stats.words:,} word{'' if stats.words == 1 else 's'} (runs of non-space)"
     if stats.fertility is not None:
         yield f"fertility {stats.fertility:.2f}"
@@ -155,3 +135,25 @@ def _measures(stats: TokenStats) -> Iterator[str]:
         yield f"{stats.bytes_per_token:.2f} bytes/token"
     if stats.unknown:
         yield f"{stats.unknown:,} unknown"
+
+
+def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:
+    """How many words have more than two tokens, and which have the most; nothing where there are none."""
+    if not words:
+        return []
+    from attncli.render.layout import flow  # most texts are drawn without it
+
+    most: dict[str, int] = {}
+    for word in sorted(words, key=lambda word: -word.tokens):
+        most.setdefault(word.text, word.tokens)
+    named = [f"{_short(word, terminal)} ({tokens:,})" for word, tokens in list(most.items())[:_NAMED_WORDS]]
+    rest = [f"and {len(most) - len(named):,} more"] if len(most) > len(named) else []
+    opening = f" {len(words):,} word{'' if len(words) == 1 else 's'} of more than two tokens:"
+    listed = [f"{name}," for name in [*named, *rest][:-1]] + [*named, *rest][-1:]
+    parts = [Line.of(bar(True, terminal), Span(opening, DIM)), *(Line.of(Span(part, DIM)) for part in listed)]
+    return flow(parts, separator=" ", width=terminal.width, indent=2)
+
+
+def _short(word: str, terminal: Terminal) -> str:
+    text = shorten(printable(word, unicode=terminal.unicode), _WORD_CELLS, glyphs(terminal).cut)
+    return text + direction_end(text)
