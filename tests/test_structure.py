@@ -52,6 +52,8 @@ MAY_BE_IMPORTED_BY = {
     "huggingface_hub": {"models"},
     "safetensors": {"models"},
     "tokenizers": {"models"},
+    "jinja2": {"models"},
+    "regex": {"tokens"},
 }
 
 #: Modules that the start of `attn tokenize` passes through: no numpy there.
