@@ -9,10 +9,11 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 from attncli.errors import FailedError, ModelError
+from attncli.models.class_rules import follow_class
 from attncli.models.encoding import Encoding, Piece
 from attncli.models.spelling import Spelling, spelling_of
 from attncli.models.tokenizer_config import TokenizerConfig
@@ -191,10 +192,8 @@ def read_fast_tokenizer(path: Path, config: TokenizerConfig, *, mend: str, note:
     try:
         backend = Backend.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more precise
-        raise ModelError(f"{path} could not be read: {error}", hint=mend) from error
-    _rebuild(backend, config.rebuilt)
-    _add_tokens(backend, config)
-    backend.encode_special_tokens = config.split_special_tokens
+        raise ModelError(f"{path} could not be read: {_what_is_wrong(path, error)}", hint=mend) from error
+    follow_class(backend, config)
     return FastTokenizer(
         backend,
         class_name=config.class_name,
@@ -204,41 +203,15 @@ def read_fast_tokenizer(path: Path, config: TokenizerConfig, *, mend: str, note:
     )
 
 
-def _rebuild(backend: Backend, settings: Mapping[str, object]) -> None:
-    """Let the settings that a tokenizer_config.json spells out outrank the parts of tokenizer.json."""
-    for part in flat_parts(backend.normalizer):
-        if type(part).__name__ == "BertNormalizer":
-            _set(part, "lowercase", settings.get("do_lower_case"))
-            _set(part, "handle_chinese_chars", settings.get("tokenize_chinese_chars"))
-            if "strip_accents" in settings:
-                part.strip_accents = settings["strip_accents"]
-    for part in flat_parts(backend.pre_tokenizer):
-        if type(part).__name__ == "ByteLevel":
-            _set(part, "add_prefix_space", settings.get("add_prefix_space"))
-
-
-def _add_tokens(backend: Backend, config: TokenizerConfig) -> None:
-    """Add the tokens that only the configuration names; one that the vocabulary spells already keeps its id."""
-    if config.numbered:
-        backend.add_tokens([AddedToken(**token._asdict()) for token in config.numbered])
-    known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    missing = {token.content: token for token in reversed(config.named) if token.content not in known}
-    if missing:
-        backend.add_tokens([AddedToken(**token._asdict()) for token in reversed(missing.values())])
-
-
-def flat_parts(part: Any) -> Iterator[Any]:
-    """A normaliser or pre-tokenizer as its simple parts."""
-    if type(part).__name__ == "Sequence":
-        for child in part:
-            yield from flat_parts(child)
-    elif part is not None:
-        yield part
-
-
-def _set(part: Any, name: str, value: object) -> None:
-    if isinstance(value, bool):
-        setattr(part, name, value)
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    """The library's own words, but for a file whose model it doesn't know: of that it speaks in terms of its code."""
+    try:
+        model = json.loads(path.read_bytes())["model"]
+        kind = model.get("type", "BPE")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return str(error)
+    known = [name for name in ("BPE", "Unigram", "WordLevel", "WordPiece") if hasattr(models, name)]
+    return str(error) if kind in known else f"its model is of type {kind}, and known are {', '.join(known)}"
 
 
 def _model_part(backend: Backend) -> tuple[int | None, Spelling]:

@@ -6,6 +6,7 @@ stay written in Python.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -68,7 +69,7 @@ def load_slow_tokenizer(files: Files, config: TokenizerConfig, *, trust_remote_c
     Raises NoTokenizerError where there is none, and ModelError where it cannot be loaded.
     """
     if (gguf := _gguf(files)) is not None:
-        loaded = _load(files.ref.name, [gguf], gguf_file=gguf.name)
+        loaded = load_files(files.ref.name, [gguf], gguf_file=gguf.name)
         return wrap_loaded(loaded, max_length=sane_length(loaded.model_max_length), slow=True)
     found = _local(files, (*COMPANIONS, *VOCABULARIES))
     vocabularies = [path for path in found if path.name in VOCABULARIES]
@@ -76,24 +77,27 @@ def load_slow_tokenizer(files: Files, config: TokenizerConfig, *, trust_remote_c
         raise _none(files)
     if config.code is not None and trust_remote_code:
         fetch_code(files, [config.code])
-    loaded = _load(files.ref.name, [*vocabularies, *found], trust_remote_code=trust_remote_code)
+    loaded = load_files(files.ref.name, [*vocabularies, *found], trust_remote_code=trust_remote_code)
     if not vocabularies and type(loaded).vocab_files_names and config.code is None:
         # transformers makes an empty vocabulary up where it finds none.
         raise _none(files)
     return wrap_loaded(loaded, max_length=config.max_length, slow=True)
 
 
-def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool) -> Tokenizer:
+def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool, note: str | None = None) -> Tokenizer:
     """A tokenizer of transformers as one of ours, by what is inside it."""
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
-        return PythonTokenizer(loaded, max_length=max_length, slow=slow)
+        tokenizer = PythonTokenizer(loaded, max_length=max_length, slow=slow)
+        tokenizer.note = note
+        return tokenizer
     return FastTokenizer(
         backend,
         class_name=type(loaded).__name__,
         max_length=max_length,
         truncation_side=getattr(loaded, "truncation_side", "right"),
         slow=slow,
+        note=note,
     )
 
 
@@ -117,7 +121,11 @@ def _gguf(files: Files) -> Path | None:
     return files.find(name) if name.endswith(".gguf") else None
 
 
-def _load(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
+def load_files(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
+    """Let transformers load a tokenizer from the folder of the `found` files, under their standard names.
+
+    name: what the model is called.  Raises ModelError where that fails.
+    """
     folder = found[0].parent
     with quiet():
         from transformers import AutoTokenizer
@@ -141,7 +149,8 @@ def _explained(error: Exception, name: str, found: Sequence[Path]) -> ModelError
         if missing and any(path.name.endswith(endings) for path in found):
             message = f"the tokenizer of {name} needs what is not installed: {', '.join(missing)}"
             return ModelError(message, hint=f"pip install 'attncli[{extra}]'")
-    reason = " ".join(str(error).split()) or type(error).__name__
+    # Without the folder, which may be a temporary one.
+    reason = " ".join(str(error).replace(f"{found[0].parent}{os.sep}", "").split()) or type(error).__name__
     message = f"transformers could not load the tokenizer of {name}: {reason}"
     return ModelError(message, hint="--input-ids needs no tokenizer")
 

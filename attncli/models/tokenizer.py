@@ -6,6 +6,7 @@ tiktoken, tekken) is loaded through transformers, which is slower. Importing thi
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from attncli.errors import ModelError, UsageError
@@ -26,13 +27,16 @@ def load_tokenizer(files: Files, *, trust_remote_code: bool = False) -> Tokenize
     Raises NoTokenizerError where the model has no tokenizer, and ModelError where it is broken, needs a package that
     is not installed, or needs the model's own code and that was not allowed.
     """
+    if (named := files.ref.tokenizer_file) is not None:
+        return _named(files, named)
     path = files.find(TOKENIZER_FILE)
     config = read_config(files)
     if path is None or (config.code is not None and trust_remote_code):
         return _slow(files, config, trust_remote_code)
     from attncli.models.fast_tokenizer import read_fast_tokenizer
 
-    return read_fast_tokenizer(path, config, mend=files.source.mend, note=_code_note(files, config))
+    tokenizer = read_fast_tokenizer(path, config, mend=files.source.mend, note=_code_note(files, config))
+    return tokenizer if _fits(tokenizer, files) else _slow(files, config, trust_remote_code)
 
 
 def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
@@ -58,6 +62,37 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
     from attncli.models.fast_tokenizer import FastTokenizer
 
     return FastTokenizer(tokenizer)
+
+
+def _fits(tokenizer: Tokenizer, files: Files) -> bool:
+    """Whether a tokenizer.json beside a GGUF file holds the vocabulary that the file has itself, and so may stand in.
+
+    A file that is still on the hub is not fetched for that: what lies in one repository belongs together.
+    """
+    name = files.ref.named_file
+    gguf = files.source.local(name) if name is not None and name.endswith(".gguf") else None
+    if gguf is None:
+        return True
+    from attncli.models.gguf_metadata import read_metadata
+
+    tokens = read_metadata(gguf, mend=files.source.mend).get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, list):
+        return True
+    # Files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
+    pieces = zip(tokens, tokenizer.describe(range(len(tokens))), strict=True)
+    return all(piece is None or piece.token == token for token, piece in pieces)
+
+
+def _named(files: Files, path: Path) -> Tokenizer:
+    """A tokenizer's own file; the settings beside it are those of the file that has the standard name."""
+    if not path.name.endswith(TOKENIZER_FILE):
+        from attncli.models.named_tokenizer import load_named_tokenizer
+
+        return load_named_tokenizer(files, path, read_config(files))
+    from attncli.models.fast_tokenizer import read_fast_tokenizer
+
+    config = read_config(files) if path.name == TOKENIZER_FILE else TokenizerConfig()
+    return read_fast_tokenizer(path, config, mend=files.source.mend)
 
 
 def _slow(files: Files, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:

@@ -58,6 +58,12 @@ _AS_IT_STANDS = frozenset(
 )
 
 
+#: Classes that build the part anew that puts a space before a text; but transformers heeds the class of a
+#: tokenizer_config.json only for models of this type, and for those that don't say theirs.
+_OWN_SPACES = frozenset(("LlamaTokenizer", "LlamaTokenizerFast"))
+_OWN_SPACES_TYPES = frozenset(("llama", None))
+
+
 class SpecialToken(NamedTuple):
     """A token that the configuration names; the flags are those of `tokenizers.AddedToken`."""
 
@@ -77,6 +83,8 @@ class TokenizerConfig(NamedTuple):
     numbered: the added tokens that it lists with their ids, in that order; their flags outrank those of the file.
     named: the tokens that it names by their part (`bos_token`), to be added where they are missing.
     rebuilt: settings that outrank the parts of tokenizer.json (see `_AS_IT_STANDS`), by their names there.
+    prepend_scheme: before what the class puts a space (`first`, `always`, `never`), whatever tokenizer.json says; None
+    for classes that leave that to it.
     """
 
     class_name: str = ""
@@ -87,6 +95,7 @@ class TokenizerConfig(NamedTuple):
     numbered: tuple[SpecialToken, ...] = ()
     named: tuple[SpecialToken, ...] = ()
     rebuilt: Json = MappingProxyType({})
+    prepend_scheme: str | None = None
 
 
 def read_config(files: Files) -> TokenizerConfig:
@@ -99,15 +108,17 @@ def read_config(files: Files) -> TokenizerConfig:
     numbered = config.get("added_tokens_decoder")
     # Before there was `added_tokens_decoder`, the named tokens stood in a file of their own.
     named = config if numbered is not None else {**config, **read_json(files, "special_tokens_map.json")}
+    model = read_json(files, "config.json")
     return TokenizerConfig(
         class_name=class_name,
         code=custom_code(config),
-        max_length=sane_length(config.get("model_max_length")) or _positions(read_json(files, "config.json")),
+        max_length=sane_length(config.get("model_max_length")) or _positions(model),
         truncation_side="left" if config.get("truncation_side") == "left" else "right",
         split_special_tokens=config.get("split_special_tokens") is True,
         numbered=_tokens(_by_id(numbered)),
         named=_tokens(_named(named)),
         rebuilt={} if class_name in _AS_IT_STANDS else config,
+        prepend_scheme=_prepend_scheme(config) if _heeds_spaces(class_name, model) else None,
     )
 
 
@@ -140,6 +151,17 @@ def sane_length(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 < value < _NO_LIMIT else None
+
+
+def _heeds_spaces(class_name: str, model: Json) -> bool:
+    return class_name in _OWN_SPACES and model.get("model_type") in _OWN_SPACES_TYPES
+
+
+def _prepend_scheme(config: Json) -> str:
+    """`legacy` tokenizers put a space after every special token in a text too."""
+    if config.get("add_prefix_space", True) is False:
+        return "never"
+    return "always" if config.get("legacy") else "first"
 
 
 def _positions(config: Json) -> int | None:
