@@ -1,70 +1,20 @@
-"""Results as tidy rows: a token, a head or a cell per row of CSV, a text or a head per line of JSON Lines."""
+"""Results of `heads` as tidy rows: a head or a cell per row of CSV, a head per line of JSON Lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from attncli.render.data import csv_text, json_line, jsonl_text
+from attncli.render.data import csv_text, jsonl_text
 
 if TYPE_CHECKING:
     # At run time tokenize must not pay for the numpy that the results of heads import.
     from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Stack
-    from attncli.results.tokenize import TokenizedText, TokenizeResult
 
-#: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
-View = Literal["tokens", "ids", "count"]
 Row = Sequence[object]
 
-_TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", "byte_end", "word", "special")
 _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
 _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
-
-
-def tokenize_json(result: TokenizeResult, view: View = "tokens", *, ascii_only: bool = False) -> str:
-    """The result as one object; with `ids` or `count` its texts hold nothing else."""
-    content = result.to_dict()
-    if view != "tokens":
-        content["texts"] = _records(result, view)
-    return json_line(content, ascii_only=ascii_only)
-
-
-def tokenize_jsonl(result: TokenizeResult, view: View = "tokens", *, ascii_only: bool = False) -> str:
-    """A text per line: everything of it, or `{record, ids}`, or `{record, count}`."""
-    return jsonl_text(_records(result, view), ascii_only=ascii_only)
-
-
-def tokenize_csv(result: TokenizeResult, view: View = "tokens") -> str:
-    """A token per row, with the text and the model it belongs to; with `count` a text per row."""
-    if view == "tokens":
-        rows = (
-            (text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS))
-            for text in result.texts
-            for token in text.tokens
-        )
-        return csv_text(("record", "model", *_TOKEN_COLUMNS), rows)
-    named = _names_model(result)
-    start = ("record", "model") if named else ("record",)
-    if view == "count":
-        return csv_text((*start, "count"), ((*_start(text, named).values(), len(text.tokens)) for text in result.texts))
-    ids = ((*_start(text, named).values(), token.index, token.id) for text in result.texts for token in text.tokens)
-    return csv_text((*start, "index", "id"), ids)
-
-
-def _records(result: TokenizeResult, view: View) -> list[dict[str, object]]:
-    if view == "tokens":
-        return [text.to_dict() for text in result.texts]
-    named = _names_model(result)
-    return [{**_start(text, named), view: text.ids if view == "ids" else len(text.tokens)} for text in result.texts]
-
-
-def _names_model(result: TokenizeResult) -> bool:
-    """The short forms name the model only where there are several."""
-    return len({text.model for text in result.texts}) > 1
-
-
-def _start(text: TokenizedText, named: bool) -> dict[str, object]:
-    return {"record": text.record, "model": text.model} if named else {"record": text.record}
 
 
 def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
