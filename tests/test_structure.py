@@ -62,7 +62,7 @@ WITHOUT_NUMPY = (
     "results/tokenize.py",
     "results/provenance.py",
     "render/data.py",
-    "render/tables.py",
+    "render/heads/tables.py",
 )
 
 #: What belongs to the command line alone.

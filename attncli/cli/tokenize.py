@@ -25,7 +25,7 @@ from attncli.cli.options import (
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.render.tokenize_forms import View
+    from attncli.render.tokenize.forms import View
 
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz")
 

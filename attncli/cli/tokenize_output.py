@@ -13,7 +13,7 @@ from attncli.errors import CheckError
 
 if TYPE_CHECKING:
     from attncli.cli.tokenize import ViewOptions
-    from attncli.render.tokenize_forms import Form
+    from attncli.render.tokenize.forms import Form
     from attncli.results.tokenize import IdsPart
     from attncli.verbs.tokenizing import TextInput, Tokenizing
 
@@ -69,7 +69,7 @@ class _Sink(NamedTuple):
 
 
 def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
-    from attncli.render import tokenize_forms as forms
+    from attncli.render.tokenize import forms as forms
 
     terminal, several = outlet.terminal, len(tokenizing.models) > 1
     if outlet.form == "npz":
@@ -79,7 +79,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     if outlet.form == "json":
         return forms.JsonForm(wanted.view, several=several, ascii_only=not terminal.unicode)
     if wanted.stats or wanted.vocab:
-        from attncli.render.summary_forms import SummaryForm
+        from attncli.render.tokenize.summary_forms import SummaryForm
 
         return SummaryForm(outlet.form, terminal, tokenizing.entries)
     if outlet.form == "csv":
@@ -88,7 +88,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
         return forms.JsonLinesForm(wanted.view, several=several, ascii_only=not terminal.unicode)
     if wanted.view != "tokens":
         return forms.IdsText() if wanted.ids else forms.CountText()
-    from attncli.render.tokenize_record import RecordText
+    from attncli.render.tokenize.record import RecordText
 
     return RecordText(
         terminal, models=tokenizing.models, table=wanted.table, lint=wanted.lint, count=stream.texts_known

@@ -12,7 +12,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 import numpy.typing as npt
 
-from attncli.render.tokenize_forms import Form
+from attncli.render.tokenize.forms import Form
 from attncli.results.heads import HeadsResult, Pattern, Stack
 from attncli.results.tokenize import IdsPart, TokenizeResult
 

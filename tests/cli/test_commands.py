@@ -16,9 +16,9 @@ from attncli.cli.group import VERBS
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
 from attncli.cli.tokenize import tokenize as tokenize_command
-from attncli.render.heads_text import heads_text
+from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.tokenize_text import tokenize_text
+from attncli.render.tokenize.picture import tokenize_text
 from tests.cli.conftest import Recorder, TokenizeRecorder, attn, names, surroundings
 from tests.cli.samples import PATTERN, heads_result, stack, tokenize_result
 

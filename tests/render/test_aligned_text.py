@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attncli
-from attncli.render.aligned_text import aligned_text
 from attncli.render.cells import cell_width
-from attncli.render.model_keys import model_keys, shortened_name
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.aligned import aligned_text
+from attncli.render.tokenize.model_keys import model_keys, shortened_name
 from attncli.results.comparison import Comparison, Difference, IdDifference, Segment
 from attncli.results.tokenize import TokenizedText, TokenStats
 from attncli.results.tokens import Token

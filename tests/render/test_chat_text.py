@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
-from attncli.render.chat_text import chat_text
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.chat import chat_text
 from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
 from attncli.results.tokenize import TokenizedText, TokenStats
 from attncli.results.tokens import Token

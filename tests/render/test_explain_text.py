@@ -9,9 +9,9 @@ from tokenizers import Tokenizer
 
 from attncli.models.tokenizer import wrap_tokenizer
 from attncli.render.cells import cell_width
-from attncli.render.explain_text import explain_text
-from attncli.render.step_words import step_words
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.explanation import explain_text
+from attncli.render.tokenize.step_words import step_words
 from attncli.results.explanation import (
     Entry,
     Explanation,

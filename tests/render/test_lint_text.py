@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
-from attncli.render.lint_text import lint_text, unreachable_sentence
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.findings import lint_text, unreachable_sentence
 from attncli.results.findings import DeadEntry, Finding, Severity, Unreachable
 from attncli.results.tokenize import TokenizedText, TokenStats
 from attncli.tokens.lint.failures import failures

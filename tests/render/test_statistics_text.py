@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
-from attncli.render.statistics_tables import statistics_columns, statistics_csv
-from attncli.render.statistics_text import statistics_text
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.statistics import statistics_text
+from attncli.render.tokenize.statistics_tables import statistics_columns, statistics_csv
 from attncli.results.statistics import (
     CutWord,
     Parity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from attncli.render.tables import heads_csv, heads_jsonl
+from attncli.render.heads.tables import heads_csv, heads_jsonl
 from tests.cli.samples import PATTERN, POOLED, heads_result, stack
 
 

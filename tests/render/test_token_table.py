@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.token_table import token_table
+from attncli.render.tokenize.table import token_table
 from attncli.results.tokenize import TokenizedText, TokenStats
 from attncli.results.tokens import Token
 from tests.render.test_tokenize_text import EMBEDDINGS, SOME, TOKENS

@@ -10,9 +10,9 @@ import pytest
 
 from attncli.render.npz import IdsForm
 from attncli.render.terminal import Terminal
-from attncli.render.tokenize_forms import CountText, CsvForm, Form, IdsText, JsonForm, JsonLinesForm, View
-from attncli.render.tokenize_record import RecordText
-from attncli.render.tokenize_text import text_picture
+from attncli.render.tokenize.forms import CountText, CsvForm, Form, IdsText, JsonForm, JsonLinesForm, View
+from attncli.render.tokenize.picture import text_picture
+from attncli.render.tokenize.record import RecordText
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
 from tests.cli.samples import tokenize_result, tokenized
 

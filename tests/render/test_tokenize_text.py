@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.tokenize_text import count_text, ids_text, text_picture, tokenize_text
+from attncli.render.tokenize.picture import count_text, ids_text, text_picture, tokenize_text
 from attncli.results.provenance import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 from attncli.results.tokens import Token
@@ -258,7 +258,7 @@ def test_plain_pictures_need_no_rich() -> None:
     script = """if True:
         import sys
         from attncli.render.terminal import Terminal
-        from attncli.render.tokenize_text import tokenize_text
+        from attncli.render.tokenize.picture import tokenize_text
         from attncli.results.provenance import MadeBy
         from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
         from attncli.results.tokens import Token

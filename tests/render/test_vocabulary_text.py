@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
 from attncli.render.terminal import Terminal
-from attncli.render.vocabulary_text import vocabulary_text
+from attncli.render.tokenize.vocabulary import vocabulary_text
 from attncli.results.findings import DeadEntry, Unreachable
 from attncli.results.vocabulary import Entry, Search, SpecialEntry, Vocabulary
 

@@ -8,11 +8,11 @@ from math import ceil, isnan
 
 import numpy as np
 
-from attncli.render.heatmap import Heat, Mask, pooled_evenly, unseen
+from attncli.render.heads.heatmap import Heat, Mask, pooled_evenly, unseen
+from attncli.render.heads.metric_words import label_of, number
+from attncli.render.heads.picture_notes import pooling_lines
 from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import Line, Span, Style
-from attncli.render.metric_words import label_of, number
-from attncli.render.picture_notes import pooling_lines
 from attncli.render.terminal import Terminal
 from attncli.results.heads import METRICS, HeadMetrics, Pattern, Stack, Weights
 

@@ -26,9 +26,9 @@ from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
 from attncli.render.lines import PLAIN, Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.render.token_cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
 from attncli.render.token_text import in_place
-from attncli.render.tokenize_text import header
+from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.tokenize.picture import header
 from attncli.results.chat import Chat
 from attncli.results.tokenize import TokenizedText
 

@@ -12,12 +12,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from attncli.render.cells import cell_width, shorten
-from attncli.render.cut_characters import token_texts
-from attncli.render.cut_words import CutWord, cut_words, goes_on
 from attncli.render.escape import visible
 from attncli.render.glyphs import glyphs
 from attncli.render.lines import PLAIN, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.cut_characters import token_texts
+from attncli.render.tokenize.cut_words import CutWord, cut_words, goes_on
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token
 
@@ -89,7 +89,7 @@ def _texts(text: TokenizedText, terminal: Terminal) -> list[str]:
     texts = token_texts(text.tokens, terminal)
     if text.stats.unknown:
         # Imported only where it is needed, as the other modules below: most texts are to be drawn at once.
-        from attncli.render.unknown import unknown_tokens
+        from attncli.render.tokenize.unknown import unknown_tokens
 
         for index, place in unknown_tokens(text).items():
             texts[index] += _stands_for(place, terminal) if place else ""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import ceil
 
 from attncli.render.glyphs import glyphs
-from attncli.render.heads_header import is_cross, stack_lines, tokens_line
+from attncli.render.heads.header import is_cross, stack_lines, tokens_line
+from attncli.render.heads.metric_words import Label, in_order, label_of
+from attncli.render.heads.sentences import sentence_lines
+from attncli.render.heads.standouts import Standout
 from attncli.render.layout import apart, flow
 from attncli.render.lines import Line, Span, Style
-from attncli.render.metric_words import Label, in_order, label_of
-from attncli.render.sentences import sentence_lines
-from attncli.render.standouts import Standout
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.heads import Layer, Stack

@@ -12,9 +12,9 @@ from attncli.render.escape import printable, visible
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow, joined, padded
 from attncli.render.lines import Line, Span, Style
-from attncli.render.lint_text import REASONS, unreachable_sentence
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text
+from attncli.render.tokenize.findings import REASONS, unreachable_sentence
 from attncli.results.findings import DeadEntry, Unreachable
 from attncli.results.vocabulary import Entry, Search, SpecialEntry, Vocabulary
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
-from attncli.render.heads_header import is_cross, model_lines, stack_lines, tokens_line
-from attncli.render.heads_overview import overview
-from attncli.render.heatmap import Heat, full_scale
+from attncli.render.heads.header import is_cross, model_lines, stack_lines, tokens_line
+from attncli.render.heads.heatmap import Heat, full_scale
+from attncli.render.heads.one_head import one_head
+from attncli.render.heads.overview import overview
+from attncli.render.heads.picture_notes import scale_lines
+from attncli.render.heads.standouts import Standout, standouts
+from attncli.render.heads.thumbnails import shrunk, thumbnails
 from attncli.render.layout import apart
 from attncli.render.lines import Line, Span, Style
-from attncli.render.one_head import one_head
-from attncli.render.picture_notes import scale_lines
-from attncli.render.standouts import Standout, standouts
 from attncli.render.terminal import Terminal
-from attncli.render.thumbnails import shrunk, thumbnails
 from attncli.results.heads import HeadsResult, Stack
 
 _NARROW = 60

@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from attncli.render.cells import cell_width
-from attncli.render.cut_characters import holds_bytes
 from attncli.render.document import lower
 from attncli.render.escape import visible
 from attncli.render.glyphs import Glyphs, glyphs
 from attncli.render.lines import PLAIN, Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.render.token_cells import DIM, GAP, Cell, token_cells
 from attncli.render.token_text import in_place
-from attncli.render.tokenize_text import cut_word_lines, header, measures, statistics
-from attncli.render.unknown import unknown_tokens
+from attncli.render.tokenize.cells import DIM, GAP, Cell, token_cells
+from attncli.render.tokenize.cut_characters import holds_bytes
+from attncli.render.tokenize.picture import cut_word_lines, header, measures, statistics
+from attncli.render.tokenize.unknown import unknown_tokens
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token
 

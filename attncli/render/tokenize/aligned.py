@@ -18,16 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attncli.render.aligned_columns import Column, columns
 from attncli.render.cells import cell_width
-from attncli.render.comparison_lines import MARK, MARKED, difference_lines, statistics_table
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line, Span
-from attncli.render.model_keys import model_keys, shortened_name
 from attncli.render.terminal import Terminal
-from attncli.render.token_cells import BOLD, DIM, GAP, Cell, token_cells
-from attncli.render.tokenize_text import which_text
+from attncli.render.tokenize.aligned_columns import Column, columns
+from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, token_cells
+from attncli.render.tokenize.comparison_lines import MARK, MARKED, difference_lines, statistics_table
+from attncli.render.tokenize.model_keys import model_keys, shortened_name
+from attncli.render.tokenize.picture import which_text
 from attncli.results.comparison import Comparison
 from attncli.results.tokenize import TokenizedText
 

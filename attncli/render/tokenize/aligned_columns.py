@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from attncli.render.lines import Line, Span
 from attncli.render.terminal import Terminal
-from attncli.render.token_cells import GAP, Cell, bar
 from attncli.render.token_text import direction_end, in_place
+from attncli.render.tokenize.cells import GAP, Cell, bar
 from attncli.results.comparison import Comparison, Segment
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.render.colormap import has_colormap, heat, ink_on
+from attncli.render.heads.metric_words import number
 from attncli.render.lines import Line, Span, Style
-from attncli.render.metric_words import number
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Bins, Pattern, Stack
 

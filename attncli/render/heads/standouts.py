@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from attncli.render.metric_words import in_order, label_of
+from attncli.render.heads.metric_words import in_order, label_of
 from attncli.results.heads import HeadMetrics, Stack
 
 # What is said of heads without a label: the metric, whether its smallest or largest value counts, the sentence.

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attncli.render.cells import cell_width
-from attncli.render.explain_merges import Columns, merged_lines
-from attncli.render.explain_pieces import BOLD, DIM, GAP, MANY, beside, entries, listed, raw, told
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
+from attncli.render.tokenize.explain_merges import Columns, merged_lines
+from attncli.render.tokenize.explain_pieces import BOLD, DIM, GAP, MANY, beside, entries, listed, raw, told
 from attncli.results.explanation import LookedUpWord, Match, MatchedWord, MergedWord, Path, ScoredWord, Word
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attncli.render.cells import cell_width, shorten
-from attncli.render.column_heads import headings, ruler
 from attncli.render.glyphs import glyphs
-from attncli.render.heatmap import Heat, pooled_evenly, spans_of, unseen
+from attncli.render.heads.column_heads import headings, ruler
+from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
-from attncli.render.aligned_columns import tokens_line
 from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.render.token_cells import BOLD, DIM, GAP, Cell
+from attncli.render.tokenize.aligned_columns import tokens_line
+from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell
 from attncli.results.comparison import Comparison, Difference
 from attncli.results.tokenize import TokenizedText, TokenStats
 

@@ -8,8 +8,8 @@ from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.render.tokenize_forms import Form
-from attncli.render.tokenize_text import text_picture
+from attncli.render.tokenize.forms import Form
+from attncli.render.tokenize.picture import text_picture
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 
 
@@ -46,20 +46,20 @@ class RecordText(Form):
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
         if self._lint and summary.unreachable is not None:
-            from attncli.render.lint_text import unreachable_text
+            from attncli.render.tokenize.findings import unreachable_text
 
             yield "\n" + unreachable_text(self._models, summary.unreachable, self._terminal)
 
     def _blocks(self, record: Record) -> Iterator[str]:
         if record.comparison is not None and not (self._table or self._lint):
-            from attncli.render.aligned_text import aligned_text
+            from attncli.render.tokenize.aligned import aligned_text
 
             yield aligned_text(record.texts, record.comparison, self._terminal, count=self._count)
         for text in record.texts:
             if record.comparison is None or self._table or self._lint:
                 yield self._picture(text)
             if text.why is not None:
-                from attncli.render.explain_text import explain_text
+                from attncli.render.tokenize.explanation import explain_text
 
                 yield self._heading(record, text) + explain_text(text.why, self._terminal)
 
@@ -73,15 +73,15 @@ class RecordText(Form):
 
     def _picture(self, text: TokenizedText) -> str:
         if self._lint:
-            from attncli.render.lint_text import lint_text
+            from attncli.render.tokenize.findings import lint_text
 
             return lint_text(text.findings or (), text, self._terminal)
         if self._table:
-            from attncli.render.token_table import token_table
+            from attncli.render.tokenize.table import token_table
 
             return token_table(text, self._terminal, count=self._count)
         if text.chat is not None:
-            from attncli.render.chat_text import chat_text
+            from attncli.render.tokenize.chat import chat_text
 
             return chat_text(text, text.chat, self._terminal, count=self._count)
         return text_picture(text, self._terminal, count=self._count)

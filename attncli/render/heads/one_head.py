@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from attncli.render.heatmap import Heat, full_scale
+from attncli.render.heads.heatmap import Heat, full_scale
+from attncli.render.heads.metric_words import MEANINGS, label_of, number
+from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
+from attncli.render.heads.picture_notes import pooling_lines, scale_lines
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
-from attncli.render.metric_words import MEANINGS, label_of, number
-from attncli.render.pattern_grid import fitted_grid, grid_lines
-from attncli.render.picture_notes import pooling_lines, scale_lines
 from attncli.render.terminal import Terminal
 from attncli.results.heads import METRICS, HeadMetrics, Pattern, Stack
 

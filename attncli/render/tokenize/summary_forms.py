@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from attncli.render.data import csv_text, json_line
 from attncli.render.terminal import Terminal
-from attncli.render.tokenize_forms import Form
+from attncli.render.tokenize.forms import Form
 from attncli.results.tokenize import Record, TokenizeResult
 from attncli.results.vocabulary import Entry
 
@@ -40,11 +40,11 @@ class SummaryForm(Form):
     def _statistics(self, summary: TokenizeResult) -> Iterator[str]:
         statistics, parity = summary.statistics or (), summary.parity or ()
         if self._form == "text":
-            from attncli.render.statistics_text import statistics_text
+            from attncli.render.tokenize.statistics import statistics_text
 
             yield statistics_text(statistics, parity, self._terminal)
         elif self._form == "csv":
-            from attncli.render.statistics_tables import statistics_csv
+            from attncli.render.tokenize.statistics_tables import statistics_csv
 
             yield statistics_csv(statistics, parity)
         else:
@@ -52,7 +52,7 @@ class SummaryForm(Form):
 
     def _vocabularies(self, summary: TokenizeResult) -> Iterator[str]:
         if self._form == "text":
-            from attncli.render.vocabulary_text import vocabulary_text
+            from attncli.render.tokenize.vocabulary import vocabulary_text
 
             yield "\n".join(vocabulary_text(each, self._terminal) for each in summary.vocabularies or ())
         elif self._form == "csv":

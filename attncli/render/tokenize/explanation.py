@@ -21,14 +21,14 @@ from collections.abc import Iterator, Sequence
 from attncli.render.cells import cell_width, shorten
 from attncli.render.document import lower
 from attncli.render.escape import printable
-from attncli.render.explain_merges import columns_of
-from attncli.render.explain_pieces import BOLD, DIM, MANY, beside, broken, entries, listed, raw, told
-from attncli.render.explain_words import is_whole, word_lines
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span
-from attncli.render.step_words import step_words
 from attncli.render.terminal import Terminal
+from attncli.render.tokenize.explain_merges import columns_of
+from attncli.render.tokenize.explain_pieces import BOLD, DIM, MANY, beside, broken, entries, listed, raw, told
+from attncli.render.tokenize.explain_words import is_whole, word_lines
+from attncli.render.tokenize.step_words import step_words
 from attncli.results.explanation import Explanation, Model, Segment, Step
 
 #: The cells of the column of labels, at least, and at most (and no more than a quarter of the line).

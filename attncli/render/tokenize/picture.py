@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.cells import cell_width, shorten
-from attncli.render.cut_words import CutWord
 from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line, Span
 from attncli.render.terminal import Terminal
-from attncli.render.token_cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
 from attncli.render.token_text import direction_end, in_place
+from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.tokenize.cut_words import CutWord
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 
 #: So many words of many tokens are named, each in at most so many cells.

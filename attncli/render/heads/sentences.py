@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attncli.render.heads.metric_words import beside_uniform, label_of
+from attncli.render.heads.standouts import Standout
 from attncli.render.layout import flow, joined, padded
 from attncli.render.lines import Line, Span, Style
-from attncli.render.metric_words import beside_uniform, label_of
-from attncli.render.standouts import Standout
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attncli.render.glyphs import glyphs
-from attncli.render.heatmap import Heat
+from attncli.render.heads.heatmap import Heat
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
