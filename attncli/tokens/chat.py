@@ -69,8 +69,12 @@ class _Places:
 
     def touched(self, token: Token) -> int | None:
         """The message whose span holds a character of the token: the last one that it reaches."""
-        if token.start is None or token.end is None or token.start == token.end:
+        if token.start is None or token.end is None:
             return None
+        if token.start == token.end:
+            # A space that the tokenizer's offsets leave out belongs to the text on both of its sides.
+            found = self._before(token.start - 1)
+            return found[1] if found is not None and found[0][1] > token.start else None
         found = self._before(token.end - 1)
         return found[1] if found is not None and found[0][1] > token.start else None
 

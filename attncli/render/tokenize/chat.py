@@ -25,7 +25,7 @@ from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
 from attncli.render.lines import PLAIN, Line, Span, Style
-from attncli.render.terminal import Terminal
+from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.token_text import in_place
 from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
 from attncli.render.tokenize.picture import header
@@ -36,6 +36,9 @@ _LIGHT = (0xFF, 0xFF, 0xFF)
 
 #: Backgrounds for the roles in the order in which they speak, apart for colour-blind eyes too; the role stands on it.
 _ROLES = ((0x45, 0x45, 0x45), (0x00, 0x5F, 0xAF), (0x8F, 0x4B, 0x00), (0x00, 0x6B, 0x5B), (0x87, 0x1F, 0x78))
+
+#: The same where there are sixteen colours, those that are dark enough for light letters.
+_FEW_ROLES = ((0x80, 0x80, 0x80), (0x00, 0x00, 0x80), (0x80, 0x00, 0x00), (0x00, 0x80, 0x00), (0x80, 0x00, 0x80))
 
 _INDENT = 2
 
@@ -74,7 +77,7 @@ def _picture(text: TokenizedText, chat: Chat, count: int | None, terminal: Termi
         indent=_INDENT,
     )
     cells, _ = token_cells(text, terminal)
-    colors = _colors(chat)
+    colors = _colors(chat, terminal)
     for part in _parts(text, chat):
         yield Line()
         yield _heading(part, chat, colors, terminal)
@@ -114,8 +117,9 @@ def _heading(part: _Part, chat: Chat, colors: dict[str, Style], terminal: Termin
     return Line.of(Span(f" {_name(role, terminal)} ", colors[role]), counted)
 
 
-def _colors(chat: Chat) -> dict[str, Style]:
-    return {role.role: Style(_LIGHT, _ROLES[index % len(_ROLES)], bold=True) for index, role in enumerate(chat.roles)}
+def _colors(chat: Chat, terminal: Terminal) -> dict[str, Style]:
+    colors = _FEW_ROLES if terminal.color is ColorDepth.ANSI else _ROLES
+    return {role.role: Style(_LIGHT, colors[index % len(colors)], bold=True) for index, role in enumerate(chat.roles)}
 
 
 class _Item(NamedTuple):
