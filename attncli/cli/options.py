@@ -132,7 +132,14 @@ text_options = bundle(
     "source",
     TextOptions,
     click.argument("text", metavar="[TEXT]...", nargs=-1, type=Text()),
-    option("-f", "--file", group=_INPUT, metavar="FILE", multiple=True, help="Read a text from a file (- is stdin)."),
+    option(
+        "-f",
+        "--file",
+        group=_INPUT,
+        metavar="FILE",
+        multiple=True,
+        help="Read a text from a file, less its last newline (- is stdin).",
+    ),
     option("--input-ids", group=_INPUT, metavar="IDS", help='Token ids instead of a text: "5 6 7", @FILE or -.'),
     option(
         "--errors",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from attncli.cli.environment import Environment
 from attncli.cli.options import TextOptions
-from attncli.cli.texts import STDIN, check_one_kind, check_one_stdin, notes_on, read_ids
+from attncli.cli.texts import STDIN, check_one_kind, check_one_stdin, notes_on, read_id_lines, read_ids
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 
@@ -21,7 +21,7 @@ class TextStream(NamedTuple):
     environment: Environment
     literal: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    ids: tuple[int, ...] | None = None
+    ids: tuple[tuple[int, ...], ...] | None = None
     lines: bool = False
     errors: str = "strict"
     notes: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class TextStream(NamedTuple):
     def texts_known(self) -> int | None:
         """How many texts there are, as far as that is known before they are read."""
         if self.ids is not None:
-            return 1
+            return len(self.ids)
         return None if self.lines else len(self.literal) + len(self.names)
 
     def texts(self) -> Iterator[str]:
@@ -44,12 +44,21 @@ class TextStream(NamedTuple):
             else:
                 yield "".join(blocks)
 
-    def blocks(self) -> Iterator[Iterable[str]]:
-        """Every text or file in turn, as the blocks that it is read in."""
+    def blocks(self, *, may_be_empty: bool = False) -> Iterator[Iterable[str]]:
+        """Every text or file in turn, as the blocks that it is read in.
+
+        Raises UsageError for an empty one, unless it may be.
+        """
         sources: list[Iterable[str]] = [self._stdin_or(text) for text in self.literal]
         sources += [self._read(name) for name in self.names]
         for index, blocks in enumerate(sources):
-            yield _not_empty(blocks, f"text {index + 1} of {len(sources)}" if len(sources) > 1 else "the text")
+            yield blocks if may_be_empty else _not_empty(blocks, self._name(index, len(sources)))
+
+    def _name(self, index: int, count: int) -> str:
+        """What a text is called: by its file, by its number, or as the only one."""
+        if index >= len(self.literal) and self.names[index - len(self.literal)] != STDIN:
+            return self.names[index - len(self.literal)]
+        return f"text {index + 1} of {count}" if count > 1 else "the text"
 
     def _stdin_or(self, text: str) -> Iterable[str]:
         return self._read(STDIN) if text == STDIN else (text,)
@@ -65,19 +74,20 @@ def open_texts(
 ) -> TextStream:
     """Whatever the user gave, in the one kind that was used; nothing but ids is read yet.
 
-    optional: nothing may be given; stdin is read at a `-` alone then.
+    optional: nothing may be given.
     Raises UsageError for two kinds of input or none.
     """
     check_one_kind(options)
     check_one_stdin(options.file or options.text)
     stream = TextStream(environment, lines=lines, errors=options.errors)
     if options.input_ids is not None:
-        return stream._replace(ids=tuple(read_ids(options.input_ids, environment)))
+        read = read_id_lines if lines else lambda *given: [read_ids(*given)]
+        return stream._replace(ids=tuple(map(tuple, read(options.input_ids, environment))))
     if options.file:
         return stream._replace(names=options.file)
     if options.text:
         return stream._replace(literal=options.text, notes=notes_on(options.text))
-    if optional:
+    if environment.types_input and optional:
         return stream
     if environment.types_input:
         raise UsageError(

@@ -126,12 +126,23 @@ def _read(name: str, environment: Environment, errors: str = "strict") -> str:
 
 
 def read_ids(given: str, environment: Environment) -> list[int]:
-    """Ids between spaces or commas: in the argument itself, in `@file`, or on stdin (`-`)."""
-    if given == STDIN:
-        given = _read(STDIN, environment)
-    elif given.startswith("@"):
-        given = _read(given[1:], environment)
-    ids = given.replace(",", " ").split()
+    """Ids between spaces or commas, in brackets or not: in the argument itself, in `@file`, or on stdin (`-`)."""
+    return _ids(_id_text(given, environment))
+
+
+def read_id_lines(given: str, environment: Environment) -> list[list[int]]:
+    """The same, a list of ids a line; lines without any are left out."""
+    return [_ids(line) for line in _id_text(given, environment).splitlines() if line.strip()] or [_ids("")]
+
+
+def _id_text(given: str, environment: Environment) -> str:
+    if given != STDIN and not given.startswith("@"):
+        return given
+    return _read(STDIN if given == STDIN else given[1:], environment)
+
+
+def _ids(text: str) -> list[int]:
+    ids = text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
     for word in ids:
         if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
             raise UsageError(

@@ -91,7 +91,11 @@ view_options = bundle(
 
 @click.command(
     cls=Verb,
-    help="Show how a model cuts text into tokens, with their ids and places in the text.",
+    help="""Show how a model cuts text into tokens, with their ids and places in the text.
+
+    A gap parts words, a bar the tokens of one word (a heavy bar where there are more than two). A dot is a space, a
+    star marks special tokens, an arrow points at what became the unknown token, and in brackets stand the bytes of
+    a character that is cut over several tokens.""",
     examples=(
         'attn tokenize "Take a biopsy of the mole"',
         'attn tokenize "Hello world" --ids',
@@ -126,6 +130,7 @@ def tokenize(
 
     _refuse_contradictions(source, taken, encoding, wanted)
     plan = plan_output(output, environment, endings=ENDINGS)
+    _refuse_forms(wanted, plan.forms)
     messages = Messages(environment, quiet=output.quiet)
     stream = open_texts(source, environment, lines=taken.lines, optional=wanted.vocab)
     messages.notes(stream.notes)
@@ -142,6 +147,16 @@ def tokenize(
             write(outlets, tokenizing, stream._replace(progress=progress), wanted, chat=taken.chat, pair=encoding.pair)
     messages.warnings(tokenizing.warnings)
     fail(tokenizing.failures, messages)
+
+
+def _refuse_forms(wanted: ViewOptions, forms: frozenset[str]) -> None:
+    """Some forms have no room for what is asked."""
+    asked = {"--why": wanted.why, "--stats": wanted.stats, "--vocab": wanted.vocab, "--lint": wanted.lint}
+    without = {"npz": ("--why", "--stats", "--vocab", "--lint"), "csv": ("--why",)}
+    for form in sorted(forms):
+        lost = [name for name in without.get(form, ()) if asked[name]]
+        if lost:
+            raise UsageError(f"{form} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
 
 
 def _settings(encoding: EncodingOptions, taken: InputOptions, wanted: ViewOptions) -> dict[str, Any]:
@@ -170,13 +185,14 @@ def _refuse_contradictions(
         "--vocab": wanted.vocab,
     }
     alone = [name for name, value in shown.items() if value]
-    alone += ["--why"] if wanted.why and alone else []
+    beside = {"--why": wanted.why, "--lint": wanted.lint and not wanted.vocab}
+    alone += [name for name, value in beside.items() if value and alone]
     if len(alone) > 1:
         raise UsageError(f"{alone[0]} and {alone[1]} contradict each other", hint="leave one of them out")
     if wanted.vocab and (wanted.check or taken.chat or source.input_ids is not None):
         raise UsageError("--vocab looks at the vocabulary and cuts no text", hint="leave --vocab out to look at a text")
-    if wanted.why and (encoding.pair is not None or encoding.truncate):
-        raise UsageError("--why explains one whole text", hint="leave --pair and --truncate out")
+    if wanted.why and (encoding.pair is not None or encoding.truncate or source.input_ids is not None):
+        raise UsageError("--why explains one whole text", hint="leave --pair, --truncate and --input-ids out")
     if taken.chat and (source.input_ids is not None or encoding.pair is not None):
         raise UsageError("a conversation stands alone", hint="--chat takes no --input-ids and no --pair")
     if source.input_ids is not None and encoding.pair is not None:

@@ -38,7 +38,7 @@ def write(
         _feed(sinks, tokenizing, stream, plain=not chat and pair is None, inputs=_inputs(stream, chat, pair))
     summary = tokenizing.summary()
     if wanted.vocab:
-        found = tokenizing.vocabularies(list(stream.texts()))
+        found = tokenizing.vocabularies([text for text in _sought(stream) if text])
         summary = summary._replace(vocabularies=found, unreachable=None)
     for sink in sinks:
         for content in sink.form.end(summary):
@@ -82,6 +82,8 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
         from attncli.render.tokenize.summary_forms import SummaryForm
 
         return SummaryForm(outlet.form, terminal, tokenizing.entries)
+    if outlet.form == "csv" and wanted.lint:
+        return forms.FindingsCsv()
     if outlet.form == "csv":
         return forms.CsvForm(wanted.view, several=several)
     if outlet.form == "jsonl":
@@ -115,6 +117,12 @@ def _feed(
                 sink.write(sink.form.record(record))
 
 
+def _sought(stream: TextStream) -> Iterator[str]:
+    """What is sought in a vocabulary; nothing where stdin happens to be open and empty."""
+    for blocks in stream.blocks(may_be_empty=not stream.literal):
+        yield "".join(blocks)
+
+
 def _parts(tokenizing: Tokenizing, stream: TextStream) -> Iterator[IdsPart]:
     """Bare ids. A text of any size goes through in parts where that is possible."""
     if stream.lines or not tokenizing.takes_parts:
@@ -128,12 +136,10 @@ def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextIn
     from attncli.verbs.tokenizing import TextInput
 
     if stream.ids is not None:
-        yield TextInput(ids=stream.ids)
-        return
-    for text in stream.texts():
-        if chat:
-            from attncli.verbs.chatting import read_conversation
+        yield from (TextInput(ids=ids) for ids in stream.ids)
+    elif chat:
+        from attncli.verbs.chatting import conversations
 
-            yield TextInput(conversation=read_conversation(text))
-        else:
-            yield TextInput(text, pair)
+        yield from (TextInput(conversation=each) for each in conversations(stream.texts(), lines=stream.lines))
+    else:
+        yield from (TextInput(text, pair) for text in stream.texts())

@@ -161,6 +161,9 @@ class _Run(NamedTuple):
     def _warnings(self, lacks_prompt: bool) -> Iterator[str]:
         for name in self.form.unnamed(self.template):
             yield f"the chat template of {self.form.model} speaks of {name}, which its files do not name"
+        for name in ("tools", "documents"):
+            if self.conversation.variables.get(name) and name not in self.template.source:
+                yield f"the chat template of {self.form.model} knows no {name}: they are left out"
         if lacks_prompt:
             yield f"the chat template of {self.form.model} has no generation prompt"
 

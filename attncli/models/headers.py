@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from attncli.errors import ModelError
 
@@ -18,8 +18,7 @@ _MAX_HEADER = 100_000_000
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
-@dataclass(frozen=True, slots=True)
-class TensorEntry:
+class TensorEntry(NamedTuple):
     """A tensor as a safetensors header lists it; `begin` and `end` are bytes after the header."""
 
     dtype: str

@@ -57,8 +57,9 @@ class Difference(NamedTuple):
 class IdDifference(NamedTuple):
     """The first place where a model's ids are others than those of the first model.
 
-    position: the place in both lists of ids, special tokens included.  first, other: the tokens there; None behind the
-    end of the shorter list.
+    Among the ordinary tokens, or where those are the same, among all.
+    position: the place in the ids of the first model, special tokens included.  first, other: the tokens; None behind
+    the end of the shorter list.
     """
 
     position: int

@@ -35,8 +35,8 @@ class TokenStats(NamedTuple):
     """Counts and ratios of one text; special tokens that the tokenizer added are left out of all but their own count.
 
     Words are maximal runs of non-space characters. fertility = tokens / words; continued words are those of two or
-    more tokens (Rust et al. 2021). A ratio is None where its denominator is 0, those by word also where most letters
-    are of scripts that put no spaces between words.
+    more tokens (Rust et al. 2021). These two leave out what is in scripts that put no spaces between words. A ratio is
+    None where its denominator is 0.
     """
 
     tokens: int

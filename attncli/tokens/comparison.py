@@ -104,9 +104,13 @@ def _difference(texts: Sequence[TokenizedText], segment: Segment) -> Difference:
 
 
 def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference | None:
-    for index, (ours, theirs) in enumerate(zip_longest(one.tokens, other.tokens)):
+    """Where the ordinary tokens differ, which says more than that one model adds special ones; else where all do."""
+    if one.ids == other.ids:
+        return None
+    ordinary = [[token for token in text.tokens if not token.special] for text in (one, other)]
+    for ours, theirs in [*zip_longest(*ordinary), *zip_longest(one.tokens, other.tokens)]:
         if ours is None or theirs is None or ours.id != theirs.id:
-            return IdDifference(index, ours, theirs)
+            return IdDifference((ours or theirs or one.tokens[0]).index, ours, theirs)
     return None
 
 

@@ -2,8 +2,8 @@
 
 Special tokens that the tokenizer added are left out of all but their own count; words are maximal runs of non-space
 characters. With t tokens, w words and b UTF-8 bytes: fertility = t/w, the share of continued words = words of two or
-more tokens / w (Rust et al. 2021), bytes per token = b/t, the share of unknown tokens = unknown tokens / t. Where most
-letters are of scripts that put no spaces between words, what is counted by word is None: there are none to count.
+more tokens / w (Rust et al. 2021), bytes per token = b/t, the share of unknown tokens = unknown tokens / t. Fertility
+and continued words leave out what is in scripts that put no spaces between words, as there are none to count.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from attncli.results.tokenize import TokenStats
+from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText
 from attncli.tokens.spans import Words
 
 #: Where the blocks of those scripts are, roughly: a text without any of these need not be looked at closer.
-_MAY_BE_UNSPACED = re.compile(
+_MAY_BE_UNSPACED = (
     "[\u0e00-\u109f\u1780-\u1aaf\u1b00-\u1b7f\u2e80-\ua4cf\ua980-\uaadf\uf900-\ufaff\uff66-\uff9f"
     "\U00011700-\U0001174f\U00016fe0-\U0001b2ff\U00020000-\U0003ffff]"
 )
@@ -33,8 +35,9 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
     own = [token for sequence, token in placed if sequence is not None or not token.special]
     sizes = Counter((sequence, token.word) for sequence, token in placed if token.word is not None)
     characters, size = sum(map(len, texts)), sum(len(text.encode("utf-8")) for text in texts)
-    words, continued = sum(len(Words(text)) for text in texts), sum(count > 1 for count in sizes.values())
-    by_word = words if _has_words(texts) else 0
+    words = sum(len(Words(text)) for text in texts)
+    counted = _Counted(len(own), words, sum(count > 1 for count in sizes.values()))
+    spaced = _where_spaces_part(placed, texts) if any(map(_may_be_unspaced, texts)) else counted
     unknown = sum(token.id == unknown_id for token in own)
     return TokenStats(
         tokens=len(own),
@@ -44,24 +47,37 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
         bytes=size,
         bytes_per_token=_ratio(size, len(own)) if texts else None,
         characters_per_token=_ratio(characters, len(own)) if texts else None,
-        fertility=_ratio(len(own), by_word),
-        continued_words=continued,
-        continued_words_share=_ratio(continued, by_word),
+        fertility=_ratio(spaced.tokens, spaced.words),
+        continued_words=spaced.continued,
+        continued_words_share=_ratio(spaced.continued, spaced.words),
         unknown=unknown,
         unknown_share=_ratio(unknown, len(own)),
     )
 
 
-def _has_words(texts: Sequence[str]) -> bool:
-    """Whether most letters are of scripts that put spaces between words."""
-    if not any(_MAY_BE_UNSPACED.search(text) for text in texts):
-        return True
-    # Knowing the scripts takes a while to import, which few texts need.
-    from attncli.tokens.scripts import NEUTRAL, UNSPACED, script_runs
+class _Counted(NamedTuple):
+    tokens: int
+    words: int
+    continued: int
 
-    runs = [run for text in texts for run in script_runs(text) if run.script not in NEUTRAL]
-    unspaced = sum(run.end - run.start for run in runs if run.script in UNSPACED)
-    return 2 * unspaced <= sum(run.end - run.start for run in runs)
+
+def _may_be_unspaced(text: str) -> bool:
+    # Compiled when a text needs it: that takes as long as all else here.
+    return not text.isascii() and re.search(_MAY_BE_UNSPACED, text) is not None
+
+
+def _where_spaces_part(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _Counted:
+    """Tokens and words of those parts of the texts that are in scripts with spaces, as `--stats` counts them."""
+    # Knowing the scripts takes a while to import, which few texts need.
+    from attncli.tokens.by_script import count_by_script
+    from attncli.tokens.scripts import UNSPACED
+
+    runs = []
+    for number, text in enumerate(texts):
+        own = [token for sequence, token in placed if sequence == number]
+        spans = [None if token.start is None or token.end is None else (token.start, token.end) for token in own]
+        runs += [run for run in count_by_script(text, spans, [False] * len(own)).runs if run.script not in UNSPACED]
+    return _Counted(sum(run.tokens for run in runs), sum(run.words for run in runs), sum(run.continued for run in runs))
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -41,7 +41,9 @@ def untrimmed(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[S
     mended: list[Span] = []
     reach = 0
     for (start, end), piece in zip(spans, data, strict=True):
-        lost = piece.startswith(b" ") and start > reach and text[start - 1] != " "
+        # A span that begins with a space of any kind has the one that the piece spells.
+        whole = not piece.startswith(b" ") or text[start : start + 1].isspace()
+        lost = not whole and start > reach and text[start - 1] != " "
         if lost and text[start - 1 : end].encode("utf-8").startswith(piece[1:]):
             start -= 1
         mended.append((start, end))

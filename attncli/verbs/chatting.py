@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from attncli.errors import AttnError
 from attncli.models.chat_sandbox import Sandbox
 from attncli.models.chat_template import ChatFormat, loaded_format, read_format
 from attncli.models.chat_text import ChatText, render_chat
@@ -40,6 +41,22 @@ class Chatting:
 def read_conversation(given: Any) -> Conversation:
     """JSON, or what it would hold: a list of messages, or an object with them. Raises AttnError for anything else."""
     return parse_conversation(given) if isinstance(given, str) else conversation(given)
+
+
+def conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:
+    """A conversation a text; where each is a line, blank ones are passed over, as JSON Lines allows.
+
+    Raises as `read_conversation` does, and says in which line.
+    """
+    for number, text in enumerate(texts, start=1):
+        if lines and not text.strip():
+            continue
+        try:
+            yield read_conversation(text)
+        except AttnError as error:
+            if lines:
+                error.message = f"line {number}: {error.message}"
+            raise
 
 
 def _format(reader: Reader, template: str | None) -> ChatFormat:

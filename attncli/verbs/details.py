@@ -35,7 +35,7 @@ class Details:
         if self._settings.lint or "lint" in self._settings.check:
             from attncli.tokens.lint import lint
 
-            text = text._replace(findings=lint(tokenizer, text, templated=chat is not None))
+            text = text._replace(findings=lint(tokenizer, text))
         return text
 
     def _explainer(self, tokenizer: Tokenizer) -> Explainer:

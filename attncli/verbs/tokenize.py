@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def tokenize(
     lint: bool = False,
     stats: bool = False,
     vocab: bool = False,
-    check: Sequence[str] = (),
+    check: str | Sequence[str] = (),
     revision: str | None = None,
     refresh: bool = False,
     trust_remote_code: bool = False,
@@ -87,7 +87,7 @@ def tokenize(
         why=why,
         lint=lint,
         stats=stats,
-        check=check,
+        check=(check,) if isinstance(check, str) else check,
         revision=revision,
         refresh=refresh,
         trust_remote_code=trust_remote_code,
@@ -111,15 +111,18 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool) -> list[TextI
 
 
 def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[TextInput]:
-    from attncli.verbs.chatting import read_conversation
+    from attncli.verbs.chatting import conversations, read_conversation
 
     if text is None or ids is not None or pair is not None:
         raise UsageError("a conversation stands alone", hint="--chat takes no ids and no --pair")
-    given = split_lines(text) if lines and isinstance(text, str) else [text]
-    return [TextInput(conversation=read_conversation(each)) for each in given]
+    if not lines or not isinstance(text, str):
+        return [TextInput(conversation=read_conversation(text))]
+    return [TextInput(conversation=each) for each in conversations(split_lines(text), lines=True)]
 
 
 def _texts(text: Any, pair: str | None) -> list[str]:
+    if isinstance(text, Mapping):
+        raise UsageError("a dictionary is no text", hint="a conversation goes with chat=True")
     texts = list(text) if isinstance(text, Iterable) and not isinstance(text, str | bytes) else [text]
     if not all(isinstance(each, str) for each in texts):
         raise UsageError("a text is a string", hint="give one string, or a list of them")

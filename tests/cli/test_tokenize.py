@@ -98,7 +98,7 @@ def test_an_empty_file_is_no_text(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for flags in ((), ("--ids",), ("--lines",), ("--stats",)):
         outcome = attn("tokenize", "-f", str(tmp_path / "empty"), "-m", str(folder), *flags)
-        assert (outcome.code, outcome.error[0]) == (2, "the text is empty")
+        assert (outcome.code, outcome.error[0]) == (2, f"{tmp_path / 'empty'} is empty")
 
 
 def test_bytes_that_are_no_text(folder: Path) -> None:
@@ -202,9 +202,52 @@ def test_a_conversation(folder: Path) -> None:
     assert two.count("\n") == 2
 
 
+def test_ids_line_by_line(folder: Path) -> None:
+    model = ("-m", str(folder))
+    ids = attn("tokenize", "--input-ids", "-", "--lines", "--count", *model, stdin="5 6\n\n[7, 8, 9]\n")
+    assert ids.text == "2\n3\n"
+    assert attn("tokenize", "--input-ids", "[5, 6]", "--ids", *model).text == "5 6\n"
+
+
+def test_findings_as_rows(folder: Path) -> None:
+    table = attn("tokenize", "the\u200b mole ", "--lint", "--format", "csv", "-m", str(folder)).text
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [(row["kind"], row["severity"], row["start"]) for row in rows] == [
+        ("invisible", "warning", "3"),
+        ("trailing_space", "warning", "9"),
+    ]
+
+
+def test_what_was_found_in_the_vocabulary_as_rows(folder: Path) -> None:
+    table = attn("tokenize", "--vocab", "--format", "csv", "-m", str(folder), stdin="mole\n").text
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert {row["search"] for row in rows} == {"mole"}
+    assert rows[0]["match"] in ("exact", "variants")
+    everything = attn("tokenize", "--vocab", "--format", "csv", "-m", str(folder), stdin="").text
+    assert len(list(csv.DictReader(io.StringIO(everything)))) == 330
+
+
+def test_a_broken_conversation_is_named_by_its_line(folder: Path) -> None:
+    outcome = attn("tokenize", "--chat", "--lines", "-m", str(folder), stdin=f"{MESSAGES}\n\n{{bad\n")
+    assert outcome.code == 1
+    assert outcome.error[0].startswith("line 3: the conversation is not JSON")
+
+
+def test_a_conversation_is_checked_message_by_message(folder: Path) -> None:
+    model = ("-m", str(folder), "--check", "lint")
+    assert attn("tokenize", "--chat", MESSAGES, *model).code == 0
+    outcome = attn("tokenize", "--chat", MESSAGES.replace("the mole", "the <|end|> mole"), *model)
+    assert outcome.code == 4
+    assert "in message 1 (user), <|end|> in the text becomes the special token 2" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (("the", "--stats", "-o", "x.npz"), 2, "npz has no place for --stats"),
+        (("the", "--why", "--format", "csv"), 2, "csv has no place for --why"),
+        (("the", "--lint", "--count"), 2, "--count and --lint contradict each other"),
+        (("--input-ids", "5", "--why"), 2, "--why explains one whole text"),
         (("--chat", "nope"), 1, "the conversation is not JSON: Expecting value at line 1, column 1"),
         (("--chat", MESSAGES, "--pair", "x"), 2, "a conversation stands alone"),
         (("the", "--template", "x"), 2, "--template and --generation-prompt are for conversations"),

@@ -110,8 +110,8 @@ def test_what_is_to_be_said_besides() -> None:
         "by role: user 3 · assistant 4 · generation prompt 1 · template alone 1",
         "not found in the text: message 3 (user) 4 (user) 5 (user) 6 (user) 7 (user)",
         "  and 2 more",
-        "the text begins with a special token that the tokenizer adds as well: tokenize",
-        "  it with --no-special",
+        "the template writes a special token that the tokenizer would add again: encode",
+        "  the text without adding any",
     ]
 
 

@@ -211,3 +211,9 @@ def test_no_line_is_wider_than_the_terminal(
         assert cell_width(line) <= width
         assert all(character.isprintable() or character in "\u200d\u200e" for character in line)
         assert unicode or line.isascii()
+
+
+def test_many_unknown_tokens_are_said_to_flatter() -> None:
+    spoilt = ONE._replace(total=TOTAL._replace(unknown_share=0.5))
+    shown = statistics_text((spoilt,), (), Terminal(80))
+    assert "org/bert: 50% of its tokens are unknown, so that its other figures flatter it\n" in shown

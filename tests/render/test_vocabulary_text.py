@@ -62,21 +62,21 @@ def test_ascii() -> None:
 
 def test_a_text_sought() -> None:
     search = Search("mole", None, (MOLE,), (PSY,), (NAIVE, HALF), 30, (MOLE,))
-    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[2] == (
+    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[1] == (
         "mole\n  entry     mole 16709\n  variants  ##psy 18075\n  within    naïve 7 · \\xf0\\x9f 8 · 28 more\n"
     )
 
 
 def test_a_text_that_is_no_entry() -> None:
     search = Search("mole psy", None, (), (), (), 0, (MOLE, PSY))
-    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[2] == (
+    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[1] == (
         "mole·psy is no entry\n  cut into  mole 16709 · ##psy 18075\n"
     )
 
 
 def test_a_number_sought() -> None:
     search = Search("16709", MOLE, (), (), (), 0, (PSY,))
-    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[2] == (
+    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[1] == (
         "16709\n  id        mole 16709\n  cut into  ##psy 18075\n"
     )
 

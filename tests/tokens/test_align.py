@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from attncli.models.tokenizer import wrap_tokenizer
 from attncli.tokens.align import align
+from attncli.tokens.encode import encode
+from tests.tokens import vocabularies as made
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,10 @@ def test_align(text: str, data: list[bytes], spans: list[tuple[int, int] | None]
 def test_a_lost_token_is_not_looked_for_far_away() -> None:
     assert align("." * 100 + "mole", [b"mole"]) == [None]
     assert align("." * 60 + "mole", [b"mole"]) == [(60, 64)]
+
+
+def test_a_space_keeps_its_place_behind_an_accent_that_was_composed() -> None:
+    tokenizer = wrap_tokenizer(made.unigram())
+    tokens = encode(tokenizer, "e\u0301\u3000b").tokens
+    space = next(token for token in tokens if token.start == 2)
+    assert (space.text, space.end, space.word) == (" ", 3, None)

@@ -11,6 +11,7 @@ from tokenizers import pre_tokenizers
 
 from attncli.models.encoding import Tokenizer
 from attncli.models.tokenizer import wrap_tokenizer
+from attncli.results.chat import Chat, ChatMessage
 from attncli.results.findings import Finding
 from attncli.results.tokenize import TokenizedText
 from attncli.tokens.encode import encode, from_ids
@@ -143,8 +144,18 @@ def test_a_doubled_special_token() -> None:
     assert [each.kind for each in found("byte_bpe", "<s>the mole")] == ["special_in_text"]
 
 
-def test_a_template_means_its_special_tokens() -> None:
-    assert [each.kind for each in found("llama", "<s>the<|end|>", templated=True)] == ["double_special"]
+def test_a_conversation_is_looked_at_message_by_message() -> None:
+    tokenizer = wrap_tokenizer(made.byte_bpe())
+    written = "<s>user\nthe <|end|> mole <|end|>\n"
+    content = (8, 24)
+    assert written[slice(*content)] == "the <|end|> mole"
+    encoded = encode(tokenizer, written, special=False)
+    message = ChatMessage("user", 0, len(written), (content,), len(encoded.tokens), 3)
+    chat = Chat("default", (message,), None, (), None, None, (), ())
+    text = TokenizedText(0, "m", written, encoded.tokens, measure(encoded, [written]), chat=chat)
+    assert [(each.kind, each.start, each.message[:23]) for each in lint(tokenizer, text)] == [
+        ("special_in_text", 12, "in message 1 (user), <|")
+    ]
 
 
 def test_unknown_tokens_name_what_was_lost() -> None:

@@ -73,7 +73,13 @@ def test_ids_have_no_words() -> None:
 
 def test_scripts_without_spaces_have_no_words_to_count_by() -> None:
     tokenizer = wrap_tokenizer(made.byte_bpe())
-    for text, spaced in (("日本語の文章です", False), ("ไทย", False), ("한국어 문장", True), ("the 日 mole", True)):
+    for text, spaced in (
+        ("日本語の文章です", False),
+        ("ไทย", False),
+        ("한국어 문장", True),
+        ("the 日 mole", True),
+        ("ไทย mole", True),
+    ):
         stats = measure(encode(tokenizer, text), [text])
         assert ((stats.fertility is None), (stats.continued_words_share is None)) == (not spaced, not spaced)
         assert stats.bytes_per_token is not None

@@ -211,7 +211,9 @@ def _notes(chat: Chat, terminal: Terminal) -> Iterator[Line]:
         named = [Line.of(part) for part in ("not found in the text: message", *lost[:_MOST_NAMED], *more)]
         yield from flow(named, separator=" ", width=terminal.width, indent=_INDENT)
     if chat.double_bos:
-        words = "the text begins with a special token that the tokenizer adds as well: tokenize it with --no-special"
+        words = (
+            "the template writes a special token that the tokenizer would add again: encode the text without adding any"
+        )
         yield from flow([Line.of(word) for word in words.split()], separator=" ", width=terminal.width, indent=_INDENT)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 #: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
 View = Literal["tokens", "ids", "count"]
 
+_FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start")
 _TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", "byte_end", "word", "special")
 
 
@@ -49,9 +50,19 @@ class Form:
 class IdsText(Form):
     """A text per line: its ids, with a space between them."""
 
+    def __init__(self) -> None:
+        self._digits = _Digits()
+
     def part(self, part: IdsPart) -> str:
-        words = " ".join(map(str, part.ids))
+        words = " ".join(map(self._digits.__getitem__, part.ids))
         return f"{'' if part.first or not words else ' '}{words}{chr(10) if part.last else ''}"
+
+
+class _Digits(dict[int, str]):
+    """Numbers as text, each made once: the ids of a file are few, and come by the million."""
+
+    def __missing__(self, number: int) -> str:
+        return self.setdefault(number, str(number))
 
 
 class CountText(Form):
@@ -158,6 +169,22 @@ class CsvForm(Form):
         rows = "".join(f"{opening},{index},{number}\n" for index, number in enumerate(part.ids, self._index))
         self._index += len(part.ids)
         return rows
+
+
+class FindingsCsv(Form):
+    """A finding per row, with the text and the model that it is about."""
+
+    bare = False
+
+    def start(self) -> str:
+        return csv_text(("record", "model", *_FINDING_COLUMNS), ())
+
+    def record(self, record: Record) -> str:
+        return "".join(
+            csv_text((text.record, text.model, *(getattr(finding, column) for column in _FINDING_COLUMNS)), ())
+            for text in record.texts
+            for finding in text.findings or ()
+        )
 
 
 def _token_row(text: TokenizedText, token: Token) -> str:

@@ -54,6 +54,10 @@ class _Figure(NamedTuple):
 Row = tuple[str, Sequence[str]]
 
 
+#: From this share on, unknown tokens make all other figures look better.
+_MUCH_UNKNOWN = 0.1
+
+
 def statistics_text(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal) -> str:
     """The figures of one tokenizer, or of several in columns; by script where there are several scripts.
 
@@ -66,8 +70,20 @@ def statistics_text(statistics: Sequence[TokenizerStatistics], parity: Sequence[
             if len(statistics) == 1
             else _scripts_of_several(statistics, parity, terminal)
         )
+    if spoilt := list(_spoilt(statistics, terminal)):
+        blocks.append(spoilt)
     blocks += [_cut_words(each, terminal, named=len(statistics) > 1) for each in statistics if each.most_cut_words]
     return lower(apart(blocks), terminal)
+
+
+def _spoilt(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
+    """Which tokenizers look better than they are: one unknown token may stand for a long stretch of text."""
+    for each in statistics:
+        share = each.total.unknown_share or 0.0
+        if share >= _MUCH_UNKNOWN:
+            sentence = f"{share:.0%} of its tokens are unknown, so that its other figures flatter it"
+            words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
+            yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
 
 
 def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[Line]:

@@ -53,12 +53,11 @@ _MARKS = {
 
 
 def vocabulary_text(vocabulary: Vocabulary, terminal: Terminal) -> str:
-    """The vocabulary in numbers, then each text that was sought; entries that nothing encodes to, if they were asked
-    for, in full."""
-    blocks = [
-        list(_header(vocabulary, terminal)),
-        list(_numbers(vocabulary, terminal)),
-        *(list(_search(search, terminal)) for search in vocabulary.searches),
+    """The vocabulary in numbers, or each text that was sought in it; entries that nothing encodes to, if they were
+    asked for, in full."""
+    blocks = [list(_header(vocabulary, terminal))]
+    blocks += [list(_search(search, terminal)) for search in vocabulary.searches] or [
+        list(_numbers(vocabulary, terminal))
     ]
     if vocabulary.unreachable is not None:
         blocks.append(list(_unreachable(vocabulary.unreachable, terminal)))

@@ -21,19 +21,48 @@ from attncli.tokens.lint.trailing import trailing_suspects
 
 if TYPE_CHECKING:
     from attncli.models.encoding import Tokenizer
+    from attncli.results.chat import Chat, ChatMessage
 
 __all__ = ["lint"]
 
+#: What has no one place in a conversation.
+_OF_THE_WHOLE = frozenset({"double_special", "round_trip"})
 
-def lint(tokenizer: Tokenizer, text: TokenizedText, *, templated: bool = False) -> tuple[Finding, ...]:
+
+def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
     """Everything odd about a text and its tokens, in the order of the text; about ids without a text likewise.
 
-    templated: the text was written by a chat template, which means the special tokens in it.
+    Of a conversation that a chat template wrote (`text.chat`), what stands in somebody's message is looked at alone:
+    the template means the special tokens and newlines around it.
     """
+    if text.chat is not None:
+        return tuple(_in_messages(_everything(tokenizer, text), text.chat))
+    return _everything(tokenizer, text)
+
+
+def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
+    """What is odd within a message, and says which; and what is odd about the whole."""
+    for finding in findings:
+        message = next((index for index, each in enumerate(chat.messages) if _holds(each, finding)), None)
+        if message is not None:
+            role = chat.messages[message].role
+            yield finding._replace(message=f"in message {message + 1} ({role}), {finding.message}")
+        elif finding.kind in _OF_THE_WHOLE:
+            yield finding
+
+
+def _holds(message: ChatMessage, finding: Finding) -> bool:
+    start, end = finding.start, finding.end
+    if start is None or end is None or finding.kind in _OF_THE_WHOLE:
+        return False
+    return any(first <= start and end <= last for first, last in message.contents or ())
+
+
+def _everything(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
     texts = [each for each in (text.text, text.pair) if each is not None]
     segments = _segments(text)
     findings = [
-        *_about_tokens(tokenizer, text, texts, segments, templated=templated),
+        *_about_tokens(tokenizer, text, texts, segments),
         *(found for segment, each in enumerate(texts) for found in _about_text(tokenizer, each, segment)),
     ]
     if not texts:
@@ -47,15 +76,14 @@ def lint(tokenizer: Tokenizer, text: TokenizedText, *, templated: bool = False) 
 
 
 def _about_tokens(
-    tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int], *, templated: bool
+    tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int]
 ) -> Iterator[Finding]:
     """What the tokens alone show; each with the text that its token is of."""
     template = frozenset(tokenizer.encode("", special=True).ids)
     twice = list(doubled(text.tokens, template, bare=not texts))
     told = {index for finding in twice for index in finding.tokens}
     found = [*twice, *unknown(text.tokens, texts, segments, tokenizer.unknown_id)]
-    if not templated:
-        found += (finding for finding in spelled(text.tokens) if told.isdisjoint(finding.tokens))
+    found += (finding for finding in spelled(text.tokens) if told.isdisjoint(finding.tokens))
     if not texts:
         found += non_canonical(tokenizer, text.tokens)
     for finding in found:
