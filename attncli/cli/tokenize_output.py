@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from attncli.cli.tokenize import ViewOptions
     from attncli.render.tokenize.forms import Form
     from attncli.results.tokenize import IdsPart
-    from attncli.verbs.tokenizing import TextInput, Tokenizing
+    from attncli.verbs.cutting import TextInput
+    from attncli.verbs.tokenizing import Tokenizing
 
 #: Failures that are listed one by one.
 _LISTED = 20
@@ -36,10 +37,9 @@ def write(
         sink.write(sink.form.start())
     if not wanted.vocab:
         _feed(sinks, tokenizing, stream, plain=not chat and pair is None, inputs=_inputs(stream, chat, pair))
-    summary = tokenizing.summary()
-    if wanted.vocab:
-        found = tokenizing.vocabularies([text for text in _sought(stream) if text])
-        summary = summary._replace(vocabularies=found, unreachable=None)
+        summary = tokenizing.summary()
+    else:
+        summary = tokenizing.summary_of_vocabularies([text for text in _sought(stream) if text])
     for sink in sinks:
         for content in sink.form.end(summary):
             sink.write(content)
@@ -133,7 +133,7 @@ def _parts(tokenizing: Tokenizing, stream: TextStream) -> Iterator[IdsPart]:
 
 
 def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextInput]:
-    from attncli.verbs.tokenizing import TextInput
+    from attncli.verbs.cutting import TextInput
 
     if stream.ids is not None:
         yield from (TextInput(ids=ids) for ids in stream.ids)

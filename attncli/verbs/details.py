@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from attncli.models.encoding import Tokenizer
     from attncli.results.comparison import Comparison
     from attncli.tokens.explain import Explainer
-    from attncli.verbs.tokenizing import Settings
+    from attncli.verbs.cutting import Settings
 
 
 class Details:

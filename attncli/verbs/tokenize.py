@@ -10,8 +10,9 @@ from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import TokenizeResult
 from attncli.tokens.spans import split_lines
+from attncli.verbs.cutting import TextInput
 from attncli.verbs.ids import id_lists
-from attncli.verbs.tokenizing import TextInput, open_tokenizing
+from attncli.verbs.tokenizing import open_tokenizing
 
 
 def tokenize(
@@ -61,20 +62,7 @@ def tokenize(
     Raises UsageError for an empty text and for ids that the vocabulary does not have, ModelError for a tokenizer that
     is not to be had, FailedError for a conversation that the template refuses.
     """
-    if vocab:
-        search = [] if text is None else _texts(text, None)
-        with open_tokenizing(
-            model,
-            tokenizer=tokenizer,
-            lint=lint,
-            revision=revision,
-            refresh=refresh,
-            trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle,
-            progress=progress,
-        ) as tokenizing:
-            return tokenizing.summary()._replace(vocabularies=tokenizing.vocabularies(search), unreachable=None)
-    inputs = _inputs(text, input_ids, pair, lines=lines) if not chat else _conversations(text, input_ids, pair, lines)
+    inputs = [] if vocab else _inputs(text, input_ids, pair, lines=lines, chat=chat)
     with open_tokenizing(
         model,
         tokenizer=tokenizer,
@@ -94,11 +82,15 @@ def tokenize(
         allow_pickle=allow_pickle,
         progress=progress,
     ) as tokenizing:
+        if vocab:
+            return tokenizing.summary_of_vocabularies([] if text is None else _texts(text, None))
         records = list(tokenizing.records(inputs))
         return tokenizing.summary().holding(records)
 
 
-def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool) -> list[TextInput]:
+def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -> list[TextInput]:
+    if chat:
+        return _conversations(text, ids, pair, lines)
     if (text is None) == (ids is None):
         raise UsageError("either a text or ids are needed", hint="give a text, or numbers with --input-ids")
     if text is not None:

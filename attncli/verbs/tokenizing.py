@@ -6,60 +6,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import tee
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from attncli.errors import UsageError
-from attncli.models.encoding import Encoding
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import IdsPart, Record, TokenizedText, TokenizeResult
-from attncli.tokens.encode import check_text, encode, from_ids, kept, was_cut
-from attncli.tokens.measure import measure
+from attncli.tokens.encode import check_text
+from attncli.verbs.cutting import (
+    CHECKS,
+    Settings,
+    TextInput,
+    check_texts,
+    cut_text,
+    encoding_of,
+    own_texts,
+    tokenizer_of,
+)
 from attncli.verbs.lengths import Lengths
 from attncli.verbs.readers import Reader, open_readers, versions
 
 if TYPE_CHECKING:
     from attncli.models.chat_sandbox import Sandbox
     from attncli.models.chat_text import ChatText
-    from attncli.models.conversation import Conversation
-    from attncli.models.encoding import Tokenizer
     from attncli.results.findings import Unreachable
     from attncli.results.vocabulary import Entry, Vocabulary
     from attncli.tokens.statistics import Statistics
     from attncli.verbs.chatting import Chatting
     from attncli.verbs.details import Checks, Details
-
-
-#: What can be checked: that all models make the same tokens, that there is nothing to mend in a text.
-CHECKS = ("same", "lint")
-
-
-class TextInput(NamedTuple):
-    """One text, and the pair beside it; or ids; or a conversation, for the chat template of each model."""
-
-    text: str = ""
-    pair: str | None = None
-    ids: Sequence[int] | None = None
-    conversation: Conversation | None = None
-
-
-class Settings(NamedTuple):
-    """How texts are cut, and what is wanted of them besides their tokens; the names are keywords of the verb.
-
-    special: with the special tokens that the model expects.  truncate: cut to the tokens that it takes.
-    why, lint, stats: see `attncli.tokenize`.  check: what has to hold, of `CHECKS`.
-    """
-
-    special: bool = True
-    truncate: bool = False
-    why: bool = False
-    lint: bool = False
-    stats: bool = False
-    check: tuple[str, ...] = ()
-
-    @property
-    def needs_tokens(self) -> bool:
-        """Whether ids alone are not enough."""
-        return self.why or self.lint or self.stats or bool(self.check)
 
 
 class Tokenizing:
@@ -113,7 +86,7 @@ class Tokenizing:
         special = self.settings.special
         own, *copies = tee(_checked(texts), 1 + len(self._readers))
         streams = [
-            encode_many(_needed(reader), copy, special=special)
+            encode_many(tokenizer_of(reader), copy, special=special)
             for reader, copy in zip(self._readers, copies, strict=True)
         ]
         for record, (text, *encoded) in enumerate(zip(own, *streams, strict=True)):
@@ -125,7 +98,7 @@ class Tokenizing:
         from attncli.models.long_text import encode_stream
 
         (reader,) = self._readers
-        tokenizer = _needed(reader)
+        tokenizer = tokenizer_of(reader)
         tokens, first = 0, True
         for ids in encode_stream(tokenizer, _checked(blocks), special=self.settings.special):
             yield IdsPart(record, reader.model, ids, first=first, last=False)
@@ -138,7 +111,7 @@ class Tokenizing:
         for index, each in enumerate(inputs):
             for reader in self._readers:
                 if each.ids is None and each.conversation is None:
-                    _check_texts(each)
+                    check_texts(each)
                     self._count(each, reader, self.settings)
                 else:
                     self._cut(each, reader, index)
@@ -149,7 +122,7 @@ class Tokenizing:
 
         lint = self.settings.lint
         return tuple(
-            describe_vocabulary(_needed(reader), model=reader.model, search=search, lint=lint)
+            describe_vocabulary(tokenizer_of(reader), model=reader.model, search=search, lint=lint)
             for reader in self._readers
         )
 
@@ -158,8 +131,13 @@ class Tokenizing:
         from attncli.tokens.vocabulary import vocabulary_rows
 
         for reader in self._readers:
-            for entry in vocabulary_rows(_needed(reader)):
+            for entry in vocabulary_rows(tokenizer_of(reader)):
                 yield reader.model, entry
+
+    def summary_of_vocabularies(self, search: Sequence[str] = ()) -> TokenizeResult:
+        """What is to be said of the vocabularies alone, of no text."""
+        result = TokenizeResult((), versions(self._readers), self.notes)
+        return result._replace(vocabularies=self.vocabularies(search))
 
     def summary(self) -> TokenizeResult:
         """What is to be said of all texts together; it holds none of them."""
@@ -197,7 +175,7 @@ class Tokenizing:
             # A template writes the special tokens itself.
             settings = settings._replace(special=False)
             self._warnings.update(dict.fromkeys(chat.warnings))
-        text, cut = _cut(given, reader, record, settings)
+        text, cut = cut_text(given, reader, record, settings)
         self._lengths.see(record, reader.model, len(text.tokens), text.max_length, cut=cut)
         if settings.stats:
             self._count(given, reader, settings)
@@ -210,21 +188,16 @@ class Tokenizing:
             from attncli.verbs.details import Details
 
             self._details = Details(self.settings)
-        return self._details.of(text, _needed(reader), chat)
+        return self._details.of(text, tokenizer_of(reader), chat)
 
     def _count(self, given: TextInput, reader: Reader, settings: Settings) -> None:
         assert self._statistics is not None  # they were asked for
-        truncate = settings.truncate
-        if given.ids is not None:
-            ids = given.ids[: _limit(reader)] if truncate else given.ids
-            encoding: Encoding = Encoding(ids, [None] * len(ids), [0] * len(ids), [None] * len(ids))
-        else:
-            encoding = _needed(reader).encode(given.text, pair=given.pair, special=settings.special, truncate=truncate)
-        self._statistics[id(reader)].add(encoding, own_texts(given), truncated=truncate)
+        encoding = encoding_of(given, reader, settings)
+        self._statistics[id(reader)].add(encoding, own_texts(given), truncated=settings.truncate)
 
     def _fitting(self, text: str, ids: Sequence[int], reader: Reader, record: int) -> Sequence[int]:
         """The ids of a text, cut to what the model takes if that is wanted."""
-        tokenizer = _needed(reader)
+        tokenizer = tokenizer_of(reader)
         limit = tokenizer.max_length
         cut = self.settings.truncate and limit is not None and len(ids) > limit
         if cut:
@@ -317,50 +290,3 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         check_text(text)
         yield text
-
-
-def own_texts(given: TextInput) -> list[str]:
-    """The text and the pair beside it; none for ids."""
-    return [] if given.ids is not None else [each for each in (given.text, given.pair) if each is not None]
-
-
-def _check_texts(given: TextInput) -> None:
-    for text in own_texts(given):
-        check_text(text)
-
-
-def _limit(reader: Reader) -> int | None:
-    return reader.tokenizer.max_length if reader.tokenizer is not None else None
-
-
-def _needed(reader: Reader) -> Tokenizer:
-    if reader.tokenizer is None:
-        raise UsageError(f"{reader.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
-    return reader.tokenizer
-
-
-def _cut(given: TextInput, reader: Reader, record: int, settings: Settings) -> tuple[TokenizedText, bool]:
-    """One text in the tokens of one model, and whether some of it was left out to fit."""
-    tokenizer, limit = reader.tokenizer, _limit(reader)
-    texts = own_texts(given)
-    if given.ids is not None:
-        encoded = from_ids(tokenizer, given.ids[:limit] if settings.truncate else given.ids)
-        truncated = len(encoded.tokens) < len(given.ids)
-    else:
-        encoded = encode(
-            _needed(reader), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
-        )
-        truncated = settings.truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
-    unknown_id = tokenizer.unknown_id if tokenizer is not None else None
-    text = TokenizedText(
-        record=record,
-        model=reader.model,
-        text=given.text if texts else None,
-        pair=given.pair,
-        tokens=encoded.tokens,
-        stats=measure(encoded, kept(encoded, texts) if truncated else texts, unknown_id=unknown_id),
-        max_length=limit,
-        sequences=encoded.sequences,
-        unknown_id=unknown_id,
-    )
-    return text, truncated

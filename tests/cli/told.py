@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
-from attncli.verbs.tokenizing import Settings, TextInput
+from attncli.verbs.cutting import Settings, TextInput
 
 
 class ToldTokenizing:
