@@ -22,7 +22,7 @@ from attncli.tokens.by_script import RunCounts, count_by_script, covered
 from attncli.tokens.scripts import UNSPACED
 
 if TYPE_CHECKING:
-    from attncli.models.encoding import Encoding, Tokenizer
+    from attncli.models.tokenizers.encoding import Encoding, Tokenizer
 
 Span = tuple[int, int]
 

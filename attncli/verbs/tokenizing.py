@@ -26,8 +26,8 @@ from attncli.verbs.lengths import Lengths
 from attncli.verbs.readers import Reader, open_readers, versions
 
 if TYPE_CHECKING:
-    from attncli.models.chat_sandbox import Sandbox
-    from attncli.models.chat_text import ChatText
+    from attncli.models.chat.sandbox import Sandbox
+    from attncli.models.chat.text import ChatText
     from attncli.results.findings import Unreachable
     from attncli.results.vocabulary import Entry, Vocabulary
     from attncli.tokens.statistics import Statistics
@@ -81,7 +81,7 @@ class Tokenizing:
 
     def ids(self, texts: Iterable[str]) -> Iterator[IdsPart]:
         """The bare ids of every text under every model: the fast way, batch by batch over all cores."""
-        from attncli.models.long_text import encode_many
+        from attncli.models.tokenizers.long_text import encode_many
 
         special = self.settings.special
         own, *copies = tee(_checked(texts), 1 + len(self._readers))
@@ -95,7 +95,7 @@ class Tokenizing:
 
     def ids_of_stream(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
         """The bare ids of one text of any size under the one reader, part by part."""
-        from attncli.models.long_text import encode_stream
+        from attncli.models.tokenizers.long_text import encode_stream
 
         (reader,) = self._readers
         tokenizer = tokenizer_of(reader)
@@ -258,7 +258,7 @@ def _sandbox(chat: bool) -> AbstractContextManager[Sandbox | None]:
     """The process that chat templates are rendered in: it starts while tokenizers are read."""
     if not chat:
         return nullcontext()
-    from attncli.models.chat_sandbox import Sandbox
+    from attncli.models.chat.sandbox import Sandbox
 
     return Sandbox()
 

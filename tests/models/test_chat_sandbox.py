@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import FailedError
-from attncli.models.chat_sandbox import Call, Rendering, Sandbox, StoppedError
+from attncli.models.chat.sandbox import Call, Rendering, Sandbox, StoppedError
 
 HELLO = {"role": "user", "content": "Hello"}
 
@@ -115,9 +115,9 @@ def test_nothing_outside_is_touched(tmp_path: Path) -> None:
     ]
     (tmp_path / "there").touch()
     script = f"""if True:
-        from attncli.models import chat_program
+        from attncli.models.chat import program
         import socket, subprocess
-        chat_program._set_limits()
+        program._set_limits()
         for deed in {deeds!r}:
             try:
                 eval(deed)
@@ -130,14 +130,14 @@ def test_nothing_outside_is_touched(tmp_path: Path) -> None:
 
 
 def test_a_child_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attncli.models.chat_sandbox._folders", list)
+    monkeypatch.setattr("attncli.models.chat.sandbox._folders", list)
     with Sandbox() as sandbox, pytest.raises(FailedError, match="could not be started") as caught:
         rendered(sandbox, "")
     assert "jinja2" in caught.value.hint
 
 
 def test_the_child_imports_little() -> None:
-    script = "import sys; from attncli.models import chat_program; print(*{m.split('.')[0] for m in sys.modules})"
+    script = "import sys; from attncli.models.chat import program; print(*{m.split('.')[0] for m in sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"click", "numpy", "rich", "tokenizers", "torch", "transformers", "huggingface_hub"}
     assert not heavy & set(done.stdout.split())

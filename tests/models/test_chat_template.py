@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.chat_template import ChatFormat, ChatTemplate, loaded_format, read_format
+from attncli.models.chat.template import ChatFormat, ChatTemplate, loaded_format, read_format
 from attncli.models.files import open_files
 from attncli.models.gguf_metadata import read_metadata
 from attncli.models.reference import parse_reference

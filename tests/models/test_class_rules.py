@@ -8,9 +8,9 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers
 
-from attncli.models.class_rules import rebuild_spaces
-from attncli.models.tokenizer import load_tokenizer
-from attncli.models.tokenizer_config import read_config
+from attncli.models.tokenizers.class_rules import rebuild_spaces
+from attncli.models.tokenizers.config import read_config
+from attncli.models.tokenizers.opening import load_tokenizer
 from tests.tokens import vocabularies as made
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

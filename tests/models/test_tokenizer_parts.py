@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tokenizers import AddedToken, NormalizedString, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from attncli.models.encoding import Piece
-from attncli.models.python_tokenizer import PythonTokenizer
-from attncli.models.tokenizer import wrap_tokenizer
-from attncli.models.tokenizer_parts import Part, PreToken, Segment, Slot, TokenizerParts
+from attncli.models.tokenizers.encoding import Piece
+from attncli.models.tokenizers.opening import wrap_tokenizer
+from attncli.models.tokenizers.parts import Part, PreToken, Segment, Slot, TokenizerParts
+from attncli.models.tokenizers.python import PythonTokenizer
 from tests.tokens.vocabularies import byte_bpe, unigram, word_piece
 
 

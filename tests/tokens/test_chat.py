@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from attncli.models.chat_places import MessagePlace
-from attncli.models.chat_text import ChatText
-from attncli.models.tokenizer import wrap_tokenizer
+from attncli.models.chat.places import MessagePlace
+from attncli.models.chat.text import ChatText
+from attncli.models.tokenizers.opening import wrap_tokenizer
 from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token

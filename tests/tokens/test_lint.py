@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from attncli.models.encoding import Tokenizer
-from attncli.models.tokenizer import wrap_tokenizer
+from attncli.models.tokenizers.encoding import Tokenizer
+from attncli.models.tokenizers.opening import wrap_tokenizer
 from attncli.results.chat import Chat, ChatMessage
 from attncli.results.findings import Finding
 from attncli.results.tokenize import TokenizedText

@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
-from attncli.models.encoding import Tokenizer
 from attncli.models.files import open_files
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizer import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.encoding import Tokenizer
+from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
 from attncli.results.tokens import Token
 from attncli.tokens.encode import encode
 from tests.tokens import vocabularies as made

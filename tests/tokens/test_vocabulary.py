@@ -6,9 +6,9 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from attncli.errors import UsageError
-from attncli.models.encoding import Piece
-from attncli.models.spelling import Spelling
-from attncli.models.tokenizer import wrap_tokenizer
+from attncli.models.tokenizers.encoding import Piece
+from attncli.models.tokenizers.opening import wrap_tokenizer
+from attncli.models.tokenizers.spelling import Spelling
 from attncli.results.vocabulary import Entry, SpecialEntry
 from attncli.tokens.kinds import kind_of, script_of_entry
 from attncli.tokens.vocabulary import COLUMNS, describe_vocabulary, vocabulary_rows

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from attncli.errors import AttnError, FailedError, ModelError
-from attncli.models import chat_places as places
-from attncli.models.chat_places import MessagePlace, Span
-from attncli.models.chat_sandbox import Call, Rendering, Sandbox, StoppedError
-from attncli.models.chat_template import ChatFormat, ChatTemplate
-from attncli.models.conversation import Conversation, Message
+from attncli.models.chat import places as places
+from attncli.models.chat.conversation import Conversation, Message
+from attncli.models.chat.places import MessagePlace, Span
+from attncli.models.chat.sandbox import Call, Rendering, Sandbox, StoppedError
+from attncli.models.chat.template import ChatFormat, ChatTemplate
 
 #: Every beginning of a longer conversation would take long to render; there its contents alone are told.
 _MOST_PARTS = 256

@@ -13,16 +13,16 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
 from attncli.errors import FailedError, ModelError
-from attncli.models.class_rules import follow_class
-from attncli.models.encoding import Encoding, Piece
-from attncli.models.spelling import Spelling, spelling_of
-from attncli.models.tokenizer_config import TokenizerConfig
+from attncli.models.tokenizers.class_rules import follow_class
+from attncli.models.tokenizers.config import TokenizerConfig
+from attncli.models.tokenizers.encoding import Encoding, Piece
+from attncli.models.tokenizers.spelling import Spelling, spelling_of
 
 if TYPE_CHECKING:
     from tokenizers import Encoding as BackendEncoding
 
-    from attncli.models.long_text import Frame
-    from attncli.models.tokenizer_parts import TokenizerParts
+    from attncli.models.tokenizers.long_text import Frame
+    from attncli.models.tokenizers.parts import TokenizerParts
 
 #: Characters from which on a text is cut in chunks, which changes nothing but the time.
 LONG = 1 << 16
@@ -32,7 +32,7 @@ _UNKNOWN_CHARACTER = "\U0010fffd"
 
 
 class FastTokenizer:
-    """`attncli.models.encoding.Tokenizer` around a `tokenizers.Tokenizer`.
+    """`attncli.models.tokenizers.encoding.Tokenizer` around a `tokenizers.Tokenizer`.
 
     The wrapped object's own truncation and padding are set aside during a call and given back after it, so that an
     object that belongs to somebody else stays as it was. Calls from several threads wait for each other.
@@ -78,7 +78,7 @@ class FastTokenizer:
         return [next(encoded).ids if len(text) <= LONG else self._long_ids(text, special, limit) for text in texts]
 
     def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
-        from attncli.models.chunks import stretches
+        from attncli.models.tokenizers.chunks import stretches
 
         frame = self._frame(special)
         if frame is None:
@@ -117,7 +117,7 @@ class FastTokenizer:
         return self._spelling
 
     def parts(self) -> TokenizerParts:
-        from attncli.models.tokenizer_parts import TokenizerParts
+        from attncli.models.tokenizers.parts import TokenizerParts
 
         return TokenizerParts(self._backend)
 
@@ -127,8 +127,8 @@ class FastTokenizer:
 
     def _encode_long(self, text: str, special: bool, limit: int | None) -> Encoding:
         """The same by chunks of the text."""
-        from attncli.models.chunks import stretches
-        from attncli.models.long_text import deciding, framed
+        from attncli.models.tokenizers.chunks import stretches
+        from attncli.models.tokenizers.long_text import deciding, framed
 
         frame = self._frame(special)
         if frame is None:
@@ -150,7 +150,7 @@ class FastTokenizer:
             return self._backend.encode_batch(texts, add_special_tokens=False)
 
     def _frame(self, special: bool) -> Frame | None:
-        from attncli.models.long_text import frame_of
+        from attncli.models.tokenizers.long_text import frame_of
 
         with self._undisturbed():
             return frame_of(self._backend, special=special)

@@ -14,10 +14,10 @@ from typing import Any
 
 from attncli.errors import ModelError
 from attncli.models.code import fetch_code
-from attncli.models.encoding import NoTokenizerError, Tokenizer
-from attncli.models.fast_tokenizer import FastTokenizer
-from attncli.models.python_tokenizer import PythonTokenizer, quiet
-from attncli.models.tokenizer_config import Files, TokenizerConfig, sane_length
+from attncli.models.tokenizers.config import Files, TokenizerConfig, sane_length
+from attncli.models.tokenizers.encoding import NoTokenizerError, Tokenizer
+from attncli.models.tokenizers.fast import FastTokenizer
+from attncli.models.tokenizers.python import PythonTokenizer, quiet
 
 #: The vocabularies that transformers' tokenizers are made of, by file name.
 VOCABULARIES = (

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from attncli.errors import ModelError
 
 if TYPE_CHECKING:
-    from attncli.models.spelling import Spelling
-    from attncli.models.tokenizer_parts import TokenizerParts
+    from attncli.models.tokenizers.parts import TokenizerParts
+    from attncli.models.tokenizers.spelling import Spelling
 
 Span = tuple[int, int]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from attncli.models.conversation import Message
+from attncli.models.chat.conversation import Message
 
 Span = tuple[int, int]
 

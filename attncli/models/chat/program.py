@@ -1,7 +1,7 @@
 """What a child process runs to render chat templates: a JSON request a line in, a JSON answer a line out.
 
 A chat template is a stranger's program. jinja2's sandbox keeps it from our objects, but not from our time and memory,
-and now and then a way out of it is found: so it runs in a process of its own (`attncli.models.chat_sandbox` starts and
+and now and then a way out of it is found: so it runs in a process of its own (`attncli.models.chat.sandbox` starts and
 kills it), which can neither grow beyond all bounds nor change a file, start a program or open a connection. This module
 imports the standard library and jinja2, nothing else, so that the child is there in under a tenth of a second.
 

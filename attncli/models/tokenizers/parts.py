@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, NormalizedString, PreTokenizedString, models, normalizers
 from tokenizers import Tokenizer as Backend
 
-from attncli.models.class_rules import flat_parts
-from attncli.models.fast_tokenizer import part_state
+from attncli.models.tokenizers.class_rules import flat_parts
+from attncli.models.tokenizers.fast import part_state
 
 Span = tuple[int, int]
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from tokenizers import Regex, normalizers
 
 from attncli.errors import ModelError
-from attncli.models.encoding import Tokenizer
-from attncli.models.slow_tokenizer import COMPANIONS, VOCABULARIES, load_files, wrap_loaded
-from attncli.models.tokenizer_config import Files, TokenizerConfig, read_json
+from attncli.models.tokenizers.config import Files, TokenizerConfig, read_json
+from attncli.models.tokenizers.encoding import Tokenizer
+from attncli.models.tokenizers.slow import COMPANIONS, VOCABULARIES, load_files, wrap_loaded
 
 _SETTINGS = "tokenizer_config.json"
 

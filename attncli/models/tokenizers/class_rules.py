@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import AddedToken, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from attncli.models.tokenizer_config import TokenizerConfig
+from attncli.models.tokenizers.config import TokenizerConfig
 
 #: What stands for a space.
 _SPACE = "▁"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.models.ahead import one_ahead
-from attncli.models.seams import Chunk, find_seam, is_one_pre_token
+from attncli.models.tokenizers.ahead import one_ahead
+from attncli.models.tokenizers.seams import Chunk, find_seam, is_one_pre_token
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from attncli.errors import ModelError, UsageError
 from attncli.models.gguf_metadata import read_metadata
 from attncli.models.reference import closest, is_plain_path
-from attncli.models.tokenizer_config import Files, read_json
+from attncli.models.tokenizers.config import Files, read_json
 
 #: The template where a model brings several and none is asked for; and the one for a conversation with tools.
 DEFAULT, TOOLS = "default", "tool_use"

@@ -29,7 +29,7 @@ _START_SECONDS = 60.0
 _MOST_BYTES = 1 << 28
 
 _PACKAGES = ("attncli", "jinja2", "markupsafe")
-_PROGRAM = "import sys; sys.path += {folders!r}; from attncli.models.chat_program import serve; serve()"
+_PROGRAM = "import sys; sys.path += {folders!r}; from attncli.models.chat.program import serve; serve()"
 
 
 class Call(NamedTuple):

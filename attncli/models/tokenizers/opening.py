@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.encoding import Encoding, NoTokenizerError, Piece, Tokenizer
-from attncli.models.tokenizer_config import Files, TokenizerConfig, read_config, sane_length
+from attncli.models.tokenizers.config import Files, TokenizerConfig, read_config, sane_length
+from attncli.models.tokenizers.encoding import Encoding, NoTokenizerError, Piece, Tokenizer
 
 __all__ = ["Encoding", "NoTokenizerError", "Piece", "Tokenizer", "load_tokenizer", "wrap_tokenizer"]
 
@@ -33,7 +33,7 @@ def load_tokenizer(files: Files, *, trust_remote_code: bool = False) -> Tokenize
     config = read_config(files)
     if path is None or (config.code is not None and trust_remote_code):
         return _slow(files, config, trust_remote_code)
-    from attncli.models.fast_tokenizer import read_fast_tokenizer
+    from attncli.models.tokenizers.fast import read_fast_tokenizer
 
     tokenizer = read_fast_tokenizer(path, config, mend=files.source.mend, note=_code_note(files, config))
     return tokenizer if _fits(tokenizer, files) else _slow(files, config, trust_remote_code)
@@ -49,7 +49,7 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
     if hasattr(tokenizer, "describe"):
         return tokenizer  # type: ignore[no-any-return]
     if hasattr(tokenizer, "convert_ids_to_tokens"):
-        from attncli.models.slow_tokenizer import wrap_loaded
+        from attncli.models.tokenizers.slow import wrap_loaded
 
         return wrap_loaded(tokenizer, max_length=sane_length(tokenizer.model_max_length), slow=False)
     from tokenizers import Tokenizer as Backend
@@ -59,7 +59,7 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
             f"tokenizer is a {type(tokenizer).__name__}, which is no tokenizer of transformers or tokenizers",
             hint="load it with transformers.AutoTokenizer, or name the model with model=",
         )
-    from attncli.models.fast_tokenizer import FastTokenizer
+    from attncli.models.tokenizers.fast import FastTokenizer
 
     return FastTokenizer(tokenizer)
 
@@ -86,10 +86,10 @@ def _fits(tokenizer: Tokenizer, files: Files) -> bool:
 def _named(files: Files, path: Path) -> Tokenizer:
     """A tokenizer's own file; the settings beside it are those of the file that has the standard name."""
     if not path.name.endswith(TOKENIZER_FILE):
-        from attncli.models.named_tokenizer import load_named_tokenizer
+        from attncli.models.tokenizers.named import load_named_tokenizer
 
         return load_named_tokenizer(files, path, read_config(files))
-    from attncli.models.fast_tokenizer import read_fast_tokenizer
+    from attncli.models.tokenizers.fast import read_fast_tokenizer
 
     config = read_config(files) if path.name == TOKENIZER_FILE else TokenizerConfig()
     return read_fast_tokenizer(path, config, mend=files.source.mend)
@@ -101,7 +101,7 @@ def _slow(files: Files, config: TokenizerConfig, trust_remote_code: bool) -> Tok
             f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
             hint="--trust-remote-code runs it; --input-ids needs no tokenizer",
         )
-    from attncli.models.slow_tokenizer import load_slow_tokenizer
+    from attncli.models.tokenizers.slow import load_slow_tokenizer
 
     return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
 
