@@ -81,7 +81,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     if wanted.stats or wanted.vocab:
         from attncli.render.tokenize.summary_forms import SummaryForm
 
-        return SummaryForm(outlet.form, terminal, tokenizing.entries)
+        return SummaryForm(outlet.form, terminal, tokenizing.entries, texts=stream.texts_known)
     if outlet.form == "csv" and wanted.lint:
         return forms.FindingsCsv()
     if outlet.form == "csv":
