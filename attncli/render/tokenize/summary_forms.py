@@ -28,8 +28,6 @@ class SummaryForm(Form):
     texts: how many there are; None where that is not known yet. A few stand in lines of their own too.
     """
 
-    bare = False
-
     def __init__(self, form: str, terminal: Terminal, entries: Entries, texts: int | None = None) -> None:
         self._form = form
         self._terminal = terminal
