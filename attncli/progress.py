@@ -9,10 +9,14 @@ class Bytes(int):
     """A number of bytes: done work that has a rate worth telling."""
 
 
+class Texts(int):
+    """A number of texts: likewise."""
+
+
 class Progress(Protocol):
     """Called with what is being done (`loading weights`), how much is done, and how much there is (None: unknown).
 
-    done: a count of anything, or `Bytes`.
+    done: a count of anything, or `Bytes` or `Texts`.
     """
 
     def __call__(self, what: str, done: int, total: int | None) -> None: ...

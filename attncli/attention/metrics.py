@@ -99,6 +99,19 @@ class MetricSums:
         batch, heads = next(iter(sums.values())).shape
         return [[self._head(sums, counts, text, head) for head in range(heads)] for text in range(batch)]
 
+    def by_text(self) -> Tensor:
+        """The same in one tensor: float64 (batch, metrics, heads) on a CPU, NaN where no query can show a metric."""
+        shown = {name: total for name, total in self._sums.items() if name != "virtual_sink" or self.has_sink}
+        nothing = torch.full_like(next(iter(self._sums.values())), torch.nan)
+        # What is a sum over no queries becomes 0/0, which is NaN as well.
+        means = [shown[name] / self._counts[name] if name in shown else nothing for name in METRICS]
+        return torch.stack(means, dim=1).cpu()
+
+    def all_queries(self) -> Tensor:
+        """How many queries of all texts together showed each metric, int64 (metrics,) on a CPU."""
+        counts = [self._counts[name].amax(1).sum() if name in self._counts else None for name in METRICS]
+        return torch.tensor([0 if count is None else int(count) for count in counts])
+
     def queries(self, text: int) -> dict[str, int]:
         """How many queries of a text showed each metric."""
         return {name: int(count[text].max()) for name, count in self._counts.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,19 +30,39 @@ def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0)
 
 def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[tuple[Stack, ...], ...]:
     """The same for every text of the batch, padding left out of each."""
+    seen = observe(model, inputs, wanted)
+    return tuple(seen.stacks(text) for text in range(inputs.batch))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a batch. names: the stacks that were asked for, by what each is called."""
+
+    collector: Collector
+    names: Mapping[StackKey, str]
+    several: bool
+
+    def stacks(self, text: int) -> tuple[Stack, ...]:
+        """What is to be said of one text."""
+        return tuple(_stack(self.collector, key, name, text, several=self.several) for key, name in self.names.items())
+
+    def measured(self) -> Iterator[tuple[StackKey, int, Measured]]:
+        """The sums of every layer that was asked for."""
+        for key in self.names:
+            for number, layer in self.collector.layers[key].items():
+                if layer.measured is not None:
+                    yield key, number, layer.measured
+
+
+def observe(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> Seen:
+    """Run the model once on a batch. Raises as `look` does."""
     collector = Collector(model, inputs, wanted)
     model.attend(inputs.arguments, collector)
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
     _refuse_nothing(collector)
-    return tuple(
-        tuple(
-            _stack(collector, key, name, text, several=len(names) > 1)
-            for key, name in _told_apart(names).items()
-            if wanted.selection.stack in (None, names[key])
-        )
-        for text in range(inputs.batch)
-    )
+    chosen = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
+    return Seen(collector, chosen, several=len(names) > 1)
 
 
 def _name(collector: Collector, key: StackKey) -> str:

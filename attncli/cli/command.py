@@ -62,20 +62,21 @@ def _in_utf8(text: str) -> str:
 
 
 class WholeNumber(click.types.IntParamType):
-    """How many of something: 1 or more, up to a limit if there is one."""
+    """How many of something: 1 or more (or from `least` on), up to a limit if there is one."""
 
     name = "N"
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, most: int | None = None, *, least: int = 1) -> None:
         self.most = most
+        self.least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         # int() would also take 1_000, and fail in its own way on a number of 5,000 digits.
-        if value.isascii() and value.isdigit() and len(value) < 10 and 0 < int(value) <= (self.most or 10**9):
+        if value.isascii() and value.isdigit() and len(value) < 10 and self.least <= int(value) <= (self.most or 10**9):
             return int(value)
-        limits = f"from 1 to {self.most}" if self.most else "from 1 on"
+        limits = f"from {self.least} to {self.most}" if self.most else f"from {self.least} on"
         raise UsageError(
             f"{_name(param)} can't be {value!r}: it is a whole number {limits}", hint=f"for instance {_name(param)} 80"
         )

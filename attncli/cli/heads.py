@@ -8,6 +8,7 @@ import click
 
 from attncli.cli.command import Verb, WholeNumber
 from attncli.cli.environment import Environment
+from attncli.cli.heads_input import ManyOptions, many_options, read_heads_input
 from attncli.cli.options import (
     EncodingOptions,
     LoadingOptions,
@@ -81,9 +82,11 @@ head_options = bundle(
         'attn heads "The cat sat on the mat because it was tired"',
         'attn heads "The cat sat on the mat" -l 2',
         'attn heads "The cat sat on the mat" -H 2.3 --json',
+        "attn heads -m builtin:induction --probe",
     ),
 )
 @text_options
+@many_options
 @encoding_options
 @head_options
 @model_option
@@ -95,6 +98,7 @@ def heads(
     environment: Environment,
     *,
     source: TextOptions,
+    many: ManyOptions,
     choice: HeadChoice,
     encoding: EncodingOptions,
     model: tuple[str, ...],
@@ -104,21 +108,21 @@ def heads(
 ) -> None:
     from attncli.cli.messages import Messages
     from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import one_model, one_text, read_input
+    from attncli.cli.texts import one_model
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
     name = one_model(model, environment)
-    given = one_text(read_input(source, environment))
+    given = read_heads_input(source, many, environment)
     messages.notes(given.notes)
     with messages.progress() as progress:
         from attncli.verbs import heads as verb
 
         result = verb.heads(
-            given.texts[0] if given.texts else None,
-            input_ids=given.ids,
+            given.text,
             model=name,
             progress=progress,
+            **given.keywords(),
             **choice.completed(plan)._asdict(),
             **encoding._asdict(),
             **loading._asdict(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,35 @@ METRICS = (
 Weights = npt.NDArray[np.float32]
 Span = tuple[int, int]
 
+#: From … to: of 95 samples in 100, the interval holds the mean of all texts.
+Interval = tuple[float, float]
+
+
+class Spread(NamedTuple):
+    """How sure a mean over texts is. intervals: 95 % of each metric, None for fewer than two texts that show it.
+
+    counts: how many texts show each metric.
+    """
+
+    intervals: Mapping[str, Interval | None]
+    counts: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, object]:
+        intervals = {name: None if ends is None else list(ends) for name, ends in self.intervals.items()}
+        return {"intervals": intervals, "counts": dict(self.counts)}
+
+
+class Probe(NamedTuple):
+    """Random tokens that stood for texts: so many sequences of `tokens` different ones, each `repeats` times over."""
+
+    sequences: int
+    tokens: int
+    repeats: int
+    seed: int
+
+    def to_dict(self) -> dict[str, int]:
+        return self._asdict()
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -47,17 +77,26 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class HeadMetrics:
-    """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks)."""
+    """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
+
+    spread: where the values are means over several texts.
+    """
 
     name: str
     layer: int
     head: int
     labels: tuple[str, ...]
     values: Mapping[str, float | None]
+    spread: Spread | None = None
+
+    def interval(self, metric: str) -> Interval | None:
+        """The interval of a mean, if it is one and has one."""
+        return None if self.spread is None else self.spread.intervals.get(metric)
 
     def to_dict(self) -> dict[str, object]:
         start = {"name": self.name, "layer": self.layer, "head": self.head, "labels": list(self.labels)}
-        return {**start, **self.values}
+        spread = {} if self.spread is None else self.spread.to_dict()
+        return {**start, **self.values, **spread}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +163,8 @@ def _merge(spans: tuple[Span, ...], groups: tuple[Span, ...]) -> tuple[Span, ...
 class Stack:
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
-    queries, keys: the tokens of the rows and of the columns.  causal: no query sees a key after it.
+    queries, keys: the tokens of the rows and of the columns; none where the metrics are means over many texts.
+    causal: no query sees a key after it.
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
     """
@@ -153,10 +193,12 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class HeadsResult:
-    """Where the heads of one model look on one text.
+    """Where the heads of one model look on one text, or on the mean over many.
 
     warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
     chosen: the user named layers or heads, so a picture shows those instead of the overview.
+    texts: how many the values are means over; None where they are those of one text.
+    probe: what stood for texts, if none were given.
     """
 
     model: str
@@ -167,6 +209,8 @@ class HeadsResult:
     warnings: tuple[str, ...] = ()
     chosen: bool = False
     notes: tuple[str, ...] = ()
+    texts: int | None = None
+    probe: Probe | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn heads --json` prints."""
@@ -177,6 +221,8 @@ class HeadsResult:
             "model": self.model,
             "device": self.device,
             "dtype": self.dtype,
+            "texts": 1 if self.texts is None else self.texts,
+            "probe": None if self.probe is None else self.probe.to_dict(),
             "stacks": [stack.to_dict() for stack in self.stacks],
             "made_by": self.made_by.to_dict(),
         }

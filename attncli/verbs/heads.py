@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,11 @@ from attncli.attention.selection import Selection, Spec, Wanted, parse_selection
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.sharing import Alone, Sharing
 from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
+from attncli.verbs.heads_many import many_texts, refuse_beside_many
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
 
@@ -21,15 +23,18 @@ if TYPE_CHECKING:
     from attncli.models.loaded import LoadedModel
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult, Stack
+    from attncli.verbs.averaging import Average
 
 
 def heads(
-    text: str | None = None,
+    text: str | Iterable[str] | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,
     pair: str | None = None,
-    input_ids: Sequence[int] | None = None,
+    input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    probe: bool = False,
+    seed: int = 0,
     no_special: bool = False,
     truncate: bool = False,
     layer: Spec = None,
@@ -43,16 +48,21 @@ def heads(
     refresh: bool = False,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    sharing: Sharing | None = None,
     progress: Progress = silent,
 ) -> HeadsResult:
-    """Run a model once on a text and describe where each of its attention heads looks.
+    """Run a model on a text and describe where each of its attention heads looks.
 
-    text: what to read, with `pair` as a second segment; or `input_ids`, for which no tokenizer is needed.
+    text: what to read, with `pair` as a second segment; or `input_ids`, for which no tokenizer is needed. Several
+    texts, or lists of ids, are averaged: each head's metrics are means over the texts that can show them, each text
+    weighing the same, with 95 % intervals (Student's t over texts); so they are with `probe`: random tokens that are
+    repeated instead of a text, as `seed` chooses them.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
     None is all-MiniLM-L6-v2.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
     everything. A chosen head's pattern is in the result; `patterns=True` keeps those of all heads.
     bins: pool patterns to so many bins a side; by itself, exact to 1,024 tokens and 64 bins beyond.
+    sharing: other processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
         >>> result.stacks[0].patterns[0].weights.shape
@@ -65,13 +75,24 @@ def heads(
     wanted = Wanted(selection, patterns or selection.chosen, bins)
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
+    many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
+    if many is not None:
+        refuse_beside_many(pair=pair, patterns=patterns, bins=bins)
     # The text is met before torch is imported: what is wrong with it is said at once.
-    words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
+    words = _tokenizer(files, tokenizer, named, needed=input_ids is None if many is None else many.needs_tokenizer)
+    if many is not None:
+        loaded = _loaded(model, files, named, selection, device, dtype)
+        average = many.average(loaded, words, Wanted(selection), sharing=sharing or Alone(), progress=progress)
+        return _averaged(loaded, average, selection)
     encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
     loaded = _loaded(model, files, named, selection, device, dtype)
     fitting = _fitting(encoded, loaded, truncate=truncate)
-    cut = truncate and (fitting is not encoded or was_cut(encoded, [given for given in (text, pair) if given]))
+    cut = truncate and (fitting is not encoded or was_cut(encoded, _texts(text, pair)))
     return _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
+
+
+def _texts(*given: object) -> list[str]:
+    return [text for text in given if isinstance(text, str)]
 
 
 def _cut_note(kept: EncodedText) -> tuple[str, ...]:
@@ -118,9 +139,9 @@ def _tokenizer(files: ModelFiles | None, given: Any, named: _Named, *, needed: b
 
 def _encoded(
     tokenizer: Tokenizer | None,
-    text: str | None,
+    text: Any,
     pair: str | None,
-    input_ids: Sequence[int] | None,
+    input_ids: Any,
     *,
     special: bool,
     truncate: bool,
@@ -186,18 +207,37 @@ def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> En
 def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import look
-    from attncli.results.heads import HeadsResult
 
     stacks = look(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    notes = tuple(_notes(loaded, stacks, "the text repeats nothing"))
+    return _result(loaded, stacks, wanted.selection, warnings=warnings, notes=notes)
+
+
+def _averaged(loaded: LoadedModel, average: Average, selection: Selection) -> HeadsResult:
+    notes = () if average.probe else _notes(loaded, average.stacks, "none of the texts repeats anything")
+    result = _result(loaded, average.stacks, selection, warnings=average.warnings, notes=(*average.notes, *notes))
+    return replace(result, texts=average.texts, probe=average.probe)
+
+
+def _result(
+    loaded: LoadedModel,
+    stacks: tuple[Stack, ...],
+    selection: Selection,
+    *,
+    warnings: tuple[str, ...],
+    notes: tuple[str, ...],
+) -> HeadsResult:
+    from attncli.results.heads import HeadsResult
+
     return HeadsResult(
         model=loaded.name,
         device=str(loaded.device),
         dtype=loaded.dtype,
         stacks=stacks,
         made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
-        warnings=(*loaded.warnings, *warnings, *_unread(loaded, stacks, wanted.selection)),
-        notes=_notes(loaded, stacks),
-        chosen=wanted.selection.chosen,
+        warnings=(*loaded.warnings, *warnings, *_unread(loaded, stacks, selection)),
+        notes=notes,
+        chosen=selection.chosen,
     )
 
 
@@ -213,13 +253,11 @@ def _unread(loaded: LoadedModel, stacks: tuple[Stack, ...], selection: Selection
         )
 
 
-def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...]) -> tuple[str, ...]:
+def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
     """What a reader should know of the numbers themselves."""
-    notes = []
     if loaded.config.is_encoder_decoder:
-        notes.append("the decoder was given its start token alone")
+        yield "the decoder was given its start token alone"
     positional = [stack for stack in stacks if stack.stack != "cross"]
     repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
     if positional and not repeated:
-        notes.append("the text repeats nothing, so that duplicate and induction are null")
-    return tuple(notes)
+        yield f"{without_repeats}, so that duplicate and induction are null (--probe shows them)"

@@ -1,0 +1,139 @@
+"""Metrics averaged over many texts: a batch at a time, so that memory doesn't grow with their number.
+
+Every text weighs the same, however long it is: a head's value is the mean over texts of the mean over a text's
+queries. Texts in which no query can show a metric (a repeat, where nothing repeats) take no part in that metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from attncli.attention.inputs import ModelInputs
+from attncli.attention.intervals import interval
+from attncli.attention.labels import labels
+from attncli.attention.selection import Wanted
+from attncli.attention.stacks import observe
+from attncli.results.heads import METRICS, HeadMetrics, Spread, Stack
+
+if TYPE_CHECKING:
+    from attncli.attention.capture import Measured, StackKey
+    from attncli.models.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is known of values that came bit by bit: how many, their mean, and their squared deviations from it, summed.
+
+    All float64, (metrics, heads).
+    """
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> Moments:
+        """Those of (texts, metrics, heads); NaN is no value."""
+        shown = ~values.isnan()
+        count = shown.sum(0).double()
+        mean = values.nan_to_num().sum(0) / count.clamp(min=1)
+        squares = torch.where(shown, values - mean, 0).square().sum(0)
+        return cls(count, mean, squares)
+
+    def merged(self, other: Moments) -> Moments:
+        """Those of both sets of values together (Chan, Golub & LeVeque 1979), exact where a difference of large sums
+        would not be."""
+        count = self.count + other.count
+        share = other.count / count.clamp(min=1)
+        step = other.mean - self.mean
+        squares = self.squares + other.squares + step.square() * self.count * share
+        return Moments(count, self.mean + step * share, squares)
+
+
+@dataclass(frozen=True)
+class LayerAverages:
+    """One layer so far. baseline: the same of even attention, for one head.  queries: how many showed each metric."""
+
+    metrics: Moments
+    baseline: Moments
+    queries: Tensor
+
+    @classmethod
+    def of(cls, measured: Measured) -> LayerAverages:
+        even = measured.baseline.by_text()[:, :, :1]
+        return cls(Moments.of(measured.metrics.by_text()), Moments.of(even), measured.metrics.all_queries())
+
+    def merged(self, other: LayerAverages) -> LayerAverages:
+        return LayerAverages(
+            self.metrics.merged(other.metrics), self.baseline.merged(other.baseline), self.queries + other.queries
+        )
+
+
+@dataclass
+class Averages:
+    """The metrics of all texts that were added, of the heads that `wanted` chooses."""
+
+    wanted: Wanted
+    texts: int = 0
+    #: What is the same for all texts (layers, heads and their names), as the first of them had it.
+    frames: dict[StackKey, Stack] = field(default_factory=dict)
+    layers: dict[tuple[StackKey, int], LayerAverages] = field(default_factory=dict)
+
+    @classmethod
+    def of_all(cls, wanted: Wanted, parts: Iterable[Averages]) -> Averages:
+        """What several have averaged, of texts of their own, together."""
+        whole = cls(wanted)
+        for part in parts:
+            whole.frames = whole.frames or part.frames
+            whole._merge(part.layers)
+            whole.texts += part.texts
+        return whole
+
+    def add(self, model: LoadedModel, inputs: ModelInputs) -> None:
+        """Run the model on a batch of texts and take in what its heads do. Raises as `attention.stacks.look` does."""
+        seen = observe(model, inputs, self.wanted)
+        if not self.frames:
+            self.frames = dict(zip(seen.names, seen.stacks(0), strict=True))
+        self._merge({(key, number): LayerAverages.of(measured) for key, number, measured in seen.measured()})
+        self.texts += inputs.batch
+
+    def stacks(self) -> tuple[Stack, ...]:
+        """The means with their 95 % intervals; rows and columns belong to no text, so there are none."""
+        return tuple(self._stack(key, frame) for key, frame in self.frames.items())
+
+    def _merge(self, layers: dict[tuple[StackKey, int], LayerAverages]) -> None:
+        for place, new in layers.items():
+            self.layers[place] = self.layers[place].merged(new) if place in self.layers else new
+
+    def _stack(self, key: StackKey, frame: Stack) -> Stack:
+        own = {number: layer for (other, number), layer in sorted(self.layers.items(), key=_number) if other == key}
+        even = {number: _values(layer.baseline, 0) for number, layer in own.items()}
+        heads = tuple(_head(head, own[head.layer], even[head.layer]) for head in frame.metrics)
+        return replace(frame, queries=(), keys=(), metrics=heads, baselines=even, patterns=())
+
+
+def _number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
+    return entry[0][1]
+
+
+def _head(frame: HeadMetrics, layer: LayerAverages, even: dict[str, float | None]) -> HeadMetrics:
+    values = _values(layer.metrics, frame.head)
+    queries = dict(zip(METRICS, layer.queries.tolist(), strict=True))
+    earned = labels(values, even, queries)
+    return replace(frame, labels=earned, values=values, spread=_spread(layer.metrics, frame.head))
+
+
+def _values(moments: Moments, head: int) -> dict[str, float | None]:
+    pairs = zip(moments.mean[:, head].tolist(), moments.count[:, head].tolist(), strict=True)
+    return {name: mean if count else None for name, (mean, count) in zip(METRICS, pairs, strict=True)}
+
+
+def _spread(moments: Moments, head: int) -> Spread:
+    means, squares, counts = (part[:, head].tolist() for part in (moments.mean, moments.squares, moments.count))
+    ends = (interval(mean, square, int(count)) for mean, square, count in zip(means, squares, counts, strict=True))
+    return Spread(dict(zip(METRICS, ends, strict=True)), {n: int(c) for n, c in zip(METRICS, counts, strict=True)})

@@ -1,0 +1,93 @@
+"""What `attn heads` is to look at: one text, many of them, or random tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from attncli.cli.command import WholeNumber
+from attncli.cli.environment import Environment
+from attncli.cli.options import TextOptions, bundle, flag, option
+from attncli.errors import UsageError
+
+if TYPE_CHECKING:
+    from attncli.cli.text_stream import TextStream
+    from attncli.verbs.many_texts import Given
+
+
+class ManyOptions(NamedTuple):
+    """What else there may be than one text."""
+
+    lines: bool
+    probe: bool
+    seed: int | None
+
+
+class HeadsInput(NamedTuple):
+    """By the keywords of the verb, and notes on how it was understood."""
+
+    text: str | Iterator[Given] | None = None
+    input_ids: list[int] | None = None
+    probe: bool = False
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+
+    def keywords(self) -> dict[str, Any]:
+        """What the verb takes besides the text."""
+        return {"input_ids": self.input_ids, "probe": self.probe, "seed": self.seed}
+
+
+_INPUT = "Input"
+many_options = bundle(
+    "many",
+    ManyOptions,
+    flag("--lines", group=_INPUT, help="Each line is a text of its own; the metrics of all are averaged."),
+    flag("--probe", group=_INPUT, help="Random tokens that are repeated instead of a text: what finds earlier copies?"),
+    option(
+        "--seed", group=_INPUT, type=WholeNumber(least=0), help="Chooses the random tokens of --probe. [default: 0]"
+    ),
+)
+
+
+def read_heads_input(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
+    """One text is read whole; many are read as they are looked at.
+
+    Raises UsageError for two kinds of input or none, FailedError for what can't be read.
+    """
+    if many.probe:
+        return _probe(source, many)
+    if many.seed is not None:
+        raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
+    if many.lines or len(source.file) > 1:
+        from attncli.cli.text_stream import open_texts
+
+        stream = open_texts(source, environment, lines=many.lines)
+        return HeadsInput(_given(stream), notes=stream.notes)
+    from attncli.cli.texts import one_text, read_input
+
+    given = one_text(read_input(source, environment))
+    return HeadsInput(given.texts[0] if given.texts else None, given.ids, notes=given.notes)
+
+
+def _probe(source: TextOptions, many: ManyOptions) -> HeadsInput:
+    if source.text or source.file or source.input_ids is not None or many.lines:
+        raise UsageError("--probe takes the place of a text", hint="leave --probe out, or the text")
+    return HeadsInput(probe=True, seed=many.seed or 0)
+
+
+def _given(stream: TextStream) -> Iterator[Given]:
+    """The texts of a stream, with what to call each where something is wrong with it."""
+    from attncli.cli.reading import lines
+    from attncli.cli.texts import STDIN
+    from attncli.verbs.many_texts import Given
+
+    for number, ids in enumerate(stream.ids or (), 1):
+        yield Given(f"list {number} of ids", ids=ids)
+    names = [*stream.literal, *stream.names]
+    called = ["stdin" if name == STDIN else "the text" if place < len(stream.literal) else name
+              for place, name in enumerate(names)]  # fmt: skip
+    for name, blocks in zip(called, stream.blocks(), strict=True):
+        if stream.lines:
+            yield from (Given(f"line {number} of {name}", line) for number, line in enumerate(lines(blocks), 1))
+        else:
+            yield Given(name, "".join(blocks))

@@ -1,0 +1,134 @@
+"""What `heads` averages over: many texts, or random tokens instead of any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attncli.errors import UsageError
+from attncli.progress import Progress
+from attncli.verbs.ids import id_lists
+from attncli.verbs.many_texts import Cutting, Given
+
+if TYPE_CHECKING:
+    from attncli.attention.selection import Wanted
+    from attncli.models.loaded import LoadedModel
+    from attncli.models.sharing import Sharing
+    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.verbs.averaging import Average
+
+
+class Many(Protocol):
+    """Something that takes the place of one text."""
+
+    @property
+    def needs_tokenizer(self) -> bool: ...
+
+    def average(
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer | None,
+        wanted: Wanted,
+        *,
+        sharing: Sharing,
+        progress: Progress,
+    ) -> Average:
+        """Run the model on all of it and average what its heads do."""
+        ...
+
+
+def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bool, truncate: bool) -> Many | None:
+    """What was given, where it is more than one text or list of ids; None where it is one.
+
+    Raises UsageError for a text beside `probe`, two kinds of input, no texts at all, and what is no text.
+    """
+    if probe:
+        if text is not None or input_ids is not None:
+            raise UsageError("--probe takes the place of a text", hint="leave out --probe, or the text or ids")
+        return RandomTokens(seed, special=special)
+    if text is not None and not isinstance(text, str | bytes) and isinstance(text, Iterable):
+        if input_ids is not None:
+            raise UsageError("texts and ids can't be combined", hint="give texts, or ids with --input-ids")
+        return ManyTexts(_given_texts(text), special=special, truncate=truncate)
+    lists = id_lists(input_ids) if input_ids is not None and text is None else ()
+    if len(lists) < 2:
+        return None
+    ids = (Given(f"text {number}", ids=ids) for number, ids in enumerate(lists, 1))
+    return ManyTexts(ids, special=special, truncate=truncate)
+
+
+def refuse_beside_many(*, pair: str | None, patterns: bool, bins: int | None) -> None:
+    """Raise UsageError for what belongs to one text."""
+    if patterns or bins is not None:
+        raise UsageError(
+            "a pattern belongs to one text, and metrics are averaged here",
+            hint="leave --patterns and --bins out, or give one text",
+        )
+    if pair is not None:
+        raise UsageError("--pair goes with one text", hint="leave it out, or give one text")
+
+
+class ManyTexts:
+    """Texts, or lists of ids, as they come."""
+
+    def __init__(self, texts: Iterator[Given], *, special: bool, truncate: bool) -> None:
+        self._special = special
+        self._truncate = truncate
+        # A file that isn't there, or is empty, shows before anything slow begins.
+        first = next(texts, None)
+        if first is None:
+            raise UsageError("there are no texts", hint="give some texts, or a file with lines in it")
+        self._texts = chain([first], texts)
+        self.needs_tokenizer = first.ids is None
+
+    def average(
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer | None,
+        wanted: Wanted,
+        *,
+        sharing: Sharing,
+        progress: Progress,
+    ) -> Average:
+        from attncli.verbs.averaging import average_texts
+
+        cutting = Cutting(tokenizer, special=self._special, truncate=self._truncate, limit=loaded.max_positions)
+        return average_texts(loaded, self._texts, cutting, wanted, sharing=sharing, progress=progress)
+
+
+class RandomTokens:
+    """Random tokens that are repeated; `special`: behind the token with which the model's texts begin."""
+
+    needs_tokenizer = False
+
+    def __init__(self, seed: int, *, special: bool) -> None:
+        self._seed = seed
+        self._special = special
+
+    def average(
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer | None,
+        wanted: Wanted,
+        *,
+        sharing: Sharing,
+        progress: Progress,
+    ) -> Average:
+        from attncli.tokens.ordinary import first_special
+        from attncli.verbs.probing import average_probe
+
+        first = first_special(tokenizer) if tokenizer is not None and self._special else None
+        return average_probe(
+            loaded, tokenizer, wanted, first=first, seed=self._seed, sharing=sharing, progress=progress
+        )
+
+
+def _given_texts(texts: Iterable[object]) -> Iterator[Given]:
+    for number, text in enumerate(texts, 1):
+        if isinstance(text, Given):
+            yield text
+        elif isinstance(text, str):
+            yield Given(f"text {number}", text)
+        else:
+            raise UsageError(f"text {number} is a {type(text).__name__}", hint="give strings, or input_ids= of ids")

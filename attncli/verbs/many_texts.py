@@ -1,0 +1,156 @@
+"""Many texts, as they come, in groups of about one length: what one batch of a model is made of.
+
+How the texts are grouped depends on the texts alone. So each of several processes that share them finds the same
+groups, and takes its own without asking; and what is computed of a group is the same whoever computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from attncli.errors import AttnError, UsageError
+from attncli.results.tokens import Token
+from attncli.tokens.encode import check_text, from_ids
+
+if TYPE_CHECKING:
+    from attncli.models.tokenizers.encoding import Tokenizer
+
+#: Texts that are sorted by length at a time, and the most that are held for it, in characters.
+_WINDOW_TEXTS, _WINDOW_SIZE = 2048, 1 << 22
+
+#: The most texts of a group, and the most characters, padding counted.
+_GROUP_TEXTS, _GROUP_SIZE = 32, 1 << 14
+
+#: Characters that a token stands for, roughly.
+_TOKEN = 4
+
+#: Tokens that are run at once, padding counted, wherever a single text has not more.
+BATCH_TOKENS = 4096
+
+
+class Given(NamedTuple):
+    """One of many texts, or its ids; `place` is what messages call it: `line 7 of notes.txt`."""
+
+    place: str
+    text: str | None = None
+    ids: Sequence[int] | None = None
+
+    @property
+    def size(self) -> int:
+        """Characters, or about as many as the ids would have."""
+        return len(self.text or "") if self.ids is None else _TOKEN * len(self.ids)
+
+
+class CutText(NamedTuple):
+    """The tokens of one of many texts, and their segments; the tokens have no place in the text."""
+
+    tokens: tuple[Token, ...]
+    segments: tuple[int, ...]
+
+
+def groups(texts: Iterable[Given]) -> Iterator[list[Given]]:
+    """The texts in groups that a model takes at once: each of about one length, so that little is padding.
+
+    They are sorted within a window that is held, the longest first: whatever is too large shows at once.
+    """
+    for window in _windows(iter(texts)):
+        window.sort(key=lambda given: -given.size)
+        while window:
+            fitting = max(1, _GROUP_SIZE // max(1, window[0].size))
+            count = min(fitting, _GROUP_TEXTS)
+            yield window[:count]
+            del window[:count]
+
+
+def _windows(texts: Iterator[Given]) -> Iterator[list[Given]]:
+    window: list[Given] = []
+    held = 0
+    for given in texts:
+        window.append(given)
+        held += given.size
+        if len(window) >= _WINDOW_TEXTS or held >= _WINDOW_SIZE:
+            yield window
+            window, held = [], 0
+    if window:
+        yield window
+
+
+def batches(texts: Sequence[CutText]) -> Iterator[list[CutText]]:
+    """A group's texts, the longest first, in batches that don't hold more than `BATCH_TOKENS` where there are several.
+
+    Characters told of tokens only roughly.
+    """
+    rest = iter(sorted(texts, key=lambda text: -len(text.tokens)))
+    for longest in rest:
+        yield [longest, *islice(rest, max(1, BATCH_TOKENS // len(longest.tokens)) - 1)]
+
+
+class Cutting:
+    """Cuts texts into the tokens that a model takes, and counts those that were cut short or left out.
+
+    tokenizer: None where all texts are ids.  special: add special tokens.  limit: how many tokens the model takes.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer | None, *, special: bool = True, truncate: bool = False, limit: int | None = None
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        self._truncate = truncate
+        own = None if tokenizer is None else tokenizer.max_length
+        self.limit = min((each for each in (own, limit) if each is not None), default=None)
+        self.seen = self.empty = self.shortened = 0
+        self._special_ids: dict[int, bool] = {}
+
+    def cut(self, given: Given) -> CutText | None:
+        """The tokens of a text; None where it has none, or nothing but space.
+
+        Raises UsageError, and names the place, for one that is too long and may not be cut, and for broken text.
+        """
+        self.seen += 1
+        try:
+            cut = None if given.ids is None and not (given.text or "").strip() else self._fitting(given)
+        except AttnError as error:
+            error.message = f"{given.place}: {error.message}"
+            raise
+        if cut is None or not cut.tokens:
+            self.empty += 1
+            return None
+        return cut
+
+    def _fitting(self, given: Given) -> CutText:
+        cut = self._tokens(given)
+        if self.limit is None or len(cut.tokens) <= self.limit:
+            return cut
+        if not self._truncate:
+            raise UsageError(
+                f"the text has {len(cut.tokens):,} tokens and the model takes {self.limit:,}",
+                hint="--truncate cuts it to fit",
+            )
+        self.shortened += 1
+        cut = self._tokens(given, truncate=True)
+        return CutText(cut.tokens[: self.limit], cut.segments[: self.limit])
+
+    def _tokens(self, given: Given, *, truncate: bool = False) -> CutText:
+        if given.ids is not None:
+            encoded = from_ids(self._tokenizer, given.ids)
+            return CutText(encoded.tokens, encoded.segments)
+        assert self._tokenizer is not None and given.text is not None
+        check_text(given.text)
+        encoding = self._tokenizer.encode(given.text, special=self._special, truncate=truncate)
+        marks = zip(encoding.ids, encoding.sequences, strict=True)
+        tokens = (
+            Token(index, identifier, "", "", special=sequence is None or self._is_special(identifier))
+            for index, (identifier, sequence) in enumerate(marks)
+        )
+        return CutText(tuple(tokens), tuple(encoding.segments))
+
+    def _is_special(self, identifier: int) -> bool:
+        """Asked of the vocabulary once for each id."""
+        if identifier not in self._special_ids:
+            assert self._tokenizer is not None
+            (piece,) = self._tokenizer.describe([identifier])
+            self._special_ids[identifier] = piece is not None and piece.special
+        return self._special_ids[identifier]
