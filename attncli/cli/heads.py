@@ -113,7 +113,7 @@ def heads(
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
     name = one_model(model, environment)
-    given = read_heads_input(source, many, environment)
+    given = read_heads_input(source, many, environment, forms=plan.forms)
     messages.notes(given.notes)
     with messages.progress() as progress:
         from attncli.verbs import heads as verb

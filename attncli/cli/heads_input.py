@@ -49,20 +49,26 @@ many_options = bundle(
 )
 
 
-def read_heads_input(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
+def read_heads_input(
+    source: TextOptions, many: ManyOptions, environment: Environment, *, forms: frozenset[str] = frozenset()
+) -> HeadsInput:
     """One text is read whole; many are read as they are looked at.
 
+    forms: those of the result that are wanted.
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
-    if many.probe:
-        return _probe(source, many)
-    if many.seed is not None:
+    if many.seed is not None and not many.probe:
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
-    if many.lines or len(source.file) > 1:
-        from attncli.cli.text_stream import open_texts
+    if not (many.probe or many.lines or len(source.file) > 1):
+        return _one(source, environment)
+    if "npz" in forms:
+        raise UsageError(
+            ".npz holds patterns, and those belong to one text", hint="-o FILE.json or FILE.csv holds the averages"
+        )
+    return _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
 
-        stream = open_texts(source, environment, lines=many.lines)
-        return HeadsInput(_given(stream), notes=stream.notes)
+
+def _one(source: TextOptions, environment: Environment) -> HeadsInput:
     from attncli.cli.texts import one_text, read_input
 
     given = one_text(read_input(source, environment))
@@ -73,6 +79,13 @@ def _probe(source: TextOptions, many: ManyOptions) -> HeadsInput:
     if source.text or source.file or source.input_ids is not None or many.lines:
         raise UsageError("--probe takes the place of a text", hint="leave --probe out, or the text")
     return HeadsInput(probe=True, seed=many.seed or 0)
+
+
+def _many(source: TextOptions, environment: Environment, *, lines: bool) -> HeadsInput:
+    from attncli.cli.text_stream import open_texts
+
+    stream = open_texts(source, environment, lines=lines)
+    return HeadsInput(_given(stream), notes=stream.notes)
 
 
 def _given(stream: TextStream) -> Iterator[Given]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from attncli.cli.environment import Environment
-from attncli.progress import Bytes, Progress
+from attncli.progress import Bytes, Progress, Texts
 
 #: Seconds between two looks of the progress line; more often would only cost time.
 INTERVAL = 0.1
@@ -93,26 +93,30 @@ class ProgressLine:
             return
         self._shown_at = now
         share = f" {100 * done // total:3d} %" if total else ""
-        figures = share + (self._pace(done, total, now - self._began_at) if isinstance(done, Bytes) else "")
+        figures = share + (self._pace(done, total, now - self._began_at) if isinstance(done, Bytes | Texts) else "")
         # 79 cells are safe on nearly any terminal; a line that wraps could not be written over.
         text = f"{one_line(what).encode('ascii', 'replace').decode()[: 79 - len(figures)]}{figures}"
         self._write(f"\r{text.ljust(self._shown_length)}")
         self._shown_length = len(text)
 
-    def _pace(self, done: int, total: int | None, seconds: float) -> str:
+    def _pace(self, done: Bytes | Texts, total: int | None, seconds: float) -> str:
         """How much was done where a share can't be told, and after a while the rate and the time left."""
-        amount = "" if total else f"  {_size(done)}"
+        amount = "" if total else f"  {_amount(done, done)}"
         rate = (done - self._began_with) / seconds if seconds >= _SETTLED else 0
         if not rate:
             return amount
         left = f"  {_duration((total - done) / rate)} left" if total and done < total else ""
-        return f"{amount}  {_size(rate)}/s{left}"
+        return f"{amount}  {_amount(rate, done)}/s{left}"
 
     def clear(self) -> None:
         """Leave the line as if nothing had been written."""
         if self._shown_length:
             self._write(f"\r{' ' * self._shown_length}\r")
             self._shown_length = 0
+
+
+def _amount(count: float, kind: Bytes | Texts) -> str:
+    return _size(count) if isinstance(kind, Bytes) else f"{count:,.0f}" if count >= 9.5 else f"{count:,.2g}"
 
 
 def _size(count: float) -> str:

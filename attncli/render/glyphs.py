@@ -8,7 +8,10 @@ from attncli.render.terminal import Terminal
 
 
 class Glyphs(NamedTuple):
-    """dot: nothing to see here.  separator: between parts of a line.  dash: a range, or a number that isn't there."""
+    """dot: nothing to see here.  separator: between parts of a line.  dash: a range, or a number that isn't there.
+
+    give: plus or minus.
+    """
 
     dot: str
     separator: str
@@ -16,10 +19,11 @@ class Glyphs(NamedTuple):
     dash: str
     ellipsis: str
     cut: str
+    give: str
 
 
-_UNICODE = Glyphs(dot="·", separator=" · ", times="×", dash="–", ellipsis="…", cut="…")
-_ASCII = Glyphs(dot=".", separator=" | ", times="x", dash="-", ellipsis="...", cut="~")
+_UNICODE = Glyphs(dot="·", separator=" · ", times="×", dash="–", ellipsis="…", cut="…", give="±")
+_ASCII = Glyphs(dot=".", separator=" | ", times="x", dash="-", ellipsis="...", cut="~", give="+-")
 
 
 def glyphs(terminal: Terminal) -> Glyphs:

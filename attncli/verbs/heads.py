@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult, Stack
     from attncli.verbs.averaging import Average
+    from attncli.verbs.many_texts import Given
 
 
 def heads(
-    text: str | Iterable[str] | None = None,
+    text: str | Iterable[str] | Iterable[Given] | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,

@@ -63,7 +63,7 @@ def refuse_beside_many(*, pair: str | None, patterns: bool, bins: int | None) ->
     if patterns or bins is not None:
         raise UsageError(
             "a pattern belongs to one text, and metrics are averaged here",
-            hint="leave --patterns and --bins out, or give one text",
+            hint="leave --patterns, --bins and .npz out, or give one text",
         )
     if pair is not None:
         raise UsageError("--pair goes with one text", hint="leave it out, or give one text")

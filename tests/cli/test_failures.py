@@ -66,7 +66,7 @@ from tests.cli.conftest import Recorder, attn
             "leave one of them out",
         ),
         (("heads", "x", "-m", "a", "-m", "b"), "2 models were named where one is taken", "write -m once"),
-        (("heads", "-f", "a", "-f", "b"), "there is no file a", "-f takes the path of a file"),
+        (("heads", "-f", "a"), "there is no file a", "-f takes the path of a file"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], message: str, hint: str, heads: Recorder, tokenize: Recorder) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attncli.cli.messages import Messages, ProgressLine, one_line
-from attncli.progress import Bytes
+from attncli.progress import Bytes, Texts
 from tests.cli.conftest import surroundings
 
 
@@ -136,3 +136,16 @@ def test_a_message_is_one_line_without_control_characters() -> None:
     assert "\x1b" not in one_line("first \n second\x1b[31m")
     assert one_line("first \n second") == "first  second"
     assert one_line("mole 👍 é") == "mole 👍 é"
+
+
+def test_texts_have_a_rate_of_texts() -> None:
+    written: list[str] = []
+    clock = Clock()
+    line = ProgressLine(written.append, clock=clock)
+    line("looking at texts", Texts(0), None)
+    clock.now += 2
+    line("looking at texts", Texts(3000), None)
+    assert shown(written) == "looking at texts  3,000  1,500/s"
+    clock.now += 4000
+    line("looking at texts", Texts(3001), None)
+    assert shown(written) == "looking at texts  3,001  0.75/s"

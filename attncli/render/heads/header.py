@@ -9,16 +9,24 @@ from attncli.render.layout import flow, joined
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text, token_text
-from attncli.results.heads import HeadsResult, Layer, Stack
+from attncli.results.heads import HeadsResult, Layer, Probe, Stack
 from attncli.results.tokens import Token
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
 
 
 def model_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
-    """The model, the device and the dtype."""
+    """The model, the device and the dtype; and what its values are means over, if they are."""
     parts = [Line.of(Span(name_text(result.model, terminal), _BOLD)), Line.of(result.device), Line.of(result.dtype)]
+    if result.texts is not None:
+        parts.append(Line.of(_averaged(result.texts, result.probe)))
     return flow(parts, separator=glyphs(terminal).separator, width=terminal.width)
+
+
+def _averaged(texts: int, probe: Probe | None) -> str:
+    if probe is None:
+        return f"mean over {_count(texts, 'text')}"
+    return f"mean over {_count(texts, 'probe')}: {probe.tokens} random tokens, {probe.repeats} times"
 
 
 def stack_lines(stack: Stack, terminal: Terminal) -> list[Line]:
@@ -56,10 +64,13 @@ def _shape(layers: Sequence[Layer], terminal: Terminal) -> str:
 
 def _direction(stack: Stack) -> list[Line]:
     queries = len(stack.queries)
+    sight = "each sees itself and earlier ones" if stack.causal else "each sees every other"
+    if not queries:
+        across = "decoder tokens look at encoder tokens"
+        return [Line.of(across if is_cross(stack) else sight.replace("each", "each token", 1))]
     if is_cross(stack):
         verb = "looks at" if queries == 1 else "look at"
         return [Line.of(f"{_count(queries, 'decoder token')} {verb} {_count(len(stack.keys), 'encoder token')}")]
-    sight = "each sees itself and earlier ones" if stack.causal else "each sees every other"
     return [Line.of(_count(queries, "token")), Line.of(sight)]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line, Rgb, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.heads import Interval
 
 _BLACK: Rgb = (0, 0, 0)
 
@@ -75,7 +76,16 @@ def number(value: float | None, terminal: Terminal) -> str:
     return f"{value:z.1f}" if abs(value) >= 100 else f"{value:z.2f}"
 
 
-def beside_uniform(metric: str, value: float | None, uniform: float | None, terminal: Terminal) -> list[Line]:
-    """`next 0.83` and `uniform 0.07`: a value, and that of attention spread evenly."""
-    here = Line.of(f"{metric} ", Span(number(value, terminal), Style(bold=True)))
+def give(interval: Interval | None, terminal: Terminal) -> str:
+    """` ± 0.02`: half the width of an interval around a mean; nothing where there is none."""
+    if interval is None:
+        return ""
+    return f" {glyphs(terminal).give} {number((interval[1] - interval[0]) / 2, terminal)}"
+
+
+def beside_uniform(
+    metric: str, value: float | None, uniform: float | None, terminal: Terminal, interval: Interval | None = None
+) -> list[Line]:
+    """`next 0.83 ± 0.02` and `uniform 0.07`: a value, its interval if it is a mean, and that of even attention."""
+    here = Line.of(f"{metric} ", Span(number(value, terminal), Style(bold=True)), give(interval, terminal))
     return [here, Line.of(Span(f"uniform {number(uniform, terminal)}", Style(dim=True)))]

@@ -20,12 +20,13 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
     head = next(one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head))
     grid = fitted_grid(stack, pattern, terminal)
     heat = Heat(full_scale((grid.pattern,)), terminal)
-    lines = [*_title(head, terminal), *pooling_lines(stack, grid.pattern, terminal), Line()]
+    lines = [*title_lines(head, terminal), *pooling_lines(stack, grid.pattern, terminal), Line()]
     lines += [*grid_lines(stack, grid, heat), Line(), *scale_lines(heat, grid.cell), Line()]
     return lines + _metric_lines(head, stack, terminal)
 
 
-def _title(head: HeadMetrics, terminal: Terminal) -> list[Line]:
+def title_lines(head: HeadMetrics, terminal: Terminal) -> list[Line]:
+    """The head's name, and what its labels say."""
     said = [Line.of(label.tile(3, terminal), f" {label.sentence}") for label in map(label_of, head.labels)]
     return flow([Line.of(Span(f"head {head.name}", _BOLD)), *said], separator="  ", width=terminal.width)
 

@@ -39,7 +39,7 @@ class _Map:
 def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> list[Line]:
     """The stack's map, what its letters mean, and a sentence for each head that was `found` to stand out."""
     lines = stack_lines(stack, terminal)
-    if not is_cross(stack):
+    if stack.keys and not is_cross(stack):
         lines.append(tokens_line(stack.keys, terminal))
     lines += [Line(), *letter_map(stack, terminal), Line(), *_legend(stack, terminal)]
     return [*lines, Line(), *sentence_lines(found, stack, terminal)] if found else lines
@@ -100,10 +100,13 @@ def _row(layer: Layer, start: int, labels: _Labels, place: _Map, terminal: Termi
         mixer = name_text(layer.mixer or "no attention", terminal)
         return Line.of(number, Span(" " * (place.cell // 2) + mixer, _DIM))
     heads = range(start, min(layer.heads, start + place.block))
-    return Line.of(number, *(_cell(labels.get((layer.layer, head), ()), place.cell, terminal) for head in heads))
+    return Line.of(number, *(_cell(labels.get((layer.layer, head)), place.cell, terminal) for head in heads))
 
 
-def _cell(labels: tuple[str, ...], width: int, terminal: Terminal) -> Span:
+def _cell(labels: tuple[str, ...] | None, width: int, terminal: Terminal) -> Span:
+    if labels is None:
+        # It wasn't asked for.
+        return Span(" " * width)
     return label_of(labels[0]).tile(width, terminal) if labels else Span(glyphs(terminal).dot.center(width), _DIM)
 
 

@@ -47,4 +47,5 @@ def _in_words(standout: Standout, name_width: int, numbers: Sequence[Line], term
 
 def _numbers(standout: Standout, stack: Stack, terminal: Terminal) -> list[Line]:
     uniform = stack.baselines.get(standout.head.layer, {}).get(standout.metric)
-    return beside_uniform(standout.metric, standout.value, uniform, terminal)
+    interval = standout.head.interval(standout.metric)
+    return beside_uniform(standout.metric, standout.value, uniform, terminal, interval)

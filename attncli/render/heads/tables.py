@@ -9,7 +9,7 @@ from attncli.render.data import csv_text, jsonl_text
 
 if TYPE_CHECKING:
     # At run time tokenize must not pay for the numpy that the results of heads import.
-    from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Stack
+    from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Spread, Stack
 
 Row = Sequence[object]
 
@@ -37,11 +37,15 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     """A head per row; or a cell of their patterns per row.
 
     The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
+    Where the metrics are means over texts, the ends of their 95 % intervals stand in `<metric>_low` and
+    `<metric>_high`, and how many texts show them in `<metric>_texts`.
     """
     if cells:
         return _cells_csv(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
-    header = ("stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names))
+    header = ["stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names)]
+    if result.texts is not None:
+        header += [f"{name}_{part}" for name in names for part in ("low", "high", "texts")]
     rows = (_head_row(stack, head, names) for stack in result.stacks for head in stack.metrics)
     return csv_text(header, rows)
 
@@ -50,7 +54,14 @@ def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str]) -> Row:
     baseline = stack.baselines.get(head.layer, {})
     metrics = (head.values.get(name) for name in names)
     even = (baseline.get(name) for name in names)
-    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even)
+    spread = () if head.spread is None else _spread_columns(head.spread, names)
+    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even, *spread)
+
+
+def _spread_columns(spread: Spread, names: Sequence[str]) -> Iterator[object]:
+    for name in names:
+        yield from spread.intervals.get(name) or (None, None)
+        yield spread.counts.get(name, 0)
 
 
 def _cells_csv(result: HeadsResult) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
+from attncli.render.heads.averages import average_lines, interval_lines
 from attncli.render.heads.header import is_cross, model_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.one_head import one_head
@@ -25,7 +26,9 @@ _DIM = Style(dim=True)
 def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     stacks = [stack for stack in result.stacks if stack.patterns]
-    if not result.chosen or not stacks:
+    if result.texts is not None:
+        lines = _averages(result, terminal)
+    elif not result.chosen or not stacks:
         lines = _overviews(result, terminal)
     elif sum(len(stack.patterns) for stack in stacks) == 1:
         lines = _one_head(stacks[0], terminal)
@@ -34,12 +37,22 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     return lower([*model_lines(result, terminal), *lines], terminal)
 
 
+def _averages(result: HeadsResult, terminal: Terminal) -> list[Line]:
+    """The maps of all stacks, or the figures of the only head; no picture belongs to many texts."""
+    only = [(stack, head) for stack in result.stacks for head in stack.metrics]
+    if len(only) == 1:
+        return average_lines(*only[0], terminal)
+    return [*_overviews(result, terminal), *interval_lines(result, terminal)]
+
+
 def _overviews(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The maps of all stacks under one another, and what to type next."""
     limit = _sentences(terminal) // max(len(result.stacks), 1)
     found = [standouts(stack, max(limit, 2)) for stack in result.stacks]
     parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
     lines = apart(parts)
+    if result.texts is not None:
+        return lines
     hint = _hint([standout for some in found for standout in some], terminal)
     return [*lines, Line(), hint] if hint else lines
 

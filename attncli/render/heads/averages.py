@@ -1,0 +1,47 @@
+"""Metrics that are means over many texts: how sure they are, and all of them for one head."""
+
+from __future__ import annotations
+
+from attncli.render.glyphs import glyphs
+from attncli.render.heads.header import stack_lines
+from attncli.render.heads.metric_words import MEANINGS, give, number
+from attncli.render.heads.one_head import title_lines
+from attncli.render.layout import flow
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.results.heads import HeadMetrics, HeadsResult, Spread, Stack
+
+_BOLD, _DIM = Style(bold=True), Style(dim=True)
+_ROOM_FOR_COUNTS, _ROOM_FOR_MEANINGS = 50, 96
+
+
+def interval_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
+    """What ± means beneath the sentences; one text alone has no interval."""
+    if (result.texts or 0) < 2:
+        return []
+    words = f"{glyphs(terminal).give} 95 % interval of the mean over the texts that show it".split(" ")
+    return [Line(), *flow([Line.of(Span(word, _DIM)) for word in words], separator=" ", width=terminal.width)]
+
+
+def average_lines(stack: Stack, head: HeadMetrics, terminal: Terminal) -> list[Line]:
+    """One head: every metric with its interval, beside uniform attention, and how many texts show it."""
+    lines = [*stack_lines(stack, terminal), *title_lines(head, terminal), Line()]
+    spread = head.spread or Spread({}, {})
+    uniform = stack.baselines.get(head.layer, {})
+    column = max(map(len, head.values), default=0)
+    around = f"{glyphs(terminal).give} 95 %"
+    heading = ("mean", f"{around:<7}", "uniform", "texts", "")
+    rows = [Line.of(Span(_row("", column, heading, terminal), _DIM))]
+    for name, value in head.values.items():
+        around = give(spread.intervals.get(name), terminal).strip()
+        figures = (number(value, terminal), f"{around:<7}", number(uniform.get(name), terminal))
+        count = f"{spread.counts.get(name, 0):,}"
+        rows.append(Line.of(_row(name, column, (*figures, count, MEANINGS.get(name, "")), terminal)))
+    return [*lines, *rows]
+
+
+def _row(name: str, column: int, cells: tuple[str, str, str, str, str], terminal: Terminal) -> str:
+    mean, around, uniform, texts, meaning = cells
+    counted = f"  {texts:>7}" if terminal.width >= _ROOM_FOR_COUNTS else ""
+    meant = f"  {meaning}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
+    return f"{name:{column}}  {mean:>7}  {around}  {uniform:>7}{counted}{meant}".rstrip()

@@ -1,0 +1,156 @@
+"""Means over texts and how sure they are: by hand, against one text at a time, and against the tables of Student's t."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import pytest
+import torch
+
+from attncli.attention.averages import Averages, Moments
+from attncli.attention.inputs import build_inputs
+from attncli.attention.intervals import interval, student_quantile
+from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.stacks import look
+from attncli.models.loaded import wrap_model
+from attncli.results.heads import METRICS
+from tests import tiny
+
+NAN = math.nan
+
+#: Texts of different lengths; only in two of them something repeats.
+TEXTS = [[5, 7, 9, 11, 5, 7, 9, 13, 17], [8, 4, 8], [21, 22, 23, 24, 25], [30, 31]]
+
+
+def moments(*values: float) -> Moments:
+    """Those of one metric of one head."""
+    return Moments.of(torch.tensor(values, dtype=torch.float64)[:, None, None])
+
+
+def numbers(found: Moments) -> tuple[float, float, float]:
+    return float(found.count), float(found.mean), float(found.squares)
+
+
+def test_moments_by_hand() -> None:
+    assert numbers(moments(1, 2, 6)) == (3, 3, 4 + 1 + 9)
+    assert numbers(moments(NAN, 2, 6)) == (2, 4, 8)
+    assert numbers(moments(NAN)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("cut", range(7))
+def test_moments_of_parts_are_those_of_the_whole(cut: int) -> None:
+    # Far from 0, where a difference of sums of squares would be wrong.
+    values = [1e8 + step for step in (1.0, 2.0, NAN, 6.0, 3.5, NAN)]
+    count, mean, squares = numbers(moments(*values[:cut]).merged(moments(*values[cut:])))
+    assert (count, mean) == (4, 1e8 + 3.125)
+    assert squares == pytest.approx(sum((value - 3.125) ** 2 for value in (1, 2, 6, 3.5)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (7, 2.3646), (29, 2.0452), (120, 1.9799), (1000, 1.9623)],
+)
+def test_the_quantiles_are_those_of_the_tables(freedom: int, expected: float) -> None:
+    assert student_quantile(freedom) == pytest.approx(expected, abs=5e-5)
+
+
+def test_the_expansion_takes_over_where_it_is_exact() -> None:
+    below, above = student_quantile(300), student_quantile(301)
+    assert below > above > 1.96 and below - above < 1e-4
+
+
+def test_an_interval_is_the_mean_and_t_standard_errors() -> None:
+    values = [0.2, 0.5, 0.9, 0.4]
+    mean = statistics.mean(values)
+    half = 3.182446305 * statistics.stdev(values) / math.sqrt(4)
+    squares = sum((value - mean) ** 2 for value in values)
+    assert interval(mean, squares, 4) == pytest.approx((mean - half, mean + half))
+    assert interval(0.5, 0.0, 1) is None and interval(0.0, 0.0, 0) is None
+    assert interval(0.5, 0.0, 2) == (0.5, 0.5)
+
+
+def averages(family: str, *, batches: list[list[list[int]]], pad_left: bool = False, wanted: Wanted = Wanted()):  # noqa: B008
+    loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
+    found = Averages(wanted)
+    for batch in batches:
+        found.add(loaded, build_inputs(loaded, [tiny.tokens(ids) for ids in batch], pad_left=pad_left))
+    return loaded, found
+
+
+def one_by_one(loaded) -> list:
+    return [look(loaded, build_inputs(loaded, [tiny.tokens(ids)]), Wanted()) for ids in TEXTS]
+
+
+#: One of each way to attend. (Padding and all families: test_agreement.) What counts its positions from the left of
+#: the tensor, padding or not, can't be padded there.
+@pytest.mark.parametrize(
+    ("family", "pad_left"),
+    [
+        *((family, False) for family in ("bert", "gpt2", "gpt_oss", "t5", "bloom")),
+        *((family, True) for family in ("gpt_oss", "t5")),
+    ],
+)
+def test_a_padded_batch_gives_the_mean_of_single_texts(family: str, pad_left: bool) -> None:
+    loaded, found = averages(family, batches=[TEXTS[:3], TEXTS[3:]], pad_left=pad_left)
+    assert found.texts == len(TEXTS)
+    singles = one_by_one(loaded)
+    for place, stack in enumerate(found.stacks()):
+        assert (stack.stack, stack.queries, stack.keys, stack.patterns) == (singles[0][place].stack, (), (), ())
+        for index, head in enumerate(stack.metrics):
+            alone = [single[place].metrics[index].values for single in singles]
+            for name in METRICS:
+                shown = [values[name] for values in alone if values[name] is not None]
+                assert head.spread.counts[name] == len(shown)
+                expected = statistics.mean(shown) if shown else None
+                assert head.values[name] == (expected if expected is None else pytest.approx(expected, abs=1e-5))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_how_the_texts_are_batched_makes_no_difference(family: str) -> None:
+    _, whole = averages(family, batches=[TEXTS])
+    _, apart = averages(family, batches=[[text] for text in reversed(TEXTS)])
+    for one, other in zip(whole.stacks()[0].metrics, apart.stacks()[0].metrics, strict=True):
+        assert one.labels == other.labels
+        assert one.values == pytest.approx(other.values, abs=1e-5)
+        for name in METRICS:
+            ends = one.interval(name)
+            assert ends == (None if ends is None else pytest.approx(other.interval(name), abs=1e-4))
+
+
+def test_baselines_are_means_over_texts_as_well() -> None:
+    loaded, found = averages("gpt2", batches=[TEXTS])
+    singles = one_by_one(loaded)
+    expected = statistics.mean(stack.baselines[1]["first"] for (stack,) in singles)
+    assert found.stacks()[0].baselines[1]["first"] == pytest.approx(expected)
+
+
+def test_what_several_found_is_what_one_would_have() -> None:
+    _, whole = averages("t5", batches=[TEXTS[:2], TEXTS[2:]])
+    parts = [averages("t5", batches=[batch])[1] for batch in (TEXTS[:2], TEXTS[2:])]
+    # One that got no text has nothing to say.
+    merged = Averages.of_all(Wanted(), [Averages(Wanted()), *parts])
+    assert merged.texts == 4
+    for one, other in zip(whole.stacks(), merged.stacks(), strict=True):
+        assert one.layers == other.layers
+        assert [head.values for head in one.metrics] == [
+            pytest.approx(head.values, abs=1e-12) for head in other.metrics
+        ]
+
+
+def test_only_the_chosen_heads() -> None:
+    _, found = averages("t5", batches=[TEXTS], wanted=Wanted(parse_selection(head="cross.1.2")))
+    assert [(stack.stack, [head.name for head in stack.metrics]) for stack in found.stacks()] == [
+        ("encoder", []),
+        ("decoder", []),
+        ("cross", ["cross.1.2"]),
+    ]
+
+
+def test_queries_of_all_texts_together_earn_a_label() -> None:
+    """A single repeated word is no sign of an induction head; one in each of several texts is."""
+    loaded = wrap_model(tiny.build(tiny.llama()))
+    found = Averages(Wanted())
+    found.add(loaded, build_inputs(loaded, [tiny.tokens([5, 6, 5]), tiny.tokens([7, 8, 7])]))
+    (layer, *_) = found.layers.values()
+    assert layer.queries[METRICS.index("induction")] == 2

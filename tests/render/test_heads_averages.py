@@ -1,0 +1,101 @@
+"""Means over many texts: what is said of them above the map, beside the sentences, and of one head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attncli.render.heads.metric_words import give
+from attncli.render.heads.text import heads_text
+from attncli.render.terminal import Terminal
+from attncli.results.heads import HeadsResult, Interval, Probe, Spread
+from tests.render.heads_samples import HEADS, UNIFORM, head, result, stack
+
+WIDE = Terminal(width=100)
+
+
+def spread(**intervals: Interval | None) -> Spread:
+    return Spread(intervals, dict.fromkeys(UNIFORM, 1234))
+
+
+def averaged(*names: str, texts: int = 1234, probe: Probe | None = None, cross: bool = False) -> HeadsResult:
+    """Some of the sample heads (all by itself), as means."""
+    around = spread(previous=(0.9, 0.9246), next=(0.8, 0.86), induction=(0.6689, 0.6889), entropy=None)
+    heads = tuple(replace(one, spread=around) for one in HEADS if one.name in names or not names)
+    kind = "cross" if cross else "encoder"
+    whole = result(stack(heads=heads, queries=(), keys=(), stack=kind), chosen=bool(names))
+    return replace(whole, texts=texts, probe=probe)
+
+
+def test_all_heads() -> None:
+    assert heads_text(averaged(), WIDE) == (
+        "all-MiniLM-L6-v2 · cpu · float32 · mean over 1,234 texts\n"
+        "encoder · 2 layers × 4 heads · each token sees every other\n"
+        "\n"
+        "layer  0  1  2  3  head\n"
+        "    0  P  N  ·  F\n"
+        "    1  S  I  ·  ·\n"
+        "\n"
+        " P  previous token   N  next token   F  first token   S  special tokens\n"
+        " I  what followed earlier copies   ·  none of these\n"
+        "\n"
+        " P  0.0  looks at the previous token            previous 0.91 ± 0.01, uniform 0.08\n"
+        " N  0.1  looks at the next token                next 0.83 ± 0.03, uniform 0.08\n"
+        " F  0.3  looks at the first token               first 0.71, uniform 0.08\n"
+        " S  1.0  looks at special tokens                special 0.93, uniform 0.17\n"
+        " I  1.1  looks at what followed earlier copies  induction 0.68 ± 0.01, uniform 0.08\n"
+        "    1.2  looks at the fewest tokens             entropy 0.31, uniform 2.48\n"
+        "    0.2  spreads over the most tokens           entropy 2.41, uniform 2.48\n"
+        "    1.3  looks the farthest                     distance 6.25, uniform 3.97\n"
+        "\n"
+        "± 95 % interval of the mean over the texts that show it\n"
+    )
+
+
+def test_heads_that_were_not_asked_for_are_blank() -> None:
+    lines = heads_text(averaged("1.1", "1.2"), WIDE).splitlines()
+    assert lines[4:6] == ["    0", "    1     I  ·"]
+
+
+def test_random_tokens_and_cross_attention() -> None:
+    text = heads_text(averaged(texts=8, probe=Probe(8, 25, 4, 0), cross=True), Terminal(width=80, unicode=False))
+    assert text.splitlines()[:2] == [
+        "all-MiniLM-L6-v2 | cpu | float32 | mean over 8 probes: 25 random tokens, 4 times",
+        "cross | 2 layers x 4 heads | decoder tokens look at encoder tokens",
+    ]
+    assert "        previous 0.91 +- 0.01, uniform 0.08\n" in text
+    assert text.endswith("\n+- 95 % interval of the mean over the texts that show it\n")
+
+
+def test_one_text_has_no_interval() -> None:
+    text = heads_text(averaged(texts=1), WIDE)
+    assert "mean over 1 text\n" in text and "95 %" not in text
+
+
+def test_one_head_in_figures() -> None:
+    lines = heads_text(averaged("1.1"), Terminal(width=80)).splitlines()
+    assert lines[2:7] == [
+        "head 1.1   I  looks at what followed earlier copies",
+        "",
+        "                 mean  ± 95 %   uniform    texts",
+        "entropy          1.10              2.48    1,234",
+        "distance         3.97              3.97    1,234",
+    ]
+    assert lines[-1] == "induction        0.68  ± 0.01      0.08    1,234"
+    narrow = heads_text(averaged("1.1"), Terminal(width=40)).splitlines()
+    assert narrow[-1] == "induction        0.68  ± 0.01      0.08"
+
+
+def test_half_an_interval() -> None:
+    assert give((0.25, 0.75), WIDE) == " ± 0.25"
+    assert give(None, WIDE) == ""
+
+
+@given(st.integers(1, 10**9), st.integers(20, 120), st.booleans(), st.floats(0, 1e6), st.booleans())
+def test_no_line_is_wider_than_the_terminal(texts: int, width: int, unicode: bool, end: float, one: bool) -> None:
+    own = Spread(dict.fromkeys(UNIFORM, (-end, end)), dict.fromkeys(UNIFORM, texts))
+    heads = (replace(head("0.0", "induction"), spread=own), replace(head("1.3", entropy=end), spread=own))
+    found = replace(result(stack(heads=heads[:1] if one else heads, queries=(), keys=())), texts=texts)
+    assert all(len(line) <= width for line in heads_text(found, Terminal(width=width, unicode=unicode)).splitlines())
