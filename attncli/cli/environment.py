@@ -9,6 +9,14 @@ from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple, TextIO
 
 
+class ProcessPlace(NamedTuple):
+    """Which of several processes this is, from 0; how many there are; and which it is on its machine."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+
 class Environment(NamedTuple):
     """The streams (None: closed before the process began) and what can be known of the terminal behind them.
 
@@ -37,6 +45,19 @@ class Environment(NamedTuple):
         )
 
     @property
+    def processes(self) -> ProcessPlace:
+        """The place among the processes that torchrun started; alone where it started none."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        if "MASTER_ADDR" not in self.variables or not all(self.variables.get(name, "").isdigit() for name in names):
+            return ProcessPlace()
+        return ProcessPlace(*(int(self.variables[name]) for name in names))
+
+    @property
+    def follows(self) -> bool:
+        """Whether another process speaks and writes for this one."""
+        return self.processes.rank > 0
+
+    @property
     def types_input(self) -> bool:
         """Whether somebody would have to type what is read from stdin (or nothing can be read from it at all)."""
         return self.stdin is None or self.stdin.isatty()
@@ -49,7 +70,8 @@ class Environment(NamedTuple):
     @property
     def shows_messages(self) -> bool:
         """Whether stderr is a terminal on which a line can be written over."""
-        return self.stderr is not None and self.stderr.isatty() and self.variables.get("TERM") != "dumb"
+        seen = self.stderr is not None and self.stderr.isatty() and not self.follows
+        return seen and self.variables.get("TERM") != "dumb"
 
     @property
     def takes_unicode(self) -> bool:
@@ -62,7 +84,7 @@ class Environment(NamedTuple):
 
     def say_part(self, text: str) -> None:
         """Write to stderr at once, without ending the line."""
-        if self.stderr is None:
+        if self.stderr is None or self.follows:
             return
         try:
             self.stderr.write(text)

@@ -25,9 +25,11 @@ from attncli.cli.options import (
     running_options,
     text_options,
 )
+from attncli.cli.processes import shared
 
 if TYPE_CHECKING:
     from attncli.cli.output import Plan
+    from attncli.models.sharing import Sharing
     from attncli.render.terminal import Terminal
     from attncli.results.heads import HeadsResult
 
@@ -94,9 +96,11 @@ head_options = bundle(
 @running_options
 @output_options(ENDINGS)
 @click.pass_obj
+@shared
 def heads(
     environment: Environment,
     *,
+    sharing: Sharing,
     source: TextOptions,
     many: ManyOptions,
     choice: HeadChoice,
@@ -121,6 +125,7 @@ def heads(
         result = verb.heads(
             given.text,
             model=name,
+            sharing=sharing,
             progress=progress,
             **given.keywords(),
             **choice.completed(plan)._asdict(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from attncli.cli.command import WholeNumber
 from attncli.cli.environment import Environment
 from attncli.cli.options import TextOptions, bundle, flag, option
+from attncli.cli.texts import STDIN
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def read_heads_input(
     """
     if many.seed is not None and not many.probe:
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
+    if environment.processes.world > 1 and _reads_stdin(source, many):
+        raise UsageError("several processes can't share stdin", hint="name a file with -f")
     if not (many.probe or many.lines or len(source.file) > 1):
         return _one(source, environment)
     if "npz" in forms:
@@ -66,6 +69,11 @@ def read_heads_input(
             ".npz holds patterns, and those belong to one text", hint="-o FILE.json or FILE.csv holds the averages"
         )
     return _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
+
+
+def _reads_stdin(source: TextOptions, many: ManyOptions) -> bool:
+    named = (*source.text, *source.file, *([] if source.input_ids is None else [source.input_ids]))
+    return STDIN in named if named else not many.probe
 
 
 def _one(source: TextOptions, environment: Environment) -> HeadsInput:
@@ -91,7 +99,6 @@ def _many(source: TextOptions, environment: Environment, *, lines: bool) -> Head
 def _given(stream: TextStream) -> Iterator[Given]:
     """The texts of a stream, with what to call each where something is wrong with it."""
     from attncli.cli.reading import lines
-    from attncli.cli.texts import STDIN
     from attncli.verbs.many_texts import Given
 
     for number, ids in enumerate(stream.ids or (), 1):

@@ -49,8 +49,10 @@ def plan_output(options: OutputOptions, environment: Environment, *, endings: tu
     color = "never" if options.no_color else options.color
     screen = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
     page_color = screen.color if color == "always" else ColorDepth.NONE
+    if environment.follows:
+        form, files = None, {}
     page = screen._replace(color=page_color, unicode=not options.ascii)
-    return Plan(form or (None if files else "text"), files, screen, page)
+    return Plan(form or (None if files or environment.follows else "text"), files, screen, page)
 
 
 class Outlet(NamedTuple):

@@ -15,6 +15,10 @@ class Sharing(Protocol):
     @property
     def world(self) -> int: ...
 
+    def own_device(self, wish: str) -> str:
+        """The device that this process is to use where the user wishes for `wish`."""
+        ...
+
     def check(self) -> None:
         """Raises what another process failed with, if one did: there is no use in going on."""
         ...
@@ -29,8 +33,14 @@ class Alone:
 
     rank, world = 0, 1
 
+    def own_device(self, wish: str) -> str:
+        return wish
+
     def check(self) -> None:
         """Nobody else can fail."""
 
     def gather(self, part: Part) -> list[Part]:
         return [part]
+
+
+ALONE = Alone()

@@ -11,7 +11,7 @@ from attncli.attention.selection import Selection, Spec, Wanted, parse_selection
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.sharing import Alone, Sharing
+from attncli.models.sharing import ALONE, Sharing
 from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
@@ -49,7 +49,7 @@ def heads(
     refresh: bool = False,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
-    sharing: Sharing | None = None,
+    sharing: Sharing = ALONE,
     progress: Progress = silent,
 ) -> HeadsResult:
     """Run a model on a text and describe where each of its attention heads looks.
@@ -82,8 +82,8 @@ def heads(
     # The text is met before torch is imported: what is wrong with it is said at once.
     words = _tokenizer(files, tokenizer, named, needed=input_ids is None if many is None else many.needs_tokenizer)
     if many is not None:
-        loaded = _loaded(model, files, named, selection, device, dtype)
-        average = many.average(loaded, words, Wanted(selection), sharing=sharing or Alone(), progress=progress)
+        loaded = _loaded(model, files, named, selection, sharing.own_device(device), dtype)
+        average = many.average(loaded, words, Wanted(selection), sharing=sharing, progress=progress)
         return _averaged(loaded, average, selection)
     encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
     loaded = _loaded(model, files, named, selection, device, dtype)

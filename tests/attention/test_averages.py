@@ -1,4 +1,4 @@
-"""Means over texts and how sure they are: by hand, against one text at a time, and against the tables of Student's t."""
+"""Means over texts and how sure they are: by hand, against one text at a time, and against tables of Student's t."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from attncli.cli.group import VERBS
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
 from attncli.cli.tokenize import tokenize as tokenize_command
+from attncli.models.sharing import ALONE
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import tokenize_text
@@ -77,6 +78,7 @@ def test_heads_without_options(heads: Recorder) -> None:
         "input_ids": None,
         "probe": False,
         "seed": 0,
+        "sharing": ALONE,
         "model": None,
         "layer": None,
         "head": None,
@@ -101,6 +103,7 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "input_ids": [5, 6],
         "probe": False,
         "seed": 0,
+        "sharing": ALONE,
         "model": "a",
         "layer": ("-1",),
         "head": ("5.5,6.9",),

@@ -1,0 +1,106 @@
+"""Two processes of torchrun that share the lines of a file: the numbers of one, and one voice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attncli.cli.environment import ProcessPlace
+from attncli.results.heads import METRICS
+from tests.cli.conftest import Recorder, attn, heads, surroundings
+from tests.test_whole import saved
+
+__all__ = ["heads"]
+
+#: As torchrun sets them for the second of two processes.
+SECOND = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+
+
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    given = [*command, "-m", "attncli", "heads", *arguments]
+    return subprocess.run(given, capture_output=True, env=environment, encoding="utf-8", timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(saved(tmp_path_factory.mktemp("gpt2"), "gpt2"))
+
+
+def numbers(found: dict) -> list[float]:
+    """Every metric and every end of an interval."""
+    heads = [head for stack in found["stacks"] for head in stack["metrics"]]
+    ends = [end for head in heads for name in METRICS for end in head["intervals"][name] or ()]
+    return [*(head[name] for head in heads for name in METRICS if head[name] is not None), *ends]
+
+
+def test_two_processes_give_the_numbers_of_one(tmp_path: Path, gpt2: str) -> None:
+    lines = [f"{'the mole dug ' * (place % 5)}one mole of the {place}" for place in range(70)]
+    (tmp_path / "lines.txt").write_text("\n".join([*lines, "", "x " * 70]))
+    given = ["-f", str(tmp_path / "lines.txt"), "--lines", "--truncate", "-m", gpt2]
+    shared = torchrun(*given, "--json", "-o", str(tmp_path / "both.csv"))
+    assert shared.returncode == 0, shared.stderr
+    one = attn("heads", *given, "--json")
+    found, expected = json.loads(shared.stdout), json.loads(one.text)
+    assert numbers(found) == pytest.approx(numbers(expected), abs=1e-9)
+    for key in ("texts", "warnings", "notes", "model"):
+        assert found[key] == expected[key]
+    assert found["texts"] == 71
+    for said in ("note: 1 text was left out, with nothing in it", "warning: 1 text was cut to the 64 tokens"):
+        assert shared.stderr.count(said) == one.err.count(said) == 1
+    assert len((tmp_path / "both.csv").read_text().splitlines()) == 13
+
+
+def test_a_failure_of_the_second_is_said_by_the_first(tmp_path: Path, gpt2: str) -> None:
+    # The second group of lines, which is the second process's, holds fewer characters and too many tokens.
+    long = "the mole dug a tunnel under the lawn, and the mole dug a tunnel under the lawn, and the mole dug"
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join([*[long] * 32, "x " * 40, *["the mole"] * 60]))
+    failed = torchrun("-f", str(path), "--lines", "-m", gpt2, "-o", str(tmp_path / "x.json"))
+    assert failed.returncode != 0 and failed.stdout == ""
+    message = f"error: line 33 of {path}: the text has 81 tokens and the model takes 64"
+    assert failed.stderr.count(message) == failed.stderr.count("hint: --truncate cuts it to fit") == 1
+    assert failed.stderr.count("exitcode  : 2 ") == 2
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_where_torchrun_started_nothing() -> None:
+    assert surroundings(variables={"RANK": "1", "WORLD_SIZE": "2"}).processes == ProcessPlace(0, 1, 0)
+    assert surroundings(variables={**SECOND, "LOCAL_RANK": "-1"}).processes == ProcessPlace(0, 1, 0)
+    assert surroundings(variables=SECOND).processes == ProcessPlace(1, 2, 1)
+
+
+def test_the_second_process_is_silent() -> None:
+    second = surroundings(variables=SECOND, terminal=True)
+    second.say("a mole")
+    assert second.stderr.getvalue() == "" and not second.shows_messages  # type: ignore[union-attr]
+    assert attn("tokenize", "a mole", "--ids", variables=SECOND).out == b""
+
+
+@pytest.mark.parametrize("arguments", [("--lines",), ("-f", "-", "--lines"), ("-",), ("--input-ids", "-")])
+def test_stdin_belongs_to_one_process(
+    arguments: tuple[str, ...], heads: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attncli.models.processes.Processes", Lonely)
+    outcome = attn("heads", *arguments, stdin="a mole", variables={**SECOND, "RANK": "0"})
+    assert outcome.code == 2 and outcome.error[0] == "several processes can't share stdin"
+    assert heads.calls == []
+
+
+class Lonely:
+    """Stands for processes of which the others never came."""
+
+    def __init__(self, rank: int, world: int, local_rank: int) -> None:
+        """They are not waited for."""
+
+    def tell(self, failure: object) -> None:
+        """Nobody listens."""
+
+    def leave(self) -> None:
+        """Nobody waits."""
