@@ -1,0 +1,230 @@
+"""The sweep: our patterns against transformers' own, for every model type that reads text.
+
+    python -m tests.attention.sweep [model types]
+
+Each type is built tiny from its default configuration with random weights, in a process of its own limits, and looked
+into by the same calls as `attncli.heads`, alone and in a padded batch.
+"""
+
+from __future__ import annotations
+
+import collections
+import inspect
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+SECONDS, BYTES = 90, 10 << 30
+NO_TEXT = "reads no text"
+#: Longer than every window that the shrinker leaves, and of another length than any width.
+TEXTS = [[23, 47, 31, 59, 23, 47, 67, 31, 71, 83, 41], [37, 53, 61, 37, 53, 79, 43]]
+TARGETS = [[29, 73, 19, 29, 89, 17], [13, 97, 11, 13, 19, 17]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a model type. kind: a heading of the table; detail: the deviation, or why."""
+
+    model_type: str
+    kind: str
+    detail: str
+
+
+def sweep(model_types: Sequence[str], processes: int = 2) -> Iterator[Outcome]:
+    """Try every type, several at a time, each within its limits of time and memory."""
+    context = multiprocessing.get_context("spawn")
+    waiting = list(reversed(model_types))
+    running: dict[Connection, tuple[Any, str]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_work, args=(theirs,), daemon=True)
+                process.start()
+                theirs.close()
+                running[ours] = (process, waiting.pop())
+                ours.send(running[ours][1])
+            ready = wait(list(running), timeout=SECONDS * 1.5)
+            for connection in ready or list(running):
+                process, model_type = running.pop(connection)
+                yield _received(connection if ready else None, model_type)
+                if ready and process.is_alive() and waiting:
+                    running[connection] = (process, waiting.pop())
+                    connection.send(running[connection][1])
+                else:
+                    process.kill()
+    finally:
+        for process, _ in running.values():
+            process.kill()
+
+
+def _received(connection: Connection | None, model_type: str) -> Outcome:
+    if connection is None:
+        return Outcome(model_type, "cannot be run", f"no answer within {SECONDS} seconds")
+    try:
+        return connection.recv()
+    except EOFError:
+        return Outcome(model_type, "cannot be run", "its process ended")
+
+
+class _OutOfTimeError(BaseException):
+    pass
+
+
+def _ring(*_: object) -> None:
+    raise _OutOfTimeError
+
+
+def _work(connection: Connection) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    warnings.filterwarnings("ignore")
+    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    signal.signal(signal.SIGALRM, _ring)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    logging.disable(logging.WARNING)
+    while True:
+        try:
+            model_type = connection.recv()
+        except EOFError:
+            return
+        signal.alarm(SECONDS)
+        try:
+            outcome = examine(model_type)
+        except _OutOfTimeError:
+            outcome = Outcome(model_type, "cannot be run", f"more than {SECONDS} seconds")
+        signal.alarm(0)
+        connection.send(outcome)
+
+
+def model_types() -> list[str]:
+    """Every model type for which transformers has a base model."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    return sorted(set(CONFIG_MAPPING_NAMES) & set(MODEL_MAPPING_NAMES))
+
+
+def base_class(model_type: str) -> Any:
+    """The class of the base model of a type, as the package chooses it."""
+    from transformers import CONFIG_MAPPING, AutoModel
+
+    cls = AutoModel._model_mapping[CONFIG_MAPPING[model_type]]
+    return cls[0] if isinstance(cls, tuple | list) else cls
+
+
+def examine(model_type: str) -> Outcome:
+    """Build, run and compare one type, in the first form in which transformers itself can run it."""
+    from tests.attention.shrink import FORMS
+
+    try:
+        if "input_ids" not in inspect.signature(base_class(model_type).forward).parameters:
+            return Outcome(model_type, NO_TEXT, base_class(model_type).main_input_name)
+    except Exception as error:  # whatever transformers raises is an answer here
+        return Outcome(model_type, "cannot be built", _said(error))
+    first = None
+    for form in FORMS:
+        outcome = _examined(model_type, form)
+        first = first or outcome
+        if not outcome.kind.startswith("cannot"):
+            return outcome
+    return first
+
+
+def _examined(model_type: str, form: Any) -> Outcome:
+    from tests.attention.shrink import default_config, shrunk, spread_weights
+
+    try:
+        config = shrunk(default_config(model_type), form)
+        model = base_class(model_type)._from_config(config, attn_implementation="eager").eval()
+        spread_weights(model)
+    except Exception as error:
+        return Outcome(model_type, "cannot be built", _said(error))
+    return _compared(model_type, model)
+
+
+def _compared(model_type: str, model: Any) -> Outcome:
+    from attncli.errors import AttnError
+    from attncli.models.loaded import wrap_model
+    from tests.attention import transformers_reference as theirs
+
+    loaded = wrap_model(model, model_type)
+    deviations, remarks = [], ()
+    for texts in (TEXTS[:1], TEXTS):
+        try:
+            inputs = theirs.inputs_for(loaded, texts, TARGETS)
+            found = theirs.reference(model, inputs)
+        except Exception as error:
+            return Outcome(model_type, "cannot be run" if not deviations else "cannot be run padded", _said(error))
+        try:
+            for layers in found.values():
+                theirs.check_attention(layers, inputs)
+        except theirs.NoAttentionError as error:
+            return Outcome(model_type, "reference is no attention", f"{error}; ours: {_ours(loaded, inputs)}")
+        if not found:
+            ours = _ours(loaded, inputs)
+            return Outcome(model_type, "no attention" if "no attention" in ours else "no reference", ours)
+        try:
+            agreement = theirs.compare(loaded, inputs, found)
+        except AttnError as error:
+            return Outcome(model_type, "refused", str(error))
+        except Exception as error:
+            return Outcome(model_type, "fails", _said(error))
+        deviations.append(agreement.deviation)
+        remarks = agreement.remarks
+        even = theirs.spread(next(iter(found.values())))
+    kind = "agrees" if max(deviations) <= theirs.TOLERANCE else "differs"
+    if even < 1.5:
+        kind = "nearly even"
+    said = " ".join(f"{deviation:.1e}" for deviation in deviations)
+    return Outcome(model_type, kind, f"{said} ({' '.join(remarks)}; peak {even:.1f})")
+
+
+def _ours(loaded: Any, inputs: Any) -> str:
+    from attncli.attention.selection import Wanted
+    from attncli.attention.stacks import look_each
+    from attncli.errors import AttnError
+
+    try:
+        stacks = look_each(loaded, inputs, Wanted(patterns=True))[0]
+    except AttnError as error:
+        return f"{error} ({error.hint})"
+    except Exception as error:
+        return "fails: " + _said(error)
+    return ", ".join(f"{stack.stack} {len(stack.patterns)} patterns" for stack in stacks)
+
+
+def _said(error: BaseException) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:160]} ({os.path.basename(where.filename)}:{where.lineno})"
+
+
+def main(arguments: Sequence[str]) -> int:
+    asked = list(arguments) or model_types()
+    outcomes = []
+    for outcome in sweep(asked):
+        if outcome.kind != NO_TEXT or arguments:
+            outcomes.append(outcome)
+            print(f"{outcome.model_type:34} {outcome.kind:26} {outcome.detail}", flush=True)
+    print()
+    for kind, count in collections.Counter(outcome.kind for outcome in outcomes).most_common():
+        print(f"{count:5} {kind}")
+    return int(any(outcome.kind in ("differs", "refused", "fails") for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
