@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from attncli.attention.metrics import Pair, Side
 from attncli.errors import UsageError
+from attncli.models.entry import accepted_arguments
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def build_inputs(
     """
     _check(model, texts)
     main = _padded(texts, pad_left)
-    accepted = inspect.signature(model.module.forward).parameters
+    accepted = accepted_arguments(model.module)
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only where the model has an embedding for segments: GPT-2 would take them for tokens and add those.
     if segments is not None and "token_type_ids" in accepted and model.segments > 1:
@@ -104,7 +104,6 @@ def _check(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     if limit is not None and longest > limit:
         raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
     largest = max(token.id for tokens in texts for token in tokens)
-    if largest >= model.vocabulary_size:
-        raise UsageError(
-            f"the id {largest} is not in the model's vocabulary", hint=f"ids run from 0 to {model.vocabulary_size - 1}"
-        )
+    size = model.vocabulary_size
+    if size is not None and largest >= size:
+        raise UsageError(f"the id {largest} is not in the model's vocabulary", hint=f"ids run from 0 to {size - 1}")

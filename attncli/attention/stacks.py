@@ -52,8 +52,9 @@ def _name(collector: Collector, key: StackKey) -> str:
 
 def _is_causal(collector: Collector, key: StackKey) -> bool:
     """No query saw a later key; a single token can't tell, so then the kind of the model does."""
-    seen = collector.layers[key].values()
-    if all(layer.pair.queries.length > 1 for layer in seen):
+    # Positions can be compared where queries and keys are the same tokens.
+    seen = [layer for layer in collector.layers[key].values() if layer.pair.same]
+    if seen and all(layer.pair.queries.length > 1 for layer in seen):
         return all(layer.causal for layer in seen if layer.causal is not None)
     return collector.possible_names(key) == ("decoder",) or collector.model.generates
 
@@ -97,8 +98,9 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
         baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
         patterns=tuple(
-            _unpadded(pattern, pair, text)
-            for sums in measured.values()
+            # Some stacks shorten the sequence from layer to layer.
+            _unpadded(pattern, seen[number].pair, text)
+            for number, sums in measured.items()
             for patterns in sums.patterns[text : text + 1]
             for pattern in patterns.patterns()
         ),

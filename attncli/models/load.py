@@ -109,7 +109,7 @@ class _CutClass:
         for block_list in lists:
             count = limits.get(block_list.path, block_list.length)
             if count < block_list.length:
-                model.set_submodule(block_list.path, nn.ModuleList(block_list.blocks[:count]))
+                model.set_submodule(block_list.path, block_list.first(count))
 
 
 def _from_pretrained(

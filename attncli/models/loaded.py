@@ -76,9 +76,17 @@ class LoadedModel:
         return count if isinstance(count, int) else 0
 
     @property
-    def vocabulary_size(self) -> int:
-        """Rows of the token table."""
-        return int(self.module.get_input_embeddings().weight.shape[0])
+    def vocabulary_size(self) -> int | None:
+        """Rows of the token table; None where there is none, as in models of characters."""
+        try:
+            weight = getattr(self.module.get_input_embeddings(), "weight", None)
+        except NotImplementedError:
+            # Dual encoders don't say which of their tables is meant.
+            weight = None
+        if weight is not None:
+            return int(weight.shape[0])
+        size = getattr(self.config.get_text_config(), "vocab_size", None)
+        return size if isinstance(size, int) and size > 0 else None
 
     @property
     def decoder_start(self) -> int:
