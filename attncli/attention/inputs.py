@@ -11,7 +11,6 @@ from torch import Tensor
 
 from attncli.attention.metrics import Pair, Side
 from attncli.errors import UsageError
-from attncli.models.entry import accepted_arguments
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -66,11 +65,12 @@ def build_inputs(
     """
     _check(model, texts)
     main = _padded(texts, pad_left)
-    accepted = accepted_arguments(model.module)
+    accepted = model.accepted_arguments
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only where the model has an embedding for segments: GPT-2 would take them for tokens and add those.
     if segments is not None and "token_type_ids" in accepted and model.segments > 1:
         arguments["token_type_ids"] = _padded_rows(segments, main.length, pad_left)
+    arguments |= _required_beside(model, main, accepted)
     if "use_cache" in accepted:
         # Nothing is generated, and a cache would keep every layer's keys and values alive.
         arguments["use_cache"] = False
@@ -79,6 +79,23 @@ def build_inputs(
     start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
     target = _padded([[start]] * len(texts), pad_left)
     return ModelInputs({**arguments, "decoder_input_ids": target.ids}, main, target)
+
+
+def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -> dict[str, Tensor]:
+    """What some models need beside the tokens, where a text says nothing of it.
+
+    Models of pages get one place for all tokens, and models with a part for each language their first one unless
+    their configuration names another.
+    """
+    required = {}
+    if "bbox" in accepted:
+        # Places are looked up in tables, as whole numbers; where distances are taken of them, they are parts of a page.
+        tables = any("x_position" in path for path, _ in model.module.named_modules())
+        whole = tables and not hasattr(model.config, "relative_bias_args")
+        required["bbox"] = torch.zeros(*main.ids.shape, 4, dtype=torch.long if whole else torch.float32)
+    if "lang_ids" in accepted and getattr(model.config, "default_language", None) is None:
+        required["lang_ids"] = torch.zeros(main.ids.shape[0], dtype=torch.long)
+    return required
 
 
 def _padded(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:

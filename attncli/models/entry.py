@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import PreTrainedModel
+
+from attncli.errors import ModelError
+
+#: What models call that of their inputs which is no text.
+_OTHER_SENSES = re.compile(r"^(pixel_values|input_features|input_values|visual_feats|image_embeds|action_embeds)")
 
 
 def text_entry(model: PreTrainedModel) -> Callable[..., Any]:
     """What takes a text alone. Dual encoders (CLIP, SigLIP, CLAP) need a picture or a sound in their forward pass, and
     have a method that runs the other tower by itself."""
-    features = getattr(model, "get_text_features", None)
-    if features is not None and "input_ids" in inspect.signature(features).parameters:
-        return features  # type: ignore[no-any-return]
-    return model
+    return _text_tower(model) or model
 
 
 def accepted_arguments(model: PreTrainedModel) -> frozenset[str]:
     """The names of the arguments that a model takes with a text."""
-    entry = text_entry(model)
-    signature = inspect.signature(model.forward if entry is model else entry)
-    return frozenset(signature.parameters)
+    return frozenset(inspect.signature(_text_tower(model) or type(model).forward).parameters)
+
+
+def _text_tower(model: PreTrainedModel) -> Callable[..., Any] | None:
+    features: Callable[..., Any] | None = getattr(model, "get_text_features", None)
+    takes_text = features is not None and "input_ids" in inspect.signature(features).parameters
+    return features if takes_text else None
+
+
+@contextmanager
+def text_alone(model: PreTrainedModel) -> Iterator[None]:
+    """Around a run of the model on text: where it can't do without a picture or a sound, ModelError says so."""
+    others = sorted(name for name in accepted_arguments(model) if _OTHER_SENSES.match(name))
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError) as error:
+        if not others:
+            raise
+        raise ModelError(
+            f"{type(model).__name__} can't run on a text alone: it takes {' or '.join(others)} as well",
+            hint="name a model of texts (-m)",
+        ) from error

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.models.device import dtype_name
+from attncli.models.entry import accepted_arguments
 from attncli.models.memory import memory_guard
 from attncli.models.probe import Observer, run_probed
 from attncli.models.structure import Block, BlockList, Site, block_lists, site_of
@@ -74,6 +75,11 @@ class LoadedModel:
         """How many segments (sentence A, sentence B) the model has an embedding for."""
         count = getattr(self.config, "type_vocab_size", None)
         return count if isinstance(count, int) else 0
+
+    @property
+    def accepted_arguments(self) -> frozenset[str]:
+        """The names of the arguments that it takes with a text."""
+        return accepted_arguments(self.module)
 
     @property
     def vocabulary_size(self) -> int | None:

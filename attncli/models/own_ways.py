@@ -57,13 +57,13 @@ class OwnWays(TorchFunctionMode):
         for module in self._modules:
             self._hooks.append(module.register_forward_pre_hook(self._begin))
             self._hooks.append(module.register_forward_hook(self._end, prepend=True))
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         for hook in self._hooks:
             hook.remove()
 
@@ -86,7 +86,7 @@ class OwnWays(TorchFunctionMode):
     def _end(self, module: nn.Module, _: Any, output: Any) -> Any:
         call = self._calls.pop()
         place = None if call.seen else _weights_place(output, self._batch)
-        attention = None
+        attention: Attention | None = None
         if place is not None:
             attention = WeightsAttention(output[place])
         elif not call.seen:
@@ -134,14 +134,17 @@ def _unfolded(weights: Tensor, module: nn.Module, batch: int) -> Tensor:
     heads = next((getattr(module, name) for name in _HEADS_NAMES if hasattr(module, name)), None)
     if weights.ndim != 3 or heads is None or weights.shape[0] != batch * heads:
         return weights
-    return weights.unflatten(0, (batch, heads))
+    return weights.view(batch, heads, *weights.shape[1:])
 
 
 def _sums_to_one(weights: Tensor, batch: int) -> bool:
-    """Whether a softmax ran over the last of four or five dimensions, the first of them the batch."""
+    """Whether a softmax ran over the last of four or five dimensions, the first of them the batch.
+
+    Broken weights (NaN) pass: whoever looks at them says which layer they are of.
+    """
     if weights.ndim not in (4, 5) or weights.shape[0] != batch or not weights.numel():
         return False
-    return bool(((weights.float().sum(-1) - 1).abs() < 0.01).all())
+    return not bool(((weights.float().sum(-1) - 1).abs() >= 0.01).any())
 
 
 def _weights_place(output: object, batch: int) -> int | None:
@@ -156,10 +159,10 @@ def _weights_place(output: object, batch: int) -> int | None:
 def _are_weights(part: object, batch: int) -> bool:
     if not isinstance(part, Tensor) or part.ndim != 4 or not part.is_floating_point() or not part.numel():
         return False
-    if part.shape[0] != batch or not bool((part >= 0).all()):
+    if part.shape[0] != batch or bool((part < 0).any()):
         return False
     sums = part.float().sum(-1)
-    return bool((((sums - 1).abs() < 0.01) | (sums == 0)).all() and (sums > 0).any())
+    return not bool((((sums - 1).abs() >= 0.01) & (sums != 0)).any()) and bool((sums != 0).any())
 
 
 def _emptied(output: Any, place: int) -> Any:

@@ -1,4 +1,4 @@
-"""Attention that isn't a whole matrix of queries and keys: windows put at their true columns, and a part of the keys."""
+"""Attention that isn't a whole matrix of queries and keys: windows put at their true columns, and parts of a matrix."""
 
 from __future__ import annotations
 

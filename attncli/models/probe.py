@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 
-from attncli.errors import ModelError, reason_of
+from attncli.errors import ModelError
 from attncli.models.call import Attention
-from attncli.models.entry import text_entry
+from attncli.models.entry import text_alone, text_entry
 from attncli.models.mask import mask_rule, only_selected
 from attncli.models.own_ways import OwnWays
 from attncli.models.placed import Section
@@ -186,7 +186,9 @@ def _route(model: PreTrainedModel) -> None:
 def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
     """One pass, on all of the arguments."""
     entry = text_entry(model)
-    with OwnWays(model, batch, session.lengths[0], session.hand_on) as session.own_ways:
+    own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on)
+    session.own_ways = own_ways
+    with text_alone(model), own_ways:
         entry(**arguments)
 
 

@@ -58,7 +58,8 @@ class QueryKeyAttention:
 
     query: (batch, heads, queries, d).  key, value: (batch, key heads, keys, d), shared by groups of query heads.
     mask: None, a `RuleMask`, or a tensor (bool: True is visible; else added).  bias: added to the scores, or None.
-    sinks: one logit a head, (heads,), or None.  softcap: c·tanh(score/c), or None.
+    sinks: one logit a head, (heads,), or one a head and query, (batch, heads, queries, 1); or None.
+    softcap: c·tanh(score/c), or None.
     """
 
     query: Tensor
@@ -106,6 +107,7 @@ class QueryKeyAttention:
         """Itself where its scores are products of queries and keys and nothing else, so that a fused kernel makes them;
         `readings`, `earlier`, `tiles` and `scores_at` are for such ones."""
         plain = self.bias is None and self.softcap is None and self.visibility is not None
+        plain = plain and (self.sinks is None or self.sinks.ndim == 1)
         return self if plain and can_fuse(self.query.device) else None
 
     def readings(self, values: Tensor | None = None, *, scores: bool = False) -> Iterator[Reading]:
@@ -273,7 +275,8 @@ class QueryKeyAttention:
         scores = torch.where(_of_heads(visible, heads), scores, torch.finfo(torch.float32).min)
         if self.sinks is None:
             return scores.softmax(-1)
-        sinks = self.sinks[list(heads)].float().reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+        sinks = self.sinks.reshape(1, -1, 1, 1) if self.sinks.ndim == 1 else _rows(self.sinks, start, stop)
+        sinks = sinks[:, list(heads)].float().expand(*scores.shape[:-1], 1)
         return torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
 
     def _mask_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:

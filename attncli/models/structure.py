@@ -6,10 +6,10 @@ tokens with is told by its children's classes; which stack it is, by the words i
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from torch import nn
 
@@ -148,8 +148,8 @@ def _mixer(block: nn.Module) -> str | None:
 
 def _own_part(name: str, block: str) -> str:
     """A class's name without that of its family: the `MambaLayer` of a `GraniteMoeHybridDecoderLayer` mixes tokens."""
-    shared = os.path.commonprefix([name, block])
-    family = re.match(r".*(?=[A-Z])", name[: len(shared) + 1])
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, block, strict=False)))
+    family = re.match(r".*(?=[A-Z])", name[: shared + 1])
     return name[len(family[0]) :] if family else name
 
 

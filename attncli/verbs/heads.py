@@ -209,7 +209,8 @@ def _unread(loaded: LoadedModel, stacks: tuple[Stack, ...], selection: Selection
         yield from (
             f"the attention of the {known.word} can't be read and is left out: {known.described()[0].mixer}"
             for known in attending
-            if known.word not in shown
+            # A text says nothing to a tower for pictures or sounds, and it didn't run.
+            if known.word not in (*shown, "vision", "audio")
         )
 
 
