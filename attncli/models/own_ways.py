@@ -72,7 +72,7 @@ class OwnWays(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if func in _SOFTMAXES and self._calls and not self._calls[-1].seen and isinstance(result, Tensor):
-            self._calls[-1].caught.append(result)
+            self._calls[-1].caught.append(_without_blind_rows(result, args[0] if args else None))
         return result
 
     def mark_seen(self) -> None:
@@ -137,14 +137,27 @@ def _unfolded(weights: Tensor, module: nn.Module, batch: int) -> Tensor:
     return weights.view(batch, heads, *weights.shape[1:])
 
 
+def _without_blind_rows(weights: Tensor, scores: object) -> Tensor:
+    """A row whose every score is −∞ sees nothing (padding): 0 instead of NaN."""
+    if not isinstance(scores, Tensor) or scores.shape != weights.shape or not bool(weights.isnan().any()):
+        return weights
+    return weights.masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0)
+
+
 def _sums_to_one(weights: Tensor, batch: int) -> bool:
-    """Whether a softmax ran over the last of four or five dimensions, the first of them the batch.
+    """Whether a softmax ran over the last of four or five dimensions, the first of them the batch."""
+    if weights.ndim not in (4, 5) or weights.shape[0] != batch or not weights.numel():
+        return False
+    return _rows_are_whole(weights)
+
+
+def _rows_are_whole(weights: Tensor) -> bool:
+    """Whether rows sum to 1, or to 0 where nothing is seen.
 
     Broken weights (NaN) pass: whoever looks at them says which layer they are of.
     """
-    if weights.ndim not in (4, 5) or weights.shape[0] != batch or not weights.numel():
-        return False
-    return not bool(((weights.float().sum(-1) - 1).abs() >= 0.01).any())
+    sums = weights.float().sum(-1)
+    return not bool((((sums - 1).abs() >= 0.01) & (sums != 0)).any()) and bool((sums != 0).any())
 
 
 def _weights_place(output: object, batch: int) -> int | None:
@@ -159,10 +172,7 @@ def _weights_place(output: object, batch: int) -> int | None:
 def _are_weights(part: object, batch: int) -> bool:
     if not isinstance(part, Tensor) or part.ndim != 4 or not part.is_floating_point() or not part.numel():
         return False
-    if part.shape[0] != batch or bool((part < 0).any()):
-        return False
-    sums = part.float().sum(-1)
-    return not bool((((sums - 1).abs() >= 0.01) & (sums != 0)).any()) and bool((sums != 0).any())
+    return part.shape[0] == batch and not bool((part < 0).any()) and _rows_are_whole(part)
 
 
 def _emptied(output: Any, place: int) -> Any:

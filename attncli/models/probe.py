@@ -185,11 +185,9 @@ def _route(model: PreTrainedModel) -> None:
 
 def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
     """One pass, on all of the arguments."""
-    entry = text_entry(model)
-    own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on)
-    session.own_ways = own_ways
-    with text_alone(model), own_ways:
-        entry(**arguments)
+    session.own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on)
+    with text_alone(model), session.own_ways:
+        text_entry(model)(**arguments)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ KINDS: tuple[tuple[str, int | str], ...] = (
     (r"attention_head_dim", "twice the head width"),
     (r"coordinate_size", 8),
     (r"shape_size", 16),
-    (r"mamba_(n|num)_heads", 8),
+    (r"mamba_(n|num)_heads|n_mamba_heads", 8),
     (r"mamba_d_head|mamba_head_?dim", 16),
     (r"(head|key|value|kv|qk|nope|rope|query)\w*_(head_)?dim|head_dim|^d_kv$|dim_head|head_size|kv_channels|d_head"
      r"|query_pre_attn_scalar", "head width"),
@@ -91,7 +91,7 @@ OPEN: dict[str, Any] = {
     "mask_token_id": 2,
     "sliding_window": 4,
     "indexer_n_heads": HEADS,
-    "indexer_kv_heads": HEADS,
+    "indexer_kv_heads": 1,
     "indexer_head_dim": "head width",
     "indexer_budget": 8,
     "indexer_compress_ratio": 2,
@@ -118,6 +118,7 @@ LACKING: dict[str, Any] = {
     "rope_theta": 10000.0,
     "dropout": 0.0,
     "layerdrop": 0.0,
+    "max_position_embeddings": 128,
     "dropout_rate": 0.0,
     "num_hidden_layers": LAYERS,
     "vision_start_token_id": 3,
@@ -162,12 +163,13 @@ class _Shrinker:
         if self.form.filled and "rope_theta" in small:
             # HunYuan's rotation has four parts, and its class doesn't say how large.
             small.setdefault("xdrope_section", scaled([1, 1, 1, 1], self.form.head_width // 2))
-        if fields.get("head_dim") and fields.get("head_dim") == fields.get("qk_head_dim"):
+        parts = [fields.get(f"qk_{part}_head_dim") or 0 for part in ("nope", "rope")]
+        if all(parts) and fields.get("head_dim") in (sum(parts), fields.get("qk_head_dim")):
             small["head_dim"] = small["qk_nope_head_dim"] + small["qk_rope_head_dim"]
         return self._consistent(small)
 
     def _field(self, name: str, value: Any, layers: int, heads: int, kept: list[int]) -> Any:
-        if isinstance(value, dict) and value and all(str(key).isdigit() for key in value) and name != "id2label":
+        if isinstance(value, dict) and value and all(_is_layer(key, of) for key, of in value.items()):
             return {str(kept.index(int(k))): self.fields(v) for k, v in value.items() if int(k) in kept}
         if isinstance(value, dict) and not self.form.towers and _TOWERS.search(name):
             return value
@@ -260,6 +262,11 @@ def _largest(fields: Mapping[str, Any], names: re.Pattern[str]) -> int:
     return max((value for name, value in fields.items() if names.search(name) and isinstance(value, int)), default=0)
 
 
+def _is_layer(key: Any, value: Any) -> bool:
+    """Whether an entry holds the fields of a layer of its own, under the layer's number."""
+    return str(key).isdigit() and isinstance(value, dict)
+
+
 def _kept_layers(fields: Mapping[str, Any], layers: int) -> list[int]:
     """Places of the layers that stay: two of every kind, and otherwise the first ones."""
     kept: list[int] = []
@@ -279,4 +286,5 @@ def spread_weights(model: nn.Module, gain: float = 1.5, seed: int = 0) -> None:
             if parameter.ndim > 1:
                 parameter.copy_(noise * gain / parameter.shape[-1] ** 0.5)
             else:
-                parameter.add_(noise * 0.1)
+                # Some scale their keys by a vector that begins at zero.
+                parameter.add_(noise * (0.1 if gain < 2 else 1))

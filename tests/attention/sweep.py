@@ -30,8 +30,12 @@ GAINS = {"differs": (1.0,), "nearly even": (6.0, 20.0)}
 #: How often a configuration is mended by what an error says.
 REPAIRS = 4
 #: Parameters of a model beyond which it isn't built.
-ELEMENTS = 200_000_000
+ELEMENTS = 300_000_000
 NO_TEXT = "reads no text"
+#: Outcomes after which another form is tried, the most telling last.
+SHORT_OF_AN_ANSWER = ("cannot be built", "cannot be run", "cannot be run padded", "no attention")
+#: Outcomes that are a defect of ours.
+DEFECTS = ("differs", "refused", "fails")
 #: The largest weight of a row over the mean one: a reference below this says too little.
 PEAK = 1.5
 #: Longer than every window that the shrinker leaves, and of another length than any width.
@@ -162,14 +166,13 @@ def examine(model_type: str) -> Outcome:
             return Outcome(model_type, NO_TEXT, base_class(model_type).main_input_name)
     except Exception as error:  # whatever transformers raises is an answer here
         return Outcome(model_type, "cannot be built", _said(error))
-    first = None
+    outcomes = []
     for form in FORMS:
-        outcome = _examined(model_type, form)
+        outcomes.append(_examined(model_type, form))
         # A form of a hybrid may have no attention where another has.
-        if not outcome.kind.startswith(("cannot", "no attention")):
-            return outcome
-        first = outcome if first is None or first.kind.startswith("cannot") else first
-    return first
+        if outcomes[-1].kind not in SHORT_OF_AN_ANSWER:
+            return outcomes[-1]
+    return max(outcomes, key=lambda outcome: SHORT_OF_AN_ANSWER.index(outcome.kind))
 
 
 def _examined(model_type: str, form: Any) -> Outcome:
@@ -182,17 +185,21 @@ def _examined(model_type: str, form: Any) -> Outcome:
         return Outcome(model_type, "cannot be built", _said(error))
     for _ in range(REPAIRS):
         try:
-            outcome = _compared(model_type, _built(model_type, config))
-            # Rounding grows with the weights, and even attention says nothing: other weights tell.
-            for gain in GAINS.get(outcome.kind, ()):
-                other = _compared(model_type, _built(model_type, config, gain))
-                outcome = other if other.kind == "agrees" else outcome
-            return outcome
+            return _compared_at_gains(model_type, config)
         except CannotError as error:
             outcome = Outcome(model_type, str(error), _said(error.__cause__))
             config = repaired(config, error.__cause__)
             if config is None:
                 return outcome
+    return outcome
+
+
+def _compared_at_gains(model_type: str, config: Any) -> Outcome:
+    """Rounding grows with the weights, and even attention says nothing: there, other weights tell."""
+    outcome = _compared(model_type, _built(model_type, config))
+    for gain in GAINS.get(outcome.kind, ()):
+        other = _compared(model_type, _built(model_type, config, gain))
+        outcome = other if other.kind == "agrees" else outcome
     return outcome
 
 
@@ -289,7 +296,7 @@ def main(arguments: Sequence[str]) -> int:
     print()
     for kind, count in collections.Counter(outcome.kind for outcome in outcomes).most_common():
         print(f"{count:5} {kind}")
-    return int(any(outcome.kind in ("differs", "refused", "fails") for outcome in outcomes))
+    return int(any(outcome.kind in DEFECTS for outcome in outcomes))
 
 
 if __name__ == "__main__":

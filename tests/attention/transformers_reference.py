@@ -81,6 +81,8 @@ def reference(model: PreTrainedModel, inputs: ModelInputs) -> Reference:
     fields, said = {}, {}
     for name, layers in found.items():
         placed = [_placed(model, layer, inputs.main.length) for layer in layers]
+        if all(_are_scores(layer) for layer in placed):
+            placed, remarks = [layer.softmax(-1) for layer in placed], (*remarks, f"{name}: softmax of scores")
         verdicts = [_why_no_attention(layer, inputs) for layer in placed]
         fields[name] = {number: layer for number, layer in enumerate(placed) if verdicts[number] is None}
         said[name] = next((verdict for verdict in verdicts if verdict is not None), "")
@@ -147,6 +149,13 @@ def _dense(rows: Tensor, column: Any) -> Tensor:
             if 0 <= column(query, slot) < length:
                 dense[:, :, query, column(query, slot)] = rows[:, :, query, slot]
     return dense
+
+
+def _are_scores(weights: Any) -> bool:
+    """Whether these are what the softmax is taken of: some families hand that out."""
+    if not isinstance(weights, Tensor) or weights.ndim != 4 or weights.shape[2] != weights.shape[3]:
+        return False
+    return bool((weights < 0).any()) and bool(torch.isfinite(weights).all())
 
 
 def _why_no_attention(weights: Any, inputs: ModelInputs) -> str | None:
