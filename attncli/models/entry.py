@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,13 @@ from attncli.errors import ModelError
 _OTHER_SENSES = re.compile(r"^(pixel_values|input_features|input_values|visual_feats|image_embeds|action_embeds)")
 
 
-def text_entry(model: PreTrainedModel) -> Callable[..., Any]:
-    """What takes a text alone. Dual encoders (CLIP, SigLIP, CLAP) need a picture or a sound in their forward pass, and
-    have a method that runs the other tower by itself."""
-    return _text_tower(model) or model
+def entry_for(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..., Any]:
+    """What takes arguments of these names. Dual encoders (CLIP, SigLIP, CLAP) need a picture or a sound in their
+    forward pass, and have a method that runs the tower for texts by itself."""
+    whole: Callable[..., Any] = model
+    if any(_OTHER_SENSES.match(name) for name in arguments):
+        return whole
+    return _text_tower(model) or whole
 
 
 def accepted_arguments(model: PreTrainedModel) -> frozenset[str]:
@@ -34,13 +37,14 @@ def _text_tower(model: PreTrainedModel) -> Callable[..., Any] | None:
 
 
 @contextmanager
-def text_alone(model: PreTrainedModel) -> Iterator[None]:
-    """Around a run of the model on text: where it can't do without a picture or a sound, ModelError says so."""
+def text_alone(model: PreTrainedModel, arguments: Collection[str]) -> Iterator[None]:
+    """Around a run of the model on these arguments: where it can't do without a picture or a sound, ModelError says
+    so."""
     others = sorted(name for name in accepted_arguments(model) if _OTHER_SENSES.match(name))
     try:
         yield
     except (TypeError, ValueError, AttributeError) as error:
-        if not others:
+        if not others or any(name in arguments for name in others):
             raise
         raise ModelError(
             f"{type(model).__name__} can't run on a text alone: it takes {' or '.join(others)} as well",

@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 
 from attncli.errors import ModelError
 from attncli.models.call import Attention
-from attncli.models.entry import text_alone, text_entry
+from attncli.models.entry import accepted_arguments, entry_for, text_alone
 from attncli.models.mask import mask_rule, only_selected
 from attncli.models.own_ways import OwnWays
 from attncli.models.placed import Section
@@ -157,20 +157,28 @@ def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Ob
     paths = {id(module): name for name, module in model.named_modules()}
     given = [arguments[name] for name in ("input_ids", "decoder_input_ids") if name in arguments]
     prompt = next((getattr(model.config, name) for name in _PROMPT_FIELDS if hasattr(model.config, name)), 0)
-    session = _Session(observe, paths, tuple(ids.shape[1] for ids in given), prompt)
+    # Towers for pictures and sounds read none.
+    session = _Session(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt)
+    batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
     token = _session.set(session)
     try:
         with torch.no_grad(), _restored(model):
             _route(model)
-            _forward(model, arguments, session, batch=len(given[0]))
-            if not session.seen and any(named_attention(module) for module in model.modules()):
-                # Code of a model's own may hide its softmax, and yet hand weights out when asked.
+            _forward(model, arguments, session, batch=batch)
+            if not session.seen and _can_be_asked(model):
+                # Code of a model's own may hide its softmax, and yet hand weights out.
                 _set_all(model, "eager")
-                _forward(model, {**arguments, "output_attentions": True}, session, batch=len(given[0]))
+                _forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
     finally:
         _session.reset(token)
     if not session.seen:
         raise _nothing_seen(model)
+
+
+def _can_be_asked(model: PreTrainedModel) -> bool:
+    """Whether there is attention that a flag may bring out."""
+    takes_flag = bool(accepted_arguments(model) & {"output_attentions", "kwargs"})
+    return takes_flag and any(named_attention(module) for module in model.modules())
 
 
 def _route(model: PreTrainedModel) -> None:
@@ -186,8 +194,8 @@ def _route(model: PreTrainedModel) -> None:
 def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
     """One pass, on all of the arguments."""
     session.own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on)
-    with text_alone(model), session.own_ways:
-        text_entry(model)(**arguments)
+    with text_alone(model, arguments), session.own_ways:
+        entry_for(model, arguments)(**arguments)
 
 
 @contextmanager

@@ -164,7 +164,7 @@ class _Shrinker:
             # HunYuan's rotation has four parts, and its class doesn't say how large.
             small.setdefault("xdrope_section", scaled([1, 1, 1, 1], self.form.head_width // 2))
         parts = [fields.get(f"qk_{part}_head_dim") or 0 for part in ("nope", "rope")]
-        if all(parts) and fields.get("head_dim") in (sum(parts), fields.get("qk_head_dim")):
+        if all(parts) and fields.get("head_dim") not in (None, parts[1]):
             small["head_dim"] = small["qk_nope_head_dim"] + small["qk_rope_head_dim"]
         return self._consistent(small)
 
@@ -177,6 +177,8 @@ class _Shrinker:
             return self.fields(value)
         if isinstance(value, list) and layers > LAYERS and len(value) == layers:
             return [self._number(name, value[place], heads) for place in kept]
+        if isinstance(value, list) and name.endswith(("layer_ids", "layer_indices")):
+            return [kept.index(place) for place in value if place in kept]
         if isinstance(value, list) and "section" in name and value:
             return scaled(value, self.form.head_width // 2)
         if name == "axial_pos_embds_dim":

@@ -143,3 +143,45 @@ def test_a_model_that_needs_a_picture_says_so() -> None:
 def test_an_encoder_decoder_within_a_larger_model_is_called_so() -> None:
     loaded = tiny_model("florence2")
     assert [known.word for known in loaded.lists if known.path.startswith("language_model")] == ["encoder", "decoder"]
+
+
+def pictures_and_sounds() -> dict[str, tuple[transformers.PreTrainedConfig, dict[str, torch.Tensor]]]:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    picture = {"pixel_values": torch.randn(2, 3, 16, 16)}
+    vit = transformers.ViTConfig(**sizes, image_size=16, patch_size=4)
+    clip = transformers.CLIPConfig(
+        text_config={**sizes, "vocab_size": 99}, vision_config={**sizes, "image_size": 16, "patch_size": 4}
+    )
+    sides = {f"{side}_{name}": value for side in ("encoder", "decoder")
+             for name, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))}  # fmt: skip
+    whisper = transformers.WhisperConfig(
+        d_model=32, vocab_size=99, pad_token_id=0, num_mel_bins=8, max_source_positions=20, **sides
+    )
+    ids = torch.tensor([[5, 6, 7, 8], [8, 7, 6, 5]])
+    sound = {"input_features": torch.randn(2, 8, 40), "decoder_input_ids": ids}
+    return {"vit": (vit, picture), "clip": (clip, {**picture, "input_ids": ids}), "whisper": (whisper, sound)}
+
+
+@pytest.mark.parametrize("name", ["vit", "clip", "whisper"])
+def test_towers_for_pictures_and_sounds(name: str) -> None:
+    """At the probe: what every layer hands on is what transformers hands out, in the order in which it happens."""
+    config, arguments = pictures_and_sounds()[name]
+    model = transformers.AutoModel.from_config(config, attn_implementation="eager").eval()
+    spread_weights(model)
+    with torch.no_grad():
+        output = model(**arguments, output_attentions=True)
+    fields = {"vit": ["attentions"], "whisper": ["encoder_attentions", "decoder_attentions", "cross_attentions"]}
+    tuples = [output[field] for field in fields.get(name, ())] or [
+        output.vision_model_output.attentions, output.text_model_output.attentions
+    ]  # fmt: skip
+    found: list[tuple[str, torch.Tensor]] = []
+    observe = lambda path, attention: found.append((path, torch.cat([b.weights for b in attention.blocks()], 2)))  # noqa: E731
+    wrap_model(model).attend(arguments, observe)
+    if name == "whisper":
+        found = sorted(found, key=lambda each: ("decoder" in each[0], "encoder_attn" in each[0]))
+    if name == "clip":
+        found = sorted(found, key=lambda each: "text" in each[0])
+    expected = [weights for layers in tuples for weights in layers]
+    assert len(found) == len(expected) > 0
+    for (_, ours), weights in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, weights, atol=1e-5, rtol=0)
