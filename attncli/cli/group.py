@@ -14,6 +14,7 @@ from attncli.errors import UsageError
 
 #: Every verb with its line in the help; its command is `attncli.cli.<verb>.<verb>`.
 VERBS = {
+    "compare": "Show whether context changes a word.",
     "heads": "Show where a model's attention heads look.",
     "tokenize": "Show how a model cuts text into tokens.",
 }

@@ -30,11 +30,14 @@ def load_model(
     depth: Depth = whole,
     device: str = "auto",
     dtype: str = "auto",
+    eager: bool = True,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load the base model (no language-model head) behind `files`, each stack only as deep as `depth` says.
+
+    eager: with transformers' plain attention, as a look at its weights needs; else with the fastest that there is.
 
     Raises UsageError for a device or a layer that isn't there, ModelError for files that don't make a model,
     FailedError where memory runs out.
@@ -44,7 +47,7 @@ def load_model(
     weights = files.weights(allow_pickle=allow_pickle)
     cut = CutClass(model_class(config, files, trust_remote_code=trust_remote_code), depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
-        module, info = _from_pretrained(cut.build(), files, weights, config, choose_dtype(dtype, target))
+        module, info = _from_pretrained(cut.build(), files, weights, config, choose_dtype(dtype, target), eager=eager)
         _refuse_incomplete(module, info, files)
         module = _adapted(module, files).to(target).eval()
     return LoadedModel(
@@ -76,6 +79,8 @@ def _from_pretrained(
     weights: WeightFiles,
     config: PreTrainedConfig,
     dtype: torch.dtype | str,
+    *,
+    eager: bool,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """transformers' own loading, from local files alone: no request is made here."""
     entry = weights.index or weights.paths[0]
@@ -90,10 +95,10 @@ def _from_pretrained(
             str(entry.parent),
             config=config,
             dtype=dtype,
-            attn_implementation="eager",
             local_files_only=True,
             output_loading_info=True,
             **source,
+            **({"attn_implementation": "eager"} if eager else {}),
         )
     except AttnError:
         raise
