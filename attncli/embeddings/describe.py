@@ -24,7 +24,7 @@ from attncli.embeddings.measure import (
     similarities,
     unit_vectors,
 )
-from attncli.embeddings.path import Contrast
+from attncli.embeddings.path import Contrast, GroupSums
 from attncli.embeddings.senses import measure_senses
 from attncli.results.compare import (
     MOST_IN_MATRIX,
@@ -127,6 +127,7 @@ def _state(
         chosen=number in keeper.chosen,
         self_similarity=keeper.raw[number].self_similarity(np.array(own)),
         reference=reference,
+        adjusted_self_similarity=_adjusted_mean(sums, np.array(own), reference, asked),
         within=within,
         across=across,
     )
@@ -135,6 +136,11 @@ def _state(
     if vectors is None or not (small or state.chosen):
         return state
     return _with_vectors(state, vectors, rows, words, asked, small=small)
+
+
+def _adjusted_mean(sums: GroupSums, own: Indices, reference: Reference | None, asked: Asked) -> float | None:
+    mean = sums.self_similarity(own) if asked.adjust != "none" else None
+    return None if mean is None else mean - _baseline(reference, asked)
 
 
 def _with_vectors(
@@ -178,7 +184,15 @@ def _senses(units: Floats, rows: Rows, baseline: float, seed: int) -> Senses | N
     contrast = _less(Contrast(senses.within, senses.across), baseline)
     neighbours = senses.neighbours
     if neighbours is not None:
-        neighbours = neighbours._replace(wrong=tuple(sorted(some[list(neighbours.wrong)].tolist())))
+        wrong = (
+            miss._replace(
+                occurrence=int(some[miss.occurrence]),
+                nearest=int(some[miss.nearest]),
+                similarity=miss.similarity - baseline,
+            )
+            for miss in neighbours.wrong
+        )
+        neighbours = neighbours._replace(wrong=tuple(sorted(wrong)))
     ordered = dict.fromkeys(str(label) for label in rows.labels if label is not None)
     return senses._replace(labels=tuple(ordered), within=contrast.within, across=contrast.across, neighbours=neighbours)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from attncli.embeddings.measure import Floats, Indices, drawn_rows, row_blocks
 from attncli.embeddings.path import Contrast, GroupSums
-from attncli.results.compare import Neighbours, Permutation, Senses
+from attncli.results.compare import Miss, Neighbours, Permutation, Senses
 
 #: Up to so many ways to deal the labels, all of them are looked at.
 MOST_LABELINGS = 20_000
@@ -83,18 +83,22 @@ def _neighbours(units: Floats, labels: Labels, seed: int) -> Neighbours | None:
     counted = drawn[sizes[drawn] > 1]
     if not len(counted):
         return None
-    right = np.concatenate([_own_is_nearest(units, labels, some) for some in row_blocks(counted, len(labels))])
+    found = [_misses(units, labels, some) for some in row_blocks(counted, len(labels))]
+    misses = tuple(miss for some in found for miss in some)
     chance = float(((sizes[counted] - 1) / (len(labels) - 1)).mean())
-    return Neighbours(int(right.sum()), len(counted), chance, tuple(counted[~right].tolist()))
+    return Neighbours(len(counted) - len(misses), len(counted), chance, misses)
 
 
-def _own_is_nearest(units: Floats, labels: Labels, rows: Indices) -> npt.NDArray[np.bool_]:
+def _misses(units: Floats, labels: Labels, rows: Indices) -> Iterator[Miss]:
     block = units[rows] @ units.T
     block[np.arange(len(rows)), rows] = -np.inf
     same = labels[rows][:, None] == labels[None, :]
     own = np.where(same, block, -np.inf).max(axis=1)
-    other = np.where(same, -np.inf, block).max(axis=1)
-    return np.asarray(own > other + _ROUNDING)
+    others = np.where(same, -np.inf, block)
+    for place in np.flatnonzero(own <= others.max(axis=1) + _ROUNDING):
+        other = int(others[place].argmax())
+        value = float(others[place, other])
+        yield Miss(int(rows[place]), other, min(value, 1.0), tied=bool(abs(own[place] - value) <= _ROUNDING))
 
 
 def _why_no_test(labels: Labels) -> str | None:

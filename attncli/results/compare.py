@@ -61,20 +61,28 @@ class Permutation(NamedTuple):
         return self._asdict()
 
 
+class Miss(NamedTuple):
+    """An occurrence (by index) that one of another label is nearest to, or just as near (tied): their similarity."""
+
+    occurrence: int
+    nearest: int
+    similarity: float
+    tied: bool
+
+
 class Neighbours(NamedTuple):
     """How many occurrences have their nearest neighbour in their own sense.
 
     right, of: among those whose sense has another occurrence.  chance: the share that labels dealt at random expect.
-    wrong: the occurrences (by index) whose nearest is of another sense.
     """
 
     right: int
     of: int
     chance: float
-    wrong: tuple[int, ...] = ()
+    wrong: tuple[Miss, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "wrong": list(self.wrong)}
+        return {**self._asdict(), "wrong": [miss._asdict() for miss in self.wrong]}
 
 
 class Senses(NamedTuple):
@@ -175,7 +183,8 @@ class State:
     """One state of the model: 0 enters the first block, k leaves block k−1, the last has passed the final norm.
 
     chosen: it was asked for, and not only passed on the way.  self_similarity: mean cosine over pairs of occurrences
-    of the (first) word.  explained_variance: σ₁²/Σσ² of their matrix (Ethayarajh 2019).
+    of the (first) word; adjusted_self_similarity: the same of adjusted vectors.
+    explained_variance: σ₁²/Σσ² of their matrix (Ethayarajh 2019).
     similarity, adjusted, percentile: (occurrences, occurrences); None where there are too many, or none was asked for.
     percentile: the share of random pairs (from 0 to 1) that are less alike, adjusted as they are.
     nearest: the index of each occurrence's nearest neighbour (−1: none was looked for).
@@ -191,6 +200,7 @@ class State:
     adjusted: Matrix | None = None
     percentile: Matrix | None = None
     reference: Reference | None = None
+    adjusted_self_similarity: float | None = None
     within: float | None = None
     across: float | None = None
     senses: Senses | None = None
@@ -224,6 +234,7 @@ class State:
             "baseline": None if self.reference is None else self.reference.baseline,
             "self_similarity": self.self_similarity,
             "explained_variance": self.explained_variance,
+            "adjusted_self_similarity": self.adjusted_self_similarity,
             "within": self.within,
             "across": self.across,
             "separation": self.separation,

@@ -152,7 +152,7 @@ def _missing(sentence: Sentence, found: Sequence[_Place], asked: Asked) -> Probl
         return Problem(
             number,
             f"sentence {number} has {named} {count} time{'s' if count > 1 else ''}, not {asked.occurrence}",
-            f"--occurrence takes 1 to {count} there, or all",
+            f"--occurrence takes 1 to {count} there, or all" if count > 1 else "--skip leaves such sentences out",
         )
     near = list(dict.fromkeys(form for word in asked.words for form in nearest_forms(sentence.text, word)))
     return Problem(number, f"sentence {number} has no {named}", _near_hint(near, asked))

@@ -11,6 +11,7 @@ from attncli.render.cells import pad
 from attncli.render.colormap import has_colormap, heat, ink_on
 from attncli.render.compare.names import DIM, Tags, figure
 from attncli.render.glyphs import glyphs
+from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.compare import Matrix
@@ -72,9 +73,11 @@ def matrix_lines(matrix: Matrix, names: Sequence[str], tags: Tags, terminal: Ter
     rows = [_row(index, order, matrix, names, tags, cell, scale) for index in order]
     end = 0 if cell == _INK else 1
     headings = "".join(f"{names[index]:>{cell - end}}{' ' * end}" for index in order)
-    digits = "" if cell >= _FULL else "   digits: hundredths" if cell >= _SHORT else ""
-    legend = Line.of(*scale.legend().spans, Span(digits, DIM))
-    return [Line.of(" " * margin, Span(headings, DIM)), *rows, Line(), legend]
+    legend = [scale.legend()]
+    if cell == _SHORT:
+        legend.append(Line.of(Span("digits: hundredths", DIM)))
+    below = flow(legend, separator="   ", width=terminal.width)
+    return [Line.of(" " * margin, Span(headings, DIM)), *rows, Line(), *below]
 
 
 def _row(

@@ -61,7 +61,8 @@ class Tags(NamedTuple):
         several = len(result.words) > 1
         parts = [(each.word if several else None, each.label) for each in result.occurrences]
         texts = tuple(label_text(" ".join(filter(None, part)), terminal) for part in parts)
-        return cls(texts, tuple(dict.fromkeys(texts)), has_colormap(terminal.color))
+        by_word = sorted(range(len(texts)), key=lambda index: result.words.index(result.occurrences[index].word))
+        return cls(texts, tuple(dict.fromkeys(texts[index] for index in by_word)), has_colormap(terminal.color))
 
     @property
     def width(self) -> int:
@@ -109,10 +110,10 @@ def figure(value: float | None, terminal: Terminal) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in whole per cent that never claims all or nothing where it isn't."""
+    """A share in per cent: whole, but to a tenth from 99 on, and never all or nothing where it isn't."""
+    if share >= 0.99:
+        return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"
     whole = round(100 * share)
-    if whole == 100 and share < 1:
-        return "over 99 %"
     return "under 1 %" if whole == 0 and share > 0 else f"{whole} %"
 
 

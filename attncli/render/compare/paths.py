@@ -33,6 +33,9 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
     if len(states) < 2:
         return []
     summary, pairs = _summary(result), _pairs(result)
+    if len(result.occurrences) == 2:
+        # One pair is all pairs.
+        pairs = []
     # Random words are far below: on one scale with them, nothing would be seen of the others.
     others = [track for track in (*summary, *pairs) if track.name != _RANDOM]
     known = [value for track in others for value in track.values if value is not None]
@@ -51,16 +54,19 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
 
 def _summary(result: CompareResult) -> list[Track]:
     states = result.states
-    one = len(result.words) == 1
+    every = "all pairs" if len(result.words) == 1 else f"pairs of {result.word}"
+    if result.adjust == "none":
+        means = tuple(state.self_similarity for state in states)
+        random = tuple(None if state.reference is None else state.reference.baseline for state in states)
+    else:
+        # Adjusted vectors have no scale in common with raw ones, and random words are about 0.
+        means, random = tuple(state.adjusted_self_similarity for state in states), ()
     tracks = [
-        Track("all pairs" if one else f"pairs of {result.word}", tuple(state.self_similarity for state in states)),
+        Track(every, means),
         Track("same label", tuple(state.within for state in states)),
         Track("other label", tuple(state.across for state in states)),
-        Track(_RANDOM, tuple(None if state.reference is None else state.reference.baseline for state in states)),
+        Track(_RANDOM, random),
     ]
-    if result.adjust != "none":
-        # What is adjusted and what is not have no scale in common.
-        tracks = tracks[1:3] if any(state.within is not None for state in states) else tracks[:1] + tracks[3:]
     return [track for track in tracks if any(value is not None for value in track.values)]
 
 

@@ -19,6 +19,10 @@ _MOST_NUMBERS = 60
 #: With this many, labels stand beside the numbers.
 _MOST_LABELS = 12
 _WIDE = 50
+#: Cells that a number may be moved aside without a word.
+_UNSEEN_SHIFT = 3
+#: From a few in a cell to many.
+_DENSITY = ".:oO@"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -38,7 +42,7 @@ def map_lines(state: State, names: Sequence[str], tags: Tags, terminal: Terminal
         marks, moved = _numbers(state.positions, names, tags, width, rows)
         key = " (some moved to be read)" if moved else ""
     else:
-        marks, key = _letters(state.positions, tags, width, rows), _key(tags)
+        marks, key = _crowd(state.positions, tags, width, rows), _key(tags)
     across, up = (percent(share) for share in state.explained)
     title = f"a map in two principal components, {across} and {up} of the variance{key}:"
     side = Span("|" if not terminal.unicode else "│", DIM)
@@ -61,28 +65,33 @@ def _numbers(
         place = next(free, None)
         if place is None:
             continue
-        moved = moved or place != (row, column)
+        moved = moved or abs(place[0] - row) > 1 or abs(place[1] - column) > _UNSEEN_SHIFT
         marks[place] = _Mark(texts[index], tags.style(index), widths[index])
         # One cell of air on both sides: two numbers side by side would be one.
         taken |= {(place[0], cell) for cell in range(place[1] - 1, place[1] + widths[index] + 1)}
     return marks, moved
 
 
-def _letters(positions: Matrix, tags: Tags, width: int, rows: int) -> dict[tuple[int, int], _Mark]:
-    cells: dict[tuple[int, int], Counter[int]] = {}
-    for index, cell in enumerate(_cells(positions, width - 1, rows)):
-        cells.setdefault(cell, Counter())[index if not tags.told_apart else tags.groups.index(tags.texts[index])] += 1
-    marks = {}
-    for cell, counted in cells.items():
-        group = counted.most_common(1)[0][0]
-        letter = _LETTERS[group % len(_LETTERS)] if tags.told_apart else "o"
-        marks[cell] = _Mark(letter, tags.style(tags.texts.index(tags.groups[group])) if tags.told_apart else Style())
-    return marks
+def _crowd(positions: Matrix, tags: Tags, width: int, rows: int) -> dict[tuple[int, int], _Mark]:
+    """A cell shows the most frequent group in it, or without groups how many stand there."""
+    cells: dict[tuple[int, int], Counter[str]] = {}
+    for index, cell in enumerate(_cells(positions, width, rows)):
+        cells.setdefault(cell, Counter())[tags.texts[index]] += 1
+    most = max(counted.total() for counted in cells.values())
+    return {cell: _crowd_mark(counted, most, tags) for cell, counted in cells.items()}
+
+
+def _crowd_mark(counted: Counter[str], most: int, tags: Tags) -> _Mark:
+    if not tags.told_apart:
+        return _Mark(_DENSITY[min(len(_DENSITY) * (counted.total() - 1) // most, len(_DENSITY) - 1)], Style())
+    group = counted.most_common(1)[0][0]
+    letter = _LETTERS[tags.groups.index(group) % len(_LETTERS)]
+    return _Mark(letter, tags.style(tags.texts.index(group)))
 
 
 def _key(tags: Tags) -> str:
     if not tags.told_apart:
-        return ""
+        return " (. few, @ many)"
     named = (f"{_LETTERS[number % len(_LETTERS)]} {group or 'no label'}" for number, group in enumerate(tags.groups))
     return f" ({', '.join(named)})"
 

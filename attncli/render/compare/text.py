@@ -8,7 +8,6 @@ from attncli.render.compare.contexts import context_lines
 from attncli.render.compare.matrix import matrix_lines
 from attncli.render.compare.names import (
     BOLD,
-    DIM,
     Tags,
     ascii_safe,
     label_text,
@@ -39,7 +38,8 @@ def compare_text(result: CompareResult, terminal: Terminal) -> str:
         _header(result, terminal),
         context_lines(result, tags, terminal),
         *(block for state in result.chosen for block in _state(state, result, names, tags, terminal)),
-        [*path_lines(result, terminal), *best_lines(result, terminal)],
+        path_lines(result, terminal),
+        best_lines(result, terminal),
         sample_line(result, terminal),
     ]
     return lower(apart([block for block in blocks if block]), terminal)
@@ -67,16 +67,32 @@ def _state(
     said = verdict_lines(state, result, names, terminal)
     plane = map_lines(state, names, tags, terminal)
     if state.shown is None or len(names) < 3:
-        return [[title, *_too_many(state, result, terminal), *said], plane]
+        return [[title, *_too_many(state, names, terminal), *said], plane]
     matrix = matrix_lines(state.shown, names, tags, terminal) or _in_pairs(state, names, terminal)
     return [[title, *matrix], said, plane]
 
 
-def _too_many(state: State, result: CompareResult, terminal: Terminal) -> list[Line]:
-    if state.shown is not None:
+def _too_many(state: State, names: tuple[str, ...], terminal: Terminal) -> list[Line]:
+    """Instead of a matrix: who is nearest to whom."""
+    if state.shown is not None or state.nearest is None or state.nearest_similarity is None:
         return []
-    text = f"{len(result.occurrences):,} occurrences are too many for a matrix; -o FILE.npz holds their vectors"
-    return paragraph(ascii_safe(text, terminal), terminal, style=DIM)
+    looked = np.flatnonzero(state.nearest >= 0)
+    order = looked[np.argsort(-state.nearest_similarity[looked], kind="stable")]
+    some = "" if len(looked) == len(names) else f", of {len(looked):,} drawn at random"
+    texts = (
+        f"{len(names):,} occurrences are too many for a matrix; -o FILE.npz holds their vectors",
+        f"nearest neighbours{some}: {_nearest(order[:_NAMED_PAIRS], state, names)}",
+        f"farthest from any: {_nearest(order[::-1][:_NAMED_PAIRS], state, names)}",
+    )
+    return [line for text in texts for line in paragraph(ascii_safe(text, terminal), terminal, indent=2)]
+
+
+def _nearest(indices: Indices, state: State, names: tuple[str, ...]) -> str:
+    assert state.nearest is not None
+    assert state.nearest_similarity is not None
+    return ", ".join(
+        f"{names[i]}–{names[int(state.nearest[i])]} {state.nearest_similarity[i]:.2f}" for i in indices.tolist()
+    )
 
 
 def _in_pairs(state: State, names: tuple[str, ...], terminal: Terminal) -> list[Line]:

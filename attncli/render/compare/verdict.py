@@ -9,10 +9,12 @@ import numpy as np
 from attncli.render.compare.names import DIM, ascii_safe, figure, label_text, paragraph, percent
 from attncli.render.lines import Line, Span
 from attncli.render.terminal import Terminal
-from attncli.results.compare import CompareResult, Groups, Indices, Neighbours, Permutation, Senses, State
+from attncli.results.compare import CompareResult, Groups, Indices, Miss, Neighbours, Permutation, Senses, State
 
 _MOST_NAMED = 8
 _SMALL_P = 0.05
+#: Fewer make no groups, and nobody would expect any.
+_FEWEST_IN_GROUPS = 4
 
 
 def verdict_lines(state: State, result: CompareResult, names: Sequence[str], terminal: Terminal) -> list[Line]:
@@ -20,7 +22,7 @@ def verdict_lines(state: State, result: CompareResult, names: Sequence[str], ter
     said = [
         *_pairs(state, result, names, terminal),
         *_senses(state, names, result, terminal),
-        *_groups(state.groups, names),
+        *(_groups(state.groups, names) if len(names) >= _FEWEST_IN_GROUPS else ()),
         *_spread(state, terminal),
         *_words(state, terminal),
         *_dimensions(state, terminal),
@@ -62,9 +64,13 @@ def _beside_random(
     if state.percentile is None or state.reference is None or result.sample is None:
         return ""
     share = float(state.percentile[rows[least], columns[least]])
-    pair = "it" if len(rows) == 1 else "even the least alike"
+    pair = "it" if len(rows) == 1 else "even the least"
     random = f"random words have {figure(state.reference.baseline, terminal)}, and " if result.adjust == "none" else ""
-    return f"; {random}{pair} {'is' if len(rows) == 1 else 'are'} above {percent(share)} of random pairs"
+    return f"; {random}{pair} is higher than {_of_random(share)}"
+
+
+def _of_random(share: float) -> str:
+    return "every random pair" if share == 1 else f"{percent(share)} of random pairs"
 
 
 def _senses(state: State, names: Sequence[str], result: CompareResult, terminal: Terminal) -> Iterator[str]:
@@ -81,7 +87,7 @@ def _senses(state: State, names: Sequence[str], result: CompareResult, terminal:
     if senses.silhouette is not None:
         yield f"Silhouette {figure(senses.silhouette, terminal)} (1: apart, 0: overlapping)."
     if senses.neighbours is not None:
-        yield from _neighbours(senses.neighbours, state, names, result, terminal)
+        yield from _neighbours(senses.neighbours, names, result, terminal)
 
 
 def _tested(senses: Senses) -> str:
@@ -103,29 +109,25 @@ def _p_value(value: float) -> str:
     return f"{value:.2f}" if value >= 0.095 else f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"
 
 
-def _neighbours(
-    found: Neighbours, state: State, names: Sequence[str], result: CompareResult, terminal: Terminal
-) -> Iterator[str]:
+def _neighbours(found: Neighbours, names: Sequence[str], result: CompareResult, terminal: Terminal) -> Iterator[str]:
     chance = figure(found.chance * found.of, terminal)
     right = "have their nearest neighbour among their own label" if found.of > 1 else "has its nearest neighbour there"
     yield f"{found.right} of {found.of} {right} (chance: {chance})."
-    listed = found.wrong[:_MOST_NAMED] if found.right else ()
-    for index in listed:
-        yield from _wrong(index, state, names, result, terminal)
-    if found.right and len(found.wrong) > _MOST_NAMED:
+    if not found.right:
+        return
+    yield from (_wrong(miss, names, result, terminal) for miss in found.wrong[:_MOST_NAMED])
+    if len(found.wrong) > _MOST_NAMED:
         yield f"And {len(found.wrong) - _MOST_NAMED:,} more have not."
 
 
-def _wrong(index: int, state: State, names: Sequence[str], result: CompareResult, terminal: Terminal) -> Iterator[str]:
+def _wrong(miss: Miss, names: Sequence[str], result: CompareResult, terminal: Terminal) -> str:
     """The one that isn't, and what it is nearest to."""
-    if state.nearest is None or state.nearest_similarity is None:
-        return
-    other = int(state.nearest[index])
-    mine, theirs = result.occurrences[index], result.occurrences[other]
-    labels = [label_text(str(each.label or each.word), terminal) for each in (mine, theirs)]
-    value = figure(float(state.nearest_similarity[index]), terminal)
-    tie = "as near to" if mine.label == theirs.label else "nearest to"
-    yield f"Not {names[index]} ({labels[0]}): it is {tie} {names[other]} ({labels[1]}), {value}."
+    mine, theirs = (
+        f"{names[index]} ({label_text(str(result.occurrences[index].label), terminal)})"
+        for index in (miss.occurrence, miss.nearest)
+    )
+    how = f"{theirs} is just as near" if miss.tied else f"it is nearest to {theirs}"
+    return f"Not {mine}: {how}, {figure(miss.similarity, terminal)}."
 
 
 def _groups(groups: Groups | None, names: Sequence[str]) -> Iterator[str]:
