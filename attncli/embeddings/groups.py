@@ -80,12 +80,11 @@ def _best_division(points: Batch) -> tuple[Floats, Labels]:
     −∞ where every division leaves somebody alone.
     """
     sets, count, _ = points.shape
-    distances = _squared_distances(points, points)
     best = np.full(sets, -np.inf)
     labels = np.zeros((sets, count), dtype=np.int64)
     for groups in range(2, min(_MOST_GROUPS, count // 2) + 1):
         divided = _k_means(points, groups)
-        values = _silhouettes(distances, divided, groups)
+        values = _silhouettes(points, divided, groups)
         better = values > best + 1e-9
         best[better], labels[better] = values[better], divided[better]
     return best, labels
@@ -113,11 +112,17 @@ def _k_means(points: Batch, groups: int) -> Labels:
     return labels
 
 
-def _silhouettes(distances: Batch, labels: Labels, groups: int) -> Floats:
-    """The mean silhouette of each set, (sets,); −∞ where a group has fewer than two members."""
+def _silhouettes(points: Batch, labels: Labels, groups: int) -> Floats:
+    """The mean silhouette of each set, (sets,), on squared distances; −∞ where a group has fewer than two members.
+
+    No two points are ever held against each other: Σ_j |x − y_j|² = n |x|² + Σ|y_j|² − 2 x·Σy_j.
+    """
     members = np.eye(groups)[labels]
     sizes = members.sum(axis=1)
-    totals = distances @ members
+    squares = (points**2).sum(axis=2)
+    sums = members.transpose(0, 2, 1) @ points
+    square_sums = (members * squares[:, :, None]).sum(axis=1)
+    totals = squares[:, :, None] * sizes[:, None, :] + square_sums[:, None, :] - 2 * points @ sums.transpose(0, 2, 1)
     own_size = np.take_along_axis(sizes, labels, axis=1)
     own = np.take_along_axis(totals, labels[:, :, None], axis=2)[:, :, 0] / np.maximum(own_size - 1, 1)
     others = totals / np.maximum(sizes, 1)[:, None, :]

@@ -37,8 +37,10 @@ def warnings_before(found: Found, tokenizer: Tokenizer) -> Iterator[str]:
         yield f"{sentences(cut)} {'were' if len(cut) > 1 else 'was'} cut to the tokens that the model takes"
     others = [each for each in found.occurrences if is_other_form(each)]
     if others:
-        forms = " and ".join(repr(form) for form in dict.fromkeys(each.matched for each in others))
-        yield f"{sentences([each.sentence for each in others])}: {forms} was taken for the word"
+        forms = [repr(form) for form in dict.fromkeys(each.matched for each in others)]
+        named = " and ".join(forms) if len(forms) < 4 else f"{', '.join(forms[:3])} and {len(forms) - 3} more"
+        were = "were" if len(forms) > 1 else "was"
+        yield f"{sentences([each.sentence for each in others])}: {named} {were} taken for the word"
     yield from _differing_pieces(found.occurrences)
     unknown = [each.sentence for each in found.occurrences if _is_unknown(each, tokenizer)]
     if unknown:
