@@ -13,6 +13,7 @@ _NUMBER = re.compile(r"\d+\.\d+|\d+")
 
 def test_there_are_examples_of_every_verb() -> None:
     commands = [example.command for example in all_examples()]
+    assert any(command.startswith("attn compare") for command in commands)
     assert any(command.startswith("attn heads") for command in commands)
     assert any(command.startswith("attn tokenize") for command in commands)
 

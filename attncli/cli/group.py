@@ -65,7 +65,7 @@ def _without_verb(**_: Any) -> None:
 
 attn = Verbs(
     name="attn",
-    help="Look inside any transformer: how it cuts text into tokens, and where its attention heads look.",
+    help="Look inside any transformer: how it cuts text, where its heads look, how context changes a word.",
     epilog="`attn VERB --help` shows a verb's options and examples.",
     callback=_without_verb,
     invoke_without_command=True,

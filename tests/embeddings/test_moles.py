@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 import attncli
 from attncli.results.compare import CompareResult
 
-MOLES = [
-    ("American shrew mole", "animal"),
-    ("A mole dug a tunnel under the lawn", "animal"),
-    ("One mole of carbon dioxide", "unit"),
-    ("Each mole of the compound weighs 18 grams", "unit"),
-    ("Take a biopsy of the mole", "skin"),
-    ("The dermatologist examined the mole on her skin", "skin"),
-]
+#: The README shows this file too.
+MOLES = Path(__file__).with_name("moles.tsv").read_text("utf-8").splitlines()
 
 
 @pytest.fixture(scope="module")
