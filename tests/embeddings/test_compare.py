@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer
 
 import attncli
+from attncli.embeddings.sample import shipped_sentences
 from attncli.errors import UsageError
 from attncli.results.compare import CompareResult
 from tests import tiny
@@ -26,6 +27,9 @@ SENTENCES = [
     "日本mole語 über die Straße",
     " the  mole\n",
 ]
+
+#: A sample small enough for a test.
+SAMPLE = list(shipped_sentences()[:40])
 
 Folder = Callable[[str], Path]
 
@@ -80,7 +84,7 @@ def test_alone_in_pairs_or_together_makes_no_difference(folder: Folder, name: st
 
 def test_the_order_of_sentences_makes_no_difference(folder: Folder) -> None:
     given = [f"{text.strip()}\t{label}" for text, label in zip(SENTENCES, "aabbcc", strict=True)]
-    options = {"reference": None, "dimensions": 3}
+    options = {"reference": SAMPLE, "dimensions": 3}
     one, other = compare(folder("bert"), given, **options), compare(folder("bert"), given[::-1], **options)
     for a, b in zip(one.states, other.states, strict=True):
         np.testing.assert_allclose(a.similarity, b.similarity[::-1, ::-1], atol=1e-6)
@@ -121,7 +125,7 @@ def test_the_first_token_of_a_causal_model_is_warned_of(folder: Folder) -> None:
 
 def test_adjusted_values_follow_from_the_json(folder: Folder) -> None:
     for adjust in ("baseline", "standardize", "abtt"):
-        result = json.loads(json.dumps(compare(folder("bert"), adjust=adjust, reference=None).to_dict()))
+        result = json.loads(json.dumps(compare(folder("bert"), adjust=adjust, reference=SAMPLE).to_dict()))
         for state in result["states"]:
             raw, adjusted = np.array(state["similarity"]), np.array(state["adjusted"])
             if adjust == "baseline":
@@ -140,17 +144,25 @@ def test_adjusted_values_follow_from_the_json(folder: Folder) -> None:
 def test_the_sample_is_run_once_and_kept(folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     two = ["the mole dug", "one mole"]
-    first = compare(folder("bert"), two, reference=None, pool="last", progress=lambda what, *_: told.append(what))
+    first = compare(folder("bert"), two, reference=SAMPLE, pool="last", progress=lambda what, *_: told.append(what))
     assert "reading the reference sample" in told and list(cache.rglob("*.npz"))
     told.clear()
-    again = compare(folder("bert"), two, reference=None, pool="last", progress=lambda what, *_: told.append(what))
+    again = compare(folder("bert"), two, reference=SAMPLE, pool="last", progress=lambda what, *_: told.append(what))
     assert "reading the reference sample" not in told
     assert again.to_dict() == first.to_dict()
     for entry in cache.rglob("*.npz"):
         entry.write_bytes(b"broken" + entry.read_bytes())
-    assert compare(folder("bert"), two, reference=None, pool="last").to_dict() == first.to_dict()
+    assert compare(folder("bert"), two, reference=SAMPLE, pool="last").to_dict() == first.to_dict()
     monkeypatch.setenv("ATTN_CACHE", "")
-    assert compare(folder("bert"), two, reference=None, pool="last").to_dict() == first.to_dict()
+    assert compare(folder("bert"), two, reference=SAMPLE, pool="last").to_dict() == first.to_dict()
+
+
+def test_the_sample_of_the_package_is_a_few_hundred_different_short_sentences(folder: Folder) -> None:
+    shipped = shipped_sentences()
+    assert len(set(shipped)) == len(shipped) == 300
+    assert all(4 <= len(sentence.split()) <= 12 and sentence[-1] == "." for sentence in shipped)
+    sample = compare(folder("bert"), ["the mole dug", "one mole"], state=0, reference=None).sample
+    assert (sample.sentences, sample.words, sample.pairs) == (300, 1200, 10_000)
 
 
 def test_the_sample_of_a_causal_model_leaves_out_first_positions(folder: Folder) -> None:
