@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attncli.attention.axes import Axes, axis
 from attncli.attention.evenly import EvenRows, even_rows
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
-from attncli.attention.patterns import PatternSums, bins_for
+from attncli.attention.patterns import PatternSums
 from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted
 from attncli.errors import ModelError
@@ -49,24 +50,32 @@ class Measured:
         visible = block.visible & pair.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
         self.baseline.add(block.start, uniform(visible), block.visible)
-        for text, patterns in enumerate(self.patterns):
-            patterns.add(block.start, block.weights[text, list(patterns.heads)])
         return not bool(visible.triu(block.start + 1).any())
 
     def read(self, attention: QueryKeyAttention, even: EvenRows, layer: int, metrics: Sequence[str]) -> None:
-        """Take in everything without the matrix."""
-        pooled = self.patterns[0].binning(attention.query.device) if self.patterns else None
-        readouts = read(attention, self.metrics.pair, even, metrics=metrics, bins=pooled)
-        _refuse_nan(bool(readouts.finite), layer)
+        """Take in the metrics without the matrix, and in the same pass the pattern of a text that is alone."""
+        bins = self._bins()
+        readouts = read(attention, self.metrics.pair, even, metrics=metrics, bins=bins)
+        _refuse_nan(readouts.finite, layer)
         self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
         self.baseline.add_rows(even.rows)
+        if readouts.pooled is None:
+            self.gather(attention)
+        else:
+            self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
+
+    def gather(self, attention: Attention) -> None:
+        """The patterns of the chosen heads alone, from the rows that are wanted."""
         for text, patterns in enumerate(self.patterns):
-            if readouts.pooled is not None:
-                patterns.add_pooled(readouts.pooled[text, list(patterns.heads)])
-        if self.patterns and readouts.pooled is None:
-            for block in attention.blocks(self.patterns[0].heads):
-                for text, patterns in enumerate(self.patterns):
-                    patterns.add(block.start, block.weights[text])
+            for block in attention.blocks(patterns.heads, patterns.rows):
+                patterns.add(block.start, block.weights[text])
+
+    def _bins(self) -> tuple[Tensor, Tensor] | None:
+        """The bins of queries and keys, where a readout can fill them: a weight adds to one cell, as it is."""
+        if len(self.patterns) != 1 or self.patterns[0].axes.bins is None or self.patterns[0].axes.renormalised:
+            return None
+        axes = self.patterns[0].axes
+        return axes.rows.group, axes.columns.group
 
 
 @dataclass(frozen=True)
@@ -111,8 +120,8 @@ class Collector:
         chosen = self._chosen(key, layer, attention.heads)
         if not chosen:
             return LayerSeen(pair, attention.heads)
-        patterns = self._patterns(layer, chosen, attention) if self.wanted.patterns else ()
-        metrics, baseline = MetricSums(pair, attention.has_sink), MetricSums(pair, attention.has_sink)
+        patterns = self._patterns(layer, chosen, pair) if self.wanted.patterns else ()
+        metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
         measured = Measured(metrics, baseline, patterns)
         reader = attention.reader
         if reader is not None and self._is_large(attention):
@@ -120,6 +129,7 @@ class Collector:
             measured.read(reader, even, layer, self.wanted.metrics)
             return LayerSeen(pair, attention.heads, measured, even.causal)
         causal = [measured.take(pair, _finite(block, layer)) for block in attention.blocks()]
+        measured.gather(attention)
         return LayerSeen(pair, attention.heads, measured, all(causal))
 
     def _is_large(self, attention: Attention) -> bool:
@@ -142,10 +152,17 @@ class Collector:
         names = self.possible_names(key)
         return tuple(sorted({head for name in names for head in selection.heads_in(name, layer, count, heads)}))
 
-    def _patterns(self, layer: int, chosen: tuple[int, ...], attention: Attention) -> tuple[PatternSums, ...]:
-        bins = bins_for(attention.queries, attention.keys, self.wanted.bins)
-        shape = (attention.queries, attention.keys)
-        return tuple(PatternSums(layer, chosen, *shape, bins) for _ in range(self.inputs.batch))
+    def _patterns(self, layer: int, chosen: tuple[int, ...], pair: Pair) -> tuple[PatternSums, ...]:
+        return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
+
+    def axes(self, pair: Pair, text: int) -> Axes:
+        """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
+        view = self.wanted.view
+        rows, columns = (
+            axis(view, side.tokens[text], side.real[text].cpu(), position)
+            for side, position in ((pair.queries, view.query), (pair.keys, view.key))
+        )
+        return Axes(rows, columns, view.hide_special).fitting(self.wanted.bins)
 
     def _word(self, key: StackKey) -> str | None:
         """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""
