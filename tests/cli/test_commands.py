@@ -98,8 +98,8 @@ def test_heads_without_options(heads: Recorder) -> None:
 
 def test_heads_with_every_option(heads: Recorder) -> None:
     options = (
-        "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --query -1 --key it#2 --metric first --threshold first=0.3 "
-        "--patterns --bins 64 --by word --hide-special --device cuda:1 --dtype bfloat16"
+        "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --query -1 --key it#2 --metric first "
+        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --device cuda:1 --dtype bfloat16"
     )
     assert attn("heads", *options.split()).code == 0
     del heads.call["progress"]
