@@ -7,7 +7,7 @@ Knowing bytes doesn't help there; what does is the circuit that Olsson et al. (2
 Heads") describe: a head of layer 0 looks at the previous token, and so the heads of layer 1 find the token whose
 predecessor is the current one, which is what comes next.
 
-Takes about five minutes on two cores. The seed is fixed. Another version of torch, or another number of threads, may
+Takes about five minutes of one core. The seed is fixed. Another version of torch, or another number of threads, may
 round otherwise and so give other weights, but heads of the same kinds. Nothing of attncli imports this module.
 """
 
@@ -146,6 +146,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where to write the model, for example ./induction")
     parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
+    # A folder that can't be made is met before the minutes are spent.
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     model = train(STEPS, arguments.seed, _print_loss)
     previous, induction = known_heads(model, probe_bytes(seed=0))
     print(f"previous token:  {_shown(0, previous)}\ninduction:       {_shown(1, induction)}")
