@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from attncli.attention.axes import Axes, axis
+from attncli.attention.evenly import EvenRows, even_rows
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
-from attncli.attention.patterns import PatternSums, bins_for
+from attncli.attention.patterns import PatternSums
+from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted
 from attncli.errors import ModelError
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention, RowBlock
     from attncli.models.loaded import LoadedModel
+    from attncli.models.query_key import QueryKeyAttention
     from attncli.models.structure import Site
+
+#: Weights of a layer up to this number are computed outright (64 MiB of float32); beyond, they are read without.
+EXPLICIT_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,32 @@ class Measured:
         visible = block.visible & pair.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
         self.baseline.add(block.start, uniform(visible), block.visible)
-        for text, patterns in enumerate(self.patterns):
-            patterns.add(block.start, block.weights[text])
         return not bool(visible.triu(block.start + 1).any())
+
+    def read(self, attention: QueryKeyAttention, even: EvenRows, layer: int, metrics: Sequence[str]) -> None:
+        """Take in the metrics without the matrix, and in the same pass the pattern of a text that is alone."""
+        bins = self._bins()
+        readouts = read(attention, self.metrics.pair, even, metrics=metrics, bins=bins)
+        _refuse_nan(readouts.finite, layer)
+        self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
+        self.baseline.add_rows(even.rows)
+        if readouts.pooled is None:
+            self.gather(attention)
+        else:
+            self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
+
+    def gather(self, attention: Attention) -> None:
+        """The patterns of the chosen heads alone, from the rows that are wanted."""
+        for text, patterns in enumerate(self.patterns):
+            for block in attention.blocks(patterns.heads, patterns.rows):
+                patterns.add(block.start, block.weights[text])
+
+    def _bins(self) -> tuple[Tensor, Tensor] | None:
+        """The bins of queries and keys, where a readout can fill them: a weight adds to one cell, as it is."""
+        if len(self.patterns) != 1 or self.patterns[0].axes.bins is None or self.patterns[0].axes.renormalised:
+            return None
+        axes = self.patterns[0].axes
+        return axes.rows.group, axes.columns.group
 
 
 @dataclass(frozen=True)
@@ -65,6 +96,8 @@ class Collector:
     inputs: ModelInputs
     wanted: Wanted
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
+    #: Even attention, by what it depends on: mask, causality, queries, keys.
+    _evens: list[tuple[tuple[Tensor | None, bool, int, int], EvenRows]] = field(default_factory=list)
 
     def __call__(self, path: str, attention: Attention) -> None:
         site = self.model.site_of(path)
@@ -87,11 +120,31 @@ class Collector:
         chosen = self._chosen(key, layer, attention.heads)
         if not chosen:
             return LayerSeen(pair, attention.heads)
-        patterns = self._patterns(layer, chosen, attention) if self.wanted.patterns else ()
-        metrics, baseline = MetricSums(pair, attention.has_sink), MetricSums(pair, attention.has_sink)
+        patterns = self._patterns(layer, chosen, pair) if self.wanted.patterns else ()
+        metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
         measured = Measured(metrics, baseline, patterns)
+        reader = attention.reader
+        if reader is not None and self._is_large(attention):
+            even = self._even(pair, reader)
+            measured.read(reader, even, layer, self.wanted.metrics)
+            return LayerSeen(pair, attention.heads, measured, even.causal)
         causal = [measured.take(pair, _finite(block, layer)) for block in attention.blocks()]
+        measured.gather(attention)
         return LayerSeen(pair, attention.heads, measured, all(causal))
+
+    def _is_large(self, attention: Attention) -> bool:
+        """Whether all weights of a layer are more than are held at once."""
+        return self.inputs.batch * attention.heads * attention.queries * attention.keys > EXPLICIT_ELEMENTS
+
+    def _even(self, pair: Pair, attention: QueryKeyAttention) -> EvenRows:
+        """Even attention under a mask; layers that share a mask, and who looks at whom, share the answer."""
+        known = (attention.mask, attention.is_causal, attention.queries, attention.keys)
+        for other, even in self._evens:
+            if other[0] is known[0] and other[1:] == known[1:]:
+                return even
+        assert attention.visibility is not None
+        self._evens.append((known, even_rows(pair, attention.visibility)))
+        return self._evens[-1][1]
 
     def _chosen(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
         """The heads that were asked for, under any of the names that the stack may get."""
@@ -99,10 +152,17 @@ class Collector:
         names = self.possible_names(key)
         return tuple(sorted({head for name in names for head in selection.heads_in(name, layer, count, heads)}))
 
-    def _patterns(self, layer: int, chosen: tuple[int, ...], attention: Attention) -> tuple[PatternSums, ...]:
-        bins = bins_for(attention.queries, attention.keys, self.wanted.bins)
-        shape = (attention.queries, attention.keys)
-        return tuple(PatternSums(layer, chosen, *shape, bins) for _ in range(self.inputs.batch))
+    def _patterns(self, layer: int, chosen: tuple[int, ...], pair: Pair) -> tuple[PatternSums, ...]:
+        return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
+
+    def axes(self, pair: Pair, text: int) -> Axes:
+        """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
+        view = self.wanted.view
+        rows, columns = (
+            axis(view, side.tokens[text], side.real[text].cpu(), position)
+            for side, position in ((pair.queries, view.query), (pair.keys, view.key))
+        )
+        return Axes(rows, columns, view.hide_special).fitting(self.wanted.bins)
 
     def _word(self, key: StackKey) -> str | None:
         """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""
@@ -113,10 +173,16 @@ class Collector:
 
 def _finite(block: RowBlock, layer: int) -> RowBlock:
     """The block itself. Raises ModelError where its weights are no numbers: nothing could be said of them."""
-    if bool(torch.isfinite(block.weights).all()):
-        return block
-    message = f"the attention of layer {layer} is not a number (NaN)"
-    raise ModelError(message, hint="the model's weights are broken, or too large for this format: try --dtype float32")
+    _refuse_nan(bool(torch.isfinite(block.weights).all()), layer)
+    return block
+
+
+def _refuse_nan(finite: bool, layer: int) -> None:
+    if not finite:
+        raise ModelError(
+            f"the attention of layer {layer} is not a number (NaN)",
+            hint="the model's weights are broken, or too large for this format: try --dtype float32",
+        )
 
 
 def _layer_number(site: Site, seen: Mapping[int, object]) -> int:

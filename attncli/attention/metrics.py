@@ -20,6 +20,7 @@ A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -71,16 +72,21 @@ class Pair:
 
 @dataclass
 class MetricSums:
-    """Running sums of the metrics of one layer over blocks of rows."""
+    """Running sums of the metrics of one layer, of so many heads, over blocks of rows."""
 
     pair: Pair
     has_sink: bool
+    heads: int = 1
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _counts: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, start: int, weights: Tensor, visible: Tensor) -> None:
         """Take in the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
-        for name, (value, shows) in row_metrics(self.pair, start, weights, visible).items():
+        self.add_rows(row_metrics(self.pair, start, weights, visible))
+
+    def add_rows(self, rows: Mapping[str, Shown]) -> None:
+        """Take in metrics of rows."""
+        for name, (value, shows) in rows.items():
             shows = shows.expand_as(value)
             # Rows that can't show a metric may hold anything, NaN too.
             total = torch.where(shows, value, 0).sum(-1, dtype=torch.float64)
@@ -91,8 +97,8 @@ class MetricSums:
         """The metrics of every head of every text; None where no query can show one."""
         sums = {name: total.cpu() for name, total in self._sums.items()}
         counts = {name: count.cpu() for name, count in self._counts.items()}
-        batch, heads = next(iter(sums.values())).shape
-        return [[self._head(sums, counts, text, head) for head in range(heads)] for text in range(batch)]
+        texts = range(self.pair.queries.ids.shape[0])
+        return [[self._head(sums, counts, text, head) for head in range(self.heads)] for text in texts]
 
     def queries(self, text: int) -> dict[str, int]:
         """How many queries of a text showed each metric."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from attncli.attention.view import View
 from attncli.errors import UsageError
+from attncli.results.heads import METRICS
 
 if TYPE_CHECKING:
     from attncli.models.structure import BlockList
+
+#: A view that leaves nothing out.
+EVERYTHING = View()
 
 #: What `-l`, `-H` and the Python keywords `layer=`, `head=` take.
 Spec = str | int | Sequence[str | int] | None
@@ -144,12 +149,18 @@ class Selection:
 class Wanted:
     """What to keep of a pass: of which heads, and whether their patterns, in how many bins a side (None: as fits).
 
+    metrics: those that are wanted of long texts, where each has its price; short ones show them all.
+    view: what of a pattern is shown.  thresholds: the least value of a metric that earns a label, where not the usual.
+
     Raises UsageError for a number of bins that can't be.
     """
 
     selection: Selection = Selection()
     patterns: bool = False
     bins: int | None = None
+    metrics: tuple[str, ...] = METRICS
+    view: View = EVERYTHING
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):

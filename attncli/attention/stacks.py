@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import torch
 
 from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.labels import labels
-from attncli.attention.metrics import Pair
+from attncli.attention.labels import THRESHOLDS, labels
 from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
-from attncli.results.heads import HeadMetrics, Layer, Pattern, Stack
+from attncli.results.heads import HeadMetrics, Layer, Stack
 
 if TYPE_CHECKING:
     from attncli.models.loaded import LoadedModel
@@ -86,18 +82,18 @@ def _told_apart(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
 
 def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
     seen = collector.layers[key]
-    pair = next(iter(seen.values())).pair
+    axes = collector.axes(next(iter(seen.values())).pair, text)
     measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
     return Stack(
         stack=name,
         layers=_layers(collector, key),
-        queries=pair.queries.tokens[text],
-        keys=pair.keys.tokens[text],
+        queries=axes.rows.units,
+        keys=axes.columns.units,
         metrics=tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else "")),
         baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
         patterns=tuple(
-            _unpadded(pattern, pair, text)
+            pattern
             for sums in measured.values()
             for patterns in sums.patterns[text : text + 1]
             for pattern in patterns.patterns()
@@ -117,7 +113,7 @@ def _heads(
             sums.metrics.queries(text),
         )
         for head in selection.heads_in(name, number, count, len(values)):
-            earned = labels(values[head], uniform, queries)
+            earned = labels(values[head], uniform, queries, {**THRESHOLDS, **collector.wanted.thresholds})
             yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head])
 
 
@@ -135,15 +131,3 @@ def _layer(collector: Collector, key: StackKey, seen: Mapping[int, LayerSeen], n
     if block is not None and block.attends and number > max(seen):
         return Layer(number, next(iter(seen.values())).heads)
     return Layer(number, 0, block.mixer if block is not None else None)
-
-
-def _unpadded(pattern: Pattern, pair: Pair, text: int) -> Pattern:
-    """Cut the rows and columns of padding away; a pooled pattern is of one text alone and has none."""
-    if pattern.bins is not None:
-        return pattern
-    rows, columns = (_places(side.real[text]) for side in (pair.queries, pair.keys))
-    return replace(pattern, weights=pattern.weights[rows][:, columns])
-
-
-def _places(real: torch.Tensor) -> list[int]:
-    return [int(place) for place in real.nonzero().flatten()]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.cli.messages import Messages
 from attncli.cli.output import Outlet
 from attncli.cli.streams import encoded
 from attncli.cli.text_stream import TextStream
-from attncli.errors import CheckError
 
 if TYPE_CHECKING:
     from attncli.cli.tokenize import ViewOptions
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
     from attncli.results.tokenize import IdsPart
     from attncli.verbs.cutting import TextInput
     from attncli.verbs.tokenizing import Tokenizing
-
-#: Failures that are listed one by one.
-_LISTED = 20
 
 
 def write(
@@ -43,18 +38,6 @@ def write(
     for sink in sinks:
         for content in sink.form.end(summary):
             sink.write(content)
-
-
-def fail(failures: Sequence[str], messages: Messages) -> None:
-    """Say which checks do not hold, and raise CheckError if there are any."""
-    if not failures:
-        return
-    messages.failures(failures[:_LISTED])
-    more = f" ({_LISTED} of them are above)" if len(failures) > _LISTED else ""
-    raise CheckError(
-        f"{len(failures):,} check{'s do' if len(failures) > 1 else ' does'} not hold{more}",
-        hint="--lint shows each place; several -m show where models differ",
-    )
 
 
 class _Sink(NamedTuple):
@@ -81,7 +64,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     if wanted.stats or wanted.vocab:
         from attncli.render.tokenize.summary_forms import SummaryForm
 
-        return SummaryForm(outlet.form, terminal, tokenizing.entries)
+        return SummaryForm(outlet.form, terminal, tokenizing.entries, texts=stream.texts_known)
     if outlet.form == "csv" and wanted.lint:
         return forms.FindingsCsv()
     if outlet.form == "csv":
@@ -104,17 +87,24 @@ def _feed(
 
     plain: the inputs are nothing but the texts of the stream.
     """
-    needs_tokens = tokenizing.settings.needs_tokens
-    if plain and stream.ids is None and not needs_tokens and all(sink.form.bare for sink in sinks):
+    bare = [part_of for sink in sinks if (part_of := _takes_parts(sink.form)) is not None]
+    if plain and stream.ids is None and not tokenizing.settings.needs_tokens and len(bare) == len(sinks):
         for part in _parts(tokenizing, stream):
-            for sink in sinks:
-                sink.write(sink.form.part(part))
+            for sink, part_of in zip(sinks, bare, strict=True):
+                sink.write(part_of(part))
     elif all(sink.form.summary for sink in sinks) and not tokenizing.settings.check:
         tokenizing.count(inputs)
     else:
         for record in tokenizing.records(inputs):
             for sink in sinks:
                 sink.write(sink.form.record(record))
+
+
+def _takes_parts(form: Form) -> Callable[[IdsPart], str] | None:
+    """How a form takes bare ids; None where it needs whole texts."""
+    from attncli.render.tokenize.forms import PartsForm
+
+    return form.part if isinstance(form, PartsForm) and form.bare else None
 
 
 def _sought(stream: TextStream) -> Iterator[str]:

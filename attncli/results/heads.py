@@ -156,7 +156,9 @@ class HeadsResult:
     """Where the heads of one model look on one text.
 
     warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
-    chosen: the user named layers or heads, so a picture shows those instead of the overview.
+    chosen: the user named layers, heads or positions, so a picture shows those instead of the overview.
+    metric: the one that was asked for, which a picture maps.  by: what rows and columns of patterns stand for.
+    failures: a sentence for each check that does not hold; None where nothing was checked.
     """
 
     model: str
@@ -167,6 +169,9 @@ class HeadsResult:
     warnings: tuple[str, ...] = ()
     chosen: bool = False
     notes: tuple[str, ...] = ()
+    metric: str | None = None
+    by: str = "token"
+    failures: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn heads --json` prints."""
@@ -177,6 +182,8 @@ class HeadsResult:
             "model": self.model,
             "device": self.device,
             "dtype": self.dtype,
+            "by": self.by,
+            **({} if self.failures is None else {"failures": list(self.failures)}),
             "stacks": [stack.to_dict() for stack in self.stacks],
             "made_by": self.made_by.to_dict(),
         }

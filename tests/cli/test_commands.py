@@ -7,6 +7,7 @@ import json
 import logging
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,15 @@ def test_heads_without_options(heads: Recorder) -> None:
         "layer": None,
         "head": None,
         "stack": None,
+        "query": None,
+        "key": None,
+        "metric": None,
+        "threshold": (),
+        "check": (),
         "patterns": False,
         "bins": None,
+        "by": "token",
+        "hide_special": False,
         "device": "auto",
         "dtype": "auto",
         **ENCODING,
@@ -90,7 +98,8 @@ def test_heads_without_options(heads: Recorder) -> None:
 
 def test_heads_with_every_option(heads: Recorder) -> None:
     options = (
-        "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --patterns --bins 64 --device cuda:1 --dtype bfloat16"
+        "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --query -1 --key it#2 --metric first "
+        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --device cuda:1 --dtype bfloat16"
     )
     assert attn("heads", *options.split()).code == 0
     del heads.call["progress"]
@@ -101,13 +110,28 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "layer": ("-1",),
         "head": ("5.5,6.9",),
         "stack": "cross",
+        "query": "-1",
+        "key": "it#2",
+        "metric": "first",
+        "threshold": ("first=0.3",),
+        "check": (),
         "patterns": True,
         "bins": 64,
+        "by": "word",
+        "hide_special": True,
         "device": "cuda:1",
         "dtype": "bfloat16",
         **ENCODING,
         **LOADING,
     }
+
+
+def test_a_claim_that_fails_is_said_and_exits_with_4(heads: Recorder) -> None:
+    heads.result = replace(heads.result, failures=("0.0 first > 1 does not hold: it is 0.25",))
+    outcome = attn("heads", "Hello world", "--check", "0.0 first > 1", "-q")
+    assert outcome.code == 4 and outcome.text
+    assert "failed: 0.0 first > 1 does not hold: it is 0.25\n" in outcome.err
+    assert outcome.error[0] == "1 check does not hold"
 
 
 def test_the_model_of_the_variable(heads: Recorder) -> None:
@@ -365,8 +389,8 @@ def test_the_help_of_a_verb_groups_its_options(verb: str) -> None:
     outcome = attn(verb, "--help")
     assert outcome.code == 0
     headings = [line.rstrip(":") for line in outcome.text.splitlines() if line and not line.startswith((" ", "Usage"))]
-    own = {"heads": "Heads", "tokenize": "View"}[verb]
-    assert sorted(headings) == sorted(["Examples", "Input", "Model", "Output", "Help", own])
+    own = {"heads": ["Heads", "Pattern"], "tokenize": ["View"]}[verb]
+    assert sorted(headings) == sorted(["Examples", "Input", "Model", "Output", "Help", *own])
     assert max(map(len, outcome.text.splitlines())) <= 80
     assert max(map(len, attn(verb, "-h", columns=50).text.splitlines())) <= 60  # an example is never broken
 
