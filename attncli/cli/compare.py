@@ -102,7 +102,13 @@ word_options = bundle(
     "sought",
     WordOptions,
     option("--versus", group=_INPUT, type=Text(), metavar="WORD", multiple=True, help="A further word to hold beside."),
-    option("--occurrence", group=_INPUT, type=_Occurrence(), help="Which of several in a sentence. [default: first]"),
+    option(
+        "--occurrence",
+        group=_INPUT,
+        type=_Occurrence(),
+        metavar="N|all",
+        help="Which of several in a sentence. [default: first]",
+    ),
     flag("--any-form", group=_INPUT, help="Take other case and regular inflections, too: Mole, moles."),
     flag("--skip", group=_INPUT, help="Leave out sentences without the word, or too long to reach it."),
 )
@@ -138,9 +144,9 @@ measure_options = bundle(
     [Brackets] around the word choose among several in a sentence. A tab and a label behind each sentence say in which
     sense it is meant; then senses are held against each other, with a permutation test.""",
     examples=(
-        'attn compare mole "American shrew mole" "One mole of carbon dioxide"',
-        'attn compare bank "She sat on the river [bank], far from a bank" "The bank lends money" --state 0-6',
-        "printf 'a dark cell\\tjail\\na prison cell\\tjail\\na cell divides\\tbiology\\n' | attn compare cell",
+        'attn compare mole "A mole digs" "One mole of carbon"',
+        'attn compare bank "a bank by the [bank]" "my bank" --state 5',
+        'echo "A mole is no mole of gas" | attn compare mole',
     ),
 )
 @click.argument("word", type=Text(), required=False)
@@ -178,7 +184,7 @@ def compare(
 
         result = verb.compare(
             word or "",
-            sentences,
+            sentences=sentences,
             model=name,
             progress=progress,
             **sought._asdict(),

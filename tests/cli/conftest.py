@@ -15,6 +15,7 @@ from attncli.cli.environment import Environment
 from attncli.cli.main import run
 from tests.cli.samples import heads_result, tokenize_result
 from tests.cli.told import ToldTokenizing
+from tests.render.compare_samples import compare_result
 
 
 class Bytes(io.BytesIO):
@@ -132,6 +133,13 @@ class TokenizeRecorder(Recorder):
 def tokenize(monkeypatch: pytest.MonkeyPatch) -> TokenizeRecorder:
     recorder = TokenizeRecorder(tokenize_result())
     monkeypatch.setattr("attncli.verbs.tokenizing.open_tokenizing", recorder)
+    return recorder
+
+
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder(compare_result())
+    monkeypatch.setattr("attncli.verbs.compare.compare", recorder)
     return recorder
 
 

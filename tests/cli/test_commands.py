@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attncli.cli.compare import compare as compare_command
 from attncli.cli.group import VERBS
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
@@ -389,14 +390,17 @@ def test_the_help_of_a_verb_groups_its_options(verb: str) -> None:
     outcome = attn(verb, "--help")
     assert outcome.code == 0
     headings = [line.rstrip(":") for line in outcome.text.splitlines() if line and not line.startswith((" ", "Usage"))]
-    own = {"heads": ["Heads", "Pattern"], "tokenize": ["View"]}[verb]
+    own = {"compare": ["Measure"], "heads": ["Heads", "Pattern"], "tokenize": ["View"]}[verb]
     assert sorted(headings) == sorted(["Examples", "Input", "Model", "Output", "Help", *own])
     assert max(map(len, outcome.text.splitlines())) <= 80
     assert max(map(len, attn(verb, "-h", columns=50).text.splitlines())) <= 60  # an example is never broken
 
 
-@pytest.mark.parametrize("command", [heads_command, tokenize_command], ids=["heads", "tokenize"])
-def test_the_examples_of_the_help_run(command: object, heads: Recorder, tokenize: TokenizeRecorder) -> None:
+@pytest.mark.parametrize(
+    "command", [compare_command, heads_command, tokenize_command], ids=["compare", "heads", "tokenize"]
+)
+@pytest.mark.usefixtures("compare", "heads", "tokenize")
+def test_the_examples_of_the_help_run(command: object) -> None:
     examples = command.examples  # type: ignore[attr-defined]
     assert len(examples) == 3
     for example in examples:

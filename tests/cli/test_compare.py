@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import attn, names
+from tests.cli.conftest import Recorder, attn, names
 from tests.embeddings import models
 
 LINES = "the mole dug\tanimal\nmore mole and lawn\tanimal\n\nOne mole of carbon\tunit\na mole of dioxide\tunit\n"
@@ -122,3 +122,19 @@ def test_own_sentences_as_a_reference(folder: Path, tmp_path: Path) -> None:
     result = json.loads(outcome.text)
     assert result["sample"] == {"source": "own sentences", "sentences": 10, "words": 40, "pairs": 720}
     assert "mostly chance" in outcome.err and result["states"][-1]["adjusted"] is not None
+
+
+def test_options_become_keywords(compare: Recorder) -> None:
+    attn(
+        *("compare", "mole", "a", "b", "--versus", "x", "--versus", "y", "--occurrence", "2", "--any-form", "--skip"),
+        *("--state", "0-2", "--state", "5", "--stack", "encoder", "--pool", "last", "--adjust", "abtt", "--seed", "7"),
+        *("--dimensions", "3", "--device", "cpu", "--dtype", "float16", "-m", "m", "--revision", "r", "--allow-pickle"),
+    )
+    call = {name: list(value) if name == "sentences" else value for name, value in compare.call.items()}
+    assert call.pop("progress") is not None
+    assert call == {
+        "text": "mole", "sentences": ["a", "b"], "model": "m", "versus": ("x", "y"), "occurrence": 2, "any_form": True,
+        "skip": True, "state": ("0-2", "5"), "stack": "encoder", "pool": "last", "adjust": "abtt", "reference": None,
+        "dimensions": 3, "seed": 7, "revision": "r", "refresh": False, "trust_remote_code": False, "allow_pickle": True,
+        "device": "cpu", "dtype": "float16",
+    }  # fmt: skip
