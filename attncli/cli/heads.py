@@ -77,10 +77,6 @@ head_options = bundle(
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),
     option("--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder or cross, where a model has several."),
-    option(
-        "--query", group=_VIEW, type=Text(), metavar="P", help="Rows: an index (-1), a word (it, it#2), cls, or 3:9."
-    ),
-    option("--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise."),
     option("--metric", group=_CHOICE, metavar="NAME", help="One metric: entropy, distance, induction …"),
     option("--threshold", group=_CHOICE, multiple=True, metavar="METRIC=X", help="What earns a label: induction=0.3."),
     option(
@@ -91,6 +87,10 @@ head_options = bundle(
         help='Exit with 4 unless it holds: "1.2 induction > 0.8".',
     ),
     flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
+    option(
+        "--query", group=_VIEW, type=Text(), metavar="P", help="Rows: an index (-1), a word (it, it#2), cls, or 3:9."
+    ),
+    option("--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise."),
     option("--bins", group=_VIEW, type=WholeNumber(), help="Pool patterns to at most N × N cells."),
     option(
         "--by",

@@ -132,7 +132,7 @@ def test_a_claim_that_fails_is_said_and_exits_with_4(heads: Recorder) -> None:
     outcome = attn("heads", "Hello world", "--check", "0.0 first > 1", "-q")
     assert outcome.code == 4 and outcome.text
     assert "failed: 0.0 first > 1 does not hold: it is 0.25\n" in outcome.err
-    assert outcome.error[0] == "1 check does not hold"
+    assert "error: 1 check does not hold\n" in outcome.err
 
 
 def test_the_model_of_the_variable(heads: Recorder) -> None:
