@@ -145,7 +145,7 @@ measure_options = bundle(
     sense it is meant; then senses are held against each other, with a permutation test.""",
     examples=(
         'attn compare mole "A mole digs" "One mole of carbon"',
-        'attn compare bank "a bank by the [bank]" "my bank" --state 5',
+        'attn compare bank "a bank by a [bank]" "my bank" --state 5',
         'echo "A mole is no mole of gas" | attn compare mole',
     ),
 )
