@@ -19,7 +19,7 @@ FEWEST = 4
 _MOST_GROUPS, _LEAST_SILHOUETTE, _MOST_P = 6, 0.5, 0.05
 _SIMULATIONS, _ITERATIONS = 199, 25
 #: Of more occurrences than this so many are drawn, and the others join the group that is nearest.
-MOST_DIVIDED = 200
+MOST_DIVIDED = 120
 #: Principal components that are kept; up to one occurrence more than this, that loses nothing.
 _COMPONENTS = 30
 

@@ -42,16 +42,17 @@ def warnings_before(found: Found, tokenizer: Tokenizer) -> Iterator[str]:
         were = "were" if len(forms) > 1 else "was"
         yield f"{sentences([each.sentence for each in others])}: {named} {were} taken for the word"
     yield from _differing_pieces(found.occurrences)
-    unknown = [each.sentence for each in found.occurrences if _is_unknown(each, tokenizer)]
+    piece = _unknown_piece(tokenizer)
+    unknown = [each.sentence for each in found.occurrences if piece is not None and piece in each.pieces]
     if unknown:
         yield f"{sentences(unknown)}: the tokenizer has no piece for the word, and any unknown word has this vector"
 
 
-def _is_unknown(occurrence: Occurrence, tokenizer: Tokenizer) -> bool:
+def _unknown_piece(tokenizer: Tokenizer) -> str | None:
     if tokenizer.unknown_id is None:
-        return False
+        return None
     (piece,) = tokenizer.describe([tokenizer.unknown_id])
-    return piece is not None and piece.token in occurrence.pieces
+    return None if piece is None else piece.token
 
 
 def _differing_pieces(occurrences: Sequence[Occurrence]) -> Iterator[str]:
@@ -103,7 +104,8 @@ def notes_before(found: Found, *, causal: bool, padded: bool, decoding: bool) ->
             f"{sentences(found.several)}: the word stands there more than once, and the first was taken; "
             "--occurrence or [brackets] choose another"
         )
-    labels = [each.label for each in found.occurrences if each.word == found.occurrences[0].word]
+    occurrences = found.occurrences
+    labels = [each.label for each in occurrences if each.word == occurrences[0].word]
     if None in labels and any(labels):
         without = sum(label is None for label in labels)
         yield f"{without:,} of {len(labels):,} occurrences have no label, and no part in what is said of labels"
