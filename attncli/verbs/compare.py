@@ -11,7 +11,7 @@ from attncli.progress import Progress, silent
 from attncli.verbs.compare_messages import listed, notes_before, warnings_before, warnings_of
 from attncli.verbs.made_by import made_by
 from attncli.verbs.occurrences import EVERY, Asked, Encoded, Found, beyond_reach, find_occurrences, read_sentences
-from attncli.verbs.opening import Opening
+from attncli.verbs.running import Opening
 from attncli.verbs.sampling import Sample, Sampled, read_sample, run_or_recall
 
 if TYPE_CHECKING:
