@@ -115,6 +115,12 @@ class LoadedModel:
         with memory_guard(self.device, lambda: self.module), _evaluating(self.module):
             run_probed(self.module, moved, observe)
 
+    def output_projections(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
+        """The matrix behind the heads of every attention module, see `attncli.models.projection`."""
+        from attncli.models.projection import output_projections
+
+        return output_projections(self, arguments)
+
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:

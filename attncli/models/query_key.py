@@ -102,6 +102,11 @@ class QueryKeyAttention:
         return Visibility("other", self.queries, self.keys, None, rows, self.query.device)
 
     @property
+    def values_of(self) -> QueryKeyAttention:
+        """Itself: `value` is what its heads read."""
+        return self
+
+    @property
     def reader(self) -> QueryKeyAttention | None:
         """Itself where its scores are products of queries and keys and nothing else, so that a fused kernel makes them;
         `readings`, `earlier`, `tiles` and `scores_at` are for such ones."""

@@ -89,6 +89,8 @@ def test_heads_without_options(heads: Recorder) -> None:
         "bins": None,
         "by": "token",
         "hide_special": False,
+        "rollout": False,
+        "norm_weighted": False,
         "device": "auto",
         "dtype": "auto",
         **ENCODING,
@@ -99,7 +101,8 @@ def test_heads_without_options(heads: Recorder) -> None:
 def test_heads_with_every_option(heads: Recorder) -> None:
     options = (
         "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --query -1 --key it#2 --metric first "
-        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --device cuda:1 --dtype bfloat16"
+        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --norm-weighted --device cuda:1 "
+        "--dtype bfloat16"
     )
     assert attn("heads", *options.split()).code == 0
     del heads.call["progress"]
@@ -119,6 +122,8 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "bins": 64,
         "by": "word",
         "hide_special": True,
+        "rollout": False,
+        "norm_weighted": True,
         "device": "cuda:1",
         "dtype": "bfloat16",
         **ENCODING,
