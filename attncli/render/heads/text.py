@@ -8,6 +8,7 @@ from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.header import is_cross, model_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat, full_scale
+from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
 from attncli.render.heads.overview import overview
 from attncli.render.heads.picture_notes import scale_lines
@@ -25,7 +26,9 @@ _DIM = Style(dim=True)
 def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     stacks = [stack for stack in result.stacks if stack.patterns]
-    if not result.chosen or not stacks:
+    if result.metric is not None and not result.chosen:
+        lines = apart(metric_map(stack, result.metric, terminal) for stack in result.stacks)
+    elif not result.chosen or not stacks:
         lines = _overviews(result, terminal)
     elif result.weighting == "rollout":
         lines = apart(
