@@ -1,0 +1,93 @@
+"""Which unit of a model each tensor belongs to, and under which names it stands there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from attncli.parameters.inventory import Inventory, Kind, Tensor
+from attncli.parameters.rules import RULES
+from attncli.parameters.units import EXPERTS, UNITS
+from attncli.parameters.words import first
+
+#: Steps that say how a tensor is kept, not what it is: torch's parametrizations, wrappers of quantisation and adapters.
+_WRAPPERS = re.compile(r"\d+|weight|bias|parametrizations|original\d|base_layer|weight_[gv]|module|_orig_mod|linear|default")
+_LEAF = re.compile(r"(?i)(?<=\w)[_.](weight|bias|w|b)(_[gvl]\w*)?$")
+
+
+class Located(NamedTuple):
+    """A tensor in its unit.
+
+    unit: a key of RULES ("" for none).  path: the unit's own path; tensors of one path belong together.
+    names: the names from the unit on, the unit's own first, without indices and wrappers.
+    """
+
+    tensor: Tensor
+    unit: str
+    path: str
+    names: tuple[str, ...]
+
+    @property
+    def meaning(self) -> str:
+        """What the table of its unit says that it is; what the unit's rest is where no line fits."""
+        _, rest, rules = RULES[self.unit]
+        return first(rules, self.names, self.tensor.kind) or rest
+
+    @property
+    def in_block(self) -> bool:
+        """Whether it stands in a numbered list of modules, as blocks do."""
+        return any(step.isdigit() for step in self.tensor.name.split("."))
+
+    @property
+    def is_bias(self) -> bool:
+        """Whether it is added to something; what multiplies, or is looked up, is a weight."""
+        leaf = self.tensor.name.rpartition(".")[2].lower()
+        return leaf == "bias" or bool(_BIAS.search(leaf))
+
+
+_BIAS = re.compile(r"(^|_)bias(_\w+)?$|^pos_bias_[uv]$|^r_(w|r|s)_bias$")
+
+
+def locate(inventory: Inventory) -> list[Located]:
+    """Every tensor of an inventory in its unit, in the inventory's order."""
+    with_experts = frozenset(_paths_with_experts(inventory.tensors))
+    return [_located(tensor, with_experts) for tensor in inventory.tensors]
+
+
+def _paths_with_experts(tensors: Iterable[Tensor]) -> Iterator[str]:
+    """The paths of modules that hold experts: whatever they are called, they are mixtures of them."""
+    for tensor in tensors:
+        steps = tensor.name.split(".")
+        for depth, step in enumerate(steps[:-1]):
+            if EXPERTS.fits([step]):
+                yield ".".join(steps[:depth])
+
+
+def _located(tensor: Tensor, with_experts: frozenset[str]) -> Located:
+    *steps, leaf = tensor.name.split(".")
+    classes = tensor.classes[1:] or ("",) * len(steps)
+    for depth in reversed(range(len(steps))):
+        owner = depth == len(steps) - 1
+        unit = _unit(steps[depth], classes[depth], tensor.kind if owner else Kind.OTHER)
+        if unit is None:
+            continue
+        path = ".".join(steps[: depth + 1])
+        if unit == "mlp" and path in with_experts:
+            unit = "moe"
+        # A layer that is a unit by itself (`fc1`) belongs with the ones beside it (`fc2`).
+        alone = owner and tensor.kind is not Kind.OTHER and unit != "attention"
+        return Located(tensor, unit, ".".join(steps[:depth]) if alone else path, _names([*steps[depth:], leaf]))
+    root = _unit("", tensor.classes[0], Kind.OTHER) if tensor.classes else None
+    return Located(tensor, root or "", ".".join(steps[:-1]), _names([*steps, leaf]))
+
+
+@lru_cache(maxsize=None)
+def _unit(name: str, cls: str, kind: Kind) -> str | None:
+    return first(UNITS, (name, f":{cls}"), kind)
+
+
+def _names(steps: list[str]) -> tuple[str, ...]:
+    steps[-1] = _LEAF.sub("", steps[-1])
+    return tuple(step for step in steps if not _WRAPPERS.fullmatch(step))
