@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from attncli.parameters.fused import LAYOUTS, Neighbours
-from attncli.parameters.inventory import Inventory, Tensor
+from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.locate import Located, locate
 from attncli.parameters.rules import RULES
 from attncli.parameters.settings import Settings
@@ -29,6 +29,11 @@ def classify(inventory: Inventory) -> list[Share]:
     return [share for place in located for share in _shares(place, units[place.unit, place.path])]
 
 
+def also_unembeds(tensor: Tensor) -> bool:
+    """Whether a table of embeddings is also a matrix that multiplies: the unembedding, under another name."""
+    return any(alias.kind is not Kind.EMBEDDING for alias in tensor.aliases)
+
+
 def _units(located: list[Located], settings: Settings) -> dict[tuple[str, str], Neighbours]:
     groups: dict[tuple[str, str], list[Located]] = {}
     for place in located:
@@ -49,7 +54,9 @@ def _pieces(place: Located, near: Neighbours) -> list[tuple[str, int]]:
     tensor, meaning = place.tensor, place.meaning
     prefix, rest, _ = RULES[place.unit]
     if meaning == "FRONT_END":
-        return [(_front_end(place), tensor.parameters)]
+        return [(_front_end(place, near.matrix_of(tensor)), tensor.parameters)]
+    if meaning in ("TABLE", "HEAD"):
+        return [(_by_vocabulary(place, near), tensor.parameters)]
     if meaning not in LAYOUTS:
         return [(f"{prefix}{meaning}" if meaning.startswith(".") else meaning, tensor.parameters)]
     pieces = LAYOUTS[meaning](near.matrix_of(tensor), near)
@@ -58,11 +65,19 @@ def _pieces(place: Located, near: Neighbours) -> list[tuple[str, int]]:
     return [(f"{prefix}.{name}", tensor.parameters // whole * share) for name, share in pieces]
 
 
-def _front_end(place: Located) -> str:
+def _by_vocabulary(place: Located, near: Neighbours) -> str:
+    """A table or a head that has no telling name: has it a row for each word of the vocabulary?"""
+    rows, vocabulary = place.tensor.shape[0] if place.tensor.shape else 0, near.number("vocabulary")
+    if place.meaning == "TABLE":
+        return "embedding.token" if vocabulary is None or rows >= vocabulary else "embedding.other"
+    return "unembedding" if rows == vocabulary and len(place.tensor.shape) < 3 else "task_head"
+
+
+def _front_end(place: Located, matrix: Tensor) -> str:
     """Where samples or pixels come in: convolutions over time, or over a picture, that stand before the blocks."""
-    if place.unit == "" and place.in_block:
+    if place.unit == "" and (place.in_block or "decoder" in place.tensor.name):
         return "mixer.convolution"
-    over_time = len(place.tensor.shape) <= 3 or _SOUND.search(" ".join((place.tensor.name, *place.tensor.classes)))
+    over_time = len(matrix.shape) <= 3 or _SOUND.search(" ".join((place.tensor.name, *place.tensor.classes)))
     return "embedding.audio" if over_time else "embedding.patch"
 
 

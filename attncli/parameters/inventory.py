@@ -36,11 +36,16 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     kind: Kind = Kind.OTHER
     classes: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Tensor, ...] = ()
 
     @property
     def parameters(self) -> int:
         return prod(self.shape)
+
+    @property
+    def module(self) -> str:
+        """The path of the module that owns it."""
+        return self.name.rpartition(".")[0]
 
 
 class Inventory(NamedTuple):
@@ -51,8 +56,18 @@ class Inventory(NamedTuple):
     """
 
     tensors: tuple[Tensor, ...]
-    settings: Mapping[str, tuple[Any, ...]]
+    settings: Mapping[str, tuple[Any, ...]] = {}
 
     @property
     def total(self) -> int:
         return sum(tensor.parameters for tensor in self.tensors)
+
+    @property
+    def tied(self) -> tuple[tuple[str, ...], ...]:
+        """The names of each tensor that has several."""
+        return tuple((tensor.name, *(alias.name for alias in tensor.aliases)) for tensor in self.tensors if tensor.aliases)
+
+    def untied(self) -> Inventory:
+        """The same model with a tensor of its own for every name."""
+        apart = (part for tensor in self.tensors for part in (tensor._replace(aliases=()), *tensor.aliases))
+        return self._replace(tensors=tuple(apart))

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.rules import RULES
-from attncli.parameters.units import EXPERTS, UNITS
+from attncli.parameters.units import EXPERTS, UNITS, WHOLE
 from attncli.parameters.words import first
 
 #: Steps that say how a tensor is kept, not what it is: torch's parametrizations, wrappers of quantisation and adapters.
-_WRAPPERS = re.compile(r"\d+|weight|bias|parametrizations|original\d|base_layer|weight_[gv]|module|_orig_mod|linear|default")
-_LEAF = re.compile(r"(?i)(?<=\w)[_.](weight|bias|w|b)(_[gvl]\w*)?$")
+_WRAPPERS = re.compile(r"\d+|weight|bias|parametrizations|original\d|base_layer|weight_[gv]|module|_orig_mod|default")
+_LEAF = re.compile(r"(?<=\w)_(weight|bias)$")
 
 
 class Located(NamedTuple):
@@ -33,7 +33,10 @@ class Located(NamedTuple):
     def meaning(self) -> str:
         """What the table of its unit says that it is; what the unit's rest is where no line fits."""
         _, rest, rules = RULES[self.unit]
-        return first(rules, self.names, self.tensor.kind) or rest
+        # What an attention is called (`rel_attn`) says nothing of its tensors; what other units are called may.
+        is_own = self.names[:1] == (self.path.rpartition(".")[2],)
+        names = self.names[1:] if is_own and self.unit in ("attention", "cross") else self.names
+        return first(rules, names, self.tensor.kind) or rest
 
     @property
     def in_block(self) -> bool:
@@ -68,6 +71,9 @@ def _paths_with_experts(tensors: Iterable[Tensor]) -> Iterator[str]:
 def _located(tensor: Tensor, with_experts: frozenset[str]) -> Located:
     *steps, leaf = tensor.name.split(".")
     classes = tensor.classes[1:] or ("",) * len(steps)
+    def outers(depth: int) -> Iterator[str | None]:
+        return (_unit(steps[outer], classes[outer], Kind.OTHER) for outer in range(depth))
+
     for depth in reversed(range(len(steps))):
         owner = depth == len(steps) - 1
         unit = _unit(steps[depth], classes[depth], tensor.kind if owner else Kind.OTHER)
@@ -76,8 +82,10 @@ def _located(tensor: Tensor, with_experts: frozenset[str]) -> Located:
         path = ".".join(steps[: depth + 1])
         if unit == "mlp" and path in with_experts:
             unit = "moe"
+        elif unit != "norm":
+            unit = next((outer for outer in outers(depth) if outer in WHOLE), unit)
         # A layer that is a unit by itself (`fc1`) belongs with the ones beside it (`fc2`).
-        alone = owner and tensor.kind is not Kind.OTHER and unit != "attention"
+        alone = owner and leaf in ("weight", "bias")
         return Located(tensor, unit, ".".join(steps[:depth]) if alone else path, _names([*steps[depth:], leaf]))
     root = _unit("", tensor.classes[0], Kind.OTHER) if tensor.classes else None
     return Located(tensor, root or "", ".".join(steps[:-1]), _names([*steps, leaf]))

@@ -13,10 +13,18 @@ from attncli.parameters.words import Rule
 
 _LINEAR = (Kind.LINEAR, Kind.TRANSPOSED, Kind.OTHER)
 
+# Vectors held directly by a module: a factor per channel of what a block adds.
+_FACTORS = Rule("norm", "layer_scale* *_layer_scale* gamma gamma_? *_gamma lambda_? scale grn", (Kind.OTHER,))
+
 _ATTENTION = (
+    # What is called so is one, even inside of something fused.
+    Rule("QUERY", "q_proj"),
+    Rule(".key", "k_proj"),
+    Rule(".value", "v_proj v_proj_*"),
     Rule(".sinks", "sinks sink *_sinks *_sink sink_*"),
     # Relative positions: tables, the biases u and v of Transformer-XL, and projections of the encoded positions.
     Rule(".position_bias", "rel_* relative_* *relative_position* *_rel_pos* r_*bias *pos_bias* *_bias_table bias_[uv]"),
+    Rule(".position_bias", "r_? r_kernel"),
     Rule(".position_bias", "r_net r r_proj seg_embed distance_embedding linear_pos pos_*proj *_position_bias*"),
     Rule(".position_bias", "pos_emb* pos_embed* *position_emb* dist_* attention_biases *pos_encod* cpb_mlp* position_bias*"),
     # Gates on the output of the heads.
@@ -29,14 +37,14 @@ _ATTENTION = (
     Rule(".key", "attn_k_b k_b_proj"),
     Rule(".value", "attn_v_b v_b_proj"),
     # Several in one tensor.
-    Rule("QUERY_KEY_VALUE", "qkv* *_qkv *_qkv_proj wqkv w_qkv query_key_value c_attn in_proj in_proj_qkv packed_qkv"),
+    Rule("QUERY_KEY_VALUE", "qkv* *_qkv *_qkv_proj wqkv w_qkv query_key_value c_attn in_proj in_proj_qkv packed_qkv att_proj"),
     Rule("KEY_VALUE", "kv kv_proj to_kv wkv w_kv key_value kv_linear c_kv"),
     Rule("QUERY_KEY", "qk qk_proj to_qk query_key"),
     # One by one; a query may bring its gate along.
     Rule("QUERY", "q q_* *_q query query_* *_query queries wq w_q wa q[a-z]_proj q_attn query[0-9]* qlinear"),
     Rule(".key", "k k_* *_k key key_* *_key keys wk w_k ua k[a-z]_proj bias_k klinear"),
     Rule(".value", "v v_* *_v value value_* *_value values wv w_v v[a-z]_proj bias_v vlinear"),
-    Rule(".output", "o o_* *_o wo w_o out out_* *_out output output_* dense c_proj proj projection attn_output resid*"),
+    Rule(".output", "o o_* *_o wo w_o out out_* *_out output output_* dense c_proj proj projection attn_output resid* post post_* projection_layer"),
 )
 
 _MLP = (
@@ -52,23 +60,25 @@ _MLP = (
 )
 
 _MOE = (
-    Rule(".router", "gate router gate_* wg *_router e_score_correction_bias expert_bias *_correction_bias"),
+    Rule(".router", "gate router wg *_router *_correction expert"),
     *_MLP,
 )
 
 _MIXER = (
+    _FACTORS,
     Rule(".convolution", "conv conv* *_conv *_conv1d *_conv2d conv?d depthwise* pointwise* reduction focal_layers"),
     # State-space and linear attention: what the projection at the entry holds is told by its width.
     Rule("QUERY_KEY_VALUE_GATE", "in_proj_qkvz"),
     Rule("MIXED_QUERY_KEY_VALUE", "in_proj_qkv"),
-    Rule(".state", "in_proj_ba in_proj_a in_proj_b a_log d dt_* *_dt x_proj a b c b_proj f_a_proj f_b_proj f_proj a_proj"),
+    Rule(".state", "in_proj_ba in_proj_a in_proj_b a_log d dt dt_* *_dt x_proj a b c b_proj f_a_proj f_b_proj f_proj a_proj"),
     Rule(".state", "time_* rg_lru recurrent_* *_decay beta* alpha* *gate_preact* igate fgate slope*"),
     Rule(".gate", "in_proj_z g_proj g_a_proj g_b_proj gate gate_* *_gate linear_y receptance ogate z_proj"),
     Rule("STATE_SPACE_IN", "in_proj ssm_in"),
-    Rule(".input", "linear_x up_proj in_*"),
+    Rule(".input", "linear_x linear_start up_proj in_* *_in"),
     *(rule for rule in _ATTENTION if rule.meaning in ("QUERY_KEY_VALUE", ".key", ".value", ".output")),
     Rule(".query", "q q_* query r_proj"),
-    Rule(".output", "linear_out down_proj ssm_out"),
+    Rule(".output", "linear_out linear_end down_proj ssm_out *_out"),
+    Rule(".convolution", "*", (Kind.CONVOLUTION,)),
 )
 
 _POSITIONS = "wpe *position* *_pos pos_* pos *positional* embed_pos* *pos_emb* pe time_embed* temporal_embed* *_pos_embed"
@@ -77,28 +87,48 @@ _EMBEDDING = (
     Rule("embedding.segment", "*token_type* *segment* *seg_embed* token_type_embd"),
     # Learned vectors that stand where a token would: class, mask, register and query tokens.
     Rule("embedding.other", "*_token *_tokens cls mask class_embed* *_token_embed*", (Kind.OTHER,)),
-    Rule("embedding.token", "wte word_embed* embed_tokens tok_embed* token_embd shared embed_in w?e word_emb"),
-    Rule("embedding.token", "embed* *embedding* tokens *embed", (Kind.EMBEDDING,)),
+    _FACTORS,
+    Rule("embedding.token", "wte word_emb* embed_tokens* tok_emb* token_emb* shared embed_in w?e tokens_embed"),
+    # Tables that are no vocabulary: queries, points, boxes, levels, kinds.
+    Rule("embedding.other", "*quer* *mask* *point* *box* *level* *label* *type* *class* *cls* *tile* *denois* *_prompt* *_token row_* column_* freq* *bias* *code* *quantiz*", (Kind.EMBEDDING,)),
+    Rule("TABLE", "*", (Kind.EMBEDDING,)),
     Rule("FRONT_END", "*", (Kind.CONVOLUTION,)),
     Rule("embedding.audio", "subsampling*"),
     Rule("embedding.patch", "*patch*"),
-    Rule("embedding.other", "*"),
 )
+
+_HEAD = (
+    # A head of masked language models ends in the unembedding, which may keep nothing of its own but a bias.
+    Rule("unembedding", "decoder vocab_projector", (Kind.LINEAR,)),
+    Rule("unembedding", "predictions", (Kind.OTHER,)),
+)
+_UNEMBEDDING = (Rule("task_head", "dense transform", (Kind.LINEAR,)),)
 
 #: What stands in no unit: directly in a block, or beside the blocks.
 _LOOSE = (
     # The second half of a feed-forward network whose first half is called `intermediate`.
     Rule("mlp.down", "output output_query *_output", _LINEAR),
-    # A factor per channel of what a block adds.
-    Rule("norm", "layer_scale* gamma gamma_? *_layer_scale* grn"),
+    _FACTORS,
     # From the width of the embeddings to that of the blocks, and back.
     Rule("embedding.other", "*embedding*proj* embeddings_project *mapping_in project_in project_out input_proj*"),
     Rule("unembedding", "lm_head embed_out output_projection generator_lm_head"),
     Rule("embedding.token", "shared"),
     Rule("embedding.position", _POSITIONS),
-    Rule("task_head", "classifier* qa_outputs score *_classifier logits logit_scale logit_bias *_logits"),
-    Rule("task_head", "*_projection proj_out text_proj* visual_proj*"),
-    Rule("embedding.other", "*_token *_tokens *query_tokens* latents cls queries"),
+    Rule("HEAD", "output pred_layer proj_out"),
+    Rule("task_head", "classifier* qa_outputs score *_classifier logit* *_logits vocab_transform temperature *_pointer"),
+    Rule("task_head", "text_projection visual_projection image_projection predict_* out out_mid logits_*"),
+    # Embeddings that every layer adds (per-layer embeddings): a gate into their width, and back.
+    Rule("mlp.gate", "per_layer_input_gate"),
+    Rule("mlp.down", "per_layer_projection"),
+    Rule("embedding.other", "per_layer_model_projection input_linear input_layer"),
+    Rule("embedding.patch", "patcher"),
+    Rule("embedding.other", "visual_prompter pad_* *prompt", (Kind.OTHER,)),
+    Rule("mlp.gate", "gateway"),
+    # What a block of another kind gave, on its way into this one.
+    Rule("mixer.input", "linear", (Kind.LINEAR,)),
+    # A linear layer between two parts of a model, or between two widths.
+    Rule("mlp.up", "proj proj? *_proj projection *_projection fc *_fc fc_* head_linear *_out *_transform transformation", (Kind.LINEAR,)),
+    Rule("embedding.other", "*_token *_tokens *quer* latents* cls *_embed *_embeds *_embedding* *newline* *_latent *_pointer", (Kind.OTHER,)),
     Rule("FRONT_END", "conv1 conv2", (Kind.CONVOLUTION,)),
     Rule("mixer.convolution", "*", (Kind.CONVOLUTION,)),
     Rule("mixer.recurrent", "*", (Kind.RECURRENT,)),
@@ -120,7 +150,9 @@ RULES: Mapping[str, tuple[str, str, tuple[Rule, ...]]] = {
     "mixer": ("mixer", "mixer.other", _MIXER),
     "mlp": ("mlp", "BY_SHAPE", _MLP),
     "embedding": ("embedding", "embedding.other", _EMBEDDING),
-    "unembedding": ("", "unembedding", ()),
-    "head": ("", "task_head", ()),
+    "unembedding": ("", "unembedding", _UNEMBEDDING),
+    "head": ("", "HEAD", _HEAD),
+    "indexer": ("", "attention.other", ()),
+    "residual": ("", "other", ()),
     "": ("", "other", _LOOSE),
 }

@@ -22,28 +22,27 @@ _KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
 
 def walk(module: nn.Module) -> Inventory:
     """The inventory of a module: names, shapes and classes; tied and shared tensors once, with all their names."""
-    classes: dict[str, str] = {}
-    names: dict[int, list[str]] = {}
-    kinds: dict[int, Kind] = {}
-    tensors: dict[int, nn.Parameter] = {}
+    named: dict[int, list[Tensor]] = {}
+    for tensor, parameter in _named(module):
+        named.setdefault(id(parameter), []).append(tensor)
+    return Inventory(tuple(_once(names) for names in named.values()), dict(_settings(module)))
+
+
+def _once(names: list[Tensor]) -> Tensor:
+    """A tensor under its first name; a table that is also the unembedding goes by its name as a table."""
+    main = next((tensor for tensor in names if tensor.kind is Kind.EMBEDDING), names[0])
+    return main._replace(aliases=tuple(tensor for tensor in names if tensor is not main))
+
+
+def _named(module: nn.Module) -> Iterator[tuple[Tensor, nn.Parameter]]:
+    """Every parameter under each of its names; a module that stands in several places is met in all of them."""
+    classes: dict[str, tuple[str, ...]] = {}
     for path, part in module.named_modules(remove_duplicate=False):
-        classes[path] = type(part).__name__
+        classes[path] = (*(classes[path.rpartition(".")[0]] if path else ()), type(part).__name__)
         for leaf, parameter in part._parameters.items():
-            if parameter is None:
-                continue
-            names.setdefault(id(parameter), []).append(f"{path}.{leaf}" if path else leaf)
-            kinds.setdefault(id(parameter), _kind(_user(module, path, part)))
-            tensors[id(parameter)] = parameter
-    found = tuple(
-        Tensor(first, tuple(tensors[key].shape), kinds[key], _classes(first, classes), tuple(rest))
-        for key, (first, *rest) in names.items()
-    )
-    return Inventory(found, dict(_settings(module)))
-
-
-def _classes(name: str, classes: dict[str, str]) -> tuple[str, ...]:
-    steps = name.split(".")[:-1]
-    return (classes[""], *(classes[".".join(steps[: depth + 1])] for depth in range(len(steps))))
+            if parameter is not None:
+                name = f"{path}.{leaf}" if path else leaf
+                yield Tensor(name, tuple(parameter.shape), _kind(_user(module, path, part)), classes[path]), parameter
 
 
 def _user(module: nn.Module, path: str, owner: nn.Module) -> nn.Module:
