@@ -1,4 +1,4 @@
-"""Tensors -> the components that they belong to. A tensor that holds several is cut; nothing is lost or counted twice."""
+"""Tensors -> the components that they belong to. A tensor that holds several is cut; nothing is lost or doubled."""
 
 from __future__ import annotations
 

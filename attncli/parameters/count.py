@@ -26,7 +26,13 @@ class Placed(NamedTuple):
 
 
 def count(
-    inventory: Inventory, *, model: str, source: str = "config", untie: bool = False, by: By = "component", depth: int = 1
+    inventory: Inventory,
+    *,
+    model: str,
+    source: str = "config",
+    untie: bool = False,
+    by: By = "component",
+    depth: int = 1,
 ) -> ParameterCount:
     """Count the parameters of an inventory.
 

@@ -1,8 +1,8 @@
 """Tensors that hold several things, cut by what their neighbours' shapes and the head counts say; never into thirds
 on faith. Every cut is checked against the tensor's own width, and one that doesn't add up isn't made.
 
-Only the sizes of the pieces matter for counting, so the order within the tensor (one after another, interleaved by head,
-grouped by key-value head) makes no difference.
+Only the sizes of the pieces matter for counting, so their order within the tensor (one after another, interleaved by
+head, grouped by key-value head) makes no difference.
 """
 
 from __future__ import annotations

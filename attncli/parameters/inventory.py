@@ -65,7 +65,9 @@ class Inventory(NamedTuple):
     @property
     def tied(self) -> tuple[tuple[str, ...], ...]:
         """The names of each tensor that has several."""
-        return tuple((tensor.name, *(alias.name for alias in tensor.aliases)) for tensor in self.tensors if tensor.aliases)
+        return tuple(
+            (tensor.name, *(alias.name for alias in tensor.aliases)) for tensor in self.tensors if tensor.aliases
+        )
 
     def untied(self) -> Inventory:
         """The same model with a tensor of its own for every name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from attncli.parameters.inventory import Inventory, Kind, Tensor
@@ -71,6 +71,7 @@ def _paths_with_experts(tensors: Iterable[Tensor]) -> Iterator[str]:
 def _located(tensor: Tensor, with_experts: frozenset[str]) -> Located:
     *steps, leaf = tensor.name.split(".")
     classes = tensor.classes[1:] or ("",) * len(steps)
+
     def outers(depth: int) -> Iterator[str | None]:
         return (_unit(steps[outer], classes[outer], Kind.OTHER) for outer in range(depth))
 
@@ -91,7 +92,7 @@ def _located(tensor: Tensor, with_experts: frozenset[str]) -> Located:
     return Located(tensor, root or "", ".".join(steps[:-1]), _names([*steps, leaf]))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _unit(name: str, cls: str, kind: Kind) -> str | None:
     return first(UNITS, (name, f":{cls}"), kind)
 

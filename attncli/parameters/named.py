@@ -13,9 +13,12 @@ Shape = tuple[int, ...]
 
 #: What checkpoints hold beside parameters: masks, indices, running statistics, rotary frequencies.
 _BUFFERS = Rule(
-    "buffer", "position_ids token_type_ids inv_freq masked_bias running_mean running_var num_batches_tracked causal_mask"
+    "buffer",
+    "position_ids token_type_ids inv_freq masked_bias running_mean running_var num_batches_tracked causal_mask",
 )
-_TABLES = Rule("table", "wte wpe shared *embed *embed_tokens *embeddings *embedding embed_* token_embd relative_attention_bias")
+_TABLES = Rule(
+    "table", "wte wpe shared *embed *embed_tokens *embeddings *embedding embed_* token_embd relative_attention_bias"
+)
 
 
 def from_names(shapes: Mapping[str, Shape], config: Any = None) -> Inventory:

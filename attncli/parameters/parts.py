@@ -12,7 +12,8 @@ from attncli.parameters.words import Rule, first
 #: What leads from one part to another belongs to neither, wherever it stands.
 _PROJECTORS = (
     Rule("head", "vocab_projector"),
-    Rule("projector", "*projector* merger *merger_list aligner connector modality_projection mm_projector vision_embed_tokens"),
+    Rule("projector", "*projector* merger *merger_list aligner"),
+    Rule("projector", "connector modality_projection mm_projector vision_embed_tokens"),
 )
 #: Towers, told by the outermost module that says so.
 TOWERS = (

@@ -23,10 +23,12 @@ _ATTENTION = (
     Rule(".value", "v_proj v_proj_*"),
     Rule(".sinks", "sinks sink *_sinks *_sink sink_*"),
     # Relative positions: tables, the biases u and v of Transformer-XL, and projections of the encoded positions.
-    Rule(".position_bias", "rel_* relative_* *relative_position* *_rel_pos* r_*bias *pos_bias* *_bias_table bias_[uv]"),
+    Rule(".position_bias", "rel_* relative_* *relative_position* *_rel_pos*"),
+    Rule(".position_bias", "r_*bias *pos_bias* *_bias_table bias_[uv]"),
     Rule(".position_bias", "r_? r_kernel"),
     Rule(".position_bias", "r_net r r_proj seg_embed distance_embedding linear_pos pos_*proj *_position_bias*"),
-    Rule(".position_bias", "pos_emb* pos_embed* *position_emb* dist_* attention_biases *pos_encod* cpb_mlp* position_bias*"),
+    Rule(".position_bias", "pos_emb* pos_embed* *position_emb* dist_*"),
+    Rule(".position_bias", "attention_biases *pos_encod* cpb_mlp* position_bias*"),
     # Gates on the output of the heads.
     Rule(".gate", "g_proj g_a_proj g_b_proj gate gate_proj gate_* *_gate *_gating gating*"),
     # Multi-head latent attention: down to the latents, and up again.
@@ -37,14 +39,16 @@ _ATTENTION = (
     Rule(".key", "attn_k_b k_b_proj"),
     Rule(".value", "attn_v_b v_b_proj"),
     # Several in one tensor.
-    Rule("QUERY_KEY_VALUE", "qkv* *_qkv *_qkv_proj wqkv w_qkv query_key_value c_attn in_proj in_proj_qkv packed_qkv att_proj"),
+    Rule("QUERY_KEY_VALUE", "qkv* *_qkv *_qkv_proj wqkv w_qkv"),
+    Rule("QUERY_KEY_VALUE", "query_key_value c_attn in_proj in_proj_qkv packed_qkv att_proj"),
     Rule("KEY_VALUE", "kv kv_proj to_kv wkv w_kv key_value kv_linear c_kv"),
     Rule("QUERY_KEY", "qk qk_proj to_qk query_key"),
     # One by one; a query may bring its gate along.
     Rule("QUERY", "q q_* *_q query query_* *_query queries wq w_q wa q[a-z]_proj q_attn query[0-9]* qlinear"),
     Rule(".key", "k k_* *_k key key_* *_key keys wk w_k ua k[a-z]_proj bias_k klinear"),
     Rule(".value", "v v_* *_v value value_* *_value values wv w_v v[a-z]_proj bias_v vlinear"),
-    Rule(".output", "o o_* *_o wo w_o out out_* *_out output output_* dense c_proj proj projection attn_output resid* post post_* projection_layer"),
+    Rule(".output", "o o_* *_o wo w_o out out_* *_out output"),
+    Rule(".output", "output_* dense c_proj proj projection attn_output resid* post post_* projection_layer"),
 )
 
 _MLP = (
@@ -53,10 +57,14 @@ _MLP = (
     # The third of three: `w1` is the gate where there is one, and the way up where there isn't.
     Rule("FIRST", "w1 linear_v"),
     Rule(".up", "w3 wi_1"),
-    Rule(".down", "down_proj down down_* *_down w2 wo c_proj fc2 fc_2 lin2 linear2 linear_2 linear_fc2 dense2 dense_2 output"),
-    Rule(".down", "dense_4h_to_h output_* *_output fc_out proj_out out_proj ffn_down* conv2 conv_2 value out project_out ffn2 w_2"),
-    Rule("UP", "up_proj up up_* *_up wi wi_fused c_fc fc1 fc_1 lin1 linear1 linear_1 linear_fc1 dense1 dense_1 intermediate key in_proj"),
-    Rule("UP", "dense_h_to_4h intermediate_* input_* fc_in proj_in ffn_up* conv1 conv_1 project_in ffn1 w_1 weights_in"),
+    Rule(".down", "down_proj down down_* *_down w2 wo c_proj fc2"),
+    Rule(".down", "fc_2 lin2 linear2 linear_2 linear_fc2 dense2 dense_2 output"),
+    Rule(".down", "dense_4h_to_h output_* *_output fc_out proj_out out_proj ffn_down*"),
+    Rule(".down", "conv2 conv_2 value out project_out ffn2 w_2"),
+    Rule("UP", "up_proj up up_* *_up wi wi_fused c_fc fc1 fc_1"),
+    Rule("UP", "lin1 linear1 linear_1 linear_fc1 dense1 dense_1 intermediate key in_proj"),
+    Rule("UP", "dense_h_to_4h intermediate_* input_* fc_in proj_in ffn_up*"),
+    Rule("UP", "conv1 conv_1 project_in ffn1 w_1 weights_in"),
 )
 
 _MOE = (
@@ -70,7 +78,8 @@ _MIXER = (
     # State-space and linear attention: what the projection at the entry holds is told by its width.
     Rule("QUERY_KEY_VALUE_GATE", "in_proj_qkvz"),
     Rule("MIXED_QUERY_KEY_VALUE", "in_proj_qkv"),
-    Rule(".state", "in_proj_ba in_proj_a in_proj_b a_log d dt dt_* *_dt x_proj a b c b_proj f_a_proj f_b_proj f_proj a_proj"),
+    Rule(".state", "in_proj_ba in_proj_a in_proj_b a_log d dt dt_* *_dt"),
+    Rule(".state", "x_proj a b c b_proj f_a_proj f_b_proj f_proj a_proj"),
     Rule(".state", "time_* rg_lru recurrent_* *_decay beta* alpha* *gate_preact* igate fgate slope*"),
     Rule(".gate", "in_proj_z g_proj g_a_proj g_b_proj gate gate_* *_gate linear_y receptance ogate z_proj"),
     Rule("STATE_SPACE_IN", "in_proj ssm_in"),
@@ -81,7 +90,9 @@ _MIXER = (
     Rule(".convolution", "*", (Kind.CONVOLUTION,)),
 )
 
-_POSITIONS = "wpe *position* *_pos pos_* pos *positional* embed_pos* *pos_emb* pe time_embed* temporal_embed* *_pos_embed"
+_POSITIONS = (
+    "wpe *position* *_pos pos_* pos *positional* embed_pos* *pos_emb* pe time_embed* temporal_embed* *_pos_embed"
+)
 _EMBEDDING = (
     Rule("embedding.position", _POSITIONS),
     Rule("embedding.segment", "*token_type* *segment* *seg_embed* token_type_embd"),
@@ -90,7 +101,12 @@ _EMBEDDING = (
     _FACTORS,
     Rule("embedding.token", "wte word_emb* embed_tokens* tok_emb* token_emb* shared embed_in w?e tokens_embed"),
     # Tables that are no vocabulary: queries, points, boxes, levels, kinds.
-    Rule("embedding.other", "*quer* *mask* *point* *box* *level* *label* *type* *class* *cls* *tile* *denois* *_prompt* *_token row_* column_* freq* *bias* *code* *quantiz*", (Kind.EMBEDDING,)),
+    Rule("embedding.other", "*quer* *mask* *point* *box* *level* *label* *type* *class* *cls*", (Kind.EMBEDDING,)),
+    Rule(
+        "embedding.other",
+        "*tile* *denois* *_prompt* *_token row_* column_* freq* *bias* *code* *quantiz*",
+        (Kind.EMBEDDING,),
+    ),
     Rule("TABLE", "*", (Kind.EMBEDDING,)),
     Rule("FRONT_END", "*", (Kind.CONVOLUTION,)),
     Rule("embedding.audio", "subsampling*"),
@@ -115,7 +131,8 @@ _LOOSE = (
     Rule("embedding.token", "shared"),
     Rule("embedding.position", _POSITIONS),
     Rule("HEAD", "output pred_layer proj_out"),
-    Rule("task_head", "classifier* qa_outputs score *_classifier logit* *_logits vocab_transform temperature *_pointer"),
+    Rule("task_head", "classifier* qa_outputs score *_classifier"),
+    Rule("task_head", "logit* *_logits vocab_transform temperature *_pointer"),
     Rule("task_head", "text_projection visual_projection image_projection predict_* out out_mid logits_*"),
     # Embeddings that every layer adds (per-layer embeddings): a gate into their width, and back.
     Rule("mlp.gate", "per_layer_input_gate"),
@@ -127,8 +144,10 @@ _LOOSE = (
     # What a block of another kind gave, on its way into this one.
     Rule("mixer.input", "linear", (Kind.LINEAR,)),
     # A linear layer between two parts of a model, or between two widths.
-    Rule("mlp.up", "proj proj? *_proj projection *_projection fc *_fc fc_* head_linear *_out *_transform transformation", (Kind.LINEAR,)),
-    Rule("embedding.other", "*_token *_tokens *quer* latents* cls *_embed *_embeds *_embedding* *newline* *_latent *_pointer", (Kind.OTHER,)),
+    Rule("mlp.up", "proj proj? *_proj projection *_projection fc", (Kind.LINEAR,)),
+    Rule("mlp.up", "*_fc fc_* head_linear *_out *_transform transformation", (Kind.LINEAR,)),
+    Rule("embedding.other", "*_token *_tokens *quer* latents* cls", (Kind.OTHER,)),
+    Rule("embedding.other", "*_embed *_embeds *_embedding* *newline* *_latent *_pointer", (Kind.OTHER,)),
     Rule("FRONT_END", "conv1 conv2", (Kind.CONVOLUTION,)),
     Rule("mixer.convolution", "*", (Kind.CONVOLUTION,)),
     Rule("mixer.recurrent", "*", (Kind.RECURRENT,)),

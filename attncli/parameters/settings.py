@@ -30,7 +30,7 @@ class Settings(NamedTuple):
         """The number called `field` in FIELDS that holds at `path`: the innermost module that knows it decides."""
         for source in self._near(path):
             for name in FIELDS[field]:
-                value = source.get(name) if isinstance(source, Mapping) else _attribute(source, name)
+                value = _fields(source).get(name)
                 if type(value) is int and value > 0:
                     return value
         return None
@@ -43,9 +43,6 @@ class Settings(NamedTuple):
         yield from self.sources.get("", ())
 
 
-def _attribute(source: Any, name: str) -> object:
-    # A configuration may refuse a name of its own parts with an error of any kind that it likes.
-    try:
-        return getattr(source, name, None)
-    except (ValueError, KeyError, NotImplementedError):
-        return None
+def _fields(source: Any) -> Mapping[str, Any]:
+    # Not by getattr: a configuration whose layers differ refuses to name one value for them all.
+    return source if isinstance(source, Mapping) else vars(source)

@@ -15,10 +15,12 @@ UNITS: tuple[Rule, ...] = (
     Rule("adapter", ":*Adapter :*AdapterLayer :LoraLayer"),
     # Norms, whatever they stand in; a factor per channel of a block's output does the same work as their gain.
     Rule("norm", ":*Norm :*Norm?d :*NormGated"),
-    Rule("norm", "norm norm? *_norm *_norm? norm_* *layernorm* *layrnorm* *layer_norm* ln ln? ln_* *_ln bn bn? *_bn *_bn? *batchnorm*"),
+    Rule("norm", "norm norm? *_norm *_norm? norm_* *layernorm* *layrnorm* *layer_norm*"),
+    Rule("norm", "ln ln? ln_* *_ln bn bn? *_bn *_bn? *batchnorm*"),
     Rule("norm", "layer_scale* *_layer_scale* layerscale* ls1 ls2 :*LayerScale :*Affine *_layerscale :*GRN"),
     # Mixtures of experts. The router is a unit of its own, as its class and name say more than where it stands.
-    Rule("router", "router gate_network wg *_router :*Router :*TopKGate :*MoEGate :*TopKGating :*MoeGate gate_network *_router moe_statics"),
+    Rule("router", "router gate_network wg *_router :*Router :*TopKGate"),
+    Rule("router", ":*MoEGate :*TopKGating :*MoeGate gate_network *_router moe_statics"),
     Rule("shared", "shared_expert shared_experts shared_mlp shared_moe residual_mlp shared_ffn shared_expert_gate"),
     Rule("experts", "expert experts local_experts routed_experts"),
     Rule("experts", ":*Experts :*ExpertsMLP"),
@@ -27,36 +29,45 @@ UNITS: tuple[Rule, ...] = (
     # Where a sequence is summed up: attention pooling is a pooler, not a layer's attention.
     Rule("pooler", "pooler attn_pool* attention_pool* attnpool :*Pooler :*PoolingHead :*AttentionPool*"),
     # Keys and values from another sequence.
-    Rule("cross", "*cross_att* crossatt* *crossattention* encoder_attn encdecattention encoder_attention enc_dec_att*"),
+    Rule("cross", "*cross_att* crossatt* *crossattention*"),
+    Rule("cross", "encoder_attn encdecattention encoder_attention enc_dec_att*"),
     Rule("cross", "inter_attention src_attn :*CrossAttention :*CrossAttn* *cross_attn* *_to_*_attn* multihead_attn"),
     # What mixes positions in attention's place: state spaces, linear attention, convolution, Fourier transforms.
     Rule("mixer", "mamba* linear_att* ssm short_conv conv_module conv_mod lconv* token_mix*"),
     Rule("mixer", ":*Mixer :*DeltaNet :*DeltaAttention :*ShortConv :*RecurrentBlock :*RgLru :*LightningAttention"),
     # Merging neighbouring patches is a convolution whose stride is its size.
     Rule("mixer", "downsample upsample :*Upsampling :*PatchMerging :*Downsample* :*Modulation mlstm_layer"),
-    Rule("mixer", ":Rwkv*SelfAttention :*FourierTransform :*mLSTM* :*ConvolutionModule :*ConvModule :*TextLinearAttention"),
+    Rule("mixer", ":Rwkv*SelfAttention :*FourierTransform :*mLSTM*"),
+    Rule("mixer", ":*ConvolutionModule :*ConvModule :*TextLinearAttention"),
     # Positions relative to one another, as tables inside an attention.
-    Rule("position_bias", "relative_* rel_pos* rel_*emb* :*RelativePosition* position_bias* attention_bias* attn_bias*"),
+    Rule("position_bias", "relative_* rel_pos* rel_*emb*"),
+    Rule("position_bias", ":*RelativePosition* position_bias* attention_bias* attn_bias*"),
     Rule("position_bias", "distance_embedding seg_embed"),
     # A small attention that chooses what the attention may see.
     Rule("indexer", "indexer scorer :*Indexer"),
-    Rule("attention", "self_attn* *_attn attn attn? attention attentions self_attention *selfattention self *_attention"),
-    Rule("attention", ":*Attention :*Attn :*SelfAttention* :*AttentionBlock :*AttentionLayer :*Attention?d :*AttentionSubsample"),
+    Rule("attention", "self_attn* *_attn attn attn? attention"),
+    Rule("attention", "attentions self_attention *selfattention self *_attention"),
+    Rule("attention", ":*Attention :*Attn :*SelfAttention*"),
+    Rule("attention", ":*AttentionBlock :*AttentionLayer :*Attention?d :*AttentionSubsample"),
     # Residual streams mixed with one another.
     Rule("residual", "*_hc hc_* altup* laurel"),
     # Feed-forward networks; `output` is the second half of one where an attention doesn't own it.
     Rule("mlp", "mlp mlp? mlps ffn ffn? ffn_* ff ff? feed_forward* feedforward* densereludense ffw* intermediate"),
-    Rule("mlp", ":*MLP :*MLP? :*Mlp :*FFN :*FeedForward* :*DenseActDense :*DenseGatedActDense :*Intermediate :*SwiGLU*"),
-    Rule("mlp", ":*GLU :*FeedForwardLayer :*MLPLayer :*MlpLayer :*MultiLayerPerceptron *_ff_layer fc1 fc2 lin1 lin2 linear1 linear2 linear_1 linear_2 *_dense"),
+    Rule("mlp", ":*MLP :*MLP? :*Mlp :*FFN"),
+    Rule("mlp", ":*FeedForward* :*DenseActDense :*DenseGatedActDense :*Intermediate :*SwiGLU*"),
+    Rule("mlp", ":*GLU :*FeedForwardLayer :*MLPLayer :*MlpLayer :*MultiLayerPerceptron *_ff_layer fc1"),
+    Rule("mlp", "fc2 lin1 lin2 linear1 linear2 linear_1 linear_2 *_dense"),
     Rule("mlp", "pwconv? pointwise_conv?", (Kind.LINEAR,)),
     # From one part of a model to another.
     Rule("mlp", "merger *merger_list *_projector projector aligner connector :*PatchMerger :*Projector :*Connector"),
     # Names for the place where a block mixes positions, whatever does it there.
     Rule("mixer", "mixer temporal_block"),
     # What turns ids, pixels and samples into vectors.
-    Rule("embedding", "embedding* *_embedding *_embeddings embed embed_* *_embed *_embeds feature_projection embedder *_embedder *embeddings wte wpe"),
+    Rule("embedding", "embedding* *_embedding *_embeddings embed embed_* *_embed"),
+    Rule("embedding", "*_embeds feature_projection embedder *_embedder *embeddings wte wpe"),
     Rule("embedding", "subsampling* :*Subsampling* :*FeatureEncoder"),
-    Rule("embedding", "stem patch_embed* conv_stem feature_extractor :*Embeddings :*Embedding :*Embed :*Stem :*Embedder"),
+    Rule("embedding", "stem patch_embed* conv_stem feature_extractor"),
+    Rule("embedding", ":*Embeddings :*Embedding :*Embed :*Stem :*Embedder"),
     Rule("unembedding", "lm_head *lm_head embed_out output_projection vocab_projector"),
     Rule("head", "neck :*Neck reassemble* fpn"),
     Rule("head", "head heads *_head *_heads cls classifier* score predictions :*Head *_classifier *_predictor"),

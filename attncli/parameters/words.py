@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import translate
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from attncli.parameters.inventory import Kind
@@ -31,7 +31,7 @@ class Rule(NamedTuple):
         return any(pattern.fullmatch(step) for step in steps)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled(words: str) -> re.Pattern[str]:
     return re.compile("|".join(translate(word) for word in words.split()), re.IGNORECASE)
 

@@ -98,8 +98,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
     clean = sum(found.other == 0 for found in built)
     worst = max(built, key=lambda found: found.other_share)
     summary = (
-        f"{len(outcomes)} model types: {exact} of {len(built)} that can be built are exact, {clean} have nothing in other, "
-        f"the most is {worst.other_share:.2%} ({worst.model_type}); {len(outcomes) - len(built)} can't be built"
+        f"{len(outcomes)} model types: {exact} of {len(built)} that can be built are exact, "
+        f"{clean} have nothing in other, the most is "
+        f"{worst.other_share:.2%} ({worst.model_type}); {len(outcomes) - len(built)} can't be built"
     )
     return "\n".join([*lines, "", summary])
 
