@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from attncli.parameters.fused import LAYOUTS, Neighbours
+from attncli.parameters.fused import LAYOUTS, Neighbours, width_out
 from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.locate import Located, locate
 from attncli.parameters.rules import RULES
@@ -23,9 +24,8 @@ class Share(NamedTuple):
 
 def classify(inventory: Inventory) -> list[Share]:
     """The components of every tensor, in the inventory's order; the shares of a tensor add up to it."""
-    settings = Settings(inventory.settings)
     located = locate(inventory)
-    units = _units(located, settings)
+    units = _units(located, Settings(inventory.settings), frozenset(_vocabularies(located)))
     return [share for place in located for share in _shares(place, units[place.unit, place.path])]
 
 
@@ -34,11 +34,20 @@ def also_unembeds(tensor: Tensor) -> bool:
     return any(alias.kind is not Kind.EMBEDDING for alias in tensor.aliases)
 
 
-def _units(located: list[Located], settings: Settings) -> dict[tuple[str, str], Neighbours]:
+def _vocabularies(located: list[Located]) -> Iterator[int]:
+    """The sizes of the tables of tokens."""
+    for place in located:
+        if place.unit == "embedding" and place.tensor.kind is Kind.EMBEDDING and place.meaning in _TOKENS:
+            yield place.tensor.shape[0]
+
+
+def _units(
+    located: list[Located], settings: Settings, vocabularies: frozenset[int]
+) -> dict[tuple[str, str], Neighbours]:
     groups: dict[tuple[str, str], list[Located]] = {}
     for place in located:
         groups.setdefault((place.unit, place.path), []).append(place)
-    return {key: Neighbours(key[1], group, settings) for key, group in groups.items()}
+    return {key: Neighbours(key[1], group, settings, vocabularies) for key, group in groups.items()}
 
 
 def _shares(place: Located, near: Neighbours) -> list[Share]:
@@ -55,8 +64,11 @@ def _pieces(place: Located, near: Neighbours) -> list[tuple[str, int]]:
     prefix, rest, _ = RULES[place.unit]
     if meaning == "FRONT_END":
         return [(_front_end(place, near.matrix_of(tensor)), tensor.parameters)]
-    if meaning in ("TABLE", "HEAD"):
-        return [(_by_vocabulary(place, near), tensor.parameters)]
+    if meaning == "TABLE":
+        is_vocabulary = near.number("vocabulary") is None or tensor.shape[0] in near.vocabularies
+        return [("embedding.token" if is_vocabulary else "embedding.other", tensor.parameters)]
+    if place.unit in ("", "head") and _unembeds(place, near):
+        return [("unembedding", tensor.parameters)]
     if meaning not in LAYOUTS:
         return [(f"{prefix}{meaning}" if meaning.startswith(".") else meaning, tensor.parameters)]
     pieces = LAYOUTS[meaning](near.matrix_of(tensor), near)
@@ -65,12 +77,10 @@ def _pieces(place: Located, near: Neighbours) -> list[tuple[str, int]]:
     return [(f"{prefix}.{name}", tensor.parameters // whole * share) for name, share in pieces]
 
 
-def _by_vocabulary(place: Located, near: Neighbours) -> str:
-    """A table or a head that has no telling name: has it a row for each word of the vocabulary?"""
-    rows, vocabulary = place.tensor.shape[0] if place.tensor.shape else 0, near.number("vocabulary")
-    if place.meaning == "TABLE":
-        return "embedding.token" if vocabulary is None or rows >= vocabulary else "embedding.other"
-    return "unembedding" if rows == vocabulary and len(place.tensor.shape) < 3 else "task_head"
+def _unembeds(place: Located, near: Neighbours) -> bool:
+    """Whether a linear layer outside of the blocks gives a number for each word of a vocabulary."""
+    is_layer = place.tensor.kind in (Kind.LINEAR, Kind.TRANSPOSED) and not place.in_block
+    return is_layer and width_out(near.matrix_of(place.tensor)) in near.vocabularies
 
 
 def _front_end(place: Located, matrix: Tensor) -> str:
@@ -80,6 +90,9 @@ def _front_end(place: Located, matrix: Tensor) -> str:
     over_time = len(matrix.shape) <= 3 or _SOUND.search(" ".join((place.tensor.name, *place.tensor.classes)))
     return "embedding.audio" if over_time else "embedding.patch"
 
+
+#: What tables of tokens are called, by name or for want of another.
+_TOKENS = ("embedding.token", "TABLE")
 
 #: What a convolution over two axes is about where one of them is frequency.
 _SOUND = re.compile("audio|speech|spectro|subsampl|wav2vec", re.IGNORECASE)

@@ -19,10 +19,14 @@ Pieces = list[tuple[str, int]]
 
 
 class Neighbours:
-    """The tensors of one unit, found by what they mean."""
+    """The tensors of one unit, found by what they mean, and what is known around them.
 
-    def __init__(self, path: str, located: list[Located], settings: Settings) -> None:
+    vocabularies: the sizes that a table of tokens has in this model.
+    """
+
+    def __init__(self, path: str, located: list[Located], settings: Settings, vocabularies: frozenset[int]) -> None:
         self.path = path
+        self.vocabularies = vocabularies | {size for size in (settings.look(path, "vocabulary"),) if size is not None}
         self._located = located
         self._settings = settings
 
@@ -73,7 +77,8 @@ def width_in(tensor: Tensor) -> int:
 
 def query_key_value(tensor: Tensor, near: Neighbours) -> Pieces | None:
     """Queries, keys and values in one: by head counts, else by the width that the output projection takes."""
-    if near.matrix("QUERY", ".query") is not None:
+    # torch's own attention keeps its biases packed where its matrices, of differing widths, stand apart.
+    if tensor.kind is not Kind.PACKED_ATTENTION and near.matrix("QUERY", ".query") is not None:
         return key_value(tensor, near)
     width = width_out(tensor)
     for query, key, value in _attention_widths(width, tensor, near):

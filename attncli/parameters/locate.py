@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
 from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.rules import RULES
-from attncli.parameters.units import EXPERTS, UNITS, WHOLE
+from attncli.parameters.units import EXPERTS, HEAD_OF_ATTENTION, UNITS, WHOLE
 from attncli.parameters.words import first
 
 #: Steps that say how a tensor is kept, not what it is: torch's parametrizations, wrappers of quantisation and adapters.
@@ -50,25 +51,32 @@ class Located(NamedTuple):
         return leaf == "bias" or bool(_BIAS.search(leaf))
 
 
-_BIAS = re.compile(r"(^|_)bias(_\w+)?$|^pos_bias_[uv]$|^r_(w|r|s)_bias$")
+_BIAS = re.compile(r"(^|_)bias(_\w+)?$|^b_[a-z]+$|^pos_bias_[uv]$|^r_(w|r|s)_bias$")
 
 
 def locate(inventory: Inventory) -> list[Located]:
     """Every tensor of an inventory in its unit, in the inventory's order."""
-    with_experts = frozenset(_paths_with_experts(inventory.tensors))
-    return [_located(tensor, with_experts) for tensor in inventory.tensors]
+    holders = _holders(inventory.tensors)
+    return [_located(tensor, holders) for tensor in inventory.tensors]
 
 
-def _paths_with_experts(tensors: Iterable[Tensor]) -> Iterator[str]:
-    """The paths of modules that hold experts: whatever they are called, they are mixtures of them."""
+def _holders(tensors: Iterable[Tensor]) -> dict[str, str]:
+    """Modules that are told by what they hold, whatever they are called: the unit that each is, by its path."""
+    held: dict[str, set[str]] = defaultdict(set)
     for tensor in tensors:
         steps = tensor.name.split(".")
-        for depth, step in enumerate(steps[:-1]):
-            if EXPERTS.fits([step]):
-                yield ".".join(steps[:depth])
+        for depth, step in enumerate(steps):
+            held[".".join(steps[:depth])].update(_hints(step))
+    found = {path: "attention" for path, hints in held.items() if hints >= {"query", "key", "value"}}
+    return {**found, **{path: "moe" for path, hints in held.items() if "experts" in hints}}
 
 
-def _located(tensor: Tensor, with_experts: frozenset[str]) -> Located:
+@cache
+def _hints(step: str) -> frozenset[str]:
+    return frozenset(rule.meaning for rule in (EXPERTS, *HEAD_OF_ATTENTION) if rule.fits([step]))
+
+
+def _located(tensor: Tensor, holders: Mapping[str, str]) -> Located:
     *steps, leaf = tensor.name.split(".")
     classes = tensor.classes[1:] or ("",) * len(steps)
 
@@ -78,12 +86,12 @@ def _located(tensor: Tensor, with_experts: frozenset[str]) -> Located:
     for depth in reversed(range(len(steps))):
         owner = depth == len(steps) - 1
         unit = _unit(steps[depth], classes[depth], tensor.kind if owner else Kind.OTHER)
+        path = ".".join(steps[: depth + 1])
+        if unit in (None, "mlp", "head"):
+            unit = holders.get(path, unit)
         if unit is None:
             continue
-        path = ".".join(steps[: depth + 1])
-        if unit == "mlp" and path in with_experts:
-            unit = "moe"
-        elif unit != "norm":
+        if unit != "norm":
             unit = next((outer for outer in outers(depth) if outer in WHOLE), unit)
         # A layer that is a unit by itself (`fc1`) belongs with the ones beside it (`fc2`).
         alone = owner and leaf in ("weight", "bias")

@@ -17,6 +17,9 @@ _LINEAR = (Kind.LINEAR, Kind.TRANSPOSED, Kind.OTHER)
 _FACTORS = Rule("norm", "layer_scale* *_layer_scale* gamma gamma_? *_gamma lambda_? scale grn", (Kind.OTHER,))
 
 _ATTENTION = (
+    # torch's own attention learns a key and a value that no token gives.
+    Rule(".key", "bias_k", (Kind.PACKED_ATTENTION,)),
+    Rule(".value", "bias_v", (Kind.PACKED_ATTENTION,)),
     # What is called so is one, even inside of something fused.
     Rule("QUERY", "q_proj"),
     Rule(".key", "k_proj"),
@@ -130,10 +133,10 @@ _LOOSE = (
     Rule("unembedding", "lm_head embed_out output_projection generator_lm_head"),
     Rule("embedding.token", "shared"),
     Rule("embedding.position", _POSITIONS),
-    Rule("HEAD", "output pred_layer proj_out"),
+    Rule("task_head", "output out pred_layer proj_out generator"),
     Rule("task_head", "classifier* qa_outputs score *_classifier"),
     Rule("task_head", "logit* *_logits vocab_transform temperature *_pointer"),
-    Rule("task_head", "text_projection visual_projection image_projection predict_* out out_mid logits_*"),
+    Rule("task_head", "text_projection visual_projection image_projection predict_* out_mid logits_*"),
     # Embeddings that every layer adds (per-layer embeddings): a gate into their width, and back.
     Rule("mlp.gate", "per_layer_input_gate"),
     Rule("mlp.down", "per_layer_projection"),
@@ -147,7 +150,7 @@ _LOOSE = (
     Rule("mlp.up", "proj proj? *_proj projection *_projection fc", (Kind.LINEAR,)),
     Rule("mlp.up", "*_fc fc_* head_linear *_out *_transform transformation", (Kind.LINEAR,)),
     Rule("embedding.other", "*_token *_tokens *quer* latents* cls", (Kind.OTHER,)),
-    Rule("embedding.other", "*_embed *_embeds *_embedding* *newline* *_latent *_pointer", (Kind.OTHER,)),
+    Rule("embedding.other", "*_emb *_embed *_embeds *_embedding* *newline* *_latent *_pointer", (Kind.OTHER,)),
     Rule("FRONT_END", "conv1 conv2", (Kind.CONVOLUTION,)),
     Rule("mixer.convolution", "*", (Kind.CONVOLUTION,)),
     Rule("mixer.recurrent", "*", (Kind.RECURRENT,)),
@@ -170,7 +173,7 @@ RULES: Mapping[str, tuple[str, str, tuple[Rule, ...]]] = {
     "mlp": ("mlp", "BY_SHAPE", _MLP),
     "embedding": ("embedding", "embedding.other", _EMBEDDING),
     "unembedding": ("", "unembedding", _UNEMBEDDING),
-    "head": ("", "HEAD", _HEAD),
+    "head": ("", "task_head", _HEAD),
     "indexer": ("", "attention.other", ()),
     "residual": ("", "other", ()),
     "": ("", "other", _LOOSE),

@@ -45,14 +45,14 @@ UNITS: tuple[Rule, ...] = (
     Rule("position_bias", "distance_embedding seg_embed"),
     # A small attention that chooses what the attention may see.
     Rule("indexer", "indexer scorer :*Indexer"),
-    Rule("attention", "self_attn* *_attn attn attn? attention"),
+    Rule("attention", "self_attn* *_attn sa mha attn attn? attention"),
     Rule("attention", "attentions self_attention *selfattention self *_attention"),
     Rule("attention", ":*Attention :*Attn :*SelfAttention*"),
     Rule("attention", ":*AttentionBlock :*AttentionLayer :*Attention?d :*AttentionSubsample"),
     # Residual streams mixed with one another.
     Rule("residual", "*_hc hc_* altup* laurel"),
     # Feed-forward networks; `output` is the second half of one where an attention doesn't own it.
-    Rule("mlp", "mlp mlp? mlps ffn ffn? ffn_* ff ff? feed_forward* feedforward* densereludense ffw* intermediate"),
+    Rule("mlp", "mlp mlp? mlps ffn ffn? ffn_* ffwd ff ff? feed_forward* feedforward* densereludense ffw* intermediate"),
     Rule("mlp", ":*MLP :*MLP? :*Mlp :*FFN"),
     Rule("mlp", ":*FeedForward* :*DenseActDense :*DenseGatedActDense :*Intermediate :*SwiGLU*"),
     Rule("mlp", ":*GLU :*FeedForwardLayer :*MLPLayer :*MlpLayer :*MultiLayerPerceptron *_ff_layer fc1"),
@@ -68,13 +68,20 @@ UNITS: tuple[Rule, ...] = (
     Rule("embedding", "subsampling* :*Subsampling* :*FeatureEncoder"),
     Rule("embedding", "stem patch_embed* conv_stem feature_extractor"),
     Rule("embedding", ":*Embeddings :*Embedding :*Embed :*Stem :*Embedder"),
-    Rule("unembedding", "lm_head *lm_head embed_out output_projection vocab_projector"),
+    Rule("unembedding", "lm_head *lm_head lm_loss unembed* embed_out output_projection vocab_projector"),
     Rule("head", "neck :*Neck reassemble* fpn"),
     Rule("head", "head heads *_head *_heads cls classifier* score predictions :*Head *_classifier *_predictor"),
 )
 
 #: Units that are one thing however much there is inside of them.
 WHOLE = frozenset({"router", "shared", "pooler"})
+
+#: A module that holds one of each attends, whatever it is called.
+HEAD_OF_ATTENTION = (
+    Rule("query", "query q q_proj wq w_q"),
+    Rule("key", "key k k_proj wk w_k"),
+    Rule("value", "value v v_proj wv w_v"),
+)
 
 #: The unit that makes a mixture of what holds it.
 EXPERTS = next(rule for rule in UNITS if rule.meaning == "experts" and ":" not in rule.words)

@@ -33,7 +33,9 @@ class Rule(NamedTuple):
 
 @cache
 def _compiled(words: str) -> re.Pattern[str]:
-    return re.compile("|".join(translate(word) for word in words.split()), re.IGNORECASE)
+    # A `*` at the start of a name's word mustn't swallow the colon of a class.
+    patterns = (translate(word) if word.startswith(":") else f"(?!:){translate(word)}" for word in words.split())
+    return re.compile("|".join(patterns), re.IGNORECASE)
 
 
 def first(rules: Iterable[Rule], steps: Iterable[str], kind: Kind = Kind.OTHER) -> str | None:
