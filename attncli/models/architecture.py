@@ -169,7 +169,8 @@ def _takes(cls: Any, config: PreTrainedConfig) -> TypeGuard[type[PreTrainedModel
     """Whether a class takes this configuration itself, not a part of it: a decoder may be listed for the whole."""
     if not (inspect.isclass(cls) and issubclass(cls, PreTrainedModel)):
         return False
-    return cls.config_class is None or isinstance(config, cls.config_class)
+    accepted = getattr(cls, "config_class", None)
+    return accepted is None or isinstance(config, accepted)
 
 
 def _beside(config: PreTrainedConfig) -> list[type[nn.Module]]:

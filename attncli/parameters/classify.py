@@ -11,6 +11,7 @@ from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.locate import Located, locate
 from attncli.parameters.rules import RULES
 from attncli.parameters.settings import Settings
+from attncli.results.parameters import COMPONENTS
 
 
 class Share(NamedTuple):
@@ -60,21 +61,28 @@ def _shares(place: Located, near: Neighbours) -> list[Share]:
 
 def _pieces(place: Located, near: Neighbours) -> list[tuple[str, int]]:
     """The components of a tensor, and how many of its parameters each has."""
-    tensor, meaning = place.tensor, place.meaning
+    tensor = place.tensor
     prefix, rest, _ = RULES[place.unit]
-    if meaning == "FRONT_END":
-        return [(_front_end(place, near.matrix_of(tensor)), tensor.parameters)]
-    if meaning == "TABLE":
-        is_vocabulary = near.number("vocabulary") is None or tensor.shape[0] in near.vocabularies
-        return [("embedding.token" if is_vocabulary else "embedding.other", tensor.parameters)]
-    if place.unit in ("", "head") and _unembeds(place, near):
-        return [("unembedding", tensor.parameters)]
-    if meaning not in LAYOUTS:
+    # A scalar has no width to cut or compare, and an empty tensor nothing to give.
+    has_width = bool(tensor.shape) and tensor.parameters > 0
+    meaning = (_by_place(place, near) if has_width else None) or place.meaning
+    if meaning.startswith(".") or meaning in COMPONENTS:
         return [(f"{prefix}{meaning}" if meaning.startswith(".") else meaning, tensor.parameters)]
-    pieces = LAYOUTS[meaning](near.matrix_of(tensor), near)
-    if pieces is None or tensor.parameters % (whole := sum(share for _, share in pieces)):
-        return [(rest if rest not in LAYOUTS else "other", tensor.parameters)]
+    pieces = LAYOUTS[meaning](near.matrix_of(tensor), near) if has_width and meaning in LAYOUTS else None
+    whole = sum(share for _, share in pieces or ())
+    if not pieces or not whole or tensor.parameters % whole:
+        return [(rest if rest in COMPONENTS else "other", tensor.parameters)]
     return [(f"{prefix}.{name}", tensor.parameters // whole * share) for name, share in pieces]
+
+
+def _by_place(place: Located, near: Neighbours) -> str | None:
+    """The component of what names don't tell apart: front ends, tables without a telling name, the unembedding."""
+    if place.meaning == "FRONT_END":
+        return _front_end(place, near.matrix_of(place.tensor))
+    if place.meaning == "TABLE":
+        is_vocabulary = near.number("vocabulary") is None or place.tensor.shape[0] in near.vocabularies
+        return "embedding.token" if is_vocabulary else "embedding.other"
+    return "unembedding" if place.unit in ("", "head") and _unembeds(place, near) else None
 
 
 def _unembeds(place: Located, near: Neighbours) -> bool:
