@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
@@ -120,7 +121,16 @@ def _built(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
             hint="install the package that it names",
         ) from error
     # A class may trip over its configuration in any way that Python knows.
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError) as error:
+    except (
+        StrictDataclassError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
         raise ModelError(
             f"{cls.__name__} can't be built from its configuration: {reason_of(error)}",
             hint="correct the field that it names in config.json, or name another model",
@@ -158,8 +168,11 @@ def _language_models(config: PreTrainedConfig) -> tuple[str, ...]:
 
 
 def _listed(table: str, config: PreTrainedConfig) -> tuple[Any, ...]:
+    auto = getattr(transformers, table, None)  # not every version has every table
+    if auto is None:
+        return ()
     try:
-        found = getattr(transformers, table)._model_mapping.get(type(config), ())
+        found = auto._model_mapping.get(type(config), ())
     except ValueError:
         return ()  # transformers lists a class that it doesn't have
     return tuple(found) if isinstance(found, (list, tuple)) else (found,)

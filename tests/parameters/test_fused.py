@@ -45,12 +45,6 @@ CASES: dict[str, Case] = {
         {"attention.query": 64 * 64, "attention.key": 64 * 32, "attention.value": 64 * 32}
         | {"mlp.gate": 64 * 96, "mlp.up": 64 * 96, "mlp.down": 64 * 96},
     ),
-    "Wqkv and a gate in Wi": (
-        "ModernBert",
-        COMMON | {"pad_token_id": 0},
-        dict.fromkeys(("attention.query", "attention.key", "attention.value"), 64 * 64)
-        | {"mlp.gate": 64 * 96, "mlp.up": 64 * 96, "mlp.down": 64 * 96},
-    ),
     "an encoder's first layer that is no gate": (
         "T5",
         {"d_model": 64, "num_layers": 1, "num_heads": 4, "d_kv": 16, "d_ff": 64, "vocab_size": 99},

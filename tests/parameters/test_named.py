@@ -81,3 +81,17 @@ def test_what_is_no_parameter_is_left_out(name: str, shape: tuple[int, ...]) -> 
 
 def test_a_bias_of_an_attention_is_a_parameter() -> None:
     assert not is_buffer("h.0.attn.bias", (768,))
+
+
+def test_a_first_layer_twice_as_wide_as_the_second_takes_has_a_gate() -> None:
+    shapes = {"attn.Wqkv.weight": (192, 64), "attn.Wo.weight": (64, 64), "mlp.Wi.weight": (192, 64)}
+    gated = sums(count(from_names(shapes | {"mlp.Wo.weight": (64, 96)}), model="gated"))
+    assert gated["mlp.gate"] == gated["mlp.up"] == 64 * 96
+    assert gated["attention.query"] == gated["attention.key"] == gated["attention.value"] == 64 * 64
+    plain = sums(count(from_names(shapes | {"mlp.Wo.weight": (64, 192)}), model="plain"))
+    assert "mlp.gate" not in plain and plain["mlp.up"] == 192 * 64
+
+
+def test_what_does_not_add_up_is_not_cut() -> None:
+    odd = count(from_names({"layers.0.attn.qkv.weight": (100, 64)}, {"num_attention_heads": 3}), model="odd")
+    assert sums(odd) == {"attention.other": 6400}

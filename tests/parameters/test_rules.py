@@ -48,9 +48,9 @@ def test_the_earlier_rule_wins_and_kinds_narrow() -> None:
 
 _WORDS = (
     "model encoder decoder layers 0 1 self_attn attention mlp experts shared_experts gate q_proj k_proj v_proj qkv"
-    " c_attn kv_b_proj kv_a_proj_with_mqa in_proj in_proj_qkvz gate_up_proj up_proj down_proj w1 w2 w3 Wi norm embed_tokens"
-    " vision_tower lm_head mixer conv1d router lora_A relative_attention_bias pooler classifier crossattention"
-    " out_proj o_proj output dense x weird-name ünïcode"
+    " c_attn kv_b_proj kv_a_proj_with_mqa in_proj in_proj_qkvz gate_up_proj up_proj down_proj w1 w2 w3 Wi norm"
+    " embed_tokens vision_tower lm_head mixer conv1d router lora_A relative_attention_bias pooler classifier"
+    " crossattention out_proj o_proj output dense x weird-name ünïcode"
 )
 _STEPS = st.lists(st.sampled_from(_WORDS.split()), max_size=6)
 _LEAVES = st.sampled_from(["weight", "bias", "q_proj", "gate_up_proj_bias", "sinks"])
