@@ -1,0 +1,121 @@
+"""`attncli.params`: how many parameters a model has, where they sit, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from attncli.errors import CheckError, UsageError
+from attncli.models.reference import DEFAULT_MODEL
+from attncli.progress import Progress, silent
+from attncli.results.params import ModelParameters, ParamsResult
+from attncli.verbs.made_by import made_by
+from attncli.verbs.shapes import How, Shapes, Source, from_module, named_models
+
+
+def params(
+    model: Any = None,
+    *,
+    source: str | None = None,
+    by: str = "component",
+    depth: int | None = None,
+    set: str | Sequence[str] = (),  # noqa: A002 (as the option is called)
+    context: int | None = None,
+    batch: int = 1,
+    fit: int | None = None,
+    untie: bool = False,
+    lora: int | str | None = None,
+    training: bool = False,
+    check: int | None = None,
+    revision: str | None = None,
+    refresh: bool = False,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    progress: Progress = silent,
+) -> ParamsResult:
+    """Count the parameters of a model from shapes alone, and say what they cost to keep and to run.
+
+    model: a hub name, a path, a `torch.nn.Module`, or a list of them to set side by side; None is all-MiniLM-L6-v2.
+    by: "module" and "tensor" add rows, down to `depth` steps of a module's path.
+    set: what if: `"num_hidden_layers=48"`, or several of these.  untie: count tied tensors apart.
+    context, batch: tokens a text and texts, for the cache and the arithmetic.  fit: bytes of memory that have to do.
+    lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
+    check: the total that is expected.
+
+        >>> attncli.params("gpt2").models[0].counted.total
+        124439808
+
+    Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be, CheckError
+    where `check` does not hold.
+    """
+    wanted = _by(by)
+    if source is not None and source not in get_args(Source):
+        raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
+    changes = (set,) if isinstance(set, str) else tuple(set)
+    how = How(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
+    opened = [_opened(each, how) for each in named_models(model or DEFAULT_MODEL)]
+
+    from attncli.parameters.costs import Wishes
+    from attncli.parameters.differences import differences
+    from attncli.parameters.lora import parse_lora
+
+    wishes = Wishes(context, batch, fit, training, parse_lora(lora))
+    models = tuple(_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened)
+    if check is not None:
+        _check(models, check)
+    alone = opened[0] if len(opened) == 1 else None
+    return ParamsResult(
+        models,
+        made_by(
+            "transformers",
+            "torch",
+            model_class=alone.model_class if alone else None,
+            revision=alone.revision if alone else None,
+        ),
+        differences([model.counted for model in models]),
+        by=wanted,
+    )
+
+
+def _by(by: str) -> Any:
+    from attncli.parameters.count import By
+
+    if by not in get_args(By):
+        raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(get_args(By))}")
+    return by
+
+
+def _opened(model: Any, how: How) -> Shapes:
+    if isinstance(model, str | Path):
+        return how.shapes(model)
+    if how.changes:
+        raise UsageError("a module that was handed over can't be changed", hint="build it anew from its configuration")
+    return from_module(model)
+
+
+def _counted(shapes: Shapes, by: Any, depth: int | None, wishes: Any, *, untie: bool) -> ModelParameters:
+    from attncli.parameters.costs import costs
+    from attncli.parameters.count import count
+
+    counted = count(shapes.inventory, model=shapes.name, source=shapes.source, untie=untie, by=by, depth=depth or 1)
+    return ModelParameters(
+        counted,
+        costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates),
+        model_class=shapes.model_class,
+        dtype=shapes.dtype,
+        stored_bytes=shapes.stored_bytes,
+        notes=shapes.notes,
+    )
+
+
+def _check(models: Sequence[ModelParameters], expected: int) -> None:
+    """Raise CheckError for the first model with another total."""
+    for model in models:
+        more = model.counted.total - expected
+        if more:
+            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected:,} expected"
+            raise CheckError(
+                f"{model.counted.model} has {model.counted.total:,} parameters, {than}",
+                hint="--by component and --by tensor show where they sit; --untie counts tied tensors apart",
+            )
