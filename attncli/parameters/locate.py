@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from attncli.parameters.inventory import Inventory, Kind, Tensor
@@ -33,11 +33,10 @@ class Located(NamedTuple):
     @property
     def meaning(self) -> str:
         """What the table of its unit says that it is; what the unit's rest is where no line fits."""
-        _, rest, rules = RULES[self.unit]
         # What an attention is called (`rel_attn`) says nothing of its tensors; what other units are called may.
         is_own = self.names[:1] == (self.path.rpartition(".")[2],)
         names = self.names[1:] if is_own and self.unit in ("attention", "cross") else self.names
-        return first(rules, names, self.tensor.kind) or rest
+        return _meaning(self.unit, names, self.tensor.kind)
 
     @property
     def in_block(self) -> bool:
@@ -71,7 +70,7 @@ def _holders(tensors: Iterable[Tensor]) -> dict[str, str]:
     return {**found, **{path: "moe" for path, hints in held.items() if "experts" in hints}}
 
 
-@cache
+@lru_cache(maxsize=8192)
 def _hints(step: str) -> frozenset[str]:
     return frozenset(rule.meaning for rule in (EXPERTS, *HEAD_OF_ATTENTION) if rule.fits([step]))
 
@@ -100,7 +99,14 @@ def _located(tensor: Tensor, holders: Mapping[str, str]) -> Located:
     return Located(tensor, root or "", ".".join(steps[:-1]), _names([*steps, leaf]))
 
 
-@cache
+# Layers repeat: their names, without indices, are few however many tensors a checkpoint has.
+@lru_cache(maxsize=8192)
+def _meaning(unit: str, names: tuple[str, ...], kind: Kind) -> str:
+    _, rest, rules = RULES[unit]
+    return first(rules, names, kind) or rest
+
+
+@lru_cache(maxsize=8192)
 def _unit(name: str, cls: str, kind: Kind) -> str | None:
     return first(UNITS, (name, f":{cls}"), kind)
 

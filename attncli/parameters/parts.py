@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from attncli.parameters.inventory import Inventory, Tensor
@@ -55,14 +56,25 @@ def _part(tensor: Tensor, two_sided: frozenset[str]) -> str | None:
     # A bare tensor of the model itself has no module to tell its part but its own name.
     inner = steps[:-1] or steps
     classes = tensor.classes[1:] or ("",) * len(inner)
-    if first(_PROJECTORS, inner) == "projector":
+    # The outermost step that the table of projectors knows decides whether it is one.
+    if next(filter(None, map(_bridge, inner)), None) == "projector":
         return "projector"
     for depth, (step, cls) in enumerate(zip(inner, classes, strict=False)):
-        if tower := first(TOWERS, (step, f":{cls}")):
+        if tower := _tower(step, cls):
             return tower
         if step in _SIDES and ".".join(inner[:depth]) in two_sided:
             return step
     return None
+
+
+@lru_cache(maxsize=8192)
+def _bridge(step: str) -> str | None:
+    return first(_PROJECTORS, (step,))
+
+
+@lru_cache(maxsize=8192)
+def _tower(step: str, cls: str) -> str | None:
+    return first(TOWERS, (step, f":{cls}"))
 
 
 def _two_sided(tensors: Iterable[Tensor]) -> frozenset[str]:
