@@ -25,8 +25,8 @@ _CONTEXT = (
 )  # fmt: skip
 #: Where neither the configuration nor a table of positions says how long a text is.
 _FALLBACK_CONTEXT = 4096
-#: Contexts at which the growth of attention is shown.
-_GROWTH = (1024, 8192, 32768, 131072, 1048576)
+#: The growth of attention is shown at these parts of the longest text.
+_GROWTH = (64, 16, 4, 1)
 
 
 class Wishes(NamedTuple):
@@ -52,7 +52,9 @@ def costs(inventory: Inventory, wishes: Wishes, *, total: int, generates: bool) 
     settings = Settings(inventory.settings)
     arithmetic = Arithmetic(placed, settings)
     layers = cached_layers(placed, settings) if generates else ()
-    context = wishes.context or longest_text(placed, settings) or _FALLBACK_CONTEXT
+    longest = longest_text(placed, settings) or _FALLBACK_CONTEXT
+    context = wishes.context or longest
+    growth = {max(max(longest, context) // part, 1): None for part in _GROWTH}
     added = _added(inventory, wishes.lora)
     fits = None
     if wishes.fit is not None:
@@ -61,7 +63,7 @@ def costs(inventory: Inventory, wishes: Wishes, *, total: int, generates: bool) 
         parameters=total,
         cache=Cache(context, wishes.batch, layers) if layers else None,
         flops=arithmetic.flops(context),
-        growth=tuple(arithmetic.flops(grown) for grown in _GROWTH) if arithmetic.attends else (),
+        growth=tuple(map(arithmetic.flops, growth)) if arithmetic.attends else (),
         attends=arithmetic.attends,
         fits=fits,
         training=training_memory(total, added.parameters if added else None) if wishes.training else {},

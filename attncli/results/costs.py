@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -68,6 +69,20 @@ class Cache(NamedTuple):
     @property
     def state(self) -> int:
         return sum(layer.state for layer in self.layers)
+
+    @property
+    def windows(self) -> dict[int, int]:
+        """How many layers keep so many tokens and no more."""
+        return dict(Counter(layer.window for layer in self.layers if layer.window is not None and layer.per_token))
+
+    @property
+    def attending(self) -> int:
+        """Layers that keep something of every token."""
+        return sum(layer.per_token > 0 for layer in self.layers)
+
+    @property
+    def with_state(self) -> int:
+        return sum(layer.state > 0 for layer in self.layers)
 
     def numbers(self, context: int | None = None) -> int:
         """Numbers kept for the whole batch after `context` tokens of each text."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from attncli.results.costs import Costs
 from attncli.results.parameters import ParameterCount
 from attncli.results.provenance import MadeBy
+from attncli.results.trees import Node
 
 SCHEMA = "attncli.params/1"
 
@@ -16,6 +17,7 @@ class ModelParameters(NamedTuple):
 
     model_class: the class that its parameters are those of, if one is known.  dtype: what its configuration says that
     the weights are kept in.  stored_bytes: what its files hold, if they were looked at.
+    tree: its modules, where they are to be listed.
     """
 
     counted: ParameterCount
@@ -24,6 +26,7 @@ class ModelParameters(NamedTuple):
     dtype: str | None = None
     stored_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    tree: tuple[Node, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         fields = self.counted.to_dict()

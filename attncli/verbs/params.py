@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from attncli.errors import CheckError, UsageError
 from attncli.models.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
 from attncli.results.params import ModelParameters, ParamsResult
+from attncli.verbs.amounts import count_of, size_of
 from attncli.verbs.made_by import made_by
 from attncli.verbs.shapes import How, Shapes, Source, from_module, named_models
+
+if TYPE_CHECKING:
+    from attncli.parameters.costs import Wishes
+    from attncli.parameters.count import By
+    from attncli.parameters.inventory import Inventory
+    from attncli.results.trees import Node
+
+#: How deep modules are listed where nothing is said.
+_DEPTH = 3
 
 
 def params(
@@ -21,13 +31,14 @@ def params(
     by: str = "component",
     depth: int | None = None,
     set: str | Sequence[str] = (),  # noqa: A002 (as the option is called)
-    context: int | None = None,
-    batch: int = 1,
-    fit: int | None = None,
+    context: int | str | None = None,
+    batch: int | str | None = None,
+    fit: int | str | None = None,
     untie: bool = False,
     lora: int | str | None = None,
     training: bool = False,
-    check: int | None = None,
+    check: int | str | None = None,
+    list_presets: bool = False,
     revision: str | None = None,
     refresh: bool = False,
     trust_remote_code: bool = False,
@@ -39,7 +50,8 @@ def params(
     model: a hub name, a path, a `torch.nn.Module`, or a list of them to set side by side; None is all-MiniLM-L6-v2.
     by: "module" and "tensor" add rows, down to `depth` steps of a module's path.
     set: what if: `"num_hidden_layers=48"`, or several of these.  untie: count tied tensors apart.
-    context, batch: tokens a text and texts, for the cache and the arithmetic.  fit: bytes of memory that have to do.
+    context, batch: tokens a text (`8192`, `"128k"`) and texts, for the cache and the arithmetic.
+    fit: memory that has to do, in bytes or as `"24GiB"`.
     lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
     check: the total that is expected.
 
@@ -49,21 +61,19 @@ def params(
     Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be, CheckError
     where `check` does not hold.
     """
-    wanted = _by(by)
+    wanted, wishes = _by(by), _wishes(context, batch, fit, training=training, lora=lora)
+    expected = count_of("--check", check)
     if source is not None and source not in get_args(Source):
         raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
     changes = (set,) if isinstance(set, str) else tuple(set)
     how = How(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
-    opened = [_opened(each, how) for each in named_models(model or DEFAULT_MODEL)]
+    opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
 
-    from attncli.parameters.costs import Wishes
     from attncli.parameters.differences import differences
-    from attncli.parameters.lora import parse_lora
 
-    wishes = Wishes(context, batch, fit, training, parse_lora(lora))
     models = tuple(_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened)
-    if check is not None:
-        _check(models, check)
+    if expected is not None:
+        _check(models, expected)
     alone = opened[0] if len(opened) == 1 else None
     return ParamsResult(
         models,
@@ -78,12 +88,27 @@ def params(
     )
 
 
-def _by(by: str) -> Any:
+def _by(by: str) -> By:
     from attncli.parameters.count import By
 
     if by not in get_args(By):
         raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(get_args(By))}")
-    return by
+    return cast("By", by)
+
+
+def _wishes(
+    context: int | str | None,
+    batch: int | str | None,
+    fit: int | str | None,
+    *,
+    training: bool,
+    lora: int | str | None,
+) -> Wishes:
+    from attncli.parameters.costs import Wishes
+    from attncli.parameters.lora import parse_lora
+
+    tokens, texts = count_of("--context", context), count_of("--batch", batch) or 1
+    return Wishes(tokens, texts, size_of("--fit", fit), training, parse_lora(lora))
 
 
 def _opened(model: Any, how: How) -> Shapes:
@@ -94,11 +119,13 @@ def _opened(model: Any, how: How) -> Shapes:
     return from_module(model)
 
 
-def _counted(shapes: Shapes, by: Any, depth: int | None, wishes: Any, *, untie: bool) -> ModelParameters:
+def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie: bool) -> ModelParameters:
     from attncli.parameters.costs import costs
     from attncli.parameters.count import count
 
-    counted = count(shapes.inventory, model=shapes.name, source=shapes.source, untie=untie, by=by, depth=depth or 1)
+    counted = count(
+        shapes.inventory, model=shapes.name, source=shapes.source, untie=untie, by=by, depth=depth or _DEPTH
+    )
     return ModelParameters(
         counted,
         costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates),
@@ -106,7 +133,18 @@ def _counted(shapes: Shapes, by: Any, depth: int | None, wishes: Any, *, untie: 
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
         notes=shapes.notes,
+        tree=_tree(shapes.inventory.untied() if untie else shapes.inventory, by, depth),
     )
+
+
+def _tree(inventory: Inventory, by: By, depth: int | None) -> tuple[Node, ...]:
+    if by not in ("module", "tensor"):
+        return ()
+    from attncli.parameters.classify import classify
+    from attncli.parameters.tree import tree
+
+    wanted = depth or (_DEPTH if by == "module" else None)
+    return tree(classify(inventory), depth=wanted, tensors=by == "tensor")
 
 
 def _check(models: Sequence[ModelParameters], expected: int) -> None:
