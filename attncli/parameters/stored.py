@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, takewhile
+from itertools import takewhile
 from math import prod
 from typing import Any, NamedTuple, Protocol
 
@@ -180,8 +180,9 @@ def _is_main(path: str, main: str) -> bool:
 
 def _companions(scheme: Scheme, stem: str, ordered: Sequence[str]) -> tuple[str, ...] | None:
     """The names of what belongs to a matrix; None where something that must be there isn't."""
-    first = bisect_left(ordered, stem)
-    near = list(takewhile(lambda path: path.startswith(stem), islice(ordered, first, None)))
+    # Names that start alike stand together.
+    places = range(bisect_left(ordered, stem), len(ordered))
+    near = list(takewhile(lambda path: path.startswith(stem), (ordered[place] for place in places)))
     if not all(any(_fits(path, stem, need) for path in near) for need in scheme.needs):
         return None
     main = f"{stem}{scheme.main}"
