@@ -56,7 +56,7 @@ class HubServer:
         self.bytes_sent = 0
         """The bytes of files that went out."""
         handler = type("Handler", (_Handler,), {"hub": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -73,6 +73,11 @@ class HubServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client that has read enough hangs up, and what else goes wrong a test sees on its own side."""
 
 
 class _Handler(BaseHTTPRequestHandler):
