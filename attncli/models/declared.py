@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,3 +34,18 @@ def _source(model_type: str) -> str | None:
         return None
     path = Path(spec.origin).parent / "models" / name / f"configuration_{name}.py"
     return path.read_text("utf-8") if path.is_file() else None
+
+
+#: How classes are called that write text, and so cache.
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
+#: Words in the model types of those that don't, where no class is named, as in GGUF.
+_READERS = ("bert", "encoder", "clip", "vit")
+
+
+def declares_writing(fields: Mapping[str, object]) -> bool:
+    """Whether a configuration is that of a model that writes: by the class that it names, else by its model type."""
+    architectures = fields.get("architectures")
+    if isinstance(architectures, list) and architectures:
+        return str(architectures[0]).endswith(_WRITERS)
+    kind = str(fields.get("model_type") or "")
+    return bool(kind) and not any(word in kind for word in _READERS)

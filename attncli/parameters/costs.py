@@ -52,7 +52,8 @@ def costs(inventory: Inventory, wishes: Wishes, *, total: int, generates: bool) 
     settings = Settings(inventory.settings)
     arithmetic = Arithmetic(placed, settings)
     layers = cached_layers(placed, settings) if generates else ()
-    longest = longest_text(placed, settings) or _FALLBACK_CONTEXT
+    named = longest_text(placed, settings)
+    longest = named or _FALLBACK_CONTEXT
     context = wishes.context or longest
     growth = {max(max(longest, context) // part, 1): None for part in _GROWTH}
     added = _added(inventory, wishes.lora)
@@ -68,6 +69,7 @@ def costs(inventory: Inventory, wishes: Wishes, *, total: int, generates: bool) 
         fits=fits,
         training=training_memory(total, added.parameters if added else None) if wishes.training else {},
         lora=added,
+        assumed_context=named is None and wishes.context is None and arithmetic.attends,
     )
 
 

@@ -75,7 +75,8 @@ def _arithmetic(flops: Flops, attends: bool) -> Iterator[str]:
 
 def _growth(growth: Iterable[Flops]) -> Iterator[str]:
     for index, flops in enumerate(growth):
-        yield f"{share_text(flops.attention_share)}{'' if index else ' of it'} at {context_text(flops.context)}"
+        share, context = share_text(flops.attention_share), context_text(flops.context)
+        yield f"{share} at {context}" if index else f"{share} of the arithmetic at {context} tokens"
 
 
 def _pattern(costs: Costs, terminal: Terminal) -> str:

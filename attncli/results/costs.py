@@ -194,6 +194,7 @@ class Costs(NamedTuple):
     """Everything that one model costs.
 
     flops: at the context that was asked for; None where it has none.  growth: the same as the context grows.
+    assumed_context: whether that context is ours, as the model names none.
     attends: whether any layer has attention.  training: by the dtype of the weights; empty where it isn't asked for.
     """
 
@@ -205,6 +206,7 @@ class Costs(NamedTuple):
     fits: Fits | None = None
     training: Mapping[str, Training] = {}
     lora: Lora | None = None
+    assumed_context: bool = False
 
     @property
     def memory(self) -> dict[str, int]:

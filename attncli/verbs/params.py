@@ -126,13 +126,15 @@ def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie
     counted = count(
         shapes.inventory, model=shapes.name, source=shapes.source, untie=untie, by=by, depth=depth or _DEPTH
     )
+    cost = costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates)
+    assumed = f"it doesn't say how long its texts are: {cost.flops.context:,} tokens are assumed (--context)"
     return ModelParameters(
         counted,
-        costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates),
+        cost,
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
-        notes=shapes.notes,
+        notes=(*shapes.notes, assumed) if cost.assumed_context else shapes.notes,
         tree=_tree(shapes.inventory.untied() if untie else shapes.inventory, by, depth),
     )
 

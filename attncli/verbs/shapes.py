@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
-from attncli.models.reference import ModelRef, parse_reference
+from attncli.models.reference import Kind, ModelRef, parse_reference
 from attncli.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig
 
+    from attncli.models.checkpoint import Checkpoint
     from attncli.parameters.inventory import Inventory
+    from attncli.parameters.stored import Unpacked
 
 Source = Literal["config", "header"]
+
+
+#: What peft writes before the names of the modules that it adapts.
+_PEFT = "base_model.model."
 
 
 class Shapes(NamedTuple):
@@ -51,11 +58,32 @@ class How(NamedTuple):
     def shapes(self, model: str | Path) -> Shapes:
         """The tensors of the model of this name. Raises ModelError where it is not to be had."""
         ref = parse_reference(str(model), revision=self.revision)
-        return self._from_config(ref)
-
-    def _from_config(self, ref: ModelRef) -> Shapes:
+        if ref.kind is Kind.FUNCTION:
+            return self._from_function(ref)
         files = open_files(ref, refresh=self.refresh, progress=self.progress)
         fields = _fields(files)
+        wants_header = self.source == "header" or (self.source is None and (ref.named_file or not fields))
+        found = self._from_headers(files) if wants_header else self._from_config(files, fields)
+        return found if files.base is None else with_adapter(found, files)
+
+    def _from_function(self, ref: ModelRef) -> Shapes:
+        if self.changes or self.source:
+            raise UsageError(f"{ref.name} has no configuration", hint="leave --set and --source out")
+        self.progress("starting torch", 0, None)
+        from attncli.models.function import module_of
+
+        return from_module(module_of(ref), ref.name)
+
+    def _from_headers(self, files: ModelFiles) -> Shapes:
+        """The tensors of the weights, by the headers of their files. Imports neither torch nor transformers."""
+        if self.changes:
+            raise UsageError("--set changes a configuration, not a checkpoint", hint="leave --source header out")
+        from attncli.models.checkpoint import read_checkpoint
+
+        return from_checkpoint(read_checkpoint(files), files)
+
+    def _from_config(self, files: ModelFiles, fields: dict[str, Any]) -> Shapes:
+        ref = files.ref
         # Before torch is imported, which takes seconds: numbers that can't be are said at once.
         check_fields(fields, ref.name)
         self.progress("starting torch", 0, None)
@@ -103,6 +131,62 @@ def from_config(config: PreTrainedConfig, files: ModelFiles, *, trust_remote_cod
         dtype=_dtype(config),
         revision=files.revision,
         notes=() if named else (f"config.json names no architecture: counted as {cls.__name__}",),
+    )
+
+
+def from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> Shapes:
+    """The weights that stored tensors stand for: packed ones unfolded, buffers left out."""
+    from attncli.models.declared import declares_writing
+    from attncli.parameters.named import from_names
+    from attncli.parameters.stored import unpack
+    from attncli.parameters.tying import with_tied_unembedding
+
+    config = checkpoint.config
+    check_fields(config or {}, files.ref.name)
+    unpacked = unpack(checkpoint.tensors, config)
+    inventory, writes = from_names(unpacked.shapes, config), declares_writing(config or {})
+    architectures = (config or {}).get("architectures")
+    return Shapes(
+        name=files.ref.name,
+        source="header",
+        inventory=with_tied_unembedding(inventory) if writes else inventory,
+        model_class=str(architectures[0]) if isinstance(architectures, list) and architectures else None,
+        generates=writes,
+        dtype=_stored_dtypes(checkpoint),
+        revision=files.revision,
+        stored_bytes=checkpoint.stored_bytes,
+        notes=(*checkpoint.notes, *_packed(unpacked)),
+    )
+
+
+def _stored_dtypes(checkpoint: Checkpoint) -> str:
+    """The types of what is stored, those of most bytes first."""
+    sizes: dict[str, int] = defaultdict(int)
+    for tensor in checkpoint.tensors:
+        sizes[tensor.dtype] += tensor.stored_bytes
+    return ", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype]))
+
+
+def _packed(unpacked: Unpacked) -> Iterator[str]:
+    for scheme, tensors in unpacked.schemes.items():
+        yield f"{tensors:,} tensors are packed as {scheme}: their weights are counted, not the stored elements"
+    if unpacked.doubtful:
+        more = f" and {len(unpacked.doubtful) - 1:,} more" if len(unpacked.doubtful) > 1 else ""
+        yield f"what is stored doesn't tell the shape of {unpacked.doubtful[0]}{more}"
+
+
+def with_adapter(base: Shapes, files: ModelFiles) -> Shapes:
+    """A model with the tensors of an adapter beside its own, where they are in the module that the adapter makes."""
+    from attncli.models.checkpoint import read_own_checkpoint
+    from attncli.parameters.named import from_names
+
+    own = read_own_checkpoint(files.ref, files.source)
+    added = from_names({tensor.path.removeprefix(_PEFT): tensor.shape for tensor in own.tensors})
+    tensors = (*base.inventory.tensors, *added.tensors)
+    assert files.base is not None
+    note = f"the adapter adds {added.total:,} to {files.base.ref.name}"
+    return base._replace(
+        name=files.ref.name, inventory=base.inventory._replace(tensors=tensors), notes=(*base.notes, note)
     )
 
 
