@@ -137,7 +137,8 @@ def _hub(ref: ModelRef, *, refresh: bool, progress: Progress) -> Source:
 
 
 def _builtin(ref: ModelRef) -> Path:
-    names = sorted(path.name for path in _BUILTIN.iterdir() if path.is_dir()) if _BUILTIN.is_dir() else []
+    # What has a configuration is a model; presets lie beside them.
+    names = sorted(path.parent.name for path in _BUILTIN.glob("*/config.json"))
     if ref.location in names:
         return _BUILTIN / ref.location
     near = closest(ref.location, names)
