@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.parameters.fused import width_in, width_out
-from attncli.parameters.inventory import Tensor
-from attncli.parameters.settings import Settings
+from attncli.parameters.inventory import Kind, Tensor
+from attncli.parameters.settings import FIELDS, Settings
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import Share
@@ -68,11 +68,23 @@ def widths_of(shares: Iterable[Share]) -> dict[str, int]:
     widths: dict[str, int] = defaultdict(int)
     for share in shares:
         kind = share.component.rpartition(".")[2]
-        if share.is_bias or len(share.tensor.shape) != 2:
-            continue
-        other = width_out(share.tensor) if kind == "output" else width_in(share.tensor)
-        widths[kind] += share.parameters // other
+        if not share.is_bias:
+            widths[kind] += _width(share, is_output=kind == "output")
     return widths
+
+
+def _width(share: Share, *, is_output: bool) -> int:
+    """How many numbers a share of a projection gives, or of an output projection takes; 0 for what is no matrix."""
+    shape = share.tensor.shape
+    while len(shape) > 2 and shape[-1] == 1:  # a convolution over one position
+        shape = shape[:-1]
+    if len(shape) == 3 and share.tensor.kind is not Kind.CONVOLUTION:
+        # Heads apart, (model, heads, d_head), for the output too; or several matrices, of which one is used.
+        return share.parameters // (shape[0] if shape[0] > shape[1] else shape[0] * shape[2])
+    if len(shape) != 2:
+        return 0
+    matrix = share.tensor._replace(shape=shape)
+    return share.parameters // (width_out(matrix) if is_output else width_in(matrix))
 
 
 def _cached(shares: Sequence[Share], widths: Mapping[str, int]) -> int:
@@ -104,7 +116,7 @@ def window_of(path: str, layer: int, settings: Settings) -> int | None:
 
 
 def _window(kind: str, path: str, settings: Settings) -> int | None:
-    for fields in near(settings, path):
+    for fields in _own(settings, path):
         if fields.get(_SWITCH) is False:
             return None
         for name in _WINDOWS[kind]:
@@ -112,6 +124,15 @@ def _window(kind: str, path: str, settings: Settings) -> int | None:
             if type(value) is int and value > 0:
                 return value
     return None
+
+
+def _own(settings: Settings, path: str) -> Iterator[Mapping[str, Any]]:
+    """As `near`, up to the configuration of the stack itself: windows of the model around it are for something else."""
+    for fields in near(settings, path):
+        yield fields
+        is_configuration = any(type(value) is not int for value in fields.values())
+        if is_configuration and any(name in fields for name in FIELDS["layers"]):
+            return
 
 
 def near(settings: Settings, path: str) -> Iterator[Mapping[str, Any]]:

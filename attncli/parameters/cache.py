@@ -32,13 +32,21 @@ _ENDLESS = 1 << 48
 
 def cached_layers(placed: Sequence[Placed], settings: Settings) -> tuple[CachedLayer, ...]:
     """What each layer caches, in the model's order. Tensors must stand under each of their names."""
+    writing = _writing(placed)
     attending: dict[tuple[str, int], list[Attending]] = defaultdict(list)
-    for layer in attending_layers(placed, settings):
-        if layer.part not in _AT_ONCE and _runs(layer, settings):
+    for layer in attending_layers(writing, settings):
+        if _runs(layer, settings):
             attending[layer.part, layer.layer].append(layer)
-    kept = {(state.part, state.layer): state for state in states(placed, settings) if state.part not in _AT_ONCE}
+    kept = {(state.part, state.layer): state for state in states(writing, settings)}
     keys = sorted({*attending, *kept}, key=lambda key: (key[0], key[1]))
     return tuple(_cached(key, attending[key], kept.get(key), settings) for key in keys)
+
+
+def _writing(placed: Sequence[Placed]) -> list[Placed]:
+    """What stands in the stacks that go on from token to token: no tower, and no encoder beside a decoder."""
+    found = [entry for entry in placed if entry.place.part not in _AT_ONCE and entry.place.stack is not None]
+    decoding = [entry for entry in found if "encoder" not in str(entry.place.stack).split(".")]
+    return decoding or found
 
 
 def _cached(

@@ -82,4 +82,4 @@ def longest_text(placed: Sequence[Placed], settings: Settings) -> int | None:
     stacks = [where.stack for _, where in placed if where.stack is not None and where.part not in ("vision", "audio")]
     named = number(settings, stacks[0] if stacks else "", _CONTEXT) or number(settings, "", _CONTEXT)
     tables = (share.tensor for share, _ in placed if share.component == "embedding.position" and not share.is_bias)
-    return named or next((table.shape[-2] for table in tables if len(table.shape) > 1), None)
+    return named or next((table.shape[-2] for table in tables if len(table.shape) > 1 and table.shape[-2] > 1), None)

@@ -50,7 +50,7 @@ def _attention(layer: Attending, context: int) -> int:
 
 def _passed_through(placed: Sequence[Placed]) -> list[Placed]:
     rest = [entry for entry in placed if entry.place.part not in _TOWERS]
-    return rest or list(placed)
+    return rest if any(entry.place.stack is not None for entry in rest) else list(placed)
 
 
 def _repeats(placed: Sequence[Placed], settings: Settings) -> dict[str, int]:
