@@ -12,9 +12,12 @@ from attncli.render.lines import Line, Style
 from attncli.render.quantities import bytes_text, flops_text
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
+from attncli.results.costs import CACHE_BITS, Costs, Fits, in_bytes
 from attncli.results.params import ModelParameters, ParamsResult
 
 _BOLD = Style(bold=True)
+#: What is said in one dtype alone is said in the one that nearly every model runs in.
+_USUAL = "bfloat16"
 _NUMBER = 16
 _LEAST_NAME = 14
 
@@ -71,13 +74,30 @@ def _numbers(numbers: Sequence[int], terminal: Terminal, *, differs: bool) -> li
 def _costs(models: Sequence[ModelParameters]) -> Iterator[tuple[str, list[str]]]:
     """What the models cost, in the dtype that nearly all of them run in."""
     yield "active a token", [f"{model.counted.active.total:,}" for model in models]
-    yield "memory, bfloat16", [bytes_text(model.costs.memory["bfloat16"]) for model in models]
-    cached = [2 * model.costs.cache.per_token if model.costs.cache else 0 for model in models]
-    if any(cached):
+    yield f"memory, {_USUAL}", [bytes_text(model.costs.memory[_USUAL]) for model in models]
+    caches = [model.costs.cache for model in models]
+    if any(caches):
+        cached = [in_bytes(cache.per_token, CACHE_BITS[_USUAL]) if cache else 0 for cache in caches]
         yield "cache a token", [bytes_text(size) for size in cached]
     yield "arithmetic", [flops_text(model.costs.flops.total) for model in models]
     if len({model.costs.flops.context for model in models}) > 1:
         yield "  at tokens", [f"{model.costs.flops.context:,}" for model in models]
+    yield from _asked([model.costs for model in models])
+
+
+def _asked(costs: Sequence[Costs]) -> Iterator[tuple[str, list[str]]]:
+    """What is said only where it was asked for."""
+    if any(cost.fits for cost in costs):
+        yield "longest context", [_longest(cost.fits) for cost in costs]
+    if any(cost.training for cost in costs):
+        yield "training", [bytes_text(cost.training[_USUAL].total) if cost.training else "" for cost in costs]
+    if any(cost.lora for cost in costs):
+        yield "LoRA", [f"{cost.lora.parameters:,}" if cost.lora else "" for cost in costs]
+
+
+def _longest(fits: Fits | None) -> str:
+    contexts = [choice.context for choice in fits.choices if choice.weights == _USUAL] if fits else []
+    return next(("any" if context is None else f"{context:,}" for context in contexts), "")
 
 
 def _short(model: ModelParameters, terminal: Terminal) -> str:

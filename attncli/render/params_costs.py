@@ -46,18 +46,19 @@ def _cache(cache: Cache) -> Iterator[str]:
         yield f"{_cached(cache.per_token)} a token in {_USUAL}"
     if cache.windows and cache.beyond_windows != cache.per_token:
         for window, layers in cache.windows.items():
-            yield f"{_of(layers, cache.attending)} keep the last {window:,} tokens"
+            yield f"the last {window:,} tokens alone in {_of(layers, cache.attending)}"
         yield f"{_cached(cache.beyond_windows)} a token beyond"
     if cache.cross:
         yield f"{_cached(cache.cross)} a token of the other sequence"
     if cache.state:
-        yield f"{cache.with_state} layers keep a state of {_cached(cache.state)} together"
+        yield f"states of {_cached(cache.state)} in {_of(cache.with_state, cache.with_state)}"
     texts = "" if cache.batch == 1 else f" of each of {cache.batch:,} texts"
     yield f"{_cached(cache.numbers())} for {cache.context:,} tokens{texts}"
 
 
 def _of(layers: int, whole: int) -> str:
-    return f"{layers} layers" if layers == whole else f"{layers} of {whole} layers"
+    among = "" if layers == whole else f" of {whole:,}"
+    return f"{layers:,}{among} layer{'' if whole == 1 else 's'}"
 
 
 def _cached(numbers: int) -> str:

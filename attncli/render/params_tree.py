@@ -32,7 +32,7 @@ def _rows(nodes: Sequence[Node], indent: str, copies: int, total: int, terminal:
     for node in nodes:
         last = None if node.last is None else name_text(node.last, terminal)
         name = run_text(name_text(node.name, terminal), last, terminal)
-        alike = f" {times} {node.copies}" if node.copies > 1 else ""
+        alike = ", each" if node.copies > 1 else ""
         shape = "" if node.shape is None else f" {times} ".join(map(str, node.shape)) or "1"
         share = share_text(copies * node.total / total)
         yield Cells((f"{indent}{name}{alike}", shape, f"{node.parameters:,}", share, node.component or ""))
