@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Protocol
 
 
+class Bytes(int):
+    """A number of bytes: done work that has a rate worth telling."""
+
+
 class Progress(Protocol):
-    """Called with what is being done (`loading weights`), how much is done, and how much there is (None: unknown)."""
+    """Called with what is being done (`loading weights`), how much is done, and how much there is (None: unknown).
+
+    done: a count of anything, or `Bytes`.
+    """
 
     def __call__(self, what: str, done: int, total: int | None) -> None: ...
 

@@ -52,6 +52,8 @@ MAY_BE_IMPORTED_BY = {
     "huggingface_hub": {"models"},
     "safetensors": {"models"},
     "tokenizers": {"models"},
+    "jinja2": {"models"},
+    "regex": {"tokens"},
 }
 
 #: Modules that the start of `attn tokenize` passes through: no numpy there.
@@ -60,7 +62,7 @@ WITHOUT_NUMPY = (
     "results/tokenize.py",
     "results/provenance.py",
     "render/data.py",
-    "render/tables.py",
+    "render/heads/tables.py",
 )
 
 #: What belongs to the command line alone.

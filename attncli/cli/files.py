@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from attncli.errors import FailedError
 
@@ -31,45 +32,73 @@ def check_target(name: str) -> Path:
         return target
 
 
-def write_files(contents: Iterable[tuple[Path, bytes]]) -> None:
-    """Write every file, or leave everything as it was.
+class ResultFile:
+    """What is to stand at `target`, written beside it until it is whole."""
 
-    All are written beside their targets first, so that a full disk shows before the first target is replaced.
-    Raises FailedError.
-    """
-    with _temporary_files() as temporary:
-        written = []
-        for target, content in contents:
-            beside = target.with_name(f".attn-{os.urandom(8).hex()}.tmp")
-            temporary.append(beside)
-            with _failing_as(str(target)):
-                _write(beside, content, like=target)
-            written.append((beside, target))
-        for beside, target in written:
-            with _failing_as(str(target)):
-                beside.replace(target)
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._beside = target.with_name(f".attn-{os.urandom(8).hex()}.tmp")
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        with _failing_as(str(self._target)):
+            # Mode 666 less the umask is what any new file gets; the standard library's temporary files have 600.
+            self._file = open(self._beside, "xb", opener=lambda path, flags: os.open(path, flags, 0o666))  # noqa: SIM115
+
+    def write(self, content: bytes) -> None:
+        assert self._file is not None  # it was opened
+        with _failing_as(str(self._target)):
+            self._file.write(content)
+
+    def finish(self) -> None:
+        """See everything onto the disk."""
+        assert self._file is not None  # it was opened
+        with _failing_as(str(self._target)):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            with suppress(FileNotFoundError):
+                self._beside.chmod(stat.S_IMODE(self._target.stat().st_mode))
+
+    def replace(self) -> None:
+        """Take the place of the target."""
+        with _failing_as(str(self._target)):
+            self._beside.replace(self._target)
+
+    def remove(self) -> None:
+        """Leave nothing behind; after `replace` there is nothing to remove."""
+        with suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+            self._beside.unlink()
 
 
 @contextmanager
-def _temporary_files() -> Iterator[list[Path]]:
-    """A list of names; what still exists under one of them at the end is removed, however the end came."""
-    names: list[Path] = []
-    try:
-        yield names
-    finally:
-        for name in names:
-            with suppress(OSError):
-                name.unlink()
+def whole_files(targets: Iterable[Path]) -> Iterator[list[ResultFile]]:
+    """A file to write for every target: at the end all of them take their places, or everything stays as it was.
+
+    All are written to the end before the first target is replaced, so that a full disk shows in time.
+    Raises FailedError.
+    """
+    with ExitStack() as stack:
+        files = [ResultFile(target) for target in targets]
+        for file in files:
+            # Before it exists: a signal may come in between.
+            stack.callback(file.remove)
+            file.open()
+        yield files
+        for file in files:
+            file.finish()
+        for file in files:
+            file.replace()
 
 
-def _write(name: Path, content: bytes, *, like: Path) -> None:
-    # Mode 666 less the umask is what any new file gets; the standard library's temporary files have 600.
-    with open(name, "xb", opener=lambda path, flags: os.open(path, flags, 0o666)) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    with suppress(FileNotFoundError):
-        name.chmod(stat.S_IMODE(like.stat().st_mode))
+def write_files(contents: Iterable[tuple[Path, bytes]]) -> None:
+    """Write every file, or leave everything as it was. Raises FailedError."""
+    every = list(contents)
+    with whole_files(target for target, _ in every) as files:
+        for file, (_, content) in zip(files, every, strict=True):
+            file.write(content)
 
 
 @contextmanager

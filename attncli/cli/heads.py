@@ -131,7 +131,7 @@ def heads(
 
 def _render(result: HeadsResult, form: str, terminal: Terminal, *, cells: bool) -> str | bytes:
     if form == "text":
-        from attncli.render.heads_text import heads_text
+        from attncli.render.heads.text import heads_text
 
         return heads_text(result, terminal)
     if form == "npz":
@@ -142,7 +142,7 @@ def _render(result: HeadsResult, form: str, terminal: Terminal, *, cells: bool) 
         from attncli.render.data import json_text
 
         return json_text(result, ascii_only=not terminal.unicode)
-    from attncli.render import tables
+    from attncli.render.heads import tables
 
     if form == "csv":
         return tables.heads_csv(result, cells=cells)

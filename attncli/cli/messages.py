@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from attncli.cli.environment import Environment
-from attncli.progress import Progress
+from attncli.progress import Bytes, Progress
 
 #: Seconds between two looks of the progress line; more often would only cost time.
 INTERVAL = 0.1
+
+#: Seconds after which a rate means something.
+_SETTLED = 1.0
 
 
 def one_line(text: str) -> str:
@@ -26,6 +29,7 @@ class Messages:
     def __init__(self, environment: Environment, *, quiet: bool = False) -> None:
         self._environment = environment
         self._quiet = quiet
+        self._line: ProgressLine | None = None
 
     def notes(self, texts: Iterable[str]) -> None:
         """How the input was understood, where that may surprise."""
@@ -35,21 +39,33 @@ class Messages:
         """What a reader of the result must bear in mind."""
         self._say("warning", texts)
 
+    def failures(self, texts: Iterable[str]) -> None:
+        """Which checks do not hold; these are said even if `quiet`."""
+        for text in texts:
+            self.make_room()
+            self._environment.say(f"failed: {one_line(text)}")
+
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """A listener for slow work: one line on stderr that is written over, and gone at the end."""
         if self._quiet or not self._environment.shows_messages:
             yield _unheard
             return
-        line = ProgressLine(self._environment.say_part)
+        self._line = ProgressLine(self._environment.say_part)
         try:
-            yield line
+            yield self._line
         finally:
-            line.clear()
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Take the progress line away before something else is written to the terminal."""
+        if self._line is not None:
+            self._line.clear()
 
     def _say(self, kind: str, texts: Iterable[str]) -> None:
         if not self._quiet:
             for text in texts:
+                self.make_room()
                 self._environment.say(f"{kind}: {one_line(text)}")
 
 
@@ -64,22 +80,60 @@ class ProgressLine:
         self._write = write
         self._clock = clock
         self._what: str | None = None
+        self._began_at, self._began_with = 0.0, 0
         self._shown_at = 0.0
         self._shown_length = 0
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         now = self._clock()
-        if what == self._what and now - self._shown_at < INTERVAL:
+        if what != self._what:
+            # What was done before the first report (a download that is taken up again) says nothing of the rate.
+            self._what, self._began_at, self._began_with = what, now, done
+        elif now - self._shown_at < INTERVAL:
             return
-        self._what, self._shown_at = what, now
+        self._shown_at = now
         share = f" {100 * done // total:3d} %" if total else ""
+        figures = share + (self._pace(done, total, now - self._began_at) if isinstance(done, Bytes) else "")
         # 79 cells are safe on nearly any terminal; a line that wraps could not be written over.
-        text = f"{one_line(what).encode('ascii', 'replace').decode()[:70]}{share}"
+        text = f"{one_line(what).encode('ascii', 'replace').decode()[: 79 - len(figures)]}{figures}"
         self._write(f"\r{text.ljust(self._shown_length)}")
         self._shown_length = len(text)
+
+    def _pace(self, done: int, total: int | None, seconds: float) -> str:
+        """How much was done where a share can't be told, and after a while the rate and the time left."""
+        amount = "" if total else f"  {_size(done)}"
+        rate = (done - self._began_with) / seconds if seconds >= _SETTLED else 0
+        if not rate:
+            return amount
+        left = f"  {_duration((total - done) / rate)} left" if total and done < total else ""
+        return f"{amount}  {_size(rate)}/s{left}"
 
     def clear(self) -> None:
         """Leave the line as if nothing had been written."""
         if self._shown_length:
             self._write(f"\r{' ' * self._shown_length}\r")
             self._shown_length = 0
+
+
+def _size(count: float) -> str:
+    """Bytes in units of a thousand, as file systems and networks tell them.
+
+    >>> _size(3_100_000)
+    '3.1 MB'
+    """
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _duration(seconds: float) -> str:
+    """Minutes and seconds, and hours before them where there are some.
+
+    >>> _duration(21), _duration(3672)
+    ('0:21', '1:01:12')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -20,6 +20,7 @@ Decorator = Callable[[Function], Function]
 
 FORMATS = ("text", "json", "jsonl", "csv")
 COLORS = ("auto", "always", "never")
+ERRORS = ("strict", "replace")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -45,6 +46,7 @@ class TextOptions(NamedTuple):
     text: tuple[str, ...]
     file: tuple[str, ...]
     input_ids: str | None
+    errors: str
 
 
 class EncodingOptions(NamedTuple):
@@ -130,8 +132,22 @@ text_options = bundle(
     "source",
     TextOptions,
     click.argument("text", metavar="[TEXT]...", nargs=-1, type=Text()),
-    option("-f", "--file", group=_INPUT, metavar="FILE", multiple=True, help="Read a text from a file (- is stdin)."),
+    option(
+        "-f",
+        "--file",
+        group=_INPUT,
+        metavar="FILE",
+        multiple=True,
+        help="Read a text from a file, less its last newline (- is stdin).",
+    ),
     option("--input-ids", group=_INPUT, metavar="IDS", help='Token ids instead of a text: "5 6 7", @FILE or -.'),
+    option(
+        "--errors",
+        group=_INPUT,
+        type=Choice(ERRORS),
+        default="strict",
+        help="Bytes that are no UTF-8: an error, or replaced by U+FFFD.",
+    ),
 )
 encoding_options = bundle(
     "encoding",

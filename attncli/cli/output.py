@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from attncli.cli.environment import Environment
-from attncli.cli.files import check_target, write_files
+from attncli.cli.files import check_target, whole_files, write_files
 from attncli.cli.options import OutputOptions
-from attncli.cli.streams import encoded, write_stdout
+from attncli.cli.streams import StdoutWriter, encoded, write_stdout
 from attncli.cli.terminal import choose_terminal
 from attncli.errors import UsageError
 from attncli.render.terminal import ColorDepth, Terminal
@@ -50,6 +51,29 @@ def plan_output(options: OutputOptions, environment: Environment, *, endings: tu
     page_color = screen.color if color == "always" else ColorDepth.NONE
     page = screen._replace(color=page_color, unicode=not options.ascii)
     return Plan(form or (None if files else "text"), files, screen, page)
+
+
+class Outlet(NamedTuple):
+    """One place that the result goes to, the form that it wants there, and how that may look."""
+
+    form: str
+    terminal: Terminal
+    write: Callable[[bytes], None]
+
+
+@contextmanager
+def open_outlets(plan: Plan, environment: Environment, *, before: Callable[[], None]) -> Iterator[list[Outlet]]:
+    """Every place of the plan, for a result that comes bit by bit: files get theirs whole or not at all.
+
+    before: called before each write to stdout.  Raises FailedError; NoReaderError where nobody reads stdout any more.
+    """
+    stdout = StdoutWriter(environment, before=before)
+    with whole_files(plan.files) as files:
+        outlets = [Outlet(form, plan.page, file.write) for file, form in zip(files, plan.files.values(), strict=True)]
+        yield [*outlets, Outlet(plan.stdout, plan.screen, stdout.write)] if plan.stdout else outlets
+    if plan.stdout:
+        # Last, as stdout can't be taken back.
+        stdout.flush()
 
 
 def deliver(plan: Plan, render: Render, environment: Environment) -> None:

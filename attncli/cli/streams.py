@@ -1,12 +1,16 @@
-"""The one write to stdout that a run ends with."""
+"""What is written to stdout: at the end of a run, or bit by bit where there is more than fits in memory."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import BinaryIO
 
 from attncli.cli.environment import Environment, abandon
 from attncli.errors import FailedError
+
+#: Bytes that are worth a write of their own.
+_ENOUGH = 1 << 18
 
 
 class NoReaderError(BrokenPipeError):
@@ -36,6 +40,29 @@ def write_stdout(environment: Environment, content: str | bytes) -> None:
         raise FailedError(
             f"the result can't be written to stdout: {error.strerror}", hint="-o FILE writes it to a file"
         ) from error
+
+
+class StdoutWriter:
+    """Stdout for a result that comes bit by bit: a small one is still one write, so that an error leaves nothing of it.
+
+    before: called before each write; whatever else is on the terminal makes room.
+    """
+
+    def __init__(self, environment: Environment, *, before: Callable[[], None]) -> None:
+        self._environment = environment
+        self._before = before
+        self._waiting = bytearray()
+
+    def write(self, content: bytes) -> None:
+        self._waiting += content
+        if len(self._waiting) >= _ENOUGH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Raises as `write_stdout` does."""
+        self._before()
+        write_stdout(self._environment, bytes(self._waiting))
+        self._waiting.clear()
 
 
 def _write_all(stream: BinaryIO, content: bytes) -> None:

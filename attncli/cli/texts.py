@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from attncli.cli.environment import Environment
-from attncli.cli.failures import did_you_mean
 from attncli.cli.options import TextOptions
-from attncli.errors import FailedError, UsageError
+from attncli.errors import UsageError
 
 #: What stands for stdin wherever a text, a file or ids are named.
 STDIN = "-"
@@ -36,29 +34,29 @@ def read_input(options: TextOptions, environment: Environment) -> Input:
 
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
-    _check_one_kind(options)
+    check_one_kind(options)
     if options.input_ids is not None:
-        return Input(ids=_read_ids(options.input_ids, environment))
+        return Input(ids=read_ids(options.input_ids, environment))
     if options.file:
-        _check_one_stdin(options.file)
-        return Input(texts=[_read_file(name, environment) for name in options.file])
+        check_one_stdin(options.file)
+        return Input(texts=[_read(name, environment, options.errors) for name in options.file])
     if options.text:
-        _check_one_stdin(options.text)
-        texts = [_read_stdin(environment) if text == STDIN else text for text in options.text]
+        check_one_stdin(options.text)
+        texts = [_read(STDIN, environment, options.errors) if text == STDIN else text for text in options.text]
         return Input(texts=texts, notes=tuple(_files_named(options.text)), unquoted=_are_words(options.text))
     if environment.types_input:
         raise UsageError(
             "no text was given", hint="put it in quotes after the verb, name a file with -f, or pipe it in"
         )
-    return Input(texts=[_read_stdin(environment)])
+    return Input(texts=[_read(STDIN, environment, options.errors)])
 
 
-def separate_texts(given: Input) -> Input:
-    """For a verb that takes many texts: a note where they look like one that was not quoted."""
-    if given.texts is None or not given.unquoted:
-        return given
-    note = f"{len(given.texts)} texts of one word each; quotes around them make them one text"
-    return given._replace(notes=(*given.notes, note))
+def notes_on(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """For a verb that takes many texts: what looks like a file, and like one text that was not quoted."""
+    notes = list(_files_named(texts))
+    if _are_words(texts):
+        notes.append(f"{len(texts)} texts of one word each; quotes around them make them one text")
+    return tuple(notes)
 
 
 def one_text(given: Input) -> Input:
@@ -95,7 +93,7 @@ def one_model(named: tuple[str, ...], environment: Environment) -> str | None:
     return models[0] if models else None
 
 
-def _check_one_kind(options: TextOptions) -> None:
+def check_one_kind(options: TextOptions) -> None:
     given = {"TEXT": options.text, "-f": options.file, "--input-ids": options.input_ids is not None}
     kinds = [kind for kind, value in given.items() if value]
     if len(kinds) > 1:
@@ -104,7 +102,7 @@ def _check_one_kind(options: TextOptions) -> None:
         )
 
 
-def _check_one_stdin(names: tuple[str, ...]) -> None:
+def check_one_stdin(names: tuple[str, ...]) -> None:
     if names.count(STDIN) > 1:
         raise UsageError("stdin was asked for twice", hint="write - once")
 
@@ -120,67 +118,31 @@ def _are_words(texts: tuple[str, ...]) -> bool:
     return len(texts) > 1 and all(text != STDIN and len(text.split()) == 1 for text in texts)
 
 
-def _read_file(name: str, environment: Environment) -> str:
-    """A file as one text, less one final newline."""
-    if name == STDIN:
-        return _read_stdin(environment)
-    try:
-        content = Path(name).read_bytes()
-    except OSError as error:
-        raise _unreadable(name, error) from error
-    return _decoded(content, name)
+def _read(name: str, environment: Environment, errors: str = "strict") -> str:
+    """A file or stdin as one text."""
+    from attncli.cli.reading import read_blocks
+
+    return "".join(read_blocks(name, environment, errors=errors))
 
 
-def _read_stdin(environment: Environment) -> str:
-    if environment.stdin is None:
-        raise FailedError("stdin is closed", hint="give the text as an argument, or name a file with -f")
-    try:
-        content = environment.stdin.read()
-    except OSError as error:
-        raise FailedError(f"stdin can't be read: {error.strerror}", hint="-f FILE reads a file") from error
-    return _decoded(content, "stdin")
+def read_ids(given: str, environment: Environment) -> list[int]:
+    """Ids between spaces or commas, in brackets or not: in the argument itself, in `@file`, or on stdin (`-`)."""
+    return _ids(_id_text(given, environment))
 
 
-def _decoded(content: bytes, name: str) -> str:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise FailedError(
-            f"{name} is not valid UTF-8: byte {error.start} is 0x{content[error.start]:02x}",
-            hint="convert it, for instance with: iconv -f latin1 -t utf-8",
-        ) from error
-    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+def read_id_lines(given: str, environment: Environment) -> list[list[int]]:
+    """The same, a list of ids a line; lines without any are left out."""
+    return [_ids(line) for line in _id_text(given, environment).splitlines() if line.strip()] or [_ids("")]
 
 
-def _unreadable(name: str, error: OSError) -> FailedError:
-    path = Path(name)
-    # Asked for by name, as Windows reports a folder as a lack of rights.
-    if os.path.isdir(name):  # noqa: PTH112
-        return FailedError(
-            f"{name} is a folder, not a file", hint=f"name the files in it, as in -f {path / 'notes.txt'}"
-        )
-    if isinstance(error, FileNotFoundError):
-        return FailedError(f"there is no file {name}", hint=_similar_file(path))
-    return FailedError(
-        f"{name} can't be read: {error.strerror}", hint="-f takes a file that you have the right to read"
-    )
+def _id_text(given: str, environment: Environment) -> str:
+    if given != STDIN and not given.startswith("@"):
+        return given
+    return _read(STDIN if given == STDIN else given[1:], environment)
 
 
-def _similar_file(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f"there is no folder {path.parent} either"
-    return did_you_mean(path.name, names, "-f takes the path of a file")
-
-
-def _read_ids(given: str, environment: Environment) -> list[int]:
-    """Ids between spaces or commas: in the argument itself, in `@file`, or on stdin (`-`)."""
-    if given == STDIN:
-        given = _read_stdin(environment)
-    elif given.startswith("@"):
-        given = _read_file(given[1:], environment)
-    ids = given.replace(",", " ").split()
+def _ids(text: str) -> list[int]:
+    ids = text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
     for word in ids:
         if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
             raise UsageError(

@@ -1,39 +1,101 @@
-"""`attn tokenize`: argv -> the verb -> a rendering."""
+"""`attn tokenize`: argv -> texts as they come -> the verb -> a form for each place that wants one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from attncli.cli.command import Verb
+from attncli.cli.command import Choice, Verb
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
     EncodingOptions,
     LoadingOptions,
     OutputOptions,
     TextOptions,
+    bundle,
     encoding_options,
     flag,
     loading_options,
     model_option,
+    option,
     output_options,
     text_options,
 )
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.render.tables import View
-    from attncli.render.terminal import Terminal
-    from attncli.results.tokenize import TokenizeResult
+    from attncli.render.tokenize.forms import View
 
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz")
-_VIEW = "View"
+
+#: As in `attncli.verbs.tokenizing`, which has no place in the start of the program.
+_CHECKS = ("same", "lint")
+
+
+class InputOptions(NamedTuple):
+    """How the input is taken."""
+
+    lines: bool
+    chat: bool
+    template: str | None
+    generation_prompt: bool
+
+
+class ViewOptions(NamedTuple):
+    """What of the tokens is shown, and what has to hold of them."""
+
+    ids: bool
+    count_only: bool
+    table: bool
+    why: bool
+    lint: bool
+    stats: bool
+    vocab: bool
+    check: tuple[str, ...]
+
+    @property
+    def view(self) -> View:
+        """How much of a text the data forms hold."""
+        return "ids" if self.ids else "count" if self.count_only else "tokens"
+
+
+_INPUT, _VIEW = "Input", "View"
+input_options = bundle(
+    "taken",
+    InputOptions,
+    flag("--lines", group=_INPUT, help="Each line is a text of its own (or a conversation)."),
+    flag("--chat", group=_INPUT, help="The input is JSON messages, for the model's own chat template."),
+    option("--template", group=_INPUT, metavar="NAME", help="The one of several chat templates."),
+    flag("--generation-prompt", group=_INPUT, help="End the conversation with what makes the model answer."),
+)
+view_options = bundle(
+    "wanted",
+    ViewOptions,
+    flag("--ids", group=_VIEW, help="The ids alone."),
+    flag("--count", "count_only", group=_VIEW, help="The number of tokens alone."),
+    flag("--table", group=_VIEW, help="A token per row: raw form, characters, bytes, word."),
+    flag("--why", group=_VIEW, help="How the tokenizer came to these tokens, step by step."),
+    flag("--lint", group=_VIEW, help="What is odd about the text and its tokens."),
+    flag("--stats", group=_VIEW, help="All texts in figures: fertility, bytes per token, by script."),
+    flag("--vocab", group=_VIEW, help="The vocabulary itself; TEXT is searched in it."),
+    option(
+        "--check",
+        group=_VIEW,
+        type=Choice(_CHECKS),
+        multiple=True,
+        help="Exit with 4 unless all models cut alike (same), or nothing is to mend (lint).",
+    ),
+)
 
 
 @click.command(
     cls=Verb,
-    help="Show how a model cuts text into tokens, with their ids and places in the text.",
+    help="""Show how a model cuts text into tokens, with their ids and places in the text.
+
+    A gap parts words, a bar the tokens of one word (a heavy bar where there are more than two). A dot is a space, a
+    star marks special tokens, an arrow points at what became the unknown token, and in brackets stand the bytes of
+    a character that is cut over several tokens.""",
     examples=(
         'attn tokenize "Take a biopsy of the mole"',
         'attn tokenize "Hello world" --ids',
@@ -41,68 +103,97 @@ _VIEW = "View"
     ),
 )
 @text_options
+@input_options
 @encoding_options
 @model_option
 @loading_options
-@flag("--ids", group=_VIEW, help="Print the ids alone.")
-@flag("--count", group=_VIEW, help="Print the number of tokens alone.")
+@view_options
 @output_options(ENDINGS)
 @click.pass_obj
 def tokenize(
     environment: Environment,
     *,
     source: TextOptions,
+    taken: InputOptions,
     encoding: EncodingOptions,
     model: tuple[str, ...],
     loading: LoadingOptions,
-    ids: bool,
-    count: bool,
+    wanted: ViewOptions,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
-    from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import chosen_models, read_input, separate_texts
+    from attncli.cli.output import open_outlets, plan_output
+    from attncli.cli.text_stream import open_texts
+    from attncli.cli.texts import chosen_models
+    from attncli.cli.tokenize_output import fail, write
+    from attncli.verbs.tokenizing import open_tokenizing
 
-    view = _view(ids=ids, count=count)
+    _refuse_contradictions(source, taken, encoding, wanted)
     plan = plan_output(output, environment, endings=ENDINGS)
+    _refuse_forms(wanted, plan.forms)
     messages = Messages(environment, quiet=output.quiet)
-    given = separate_texts(read_input(source, environment))
-    messages.notes(given.notes)
+    stream = open_texts(source, environment, lines=taken.lines, optional=wanted.vocab)
+    messages.notes(stream.notes)
     with messages.progress() as progress:
-        from attncli.verbs import tokenize as verb
-
-        result = verb.tokenize(
-            given.texts,
-            input_ids=given.ids,
-            model=chosen_models(model, environment),
+        opened = open_tokenizing(
+            chosen_models(model, environment),
+            needs_tokenizer=stream.ids is None,
             progress=progress,
-            **encoding._asdict(),
+            **_settings(encoding, taken, wanted),
             **loading._asdict(),
         )
-    messages.warnings(result.warnings)
-    deliver(plan, lambda form, terminal: _render(result, view, form, terminal), environment)
+        with opened as tokenizing, open_outlets(plan, environment, before=messages.make_room) as outlets:
+            messages.warnings(tokenizing.notes)
+            write(outlets, tokenizing, stream._replace(progress=progress), wanted, chat=taken.chat, pair=encoding.pair)
+    messages.warnings(tokenizing.warnings)
+    fail(tokenizing.failures, messages)
 
 
-def _view(*, ids: bool, count: bool) -> View:
-    if ids and count:
-        raise UsageError("--ids and --count contradict each other", hint="leave one of them out")
-    return "ids" if ids else "count" if count else "tokens"
+def _refuse_forms(wanted: ViewOptions, forms: frozenset[str]) -> None:
+    """Some forms have no room for what is asked."""
+    asked = {"--why": wanted.why, "--stats": wanted.stats, "--vocab": wanted.vocab, "--lint": wanted.lint}
+    without = {"npz": ("--why", "--stats", "--vocab", "--lint"), "csv": ("--why",)}
+    for form in sorted(forms):
+        lost = [name for name in without.get(form, ()) if asked[name]]
+        if lost:
+            raise UsageError(f"{form} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
 
 
-def _render(result: TokenizeResult, view: View, form: str, terminal: Terminal) -> str | bytes:
-    if form == "npz":
-        from attncli.render.npz import tokenize_npz
+def _settings(encoding: EncodingOptions, taken: InputOptions, wanted: ViewOptions) -> dict[str, Any]:
+    """What the options say to the verb, by its keywords."""
+    return {
+        "no_special": encoding.no_special,
+        "truncate": encoding.truncate,
+        "chat": taken.chat,
+        "template": taken.template,
+        "generation_prompt": taken.generation_prompt,
+        "why": wanted.why,
+        "lint": wanted.lint,
+        "stats": wanted.stats,
+        "check": wanted.check,
+    }
 
-        return tokenize_npz(result)
-    if form == "text":
-        from attncli.render import tokenize_text as text
 
-        if view == "tokens":
-            return text.tokenize_text(result, terminal)
-        return text.ids_text(result) if view == "ids" else text.count_text(result)
-    from attncli.render import tables
-
-    if form == "csv":
-        return tables.tokenize_csv(result, view)
-    lower = tables.tokenize_json if form == "json" else tables.tokenize_jsonl
-    return lower(result, view, ascii_only=not terminal.unicode)
+def _refuse_contradictions(
+    source: TextOptions, taken: InputOptions, encoding: EncodingOptions, wanted: ViewOptions
+) -> None:
+    shown = {
+        "--ids": wanted.ids,
+        "--count": wanted.count_only,
+        "--table": wanted.table,
+        "--stats": wanted.stats,
+        "--vocab": wanted.vocab,
+    }
+    alone = [name for name, value in shown.items() if value]
+    beside = {"--why": wanted.why, "--lint": wanted.lint and not wanted.vocab}
+    alone += [name for name, value in beside.items() if value and alone]
+    if len(alone) > 1:
+        raise UsageError(f"{alone[0]} and {alone[1]} contradict each other", hint="leave one of them out")
+    if wanted.vocab and (wanted.check or taken.chat or source.input_ids is not None):
+        raise UsageError("--vocab looks at the vocabulary and cuts no text", hint="leave --vocab out to look at a text")
+    if wanted.why and (encoding.pair is not None or encoding.truncate or source.input_ids is not None):
+        raise UsageError("--why explains one whole text", hint="leave --pair, --truncate and --input-ids out")
+    if taken.chat and (source.input_ids is not None or encoding.pair is not None):
+        raise UsageError("a conversation stands alone", hint="--chat takes no --input-ids and no --pair")
+    if source.input_ids is not None and encoding.pair is not None:
+        raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")

@@ -57,7 +57,8 @@ class ModelFiles(NamedTuple):
         return own or self.base.find(name)
 
     def require(self, name: str) -> Path:
-        """As `find`, but raise ModelError where there is no such file."""
+        """As `find`, but raise ModelError where there is no such file, or where only a tokenizer was named."""
+        self._refuse_tokenizer()
         path = self.find(name)
         if path is not None:
             return path
@@ -73,6 +74,7 @@ class ModelFiles(NamedTuple):
 
         Raises ModelError where they are missing, broken, or pickles that aren't allowed.
         """
+        self._refuse_tokenizer()
         # Not at the top: a tokenizer is read without them, and has to be there at once.
         from attncli.models.weights import find_weights
 
@@ -82,6 +84,12 @@ class ModelFiles(NamedTuple):
 
         check_adapter(self.ref, self.source, allow_pickle=allow_pickle)
         return self.base.weights(allow_pickle=allow_pickle)
+
+    def _refuse_tokenizer(self) -> None:
+        named = self.ref.tokenizer_file
+        if named is not None:
+            message = f"{self.ref.name} is a tokenizer's file, without the weights of a model"
+            raise ModelError(message, hint=f"`attn tokenize` reads it; else name the model's folder: {named.parent}")
 
 
 def open_files(ref: ModelRef, *, refresh: bool = False, progress: Progress = silent) -> ModelFiles:
@@ -106,7 +114,7 @@ def open_files(ref: ModelRef, *, refresh: bool = False, progress: Progress = sil
 
 def _adapter_config(files: ModelFiles) -> Path | None:
     """The configuration of an adapter, if the model is one."""
-    if files.ref.named_file is not None:
+    if files.ref.named_file is not None or files.ref.tokenizer_file is not None:
         return None
     # Looked for on this disk alone, so that a cached model needs no request; `open_hub` has fetched it if there is one.
     return files.source.local(ADAPTER_CONFIG)

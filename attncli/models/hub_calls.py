@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from attncli import __version__
 from attncli.models.cache import HubSettings, is_commit
 from attncli.models.hub_errors import Asked, Why, bad_endpoint, not_a_hub, offline, translated
-from attncli.progress import Progress
+from attncli.progress import Bytes, Progress
 
 _CONNECTIONS = 8
 
@@ -177,7 +177,7 @@ def _progress_bar(progress: Progress, what: str) -> type[Any]:
 
         def update(self, n: float | None = 1) -> None:
             self.n += int(n or 0)
-            progress(what, self.n, self.total)
+            progress(what, Bytes(self.n), self.total)
 
         # Chunked storage (Xet) counts the bytes that arrived apart from those written; the written ones are told.
         def update_transfer(self, n: float | None = 1) -> None: ...

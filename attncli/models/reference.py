@@ -25,8 +25,20 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 #: Files that are a model, or the weights of one, by themselves; longer endings come before those that they end in.
 WEIGHT_ENDINGS = (".safetensors.index.json", ".safetensors", ".gguf", ".bin.index.json", ".bin")
 
+#: What the names of files end with that hold a tokenizer, and nothing else of a model.
+TOKENIZER_ENDINGS = (
+    "tokenizer.json",
+    "tekken.json",
+    "vocab.json",  # with merges.txt beside it
+    "merges.txt",
+    "vocab.txt",
+    ".model",  # SentencePiece or tiktoken
+    ".spm",
+    ".tiktoken",
+)
+
 # What nobody would end a model's name with: a name that ends so and isn't there is a misspelt path.
-_FILE_ENDINGS = (*WEIGHT_ENDINGS, ".json", ".py", ".pt", ".pth")
+_FILE_ENDINGS = (*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS, ".json", ".py", ".pt", ".pth")
 _PATH_STARTS = ("./", "../", "/", "~")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[^:/\\]*)")
@@ -73,8 +85,13 @@ class ModelRef(NamedTuple):
     def named_file(self) -> str | None:
         """The file of weights that the user named, if one was."""
         if self.kind is Kind.FILE:
-            return None if self.path.name == "config.json" else self.path.name
+            return self.path.name if self.path.name.endswith(WEIGHT_ENDINGS) else None
         return self.file
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """The file of a tokenizer that the user named, if one was."""
+        return self.path if self.kind is Kind.FILE and self.path.name.endswith(TOKENIZER_ENDINGS) else None
 
 
 def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
@@ -129,7 +146,7 @@ def _existing(text: str) -> ModelRef | None:
         return ModelRef(text, Kind.FOLDER, str(Path(path)))
     if not os.path.exists(path):
         return None
-    if os.path.basename(path) == "config.json" or path.endswith(WEIGHT_ENDINGS):
+    if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
         return ModelRef(text, Kind.FILE, str(Path(path)))
     raise _not_a_model(text)
 
@@ -140,7 +157,8 @@ def _not_a_model(text: str) -> ModelError:
         return ModelError(message, hint=f"name the function in it that returns the module: {text}:function")
     if is_repository(text) and "." not in text:
         return ModelError(message, hint=f"for the hub's model of that name write {text}@main")
-    return ModelError(message, hint="name its folder, or a config.json, .safetensors, .safetensors.index.json or .gguf")
+    hint = "name its folder, or a config.json, .safetensors, .safetensors.index.json, .gguf, or a tokenizer's own file"
+    return ModelError(message, hint=hint)
 
 
 def _looks_like_path(text: str) -> bool:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class HasDict(Protocol):
+        """A result of a verb."""
+
+        def to_dict(self) -> dict[str, object]: ...
+
 
 #: What RFC 4180 wants in quotes; other control characters join them, as readers differ about those.
 _UNSAFE_IN_CSV = frozenset(',"') | {chr(code) for code in (*range(0x20), 0x7F, 0x85, 0x2028, 0x2029)}
-
-
-class HasDict(Protocol):
-    """A result of a verb."""
-
-    def to_dict(self) -> dict[str, object]: ...
 
 
 def json_text(result: HasDict, *, ascii_only: bool = False) -> str:
@@ -32,12 +35,17 @@ def json_line(value: Mapping[str, object], *, ascii_only: bool = False) -> str:
     return f"{line}\n"
 
 
+def json_value(value: object, *, ascii_only: bool = False) -> str:
+    """One value as JSON, to stand within a line."""
+    return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, separators=(", ", ": "))
+
+
 def jsonl_text(rows: Iterable[Mapping[str, object]], *, ascii_only: bool = False) -> str:
     """An object a line."""
     return "".join(json_line(row, ascii_only=ascii_only) for row in rows)
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table as RFC 4180 has it, but for the line ends, which are a newline alone on every platform.
 
     An empty field is None (or a number that is none), `""` the empty text.

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import io
+from array import array
 from collections.abc import Iterator
+from tempfile import TemporaryFile
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 import numpy.typing as npt
 
+from attncli.render.tokenize.forms import Form
 from attncli.results.heads import HeadsResult, Pattern, Stack
-from attncli.results.tokenize import TokenizeResult
+from attncli.results.tokenize import IdsPart, TokenizeResult
 
 Array = npt.NDArray[Any]
 
+#: Numbers of an array that are written at a time.
+_PART = 1 << 18
 
-def tokenize_npz(result: TokenizeResult) -> bytes:
+
+class IdsForm(Form):
     """`ids`: of all texts, one after another.  `lengths`: tokens of each text.  `offsets`: where each begins in `ids`.
 
-    All int64; text k is `ids[offsets[k] : offsets[k] + lengths[k]]`.
+    All int64; text k is `ids[offsets[k] : offsets[k] + lengths[k]]`. The ids wait in a temporary file for the last
+    text, as the head of the file says how many they are.
     """
-    lengths = np.array([len(text.tokens) for text in result.texts], dtype=np.int64)
-    ids = np.array([number for text in result.texts for number in text.ids], dtype=np.int64)
-    return _npz({"ids": ids, "lengths": lengths, "offsets": np.cumsum(lengths) - lengths})
+
+    def __init__(self) -> None:
+        # It lives as long as this form, and goes with it.
+        self._ids = TemporaryFile()  # noqa: SIM115
+        self._lengths = array("q")
+
+    def part(self, part: IdsPart) -> str:
+        self._ids.write(np.asarray(part.ids, dtype="<i8").tobytes())
+        if part.first:
+            self._lengths.append(0)
+        self._lengths[-1] += len(part.ids)
+        return ""
+
+    def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
+        lengths = np.array(self._lengths, dtype=np.int64)
+        ids = np.memmap(self._ids, dtype="<i8", mode="r") if lengths.sum() else np.zeros(0, dtype=np.int64)
+        yield from _npz_parts({"ids": ids, "lengths": lengths, "offsets": np.cumsum(lengths) - lengths})
+        self._ids.close()
 
 
 def heads_npz(result: HeadsResult) -> bytes:
@@ -51,14 +73,46 @@ def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
 
 
 def _npz(arrays: dict[str, Array]) -> bytes:
-    """What `numpy.savez` writes, less all that depends on the day or on the machine."""
-    content = io.BytesIO()
+    return b"".join(_npz_parts(arrays))
+
+
+def _npz_parts(arrays: dict[str, Array]) -> Iterator[bytes]:
+    """What `numpy.savez` writes, less all that depends on the day or on the machine, in parts that fit in memory."""
+    content = _Drained()
     with ZipFile(content, "w", ZIP_STORED) as archive:
-        for name, array in arrays.items():
+        for name, values in arrays.items():
             entry = ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system = 3
+            # Little-endian C order: the header names both, so that any reader gets the same numbers.
+            ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
             with archive.open(entry, "w", force_zip64=True) as file:
-                # Little-endian C order: the header names both, so that any reader gets the same numbers.
-                ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-                np.lib.format.write_array(file, ordered, allow_pickle=False)
-    return content.getvalue()
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(ordered))
+                flat = ordered.reshape(-1)
+                for start in range(0, flat.size, _PART):
+                    file.write(flat[start : start + _PART].tobytes())
+                    yield content.drain()
+    yield content.drain()
+
+
+class _Drained(io.RawIOBase):
+    """A file that only grows, and whose content is taken away while it does."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._place = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        self._place += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._place
+
+    def drain(self) -> bytes:
+        content = b"".join(self._parts)
+        self._parts.clear()
+        return content

@@ -5,10 +5,28 @@ For the same reason its values are named tuples, which are defined in a tenth of
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.results.provenance import MadeBy
 from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    # Each belongs to a view of its own: who asks for plain tokens does not pay for their definition.
+    from attncli.results.chat import Chat
+    from attncli.results.comparison import Comparison
+    from attncli.results.explanation import Explanation
+    from attncli.results.findings import Finding, Unreachable
+    from attncli.results.statistics import Parity, TokenizerStatistics
+    from attncli.results.vocabulary import Vocabulary
+
+    class HasDict(Protocol):
+        """A part of a result."""
+
+        def to_dict(self) -> dict[str, object]: ...
+
 
 SCHEMA = "attncli.tokenize/1"
 
@@ -17,7 +35,8 @@ class TokenStats(NamedTuple):
     """Counts and ratios of one text; special tokens that the tokenizer added are left out of all but their own count.
 
     Words are maximal runs of non-space characters. fertility = tokens / words; continued words are those of two or
-    more tokens (Rust et al. 2021). A ratio is None where its denominator is 0.
+    more tokens (Rust et al. 2021). These two leave out what is in scripts that put no spaces between words. A ratio is
+    None where its denominator is 0.
     """
 
     tokens: int
@@ -42,6 +61,10 @@ class TokenizedText(NamedTuple):
 
     text: None where only ids were given.  pair: the second segment beside it.
     max_length: the number of tokens that the model takes, if it says.
+    sequences: an entry a token, 0 for those of the text, 1 for those of its pair, None for added ones; empty where all
+    are of the text.  unknown_id: the id that stands for what the vocabulary can't spell. Neither is part of the JSON.
+    chat: whose the tokens are, where the text is a conversation.  why: how the tokenizer came to them.
+    findings: what is odd about them.  None where it was not asked for.
     """
 
     record: int
@@ -51,6 +74,11 @@ class TokenizedText(NamedTuple):
     stats: TokenStats
     max_length: int | None = None
     pair: str | None = None
+    sequences: tuple[int | None, ...] = ()
+    unknown_id: int | None = None
+    chat: Chat | None = None
+    why: Explanation | None = None
+    findings: tuple[Finding, ...] | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -65,21 +93,85 @@ class TokenizedText(NamedTuple):
             "tokens": [token.to_dict() for token in self.tokens],
             "stats": self.stats.to_dict(),
             "max_length": self.max_length,
+            **self._asked_for(),
         }
+
+    def _asked_for(self) -> dict[str, object]:
+        """What a text has only where it was asked for; otherwise there is no such key."""
+        content: dict[str, object] = {}
+        if self.chat is not None:
+            content["chat"] = self.chat.to_dict()
+        if self.why is not None:
+            content["why"] = self.why.to_dict()
+        if self.findings is not None:
+            content["findings"] = [finding.to_dict() for finding in self.findings]
+        return content
+
+
+class Record(NamedTuple):
+    """One text of the call under every model asked for, in the order in which they were named.
+
+    comparison: where they cut it differently; None for one model, for ids, and where templates wrote different texts.
+    """
+
+    record: int
+    texts: tuple[TokenizedText, ...]
+    comparison: Comparison | None = None
+
+
+class IdsPart(NamedTuple):
+    """Some of the ids of one text under one model; `first` and `last` say where the text begins and ends."""
+
+    record: int
+    model: str
+    ids: Sequence[int]
+    first: bool = True
+    last: bool = True
 
 
 class TokenizeResult(NamedTuple):
-    """Every text under every model asked for, models outermost."""
+    """Every text under every model asked for, text by text, and what is to be said of all of them.
+
+    comparisons: a text each, where there are several models.  statistics: a model each; parity: of each model but the
+    first.  vocabularies, unreachable: a model each.  failures: a sentence for each check that does not hold.
+    All of these are None where they were not asked for.
+    """
 
     texts: tuple[TokenizedText, ...]
     made_by: MadeBy
     warnings: tuple[str, ...] = ()
+    comparisons: tuple[Comparison, ...] | None = None
+    statistics: tuple[TokenizerStatistics, ...] | None = None
+    parity: tuple[Parity, ...] | None = None
+    vocabularies: tuple[Vocabulary, ...] | None = None
+    unreachable: tuple[Unreachable, ...] | None = None
+    failures: tuple[str, ...] | None = None
+
+    def holding(self, records: Iterable[Record]) -> TokenizeResult:
+        """This summary with the texts that it is of."""
+        every = list(records)
+        compared = tuple(record.comparison for record in every if record.comparison is not None)
+        return self._replace(
+            texts=tuple(text for record in every for text in record.texts), comparisons=compared or None
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn tokenize --json` prints."""
-        return {
-            "schema": SCHEMA,
-            "warnings": list(self.warnings),
-            "texts": [text.to_dict() for text in self.texts],
-            "made_by": self.made_by.to_dict(),
+        texts = [text.to_dict() for text in self.texts]
+        return {"schema": SCHEMA, "texts": texts, **self.closing()}
+
+    def closing(self) -> dict[str, object]:
+        """What the JSON says after the texts, which may come one by one."""
+        asked: dict[str, object] = {
+            name: _dicts(getattr(self, name)) for name in _ASKED_FOR if getattr(self, name) is not None
         }
+        if self.failures is not None:
+            asked["failures"] = list(self.failures)
+        return {**asked, "warnings": list(self.warnings), "made_by": self.made_by.to_dict()}
+
+
+_ASKED_FOR = ("comparisons", "statistics", "parity", "vocabularies", "unreachable")
+
+
+def _dicts(values: Iterable[HasDict]) -> list[dict[str, object]]:
+    return [value.to_dict() for value in values]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token of a text.
 
     index: place among the text's tokens, from 0.  id: number in the vocabulary.
@@ -17,7 +16,7 @@ class Token:
     special: added by the tokenizer, or one of its special tokens.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # not the method of tuples, which nobody calls on a token
     id: int
     token: str
     text: str
@@ -29,4 +28,4 @@ class Token:
     special: bool = False
 
     def to_dict(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return self._asdict()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from attncli.errors import FailedError, UsageError
 from attncli.results.tokens import Token
 from attncli.tokens.align import align
-from attncli.tokens.spans import Words, byte_spans
+from attncli.tokens.spans import Words, byte_spans, untrimmed
 
 if TYPE_CHECKING:
-    from attncli.models.encoding import Encoding, Piece, Tokenizer
+    from attncli.models.tokenizers.encoding import Encoding, Piece, Tokenizer
 
 Span = tuple[int, int]
 #: start, end, byte_start, byte_end and word of a token.
@@ -116,13 +116,15 @@ def _described(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
 
 def _places(text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]) -> Iterator[Place]:
     """Where the tokens of one text stand in it."""
-    spans = [encoding.spans[index] for index in members]
-    if None in spans:
-        spans = align(text, [pieces[index].data for index in members])
-    found = [(span, pieces[index].data) for span, index in zip(spans, members, strict=True) if span is not None]
-    in_bytes = iter(byte_spans(text, [span for span, _ in found], [data for _, data in found]))
+    given = [encoding.spans[index] for index in members]
+    if None in given:
+        given = align(text, [pieces[index].data for index in members])
+    data = [pieces[index].data for index, span in zip(members, given, strict=True) if span is not None]
+    found = untrimmed(text, [span for span in given if span is not None], data)
+    in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
     words = Words(text)
-    for span in spans:
+    for place in given:
+        span = None if place is None else next(in_characters)
         yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
 
 

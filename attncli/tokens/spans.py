@@ -32,6 +32,25 @@ class Words:
         return word if start < end and word < len(self) and self._starts[word] < end else None
 
 
+def untrimmed(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
+    """The spans, with a character given back to those that lost one for a space that was never there.
+
+    Tokenizers that leave the spaces of a token out of its span do so too for the space that they put before a text
+    themselves. At its very start they know better; behind a special token in the text, a letter goes instead.
+    """
+    mended: list[Span] = []
+    reach = 0
+    for (start, end), piece in zip(spans, data, strict=True):
+        # A span that begins with a space of any kind has the one that the piece spells.
+        whole = not piece.startswith(b" ") or text[start : start + 1].isspace()
+        lost = not whole and start > reach and text[start - 1] != " "
+        if lost and text[start - 1 : end].encode("utf-8").startswith(piece[1:]):
+            start -= 1
+        mended.append((start, end))
+        reach = max(reach, end)
+    return mended
+
+
 def byte_spans(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
     """The UTF-8 bytes of a text that each token stands for.
 
@@ -87,3 +106,8 @@ def _split(shared: Span, encoded: bytes, data: Sequence[bytes]) -> list[Span] | 
         dealt.append((max(at, start), max(at + len(piece), start)))
         at += len(piece)
     return dealt
+
+
+def split_lines(text: str) -> list[str]:
+    r"""The lines of a text, without the `\n` or `\r\n` between them; nothing else ends a line."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]

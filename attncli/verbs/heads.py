@@ -11,15 +11,15 @@ from attncli.attention.selection import Selection, Spec, Wanted, parse_selection
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizer import NoTokenizerError, load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:
-    from attncli.models.encoding import Tokenizer
     from attncli.models.loaded import LoadedModel
+    from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult, Stack
 
 

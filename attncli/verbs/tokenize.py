@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from attncli.errors import UsageError
-from attncli.models.encoding import NoTokenizerError
-from attncli.models.files import ModelFiles, open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizer import load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
-from attncli.results.provenance import MadeBy
-from attncli.results.tokenize import TokenizedText, TokenizeResult
-from attncli.tokens.encode import encode, from_ids, kept, was_cut
-from attncli.tokens.measure import measure
+from attncli.results.tokenize import TokenizeResult
+from attncli.tokens.spans import split_lines
+from attncli.verbs.cutting import TextInput
 from attncli.verbs.ids import id_lists
-from attncli.verbs.made_by import made_by
-
-if TYPE_CHECKING:
-    from attncli.models.encoding import Tokenizer
+from attncli.verbs.tokenizing import open_tokenizing
 
 
 def tokenize(
-    text: str | Sequence[str] | None = None,
+    text: Any = None,
     *,
     model: str | Path | Sequence[str | Path] | None = None,
     input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     pair: str | None = None,
+    lines: bool = False,
+    chat: bool = False,
+    template: str | None = None,
+    generation_prompt: bool = False,
     no_special: bool = False,
     truncate: bool = False,
+    why: bool = False,
+    lint: bool = False,
+    stats: bool = False,
+    vocab: bool = False,
+    check: str | Sequence[str] = (),
     revision: str | None = None,
     refresh: bool = False,
     trust_remote_code: bool = False,
@@ -41,10 +42,17 @@ def tokenize(
     """Cut texts into tokens, each with its id and its place in the text, and count them.
 
     text: one text or several; `pair` goes beside each of them as a second segment. Or `input_ids`: one list of ids or
-    several, which are looked up in the vocabulary.
+    several, which are looked up in the vocabulary. With `lines` each line of a text is one of its own.
     model: a hub name or a path, or several to compare; None is all-MiniLM-L6-v2. No weights are read.
     tokenizer: a tokenizer of `transformers` or `tokenizers` that is loaded already, instead of a model's own.
+    chat: the text is a conversation, JSON or what it would hold: a list of messages, or an object with `messages`,
+    `tools` and whatever else the model's chat template knows; `template` chooses among several, `generation_prompt`
+    adds what makes the model answer.
     no_special: leave the special tokens out that the model expects.  truncate: cut to the tokens that it takes.
+    why: how each text came to its tokens (`.why`).  lint: what is odd about it (`.findings`), and which entries of the
+    vocabulary no text reaches (`unreachable`).  stats: all texts together (`statistics`, `parity`).
+    vocab: the vocabulary itself (`vocabularies`), in which every text is searched; no text is cut then.
+    check: `same`, all models make the same tokens, or `lint`, nothing is to be mended; `failures` says what does not.
     allow_pickle: of no effect, as no tokenizer is read from a pickle; it is here because every verb takes it.
 
         >>> result = attncli.tokenize("Take a biopsy of the mole")
@@ -52,69 +60,61 @@ def tokenize(
         [101, 2202, 1037, 16012, 18075, 1997, 1996, 16709, 102]
 
     Raises UsageError for an empty text and for ids that the vocabulary does not have, ModelError for a tokenizer that
-    is not to be had.
+    is not to be had, FailedError for a conversation that the template refuses.
     """
-    inputs = _inputs(text, input_ids, pair)
-    if tokenizer is None:
-        refs = [parse_reference(name, revision=revision) for name in _names(model)]
-        opened = (open_files(ref, refresh=refresh, progress=progress) for ref in refs)
-        readers = [_load(files, trust_remote_code, needed=input_ids is None) for files in opened]
-    else:
-        readers = [_wrap(tokenizer, model)]
-    results = [
-        _cut(each, reader, record, not no_special, truncate) for reader in readers for record, each in enumerate(inputs)
-    ]
-    warnings = [*(note for reader in readers for note in reader.notes), *_lengths(results, len(inputs))]
-    return TokenizeResult(tuple(result.text for result in results), _made_by(readers), tuple(warnings))
+    inputs = [] if vocab else _inputs(text, input_ids, pair, lines=lines, chat=chat)
+    with open_tokenizing(
+        model,
+        tokenizer=tokenizer,
+        needs_tokenizer=input_ids is None,
+        no_special=no_special,
+        truncate=truncate,
+        chat=chat,
+        template=template,
+        generation_prompt=generation_prompt,
+        why=why,
+        lint=lint,
+        stats=stats,
+        check=(check,) if isinstance(check, str) else check,
+        revision=revision,
+        refresh=refresh,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        progress=progress,
+    ) as tokenizing:
+        if vocab:
+            return tokenizing.summary_of_vocabularies([] if text is None else _texts(text, None))
+        records = list(tokenizing.records(inputs))
+        return tokenizing.summary().holding(records)
 
 
-class _Input(NamedTuple):
-    """One text, and the pair beside it; or ids."""
-
-    text: str = ""
-    pair: str | None = None
-    ids: Sequence[int] | None = None
-
-
-class _Reader(NamedTuple):
-    """A tokenizer (None: ids stay numbers), the name of its model, and what a user should know of it."""
-
-    model: str
-    tokenizer: Tokenizer | None
-    revision: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-class _Result(NamedTuple):
-    """A text in tokens, and whether some of it was left out to fit."""
-
-    text: TokenizedText
-    truncated: bool
-
-
-def _names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
-    if not model:
-        return [DEFAULT_MODEL]
-    if isinstance(model, str | Path):
-        return [str(model)]
-    if not isinstance(model, Sequence) or not all(isinstance(name, str | Path) for name in model):
-        raise UsageError(
-            f"a {type(model).__name__} names no model", hint="give a name or a path; tokenizer= takes objects"
-        )
-    return [str(name) for name in model]
-
-
-def _inputs(text: Any, ids: Any, pair: str | None) -> list[_Input]:
+def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -> list[TextInput]:
+    if chat:
+        return _conversations(text, ids, pair, lines)
     if (text is None) == (ids is None):
         raise UsageError("either a text or ids are needed", hint="give a text, or numbers with --input-ids")
     if text is not None:
-        return [_Input(each, pair) for each in _texts(text, pair)]
+        texts = _texts(text, pair)
+        own = [line for each in texts for line in split_lines(each)] if lines else texts
+        return [TextInput(each, pair) for each in own]
     if pair is not None:
         raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
-    return [_Input(ids=each) for each in id_lists(ids)]
+    return [TextInput(ids=each) for each in id_lists(ids)]
+
+
+def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[TextInput]:
+    from attncli.verbs.chatting import conversations, read_conversation
+
+    if text is None or ids is not None or pair is not None:
+        raise UsageError("a conversation stands alone", hint="--chat takes no ids and no --pair")
+    if not lines or not isinstance(text, str):
+        return [TextInput(conversation=read_conversation(text))]
+    return [TextInput(conversation=each) for each in conversations(split_lines(text), lines=True)]
 
 
 def _texts(text: Any, pair: str | None) -> list[str]:
+    if isinstance(text, Mapping):
+        raise UsageError("a dictionary is no text", hint="a conversation goes with chat=True")
     texts = list(text) if isinstance(text, Iterable) and not isinstance(text, str | bytes) else [text]
     if not all(isinstance(each, str) for each in texts):
         raise UsageError("a text is a string", hint="give one string, or a list of them")
@@ -124,71 +124,3 @@ def _texts(text: Any, pair: str | None) -> list[str]:
         which = f"text {texts.index('') + 1} of {len(texts)}" if "" in texts and len(texts) > 1 else "the text"
         raise UsageError(f"{which} is empty", hint="give some text, or numbers with --input-ids")
     return texts
-
-
-def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> _Reader:
-    name = files.ref.name
-    try:
-        tokenizer = load_tokenizer(files, trust_remote_code=trust_remote_code)
-    except NoTokenizerError:
-        if needed:
-            raise
-        note = f"{name} has no tokenizer, so its ids are shown as numbers"
-        return _Reader(name, None, files.revision, (note,))
-    slow = f"{name} has no tokenizer.json: transformers read its tokenizer, which takes longer"
-    notes = ([slow] if tokenizer.slow else []) + ([tokenizer.note] if tokenizer.note else [])
-    return _Reader(name, tokenizer, files.revision, tuple(notes))
-
-
-def _wrap(given: Any, model: object) -> _Reader:
-    tokenizer = wrap_tokenizer(given)
-    name = model if isinstance(model, str | Path) else getattr(given, "name_or_path", None)
-    return _Reader(str(name or tokenizer.class_name), tokenizer)
-
-
-def _cut(given: _Input, reader: _Reader, record: int, special: bool, truncate: bool) -> _Result:
-    tokenizer = reader.tokenizer
-    limit = tokenizer.max_length if tokenizer is not None else None
-    if tokenizer is None or given.ids is not None:
-        ids = given.ids or ()
-        encoded = from_ids(tokenizer, ids[:limit] if truncate else ids)
-        texts: list[str] = []
-        truncated = len(encoded.tokens) < len(ids)
-    else:
-        encoded = encode(tokenizer, given.text, pair=given.pair, special=special, truncate=truncate)
-        texts = [given.text] if given.pair is None else [given.text, given.pair]
-        truncated = truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
-    unknown_id = tokenizer.unknown_id if tokenizer is not None else None
-    text = TokenizedText(
-        record=record,
-        model=reader.model,
-        text=given.text if texts else None,
-        pair=given.pair,
-        tokens=encoded.tokens,
-        stats=measure(encoded, kept(encoded, texts) if truncated else texts, unknown_id=unknown_id),
-        max_length=limit,
-    )
-    return _Result(text, truncated)
-
-
-def _lengths(results: Sequence[_Result], count: int) -> Iterator[str]:
-    """What is too long for its model, and what was cut to fit."""
-    for text, truncated in results:
-        which = f"text {text.record + 1} of {count}" if count > 1 else "the text"
-        if truncated:
-            yield f"{which} was cut to the {text.max_length:,} tokens that {text.model} takes"
-        elif text.max_length is not None and len(text.tokens) > text.max_length:
-            lengths = f"has {len(text.tokens):,} tokens and {text.model} takes {text.max_length:,}"
-            yield f"{which} {lengths} (--truncate cuts it)"
-
-
-def _made_by(readers: Sequence[_Reader]) -> MadeBy:
-    """The versions that took part; the tokenizer's class and the commit where there is one model."""
-    tokenizers = [reader.tokenizer for reader in readers if reader.tokenizer is not None]
-    packages = ["tokenizers"] * bool(tokenizers) + ["transformers"] * any(tokenizer.slow for tokenizer in tokenizers)
-    alone = readers[0] if len(readers) == 1 else None
-    return made_by(
-        *packages,
-        model_class=alone.tokenizer.class_name if alone is not None and alone.tokenizer is not None else None,
-        revision=alone.revision if alone is not None else None,
-    )

@@ -1,18 +1,23 @@
-"""`python -m tests.benchmarks [RUNS]`: every benchmark, each against a named peer in the same run."""
+"""`python -m tests.benchmarks [RUNS [MEGABYTES]]`: every benchmark, each against a named peer in the same run.
+
+MEGABYTES is the size of the file that is cut into tokens: 100, or less for a quick look.
+"""
 
 from __future__ import annotations
 
 import sys
+from itertools import chain
 
-from tests.benchmarks import startup
+from tests.benchmarks import startup, tokenizing
 from tests.benchmarks.processes import HEADER
 
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 21
+    megabytes = float(sys.argv[2]) if len(sys.argv) > 2 else 100
     print(HEADER)
-    for ratio in startup.run(runs):
-        print(ratio.row())
+    for ratio in chain(startup.run(runs), tokenizing.run(runs, megabytes=megabytes)):
+        print(ratio.row(), flush=True)
 
 
 if __name__ == "__main__":

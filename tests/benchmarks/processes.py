@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 WARM_UPS = 2
@@ -25,17 +28,31 @@ class Ratio:
     def row(self) -> str:
         verdict = "met" if self.ratio <= self.aim else "missed"
         figures = f"{self.ours_seconds * 1e3:6.0f} ms  {self.peer_seconds * 1e3:6.0f} ms  {self.ratio:5.2f}"
-        return f"{self.name:<38} {self.peer:<34} {figures}  ≤ {self.aim:<4} {verdict}"
+        return f"{self.name:<38} {self.peer:<34} {figures}  ≤ {self.aim:<5.3g} {verdict}"
 
 
 HEADER = f"{'figure':<38} {'peer':<34} {'ours':>9}  {'peer':>9}  {'ratio':>5}  {'aim':<6}"
 
 
-def compare(name: str, ours: Sequence[str], peer_name: str, peer: Sequence[str], *, aim: float, runs: int) -> Ratio:
-    """Run both commands `runs` times in turn. Raises CalledProcessError where one of them fails."""
-    for _ in range(WARM_UPS):
-        seconds(ours), seconds(peer)
-    pairs = [(seconds(ours), seconds(peer)) for _ in range(runs)]
+def compare(
+    name: str,
+    ours: Sequence[str],
+    peer_name: str,
+    peer: Sequence[str],
+    *,
+    aim: float,
+    runs: int,
+    measure: Callable[[Sequence[str]], float] | None = None,
+    warm_ups: int = WARM_UPS,
+) -> Ratio:
+    """Run both commands `runs` times in turn. Raises CalledProcessError where one of them fails.
+
+    measure: runs a command and gives its seconds; without it `seconds` does.
+    """
+    timed = measure or seconds
+    for _ in range(warm_ups):
+        timed(ours), timed(peer)
+    pairs = [(timed(ours), timed(peer)) for _ in range(runs)]
     ratio = statistics.median(a / b for a, b in pairs)
     ours_median, peer_median = (statistics.median(column) for column in zip(*pairs, strict=True))
     return Ratio(name, peer_name, ours_median, peer_median, ratio, aim)
@@ -46,3 +63,54 @@ def seconds(command: Sequence[str]) -> float:
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
     return time.perf_counter() - start
+
+
+def seconds_on_terminal(command: Sequence[str]) -> float:
+    """The same with a terminal of 80 columns for its output. (Not on Windows.)"""
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    _read_all(ours)
+    code = process.wait()
+    taken = time.perf_counter() - start
+    os.close(ours)
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+    return taken
+
+
+def _read_all(terminal: int) -> None:
+    try:
+        while os.read(terminal, 1 << 16):
+            pass
+    except OSError:
+        # How Linux says that nobody writes to the terminal any more.
+        return
+
+
+def seconds_to_file(command: Sequence[str]) -> float:
+    """Wall time of one process that writes to a file: for more output than a reader at our end should slow down."""
+    with tempfile.TemporaryFile() as output:
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=output)
+        return time.perf_counter() - start
+
+
+#: A process of its own starts the command: until it has started, a child counts the memory of its parent as its own.
+_WATCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def memory(command: Sequence[str]) -> int:
+    """The most bytes of memory that a command held at once. (Not on Windows.)"""
+    watched = subprocess.run([sys.executable, "-c", _WATCH, *command], check=True, capture_output=True)
+    # Linux counts in kibibytes, macOS in bytes.
+    return int(watched.stdout) * (1 if sys.platform == "darwin" else 1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from attncli.cli.environment import Environment
 from attncli.cli.main import run
 from tests.cli.samples import heads_result, params_result, tokenize_result
+from tests.cli.told import ToldTokenizing
 
 
 class Bytes(io.BytesIO):
@@ -112,10 +114,24 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
+class TokenizeRecorder(Recorder):
+    """Keeps how the tokenizers were opened, and in `inputs` the text, pair and ids of everything that was cut."""
+
+    told: ToldTokenizing
+
+    @property
+    def inputs(self) -> list[tuple[str, str | None, Any]]:
+        return self.told.inputs
+
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        self.told = ToldTokenizing(super().__call__(*given, **options))
+        return nullcontext(self.told)
+
+
 @pytest.fixture
-def tokenize(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    recorder = Recorder(tokenize_result())
-    monkeypatch.setattr("attncli.verbs.tokenize.tokenize", recorder)
+def tokenize(monkeypatch: pytest.MonkeyPatch) -> TokenizeRecorder:
+    recorder = TokenizeRecorder(tokenize_result())
+    monkeypatch.setattr("attncli.verbs.tokenizing.open_tokenizing", recorder)
     return recorder
 
 

@@ -17,38 +17,50 @@ from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
 from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
-from attncli.render.heads_text import heads_text
+from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.tokenize_text import tokenize_text
-from tests.cli.conftest import Recorder, attn, names, surroundings
+from attncli.render.tokenize.picture import tokenize_text
+from tests.cli.conftest import Recorder, TokenizeRecorder, attn, names, surroundings
 from tests.cli.samples import PATTERN, heads_result, stack, tokenize_result
 
 LOADING = {"revision": None, "refresh": False, "trust_remote_code": False, "allow_pickle": False}
 ENCODING = {"pair": None, "no_special": False, "truncate": False}
+SETTINGS = {
+    "no_special": False,
+    "truncate": False,
+    "chat": False,
+    "template": None,
+    "generation_prompt": False,
+    "why": False,
+    "lint": False,
+    "stats": False,
+    "check": (),
+}
 
 
 # What the verbs are asked
 
 
-def test_tokenize_without_options(tokenize: Recorder) -> None:
+def test_tokenize_without_options(tokenize: TokenizeRecorder) -> None:
     attn("tokenize", "Hello world")
     progress = tokenize.call.pop("progress")
     assert callable(progress)
-    assert tokenize.call == {"text": ["Hello world"], "input_ids": None, "model": None, **ENCODING, **LOADING}
+    assert tokenize.call == {"text": None, "needs_tokenizer": True, **SETTINGS, **LOADING}
+    assert tokenize.inputs == [("Hello world", None, None)]
 
 
-def test_tokenize_with_every_option(tokenize: Recorder) -> None:
+def test_tokenize_with_every_option(tokenize: TokenizeRecorder) -> None:
     options = (
         "-m a -m ./b -f - --pair d --no-special --truncate --revision r --refresh --trust-remote-code --allow-pickle"
     )
     outcome = attn("tokenize", *options.split(), stdin="Hello\n")
     assert outcome.code == 0
     del tokenize.call["progress"]
+    assert tokenize.inputs == [("Hello", "d", None)]
     assert tokenize.call == {
-        "text": ["Hello"],
-        "input_ids": None,
-        "model": ["a", "./b"],
-        "pair": "d",
+        "text": ["a", "./b"],
+        "needs_tokenizer": True,
+        **SETTINGS,
         "no_special": True,
         "truncate": True,
         "revision": "r",
@@ -128,13 +140,13 @@ def test_an_npz_wants_all_patterns_where_no_heads_are_chosen(heads: Recorder, tm
 # What comes out on stdout
 
 
-def test_text_is_the_default(heads: Recorder, tokenize: Recorder) -> None:
+def test_text_is_the_default(heads: Recorder, tokenize: TokenizeRecorder) -> None:
     heads.result = heads_result(stack(PATTERN), chosen=True)
     assert attn("tokenize", "hi").text == tokenize_text(tokenize.result, Terminal())
     assert attn("heads", "hi").text == heads_text(heads.result, Terminal())
 
 
-def test_text_is_made_for_the_terminal_that_it_goes_to(tokenize: Recorder) -> None:
+def test_text_is_made_for_the_terminal_that_it_goes_to(tokenize: TokenizeRecorder) -> None:
     terminal = Terminal(60, ColorDepth.EIGHT_BIT, True)
     variables = {"TERM": "xterm-256color"}
     expected = tokenize_text(tokenize.result, terminal)
@@ -144,7 +156,7 @@ def test_text_is_made_for_the_terminal_that_it_goes_to(tokenize: Recorder) -> No
     assert "\x1b" not in attn("tokenize", "hi", "--color", "always", "--no-color", terminal=True).text
 
 
-def test_ascii_by_wish_and_by_need(tokenize: Recorder) -> None:
+def test_ascii_by_wish_and_by_need(tokenize: TokenizeRecorder) -> None:
     for outcome in (attn("tokenize", "hi", "--ascii"), attn("tokenize", "hi", encoding="cp1252")):
         assert outcome.text == tokenize_text(tokenize.result, Terminal(unicode=False))
         assert outcome.out.isascii()
@@ -153,21 +165,21 @@ def test_ascii_by_wish_and_by_need(tokenize: Recorder) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_json_is_the_dictionary(verb: str, heads: Recorder, params: Recorder, tokenize: Recorder) -> None:
+def test_json_is_the_dictionary(verb: str, heads: Recorder, params: Recorder, tokenize: TokenizeRecorder) -> None:
     result = {"heads": heads, "params": params, "tokenize": tokenize}[verb].result
     for outcome in (attn(verb, "hi", "--json"), attn(verb, "hi", "--format", "json", "--json")):
         assert json.loads(outcome.text) == result.to_dict()
         assert outcome.text.count("\n") == 1
 
 
-def test_lines_and_tables(heads: Recorder, tokenize: Recorder) -> None:
+def test_lines_and_tables(heads: Recorder, tokenize: TokenizeRecorder) -> None:
     assert len(attn("tokenize", "hi", "--format", "jsonl").text.splitlines()) == 1
     assert attn("tokenize", "hi", "--format", "csv").text.startswith("record,model,index,")
     assert len(attn("heads", "hi", "--format", "jsonl").text.splitlines()) == 3
     assert attn("heads", "hi", "--format", "csv").text.startswith("stack,layer,head,name,")
 
 
-def test_ids_and_counts_in_every_form(tokenize: Recorder) -> None:
+def test_ids_and_counts_in_every_form(tokenize: TokenizeRecorder) -> None:
     assert attn("tokenize", "hi", "--ids").text == "101 7861 8270\n"
     assert attn("tokenize", "hi", "--count").text == "3\n"
     assert attn("tokenize", "hi", "--ids", "--format", "jsonl").text == '{"record": 0, "ids": [101, 7861, 8270]}\n'
@@ -215,7 +227,7 @@ def test_what_libraries_print_stays_off_both_streams(heads: Recorder, capfd: pyt
 # Files
 
 
-def test_files_in_every_form_and_nothing_on_stdout(tokenize: Recorder, tmp_path: Path) -> None:
+def test_files_in_every_form_and_nothing_on_stdout(tokenize: TokenizeRecorder, tmp_path: Path) -> None:
     names = [tmp_path / f"x{ending}" for ending in (".txt", ".json", ".jsonl", ".csv", ".npz")]
     outcome = attn("tokenize", "hi", *(part for name in names for part in ("-o", str(name))), terminal=True)
     assert (outcome.code, outcome.out, outcome.err) == (0, b"", "")
@@ -235,7 +247,7 @@ def test_stdout_is_written_too_where_a_form_is_asked_for(heads: Recorder, tmp_pa
     assert (tmp_path / "x.csv").exists()
 
 
-def test_a_text_file_has_colours_only_if_always(tokenize: Recorder, tmp_path: Path) -> None:
+def test_a_text_file_has_colours_only_if_always(tokenize: TokenizeRecorder, tmp_path: Path) -> None:
     file = tmp_path / "X.TXT"
     attn("tokenize", "hi", "-o", str(file), variables={"FORCE_COLOR": "3"}, encoding="cp1252")
     assert file.read_text("utf-8") == tokenize_text(tokenize.result, Terminal())
@@ -277,12 +289,12 @@ def test_one_file_cant_be_written_twice(heads: Recorder, tmp_path: Path) -> None
 
 
 def test_no_file_is_touched_where_one_form_fails(
-    tokenize: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tokenize: TokenizeRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(result: object) -> bytes:
+    def fail(form: object, part: object) -> str:
         raise MemoryError
 
-    monkeypatch.setattr("attncli.render.npz.tokenize_npz", fail)
+    monkeypatch.setattr("attncli.render.npz.IdsForm.part", fail)
     (tmp_path / "x.json").write_text("before")
     outcome = attn("tokenize", "hi", "-o", str(tmp_path / "x.json"), "-o", str(tmp_path / "x.npz"))
     assert outcome.code == 1
@@ -293,7 +305,7 @@ def test_no_file_is_touched_where_one_form_fails(
 # Streams that fail
 
 
-def test_a_closed_stdout_is_a_failure(tokenize: Recorder) -> None:
+def test_a_closed_stdout_is_a_failure(tokenize: TokenizeRecorder) -> None:
     environment = surroundings()._replace(stdout=None)
     assert run(["tokenize", "hi"], environment) == 1
     assert environment.stderr.getvalue() == (  # type: ignore[union-attr]
@@ -301,7 +313,7 @@ def test_a_closed_stdout_is_a_failure(tokenize: Recorder) -> None:
     )
 
 
-def test_a_closed_stderr_costs_only_the_messages(tokenize: Recorder) -> None:
+def test_a_closed_stderr_costs_only_the_messages(tokenize: TokenizeRecorder) -> None:
     tokenize.result = tokenize_result(warnings=("careful",))
     environment = surroundings()._replace(stderr=None)
     assert run(["tokenize", "hi", "--count"], environment) == 0
@@ -309,7 +321,7 @@ def test_a_closed_stderr_costs_only_the_messages(tokenize: Recorder) -> None:
     assert run(["tokenize"], environment) == 2
 
 
-def test_an_unbuffered_stdout_is_written_in_parts(tokenize: Recorder) -> None:
+def test_an_unbuffered_stdout_is_written_in_parts(tokenize: TokenizeRecorder) -> None:
     class Slow(io.BytesIO):
         def write(self, content: object) -> int:
             return super().write(bytes(content)[:7])  # type: ignore[call-overload]
@@ -320,7 +332,7 @@ def test_an_unbuffered_stdout_is_written_in_parts(tokenize: Recorder) -> None:
 
 
 @pytest.mark.parametrize(("error", "windows"), [(BrokenPipeError(32, "x"), False), (OSError(22, "x"), True)])
-def test_a_reader_that_has_gone_is_no_error(error: OSError, windows: bool, tokenize: Recorder) -> None:
+def test_a_reader_that_has_gone_is_no_error(error: OSError, windows: bool, tokenize: TokenizeRecorder) -> None:
     class Gone(io.BytesIO):
         def write(self, content: object) -> int:
             raise error
@@ -363,7 +375,9 @@ def test_the_help_of_a_verb_groups_its_options(verb: str) -> None:
 @pytest.mark.parametrize(
     "command", [heads_command, params_command, tokenize_command], ids=["heads", "params", "tokenize"]
 )
-def test_the_examples_of_the_help_run(command: object, heads: Recorder, params: Recorder, tokenize: Recorder) -> None:
+def test_the_examples_of_the_help_run(
+    command: object, heads: Recorder, params: Recorder, tokenize: TokenizeRecorder
+) -> None:
     examples = command.examples  # type: ignore[attr-defined]
     assert len(examples) == 3
     for example in examples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attncli.cli.messages import Messages, ProgressLine, one_line
+from attncli.progress import Bytes
 from tests.cli.conftest import surroundings
 
 
@@ -84,11 +85,48 @@ def test_a_thousand_reports_a_second_are_not_a_thousand_writes() -> None:
     assert len(written) in (10, 11)
 
 
+def test_bytes_have_a_rate_and_a_time_left_once_a_second_is_over() -> None:
+    written: list[str] = []
+    clock = Clock()
+    line = ProgressLine(written.append, clock=clock)
+    line("reading big.txt", Bytes(10_000_000), Bytes(100_000_000))
+    assert shown(written) == "reading big.txt  10 %"
+    clock.now += 10
+    line("reading big.txt", Bytes(42_000_000), Bytes(100_000_000))
+    assert shown(written) == "reading big.txt  42 %  3.2 MB/s  0:18 left"
+    line("reading big.txt", Bytes(42_000_000), Bytes(100_000_000))
+    assert len(written) == 2
+    clock.now += 4000
+    line("reading big.txt", Bytes(50_000_000), Bytes(100_000_000))
+    assert shown(written) == "reading big.txt  50 %  10.0 kB/s  1:23:32 left"
+    clock.now += 1
+    line("reading big.txt", Bytes(100_000_000), Bytes(100_000_000))
+    assert shown(written) == "reading big.txt 100 %  22.4 kB/s"
+
+
+def test_bytes_without_an_end_are_told_as_they_are() -> None:
+    written: list[str] = []
+    clock = Clock()
+    line = ProgressLine(written.append, clock=clock)
+    line("reading stdin", Bytes(0), None)
+    assert shown(written) == "reading stdin  0 B"
+    clock.now += 2
+    line("reading stdin", Bytes(1_500_000_000), None)
+    assert shown(written) == "reading stdin  1.5 GB  750 MB/s"
+    clock.now += 2
+    line("loading weights", 1_500_000_000, None)
+    assert shown(written) == "loading weights"
+
+
 def test_the_line_fits_a_terminal_and_moves_no_cursor_whatever_the_name_is() -> None:
     written: list[str] = []
-    line = ProgressLine(written.append, clock=Clock())
-    line("\x1b[2J" + "模型" * 200, 3, 3)
-    assert len(written[0]) < 80
+    clock = Clock()
+    line = ProgressLine(written.append, clock=clock)
+    line("\x1b[2J" + "模型" * 200, Bytes(3), Bytes(10**12))
+    clock.now += 99
+    line("\x1b[2J" + "模型" * 200, Bytes(10**6), Bytes(10**12))
+    assert max(len(part.strip("\r")) for part in written) < 80
+    assert "left" in written[1]
     assert written[0].isascii()
     assert "\x1b" not in written[0]
 

@@ -20,15 +20,17 @@ ROOT = Path(__file__).parents[2]
 
 #: `attn tokenize` with a verb of the test's own, which begins by saying on stdout's file that it runs.
 FAKE = """
-import os, sys, types
-verb = types.ModuleType("attncli.verbs.tokenize")
-def tokenize(*args, **options):
-    os.write(1, b"running\\n")
+import os, sys
+from contextlib import contextmanager
+import attncli.verbs.tokenizing as verb
+from tests.cli.told import ToldTokenizing
+def result():
 {body}
-verb.tokenize = tokenize
-sys.modules["attncli.verbs.tokenize"] = verb
-import attncli.verbs
-attncli.verbs.tokenize = verb
+@contextmanager
+def open_tokenizing(*args, **options):
+    os.write(1, b"running\\n")
+    yield ToldTokenizing(result())
+verb.open_tokenizing = open_tokenizing
 from attncli.cli.main import main
 main()
 """

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from attncli.cli.options import TextOptions
-from attncli.cli.texts import Input, chosen_models, one_model, one_text, read_input, separate_texts
+from attncli.cli.texts import Input, chosen_models, notes_on, one_model, one_text, read_input
 from attncli.errors import AttnError, FailedError, UsageError
 from tests.cli.conftest import surroundings
 
 
 def read(*text: str, file: tuple[str, ...] = (), ids: str | None = None, stdin: str | bytes | None = None) -> Input:
-    return read_input(TextOptions(text, file, ids), surroundings(stdin=stdin))
+    return read_input(TextOptions(text, file, ids, "strict"), surroundings(stdin=stdin))
 
 
 def failure(kind: type[AttnError], *text: str, **given: object) -> tuple[str, str]:
@@ -34,11 +34,9 @@ def test_several_texts_stay_apart() -> None:
 
 
 def test_several_single_words_were_perhaps_not_quoted() -> None:
-    given = separate_texts(read("Hello", "world"))
-    assert given.texts == ["Hello", "world"]
-    assert given.notes == ("2 texts of one word each; quotes around them make them one text",)
-    for unremarkable in (read("Hello world", "one"), read("Hello"), read(ids="5 6")):
-        assert separate_texts(unremarkable).notes == ()
+    assert notes_on(("Hello", "world")) == ("2 texts of one word each; quotes around them make them one text",)
+    for unremarkable in (("Hello world", "one"), ("Hello",), ()):
+        assert notes_on(unremarkable) == ()
 
 
 def test_a_text_that_names_a_file_was_perhaps_meant_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +53,7 @@ def test_a_text_too_long_for_a_file_name_is_just_a_text() -> None:
 
 @pytest.mark.parametrize("dash", [{}, {"text": ("-",)}, {"file": ("-",)}])
 def test_stdin_is_one_text_less_one_final_newline(dash: dict[str, tuple[str, ...]]) -> None:
-    options = TextOptions(dash.get("text", ()), dash.get("file", ()), None)
+    options = TextOptions(dash.get("text", ()), dash.get("file", ()), None, "strict")
     assert read_input(options, surroundings(stdin="one\ntwo\n\n")).texts == ["one\ntwo\n"]
 
 
@@ -83,9 +81,9 @@ def test_nothing_at_a_keyboard_is_no_input() -> None:
 def test_a_closed_stdin_is_no_input() -> None:
     environment = surroundings()._replace(stdin=None)
     with pytest.raises(UsageError, match="no text was given"):
-        read_input(TextOptions((), (), None), environment)
+        read_input(TextOptions((), (), None, "strict"), environment)
     with pytest.raises(FailedError, match="stdin is closed"):
-        read_input(TextOptions(("-",), (), None), environment)
+        read_input(TextOptions(("-",), (), None, "strict"), environment)
 
 
 def test_files_are_texts_in_their_order(tmp_path: Path) -> None:
@@ -178,7 +176,7 @@ def test_files_are_never_put_together(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
     given = read(file=(str(tmp_path / "a"), str(tmp_path / "b")))
-    assert separate_texts(given).notes == ()
+    assert given.notes == ()
     with pytest.raises(UsageError, match="2 texts were given where one is taken"):
         one_text(given)
 

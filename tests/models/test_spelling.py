@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, pre_tokenizers
 
-from attncli.models.encoding import Piece
-from attncli.models.spelling import Spelling, spelling_of
+from attncli.models.tokenizers.encoding import Piece
+from attncli.models.tokenizers.spelling import Spelling, spelling_of
 
 
 def _parts(part) -> dict:

@@ -15,11 +15,11 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
 from attncli.errors import FailedError, ModelError, UsageError
-from attncli.models.encoding import NoTokenizerError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import DEFAULT_MODEL, Kind, ModelRef, parse_reference
 from attncli.models.sources import FolderSource
-from attncli.models.tokenizer import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.encoding import NoTokenizerError
+from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
 from tests.tokens import vocabularies as made
 
 GENERIC = "PreTrainedTokenizerFast"
@@ -381,7 +381,7 @@ def test_reading_imports_nothing_heavy(tmp_path: Path) -> None:
         import sys
         from attncli.models.files import open_files
         from attncli.models.reference import parse_reference
-        from attncli.models.tokenizer import load_tokenizer
+        from attncli.models.tokenizers.opening import load_tokenizer
         load_tokenizer(open_files(parse_reference(sys.argv[1]))).encode("the mole")
         print(*sorted({"torch", "transformers", "numpy", "rich", "huggingface_hub"} & set(sys.modules)))
     """

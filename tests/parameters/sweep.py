@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import NamedTuple
 
 TEXT_PARTS = {"text", "encoder", "decoder"}
@@ -49,7 +50,9 @@ def sweep(model_types: Sequence[str] | None = None, workers: int | None = None) 
 
     chosen = sorted(CONFIG_MAPPING.keys()) if model_types is None else list(model_types)
     # Neighbours in the alphabet share modules, which each process has to import anew.
-    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_quiet) as pool:
+    # A copy of a process whose torch has threads may wait for them for ever, so each starts afresh.
+    fresh = get_context("spawn")
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=fresh, initializer=_quiet) as pool:
         return list(pool.map(outcome, chosen, chunksize=12))
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from attncli.render.ansi import ansi_line
 from attncli.render.colormap import has_colormap, heat, ink_on
-from attncli.render.heatmap import RAMP, Heat, hundredths
+from attncli.render.heads.heatmap import RAMP, Heat, hundredths
+from attncli.render.heads.metric_words import number
 from attncli.render.lines import Line, Rgb, Span, Style
-from attncli.render.metric_words import number
 from attncli.render.terminal import ColorDepth, Terminal
 
 STEPS = [step / 255 for step in range(256)]

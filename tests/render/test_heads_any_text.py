@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
-from attncli.render.heads_text import heads_text
-from attncli.render.heatmap import Heat
-from attncli.render.pattern_grid import fitted_grid, grid_lines
+from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
+from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Layer, Pattern, Stack
 from attncli.results.tokens import Token

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from attncli.render.column_heads import headings
-from attncli.render.heads_text import heads_text
+from attncli.render.heads.column_heads import headings
+from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Bins, Pattern, Stack, Weights
 from attncli.results.tokens import Token

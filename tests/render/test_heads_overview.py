@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from attncli.render.document import lower
-from attncli.render.heads_overview import letter_map, overview
-from attncli.render.heads_text import heads_text
+from attncli.render.heads.overview import letter_map, overview
+from attncli.render.heads.standouts import standouts
+from attncli.render.heads.text import heads_text
 from attncli.render.lines import Line, Span, Style
-from attncli.render.standouts import standouts
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from tests.render.heads_samples import HEADS, head, result, stack

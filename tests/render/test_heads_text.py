@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.render.heads_text import heads_text
+from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
 from tests.render.heads_samples import SGR, even, head, on_offset, pattern, result, stack, tokens
 

@@ -6,23 +6,14 @@ import io
 
 import numpy as np
 
-from attncli.render.npz import heads_npz, tokenize_npz
+from attncli.render.npz import heads_npz
 from attncli.results.heads import Pattern
-from tests.cli.samples import PATTERN, POOLED, QUARTERS, heads_result, stack, tokenize_result, tokenized
+from tests.cli.samples import PATTERN, POOLED, QUARTERS, heads_result, stack
 
 
 def arrays(content: bytes) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
-
-
-def test_ids_of_all_texts_one_after_another() -> None:
-    short = tokenized(1)._replace(tokens=tokenized().tokens[:1])
-    found = arrays(tokenize_npz(tokenize_result(tokenized(0), short, tokenized(2))))
-    assert found["ids"].tolist() == [101, 7861, 8270, 101, 101, 7861, 8270]
-    assert found["lengths"].tolist() == [3, 1, 3]
-    assert found["offsets"].tolist() == [0, 3, 4]
-    assert {array.dtype for array in found.values()} == {np.dtype("int64")}
 
 
 def test_a_layer_is_an_array_of_its_heads() -> None:

@@ -4,53 +4,8 @@ from __future__ import annotations
 
 import json
 
-from attncli.render.tables import heads_csv, heads_jsonl, tokenize_csv, tokenize_json, tokenize_jsonl
-from tests.cli.samples import PATTERN, POOLED, heads_result, stack, tokenize_result, tokenized
-
-TWO_TEXTS = tokenize_result(tokenized(0), tokenized(1))
-TWO_MODELS = tokenize_result(tokenized(0, "bert"), tokenized(0, "gpt2"))
-
-
-def test_a_token_is_a_row() -> None:
-    assert tokenize_csv(tokenize_result()) == (
-        "record,model,index,id,token,text,start,end,byte_start,byte_end,word,special\n"
-        "0,bert,0,101,[CLS],[CLS],,,,,,true\n"
-        "0,bert,1,7861,em,em,0,2,0,2,0,false\n"
-        '0,bert,2,8270,"##""bé,""","""bé,""",2,6,2,7,0,false\n'
-    )
-
-
-def test_ids_and_counts_alone_as_rows() -> None:
-    assert tokenize_csv(tokenize_result(), "ids") == "record,index,id\n0,0,101\n0,1,7861\n0,2,8270\n"
-    assert tokenize_csv(TWO_TEXTS, "count") == "record,count\n0,3\n1,3\n"
-    assert tokenize_csv(TWO_MODELS, "count") == "record,model,count\n0,bert,3\n0,gpt2,3\n"
-
-
-def test_a_text_is_a_line() -> None:
-    lines = tokenize_jsonl(TWO_TEXTS).splitlines()
-    assert [json.loads(line) for line in lines] == [text.to_dict() for text in TWO_TEXTS.texts]
-
-
-def test_ids_and_counts_alone_as_lines() -> None:
-    assert tokenize_jsonl(TWO_TEXTS, "ids") == (
-        '{"record": 0, "ids": [101, 7861, 8270]}\n{"record": 1, "ids": [101, 7861, 8270]}\n'
-    )
-    assert tokenize_jsonl(tokenize_result(), "count") == '{"record": 0, "count": 3}\n'
-    assert tokenize_jsonl(TWO_MODELS, "ids").splitlines()[1] == (
-        '{"record": 0, "model": "gpt2", "ids": [101, 7861, 8270]}'
-    )
-
-
-def test_ids_alone_keep_the_frame_of_the_json() -> None:
-    content = json.loads(tokenize_json(tokenize_result(warnings=("careful",)), "ids"))
-    assert content["schema"] == "attncli.tokenize/1"
-    assert content["warnings"] == ["careful"]
-    assert content["texts"] == [{"record": 0, "ids": [101, 7861, 8270]}]
-
-
-def test_everything_is_the_json_of_the_result() -> None:
-    assert json.loads(tokenize_json(TWO_MODELS)) == TWO_MODELS.to_dict()
-    assert tokenize_json(TWO_MODELS, ascii_only=True).isascii()
+from attncli.render.heads.tables import heads_csv, heads_jsonl
+from tests.cli.samples import PATTERN, POOLED, heads_result, stack
 
 
 def test_a_head_is_a_row_with_its_baselines() -> None:

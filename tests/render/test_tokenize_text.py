@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.tokenize_text import count_text, ids_text, tokenize_text
+from attncli.render.tokenize.picture import count_text, ids_text, text_picture, tokenize_text
 from attncli.results.provenance import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 from attncli.results.tokens import Token
@@ -25,6 +25,14 @@ TAKE = (
     Token(3, 16012, "bio", "bio", 7, 10, 7, 10, 2),
     Token(4, 18075, "##psy", "psy", 10, 13, 10, 13, 2),
     Token(5, 102, "[SEP]", "[SEP]", special=True),
+)
+
+
+EMBEDDINGS = (
+    Token(0, 2049, "its", "its", 0, 3, 0, 3, 0),
+    Token(1, 7861, "em", "em", 4, 6, 4, 6, 1),
+    Token(2, 8270, "##bed", "bed", 6, 9, 6, 9, 1),
+    Token(3, 4667, "##dings", "dings", 9, 14, 9, 14, 1),
 )
 
 
@@ -113,19 +121,19 @@ def test_ids_without_a_text_have_no_statistics() -> None:
 @pytest.mark.parametrize(
     ("terminal", "drawn"),
     [
-        (Terminal(80), "x   👍⟨f0 9f⟩│⟨91⟩│⟨8d⟩"),
-        (Terminal(80, unicode=False), r"x   \u{1f44d}<f0 9f>|<91>|<8d>"),
+        (Terminal(80), "x   👍⟨F0 9F⟩┃⟨91⟩┃⟨8D⟩"),
+        (Terminal(80, unicode=False), r"x   \u{1f44d}<F0 9F>||<91>||<8D>"),
     ],
 )
 def test_a_cut_character_is_drawn_once_with_its_bytes(terminal: Terminal, drawn: str) -> None:
     cut = _bytes(("ðŁ", r"\xf0\x9f"), ("ĳ", r"\x91"), ("į", r"\x8d"), first=1)
-    picture = tokenize_text(_result(_text((Token(0, 49, "x", "x"), *cut))), terminal)
+    picture = tokenize_text(_result(_text((Token(0, 49, "x", "x"), *cut), text="👍")), terminal)
     assert picture.splitlines()[2] == drawn
 
 
 def test_what_is_whole_stays_whole_beside_a_cut_character() -> None:
     cut = _bytes(("eÌģÃ", "e\u0301\\xc3"), ("©Ġb", r"\xa9 b"))
-    assert tokenize_text(_result(_text(cut)), Terminal(80)).splitlines()[2] == "e\u0301é⟨c3⟩│⟨a9⟩·b"
+    assert tokenize_text(_result(_text(cut)), Terminal(80)).splitlines()[2] == "e\u0301é⟨C3⟩│⟨A9⟩·b"
 
 
 def test_bytes_that_make_no_character_stay_bytes() -> None:
@@ -135,7 +143,66 @@ def test_bytes_that_make_no_character_stay_bytes() -> None:
 
 def test_a_backslash_that_was_written_is_no_byte() -> None:
     written = _bytes(("\\xf0", "\\xf0"), ("\\x9f", "\\x9f"), ("\\x91\\x8d", "\\x91\\x8d"))
-    assert tokenize_text(_result(_text(written)), Terminal(80)).splitlines()[2] == r"\xf0│\x9f│\x91\x8d"
+    assert tokenize_text(_result(_text(written)), Terminal(80)).splitlines()[2] == r"\xf0┃\x9f┃\x91\x8d"
+
+
+def test_a_word_of_more_than_two_tokens_is_noticeable() -> None:
+    picture = text_picture(_text(EMBEDDINGS, text="its embeddings"), Terminal(80), count=1)
+    assert picture.splitlines()[2:4] == ["its   em  ┃bed ┃dings", "2049  7861┃8270┃4667"]
+    assert picture.splitlines()[-1] == "┃ 1 word of more than two tokens: embeddings (3)"
+
+
+def test_a_word_of_more_than_two_tokens_is_noticeable_in_ascii_and_in_colour() -> None:
+    text = _text(EMBEDDINGS, text="its embeddings")
+    plain = text_picture(text, Terminal(80, unicode=False), count=1).splitlines()
+    assert plain[2] == "its   em  ||bed ||dings"
+    assert plain[-1] == "|| 1 word of more than two tokens: embeddings (3)"
+    coloured = text_picture(text, Terminal(80, ColorDepth.ANSI), count=1).splitlines()
+    assert coloured[2].startswith("\x1b[97;44mits \x1b[0m  \x1b[1;97;45mem  \x1b[0m┃")
+    assert coloured[3].startswith("\x1b[97;44m2049\x1b[0m  \x1b[97;45m7861\x1b[0m┃")
+
+
+def test_the_words_in_the_most_tokens_are_named_once_each() -> None:
+    text = "abc abcdef abc abcd abcde abcdefg abcdefgh"
+    words = [(place, text[:place].count(" ")) for place, character in enumerate(text) if character != " "]
+    tokens = tuple(Token(i, 1, text[p], text[p], p, p + 1, p, p + 1, word) for i, (p, word) in enumerate(words))
+    assert text_picture(_text(tokens, text=text), Terminal(70), count=1).splitlines()[-2:] == [
+        "┃ 7 words of more than two tokens: abcdefgh (8), abcdefg (7),",
+        "  abcdef (6), abcde (5), abcd (4), and 1 more",
+    ]
+
+
+def test_a_phrase_in_a_script_without_spaces_is_no_long_word() -> None:
+    tokens = tuple(Token(i, i, c, c, i, i + 1, 3 * i, 3 * i + 3, 0) for i, c in enumerate("日本語"))
+    picture = text_picture(_text(tokens, text="日本語"), Terminal(80), count=1)
+    assert picture.splitlines()[2] == "日│本│語"
+    assert "more than two" not in picture
+
+
+def test_an_unknown_token_shows_what_it_stands_for() -> None:
+    tokens = (Token(0, 7, "hi", "hi", 0, 2, 0, 2, 0), Token(1, 100, "[UNK]", "[UNK]", 3, 4, 3, 7, 1))
+    text = _text(tokens, text="Hi 👍")._replace(unknown_id=100)
+    assert text_picture(text, Terminal(80), count=1).splitlines()[2] == "hi  [UNK]←👍"
+    ascii_only = text_picture(text, Terminal(80, unicode=False), count=1)
+    assert ascii_only.splitlines()[2] == r"hi  [UNK]<-\u{1f44d}"
+
+
+def test_rows_end_where_lines_of_the_text_do() -> None:
+    left_out = (Token(0, 5, "a", "a", 0, 1, 0, 1, 0), Token(1, 6, "b", "b", 3, 4, 3, 4, 1))
+    assert text_picture(_text(left_out, text="a\n b"), Terminal(80)).splitlines()[2:6] == ["a", "5", "", "b"]
+    kept = (
+        Token(0, 5, "a", "a", 0, 1, 0, 1, 0),
+        Token(1, 9, "Ċ", "\n", 1, 2, 1, 2),
+        Token(2, 9, "Ċ", "\n", 2, 3, 2, 3),
+        Token(3, 6, "b", "b", 3, 4, 3, 4, 1),
+    )
+    assert text_picture(_text(kept, text="a\n\nb"), Terminal(80)).splitlines()[2:6] == ["a  ⏎  ⏎", "5  9  9", "", "b"]
+
+
+@pytest.mark.parametrize(("count", "place"), [(None, " · text 7"), (12, " · text 7 of 12"), (1, "")])
+def test_the_place_of_a_text(count: int | None, place: str) -> None:
+    text = _text(TAKE[1:2], record=6)
+    assert text_picture(text, Terminal(80), count=count).splitlines()[0] == f"1 token{place} · org/bert"
 
 
 def test_shades_alternate_and_special_tokens_have_none() -> None:
@@ -174,11 +241,11 @@ TOKENS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(tokens=TOKENS, model=SOME, width=st.integers(10, 120), unicode=st.booleans(), texts=st.integers(1, 2))
+@given(tokens=TOKENS, text=SOME, model=SOME, width=st.integers(10, 120), unicode=st.booleans(), texts=st.integers(1, 2))
 def test_no_line_is_wider_than_the_terminal(
-    tokens: tuple[Token, ...], model: str, width: int, unicode: bool, texts: int
+    tokens: tuple[Token, ...], text: str, model: str, width: int, unicode: bool, texts: int
 ) -> None:
-    result = _result(*(_text(tokens, record=record, model=model) for record in range(texts)))
+    result = _result(*(_text(tokens, text=text, record=record, model=model) for record in range(texts)))
     picture = tokenize_text(result, Terminal(width, unicode=unicode))
     assert picture.endswith("\n")
     for line in picture.split("\n"):
@@ -191,7 +258,7 @@ def test_plain_pictures_need_no_rich() -> None:
     script = """if True:
         import sys
         from attncli.render.terminal import Terminal
-        from attncli.render.tokenize_text import tokenize_text
+        from attncli.render.tokenize.picture import tokenize_text
         from attncli.results.provenance import MadeBy
         from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
         from attncli.results.tokens import Token

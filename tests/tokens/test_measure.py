@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attncli
-from attncli.models.tokenizer import wrap_tokenizer
+from attncli.models.tokenizers.opening import wrap_tokenizer
 from attncli.results.tokenize import TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
-from attncli.tokens.measure import measure, total
+from attncli.tokens.measure import measure
 from tests.tokens import vocabularies as made
 
 
@@ -44,7 +44,9 @@ def test_one_text() -> None:
 
 def test_the_mole_triple() -> None:
     texts = ["American shrew mole", "One mole of carbon dioxide", "Take a biopsy of the mole"]
-    stats = total(text.stats for text in attncli.tokenize(texts).texts)
+    result = attncli.tokenize(texts, stats=True)
+    assert result.statistics is not None
+    stats = result.statistics[0].total
     assert (stats.tokens, stats.words, stats.bytes, stats.continued_words) == (16, 14, 70, 2)
     assert stats.fertility == pytest.approx(1.1429, abs=5e-5)
     assert stats.bytes_per_token == 4.375
@@ -66,19 +68,26 @@ def test_words_of_a_pair_are_its_own() -> None:
 def test_ids_have_no_words() -> None:
     stats = measure(from_ids(wrap_tokenizer(made.word_piece()), [2, 1, 3]), unknown_id=1)
     assert (stats.tokens, stats.special_tokens, stats.unknown) == (1, 2, 1)
-    assert (stats.words, stats.fertility, stats.continued_words_share, stats.bytes_per_token) == (0, None, None, 0.0)
+    assert (stats.words, stats.fertility, stats.continued_words_share, stats.bytes_per_token) == (0, None, None, None)
 
 
-def test_nothing_has_no_ratios() -> None:
-    assert total([]).bytes_per_token is None
+def test_scripts_without_spaces_have_no_words_to_count_by() -> None:
+    tokenizer = wrap_tokenizer(made.byte_bpe())
+    for text, spaced in (
+        ("日本語の文章です", False),
+        ("ไทย", False),
+        ("한국어 문장", True),
+        ("the 日 mole", True),
+        ("ไทย mole", True),
+    ):
+        stats = measure(encode(tokenizer, text), [text])
+        assert ((stats.fertility is None), (stats.continued_words_share is None)) == (not spaced, not spaced)
+        assert stats.bytes_per_token is not None
 
 
-@given(st.lists(st.text("the mole,👍 \n", max_size=30), max_size=4))
-def test_sums_of_counts(texts: list[str]) -> None:
-    tokenizer = wrap_tokenizer(made.word_piece())
-    each = [measure(encode(tokenizer, text), [text], unknown_id=1) for text in texts]
-    whole = total(each)
-    for name in ("tokens", "special_tokens", "words", "characters", "bytes", "continued_words", "unknown"):
-        assert getattr(whole, name) == sum(getattr(stats, name) for stats in each)
-    assert whole.words == len(" ".join(texts).split())
-    assert whole.continued_words <= min(whole.words, whole.tokens)
+@given(st.text("the mole,👍 \n", max_size=60))
+def test_counts(text: str) -> None:
+    stats = measure(encode(wrap_tokenizer(made.word_piece()), text), [text], unknown_id=1)
+    assert stats.words == len(text.split())
+    assert stats.continued_words <= min(stats.words, stats.tokens)
+    assert (stats.fertility is None) == (not stats.words)

@@ -46,8 +46,8 @@ def test_every_text_under_every_model(folder: Path) -> None:
     result = attncli.tokenize(["the", "mole"], model=[DEFAULT_MODEL, folder])
     assert [(text.model, text.record, text.text) for text in result.texts] == [
         (DEFAULT_MODEL, 0, "the"),
-        (DEFAULT_MODEL, 1, "mole"),
         (str(folder), 0, "the"),
+        (DEFAULT_MODEL, 1, "mole"),
         (str(folder), 1, "mole"),
     ]
 
@@ -149,7 +149,7 @@ def test_the_slow_way_gets_a_note(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nmole\n", encoding="utf-8")
     made.save(tmp_path, None, config={"model_type": "bert"})
     result = attncli.tokenize("mole", model=tmp_path)
-    assert "has no tokenizer.json" in result.warnings[0]
+    assert "was read by transformers" in result.warnings[0]
     assert result.made_by.transformers is not None
 
 

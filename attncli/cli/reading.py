@@ -1,0 +1,219 @@
+"""Files and stdin of any size, in blocks of text: UTF-8, packed by gzip or not."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol, cast
+
+from attncli.cli.environment import Environment
+from attncli.cli.failures import did_you_mean
+from attncli.cli.texts import STDIN
+from attncli.errors import FailedError
+from attncli.progress import Bytes, Progress, silent
+
+#: Bytes that are read at once.
+BLOCK = 1 << 20
+
+#: What a gzip file begins with.
+_GZIP = b"\x1f\x8b"
+
+#: What UTF-16 begins with, where it says so.
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_blocks(
+    name: str, environment: Environment, *, errors: str = "strict", progress: Progress = silent
+) -> Iterator[str]:
+    """A file, or stdin (`-`), as blocks of text less one final newline; nothing of an empty one.
+
+    A byte order mark stays, as in what a script reads that opens the file as UTF-8, and so does NUL.
+
+    errors: `strict`, or `replace` for U+FFFD instead of bytes that are no UTF-8.  progress: told the bytes on disk.
+    Raises FailedError for what can't be read or decoded: a missing file, a folder, broken UTF-8 or gzip data.
+    """
+    with _opened(name, environment) as source:
+        yield from _without_final_newline(_decoded(_unpacked(source, progress), source.name, errors))
+
+
+def lines(blocks: Iterable[str]) -> Iterator[str]:
+    r"""The lines of a text that comes in blocks, without the `\n` or `\r\n` between them; nothing else ends a line."""
+    parts: list[str] = []
+    for block in blocks:
+        first, *others = block.split("\n")
+        parts.append(first)
+        for other in others:
+            yield "".join(parts).removesuffix("\r")
+            parts = [other]
+    if parts:
+        yield "".join(parts)
+
+
+class _Source(NamedTuple):
+    """An open stream, what to call it, and the bytes that it holds from here on (None: unknown)."""
+
+    name: str
+    stream: BinaryIO
+    size: int | None
+    is_stdin: bool = False
+
+    def unreadable(self, error: OSError) -> FailedError:
+        if self.is_stdin:
+            return FailedError(f"stdin can't be read: {error.strerror}", hint="-f FILE reads a file")
+        return _unreadable(self.name, error)
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+@contextmanager
+def _opened(name: str, environment: Environment) -> Iterator[_Source]:
+    if name == STDIN:
+        if environment.stdin is None:
+            raise FailedError("stdin is closed", hint="give the text as an argument, or name a file with -f")
+        yield _Source("stdin", environment.stdin, _size(environment.stdin), is_stdin=True)
+        return
+    try:
+        stream = Path(name).open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    with stream:
+        yield _Source(name, stream, _size(stream))
+
+
+def _size(stream: BinaryIO) -> int | None:
+    try:
+        status = os.fstat(stream.fileno())
+        return status.st_size - stream.tell() if stat.S_ISREG(status.st_mode) else None
+    except (OSError, ValueError):
+        # No file beneath it, or a pipe.
+        return None
+
+
+def _unpacked(source: _Source, progress: Progress) -> Iterator[bytes]:
+    """The content of a stream, out of its gzip where it is packed."""
+    told = _Told(source, progress)
+    head = told.read(BLOCK)
+    if not head.startswith(_GZIP):
+        yield from _chunks(told, head)
+        return
+    import gzip
+    import zlib
+
+    try:
+        # It reads nothing but bytes in order, whatever else a file could do.
+        with gzip.GzipFile(fileobj=cast(BinaryIO, _Again(head, told))) as unpacked:
+            yield from _chunks(unpacked)
+    except EOFError as error:
+        raise FailedError(
+            f"{source.name} ends in the middle of its gzip data", hint="fetch or copy it once more: -f needs all of it"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise FailedError(
+            f"{source.name} is broken gzip data: {error}", hint="fetch or copy it once more: -f needs it unharmed"
+        ) from error
+
+
+def _chunks(stream: _Readable, head: bytes = b"") -> Iterator[bytes]:
+    chunk = head or stream.read(BLOCK)
+    while chunk:
+        yield chunk
+        chunk = stream.read(BLOCK)
+
+
+class _Told:
+    """A stream that tells how much of it was read."""
+
+    def __init__(self, source: _Source, progress: Progress) -> None:
+        self._source, self._progress, self._done = source, progress, 0
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            content = self._source.stream.read(size)
+        except OSError as error:
+            raise self._source.unreadable(error) from error
+        self._done += len(content)
+        self._progress(f"reading {Path(self._source.name).name}", Bytes(self._done), self._source.size)
+        return content
+
+
+class _Again:
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, head: bytes, stream: _Readable) -> None:
+        self._head, self._stream = head, stream
+
+    def read(self, size: int, /) -> bytes:
+        if not self._head:
+            return self._stream.read(size)
+        content, self._head = self._head[:size], self._head[size:]
+        return content
+
+
+def _decoded(chunks: Iterable[bytes], name: str, errors: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    done = 0
+    for chunk in _ended(chunks):
+        # A character that the chunk before ended in the middle of counts from there.
+        start = done - len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            raise _no_utf8(name, start + error.start, error) from error
+        done += len(chunk)
+        if text:
+            yield text
+
+
+def _ended(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, and an empty one that says it was all."""
+    yield from chunks
+    yield b""
+
+
+def _no_utf8(name: str, place: int, error: UnicodeDecodeError) -> FailedError:
+    encoding = "utf-16" if place == 0 and error.object.startswith(_UTF16) else "latin1"
+    return FailedError(
+        f"{name} is not valid UTF-8: byte {place} is 0x{error.object[error.start]:02x}",
+        hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; --errors replace reads it as it is",
+    )
+
+
+def _without_final_newline(blocks: Iterable[str]) -> Iterator[str]:
+    held = ""
+    for block in blocks:
+        text = held + block
+        kept = text.removesuffix("\n").removesuffix("\r")
+        held = text[len(kept) :]
+        if kept:
+            yield kept
+    if held == "\r":
+        # Alone it ends no line.
+        yield held
+
+
+def _unreadable(name: str, error: OSError) -> FailedError:
+    path = Path(name)
+    # Asked for by name, as Windows reports a folder as a lack of rights.
+    if os.path.isdir(name):  # noqa: PTH112
+        return FailedError(
+            f"{name} is a folder, not a file", hint=f"name the files in it, as in -f {path / 'notes.txt'}"
+        )
+    if isinstance(error, FileNotFoundError):
+        return FailedError(f"there is no file {name}", hint=_similar_file(path))
+    return FailedError(
+        f"{name} can't be read: {error.strerror}", hint="-f takes a file that you have the right to read"
+    )
+
+
+def _similar_file(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f"there is no folder {path.parent} either"
+    return did_you_mean(path.name, names, "-f takes the path of a file")

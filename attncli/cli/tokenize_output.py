@@ -1,0 +1,145 @@
+"""Tokens on their way out: a form for each place that the result goes to, fed text by text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from attncli.cli.messages import Messages
+from attncli.cli.output import Outlet
+from attncli.cli.streams import encoded
+from attncli.cli.text_stream import TextStream
+from attncli.errors import CheckError
+
+if TYPE_CHECKING:
+    from attncli.cli.tokenize import ViewOptions
+    from attncli.render.tokenize.forms import Form
+    from attncli.results.tokenize import IdsPart
+    from attncli.verbs.cutting import TextInput
+    from attncli.verbs.tokenizing import Tokenizing
+
+#: Failures that are listed one by one.
+_LISTED = 20
+
+
+def write(
+    outlets: Sequence[Outlet],
+    tokenizing: Tokenizing,
+    stream: TextStream,
+    wanted: ViewOptions,
+    *,
+    chat: bool,
+    pair: str | None,
+) -> None:
+    """Every text in every form, then what is to be said of all of them."""
+    sinks = [_Sink(_form(outlet, tokenizing, stream, wanted), outlet) for outlet in outlets]
+    for sink in sinks:
+        sink.write(sink.form.start())
+    if not wanted.vocab:
+        _feed(sinks, tokenizing, stream, plain=not chat and pair is None, inputs=_inputs(stream, chat, pair))
+        summary = tokenizing.summary()
+    else:
+        summary = tokenizing.summary_of_vocabularies([text for text in _sought(stream) if text])
+    for sink in sinks:
+        for content in sink.form.end(summary):
+            sink.write(content)
+
+
+def fail(failures: Sequence[str], messages: Messages) -> None:
+    """Say which checks do not hold, and raise CheckError if there are any."""
+    if not failures:
+        return
+    messages.failures(failures[:_LISTED])
+    more = f" ({_LISTED} of them are above)" if len(failures) > _LISTED else ""
+    raise CheckError(
+        f"{len(failures):,} check{'s do' if len(failures) > 1 else ' does'} not hold{more}",
+        hint="--lint shows each place; several -m show where models differ",
+    )
+
+
+class _Sink(NamedTuple):
+    """A form, and the place that it is written to."""
+
+    form: Form
+    outlet: Outlet
+
+    def write(self, content: str | bytes) -> None:
+        if content:
+            self.outlet.write(encoded(content))
+
+
+def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
+    from attncli.render.tokenize import forms as forms
+
+    terminal, several = outlet.terminal, len(tokenizing.models) > 1
+    if outlet.form == "npz":
+        from attncli.render.npz import IdsForm
+
+        return IdsForm()
+    if outlet.form == "json":
+        return forms.JsonForm(wanted.view, several=several, ascii_only=not terminal.unicode)
+    if wanted.stats or wanted.vocab:
+        from attncli.render.tokenize.summary_forms import SummaryForm
+
+        return SummaryForm(outlet.form, terminal, tokenizing.entries)
+    if outlet.form == "csv" and wanted.lint:
+        return forms.FindingsCsv()
+    if outlet.form == "csv":
+        return forms.CsvForm(wanted.view, several=several)
+    if outlet.form == "jsonl":
+        return forms.JsonLinesForm(wanted.view, several=several, ascii_only=not terminal.unicode)
+    if wanted.view != "tokens":
+        return forms.IdsText() if wanted.ids else forms.CountText()
+    from attncli.render.tokenize.record import RecordText
+
+    return RecordText(
+        terminal, models=tokenizing.models, table=wanted.table, lint=wanted.lint, count=stream.texts_known
+    )
+
+
+def _feed(
+    sinks: Sequence[_Sink], tokenizing: Tokenizing, stream: TextStream, *, plain: bool, inputs: Iterator[TextInput]
+) -> None:
+    """Give every text to every form, in the cheapest way that serves them all.
+
+    plain: the inputs are nothing but the texts of the stream.
+    """
+    needs_tokens = tokenizing.settings.needs_tokens
+    if plain and stream.ids is None and not needs_tokens and all(sink.form.bare for sink in sinks):
+        for part in _parts(tokenizing, stream):
+            for sink in sinks:
+                sink.write(sink.form.part(part))
+    elif all(sink.form.summary for sink in sinks) and not tokenizing.settings.check:
+        tokenizing.count(inputs)
+    else:
+        for record in tokenizing.records(inputs):
+            for sink in sinks:
+                sink.write(sink.form.record(record))
+
+
+def _sought(stream: TextStream) -> Iterator[str]:
+    """What is sought in a vocabulary; nothing where stdin happens to be open and empty."""
+    for blocks in stream.blocks(may_be_empty=not stream.literal):
+        yield "".join(blocks)
+
+
+def _parts(tokenizing: Tokenizing, stream: TextStream) -> Iterator[IdsPart]:
+    """Bare ids. A text of any size goes through in parts where that is possible."""
+    if stream.lines or not tokenizing.takes_parts:
+        yield from tokenizing.ids(stream.texts())
+        return
+    for record, blocks in enumerate(stream.blocks()):
+        yield from tokenizing.ids_of_stream(record, blocks)
+
+
+def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextInput]:
+    from attncli.verbs.cutting import TextInput
+
+    if stream.ids is not None:
+        yield from (TextInput(ids=ids) for ids in stream.ids)
+    elif chat:
+        from attncli.verbs.chatting import conversations
+
+        yield from (TextInput(conversation=each) for each in conversations(stream.texts(), lines=stream.lines))
+    else:
+        yield from (TextInput(text, pair) for text in stream.texts())

@@ -1,0 +1,283 @@
+"""What a child process runs to render chat templates: a JSON request a line in, a JSON answer a line out.
+
+A chat template is a stranger's program. jinja2's sandbox keeps it from our objects, but not from our time and memory,
+and now and then a way out of it is found: so it runs in a process of its own (`attncli.models.chat.sandbox` starts and
+kills it), which can neither grow beyond all bounds nor change a file, start a program or open a connection. This module
+imports the standard library and jinja2, nothing else, so that the child is there in under a tenth of a second.
+
+The environment is the one of transformers' `apply_chat_template`, so that the texts agree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from jinja2 import Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.runtime import Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+try:
+    import resource
+    import signal
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+#: By name in the module `resource`: no more than 1 GiB of memory, nothing written to files, no process started.
+LIMITS = {"RLIMIT_AS": 1 << 30, "RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0}
+
+#: What only a template that got out of jinja2's sandbox would do, as Python's audit events begin; and what imports do.
+_DEEDS = frozenset(("os", "subprocess", "socket", "shutil", "ctypes", "winreg", "_winapi", "pty", "ftplib", "smtplib"))
+_NEEDED = frozenset(("os.listdir", "os.scandir"))
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+#: What a template that stands in no file is called in a traceback.
+_TEMPLATE = "<template>"
+
+#: Where a statement or an expression begins.
+_BLOCK = re.compile(r"\{[%{][-+]?")
+_BLOCK_END = re.compile(r"[-+]?[%}]\}")
+
+
+def serve() -> None:
+    """Say that all is imported, then answer requests until there are no more.
+
+    A request: {source, messages, variables, calls: [{pick: [index of a message…], generation: bool}], seconds}.
+    Its answer: an entry a call, {text}, or {kind, message, line, column, excerpt}.
+    """
+    # By number: the streams of sys are text, and with a meaning of their own on each system.
+    with open(0, "rb") as requests, open(1, "wb") as answers:
+        _set_limits()
+        answers.write(b"ready\n")
+        answers.flush()
+        for line in requests:
+            answers.write(_answer(line))
+            answers.flush()
+
+
+def _set_limits() -> None:
+    for name, most in LIMITS.items():
+        if hasattr(resource, name):
+            # Some systems know a limit and refuse to set it.
+            with suppress(ValueError, OSError):
+                resource.setrlimit(getattr(resource, name), (most, most))
+    sys.addaudithook(_forbid)
+
+
+def _forbid(event: str, arguments: tuple[Any, ...]) -> None:
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES
+    if writes or (event.partition(".")[0] in _DEEDS and event not in _NEEDED):
+        raise PermissionError("a chat template can't touch anything outside")
+
+
+def _answer(line: bytes) -> bytes:
+    try:
+        request = json.loads(line)
+        if resource is not None:
+            # Whoever waits for us kills us in time; this is for the case that it is gone.
+            signal.alarm(2 + int(request["seconds"]))
+        answers = [_called(request, call) for call in request["calls"]]
+        return json.dumps(answers).encode() + b"\n"
+    except MemoryError:
+        return (
+            json.dumps([{"kind": "memory", "message": "", "line": None, "column": None, "excerpt": ""}]).encode()
+            + b"\n"
+        )
+    finally:
+        if resource is not None:
+            signal.alarm(0)
+
+
+def _called(request: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, object]:
+    source = request["source"]
+    # A copy for each call, as a template may change what it is given.
+    given = {**request["variables"], "messages": [request["messages"][index] for index in call["pick"]]}
+    variables = json.dumps({**given, "add_generation_prompt": call["generation"]})
+    try:
+        return {"text": _render(source, variables)}
+    except MemoryError:
+        raise
+    except Exception as error:  # a template can raise anything
+        line = _line_of(error)
+        place = _block_of(source, variables, str(error)) or _start_of(source, line)
+        return {"kind": _kind(error), "message": str(error) or type(error).__name__, **place._asdict()}
+
+
+def _render(source: str, variables: str) -> str:
+    return _compiled(source).render(json.loads(variables))
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, RefusedError):
+        return "refused"
+    return "syntax" if isinstance(error, TemplateSyntaxError) else "failed"
+
+
+# The environment of transformers
+
+
+class RefusedError(TemplateError):
+    """What a template raises itself, with `raise_exception`."""
+
+
+class GenerationBlock(Extension):
+    """`{% generation %}`, which marks the part that the assistant wrote: its body, as it stands."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+    def _body(self, caller: Macro) -> str:
+        return caller()
+
+
+class PlainNamespace(Namespace):
+    """A namespace without names that lead inside Python."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        # As in jinja2: the object itself is among `args`, so that a template may have a variable `self`.
+        self, given = args[0], dict(*args[1:], **kwargs)
+        for name in given:
+            _check_name(name)
+        Namespace.__init__(self, given)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+class PlainDict:
+    """`dict` without its attributes."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
+
+
+def _check_name(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise SecurityError(f"a namespace can't have the attribute {name!r}")
+
+
+def _refuse(message: object) -> None:
+    raise RefusedError(str(message))
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
+def _to_json(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """jinja2's own `tojson` writes `<` as an escape, for HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+@lru_cache(maxsize=4)
+def _compiled(source: str) -> Template:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    ours: dict[str, Callable[..., Any]] = {
+        "raise_exception": _refuse,
+        "strftime_now": _strftime_now,
+        "dict": PlainDict(),
+        "namespace": PlainNamespace,
+    }
+    environment.globals.update(ours)
+    return environment.from_string(source)
+
+
+# Where a template fails
+
+
+class Place(NamedTuple):
+    """Line and column, both from 1, and the statement that stands there; None where it is not known."""
+
+    line: int | None = None
+    column: int | None = None
+    excerpt: str = ""
+
+
+def _line_of(error: BaseException) -> int | None:
+    """The template's line that an error comes from: jinja2 puts the template itself into the traceback."""
+    if isinstance(error, TemplateSyntaxError):
+        return error.lineno
+    lines = [
+        trace.tb_lineno for trace in _traces(error.__traceback__) if trace.tb_frame.f_code.co_filename == _TEMPLATE
+    ]
+    return lines[-1] if lines else None
+
+
+def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _start_of(source: str, line: int | None) -> Place:
+    if line is None:
+        return Place()
+    lines = source.splitlines()
+    return Place(line, None, lines[line - 1].strip() if line <= len(lines) else "")
+
+
+def _block_of(source: str, variables: str, message: str) -> Place | None:
+    """The statement that fails with `message`; None where that can't be told.
+
+    Most templates are a single line of thousands of characters. With a newline put into each statement, where it means
+    nothing, jinja2's line numbers tell the statements apart.
+    """
+    parted, starts = _parted(source)
+    try:
+        _render(parted, variables)
+    except Exception as error:  # as above
+        line = _line_of(error)
+        if line is not None and 0 < line <= len(starts) and str(error) == message:
+            return _excerpt(source, starts[line - 1])
+    return None
+
+
+def _parted(source: str) -> tuple[str, Sequence[int]]:
+    """The source with a newline after the start of each statement, and where in `source` each line of it starts."""
+    pieces: list[str] = []
+    starts = [0]
+    last = 0
+    for match in re.finditer(rf"{_BLOCK.pattern}|\n", source):
+        pieces.append(source[last : match.end()])
+        last = match.end()
+        if match.group() == "\n":
+            starts.append(last)
+        else:
+            pieces.append("\n")
+            starts.append(match.start())
+    return "".join([*pieces, source[last:]]), starts
+
+
+def _excerpt(source: str, start: int) -> Place:
+    end = _BLOCK_END.search(source, start)
+    excerpt = source[start : end.end() if end else len(source)].splitlines()[0].strip()
+    return Place(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)

@@ -1,0 +1,199 @@
+"""Chat templates are strangers' programs: they run in a child process, which is stopped where it takes too much.
+
+A thread can't be stopped, a signal doesn't interrupt one long operation (`10 ** 10 ** 10`), and neither bounds memory;
+killing a process does all of it, on every system. One child serves all conversations of a run, after a start of less
+than a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Event, Timer
+from typing import IO, NamedTuple
+
+from attncli.errors import FailedError
+
+#: Seconds that a template may take for all renderings of a request; those of known models take a few milliseconds.
+SECONDS = 5.0
+
+#: Seconds for the child to start, on a slow machine under load.
+_START_SECONDS = 60.0
+
+#: Bytes of one answer.
+_MOST_BYTES = 1 << 28
+
+_PACKAGES = ("attncli", "jinja2", "markupsafe")
+_PROGRAM = "import sys; sys.path += {folders!r}; from attncli.models.chat.program import serve; serve()"
+
+
+class Call(NamedTuple):
+    """One rendering: the messages by their indices, and whether the prompt for an answer follows them."""
+
+    pick: Sequence[int]
+    generation: bool = False
+
+
+class Rendering(NamedTuple):
+    """What came of it: a text, or else why not.
+
+    kind: "refused" (the template's own `raise_exception`), "failed", "syntax" or "memory"; "" where there is a text.
+    message: in the words of the template or of jinja2.
+    line, column: from 1, of the statement that fails, which is `excerpt`; None where they are not known.
+    """
+
+    text: str | None = None
+    kind: str = ""
+    message: str = ""
+    line: int | None = None
+    column: int | None = None
+    excerpt: str = ""
+
+
+class StoppedError(Exception):
+    """The child took too long (`slow`), or came to an end by itself, as where memory ran out."""
+
+    def __init__(self, *, slow: bool) -> None:
+        super().__init__()
+        self.slow = slow
+
+
+class Sandbox:
+    """Renders chat templates in a child process; a context manager, which ends the child.
+
+    seconds: how long a template may take over one request.
+    """
+
+    def __init__(self, *, seconds: float = SECONDS) -> None:
+        self.seconds = seconds
+        self._child: _Child | None = None
+
+    def __enter__(self) -> Sandbox:
+        """Start the child without waiting for it: it gets ready while a tokenizer is read."""
+        self._child = _Child()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def render(
+        self, source: str, messages: Sequence[object], variables: Mapping[str, object], calls: Sequence[Call]
+    ) -> list[Rendering]:
+        """Render a template's source with messages and variables, once a call.
+
+        Raises StoppedError where the child had to be stopped or is gone, FailedError where none can be started.
+        """
+        request = {
+            "source": source,
+            "messages": messages,
+            "variables": variables,
+            "calls": [{"pick": list(call.pick), "generation": call.generation} for call in calls],
+            "seconds": self.seconds,
+        }
+        answer = [Rendering(**entry) for entry in json.loads(self._answer(json.dumps(request).encode() + b"\n"))]
+        # Where memory ran out, it says so once for all calls.
+        return answer if len(answer) == len(calls) else answer * len(calls)
+
+    def _answer(self, request: bytes) -> bytes:
+        if self._child is None:
+            self._child = _Child()
+        try:
+            return self._child.asked(request, self.seconds)
+        except BaseException:
+            # Whatever it was, an interrupt too: the next request must not get the answer to this one.
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+
+class _Child:
+    """The process: a line in, a line out."""
+
+    def __init__(self) -> None:
+        self._ready = False
+        # -I and -S: neither the environment's nor the current folder's modules play a part, and it starts sooner.
+        command = [sys.executable, "-I", "-S", "-c", _PROGRAM.format(folders=_folders())]
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except (OSError, ValueError) as error:
+            raise _unstartable(str(error)) from error
+
+    def asked(self, request: bytes, seconds: float) -> bytes:
+        """The answer to a request. Raises StoppedError."""
+        if not self._ready:
+            self._wait_for_start()
+        with self._killed_after(seconds) as killed:
+            try:
+                self._input.write(request)
+                self._input.flush()
+            except OSError as error:
+                raise StoppedError(slow=killed.is_set()) from error
+            line = self._output.readline(_MOST_BYTES)
+        if not line.endswith(b"\n"):
+            raise StoppedError(slow=killed.is_set())
+        return line
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._output.close()
+        with suppress(OSError):  # what it was sent last may still wait here
+            self._input.close()
+
+    def _wait_for_start(self) -> None:
+        with self._killed_after(_START_SECONDS):
+            self._ready = self._output.readline(_MOST_BYTES) == b"ready\n"
+        if not self._ready:
+            raise _unstartable("it ended at once")
+
+    @contextmanager
+    def _killed_after(self, seconds: float) -> Iterator[Event]:
+        """Kill the process unless the block ends in time; the event tells that it was."""
+        killed = Event()
+
+        def kill() -> None:
+            killed.set()
+            self._process.kill()
+
+        timer = Timer(seconds, kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield killed
+        finally:
+            timer.cancel()
+
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _output(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+
+def _folders() -> list[str]:
+    """Where the packages lie that the child imports, found without importing them."""
+    specs = [find_spec(name) for name in _PACKAGES]
+    origins = [spec.origin for spec in specs if spec is not None and spec.origin is not None]
+    return list(dict.fromkeys(str(Path(origin).parents[1].resolve()) for origin in origins))
+
+
+def _unstartable(reason: str) -> FailedError:
+    return FailedError(
+        f"chat templates run in a process of their own, which could not be started: {reason}",
+        hint="see that Python's jinja2 is whole: pip install --force-reinstall jinja2",
+    )

@@ -1,0 +1,180 @@
+"""The chat templates that a model brings, and the special tokens that they write.
+
+Where they stand, as transformers looks for them: `chat_template.jinja` and `additional_chat_templates/`, which replace
+what tokenizer_config.json says under `chat_template` (a text, or several by name); then, for models that only have a
+processor, chat_template.json; and the metadata of a GGUF file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from attncli.errors import ModelError, UsageError
+from attncli.models.gguf_metadata import read_metadata
+from attncli.models.reference import closest, is_plain_path
+from attncli.models.tokenizers.config import Files, read_json
+
+#: The template where a model brings several and none is asked for; and the one for a conversation with tools.
+DEFAULT, TOOLS = "default", "tool_use"
+
+_FILE = "chat_template.jinja"
+_FOLDER = "additional_chat_templates/"
+_PROCESSOR = "chat_template.json"
+_CONFIG = "tokenizer_config.json"
+_ENDING = ".jinja"
+
+#: What models call their additional templates; the files of the hub are looked for by name.
+_KNOWN = (TOOLS, "rag")
+
+#: The special tokens that a template may name, as `bos_token`.
+_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+#: How GGUF calls them; one is misspelt there.
+_GGUF_TOKENS = {
+    "bos_token": "bos",
+    "eos_token": "eos",
+    "unk_token": "unknown",
+    "sep_token": "seperator",
+    "pad_token": "padding",
+    "cls_token": "cls",
+    "mask_token": "mask",
+}
+
+
+class ChatTemplate(NamedTuple):
+    """A template's source in jinja2, its name, and the file that it stands in."""
+
+    name: str
+    source: str
+    origin: str
+
+
+class ChatFormat(NamedTuple):
+    """How a model writes conversations.
+
+    templates: by name, if there are any.  special_tokens: the model's, by what templates call them (`bos_token`).
+    without: the special tokens that the model says it doesn't have.
+    """
+
+    model: str
+    templates: Mapping[str, ChatTemplate]
+    special_tokens: Mapping[str, str]
+    without: frozenset[str] = frozenset()
+
+    def template(self, name: str | None = None, *, tools: bool = False) -> ChatTemplate:
+        """The template of a name; without one the default, or the one for tools if there are tools.
+
+        Raises ModelError where the model has none, UsageError where it has none of that name, or several and no
+        default.
+        """
+        if not self.templates:
+            message = f"{self.model} has no chat template"
+            raise ModelError(message, hint="leave out --chat, or name a model that was made for conversations with -m")
+        if name is None:
+            name = TOOLS if tools and TOOLS in self.templates else DEFAULT
+            if name not in self.templates:
+                message = f"{self.model} has several chat templates and none of them is the default"
+                raise UsageError(message, hint=f"choose one with --template: {_listed(self.templates)}")
+        if name not in self.templates:
+            near = closest(name, list(self.templates))
+            hint = f"did you mean {near}?" if near else f"it has {_listed(self.templates)}"
+            raise UsageError(f"{self.model} has no chat template {name}", hint=hint)
+        return self.templates[name]
+
+    def unnamed(self, template: ChatTemplate) -> list[str]:
+        """The special tokens that a template speaks of and the model's files do not: it writes nothing for them."""
+        spoken = [name for name in _TOKENS if name in template.source]
+        return [name for name in spoken if name not in self.special_tokens and name not in self.without]
+
+
+def read_format(files: Files, name: str | None = None) -> ChatFormat:
+    """The chat templates among a model's files.
+
+    name: the template that is asked for, so that it is found where the files can't be listed.
+    Raises ModelError for a file that can't be read.
+    """
+    if (gguf := _gguf(files)) is not None:
+        return _gguf_format(files.ref.name, read_metadata(gguf, mend=files.source.mend))
+    config = read_json(files, _CONFIG)
+    found = list(_single_files(files, name)) or list(_named(config.get("chat_template"), _CONFIG))
+    if not found:
+        found = list(_named(read_json(files, _PROCESSOR).get("chat_template"), _PROCESSOR))
+    # Before there was `added_tokens_decoder`, the special tokens stood in a file of their own.
+    tokens = config if "added_tokens_decoder" in config else {**config, **read_json(files, "special_tokens_map.json")}
+    without = frozenset(name for name in _TOKENS if name in tokens and tokens[name] is None)
+    return ChatFormat(files.ref.name, _by_name(found), _special_tokens(tokens), without)
+
+
+def loaded_format(tokenizer: Any, model: str) -> ChatFormat:
+    """The chat templates of a tokenizer of transformers that is loaded already; none for one of another library."""
+    entry = getattr(tokenizer, "chat_template", None)
+    tokens = getattr(tokenizer, "special_tokens_map", {})
+    return ChatFormat(model, _by_name(_named(entry, model)), {name: str(token) for name, token in tokens.items()})
+
+
+def _by_name(templates: Iterable[ChatTemplate]) -> dict[str, ChatTemplate]:
+    return {template.name: template for template in templates}
+
+
+def _named(entry: object, origin: str) -> Iterator[ChatTemplate]:
+    """The templates of an entry: a text, `{name: text}`, or `[{name, template}]`."""
+    if isinstance(entry, str):
+        yield ChatTemplate(DEFAULT, entry, origin)
+    elif isinstance(entry, Mapping):
+        yield from (ChatTemplate(name, source, origin) for name, source in entry.items() if isinstance(source, str))
+    elif isinstance(entry, list):
+        for each in entry:
+            match each:
+                case {"name": str(name), "template": str(source)}:
+                    yield ChatTemplate(name, source, origin)
+
+
+def _single_files(files: Files, name: str | None) -> Iterator[ChatTemplate]:
+    if (path := files.find(_FILE)) is not None:
+        yield ChatTemplate(DEFAULT, _text(files, path), _FILE)
+    for each in sorted(_additional(files) | {_FOLDER + known + _ENDING for known in (*_KNOWN, name) if known}):
+        if is_plain_path(each) and (path := files.find(each)) is not None:
+            yield ChatTemplate(each.removeprefix(_FOLDER).removesuffix(_ENDING), _text(files, path), each)
+
+
+def _additional(files: Files) -> set[str]:
+    """The templates in the folder for them, as far as it is on this disk."""
+    beside = files.source.local(_FILE) or files.source.local(_CONFIG)
+    return set() if beside is None else {_FOLDER + path.name for path in (beside.parent / _FOLDER).glob(f"*{_ENDING}")}
+
+
+def _text(files: Files, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} could not be read: {error}", hint=files.source.mend) from error
+
+
+def _special_tokens(config: Mapping[str, object]) -> dict[str, str]:
+    extra = config.get("extra_special_tokens")
+    named = {**(extra if isinstance(extra, Mapping) else {}), **{name: config.get(name) for name in _TOKENS}}
+    contents = {name: entry.get("content") if isinstance(entry, Mapping) else entry for name, entry in named.items()}
+    return {name: content for name, content in contents.items() if isinstance(content, str)}
+
+
+def _gguf(files: Files) -> Path | None:
+    name = files.ref.named_file
+    return files.find(name) if name is not None and name.endswith(".gguf") else None
+
+
+def _gguf_format(model: str, metadata: Mapping[str, object]) -> ChatFormat:
+    """Keys: `tokenizer.chat_template`, and `tokenizer.chat_template.NAME` where there are several."""
+    key = "tokenizer.chat_template"
+    named = {DEFAULT: metadata.get(key)}
+    named |= {name.removeprefix(f"{key}."): value for name, value in metadata.items() if name.startswith(f"{key}.")}
+    vocabulary = metadata.get("tokenizer.ggml.tokens")
+    tokens = vocabulary if isinstance(vocabulary, list) else []
+    ids = {name: metadata.get(f"tokenizer.ggml.{part}_token_id") for name, part in _GGUF_TOKENS.items()}
+    special = {name: tokens[place] for name, place in ids.items() if isinstance(place, int) and place < len(tokens)}
+    return ChatFormat(model, _by_name(_named(named, "its metadata")), special)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

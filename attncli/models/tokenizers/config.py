@@ -1,0 +1,210 @@
+"""What stands beside a tokenizer.json: the settings that change how it cuts, and how many tokens the model takes.
+
+The rules are those of transformers 5, so that the ids agree: the special tokens that a text gets come from the
+post-processor of tokenizer.json alone (`add_bos_token` and `add_eos_token` are not heeded beside it); a special token
+that only the configuration names joins the vocabulary; a few settings of the configuration outrank the file's parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from attncli.errors import ModelError
+from attncli.models.reference import ModelRef
+from attncli.models.sources import Source
+
+Json = Mapping[str, object]
+
+
+class Files(Protocol):
+    """What a tokenizer needs of a model's files: `find` gives a local path, or None where there is no such file."""
+
+    @property
+    def ref(self) -> ModelRef: ...
+
+    @property
+    def source(self) -> Source: ...
+
+    def find(self, name: str) -> Path | None: ...
+
+
+#: The names under which a configuration lists single special tokens, in the order in which they join the vocabulary.
+_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+#: The names under which it lists several, the newer one first.
+_LISTED = ("extra_special_tokens", "additional_special_tokens")
+
+#: How configurations call the number of positions that a model has.
+_POSITIONS = (
+    "max_position_embeddings",
+    "n_positions",  # GPT-2, T5
+    "n_ctx",  # the first GPT
+    "max_seq_len",  # MPT
+    "max_sequence_length",
+    "seq_length",  # BLOOM, ChatGLM
+)
+
+#: transformers writes 1e30 for "no limit", others write 1e9 or more.
+_NO_LIMIT = 10**9
+
+#: Classes for which transformers takes tokenizer.json as it stands; the others build normaliser and pre-tokenizer anew
+#: from the settings of tokenizer_config.json.
+_AS_IT_STANDS = frozenset(
+    ("", "TokenizersBackend", "PreTrainedTokenizer", "PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast")
+)
+
+
+#: Classes that build the part anew that puts a space before a text; but transformers heeds the class of a
+#: tokenizer_config.json only for models of this type, and for those that don't say theirs.
+_OWN_SPACES = frozenset(("LlamaTokenizer", "LlamaTokenizerFast"))
+_OWN_SPACES_TYPES = frozenset(("llama", None))
+
+
+class SpecialToken(NamedTuple):
+    """A token that the configuration names; the flags are those of `tokenizers.AddedToken`."""
+
+    content: str
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = False
+    single_word: bool = False
+    special: bool = True
+
+
+class TokenizerConfig(NamedTuple):
+    """What tokenizer_config.json (with special_tokens_map.json and config.json) says.
+
+    class_name: "" where no class is named.  code: the custom class that came with the model, if any.
+    max_length: `model_max_length`, or where that is absent or beyond all bounds the number of positions in config.json.
+    numbered: the added tokens that it lists with their ids, in that order; their flags outrank those of the file.
+    named: the tokens that it names by their part (`bos_token`), to be added where they are missing.
+    rebuilt: settings that outrank the parts of tokenizer.json (see `_AS_IT_STANDS`), by their names there.
+    prepend_scheme: before what the class puts a space (`first`, `always`, `never`), whatever tokenizer.json says; None
+    for classes that leave that to it.
+    """
+
+    class_name: str = ""
+    code: str | None = None
+    max_length: int | None = None
+    truncation_side: str = "right"
+    split_special_tokens: bool = False
+    numbered: tuple[SpecialToken, ...] = ()
+    named: tuple[SpecialToken, ...] = ()
+    rebuilt: Json = MappingProxyType({})
+    prepend_scheme: str | None = None
+
+
+def read_config(files: Files) -> TokenizerConfig:
+    """Read the files beside a tokenizer.json; a model without any of them gets the defaults.
+
+    Raises ModelError where one is not JSON.
+    """
+    config = read_json(files, "tokenizer_config.json")
+    class_name = _string(config.get("tokenizer_class"))
+    numbered = config.get("added_tokens_decoder")
+    # Before there was `added_tokens_decoder`, the named tokens stood in a file of their own.
+    named = config if numbered is not None else {**config, **read_json(files, "special_tokens_map.json")}
+    model = read_json(files, "config.json")
+    return TokenizerConfig(
+        class_name=class_name,
+        code=custom_code(config),
+        max_length=sane_length(config.get("model_max_length")) or _positions(model),
+        truncation_side="left" if config.get("truncation_side") == "left" else "right",
+        split_special_tokens=config.get("split_special_tokens") is True,
+        numbered=_tokens(_by_id(numbered)),
+        named=_tokens(_named(named)),
+        rebuilt={} if class_name in _AS_IT_STANDS else config,
+        prepend_scheme=_prepend_scheme(config) if _heeds_spaces(class_name, model) else None,
+    )
+
+
+def read_json(files: Files, name: str) -> Json:
+    """A JSON object by its file name; empty where the model has no such file."""
+    path = files.find(name)
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} could not be read: {error}", hint=files.source.mend) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object", hint=files.source.mend)
+    return content
+
+
+def custom_code(config: Json) -> str | None:
+    """The custom tokenizer class that a tokenizer_config.json names (`tokenization_x.XTokenizer`), if it names one."""
+    entry = config.get("auto_map")
+    if isinstance(entry, Mapping):
+        entry = entry.get("AutoTokenizer")
+    # A pair: the slow class and the fast one, which transformers prefers.
+    classes = entry if isinstance(entry, list) else [entry]
+    return next((name for name in reversed(classes) if isinstance(name, str)), None)
+
+
+def sane_length(value: object) -> int | None:
+    """A limit that a model really means; None for absent ones and for the huge numbers that stand for "none"."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 < value < _NO_LIMIT else None
+
+
+def _heeds_spaces(class_name: str, model: Json) -> bool:
+    return class_name in _OWN_SPACES and model.get("model_type") in _OWN_SPACES_TYPES
+
+
+def _prepend_scheme(config: Json) -> str:
+    """`legacy` tokenizers put a space after every special token in a text too."""
+    if config.get("add_prefix_space", True) is False:
+        return "never"
+    return "always" if config.get("legacy") else "first"
+
+
+def _positions(config: Json) -> int | None:
+    text = config.get("text_config")
+    places = (config, text if isinstance(text, Mapping) else {})
+    lengths = (sane_length(place.get(key)) for place in places for key in _POSITIONS)
+    return next((length for length in lengths if length is not None), None)
+
+
+def _tokens(entries: Iterable[object]) -> tuple[SpecialToken, ...]:
+    return tuple(token for entry in entries if (token := _token(entry)) is not None)
+
+
+def _by_id(numbered: object) -> list[object]:
+    """Entries in the order of their ids: added in that order, each gets the id that it has here."""
+    if not isinstance(numbered, Mapping):
+        return []
+    return [numbered[key] for key in sorted((key for key in numbered if key.isdecimal()), key=int)]
+
+
+def _named(config: Json) -> Iterator[object]:
+    for key in _NAMED:
+        yield config.get(key)
+    for key in _LISTED:
+        entry = config.get(key)
+        if entry:
+            yield from entry.values() if isinstance(entry, Mapping) else _list(entry)
+            return
+
+
+def _token(entry: object) -> SpecialToken | None:
+    if isinstance(entry, str) and entry:
+        return SpecialToken(entry)
+    content = entry.get("content") if isinstance(entry, Mapping) else None
+    if not (isinstance(entry, Mapping) and isinstance(content, str) and content):
+        return None
+    flags = {name: entry[name] for name in SpecialToken._fields[1:] if isinstance(entry.get(name), bool)}
+    return SpecialToken(content, **flags)
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,277 @@
+"""A tokenizer of the library `tokenizers`: what a tokenizer.json describes, without transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
+
+from attncli.errors import FailedError, ModelError
+from attncli.models.tokenizers.class_rules import follow_class
+from attncli.models.tokenizers.config import TokenizerConfig
+from attncli.models.tokenizers.encoding import Encoding, Piece
+from attncli.models.tokenizers.spelling import Spelling, spelling_of
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding as BackendEncoding
+
+    from attncli.models.tokenizers.long_text import Frame
+    from attncli.models.tokenizers.parts import TokenizerParts
+
+#: Characters from which on a text is cut in chunks, which changes nothing but the time.
+LONG = 1 << 16
+
+#: A character that no vocabulary holds: the last private one.
+_UNKNOWN_CHARACTER = "\U0010fffd"
+
+
+class FastTokenizer:
+    """`attncli.models.tokenizers.encoding.Tokenizer` around a `tokenizers.Tokenizer`.
+
+    The wrapped object's own truncation and padding are set aside during a call and given back after it, so that an
+    object that belongs to somebody else stays as it was. Calls from several threads wait for each other.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        class_name: str = "",
+        max_length: int | None = None,
+        truncation_side: str = "right",
+        slow: bool = False,
+        note: str | None = None,
+    ) -> None:
+        self._backend = backend
+        self._truncation_side = truncation_side
+        self.class_name = class_name or type(backend.model).__name__
+        self.max_length = max_length
+        self.slow = slow
+        self.note = note
+        self.unknown_id, self._spelling = _model_part(backend)
+        self._added = backend.get_added_tokens_decoder()
+        self._lock = Lock()
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
+        limit = self.max_length if truncate else None
+        if pair is None and len(text) > LONG:
+            return self._encode_long(text, special, limit)
+        return self._encode_whole(text, pair, special, limit)
+
+    def encode_batch(
+        self, texts: Sequence[str], *, special: bool = True, truncate: bool = False
+    ) -> list[Sequence[int]]:
+        limit = self.max_length if truncate else None
+        short = [text for text in texts if len(text) <= LONG]
+        with self._undisturbed(limit):
+            encoded = iter(self._backend.encode_batch_fast(short, add_special_tokens=special))
+        return [next(encoded).ids if len(text) <= LONG else self._long_ids(text, special, limit) for text in texts]
+
+    def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
+        from attncli.models.tokenizers.chunks import stretches
+
+        frame = self._frame(special)
+        if frame is None:
+            yield self._encode_whole("".join(blocks), None, special, None).ids
+            return
+        yield frame.head_ids
+        yield from (stretch.ids for stretch in stretches(self._own, blocks))
+        yield frame.tail_ids
+
+    def describe(self, ids: Sequence[int]) -> list[Piece | None]:
+        pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
+        return [pieces[identifier] for identifier in ids]
+
+    def vocabulary(self) -> Iterator[Piece]:
+        entries = {identifier: token for token, identifier in self._backend.get_vocab(with_added_tokens=True).items()}
+        spell = self._spelling.data
+        for identifier in sorted(entries):
+            if identifier in self._added:
+                yield self._added_piece(identifier)
+            else:
+                yield Piece.of(identifier, entries[identifier], spell(entries[identifier]))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._backend.decode(list(ids), skip_special_tokens=True)
+
+    @property
+    def algorithm(self) -> str:
+        return type(self._backend.model).__name__
+
+    @property
+    def added_count(self) -> int:
+        return self.vocabulary_size - self._backend.get_vocab_size(with_added_tokens=False)
+
+    @property
+    def spelling(self) -> Spelling:
+        return self._spelling
+
+    def parts(self) -> TokenizerParts:
+        from attncli.models.tokenizers.parts import TokenizerParts
+
+        return TokenizerParts(self._backend)
+
+    def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
+        with self._undisturbed(limit):
+            return _encoding(self._backend.encode(text, pair, add_special_tokens=special))
+
+    def _encode_long(self, text: str, special: bool, limit: int | None) -> Encoding:
+        """The same by chunks of the text."""
+        from attncli.models.tokenizers.chunks import stretches
+        from attncli.models.tokenizers.long_text import deciding, framed
+
+        frame = self._frame(special)
+        if frame is None:
+            return self._encode_whole(text, None, special, limit)
+        if limit is None:
+            return framed(stretches(self._own, [text]), frame)
+        start, end = deciding(stretches(self._own, [text]), limit, self._truncation_side)
+        encoding = self._encode_whole(text[start:end], None, special, limit)
+        return encoding._replace(spans=[span and (span[0] + start, span[1] + start) for span in encoding.spans])
+
+    def _long_ids(self, text: str, special: bool, limit: int | None) -> Sequence[int]:
+        if limit is not None:
+            return self._encode_long(text, special, limit).ids
+        return [identifier for part in self.encode_blocks([text], special=special) for identifier in part]
+
+    def _own(self, texts: list[str]) -> list[BackendEncoding]:
+        """Texts without special tokens around them."""
+        with self._undisturbed():
+            return self._backend.encode_batch(texts, add_special_tokens=False)
+
+    def _frame(self, special: bool) -> Frame | None:
+        from attncli.models.tokenizers.long_text import frame_of
+
+        with self._undisturbed():
+            return frame_of(self._backend, special=special)
+
+    @contextmanager
+    def _undisturbed(self, limit: int | None = None) -> Iterator[None]:
+        """The backend for this thread alone, without its settings; it cuts texts to `limit` tokens if there is one."""
+        with self._lock, _settings_aside(self._backend):
+            try:
+                if limit is not None:
+                    self._backend.enable_truncation(limit, direction=self._truncation_side)
+                yield
+            except Exception as error:  # tokenizers raises nothing more precise
+                raise FailedError(
+                    f"the tokenizer could not cut the text: {error}",
+                    hint="look at its tokenizer.json, or try another -m",
+                ) from error
+
+    def _piece(self, identifier: int) -> Piece | None:
+        if identifier in self._added:
+            return self._added_piece(identifier)
+        try:
+            token = self._backend.id_to_token(identifier)
+        except OverflowError:  # ids are 32-bit numbers there
+            return None
+        return None if token is None else Piece.of(identifier, token, self._spelling.data(token))
+
+    def _added_piece(self, identifier: int) -> Piece:
+        added = self._added[identifier]
+        special = added.special and identifier != self.unknown_id
+        return Piece.of(identifier, added.content, added.content.encode("utf-8"), special=special)
+
+
+def read_fast_tokenizer(path: Path, config: TokenizerConfig, *, mend: str, note: str | None = None) -> FastTokenizer:
+    """The tokenizer of a tokenizer.json and of the settings beside it.
+
+    Raises ModelError, with `mend` as its hint, where the file is broken.
+    """
+    try:
+        backend = Backend.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing more precise
+        raise ModelError(f"{path} could not be read: {_what_is_wrong(path, error)}", hint=mend) from error
+    follow_class(backend, config)
+    return FastTokenizer(
+        backend,
+        class_name=config.class_name,
+        max_length=config.max_length,
+        truncation_side=config.truncation_side,
+        note=note,
+    )
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    """The library's own words, but for a file whose model it doesn't know: of that it speaks in terms of its code."""
+    try:
+        model = json.loads(path.read_bytes())["model"]
+        kind = model.get("type", "BPE")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return str(error)
+    known = [name for name in ("BPE", "Unigram", "WordLevel", "WordPiece") if hasattr(models, name)]
+    return str(error) if kind in known else f"its model is of type {kind}, and known are {', '.join(known)}"
+
+
+def _model_part(backend: Backend) -> tuple[int | None, Spelling]:
+    """The id of the unknown token and the spelling, as the parts of the tokenizer say."""
+    model: Any = backend.model
+    unknown, byte_fallback = _unigram(model) if type(model).__name__ == "Unigram" else _others(backend, model)
+    decoder = part_state(backend.decoder)
+    spelling = spelling_of(
+        decoder,
+        None if decoder is not None else part_state(backend.pre_tokenizer),
+        prefix=getattr(model, "continuing_subword_prefix", None) or "",
+        suffix=getattr(model, "end_of_word_suffix", None) or "",
+        byte_fallback=byte_fallback,
+    )
+    return unknown, spelling
+
+
+def _others(backend: Backend, model: Any) -> tuple[int | None, bool]:
+    unknown = getattr(model, "unk_token", None)
+    return backend.token_to_id(unknown) if unknown else None, bool(getattr(model, "byte_fallback", False))
+
+
+def _unigram(model: Any) -> tuple[int | None, bool]:
+    """A Unigram model names neither unknown id nor byte fallback: how it cuts an unknown character shows both."""
+    try:
+        pieces = model.tokenize(_UNKNOWN_CHARACTER)
+    except Exception:  # tokenizers raises nothing more precise: this model has no unknown token
+        return None, False
+    if len(pieces) > 1:
+        return None, True
+    return next((piece.id for piece in pieces), None), False
+
+
+def part_state(part: Any) -> Mapping[str, object] | None:
+    """A part as the JSON of a tokenizer.json; None where there is none, or where it is somebody's Python code."""
+    if part is None:
+        return None
+    try:
+        return json.loads(part.__getstate__())  # type: ignore[no-any-return]
+    except Exception:  # tokenizers raises nothing more precise for a part that it cannot write down
+        return None
+
+
+@contextmanager
+def _settings_aside(backend: Backend) -> Iterator[None]:
+    """Switch truncation and padding off, and give them back afterwards."""
+    truncation, padding = backend.truncation, backend.padding
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        yield
+    finally:
+        backend.no_truncation()
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
+
+
+def _encoding(encoding: BackendEncoding) -> Encoding:
+    sequences: list[int | None] = encoding.sequence_ids
+    spans = [None if own is None else span for own, span in zip(sequences, encoding.offsets, strict=True)]
+    return Encoding(ids=encoding.ids, sequences=sequences, segments=encoding.type_ids, spans=spans)

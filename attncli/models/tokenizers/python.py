@@ -1,0 +1,159 @@
+"""A tokenizer of transformers that is written in Python: it gives ids, and keeps no record of their places.
+
+`attncli.tokens.align` finds out afterwards where in the text each token came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from attncli.errors import FailedError
+from attncli.models.tokenizers.encoding import Encoding, Piece
+from attncli.models.tokenizers.spelling import Spelling
+
+
+class PythonTokenizer:
+    """`attncli.models.tokenizers.encoding.Tokenizer` around a tokenizer of transformers that is written in Python."""
+
+    note: str | None = None
+
+    def __init__(self, loaded: Any, *, max_length: int | None, slow: bool) -> None:
+        self._loaded = loaded
+        self.max_length = max_length
+        self.slow = slow
+        self.class_name = type(loaded).__name__
+        self.unknown_id: int | None = getattr(loaded, "unk_token_id", None)
+        self._special = frozenset(loaded.all_special_ids) - {self.unknown_id}
+        # SentencePiece says how it spells; of any other class only its own decoder knows.
+        is_sentencepiece = hasattr(loaded, "sp_model")
+        self._spelling = Spelling(byte_fallback=True, replacements=(("▁", " "),)) if is_sentencepiece else None
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self._loaded)
+
+    def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
+        ids = self._ids(text)
+        pair_ids = [] if pair is None else self._ids(pair)
+        # The classes know where special tokens go, and put them around any numbers. Given places below 0 instead of
+        # ids, what comes back tells the tokens of the text and of its pair from the added ones.
+        first = [~place for place in range(len(ids))]
+        second = None if pair is None else [~place for place in range(len(ids), len(ids) + len(pair_ids))]
+        if truncate and self.max_length is not None:
+            first, second = self._truncated(first, second, special)
+        joined, segments = self._joined(first, second, special)
+        own = [(identifier, 0) for identifier in ids] + [(identifier, 1) for identifier in pair_ids]
+        entries = [own[~number] if number < 0 else (number, None) for number in joined]
+        return Encoding(
+            ids=[identifier for identifier, _ in entries],
+            sequences=[sequence for _, sequence in entries],
+            segments=segments,
+            spans=[None] * len(entries),
+        )
+
+    def encode_batch(
+        self, texts: Sequence[str], *, special: bool = True, truncate: bool = False
+    ) -> list[Sequence[int]]:
+        return [self.encode(text, special=special, truncate=truncate).ids for text in texts]
+
+    def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
+        # Nothing is known of where such a tokenizer cuts.
+        yield self.encode("".join(blocks), special=special).ids
+
+    def describe(self, ids: Sequence[int]) -> list[Piece | None]:
+        pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
+        return [pieces[identifier] for identifier in ids]
+
+    def vocabulary(self) -> Iterator[Piece]:
+        ids = sorted({*range(self.vocabulary_size), *self._loaded.added_tokens_decoder})
+        return (piece for identifier in ids if (piece := self._piece(identifier)) is not None)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        decoded = self._loaded.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(decoded)
+
+    @property
+    def algorithm(self) -> str:
+        return self.class_name
+
+    @property
+    def added_count(self) -> int:
+        return int(self.vocabulary_size - self._loaded.vocab_size)
+
+    @property
+    def spelling(self) -> Spelling:
+        return self._spelling or Spelling()
+
+    def parts(self) -> None:
+        return None
+
+    def _ids(self, text: str) -> list[int]:
+        with quiet():
+            try:
+                return list(self._loaded.encode(text, add_special_tokens=False))
+            except Exception as error:  # this is the code of a hundred authors
+                raise FailedError(
+                    f"the tokenizer {self.class_name} could not cut the text: {error}", hint="try another -m"
+                ) from error
+
+    def _joined(self, first: list[int], second: list[int] | None, special: bool) -> tuple[list[int], list[int]]:
+        """Both sequences and the special tokens around them, and the segment of each token."""
+        if not special:
+            joined = first + (second or [])
+            return joined, [0] * len(joined)
+        joined = self._loaded.build_inputs_with_special_tokens(first, second)
+        segments = self._loaded.create_token_type_ids_from_sequences(first, second)
+        return joined, segments if len(segments) == len(joined) else [0] * len(joined)
+
+    def _truncated(
+        self, first: list[int], second: list[int] | None, special: bool
+    ) -> tuple[list[int], list[int] | None]:
+        """Both sequences cut, the longer one first, so that they fit with the special tokens around them."""
+        added, _ = self._joined([], None if second is None else [], special)
+        room = max((self.max_length or 0) - len(added), 0)
+        if second is None:
+            return self._cut(first, room), None
+        shorter = min(len(first), len(second), room // 2)
+        if len(first) <= len(second):
+            return self._cut(first, shorter), self._cut(second, room - shorter)
+        return self._cut(first, room - shorter), self._cut(second, shorter)
+
+    def _cut(self, places: list[int], length: int) -> list[int]:
+        if len(places) <= length:
+            return places
+        left = getattr(self._loaded, "truncation_side", "right") == "left"
+        return places[len(places) - length :] if left else places[:length]
+
+    def _piece(self, identifier: int) -> Piece | None:
+        if not 0 <= identifier < self.vocabulary_size and identifier not in self._loaded.added_tokens_decoder:
+            return None
+        token = self._loaded.convert_ids_to_tokens(identifier)
+        if token is None:
+            return None
+        return Piece.of(identifier, token, self._data(identifier, token), special=identifier in self._special)
+
+    def _data(self, identifier: int, token: str) -> bytes:
+        if identifier in self._loaded.added_tokens_decoder:
+            return token.encode("utf-8", "backslashreplace")
+        if self._spelling is not None:
+            return self._spelling.data(token)
+        decoded = self._loaded.convert_tokens_to_string([token])
+        if not decoded and len(token) == 1 and ord(token) < 0x100:
+            # A tokenizer of bytes (ByT5) decodes the part of a character to nothing.
+            return bytes([ord(token)])
+        return (decoded or token).encode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' warnings from stderr for a while."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -1,0 +1,123 @@
+"""Weights as pictures: coloured cells where there are colours enough, else characters of growing ink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from attncli.render.colormap import has_colormap, heat, ink_on
+from attncli.render.heads.metric_words import number
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.results.heads import Bins, Pattern, Stack
+
+#: From no weight to full scale; each character has more ink than the one before.
+RAMP = " .:-=+*#%@"
+_SCALE_CELLS = 20
+# Cells that a weight needs before its hundredths fit in: `100` and a space, or two digits with ink on both sides.
+_DIGITS_ON_COLOR = 4
+_DIGITS_IN_INK = 5
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How weights are drawn on one terminal: `full` is the weight of the brightest colour (and of the darkest ink)."""
+
+    full: float
+    terminal: Terminal
+
+    @property
+    def colored(self) -> bool:
+        return has_colormap(self.terminal.color)
+
+    def share(self, weight: float) -> float:
+        return weight / self.full if self.full > 0 else 0.0
+
+    def ink(self, weight: float) -> str:
+        """The character of the ramp for a weight."""
+        return RAMP[round(min(max(self.share(weight), 0.0), 1.0) * (len(RAMP) - 1))]
+
+    def cell(self, weight: float, width: int) -> Span:
+        """One weight in `width` cells, with its hundredths where there is room: on its colour, or between its ink."""
+        text = hundredths(weight) if self.has_digits(width) else ""
+        if not self.colored:
+            return Span(self._inked(self.ink(weight), text, width))
+        background = heat(self.share(weight), self.terminal.color)
+        if not text:
+            return Span(" " * width, Style(bg=background))
+        return Span(f"{text:>2}".center(width), Style(fg=ink_on(background), bg=background))
+
+    def has_digits(self, width: int) -> bool:
+        """Whether cells of this width show their weights as numbers, too."""
+        return width >= (_DIGITS_ON_COLOR if self.colored else _DIGITS_IN_INK)
+
+    @staticmethod
+    def _inked(ink: str, text: str, width: int) -> str:
+        if not text:
+            # Two cells of ink touch their neighbours, as a picture does; wider ones are a table.
+            return (ink * (width if width <= 2 else width - 1)).ljust(width)
+        return f"{ink}{text:>2}{ink}"[: width - 1].center(width)
+
+    def half_block(self, top: float | None, bottom: float | None) -> Span:
+        """Two weights above each other in one cell; None where a query can't see the key."""
+        depth = self.terminal.color
+        above = None if top is None else heat(self.share(top), depth)
+        below = None if bottom is None else heat(self.share(bottom), depth)
+        if above is None:
+            return Span(" ") if below is None else Span("▄", Style(fg=below))
+        return Span("▀", Style(fg=above, bg=below))
+
+    def scale(self) -> Line:
+        """What the colours or characters mean: `0 <ramp> 0.93`."""
+        full = number(self.full, self.terminal) if self.full >= 0.1 else f"{self.full:.2g}"
+        if not self.colored:
+            return Line.of(f"0 [{RAMP}] {full}")
+        steps = (step / (_SCALE_CELLS - 1) for step in range(_SCALE_CELLS))
+        return Line.of("0 ", *(self.cell(step * self.full, 1) for step in steps), f" {full}")
+
+
+def hundredths(weight: float) -> str:
+    """`83` of 0.83; nothing of less than half a hundredth."""
+    return str(round(weight * 100) or "")
+
+
+def full_scale(patterns: Iterable[Pattern]) -> float:
+    """The largest weight of the patterns, so that they can share one scale."""
+    return max((float(pattern.weights.max(initial=0.0)) for pattern in patterns), default=0.0)
+
+
+def pooled_evenly(pattern: Pattern, rows: int, columns: int) -> Pattern:
+    """The pattern in at most `rows` × `columns` cells that all stand for about as many weights.
+
+    Cells of one and of two weights side by side would draw stripes that the head doesn't have.
+    """
+    return pattern.pooled(*map(_even, pattern.weights.shape, (rows, columns)))
+
+
+def _even(count: int, most: int) -> int:
+    return ceil(count / ceil(count / most)) if count else 0
+
+
+def spans_of(pattern: Pattern) -> Bins:
+    """The positions that each row and each column stand for, one each where the pattern isn't pooled."""
+    if pattern.bins is not None:
+        return pattern.bins
+    rows, columns = pattern.weights.shape
+    return Bins(tuple((i, i + 1) for i in range(rows)), tuple((i, i + 1) for i in range(columns)))
+
+
+def unseen(stack: Stack, pattern: Pattern) -> Mask:
+    """Where no query of the row may see any key of the column, because it comes later: (rows, columns)."""
+    if not stack.causal:
+        return np.zeros(pattern.weights.shape, dtype=np.bool_)
+    spans = spans_of(pattern)
+    last_query = np.array([stack.queries[end - 1].index for _, end in spans.rows])
+    first_key = np.array([stack.keys[start].index for start, _ in spans.columns])
+    hidden: Mask = (first_key[None, :] > last_query[:, None]) & (pattern.weights == 0)
+    return hidden

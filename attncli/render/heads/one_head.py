@@ -1,0 +1,43 @@
+"""One head in full: its labelled pattern, the scale, and what its metrics say."""
+
+from __future__ import annotations
+
+from attncli.render.heads.heatmap import Heat, full_scale
+from attncli.render.heads.metric_words import MEANINGS, label_of, number
+from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
+from attncli.render.heads.picture_notes import pooling_lines, scale_lines
+from attncli.render.layout import flow
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.results.heads import METRICS, HeadMetrics, Pattern, Stack
+
+_BOLD, _DIM = Style(bold=True), Style(dim=True)
+_ROOM_FOR_MEANINGS = 60
+
+
+def one_head(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
+    """The pattern with its labels, its scale, and the head's metrics beside those of uniform attention."""
+    head = next(one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head))
+    grid = fitted_grid(stack, pattern, terminal)
+    heat = Heat(full_scale((grid.pattern,)), terminal)
+    lines = [*_title(head, terminal), *pooling_lines(stack, grid.pattern, terminal), Line()]
+    lines += [*grid_lines(stack, grid, heat), Line(), *scale_lines(heat, grid.cell), Line()]
+    return lines + _metric_lines(head, stack, terminal)
+
+
+def _title(head: HeadMetrics, terminal: Terminal) -> list[Line]:
+    said = [Line.of(label.tile(3, terminal), f" {label.sentence}") for label in map(label_of, head.labels)]
+    return flow([Line.of(Span(f"head {head.name}", _BOLD)), *said], separator="  ", width=terminal.width)
+
+
+def _metric_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
+    uniform = stack.baselines.get(head.layer, {})
+    names = [*(name for name in METRICS if name in head.values), *(name for name in head.values if name not in METRICS)]
+    column = max(map(len, names), default=0)
+    lines = [Line.of(Span(f"{'':{column}}  {'here':>7}  {'uniform':>7}", _DIM))]
+    for name in names:
+        here, even = number(head.values[name], terminal), number(uniform.get(name), terminal)
+        meaning = f"  {MEANINGS.get(name, '')}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
+        values = (Span(f"  {here:>7}", _BOLD), Span(f"  {even:>7}{meaning}", _DIM))
+        lines.append(Line.of(f"{name:{column}}", *values))
+    return lines

@@ -1,0 +1,124 @@
+"""A pattern as a table: a row a query, a column a key, with tokens (or positions) at both edges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attncli.render.cells import cell_width, shorten
+from attncli.render.glyphs import glyphs
+from attncli.render.heads.column_heads import headings, ruler
+from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
+from attncli.render.layout import flow
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import direction_end, in_place, token_text
+from attncli.results.heads import Pattern, Stack
+from attncli.results.heads import Span as Positions
+from attncli.results.tokens import Token
+
+_DIM = Style(dim=True)
+# Cells a weight: two look square, and from four on there is room for digits.
+_SQUARE, _WITH_DIGITS, _WIDEST = 2, 4, 7
+_LONGEST_LABEL = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A pattern that fits: pooled if need be, with the cells of each weight and of the columns before the first."""
+
+    pattern: Pattern
+    cell: int
+    positions: int
+    tokens: int
+
+    @property
+    def margin(self) -> int:
+        return self.positions + 1 + self.tokens + 1
+
+
+def fitted_grid(stack: Stack, pattern: Pattern, terminal: Terminal) -> Grid:
+    """The pattern in the terminal's width: whole if it fits, else pooled."""
+    exact = _grid(stack, pattern, terminal)
+    rows, columns = pattern.weights.shape
+    room = terminal.width - exact.margin
+    if columns <= room and rows <= max(columns, room // _SQUARE):
+        return exact
+    # The labels of a pooled pattern are spans of positions and several tokens: wider than those of the whole one.
+    widest = 2 * len(str(len(stack.queries))) + 1 + _longest_label(terminal) + 2
+    side = max((terminal.width - widest) // _SQUARE, 1)
+    return _grid(stack, pooled_evenly(pattern, side, side), terminal)
+
+
+def grid_lines(stack: Stack, grid: Grid, heat: Heat) -> list[Line]:
+    """The headings of the columns, then a row a query (or a span of them)."""
+    hidden = unseen(stack, grid.pattern).tolist()
+    rows = zip(spans_of(grid.pattern).rows, grid.pattern.weights.tolist(), hidden, strict=True)
+    lines = [
+        Line.of(*_row_label(stack, span, grid, heat.terminal), *_cells(weights, masked, grid.cell, heat))
+        for span, weights, masked in rows
+    ]
+    return [*_headings(stack, grid, heat.terminal), *lines, *_column_list(stack, grid, heat.terminal)]
+
+
+def _grid(stack: Stack, pattern: Pattern, terminal: Terminal) -> Grid:
+    spans = spans_of(pattern).rows
+    positions = max((len(_position_text(span, terminal)) for span in spans), default=1)
+    widest = max((cell_width(_span_text(stack.queries, span, terminal)) for span in spans), default=0)
+    tokens = min(widest, _longest_label(terminal))
+    room = terminal.width - positions - tokens - 2
+    fits = room // max(pattern.weights.shape[1], 1)
+    cell = min(fits, _WIDEST) if fits >= _WITH_DIGITS else min(max(fits, 1), _SQUARE)
+    return Grid(pattern, cell, positions, tokens)
+
+
+def _longest_label(terminal: Terminal) -> int:
+    return min(_LONGEST_LABEL, terminal.width // 4)
+
+
+def _row_label(stack: Stack, span: Positions, grid: Grid, terminal: Terminal) -> tuple[Span, Span]:
+    positions = Span(f"{_position_text(span, terminal):>{grid.positions}} ", _DIM)
+    return positions, Span(in_place(_span_text(stack.queries, span, terminal), grid.tokens, terminal) + " ")
+
+
+def _cells(weights: Sequence[float], hidden: Sequence[bool], width: int, heat: Heat) -> list[Span]:
+    return [
+        Span(" " * width) if masked else heat.cell(weight, width)
+        for weight, masked in zip(weights, hidden, strict=True)
+    ]
+
+
+def _position_text(span: Positions, terminal: Terminal) -> str:
+    first, last = span[0], span[1] - 1
+    return str(first) if first == last else f"{first}{glyphs(terminal).dash}{last}"
+
+
+def _span_text(tokens: Sequence[Token], span: Positions, terminal: Terminal) -> str:
+    return " ".join(token_text(token, terminal) for token in tokens[span[0] : min(span[1], span[0] + _LONGEST_LABEL)])
+
+
+def _headings(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
+    """The tokens of the columns, or a ruler of positions where tokens have no room."""
+    spans = spans_of(grid.pattern).columns
+    if not _names_columns(grid):
+        return [Line.of(" " * grid.margin, Span(ruler([start for start, _ in spans], grid.cell), _DIM))]
+    texts = [token_text(stack.keys[start], terminal) for start, _ in spans]
+    spare = terminal.width - grid.margin - grid.cell * len(texts)
+    return [Line.of(" " * grid.margin, row) for row in headings(texts, grid.cell, spare, terminal)]
+
+
+def _names_columns(grid: Grid) -> bool:
+    return grid.cell >= _SQUARE and all(end - start == 1 for start, end in spans_of(grid.pattern).columns)
+
+
+def _column_list(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
+    """The columns by name, where neither a heading nor the rows' labels name them."""
+    if _names_columns(grid) or stack.keys == stack.queries:
+        return []
+    entries = [_column_entry(stack, span, terminal) for span in spans_of(grid.pattern).columns]
+    return [Line(), *flow([Line.of(Span("columns:", _DIM)), *entries], separator="  ", width=terminal.width, indent=2)]
+
+
+def _column_entry(stack: Stack, span: Positions, terminal: Terminal) -> Line:
+    text = shorten(_span_text(stack.keys, span, terminal), _LONGEST_LABEL, glyphs(terminal).cut)
+    return Line.of(Span(f"{_position_text(span, terminal)} ", _DIM), text + direction_end(text))

@@ -1,0 +1,32 @@
+"""What stands beneath pictures of patterns: their scale, and how they were made smaller."""
+
+from __future__ import annotations
+
+from attncli.render.glyphs import glyphs
+from attncli.render.heads.heatmap import Heat
+from attncli.render.layout import flow
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.results.heads import Pattern, Stack
+
+_DIM = Style(dim=True)
+
+
+def scale_lines(heat: Heat, cell: int = 1) -> list[Line]:
+    """What a colour or a character of a picture means, and which way to read it."""
+    notes = ["rows look at columns"]
+    if heat.has_digits(cell):
+        notes.append("digits: hundredths")
+    return flow(
+        [heat.scale(), *(Line.of(Span(note, _DIM)) for note in notes)], separator="   ", width=heat.terminal.width
+    )
+
+
+def pooling_lines(stack: Stack, shown: Pattern, terminal: Terminal) -> list[Line]:
+    """How many weights a cell stands for, where it is more than one."""
+    if shown.bins is None:
+        return []
+    times = glyphs(terminal).times
+    rows, columns = shown.weights.shape
+    whole = f"{len(stack.queries):,} {times} {len(stack.keys):,} weights in {rows} {times} {columns} cells:"
+    return flow([Line.of(whole), Line.of("rows averaged, columns summed")], separator=" ", width=terminal.width)

@@ -1,0 +1,75 @@
+"""Which heads of a stack stand out, by its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from attncli.render.heads.metric_words import in_order, label_of
+from attncli.results.heads import HeadMetrics, Stack
+
+# What is said of heads without a label: the metric, whether its smallest or largest value counts, the sentence.
+_EXTREMES: tuple[tuple[str, Callable[..., HeadMetrics], str], ...] = (
+    ("entropy", min, "looks at the fewest tokens"),
+    ("entropy", max, "spreads over the most tokens"),
+    ("distance", max, "looks the farthest"),
+)
+
+_OF_EACH_LABEL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Standout:
+    """A head, the metric by which it stands out, what that says, and its label if that is why."""
+
+    head: HeadMetrics
+    metric: str
+    sentence: str
+    label: str | None = None
+
+    @property
+    def value(self) -> float | None:
+        return self.head.values.get(self.metric)
+
+
+def standouts(stack: Stack, limit: int) -> tuple[Standout, ...]:
+    """At most `limit` heads: the strongest two of every label in turn, then the extremes where there is room."""
+    labelled = _labelled(stack, limit)
+    taken = {standout.head.name for standout in labelled}
+    # Extremes of a handful of heads would only list them all.
+    room = min(limit - len(labelled), len(stack.metrics) // 2)
+    return (*labelled, *_extremes(stack, taken)[: max(room, 0)])
+
+
+def _labelled(stack: Stack, limit: int) -> list[Standout]:
+    names = in_order(head.labels[0] for head in stack.metrics if head.labels)
+    chosen: dict[str, Standout] = {}
+    for standout in _in_turn([_strongest(stack, name) for name in names]):
+        if len(chosen) == limit:
+            break
+        chosen.setdefault(standout.head.name, standout)
+    return sorted(chosen.values(), key=lambda standout: names.index(standout.label or ""))
+
+
+def _strongest(stack: Stack, label: str) -> list[Standout]:
+    """The heads that the map shows with this label, the largest value first."""
+    heads = [head for head in stack.metrics if head.labels[:1] == (label,) and head.values.get(label) is not None]
+    heads.sort(key=lambda head: -(head.values[label] or 0.0))
+    return [Standout(head, label, label_of(label).sentence, label) for head in heads[:_OF_EACH_LABEL]]
+
+
+def _in_turn(queues: Sequence[Sequence[Standout]]) -> Iterator[Standout]:
+    for rank in range(max(map(len, queues), default=0)):
+        yield from (queue[rank] for queue in queues if rank < len(queue))
+
+
+def _extremes(stack: Stack, taken: set[str]) -> list[Standout]:
+    found: dict[str, Standout] = {}
+    for metric, choose, sentence in _EXTREMES:
+        heads = [head for head in stack.metrics if head.values.get(metric) is not None]
+        if heads:
+            head = choose(heads, key=lambda head: head.values[metric])
+            # Never the second best in its place: the sentence would not be true of it.
+            if head.name not in taken:
+                found.setdefault(head.name, Standout(head, metric, sentence))
+    return list(found.values())

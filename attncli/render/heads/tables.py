@@ -1,0 +1,85 @@
+"""Results of `heads` as tidy rows: a head or a cell per row of CSV, a head per line of JSON Lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from attncli.render.data import csv_text, jsonl_text
+
+if TYPE_CHECKING:
+    # At run time tokenize must not pay for the numpy that the results of heads import.
+    from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Stack
+
+Row = Sequence[object]
+
+_CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
+_BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
+
+
+def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
+    """A head per line: its metrics, the same metrics of even attention as `baseline`, and its pattern if it has one."""
+    rows = (_head_record(result, stack, head) for stack in result.stacks for head in stack.metrics)
+    return jsonl_text(rows, ascii_only=ascii_only)
+
+
+def _head_record(result: HeadsResult, stack: Stack, head: HeadMetrics) -> dict[str, object]:
+    start: dict[str, object] = {"model": result.model, "stack": stack.stack, **head.to_dict()}
+    start["baseline"] = dict(stack.baselines.get(head.layer, {}))
+    for pattern in stack.patterns:
+        if (pattern.layer, pattern.head) == (head.layer, head.head):
+            content = pattern.to_dict()
+            return {**start, "weights": content["weights"], "bins": content["bins"]}
+    return start
+
+
+def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
+    """A head per row; or a cell of their patterns per row.
+
+    The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
+    """
+    if cells:
+        return _cells_csv(result)
+    names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
+    header = ("stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names))
+    rows = (_head_row(stack, head, names) for stack in result.stacks for head in stack.metrics)
+    return csv_text(header, rows)
+
+
+def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str]) -> Row:
+    baseline = stack.baselines.get(head.layer, {})
+    metrics = (head.values.get(name) for name in names)
+    even = (baseline.get(name) for name in names)
+    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even)
+
+
+def _cells_csv(result: HeadsResult) -> str:
+    patterns = [(stack, pattern) for stack in result.stacks for pattern in stack.patterns]
+    pooled = any(pattern.bins is not None for _, pattern in patterns)
+    cells = _pooled_cells if pooled else _token_cells
+    rows = (
+        (stack.stack, pattern.layer, pattern.head, *cell)
+        for stack, pattern in patterns
+        for cell in cells(stack, pattern)
+    )
+    return csv_text(("stack", "layer", "head", *(_BIN_COLUMNS if pooled else _CELL_COLUMNS)), rows)
+
+
+def _token_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
+    for query, weights in zip(stack.queries, pattern.weights.tolist(), strict=True):
+        for key, weight in zip(stack.keys, weights, strict=True):
+            yield query.index, query.token, key.index, key.token, weight
+
+
+def _pooled_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
+    row_count, column_count = pattern.weights.shape
+    rows = pattern.bins.rows if pattern.bins else _singles(row_count)
+    columns = pattern.bins.columns if pattern.bins else _singles(column_count)
+    for query, weights in zip(rows, pattern.weights.tolist(), strict=True):
+        for key, weight in zip(columns, weights, strict=True):
+            yield *query, *key, weight
+
+
+def _singles(count: int) -> Sequence[tuple[int, int]]:
+    """The bins of a pattern that was too small to pool, beside others that were not."""
+    return [(index, index + 1) for index in range(count)]

@@ -1,0 +1,73 @@
+"""What `attn heads` shows in a terminal: the map of all heads, the pictures of several, or one head in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attncli.render.document import lower
+from attncli.render.glyphs import glyphs
+from attncli.render.heads.header import is_cross, model_lines, stack_lines, tokens_line
+from attncli.render.heads.heatmap import Heat, full_scale
+from attncli.render.heads.one_head import one_head
+from attncli.render.heads.overview import overview
+from attncli.render.heads.picture_notes import scale_lines
+from attncli.render.heads.standouts import Standout, standouts
+from attncli.render.heads.thumbnails import shrunk, thumbnails
+from attncli.render.layout import apart
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.results.heads import HeadsResult, Stack
+
+_NARROW = 60
+_DIM = Style(dim=True)
+
+
+def heads_text(result: HeadsResult, terminal: Terminal) -> str:
+    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
+    stacks = [stack for stack in result.stacks if stack.patterns]
+    if not result.chosen or not stacks:
+        lines = _overviews(result, terminal)
+    elif sum(len(stack.patterns) for stack in stacks) == 1:
+        lines = _one_head(stacks[0], terminal)
+    else:
+        lines = _pictures(stacks, terminal)
+    return lower([*model_lines(result, terminal), *lines], terminal)
+
+
+def _overviews(result: HeadsResult, terminal: Terminal) -> list[Line]:
+    """The maps of all stacks under one another, and what to type next."""
+    limit = _sentences(terminal) // max(len(result.stacks), 1)
+    found = [standouts(stack, max(limit, 2)) for stack in result.stacks]
+    parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
+    lines = apart(parts)
+    hint = _hint([standout for some in found for standout in some], terminal)
+    return [*lines, Line(), hint] if hint else lines
+
+
+def _sentences(terminal: Terminal) -> int:
+    return 8 if terminal.width >= _NARROW else 5
+
+
+def _hint(found: Sequence[Standout], terminal: Terminal) -> Line | None:
+    """What to type to see the first of the heads that stand out, and its layer, if there is room to say it."""
+    if not found:
+        return None
+    head = found[0].head
+    short = f"Try: attn heads {glyphs(terminal).ellipsis} -H {head.name}"
+    hints = (f"{short} to see that head, -l {head.layer} to see all heads of its layer", short)
+    return next((Line.of(Span(hint, _DIM)) for hint in hints if len(hint) <= terminal.width), None)
+
+
+def _one_head(stack: Stack, terminal: Terminal) -> list[Line]:
+    return [*stack_lines(stack, terminal), *one_head(stack, stack.patterns[0], terminal)]
+
+
+def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
+    """The chosen heads of each stack, all on one scale."""
+    small = [shrunk(stack, terminal) for stack in stacks]
+    heat = Heat(full_scale(pattern for stack in small for pattern in stack.patterns), terminal)
+    parts = []
+    for stack in small:
+        text = [] if is_cross(stack) else [tokens_line(stack.keys, terminal)]
+        parts.append([*stack_lines(stack, terminal), *text, Line(), *thumbnails(stack, heat, terminal)])
+    return [*apart(parts), Line(), *scale_lines(heat)]

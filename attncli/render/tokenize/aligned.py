@@ -1,0 +1,126 @@
+"""One text under several tokenizers: their tokens over one another, aligned where all of them cut.
+
+    2 tokenizers
+    A  sentence-transformers/all-MiniLM-L6-v2
+    B  openai-community/gpt2
+
+    A  [CLS]*  the   mole   s     [SEP]*
+       101     1996  16709│2015  102
+    B          the  ·m  │oles
+               1169  285│4316
+                     ~~~~~~~~~~
+
+Beneath each block `~` marks the stretches that not all models cut alike. Under the blocks the statistics stand side by
+side, and each of these stretches is listed. The characters are the same with colour and without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attncli.render.cells import cell_width
+from attncli.render.document import lower
+from attncli.render.glyphs import glyphs
+from attncli.render.lines import Line, Span
+from attncli.render.terminal import Terminal
+from attncli.render.tokenize.aligned_columns import Column, columns
+from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, token_cells
+from attncli.render.tokenize.comparison_lines import MARK, MARKED, difference_lines, statistics_table
+from attncli.render.tokenize.model_keys import model_keys, shortened_name
+from attncli.render.tokenize.picture import which_text
+from attncli.results.comparison import Comparison
+from attncli.results.tokenize import TokenizedText
+
+
+def aligned_text(
+    texts: Sequence[TokenizedText], comparison: Comparison, terminal: Terminal, *, count: int | None = None
+) -> str:
+    """The models, their tokens aligned, their statistics side by side, and where they cut differently.
+
+    texts: the text under each model, in the order of the comparison.  count: how many texts there are; None where that
+    is not known yet.
+
+    No line is wider than the terminal, whatever the tokens are.
+    """
+    return lower(_lines(texts, comparison, count, terminal), terminal)
+
+
+def _lines(
+    texts: Sequence[TokenizedText], comparison: Comparison, count: int | None, terminal: Terminal
+) -> Iterator[Line]:
+    keys = model_keys(comparison.models, terminal)
+    cells = [token_cells(text, terminal)[0] for text in texts]
+    yield from _header(comparison, keys, count, terminal)
+    yield from _blocks(comparison, cells, keys, terminal)
+    yield Line()
+    yield from statistics_table(texts, comparison, keys, terminal)
+    yield Line()
+    yield from difference_lines(comparison, cells, keys, terminal)
+
+
+def _header(comparison: Comparison, keys: Sequence[str], count: int | None, terminal: Terminal) -> Iterator[Line]:
+    separator = glyphs(terminal).separator
+    place = which_text(comparison.record, count)
+    named = list(keys) == list(comparison.models)
+    names = separator + separator.join(keys) if named else ""
+    title = Span(f"{len(keys)} tokenizers", BOLD)
+    yield Line.of(title, separator + place if place else "", Span(names, DIM))
+    for key, model in zip(keys, comparison.models, strict=True):
+        if not named:
+            name = shortened_name(model, terminal.width - cell_width(key) - len(GAP), terminal)
+            yield Line.of(Span(key, BOLD), GAP, Span(name, DIM))
+
+
+def _blocks(
+    comparison: Comparison, cells: Sequence[Sequence[Cell]], keys: Sequence[str], terminal: Terminal
+) -> Iterator[Line]:
+    """The columns in blocks as wide as the terminal, a blank line before each."""
+    margin = max(map(cell_width, keys)) + len(GAP)
+    # The bar that goes before a column at the beginning of a block stands in the margin's last cell.
+    width = max(terminal.width - margin, 1)
+    block: list[Column] = []
+    used = 0
+    for column in columns(comparison, cells, width, terminal):
+        needed = len(column.before.text) + column.width
+        if block and (column.begins_line or used + needed > width):
+            yield from _block(block, keys, margin)
+            block, used = [], 0
+        used += needed if block else column.width
+        block.append(column)
+    if block:
+        yield from _block(block, keys, margin)
+
+
+def _block(block: Sequence[Column], keys: Sequence[str], margin: int) -> Iterator[Line]:
+    yield Line()
+    for model, key in enumerate(keys):
+        texts = [column.rows[model].texts for column in block]
+        ids = [column.rows[model].ids for column in block]
+        if not any(line.plain.strip() for line in ids):
+            continue  # it has no token here
+        yield _row(block, texts, [Span(key, BOLD), Span(" " * (margin - cell_width(key)))])
+        yield _row(block, ids, [Span(" " * margin)])
+    if any(column.differs for column in block):
+        yield _marks(block, margin)
+
+
+def _row(block: Sequence[Column], parts: Sequence[Line], start: Sequence[Span]) -> Line:
+    """The margin and the parts; a word that goes on from the block before has its bar in the margin."""
+    spans = list(start)
+    for index, (column, part) in enumerate(zip(block, parts, strict=True)):
+        if index:
+            spans.append(column.before)
+        elif column.before.text.strip():
+            spans[-1:] = [Span(spans[-1].text[: -len(column.before.text)]), column.before]
+        spans.extend(part.spans)
+    return Line(tuple(spans))
+
+
+def _marks(block: Sequence[Column], margin: int) -> Line:
+    spans = [Span(" " * margin)]
+    for index, column in enumerate(block):
+        gap = " " * len(column.before.text) if index else ""
+        spans.append(Span(gap + " " * column.width) if not column.differs else Span(gap))
+        if column.differs:
+            spans.append(Span(MARK * column.width, MARKED))
+    return Line(tuple(spans))

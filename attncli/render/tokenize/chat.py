@@ -1,0 +1,225 @@
+"""A conversation in tokens: each message under its role, its own text set off from what the template writes around it.
+
+    21 tokens (6 special*) · org/chat · chat template default
+
+     user  11 tokens, 4 of content
+      <|start|>*  user  <|end|>*  ⏎⏎   ›  where  do   moles  live  ‹  <|eot|>*
+      128006      882   128007    271     2940   656  62178  3974     128009
+    …
+
+    content 9 tokens · template 12 (57.1 %)
+    by role: user 11 · assistant 6 · generation prompt 4
+
+What stands between `›` and `‹` is the message's own text. The characters are the same with colour and without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from attncli.render.cells import cell_width, shorten
+from attncli.render.document import lower
+from attncli.render.escape import printable
+from attncli.render.glyphs import glyphs
+from attncli.render.layout import flow
+from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.token_text import in_place
+from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.tokenize.picture import header
+from attncli.results.chat import Chat
+from attncli.results.tokenize import TokenizedText
+
+_LIGHT = (0xFF, 0xFF, 0xFF)
+
+#: Backgrounds for the roles in the order in which they speak, apart for colour-blind eyes too; the role stands on it.
+_ROLES = ((0x45, 0x45, 0x45), (0x00, 0x5F, 0xAF), (0x8F, 0x4B, 0x00), (0x00, 0x6B, 0x5B), (0x87, 0x1F, 0x78))
+
+#: The same where there are sixteen colours, those that are dark enough for light letters.
+_FEW_ROLES = ((0x80, 0x80, 0x80), (0x00, 0x00, 0x80), (0x80, 0x00, 0x00), (0x00, 0x80, 0x00), (0x80, 0x00, 0x80))
+
+_INDENT = 2
+
+#: The widest that a role or the name of a template may be.
+_WIDEST = 24
+
+#: So many messages that are not found in the text are named.
+_MOST_NAMED = 5
+
+
+class _Part(NamedTuple):
+    """Tokens after one another that are of one message (its index), of none, or of the generation prompt."""
+
+    owner: int | str | None
+    first: int
+    last: int
+
+
+def chat_text(text: TokenizedText, chat: Chat, terminal: Terminal, *, count: int | None = None) -> str:
+    """The tokens of a conversation by message, and how many are of which role.
+
+    chat: whose the tokens of `text` are.  count: how many texts there are; None where that is not known yet.
+
+    No line is wider than the terminal, whatever the tokens are.
+    """
+    return lower(_picture(text, chat, count, terminal), terminal)
+
+
+def _picture(text: TokenizedText, chat: Chat, count: int | None, terminal: Terminal) -> Iterator[Line]:
+    separator = glyphs(terminal).separator
+    name = f"{separator}chat template {_name(chat.template, terminal)}"
+    yield from flow(
+        [header(text, count, terminal), Line.of(Span(name.removeprefix(separator), DIM))],
+        separator=separator,
+        width=terminal.width,
+        indent=_INDENT,
+    )
+    cells, _ = token_cells(text, terminal)
+    colors = _colors(chat, terminal)
+    for part in _parts(text, chat):
+        yield Line()
+        yield _heading(part, chat, colors, terminal)
+        for row in _rows(_items(part, cells, chat, terminal), terminal):
+            yield from row
+    yield Line()
+    yield from _summary(chat, terminal)
+
+
+def _parts(text: TokenizedText, chat: Chat) -> Iterator[_Part]:
+    owners = _owners(text, chat)
+    for owner, run in groupby(range(len(owners)), key=owners.__getitem__):
+        places = list(run)
+        yield _Part(owner, places[0], places[-1] + 1)
+
+
+def _owners(text: TokenizedText, chat: Chat) -> list[int | str | None]:
+    prompt = chat.generation_prompt
+    if prompt is None:
+        return list(chat.owners)
+    return [
+        _PROMPT if owner is None and token.start is not None and token.start >= prompt.start else owner
+        for owner, token in zip(chat.owners, text.tokens, strict=True)
+    ]
+
+
+_PROMPT, _TEMPLATE = "generation prompt", "template"
+
+
+def _heading(part: _Part, chat: Chat, colors: dict[str, Style], terminal: Terminal) -> Line:
+    tokens = part.last - part.first
+    content = sum(chat.content[part.first : part.last])
+    counted = f" {_tokens(tokens)}" + (f", {content:,} of content" if content else "")
+    if not isinstance(part.owner, int):
+        return Line.of(Span(part.owner or _TEMPLATE, DIM), Span(counted, DIM))
+    role = chat.messages[part.owner].role
+    return Line.of(Span(f" {_name(role, terminal)} ", colors[role]), counted)
+
+
+def _colors(chat: Chat, terminal: Terminal) -> dict[str, Style]:
+    colors = _FEW_ROLES if terminal.color is ColorDepth.ANSI else _ROLES
+    return {role.role: Style(_LIGHT, colors[index % len(colors)], bold=True) for index, role in enumerate(chat.roles)}
+
+
+class _Item(NamedTuple):
+    """What is drawn at one place of a row: a text over an id, and what parts them from the item before."""
+
+    before: Span
+    text: str
+    id: str
+    style: Style
+    begins_line: bool = False
+
+
+def _items(part: _Part, cells: Sequence[Cell], chat: Chat, terminal: Terminal) -> Iterator[_Item]:
+    """The cells of a part, with marks where content begins and ends."""
+    opening, closing = ("›", "‹") if terminal.unicode else (">", "<")
+    inside = False
+    for index in range(part.first, part.last):
+        cell, content = cells[index], chat.content[index]
+        parted = content != inside
+        if parted:
+            yield _Item(Span(GAP), opening if content else closing, "", BOLD)
+            inside = content
+        goes_on = cell.goes_on and not parted and index > part.first
+        before = bar(cell.many and content, terminal) if goes_on else Span(GAP)
+        style = cell.style if content else DIM
+        yield _Item(before, cell.text, cell.id, style, cell.begins_line and not parted)
+    if inside:
+        yield _Item(Span(GAP), closing, "", BOLD)
+
+
+def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
+    """The items in rows as wide as the terminal, wrapped between them: texts, and ids beneath."""
+    texts: list[Span] = []
+    ids: list[Span] = []
+    used = 0
+    for item in items:
+        room = terminal.width - _INDENT
+        width = min(max(cell_width(item.text), len(item.id)), room)
+        if texts and (item.begins_line or used + len(item.before.text) + width > room):
+            yield _indented(texts), _indented(ids)
+            texts, ids, used = [], [], 0
+        if texts:
+            texts.append(item.before)
+            ids.append(item.before)
+            used += len(item.before.text)
+        texts.append(Span(in_place(item.text, width, terminal), item.style))
+        ids.append(Span(in_place(item.id, width, terminal), without_boldness(item.style) if item.id else PLAIN))
+        used += width
+    if texts:
+        yield _indented(texts), _indented(ids)
+
+
+def _indented(spans: Sequence[Span]) -> Line:
+    return Line((Span(" " * _INDENT), *spans))
+
+
+def _summary(chat: Chat, terminal: Terminal) -> Iterator[Line]:
+    separator = glyphs(terminal).separator
+    parts = [Line.of(Span(part, DIM)) for part in _shares(chat)]
+    yield from flow(parts, separator=separator, width=terminal.width, indent=_INDENT)
+    roles = [f"{_name(role.role, terminal)} {role.tokens:,}" for role in chat.roles]
+    others = sum(owner is None for owner in chat.owners)
+    if chat.generation_prompt is not None:
+        roles.append(f"{_PROMPT} {chat.generation_prompt.tokens:,}")
+        others -= chat.generation_prompt.tokens
+    roles += [f"{_TEMPLATE} alone {others:,}"] * bool(others)
+    by_role = [Line.of(Span(f"by role: {part}" if index == 0 else part, DIM)) for index, part in enumerate(roles)]
+    yield from flow(by_role, separator=separator, width=terminal.width, indent=_INDENT)
+    yield from _notes(chat, terminal)
+
+
+def _shares(chat: Chat) -> Iterator[str]:
+    if chat.content_tokens is None or chat.template_tokens is None:
+        yield "content not known, as a message was not found in the text"
+        return
+    share = chat.template_tokens / max(len(chat.owners), 1)
+    yield f"content {_tokens(chat.content_tokens)}"
+    yield f"template {chat.template_tokens:,} ({share:.1%})"
+
+
+def _notes(chat: Chat, terminal: Terminal) -> Iterator[Line]:
+    lost = [
+        f"{index} ({_name(message.role, terminal)})"
+        for index, message in enumerate(chat.messages, 1)
+        if message.contents is None or (message.start is None and not message.contents)
+    ]
+    if lost:
+        more = [f"and {len(lost) - _MOST_NAMED:,} more"] if len(lost) > _MOST_NAMED else []
+        named = [Line.of(part) for part in ("not found in the text: message", *lost[:_MOST_NAMED], *more)]
+        yield from flow(named, separator=" ", width=terminal.width, indent=_INDENT)
+    if chat.double_bos:
+        words = (
+            "the template writes a special token that the tokenizer would add again: encode the text without adding any"
+        )
+        yield from flow([Line.of(word) for word in words.split()], separator=" ", width=terminal.width, indent=_INDENT)
+
+
+def _tokens(count: int) -> str:
+    return f"{count:,} token{'' if count == 1 else 's'}"
+
+
+def _name(name: str, terminal: Terminal) -> str:
+    return shorten(printable(name, unicode=terminal.unicode), _WIDEST, glyphs(terminal).cut)

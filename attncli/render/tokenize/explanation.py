@@ -1,0 +1,202 @@
+"""How a tokenizer came to its tokens, as a terminal shows it: a row a stage, then a block a word.
+
+    normalised  take a biopsy of the mole  (lowercase)
+    pre-tokens  Take│a│biopsy│of│the│mole
+                (cut at white space and around punctuation)
+    WordPiece   30,522 entries: the longest one that begins the word, then the longest one with ## that goes on, and
+                so to its end
+    special     [CLS] $A [SEP]  ($A is the text)
+
+    biopsy      bio    not biopsy, biops, biop
+                ##psy
+    as they are in the vocabulary: take a of the mole
+
+What the colours say is said without them as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attncli.render.cells import cell_width, shorten
+from attncli.render.document import lower
+from attncli.render.escape import printable
+from attncli.render.glyphs import glyphs
+from attncli.render.layout import flow
+from attncli.render.lines import Line, Span
+from attncli.render.terminal import Terminal
+from attncli.render.tokenize.explain_merges import columns_of
+from attncli.render.tokenize.explain_pieces import BOLD, DIM, MANY, beside, broken, entries, listed, raw, told
+from attncli.render.tokenize.explain_words import is_whole, word_lines
+from attncli.render.tokenize.step_words import step_words
+from attncli.results.explanation import Explanation, Model, Segment, Step
+
+#: The cells of the column of labels, at least, and at most (and no more than a quarter of the line).
+_COLUMN, _WIDEST = 12, 16
+
+#: The cells beside it, at least: in a narrower terminal, lines are cut.
+_NARROWEST = 8
+
+#: So many words are told of one by one.
+_WORDS = 16
+
+#: So many segments are shown normalised.
+_SEGMENTS = 8
+
+#: How each kind of model cuts a word.
+_RULES = {
+    "BPE": "of all neighbours, the pair of lowest rank merges, until no pair has a rank."
+    " A row has rank, pair and the word after it",
+    "WordPiece": "the longest one that begins the word, then the longest with {prefix} that goes on, and so to its end",
+    "Unigram": "of all ways to cut a word, the one with the highest sum of scores, which are log probabilities;"
+    " beneath it the second best",
+    "WordLevel": "each word is looked up",
+}
+
+_TAKES_WHOLE = "a word that is one of them is taken at once, without merges"
+
+
+def explain_text(explanation: Explanation, terminal: Terminal) -> str:
+    """The stages of an explanation under one another, and what the model did with each word.
+
+    No line is wider than the terminal, whatever the tokens are.
+    """
+    return lower(_lines(explanation, terminal), terminal)
+
+
+def _lines(explanation: Explanation, terminal: Terminal) -> Iterator[Line]:
+    told_of = [index for index, word in enumerate(explanation.words) if not is_whole(word)]
+    labels = _labels(explanation, terminal)
+    column = _column([labels[index] for index in told_of[:_WORDS]], terminal)
+    room = max(terminal.width - column, _NARROWEST)
+    for label, block in _stages(explanation, room, terminal):
+        if block:
+            yield from beside(Line.of(Span(label, BOLD)), block, column)
+    if explanation.words:
+        yield Line()
+    columns = columns_of((explanation.words[index] for index in told_of[:_WORDS]), terminal)
+    for index in told_of[:_WORDS]:
+        block = word_lines(explanation.words[index], columns, room, terminal)
+        yield from beside(Line.of(shorten(labels[index], column - 1, glyphs(terminal).cut)), block, column)
+    if (left := len(told_of) - _WORDS) > 0:
+        yield Line.of(Span(f"and {left:,} more word{'' if left == 1 else 's'} (--json has them all)", DIM))
+    yield from _whole(explanation, terminal)
+
+
+def _stages(explanation: Explanation, room: int, terminal: Terminal) -> Iterator[tuple[str, list[Line]]]:
+    """What happens to the whole text, by name; nothing in a block where there is nothing to say."""
+    yield "normalised", list(_normalized(explanation, room, terminal))
+    yield "pre-tokens", list(_pre_tokens(explanation, room, terminal))
+    yield "added", _added(explanation, room, terminal)
+    yield explanation.model.kind, _rule(explanation.model, room, terminal)
+    yield "special", _special(explanation, room, terminal)
+    yield "beware", _disagreement(explanation, room)
+
+
+def _column(labels: Sequence[str], terminal: Terminal) -> int:
+    widest = min(max(map(cell_width, labels), default=0) + 2, _WIDEST, terminal.width // 4)
+    return max(widest, _COLUMN)
+
+
+def _labels(explanation: Explanation, terminal: Terminal) -> list[str]:
+    """Each word as it stands in the input for the first time, and how often if it is more than once."""
+    counts = explanation.counts()
+    first: dict[int, str] = {}
+    for pre_token in explanation.pre_tokens:
+        if pre_token.word is not None:
+            first.setdefault(pre_token.word, raw(pre_token.text or pre_token.form, terminal))
+    times = glyphs(terminal).times
+    return [first[word] + (f" {times}{counts[word]:,}" if counts[word] > 1 else "") for word in sorted(first)]
+
+
+def _normalized(explanation: Explanation, room: int, terminal: Terminal) -> Iterator[Line]:
+    """Each segment after each step that changed it."""
+    if not explanation.normalizer:
+        yield from told("(this tokenizer has no normaliser)", room)
+        return
+    changed = [segment for segment in explanation.segments if segment.changes]
+    for segment in changed[:_SEGMENTS]:
+        yield from _changes(segment, explanation.normalizer, room, terminal)
+    if len(changed) > _SEGMENTS:
+        yield Line.of(Span(f"and {len(changed) - _SEGMENTS:,} more between added tokens", DIM))
+    if not changed:
+        steps = ", ".join(_steps(explanation.normalizer, terminal))
+        yield from told(f"(nothing to change: {steps})", room)
+
+
+def _changes(segment: Segment, steps: Sequence[Step], room: int, terminal: Terminal) -> Iterator[Line]:
+    for step, text in segment.changes:
+        parts = [Line.of(part) for word in _shown(text, terminal) for part in broken(word, room)]
+        (words,) = _steps([steps[step]], terminal)
+        parts += told(f"({words})", room)
+        yield from flow(parts, separator=" ", width=room)
+
+
+def _shown(text: str, terminal: Terminal) -> list[str]:
+    """A normalised text word by word: its spaces stay spaces, as far as they stand between two words."""
+    words = [raw(word, terminal) for word in text.split(" ")]
+    more = [f"{glyphs(terminal).ellipsis}"] if len(words) > MANY else []
+    return words[:MANY] + more
+
+
+def _pre_tokens(explanation: Explanation, room: int, terminal: Terminal) -> Iterator[Line]:
+    bar = "│" if terminal.unicode else "|"
+    own = [pre_token.text or pre_token.form for pre_token in explanation.pre_tokens if pre_token.added is None]
+    bars = [bar] * (len(own) - 1) + [""]
+    yield from listed([raw(text, terminal) + after for text, after in zip(own, bars, strict=False)], room, separator="")
+    steps = explanation.pre_tokenizer
+    if not steps:
+        yield from told("(this tokenizer has no pre-tokenizer)", room)
+    for words, step in zip(_steps(steps, terminal), steps, strict=True):
+        counted = f": {step.pre_tokens:,} pre-tokens" if len(steps) > 1 else ""
+        yield from told(f"({words}{counted})", room)
+
+
+def _steps(steps: Sequence[Step], terminal: Terminal) -> list[str]:
+    return [printable(step_words(step), unicode=terminal.unicode) for step in steps]
+
+
+def _added(explanation: Explanation, room: int, terminal: Terminal) -> list[Line]:
+    """The added tokens that are written in the text."""
+    own = [pre_token.text for pre_token in explanation.pre_tokens if pre_token.added is not None]
+    written = [raw(text, terminal) for text in dict.fromkeys(own)]
+    return [*listed(written, room), *told("(written in the text, and taken as they are)", room)] if written else []
+
+
+def _rule(model: Model, room: int, terminal: Terminal) -> list[Line]:
+    prefix = raw(str(model.settings.get("continuing_subword_prefix") or ""), terminal)
+    merges = "" if model.merges is None else f", {model.merges:,} merges"
+    rule = _RULES[model.kind].format(prefix=prefix)
+    whole = f"; {_TAKES_WHOLE}" if model.settings.get("ignore_merges") else ""
+    return told(f"{model.entries:,} entries{merges}: {rule}{whole}", room)
+
+
+def _whole(explanation: Explanation, terminal: Terminal) -> list[Line]:
+    """The words of which there is nothing to tell."""
+    own = [raw(word.form, terminal) for word in explanation.words if is_whole(word)]
+    if not own:
+        return []
+    parts = [*told("as they are in the vocabulary:", terminal.width), *(Line.of(text) for text in own[:MANY])]
+    if len(own) > MANY:
+        parts.append(Line.of(Span(f"and {len(own) - MANY:,} more", DIM)))
+    return flow(parts, separator=" ", width=terminal.width)
+
+
+def _special(explanation: Explanation, room: int, terminal: Terminal) -> list[Line]:
+    """The special tokens around the text."""
+    if explanation.template is not None and len(explanation.template) > 1:
+        names = [raw(name, terminal) for name in explanation.template]
+        return flow([*map(Line.of, names), *told("($A is the text)", room)], separator=" ", width=room)
+    special = [explanation.tokens[index] for index in explanation.special]
+    if not special:
+        return []
+    return [*listed(entries(special, terminal), room), *told("(put in by the post-processor)", room)]
+
+
+def _disagreement(explanation: Explanation, room: int) -> list[Line]:
+    """That the steps did not lead to the tokens that the tokenizer gives."""
+    if explanation.agrees:
+        return []
+    dropout = explanation.model.settings.get("dropout")
+    reason = f": at each call it leaves out merges at random (dropout {dropout})" if dropout else ""
+    return told(f"the tokenizer itself gave other tokens than these steps lead to{reason}", room)

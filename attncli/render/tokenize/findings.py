@@ -1,0 +1,217 @@
+"""Findings about a text as a compiler shows them: where, what, the place itself with a mark beneath it, and a hint.
+
+    1 warning · org/gpt
+
+    1:5 warning (invisible): U+200B ZERO WIDTH SPACE shows nothing
+        zero\\u{200b}width
+            ^^^^^^^^
+        hint: take it out, or if it is meant, look at the tokens that it takes
+
+Lines and columns count from 1, as editors do; characters in the JSON count from 0.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from attncli.render.cells import cell_width, clusters, shorten
+from attncli.render.document import lower
+from attncli.render.escape import printable, visible
+from attncli.render.glyphs import glyphs
+from attncli.render.layout import flow
+from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.findings import Finding, Unreachable
+from attncli.results.tokenize import TokenizedText
+
+_BOLD = Style(bold=True)
+_DIM = Style(dim=True)
+_MARK = Style(bold=True, underline=True)
+
+#: How many findings of a kind are shown with their place, and how many more are named by it.
+_IN_FULL = {"warning": 3, "note": 1}
+_BY_PLACE = 12
+
+_INDENT = 4
+
+#: Our own characters in messages where there is nothing but ASCII.
+_PLAIN_QUOTES = str.maketrans({"“": '"', "”": '"', "…": "..."})
+
+#: What the reasons of `DeadEntry` mean to a reader.
+REASONS = {
+    "normalized": "whose text is changed first",
+    "cut": "whose text is cut into others",
+    "duplicate": "whose text another entry takes",
+    "unknown": "whose text becomes the unknown token",
+}
+
+
+def lint_text(
+    findings: Sequence[Finding], text: TokenizedText, terminal: Terminal, *, unreachable: Unreachable | None = None
+) -> str:
+    """Every kind of finding, warnings first; where there are many of a kind, a few of them and the places of others."""
+    return lower(_lines(findings, text, terminal, unreachable), terminal)
+
+
+def unreachable_text(models: Sequence[str], found: Sequence[Unreachable], terminal: Terminal) -> str:
+    """A sentence for each model about the entries of its vocabulary; the name only where there are several."""
+    lines: list[Line] = []
+    for model, each in zip(models, found, strict=True):
+        name = f"{printable(model, unicode=terminal.unicode)}: " if len(models) > 1 else ""
+        lines += _wrapped(name + unreachable_sentence(each), terminal, style=_DIM)
+    return lower(lines, terminal)
+
+
+def unreachable_sentence(found: Unreachable) -> str:
+    """How much of a vocabulary its own texts never encode to."""
+    if not found.entries:
+        return f"vocabulary: each of {found.tried:,} entries is reached by its own text"
+    reasons = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in found.reasons.items())
+    return (
+        f"vocabulary: {len(found.entries):,} of {found.tried:,} entries are never reached by their own text: {reasons}"
+    )
+
+
+def _lines(
+    findings: Sequence[Finding], text: TokenizedText, terminal: Terminal, unreachable: Unreachable | None
+) -> Iterator[Line]:
+    separator = glyphs(terminal).separator
+    yield Line.of(
+        Span(_counts(findings), _BOLD), Span(separator + printable(text.model, unicode=terminal.unicode), _DIM)
+    )
+    page = _Page(text, terminal)
+    for group in _by_kind(findings):
+        most = _IN_FULL[group[0].severity]
+        for finding in group[:most]:
+            yield Line()
+            yield from page.finding(finding)
+        yield from page.others(group[most:])
+    if unreachable is not None:
+        yield Line()
+        yield from _wrapped(unreachable_sentence(unreachable), terminal, style=_DIM)
+
+
+def _counts(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "nothing found"
+    severities = [finding.severity for finding in findings]
+    numbers = [(name, severities.count(name)) for name in ("warning", "note")]
+    return ", ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in numbers if count)
+
+
+def _by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings of one kind and severity together, in the order in which each first occurs, warnings before notes."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.kind), []).append(finding)
+    return sorted(groups.values(), key=lambda group: group[0].severity == "note")
+
+
+class _Lines(NamedTuple):
+    """A text with the places where its lines begin."""
+
+    text: str
+    starts: Sequence[int]
+
+    @classmethod
+    def of(cls, text: str) -> _Lines:
+        return cls(text, [0, *(place + 1 for place, character in enumerate(text) if character == "\n")])
+
+    def position(self, place: int) -> str:
+        line = bisect_right(self.starts, place)
+        return f"{line}:{place - self.starts[line - 1] + 1}"
+
+
+class _Page:
+    """The texts that findings are about, and how they are drawn."""
+
+    def __init__(self, text: TokenizedText, terminal: Terminal) -> None:
+        self._texts = [_Lines.of(each) for each in (text.text, text.pair) if each is not None]
+        self._tokens = text.tokens
+        self._terminal = terminal
+
+    def finding(self, finding: Finding) -> Iterator[Line]:
+        style = _severity_style(finding, self._terminal)
+        head = [Line.of(Span(self._where(finding), _BOLD)), Line.of(Span(finding.severity, style))]
+        words = f"({finding.kind}): {self._said(finding.message)}".split(" ")
+        parts = [*head, *(Line.of(word) for word in words)]
+        yield from flow(parts, separator=" ", width=self._terminal.width, indent=_INDENT)
+        yield from self._place(finding)
+        yield from _wrapped(f"hint: {finding.hint}", self._terminal, indent=_INDENT, style=_DIM)
+
+    def others(self, findings: Sequence[Finding]) -> Iterator[Line]:
+        """The places of findings that are not drawn."""
+        if not findings:
+            return
+        places = [self._where(finding) for finding in findings[:_BY_PLACE]]
+        rest = len(findings) - len(places)
+        more = [f"and {rest:,} more"] if rest else []
+        sentence = f"{len(findings):,} more at {', '.join([*places, *more])}"
+        yield from _wrapped(sentence, self._terminal, indent=_INDENT)
+
+    def _said(self, message: str) -> str:
+        plain = message if self._terminal.unicode else message.translate(_PLAIN_QUOTES)
+        return printable(plain, unicode=self._terminal.unicode)
+
+    def _where(self, finding: Finding) -> str:
+        if finding.start is None or not self._texts:
+            return f"token {finding.tokens[0]}" if finding.tokens else "text"
+        pair = "pair " if finding.segment else ""
+        return pair + self._texts[finding.segment].position(finding.start)
+
+    def _place(self, finding: Finding) -> Iterator[Line]:
+        """The place in its line, and a mark beneath."""
+        if finding.start is None or not self._texts:
+            return
+        room = max(self._terminal.width - _INDENT, 1)
+        before, marked, after = self._parts(finding, room)
+        width = max(cell_width(marked), 1)
+        indent = " " * _INDENT
+        yield Line.of(indent, Span(before, _DIM), Span(marked, _MARK), Span(after, _DIM))
+        yield Line.of(indent, " " * cell_width(before), Span("^" * width, _severity_style(finding, self._terminal)))
+
+    def _parts(self, finding: Finding, room: int) -> tuple[str, str, str]:
+        """What stands before the place, at it and after it, in at most `room` cells."""
+        text, starts = self._texts[finding.segment]
+        start, end = finding.start or 0, finding.end or 0
+        line = bisect_right(starts, start)
+        line_end = next(iter(starts[line : line + 1]), len(text) + 1) - 1
+        unicode, cut = self._terminal.unicode, glyphs(self._terminal).cut
+        marked = shorten(visible(text[start : min(end, start + room)], unicode=unicode), max(room // 2, 1), cut)
+        rest = room - cell_width(marked)
+        # A word or two are enough to find the place; more would not fit anyway.
+        first = max(starts[line - 1], start - rest)
+        before = _last(printable(text[first:start], unicode=unicode), rest // 2, cut, more=first > starts[line - 1])
+        after = printable(text[end : min(max(line_end, end), end + rest)], unicode=unicode)
+        return before, marked, shorten(after, max(rest - cell_width(before), 0), cut)
+
+
+def _last(text: str, width: int, cut: str, *, more: bool) -> str:
+    """The end of a text in at most `width` cells; `more`: there was something before it."""
+    if cell_width(text) <= width and not more:
+        return text
+    kept: list[str] = []
+    room = width - cell_width(cut)
+    for cluster in reversed(clusters(text)):
+        room -= cell_width(cluster)
+        if room < 0:
+            break
+        kept.append(cluster)
+    return cut + "".join(reversed(kept)) if width > 0 else ""
+
+
+def _severity_style(finding: Finding, terminal: Terminal) -> Style:
+    """Orange and blue are read on dark and on light, and told apart by every eye; the word says it as well."""
+    if terminal.color is ColorDepth.NONE:
+        return PLAIN
+    return Style((0xC0, 0x60, 0x00), bold=True) if finding.severity == "warning" else Style((0x30, 0x80, 0xD0))
+
+
+def _wrapped(sentence: str, terminal: Terminal, *, indent: int = 0, style: Style = PLAIN) -> Iterator[Line]:
+    """A sentence between words on as many lines as it needs."""
+    margin = " " * indent
+    words = (Line.of(Span(word, style)) for word in sentence.split(" "))
+    for line in flow(words, separator=" ", width=max(terminal.width - indent, 1)):
+        yield Line.of(margin, *line.spans)

@@ -1,0 +1,159 @@
+"""Tokens side by side with their ids beneath, as a terminal shows them; and the two bare forms for scripts.
+
+    11 tokens (2 special*) · sentence-transformers/all-MiniLM-L6-v2
+
+    [CLS]*  american  sh   │rew    mole │s     em  ┃bed ┃ding┃s     [SEP]*
+    101     2137      14021│15603  16709│2015  7861┃8270┃4667┃2015  102
+
+    4 words (runs of non-space) · fertility 2.25 · 3 continued · 3.44 bytes/token
+    ┃ 1 word of more than two tokens: embeddings (4)
+
+A gap parts words, a bar parts the tokens of one word. A row ends where a line of the text does. The characters are the
+same with colour and without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from attncli.render.cells import cell_width, shorten
+from attncli.render.document import lower
+from attncli.render.escape import printable
+from attncli.render.glyphs import glyphs
+from attncli.render.lines import Line, Span
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import direction_end, in_place
+from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.tokenize.cut_words import CutWord
+from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
+
+#: So many words of many tokens are named, each in at most so many cells.
+_NAMED_WORDS = 5
+_WORD_CELLS = 40
+
+
+def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
+    """Every text of the result as `text_picture` draws it, a blank line between two."""
+    count = 1 + max((text.record for text in result.texts), default=0)
+    return "\n".join(text_picture(text, terminal, count=count) for text in result.texts)
+
+
+def text_picture(text: TokenizedText, terminal: Terminal, *, count: int | None = None) -> str:
+    """A line about the text, its tokens over their ids, a line of statistics, and the words in the most tokens.
+
+    count: how many texts there are; None where that is not known yet.
+
+    No line is wider than the terminal, whatever the tokens are.
+    """
+    return lower(_picture(text, count, terminal), terminal)
+
+
+def ids_text(result: TokenizeResult) -> str:
+    """A text per line: its ids, with a space between them."""
+    return "".join(" ".join(map(str, text.ids)) + "\n" for text in result.texts)
+
+
+def count_text(result: TokenizeResult) -> str:
+    """A text per line: the number of its tokens, special ones included."""
+    return "".join(f"{len(text.tokens)}\n" for text in result.texts)
+
+
+def header(text: TokenizedText, count: int | None, terminal: Terminal) -> Line:
+    """How many tokens, of which text, under which model."""
+    separator = glyphs(terminal).separator
+    starred = sum(token.special for token in text.tokens)
+    special = f" ({starred:,} special*)" if starred else ""
+    place = which_text(text.record, count)
+    tokens = len(text.tokens)
+    bold = Span(f"{tokens:,} token{'' if tokens == 1 else 's'}", BOLD)
+    model = Span(separator + printable(text.model, unicode=terminal.unicode), DIM)
+    return Line.of(bold, special + (separator + place if place else ""), model)
+
+
+def which_text(record: int, count: int | None) -> str:
+    """The place of a text among the texts of the call; nothing where it is the only one."""
+    if count is None:
+        return f"text {record + 1:,}"
+    return f"text {record + 1:,} of {count:,}" if count > 1 else ""
+
+
+def statistics(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
+    """One line, or several where the terminal is narrow."""
+    separator = glyphs(terminal).separator
+    line = ""
+    for part in parts:
+        longer = line + separator + part if line else part
+        if line and cell_width(longer) > terminal.width:
+            yield Line.of(Span(line, DIM))
+            longer = part
+        line = longer
+    yield Line.of(Span(line, DIM))
+
+
+def _picture(text: TokenizedText, count: int | None, terminal: Terminal) -> Iterator[Line]:
+    cells, words = token_cells(text, terminal)
+    yield header(text, count, terminal)
+    for block in _blocks(cells, terminal):
+        yield Line()
+        yield from block
+    if text.text is not None:
+        yield Line()
+        yield from statistics(measures(text.stats), terminal)
+        yield from cut_word_lines(words, terminal)
+
+
+def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
+    """The cells in rows as wide as the terminal, wrapped between tokens: texts, and ids beneath."""
+    texts: list[Span] = []
+    ids: list[Span] = []
+    used = 0
+    for cell in cells:
+        before = bar(cell.many, terminal) if cell.goes_on else Span(GAP)
+        width = min(cell.width, terminal.width - len(before.text))
+        if texts and (cell.begins_line or used + len(before.text) + width > terminal.width):
+            yield Line(tuple(texts)), Line(tuple(ids))
+            texts, ids, used = [], [], 0
+        if texts or cell.goes_on:
+            texts.append(before)
+            ids.append(before)
+            used += len(before.text)
+        texts.append(Span(in_place(cell.text, width, terminal), cell.style))
+        ids.append(Span(in_place(cell.id, width, terminal), without_boldness(cell.style)))
+        used += width
+    if texts:
+        yield Line(tuple(texts)), Line(tuple(ids))
+
+
+def measures(stats: TokenStats) -> Iterator[str]:
+    """The statistics of a text, a phrase each."""
+    yield f"{stats.words:,} word{'' if stats.words == 1 else 's'} (runs of non-space)"
+    if stats.fertility is not None:
+        yield f"fertility {stats.fertility:.2f}"
+    if stats.continued_words:
+        yield f"{stats.continued_words:,} continued"
+    if stats.bytes_per_token is not None:
+        yield f"{stats.bytes_per_token:.2f} bytes/token"
+    if stats.unknown:
+        yield f"{stats.unknown:,} unknown"
+
+
+def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:
+    """How many words have more than two tokens, and which have the most; nothing where there are none."""
+    if not words:
+        return []
+    from attncli.render.layout import flow  # most texts are drawn without it
+
+    most: dict[str, int] = {}
+    for word in sorted(words, key=lambda word: -word.tokens):
+        most.setdefault(word.text, word.tokens)
+    named = [f"{_short(word, terminal)} ({tokens:,})" for word, tokens in list(most.items())[:_NAMED_WORDS]]
+    rest = [f"and {len(most) - len(named):,} more"] if len(most) > len(named) else []
+    opening = f" {len(words):,} word{'' if len(words) == 1 else 's'} of more than two tokens:"
+    listed = [f"{name}," for name in [*named, *rest][:-1]] + [*named, *rest][-1:]
+    parts = [Line.of(bar(True, terminal), Span(opening, DIM)), *(Line.of(Span(part, DIM)) for part in listed)]
+    return flow(parts, separator=" ", width=terminal.width, indent=2)
+
+
+def _short(word: str, terminal: Terminal) -> str:
+    text = shorten(printable(word, unicode=terminal.unicode), _WORD_CELLS, glyphs(terminal).cut)
+    return text + direction_end(text)

@@ -1,0 +1,300 @@
+"""The statistics of tokenizers, each figure with what it means.
+
+    3 texts · org/bert
+
+    tokens                    16  added special ones left out
+    fertility               1.14  tokens per word; 1 leaves every word whole, lower is better
+    …
+
+    by script  tokens  words  characters  bytes/token  fertility  continued  unknown
+    Latin          16     14          70         4.38       1.14      14.3%        0
+    Han             6      –           7         3.17          –          –        2
+
+Several tokenizers stand in columns beside one another, on the same texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from attncli.render.cells import cell_width, pad
+from attncli.render.document import lower
+from attncli.render.escape import visible
+from attncli.render.glyphs import glyphs
+from attncli.render.layout import apart, flow, joined
+from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import in_place, name_text
+from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
+
+_DIM = Style(dim=True)
+_BOLD = Style(bold=True)
+_GAP = "  "
+
+#: The widest that a column may become for the name of a model.
+_WIDEST = 24
+
+#: With less room than this beside the values, what they mean is written beneath them.
+_MEANING_ROOM = 30
+
+#: What ASCII has no letter for.
+_ASCII = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
+
+
+class _Figure(NamedTuple):
+    """One line of the table: what it is called, its value for each tokenizer, and what that means."""
+
+    name: str
+    value: Callable[[TokenizerStatistics], str]
+    meaning: str
+
+
+#: A line of a table: what it is about, and a value a column.
+Row = tuple[str, Sequence[str]]
+
+
+#: From this share on, unknown tokens make all other figures look better.
+_MUCH_UNKNOWN = 0.1
+
+
+def statistics_text(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal) -> str:
+    """The figures of one tokenizer, or of several in columns; by script where there are several scripts.
+
+    parity: of each tokenizer but the first, in their order.  No line is wider than the terminal.
+    """
+    blocks = [_heading(statistics, terminal), _figures(statistics, parity, terminal)]
+    if len({script.script for each in statistics for script in each.scripts}) > 1:
+        blocks += (
+            [_scripts(statistics[0], terminal)]
+            if len(statistics) == 1
+            else _scripts_of_several(statistics, parity, terminal)
+        )
+    if spoilt := list(_spoilt(statistics, terminal)):
+        blocks.append(spoilt)
+    blocks += [_cut_words(each, terminal, named=len(statistics) > 1) for each in statistics if each.most_cut_words]
+    return lower(apart(blocks), terminal)
+
+
+def _spoilt(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
+    """Which tokenizers look better than they are: one unknown token may stand for a long stretch of text."""
+    for each in statistics:
+        share = each.total.unknown_share or 0.0
+        if share >= _MUCH_UNKNOWN:
+            sentence = f"{share:.0%} of its tokens are unknown, so that its other figures flatter it"
+            words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
+            yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
+
+
+def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[Line]:
+    texts = max((each.texts for each in statistics), default=0)
+    count = Span(f"{texts:,} text{'' if texts == 1 else 's'}", _BOLD)
+    names = [Line.of(Span(name_text(each.model, terminal), _DIM)) for each in statistics]
+    return flow([Line.of(count), *names], separator=glyphs(terminal).separator, width=terminal.width)
+
+
+def _figures(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal) -> list[Line]:
+    """Every figure; more tokenizers than fit beside one another are continued under the first ones."""
+    figures = list(_figures_of(terminal))
+    rows = [(figure.name, [figure.value(each) for each in statistics]) for figure in figures]
+    meanings = [figure.meaning for figure in figures]
+    if parity:
+        rows.append(("parity", [_decimal(1.0, terminal), *(_decimal(each.tokens, terminal) for each in parity)]))
+        meanings.append("tokens for each token of the first one; below 1 it needs fewer")
+    names = _column_names(statistics, terminal) if len(statistics) > 1 else []
+    return _table("", names, rows, terminal, meanings=[_written(meaning, terminal) for meaning in meanings])
+
+
+def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
+    def number(value: float | None) -> str:
+        return _decimal(value, terminal)
+
+    yield _Figure("tokens", lambda s: f"{s.total.tokens:,}", "added special ones left out")
+    yield _Figure("special tokens", lambda s: f"{s.total.special_tokens:,}", "added by the tokenizer")
+    yield _Figure(
+        "words", lambda s: f"{s.total.words:,}", "runs of non-space, in scripts that put spaces between words"
+    )
+    yield _Figure("characters", lambda s: f"{s.total.characters:,}", "")
+    yield _Figure("bytes", lambda s: f"{s.total.bytes:,}", "in UTF-8")
+    yield _Figure(
+        "fertility", lambda s: number(s.total.fertility), "tokens per word; 1 leaves every word whole, lower is better"
+    )
+    yield _Figure(
+        "continued words",
+        lambda s: _share(s.total.continued_words_share, terminal),
+        "words of two or more tokens; lower is better",
+    )
+    yield _Figure("bytes/token", lambda s: number(s.total.bytes_per_token), "higher is better")
+    yield _Figure("characters/token", lambda s: number(s.total.characters_per_token), "higher is better")
+    yield _Figure("unknown", lambda s: f"{s.total.unknown:,}", "tokens for what the vocabulary can't spell; 0 is best")
+    yield _Figure("distinct tokens", lambda s: f"{s.total.distinct_tokens:,}", "that these texts use")
+    yield _Figure("vocabulary", lambda s: _count(s.vocabulary_size, terminal), "tokens that there are")
+    yield _Figure(
+        _written("Rényi efficiency", terminal),
+        lambda s: number(s.total.renyi_efficiency),
+        "how evenly tokens are used, 0 to 1 (α = 2.5); higher is better",
+    )
+    yield _Figure("shortest text", lambda s: _count(s.lengths.minimum, terminal), "tokens, special ones included")
+    yield _Figure("median text", lambda s: _median(s.lengths.median, terminal), "")
+    yield _Figure("longest text", lambda s: _count(s.lengths.maximum, terminal), "")
+    yield _Figure("model takes", lambda s: _count(s.lengths.max_length, terminal), "tokens at most")
+    yield _Figure("longer texts", lambda s: f"{s.lengths.longer:,}", "of more tokens than the model takes")
+
+
+def _scripts(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
+    names = ("tokens", "words", "characters", "bytes/token", "fertility", "continued", "unknown")
+    rows = [(script.script, _script_values(script, terminal)) for script in statistics.scripts]
+    return _table("by script", names, rows, terminal)
+
+
+def _script_values(script: ScriptStatistics, terminal: Terminal) -> list[str]:
+    return [
+        f"{script.tokens:,}",
+        _count(script.words, terminal),
+        f"{script.characters:,}",
+        _decimal(script.bytes_per_token, terminal),
+        _decimal(script.fertility, terminal),
+        _share(script.continued_words_share, terminal),
+        f"{script.unknown:,}",
+    ]
+
+
+def _scripts_of_several(
+    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal
+) -> Iterator[list[Line]]:
+    """A table a figure: scripts down, tokenizers across."""
+    names = _column_names(statistics, terminal)
+    scripts = list(dict.fromkeys(script.script for each in statistics for script in each.scripts))
+    by_name = [{script.script: script for script in each.scripts} for each in statistics]
+
+    def rows(value: Callable[[ScriptStatistics], str]) -> list[Row]:
+        none = glyphs(terminal).dash
+        return [(name, [value(own[name]) if name in own else none for own in by_name]) for name in scripts]
+
+    tables: dict[str, Sequence[Row]] = {
+        "tokens": rows(lambda script: f"{script.tokens:,}"),
+        "parity": [(name, _parities(name, by_name[0], parity, terminal)) for name in scripts],
+        "fertility": rows(lambda script: _decimal(script.fertility, terminal)),
+        "bytes/token": rows(lambda script: _decimal(script.bytes_per_token, terminal)),
+        "unknown": rows(lambda script: f"{script.unknown:,}"),
+    }
+    side = max(map(cell_width, (*tables, *scripts)))
+    for title, table in tables.items():
+        if title != "parity" or parity:
+            yield _table(pad(title, side), names, table, terminal)
+
+
+def _parities(
+    name: str, reference: Mapping[str, ScriptStatistics], parity: Sequence[Parity], terminal: Terminal
+) -> list[str]:
+    """Of one script: that of the first tokenizer to itself, and those of the others to it."""
+    own = 1.0 if name in reference and reference[name].tokens else None
+    return [_decimal(ratio, terminal) for ratio in (own, *(each.scripts.get(name) for each in parity))]
+
+
+def _cut_words(statistics: TokenizerStatistics, terminal: Terminal, *, named: bool) -> list[Line]:
+    whose = f" with {name_text(statistics.model, terminal)}" if named else ""
+    words = [
+        Line.of("  " * (not index), _cut_word(word, terminal)) for index, word in enumerate(statistics.most_cut_words)
+    ]
+    listed = flow(words, separator=glyphs(terminal).separator, width=terminal.width, indent=2)
+    return [Line.of(Span(f"words of the most tokens{whose}", _BOLD)), *listed]
+
+
+def _cut_word(word: CutWord, terminal: Terminal) -> str:
+    text = visible(word.word, unicode=terminal.unicode)
+    if word.characters > len(word.word):
+        text += glyphs(terminal).cut
+    count = f" {word.tokens:,}"
+    return in_place(text, min(cell_width(text), max(terminal.width - len(count) - 2, 1)), terminal) + count
+
+
+def _table(
+    title: str, names: Sequence[str], rows: Sequence[Row], terminal: Terminal, meanings: Sequence[str] = ()
+) -> list[Line]:
+    """Rows under the names of their columns, in as many parts as the width asks for.
+
+    meanings: one a row, beside the first part or beneath its rows.
+    """
+    side = max(cell_width(label) for label in (title, *(label for label, _ in rows)))
+    cells = list(zip(*(values for _, values in rows), strict=True))
+    headed = [(name, column) for name, column in zip(names or [""] * len(cells), cells, strict=True)]
+    lines: list[Line] = []
+    for number, part in enumerate(_fitting(headed, terminal.width - side)):
+        if lines:
+            lines.append(Line())
+        if names:
+            lines.append(_row(title, side, [(name, _width(name, column)) for name, column in part], _BOLD))
+        for index, (label, _) in enumerate(rows):
+            row = _row(label, side, [(column[index], _width(name, column)) for name, column in part], PLAIN)
+            lines += _explained(row, meanings[index] if meanings and not number else "", terminal)
+    return lines
+
+
+def _fitting(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> Iterator[list[tuple[str, Sequence[str]]]]:
+    """The columns in parts that are no wider than there is room, but for one that is alone."""
+    part: list[tuple[str, Sequence[str]]] = []
+    taken = 0
+    for name, column in columns:
+        width = len(_GAP) + _width(name, column)
+        if part and taken + width > room:
+            yield part
+            part, taken = [], 0
+        part.append((name, column))
+        taken += width
+    if part:
+        yield part
+
+
+def _width(name: str, column: Iterable[str]) -> int:
+    return max(cell_width(text) for text in (name, *column))
+
+
+def _row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
+    values = [Span(_GAP + pad(text, width, right=True), style) for text, width in cells]
+    return Line.of(Span(pad(label, side), style), *values)
+
+
+def _explained(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
+    room = terminal.width - row.width - len(_GAP)
+    if not meaning:
+        return [row]
+    words = [Line.of(Span(word, _DIM)) for word in meaning.split()]
+    beside = room >= _MEANING_ROOM
+    lines = flow(words, separator=" ", width=room if beside else max(terminal.width - 2, 1))
+    if not beside:
+        return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
+    return [joined([row if not index else Line.of(" " * row.width), line], _GAP) for index, line in enumerate(lines)]
+
+
+def _column_names(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[str]:
+    """The models' names over columns: the ends of long ones, as those tell models of one kind apart."""
+    most = min(_WIDEST, max(terminal.width // 3, 8))
+    return [_end(name_text(each.model, terminal), most, glyphs(terminal).cut) for each in statistics]
+
+
+def _end(name: str, width: int, cut: str) -> str:
+    start = 0
+    while cell_width(name[start:]) > width - bool(start):
+        start += 1
+    return cut * bool(start) + name[start:]
+
+
+def _written(text: str, terminal: Terminal) -> str:
+    return text if terminal.unicode else text.translate(_ASCII)
+
+
+def _decimal(value: float | None, terminal: Terminal) -> str:
+    return glyphs(terminal).dash if value is None else f"{value:,.2f}"
+
+
+def _share(value: float | None, terminal: Terminal) -> str:
+    return glyphs(terminal).dash if value is None else f"{value:.1%}"
+
+
+def _count(value: int | None, terminal: Terminal) -> str:
+    return glyphs(terminal).dash if value is None else f"{value:,}"
+
+
+def _median(value: float | None, terminal: Terminal) -> str:
+    return glyphs(terminal).dash if value is None else f"{value:,.1f}".removesuffix(".0")

@@ -1,0 +1,188 @@
+"""A vocabulary as a terminal shows it: what it holds, and what was found of the texts sought in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from attncli.render.cells import shorten
+from attncli.render.document import lower
+from attncli.render.escape import printable, visible
+from attncli.render.glyphs import glyphs
+from attncli.render.layout import apart, flow, joined, padded
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import direction_end, name_text
+from attncli.render.tokenize.findings import REASONS, unreachable_sentence
+from attncli.results.findings import DeadEntry, Unreachable
+from attncli.results.vocabulary import Entry, Search, SpecialEntry, Vocabulary
+
+_BOLD = Style(bold=True)
+_DIM = Style(dim=True)
+
+#: Cells of the names at the left, and the most that one token takes.
+_LABEL, _TOKEN = 10, 40
+
+#: How many scripts and special tokens are named.
+_SCRIPTS, _SPECIALS = 12, 24
+
+_NUMBER = re.compile(r"[0-9]+")
+
+_USES = {"begins": "begins a text", "ends": "ends a text", "unknown": "unknown"}
+
+#: What is said of a kind beside its name.
+_KINDS = {
+    "byte": ("byte", "bytes"),
+    "partial": ("part of characters", "parts of characters"),
+    "continuation": ("continuation", "continuations"),
+    "word": ("word", "words"),
+    "number": ("number", "numbers"),
+    "symbol": ("symbol", "symbols"),
+    "emoji": ("emoji", "emoji"),
+    "space": ("white space", "white space"),
+    "special": ("special", "special"),
+    "empty": ("empty", "empty"),
+}
+
+_MARKS = {
+    "space": "a word begins with a space",
+    "prefix": "a continuation is marked, a word is not",
+    "suffix": "the end of a word is marked",
+}
+
+
+def vocabulary_text(vocabulary: Vocabulary, terminal: Terminal) -> str:
+    """The vocabulary in numbers, or each text that was sought in it; entries that nothing encodes to, if they were
+    asked for, in full."""
+    blocks = [list(_header(vocabulary, terminal))]
+    blocks += [list(_search(search, terminal)) for search in vocabulary.searches] or [
+        list(_numbers(vocabulary, terminal))
+    ]
+    if vocabulary.unreachable is not None:
+        blocks.append(list(_unreachable(vocabulary.unreachable, terminal)))
+    return lower(apart(blocks), terminal)
+
+
+def _header(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[Line]:
+    parts = [
+        Line.of(Span(f"{vocabulary.size:,} {'entry' if vocabulary.size == 1 else 'entries'}", _BOLD)),
+        Line.of(Span(printable(vocabulary.algorithm, unicode=terminal.unicode))),
+        Line.of(Span(name_text(vocabulary.model, terminal), _DIM)),
+    ]
+    yield from flow(parts, separator=glyphs(terminal).separator, width=terminal.width)
+    said = [Line.of(Span(part, _DIM)) for part in _ids(vocabulary, terminal)]
+    yield from flow(said, separator=glyphs(terminal).separator, width=terminal.width)
+
+
+def _ids(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[str]:
+    free = sum(end - start for start, end in vocabulary.holes)
+    yield f"ids 0{glyphs(terminal).dash}{vocabulary.highest_id:,}" + (f", {free:,} of them free" if free else "")
+    if vocabulary.added:
+        yield f"{vocabulary.added:,} added to the model's own {vocabulary.size - vocabulary.added:,}"
+    if vocabulary.duplicates:
+        yield f"{vocabulary.duplicates:,} spell the same as another"
+
+
+def _numbers(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[Line]:
+    yield from _row("kinds", _kinds(vocabulary), terminal)
+    if vocabulary.word_mark is not None:
+        yield from _row("", [Line.of(Span(f"({_MARKS[vocabulary.word_mark]})", _DIM))], terminal)
+    yield from _row("scripts", _capped(_counted(vocabulary.scripts), len(vocabulary.scripts), _SCRIPTS), terminal)
+    specials = [_special(special, terminal) for special in vocabulary.specials[:_SPECIALS]]
+    yield from _row("special", _capped(specials, len(vocabulary.specials), _SPECIALS), terminal)
+    yield from _row("longest", [_sized(entry, terminal) for entry in vocabulary.longest], terminal)
+    yield from _row("spaces", [_sized(entry, terminal) for entry in vocabulary.spaces], terminal)
+
+
+def _kinds(vocabulary: Vocabulary) -> list[Line]:
+    return [Line.of(f"{count:,} {_KINDS[kind][count != 1]}") for kind, count in vocabulary.kinds.items()]
+
+
+def _counted(numbers: Mapping[str, int]) -> list[Line]:
+    return [Line.of(f"{name.replace('_', ' ')} {count:,}") for name, count in numbers.items()]
+
+
+def _capped(parts: Sequence[Line], total: int, most: int) -> list[Line]:
+    more = [Line.of(Span(f"{total - most:,} more", _DIM))] if total > most else []
+    return [*parts[:most], *more]
+
+
+def _special(special: SpecialEntry, terminal: Terminal) -> Line:
+    uses = ", ".join(_USES[use] for use in special.uses)
+    said = f" {special.id}" + (f" ({uses})" if uses else "")
+    return Line.of(_drawn(special.token, terminal), Span(said, _DIM))
+
+
+def _sized(entry: Entry, terminal: Terminal) -> Line:
+    """A long token: characters, and bytes where these are more."""
+    characters = len(entry.text)
+    size = f"{characters:,}" if characters == entry.bytes else f"{characters:,}, {entry.bytes:,} bytes"
+    return Line.of(_drawn(entry.text, terminal), Span(f" ({size})", _DIM))
+
+
+def _search(search: Search, terminal: Terminal) -> Iterator[Line]:
+    yield Line.of(Span(_drawn(search.text, terminal), _BOLD), *([] if _found(search) else [" is no entry"]))
+    if search.by_id is not None:
+        yield from _row("  id", [_entry(search.by_id, terminal)], terminal)
+    yield from _row("  entry", [_entry(entry, terminal) for entry in search.exact], terminal)
+    yield from _row("  variants", [_entry(entry, terminal) for entry in search.variants], terminal)
+    if not search.exact:
+        yield from _row("  cut into", [_entry(entry, terminal) for entry in search.cut], terminal)
+    containing = [_entry(entry, terminal) for entry in search.containing]
+    yield from _row("  within", _capped(containing, search.hits, max(len(containing), 1)), terminal)
+
+
+def _found(search: Search) -> bool:
+    return bool(search.exact or search.by_id)
+
+
+def _entry(entry: Entry, terminal: Terminal) -> Line:
+    """The raw form, as only that tells `les` from `##les`."""
+    whole = entry.kind not in ("byte", "partial")
+    return Line.of(_drawn(entry.token if whole else entry.text, terminal), Span(f" {entry.id}", _DIM))
+
+
+def _unreachable(found: Unreachable, terminal: Terminal) -> Iterator[Line]:
+    words = [Line.of(Span(word, _BOLD)) for word in unreachable_sentence(found).split(" ")]
+    yield from flow(words, separator=" ", width=terminal.width)
+    for reason in found.reasons:
+        entries = [entry for entry in found.entries if entry.reason == reason]
+        yield Line()
+        yield Line.of(Span(f"{len(entries):,} {REASONS[reason]}", _BOLD))
+        yield from flow(_dead(entries, terminal), separator=glyphs(terminal).separator, width=terminal.width)
+
+
+def _dead(entries: Sequence[DeadEntry], terminal: Terminal) -> Iterator[Line]:
+    """Entries with their ids; neighbours that differ in a number alone (`[unused7]`) as a range."""
+    dash, ellipsis = glyphs(terminal).dash, glyphs(terminal).ellipsis
+    # Ids less their place among the entries stay the same while they follow one another.
+    runs = groupby(enumerate(entries), lambda pair: (pair[1].id - pair[0], _NUMBER.sub("0", pair[1].token)))
+    for _, run in runs:
+        members = [entry for _, entry in run]
+        first, last = members[0], members[-1]
+        if len(members) > 2 and first.token != last.token:
+            names = f"{_drawn(first.token, terminal)} {ellipsis} {_drawn(last.token, terminal)}"
+            yield Line.of(names, Span(f" {first.id}{dash}{last.id}", _DIM))
+            continue
+        yield from (Line.of(_drawn(each.token, terminal), Span(f" {each.id}", _DIM)) for each in members)
+
+
+def _drawn(text: str, terminal: Terminal) -> str:
+    """A token in a limited place, safe for a terminal, moving nothing after it."""
+    shown = shorten(visible(text, unicode=terminal.unicode), min(_TOKEN, terminal.width), glyphs(terminal).cut)
+    return shown + direction_end(shown)
+
+
+def _row(name: str, parts: Sequence[Line], terminal: Terminal) -> Iterator[Line]:
+    """A name, and parts beside it on as many lines as they need; nothing where there are no parts."""
+    if not parts:
+        return
+    width = terminal.width - _LABEL - 2
+    if width < _LABEL:
+        yield Line.of(Span(name, _DIM))
+        yield from flow(parts, separator=glyphs(terminal).separator, width=terminal.width)
+        return
+    for index, line in enumerate(flow(parts, separator=glyphs(terminal).separator, width=width)):
+        label = Line.of(Span("" if index else name, _DIM))
+        yield joined([padded(label, _LABEL + 2), line])

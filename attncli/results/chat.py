@@ -1,0 +1,88 @@
+"""What `attn tokenize --chat` found besides the tokens of a conversation: whose they are. Imports no numpy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Span = tuple[int, int]
+
+
+class ChatMessage(NamedTuple):
+    """One message of a conversation, in the text that the chat template made of it.
+
+    start, end: characters of all that the template wrote for it, half open; None where that can't be told.
+    contents: characters of its own text, in one piece or more; None where it was not found, empty where it has none.
+    tokens: of all that the template wrote for it, where a token on a border belongs to whom it has content of.
+    content_tokens: those of them that hold some of its own text; None where that was not found.
+    """
+
+    role: str
+    start: int | None
+    end: int | None
+    contents: tuple[Span, ...] | None
+    tokens: int
+    content_tokens: int | None
+
+    def to_dict(self) -> dict[str, object]:
+        contents = None if self.contents is None else [list(span) for span in self.contents]
+        return {**self._asdict(), "contents": contents}
+
+
+class GenerationPrompt(NamedTuple):
+    """What makes a model answer, at the end of the text: its characters and the number of its tokens."""
+
+    start: int
+    end: int
+    tokens: int
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+class RoleTokens(NamedTuple):
+    """The messages of one role taken together; the fields are those of `ChatMessage`."""
+
+    role: str
+    messages: int
+    tokens: int
+    content_tokens: int | None
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+class Chat(NamedTuple):
+    """Whose the tokens of a conversation are.
+
+    template: the name of the chat template.  messages: in their order.  roles: in the order of their first message.
+    content_tokens: tokens that hold some of a message's own text; template_tokens: all others. None where the text of
+    a message was not found.
+    owners: for each token the index of its message; None for what the template wrote for no message in particular.
+    content: for each token whether it holds some of a message's own text.
+    double_bos: the text begins with a token that the tokenizer would add once more, if it was asked to add any.
+    """
+
+    template: str
+    messages: tuple[ChatMessage, ...]
+    generation_prompt: GenerationPrompt | None
+    roles: tuple[RoleTokens, ...]
+    content_tokens: int | None
+    template_tokens: int | None
+    owners: tuple[int | None, ...]
+    content: tuple[bool, ...]
+    double_bos: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        """The field `chat` of a text in the JSON."""
+        prompt = self.generation_prompt
+        return {
+            "template": self.template,
+            "messages": [message.to_dict() for message in self.messages],
+            "generation_prompt": None if prompt is None else prompt.to_dict(),
+            "roles": [role.to_dict() for role in self.roles],
+            "content_tokens": self.content_tokens,
+            "template_tokens": self.template_tokens,
+            "token_messages": list(self.owners),
+            "token_is_content": list(self.content),
+            "double_bos": self.double_bos,
+        }

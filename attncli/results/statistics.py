@@ -1,0 +1,131 @@
+"""What tokenizers do to texts, in figures: `attn tokenize --stats`. Imports no numpy.
+
+Ratios are None where there is nothing to divide by. Words are maximal runs of non-space characters, and are counted in
+scripts that put spaces between them only: elsewhere (Chinese, Japanese, Thai …) words and what is counted by them are
+None, and totals leave those scripts out of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class ScriptStatistics(NamedTuple):
+    """The part of the texts that is in one script, and the tokens that begin in it.
+
+    script: its name in Unicode's Scripts.txt (`Latin`, `Han`); `Common` where a text has no letter of any.
+    fertility = tokens / words; continued words are those of two or more tokens (Rust et al. 2021).
+    """
+
+    script: str
+    tokens: int
+    words: int | None
+    characters: int
+    bytes: int
+    bytes_per_token: float | None
+    characters_per_token: float | None
+    fertility: float | None
+    continued_words: int | None
+    continued_words_share: float | None
+    unknown: int
+    unknown_share: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+class TotalStatistics(NamedTuple):
+    """All texts together; special tokens that the tokenizer added are left out of all but their own count.
+
+    fertility = tokens / words, both of scripts with spaces alone, as continued words are.
+    renyi_efficiency: H_α / log₂ V of the tokens' frequencies with α = 2.5, where V are the distinct tokens of these
+    texts: 1 where all are used alike (Zouhar et al. 2023).
+    """
+
+    tokens: int
+    special_tokens: int
+    words: int
+    characters: int
+    bytes: int
+    bytes_per_token: float | None
+    characters_per_token: float | None
+    fertility: float | None
+    continued_words: int
+    continued_words_share: float | None
+    unknown: int
+    unknown_share: float | None
+    distinct_tokens: int
+    renyi_efficiency: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+class TextLengths(NamedTuple):
+    """Tokens per text, special ones included, as the model takes them.
+
+    longer: how many texts have more tokens than max_length, the number that the model takes (None: it does not say).
+    """
+
+    minimum: int | None
+    median: float | None
+    maximum: int | None
+    longer: int
+    max_length: int | None
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+class CutWord(NamedTuple):
+    """A word (its first 100 characters), its length, and the number of tokens that it is cut into."""
+
+    word: str
+    characters: int
+    tokens: int
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+class TokenizerStatistics(NamedTuple):
+    """All that one model's tokenizer made of the texts.
+
+    scripts: those with the most characters first.  most_cut_words: different words of the most tokens.
+    """
+
+    model: str
+    texts: int
+    vocabulary_size: int | None
+    total: TotalStatistics
+    scripts: tuple[ScriptStatistics, ...]
+    lengths: TextLengths
+    most_cut_words: tuple[CutWord, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "texts": self.texts,
+            "vocabulary_size": self.vocabulary_size,
+            "total": self.total.to_dict(),
+            "scripts": [script.to_dict() for script in self.scripts],
+            "lengths": self.lengths.to_dict(),
+            "most_cut_words": [word.to_dict() for word in self.most_cut_words],
+        }
+
+
+class Parity(NamedTuple):
+    """How many tokens one tokenizer needs for each token of another on the same texts (Petrov et al. 2023).
+
+    tokens: tokens of `model` / tokens of `reference`; below 1, `model` needs fewer.  scripts: the same by script.
+    """
+
+    model: str
+    reference: str
+    tokens: float | None
+    scripts: Mapping[str, float | None]
+
+    def to_dict(self) -> dict[str, object]:
+        scripts = [{"script": script, "tokens": ratio} for script, ratio in self.scripts.items()]
+        return {"model": self.model, "reference": self.reference, "tokens": self.tokens, "scripts": scripts}

@@ -1,0 +1,111 @@
+"""Whose the tokens of a conversation are, that went through a model's chat template."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
+from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from attncli.models.chat.text import ChatText
+    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.results.tokenize import TokenizedText
+
+Span = tuple[int, int]
+
+
+def assign(text: TokenizedText, chat: ChatText, *, double_bos: bool = False) -> Chat:
+    """Give each token to the message that it is of.
+
+    text: the rendered conversation, tokenized without added special tokens.  double_bos: as `has_double_bos` says.
+
+    A token that holds some of a message's own text is that message's content, though it may begin or end with what the
+    template wrote; any other token is of the message that it begins in.
+    """
+    contents = _Places((span, index) for index, place in enumerate(chat.messages) for span in place.contents or ())
+    spans = _Places((place.span, index) for index, place in enumerate(chat.messages) if place.span is not None)
+    of_content = [contents.touched(token) for token in text.tokens]
+    owners = tuple(
+        spans.around(token) if owner is None else owner for token, owner in zip(text.tokens, of_content, strict=True)
+    )
+    messages = tuple(_messages(chat, Counter(owners), Counter(of_content)))
+    known = all(message.content_tokens is not None for message in messages)
+    content_tokens = sum(owner is not None for owner in of_content)
+    return Chat(
+        template=chat.template,
+        messages=messages,
+        generation_prompt=_prompt(chat.generation, text.tokens, owners),
+        roles=tuple(_roles(messages)),
+        content_tokens=content_tokens if known else None,
+        template_tokens=len(text.tokens) - content_tokens if known else None,
+        owners=owners,
+        content=tuple(owner is not None for owner in of_content),
+        double_bos=double_bos,
+    )
+
+
+def has_double_bos(text: TokenizedText, tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer, asked to add its special tokens, would double the one that a text begins with.
+
+    That is what happens to a conversation that is tokenized like any other text.
+    """
+    if text.text is None or not text.tokens or text.tokens[0].end is None:
+        return False
+    first = text.tokens[0]
+    ids = list(tokenizer.encode(text.text[: first.end]).ids)
+    return ids[:2] == [first.id, first.id]
+
+
+class _Places:
+    """Spans of a text that do not overlap, each with the index of its message."""
+
+    def __init__(self, places: Iterable[tuple[Span, int]]) -> None:
+        self._places = sorted(places)
+        self._starts = [start for (start, _), _ in self._places]
+
+    def touched(self, token: Token) -> int | None:
+        """The message whose span holds a character of the token: the last one that it reaches."""
+        if token.start is None or token.end is None:
+            return None
+        if token.start == token.end:
+            # A space that the tokenizer's offsets leave out belongs to the text on both of its sides.
+            found = self._before(token.start - 1)
+            return found[1] if found is not None and found[0][1] > token.start else None
+        found = self._before(token.end - 1)
+        return found[1] if found is not None and found[0][1] > token.start else None
+
+    def around(self, token: Token) -> int | None:
+        """The message whose span the token begins in."""
+        found = None if token.start is None else self._before(token.start)
+        return found[1] if found is not None and token.start is not None and token.start < found[0][1] else None
+
+    def _before(self, at: int) -> tuple[Span, int] | None:
+        """The last span that starts at a character or before it."""
+        place = bisect_right(self._starts, at)
+        return self._places[place - 1] if place else None
+
+
+def _messages(chat: ChatText, tokens: Counter[int | None], content: Counter[int | None]) -> Iterator[ChatMessage]:
+    for index, place in enumerate(chat.messages):
+        start, end = place.span or (None, None)
+        of_content = None if place.contents is None else content[index]
+        yield ChatMessage(place.role, start, end, place.contents, tokens[index], of_content)
+
+
+def _prompt(span: Span | None, tokens: Sequence[Token], owners: Sequence[int | None]) -> GenerationPrompt | None:
+    if span is None:
+        return None
+    own = (owner is None and (token.start or 0) >= span[0] for token, owner in zip(tokens, owners, strict=True))
+    return GenerationPrompt(*span, tokens=sum(own))
+
+
+def _roles(messages: Sequence[ChatMessage]) -> Iterator[RoleTokens]:
+    for role in dict.fromkeys(message.role for message in messages):
+        own = [message for message in messages if message.role == role]
+        contents = [message.content_tokens for message in own if message.content_tokens is not None]
+        known = len(contents) == len(own)
+        yield RoleTokens(role, len(own), sum(message.tokens for message in own), sum(contents) if known else None)

@@ -1,0 +1,159 @@
+"""One text under several tokenizers: the cuts that all have in common, and what each does between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, zip_longest
+
+from attncli.errors import UsageError
+from attncli.results.comparison import Comparison, Difference, IdDifference, Segment
+from attncli.results.sequences import own_texts
+from attncli.results.tokenize import TokenizedText
+from attncli.results.tokens import Token
+from attncli.tokens.cuts import Cuts, Ruler
+
+#: How much of the text, and how many tokens, a sentence about a difference holds.
+_CHARACTERS, _PIECES = 60, 8
+
+
+def compare_cuts(texts: Sequence[TokenizedText]) -> Comparison:
+    """Compare what two or more tokenizers make of the same text; `Comparison` defines every number.
+
+    A token without a place, as an unknown one of a tokenizer that keeps no record, belongs to the stretch that follows
+    it. Linear in the number of tokens.
+
+    Raises UsageError for ids that came without a text, ValueError where the texts are not the same one.
+    """
+    first = texts[0]
+    if any((text.text, text.pair) != (first.text, first.pair) for text in texts):
+        raise ValueError("only the tokens of one text can be compared")
+    if first.text is None:
+        raise UsageError("ids without a text have no cuts to compare", hint="give a text, or one model with -m")
+    ruler = Ruler(own_texts(first))
+    cuts = [Cuts(text, ruler) for text in texts]
+    segments = tuple(_segments(texts, cuts, ruler))
+    return Comparison(
+        record=first.record,
+        models=tuple(text.model for text in texts),
+        segments=segments,
+        differences=tuple(_difference(texts, segment) for segment in segments if segment.differs),
+        ids=tuple(_first_difference(first, text) for text in texts),
+        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in cuts) for one in cuts),
+        parity=tuple(tuple(_ratio(one.stats.tokens, other.stats.tokens) for other in texts) for one in texts),
+    )
+
+
+def failures(comparison: Comparison) -> list[str]:
+    """A sentence for each model that does not cut the text as the first one does, or that gives it other ids.
+
+    Empty where all models make the same ids of it at the same places.
+    """
+    return [
+        sentence
+        for model in range(1, len(comparison.models))
+        if (sentence := _cut_otherwise(comparison, model) or _other_ids(comparison, model))
+    ]
+
+
+def _segments(texts: Sequence[TokenizedText], cuts: Sequence[Cuts], ruler: Ruler) -> Iterator[Segment]:
+    common = set.intersection(*(set(cut.stops) for cut in cuts))
+    places = sorted(place for place in common if ruler.character(place, ruler.sequence(place)) is not None)
+    yield from _added(texts, cuts, 0, ruler)
+    for start, end in pairwise(places):
+        ranges = [(cut.stops[start].after, cut.stops[end].before) for cut in cuts]
+        yield _segment(texts, cuts, ranges, (start, end), ruler)
+        yield from _added(texts, cuts, end, ruler)
+
+
+def _added(texts: Sequence[TokenizedText], cuts: Sequence[Cuts], place: int, ruler: Ruler) -> Iterator[Segment]:
+    ranges = [(cut.stops[place].before, cut.stops[place].after) for cut in cuts]
+    if any(first < last for first, last in ranges):
+        yield _segment(texts, cuts, ranges, (place, place), ruler)
+
+
+def _segment(
+    texts: Sequence[TokenizedText],
+    cuts: Sequence[Cuts],
+    ranges: Sequence[tuple[int, int]],
+    place: tuple[int, int],
+    ruler: Ruler,
+) -> Segment:
+    added = place[0] == place[1]
+    ends = [cut.ends[first:last] for cut, (first, last) in zip(cuts, ranges, strict=True)]
+    ids = [[token.id for token in text.tokens[first:last]] for text, (first, last) in zip(texts, ranges, strict=True)]
+    sequence = ruler.sequence(max(place[0] - added, 0))  # added ones stand at the end of a text, or at the beginning
+    offset = ruler.starts[sequence]
+    start, end = (ruler.character(position, sequence) or 0 for position in place)
+    return Segment(
+        sequence=sequence,
+        start=start,
+        end=end,
+        byte_start=place[0] - offset,
+        byte_end=place[1] - offset,
+        text=ruler.texts[sequence][start:end],
+        tokens=tuple(ranges),
+        same_cuts=tuple(added or each == ends[0] for each in ends),
+        same_ids=tuple(each == ids[0] for each in ids),
+        added=added,
+    )
+
+
+def _difference(texts: Sequence[TokenizedText], segment: Segment) -> Difference:
+    pairs = zip(texts, segment.tokens, strict=True)
+    return Difference(segment, tuple(text.tokens[first:last] for text, (first, last) in pairs))
+
+
+def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference | None:
+    """Where the ordinary tokens differ, which says more than that one model adds special ones; else where all do."""
+    if one.ids == other.ids:
+        return None
+    ordinary = [[token for token in text.tokens if not token.special] for text in (one, other)]
+    for ours, theirs in [*zip_longest(*ordinary), *zip_longest(one.tokens, other.tokens)]:
+        if ours is None or theirs is None or ours.id != theirs.id:
+            return IdDifference((ours or theirs or one.tokens[0]).index, ours, theirs)
+    return None
+
+
+def _jaccard(one: set[int], other: set[int]) -> float:
+    return len(one & other) / len(one | other) if one or other else 1.0
+
+
+def _ratio(one: int, other: int) -> float | None:
+    return one / other if other else None
+
+
+def _cut_otherwise(comparison: Comparison, model: int) -> str | None:
+    first, other = comparison.models[0], comparison.models[model]
+    for difference in comparison.differences:
+        segment = difference.segment
+        if not segment.same_cuts[model]:
+            ours, theirs = _spelled(difference.pieces[0]), _spelled(difference.pieces[model])
+            where = f"character {segment.start}{' of the pair' if segment.sequence else ''}"
+            pieces = f"{_short(segment.text)} is {ours} in {first} and {theirs} in {other}"
+            return f"{other} cuts the text in other places than {first}, first at {where}: {pieces}"
+    return None
+
+
+def _other_ids(comparison: Comparison, model: int) -> str | None:
+    first, other = comparison.models[0], comparison.models[model]
+    place = comparison.ids[model]
+    if place is None:
+        return None
+    ours, theirs = _named(place.first), _named(place.other)
+    where = f"first at token {place.position}: {ours} in {first} and {theirs} in {other}"
+    return f"{other} cuts the text as {first} does but gives it other ids, {where}"
+
+
+def _short(text: str) -> str:
+    text = text.strip() or text
+    return repr(text) if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]!r}…"
+
+
+def _spelled(tokens: Sequence[Token]) -> str:
+    if len(tokens) > _PIECES:
+        return f"{len(tokens):,} tokens"
+    return " + ".join(_short(token.text) for token in tokens) or "nothing"
+
+
+def _named(token: Token | None) -> str:
+    return "nothing" if token is None else f"{token.id} ({_short(token.text)})"

@@ -1,0 +1,129 @@
+"""Whether a text comes back from its tokens, and if not, where it first differs and what was lost."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import regex
+
+from attncli.results.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from attncli.models.tokenizers.encoding import Tokenizer
+
+Span = tuple[int, int]
+
+_UNSEEN = regex.compile(r"[\p{C}\p{Default_Ignorable_Code_Point}\ufffd--\s]+", regex.VERSION1)
+_MARKS = regex.compile(r"\p{M}+")
+
+
+class _Loss(NamedTuple):
+    """Something that may get lost, and the text without it."""
+
+    name: str
+    without: Callable[[str], str]
+
+
+#: In the order in which they are taken out of a text.
+_LOSSES = (
+    _Loss("invisible characters", lambda text: _UNSEEN.sub("", text)),
+    _Loss("characters that NFKC replaces", lambda text: unicodedata.normalize("NFKC", text)),
+    _Loss("how letters are composed", lambda text: unicodedata.normalize("NFC", text)),
+    _Loss("capital letters", str.lower),
+    _Loss("accents", lambda text: _MARKS.sub("", unicodedata.normalize("NFD", text))),
+    _Loss("white space", lambda text: "".join(text.split())),
+)
+
+#: Those that take more out of a text come first: one that is not needed for an explanation is dropped from it.
+_DROPPED_FIRST = (
+    "accents",
+    "characters that NFKC replaces",
+    "how letters are composed",
+    "capital letters",
+    "invisible characters",
+    "white space",
+)
+
+#: How much of both sides is shown from the first difference on.
+_SHOWN = 16
+
+
+def round_trip(tokenizer: Tokenizer, text: str) -> Finding | None:
+    """The first place where the text does not come back; None where all of it does.
+
+    Unknown and special tokens have findings of their own, and are left out on both sides. What every text loses in
+    this tokenizer (its normaliser lower-cases, say) is a note; anything else is a warning. Byte and tokens are added
+    by the caller.
+    """
+    encoding = tokenizer.encode(text, special=False)
+    pieces = tokenizer.describe(encoding.ids)
+    unspoken = [piece is None or piece.special or piece.id == tokenizer.unknown_id for piece in pieces]
+    gaps = [span for span, left_out in zip(encoding.spans, unspoken, strict=True) if left_out and span is not None]
+    if any(unspoken) and len(gaps) < sum(unspoken):
+        return None  # nobody knows which part of the text to leave out
+    kept = [identifier for identifier, left_out in zip(encoding.ids, unspoken, strict=True) if not left_out]
+    before, places = _without(text, gaps)
+    after = tokenizer.decode(kept)
+    if before == after:
+        return None
+    losses = explain(before, after)
+    # The space around what was left out is no loss of its own.
+    return None if gaps and losses == ["white space"] else _finding(before, after, places, losses)
+
+
+def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[str] | None) -> Finding:
+    first = _first_difference(before, after)
+    severity: Severity = "warning" if losses is None else "note"
+    lost = f" (it differs in {', '.join(losses)})" if losses else ""
+    message = f"{_quoted(before, first)} comes back as {_quoted(after, first)}{lost}"
+    hint = (
+        "this tokenizer does that to every text; nothing is wrong with this one"
+        if losses
+        else "what the model sees is not what was written: look at the tokens there"
+    )
+    start = places[first]
+    return Finding("round_trip", severity, message, hint, start=start, end=min(start + 1, places[-1]))
+
+
+def explain(before: str, after: str) -> list[str] | None:
+    """The least that has to be taken out of both texts to make them equal; None where nothing known does."""
+    names = [loss.name for loss in _LOSSES]
+    if not _equal(before, after, names):
+        return None
+    for name in _DROPPED_FIRST:
+        fewer = [other for other in names if other != name]
+        if _equal(before, after, fewer):
+            names = fewer
+    return names
+
+
+def _equal(before: str, after: str, names: Sequence[str]) -> bool:
+    for loss in _LOSSES:
+        if loss.name in names:
+            before, after = loss.without(before), loss.without(after)
+    return before == after
+
+
+def _without(text: str, gaps: Sequence[Span]) -> tuple[str, Sequence[int]]:
+    """The text less some spans, and where each character of it stood, with the end of the text behind them."""
+    if not gaps:
+        return text, range(len(text) + 1)
+    left_out = {place for gap in gaps for place in range(*gap)}
+    places = [place for place in range(len(text)) if place not in left_out]
+    return "".join(text[place] for place in places), [*places, len(text)]
+
+
+def _first_difference(before: str, after: str) -> int:
+    low, high = 0, min(len(before), len(after))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if before[:middle] == after[:middle] else (low, middle - 1)
+    return low
+
+
+def _quoted(text: str, first: int) -> str:
+    part = text[first : first + _SHOWN]
+    more = "…" if len(text) > first + _SHOWN else ""
+    return f"“{part}{more}”" if part else "nothing"

@@ -1,0 +1,116 @@
+"""The script of a character, and the runs of one script that a text falls into.
+
+Scripts are those of Unicode's Scripts.txt, by their long names (`Latin`, `Han`). Python's own `unicodedata` does not
+know them; the package `regex` does, and carries its own copy of Unicode's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import regex
+
+#: What stands in texts of any script (digits, punctuation, spaces), what takes on the script before it (accents), and
+#: what has none (private use, not assigned).
+COMMON, INHERITED, UNKNOWN = NEUTRAL = ("Common", "Inherited", "Unknown")
+
+#: Scripts whose words have no space between them: a run of non-space is a phrase there, so nothing can be counted
+#: per word. Line breaking needs a dictionary for the first nine (class SA of UAX #14); the ideographic ones and kana
+#: break nearly anywhere (class ID and CJ); Tibetan has a mark after each syllable (UAX #14, class BA); Balinese and
+#: Javanese break between syllables (class AK). Hangul has spaces.
+UNSPACED = frozenset(
+    (
+        *("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Ahom"),
+        *("Han", "Hiragana", "Katakana", "Bopomofo", "Yi", "Tangut", "Nushu", "Khitan_Small_Script"),
+        *("Tibetan", "Balinese", "Javanese"),
+    )
+)
+
+#: Every script of Unicode 17 (Scripts.txt) but for the neutral ones; those that most texts are in come first, as they
+#: are tried in this order. A script of a later Unicode is `Unknown` until it is named here.
+_NAMES = (
+    "Latin Han Cyrillic Arabic Devanagari Hangul Hiragana Katakana Greek Hebrew Thai Bengali Tamil Telugu Gujarati "
+    "Kannada Malayalam Gurmukhi Oriya Sinhala Khmer Lao Myanmar Tibetan Georgian Armenian Ethiopic Mongolian Adlam "
+    "Ahom Anatolian_Hieroglyphs Avestan Balinese Bamum Bassa_Vah Batak Beria_Erfe Bhaiksuki Bopomofo Brahmi Braille "
+    "Buginese Buhid Canadian_Aboriginal Carian Caucasian_Albanian Chakma Cham Cherokee Chorasmian Coptic Cuneiform "
+    "Cypriot Cypro_Minoan Deseret Dives_Akuru Dogra Duployan Egyptian_Hieroglyphs Elbasan Elymaic Garay Glagolitic "
+    "Gothic Grantha Gunjala_Gondi Gurung_Khema Hanifi_Rohingya Hanunoo Hatran Imperial_Aramaic "
+    "Inscriptional_Pahlavi Inscriptional_Parthian Javanese Kaithi Kawi Kayah_Li Kharoshthi Khitan_Small_Script Khojki "
+    "Khudawadi Kirat_Rai Lepcha Limbu Linear_A Linear_B Lisu Lycian Lydian Mahajani Makasar Mandaic Manichaean "
+    "Marchen Masaram_Gondi Medefaidrin Meetei_Mayek Mende_Kikakui Meroitic_Cursive Meroitic_Hieroglyphs Miao Modi "
+    "Mro Multani Nabataean Nag_Mundari Nandinagari New_Tai_Lue Newa Nko Nushu Nyiakeng_Puachue_Hmong Ogham Ol_Chiki "
+    "Ol_Onal Old_Hungarian Old_Italic Old_North_Arabian Old_Permic Old_Persian Old_Sogdian Old_South_Arabian "
+    "Old_Turkic Old_Uyghur Osage Osmanya Pahawh_Hmong Palmyrene Pau_Cin_Hau Phags_Pa Phoenician Psalter_Pahlavi "
+    "Rejang Runic Samaritan Saurashtra Sharada Shavian Siddham Sidetic SignWriting Sogdian Sora_Sompeng Soyombo "
+    "Sundanese Sunuwar Syloti_Nagri Syriac Tagalog Tagbanwa Tai_Le Tai_Tham Tai_Viet Tai_Yo Takri Tangsa Tangut "
+    "Thaana Tifinagh Tirhuta Todhri Tolong_Siki Toto Tulu_Tigalari Ugaritic Vai Vithkuqi Wancho Warang_Citi Yezidi "
+    "Yi Zanabazar_Square"
+)
+
+_ANY = regex.compile("|".join(rf"(?P<{name}>\p{{Script={name}}})" for name in (*NEUTRAL, *_NAMES.split())))
+
+
+class ScriptRun(NamedTuple):
+    """Neighbouring characters of one script, as a half-open span."""
+
+    script: str
+    start: int
+    end: int
+
+
+@lru_cache(maxsize=1 << 14)
+def script_of(character: str) -> str:
+    """The script of one character by its name in Unicode: `Latin`, or `Common`, `Inherited` or `Unknown`."""
+    match = _ANY.match(character)
+    return match.lastgroup or UNKNOWN if match else UNKNOWN
+
+
+def script_runs(text: str) -> Iterator[ScriptRun]:
+    """The text in runs of one script; together they are the whole text, and neighbours differ.
+
+    Characters without a script of their own belong to the run before them; but where a space parts them from it and
+    none parts them from the run behind, they belong there, the space too: `写 (hi)` is `写` and ` (hi)`. Those before
+    the first run belong to it. A text of nothing else is one run of `Common`.
+
+    Linear in the length of the text.
+    """
+    scripts = frozenset(map(script_of, set(text))).difference(NEUTRAL)
+    if len(scripts) < 2:
+        if text:
+            yield ScriptRun(next(iter(scripts), COMMON), 0, len(text))
+        return
+    script, start = "", 0
+    for match in _stretches(scripts).finditer(text):
+        found = match.lastgroup or COMMON
+        if script and found != script:
+            border = _border(text, start, match.start())
+            yield ScriptRun(script, start, border)
+            start = border
+        script = found
+    yield ScriptRun(script, start, len(text))
+
+
+@lru_cache(maxsize=1 << 8)
+def _stretches(scripts: Iterable[str]) -> regex.Pattern[str]:
+    """Finds each character of one of these scripts with all of its run; the group that matches is named like it.
+
+    Only the scripts that a text is known to have, as every group more takes time at every match.
+    """
+    kinds = {name: rf"\p{{Script={name}}}" for name in sorted(scripts)}
+    others = {name: "".join(kind for other, kind in kinds.items() if other != name) for name in kinds}
+    return regex.compile("|".join(rf"(?P<{name}>{kind}[^{others[name]}]*+)" for name, kind in kinds.items()))
+
+
+def _border(text: str, start: int, end: int) -> int:
+    """Where the run from `start` ends that another script follows at `end`: before the space before what clings to
+    that, if nothing of the run itself does."""
+    place = end
+    while place > start and not text[place - 1].isspace():
+        if script_of(text[place - 1]) not in NEUTRAL:
+            return end
+        place -= 1
+    while place > start and text[place - 1].isspace():
+        place -= 1
+    return place if place > start else end

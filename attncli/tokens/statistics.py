@@ -1,0 +1,257 @@
+"""What tokenizers do to many texts: counts that are added up text by text, and the ratios that they give at the end."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from attncli.results.statistics import (
+    CutWord,
+    Parity,
+    ScriptStatistics,
+    TextLengths,
+    TokenizerStatistics,
+    TotalStatistics,
+)
+from attncli.tokens.align import align
+from attncli.tokens.by_script import RunCounts, count_by_script, covered
+from attncli.tokens.scripts import UNSPACED
+
+if TYPE_CHECKING:
+    from attncli.models.tokenizers.encoding import Encoding, Tokenizer
+
+Span = tuple[int, int]
+
+#: The order of the Rényi entropy that goes best with how well models do (Zouhar et al. 2023).
+ALPHA = 2.5
+
+#: How many of the words that are cut the most are kept.
+_MOST_CUT = 5
+
+#: How many characters of such a word are kept: a file without spaces is one word.
+_LONGEST = 100
+
+
+class Statistics:
+    """The statistics of one model's tokenizer over texts that are added one by one.
+
+    tokenizer: None where ids stay numbers.  Memory is that of the vocabulary and of the longest text, however many
+    texts there are.
+    """
+
+    def __init__(self, model: str, tokenizer: Tokenizer | None) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._unknown_id = tokenizer.unknown_id if tokenizer is not None else None
+        self._limit = tokenizer.max_length if tokenizer is not None else None
+        self._special: dict[int, bool] = {}
+        self._scripts: defaultdict[str, _Counts] = defaultdict(_Counts)
+        self._bare = _Counts()
+        self._special_tokens = 0
+        self._used: Counter[int] = Counter()
+        self._lengths: Counter[int] = Counter()
+        self._longer = 0
+        self._most_cut = _MostCut()
+
+    def add(self, encoding: Encoding, texts: Sequence[str] = (), *, truncated: bool = False) -> None:
+        """Count one text.
+
+        texts: the text, and the pair beside it; none for ids that came without a text.
+        truncated: it was to be cut to what the model takes; only what its tokens cover is counted then.
+        """
+        self._lengths[len(encoding.ids)] += 1
+        longer = self._limit is not None and len(encoding.ids) > self._limit
+        if not texts:
+            self._add_bare(encoding.ids)
+        own = 0
+        for number, text in enumerate(texts):
+            ids = [id_ for id_, sequence in zip(encoding.ids, encoding.sequences, strict=True) if sequence == number]
+            spans = self._spans(text, ids, encoding, number)
+            if truncated and len(encoding.ids) == self._limit:
+                text, spans, cut = covered(text, spans)
+                longer = longer or cut
+            self._add_text(text, ids, spans)
+            own += len(ids)
+        if texts:
+            self._special_tokens += len(encoding.ids) - own
+        self._longer += longer
+
+    def result(self) -> TokenizerStatistics:
+        """The statistics of all texts so far."""
+        scripts = sorted(self._scripts.items(), key=lambda item: (-item[1].characters, item[0]))
+        return TokenizerStatistics(
+            model=self._model,
+            texts=self._lengths.total(),
+            vocabulary_size=self._tokenizer.vocabulary_size if self._tokenizer is not None else None,
+            total=self._total(),
+            scripts=tuple(_script(name, counts) for name, counts in scripts if counts.characters),
+            lengths=TextLengths(*_spread(self._lengths), longer=self._longer, max_length=self._limit),
+            most_cut_words=self._most_cut.words(),
+        )
+
+    def _add_bare(self, ids: Sequence[int]) -> None:
+        """Ids that came without a text: its special tokens are those that its vocabulary calls so."""
+        special = [self._is_special(id_) for id_ in ids]
+        own = [id_ for id_, is_special in zip(ids, special, strict=True) if not is_special]
+        self._special_tokens += sum(special)
+        self._used.update(own)
+        self._bare.tokens += len(own)
+        self._bare.unknown += own.count(self._unknown_id) if self._unknown_id is not None else 0
+
+    def _is_special(self, id_: int) -> bool:
+        if self._tokenizer is None:
+            return False
+        if id_ not in self._special:
+            (piece,) = self._tokenizer.describe([id_])
+            self._special[id_] = piece is not None and piece.special
+        return self._special[id_]
+
+    def _spans(self, text: str, ids: Sequence[int], encoding: Encoding, number: int) -> list[Span | None]:
+        own = zip(encoding.spans, encoding.sequences, strict=True)
+        spans = [span for span, sequence in own if sequence == number]
+        if None not in spans or self._tokenizer is None:
+            return spans
+        return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
+
+    def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:
+        self._used.update(ids)
+        counted = count_by_script(text, spans, [id_ == self._unknown_id for id_ in ids])
+        self._most_cut.see(text, counted.words, counted.pieces)
+        for run in counted.runs:
+            self._scripts[run.script].add(run)
+
+    def _total(self) -> TotalStatistics:
+        spaced = [counts for name, counts in self._scripts.items() if name not in UNSPACED]
+        every = [self._bare, *self._scripts.values()]
+        tokens, words = sum(each.tokens for each in every), sum(each.words for each in every)
+        characters, size = sum(each.characters for each in every), sum(each.bytes for each in every)
+        continued, unknown = sum(each.continued for each in every), sum(each.unknown for each in every)
+        return TotalStatistics(
+            tokens=tokens,
+            special_tokens=self._special_tokens,
+            words=words,
+            characters=characters,
+            bytes=size,
+            bytes_per_token=_ratio(size, tokens) if size else None,
+            characters_per_token=_ratio(characters, tokens) if characters else None,
+            fertility=_ratio(sum(each.tokens for each in spaced), words),
+            continued_words=continued,
+            continued_words_share=_ratio(continued, words),
+            unknown=unknown,
+            unknown_share=_ratio(unknown, tokens),
+            distinct_tokens=len(self._used),
+            renyi_efficiency=renyi_efficiency(self._used.values()),
+        )
+
+
+def parity(statistics: Sequence[TokenizerStatistics]) -> tuple[Parity, ...]:
+    """How many tokens each tokenizer needs for a token of the first one, on the same texts (Petrov et al. 2023)."""
+    if not statistics:
+        return ()
+    reference, *others = statistics
+    before = {script.script: script.tokens for script in reference.scripts}
+    return tuple(
+        Parity(
+            model=other.model,
+            reference=reference.model,
+            tokens=_ratio(other.total.tokens, reference.total.tokens),
+            scripts={script.script: _ratio(script.tokens, before.get(script.script, 0)) for script in other.scripts},
+        )
+        for other in others
+    )
+
+
+def renyi_efficiency(frequencies: Iterable[int]) -> float | None:
+    """How evenly tokens are used: H_α / log₂ V, where H_α = log₂(Σ pᵅ) / (1 − α) in bits (Zouhar et al. 2023).
+
+    frequencies: how often each of the V tokens that occur does. None for fewer than two, as log₂ 1 = 0.
+    """
+    counts = [count for count in frequencies if count]
+    if len(counts) < 2:
+        return None
+    whole = sum(counts)
+    power = math.fsum((count / whole) ** ALPHA for count in counts)
+    return math.log2(power) / (1 - ALPHA) / math.log2(len(counts))
+
+
+class _Counts:
+    """What is counted by script."""
+
+    def __init__(self) -> None:
+        self.tokens = self.unknown = self.words = self.continued = self.characters = self.bytes = 0
+
+    def add(self, run: RunCounts) -> None:
+        self.characters += run.characters
+        self.bytes += run.bytes
+        self.tokens += run.tokens
+        self.unknown += run.unknown
+        self.words += run.words
+        self.continued += run.continued
+
+
+class _MostCut:
+    """The few different words that are cut into the most tokens; of equally many, the longer ones."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, CutWord] = {}
+        self._least = 2
+
+    def see(self, text: str, words: Sequence[Span], pieces: Sequence[int]) -> None:
+        for (start, end), count in zip(words, pieces, strict=True):
+            if count >= self._least:
+                self._take(CutWord(text[start : min(end, start + _LONGEST)], end - start, count))
+
+    def words(self) -> tuple[CutWord, ...]:
+        return tuple(sorted(self._kept.values(), key=_how_cut, reverse=True))
+
+    def _take(self, word: CutWord) -> None:
+        known = self._kept.get(word.word)
+        if known is not None and _how_cut(known) >= _how_cut(word):
+            return
+        self._kept[word.word] = word
+        if len(self._kept) > _MOST_CUT:
+            # The last of equals goes, so that the first that was seen stays.
+            del self._kept[min(reversed(self._kept.values()), key=_how_cut).word]
+        if len(self._kept) == _MOST_CUT:
+            self._least = min(kept.tokens for kept in self._kept.values())
+
+
+def _how_cut(word: CutWord) -> tuple[int, int]:
+    return word.tokens, word.characters
+
+
+def _script(name: str, counts: _Counts) -> ScriptStatistics:
+    words, continued = (None, None) if name in UNSPACED else (counts.words, counts.continued)
+    return ScriptStatistics(
+        script=name,
+        tokens=counts.tokens,
+        words=words,
+        characters=counts.characters,
+        bytes=counts.bytes,
+        bytes_per_token=_ratio(counts.bytes, counts.tokens),
+        characters_per_token=_ratio(counts.characters, counts.tokens),
+        fertility=_ratio(counts.tokens, words),
+        continued_words=continued,
+        continued_words_share=_ratio(continued, words),
+        unknown=counts.unknown,
+        unknown_share=_ratio(counts.unknown, counts.tokens),
+    )
+
+
+def _spread(lengths: Counter[int]) -> tuple[int | None, float | None, int | None]:
+    """The least, the middle and the greatest of counted lengths."""
+    if not lengths:
+        return None, None, None
+    ordered = sorted(lengths)
+    reached = list(accumulate(lengths[length] for length in ordered))
+    # The middle one, or the mean of the middle two.
+    below, above = (ordered[bisect_right(reached, place)] for place in ((reached[-1] - 1) // 2, reached[-1] // 2))
+    return ordered[0], (below + above) / 2, ordered[-1]
+
+
+def _ratio(part: int | None, whole: int | None) -> float | None:
+    return part / whole if part is not None and whole else None

@@ -1,0 +1,108 @@
+"""One text, or ids, in the tokens of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from attncli.errors import UsageError
+from attncli.models.tokenizers.encoding import Encoding
+from attncli.results.tokenize import TokenizedText
+from attncli.tokens.encode import check_text, encode, from_ids, kept, was_cut
+from attncli.tokens.measure import measure
+from attncli.verbs.readers import Reader
+
+if TYPE_CHECKING:
+    from attncli.models.chat.conversation import Conversation
+    from attncli.models.tokenizers.encoding import Tokenizer
+
+#: What can be checked: that all models make the same tokens, that there is nothing to mend in a text.
+CHECKS = ("same", "lint")
+
+
+class TextInput(NamedTuple):
+    """One text, and the pair beside it; or ids; or a conversation, for the chat template of each model."""
+
+    text: str = ""
+    pair: str | None = None
+    ids: Sequence[int] | None = None
+    conversation: Conversation | None = None
+
+
+class Settings(NamedTuple):
+    """How texts are cut, and what is wanted of them besides their tokens; the names are keywords of the verb.
+
+    special: with the special tokens that the model expects.  truncate: cut to the tokens that it takes.
+    why, lint, stats: see `attncli.tokenize`.  check: what has to hold, of `CHECKS`.
+    """
+
+    special: bool = True
+    truncate: bool = False
+    why: bool = False
+    lint: bool = False
+    stats: bool = False
+    check: tuple[str, ...] = ()
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether ids alone are not enough."""
+        return self.why or self.lint or self.stats or bool(self.check)
+
+
+def own_texts(given: TextInput) -> list[str]:
+    """The text and the pair beside it; none for ids."""
+    return [] if given.ids is not None else [each for each in (given.text, given.pair) if each is not None]
+
+
+def check_texts(given: TextInput) -> None:
+    """Raise UsageError where a text holds half a character."""
+    for text in own_texts(given):
+        check_text(text)
+
+
+def limit_of(reader: Reader) -> int | None:
+    """How many tokens the model takes, if it says."""
+    return reader.tokenizer.max_length if reader.tokenizer is not None else None
+
+
+def tokenizer_of(reader: Reader) -> Tokenizer:
+    """Its tokenizer. Raises UsageError where there is none, as ids alone can be shown without."""
+    if reader.tokenizer is None:
+        raise UsageError(f"{reader.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
+    return reader.tokenizer
+
+
+def cut_text(given: TextInput, reader: Reader, record: int, settings: Settings) -> tuple[TokenizedText, bool]:
+    """One text in the tokens of one model, and whether some of it was left out to fit."""
+    tokenizer, limit = reader.tokenizer, limit_of(reader)
+    texts = own_texts(given)
+    if given.ids is not None:
+        encoded = from_ids(tokenizer, given.ids[:limit] if settings.truncate else given.ids)
+        truncated = len(encoded.tokens) < len(given.ids)
+    else:
+        encoded = encode(
+            tokenizer_of(reader), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
+        )
+        truncated = settings.truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
+    unknown_id = tokenizer.unknown_id if tokenizer is not None else None
+    text = TokenizedText(
+        record=record,
+        model=reader.model,
+        text=given.text if texts else None,
+        pair=given.pair,
+        tokens=encoded.tokens,
+        stats=measure(encoded, kept(encoded, texts) if truncated else texts, unknown_id=unknown_id),
+        max_length=limit,
+        sequences=encoded.sequences,
+        unknown_id=unknown_id,
+    )
+    return text, truncated
+
+
+def encoding_of(given: TextInput, reader: Reader, settings: Settings) -> Encoding:
+    """A text, or ids, as the tokenizer's own encoding: what statistics are made of."""
+    if given.ids is None:
+        tokenizer = tokenizer_of(reader)
+        return tokenizer.encode(given.text, pair=given.pair, special=settings.special, truncate=settings.truncate)
+    ids = given.ids[: limit_of(reader)] if settings.truncate else given.ids
+    return Encoding(ids, [None] * len(ids), [0] * len(ids), [None] * len(ids))

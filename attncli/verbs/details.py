@@ -1,0 +1,98 @@
+"""What is wanted of a text besides its tokens: each in a module of its own, imported only where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attncli.results.tokenize import Record, TokenizedText
+
+if TYPE_CHECKING:
+    from attncli.models.chat.text import ChatText
+    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.results.comparison import Comparison
+    from attncli.tokens.explain import Explainer
+    from attncli.verbs.cutting import Settings
+
+
+class Details:
+    """Answers everything that `settings` ask about a text."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # By tokenizer: making one reads the whole vocabulary.
+        self._explainers: dict[int, Explainer] = {}
+
+    def of(self, text: TokenizedText, tokenizer: Tokenizer, chat: ChatText | None) -> TokenizedText:
+        """A text with the answers.  chat: the conversation that a template made the text of."""
+        if chat is not None:
+            from attncli.tokens.chat import assign, has_double_bos
+
+            text = text._replace(chat=assign(text, chat, double_bos=has_double_bos(text, tokenizer)))
+        if self._settings.why and text.text is not None:
+            special = self._settings.special and chat is None
+            text = text._replace(why=self._explainer(tokenizer).explain(text.text, special=special))
+        if self._settings.lint or "lint" in self._settings.check:
+            from attncli.tokens.lint import lint
+
+            text = text._replace(findings=lint(tokenizer, text))
+        return text
+
+    def _explainer(self, tokenizer: Tokenizer) -> Explainer:
+        from attncli.tokens.explain import Explainer
+
+        if id(tokenizer) not in self._explainers:
+            self._explainers[id(tokenizer)] = Explainer(tokenizer)
+        return self._explainers[id(tokenizer)]
+
+
+def compared(texts: Sequence[TokenizedText]) -> Comparison | None:
+    """Where several models cut one text differently; None for one model, for ids, and for texts that differ."""
+    first = texts[0]
+    if len(texts) == 1 or first.text is None or any(text.text != first.text for text in texts):
+        return None
+    from attncli.tokens.comparison import compare_cuts
+
+    return compare_cuts(texts)
+
+
+class Checks:
+    """What has to hold of every text: `same` (all models make the same tokens of it), `lint` (nothing to mend)."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = frozenset(names)
+        self._failures: list[str] = []
+
+    def see(self, record: Record) -> None:
+        if "same" in self._names:
+            self._failures += (f"same: {_which(record)}{sentence}" for sentence in _different(record))
+        if "lint" in self._names:
+            self._failures += (f"lint: {_which(record)}{sentence}" for sentence in _mendable(record))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        return tuple(self._failures)
+
+
+def _which(record: Record) -> str:
+    return f"text {record.record + 1}: "
+
+
+def _different(record: Record) -> list[str]:
+    if record.comparison is None:
+        ids = {tuple(text.ids) for text in record.texts}
+        return [] if len(ids) == 1 else ["the models are given different texts"]
+    from attncli.tokens.comparison import failures
+
+    return failures(record.comparison)
+
+
+def _mendable(record: Record) -> list[str]:
+    from attncli.tokens.lint.failures import failures
+
+    several = len(record.texts) > 1
+    return [
+        f"{text.model}: {sentence}" if several else sentence
+        for text in record.texts
+        for sentence in failures(text.findings or ())
+    ]

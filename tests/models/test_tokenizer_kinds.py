@@ -1,0 +1,371 @@
+"""Every kind of file that a tokenizer comes in: in a model's folder as transformers reads it, and named by itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from attncli.errors import ModelError, UsageError
+from attncli.models.files import open_files
+from attncli.models.reference import Kind, parse_reference
+from attncli.models.tokenizers.encoding import Tokenizer
+from attncli.models.tokenizers.opening import load_tokenizer
+from attncli.tokens.encode import encode, from_ids
+from tests.tokens import vocabularies as made
+
+GENERIC = "PreTrainedTokenizerFast"
+
+BYTES = [bytes([byte]) for byte in range(256)]
+RANKS = [*BYTES, b"th", b"the", b" m", b" mo", b" mol", b" mole"]
+
+TEXTS = ("the mole", " the  moles\tdug\n", "naïve café Größe ÉLAN", "👍 日本語 <s>", "")
+
+
+def named(path: Path) -> Tokenizer:
+    return load_tokenizer(open_files(parse_reference(str(path))))
+
+
+def sentencepiece(path: Path, **options: object) -> Path:
+    trainer = pytest.importorskip("sentencepiece", reason="the extra slow-tokenizers isn't installed")
+    with path.open("wb") as file:
+        trainer.SentencePieceTrainer.train(
+            sentence_iterator=iter(made.CORPUS), model_writer=file, hard_vocab_limit=False, minloglevel=2, **options
+        )
+    return path
+
+
+def of_bpe(path: Path) -> Path:
+    return sentencepiece(path, vocab_size=320, model_type="bpe", byte_fallback=True)
+
+
+def of_unigram(path: Path) -> Path:
+    return sentencepiece(path, vocab_size=60, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+
+
+def tiktoken(path: Path) -> Path:
+    pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
+    lines = (f"{base64.b64encode(word).decode()} {rank}" for rank, word in enumerate(RANKS))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def tekken(path: Path) -> Path:
+    """Mistral's format: ranks of byte strings, a pattern, and special tokens that have the first ids."""
+    # transformers reads its ranks with tiktoken's pattern.
+    pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
+    vocab = [{"rank": rank, "token_bytes": base64.b64encode(word).decode()} for rank, word in enumerate(RANKS)]
+    special = [{"rank": rank, "token_str": text} for rank, text in enumerate(("<unk>", "<s>", "</s>", "[INST]"))]
+    pattern = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    config = {"pattern": pattern, "default_vocab_size": len(RANKS) + 4, "default_num_special_tokens": 4}
+    content = {"config": {**config, "version": "v3"}, "vocab": vocab, "special_tokens": special}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def word_piece(path: Path, *more: str) -> Path:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    path.write_text("\n".join([*special, "the", "mole", "##s", "dug", *more]) + "\n", encoding="utf-8")
+    return path
+
+
+def byte_level(path: Path) -> Path:
+    """vocab.json and merges.txt."""
+    model = json.loads(made.byte_bpe().to_str())["model"]
+    path.write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    merges = ["#version: 0.2", *(" ".join(merge) for merge in model["merges"])]
+    (path.parent / path.name.replace("vocab.json", "merges.txt")).write_text("\n".join(merges), encoding="utf-8")
+    return path
+
+
+#: By the name of the case: the file, what makes it, and the settings beside it.
+FOLDERS: dict[str, tuple[str, Callable[[Path], Path], dict, str]] = {
+    "SentencePiece BPE": ("tokenizer.model", of_bpe, {"tokenizer_class": "LlamaTokenizer"}, "llama"),
+    "SentencePiece BPE with BOS": (
+        "tokenizer.model",
+        of_bpe,
+        {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "bos_token": "<s>", "eos_token": "</s>"},
+        "llama",
+    ),
+    "SentencePiece BPE with BOS and EOS": (
+        "tokenizer.model",
+        of_bpe,
+        {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": True},
+        "llama",
+    ),
+    "SentencePiece BPE without BOS": (
+        "tokenizer.model",
+        of_bpe,
+        {"tokenizer_class": "LlamaTokenizer", "add_bos_token": False},
+        "llama",
+    ),
+    "SentencePiece Unigram": ("spiece.model", of_unigram, {"tokenizer_class": "T5Tokenizer"}, "t5"),
+    "SentencePiece Unigram by its model type": ("spiece.model", of_unigram, {}, "t5"),
+    "tiktoken": ("tokenizer.model", tiktoken, {"tokenizer_class": GENERIC}, "llama"),
+    "tekken": ("tekken.json", tekken, {"tokenizer_class": GENERIC}, "mistral"),
+    "WordPiece": ("vocab.txt", word_piece, {"tokenizer_class": "BertTokenizer"}, "bert"),
+    "WordPiece by its model type": ("vocab.txt", word_piece, {}, "bert"),
+    "byte-level BPE": ("vocab.json", byte_level, {"tokenizer_class": "GPT2Tokenizer"}, "gpt2"),
+    "byte-level BPE by its model type": ("vocab.json", byte_level, {}, "gpt2"),
+    "byte-level BPE of RoBERTa": ("vocab.json", byte_level, {"tokenizer_class": "RobertaTokenizer"}, "roberta"),
+}
+
+
+@pytest.mark.parametrize("by_name", [False, True], ids=["folder", "file"])
+@pytest.mark.parametrize("case", FOLDERS)
+def test_agrees_with_transformers(case: str, by_name: bool, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    name, make, config, model_type = FOLDERS[case]
+    path = make(tmp_path / name)
+    made.save(tmp_path, None, tokenizer_config=config, config={"model_type": model_type})
+    ours = named(path if by_name else tmp_path)
+    theirs = AutoTokenizer.from_pretrained(str(tmp_path), local_files_only=True, mistral_format=False)
+    assert ours.slow and ours.note is None
+    for text in TEXTS:
+        for special in (True, False):
+            encoding = ours.encode(text, special=special)
+            expected = theirs(
+                text, add_special_tokens=special, return_offsets_mapping=True, return_special_tokens_mask=True
+            )
+            assert list(encoding.ids) == expected["input_ids"]
+            assert [span or (0, 0) for span in encoding.spans] == expected["offset_mapping"]
+            assert [int(owner is None) for owner in encoding.sequences] == expected["special_tokens_mask"]
+
+
+# A vocabulary alone
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "spiece.model", "llama.model", "x.spm"])
+@pytest.mark.parametrize("make", [of_bpe, of_unigram])
+def test_sentencepiece_alone_cuts_as_sentencepiece(make: Callable[[Path], Path], name: str, tmp_path: Path) -> None:
+    path = make(tmp_path / name)
+    ours = named(path)
+    from sentencepiece import SentencePieceProcessor
+
+    theirs = SentencePieceProcessor(model_file=str(path))
+    for text in (*TEXTS[:3], "👍 日本語", "", "  x  ", *made.CORPUS[:3]):
+        assert list(ours.encode(text).ids) == theirs.encode(text)
+    assert ours.note is None
+
+
+def test_sentencepiece_that_keeps_spaces(tmp_path: Path) -> None:
+    """What the file says of spaces holds."""
+    options = {"remove_extra_whitespaces": False, "add_dummy_prefix": False, "normalization_rule_name": "identity"}
+    path = sentencepiece(tmp_path / "x.model", vocab_size=320, model_type="bpe", byte_fallback=True, **options)
+    ours = named(path)
+    from sentencepiece import SentencePieceProcessor
+
+    theirs = SentencePieceProcessor(model_file=str(path))
+    for text in ("the mole", "  the  mole "):
+        assert list(ours.encode(text).ids) == theirs.encode(text)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tiktoken.model", "cl100k_base.tiktoken", "x.model"])
+def test_tiktoken_alone(name: str, tmp_path: Path) -> None:
+    tokenizer = named(tiktoken(tmp_path / name))
+    assert tokenizer.encode("the mole!").ids == [257, 261, 33]
+    assert tokenizer.note is not None and "cl100k_base" in tokenizer.note
+
+
+@pytest.mark.parametrize("name", ["tekken.json", "mistral-tekken.json"])
+def test_tekken_alone(name: str, tmp_path: Path) -> None:
+    tokenizer = named(tekken(tmp_path / name))
+    encoding = tokenizer.encode("[INST]the mole")
+    assert [piece.token for piece in tokenizer.describe(encoding.ids)] == ["[INST]", "the", "Ġmole"]
+    # Special tokens come first, and ranks follow them.
+    assert encoding.ids == [3, 4 + 257, 4 + 261]
+    assert encoding.spans == [(0, 6), (6, 9), (9, 14)]
+    assert tokenizer.note is None
+
+
+@pytest.mark.parametrize(
+    ("more", "text", "ids", "said"),
+    [
+        ((), "The Moles", [2, 5, 6, 7, 3], "no capital letters"),
+        (("The",), "The the", [2, 9, 5, 3], "has capital letters"),
+    ],
+)
+def test_word_piece_alone(more: tuple[str, ...], text: str, ids: list[int], said: str, tmp_path: Path) -> None:
+    tokenizer = named(word_piece(tmp_path / "bert-vocab.txt", *more))
+    assert tokenizer.encode(text).ids == ids
+    assert (tokenizer.class_name, tokenizer.slow) == ("BertTokenizer", True)
+    assert tokenizer.note is not None and said in tokenizer.note
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "gpt2-vocab.json", "gpt2-merges.txt"])
+def test_byte_level_bpe_alone(name: str, tmp_path: Path) -> None:
+    byte_level(tmp_path / name.replace("merges.txt", "vocab.json"))
+    tokenizer = named(tmp_path / name)
+    backend = made.byte_bpe()
+    assert [list(tokenizer.encode(text).ids) for text in TEXTS[:3]] == [backend.encode(text).ids for text in TEXTS[:3]]
+    # No special token of the class joined it.
+    assert tokenizer.vocabulary_size == backend.get_vocab_size()
+    assert tokenizer.note is not None and "byte-level BPE" in tokenizer.note
+
+
+@pytest.mark.parametrize(("kept", "lost"), [("vocab.json", "merges.txt"), ("merges.txt", "vocab.json")])
+def test_half_a_vocabulary(kept: str, lost: str, tmp_path: Path) -> None:
+    byte_level(tmp_path / "vocab.json")
+    (tmp_path / lost).unlink()
+    with pytest.raises(ModelError, match=f"{lost} is not beside it") as caught:
+        named(tmp_path / kept)
+    assert lost in caught.value.hint
+
+
+def test_a_tokenizer_json_by_name(tmp_path: Path) -> None:
+    made.save(tmp_path, made.word_piece(), tokenizer_config={"tokenizer_class": "BertTokenizer", "model_max_length": 7})
+    path = tmp_path / "tokenizer.json"
+    assert (named(path).max_length, named(path).slow, named(path).note) == (7, False, None)
+    assert named(path).encode("the mole").ids == made.word_piece().encode("the mole").ids
+    # What stands beside it is of another file's.
+    other = shutil.copy(path, tmp_path / "bert-tokenizer.json")
+    assert (named(other).max_length, named(other).encode("the").ids) == (None, made.word_piece().encode("the").ids)
+
+
+def test_a_named_vocabulary_goes_before_a_tokenizer_json(tmp_path: Path) -> None:
+    made.save(tmp_path, made.byte_bpe(), config={"model_type": "bert"})
+    assert named(word_piece(tmp_path / "vocab.txt")).encode("the mole").ids == [2, 5, 6, 3]
+
+
+# GGUF
+
+
+def gguf(path: Path, kind: str, tokens: list[str], **arrays: list) -> Path:
+    module = pytest.importorskip("gguf", reason="the extra gguf isn't installed")
+    writer = module.GGUFWriter(path, "llama" if kind == "llama" else "gpt2")
+    writer.add_block_count(1)
+    writer.add_tokenizer_model(kind)
+    writer.add_token_list(tokens)
+    for name, values in arrays.items():
+        getattr(writer, f"add_{name}")(values)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+def gguf_llama(path: Path) -> Path:
+    model = json.loads(made.byte_fallback().to_str())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].get)
+    kinds = [2, 3, 3, *([6] * 256), *([1] * (len(tokens) - 259))]
+    return gguf(path, "llama", tokens, token_scores=[-float(place) for place in range(len(tokens))], token_types=kinds)
+
+
+def gguf_gpt2(path: Path) -> Path:
+    model = json.loads(made.byte_bpe().to_str())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].get)
+    merges = [" ".join(merge) for merge in model["merges"]]
+    return gguf(path, "gpt2", tokens, token_merges=merges, token_types=[3, 3, 3, *([1] * (len(tokens) - 3))])
+
+
+@pytest.mark.parametrize("make", [gguf_llama, gguf_gpt2])
+def test_gguf_agrees_with_transformers(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    ours = named(make(tmp_path / "x.gguf"))
+    theirs = AutoTokenizer.from_pretrained(str(tmp_path), gguf_file="x.gguf")
+    for text in TEXTS:
+        expected = theirs(text, return_offsets_mapping=True)
+        encoding = ours.encode(text)
+        assert list(encoding.ids) == expected["input_ids"]
+        assert [span or (0, 0) for span in encoding.spans] == expected["offset_mapping"]
+    assert ours.slow
+
+
+def test_gguf_cuts_as_the_vocabulary_that_it_was_made_of(tmp_path: Path) -> None:
+    backend = made.byte_bpe()
+    ours = named(gguf_gpt2(tmp_path / "x.gguf"))
+    for text in TEXTS[:3]:
+        assert list(ours.encode(text, special=False).ids) == backend.encode(text, add_special_tokens=False).ids
+
+
+def test_a_tokenizer_json_beside_a_gguf_file(tmp_path: Path) -> None:
+    """It is faster to read, and stands in where it holds the same vocabulary."""
+    path = gguf_gpt2(tmp_path / "x.gguf")
+    made.byte_bpe().save(str(tmp_path / "tokenizer.json"))
+    assert not named(path).slow
+    made.word_piece().save(str(tmp_path / "tokenizer.json"))
+    assert named(path).slow
+    assert named(path).encode("mole", special=False).ids == made.byte_bpe().encode("mole").ids
+
+
+# What can't be
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "x.model", "x.spm", "x.tiktoken", "my-tekken.json"])
+def test_a_tokenizer_has_no_weights(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    files = open_files(parse_reference(str(tmp_path / name)))
+    assert (files.ref.kind, files.ref.named_file) == (Kind.FILE, None)
+    for use in (files.weights, lambda: files.require("config.json")):
+        with pytest.raises(ModelError, match=f"{name} is a tokenizer's file, without the weights") as caught:
+            use()
+        assert str(tmp_path) in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["./tokenizer.json", "no.tiktoken", "no.spm", "vocab.txt", "no.model"])
+def test_a_tokenizer_that_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="there is no file or folder"):
+        parse_reference(name)
+
+
+BROKEN = {
+    "truncated": '{"version": "1.0", "model": {"type": "BPE",',
+    "no JSON": "tokenizer",
+    "empty": "",
+    "of wrong types": '{"model": 3}',
+    "a list": "[]",
+    "a vocabulary of wrong types": '{"version": "1.0", "model": {"type": "WordLevel", "vocab": [1], "unk_token": "x"}}',
+    "of an unknown type": '{"version": "1.0", "model": {"type": "Brain", "vocab": {}}}',
+    "a part of an unknown type": '{"version": "1.0", "normalizer": {"type": "Odd"}, "model": {"type": "BPE"}}',
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_tokenizer_json(case: str, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(BROKEN[case], encoding="utf-8")
+    for path in (tmp_path, tmp_path / "tokenizer.json"):
+        with pytest.raises(ModelError) as caught:
+            named(path)
+        assert str(tmp_path / "tokenizer.json") in caught.value.message
+        assert "\n" not in caught.value.message and not caught.value.message.endswith(".")
+        assert (caught.value.exit_code, bool(caught.value.hint)) == (3, True)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tekken.json", "vocab.json"])
+def test_a_broken_vocabulary(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("sentencepiece", reason="the extra slow-tokenizers isn't installed")
+    (tmp_path / name).write_bytes(b"\x00\xffnonsense")
+    (tmp_path / "merges.txt").write_text("a b", encoding="utf-8")
+    with pytest.raises(ModelError) as caught:
+        named(tmp_path / name)
+    assert "could not load the tokenizer" in caught.value.message
+    # It is read from a folder of its own, which is gone by now and would tell nobody anything.
+    assert "/tmp" not in caught.value.message.replace(str(tmp_path), "")
+
+
+@pytest.mark.parametrize("identifier", [-1, 330, 10**9, 2**40])
+def test_ids_out_of_range(identifier: int) -> None:
+    from attncli.models.tokenizers.opening import wrap_tokenizer
+
+    with pytest.raises(UsageError) as caught:
+        from_ids(wrap_tokenizer(made.byte_bpe()), [5, identifier])
+    assert str(identifier) in caught.value.message and caught.value.exit_code == 2
+
+
+def test_places_in_the_text_of_a_named_file(tmp_path: Path) -> None:
+    tokens = encode(named(word_piece(tmp_path / "vocab.txt")), "the moles").tokens
+    assert [(token.text, token.start, token.end) for token in tokens[1:-1]] == [
+        ("the", 0, 3),
+        ("mole", 4, 8),
+        ("s", 8, 9),
+    ]
