@@ -132,14 +132,14 @@ def params(
 
 def _render(result: ParamsResult, form: str, terminal: Terminal) -> str | bytes:
     if form == "text":
-        from attncli.render.params_text import params_text
+        from attncli.render.params.text import params_text
 
         return params_text(result, terminal)
     if form == "json":
         from attncli.render.data import json_text
 
         return json_text(result, ascii_only=not terminal.unicode)
-    from attncli.render import params_rows
+    from attncli.render.params import rows as params_rows
 
     if form == "csv":
         return params_rows.params_csv(result)

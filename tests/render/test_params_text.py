@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
-from attncli.render.params_text import params_text
+from attncli.render.params.text import params_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.parameters import COMPONENTS, Component, Layer, ParameterCount
 from attncli.results.params import ParamsResult

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
-from attncli.render.labelled import labelled
+from attncli.render.params.labelled import labelled
 from attncli.render.layout import apart, flow
 from attncli.render.lines import Line, Span, Style
-from attncli.render.params_costs import asked_lines, cost_lines
-from attncli.render.params_table import component_table, layer_table, part_table
-from attncli.render.quantities import run_text
+from attncli.render.params.costs import asked_lines, cost_lines
+from attncli.render.params.tables import component_table, layer_table, part_table
+from attncli.render.params.quantities import run_text
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.parameters import ParameterCount
@@ -29,7 +29,7 @@ _MOST_RUNS = 3
 def params_text(result: ParamsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     if len(result.models) > 1:
-        from attncli.render.params_compare import comparison
+        from attncli.render.params.comparison import comparison
 
         return lower(comparison(result, terminal), terminal)
     return lower(_model(result.models[0], result.by, terminal), terminal)
@@ -45,7 +45,7 @@ def _model(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
 
 def _notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
     notes = (*model.counted.notes, *model.notes)
-    return [line for note in notes for line in labelled("note", [name_text(note, terminal)], terminal)]
+    return [line for note in notes for line in labelled("note", [note], terminal)]
 
 
 def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
@@ -63,7 +63,7 @@ def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
 def _listing(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
     if by in _TABLES:
         return _TABLES[by](model.counted, terminal)
-    from attncli.render.params_tree import tree_lines
+    from attncli.render.params.trees import tree_lines
 
     return tree_lines(model.tree, model.counted.total, terminal)
 
@@ -77,7 +77,7 @@ def _facts(count: ParameterCount, terminal: Terminal) -> list[Line]:
     lines += labelled("one block", _blocks(count, terminal), terminal)
     lines += labelled("one head", _head(count), terminal)
     lines += labelled("active", _active(count), terminal)
-    return lines + labelled("tied", _tied(count, terminal), terminal)
+    return lines + labelled("tied", _tied(count), terminal)
 
 
 def _blocks(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
@@ -112,8 +112,8 @@ def _active(count: ParameterCount) -> Iterator[str]:
         yield f"{count.active.without_embedding_lookup:,} without the embedding lookup"
 
 
-def _tied(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
+def _tied(count: ParameterCount) -> Iterator[str]:
     for names in count.tied[:_MOST_TIED]:
-        yield " = ".join(name_text(name, terminal) for name in names)
+        yield " = ".join(names)
     if len(count.tied) > _MOST_TIED:
         yield f"{len(count.tied) - _MOST_TIED} more"

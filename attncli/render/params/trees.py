@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from attncli.render.glyphs import glyphs
-from attncli.render.grid import Cells, Column, table
+from attncli.render.params.grid import Cells, Column, table
 from attncli.render.lines import Line, Style
-from attncli.render.quantities import run_text, share_text
+from attncli.render.params.quantities import run_text, share_text
 from attncli.render.terminal import Terminal
-from attncli.render.token_text import name_text
 from attncli.results.trees import Node
 
 _COLUMNS = (
@@ -30,8 +29,7 @@ def _rows(nodes: Sequence[Node], indent: str, copies: int, total: int, terminal:
     """copies: how many there are of what holds the nodes."""
     times = glyphs(terminal).times
     for node in nodes:
-        last = None if node.last is None else name_text(node.last, terminal)
-        name = run_text(name_text(node.name, terminal), last, terminal)
+        name = run_text(node.name, node.last, terminal)
         alike = ", each" if node.copies > 1 else ""
         shape = "" if node.shape is None else f" {times} ".join(map(str, node.shape)) or "1"
         share = share_text(copies * node.total / total)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from attncli.render.cells import cell_width, pad, shorten
-from attncli.render.glyphs import glyphs
+from attncli.render.cells import cell_width
 from attncli.render.lines import PLAIN, Line, Span, Style
 from attncli.render.terminal import Terminal
+from attncli.render.token_text import in_place, name_text
 
 _GAP = 2
 _LEAST_NAME = 8
@@ -31,7 +31,11 @@ class Cells(NamedTuple):
 
 
 def table(columns: Sequence[Column], rows: Sequence[Cells], terminal: Terminal) -> list[Line]:
-    """A heading and the rows, columns aligned. The first column is cut where nothing else helps."""
+    """A heading and the rows, columns aligned. The first column is cut where nothing else helps.
+
+    Texts may come from outside, and are made safe for a terminal here.
+    """
+    rows = [Cells(tuple(name_text(text, terminal) for text in row.texts), row.style) for row in rows]
     kept, widths = _fitting(columns, rows, terminal.width)
     heading = Cells(tuple(column.title for column in columns), Style(dim=True))
     lines = [heading, *rows] if any(column.title for column in columns) else rows
@@ -65,8 +69,8 @@ def _line(
 ) -> Line:
     spans: list[Span] = []
     for place, index in enumerate(kept):
-        text = shorten(row.texts[index], widths[index], glyphs(terminal).cut)
+        text = in_place(row.texts[index], widths[index], terminal, right=columns[index].right)
         style = row.style if row.style != PLAIN else columns[index].style
         spans.append(Span(" " * (_GAP if place else 0)))
-        spans.append(Span(pad(text, widths[index], right=columns[index].right), style))
+        spans.append(Span(text, style))
     return Line(tuple(spans))

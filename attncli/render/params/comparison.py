@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from attncli.render.cells import cell_width, shorten
 from attncli.render.glyphs import glyphs
-from attncli.render.grid import Cells, Column, table
+from attncli.render.params.grid import Cells, Column, table
 from attncli.render.layout import apart
 from attncli.render.lines import Line, Style
-from attncli.render.quantities import bytes_text, flops_text
+from attncli.render.params.quantities import bytes_text, flops_text
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.costs import CACHE_BITS, Costs, Fits, in_bytes
@@ -24,7 +24,7 @@ _LEAST_NAME = 14
 
 def comparison(result: ParamsResult, terminal: Terminal) -> list[Line]:
     """Who is who, then the table; as many models beside one another as there is room for, the others beneath."""
-    from attncli.render.params_text import header
+    from attncli.render.params.text import header
 
     heads = [header(model, terminal) for model in result.models]
     room = max((terminal.width - _LEAST_NAME) // (_NUMBER + 2), 1)

@@ -9,6 +9,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
+from attncli.render.token_text import name_text
 
 _DIM = Style(dim=True)
 _LABEL = 12
@@ -16,13 +17,16 @@ _NARROW = 50
 
 
 def labelled(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]:
-    """The facts after one another, lines after the first indented; a long one is wrapped between its words."""
+    """The facts after one another, lines after the first indented; a long one is wrapped between its words.
+
+    They may hold names from outside, and are made safe for a terminal here.
+    """
     indent = _LABEL if terminal.width >= _NARROW else 2
     room = terminal.width - indent
     lines: list[Line] = []
     pending: list[Line] = []
     separator = glyphs(terminal).separator
-    for fact in facts:
+    for fact in (name_text(fact, terminal) for fact in facts):
         if cell_width(fact) <= room:
             pending.append(Line.of(fact))
             continue

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from attncli.render.glyphs import glyphs
-from attncli.render.labelled import labelled
+from attncli.render.params.labelled import labelled
 from attncli.render.lines import Line
-from attncli.render.quantities import bytes_text, context_text, flops_text, share_text
+from attncli.render.params.quantities import bytes_text, context_text, flops_text, share_text
 from attncli.render.terminal import Terminal
 from attncli.results.costs import CACHE_BITS, Cache, Costs, Fits, Flops, Lora, Training, in_bytes
 
