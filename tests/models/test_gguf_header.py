@@ -71,6 +71,27 @@ def test_all_metadata_with_their_arrays(tmp_path: Path) -> None:
     assert metadata["tokenizer.ggml.scores"] == [0.5] * 2000
 
 
+def test_values_of_every_kind(tmp_path: Path) -> None:
+    metadata = {
+        "nested": struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ2b", 1, 2, -1, 1),
+        "yes": struct.pack("<I?", 7, True),
+        "large": struct.pack("<IQ", 10, 1 << 60),
+        "name": text("é"),
+    }
+    assert read_metadata(written(tmp_path, gguf_bytes(metadata, [], b""))) == {
+        "nested": [[-1, 1]],
+        "yes": True,
+        "large": 1 << 60,
+        "name": "é",
+    }
+
+
+@pytest.mark.parametrize("length", range(4, 80, 5))
+def test_metadata_that_is_cut_short(length: int, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"ends after {length} bytes"):
+        read_metadata(written(tmp_path, FILE[:length]))
+
+
 def test_version_2_is_read_alike(tmp_path: Path) -> None:
     content = gguf_bytes(METADATA, TENSORS, bytes(108), version=2)
     assert read_gguf_header(written(tmp_path, content)) == read_gguf_header(written(tmp_path, FILE))

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from attncli.render.cells import cell_width, shorten
 from attncli.render.glyphs import glyphs
-from attncli.render.params.grid import Cells, Column, table
 from attncli.render.layout import apart
 from attncli.render.lines import Line, Style
+from attncli.render.params.grid import Cells, Column, table
 from attncli.render.params.quantities import bytes_text, flops_text
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from attncli.render.glyphs import glyphs
-from attncli.render.params.labelled import labelled
 from attncli.render.lines import Line
+from attncli.render.params.labelled import labelled
 from attncli.render.params.quantities import bytes_text, context_text, flops_text, share_text
 from attncli.render.terminal import Terminal
 from attncli.results.costs import CACHE_BITS, Cache, Costs, Fits, Flops, Lora, Training, in_bytes

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
-from attncli.render.params.labelled import labelled
 from attncli.render.layout import apart, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.params.costs import asked_lines, cost_lines
-from attncli.render.params.tables import component_table, layer_table, part_table
+from attncli.render.params.labelled import labelled
 from attncli.render.params.quantities import run_text
+from attncli.render.params.tables import component_table, layer_table, part_table
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.parameters import ParameterCount

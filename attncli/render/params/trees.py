@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from attncli.render.glyphs import glyphs
-from attncli.render.params.grid import Cells, Column, table
 from attncli.render.lines import Line, Style
+from attncli.render.params.grid import Cells, Column, table
 from attncli.render.params.quantities import run_text, share_text
 from attncli.render.terminal import Terminal
 from attncli.results.trees import Node
