@@ -78,7 +78,7 @@ def _parsed(key: str, value: str, old: object) -> Any:
         found: Any = {"true": True, "false": False, "1": True, "0": False}.get(value.lower())
         kind = "true or false"
     elif isinstance(old, int):
-        found, kind = _whole(value), "a whole number"
+        found, kind = whole_number(value), "a whole number"
     elif isinstance(old, float):
         found, kind = _json(value, (int, float)), "a number"
     elif isinstance(old, list | dict):
@@ -86,14 +86,14 @@ def _parsed(key: str, value: str, old: object) -> Any:
     elif isinstance(old, str):
         return value
     else:
-        whole = _whole(value)
+        whole = whole_number(value)
         return whole if whole is not None else _loose(value)
     if found is None:
         raise UsageError(f"--set {key} can't be {value!r}: it is {kind}", hint=f"it is {json.dumps(old)[:60]} now")
     return found
 
 
-def _whole(value: str) -> int | None:
+def whole_number(value: str) -> int | None:
     """A whole number, with commas or underscores between its digits, and k for 1,024 of it."""
     digits = value.replace(",", "").replace("_", "").lower()
     factor = _MULTIPLES.get(digits[-1:], 1)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from attncli.errors import ModelError
 from attncli.models import headers
-from attncli.models.checkpoint_files import Chosen, choose_files
+from attncli.models.checkpoint_files import Chosen, choose_files, is_beside
+from attncli.models.sources import OnDisk
 from attncli.models.tensor_headers import LENGTH_BYTES, FaultError, TensorEntry, header_end, parse_header, shown
 
 if TYPE_CHECKING:
@@ -85,6 +86,17 @@ def read_own_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
         None if config is None else headers.read_json(config, mend=source.mend),
         tuple(_disagreements({tensor.name for tensor in tensors}, chosen.listed)),
     )
+
+
+def local_checkpoint(files: ModelFiles) -> Checkpoint | None:
+    """The same as far as it is on this disk, without asking anybody; None where no safetensors file is.
+
+    Raises ModelError where the files that are here are not the weights of one model, or broken.
+    """
+    source = OnDisk(files.source)
+    if not any(name.endswith(".safetensors") and not is_beside(name) for name in source.names()):
+        return None
+    return read_own_checkpoint(files.ref, source)
 
 
 def _stored(name: str, entry: TensorEntry) -> StoredTensor:

@@ -42,6 +42,11 @@ def choose_files(ref: ModelRef, source: Source) -> Chosen:
     return _unusual(ref, source) if name is None else _named(ref, source, name)
 
 
+def is_beside(name: str) -> bool:
+    """Whether a file holds weights that stand beside a model's own."""
+    return _BESIDE.fullmatch(name) is not None
+
+
 def _named(ref: ModelRef, source: Source, name: str) -> Chosen:
     if name.endswith(_INDEX):
         return _indexed(ref, source, name)
@@ -76,7 +81,7 @@ def _unusual(ref: ModelRef, source: Source) -> Chosen:
     """Weights by other names: another index, shards without one, files that make up one model, a single file."""
     names = sorted(source.names())
     readable = [name for name in names if name.endswith(_READABLE) and "/" not in name]
-    own = [name for name in readable if not _BESIDE.fullmatch(name)] or readable
+    own = [name for name in readable if not is_beside(name)] or readable
     indices = [name for name in names if name.endswith(_INDEX) and "/" not in name]
     if len(indices) == 1:
         return _indexed(ref, source, indices[0])

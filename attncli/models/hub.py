@@ -104,7 +104,10 @@ class HubSource:
 
     def names(self) -> frozenset[str]:
         listing = self._asked()
-        return self._cache.names(self.revision) if isinstance(listing, ModelError) else listing.names
+        return self.here() if isinstance(listing, ModelError) else listing.names
+
+    def here(self) -> frozenset[str]:
+        return self._cache.names(self.revision)
 
     def why_missing(self) -> ModelError | None:
         return self._listing if isinstance(self._listing, ModelError) else None

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from attncli.parameters.classify import Share
     from attncli.parameters.count import Placed
 
+#: What each head has a part of.
+_OWN = ("query", "key", "value", "output")
+
 
 def per_head(placed: Sequence[Placed], settings: Settings) -> PerHead | None:
     """The matrices of one head of the first layer that attends, in the part with most attention.
@@ -25,12 +28,14 @@ def per_head(placed: Sequence[Placed], settings: Settings) -> PerHead | None:
         return None
     heads = settings.look(query.tensor.module, "heads")
     sums = _sums(shares)
-    if not heads or sums["query"] % heads or not all(sums[kind] for kind in PerHead._fields):
+    if not heads or sums["query"] % heads or not all(sums[kind] for kind in _OWN):
         return None
     groups = _key_heads(shares, heads, sums)
     if groups is None or sums["output"] % heads:
         return None
-    return PerHead(sums["query"] // heads, sums["key"] // groups, sums["value"] // groups, sums["output"] // heads)
+    shared = {"query": heads, "key": groups, "value": groups, "output": heads}
+    whole = sum(share.parameters for share in shares if not share.is_bias)
+    return PerHead(**{kind: sums[kind] // shared[kind] for kind in _OWN}, heads=heads, layer=whole)
 
 
 def _first_attention(placed: Sequence[Placed]) -> list[Share]:

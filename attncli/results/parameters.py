@@ -96,16 +96,21 @@ class Reading(NamedTuple):
 
 
 class PerHead(NamedTuple):
-    """The matrices that one head works with, without biases; heads of a group have the same key and value matrices."""
+    """The matrices that one head works with, without biases; heads of a group have the same key and value matrices.
+
+    heads: how many a layer has.  layer: the attention matrices of the whole layer.
+    """
 
     query: int
     key: int
     value: int
     output: int
+    heads: int
+    layer: int
 
     @property
     def parameters(self) -> int:
-        return sum(self)
+        return self.query + self.key + self.value + self.output
 
     def to_dict(self) -> dict[str, int]:
         return {**self._asdict(), "parameters": self.parameters}

@@ -41,6 +41,11 @@ class Difference(NamedTuple):
     def why(self) -> str:
         return REASONS[self.reason]
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether it must not be where both sides are of one model."""
+        return self.reason in FAULTS
+
     def to_dict(self) -> dict[str, object]:
         return {**self._asdict(), "why": self.why}
 
@@ -60,7 +65,7 @@ class Reconciliation(NamedTuple):
     @property
     def agrees(self) -> bool:
         """Whether every parameter of the module is in the checkpoint, and nothing there is unexplained."""
-        return not any(difference.reason in FAULTS for difference in self.differences)
+        return not any(difference.is_fault for difference in self.differences)
 
     def to_dict(self) -> dict[str, object]:
         return {

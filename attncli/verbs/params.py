@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from attncli.errors import CheckError, UsageError
 from attncli.models.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
-from attncli.results.params import ModelParameters, ParamsResult
+from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 from attncli.verbs.amounts import count_of, size_of
 from attncli.verbs.made_by import made_by
-from attncli.verbs.shapes import How, Shapes, Source, from_module, named_models
+from attncli.verbs.opening import How, Source
+from attncli.verbs.shapes import Shapes, from_module, named_models
 
 if TYPE_CHECKING:
     from attncli.parameters.costs import Wishes
     from attncli.parameters.count import By
     from attncli.parameters.inventory import Inventory
+    from attncli.results.provenance import MadeBy
     from attncli.results.trees import Node
 
 #: How deep modules are listed where nothing is said.
@@ -54,6 +56,7 @@ def params(
     fit: memory that has to do, in bytes or as `"24GiB"`.
     lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
     check: the total that is expected.
+    list_presets: say which architectures `preset:` knows, and count nothing.
 
         >>> attncli.params("gpt2").models[0].counted.total
         124439808
@@ -61,6 +64,8 @@ def params(
     Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be, CheckError
     where `check` does not hold.
     """
+    if list_presets:
+        return _presets()
     wanted, wishes = _by(by), _wishes(context, batch, fit, training=training, lora=lora)
     expected = count_of("--check", check)
     if source is not None and source not in get_args(Source):
@@ -74,18 +79,26 @@ def params(
     models = tuple(_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened)
     if expected is not None:
         _check(models, expected)
+    return ParamsResult(models, _made_by(opened), differences([model.counted for model in models]), by=wanted)
+
+
+def _presets() -> ParamsResult:
+    from attncli.models.presets import preset_names, read_preset
+
+    found = map(read_preset, preset_names())
+    listed = (ListedPreset(p.name, p.title, p.published, p.source, p.aliases, p.notes) for p in found)
+    return ParamsResult((), made_by(), presets=tuple(listed))
+
+
+def _made_by(opened: Sequence[Shapes]) -> MadeBy:
+    """What took part, also where it did so at another time: shapes that were kept name what they were made with."""
     alone = opened[0] if len(opened) == 1 else None
-    return ParamsResult(
-        models,
-        made_by(
-            "transformers",
-            "torch",
-            model_class=alone.model_class if alone else None,
-            revision=alone.revision if alone else None,
-        ),
-        differences([model.counted for model in models]),
-        by=wanted,
+    made = made_by(
+        *("transformers", "torch"),
+        model_class=alone.model_class if alone else None,
+        revision=alone.revision if alone else None,
     )
+    return made._replace(**{name: version for shapes in opened for name, version in shapes.versions.items()})
 
 
 def _by(by: str) -> By:
@@ -135,6 +148,7 @@ def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
         notes=(*shapes.notes, assumed) if cost.assumed_context else shapes.notes,
+        reconciliation=shapes.reconciliation,
         tree=_tree(shapes.inventory.untied() if untie else shapes.inventory, by, depth),
     )
 

@@ -77,7 +77,15 @@ def counted_model(model: str = "tiny") -> ModelParameters:
     components = (Component("text", "embedding.token", 8, 0), Component("text", "mlp.up", 8, 4))
     layers = tuple(CountedLayer("text", index, "h", layer) for index in range(2))
     counted = ParameterCount(
-        model, "config", 20, components, layers, (("a.weight", "b.weight"),), (), PerHead(1, 1, 1, 1), Active(20, 12)
+        model,
+        "config",
+        20,
+        components,
+        layers,
+        (("a.weight", "b.weight"),),
+        (),
+        PerHead(1, 1, 1, 1, heads=1, layer=4),
+        Active(20, 12),
     )
     return ModelParameters(counted, Costs(20, None, Flops(16, 24, 0), (), attends=False), "TinyModel", "float32")
 

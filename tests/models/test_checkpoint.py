@@ -167,18 +167,18 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         (json.dumps({"a": {**ENTRY, "more": 1}}), 8, "its header is not one of a safetensors file"),
         (json.dumps({"a": {**ENTRY, "data_offsets": [0, 2**40]}}), 8,
          "it was cut short: 1,099,511,627,768 of its 1,099,511,627,776 bytes of weights are missing"),
-        (b"[" * 90_000_000, 8, "its header is not one of a safetensors file"),
+        (b"[" * 20_000_000, 8, "its header is not one of a safetensors file"),
         (b'{"a":{}' + b',"b":{}' * 1_000_000 + b"}", 8, "its header lists more tensors than any model has"),
         (b"[" + b"0," * 2_000_000 + b"0]", 8, "its header lists more tensors than any model has"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else None,
 )  # fmt: skip
 def test_headers_that_lie_say_so_at_once(header: bytes | str, size: int, told: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FaultError) as caught:
         parse_header(header if isinstance(header, bytes) else header.encode(), size)
     assert str(caught.value) == told
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

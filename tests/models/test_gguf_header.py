@@ -153,9 +153,9 @@ ONLY = "and only little-endian files of versions 2 and 3 can be read"
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_files_that_lie_say_so_at_once(tmp_path: Path, content: bytes, told: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert fault(tmp_path, content) == told
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_name_twice_in_the_metadata(tmp_path: Path) -> None:
@@ -166,9 +166,9 @@ def test_a_name_twice_in_the_metadata(tmp_path: Path) -> None:
 def test_half_a_million_strings_are_skipped_in_no_time(tmp_path: Path) -> None:
     content = gguf_bytes({"tokens": strings(["token"] * 500_000)}, [], b"")
     path = written(tmp_path, content)
-    start = time.perf_counter()
+    start = time.process_time()
     assert read_gguf_header(path).metadata == {"tokens": SkippedArray(500_000)}
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @given(end=st.integers(4, len(FILE) - 108 - 32))

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from attncli.parameters.walk import walk
+from attncli.results.parameters import PerHead
 from tests.parameters.counting import counted_module, sums
 
 
@@ -20,7 +21,7 @@ def test_the_transformer_of_torch() -> None:
         *(("encoder", layer) for layer in range(2)),
         *(("decoder", layer) for layer in range(3)),
     ]
-    assert found.per_head == (64 * 16,) * 4
+    assert found.per_head == PerHead(*(64 * 16,) * 4, heads=4, layer=64 * 64 * 4)
 
 
 def test_packed_attention_with_its_biases() -> None:
@@ -117,7 +118,7 @@ class OneHead(nn.Module):
         self.key, self.query, self.value = (nn.Linear(16, 4, bias=False) for _ in range(3))
 
 
-class PerHead(nn.Module):
+class HeadByHead(nn.Module):
     """Heads as modules of their own, under a name that says nothing of attention."""
 
     def __init__(self) -> None:
@@ -126,7 +127,7 @@ class PerHead(nn.Module):
 
 
 def test_a_module_that_holds_query_key_and_value_attends() -> None:
-    assert sums(counted_module(PerHead())) == dict.fromkeys(
+    assert sums(counted_module(HeadByHead())) == dict.fromkeys(
         ("attention.query", "attention.key", "attention.value"), 4 * 16 * 4
     )
 

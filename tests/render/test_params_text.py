@@ -35,6 +35,7 @@ reading     95,220,480 matrices: weights without norms and positions: how
             teaching counts
 one block   layers 0–2, 4–5: 2,952,960 each · layer 3: 2,363,904
 one head    196,608 · query 49,152 · key 49,152 · value 49,152 · output 49,152
+            all 12 of a layer 2,359,296
 active      all a token · 95,332,608 without the embedding lookup
 tied        transformer.wte.weight = lm_head.weight
 memory      float32 367 MiB · bfloat16 183 MiB · int8 91.7 MiB · int4 45.8 MiB
@@ -142,6 +143,7 @@ one block
 one head
   196,608 | query 49,152 | key 49,152
   value 49,152 | output 49,152
+  all 12 of a layer 2,359,296
 active
   all a token
   95,332,608 without the embedding

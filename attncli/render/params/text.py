@@ -16,6 +16,7 @@ from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.parameters import ParameterCount
 from attncli.results.params import ModelParameters, ParamsResult
+from attncli.results.reconciliation import Reconciliation
 from attncli.results.summaries import LayerKind, layer_kinds
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
@@ -28,6 +29,10 @@ _MOST_RUNS = 3
 
 def params_text(result: ParamsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
+    if result.presets:
+        from attncli.render.params.presets import preset_lines
+
+        return lower(preset_lines(result.presets, terminal), terminal)
     if len(result.models) > 1:
         from attncli.render.params.comparison import comparison
 
@@ -39,8 +44,15 @@ def _model(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
     costs = asked_lines(model.costs, terminal)
     if by == "component":
         costs = [*_facts(model.counted, terminal), *cost_lines(model.costs, terminal), *costs]
-    blocks = [header(model, terminal), _listing(model, by, terminal), costs, _notes(model, terminal)]
+    held = [] if model.reconciliation is None else _checkpoint(model.reconciliation, terminal)
+    blocks = [header(model, terminal), _listing(model, by, terminal), costs, held, _notes(model, terminal)]
     return apart(block for block in blocks if block)
+
+
+def _checkpoint(found: Reconciliation, terminal: Terminal) -> list[Line]:
+    from attncli.render.params.checkpoint import checkpoint_lines
+
+    return checkpoint_lines(found, terminal)
 
 
 def _notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
@@ -71,9 +83,9 @@ def _listing(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
 def _facts(count: ParameterCount, terminal: Terminal) -> list[Line]:
     """Other readings, a block and a head of it, what is active, what is tied."""
     lines = []
-    for reading in count.readings:
+    for index, reading in enumerate(count.readings):
         name = reading.name.replace("_", "-")
-        lines += labelled("reading", [f"{reading.total:,} {name}: {reading.source}"], terminal)
+        lines += labelled("" if index else "reading", [f"{reading.total:,} {name}: {reading.source}"], terminal)
     lines += labelled("one block", _blocks(count, terminal), terminal)
     lines += labelled("one head", _head(count), terminal)
     lines += labelled("active", _active(count), terminal)
@@ -101,9 +113,10 @@ def _places(kind: LayerKind, terminal: Terminal) -> str:
 
 def _head(count: ParameterCount) -> Iterator[str]:
     if count.per_head is not None:
-        yield f"{count.per_head.parameters:,}"
-        for name, parameters in count.per_head._asdict().items():
-            yield f"{name} {parameters:,}"
+        one = count.per_head
+        yield f"{one.parameters:,}"
+        yield from (f"{name} {getattr(one, name):,}" for name in ("query", "key", "value", "output"))
+        yield f"all {one.heads:,} of a layer {one.layer:,}"
 
 
 def _active(count: ParameterCount) -> Iterator[str]:
