@@ -62,7 +62,9 @@ def _by_name(
             left.append(each)
     matched, pairs = 0, []
     for name, copies in groups.items():
-        found = list(_matched(owners[name], [tuple(group) for group in copies.values()], names))
+        # What is saved under the tensor's own name is the tensor, what else is saved of it a copy.
+        ordered = sorted(copies, key=lambda called: called != name)
+        found = list(_matched(owners[name], [tuple(copies[called]) for called in ordered], names))
         pairs += found
         matched += 0 if any(pair.reason == "size" for pair in found) else owners[name].parameters
     return matched, pairs, left, [tensor for tensor in inventory.tensors if tensor.name not in groups]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -79,7 +79,14 @@ def params(
     models = tuple(_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened)
     if expected is not None:
         _check(models, expected)
-    return ParamsResult(models, _made_by(opened), differences([model.counted for model in models]), by=wanted)
+    rows = differences([model.counted for model in models])
+    return ParamsResult(models, _made_by(opened), rows, by=wanted, warnings=tuple(_doubts(models)))
+
+
+def _doubts(models: Sequence[ModelParameters]) -> Iterator[str]:
+    for model in models:
+        if model.reconciliation is not None and not model.reconciliation.agrees:
+            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
 
 
 def _presets() -> ParamsResult:

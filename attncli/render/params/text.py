@@ -16,7 +16,6 @@ from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.parameters import ParameterCount
 from attncli.results.params import ModelParameters, ParamsResult
-from attncli.results.reconciliation import Reconciliation
 from attncli.results.summaries import LayerKind, layer_kinds
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
@@ -44,12 +43,15 @@ def _model(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
     costs = asked_lines(model.costs, terminal)
     if by == "component":
         costs = [*_facts(model.counted, terminal), *cost_lines(model.costs, terminal), *costs]
-    held = [] if model.reconciliation is None else _checkpoint(model.reconciliation, terminal)
+    held = _checkpoint(model, by, terminal)
     blocks = [header(model, terminal), _listing(model, by, terminal), costs, held, _notes(model, terminal)]
     return apart(block for block in blocks if block)
 
 
-def _checkpoint(found: Reconciliation, terminal: Terminal) -> list[Line]:
+def _checkpoint(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
+    found = model.reconciliation
+    if found is None or (found.agrees and by != "component"):
+        return []
     from attncli.render.params.checkpoint import checkpoint_lines
 
     return checkpoint_lines(found, terminal)
