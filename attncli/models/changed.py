@@ -11,11 +11,10 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from attncli.errors import UsageError, reason_of
+from attncli.models.numbers import whole_number
 from attncli.models.reference import closest
 
 _LAYERS = "num_hidden_layers"
-#: What a field may be written with beside digits, and what that multiplies.
-_MULTIPLES = {"k": 1024, "m": 1024**2}
 
 
 def changed_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -91,15 +90,6 @@ def _parsed(key: str, value: str, old: object) -> Any:
     if found is None:
         raise UsageError(f"--set {key} can't be {value!r}: it is {kind}", hint=f"it is {json.dumps(old)[:60]} now")
     return found
-
-
-def whole_number(value: str) -> int | None:
-    """A whole number, with commas or underscores between its digits, and k for 1,024 of it."""
-    digits = value.replace(",", "").replace("_", "").lower()
-    factor = _MULTIPLES.get(digits[-1:], 1)
-    digits = digits[:-1] if factor > 1 else digits
-    sign, digits = (-1, digits[1:]) if digits.startswith("-") else (1, digits)
-    return sign * int(digits) * factor if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
 
 
 def _json(value: str, kinds: type | tuple[type, ...]) -> Any:

@@ -11,6 +11,12 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, rename_source_key
 
 
+def buffer_names(module: nn.Module) -> frozenset[str]:
+    """What a module saves beside its parameters."""
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    return frozenset(module.state_dict().keys() - parameters)
+
+
 def module_names(module: nn.Module, names: Iterable[str]) -> Mapping[str, str]:
     """For each name of a checkpoint, that of the tensor in the module which it becomes, or becomes a part of.
 

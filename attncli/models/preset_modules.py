@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,9 +11,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from attncli.errors import UsageError, reason_of
 from attncli.models.architecture import empty_module, whole_class
-from attncli.models.changed import whole_number
 from attncli.models.presets import Preset
-from attncli.models.reference import closest
 
 
 def preset_config(preset: Preset) -> PreTrainedConfig | None:
@@ -41,27 +39,6 @@ def preset_module(preset: Preset) -> nn.Module:
             f"{preset.title} can't be built with these numbers: {reason_of(error)}",
             hint="set d_model to a multiple of num_heads",
         ) from error
-
-
-def changed_preset(preset: Preset, changes: Sequence[str]) -> Preset:
-    """The preset of a module of our own with other numbers in it, each `key=value`.
-
-    Raises UsageError for a name that it doesn't have and for what is no whole number from 1 on.
-    """
-    fields = dict(preset.fields)
-    for change in changes:
-        key, _, value = (part.strip() for part in change.partition("="))
-        if key not in fields:
-            near = closest(key, list(fields))
-            hint = f"did you mean --set {near}=…?" if near else f"it has {', '.join(fields)}"
-            raise UsageError(f"preset:{preset.name} has no field {key!r}", hint=hint)
-        number = whole_number(value)
-        if number is None or number < 1:
-            raise UsageError(
-                f"--set {key} can't be {value!r}: it is a whole number from 1 on", hint=f"it is {fields[key]} now"
-            )
-        fields[key] = number
-    return preset._replace(fields=fields)
 
 
 class Transformer(nn.Module):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attncli.errors import ModelError
+from attncli.errors import ModelError, UsageError
+from attncli.models.numbers import whole_number
 from attncli.models.reference import closest
 
 _FOLDER = Path(__file__).parent / "builtin" / "presets"
@@ -47,6 +48,27 @@ def read_preset(name: str) -> Preset:
     near = closest(name.lower(), [*presets, *by_alias])
     hint = f"did you mean preset:{near}?" if near else "attn params --list-presets names all of them"
     raise ModelError(f"there is no preset {name!r}", hint=hint)
+
+
+def changed_preset(preset: Preset, changes: Sequence[str]) -> Preset:
+    """The preset of a module of our own with other numbers in it, each `key=value`.
+
+    Raises UsageError for a name that it doesn't have and for what is no whole number from 1 on.
+    """
+    fields = dict(preset.fields)
+    for change in changes:
+        key, _, value = (part.strip() for part in change.partition("="))
+        if key not in fields:
+            near = closest(key, list(fields))
+            hint = f"did you mean --set {near}=…?" if near else f"it has {', '.join(fields)}"
+            raise UsageError(f"preset:{preset.name} has no field {key!r}", hint=hint)
+        number = whole_number(value)
+        if number is None or number < 1:
+            raise UsageError(
+                f"--set {key} can't be {value!r}: it is a whole number from 1 on", hint=f"it is {fields[key]} now"
+            )
+        fields[key] = number
+    return preset._replace(fields=fields)
 
 
 @cache

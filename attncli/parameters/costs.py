@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.parameters.attending import number
 from attncli.parameters.cache import cached_layers, longest_contexts
-from attncli.parameters.count import place_shares
+from attncli.parameters.count import Placements
 from attncli.parameters.flops import Arithmetic
 from attncli.parameters.inventory import Inventory
 from attncli.parameters.lora import LoraWish, adapters
 from attncli.parameters.settings import Settings
 from attncli.parameters.training import training_memory
-from attncli.results.costs import Cache, Costs, Lora
+from attncli.results.costs import Cache, Costs
 
 if TYPE_CHECKING:
     from attncli.parameters.count import Placed
@@ -42,13 +42,17 @@ class Wishes(NamedTuple):
     lora: LoraWish | None = None
 
 
-def costs(inventory: Inventory, wishes: Wishes, *, total: int, generates: bool) -> Costs:
+def costs(
+    inventory: Inventory, wishes: Wishes, *, total: int, generates: bool, placements: Placements | None = None
+) -> Costs:
     """What a model costs.
 
     total: the parameters to be kept in memory.  generates: whether it goes on from token to token, and so caches.
+    placements: those of the inventory, if they are at hand.
     """
+    known = placements or Placements(inventory)
     # A tensor of several names runs under each of them.
-    placed = place_shares(inventory.untied())
+    placed = known.apart
     settings = Settings(inventory.settings)
     arithmetic = Arithmetic(placed, settings)
     layers = cached_layers(placed, settings) if generates else ()
@@ -56,7 +60,7 @@ def costs(inventory: Inventory, wishes: Wishes, *, total: int, generates: bool) 
     longest = named or _FALLBACK_CONTEXT
     context = wishes.context or longest
     growth = {max(max(longest, context) // part, 1): None for part in _GROWTH}
-    added = _added(inventory, wishes.lora)
+    added = None if wishes.lora is None else adapters(known.once, wishes.lora)
     fits = None
     if wishes.fit is not None:
         fits = longest_contexts(total, layers, budget=wishes.fit, batch=wishes.batch)
@@ -71,10 +75,6 @@ def costs(inventory: Inventory, wishes: Wishes, *, total: int, generates: bool) 
         lora=added,
         assumed_context=named is None and wishes.context is None and arithmetic.attends,
     )
-
-
-def _added(inventory: Inventory, wish: LoraWish | None) -> Lora | None:
-    return None if wish is None else adapters(place_shares(inventory), wish)
 
 
 def longest_text(placed: Sequence[Placed], settings: Settings) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from attncli.parameters.active import count_active
@@ -25,9 +26,27 @@ class Placed(NamedTuple):
     place: Place
 
 
+class Placements:
+    """What each tensor of a model gives to which component, and where it stands: worked out once."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+
+    @cached_property
+    def once(self) -> list[Placed]:
+        """Every tensor once."""
+        return place_shares(self.inventory)
+
+    @cached_property
+    def apart(self) -> list[Placed]:
+        """Every tensor under each of its names."""
+        return place_shares(self.inventory.untied()) if self.inventory.tied else self.once
+
+
 def count(
     inventory: Inventory,
     *,
+    placements: Placements | None = None,
     model: str,
     source: str = "config",
     untie: bool = False,
@@ -37,10 +56,12 @@ def count(
     """Count the parameters of an inventory.
 
     untie: count a tensor once for each of its names.  by: "tensor" and "module" add rows, modules down to `depth`.
+    placements: those of the inventory, if they are at hand.
     The components add up to the total, and every tensor is in exactly one place.
     """
     counted = inventory.untied() if untie else inventory
-    placed = place_shares(counted)
+    known = placements or Placements(inventory)
+    placed = known.apart if untie else known.once
     components = _components(placed)
     return ParameterCount(
         model=model,

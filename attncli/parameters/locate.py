@@ -108,7 +108,7 @@ def _meaning(unit: str, names: tuple[str, ...], kind: Kind) -> str:
 
 @lru_cache(maxsize=8192)
 def _unit(name: str, cls: str, kind: Kind) -> str | None:
-    return first(UNITS, (name, f":{cls}"), kind)
+    return first(UNITS, (name, f":{cls}") if cls else (name,), kind)
 
 
 def _names(steps: list[str]) -> tuple[str, ...]:

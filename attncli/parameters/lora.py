@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -81,6 +80,8 @@ def parse_lora(given: int | str | None) -> LoraWish | None:
     known = {*COMPONENTS, *(name.partition(".")[0] for name in COMPONENTS)}
     unknown = next((name for name in wanted if name not in known), None)
     if unknown is not None:
+        from difflib import get_close_matches
+
         near = get_close_matches(unknown, sorted(known), n=1)
         hint = f"did you mean {near[0]}?" if near else "components are written as --json lists them: attention.query"
         raise UsageError(f"--lora: there is no component {unknown!r}", hint=hint)

@@ -74,7 +74,7 @@ def _bridge(step: str) -> str | None:
 
 @lru_cache(maxsize=8192)
 def _tower(step: str, cls: str) -> str | None:
-    return first(TOWERS, (step, f":{cls}"))
+    return first(TOWERS, (step, f":{cls}") if cls else (step,))
 
 
 def _two_sided(tensors: Iterable[Tensor]) -> frozenset[str]:

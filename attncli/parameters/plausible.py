@@ -9,7 +9,7 @@ from attncli.errors import ModelError
 from attncli.parameters.settings import FIELDS
 
 #: The largest model that anyone has described has a few hundred layers; each one here would be built.
-_MOST_LAYERS = 5_000
+_MOST_LAYERS = 2_000
 _MOST_EXPERTS = 100_000
 #: No width, vocabulary or context comes near it, and products of two stay within 64 bits.
 _MOST = 1 << 31
@@ -70,6 +70,8 @@ def _faults(
     for limit in _LIMITS:
         for field in limit.names:
             value = fields.get(field)
+            if isinstance(value, str) or (isinstance(value, float) and not value.is_integer()):
+                yield field, f"{path}{field} says {str(value)[:40]!r} where it counts {limit.what}"
             if _is_number(value) and not limit.least <= value <= limit.most:
                 count = f"{value:,}" if abs(value) < 10**30 else f"10^{len(str(abs(value))) - 1} and more"
                 yield field, f"{path}{field} says {count} {limit.what}"

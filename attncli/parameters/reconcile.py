@@ -25,15 +25,19 @@ class _Pair(NamedTuple):
 
 
 def reconcile(
-    inventory: Inventory, weights: Sequence[Weights], names: Mapping[str, str] | None = None
+    inventory: Inventory,
+    weights: Sequence[Weights],
+    names: Mapping[str, str] | None = None,
+    buffers: Set[str] = frozenset(),
 ) -> Reconciliation:
     """Where a module and a checkpoint differ, and why.
 
     weights: what the checkpoint's tensors stand for (`stored.unpack`), buffers included.
     names: what the module calls each of them, where that differs; several may become one.
+    buffers: which of them the module has, but as no parameters.
     """
     matched, pairs, left, missing = _by_name(inventory, weights, names or {})
-    known, left = _explained(inventory, left)
+    known, left = _explained(inventory, left, buffers)
     other, left, missing = _by_sum(left, missing, names or {})
     pairs += [*known, *other]
     pairs += [_Pair("unexpected", (each,)) for each in left]
@@ -88,7 +92,7 @@ def _matched(tensor: Tensor, copies: Sequence[tuple[Weights, ...]], names: Mappi
         yield _Pair("renamed", first, (tensor,))
 
 
-def _explained(inventory: Inventory, left: Iterable[Weights]) -> tuple[list[_Pair], list[Weights]]:
+def _explained(inventory: Inventory, left: Iterable[Weights], buffers: Set[str]) -> tuple[list[_Pair], list[Weights]]:
     """What the checkpoint may hold beside the module's parameters."""
     last = _last_layers(inventory.tensors)
     predicts = any(_number(source, _PREDICTION_LAYERS) for source in inventory.settings.get("", ()))
@@ -98,7 +102,7 @@ def _explained(inventory: Inventory, left: Iterable[Weights]) -> tuple[list[_Pai
     pairs, rest = [], []
     for each in left:
         stem = _beyond(each.name, last)
-        if is_buffer(each.name, each.shape):
+        if each.name in buffers or is_buffer(each.name, each.shape):
             pairs.append(_Pair("buffer", (each,)))
         elif "mtp" in each.name.split(".") or (stem in beyond and (predicts or stem in telling)):
             pairs.append(_Pair("prediction_layer", (each,)))

@@ -13,7 +13,9 @@ def with_tied_unembedding(inventory: Inventory) -> Inventory:
 
     Who writes must turn vectors into tokens: where nothing else does, the table of tokens does it too.
     """
-    shares = classify(inventory)
+    # Neither stands in a block, and blocks are nearly all that there is.
+    outside = (tensor for tensor in inventory.tensors if not any(map(str.isdigit, tensor.name.split("."))))
+    shares = classify(inventory._replace(tensors=tuple(outside)))
     if any(share.component == "unembedding" for share in shares):
         return inventory
     tables = [share.tensor for share in shares if share.component == "embedding.token" and not share.is_bias]

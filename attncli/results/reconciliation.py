@@ -11,7 +11,7 @@ REASONS: Mapping[str, str] = {
     "renamed": "the same tensors under other names",
     "merged": "the same parameters in other tensors",
     "tied_copy": "second copies of tied tensors",
-    "buffer": "masks, indices and statistics, which are no parameters",
+    "buffer": "buffers (masks, indices, statistics), which are no parameters",
     "prediction_layer": "layers for multi-token prediction, which the module leaves out",
     "extra_layer": "layers beyond those of the configuration",
     "size": "tensors of another size than the configuration gives",

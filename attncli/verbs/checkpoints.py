@@ -57,11 +57,11 @@ def reconciled(configured: Configured, files: ModelFiles) -> Shapes:
     from attncli.parameters.reconcile import reconcile
 
     unpacked = unpack(checkpoint.tensors, checkpoint.config, _known(shapes.inventory))
-    names = configured.called([each.name for each in unpacked.weights])
+    called = configured.called([each.name for each in unpacked.weights])
     return shapes._replace(
         stored_bytes=checkpoint.stored_bytes,
         notes=(*shapes.notes, *checkpoint.notes, *_packed(unpacked)),
-        reconciliation=reconcile(shapes.inventory, unpacked.weights, names),
+        reconciliation=reconcile(shapes.inventory, unpacked.weights, called.names, frozenset(called.buffers)),
     )
 
 

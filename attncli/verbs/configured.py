@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.errors import ModelError, UsageError
+from attncli.models.numbers import whole_number
 from attncli.models.shape_cache import ShapeCache, cache_key
 from attncli.progress import Progress
 from attncli.verbs.shapes import Shapes, check_fields, dtype_of
@@ -32,6 +34,13 @@ class Built(NamedTuple):
     config: PreTrainedConfig | None
     writes: bool = False
     notes: tuple[str, ...] = ()
+
+
+class Called(NamedTuple):
+    """names: of tensors that the module calls otherwise.  buffers: which tensors are no parameters there."""
+
+    names: Mapping[str, str]
+    buffers: Sequence[str]
 
 
 class Configured:
@@ -63,18 +72,22 @@ class Configured:
                 pass  # an entry of another form counts as absent, and is written anew
         return self._made()
 
-    def called(self, names: Sequence[str]) -> Mapping[str, str]:
-        """What the module calls tensors of a checkpoint, of those that it calls otherwise."""
+    def called(self, names: Sequence[str]) -> Called:
+        """What the module calls the tensors of a checkpoint."""
         fields = None if self._fields is None else {**self._fields, "checkpoint": sorted(names)}
-        kept = (self._kept(fields) or {}).get("called")
-        if isinstance(kept, dict):
-            return kept
-        from attncli.models.conversion import module_names
+        kept = self._kept(fields)
+        if kept is not None and kept.keys() == set(Called._fields):
+            return Called(**kept)
+        from attncli.models.conversion import buffer_names, module_names
 
         found = module_names(self.built.module, names)
-        other = {name: called for name, called in found.items() if called != name}
-        self._keep(fields, {"called": other})
-        return other
+        buffers = buffer_names(self.built.module)
+        called = Called(
+            {name: called for name, called in found.items() if called != name},
+            [name for name, called in found.items() if called in buffers],
+        )
+        self._keep(fields, called._asdict())
+        return called
 
     def _made(self) -> Shapes:
         from attncli.models.generation import generates
@@ -108,8 +121,7 @@ def of_files(
 
     Raises ModelError, and UsageError for changes, for numbers that can't be.
     """
-    # Before torch is imported, which takes seconds: numbers that can't be are said at once.
-    check_fields(fields, files.ref.name)
+    _check(fields, changes, files.ref.name)
 
     def build() -> Built:
         progress("starting torch", 0, None)
@@ -128,21 +140,25 @@ def of_files(
 
 def of_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> Configured:
     """The configuration of a preset, with changes in it. Raises UsageError for changes that can't be."""
+    from attncli.models.presets import changed_preset
 
     def build() -> Built:
         progress("starting torch", 0, None)
         from attncli.models.architecture import empty_module, whole_class
-        from attncli.models.preset_modules import changed_preset, preset_config, preset_module
+        from attncli.models.preset_modules import preset_config, preset_module
 
         config = preset_config(preset)
         if config is None:
-            changed = changed_preset(preset, changes)
-            check_fields(changed.fields, name)
-            return Built(preset_module(changed), None, writes=True)
+            return Built(preset_module(preset), None, writes=True)
         config = _changed(config, preset.fields, changes, name)
         return Built(empty_module(whole_class(config), config), config)
 
-    notes = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
+    # What its source says is said of the architecture as it is there.
+    published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
+    notes = () if changes else published
+    if preset.module is not None:
+        preset, changes = changed_preset(preset, changes), ()
+    _check(preset.fields, changes, name)
     fields = {**_with_changes(preset.fields, changes), "module": preset.module}
     return Configured(_named(name, "preset", notes=notes), fields, build)
 
@@ -172,5 +188,23 @@ def _changed(
     from attncli.models.changed import changed_fields, rebuilt
 
     changed = changed_fields(config, fields or config.to_diff_dict(), changes)
-    check_fields(changed, name)
+    _check_changed(changed, name)
     return rebuilt(config, changed)
+
+
+def _check(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:
+    """Before torch is imported, which takes seconds: numbers that can't be are said at once.
+
+    Changes of fields that the file has are seen here already, any others once the configuration is there.
+    """
+    check_fields(fields, name)
+    pairs = (change.partition("=") for change in changes)
+    numbers = {key.strip(): whole_number(value.strip()) for key, _, value in pairs if key.strip() in fields}
+    _check_changed({**fields, **{key: number for key, number in numbers.items() if number is not None}}, name)
+
+
+def _check_changed(fields: Mapping[str, Any], name: str) -> None:
+    try:
+        check_fields(fields, name)
+    except ModelError as error:
+        raise UsageError(error.message, hint="set another value, or set together what belongs together") from error

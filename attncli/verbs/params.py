@@ -17,8 +17,7 @@ from attncli.verbs.shapes import Shapes, from_module, named_models
 
 if TYPE_CHECKING:
     from attncli.parameters.costs import Wishes
-    from attncli.parameters.count import By
-    from attncli.parameters.inventory import Inventory
+    from attncli.parameters.count import By, Placed
     from attncli.results.provenance import MadeBy
     from attncli.results.trees import Node
 
@@ -141,12 +140,12 @@ def _opened(model: Any, how: How) -> Shapes:
 
 def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie: bool) -> ModelParameters:
     from attncli.parameters.costs import costs
-    from attncli.parameters.count import count
+    from attncli.parameters.count import Placements, count
 
-    counted = count(
-        shapes.inventory, model=shapes.name, source=shapes.source, untie=untie, by=by, depth=depth or _DEPTH
-    )
-    cost = costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates)
+    placements = Placements(shapes.inventory)
+    named = {"model": shapes.name, "source": shapes.source}
+    counted = count(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEPTH, placements=placements)
+    cost = costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates, placements=placements)
     assumed = f"it doesn't say how long its texts are: {cost.flops.context:,} tokens are assumed (--context)"
     return ModelParameters(
         counted,
@@ -156,18 +155,17 @@ def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie
         stored_bytes=shapes.stored_bytes,
         notes=(*shapes.notes, assumed) if cost.assumed_context else shapes.notes,
         reconciliation=shapes.reconciliation,
-        tree=_tree(shapes.inventory.untied() if untie else shapes.inventory, by, depth),
+        tree=_tree(placements.apart if untie else placements.once, by, depth),
     )
 
 
-def _tree(inventory: Inventory, by: By, depth: int | None) -> tuple[Node, ...]:
+def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ...]:
     if by not in ("module", "tensor"):
         return ()
-    from attncli.parameters.classify import classify
     from attncli.parameters.tree import tree
 
     wanted = depth or (_DEPTH if by == "module" else None)
-    return tree(classify(inventory), depth=wanted, tensors=by == "tensor")
+    return tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
 
 
 def _check(models: Sequence[ModelParameters], expected: int) -> None:
