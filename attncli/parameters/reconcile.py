@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from attncli.parameters.inventory import Inventory, Tensor
 from attncli.parameters.named import is_buffer
+from attncli.parameters.prediction import PREDICTION_LAYERS
 from attncli.parameters.stored import Weights
 from attncli.results.reconciliation import REASONS, Difference, Reconciliation
 
-#: Names of modules that only multi-token prediction has, and what configurations call the number of its layers.
+#: Names of modules that only multi-token prediction has.
 _PREDICTION = frozenset({"mtp", "nextn", "eh_proj", "enorm", "hnorm"})
-_PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
 
 
 class _Pair(NamedTuple):
@@ -95,7 +95,7 @@ def _matched(tensor: Tensor, copies: Sequence[tuple[Weights, ...]], names: Mappi
 def _explained(inventory: Inventory, left: Iterable[Weights], buffers: Set[str]) -> tuple[list[_Pair], list[Weights]]:
     """What the checkpoint may hold beside the module's parameters."""
     last = _last_layers(inventory.tensors)
-    predicts = any(_number(source, _PREDICTION_LAYERS) for source in inventory.settings.get("", ()))
+    predicts = any(_number(source, PREDICTION_LAYERS) for source in inventory.settings.get("", ()))
     beyond = {stem for each in left if (stem := _beyond(each.name, last)) is not None}
     # One telling tensor in a layer tells what the whole layer is.
     telling = {_beyond(each.name, last) for each in left if _PREDICTION.intersection(each.name.split("."))}

@@ -15,7 +15,7 @@ UNITS: tuple[Rule, ...] = (
     Rule("adapter", ":*Adapter :*AdapterLayer :LoraLayer"),
     # Norms, whatever they stand in; a factor per channel of a block's output does the same work as their gain.
     Rule("norm", ":*Norm :*Norm?d :*NormGated"),
-    Rule("norm", "norm norm? *_norm *_norm? norm_* *layernorm* *layrnorm* *layer_norm*"),
+    Rule("norm", "enorm hnorm norm norm? *_norm *_norm? norm_* *layernorm* *layrnorm* *layer_norm*"),
     Rule("norm", "ln ln? ln_* *_ln bn bn? *_bn *_bn? *batchnorm*"),
     Rule("norm", "layer_scale* *_layer_scale* layerscale* ls1 ls2 :*LayerScale :*Affine *_layerscale :*GRN"),
     # Mixtures of experts. The router is a unit of its own, as its class and name say more than where it stands.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attncli.errors import ModelError
 from attncli.models.checkpoint import Checkpoint, local_checkpoint, read_own_checkpoint
 from attncli.parameters.named import from_names
+from attncli.parameters.prediction import prediction_layers
 from attncli.parameters.stored import unpack
 from attncli.verbs.shapes import Shapes, check_fields
 
@@ -41,7 +42,7 @@ def from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> Shapes:
         dtype=_stored_dtypes(checkpoint),
         revision=files.revision,
         stored_bytes=checkpoint.stored_bytes,
-        notes=(*checkpoint.notes, *_packed(unpacked)),
+        notes=(*checkpoint.notes, *_packed(unpacked), *_prediction(inventory, config or {})),
     )
 
 
@@ -87,6 +88,12 @@ def _stored_dtypes(checkpoint: Checkpoint) -> str:
     for tensor in checkpoint.tensors:
         sizes[tensor.dtype] += tensor.stored_bytes
     return ", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype]))
+
+
+def _prediction(inventory: Inventory, config: Mapping[str, object]) -> Iterator[str]:
+    first, beyond = prediction_layers(inventory, config)
+    if beyond:
+        yield f"{beyond:,} from layer {first} on are for multi-token prediction, which the model runs without"
 
 
 def _packed(unpacked: Unpacked) -> Iterator[str]:

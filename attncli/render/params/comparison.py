@@ -102,5 +102,6 @@ def _longest(fits: Fits | None) -> str:
 
 def _short(model: ModelParameters, terminal: Terminal) -> str:
     """The end of a name says most: `Llama-3.1-8B` of `meta-llama/Llama-3.1-8B`."""
-    name = name_text(model.counted.model.rstrip("/").rpartition("/")[2] or model.counted.model, terminal)
+    whole = model.counted.model
+    name = name_text(whole.rstrip("/").rpartition("/")[2].removeprefix("preset:") or whole, terminal)
     return name if cell_width(name) <= _NUMBER else shorten(name, _NUMBER, glyphs(terminal).cut)

@@ -9,16 +9,19 @@ from attncli.results.params import ModelParameters, ParamsResult
 
 Row = Sequence[object]
 
+_PRESET = ("preset", "title", "published", "source")
 _COUNTS = ("component", "weights", "biases", "parameters")
 
 
 def params_jsonl(result: ParamsResult, *, ascii_only: bool = False) -> str:
-    """A model per line, as in the list `models` of the JSON."""
-    return jsonl_text((model.to_dict() for model in result.models), ascii_only=ascii_only)
+    """A model per line, as in the list `models` of the JSON; or a preset."""
+    return jsonl_text((each.to_dict() for each in result.presets or result.models), ascii_only=ascii_only)
 
 
 def params_csv(result: ParamsResult) -> str:
-    """What was listed: components by part, by layer, or rows of modules and tensors."""
+    """What was listed: components by part, by layer, rows of modules and tensors, or presets."""
+    if result.presets:
+        return csv_text(_PRESET, ((p.name, p.title, p.published, p.source) for p in result.presets))
     header, rows = {
         "layer": (("model", "part", "stack", "layer", *_COUNTS), _layers),
         "module": (("model", "module", "component", "parameters"), _modules),
