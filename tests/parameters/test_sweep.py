@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.parameters.sweep import Outcome, sweep
+from tests.parameters.sweep import Outcome, sweep, table
 
 pytestmark = pytest.mark.sweep
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[Outcome]:
-    return sweep()
+    found = sweep()
+    print(table(found))
+    return found
 
 
 def test_nearly_every_model_type_can_be_built(outcomes: list[Outcome]) -> None:
