@@ -36,7 +36,7 @@ reading     95,220,480 matrices: weights without norms and positions: how
 one block   layers 0–2, 4–5: 2,952,960 each · layer 3: 2,363,904
 one head    196,608 · query 49,152 · key 49,152 · value 49,152 · output 49,152
             all 12 of a layer 2,359,296
-active      all a token · 95,332,608 without the embedding lookup
+active      all for each token · 95,332,608 without the embedding lookup
 tied        transformer.wte.weight = lm_head.weight
 memory      float32 367 MiB · bfloat16 183 MiB · int8 91.7 MiB · int4 45.8 MiB
 cache       6,144 bytes a token in bfloat16
@@ -145,7 +145,7 @@ one head
   value 49,152 | output 49,152
   all 12 of a layer 2,359,296
 active
-  all a token
+  all for each token
   95,332,608 without the embedding
   lookup
 tied

@@ -122,7 +122,7 @@ def _head(count: ParameterCount) -> Iterator[str]:
 
 
 def _active(count: ParameterCount) -> Iterator[str]:
-    yield f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} a token"
+    yield f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} for each token"
     if count.active.without_embedding_lookup != count.active.total:
         yield f"{count.active.without_embedding_lookup:,} without the embedding lookup"
 
