@@ -63,7 +63,7 @@ def costs(
     added = None if wishes.lora is None else adapters(known.once, wishes.lora)
     fits = None
     if wishes.fit is not None:
-        fits = longest_contexts(total, layers, budget=wishes.fit, batch=wishes.batch)
+        fits = longest_contexts(total, layers, budget=wishes.fit, batch=wishes.batch)._replace(made_for=named)
     return Costs(
         parameters=total,
         cache=Cache(context, wishes.batch, layers) if layers else None,

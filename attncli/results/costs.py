@@ -138,11 +138,12 @@ class Fit(NamedTuple):
 
 
 class Fits(NamedTuple):
-    """What fits into `budget` bytes."""
+    """What fits into `budget` bytes. made_for: the longest text that the model was made for, if it says so."""
 
     budget: int
     batch: int
     choices: tuple[Fit, ...]
+    made_for: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         return {**self._asdict(), "choices": [choice.to_dict() for choice in self.choices]}

@@ -176,5 +176,12 @@ def _check(models: Sequence[ModelParameters], expected: int) -> None:
             than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected:,} expected"
             raise CheckError(
                 f"{model.counted.model} has {model.counted.total:,} parameters, {than}",
-                hint="--by component and --by tensor show where they sit; --untie counts tied tensors apart",
+                hint=_reading(model, expected)
+                or "--by component and --by tensor show where they sit; --untie counts tied tensors apart",
             )
+
+
+def _reading(model: ModelParameters, total: int) -> str | None:
+    """Whose way of counting gives a total, if one is known."""
+    found = (reading for reading in model.counted.readings if reading.total == total)
+    return next((f"so many has its reading {reading.name}: {reading.source}" for reading in found), None)

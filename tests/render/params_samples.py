@@ -55,6 +55,7 @@ COSTS = Costs(
             Fit("float16", "float16", 74_075),
             Fit("int8", "bfloat16", None),
         ),
+        made_for=8192,
     ),
     training={"float32": Training(384, 384, 768, 0), "bfloat16": Training(192 << 20, 192 << 20, 768 << 20, 384 << 20)},
     lora=Lora(16, (LoraComponent("attention.query+key", 1, 1_024), LoraComponent("mlp.up", 6, 6_144))),

@@ -47,12 +47,13 @@ arithmetic  493 MFLOPs a token at 8,192 tokens · matrices 191 MFLOPs
             attention 302 MFLOPs
 attention   2.4% of the arithmetic at 128 tokens · 61.3% at 8k
 pattern     8,192 × 8,192 = 67,108,864 weights a head
-fit         in 24.0 GiB, the longest context of 2 texts · float32 does not fit
-            bfloat16 74,075 tokens · int8 (cache bfloat16) any length
-training    float32 1,536 bytes · weights 384 bytes · gradients 384 bytes
-            AdamW 768 bytes
-            bfloat16 1.50 GiB · weights 192 MiB · gradients 192 MiB
-            AdamW 768 MiB · float32 copy 384 MiB
+fit         in 24.0 GiB, the longest context of 2 texts · made for 8,192 tokens
+            float32 does not fit · bfloat16 74,075 tokens
+            int8 (cache bfloat16) any length
+training    float32 1,536 bytes, of the adapters alone · weights 384 bytes
+            gradients 384 bytes · AdamW 768 bytes
+            bfloat16 1.50 GiB, of the adapters alone · weights 192 MiB
+            gradients 192 MiB · AdamW 768 MiB · float32 copy 384 MiB
 LoRA        rank 16 adds 7,168 · attention.query+key 1,024 in 1 matrix
             mlp.up 6,144 in 6 matrices
 
@@ -175,16 +176,19 @@ pattern
 fit
   in 24.0 GiB, the longest context of 2
   texts
+  made for 8,192 tokens
   float32 does not fit
   bfloat16 74,075 tokens
   int8 (cache bfloat16) any length
 training
-  float32 1,536 bytes
+  float32 1,536 bytes, of the adapters
+  alone
   weights 384 bytes
   gradients 384 bytes | AdamW 768 bytes
-  bfloat16 1.50 GiB | weights 192 MiB
-  gradients 192 MiB | AdamW 768 MiB
-  float32 copy 384 MiB
+  bfloat16 1.50 GiB, of the adapters
+  alone
+  weights 192 MiB | gradients 192 MiB
+  AdamW 768 MiB | float32 copy 384 MiB
 LoRA
   rank 16 adds 7,168
   attention.query+key 1,024 in 1 matrix

@@ -37,7 +37,9 @@ def asked_lines(costs: Costs, terminal: Terminal) -> list[Line]:
     if costs.fits is not None:
         lines += labelled("fit", _fits(costs.fits, caches=costs.cache is not None), terminal)
     for index, (dtype, need) in enumerate(costs.training.items()):
-        lines += labelled("" if index else "training", _training(dtype, need), terminal)
+        lines += labelled(
+            "" if index else "training", _training(dtype, need, adapters=costs.lora is not None), terminal
+        )
     return lines + (labelled("LoRA", _lora(costs.lora), terminal) if costs.lora else [])
 
 
@@ -88,6 +90,8 @@ def _pattern(costs: Costs, terminal: Terminal) -> str:
 def _fits(fits: Fits, *, caches: bool) -> Iterator[str]:
     texts = "" if fits.batch == 1 else f" of {fits.batch:,} texts"
     yield f"in {bytes_text(fits.budget)}{f', the longest context{texts}' if caches else ''}"
+    if caches and fits.made_for is not None:
+        yield f"made for {fits.made_for:,} tokens"
     for choice in fits.choices:
         if choice.weights == _SAME:
             continue
@@ -101,8 +105,8 @@ def _longest(context: int | None, *, caches: bool) -> str:
     return f"{context:,} tokens" if context else "does not fit"
 
 
-def _training(dtype: str, need: Training) -> Iterator[str]:
-    yield f"{dtype} {bytes_text(need.total)}"
+def _training(dtype: str, need: Training, *, adapters: bool) -> Iterator[str]:
+    yield f"{dtype} {bytes_text(need.total)}{', of the adapters alone' if adapters else ''}"
     yield f"weights {bytes_text(need.weights)}"
     yield f"gradients {bytes_text(need.gradients)}"
     yield f"AdamW {bytes_text(need.optimizer)}"
