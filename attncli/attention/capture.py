@@ -7,17 +7,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from attncli.attention.evenly import EvenRows, even_rows
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
 from attncli.attention.patterns import PatternSums, bins_for
+from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted
 from attncli.errors import ModelError
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention, RowBlock
     from attncli.models.loaded import LoadedModel
+    from attncli.models.query_key import QueryKeyAttention
     from attncli.models.structure import Site
+
+#: Weights of a layer up to this number are computed outright (64 MiB of float32); beyond, they are read without.
+EXPLICIT_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,23 @@ class Measured:
         self.metrics.add(block.start, block.weights, block.visible)
         self.baseline.add(block.start, uniform(visible), block.visible)
         for text, patterns in enumerate(self.patterns):
-            patterns.add(block.start, block.weights[text])
+            patterns.add(block.start, block.weights[text, list(patterns.heads)])
         return not bool(visible.triu(block.start + 1).any())
+
+    def read(self, attention: QueryKeyAttention, even: EvenRows, layer: int) -> None:
+        """Take in everything without the matrix."""
+        pooled = self.patterns[0].binning(attention.query.device) if self.patterns else None
+        readouts = read(attention, self.metrics.pair, even, bins=pooled)
+        _refuse_nan(bool(readouts.finite), layer)
+        self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
+        self.baseline.add_rows(even.rows)
+        for text, patterns in enumerate(self.patterns):
+            if readouts.pooled is not None:
+                patterns.add_pooled(readouts.pooled[text, list(patterns.heads)])
+        if self.patterns and readouts.pooled is None:
+            for block in attention.blocks(self.patterns[0].heads):
+                for text, patterns in enumerate(self.patterns):
+                    patterns.add(block.start, block.weights[text])
 
 
 @dataclass(frozen=True)
@@ -65,6 +87,8 @@ class Collector:
     inputs: ModelInputs
     wanted: Wanted
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
+    #: Even attention, by what it depends on: mask, causality, queries, keys.
+    _evens: list[tuple[tuple[Tensor | None, bool, int, int], EvenRows]] = field(default_factory=list)
 
     def __call__(self, path: str, attention: Attention) -> None:
         site = self.model.site_of(path)
@@ -90,8 +114,27 @@ class Collector:
         patterns = self._patterns(layer, chosen, attention) if self.wanted.patterns else ()
         metrics, baseline = MetricSums(pair, attention.has_sink), MetricSums(pair, attention.has_sink)
         measured = Measured(metrics, baseline, patterns)
+        reader = attention.reader
+        if reader is not None and self._is_large(attention):
+            even = self._even(pair, reader)
+            measured.read(reader, even, layer)
+            return LayerSeen(pair, attention.heads, measured, even.causal)
         causal = [measured.take(pair, _finite(block, layer)) for block in attention.blocks()]
         return LayerSeen(pair, attention.heads, measured, all(causal))
+
+    def _is_large(self, attention: Attention) -> bool:
+        """Whether all weights of a layer are more than are held at once."""
+        return self.inputs.batch * attention.heads * attention.queries * attention.keys > EXPLICIT_ELEMENTS
+
+    def _even(self, pair: Pair, attention: QueryKeyAttention) -> EvenRows:
+        """Even attention under a mask; layers that share a mask, and who looks at whom, share the answer."""
+        known = (attention.mask, attention.is_causal, attention.queries, attention.keys)
+        for other, even in self._evens:
+            if other[0] is known[0] and other[1:] == known[1:]:
+                return even
+        assert attention.visibility is not None
+        self._evens.append((known, even_rows(pair, attention.visibility)))
+        return self._evens[-1][1]
 
     def _chosen(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
         """The heads that were asked for, under any of the names that the stack may get."""
@@ -113,10 +156,16 @@ class Collector:
 
 def _finite(block: RowBlock, layer: int) -> RowBlock:
     """The block itself. Raises ModelError where its weights are no numbers: nothing could be said of them."""
-    if bool(torch.isfinite(block.weights).all()):
-        return block
-    message = f"the attention of layer {layer} is not a number (NaN)"
-    raise ModelError(message, hint="the model's weights are broken, or too large for this format: try --dtype float32")
+    _refuse_nan(bool(torch.isfinite(block.weights).all()), layer)
+    return block
+
+
+def _refuse_nan(finite: bool, layer: int) -> None:
+    if not finite:
+        raise ModelError(
+            f"the attention of layer {layer} is not a number (NaN)",
+            hint="the model's weights are broken, or too large for this format: try --dtype float32",
+        )
 
 
 def _layer_number(site: Site, seen: Mapping[int, object]) -> int:

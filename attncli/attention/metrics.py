@@ -20,6 +20,7 @@ A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -80,7 +81,11 @@ class MetricSums:
 
     def add(self, start: int, weights: Tensor, visible: Tensor) -> None:
         """Take in the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
-        for name, (value, shows) in row_metrics(self.pair, start, weights, visible).items():
+        self.add_rows(row_metrics(self.pair, start, weights, visible))
+
+    def add_rows(self, rows: Mapping[str, Shown]) -> None:
+        """Take in metrics of rows."""
+        for name, (value, shows) in rows.items():
             shows = shows.expand_as(value)
             # Rows that can't show a metric may hold anything, NaN too.
             total = torch.where(shows, value, 0).sum(-1, dtype=torch.float64)

@@ -33,9 +33,20 @@ class PatternSums:
     _parts: list[Tensor] = field(default_factory=list)
 
     def add(self, start: int, weights: Tensor) -> None:
-        """Take in the rows from `start` of all heads, float32 (heads, rows, keys)."""
-        chosen = weights[list(self.heads)]
-        self._parts.append((chosen if self.bins is None else self._pool(start, chosen)).cpu())
+        """Take in the rows from `start` of the chosen heads, float32 (heads, rows, keys)."""
+        self._parts.append((weights if self.bins is None else self._pool(start, weights)).cpu())
+
+    def add_pooled(self, pooled: Tensor) -> None:
+        """Take in the whole patterns of the chosen heads that were pooled already, (heads, row bins, column bins)."""
+        assert self.bins is not None
+        sizes = bin_of(self.queries, self.bins, pooled.device).bincount()
+        self._parts.append((pooled * sizes[:, None]).cpu())
+
+    def binning(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """The bin of every query and of every key; None where the patterns are exact."""
+        if self.bins is None:
+            return None
+        return bin_of(self.queries, self.bins, device), bin_of(self.keys, self.bins, device)
 
     def patterns(self) -> tuple[Pattern, ...]:
         if self.bins is None:
@@ -49,14 +60,14 @@ class PatternSums:
     def _pool(self, start: int, weights: Tensor) -> Tensor:
         """Sums of these rows in their bins, (heads, row bins, column bins)."""
         assert self.bins is not None
-        rows = _bin_of(self.queries, self.bins, weights.device)[start : start + weights.shape[1]]
-        columns = _bin_of(self.keys, self.bins, weights.device)
+        rows = bin_of(self.queries, self.bins, weights.device)[start : start + weights.shape[1]]
+        columns = bin_of(self.keys, self.bins, weights.device)
         row_bins, column_bins = min(self.bins, self.queries), min(self.bins, self.keys)
         by_column = weights.new_zeros(*weights.shape[:2], column_bins).index_add_(2, columns, weights)
         return weights.new_zeros(len(self.heads), row_bins, column_bins).index_add_(1, rows, by_column)
 
 
-def _bin_of(length: int, bins: int, device: torch.device) -> Tensor:
+def bin_of(length: int, bins: int, device: torch.device) -> Tensor:
     """The bin of every position, (length,), as `equal_spans` cuts them."""
     spans = equal_spans(length, bins)
     sizes = torch.tensor([b - a for a, b in spans], device=device)

@@ -77,7 +77,7 @@ view_options = bundle(
     flag("--table", group=_VIEW, help="A token per row: raw form, characters, bytes, word."),
     flag("--why", group=_VIEW, help="How the tokenizer came to these tokens, step by step."),
     flag("--lint", group=_VIEW, help="What is odd about the text and its tokens."),
-    flag("--stats", group=_VIEW, help="All texts in figures: fertility, bytes per token, by script."),
+    flag("--stats", group=_VIEW, help="Texts in figures, each and all: fertility, bytes per token, by script."),
     flag("--vocab", group=_VIEW, help="The vocabulary itself; TEXT is searched in it."),
     option(
         "--check",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.cli.messages import Messages
@@ -81,7 +81,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     if wanted.stats or wanted.vocab:
         from attncli.render.tokenize.summary_forms import SummaryForm
 
-        return SummaryForm(outlet.form, terminal, tokenizing.entries)
+        return SummaryForm(outlet.form, terminal, tokenizing.entries, texts=stream.texts_known)
     if outlet.form == "csv" and wanted.lint:
         return forms.FindingsCsv()
     if outlet.form == "csv":
@@ -104,17 +104,24 @@ def _feed(
 
     plain: the inputs are nothing but the texts of the stream.
     """
-    needs_tokens = tokenizing.settings.needs_tokens
-    if plain and stream.ids is None and not needs_tokens and all(sink.form.bare for sink in sinks):
+    bare = [part_of for sink in sinks if (part_of := _takes_parts(sink.form)) is not None]
+    if plain and stream.ids is None and not tokenizing.settings.needs_tokens and len(bare) == len(sinks):
         for part in _parts(tokenizing, stream):
-            for sink in sinks:
-                sink.write(sink.form.part(part))
+            for sink, part_of in zip(sinks, bare, strict=True):
+                sink.write(part_of(part))
     elif all(sink.form.summary for sink in sinks) and not tokenizing.settings.check:
         tokenizing.count(inputs)
     else:
         for record in tokenizing.records(inputs):
             for sink in sinks:
                 sink.write(sink.form.record(record))
+
+
+def _takes_parts(form: Form) -> Callable[[IdsPart], str] | None:
+    """How a form takes bare ids; None where it needs whole texts."""
+    from attncli.render.tokenize.forms import PartsForm
+
+    return form.part if isinstance(form, PartsForm) and form.bare else None
 
 
 def _sought(stream: TextStream) -> Iterator[str]:

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
-from transformers.masking_utils import eager_mask, sdpa_mask
+from transformers.masking_utils import eager_mask, prepare_padding_mask, sdpa_mask
+
+from attncli.models.visibility import Shape, Visibility
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,17 @@ class Rule:
     padding: Tensor | None
     use_vmap: bool
     device: torch.device
+    shape: Shape = "other"
+
+    @property
+    def visibility(self) -> Visibility:
+        """What the mask leaves to see."""
+        padding = self.padding
+        if padding is not None:
+            padding = prepare_padding_mask(padding, self.keys, self.key_offset)
+            padding = padding[:, self.key_offset : self.key_offset + self.keys].bool()
+            padding = None if bool(padding.all()) else padding
+        return Visibility(self.shape, self.queries, self.keys, padding, self.rows, self.device)
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Which keys the queries start…stop see: bool, (batch, 1, stop − start, keys)."""
@@ -90,6 +103,9 @@ def mask_rule(
     mask_function: Callable[..., Tensor],
     attention_mask: Tensor | None = None,
     use_vmap: bool = False,
+    local_size: int | None = None,
+    allow_is_causal_skip: bool = False,
+    allow_is_bidirectional_skip: bool = False,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     **_: object,
@@ -97,8 +113,12 @@ def mask_rule(
     """The twin that transformers' `AttentionMaskInterface` calls where it would build a mask.
 
     It never answers None: where other implementations leave a plain causal mask out and rely on a flag, the probe
-    wants to know it.
+    wants to know it. Whether they might have (`allow_…_skip`, and no window of `local_size` within reach) tells the
+    shape of the mask.
     """
+    no_window = local_size is None or kv_length < local_size
+    square = q_length == kv_length and int(q_offset) == int(kv_offset)
+    causal, full = allow_is_causal_skip and no_window and square, allow_is_bidirectional_skip and no_window
     rule = Rule(
         batch=batch_size,
         queries=q_length,
@@ -109,5 +129,7 @@ def mask_rule(
         padding=attention_mask,
         use_vmap=use_vmap,
         device=torch.device(device),
+        # Some are told both, and mean the causal one.
+        shape="causal" if causal else "full" if full and not allow_is_causal_skip else "other",
     )
     return RuleMask(rule, dtype)

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
-from attncli.models.call import Attention, QueryKeyAttention, WeightsAttention
+from attncli.models.call import Attention, WeightsAttention
 from attncli.models.mask import mask_rule
+from attncli.models.query_key import QueryKeyAttention
 from attncli.models.structure import block_lists, mixers, named_attention
 
 IMPLEMENTATION = "attncli_probe"

@@ -12,7 +12,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 import numpy.typing as npt
 
-from attncli.render.tokenize.forms import Form
+from attncli.render.tokenize.forms import PartsForm
 from attncli.results.heads import HeadsResult, Pattern, Stack
 from attncli.results.tokenize import IdsPart, TokenizeResult
 
@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 _PART = 1 << 18
 
 
-class IdsForm(Form):
+class IdsForm(PartsForm):
     """`ids`: of all texts, one after another.  `lengths`: tokens of each text.  `offsets`: where each begins in `ids`.
 
     All int64; text k is `ids[offsets[k] : offsets[k] + lengths[k]]`. The ids wait in a temporary file for the last

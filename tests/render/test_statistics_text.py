@@ -12,6 +12,8 @@ from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.statistics import statistics_text
 from attncli.render.tokenize.statistics_tables import statistics_columns, statistics_csv
+from attncli.render.tokenize.summary_forms import SummaryForm
+from attncli.results.provenance import MadeBy
 from attncli.results.statistics import (
     CutWord,
     Parity,
@@ -20,6 +22,7 @@ from attncli.results.statistics import (
     TokenizerStatistics,
     TotalStatistics,
 )
+from attncli.results.tokenize import Record, TokenizedText, TokenizeResult, TokenStats
 
 LATIN = ScriptStatistics("Latin", 16, 14, 70, 70, 4.375, 4.375, 16 / 14, 2, 1 / 7, 0, 0.0)
 HAN = ScriptStatistics("Han", 2, None, 4, 12, 6.0, 2.0, None, None, None, 1, 0.5)
@@ -217,3 +220,28 @@ def test_many_unknown_tokens_are_said_to_flatter() -> None:
     spoilt = ONE._replace(total=TOTAL._replace(unknown_share=0.5))
     shown = statistics_text((spoilt,), (), Terminal(80))
     assert "org/bert: 50% of its tokens are unknown, so that its other figures flatter it\n" in shown
+
+
+def test_a_few_texts_have_a_line_each() -> None:
+    form = SummaryForm("text", Terminal(80), lambda: (), texts=2)
+    assert not form.summary
+    for number, words in enumerate(("American shrew mole", "One\tmole of carbon dioxide and more of it")):
+        stats = TokenStats(number + 4, 2, 3, 19, 19, 19 / 4, 19 / 4, 4 / 3, 1, 1 / 3, number, 0.0)
+        form.record(Record(number, (TokenizedText(number, "org/bert", words, (), stats),)))
+    (written,) = form.end(TokenizeResult((), MadeBy("0.1.0"), statistics=(ONE,), parity=()))
+    assert written == statistics_text([ONE], (), Terminal(80)).replace(
+        "\n\ntokens  ",
+        """
+
+by text                     tokens  words  bytes/token  fertility  unknown
+1 American·shrew·mole            4      3         4.75       1.33        0
+2 One⇥mole·of·carbon·diox…       5      3         4.75       1.33        1
+
+tokens  """,
+        1,
+    )
+
+
+def test_many_texts_are_counted_only() -> None:
+    assert all(SummaryForm("text", Terminal(80), lambda: (), texts=texts).summary for texts in (None, 1, 51))
+    assert SummaryForm("csv", Terminal(80), lambda: (), texts=2).summary

@@ -10,7 +10,7 @@ import pytest
 
 from attncli.render.npz import IdsForm
 from attncli.render.terminal import Terminal
-from attncli.render.tokenize.forms import CountText, CsvForm, Form, IdsText, JsonForm, JsonLinesForm, View
+from attncli.render.tokenize.forms import CountText, CsvForm, Form, IdsText, JsonForm, JsonLinesForm, PartsForm, View
 from attncli.render.tokenize.picture import text_picture
 from attncli.render.tokenize.record import RecordText
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
@@ -149,4 +149,4 @@ def test_a_blank_line_stands_between_two_pictures() -> None:
         written(RecordText(terminal, count=2), TWO_TEXTS)
         == f"{picture}\n{text_picture(tokenized(1), terminal, count=2)}"
     )
-    assert not RecordText(terminal).bare
+    assert not isinstance(RecordText(terminal), PartsForm)

@@ -6,6 +6,7 @@ npz are content with bare ids, which may come in parts.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -23,31 +24,39 @@ _FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "
 _TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", "byte_end", "word", "special")
 
 
-class Form:
+class Form(ABC):
     """What is written before the texts, for a text, and after them. Every method answers with what to write.
 
-    bare: whether nothing but ids is needed.  summary: whether nothing is written of single texts at all.
+    summary: whether nothing is written of single texts at all.
     """
 
-    bare = True
     summary = False
 
     def start(self) -> str:
         return ""
 
+    @abstractmethod
     def record(self, record: Record) -> str:
-        """One text under every model; a form of bare ids takes just those."""
-        return "".join(self.part(IdsPart(text.record, text.model, text.ids)) for text in record.texts)
-
-    def part(self, part: IdsPart) -> str:
-        """Bare ids. A form that needs more is never given them."""
-        raise NotImplementedError
+        """One text under every model."""
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
         yield from ()
 
 
-class IdsText(Form):
+class PartsForm(Form):
+    """A form that ids alone may be enough for.  bare: whether they are; then it can be fed in parts."""
+
+    bare = True
+
+    def record(self, record: Record) -> str:
+        return "".join(self.part(IdsPart(text.record, text.model, text.ids)) for text in record.texts)
+
+    @abstractmethod
+    def part(self, part: IdsPart) -> str:
+        """Some of the ids of a text."""
+
+
+class IdsText(PartsForm):
     """A text per line: its ids, with a space between them."""
 
     def __init__(self) -> None:
@@ -65,7 +74,7 @@ class _Digits(dict[int, str]):
         return self.setdefault(number, str(number))
 
 
-class CountText(Form):
+class CountText(PartsForm):
     """A text per line: the number of its tokens, special ones included."""
 
     def __init__(self) -> None:
@@ -76,7 +85,7 @@ class CountText(Form):
         return f"{self._tokens}\n" if part.last else ""
 
 
-class JsonForm(Form):
+class JsonForm(PartsForm):
     """One object on one line; with `ids` or `count` its texts hold nothing else."""
 
     def __init__(self, view: View, *, several: bool, ascii_only: bool) -> None:
@@ -111,7 +120,7 @@ class JsonForm(Form):
         return comma + lines.removesuffix("\n").replace("\n", ", ")
 
 
-class JsonLinesForm(Form):
+class JsonLinesForm(PartsForm):
     """A text per line: everything of it, or `{record, ids}`, or `{record, count}`, with the model where several are."""
 
     def __init__(self, view: View, *, several: bool, ascii_only: bool) -> None:
@@ -139,7 +148,7 @@ class JsonLinesForm(Form):
         return f'{{"record": {part.record}{model}'
 
 
-class CsvForm(Form):
+class CsvForm(PartsForm):
     """A token per row, with the text and the model it belongs to; with `count` a text per row."""
 
     def __init__(self, view: View, *, several: bool) -> None:
@@ -173,8 +182,6 @@ class CsvForm(Form):
 
 class FindingsCsv(Form):
     """A finding per row, with the text and the model that it is about."""
-
-    bare = False
 
     def start(self) -> str:
         return csv_text(("record", "model", *_FINDING_COLUMNS), ())

@@ -20,8 +20,6 @@ class RecordText(Form):
     count: how many texts there are; None where that is not known yet.
     """
 
-    bare = False
-
     def __init__(
         self,
         terminal: Terminal,

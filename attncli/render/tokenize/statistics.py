@@ -27,6 +27,7 @@ from attncli.render.lines import PLAIN, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, name_text
 from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
+from attncli.results.tokenize import TokenizedText, TokenStats
 
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
@@ -58,12 +59,37 @@ Row = tuple[str, Sequence[str]]
 _MUCH_UNKNOWN = 0.1
 
 
-def statistics_text(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal) -> str:
+class TextLine(NamedTuple):
+    """A text's line in the statistics: whose tokens they are, how the text begins, its length and its figures."""
+
+    model: str
+    name: str
+    stats: TokenStats
+
+
+def text_line(text: TokenizedText, terminal: Terminal) -> TextLine:
+    """What is kept of a text for its line."""
+    begins = visible((text.text or "")[:_WIDEST], unicode=terminal.unicode)
+    more = text.text is not None and len(text.text) > _WIDEST
+    whole = begins + glyphs(terminal).cut * more
+    return TextLine(
+        text.model, f"{text.record + 1} {in_place(whole, min(cell_width(whole), _WIDEST), terminal)}", text.stats
+    )
+
+
+def statistics_text(
+    statistics: Sequence[TokenizerStatistics],
+    parity: Sequence[Parity],
+    terminal: Terminal,
+    texts: Sequence[TextLine] = (),
+) -> str:
     """The figures of one tokenizer, or of several in columns; by script where there are several scripts.
 
-    parity: of each tokenizer but the first, in their order.  No line is wider than the terminal.
+    parity: of each tokenizer but the first, in their order.  texts: those that have a line of their own, under each
+    tokenizer.  No line is wider than the terminal.
     """
-    blocks = [_heading(statistics, terminal), _figures(statistics, parity, terminal)]
+    by_text = [_texts(each, texts, terminal, named=len(statistics) > 1) for each in statistics] if texts else []
+    blocks = [_heading(statistics, terminal), *by_text, _figures(statistics, parity, terminal)]
     if len({script.script for each in statistics for script in each.scripts}) > 1:
         blocks += (
             [_scripts(statistics[0], terminal)]
@@ -139,6 +165,25 @@ def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("longest text", lambda s: _count(s.lengths.maximum, terminal), "")
     yield _Figure("model takes", lambda s: _count(s.lengths.max_length, terminal), "tokens at most")
     yield _Figure("longer texts", lambda s: f"{s.lengths.longer:,}", "of more tokens than the model takes")
+
+
+def _texts(
+    statistics: TokenizerStatistics, texts: Sequence[TextLine], terminal: Terminal, *, named: bool
+) -> list[Line]:
+    names = ("tokens", "words", "bytes/token", "fertility", "unknown")
+    rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
+    table = _table("by text", names, rows, terminal)
+    return [Line.of(Span(name_text(statistics.model, terminal), _DIM)), *table] if named else table
+
+
+def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
+    return [
+        f"{text.tokens:,}",
+        f"{text.words:,}",
+        _decimal(text.bytes_per_token, terminal),
+        _decimal(text.fertility, terminal),
+        f"{text.unknown:,}",
+    ]
 
 
 def _scripts(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from attncli.render.data import csv_text, json_line
 from attncli.render.terminal import Terminal
@@ -10,25 +11,35 @@ from attncli.render.tokenize.forms import Form
 from attncli.results.tokenize import Record, TokenizeResult
 from attncli.results.vocabulary import Entry, Search, Vocabulary
 
+if TYPE_CHECKING:
+    from attncli.render.tokenize.statistics import TextLine
+
+#: So many texts have a line each among the statistics.
+_FEW = 50
+
 #: Every entry of every vocabulary, with the name of its model.
 Entries = Callable[[], Iterable[tuple[str, Entry]]]
 
 
 class SummaryForm(Form):
-    """Takes no notice of the texts, and writes in the end what was found in all of them, or in the vocabularies.
+    """Writes in the end what was found in all texts, or in the vocabularies.
 
     form: `text`, `csv` or `jsonl`.  entries: what rows of vocabularies are made of.
+    texts: how many there are; None where that is not known yet. A few stand in lines of their own too.
     """
 
-    bare = False
-    summary = True
-
-    def __init__(self, form: str, terminal: Terminal, entries: Entries) -> None:
+    def __init__(self, form: str, terminal: Terminal, entries: Entries, texts: int | None = None) -> None:
         self._form = form
         self._terminal = terminal
         self._entries = entries
+        self.summary = form != "text" or texts is None or not 2 <= texts <= _FEW
+        self._lines: list[TextLine] = []
 
     def record(self, record: Record) -> str:
+        if not self.summary:
+            from attncli.render.tokenize.statistics import text_line
+
+            self._lines += [text_line(text, self._terminal) for text in record.texts]
         return ""
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
@@ -42,7 +53,7 @@ class SummaryForm(Form):
         if self._form == "text":
             from attncli.render.tokenize.statistics import statistics_text
 
-            yield statistics_text(statistics, parity, self._terminal)
+            yield statistics_text(statistics, parity, self._terminal, self._lines)
         elif self._form == "csv":
             from attncli.render.tokenize.statistics_tables import statistics_csv
 

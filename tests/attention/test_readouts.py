@@ -1,0 +1,262 @@
+"""Readouts without the matrix against the explicit matrix of the same queries and keys, on every path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from transformers.masking_utils import (
+    causal_mask_function,
+    create_bidirectional_mask,
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+    sliding_window_bidirectional_mask_function,
+)
+
+from attncli.attention import capture
+from attncli.attention.evenly import earlier_copies, even_rows
+from attncli.attention.metrics import MetricSums, Pair, Side, uniform
+from attncli.attention.patterns import PatternSums, bin_of
+from attncli.attention.readouts import read
+from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.stacks import look_each
+from attncli.models import query_key, visibility
+from attncli.models.loaded import wrap_model
+from attncli.models.mask import mask_rule
+from attncli.models.query_key import QueryKeyAttention
+from attncli.results.heads import METRICS
+from tests import tiny
+from tests.attention.test_agreement import IDS, inputs_for
+
+LENGTH = 37
+TOLERANCE = {"distance": 1e-4 * LENGTH}
+
+PADDINGS = {
+    "none": [[1] * LENGTH] * 2,
+    "right": [[1] * LENGTH, [1] * 30 + [0] * 7],
+    "left": [[1] * LENGTH, [0] * 7 + [1] * 30],
+}
+
+
+def side(padding: str, vocabulary: int = 9) -> Side:
+    ids = torch.randint(0, vocabulary, (2, LENGTH))
+    real = torch.tensor(PADDINGS[padding]).bool()
+    return Side(ids, ids == 3, real, ((), ()))
+
+
+def rule(kind: str, padding: str):
+    """The mask that transformers would ask us for."""
+    arguments = {
+        "batch_size": 2,
+        "q_length": LENGTH,
+        "kv_length": LENGTH,
+        "attention_mask": torch.tensor(PADDINGS[padding]).bool(),
+    }
+    if kind == "causal":
+        return mask_rule(**arguments, mask_function=causal_mask_function, allow_is_causal_skip=True)
+    if kind == "full":
+        full = sliding_window_bidirectional_mask_function(10 * LENGTH)
+        return mask_rule(**arguments, mask_function=full, allow_is_bidirectional_skip=True)
+    window = sliding_window_bidirectional_mask_function(6)
+    return mask_rule(**arguments, mask_function=window, allow_is_bidirectional_skip=True, local_size=6)
+
+
+def attention(
+    mask: torch.Tensor | None, *, groups: int = 1, width: int = 16, value_width: int = 16, sinks: bool = False, **kwargs
+) -> QueryKeyAttention:
+    heads = 4
+    return QueryKeyAttention(
+        query=torch.randn(2, heads, LENGTH, width) * 2,
+        key=torch.randn(2, heads // groups, LENGTH, width) + 3,
+        value=torch.randn(2, heads // groups, LENGTH, value_width),
+        mask=mask,
+        is_causal=True,
+        scaling=0.4,
+        sinks=torch.randn(heads) * 3 if sinks else None,
+        **kwargs,
+    )
+
+
+def explicit(call: QueryKeyAttention, pair: Pair) -> tuple[MetricSums, MetricSums, bool]:
+    metrics, baseline, causal = MetricSums(pair, call.has_sink), MetricSums(pair, call.has_sink), True
+    for block in call.blocks():
+        real = pair.queries.real[:, None, block.start : block.stop, None]
+        visible = block.visible & pair.keys.real[:, None, None, :] & real
+        metrics.add(block.start, block.weights, block.visible)
+        baseline.add(block.start, uniform(visible), block.visible)
+        causal &= not bool(visible.triu(block.start + 1).any())
+    return metrics, baseline, causal
+
+
+def assert_same(found: MetricSums, expected: MetricSums) -> None:
+    for ours, theirs in zip(found.means(), expected.means(), strict=True):
+        for head, other in zip(ours, theirs, strict=True):
+            for name in METRICS:
+                assert head[name] == pytest.approx(other[name], abs=TOLERANCE.get(name, 1e-4)), name
+
+
+def compare(call: QueryKeyAttention, pair: Pair) -> None:
+    assert call.reader is call and call.visibility is not None
+    even = even_rows(pair, call.visibility)
+    readouts = read(call, pair, even)
+    metrics, baseline = MetricSums(pair, call.has_sink), MetricSums(pair, call.has_sink)
+    metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
+    baseline.add_rows(even.rows)
+    expected, uniform_expected, causal = explicit(call, pair)
+    assert_same(metrics, expected)
+    assert_same(baseline, uniform_expected)
+    assert readouts.finite and even.causal is causal
+    for text in range(2):
+        assert metrics.queries(text) == {k: v for k, v in expected.queries(text).items() if k in readouts.rows}
+
+
+@pytest.fixture(autouse=True)
+def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small blocks and tiles, so that there are several of them."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(visibility, "_MASK_ELEMENTS", 2 * LENGTH * 10)
+    monkeypatch.setattr(query_key, "_TILE_ELEMENTS", 2 * 4 * 16 * 16)
+
+
+@pytest.mark.parametrize("kind", ["causal", "full", "window"])
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
+    one = side(padding)
+    compare(attention(rule(kind, padding)), Pair(one, one, same=True))
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"groups": 2},
+        {"groups": 4},
+        {"sinks": True},
+        {"width": 24, "value_width": 16},
+        {"width": 8, "value_width": 32},
+        {"groups": 2, "sinks": True, "width": 24},
+    ],
+    ids=lambda kwargs: "-".join(kwargs),
+)
+@pytest.mark.parametrize("kind", ["causal", "window"])
+def test_grouped_heads_sinks_and_widths(kind: str, kwargs: dict[str, object]) -> None:
+    one = side("right")
+    compare(attention(rule(kind, "right"), **kwargs), Pair(one, one, same=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mask", ["none", "bool", "added"])
+def test_masks_of_other_makes(mask: str) -> None:
+    one = side("none")
+    triangle = torch.ones(1, 1, LENGTH, LENGTH).tril().bool()
+    made = {
+        "none": None,
+        "bool": triangle,
+        "added": torch.zeros(triangle.shape).masked_fill(~triangle, torch.finfo(torch.float32).min),
+    }
+    compare(attention(made[mask]), Pair(one, one, same=True))
+
+
+def test_keys_of_another_sequence() -> None:
+    queries, keys = side("none"), side("right")
+    call = attention(rule("full", "right"))
+    pair = Pair(queries, keys, same=False)
+    even = even_rows(pair, call.visibility)
+    assert set(read(call, pair, even).rows) == {"entropy", "confidence", "special", "first"}
+    compare(call, pair)
+
+
+def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
+    assert attention(None, bias=torch.randn(1, 4, LENGTH, LENGTH)).reader is None
+    assert attention(None, softcap=5.0).reader is None
+    assert attention(torch.randn(1, 1, LENGTH, LENGTH)).reader is None
+
+
+@pytest.mark.parametrize("kind", ["causal", "full", "window"])
+def test_pooled_heatmaps(kind: str) -> None:
+    one, call = side("right"), attention(rule(kind, "right"), groups=2)
+    pair = Pair(one, one, same=True)
+    bins = tuple(bin_of(LENGTH, 5, torch.device("cpu")) for _ in range(2))
+    pooled = read(call, pair, even_rows(pair, call.visibility), metrics=(), bins=bins).pooled
+    sums = PatternSums(0, tuple(range(4)), LENGTH, LENGTH, 5)
+    for block in call.blocks():
+        sums.add(block.start, block.weights[0])
+    for head, pattern in enumerate(sums.patterns()):
+        torch.testing.assert_close(pooled[0, head], torch.tensor(pattern.weights), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"groups": 2}, {"sinks": True}, {"width": 8, "value_width": 32}])
+@pytest.mark.parametrize("kind", ["causal", "full", "window"])
+def test_the_output_is_the_weighted_sum(kind: str, kwargs: dict[str, object]) -> None:
+    call = attention(rule(kind, "none"), **kwargs)  # type: ignore[arg-type]
+    weights = torch.cat([block.weights for block in call.blocks()], dim=2)
+    value = call.value.repeat_interleave(4 // call.value.shape[1], dim=1)
+    fresh = QueryKeyAttention(**{name: getattr(call, name) for name in call.__dataclass_fields__ if name[0] != "_"})
+    for output in (call.output(), fresh.output()):
+        torch.testing.assert_close(output, (weights @ value).transpose(1, 2), atol=1e-4, rtol=0)
+
+
+def test_half_precision_is_read_as_what_it_is() -> None:
+    one, call = side("none"), attention(rule("causal", "none"))
+    half = QueryKeyAttention(call.query.bfloat16(), call.key.bfloat16(), call.value.bfloat16(), call.mask, True, 0.4)
+    compare(half, Pair(one, one, same=True))
+    assert half.output().dtype == torch.bfloat16
+
+
+def test_rows_and_heads_that_are_asked_for() -> None:
+    call = attention(rule("window", "right"), groups=2, sinks=True)
+    whole = torch.cat([block.weights for block in call.blocks()], dim=2)
+    some = torch.cat([block.weights for block in call.blocks((1, 3), (5, 9))], dim=2)
+    torch.testing.assert_close(some, whole[:, [1, 3], 5:9], atol=1e-6, rtol=0)
+    assert next(call.blocks((0,), (5, 9))).start == 5
+
+
+def test_earlier_copies_are_counted() -> None:
+    ids = torch.tensor([[5, 6, 5, 5, 7, 6, 5]])
+    one = Side(ids, ids < 0, torch.tensor([[1, 1, 1, 1, 1, 1, 0]]).bool(), ((),))
+    copies, followed = earlier_copies(Pair(one, one, same=True))
+    assert copies[0, :6].tolist() == [0, 0, 1, 2, 0, 1]
+    # What follows the copy at place 2 is the query at place 3 itself.
+    assert followed[0, :6].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("pad_left", [False, True], ids=["pad-right", "pad-left"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
+    inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)
+    wanted = Wanted(parse_selection(head="1.2"), patterns=True, bins=4)
+    computed = look_each(loaded, inputs, wanted)
+    monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", 0)
+    for text, (ours, theirs) in enumerate(zip(look_each(loaded, inputs, wanted), computed, strict=True)):
+        for stack, other in zip(ours, theirs, strict=True):
+            assert (stack.stack, stack.causal, len(stack.patterns)) == (other.stack, other.causal, 1)
+            if text == 0:  # heatmaps are of a text without padding
+                weights = (torch.tensor(each.patterns[0].weights) for each in (stack, other))
+                torch.testing.assert_close(*weights, atol=1e-4, rtol=0)
+            for head, expected in zip(stack.metrics, other.metrics, strict=True):
+                assert head.values == pytest.approx(expected.values, abs=1e-3) and head.labels == expected.labels
+            for layer in stack.baselines:
+                assert stack.baselines[layer] == pytest.approx(other.baselines[layer], abs=1e-5)
+
+
+def test_the_shape_of_what_transformers_asks_for() -> None:
+    """Whether a mask is plain is told by what transformers' own functions pass to the twin."""
+    config = tiny.mistral()
+    config._attn_implementation = "attncli_probe"
+    states = torch.zeros(2, LENGTH, 32)
+
+    def shape(make: Callable[..., object], attention_mask: torch.Tensor | None = None, **kwargs: object) -> str:
+        made = make(config=config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=None, **kwargs)
+        return made.rule.shape
+
+    causal = {"position_ids": torch.arange(LENGTH)[None]}
+    assert shape(create_causal_mask, **causal) == "causal"
+    assert shape(create_causal_mask, torch.tensor(PADDINGS["left"]), **causal) == "causal"
+    config.sliding_window = 10 * LENGTH
+    assert shape(create_sliding_window_causal_mask, **causal) == "causal"
+    config.sliding_window = 5
+    assert shape(create_sliding_window_causal_mask, **causal) == "other"
+    packed = torch.cat([torch.arange(20), torch.arange(LENGTH - 20)])[None]
+    assert shape(create_causal_mask, position_ids=packed) == "other"
+    bidirectional = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=None)
+    assert bidirectional.rule.shape == "full"
