@@ -93,9 +93,10 @@ costing_options = bundle(
     cls=Verb,
     help="Count a model's parameters by component, and say what they cost to keep and to run. Reads no weights.",
     examples=(
-        "attn params gpt2 --by layer",
-        "attn params preset:gpt3 --json",
-        "attn params gpt2 --set num_hidden_layers=48 --fit 24GiB",
+        "attn params preset:gpt3",
+        "attn params preset:llama3.1-70b --fit 80GiB --context 128k --lora 16 --training",
+        "attn params preset:gpt2 preset:gpt2-xl",
+        "attn params org/name --source header --by layer --json",
     ),
 )
 @click.argument("models", metavar="[MODEL]...", nargs=-1)

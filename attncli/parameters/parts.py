@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from attncli.parameters.inventory import Inventory, Tensor
+from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.words import Rule, first
 
 #: What leads from one part to another belongs to neither, wherever it stands.
@@ -82,7 +82,8 @@ def _two_sided(tensors: Iterable[Tensor]) -> frozenset[str]:
     sides: dict[str, set[str]] = defaultdict(set)
     for tensor in tensors:
         steps = tensor.name.split(".")
-        for depth, step in enumerate(steps[:-2]):
+        # A recurrent network is a side by itself; else a side is made of modules.
+        for depth, step in enumerate(steps[: -1 if tensor.kind is Kind.RECURRENT else -2]):
             if step in _SIDES:
                 sides[".".join(steps[:depth])].add(step)
     return frozenset(path for path, found in sides.items() if len(found) == len(_SIDES))

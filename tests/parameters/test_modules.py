@@ -146,3 +146,18 @@ class Adapted(nn.Module):
 def test_adapters_stand_apart_from_what_they_adapt() -> None:
     model = nn.ModuleDict({"self_attn": Adapted()})
     assert sums(counted_module(model)) == {"attention.query": 256, "adapter": 64}
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.source, self.target = nn.Embedding(10, 8), nn.Embedding(12, 8)
+        self.encoder, self.decoder = nn.GRU(8, 16), nn.GRU(8, 16)
+        self.out = nn.Linear(16, 12)
+
+
+def test_recurrent_networks_may_be_the_sides_of_a_model() -> None:
+    found = counted_module(Recurrent())
+    parts = {(entry.part, entry.component): entry.parameters for entry in found.components}
+    assert parts["encoder", "mixer.recurrent"] == parts["decoder", "mixer.recurrent"] == 3 * 16 * (8 + 16 + 2)
+    assert parts["text", "embedding.token"] == 22 * 8

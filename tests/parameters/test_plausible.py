@@ -29,6 +29,8 @@ def check(fields: dict[str, Any], *, own_width: bool = False) -> None:
         ({"num_hidden_layers": -1}, "num_hidden_layers says -1 layers"),
         ({"num_local_experts": 10**9}, "num_local_experts says 1,000,000,000 experts"),
         ({"hidden_size": 0}, "hidden_size says 0 numbers a token"),
+        ({"hidden_size": 32.5}, "hidden_size says '32.5' where it counts numbers a token"),
+        ({"num_hidden_layers": "2"}, "num_hidden_layers says '2' where it counts layers"),
         ({"vocab_size": -1}, "vocab_size says -1 tokens in its vocabulary"),
         ({"text_config": {"num_attention_heads": 0}}, "text_config.num_attention_heads says 0 attention heads"),
     ],
@@ -48,7 +50,6 @@ def test_numbers_that_cannot_be(fields: dict[str, Any], sentence: str) -> None:
         {"num_key_value_heads": None, "num_hidden_layers": 0, "max_position_embeddings": -1},
         {"num_attention_heads": [4, 2], "num_key_value_heads": [2, 1]},
         {"model_type": None, "num_attention_heads": 5},
-        {"num_hidden_layers": "2"},
     ],
 )
 def test_numbers_that_can_be(fields: dict[str, Any]) -> None:
