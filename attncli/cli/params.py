@@ -93,9 +93,8 @@ costing_options = bundle(
     cls=Verb,
     help="Count a model's parameters by component, and say what they cost to keep and to run. Reads no weights.",
     examples=(
-        "attn params preset:gpt3",
-        "attn params preset:llama3.1-70b --fit 80GiB --context 128k --lora 16 --training",
         "attn params preset:gpt2 preset:gpt2-xl",
+        "attn params preset:llama3.1-70b --fit 80GiB --training",
         "attn params org/name --source header --by layer --json",
     ),
 )
