@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,10 +53,10 @@ class Measured:
             patterns.add(block.start, block.weights[text, list(patterns.heads)])
         return not bool(visible.triu(block.start + 1).any())
 
-    def read(self, attention: QueryKeyAttention, even: EvenRows, layer: int) -> None:
+    def read(self, attention: QueryKeyAttention, even: EvenRows, layer: int, metrics: Sequence[str]) -> None:
         """Take in everything without the matrix."""
         pooled = self.patterns[0].binning(attention.query.device) if self.patterns else None
-        readouts = read(attention, self.metrics.pair, even, bins=pooled)
+        readouts = read(attention, self.metrics.pair, even, metrics=metrics, bins=pooled)
         _refuse_nan(bool(readouts.finite), layer)
         self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
         self.baseline.add_rows(even.rows)
@@ -117,7 +117,7 @@ class Collector:
         reader = attention.reader
         if reader is not None and self._is_large(attention):
             even = self._even(pair, reader)
-            measured.read(reader, even, layer)
+            measured.read(reader, even, layer, self.wanted.metrics)
             return LayerSeen(pair, attention.heads, measured, even.causal)
         causal = [measured.take(pair, _finite(block, layer)) for block in attention.blocks()]
         return LayerSeen(pair, attention.heads, measured, all(causal))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attncli.errors import UsageError
+from attncli.results.heads import METRICS
 
 if TYPE_CHECKING:
     from attncli.models.structure import BlockList
@@ -144,12 +145,15 @@ class Selection:
 class Wanted:
     """What to keep of a pass: of which heads, and whether their patterns, in how many bins a side (None: as fits).
 
+    metrics: those that are wanted of long texts, where each has its price; short ones show them all.
+
     Raises UsageError for a number of bins that can't be.
     """
 
     selection: Selection = Selection()
     patterns: bool = False
     bins: int | None = None
+    metrics: tuple[str, ...] = METRICS
 
     def __post_init__(self) -> None:
         if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):

@@ -151,24 +151,29 @@ class QueryKeyAttention:
             read, lse = self._attend(query, key, columns, causal=mask is None, mask=mask)
             yield Reading(heads, start, stop, read, lse, None, None)
 
+    @cached_property
+    def tile_size(self) -> tuple[int, int]:
+        """Rows and columns of a tile of scores; twice as wide as high."""
+        side = max(256, _TILE_ELEMENTS // (self.query.shape[0] * self.heads))
+        rows = min(self.queries, math.isqrt(side // 2))
+        return rows, min(self.keys, side // rows)
+
     def tiles(self) -> Iterator[ScoreTile]:
-        """Scores tile by tile, for what is not linear in the weights. Only where `readable`."""
-        visibility = self.visibility
+        """Scores tile by tile, for what is not linear in the weights. Those where nothing is visible are left out."""
+        visibility, (rows, columns) = self.visibility, self.tile_size
         assert visibility is not None
-        batch, side = self.query.shape[0], _TILE_ELEMENTS // (self.query.shape[0] * self.heads)
-        columns = max(16, min(self.keys, math.isqrt(2 * side)))
-        rows = max(16, min(self.queries, side // columns))
+        batch = self.query.shape[0]
+        keys = self.key.float().transpose(2, 3)
         for start in range(0, self.queries, rows):
             stop = min(start + rows, self.queries)
             query = self._by_key_head(self.query[:, :, start:stop].float() * self.scaling)
             hidden = _hidden(visibility, start, stop)
-            for first in range(0, self.keys, columns):
+            for first in range(0, stop if visibility.triangular else self.keys, columns):
                 last = min(first + columns, self.keys)
                 mask = hidden(first, last)
-                if mask is not None and bool(mask.all()):
+                if mask is not None and not visibility.triangular and bool(mask.all()):
                     continue
-                key = self.key[:, :, first:last].float()
-                scores = (query @ key.transpose(2, 3)).view(batch, self.heads, stop - start, last - first)
+                scores = (query @ keys[..., first:last]).view(batch, self.heads, stop - start, last - first)
                 yield ScoreTile(start, first, scores if mask is None else scores.masked_fill_(mask, -torch.inf))
 
     def scores_at(self, keys: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ from transformers.masking_utils import (
     sliding_window_bidirectional_mask_function,
 )
 
-from attncli.attention import capture
-from attncli.attention.evenly import earlier_copies, even_rows
+from attncli.attention import capture, pairs
+from attncli.attention.evenly import even_rows
 from attncli.attention.metrics import MetricSums, Pair, Side, uniform
+from attncli.attention.pairs import EarlierPairs, earlier_copies
 from attncli.attention.patterns import PatternSums, bin_of
 from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted, parse_selection
@@ -217,6 +218,28 @@ def test_earlier_copies_are_counted() -> None:
     assert copies[0, :6].tolist() == [0, 0, 1, 2, 0, 1]
     # What follows the copy at place 2 is the query at place 3 itself.
     assert followed[0, :6].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("metric", ["duplicate", "induction"])
+@pytest.mark.parametrize("limit", [0, 256])
+def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_PAIRS_A_TOKEN", limit)
+    one = side("left", vocabulary=4)
+    in_tile = EarlierPairs(Pair(one, one, same=True)).in_tiles(metric, 10, 16)
+    found = set()
+    for start in range(0, LENGTH, 10):
+        for first in range(0, LENGTH, 16):
+            parts = in_tile(slice(start, min(start + 10, LENGTH)), slice(first, min(first + 16, LENGTH)))
+            found |= {(t, start + r, first + c) for t, r, c in torch.stack(parts, 1).tolist()}
+    shift = int(metric == "induction")
+    ids, real = one.ids.tolist(), one.real.tolist()
+    assert found == {
+        (text, query, key + shift)
+        for text in range(2)
+        for query in range(LENGTH)
+        for key in range(query - shift)
+        if real[text][key] and real[text][query] and ids[text][key] == ids[text][query]
+    }
 
 
 @pytest.mark.parametrize("pad_left", [False, True], ids=["pad-right", "pad-left"])
