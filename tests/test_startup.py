@@ -46,6 +46,7 @@ def imported(*arguments: str, **variables: str) -> tuple[str, set[str]]:
         (("--version",), "attncli "),
         (("heads", "--help"), "Examples:"),
         (("tokenize", "--help"), "Examples:"),
+        (("params", "--help"), "Examples:"),
     ],
     ids=" ".join,
 )
@@ -58,7 +59,7 @@ def test_help_and_version_import_nothing_heavy(arguments: tuple[str, ...], shown
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("attn ", {"heads", "tokenize"}),
+        ("attn ", {"heads", "params", "tokenize"}),
         ("attn heads --pat", {"--patterns"}),
         ("attn tokenize --format js", {"json", "jsonl"}),
     ],

@@ -16,6 +16,7 @@ import pytest
 from attncli.cli.group import VERBS
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
+from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
@@ -151,7 +152,7 @@ def test_unquoted_words_are_one_text_for_heads(heads: Recorder) -> None:
 
 
 def test_an_empty_text_reaches_the_verb_which_refuses_it() -> None:
-    for verb in VERBS:
+    for verb in ("heads", "tokenize"):
         outcome = attn(verb, "")
         assert outcome.code == 2
         assert outcome.error[0] == "the text is empty"
@@ -193,8 +194,8 @@ def test_ascii_by_wish_and_by_need(tokenize: TokenizeRecorder) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_json_is_the_dictionary(verb: str, heads: Recorder, tokenize: TokenizeRecorder) -> None:
-    result = {"heads": heads, "tokenize": tokenize}[verb].result
+def test_json_is_the_dictionary(verb: str, heads: Recorder, params: Recorder, tokenize: TokenizeRecorder) -> None:
+    result = {"heads": heads, "params": params, "tokenize": tokenize}[verb].result
     for outcome in (attn(verb, "hi", "--json"), attn(verb, "hi", "--format", "json", "--json")):
         assert json.loads(outcome.text) == result.to_dict()
         assert outcome.text.count("\n") == 1
@@ -394,14 +395,18 @@ def test_the_help_of_a_verb_groups_its_options(verb: str) -> None:
     outcome = attn(verb, "--help")
     assert outcome.code == 0
     headings = [line.rstrip(":") for line in outcome.text.splitlines() if line and not line.startswith((" ", "Usage"))]
-    own = {"heads": ["Heads", "Pattern"], "tokenize": ["View"]}[verb]
-    assert sorted(headings) == sorted(["Examples", "Input", "Model", "Output", "Help", *own])
+    own = {"heads": ["Input", "Heads", "Pattern"], "params": ["Count", "Cost"], "tokenize": ["Input", "View"]}[verb]
+    assert sorted(headings) == sorted(["Examples", "Model", "Output", "Help", *own])
     assert max(map(len, outcome.text.splitlines())) <= 80
     assert max(map(len, attn(verb, "-h", columns=50).text.splitlines())) <= 60  # an example is never broken
 
 
-@pytest.mark.parametrize("command", [heads_command, tokenize_command], ids=["heads", "tokenize"])
-def test_the_examples_of_the_help_run(command: object, heads: Recorder, tokenize: TokenizeRecorder) -> None:
+@pytest.mark.parametrize(
+    "command", [heads_command, params_command, tokenize_command], ids=["heads", "params", "tokenize"]
+)
+def test_the_examples_of_the_help_run(
+    command: object, heads: Recorder, params: Recorder, tokenize: TokenizeRecorder
+) -> None:
     examples = command.examples  # type: ignore[attr-defined]
     assert len(examples) == 3
     for example in examples:
