@@ -47,6 +47,7 @@ def imported(*arguments: str, **variables: str) -> tuple[str, set[str]]:
         (("compare", "--help"), "Examples:"),
         (("heads", "--help"), "Examples:"),
         (("tokenize", "--help"), "Examples:"),
+        (("params", "--help"), "Examples:"),
     ],
     ids=" ".join,
 )
@@ -59,7 +60,7 @@ def test_help_and_version_import_nothing_heavy(arguments: tuple[str, ...], shown
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("attn ", {"compare", "heads", "tokenize"}),
+        ("attn ", {"compare", "heads", "params", "tokenize"}),
         ("attn heads --pat", {"--patterns"}),
         ("attn tokenize --format js", {"json", "jsonl"}),
     ],

@@ -13,14 +13,14 @@ from attncli.results.heads import Pattern
 
 @dataclass
 class PatternSums:
-    """The patterns of some heads of one layer and one text, growing row by row.
+    """The patterns of some heads of one layer and one text, growing row by row; the head None is all of them together.
 
     Rows of a group are averaged, columns summed: a word is looked at with the sum of what its pieces get, and looks
     with the mean of what they do (Clark et al. 2019).
     """
 
     layer: int
-    heads: tuple[int, ...]
+    heads: tuple[int | None, ...]
     axes: Axes
     _sums: Tensor = field(init=False)
 

@@ -26,7 +26,8 @@ def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0)
 
 def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[tuple[Stack, ...], ...]:
     """The same for every text of the batch, padding left out of each."""
-    collector = Collector(model, inputs, wanted)
+    projections = model.output_projections(inputs.arguments) if wanted.weighting == "norm" else {}
+    collector = Collector(model, inputs, wanted, projections)
     model.attend(inputs.arguments, collector)
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))

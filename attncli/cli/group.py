@@ -16,6 +16,7 @@ from attncli.errors import UsageError
 VERBS = {
     "compare": "Show whether context changes a word.",
     "heads": "Show where a model's attention heads look.",
+    "params": "Count a model's parameters and what they cost.",
     "tokenize": "Show how a model cuts text into tokens.",
 }
 
@@ -65,7 +66,7 @@ def _without_verb(**_: Any) -> None:
 
 attn = Verbs(
     name="attn",
-    help="Look inside any transformer: how it cuts text, where its heads look, how context changes a word.",
+    help="Look inside any transformer: how it cuts text, where heads look, what context and parameters do.",
     epilog="`attn VERB --help` shows a verb's options and examples.",
     callback=_without_verb,
     invoke_without_command=True,

@@ -48,6 +48,8 @@ class HeadChoice(NamedTuple):
     bins: int | None
     by: str
     hide_special: bool
+    rollout: bool
+    norm_weighted: bool
 
     def completed(self, plan: Plan) -> HeadChoice:
         """As the verb takes it. An .npz holds nothing but patterns, so that it wants all where none is chosen."""
@@ -100,6 +102,8 @@ head_options = bundle(
         show_default=True,
         help="What a row and a column stand for.",
     ),
+    flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
+    flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
     flag("--hide-special", group=_VIEW, help="Leave special tokens out; rows are made to sum to 1 again."),
 )
 

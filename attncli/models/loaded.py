@@ -136,6 +136,12 @@ class LoadedModel:
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
         }
 
+    def output_projections(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
+        """The matrix behind the heads of every attention module, see `attncli.models.projection`."""
+        from attncli.models.projection import output_projections
+
+        return output_projections(self, arguments)
+
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:

@@ -80,10 +80,13 @@ def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin."""
+    """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin.
+
+    head: None where it is of all heads together, a rollout up to this layer.
+    """
 
     layer: int
-    head: int
+    head: int | None
     weights: Weights
     bins: Bins | None = None
 
@@ -158,6 +161,8 @@ class HeadsResult:
     warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
     chosen: the user named layers, heads or positions, so a picture shows those instead of the overview.
     metric: the one that was asked for, which a picture maps.  by: what rows and columns of patterns stand for.
+    weighting: what the patterns hold: `attention`, `norm` (weights times the norm of what is read, Kobayashi et al.
+    2020; rows don't sum to 1) or `rollout` (Abnar & Zuidema 2020).
     failures: a sentence for each check that does not hold; None where nothing was checked.
     """
 
@@ -171,6 +176,7 @@ class HeadsResult:
     notes: tuple[str, ...] = ()
     metric: str | None = None
     by: str = "token"
+    weighting: str = "attention"
     failures: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, object]:
@@ -183,6 +189,7 @@ class HeadsResult:
             "device": self.device,
             "dtype": self.dtype,
             "by": self.by,
+            "weighting": self.weighting,
             **({} if self.failures is None else {"failures": list(self.failures)}),
             "stacks": [stack.to_dict() for stack in self.stacks],
             "made_by": self.made_by.to_dict(),

@@ -17,6 +17,7 @@ from attncli.cli.compare import compare as compare_command
 from attncli.cli.group import VERBS
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
+from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
@@ -90,6 +91,8 @@ def test_heads_without_options(heads: Recorder) -> None:
         "bins": None,
         "by": "token",
         "hide_special": False,
+        "rollout": False,
+        "norm_weighted": False,
         "device": "auto",
         "dtype": "auto",
         **ENCODING,
@@ -100,7 +103,8 @@ def test_heads_without_options(heads: Recorder) -> None:
 def test_heads_with_every_option(heads: Recorder) -> None:
     options = (
         "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --query -1 --key it#2 --metric first "
-        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --device cuda:1 --dtype bfloat16"
+        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --norm-weighted --device cuda:1 "
+        "--dtype bfloat16"
     )
     assert attn("heads", *options.split()).code == 0
     del heads.call["progress"]
@@ -120,6 +124,8 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "bins": 64,
         "by": "word",
         "hide_special": True,
+        "rollout": False,
+        "norm_weighted": True,
         "device": "cuda:1",
         "dtype": "bfloat16",
         **ENCODING,
@@ -188,9 +194,9 @@ def test_ascii_by_wish_and_by_need(tokenize: TokenizeRecorder) -> None:
     assert not attn("tokenize", "hi", "--json").out.isascii()
 
 
-@pytest.mark.parametrize("verb", ["heads", "tokenize"])
-def test_json_is_the_dictionary(verb: str, heads: Recorder, tokenize: TokenizeRecorder) -> None:
-    result = {"heads": heads, "tokenize": tokenize}[verb].result
+@pytest.mark.parametrize("verb", ["heads", "params", "tokenize"])
+def test_json_is_the_dictionary(verb: str, heads: Recorder, params: Recorder, tokenize: TokenizeRecorder) -> None:
+    result = {"heads": heads, "params": params, "tokenize": tokenize}[verb].result
     for outcome in (attn(verb, "hi", "--json"), attn(verb, "hi", "--format", "json", "--json")):
         assert json.loads(outcome.text) == result.to_dict()
         assert outcome.text.count("\n") == 1
@@ -390,16 +396,23 @@ def test_the_help_of_a_verb_groups_its_options(verb: str) -> None:
     outcome = attn(verb, "--help")
     assert outcome.code == 0
     headings = [line.rstrip(":") for line in outcome.text.splitlines() if line and not line.startswith((" ", "Usage"))]
-    own = {"compare": ["Measure"], "heads": ["Heads", "Pattern"], "tokenize": ["View"]}[verb]
-    assert sorted(headings) == sorted(["Examples", "Input", "Model", "Output", "Help", *own])
+    own = {
+        "compare": ["Input", "Measure"],
+        "heads": ["Input", "Heads", "Pattern"],
+        "params": ["Count", "Cost"],
+        "tokenize": ["Input", "View"],
+    }[verb]
+    assert sorted(headings) == sorted(["Examples", "Model", "Output", "Help", *own])
     assert max(map(len, outcome.text.splitlines())) <= 80
     assert max(map(len, attn(verb, "-h", columns=50).text.splitlines())) <= 60  # an example is never broken
 
 
 @pytest.mark.parametrize(
-    "command", [compare_command, heads_command, tokenize_command], ids=["compare", "heads", "tokenize"]
+    "command",
+    [compare_command, heads_command, params_command, tokenize_command],
+    ids=["compare", "heads", "params", "tokenize"],
 )
-@pytest.mark.usefixtures("compare", "heads", "tokenize")
+@pytest.mark.usefixtures("compare", "heads", "params", "tokenize")
 def test_the_examples_of_the_help_run(command: object) -> None:
     examples = command.examples  # type: ignore[attr-defined]
     assert len(examples) == 3
