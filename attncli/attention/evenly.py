@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from attncli.attention.metrics import Pair, Shown, row_metrics, uniform
+from attncli.attention.pairs import EarlierPairs, earlier_copies
 
 if TYPE_CHECKING:
     from attncli.models.visibility import Visibility
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 class EvenRows:
     """The metrics of even attention for every query: (batch, 1, queries) each, with the queries that can show it.
 
-    causal: no query sees a later key.
+    causal: no query sees a later key.  pairs: those of equal tokens.
     """
 
     rows: dict[str, Shown]
     causal: bool
+    pairs: EarlierPairs
 
 
 def even_rows(pair: Pair, visibility: Visibility) -> EvenRows:
@@ -34,7 +36,7 @@ def even_rows(pair: Pair, visibility: Visibility) -> EvenRows:
     if visibility.shape == "other" or pair.keys.length != visibility.keys:
         return _spelled_out(pair, visibility)
     causal = visibility.shape == "causal"
-    return EvenRows(_closed(pair, _Counts.of(pair, causal=causal)), causal)
+    return EvenRows(_closed(pair, _Counts.of(pair, causal=causal)), causal, EarlierPairs(pair))
 
 
 def _spelled_out(pair: Pair, visibility: Visibility) -> EvenRows:
@@ -46,7 +48,8 @@ def _spelled_out(pair: Pair, visibility: Visibility) -> EvenRows:
         seen = visible & pair.keys.real[:, None, None, :] & real
         causal &= not bool(seen.triu(start + 1).any())
         parts.append(row_metrics(pair, start, uniform(seen), visible))
-    return EvenRows({name: _joined([part[name] for part in parts]) for name in parts[0]}, causal)
+    rows = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    return EvenRows(rows, causal, EarlierPairs(pair))
 
 
 def _joined(parts: list[Shown]) -> Shown:
@@ -127,19 +130,3 @@ def _share(count: Tensor, seen: Tensor) -> Shown:
 
 def _one(counts: _Counts, columns: Tensor, seen: Tensor) -> Shown:
     return 1 / seen, counts.sees(columns)
-
-
-def earlier_copies(pair: Pair) -> tuple[Tensor, Tensor]:
-    """For each query, how many real keys before it hold its token, and how many follow such a key and come before it.
-
-    (batch, queries) each. The key that follows the copy just before a query is the query itself, and isn't counted.
-    """
-    ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
-    order = ids.argsort(dim=1, stable=True)
-    ranked = ids.gather(1, order)
-    starts = torch.searchsorted(ranked, ranked, side="left")
-    ranks = torch.arange(ids.shape[1], device=ids.device).expand_as(ids) - starts
-    copies = torch.empty_like(ranks).scatter_(1, order, ranks)
-    just_before = torch.zeros_like(copies)
-    just_before[:, 1:] = (ids[:, 1:] == ids[:, :-1]).long()
-    return copies, copies - just_before

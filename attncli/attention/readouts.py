@@ -19,7 +19,7 @@ pairs of tokens (duplicate, induction) goes tile by tile over the scores, and ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from attncli.attention.evenly import EvenRows
 from attncli.attention.metrics import Pair
+from attncli.attention.pairs import InTile
 from attncli.results.heads import METRICS
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def read(
     """Read the metrics of every head of one layer, O(N·d) memory a head beyond the forward pass.
 
     metrics: those that are wanted; what no query can show is left out.  bins: the bin of every query and of every key,
-    int64 (queries,) and (keys,).
+    int64 (queries,) and (keys,), −1 for those in none.
     """
     wanted = {name for name in metrics if name in even.rows and bool(even.rows[name][1].any())}
     values, places = _values(pair, wanted, bins)
@@ -75,7 +76,7 @@ def read(
         rows["distance"] = _distance(attention, whole, even)
     rows |= _at_known_keys(attention, pair, whole.lse, wanted)
     if wanted & _TILED:
-        rows |= _tiled(attention, pair, whole.lse, wanted)
+        rows |= _tiled(attention, even, whole.lse, wanted)
     shows = even.rows["entropy"][1]
     return Readouts(rows, whole.pooled, bool((torch.isfinite(whole.lse) | ~shows).all()))
 
@@ -86,7 +87,9 @@ def _values(pair: Pair, wanted: set[str], bins: tuple[Tensor, Tensor] | None) ->
     device = pair.keys.ids.device
     columns, places = [], {}
     if bins is not None:
-        columns.append(torch.nn.functional.one_hot(bins[1].to(device)).float().expand(batch, -1, -1))
+        # A column for what is in none (−1) goes first, and is dropped.
+        indicators = torch.nn.functional.one_hot(bins[1].to(device) + 1)[:, 1:]
+        columns.append(indicators.float().expand(batch, -1, -1))
     width = sum(column.shape[-1] for column in columns)
     if "special" in wanted:
         places["special"] = width
@@ -131,12 +134,13 @@ class _Whole:
             getattr(self, name)[part] = reading.values[..., place]
         if self.pooled is not None and self.row_bins is not None:
             masses = reading.values[..., : self.pooled.shape[-1]]
-            self.pooled[:, reading.heads].index_add_(2, self.row_bins[reading.start : reading.stop], masses)
+            rows = self.row_bins[reading.start : reading.stop]
+            self.pooled[:, reading.heads].index_add_(2, rows[rows >= 0], masses[:, :, rows >= 0])
 
     def rows(self, wanted: set[str]) -> dict[str, Tensor]:
         """What is read off directly; heatmaps become means of their rows."""
         if self.pooled is not None and self.row_bins is not None:
-            self.pooled /= self.row_bins.bincount()[:, None]
+            self.pooled /= self.row_bins[self.row_bins >= 0].bincount(minlength=self.pooled.shape[2])[:, None]
         found = {"special": self.special, "entropy": self.lse * self.share - self.score}
         if self.has_sink:
             found["virtual_sink"] = 1 - self.share
@@ -171,49 +175,30 @@ def _at_known_keys(attention: QueryKeyAttention, pair: Pair, lse: Tensor, wanted
     }
 
 
-def _tiled(attention: QueryKeyAttention, pair: Pair, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+def _tiled(attention: QueryKeyAttention, even: EvenRows, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
     """The metrics that are not linear, or ask of pairs of tokens."""
     rows = {name: torch.zeros_like(lse) for name in sorted(wanted & _TILED)}
     if "confidence" in rows:
         rows["confidence"] = torch.full_like(lse, -torch.inf)
-    pairs = {name: _pairs(name, pair) for name in rows if name != "confidence"}
+    pairs = {name: even.pairs.in_tiles(name, *attention.tile_size) for name in rows if name != "confidence"}
     for tile in attention.tiles():
         part = slice(tile.start, tile.start + tile.scores.shape[2])
         if "confidence" in rows:
             best = rows["confidence"][:, :, part]
             torch.maximum(best, tile.scores.amax(-1), out=best)
-        for name, mask in pairs.items():
-            _add_pairs(rows[name], lse, tile, mask)
+        for name, in_tile in pairs.items():
+            _add_pairs(rows[name], lse, tile, in_tile)
     if "confidence" in rows:
         rows["confidence"] = (rows["confidence"] - lse).exp()
     return rows
 
 
-#: Which keys first…last each query start…stop means, bool (batch, rows, columns).
-_PairMask = Callable[[slice, slice], Tensor]
-
-
-def _pairs(name: str, pair: Pair) -> _PairMask:
-    """The pairs of a query and an earlier key that `duplicate` and `induction` add up."""
-    ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
-    if name == "induction":
-        ids = torch.cat([ids.new_full((ids.shape[0], 1), -1), ids[:, :-1]], dim=1)
-    queries = pair.queries.ids
-    places = torch.arange(ids.shape[1], device=ids.device)
-
-    def mask(rows: slice, columns: slice) -> Tensor:
-        earlier = places[None, columns] < places[rows, None]
-        return (ids[:, None, columns] == queries[:, rows, None]) & earlier
-
-    return mask
-
-
-def _add_pairs(sums: Tensor, lse: Tensor, tile: ScoreTile, mask: _PairMask) -> None:
+def _add_pairs(sums: Tensor, lse: Tensor, tile: ScoreTile, in_tile: InTile) -> None:
     """Add the weights of a tile's pairs to their rows; a tile has few of them, so each is computed by itself."""
     rows = slice(tile.start, tile.start + tile.scores.shape[2])
     columns = slice(tile.first, tile.first + tile.scores.shape[3])
-    texts, row, column = mask(rows, columns).nonzero(as_tuple=True)
-    if not len(texts):
-        return
-    weights = (tile.scores[texts, :, row, column] - lse.transpose(1, 2)[texts, tile.start + row]).exp()
-    sums.transpose(1, 2).index_put_((texts, tile.start + row), weights, accumulate=True)
+    texts, row, column = in_tile(rows, columns)
+    if len(texts):
+        places = (texts, tile.start + row)
+        weights = (tile.scores[texts, :, row, column] - lse.transpose(1, 2)[places]).exp()
+        sums.transpose(1, 2).index_put_(places, weights, accumulate=True)

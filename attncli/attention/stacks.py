@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import torch
 
 from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.labels import labels
-from attncli.attention.metrics import Pair
+from attncli.attention.labels import THRESHOLDS, labels
 from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
-from attncli.results.heads import HeadMetrics, Layer, Pattern, Stack
+from attncli.results.heads import HeadMetrics, Layer, Stack
 
 if TYPE_CHECKING:
     from attncli.models.loaded import LoadedModel
@@ -30,7 +26,8 @@ def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0)
 
 def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[tuple[Stack, ...], ...]:
     """The same for every text of the batch, padding left out of each."""
-    collector = Collector(model, inputs, wanted)
+    projections = model.output_projections(inputs.arguments) if wanted.weighting == "norm" else {}
+    collector = Collector(model, inputs, wanted, projections)
     model.attend(inputs.arguments, collector)
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
@@ -87,20 +84,19 @@ def _told_apart(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
 
 def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
     seen = collector.layers[key]
-    pair = next(iter(seen.values())).pair
+    axes = collector.axes(next(iter(seen.values())).pair, text)
     measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
     return Stack(
         stack=name,
         layers=_layers(collector, key),
-        queries=pair.queries.tokens[text],
-        keys=pair.keys.tokens[text],
+        queries=axes.rows.units,
+        keys=axes.columns.units,
         metrics=tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else "")),
         baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
         patterns=tuple(
-            # Some stacks shorten the sequence from layer to layer.
-            _unpadded(pattern, seen[number].pair, text)
-            for number, sums in measured.items()
+            pattern
+            for sums in measured.values()
             for patterns in sums.patterns[text : text + 1]
             for pattern in patterns.patterns()
         ),
@@ -119,7 +115,7 @@ def _heads(
             sums.metrics.queries(text),
         )
         for head in selection.heads_in(name, number, count, len(values)):
-            earned = labels(values[head], uniform, queries)
+            earned = labels(values[head], uniform, queries, {**THRESHOLDS, **collector.wanted.thresholds})
             yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head])
 
 
@@ -137,15 +133,3 @@ def _layer(collector: Collector, key: StackKey, seen: Mapping[int, LayerSeen], n
     if block is not None and block.attends and number > max(seen):
         return Layer(number, next(iter(seen.values())).heads)
     return Layer(number, 0, block.mixer if block is not None else None)
-
-
-def _unpadded(pattern: Pattern, pair: Pair, text: int) -> Pattern:
-    """Cut the rows and columns of padding away; a pooled pattern is of one text alone and has none."""
-    if pattern.bins is not None:
-        return pattern
-    rows, columns = (_places(side.real[text]) for side in (pair.queries, pair.keys))
-    return replace(pattern, weights=pattern.weights[rows][:, columns])
-
-
-def _places(real: torch.Tensor) -> list[int]:
-    return [int(place) for place in real.nonzero().flatten()]

@@ -145,11 +145,12 @@ def _hub(ref: ModelRef, *, refresh: bool, progress: Progress) -> Source:
 
 
 def _builtin(ref: ModelRef) -> Path:
-    names = sorted(path.name for path in _BUILTIN.iterdir() if path.is_dir()) if _BUILTIN.is_dir() else []
+    # What has a configuration is a model; presets lie beside them.
+    names = sorted(path.parent.name for path in _BUILTIN.glob("*/config.json"))
     if ref.location in names:
         return _BUILTIN / ref.location
     near = closest(ref.location, names)
-    listed = f"there are {', '.join(names)}" if names else "none ships with this version; name a model of the hub"
+    listed = f"built-in models: {', '.join(f'builtin:{name}' for name in names)}"
     hint = f"did you mean builtin:{near}?" if near else listed
     raise ModelError(f"there is no built-in model {ref.location}", hint=hint)
 

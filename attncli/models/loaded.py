@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import transformers
@@ -16,6 +17,7 @@ from attncli.models.device import dtype_name
 from attncli.models.entry import accepted_arguments
 from attncli.models.memory import memory_guard
 from attncli.models.probe import Observer, run_probed
+from attncli.models.states import StateObserver, run_with_states
 from attncli.models.structure import Block, BlockList, Site, block_lists, site_of
 
 #: Configuration fields that say how many positions a model takes.
@@ -123,11 +125,36 @@ class LoadedModel:
 
         Raises ModelError where nothing attends, FailedError where memory runs out.
         """
-        moved = {
-            name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
-        }
+        moved = self._moved(arguments)
         with memory_guard(self.device, lambda: self.module), _evaluating(self.module):
             run_probed(self.module, moved, observe)
+
+    def is_whole(self, stack: BlockList) -> bool:
+        """Whether all blocks of a stack were loaded."""
+        return stack.length == len(self.blocks[stack.path])
+
+    def run_states(self, stack: BlockList, arguments: Mapping[str, Tensor | bool], observe: StateObserver) -> int:
+        """Run the model once on `arguments` and hand the states of one stack to `observe`: see `models.states`.
+
+        The encoder of an encoder–decoder runs by itself, unless there is something for the decoder among the arguments.
+        """
+        moved = self._moved(arguments)
+        alone = self.config.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
+        module: nn.Module = self.module.get_encoder() if alone else self.module
+        seen = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
+        with memory_guard(self.device, lambda: self.module), _evaluating(module):
+            return run_with_states(module, stack.blocks, moved, seen.shape[1], observe, whole=self.is_whole(stack))
+
+    def _moved(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
+        return {
+            name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
+        }
+
+    def output_projections(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
+        """The matrix behind the heads of every attention module, see `attncli.models.projection`."""
+        from attncli.models.projection import output_projections
+
+        return output_projections(self, arguments)
 
 
 @contextmanager

@@ -36,6 +36,10 @@ class PlacedAttention:
         return None
 
     @property
+    def values_of(self) -> None:
+        return None
+
+    @property
     def has_sink(self) -> bool:
         """Some families give a part of each row to summaries of the text, which have no column."""
         totals = (self.weights * (self.columns >= 0)).float().sum(-1)
@@ -78,6 +82,10 @@ class Section:
 
     @property
     def reader(self) -> None:
+        return None
+
+    @property
+    def values_of(self) -> None:
         return None
 
     @property

@@ -19,6 +19,9 @@ from attncli.models.visibility import Visibility, implied
 #: Scores of a tile over all heads: 4 MiB of float32, which stay in a processor's cache.
 _TILE_ELEMENTS = 1 << 20
 
+#: Rows that are multiplied element by element at a time.
+_ROWS = 512
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -103,6 +106,11 @@ class QueryKeyAttention:
         return Visibility("other", self.queries, self.keys, None, rows, self.query.device)
 
     @property
+    def values_of(self) -> QueryKeyAttention:
+        """Itself: `value` is what its heads read."""
+        return self
+
+    @property
     def reader(self) -> QueryKeyAttention | None:
         """Itself where its scores are products of queries and keys and nothing else, so that a fused kernel makes them;
         `readings`, `earlier`, `tiles` and `scores_at` are for such ones."""
@@ -135,8 +143,8 @@ class QueryKeyAttention:
             width = self.value.shape[-1] + (parts[0].shape[-1] if parts else 0)
             score = None
             if scores:
-                score = (read[..., width:] * query).sum(-1)
-                offset = (query * self._per_head(middle, query.shape[1])).sum(-1)
+                score = _dots(read[..., width:], query)
+                offset = (query @ self._per_head(middle, query.shape[1]).transpose(2, 3)).squeeze(-1)
                 score = self.scaling * (score + (offset if share is None else offset * share))
             yield Reading(heads, start, stop, read[..., self.value.shape[-1] : width], lse, score, share)
         self._outputs.append(output)
@@ -153,24 +161,29 @@ class QueryKeyAttention:
             read, lse = self._attend(query, key, columns, causal=mask is None, mask=mask)
             yield Reading(heads, start, stop, read, lse, None, None)
 
+    @cached_property
+    def tile_size(self) -> tuple[int, int]:
+        """Rows and columns of a tile of scores; twice as wide as high."""
+        side = max(256, _TILE_ELEMENTS // (self.query.shape[0] * self.heads))
+        rows = min(self.queries, math.isqrt(side // 2))
+        return rows, min(self.keys, side // rows)
+
     def tiles(self) -> Iterator[ScoreTile]:
-        """Scores tile by tile, for what is not linear in the weights. Only where `readable`."""
-        visibility = self.visibility
+        """Scores tile by tile, for what is not linear in the weights. Those where nothing is visible are left out."""
+        visibility, (rows, columns) = self.visibility, self.tile_size
         assert visibility is not None
-        batch, side = self.query.shape[0], _TILE_ELEMENTS // (self.query.shape[0] * self.heads)
-        columns = max(16, min(self.keys, math.isqrt(2 * side)))
-        rows = max(16, min(self.queries, side // columns))
+        batch = self.query.shape[0]
+        keys = self.key.float().transpose(2, 3)
         for start in range(0, self.queries, rows):
             stop = min(start + rows, self.queries)
             query = self._by_key_head(self.query[:, :, start:stop].float() * self.scaling)
             hidden = _hidden(visibility, start, stop)
-            for first in range(0, self.keys, columns):
+            for first in range(0, stop if visibility.triangular else self.keys, columns):
                 last = min(first + columns, self.keys)
                 mask = hidden(first, last)
-                if mask is not None and bool(mask.all()):
+                if mask is not None and not visibility.triangular and bool(mask.all()):
                     continue
-                key = self.key[:, :, first:last].float()
-                scores = (query @ key.transpose(2, 3)).view(batch, self.heads, stop - start, last - first)
+                scores = (query @ keys[..., first:last]).view(batch, self.heads, stop - start, last - first)
                 yield ScoreTile(start, first, scores if mask is None else scores.masked_fill_(mask, -torch.inf))
 
     def scores_at(self, keys: Tensor) -> Tensor:
@@ -178,9 +191,11 @@ class QueryKeyAttention:
 
         float32 (batch, heads, queries); O(N·d).
         """
-        place = keys.to(self.key.device)[:, None, :, None].expand(-1, self.key.shape[1], -1, self.key.shape[-1])
-        chosen = self.key.expand(keys.shape[0], -1, -1, -1).gather(2, place).float()
-        return self.scaling * (self.query.float() * self._per_head(chosen, self.heads)).sum(-1)
+        texts = torch.arange(keys.shape[0], device=self.key.device)[:, None]
+        chosen = self.key.transpose(1, 2)[texts, keys.to(self.key.device)].transpose(1, 2)
+        groups = self.heads // self.key.shape[1]
+        scores = [_dots(self.query[:, group::groups], chosen) for group in range(groups)]
+        return self.scaling * torch.stack(scores, dim=2).flatten(1, 2)
 
     def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
         """All rows in order, or those of `rows` (start, stop); of all heads, or of `heads` alone."""
@@ -339,6 +354,18 @@ def _above_diagonal(start: int, stop: int, first: int, last: int, device: torch.
     if last <= start + 1:
         return None
     return torch.arange(first, last, device=device)[None, :] > torch.arange(start, stop, device=device)[:, None]
+
+
+def _dots(left: Tensor, right: Tensor) -> Tensor:
+    """The product of each row with its own: (…, rows, d) twice to (…, rows), float32.
+
+    Some rows at a time, as what is written between the two steps should still be in the cache when it is read.
+    """
+    parts = [
+        (left[..., start : start + _ROWS, :].float() * right[..., start : start + _ROWS, :].float()).sum(-1)
+        for start in range(0, left.shape[-2], _ROWS)
+    ]
+    return torch.cat(parts, dim=-1)
 
 
 def _exhaust(parts: Iterator[object]) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.attention.selection import Selection, Spec, Wanted, parse_selection
+from attncli.attention.claims import failures, known_metric, parse_claims, parse_thresholds
+from attncli.attention.positions import Position
+from attncli.attention.selection import Selection, Spec, Wanted, Weighting, parse_selection
+from attncli.attention.view import UNITS, Unit, View, line_starts
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
+from attncli.results.heads import METRICS
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
@@ -35,8 +39,17 @@ def heads(
     layer: Spec = None,
     head: Spec = None,
     stack: str | None = None,
+    query: str | int | None = None,
+    key: str | int | None = None,
+    metric: str | None = None,
+    threshold: str | Sequence[str] = (),
+    check: str | Sequence[str] = (),
     patterns: bool = False,
     bins: int | None = None,
+    by: Unit = "token",
+    hide_special: bool = False,
+    rollout: bool = False,
+    norm_weighted: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -52,7 +65,15 @@ def heads(
     None is all-MiniLM-L6-v2.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
     everything. A chosen head's pattern is in the result; `patterns=True` keeps those of all heads.
+    query, key: the rows and columns of the patterns that are wanted: an index (`-1`), a word (`"it"`, `"it#2"`), a
+    special token (`"cls"`) or a slice (`"3:9"`). The queries and keys of the result are then those alone.
+    metric: the one to look at; a long text is measured by it alone.  threshold: `"induction=0.3"`, the least value that
+    earns a label.  check: claims such as `"1.2 induction > 0.8"`; `failures` says which do not hold.
     bins: pool patterns to so many bins a side; by itself, exact to 1,024 tokens and 64 bins beyond.
+    by: `"word"` or `"line"` for patterns whose rows are means over the tokens of each, and columns sums.
+    hide_special: patterns without special tokens; what is left of each row is made to sum to 1 again.
+    rollout: one pattern a layer instead of those of heads: how much of each token reaches each position through all
+    layers up to that one, the last by itself.  norm_weighted: patterns of weights times the norm of what is read.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
         >>> result.stacks[0].patterns[0].weights.shape
@@ -61,17 +82,52 @@ def heads(
     Raises UsageError for a text, layer, head or device that can't be, ModelError for a model that is not to be had,
     FailedError where memory runs out.
     """
-    selection = parse_selection(layer, head, stack)
-    wanted = Wanted(selection, patterns or selection.chosen, bins)
+    # A rollout is of all layers up to one: the last tells most.
+    selection = parse_selection("-1" if rollout and layer is None else layer, head, stack)
+    weighting = _weighting(selection, rollout=rollout, norm_weighted=norm_weighted)
+    claims = parse_claims([check] if isinstance(check, str) else check)
+    metrics = METRICS if metric is None else (known_metric(metric, "--metric"),)
+    thresholds = parse_thresholds([threshold] if isinstance(threshold, str) else threshold)
+    view = _view(query, key, by, hide_special=hide_special, text=text)
+    shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
     # The text is met before torch is imported: what is wrong with it is said at once.
     words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
     encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
+    for position in (view.query, view.key):
+        view.shown(encoded.tokens, position)
+    wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds)
     loaded = _loaded(model, files, named, selection, device, dtype)
     fitting = _fitting(encoded, loaded, truncate=truncate)
     cut = truncate and (fitting is not encoded or was_cut(encoded, [given for given in (text, pair) if given]))
-    return _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
+    result = _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
+    failed = tuple(failures(claims, result.stacks)) if claims else None
+    return replace(result, metric=metric, by=by, weighting=weighting, failures=failed)
+
+
+def _weighting(selection: Selection, *, rollout: bool, norm_weighted: bool) -> Weighting:
+    if rollout and norm_weighted:
+        raise UsageError("--rollout and --norm-weighted contradict each other", hint="leave one of them out")
+    if rollout and selection.heads:
+        raise UsageError("--rollout is of all heads of a layer together", hint="choose layers with -l, or nothing")
+    return "rollout" if rollout else "norm" if norm_weighted else "attention"
+
+
+def _view(query: str | int | None, key: str | int | None, by: Unit, *, hide_special: bool, text: str | None) -> View:
+    if by not in UNITS:
+        raise UsageError(f"--by: a pattern has no {by!r}", hint=f"--by takes {', '.join(UNITS)}")
+    return View(
+        _position(query, "--query"),
+        _position(key, "--key"),
+        by,
+        hide_special,
+        line_starts(text) if by == "line" and isinstance(text, str) else (),
+    )
+
+
+def _position(given: str | int | None, flag: str) -> Position | None:
+    return None if given is None else Position(str(given), flag)
 
 
 def _cut_note(kept: EncodedText) -> tuple[str, ...]:
@@ -197,7 +253,7 @@ def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings
         made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
         warnings=(*loaded.warnings, *warnings, *_unread(loaded, stacks, wanted.selection)),
         notes=_notes(loaded, stacks),
-        chosen=wanted.selection.chosen,
+        chosen=wanted.shows_patterns,
     )
 
 

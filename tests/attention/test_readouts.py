@@ -14,10 +14,12 @@ from transformers.masking_utils import (
     sliding_window_bidirectional_mask_function,
 )
 
-from attncli.attention import capture
-from attncli.attention.evenly import earlier_copies, even_rows
+from attncli.attention import capture, pairs
+from attncli.attention.axes import Axes, Axis
+from attncli.attention.evenly import even_rows
 from attncli.attention.metrics import MetricSums, Pair, Side, uniform
-from attncli.attention.patterns import PatternSums, bin_of
+from attncli.attention.pairs import EarlierPairs, earlier_copies
+from attncli.attention.patterns import PatternSums
 from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look_each
@@ -79,7 +81,7 @@ def attention(
 
 
 def explicit(call: QueryKeyAttention, pair: Pair) -> tuple[MetricSums, MetricSums, bool]:
-    metrics, baseline, causal = MetricSums(pair, call.has_sink), MetricSums(pair, call.has_sink), True
+    metrics, baseline, causal = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink), True
     for block in call.blocks():
         real = pair.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & pair.keys.real[:, None, None, :] & real
@@ -100,7 +102,7 @@ def compare(call: QueryKeyAttention, pair: Pair) -> None:
     assert call.reader is call and call.visibility is not None
     even = even_rows(pair, call.visibility)
     readouts = read(call, pair, even)
-    metrics, baseline = MetricSums(pair, call.has_sink), MetricSums(pair, call.has_sink)
+    metrics, baseline = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink)
     metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
     baseline.add_rows(even.rows)
     expected, uniform_expected, causal = explicit(call, pair)
@@ -175,9 +177,12 @@ def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
 def test_pooled_heatmaps(kind: str) -> None:
     one, call = side("right"), attention(rule(kind, "right"), groups=2)
     pair = Pair(one, one, same=True)
-    bins = tuple(bin_of(LENGTH, 5, torch.device("cpu")) for _ in range(2))
+    everything = Axis(tiny.tokens(list(range(LENGTH))), torch.arange(LENGTH))
+    some = Axis(everything.units[:33], (torch.arange(LENGTH) - 4).clamp(min=-1))  # the first four are in no bin
+    axes = Axes(everything.pooled(5), some.pooled(5))
+    bins = axes.rows.group, axes.columns.group
     pooled = read(call, pair, even_rows(pair, call.visibility), metrics=(), bins=bins).pooled
-    sums = PatternSums(0, tuple(range(4)), LENGTH, LENGTH, 5)
+    sums = PatternSums(0, tuple(range(4)), axes)
     for block in call.blocks():
         sums.add(block.start, block.weights[0])
     for head, pattern in enumerate(sums.patterns()):
@@ -217,6 +222,28 @@ def test_earlier_copies_are_counted() -> None:
     assert copies[0, :6].tolist() == [0, 0, 1, 2, 0, 1]
     # What follows the copy at place 2 is the query at place 3 itself.
     assert followed[0, :6].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("metric", ["duplicate", "induction"])
+@pytest.mark.parametrize("limit", [0, 256])
+def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_PAIRS_A_TOKEN", limit)
+    one = side("left", vocabulary=4)
+    in_tile = EarlierPairs(Pair(one, one, same=True)).in_tiles(metric, 10, 16)
+    found = set()
+    for start in range(0, LENGTH, 10):
+        for first in range(0, LENGTH, 16):
+            parts = in_tile(slice(start, min(start + 10, LENGTH)), slice(first, min(first + 16, LENGTH)))
+            found |= {(t, start + r, first + c) for t, r, c in torch.stack(parts, 1).tolist()}
+    shift = int(metric == "induction")
+    ids, real = one.ids.tolist(), one.real.tolist()
+    assert found == {
+        (text, query, key + shift)
+        for text in range(2)
+        for query in range(LENGTH)
+        for key in range(query - shift)
+        if real[text][key] and real[text][query] and ids[text][key] == ids[text][query]
+    }
 
 
 @pytest.mark.parametrize("pad_left", [False, True], ids=["pad-right", "pad-left"])

@@ -175,14 +175,9 @@ def test_files_that_the_system_refuses_to_open(model_folder: Path, monkeypatch: 
 # What has no files, and what ships with the package
 
 
-@pytest.mark.parametrize("text", ["preset:gpt3", "builtin:induction"])
-def test_models_that_are_not_there_say_so(text: str) -> None:
-    error = weights_refusal(text)
-    expected = {
-        "preset:gpt3": "preset:gpt3 is an architecture without weights and without a tokenizer",
-        "builtin:induction": "there is no built-in model induction",
-    }
-    assert error.message == expected[text]
+def test_a_preset_has_no_files() -> None:
+    message = "preset:gpt3 is an architecture without weights and without a tokenizer"
+    assert weights_refusal("preset:gpt3").message == message
 
 
 def test_a_function_has_no_files(tmp_path: Path) -> None:
@@ -191,14 +186,16 @@ def test_a_function_has_no_files(tmp_path: Path) -> None:
 
 
 def test_builtin_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_module, "_BUILTIN", tmp_path / "builtin")
-    assert weights_refusal("builtin:induction").hint.startswith("none ships with this version")
-    (tmp_path / "builtin" / "induction").mkdir(parents=True)
-    (tmp_path / "builtin" / "induction" / "config.json").touch()
-    assert opened("builtin:induction").find("config.json") == tmp_path / "builtin" / "induction" / "config.json"
+    monkeypatch.setattr(files_module, "_BUILTIN", tmp_path)
+    for name in ("induction", "other", "__pycache__"):
+        (tmp_path / name).mkdir()
+    for name in ("induction", "other"):
+        (tmp_path / name / "config.json").touch()
+    assert opened("builtin:induction").find("config.json") == tmp_path / "induction" / "config.json"
     assert weights_refusal("builtin:inductoin").hint == "did you mean builtin:induction?"
-    assert weights_refusal("builtin:x").hint == "there are induction"
-    assert weights_refusal("builtin:..").message == "there is no built-in model .."
+    assert weights_refusal("builtin:x").hint == "built-in models: builtin:induction, builtin:other"
+    for name in ("..", "__pycache__", "induction/", "induction/../other"):
+        assert weights_refusal(f"builtin:{name}").message == f"there is no built-in model {name}"
 
 
 # Start-up

@@ -1,0 +1,185 @@
+"""Trains `builtin:induction`, a small model in which induction heads form, and writes its folder.
+
+    python -m attncli.models.builtin.train_induction FOLDER
+
+Two layers of four heads learn to go on with random bytes that repeat themselves, each row with a period of its own.
+Knowing bytes doesn't help there; what does is the circuit that Olsson et al. (2022, "In-context Learning and Induction
+Heads") describe: a head of layer 0 looks at the previous token, and so the heads of layer 1 find the token whose
+predecessor is the current one, which is what comes next.
+
+Takes about six minutes of one core. The seed is fixed. Another version of torch, or another number of threads, may
+round otherwise and so give other weights, but heads of the same kinds. Nothing of attncli imports this module.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from attncli.models.builtin.byte_tokenizer import byte_tokenizer
+
+SEED = 1
+REPORT_EVERY = 100
+
+BYTES = 256
+
+
+class Phase(NamedTuple):
+    """So many steps on batches of (rows, length); the periods are between `shortest` and `longest`.
+
+    Every row repeats itself at least twice over. No period is longer than there are bytes.
+    """
+
+    steps: int
+    rows: int
+    length: int
+    shortest: int
+    longest: int
+
+
+#: On long rows the heads take too long to form, and after short ones alone they fail beyond their length, where a head
+#: that looks back has never had to turn down what is further away: so first short rows, then long ones.
+PHASES = (
+    Phase(steps=1_600, rows=32, length=128, shortest=8, longest=60),
+    Phase(steps=400, rows=8, length=512, shortest=8, longest=240),
+)
+
+LEARNING_RATE = 3e-3
+#: Queries and keys learn faster than the rest. Attention is sharp when its scores are large, and once four heads
+#: together predict well enough, little gradient is left that would make each of them sharp.
+ATTENTION_RATE = 6e-3
+WARM_UP = 100
+
+#: The probe on which heads are measured: so many random bytes, so many times (what `attn heads --probe` does).
+PROBE_PERIOD, PROBE_REPEATS, PROBE_ROWS = 25, 4, 16
+
+
+def config() -> LlamaConfig:
+    """The architecture. Rotary positions: with learned absolute ones these heads don't form in so short a time.
+
+    Queries and keys have a bias because the previous token is a matter of position alone: with a bias a score can
+    depend on the distance and on nothing else, and without one several heads end up sharing that work.
+    """
+    return LlamaConfig(
+        vocab_size=BYTES,
+        hidden_size=128,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        attention_bias=True,
+        # Rotary positions have no table that would end; beyond the longest rows of training the heads get less sharp.
+        max_position_embeddings=8192,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+
+
+def periodic_bytes(phase: Phase, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A batch of ids and labels, (rows, length) each.
+
+    No byte comes twice in a period, so that the last byte alone says what follows. The first period can't be
+    predicted, and its labels are -100, which the loss leaves out.
+    """
+    alphabets = torch.rand(phase.rows, BYTES, generator=generator).argsort(dim=1)
+    periods = torch.randint(phase.shortest, phase.longest + 1, (phase.rows, 1), generator=generator)
+    positions = torch.arange(phase.length).expand(phase.rows, -1)
+    ids = alphabets.gather(1, positions % periods)
+    return ids, ids.masked_fill(positions < periods, -100)
+
+
+def train(phases: Sequence[Phase], seed: int, report: Callable[[int, float], None]) -> LlamaForCausalLM:
+    """The trained model. After each step `report` is told its number, from 1, and its loss in nats a token."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = LlamaForCausalLM(config())
+    optimizer = _optimizer(model)
+    steps = [phase for phase in phases for _ in range(phase.steps)]
+    schedule = LambdaLR(optimizer, lambda done: min((done + 1) / WARM_UP, 1 - done / len(steps)))
+    for number, phase in enumerate(steps, start=1):
+        ids, labels = periodic_bytes(phase, generator)
+        loss = model(input_ids=ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        report(number, loss.item())
+    return model.eval()
+
+
+def _optimizer(model: LlamaForCausalLM) -> AdamW:
+    """AdamW without weight decay, which would rather have several heads look at the previous token a little."""
+    named = list(model.named_parameters())
+    looking = [tensor for name, tensor in named if "q_proj" in name or "k_proj" in name]
+    others = [tensor for name, tensor in named if "q_proj" not in name and "k_proj" not in name]
+    groups = [{"params": looking, "lr": ATTENTION_RATE}, {"params": others, "lr": LEARNING_RATE}]
+    return AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+
+
+def probe_bytes(seed: int) -> Tensor:
+    """Random bytes that repeat, (PROBE_ROWS, PROBE_PERIOD · PROBE_REPEATS); here a byte may come twice in a period."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(BYTES, (PROBE_ROWS, PROBE_PERIOD), generator=generator).repeat(1, PROBE_REPEATS)
+
+
+@torch.no_grad()
+def known_heads(model: LlamaForCausalLM, ids: Tensor) -> tuple[list[float], list[float]]:
+    """How much each head of layer 0 looks at the previous token, and each head of layer 1 at what followed earlier
+    copies of the current one (Olsson et al. 2022): the mean weight over the queries that have such a token.
+    """
+    model.set_attn_implementation("eager")
+    first, second = model(input_ids=ids, output_attentions=True).attentions
+    model.set_attn_implementation("sdpa")
+    follows = torch.zeros(*ids.shape, ids.shape[1], dtype=torch.bool)
+    follows[:, :, 1:] = ids[:, :, None] == ids[:, None, :-1]
+    follows = follows.tril(-1)
+    induction = (second * follows[:, None]).sum(-1).transpose(0, 1)[:, follows.any(-1)].mean(-1)
+    return first.diagonal(-1, 2, 3).mean((0, 2)).tolist(), induction.tolist()
+
+
+def write(model: LlamaForCausalLM, folder: Path) -> None:
+    """Write the model and its tokenizer as a folder of the hub's kind. Raises OSError where that can't be."""
+    model.save_pretrained(folder)
+    # How to sample from it; nobody will.
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=byte_tokenizer(), model_max_length=model.config.max_position_embeddings
+    )
+    tokenizer.save_pretrained(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train builtin:induction and write its folder.")
+    parser.add_argument("folder", type=Path, help="where to write the model, for example ./induction")
+    parser.add_argument("--seed", type=int, default=SEED)
+    arguments = parser.parse_args()
+    # A folder that can't be made is met before the minutes are spent.
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    model = train(PHASES, arguments.seed, _print_loss)
+    previous, induction = known_heads(model, probe_bytes(seed=0))
+    print(f"previous token:  {_shown(0, previous)}\ninduction:       {_shown(1, induction)}")
+    write(model, arguments.folder)
+
+
+def _print_loss(step: int, loss: float) -> None:
+    if step % REPORT_EVERY == 0:
+        print(f"step {step:,} of {sum(phase.steps for phase in PHASES):,}: loss {loss:.3f}", flush=True)
+
+
+def _shown(layer: int, scores: list[float]) -> str:
+    return "  ".join(f"{layer}.{head} {score:.3f}" for head, score in enumerate(scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Readouts of long texts against what they are read from: a plain forward pass, and `output_attentions=True`.
+
+    python -m tests.benchmarks.reading          every length
+    python -m tests.benchmarks.reading 4096     one of them
+
+The model has 4 layers of 8 heads of 64 with random weights. Times are of the pass alone, in turn within one process;
+the memory is the most that a process of its own held.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tests.benchmarks.processes import Ratio
+
+LENGTHS = (4096, 16384, 32768)
+
+#: What is asked of the same pass, and how many times a plain forward pass it may take.
+ASKED = {
+    "maps, distance, masses": (("distance", "special", "first", "previous", "current", "next"), 2.0),
+    "and entropy": (("distance", "special", "first", "previous", "current", "next", "entropy"), 3.0),
+    "every metric": (None, 4.0),
+}
+
+#: At most this many times the memory of the plain pass.
+_MEMORY_AIM = 1.15
+
+#: Against all weights at once, at 4,096 tokens: this share of the time and of the added memory.
+_WEIGHTS_AIM = (1 / 4, 1 / 10)
+
+
+def run(runs: int, lengths: tuple[int, ...] = LENGTHS) -> Iterator[Ratio]:
+    """Every figure in turn."""
+    for length in lengths:
+        yield from _against_a_plain_pass(length, max(1, min(runs, 9 * 4096 // length)))
+    yield from _against_all_weights(4096, max(1, min(runs, 5)))
+
+
+def _against_a_plain_pass(length: int, runs: int) -> Iterator[Ratio]:
+    for name, (_, aim) in ASKED.items():
+        ours, plain, ratio = _times(name, "plain", length, runs)
+        yield Ratio(f"{name}, {length:,} tokens", "a plain forward pass", ours, plain, ratio, aim)
+    ours_bytes, plain_bytes = (_memory(what, length) for what in ("every metric", "plain"))
+    ratio = ours_bytes / plain_bytes
+    yield Ratio(
+        f"memory, {length:,} tokens (MB)",
+        "a plain forward pass",
+        ours_bytes / 1e9,
+        plain_bytes / 1e9,
+        ratio,
+        _MEMORY_AIM,
+    )
+
+
+def _against_all_weights(length: int, runs: int) -> Iterator[Ratio]:
+    peer = "output_attentions=True"
+    ours, theirs, ratio = _times("every metric", "weights", length, runs)
+    yield Ratio(f"every metric, {length:,} tokens", peer, ours, theirs, ratio, _WEIGHTS_AIM[0])
+    ours_bytes, all_bytes, plain = (_memory(what, length) for what in ("every metric", "weights", "plain"))
+    added, all_added = max(ours_bytes - plain, 0), all_bytes - plain
+    ratio = added / all_added
+    yield Ratio(
+        f"memory, {length:,} tokens (MB)", f"{peer}, added", added / 1e9, all_added / 1e9, ratio, _WEIGHTS_AIM[1]
+    )
+
+
+def _megabytes(ours: float, peer: float) -> tuple[float, float, float]:
+    """Both as a row shows them, where thousandths of a second would stand, and their ratio."""
+    return ours / 1e9, peer / 1e9, ours / peer
+
+
+def _times(ours: str, peer: str, length: int, runs: int) -> tuple[float, float, float]:
+    """Median seconds of both, and of their ratios, each pair in turn."""
+    passes = [_pass(what, length) for what in (ours, peer)]
+    for each in passes:
+        each()
+    pairs = [tuple(_seconds(each) for each in passes) for _ in range(runs)]
+    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
+    return medians[0], medians[1], statistics.median(a / b for a, b in pairs)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _pass(what: str, length: int) -> Callable[[], object]:
+    """One forward pass, ready to be run: `plain`, `weights`, or what is asked of ours."""
+    import torch
+    from transformers import LlamaConfig, LlamaModel
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32000,
+        hidden_size=512,
+        intermediate_size=2048,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        max_position_embeddings=length,
+        use_cache=False,
+    )
+    model = LlamaModel(config).eval()
+    ids = torch.randint(3, 32000, (1, length))
+    if what == "plain":
+        model.set_attn_implementation("sdpa")
+        return torch.no_grad()(lambda: model(input_ids=ids))
+    if what == "weights":
+        model.set_attn_implementation("eager")
+        return torch.no_grad()(lambda: model(input_ids=ids, output_attentions=True))
+    return _ours(model, ids[0].tolist(), what)
+
+
+def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
+    from attncli.attention.inputs import build_inputs
+    from attncli.attention.selection import Wanted
+    from attncli.attention.stacks import look
+    from attncli.models.loaded import wrap_model
+    from attncli.results.heads import METRICS
+    from attncli.results.tokens import Token
+
+    loaded = wrap_model(model)
+    inputs = build_inputs(loaded, [[Token(place, each, "", "") for place, each in enumerate(ids)]])
+    wanted = Wanted(patterns=True, bins=60, metrics=ASKED[what][0] or METRICS)
+    return lambda: look(loaded, inputs, wanted)
+
+
+def _memory(what: str, length: int) -> float:
+    """The most bytes that a process of its own held, model and libraries included."""
+    command = [sys.executable, "-m", "tests.benchmarks.reading", what, str(length)]
+    return float(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+
+
+def _measure_memory(what: str, length: int) -> None:
+    _pass(what, length)()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        _measure_memory(sys.argv[1], int(sys.argv[2]))
+    else:
+        for figure in run(3, tuple(map(int, sys.argv[1:])) or LENGTHS):
+            print(figure.row(), flush=True)
