@@ -111,6 +111,8 @@ class Collector:
     wanted: Wanted
     projections: Mapping[str, Tensor] = field(default_factory=dict)
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
+    #: Paths of attention modules that ran, and can't be read.
+    unread: tuple[str, ...] = ()
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Even attention, by what it depends on: mask, causality, queries, keys.
     _evens: list[tuple[tuple[Tensor | None, bool, int, int], EvenRows]] = field(default_factory=list)

@@ -26,9 +26,29 @@ def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0)
 
 def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[tuple[Stack, ...], ...]:
     """The same for every text of the batch, padding left out of each."""
+    return described(collect(model, inputs, wanted))
+
+
+def collect(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> Collector:
+    """The one forward pass, and what was kept of it."""
     projections = model.output_projections(inputs.arguments) if wanted.weighting == "norm" else {}
     collector = Collector(model, inputs, wanted, projections)
-    model.attend(inputs.arguments, collector)
+    collector.unread = model.attend(inputs.arguments, collector)
+    return collector
+
+
+def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
+    """The stacks of which nothing could be read although they ran: their names, and the class of what attends."""
+    seen = {key.path for key in collector.layers}
+    sites = {path: collector.model.site_of(path).block_list for path in collector.unread}
+    stacks = {known.path: known for known in sites.values() if known is not None and known.path not in seen}
+    for path, known in stacks.items():
+        yield known.word or path, next((block.mixer for block in known.described() if block.mixer), "attention")
+
+
+def described(collector: Collector) -> tuple[tuple[Stack, ...], ...]:
+    """The stacks of every text of a pass, layer by layer."""
+    wanted, inputs = collector.wanted, collector.inputs
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
     _refuse_nothing(collector)

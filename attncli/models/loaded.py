@@ -120,14 +120,16 @@ class LoadedModel:
     def site_of(self, path: str) -> Site:
         return site_of(path, self.lists)
 
-    def attend(self, arguments: Mapping[str, Tensor | bool], observe: Observer) -> None:
+    def attend(self, arguments: Mapping[str, Tensor | bool], observe: Observer) -> tuple[str, ...]:
         """Run the model once on `arguments` (moved to its device) and hand every attention computation to `observe`.
+
+        Answers the paths of the attention modules that ran as well and can't be read.
 
         Raises ModelError where nothing attends, FailedError where memory runs out.
         """
         moved = self._moved(arguments)
         with memory_guard(self.device, lambda: self.module), _evaluating(self.module):
-            run_probed(self.module, moved, observe)
+            return run_probed(self.module, moved, observe)
 
     def is_whole(self, stack: BlockList) -> bool:
         """Whether all blocks of a stack were loaded."""

@@ -51,6 +51,8 @@ class OwnWays(TorchFunctionMode):
         self._modules = [module for module in model.modules() if named_attention(module)]
         self._batch, self._length, self._hand_on = batch, length, hand_on
         self._calls: list[_Call] = []
+        #: The modules that ran and whose attention can't be read.
+        self.unread: list[nn.Module] = []
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> OwnWays:
@@ -92,6 +94,8 @@ class OwnWays(TorchFunctionMode):
         elif not call.seen:
             attention = self._caught(call)
         if attention is None:
+            if not call.seen:
+                self.unread.append(module)
             return None
         self.mark_seen()
         self._hand_on(module, attention)

@@ -149,8 +149,10 @@ AttentionInterface.register(IMPLEMENTATION, attention_probe)
 AttentionMaskInterface.register(IMPLEMENTATION, mask_rule)
 
 
-def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> None:
+def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> tuple[str, ...]:
     """Run `model` once and hand every attention computation to `observe`, in the order in which it happens.
+
+    Answers the paths of the attention modules that ran as well and can't be read.
 
     Raises ModelError where no module of the model attends, and where it can't run on a text alone.
     """
@@ -171,8 +173,9 @@ def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Ob
                 _forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
     finally:
         _session.reset(token)
-    if not session.seen:
+    if not session.seen or session.own_ways is None:
         raise _nothing_seen(model)
+    return tuple(paths[id(module)] for module in session.own_ways.unread)
 
 
 def _can_be_asked(model: PreTrainedModel) -> bool:

@@ -22,6 +22,7 @@ from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:
+    from attncli.attention.capture import Collector
     from attncli.models.loaded import LoadedModel
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult, Stack
@@ -241,33 +242,30 @@ def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> En
 
 def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.stacks import look
+    from attncli.attention.stacks import collect, described
     from attncli.results.heads import HeadsResult
 
-    stacks = look(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    collector = collect(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    (stacks,) = described(collector)
     return HeadsResult(
         model=loaded.name,
         device=str(loaded.device),
         dtype=loaded.dtype,
         stacks=stacks,
         made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
-        warnings=(*loaded.warnings, *warnings, *_unread(loaded, stacks, wanted.selection)),
+        warnings=(*loaded.warnings, *warnings, *_unread(collector)),
         notes=_notes(loaded, stacks),
         chosen=wanted.shows_patterns,
     )
 
 
-def _unread(loaded: LoadedModel, stacks: tuple[Stack, ...], selection: Selection) -> Iterator[str]:
-    """The stacks that attend in a way that neither the interface nor the modules' outputs show."""
-    attending = [known for known in loaded.lists if any(block.attends for block in known.described())]
-    if len(attending) > 1 and selection.stack is None:
-        shown = {stack.stack for stack in stacks}
-        yield from (
-            f"the attention of the {known.word} can't be read and is left out: {known.described()[0].mixer}"
-            for known in attending
-            # A text says nothing to a tower for pictures or sounds, and it didn't run.
-            if known.word not in (*shown, "vision", "audio")
-        )
+def _unread(collector: Collector) -> Iterator[str]:
+    """The stacks that attend in a way that neither the interface nor their modules show."""
+    from attncli.attention.stacks import unread_stacks
+
+    if collector.wanted.selection.stack is None:
+        for stack, mixer in unread_stacks(collector):
+            yield f"the attention of the {stack} can't be read and is left out: {mixer}"
 
 
 def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look, look_each
 from attncli.errors import ModelError, UsageError
 from attncli.models.loaded import LoadedModel, wrap_model
+from attncli.verbs.heads import heads
 from tests import tiny
 from tests.attention import transformers_reference as theirs
 from tests.attention.shrink import FORMS, default_config, shrunk, spread_weights
@@ -138,6 +139,14 @@ def test_a_model_that_needs_a_picture_says_so() -> None:
     loaded = tiny_model("vilt")
     with pytest.raises(ModelError, match=r"ViltModel can't run on a text alone: it takes .*pixel_values"):
         look(loaded, theirs.inputs_for(loaded, TEXTS[:1], TARGETS), Wanted())
+
+
+def test_a_stack_that_cannot_be_read_is_named_and_one_that_did_not_run_is_not() -> None:
+    """Pegasus-X reads its text in blocks beside global tokens; LLaVA's tower saw no picture."""
+    ids = TEXTS[0]
+    left_out = heads(model=tiny_model("pegasus_x").module, input_ids=ids).warnings
+    assert left_out == ("the attention of the encoder can't be read and is left out: PegasusXGlobalLocalAttention",)
+    assert heads(model=tiny_model("llava").module, input_ids=ids).warnings == ()
 
 
 def test_an_encoder_decoder_within_a_larger_model_is_called_so() -> None:
