@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from attncli.verbs.compare import compare
     from attncli.verbs.heads import heads
+    from attncli.verbs.params import params
     from attncli.verbs.tokenize import tokenize
 
-__all__ = ["__version__", "heads", "tokenize"]
+__all__ = ["__version__", "compare", "heads", "params", "tokenize"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("heads", "tokenize"):
+    if name in ("compare", "heads", "params", "tokenize"):
         from importlib import import_module
 
         return getattr(import_module(f"attncli.verbs.{name}"), name)

@@ -51,8 +51,12 @@ class HubServer:
         """With this set, every answer asks the client to print it."""
         self.listing: bytes | None = None
         """With this set, it is what every question for a model's files gets for an answer."""
+        self.serves_ranges = True
+        """Without this, every question for a part of a file is answered with the whole of it, as some proxies do."""
+        self.bytes_sent = 0
+        """The bytes of files that went out."""
         handler = type("Handler", (_Handler,), {"hub": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -69,6 +73,11 @@ class HubServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client that has read enough hangs up, and what else goes wrong a test sees on its own side."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -140,15 +149,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, model: HubModel, commit: str, data: bytes) -> None:
         headers = {"X-Repo-Commit": commit, "ETag": f'"{sha256(data).hexdigest()}"'}
-        wanted = self.headers.get("Range")
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        begin, _, last = (self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")
+        start, end = int(begin), min(int(last or len(data)) + 1, len(data))
+        # An upper end tells a range from a whole download; huggingface_hub's own, which go on after a break, have none.
+        partial = (start > 0 or bool(last)) and self.hub.serves_ranges
+        start, end = (start, end) if partial else (0, len(data))
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
         breaks = self.command == "GET" and model.breaks > 0
         model.breaks -= breaks
         # A retry that goes on after the first half gets nothing more, as on a line that is down.
-        sent = data[start : len(data) // 2] if breaks else data[start:]
-        self._send(206 if start else 200, sent, headers, length=len(data) - start)
+        sent = data[start : min(end, len(data) // 2)] if breaks else data[start:end]
+        self.hub.bytes_sent += len(sent) if self.command == "GET" else 0
+        self._send(206 if partial else 200, sent, headers, length=end - start)
 
     def _refuse(self, status: int, code: str | None, headers: dict[str, str] | None = None) -> None:
         said = {"X-Error-Code": code, "X-Error-Message": self.hub.error_message}

@@ -220,7 +220,8 @@ def test_the_probe_finds_the_heads_that_were_trained() -> None:
     assert [name for name, own in labels.items() if "induction" in own] == ["1.0", "1.1", "1.2", "1.3"]
     for head in found["stacks"][0]["metrics"][4:]:
         low, high = head["intervals"]["induction"]
-        assert 0.95 < low < head["induction"] < high
+        assert 0.9 < low < head["induction"] < high
+        assert head["induction"] > 0.95
 
 
 def test_the_seed_of_the_probe(gpt2: str) -> None:

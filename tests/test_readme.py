@@ -13,8 +13,10 @@ _NUMBER = re.compile(r"\d+\.\d+|\d+")
 
 def test_there_are_examples_of_every_verb() -> None:
     commands = [example.command for example in all_examples()]
+    assert any(command.startswith("attn compare") for command in commands)
     assert any(command.startswith("attn heads") for command in commands)
     assert any(command.startswith("attn tokenize") for command in commands)
+    assert any(command.startswith("attn params") for command in commands)
 
 
 @pytest.mark.parametrize("example", all_examples(), ids=lambda example: example.command)
@@ -31,4 +33,5 @@ def test_the_python_examples_run() -> None:
         scope: dict[str, object] = {}
         exec(block, scope)
         assert scope["weights"].shape == (8, 8)
+        assert scope["total"] == 124_439_808
         assert scope["tokens"] == [101, 2202, 1037, 16012, 18075, 1997, 1996, 16709, 102]

@@ -44,8 +44,10 @@ def imported(*arguments: str, **variables: str) -> tuple[str, set[str]]:
         ((), "Verbs:"),
         (("--help",), "Verbs:"),
         (("--version",), "attncli "),
+        (("compare", "--help"), "Examples:"),
         (("heads", "--help"), "Examples:"),
         (("tokenize", "--help"), "Examples:"),
+        (("params", "--help"), "Examples:"),
     ],
     ids=" ".join,
 )
@@ -58,7 +60,7 @@ def test_help_and_version_import_nothing_heavy(arguments: tuple[str, ...], shown
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("attn ", {"heads", "tokenize"}),
+        ("attn ", {"compare", "heads", "params", "tokenize"}),
         ("attn heads --pat", {"--patterns"}),
         ("attn tokenize --format js", {"json", "jsonl"}),
     ],
@@ -79,6 +81,20 @@ def test_tokenize_in_a_pipe_imports_nothing_heavy() -> None:
     assert packages & HEAVY == set()
     out, packages = imported("tokenize", "Hello world", "--format", "csv")
     assert packages & HEAVY == set()
+
+
+def test_a_word_that_is_not_there_is_told_before_torch_is_imported() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SPY, "compare", "mole", "A molecule", "A mole"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+        encoding="utf-8",
+    )
+    assert done.returncode == 2
+    assert "has no 'mole'" in done.stderr
+    assert {"torch", "transformers"} & set(json.loads(done.stderr.splitlines()[-1])) == set()
 
 
 def test_an_error_imports_nothing_heavy() -> None:

@@ -188,16 +188,20 @@ def test_positions_behind_the_padding_are_the_limit(tmp_path: Path) -> None:
 
 
 def test_weights_on_offsets_are_not_taken_for_weights_on_keys(tmp_path: Path) -> None:
-    """LED's encoder hands out windows, which would look like a pattern where a window is as long as the text."""
+    """LED's encoder hands out windows, as wide as the padded text here; each weight is set at the key it is on."""
     config = transformers.LEDConfig(
         d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
         encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=99, attention_window=4,
         max_encoder_position_embeddings=64, max_decoder_position_embeddings=64,
     )  # fmt: skip
     tiny.build(config).save_pretrained(tmp_path)
-    result = heads_of(tmp_path, "--input-ids", "5 6 7 8 9")
-    assert [stack["stack"] for stack in result["stacks"]] == ["decoder", "cross"]
-    assert "the attention of the encoder can't be read and is left out" in result["warnings"][0]
+    result = heads_of(tmp_path, "--input-ids", "5 6 7 8 9", "--patterns")
+    assert [stack["stack"] for stack in result["stacks"]] == ["encoder", "decoder", "cross"]
+    encoder = np.array([one["weights"] for one in result["stacks"][0]["patterns"]])
+    assert encoder.shape == (8, 5, 5)
+    away = np.abs(np.subtract.outer(np.arange(5), np.arange(5))) > 2
+    assert not encoder[..., away].any() and (encoder[..., ~away] > 0).all()
+    np.testing.assert_allclose(encoder.sum(-1), 1.0, atol=1e-5)
 
 
 def test_weights_that_are_no_numbers_name_their_layer(tmp_path: Path) -> None:
@@ -263,12 +267,12 @@ def test_a_model_in_training_goes_on_training() -> None:
     [
         {"text": 5},
         {"text": b"abc"},
-        {"text": ["a", "b"]},
+        {"text": ["a", 5]},
         {"text": "a", "pair": 5},
         {"text": "a", "head": 1.2},
         {"input_ids": "1 2"},
         {"input_ids": [1.5]},
-        {"input_ids": [[5], [6]]},
+        {"input_ids": [[5], [6.5]]},
         {"text": "a", "bins": 2.5},
     ],
 )

@@ -91,6 +91,12 @@ def fnet() -> transformers.PreTrainedConfig:
     )
 
 
+def rwkv() -> transformers.PreTrainedConfig:
+    return transformers.RwkvConfig(
+        hidden_size=32, num_hidden_layers=2, vocab_size=99, attention_hidden_size=32, bos_token_id=0, eos_token_id=0
+    )
+
+
 def xlnet() -> transformers.PreTrainedConfig:
     return transformers.XLNetConfig(d_model=32, n_layer=2, n_head=4, d_inner=48, vocab_size=99)
 

@@ -6,7 +6,7 @@ queries. Texts in which no query can show a metric (a repeat, where nothing repe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.intervals import interval
-from attncli.attention.labels import labels
+from attncli.attention.labels import THRESHOLDS, labels
 from attncli.attention.selection import Wanted
-from attncli.attention.stacks import observe
+from attncli.attention.stacks import collect, named_stacks, unread_stacks
 from attncli.results.heads import METRICS, HeadMetrics, Spread, Stack
 
 if TYPE_CHECKING:
@@ -83,22 +83,26 @@ class Averages:
     #: What is the same for all texts (layers, heads and their names), as the first of them had it.
     frames: dict[StackKey, Stack] = field(default_factory=dict)
     layers: dict[tuple[StackKey, int], LayerAverages] = field(default_factory=dict)
+    #: Stacks that ran and of which nothing could be read, with what attends there.
+    unread: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of_all(cls, wanted: Wanted, parts: Iterable[Averages]) -> Averages:
         """What several have averaged, of texts of their own, together."""
         whole = cls(wanted)
         for part in parts:
-            whole.frames = whole.frames or part.frames
+            whole.frames, whole.unread = (part.frames, part.unread) if part.frames else (whole.frames, whole.unread)
             whole._merge(part.layers)
             whole.texts += part.texts
         return whole
 
     def add(self, model: LoadedModel, inputs: ModelInputs) -> None:
         """Run the model on a batch of texts and take in what its heads do. Raises as `attention.stacks.look` does."""
-        seen = observe(model, inputs, self.wanted)
+        collector = collect(model, inputs, self.wanted)
+        seen = named_stacks(collector)
         if not self.frames:
-            self.frames = dict(zip(seen.names, seen.stacks(0), strict=True))
+            self.frames = dict(zip(seen.names, seen.of_text(0), strict=True))
+            self.unread = tuple(unread_stacks(collector))
         self._merge({(key, number): LayerAverages.of(measured) for key, number, measured in seen.measured()})
         self.texts += inputs.batch
 
@@ -113,7 +117,8 @@ class Averages:
     def _stack(self, key: StackKey, frame: Stack) -> Stack:
         own = {number: layer for (other, number), layer in sorted(self.layers.items(), key=_number) if other == key}
         even = {number: _values(layer.baseline, 0) for number, layer in own.items()}
-        heads = tuple(_head(head, own[head.layer], even[head.layer]) for head in frame.metrics)
+        thresholds = {**THRESHOLDS, **self.wanted.thresholds}
+        heads = tuple(_head(head, own[head.layer], even[head.layer], thresholds) for head in frame.metrics)
         return replace(frame, queries=(), keys=(), metrics=heads, baselines=even, patterns=())
 
 
@@ -121,10 +126,12 @@ def _number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
     return entry[0][1]
 
 
-def _head(frame: HeadMetrics, layer: LayerAverages, even: dict[str, float | None]) -> HeadMetrics:
+def _head(
+    frame: HeadMetrics, layer: LayerAverages, even: Mapping[str, float | None], thresholds: Mapping[str, float]
+) -> HeadMetrics:
     values = _values(layer.metrics, frame.head)
     queries = dict(zip(METRICS, layer.queries.tolist(), strict=True))
-    earned = labels(values, even, queries)
+    earned = labels(values, even, queries, thresholds)
     return replace(frame, labels=earned, values=values, spread=_spread(layer.metrics, frame.head))
 
 

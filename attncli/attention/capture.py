@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attncli.attention.axes import Axes, axis
 from attncli.attention.evenly import EvenRows, even_rows
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
-from attncli.attention.patterns import PatternSums, bins_for
+from attncli.attention.norms import value_norms
+from attncli.attention.patterns import PatternSums
 from attncli.attention.readouts import read
+from attncli.attention.rollout import Rollout
 from attncli.attention.selection import Wanted
 from attncli.errors import ModelError
 
@@ -49,24 +52,41 @@ class Measured:
         visible = block.visible & pair.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
         self.baseline.add(block.start, uniform(visible), block.visible)
-        for text, patterns in enumerate(self.patterns):
-            patterns.add(block.start, block.weights[text, list(patterns.heads)])
         return not bool(visible.triu(block.start + 1).any())
 
-    def read(self, attention: QueryKeyAttention, even: EvenRows, layer: int, metrics: Sequence[str]) -> None:
-        """Take in everything without the matrix."""
-        pooled = self.patterns[0].binning(attention.query.device) if self.patterns else None
-        readouts = read(attention, self.metrics.pair, even, metrics=metrics, bins=pooled)
-        _refuse_nan(bool(readouts.finite), layer)
+    def read(
+        self, attention: QueryKeyAttention, even: EvenRows, layer: int, metrics: Sequence[str], *, pooled: bool
+    ) -> bool:
+        """Take in the metrics without the matrix; where `pooled`, and a text is alone, its pattern in the same pass.
+
+        Answers whether the patterns came along.
+        """
+        bins = self._bins() if pooled else None
+        readouts = read(attention, self.metrics.pair, even, metrics=metrics, bins=bins)
+        _refuse_nan(readouts.finite, layer)
         self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
         self.baseline.add_rows(even.rows)
+        if readouts.pooled is not None:
+            self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
+        return readouts.pooled is not None
+
+    def gather(self, attention: Attention, norms: Tensor | None = None) -> None:
+        """The patterns of the chosen heads alone, from the rows that are wanted.
+
+        norms: what every weight is multiplied with, (batch, heads, keys).
+        """
         for text, patterns in enumerate(self.patterns):
-            if readouts.pooled is not None:
-                patterns.add_pooled(readouts.pooled[text, list(patterns.heads)])
-        if self.patterns and readouts.pooled is None:
-            for block in attention.blocks(self.patterns[0].heads):
-                for text, patterns in enumerate(self.patterns):
-                    patterns.add(block.start, block.weights[text])
+            chosen = [head for head in patterns.heads if head is not None]
+            for block in attention.blocks(chosen, patterns.rows):
+                weights = block.weights[text]
+                patterns.add(block.start, weights if norms is None else weights * norms[text, chosen, None])
+
+    def _bins(self) -> tuple[Tensor, Tensor] | None:
+        """The bins of queries and keys, where a readout can fill them: a weight adds to one cell, as it is."""
+        if len(self.patterns) != 1 or self.patterns[0].axes.bins is None or self.patterns[0].axes.renormalised:
+            return None
+        axes = self.patterns[0].axes
+        return axes.rows.group, axes.columns.group
 
 
 @dataclass(frozen=True)
@@ -81,12 +101,19 @@ class LayerSeen:
 
 @dataclass
 class Collector:
-    """Reduces every attention computation as it happens, and keeps no weights but those of the chosen heads."""
+    """Reduces every attention computation as it happens, and keeps no weights but those of the chosen heads.
+
+    projections: the output matrix of each attention module by its path, where patterns are weighted by norms.
+    """
 
     model: LoadedModel
     inputs: ModelInputs
     wanted: Wanted
+    projections: Mapping[str, Tensor] = field(default_factory=dict)
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
+    #: Paths of attention modules that ran, and can't be read.
+    unread: tuple[str, ...] = ()
+    _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Even attention, by what it depends on: mask, causality, queries, keys.
     _evens: list[tuple[tuple[Tensor | None, bool, int, int], EvenRows]] = field(default_factory=list)
 
@@ -95,7 +122,7 @@ class Collector:
         key = StackKey(site.block_list.path if site.block_list else "", site.cross)
         seen = self.layers.setdefault(key, {})
         layer = _layer_number(site, seen)
-        seen[layer] = self._look(key, layer, attention)
+        seen[layer] = self._look(key, layer, path, attention)
 
     def possible_names(self, key: StackKey) -> tuple[str, ...]:
         """The names that a stack may get; which of two it is shows only when its mask was seen."""
@@ -106,21 +133,42 @@ class Collector:
         """Layers of a stack, those too that weren't read; a shared block counts once for every time it runs."""
         return max(self.model.layer_count(key.path), *(layer + 1 for layer in self.layers.get(key, ())), 1)
 
-    def _look(self, key: StackKey, layer: int, attention: Attention) -> LayerSeen:
+    def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
         pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(self.model.device)
         chosen = self._chosen(key, layer, attention.heads)
+        rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
         if not chosen:
             return LayerSeen(pair, attention.heads)
-        patterns = self._patterns(layer, chosen, attention) if self.wanted.patterns else ()
-        metrics, baseline = MetricSums(pair, attention.has_sink), MetricSums(pair, attention.has_sink)
+        shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
+        patterns = self._patterns(layer, shown, pair) if self.wanted.patterns else ()
+        metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
         measured = Measured(metrics, baseline, patterns)
+        complete, causal = self._measure(measured, pair, layer, attention)
+        if rolled is not None:
+            for text, sums in enumerate(patterns):
+                sums.add(0, rolled[text][None])
+        elif not complete:
+            norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
+            measured.gather(attention, norms)
+        return LayerSeen(pair, attention.heads, measured, causal)
+
+    def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
+        """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
         reader = attention.reader
         if reader is not None and self._is_large(attention):
             even = self._even(pair, reader)
-            measured.read(reader, even, layer, self.wanted.metrics)
-            return LayerSeen(pair, attention.heads, measured, even.causal)
+            pooled = self.wanted.weighting == "attention"
+            return measured.read(reader, even, layer, self.wanted.metrics, pooled=pooled), even.causal
         causal = [measured.take(pair, _finite(block, layer)) for block in attention.blocks()]
-        return LayerSeen(pair, attention.heads, measured, all(causal))
+        return False, all(causal)
+
+    def _rolled_out(self, key: StackKey, pair: Pair, attention: Attention) -> Tensor | None:
+        """The rollout up to this layer; None where queries and keys are not the same tokens."""
+        if not pair.same:
+            return None
+        if key not in self._rollouts:
+            self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, self.model.device)
+        return self._rollouts[key].step(attention)
 
     def _is_large(self, attention: Attention) -> bool:
         """Whether all weights of a layer are more than are held at once."""
@@ -142,10 +190,17 @@ class Collector:
         names = self.possible_names(key)
         return tuple(sorted({head for name in names for head in selection.heads_in(name, layer, count, heads)}))
 
-    def _patterns(self, layer: int, chosen: tuple[int, ...], attention: Attention) -> tuple[PatternSums, ...]:
-        bins = bins_for(attention.queries, attention.keys, self.wanted.bins)
-        shape = (attention.queries, attention.keys)
-        return tuple(PatternSums(layer, chosen, *shape, bins) for _ in range(self.inputs.batch))
+    def _patterns(self, layer: int, chosen: tuple[int | None, ...], pair: Pair) -> tuple[PatternSums, ...]:
+        return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
+
+    def axes(self, pair: Pair, text: int) -> Axes:
+        """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
+        view = self.wanted.view
+        rows, columns = (
+            axis(view, side.tokens[text], side.real[text].cpu(), position)
+            for side, position in ((pair.queries, view.query), (pair.keys, view.key))
+        )
+        return Axes(rows, columns, view.hide_special).fitting(self.wanted.bins)
 
     def _word(self, key: StackKey) -> str | None:
         """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -66,11 +65,12 @@ def build_inputs(
     """
     _check(model, texts)
     main = _padded(texts, pad_left)
-    accepted = inspect.signature(model.module.forward).parameters
+    accepted = model.accepted_arguments
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only where the model has an embedding for segments: GPT-2 would take them for tokens and add those.
     if segments is not None and "token_type_ids" in accepted and model.segments > 1:
         arguments["token_type_ids"] = _padded_rows(segments, main.length, pad_left)
+    arguments |= _required_beside(model, main, accepted)
     if "use_cache" in accepted:
         # Nothing is generated, and a cache would keep every layer's keys and values alive.
         arguments["use_cache"] = False
@@ -79,6 +79,23 @@ def build_inputs(
     start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
     target = _padded([[start]] * len(texts), pad_left)
     return ModelInputs({**arguments, "decoder_input_ids": target.ids}, main, target)
+
+
+def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -> dict[str, Tensor]:
+    """What some models need beside the tokens, where a text says nothing of it.
+
+    Models of pages get one place for all tokens, and models with a part for each language their first one unless
+    their configuration names another.
+    """
+    required = {}
+    if "bbox" in accepted:
+        # Places are looked up in tables, as whole numbers; where distances are taken of them, they are parts of a page.
+        tables = any("x_position" in path for path, _ in model.module.named_modules())
+        whole = tables and not hasattr(model.config, "relative_bias_args")
+        required["bbox"] = torch.zeros(*main.ids.shape, 4, dtype=torch.long if whole else torch.float32)
+    if "lang_ids" in accepted and getattr(model.config, "default_language", None) is None:
+        required["lang_ids"] = torch.zeros(main.ids.shape[0], dtype=torch.long)
+    return required
 
 
 def _padded(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:
@@ -104,7 +121,6 @@ def _check(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     if limit is not None and longest > limit:
         raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
     largest = max(token.id for tokens in texts for token in tokens)
-    if largest >= model.vocabulary_size:
-        raise UsageError(
-            f"the id {largest} is not in the model's vocabulary", hint=f"ids run from 0 to {model.vocabulary_size - 1}"
-        )
+    size = model.vocabulary_size
+    if size is not None and largest >= size:
+        raise UsageError(f"the id {largest} is not in the model's vocabulary", hint=f"ids run from 0 to {size - 1}")

@@ -72,10 +72,11 @@ class Pair:
 
 @dataclass
 class MetricSums:
-    """Running sums of the metrics of one layer over blocks of rows."""
+    """Running sums of the metrics of one layer, of so many heads, over blocks of rows."""
 
     pair: Pair
     has_sink: bool
+    heads: int = 1
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _counts: dict[str, Tensor] = field(default_factory=dict)
 
@@ -96,8 +97,8 @@ class MetricSums:
         """The metrics of every head of every text; None where no query can show one."""
         sums = {name: total.cpu() for name, total in self._sums.items()}
         counts = {name: count.cpu() for name, count in self._counts.items()}
-        batch, heads = next(iter(sums.values())).shape
-        return [[self._head(sums, counts, text, head) for head in range(heads)] for text in range(batch)]
+        texts = range(self.pair.queries.ids.shape[0])
+        return [[self._head(sums, counts, text, head) for head in range(self.heads)] for text in texts]
 
     def by_text(self) -> Tensor:
         """The same in one tensor: float64 (batch, metrics, heads) on a CPU, NaN where no query can show a metric."""

@@ -1,4 +1,4 @@
-"""Patterns of the heads that somebody asked to see, gathered from blocks of rows: exact, or pooled into bins."""
+"""Patterns of the heads that somebody asked to see, gathered from blocks of rows: exact, or pooled."""
 
 from __future__ import annotations
 
@@ -7,68 +7,51 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from attncli.results.heads import Bins, Pattern, equal_spans
-
-#: Sequences up to this length are kept exact unless bins were asked for; longer ones get `DEFAULT_BINS`.
-EXACT_LIMIT = 1024
-DEFAULT_BINS = 64
-
-
-def bins_for(queries: int, keys: int, wish: int | None) -> int | None:
-    """How many bins a side a pattern gets; None for an exact one."""
-    if wish is not None:
-        return wish if wish < max(queries, keys) else None
-    return DEFAULT_BINS if max(queries, keys) > EXACT_LIMIT else None
+from attncli.attention.axes import Axes
+from attncli.results.heads import Pattern
 
 
 @dataclass
 class PatternSums:
-    """The patterns of some heads of one layer and one text, growing row by row."""
+    """The patterns of some heads of one layer and one text, growing row by row; the head None is all of them together.
+
+    Rows of a group are averaged, columns summed: a word is looked at with the sum of what its pieces get, and looks
+    with the mean of what they do (Clark et al. 2019).
+    """
 
     layer: int
-    heads: tuple[int, ...]
-    queries: int
-    keys: int
-    bins: int | None
-    _parts: list[Tensor] = field(default_factory=list)
+    heads: tuple[int | None, ...]
+    axes: Axes
+    _sums: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sums = torch.zeros(len(self.heads), self.axes.rows.length, self.axes.columns.length)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The queries from…to that are needed, half open."""
+        places = (self.axes.rows.group >= 0).nonzero().flatten()
+        return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
 
     def add(self, start: int, weights: Tensor) -> None:
         """Take in the rows from `start` of the chosen heads, float32 (heads, rows, keys)."""
-        self._parts.append((weights if self.bins is None else self._pool(start, weights)).cpu())
+        rows = self.axes.rows.group[start : start + weights.shape[1]].to(weights.device)
+        columns = self.axes.columns.group.to(weights.device)
+        kept = weights[:, rows >= 0][:, :, columns >= 0]
+        by_column = weights.new_zeros(*kept.shape[:2], self.axes.columns.length)
+        by_column.index_add_(2, columns[columns >= 0], kept)
+        if self.axes.renormalised:
+            by_column = by_column / by_column.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        self._sums.index_add_(1, rows[rows >= 0].cpu(), by_column.cpu())
 
     def add_pooled(self, pooled: Tensor) -> None:
-        """Take in the whole patterns of the chosen heads that were pooled already, (heads, row bins, column bins)."""
-        assert self.bins is not None
-        sizes = bin_of(self.queries, self.bins, pooled.device).bincount()
-        self._parts.append((pooled * sizes[:, None]).cpu())
-
-    def binning(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
-        """The bin of every query and of every key; None where the patterns are exact."""
-        if self.bins is None:
-            return None
-        return bin_of(self.queries, self.bins, device), bin_of(self.keys, self.bins, device)
+        """Take in whole patterns that were pooled already, rows averaged: (heads, row groups, column groups)."""
+        self._sums += pooled.cpu() * self._sizes()
 
     def patterns(self) -> tuple[Pattern, ...]:
-        if self.bins is None:
-            whole, bins = torch.cat(self._parts, dim=1), None
-        else:
-            rows, columns = equal_spans(self.queries, self.bins), equal_spans(self.keys, self.bins)
-            sizes = torch.tensor([b - a for a, b in rows], dtype=torch.float32)
-            whole, bins = torch.stack(self._parts).sum(0) / sizes[:, None], Bins(rows, columns)
-        return tuple(Pattern(self.layer, head, whole[place].numpy(), bins) for place, head in enumerate(self.heads))
+        weights = (self._sums / self._sizes()).numpy()
+        return tuple(Pattern(self.layer, head, weights[place], self.axes.bins) for place, head in enumerate(self.heads))
 
-    def _pool(self, start: int, weights: Tensor) -> Tensor:
-        """Sums of these rows in their bins, (heads, row bins, column bins)."""
-        assert self.bins is not None
-        rows = bin_of(self.queries, self.bins, weights.device)[start : start + weights.shape[1]]
-        columns = bin_of(self.keys, self.bins, weights.device)
-        row_bins, column_bins = min(self.bins, self.queries), min(self.bins, self.keys)
-        by_column = weights.new_zeros(*weights.shape[:2], column_bins).index_add_(2, columns, weights)
-        return weights.new_zeros(len(self.heads), row_bins, column_bins).index_add_(1, rows, by_column)
-
-
-def bin_of(length: int, bins: int, device: torch.device) -> Tensor:
-    """The bin of every position, (length,), as `equal_spans` cuts them."""
-    spans = equal_spans(length, bins)
-    sizes = torch.tensor([b - a for a, b in spans], device=device)
-    return torch.repeat_interleave(torch.arange(len(spans), device=device), sizes)
+    def _sizes(self) -> Tensor:
+        group = self.axes.rows.group
+        return group[group >= 0].bincount(minlength=self.axes.rows.length)[:, None]

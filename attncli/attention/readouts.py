@@ -64,7 +64,7 @@ def read(
     """Read the metrics of every head of one layer, O(N·d) memory a head beyond the forward pass.
 
     metrics: those that are wanted; what no query can show is left out.  bins: the bin of every query and of every key,
-    int64 (queries,) and (keys,).
+    int64 (queries,) and (keys,), −1 for those in none.
     """
     wanted = {name for name in metrics if name in even.rows and bool(even.rows[name][1].any())}
     values, places = _values(pair, wanted, bins)
@@ -87,7 +87,9 @@ def _values(pair: Pair, wanted: set[str], bins: tuple[Tensor, Tensor] | None) ->
     device = pair.keys.ids.device
     columns, places = [], {}
     if bins is not None:
-        columns.append(torch.nn.functional.one_hot(bins[1].to(device)).float().expand(batch, -1, -1))
+        # A column for what is in none (−1) goes first, and is dropped.
+        indicators = torch.nn.functional.one_hot(bins[1].to(device) + 1)[:, 1:]
+        columns.append(indicators.float().expand(batch, -1, -1))
     width = sum(column.shape[-1] for column in columns)
     if "special" in wanted:
         places["special"] = width
@@ -132,12 +134,13 @@ class _Whole:
             getattr(self, name)[part] = reading.values[..., place]
         if self.pooled is not None and self.row_bins is not None:
             masses = reading.values[..., : self.pooled.shape[-1]]
-            self.pooled[:, reading.heads].index_add_(2, self.row_bins[reading.start : reading.stop], masses)
+            rows = self.row_bins[reading.start : reading.stop]
+            self.pooled[:, reading.heads].index_add_(2, rows[rows >= 0], masses[:, :, rows >= 0])
 
     def rows(self, wanted: set[str]) -> dict[str, Tensor]:
         """What is read off directly; heatmaps become means of their rows."""
         if self.pooled is not None and self.row_bins is not None:
-            self.pooled /= self.row_bins.bincount()[:, None]
+            self.pooled /= self.row_bins[self.row_bins >= 0].bincount(minlength=self.pooled.shape[2])[:, None]
         found = {"special": self.special, "entropy": self.lse * self.share - self.score}
         if self.has_sink:
             found["virtual_sink"] = 1 - self.share

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+from attncli.attention.view import View
 from attncli.errors import UsageError
 from attncli.results.heads import METRICS
 
 if TYPE_CHECKING:
     from attncli.models.structure import BlockList
+
+#: Weights themselves, times the norm of what is read, or rolled out over the layers up to one.
+Weighting = Literal["attention", "norm", "rollout"]
+
+#: A view that leaves nothing out.
+EVERYTHING = View()
 
 #: What `-l`, `-H` and the Python keywords `layer=`, `head=` take.
 Spec = str | int | Sequence[str | int] | None
@@ -146,6 +153,8 @@ class Wanted:
     """What to keep of a pass: of which heads, and whether their patterns, in how many bins a side (None: as fits).
 
     metrics: those that are wanted of long texts, where each has its price; short ones show them all.
+    view: what of a pattern is shown.  weighting: what patterns hold.
+    thresholds: the least value of a metric that earns a label, where not the usual.
 
     Raises UsageError for a number of bins that can't be.
     """
@@ -154,10 +163,19 @@ class Wanted:
     patterns: bool = False
     bins: int | None = None
     metrics: tuple[str, ...] = METRICS
+    view: View = EVERYTHING
+    weighting: Weighting = "attention"
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):
             raise UsageError(f"{self.bins} bins can't hold a pattern", hint="--bins takes a number from 1")
+
+    @property
+    def shows_patterns(self) -> bool:
+        """Whether patterns are what the user asked to see, and not the map of all heads."""
+        positions = self.view.query is not None or self.view.key is not None
+        return self.selection.chosen or positions or self.weighting == "rollout"
 
 
 def parse_selection(layer: Spec = None, head: Spec = None, stack: str | None = None) -> Selection:

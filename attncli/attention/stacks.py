@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import torch
 
 from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.labels import labels
-from attncli.attention.metrics import Pair
+from attncli.attention.labels import THRESHOLDS, labels
 from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
-from attncli.results.heads import HeadMetrics, Layer, Pattern, Stack
+from attncli.results.heads import HeadMetrics, Layer, Stack
 
 if TYPE_CHECKING:
     from attncli.models.loaded import LoadedModel
@@ -30,19 +27,41 @@ def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0)
 
 def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[tuple[Stack, ...], ...]:
     """The same for every text of the batch, padding left out of each."""
-    seen = observe(model, inputs, wanted)
-    return tuple(seen.stacks(text) for text in range(inputs.batch))
+    return described(collect(model, inputs, wanted))
+
+
+def collect(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> Collector:
+    """The one forward pass, and what was kept of it."""
+    projections = model.output_projections(inputs.arguments) if wanted.weighting == "norm" else {}
+    collector = Collector(model, inputs, wanted, projections)
+    collector.unread = model.attend(inputs.arguments, collector)
+    return collector
+
+
+def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
+    """The stacks of which nothing could be read although they ran: their names, and the class of what attends."""
+    seen = {key.path for key in collector.layers}
+    sites = {path: collector.model.site_of(path).block_list for path in collector.unread}
+    stacks = {known.path: known for known in sites.values() if known is not None and known.path not in seen}
+    for path, known in stacks.items():
+        yield known.word or path, next((block.mixer for block in known.described() if block.mixer), "attention")
+
+
+def described(collector: Collector) -> tuple[tuple[Stack, ...], ...]:
+    """The stacks of every text of a pass, layer by layer."""
+    named = named_stacks(collector)
+    return tuple(named.of_text(text) for text in range(collector.inputs.batch))
 
 
 @dataclass(frozen=True)
-class Seen:
+class NamedStacks:
     """What was seen of a batch. names: the stacks that were asked for, by what each is called."""
 
     collector: Collector
     names: Mapping[StackKey, str]
     several: bool
 
-    def stacks(self, text: int) -> tuple[Stack, ...]:
+    def of_text(self, text: int) -> tuple[Stack, ...]:
         """What is to be said of one text."""
         return tuple(_stack(self.collector, key, name, text, several=self.several) for key, name in self.names.items())
 
@@ -54,15 +73,14 @@ class Seen:
                     yield key, number, layer.measured
 
 
-def observe(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> Seen:
-    """Run the model once on a batch. Raises as `look` does."""
-    collector = Collector(model, inputs, wanted)
-    model.attend(inputs.arguments, collector)
+def named_stacks(collector: Collector) -> NamedStacks:
+    """What the stacks of a pass are called. Raises UsageError for a stack or a layer that isn't there."""
+    wanted = collector.wanted
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
     _refuse_nothing(collector)
     chosen = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
-    return Seen(collector, chosen, several=len(names) > 1)
+    return NamedStacks(collector, chosen, several=len(names) > 1)
 
 
 def _name(collector: Collector, key: StackKey) -> str:
@@ -72,8 +90,9 @@ def _name(collector: Collector, key: StackKey) -> str:
 
 def _is_causal(collector: Collector, key: StackKey) -> bool:
     """No query saw a later key; a single token can't tell, so then the kind of the model does."""
-    seen = collector.layers[key].values()
-    if all(layer.pair.queries.length > 1 for layer in seen):
+    # Positions can be compared where queries and keys are the same tokens.
+    seen = [layer for layer in collector.layers[key].values() if layer.pair.same]
+    if seen and all(layer.pair.queries.length > 1 for layer in seen):
         return all(layer.causal for layer in seen if layer.causal is not None)
     return collector.possible_names(key) == ("decoder",) or collector.model.generates
 
@@ -106,18 +125,18 @@ def _told_apart(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
 
 def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
     seen = collector.layers[key]
-    pair = next(iter(seen.values())).pair
+    axes = collector.axes(next(iter(seen.values())).pair, text)
     measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
     return Stack(
         stack=name,
         layers=_layers(collector, key),
-        queries=pair.queries.tokens[text],
-        keys=pair.keys.tokens[text],
+        queries=axes.rows.units,
+        keys=axes.columns.units,
         metrics=tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else "")),
         baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
         patterns=tuple(
-            _unpadded(pattern, pair, text)
+            pattern
             for sums in measured.values()
             for patterns in sums.patterns[text : text + 1]
             for pattern in patterns.patterns()
@@ -137,7 +156,7 @@ def _heads(
             sums.metrics.queries(text),
         )
         for head in selection.heads_in(name, number, count, len(values)):
-            earned = labels(values[head], uniform, queries)
+            earned = labels(values[head], uniform, queries, {**THRESHOLDS, **collector.wanted.thresholds})
             yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head])
 
 
@@ -155,15 +174,3 @@ def _layer(collector: Collector, key: StackKey, seen: Mapping[int, LayerSeen], n
     if block is not None and block.attends and number > max(seen):
         return Layer(number, next(iter(seen.values())).heads)
     return Layer(number, 0, block.mixer if block is not None else None)
-
-
-def _unpadded(pattern: Pattern, pair: Pair, text: int) -> Pattern:
-    """Cut the rows and columns of padding away; a pooled pattern is of one text alone and has none."""
-    if pattern.bins is not None:
-        return pattern
-    rows, columns = (_places(side.real[text]) for side in (pair.queries, pair.keys))
-    return replace(pattern, weights=pattern.weights[rows][:, columns])
-
-
-def _places(real: torch.Tensor) -> list[int]:
-    return [int(place) for place in real.nonzero().flatten()]

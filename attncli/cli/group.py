@@ -14,7 +14,9 @@ from attncli.errors import UsageError
 
 #: Every verb with its line in the help; its command is `attncli.cli.<verb>.<verb>`.
 VERBS = {
+    "compare": "Show whether context changes a word.",
     "heads": "Show where a model's attention heads look.",
+    "params": "Count a model's parameters and what they cost.",
     "tokenize": "Show how a model cuts text into tokens.",
 }
 
@@ -64,7 +66,7 @@ def _without_verb(**_: Any) -> None:
 
 attn = Verbs(
     name="attn",
-    help="Look inside any transformer: how it cuts text into tokens, and where its attention heads look.",
+    help="Look inside any transformer: how it cuts text, where heads look, what context and parameters do.",
     epilog="`attn VERB --help` shows a verb's options and examples.",
     callback=_without_verb,
     invoke_without_command=True,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from attncli.cli.command import Verb, WholeNumber
+from attncli.cli.command import Choice, Text, Verb, WholeNumber
 from attncli.cli.environment import Environment
 from attncli.cli.heads_input import ManyOptions, many_options, read_heads_input
 from attncli.cli.options import (
@@ -42,8 +42,17 @@ class HeadChoice(NamedTuple):
     layer: tuple[str, ...] | None
     head: tuple[str, ...] | None
     stack: str | None
+    query: str | None
+    key: str | None
+    metric: str | None
+    threshold: tuple[str, ...]
+    check: tuple[str, ...]
     patterns: bool
     bins: int | None
+    by: str
+    hide_special: bool
+    rollout: bool
+    norm_weighted: bool
 
     def completed(self, plan: Plan) -> HeadChoice:
         """As the verb takes it. An .npz holds nothing but patterns, so that it wants all where none is chosen."""
@@ -52,6 +61,7 @@ class HeadChoice(NamedTuple):
 
 
 _CHOICE = "Heads"
+_VIEW = "Pattern"
 head_options = bundle(
     "choice",
     HeadChoice,
@@ -72,8 +82,32 @@ head_options = bundle(
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),
     option("--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder or cross, where a model has several."),
+    option("--metric", group=_CHOICE, metavar="NAME", help="One metric: entropy, distance, induction …"),
+    option("--threshold", group=_CHOICE, multiple=True, metavar="METRIC=X", help="What earns a label: induction=0.3."),
+    option(
+        "--check",
+        group=_CHOICE,
+        multiple=True,
+        metavar="CLAIM",
+        help='Exit with 4 unless it holds: "1.2 induction > 0.8".',
+    ),
     flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
-    option("--bins", group=_CHOICE, type=WholeNumber(), help="Pool patterns to at most N × N cells."),
+    option(
+        "--query", group=_VIEW, type=Text(), metavar="P", help="Rows: an index (-1), a word (it, it#2), cls, or 3:9."
+    ),
+    option("--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise."),
+    option("--bins", group=_VIEW, type=WholeNumber(), help="Pool patterns to at most N × N cells."),
+    option(
+        "--by",
+        group=_VIEW,
+        type=Choice(("token", "word", "line")),
+        default="token",
+        show_default=True,
+        help="What a row and a column stand for.",
+    ),
+    flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
+    flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
+    flag("--hide-special", group=_VIEW, help="Leave special tokens out; rows are made to sum to 1 again."),
 )
 
 
@@ -136,6 +170,7 @@ def heads(
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     deliver(plan, lambda form, terminal: _render(result, form, terminal, cells=choice.patterns), environment)
+    messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
 
 
 def _render(result: HeadsResult, form: str, terminal: Terminal, *, cells: bool) -> str | bytes:

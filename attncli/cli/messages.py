@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from attncli.cli.environment import Environment
+from attncli.errors import CheckError
 from attncli.progress import Bytes, Progress, Texts
 
 #: Seconds between two looks of the progress line; more often would only cost time.
 INTERVAL = 0.1
+
+#: Failures that are listed one by one.
+_LISTED = 20
 
 #: Seconds after which a rate means something.
 _SETTLED = 1.0
@@ -39,11 +43,15 @@ class Messages:
         """What a reader of the result must bear in mind."""
         self._say("warning", texts)
 
-    def failures(self, texts: Iterable[str]) -> None:
-        """Which checks do not hold; these are said even if `quiet`."""
-        for text in texts:
+    def fail(self, texts: Sequence[str], *, hint: str) -> None:
+        """Say which checks do not hold, `quiet` or not, and raise CheckError if there are any."""
+        if not texts:
+            return
+        for text in texts[:_LISTED]:
             self.make_room()
             self._environment.say(f"failed: {one_line(text)}")
+        more = f" ({_LISTED} of them are above)" if len(texts) > _LISTED else ""
+        raise CheckError(f"{len(texts):,} check{'s do' if len(texts) > 1 else ' does'} not hold{more}", hint=hint)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:

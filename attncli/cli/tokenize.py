@@ -125,7 +125,7 @@ def tokenize(
     from attncli.cli.output import open_outlets, plan_output
     from attncli.cli.text_stream import open_texts
     from attncli.cli.texts import chosen_models
-    from attncli.cli.tokenize_output import fail, write
+    from attncli.cli.tokenize_output import write
     from attncli.verbs.tokenizing import open_tokenizing
 
     _refuse_contradictions(source, taken, encoding, wanted)
@@ -146,7 +146,7 @@ def tokenize(
             messages.warnings(tokenizing.notes)
             write(outlets, tokenizing, stream._replace(progress=progress), wanted, chat=taken.chat, pair=encoding.pair)
     messages.warnings(tokenizing.warnings)
-    fail(tokenizing.failures, messages)
+    messages.fail(tokenizing.failures, hint="--lint shows each place; several -m show where models differ")
 
 
 def _refuse_forms(wanted: ViewOptions, forms: frozenset[str]) -> None:

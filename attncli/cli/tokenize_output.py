@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.cli.messages import Messages
 from attncli.cli.output import Outlet
 from attncli.cli.streams import encoded
 from attncli.cli.text_stream import TextStream
-from attncli.errors import CheckError
 
 if TYPE_CHECKING:
     from attncli.cli.tokenize import ViewOptions
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
     from attncli.results.tokenize import IdsPart
     from attncli.verbs.cutting import TextInput
     from attncli.verbs.tokenizing import Tokenizing
-
-#: Failures that are listed one by one.
-_LISTED = 20
 
 
 def write(
@@ -43,18 +38,6 @@ def write(
     for sink in sinks:
         for content in sink.form.end(summary):
             sink.write(content)
-
-
-def fail(failures: Sequence[str], messages: Messages) -> None:
-    """Say which checks do not hold, and raise CheckError if there are any."""
-    if not failures:
-        return
-    messages.failures(failures[:_LISTED])
-    more = f" ({_LISTED} of them are above)" if len(failures) > _LISTED else ""
-    raise CheckError(
-        f"{len(failures):,} check{'s do' if len(failures) > 1 else ' does'} not hold{more}",
-        hint="--lint shows each place; several -m show where models differ",
-    )
 
 
 class _Sink(NamedTuple):

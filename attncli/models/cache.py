@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,26 @@ def _cache_folder() -> Path:
     home = _expand(os.environ.get("HF_HOME", os.path.join(above, "huggingface")))
     older = os.environ.get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub"))
     return Path(_expand(os.environ.get("HF_HUB_CACHE", older)))
+
+
+def own_cache_folder() -> Path | None:
+    """Where this program keeps what it could work out again: $ATTN_CACHE, else where the system keeps such things.
+
+    None where nothing is to be kept, as an empty ATTN_CACHE says, and where there is no home folder.
+    """
+    chosen = os.environ.get("ATTN_CACHE")
+    if chosen is not None:
+        return Path(_expand(chosen)) if chosen.strip() else None
+    if sys.platform == "win32":
+        above = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        above = "~/Library/Caches"
+    else:
+        # A relative path there is to be ignored, says the specification.
+        named = os.environ.get("XDG_CACHE_HOME", "")
+        above = named if os.path.isabs(named) else "~/.cache"  # noqa: PTH117
+    folder = Path(_expand(above))
+    return folder / "attncli" if folder.is_absolute() else None
 
 
 def _expand(path: str) -> str:

@@ -47,6 +47,11 @@ class Attention(Protocol):
         """Itself where a fused kernel can read it; None where its weights have to be computed."""
         ...
 
+    @property
+    def values_of(self) -> QueryKeyAttention | None:
+        """Itself where what its heads read is known; None where there are weights alone."""
+        ...
+
     def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
         """All rows in order, as many at a time as fit into a bounded memory.
 
@@ -82,6 +87,10 @@ class WeightsAttention:
 
     @property
     def reader(self) -> None:
+        return None
+
+    @property
+    def values_of(self) -> None:
         return None
 
     @property

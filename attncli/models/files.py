@@ -145,7 +145,7 @@ def _hub(ref: ModelRef, *, refresh: bool, progress: Progress) -> Source:
 
 
 def _builtin(ref: ModelRef) -> Path:
-    # By its configuration, as the folder holds Python's own files too.
+    # What has a configuration is a model; presets lie beside them.
     names = sorted(path.parent.name for path in _BUILTIN.glob("*/config.json"))
     if ref.location in names:
         return _BUILTIN / ref.location

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attncli.errors import ModelError
 from attncli.models.cache import MAIN, CachedRepository, HubSettings, hub_settings
@@ -13,7 +14,9 @@ from attncli.models.sources import ADAPTER_CONFIG
 from attncli.progress import Progress
 
 if TYPE_CHECKING:
-    from attncli.models.hub_calls import Listing
+    from attncli.models.hub_calls import Fetch, Listing
+
+T = TypeVar("T")
 
 
 def open_hub(ref: ModelRef, *, refresh: bool, progress: Progress) -> HubSource:
@@ -93,9 +96,18 @@ class HubSource:
 
         return download(self._repository, name, self.revision, self._settings, self._progress)
 
+    def read_in_part(self, names: Sequence[str], read: Callable[[str, Fetch], T]) -> list[T]:
+        """What `read(name, fetch)` makes of files that aren't cached, of which only ranges of bytes are fetched."""
+        from attncli.models.hub_calls import read_in_part
+
+        return read_in_part(self._repository, names, self.revision, self._settings, read)
+
     def names(self) -> frozenset[str]:
         listing = self._asked()
-        return self._cache.names(self.revision) if isinstance(listing, ModelError) else listing.names
+        return self.here() if isinstance(listing, ModelError) else listing.names
+
+    def here(self) -> frozenset[str]:
+        return self._cache.names(self.revision)
 
     def why_missing(self) -> ModelError | None:
         return self._listing if isinstance(self._listing, ModelError) else None

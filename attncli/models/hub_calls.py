@@ -1,4 +1,4 @@
-"""The two things that are asked of the hub: which files a model has, and one of them.
+"""What is asked of the hub: which files a model has, one of them whole, and the first bytes of several.
 
 huggingface_hub does the talking: retries, resumed downloads, tokens, locks, the layout of the cache. It is imported
 here alone, and only when something is asked. What goes wrong comes out as a ModelError that says what mends it.
@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from attncli import __version__
 from attncli.models.cache import HubSettings, is_commit
 from attncli.models.hub_errors import Asked, Why, bad_endpoint, not_a_hub, offline, translated
 from attncli.progress import Bytes, Progress
+
+_CONNECTIONS = 8
+
+T = TypeVar("T")
+#: Bytes `begin` to `end` of a file (fewer where it ends), and its size.
+Fetch = Callable[[int, int], tuple[bytes, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +80,69 @@ def download(repository: str, name: str, commit: str, settings: HubSettings, pro
     return Path(path)
 
 
+def read_in_part(
+    repository: str, names: Sequence[str], commit: str, settings: HubSettings, read: Callable[[str, Fetch], T]
+) -> list[T]:
+    """What `read(name, fetch)` makes of each file, several at a time; `fetch` asks the hub for a range of bytes.
+
+    Raises ModelError, and what `read` raises.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def read_one(name: str) -> T:
+        asked = Asked(repository, commit, settings, Why.NOT_CACHED, file=name)
+        return read(name, lambda begin, end: _fetch(asked, begin, end))
+
+    if settings.offline:
+        raise offline(Asked(repository, commit, settings, Why.CACHED_IN_PART))
+    with _quiet(), ThreadPoolExecutor(_CONNECTIONS) as pool:
+        return list(pool.map(read_one, names))
+
+
+def _fetch(asked: Asked, begin: int, end: int) -> tuple[bytes, int]:
+    with _told(asked):
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        url = hf_hub_url(asked.repository, asked.file, revision=asked.revision, endpoint=asked.settings.endpoint)
+        headers = build_hf_headers(library_name="attncli", library_version=__version__)
+        # Compressed bytes would have places of their own.
+        headers |= {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
+        with get_session().stream("GET", url, headers=headers, timeout=asked.settings.timeout) as response:
+            if response.status_code == 416:  # the file ends before that range begins
+                return b"", int(response.headers.get("Content-Range", "*/0").rpartition("/")[2])
+            hf_raise_for_status(response)
+            return _range(response, begin, end)
+
+
+def _range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
+    """The bytes that were asked for, and the file's size: of an answer with that range, or with the whole file."""
+    whole = response.status_code != 206
+    said = response.headers.get("Content-Length" if whole else "Content-Range", "").rpartition("/")[2]
+    if not said.isdecimal():
+        raise OSError("the answer doesn't tell how large the file is")
+    size, first = int(said), begin if whole else 0
+    found = bytearray()
+    for chunk in response.iter_bytes():
+        found += chunk
+        if len(found) >= first + end - begin:
+            break
+    wanted = min(end, size) - begin
+    content = bytes(found[first : first + end - begin])
+    if len(content) < wanted:
+        raise OSError("the answer ends too soon")
+    return content, size
+
+
 @contextmanager
 def _translated(asked: Asked) -> Iterator[None]:
     """Turn what huggingface_hub raises into errors of ours, and keep what it would print off stderr."""
+    with _quiet(), _told(asked):
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     try:
@@ -84,13 +150,19 @@ def _translated(asked: Asked) -> Iterator[None]:
             warnings.simplefilter("ignore")
             logger.setLevel(logging.CRITICAL)
             yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _told(asked: Asked) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         known = translated(error, asked)
         if known is None:
             raise
         raise known from error
-    finally:
-        logger.setLevel(level)
 
 
 def _progress_bar(progress: Progress, what: str) -> type[Any]:

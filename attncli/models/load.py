@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,27 +10,18 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import AttnError, ModelError, reason_of
+from attncli.models.depth import CutClass, Depth, whole
 from attncli.models.device import choose_device, choose_dtype
 from attncli.models.loaded import LoadedModel
 from attncli.models.loading_bar import loading
 from attncli.models.memory import is_out_of_memory, memory_guard
 from attncli.models.skeleton import model_class, read_config
-from attncli.models.structure import Block, BlockList, block_lists
+from attncli.models.structure import block_lists
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
     from attncli.models.files import ModelFiles
-
-if TYPE_CHECKING:
     from attncli.models.weights import WeightFiles
-
-#: Told the stacks of a model, answers how many blocks of each are needed (by path; a stack it leaves out is whole).
-Depth = Callable[[Sequence[BlockList]], Mapping[str, int]]
-
-
-def whole(_: Sequence[BlockList]) -> Mapping[str, int]:
-    """The depth that leaves every stack as it is."""
-    return {}
 
 
 def load_model(
@@ -40,11 +30,14 @@ def load_model(
     depth: Depth = whole,
     device: str = "auto",
     dtype: str = "auto",
+    eager: bool = True,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load the base model (no language-model head) behind `files`, each stack only as deep as `depth` says.
+
+    eager: with transformers' plain attention, as a look at its weights needs; else with the fastest that there is.
 
     Raises UsageError for a device or a layer that isn't there, ModelError for files that don't make a model,
     FailedError where memory runs out.
@@ -52,9 +45,9 @@ def load_model(
     target = choose_device(device)
     config = read_config(files, trust_remote_code=trust_remote_code)
     weights = files.weights(allow_pickle=allow_pickle)
-    cut = _CutClass(model_class(config, files, trust_remote_code=trust_remote_code), depth)
+    cut = CutClass(model_class(config, files, trust_remote_code=trust_remote_code), depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
-        module, info = _from_pretrained(cut.build(), files, weights, config, choose_dtype(dtype, target))
+        module, info = _from_pretrained(cut.build(), files, weights, config, choose_dtype(dtype, target), eager=eager)
         _refuse_incomplete(module, info, files)
         module = _adapted(module, files).to(target).eval()
     return LoadedModel(
@@ -80,44 +73,14 @@ def _adapted(module: PreTrainedModel, files: ModelFiles) -> PreTrainedModel:
     return module.base_model
 
 
-@dataclass
-class _CutClass:
-    """A subclass that shortens the stacks of blocks after `__init__`, so that loading skips the later tensors.
-
-    The configuration stays whole, as some families scale their weights by its depth.
-    """
-
-    original: type[PreTrainedModel]
-    depth: Depth
-    blocks: dict[str, tuple[Block, ...]] = field(default_factory=dict)
-    built: PreTrainedModel | None = None
-
-    def build(self) -> type[PreTrainedModel]:
-        def init(model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
-            self.original.__init__(model, *args, **kwargs)
-            self._shorten(model)
-
-        # transformers reads the source of the class's module, so the subclass names the original's.
-        names = {"__init__": init, "__module__": self.original.__module__, "__qualname__": self.original.__qualname__}
-        return type(self.original.__name__, (self.original,), names)
-
-    def _shorten(self, model: PreTrainedModel) -> None:
-        self.built = model
-        lists = block_lists(model)
-        self.blocks = {block_list.path: block_list.described() for block_list in lists}
-        limits = self.depth(lists)
-        for block_list in lists:
-            count = limits.get(block_list.path, block_list.length)
-            if count < block_list.length:
-                model.set_submodule(block_list.path, nn.ModuleList(block_list.blocks[:count]))
-
-
 def _from_pretrained(
     cls: type[PreTrainedModel],
     files: ModelFiles,
     weights: WeightFiles,
     config: PreTrainedConfig,
     dtype: torch.dtype | str,
+    *,
+    eager: bool,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """transformers' own loading, from local files alone: no request is made here."""
     entry = weights.index or weights.paths[0]
@@ -132,10 +95,10 @@ def _from_pretrained(
             str(entry.parent),
             config=config,
             dtype=dtype,
-            attn_implementation="eager",
             local_files_only=True,
             output_loading_info=True,
             **source,
+            **({"attn_implementation": "eager"} if eager else {}),
         )
     except AttnError:
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import transformers
@@ -13,8 +14,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.models.device import dtype_name
+from attncli.models.entry import accepted_arguments
 from attncli.models.memory import memory_guard
 from attncli.models.probe import Observer, run_probed
+from attncli.models.states import StateObserver, run_with_states
 from attncli.models.structure import Block, BlockList, Site, block_lists, site_of
 
 #: Configuration fields that say how many positions a model takes.
@@ -76,9 +79,22 @@ class LoadedModel:
         return count if isinstance(count, int) else 0
 
     @property
-    def vocabulary_size(self) -> int:
-        """Rows of the token table."""
-        return int(self.module.get_input_embeddings().weight.shape[0])
+    def accepted_arguments(self) -> frozenset[str]:
+        """The names of the arguments that it takes with a text."""
+        return accepted_arguments(self.module)
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """Rows of the token table; None where there is none, as in models of characters."""
+        try:
+            weight = getattr(self.module.get_input_embeddings(), "weight", None)
+        except NotImplementedError:
+            # Dual encoders don't say which of their tables is meant.
+            weight = None
+        if weight is not None:
+            return int(weight.shape[0])
+        size = getattr(self.config.get_text_config(), "vocab_size", None)
+        return size if isinstance(size, int) and size > 0 else None
 
     @property
     def decoder_start(self) -> int:
@@ -104,16 +120,43 @@ class LoadedModel:
     def site_of(self, path: str) -> Site:
         return site_of(path, self.lists)
 
-    def attend(self, arguments: Mapping[str, Tensor | bool], observe: Observer) -> None:
+    def attend(self, arguments: Mapping[str, Tensor | bool], observe: Observer) -> tuple[str, ...]:
         """Run the model once on `arguments` (moved to its device) and hand every attention computation to `observe`.
+
+        Answers the paths of the attention modules that ran as well and can't be read.
 
         Raises ModelError where nothing attends, FailedError where memory runs out.
         """
-        moved = {
+        moved = self._moved(arguments)
+        with memory_guard(self.device, lambda: self.module), _evaluating(self.module):
+            return run_probed(self.module, moved, observe)
+
+    def is_whole(self, stack: BlockList) -> bool:
+        """Whether all blocks of a stack were loaded."""
+        return stack.length == len(self.blocks[stack.path])
+
+    def run_states(self, stack: BlockList, arguments: Mapping[str, Tensor | bool], observe: StateObserver) -> int:
+        """Run the model once on `arguments` and hand the states of one stack to `observe`: see `models.states`.
+
+        The encoder of an encoder–decoder runs by itself, unless there is something for the decoder among the arguments.
+        """
+        moved = self._moved(arguments)
+        alone = self.config.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
+        module: nn.Module = self.module.get_encoder() if alone else self.module
+        seen = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
+        with memory_guard(self.device, lambda: self.module), _evaluating(module):
+            return run_with_states(module, stack.blocks, moved, seen.shape[1], observe, whole=self.is_whole(stack))
+
+    def _moved(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
+        return {
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
         }
-        with memory_guard(self.device, lambda: self.module), _evaluating(self.module):
-            run_probed(self.module, moved, observe)
+
+    def output_projections(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
+        """The matrix behind the heads of every attention module, see `attncli.models.projection`."""
+        from attncli.models.projection import output_projections
+
+        return output_projections(self, arguments)
 
 
 @contextmanager

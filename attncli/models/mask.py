@@ -9,7 +9,7 @@ families which slice or add to their masks work unchanged.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,6 +34,8 @@ class Rule:
     use_vmap: bool
     device: torch.device
     shape: Shape = "other"
+    #: Where a search has chosen keys for each query, these alone are seen: (batch, queries, chosen), −1 for none.
+    selected: Tensor | None = None
 
     @property
     def visibility(self) -> Visibility:
@@ -49,12 +51,12 @@ class Rule:
         """Which keys the queries start…stop see: bool, (batch, 1, stop − start, keys)."""
         rule = self._arguments(start, stop)
         mask: Tensor = sdpa_mask(**rule, allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
-        return mask
+        return mask if self.selected is None else mask & _among(self.selected[:, start:stop], self.keys)
 
     def additive(self, dtype: torch.dtype) -> Tensor:
         """The whole mask as transformers' eager attention adds it: 0 or the least number, (batch, 1, queries, keys)."""
         mask: Tensor = eager_mask(**self._arguments(0, self.queries), dtype=dtype)
-        return mask
+        return mask if self.selected is None else _hiding(mask, self.selected)
 
     def _arguments(self, start: int, stop: int) -> dict[str, Any]:
         return {
@@ -133,3 +135,24 @@ def mask_rule(
         shape="causal" if causal else "full" if full and not allow_is_causal_skip else "other",
     )
     return RuleMask(rule, dtype)
+
+
+def only_selected(mask: Tensor | None, selected: Tensor, *, keys: int) -> Tensor:
+    """The mask that leaves of what `mask` shows only the keys that are `selected`: (batch, queries, chosen)."""
+    if isinstance(mask, RuleMask):
+        return RuleMask(replace(mask.rule, selected=selected, shape="other"), mask.dtype)
+    if mask is None or mask.dtype == torch.bool:
+        chosen = _among(selected, keys)
+        return chosen if mask is None else mask & chosen
+    return _hiding(mask, selected)
+
+
+def _hiding(mask: Tensor, selected: Tensor) -> Tensor:
+    return mask.masked_fill(~_among(selected, mask.shape[-1]), torch.finfo(mask.dtype).min)
+
+
+def _among(selected: Tensor, keys: int) -> Tensor:
+    """Which keys are selected: bool, (batch, 1, queries, keys)."""
+    places = torch.where(selected < 0, keys, selected).long()
+    chosen = torch.zeros(*selected.shape[:2], keys + 1, dtype=torch.bool, device=selected.device)
+    return chosen.scatter_(-1, places, True)[:, None, :, :keys]

@@ -58,6 +58,8 @@ class PackageSource:
     def names(self) -> frozenset[str]:
         return frozenset(self._files)
 
+    here = names
+
     def why_missing(self) -> ModelError | None:
         return None
 

@@ -3,7 +3,7 @@
 transformers routes nearly every modern model through one function with (module, query, key, value, mask, scaling, …),
 taken from `AttentionInterface` by name. Ours is registered there, and its twin for masks in `AttentionMaskInterface`
 (without it sliding windows and padding would silently vanish). Families that compute attention their own way run
-eager, and forward hooks take the weights from their attention modules one by one.
+eager, and their weights are caught inside of their attention modules, one by one (`own_ways`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
-from attncli.models.call import Attention, WeightsAttention
-from attncli.models.mask import mask_rule
+from attncli.models.call import Attention
+from attncli.models.entry import accepted_arguments, entry_for, text_alone
+from attncli.models.mask import mask_rule, only_selected
+from attncli.models.own_ways import OwnWays
+from attncli.models.placed import Section
 from attncli.models.query_key import QueryKeyAttention
 from attncli.models.structure import block_lists, mixers, named_attention
 
@@ -33,8 +36,8 @@ Observer = Callable[[str, Attention], None]
 _BIAS_NAMES = ("position_bias", "attention_bias")
 _SINK_NAMES = ("s_aux", "sinks")
 
-#: What modules have that attend within windows and hand out weights on offsets instead of keys (Longformer, LED).
-_WINDOW_MARKS = ("one_sided_attn_window_size",)
+#: Keys that a lighter search has chosen for each query (DeepSeek's sparse attention): (batch, queries, chosen).
+_SELECTED_NAMES = ("indices",)
 
 #: Tensors that go along for other kernels; the mask or the states hold what they say already.
 _IGNORED_TENSORS = frozenset(
@@ -44,6 +47,7 @@ _IGNORED_TENSORS = frozenset(
         "cu_seq_lens_q",
         "cu_seq_lens_k",
         "cu_seqlens",
+        "input_ids",
         "encoder_hidden_states",
         "encoder_attention_mask",
         "position_embeddings",
@@ -51,18 +55,51 @@ _IGNORED_TENSORS = frozenset(
 )
 
 
+#: Fields of a configuration that say how many learned positions stand before every text.
+_PROMPT_FIELDS = ("prompt_length",)
+
+
 @dataclass
 class _Session:
-    """One probed forward pass of a batch: who listens, and what the modules are called."""
+    """One probed forward pass of a batch: who listens, what the modules are called, how long the sequences are.
+
+    lengths: of the text and, in an encoder–decoder, of what the decoder is given.  prompt: of what the model puts
+    before each text.
+    """
 
     observe: Observer
     paths: dict[int, str]
-    batch: int
+    lengths: tuple[int, ...]
+    prompt: int = 0
+    own_ways: OwnWays | None = None
     seen: int = 0
+    last: list[QueryKeyAttention] = field(default_factory=list)
 
     def hand_on(self, module: nn.Module, attention: Attention) -> None:
-        self.seen += 1
-        self.observe(self.paths[id(module)], attention)
+        path = self.paths[id(module)]
+        for suffix, part in self._parts(attention):
+            self.seen += 1
+            self.observe(path + suffix, part)
+
+    def probed(self, module: nn.Module, attention: QueryKeyAttention) -> None:
+        """Hand on what came through the interface."""
+        if self.own_ways is not None:
+            self.own_ways.mark_seen()
+        if self.last and self.last[0].query is attention.query and self.last[0].key is attention.key:
+            return  # the same attention, to other values (DiffLlama)
+        self.last = [attention]
+        self.hand_on(module, attention)
+
+    def _parts(self, attention: Attention) -> list[tuple[str, Attention]]:
+        """The attention itself, or what of it is between tokens of the given sequences."""
+        size, text, target = (attention.queries, attention.keys), self.lengths[0], self.lengths[-1]
+        if self.prompt and size == (self.prompt + text, self.prompt + text):
+            return [("", Section(attention, self.prompt, self.prompt, text, text))]
+        if len(self.lengths) == 2 and size == (target, target + text):
+            # Its own tokens and the encoder's states side by side (T5Gemma 2).
+            own, other = Section(attention, 0, 0, target, target), Section(attention, 0, target, target, text)
+            return [("", own), (".cross_attention", other)]
+        return [("", attention)]
 
 
 _session: ContextVar[_Session] = ContextVar("attncli_probe_session")
@@ -87,7 +124,10 @@ def attention_probe(
     """
     session = _session.get()
     bias, sinks = _pop_first(extra, _BIAS_NAMES), _pop_first(extra, _SINK_NAMES)
+    selected = _pop_first(extra, _SELECTED_NAMES)
     _refuse_unknown(module, extra)
+    if selected is not None:
+        attention_mask = only_selected(attention_mask, selected, keys=key.shape[2])
     # The flag of the call goes before the module's, as in transformers' own functions.
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     attention = QueryKeyAttention(
@@ -101,7 +141,7 @@ def attention_probe(
         softcap=softcap,
         sinks=sinks,
     )
-    session.hand_on(module, attention)
+    session.probed(module, attention)
     return attention.output(), None
 
 
@@ -109,93 +149,56 @@ AttentionInterface.register(IMPLEMENTATION, attention_probe)
 AttentionMaskInterface.register(IMPLEMENTATION, mask_rule)
 
 
-def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> None:
+def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> tuple[str, ...]:
     """Run `model` once and hand every attention computation to `observe`, in the order in which it happens.
 
-    Raises ModelError where no module of the model attends.
+    Answers the paths of the attention modules that ran as well and can't be read.
+
+    Raises ModelError where no module of the model attends, and where it can't run on a text alone.
     """
     paths = {id(module): name for name, module in model.named_modules()}
-    session = _Session(observe, paths, batch=len(arguments["input_ids"]))
+    given = [arguments[name] for name in ("input_ids", "decoder_input_ids") if name in arguments]
+    prompt = next((getattr(model.config, name) for name in _PROMPT_FIELDS if hasattr(model.config, name)), 0)
+    # Towers for pictures and sounds read none.
+    session = _Session(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt)
+    batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
     token = _session.set(session)
     try:
         with torch.no_grad(), _restored(model):
-            own_ways = _route(model)
-            if len(own_ways) < len(list(_models(model))):
-                _forward(model, own_ways, arguments, session)
-            if not session.seen:
-                # Some classes say that they use the interface, and don't.
+            _route(model)
+            _forward(model, arguments, session, batch=batch)
+            if not session.seen and _can_be_asked(model):
+                # Code of a model's own may hide its softmax, and yet hand weights out.
                 _set_all(model, "eager")
-                _forward(model, list(_models(model)), arguments, session)
+                _forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
     finally:
         _session.reset(token)
-    if not session.seen:
+    if not session.seen or session.own_ways is None:
         raise _nothing_seen(model)
+    return tuple(paths[id(module)] for module in session.own_ways.unread)
 
 
-def _route(model: PreTrainedModel) -> list[PreTrainedModel]:
-    """Point every part of the model that uses the interface at the probe; answer the parts that go their own way.
+def _can_be_asked(model: PreTrainedModel) -> bool:
+    """Whether there is attention that a flag may bring out."""
+    takes_flag = bool(accepted_arguments(model) & {"output_attentions", "kwargs"})
+    return takes_flag and any(named_attention(module) for module in model.modules())
+
+
+def _route(model: PreTrainedModel) -> None:
+    """Point every part of the model that uses the interface at the probe, and the others at their own eager ways.
 
     The configurations are set one by one: several families copy them for their stacks, and transformers'
     own setter doesn't reach every copy.
     """
-    own_ways = []
     for part in _models(model):
-        uses_interface = part._can_set_attn_implementation()
-        _set_all(part, IMPLEMENTATION if uses_interface else "eager")
-        if not uses_interface:
-            own_ways.append(part)
-    return own_ways
+        _set_all(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
 
 
-def _forward(
-    model: PreTrainedModel, own_ways: list[PreTrainedModel], arguments: Mapping[str, Any], session: _Session
-) -> None:
-    """One pass. From the parts that go their own way, the weights are taken as their attention modules return them,
-    and each is released before the next layer runs."""
-    modules = {id(module): module for part in own_ways for module in part.modules() if _hands_out_weights(module)}
-    hooks = [module.register_forward_hook(_weights_hook(session), prepend=True) for module in modules.values()]
-    # Newer families return the weights unasked; with the flag, transformers would keep every layer's.
-    asked = bool(hooks) and "attentions" not in (model._can_record_outputs or {})
-    try:
-        model(**arguments, **({"output_attentions": True} if asked else {}))
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _hands_out_weights(module: nn.Module) -> bool:
-    return named_attention(module) and not any(hasattr(module, mark) for mark in _WINDOW_MARKS)
-
-
-def _weights_hook(session: _Session) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(module: nn.Module, _: Any, output: Any) -> Any:
-        place = _weights_place(output, session.batch)
-        if place is None:
-            return None
-        session.hand_on(module, WeightsAttention(output[place]))
-        # An empty tensor in their place, of as many dimensions: nobody above can keep the weights alive.
-        emptied = [*output[:place], output[place].new_empty(0, 0, 0, 0), *output[place + 1 :]]
-        return emptied if isinstance(output, list) else tuple(emptied)
-
-    return hook
-
-
-def _weights_place(output: object, batch: int) -> int | None:
-    """Where in a module's output its attention stands: (batch, heads, queries, keys), rows that sum to 1 or less.
-
-    Rows that sum to 1 go first: a bias that happens to be small and positive would pass for attention with a sink.
-    """
-    parts = list(enumerate(output))[1:] if isinstance(output, tuple | list) else []
-    sums = {index: part.float().sum(-1) for index, part in parts if _may_be_weights(part, batch)}
-    whole = [index for index, total in sums.items() if bool(((total - 1).abs() < 0.01).all())]
-    partial = [index for index, total in sums.items() if bool(((total > 0) & (total < 1.01)).all())]
-    return next(iter(whole + partial), None)
-
-
-def _may_be_weights(part: object, batch: int) -> bool:
-    if not isinstance(part, Tensor) or part.ndim != 4 or not part.is_floating_point() or not part.numel():
-        return False
-    return part.shape[0] == batch and bool((part >= 0).all())
+def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
+    """One pass, on all of the arguments."""
+    session.own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on)
+    with text_alone(model, arguments), session.own_ways:
+        entry_for(model, arguments)(**arguments)
 
 
 @contextmanager

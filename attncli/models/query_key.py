@@ -19,6 +19,9 @@ from attncli.models.visibility import Visibility, implied
 #: Scores of a tile over all heads: 4 MiB of float32, which stay in a processor's cache.
 _TILE_ELEMENTS = 1 << 20
 
+#: Rows that are multiplied element by element at a time.
+_ROWS = 512
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -58,7 +61,8 @@ class QueryKeyAttention:
 
     query: (batch, heads, queries, d).  key, value: (batch, key heads, keys, d), shared by groups of query heads.
     mask: None, a `RuleMask`, or a tensor (bool: True is visible; else added).  bias: added to the scores, or None.
-    sinks: one logit a head, (heads,), or None.  softcap: c·tanh(score/c), or None.
+    sinks: one logit a head, (heads,), or one a head and query, (batch, heads, queries, 1); or None.
+    softcap: c·tanh(score/c), or None.
     """
 
     query: Tensor
@@ -102,10 +106,16 @@ class QueryKeyAttention:
         return Visibility("other", self.queries, self.keys, None, rows, self.query.device)
 
     @property
+    def values_of(self) -> QueryKeyAttention:
+        """Itself: `value` is what its heads read."""
+        return self
+
+    @property
     def reader(self) -> QueryKeyAttention | None:
         """Itself where its scores are products of queries and keys and nothing else, so that a fused kernel makes them;
         `readings`, `earlier`, `tiles` and `scores_at` are for such ones."""
         plain = self.bias is None and self.softcap is None and self.visibility is not None
+        plain = plain and (self.sinks is None or self.sinks.ndim == 1)
         return self if plain and can_fuse(self.query.device) else None
 
     def readings(self, values: Tensor | None = None, *, scores: bool = False) -> Iterator[Reading]:
@@ -133,8 +143,8 @@ class QueryKeyAttention:
             width = self.value.shape[-1] + (parts[0].shape[-1] if parts else 0)
             score = None
             if scores:
-                score = (read[..., width:] * query).sum(-1)
-                offset = (query * self._per_head(middle, query.shape[1])).sum(-1)
+                score = _dots(read[..., width:], query)
+                offset = (query @ self._per_head(middle, query.shape[1]).transpose(2, 3)).squeeze(-1)
                 score = self.scaling * (score + (offset if share is None else offset * share))
             yield Reading(heads, start, stop, read[..., self.value.shape[-1] : width], lse, score, share)
         self._outputs.append(output)
@@ -181,9 +191,11 @@ class QueryKeyAttention:
 
         float32 (batch, heads, queries); O(N·d).
         """
-        place = keys.to(self.key.device)[:, None, :, None].expand(-1, self.key.shape[1], -1, self.key.shape[-1])
-        chosen = self.key.expand(keys.shape[0], -1, -1, -1).gather(2, place).float()
-        return self.scaling * (self.query.float() * self._per_head(chosen, self.heads)).sum(-1)
+        texts = torch.arange(keys.shape[0], device=self.key.device)[:, None]
+        chosen = self.key.transpose(1, 2)[texts, keys.to(self.key.device)].transpose(1, 2)
+        groups = self.heads // self.key.shape[1]
+        scores = [_dots(self.query[:, group::groups], chosen) for group in range(groups)]
+        return self.scaling * torch.stack(scores, dim=2).flatten(1, 2)
 
     def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
         """All rows in order, or those of `rows` (start, stop); of all heads, or of `heads` alone."""
@@ -278,7 +290,8 @@ class QueryKeyAttention:
         scores = torch.where(_of_heads(visible, heads), scores, torch.finfo(torch.float32).min)
         if self.sinks is None:
             return scores.softmax(-1)
-        sinks = self.sinks[list(heads)].float().reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+        sinks = self.sinks.reshape(1, -1, 1, 1) if self.sinks.ndim == 1 else _rows(self.sinks, start, stop)
+        sinks = sinks[:, list(heads)].float().expand(*scores.shape[:-1], 1)
         return torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
 
     def _mask_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -341,6 +354,18 @@ def _above_diagonal(start: int, stop: int, first: int, last: int, device: torch.
     if last <= start + 1:
         return None
     return torch.arange(first, last, device=device)[None, :] > torch.arange(start, stop, device=device)[:, None]
+
+
+def _dots(left: Tensor, right: Tensor) -> Tensor:
+    """The product of each row with its own: (…, rows, d) twice to (…, rows), float32.
+
+    Some rows at a time, as what is written between the two steps should still be in the cache when it is read.
+    """
+    parts = [
+        (left[..., start : start + _ROWS, :].float() * right[..., start : start + _ROWS, :].float()).sum(-1)
+        for start in range(0, left.shape[-2], _ROWS)
+    ]
+    return torch.cat(parts, dim=-1)
 
 
 def _exhaust(parts: Iterator[object]) -> None:

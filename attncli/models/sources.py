@@ -36,6 +36,9 @@ class Source(Protocol):
     def names(self) -> frozenset[str]:
         """The files that are known to be there."""
 
+    def here(self) -> frozenset[str]:
+        """The files that are on this disk."""
+
     def why_missing(self) -> ModelError | None:
         """Why the place could not be asked for a file that isn't on this disk; None where it could be."""
 
@@ -68,6 +71,33 @@ class FolderSource:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ModelError(f"{self.folder} can't be read: {reason}", hint="check its permissions") from error
+
+    here = names
+
+    def why_missing(self) -> ModelError | None:
+        return None
+
+
+class OnDisk:
+    """Another place, as far as its files are on this disk: nobody is asked, nothing is fetched."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.revision = source.revision
+        self.mend = source.mend
+
+    def local(self, name: str) -> Path | None:
+        return self._source.local(name)
+
+    find = local
+
+    def has(self, name: str) -> bool:
+        return self.local(name) is not None
+
+    def names(self) -> frozenset[str]:
+        return self._source.here()
+
+    here = names
 
     def why_missing(self) -> ModelError | None:
         return None

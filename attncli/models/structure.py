@@ -7,19 +7,20 @@ tokens with is told by its children's classes; which stack it is, by the words i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from torch import nn
 
-#: What the class of a module that attends is called.
-_ATTENTION_WORDS = ("attention", "attn")
+#: What the class of a module that attends is called; MLA is multi-head latent attention.
+_ATTENTION_NAMES = re.compile(r"attention|attn|(?-i:MLA$)", re.IGNORECASE)
 
 #: Words in a path that say which stack a list of blocks is; the first that matches.
 _STACK_WORDS = (
     ("vision", ("vision", "visual", "image")),
     ("audio", ("audio", "speech")),
-    ("text", ("text_model", "language_model", "text_encoder")),
+    ("text", ("text_model", "language_model")),
     ("decoder", ("decoder",)),
     ("encoder", ("encoder",)),
 )
@@ -37,29 +38,42 @@ _NOT_MIXERS = re.compile(
 
 @dataclass(frozen=True)
 class BlockList:
-    """A stack of blocks: the dotted path of its `ModuleList`, and the list itself."""
+    """A stack of blocks: the dotted path of its `ModuleList`, the list itself, and what its path says that it is.
+
+    A block is a layer, but where it is a list of layers itself (Funnel) or attends several times (LongCat).
+    """
 
     path: str
     blocks: nn.ModuleList
+    word: str | None = None
 
     @property
     def length(self) -> int:
-        return len(self.blocks)
-
-    @property
-    def word(self) -> str | None:
-        """The stack that the path speaks of (`encoder`, `vision`, …), or None where it says nothing."""
-        path = self.path.lower()
-        return next((stack for stack, words in _STACK_WORDS if any(word in path for word in words)), None)
+        """How many layers there are."""
+        return sum(_layers_in(block) for block in self.blocks)
 
     def described(self) -> tuple[Block, ...]:
-        """What each block mixes its tokens with; to be asked before a list is cut."""
-        return tuple(Block(_attends(block), _mixer(block)) for block in self.blocks)
+        """What each layer mixes its tokens with; to be asked before a list is cut."""
+        return tuple(Block(_attends(layer), _mixer(layer)) for block in self.blocks for layer in _layers_of(block))
+
+    def first(self, layers: int) -> nn.ModuleList:
+        """The blocks that the first `layers` layers need."""
+        count = next((n for n in range(len(self.blocks)) if self._layers_before(n) >= layers), len(self.blocks))
+        return nn.ModuleList(self.blocks[:count])
+
+    def layer_at(self, path: str) -> int:
+        """The layer of a module, by its path within the list: `3.attention`, `1.0.attention`, `3.self_attn.1`."""
+        block, _, within = path.partition(".")
+        inner = next((int(part) for part in within.split(".") if part.isdigit()), 0)
+        return self._layers_before(int(block)) + (inner if _layers_in(self.blocks[int(block)]) > 1 else 0)
+
+    def _layers_before(self, block: int) -> int:
+        return sum(_layers_in(other) for other in self.blocks[:block])
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of a stack: whether it holds attention, and the class of what mixes its tokens."""
+    """A layer of a stack: whether it holds attention, and the class of what mixes its tokens."""
 
     attends: bool
     mixer: str | None
@@ -67,7 +81,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Site:
-    """Where an attention module stands: its list of blocks (None outside of any), its block, and what it reads."""
+    """Where an attention module stands: its list of blocks (None outside of any), its layer, and what it reads."""
 
     block_list: BlockList | None
     block: int
@@ -76,12 +90,24 @@ class Site:
 
 def block_lists(model: nn.Module) -> list[BlockList]:
     """The outermost module lists of a model whose elements are blocks, in the order of the module tree."""
-    found: list[BlockList] = []
+    found: dict[str, nn.ModuleList] = {}
     for path, module in model.named_modules():
-        inside = any(path.startswith(f"{outer.path}.") for outer in found)
+        inside = any(path.startswith(f"{outer}.") for outer in found)
         if isinstance(module, nn.ModuleList) and not inside and _holds_blocks(module):
-            found.append(BlockList(path, module))
-    return found
+            found[path] = module
+    decodes = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+    return [BlockList(path, blocks, _word(path, decodes=decodes)) for path, blocks in found.items()]
+
+
+def _word(path: str, *, decodes: bool) -> str | None:
+    """The stack that a path speaks of (`encoder`, `vision`, …), or None where it says nothing.
+
+    In an encoder–decoder, all of `language_model.encoder` and `language_model.decoder` is text.
+    """
+    said = [stack for stack, words in _STACK_WORDS if any(word in path.lower() for word in words)]
+    if decodes and said[:1] == ["text"]:
+        return said[1] if len(said) > 1 else "text"
+    return next(iter(said), None)
 
 
 def _holds_blocks(modules: nn.ModuleList) -> bool:
@@ -93,10 +119,21 @@ def _leaves(module: nn.Module) -> int:
     return sum(1 for part in module.modules() if not any(True for _ in part.children()))
 
 
+def _layers_of(block: nn.Module) -> Iterable[nn.Module]:
+    """A block once for every layer that it stands for; the parts of a list of layers."""
+    return block if isinstance(block, nn.ModuleList) else [block] * _layers_in(block)
+
+
+def _layers_in(block: nn.Module) -> int:
+    if isinstance(block, nn.ModuleList):
+        return len(block)
+    inner = (child for child in block.children() if isinstance(child, nn.ModuleList) and len(child))
+    return max((len(child) for child in inner if all(named_attention(part) for part in child)), default=1)
+
+
 def named_attention(module: nn.Module) -> bool:
     """Whether a module's class says that it attends."""
-    name = type(module).__name__.lower()
-    return any(word in name for word in _ATTENTION_WORDS)
+    return bool(_ATTENTION_NAMES.search(type(module).__name__))
 
 
 def _attends(block: nn.Module) -> bool:
@@ -106,7 +143,14 @@ def _attends(block: nn.Module) -> bool:
 def _mixer(block: nn.Module) -> str | None:
     """A block's first child that isn't a norm, an MLP or the like; the block itself where it has no such child."""
     children = [type(child).__name__ for child in block.children()]
-    return next((name for name in children if not _NOT_MIXERS.search(name)), None)
+    return next((name for name in children if not _NOT_MIXERS.search(_own_part(name, type(block).__name__))), None)
+
+
+def _own_part(name: str, block: str) -> str:
+    """A class's name without that of its family: the `MambaLayer` of a `GraniteMoeHybridDecoderLayer` mixes tokens."""
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, block, strict=False)))
+    family = re.match(r".*(?=[A-Z])", name[: shared + 1])
+    return name[len(family[0]) :] if family else name
 
 
 def mixers(lists: Sequence[BlockList]) -> list[str]:
@@ -123,9 +167,15 @@ def site_of(path: str, lists: Sequence[BlockList]) -> Site:
     """
     for block_list in lists:
         if path.startswith(f"{block_list.path}."):
-            index, _, within = path[len(block_list.path) + 1 :].partition(".")
-            return Site(block_list, int(index), _is_cross(within))
+            within = path[len(block_list.path) + 1 :]
+            return Site(block_list, block_list.layer_at(within), _is_cross(_said_within(block_list, within)))
     return Site(None, 0, _is_cross(path))
+
+
+def _said_within(block_list: BlockList, within: str) -> str:
+    """What says whether a module reads another stack: its path in its block, or the name of a list of attentions."""
+    _, _, path = within.partition(".")
+    return path or block_list.path.rpartition(".")[2]
 
 
 def _is_cross(path: str) -> bool:

@@ -6,7 +6,7 @@ _ZERO_WIDTH_JOINER = "\u200d"
 
 
 #: What we draw ourselves with: one cell each.
-_OURS = frozenset("–…│┃←⏎⇥⟨⟩◌")
+_OURS = frozenset("–…│┃←⏎⇥⟨⟩◌█▉▊▋▌▍▎▏├└─")
 
 
 def cell_width(text: str) -> int:

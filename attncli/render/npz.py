@@ -54,7 +54,7 @@ def heads_npz(result: HeadsResult) -> bytes:
     `<stack>.queries` and `<stack>.keys` are token ids. Of pooled patterns `<stack>.rows` and `<stack>.columns`,
     (bins, 2), are the positions that a row or a column stands for.
     """
-    return _npz(dict(array for stack in result.stacks for array in _stack_arrays(stack)))
+    return npz_bytes(dict(array for stack in result.stacks for array in _stack_arrays(stack)))
 
 
 def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
@@ -72,7 +72,8 @@ def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
         yield f"{stack.stack}.columns", np.array(bins.columns, dtype=np.int64)
 
 
-def _npz(arrays: dict[str, Array]) -> bytes:
+def npz_bytes(arrays: dict[str, Array]) -> bytes:
+    """Named arrays as one .npz."""
     return b"".join(_npz_parts(arrays))
 
 

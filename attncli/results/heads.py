@@ -119,10 +119,13 @@ def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin."""
+    """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin.
+
+    head: None where it is of all heads together, a rollout up to this layer.
+    """
 
     layer: int
-    head: int
+    head: int | None
     weights: Weights
     bins: Bins | None = None
 
@@ -196,7 +199,11 @@ class HeadsResult:
     """Where the heads of one model look on one text, or on the mean over many.
 
     warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
-    chosen: the user named layers or heads, so a picture shows those instead of the overview.
+    chosen: the user named layers, heads or positions, so a picture shows those instead of the overview.
+    metric: the one that was asked for, which a picture maps.  by: what rows and columns of patterns stand for.
+    weighting: what the patterns hold: `attention`, `norm` (weights times the norm of what is read, Kobayashi et al.
+    2020; rows don't sum to 1) or `rollout` (Abnar & Zuidema 2020).
+    failures: a sentence for each check that does not hold; None where nothing was checked.
     texts: how many the values are means over; None where they are those of one text.
     probe: what stood for texts, if none were given.
     """
@@ -209,6 +216,10 @@ class HeadsResult:
     warnings: tuple[str, ...] = ()
     chosen: bool = False
     notes: tuple[str, ...] = ()
+    metric: str | None = None
+    by: str = "token"
+    weighting: str = "attention"
+    failures: tuple[str, ...] | None = None
     texts: int | None = None
     probe: Probe | None = None
 
@@ -223,6 +234,9 @@ class HeadsResult:
             "dtype": self.dtype,
             "texts": 1 if self.texts is None else self.texts,
             "probe": None if self.probe is None else self.probe.to_dict(),
+            "by": self.by,
+            "weighting": self.weighting,
+            **({} if self.failures is None else {"failures": list(self.failures)}),
             "stacks": [stack.to_dict() for stack in self.stacks],
             "made_by": self.made_by.to_dict(),
         }

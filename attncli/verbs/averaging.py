@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 
 class Average(NamedTuple):
-    """What came of many texts.  warnings, notes: what a user should know of them.  probe: what stood for them."""
+    """What came of many texts.  warnings, notes: what a user should know of them.  probe: what stood for them.
+
+    unread: stacks that ran and of which nothing could be read, with what attends there.
+    """
 
     stacks: tuple[Stack, ...]
     texts: int
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     probe: Probe | None = None
+    unread: tuple[tuple[str, str], ...] = ()
 
 
 class _Found(NamedTuple):
@@ -63,7 +67,7 @@ def average_texts(
     cut, empty = sum(part.cut for part in found), sum(part.empty for part in found)
     warnings = [f"{_texts_were(cut)} cut to the {cutting.limit:,} tokens that the model takes"] if cut else []
     notes = [f"{_texts_were(empty)} left out, with nothing in {'them' if empty > 1 else 'it'}"] if empty else []
-    return Average(whole.stacks(), whole.texts, tuple(warnings), tuple(notes))
+    return Average(whole.stacks(), whole.texts, tuple(warnings), tuple(notes), unread=whole.unread)
 
 
 def inputs_of(loaded: LoadedModel, batch: Sequence[CutText]) -> ModelInputs:

@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.attention.selection import Selection, Spec, Wanted, parse_selection
+from attncli.attention.claims import failures, known_metric, parse_claims, parse_thresholds
+from attncli.attention.positions import Position
+from attncli.attention.selection import Selection, Spec, Wanted, Weighting, parse_selection
+from attncli.attention.view import UNITS, Unit, View, line_starts
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.sharing import ALONE, Sharing
 from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
+from attncli.results.heads import METRICS
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 from attncli.verbs.heads_many import many_texts, refuse_beside_many
 from attncli.verbs.ids import id_lists
@@ -41,8 +45,17 @@ def heads(
     layer: Spec = None,
     head: Spec = None,
     stack: str | None = None,
+    query: str | int | None = None,
+    key: str | int | None = None,
+    metric: str | None = None,
+    threshold: str | Sequence[str] = (),
+    check: str | Sequence[str] = (),
     patterns: bool = False,
     bins: int | None = None,
+    by: Unit = "token",
+    hide_special: bool = False,
+    rollout: bool = False,
+    norm_weighted: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -62,7 +75,15 @@ def heads(
     None is all-MiniLM-L6-v2.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
     everything. A chosen head's pattern is in the result; `patterns=True` keeps those of all heads.
+    query, key: the rows and columns of the patterns that are wanted: an index (`-1`), a word (`"it"`, `"it#2"`), a
+    special token (`"cls"`) or a slice (`"3:9"`). The queries and keys of the result are then those alone.
+    metric: the one to look at; a long text is measured by it alone.  threshold: `"induction=0.3"`, the least value that
+    earns a label.  check: claims such as `"1.2 induction > 0.8"`; `failures` says which do not hold.
     bins: pool patterns to so many bins a side; by itself, exact to 1,024 tokens and 64 bins beyond.
+    by: `"word"` or `"line"` for patterns whose rows are means over the tokens of each, and columns sums.
+    hide_special: patterns without special tokens; what is left of each row is made to sum to 1 again.
+    rollout: one pattern a layer instead of those of heads: how much of each token reaches each position through all
+    layers up to that one, the last by itself.  norm_weighted: patterns of weights times the norm of what is read.
     sharing: other processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
@@ -72,24 +93,60 @@ def heads(
     Raises UsageError for a text, layer, head or device that can't be, ModelError for a model that is not to be had,
     FailedError where memory runs out.
     """
-    selection = parse_selection(layer, head, stack)
-    wanted = Wanted(selection, patterns or selection.chosen, bins)
+    # A rollout is of all layers up to one: the last tells most.
+    selection = parse_selection("-1" if rollout and layer is None else layer, head, stack)
+    weighting = _weighting(selection, rollout=rollout, norm_weighted=norm_weighted)
+    claims = parse_claims([check] if isinstance(check, str) else check)
+    metrics = METRICS if metric is None else (known_metric(metric, "--metric"),)
+    thresholds = parse_thresholds([threshold] if isinstance(threshold, str) else threshold)
+    view = _view(query, key, by, hide_special=hide_special, text=text)
+    shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
+    wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds)
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
     many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
-    if many is not None:
-        refuse_beside_many(pair=pair, patterns=patterns, bins=bins)
     # The text is met before torch is imported: what is wrong with it is said at once.
-    words = _tokenizer(files, tokenizer, named, needed=input_ids is None if many is None else many.needs_tokenizer)
     if many is not None:
+        refuse_beside_many(wanted, patterns=patterns, pair=pair)
+        words = _tokenizer(files, tokenizer, named, needed=many.needs_tokenizer)
         loaded = _loaded(model, files, named, selection, sharing.own_device(device), dtype)
-        average = many.average(loaded, words, Wanted(selection), sharing=sharing, progress=progress)
-        return _averaged(loaded, average, selection)
-    encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
-    loaded = _loaded(model, files, named, selection, device, dtype)
-    fitting = _fitting(encoded, loaded, truncate=truncate)
-    cut = truncate and (fitting is not encoded or was_cut(encoded, _texts(text, pair)))
-    return _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
+        average = many.average(loaded, words, replace(wanted, patterns=False), sharing=sharing, progress=progress)
+        result = _averaged(loaded, average, wanted)
+    else:
+        words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
+        encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
+        for position in (view.query, view.key):
+            view.shown(encoded.tokens, position)
+        loaded = _loaded(model, files, named, selection, device, dtype)
+        fitting = _fitting(encoded, loaded, truncate=truncate)
+        cut = truncate and (fitting is not encoded or was_cut(encoded, _texts(text, pair)))
+        result = _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
+    failed = tuple(failures(claims, result.stacks)) if claims else None
+    return replace(result, metric=metric, by=by, weighting=weighting, failures=failed)
+
+
+def _weighting(selection: Selection, *, rollout: bool, norm_weighted: bool) -> Weighting:
+    if rollout and norm_weighted:
+        raise UsageError("--rollout and --norm-weighted contradict each other", hint="leave one of them out")
+    if rollout and selection.heads:
+        raise UsageError("--rollout is of all heads of a layer together", hint="choose layers with -l, or nothing")
+    return "rollout" if rollout else "norm" if norm_weighted else "attention"
+
+
+def _view(query: str | int | None, key: str | int | None, by: Unit, *, hide_special: bool, text: object) -> View:
+    if by not in UNITS:
+        raise UsageError(f"--by: a pattern has no {by!r}", hint=f"--by takes {', '.join(UNITS)}")
+    return View(
+        _position(query, "--query"),
+        _position(key, "--key"),
+        by,
+        hide_special,
+        line_starts(text) if by == "line" and isinstance(text, str) else (),
+    )
+
+
+def _position(given: str | int | None, flag: str) -> Position | None:
+    return None if given is None else Position(str(given), flag)
 
 
 def _texts(*given: object) -> list[str]:
@@ -207,26 +264,24 @@ def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> En
 
 def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.stacks import look
+    from attncli.attention.stacks import collect, described, unread_stacks
 
-    stacks = look(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    collector = collect(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    (stacks,) = described(collector)
+    warnings = (*warnings, *_unread(unread_stacks(collector), wanted.selection))
     notes = tuple(_notes(loaded, stacks, "the text repeats nothing"))
-    return _result(loaded, stacks, wanted.selection, warnings=warnings, notes=notes)
+    return _result(loaded, stacks, wanted, warnings=warnings, notes=notes)
 
 
-def _averaged(loaded: LoadedModel, average: Average, selection: Selection) -> HeadsResult:
+def _averaged(loaded: LoadedModel, average: Average, wanted: Wanted) -> HeadsResult:
+    warnings = (*average.warnings, *_unread(average.unread, wanted.selection))
     notes = () if average.probe else _notes(loaded, average.stacks, "none of the texts repeats anything")
-    result = _result(loaded, average.stacks, selection, warnings=average.warnings, notes=(*average.notes, *notes))
+    result = _result(loaded, average.stacks, wanted, warnings=warnings, notes=(*average.notes, *notes))
     return replace(result, texts=average.texts, probe=average.probe)
 
 
 def _result(
-    loaded: LoadedModel,
-    stacks: tuple[Stack, ...],
-    selection: Selection,
-    *,
-    warnings: tuple[str, ...],
-    notes: tuple[str, ...],
+    loaded: LoadedModel, stacks: tuple[Stack, ...], wanted: Wanted, *, warnings: tuple[str, ...], notes: tuple[str, ...]
 ) -> HeadsResult:
     from attncli.results.heads import HeadsResult
 
@@ -236,22 +291,17 @@ def _result(
         dtype=loaded.dtype,
         stacks=stacks,
         made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
-        warnings=(*loaded.warnings, *warnings, *_unread(loaded, stacks, selection)),
+        warnings=(*loaded.warnings, *warnings),
         notes=notes,
-        chosen=selection.chosen,
+        chosen=wanted.shows_patterns,
     )
 
 
-def _unread(loaded: LoadedModel, stacks: tuple[Stack, ...], selection: Selection) -> Iterator[str]:
-    """The stacks that attend in a way that neither the interface nor the modules' outputs show."""
-    attending = [known for known in loaded.lists if any(block.attends for block in known.described())]
-    if len(attending) > 1 and selection.stack is None:
-        shown = {stack.stack for stack in stacks}
-        yield from (
-            f"the attention of the {known.word} can't be read and is left out: {known.described()[0].mixer}"
-            for known in attending
-            if known.word not in shown
-        )
+def _unread(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
+    """The stacks that attend in a way that neither the interface nor their modules show."""
+    if selection.stack is None:
+        for stack, mixer in unread:
+            yield f"the attention of the {stack} can't be read and is left out: {mixer}"
 
 
 def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:

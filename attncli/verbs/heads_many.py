@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
+from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.progress import Progress
 from attncli.verbs.ids import id_lists
@@ -58,12 +59,12 @@ def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bo
     return ManyTexts(ids, special=special, truncate=truncate)
 
 
-def refuse_beside_many(*, pair: str | None, patterns: bool, bins: int | None) -> None:
+def refuse_beside_many(wanted: Wanted, *, patterns: bool, pair: str | None) -> None:
     """Raise UsageError for what belongs to one text."""
-    if patterns or bins is not None:
+    if patterns or wanted.bins is not None or wanted.view != EVERYTHING or wanted.weighting != "attention":
         raise UsageError(
             "a pattern belongs to one text, and metrics are averaged here",
-            hint="leave --patterns, --bins and .npz out, or give one text",
+            hint="leave out what shapes a pattern, as --patterns, --bins and --query do, or give one text",
         )
     if pair is not None:
         raise UsageError("--pair goes with one text", hint="leave it out, or give one text")

@@ -37,8 +37,11 @@ def average_probe(
     An encoder–decoder's decoder is given the same tokens, behind its start token.
     Raises UsageError where the model takes too few tokens.
     """
-    known = range(loaded.vocabulary_size)
-    ordinary = known if tokenizer is None else [one for one in ordinary_ids(tokenizer, TOKENS) if one in known]
+    size = loaded.vocabulary_size
+    if tokenizer is None:
+        ordinary: Sequence[int] = range(size or 0)
+    else:
+        ordinary = [one for one in ordinary_ids(tokenizer, TOKENS) if size is None or one < size]
     before = int(first is not None) + int(loaded.config.is_encoder_decoder)
     probe = fitting_probe(loaded.max_positions, len(ordinary), before=before, seed=seed)
     averages = Averages(wanted)
@@ -48,7 +51,7 @@ def average_probe(
         averages.add(loaded, _inputs(loaded, batch))
         progress("probing", averages.texts, probe.sequences)
     whole = Averages.of_all(wanted, sharing.gather(averages))
-    return Average(whole.stacks(), whole.texts, notes=tuple(_notes(loaded)), probe=probe)
+    return Average(whole.stacks(), whole.texts, notes=tuple(_notes(loaded)), probe=probe, unread=whole.unread)
 
 
 def _text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | None) -> CutText:

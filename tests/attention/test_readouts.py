@@ -15,10 +15,11 @@ from transformers.masking_utils import (
 )
 
 from attncli.attention import capture, pairs
+from attncli.attention.axes import Axes, Axis
 from attncli.attention.evenly import even_rows
 from attncli.attention.metrics import MetricSums, Pair, Side, uniform
 from attncli.attention.pairs import EarlierPairs, earlier_copies
-from attncli.attention.patterns import PatternSums, bin_of
+from attncli.attention.patterns import PatternSums
 from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look_each
@@ -80,7 +81,7 @@ def attention(
 
 
 def explicit(call: QueryKeyAttention, pair: Pair) -> tuple[MetricSums, MetricSums, bool]:
-    metrics, baseline, causal = MetricSums(pair, call.has_sink), MetricSums(pair, call.has_sink), True
+    metrics, baseline, causal = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink), True
     for block in call.blocks():
         real = pair.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & pair.keys.real[:, None, None, :] & real
@@ -101,7 +102,7 @@ def compare(call: QueryKeyAttention, pair: Pair) -> None:
     assert call.reader is call and call.visibility is not None
     even = even_rows(pair, call.visibility)
     readouts = read(call, pair, even)
-    metrics, baseline = MetricSums(pair, call.has_sink), MetricSums(pair, call.has_sink)
+    metrics, baseline = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink)
     metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
     baseline.add_rows(even.rows)
     expected, uniform_expected, causal = explicit(call, pair)
@@ -176,9 +177,12 @@ def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
 def test_pooled_heatmaps(kind: str) -> None:
     one, call = side("right"), attention(rule(kind, "right"), groups=2)
     pair = Pair(one, one, same=True)
-    bins = tuple(bin_of(LENGTH, 5, torch.device("cpu")) for _ in range(2))
+    everything = Axis(tiny.tokens(list(range(LENGTH))), torch.arange(LENGTH))
+    some = Axis(everything.units[:33], (torch.arange(LENGTH) - 4).clamp(min=-1))  # the first four are in no bin
+    axes = Axes(everything.pooled(5), some.pooled(5))
+    bins = axes.rows.group, axes.columns.group
     pooled = read(call, pair, even_rows(pair, call.visibility), metrics=(), bins=bins).pooled
-    sums = PatternSums(0, tuple(range(4)), LENGTH, LENGTH, 5)
+    sums = PatternSums(0, tuple(range(4)), axes)
     for block in call.blocks():
         sums.add(block.start, block.weights[0])
     for head, pattern in enumerate(sums.patterns()):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 WARM_UPS = 2
@@ -58,10 +58,14 @@ def compare(
     return Ratio(name, peer_name, ours_median, peer_median, ratio, aim)
 
 
-def seconds(command: Sequence[str]) -> float:
-    """Wall time of one process whose output goes to a pipe, as it would to another program."""
+def seconds(command: Sequence[str], *, variables: Mapping[str, str] | None = None) -> float:
+    """Wall time of one process whose output goes to a pipe, as it would to another program.
+
+    variables: of its environment, beside those of this process.
+    """
+    environment = {**os.environ, **(variables or {})}
     start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=environment)
     return time.perf_counter() - start
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from attncli.cli.environment import Environment
 from attncli.cli.main import run
-from tests.cli.samples import heads_result, tokenize_result
+from tests.cli.samples import heads_result, params_result, tokenize_result
 from tests.cli.told import ToldTokenizing
+from tests.render.compare_samples import compare_result
 
 
 class Bytes(io.BytesIO):
@@ -136,7 +137,21 @@ def tokenize(monkeypatch: pytest.MonkeyPatch) -> TokenizeRecorder:
 
 
 @pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder(compare_result())
+    monkeypatch.setattr("attncli.verbs.compare.compare", recorder)
+    return recorder
+
+
+@pytest.fixture
 def heads(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(heads_result())
     monkeypatch.setattr("attncli.verbs.heads.heads", recorder)
+    return recorder
+
+
+@pytest.fixture
+def params(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder(params_result())
+    monkeypatch.setattr("attncli.verbs.params.params", recorder)
     return recorder

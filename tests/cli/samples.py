@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from attncli.results.costs import Costs, Flops
 from attncli.results.heads import Bins, HeadMetrics, HeadsResult, Layer, Pattern, Stack
+from attncli.results.parameters import Active, Component, ParameterCount, PerHead
+from attncli.results.parameters import Layer as CountedLayer
+from attncli.results.params import ModelParameters, ParamsResult
 from attncli.results.provenance import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 from attncli.results.tokens import Token
@@ -65,3 +69,26 @@ def heads_result(*stacks: Stack, warnings: tuple[str, ...] = (), chosen: bool = 
 
 PATTERN = Pattern(2, 0, QUARTERS)
 POOLED = Pattern(2, 0, np.array([[0.5, 0.5], [0.75, 0.25]], dtype=np.float32), Bins(((0, 1), (1, 3)), ((0, 2), (2, 3))))
+
+
+def counted_model(model: str = "tiny") -> ModelParameters:
+    """Four tokens of width 2, and two layers of one matrix each."""
+    layer = (Component("text", "mlp.up", 4, 2),)
+    components = (Component("text", "embedding.token", 8, 0), Component("text", "mlp.up", 8, 4))
+    layers = tuple(CountedLayer("text", index, "h", layer) for index in range(2))
+    counted = ParameterCount(
+        model,
+        "config",
+        20,
+        components,
+        layers,
+        (("a.weight", "b.weight"),),
+        (),
+        PerHead(1, 1, 1, 1, heads=1, layer=4),
+        Active(20, 12),
+    )
+    return ModelParameters(counted, Costs(20, None, Flops(16, 24, 0), (), attends=False), "TinyModel", "float32")
+
+
+def params_result(*models: ModelParameters, warnings: tuple[str, ...] = ()) -> ParamsResult:
+    return ParamsResult(models or (counted_model(),), MADE_BY, warnings=warnings)

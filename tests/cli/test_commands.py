@@ -7,14 +7,17 @@ import json
 import logging
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from attncli.cli.compare import compare as compare_command
 from attncli.cli.group import VERBS
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
+from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
 from attncli.models.sharing import ALONE
 from attncli.render.heads.text import heads_text
@@ -83,8 +86,17 @@ def test_heads_without_options(heads: Recorder) -> None:
         "layer": None,
         "head": None,
         "stack": None,
+        "query": None,
+        "key": None,
+        "metric": None,
+        "threshold": (),
+        "check": (),
         "patterns": False,
         "bins": None,
+        "by": "token",
+        "hide_special": False,
+        "rollout": False,
+        "norm_weighted": False,
         "device": "auto",
         "dtype": "auto",
         **ENCODING,
@@ -94,7 +106,9 @@ def test_heads_without_options(heads: Recorder) -> None:
 
 def test_heads_with_every_option(heads: Recorder) -> None:
     options = (
-        "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --patterns --bins 64 --device cuda:1 --dtype bfloat16"
+        "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --query -1 --key it#2 --metric first "
+        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --norm-weighted --device cuda:1 "
+        "--dtype bfloat16"
     )
     assert attn("heads", *options.split()).code == 0
     del heads.call["progress"]
@@ -108,13 +122,30 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "layer": ("-1",),
         "head": ("5.5,6.9",),
         "stack": "cross",
+        "query": "-1",
+        "key": "it#2",
+        "metric": "first",
+        "threshold": ("first=0.3",),
+        "check": (),
         "patterns": True,
         "bins": 64,
+        "by": "word",
+        "hide_special": True,
+        "rollout": False,
+        "norm_weighted": True,
         "device": "cuda:1",
         "dtype": "bfloat16",
         **ENCODING,
         **LOADING,
     }
+
+
+def test_a_claim_that_fails_is_said_and_exits_with_4(heads: Recorder) -> None:
+    heads.result = replace(heads.result, failures=("0.0 first > 1 does not hold: it is 0.25",))
+    outcome = attn("heads", "Hello world", "--check", "0.0 first > 1", "-q")
+    assert outcome.code == 4 and outcome.text
+    assert "failed: 0.0 first > 1 does not hold: it is 0.25\n" in outcome.err
+    assert "error: 1 check does not hold\n" in outcome.err
 
 
 def test_the_model_of_the_variable(heads: Recorder) -> None:
@@ -129,7 +160,7 @@ def test_unquoted_words_are_one_text_for_heads(heads: Recorder) -> None:
 
 
 def test_an_empty_text_reaches_the_verb_which_refuses_it() -> None:
-    for verb in VERBS:
+    for verb in ("heads", "tokenize"):
         outcome = attn(verb, "")
         assert outcome.code == 2
         assert outcome.error[0] == "the text is empty"
@@ -170,9 +201,9 @@ def test_ascii_by_wish_and_by_need(tokenize: TokenizeRecorder) -> None:
     assert not attn("tokenize", "hi", "--json").out.isascii()
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_json_is_the_dictionary(verb: str, heads: Recorder, tokenize: TokenizeRecorder) -> None:
-    result = {"heads": heads, "tokenize": tokenize}[verb].result
+@pytest.mark.parametrize("verb", ["heads", "params", "tokenize"])
+def test_json_is_the_dictionary(verb: str, heads: Recorder, params: Recorder, tokenize: TokenizeRecorder) -> None:
+    result = {"heads": heads, "params": params, "tokenize": tokenize}[verb].result
     for outcome in (attn(verb, "hi", "--json"), attn(verb, "hi", "--format", "json", "--json")):
         assert json.loads(outcome.text) == result.to_dict()
         assert outcome.text.count("\n") == 1
@@ -372,14 +403,24 @@ def test_the_help_of_a_verb_groups_its_options(verb: str) -> None:
     outcome = attn(verb, "--help")
     assert outcome.code == 0
     headings = [line.rstrip(":") for line in outcome.text.splitlines() if line and not line.startswith((" ", "Usage"))]
-    own = {"heads": "Heads", "tokenize": "View"}[verb]
-    assert sorted(headings) == sorted(["Examples", "Input", "Model", "Output", "Help", own])
+    own = {
+        "compare": ["Input", "Measure"],
+        "heads": ["Input", "Heads", "Pattern"],
+        "params": ["Count", "Cost"],
+        "tokenize": ["Input", "View"],
+    }[verb]
+    assert sorted(headings) == sorted(["Examples", "Model", "Output", "Help", *own])
     assert max(map(len, outcome.text.splitlines())) <= 80
     assert max(map(len, attn(verb, "-h", columns=50).text.splitlines())) <= 60  # an example is never broken
 
 
-@pytest.mark.parametrize("command", [heads_command, tokenize_command], ids=["heads", "tokenize"])
-def test_the_examples_of_the_help_run(command: object, heads: Recorder, tokenize: TokenizeRecorder) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [compare_command, heads_command, params_command, tokenize_command],
+    ids=["compare", "heads", "params", "tokenize"],
+)
+@pytest.mark.usefixtures("compare", "heads", "params", "tokenize")
+def test_the_examples_of_the_help_run(command: object) -> None:
     examples = command.examples  # type: ignore[attr-defined]
     assert len(examples) in (3, 4)
     for example in examples:

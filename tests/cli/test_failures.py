@@ -13,8 +13,12 @@ from tests.cli.conftest import Recorder, attn
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (("tokeniz",), "attn has no verb 'tokeniz'", "did you mean tokenize? the verbs are heads, tokenize"),
-        (("params",), "attn has no verb 'params'", "the verbs are heads, tokenize"),
+        (
+            ("tokeniz",),
+            "attn has no verb 'tokeniz'",
+            "did you mean tokenize? the verbs are compare, heads, params, tokenize",
+        ),
+        (("fly",), "attn has no verb 'fly'", "the verbs are compare, heads, params, tokenize"),
         (
             ("tokenize", "--formt", "csv"),
             "attn tokenize has no option --formt",

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 import attncli
 from attncli.models.builtin import train_induction
+from attncli.models.builtin.train_induction import Phase
 from tests.cli.conftest import attn
 from tests.hub_server import HubServer
 
@@ -82,6 +83,14 @@ def test_the_known_heads_on_a_text() -> None:
     assert result.made_by.model_class == "LlamaModel" and result.made_by.revision is None
 
 
+def test_the_known_heads_on_a_longer_text(model: LlamaForCausalLM) -> None:
+    generator = torch.Generator().manual_seed(104)
+    ids = torch.randint(256, (200,), generator=generator).repeat(2).tolist()
+    (stack,) = attncli.heads(input_ids=ids, model=model).stacks
+    assert max(head.values["previous"] for head in stack.metrics if head.layer == 0) > 0.9
+    assert max(head.values["induction"] for head in stack.metrics if head.layer == 1) > 0.75
+
+
 # How it is named
 
 
@@ -107,32 +116,36 @@ def test_another_name_is_refused(verb: str, name: str, hint: str) -> None:
 # The script
 
 
-def test_what_it_learns_from_repeats_itself() -> None:
-    ids, labels = train_induction.periodic_bytes(torch.Generator().manual_seed(7))
+@pytest.mark.parametrize("phase", train_induction.PHASES)
+def test_what_it_learns_from_repeats_itself(phase: Phase) -> None:
+    ids, labels = train_induction.periodic_bytes(phase, torch.Generator().manual_seed(7))
+    assert ids.shape == labels.shape == (phase.rows, phase.length)
     for row, wanted in zip(ids.tolist(), labels.tolist(), strict=True):
         period = len(set(row))
-        assert 8 <= period <= 60
-        assert row == (row[:period] * 16)[: len(row)]
+        assert phase.shortest <= period <= min(phase.longest, phase.length // 2, 256)
+        assert row == (row[:period] * 64)[: len(row)]
         assert wanted == [-100] * period + row[period:]
 
 
 def test_a_few_steps_lower_the_loss_the_same_way_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     # Few bytes, in short rows and periods: what there is to learn, learned in a second.
-    for name, value in {"BYTES": 16, "ROWS": 8, "LENGTH": 32, "PERIODS": (2, 8), "WARM_UP": 10}.items():
-        monkeypatch.setattr(train_induction, name, value)
-    losses = _losses(steps=40)
+    monkeypatch.setattr(train_induction, "BYTES", 16)
+    monkeypatch.setattr(train_induction, "WARM_UP", 10)
+    losses = _losses()
     assert sum(losses[-5:]) / 5 < losses[0] - 0.5
-    assert losses == _losses(steps=40)
+    assert losses == _losses()
 
 
-def _losses(steps: int) -> list[float]:
+def _losses() -> list[float]:
     losses: list[float] = []
-    train_induction.train(steps, 3, lambda _, loss: losses.append(loss))
+    phases = [Phase(steps, rows=8, length=32, shortest=2, longest=8) for steps in (25, 15)]
+    train_induction.train(phases, 3, lambda _, loss: losses.append(loss))
     return losses
 
 
 def test_it_measures_heads_as_the_verb_does(model: LlamaForCausalLM) -> None:
     ids = train_induction.probe_bytes(5)[:1]
+    ids[0, 3] = ids[0, 2]  # what follows an earlier copy is the token itself here, which doesn't count
     previous, induction = train_induction.known_heads(model, ids)
     (stack,) = attncli.heads(input_ids=ids[0].tolist(), model=model).stacks
     shown = [head.values["previous"] for head in stack.metrics[:4]]
@@ -143,7 +156,7 @@ def test_it_measures_heads_as_the_verb_does(model: LlamaForCausalLM) -> None:
 def test_it_writes_what_ships(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(train_induction, "STEPS", 2)
+    monkeypatch.setattr(train_induction, "PHASES", [Phase(2, rows=4, length=16, shortest=2, longest=8)])
     monkeypatch.setattr("sys.argv", ["train_induction", str(tmp_path / "made")])
     train_induction.main()
     assert "induction:       1.0 0." in capsys.readouterr().out

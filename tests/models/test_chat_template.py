@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from attncli.errors import ModelError, UsageError
 from attncli.models.chat.template import ChatFormat, ChatTemplate, loaded_format, read_format
 from attncli.models.files import open_files
-from attncli.models.gguf_metadata import read_metadata
 from attncli.models.reference import parse_reference
+from tests.gguf_files import gguf_bytes, strings, text, u32
 from tests.tokens import vocabularies as made
 
 
@@ -187,60 +186,11 @@ def test_a_choice_that_is_none(names: tuple[str, ...], asked: str | None, hint: 
 # In a GGUF file
 
 
-def _text(value: str) -> bytes:
-    return struct.pack("<Q", len(value.encode())) + value.encode()
-
-
-def write_gguf(path: Path, *entries: tuple[str, int, bytes], version: int = 3) -> Path:
-    """A GGUF file of metadata alone: names, types and values as they stand there."""
-    body = b"".join(_text(name) + struct.pack("<I", kind) + value for name, kind, value in entries)
-    path.write_bytes(b"GGUF" + struct.pack("<IQQ", version, 0, len(entries)) + body)
-    return path
-
-
-TOKENS = ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 3) + _text("<unk>") + _text("<s>") + _text("é"))
-BOS = ("tokenizer.ggml.bos_token_id", 4, struct.pack("<I", 1))
-
-
-def test_metadata(tmp_path: Path) -> None:
-    scores = ("scores", 9, struct.pack("<IQ2f", 6, 2, 0.5, -1.0))
-    nested = ("nested", 9, struct.pack("<IQ", 9, 1) + struct.pack("<IQ2b", 1, 2, -1, 1))
-    path = write_gguf(tmp_path / "x.gguf", TOKENS, BOS, scores, nested, ("yes", 7, b"\1"), ("name", 8, _text("n")))
-    assert read_metadata(path) == {
-        "tokenizer.ggml.tokens": ["<unk>", "<s>", "é"],
-        "tokenizer.ggml.bos_token_id": 1,
-        "scores": [0.5, -1.0],
-        "nested": [[-1, 1]],
-        "yes": True,
-        "name": "n",
-    }
-
-
-@pytest.mark.parametrize("length", range(4, 60))
-def test_metadata_that_is_cut_short(length: int, tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "x.gguf", TOKENS, BOS)
-    path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(ModelError, match="cut short or broken"):
-        read_metadata(path)
-
-
-@pytest.mark.parametrize(
-    ("entry", "version"),
-    [
-        (("x", 99, b""), 3),
-        (("x", 9, struct.pack("<IQ", 6, 1 << 60)), 3),
-        (("x", 9, struct.pack("<IQ", 9, 1) * 99_999), 3),
-        (BOS, 1),
-    ],
-)
-def test_metadata_that_is_none(entry: tuple[str, int, bytes], version: int, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cut short or broken"):
-        read_metadata(write_gguf(tmp_path / "x.gguf", entry, version=version))
-
-
 def test_the_templates_of_a_gguf_file(tmp_path: Path) -> None:
-    templates = [("tokenizer.chat_template", 8, _text("g")), ("tokenizer.chat_template.rag", 8, _text("r"))]
-    path = write_gguf(tmp_path / "x.gguf", TOKENS, BOS, *templates)
+    templates = {"tokenizer.chat_template": text("g"), "tokenizer.chat_template.rag": text("r")}
+    tokens = {"tokenizer.ggml.tokens": strings(["<unk>", "<s>", "é"]), "tokenizer.ggml.bos_token_id": u32(1)}
+    path = tmp_path / "x.gguf"
+    path.write_bytes(gguf_bytes({**tokens, **templates}, [], b""))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "c"}), encoding="utf-8")
     form = read_format(open_files(parse_reference(str(path))))
     assert (sources(form), form.special_tokens) == ({"default": "g", "rag": "r"}, {"bos_token": "<s>"})

@@ -309,11 +309,11 @@ def test_an_unknown_tensor_argument_is_refused(monkeypatch: pytest.MonkeyPatch) 
     ("config", "message", "hint"),
     [
         (tiny.fnet, "FNetModel has no attention to look at", "FNetFourierTransform"),
-        (tiny.xlnet, "the attention of XLNetModel can't be read", "name another model"),
+        (tiny.rwkv, "the attention of RwkvModel can't be read", "name another model"),
     ],
 )
 def test_what_cannot_be_looked_at_says_why(config: object, message: str, hint: str) -> None:
-    """XLNet does attend, but hands its weights out in an order of its own: better no picture than a wrong one."""
+    """RWKV calls attention what has no weights of queries on keys: better no picture than a wrong one."""
     with pytest.raises(ModelError) as caught:
         patterns(wrap_model(tiny.build(config())))
     assert message in caught.value.message and hint in caught.value.hint

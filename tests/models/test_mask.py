@@ -7,7 +7,7 @@ import torch
 from transformers import masking_utils
 
 from attncli.models.call import WeightsAttention
-from attncli.models.mask import RuleMask, mask_rule
+from attncli.models.mask import RuleMask, mask_rule, only_selected
 from attncli.models.query_key import QueryKeyAttention, row_spans
 
 PADDING = torch.tensor([[True] * 7, [False, False, True, True, True, True, True]])
@@ -103,3 +103,23 @@ def test_weights_that_a_family_hands_out() -> None:
     (block,) = WeightsAttention(weights).blocks()
     assert torch.equal(block.weights, weights) and block.visible.tolist() == [[[[True, False], [True, True]]]]
     assert not WeightsAttention(weights).has_sink and WeightsAttention(weights * 0.5).has_sink
+
+
+@pytest.mark.parametrize("form", ["rule", "boolean", "additive", "none"])
+def test_a_search_leaves_only_the_keys_that_it_chose(form: str) -> None:
+    given = arguments("causal", None)
+    boolean = masking_utils.sdpa_mask(**given, allow_is_causal_skip=False).expand(2, -1, -1, -1)
+    forms = {
+        "rule": mask_rule(**given),
+        "boolean": boolean,
+        "additive": masking_utils.eager_mask(**given),
+        "none": None,
+    }
+    selected = torch.tensor([[[0, row, -1]] for row in range(7)]).transpose(0, 1).expand(2, -1, -1)
+    chosen = torch.zeros(2, 1, 7, 7, dtype=torch.bool)
+    for row in range(7):
+        chosen[:, :, row, [0, row]] = True
+    call = attention(only_selected(forms[form], selected, keys=7))
+    visible = torch.cat([block.visible.expand(2, 1, -1, -1) for block in call.blocks()], dim=2)
+    assert torch.equal(visible, chosen)
+    torch.testing.assert_close(whole(call), whole(attention(chosen)))

@@ -7,15 +7,16 @@ Knowing bytes doesn't help there; what does is the circuit that Olsson et al. (2
 Heads") describe: a head of layer 0 looks at the previous token, and so the heads of layer 1 find the token whose
 predecessor is the current one, which is what comes next.
 
-Takes about five minutes of one core. The seed is fixed. Another version of torch, or another number of threads, may
+Takes about six minutes of one core. The seed is fixed. Another version of torch, or another number of threads, may
 round otherwise and so give other weights, but heads of the same kinds. Nothing of attncli imports this module.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,13 +27,30 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from attncli.models.builtin.byte_tokenizer import byte_tokenizer
 
 SEED = 1
-STEPS = 2_000
 REPORT_EVERY = 100
 
 BYTES = 256
-ROWS, LENGTH = 32, 128
-#: Shortest and longest period: every row repeats itself at least twice over.
-PERIODS = (8, 60)
+
+
+class Phase(NamedTuple):
+    """So many steps on batches of (rows, length); the periods are between `shortest` and `longest`.
+
+    Every row repeats itself at least twice over. No period is longer than there are bytes.
+    """
+
+    steps: int
+    rows: int
+    length: int
+    shortest: int
+    longest: int
+
+
+#: On long rows the heads take too long to form, and after short ones alone they fail beyond their length, where a head
+#: that looks back has never had to turn down what is further away: so first short rows, then long ones.
+PHASES = (
+    Phase(steps=1_600, rows=32, length=128, shortest=8, longest=60),
+    Phase(steps=400, rows=8, length=512, shortest=8, longest=240),
+)
 
 LEARNING_RATE = 3e-3
 #: Queries and keys learn faster than the rest. Attention is sharp when its scores are large, and once four heads
@@ -58,7 +76,7 @@ def config() -> LlamaConfig:
         num_attention_heads=4,
         num_key_value_heads=4,
         attention_bias=True,
-        # Rotary positions have no table that would end; far beyond LENGTH the heads get less sharp.
+        # Rotary positions have no table that would end; beyond the longest rows of training the heads get less sharp.
         max_position_embeddings=8192,
         tie_word_embeddings=False,
         bos_token_id=None,
@@ -67,36 +85,36 @@ def config() -> LlamaConfig:
     )
 
 
-def periodic_bytes(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A batch of ids and labels, (ROWS, LENGTH) each.
+def periodic_bytes(phase: Phase, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A batch of ids and labels, (rows, length) each.
 
     No byte comes twice in a period, so that the last byte alone says what follows. The first period can't be
     predicted, and its labels are -100, which the loss leaves out.
     """
-    low, high = PERIODS
-    alphabet = torch.rand(ROWS, BYTES, generator=generator).argsort(dim=1)
-    periods = torch.randint(low, high + 1, (ROWS, 1), generator=generator)
-    positions = torch.arange(LENGTH).expand(ROWS, -1)
-    ids = alphabet.gather(1, positions % periods)
+    alphabets = torch.rand(phase.rows, BYTES, generator=generator).argsort(dim=1)
+    periods = torch.randint(phase.shortest, phase.longest + 1, (phase.rows, 1), generator=generator)
+    positions = torch.arange(phase.length).expand(phase.rows, -1)
+    ids = alphabets.gather(1, positions % periods)
     return ids, ids.masked_fill(positions < periods, -100)
 
 
-def train(steps: int, seed: int, report: Callable[[int, float], None]) -> LlamaForCausalLM:
+def train(phases: Sequence[Phase], seed: int, report: Callable[[int, float], None]) -> LlamaForCausalLM:
     """The trained model. After each step `report` is told its number, from 1, and its loss in nats a token."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = LlamaForCausalLM(config())
     optimizer = _optimizer(model)
-    schedule = LambdaLR(optimizer, lambda step: min((step + 1) / WARM_UP, 1 - step / steps))
-    for step in range(1, steps + 1):
-        ids, labels = periodic_bytes(generator)
+    steps = [phase for phase in phases for _ in range(phase.steps)]
+    schedule = LambdaLR(optimizer, lambda done: min((done + 1) / WARM_UP, 1 - done / len(steps)))
+    for number, phase in enumerate(steps, start=1):
+        ids, labels = periodic_bytes(phase, generator)
         loss = model(input_ids=ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        report(step, loss.item())
+        report(number, loss.item())
     return model.eval()
 
 
@@ -148,7 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # A folder that can't be made is met before the minutes are spent.
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    model = train(STEPS, arguments.seed, _print_loss)
+    model = train(PHASES, arguments.seed, _print_loss)
     previous, induction = known_heads(model, probe_bytes(seed=0))
     print(f"previous token:  {_shown(0, previous)}\ninduction:       {_shown(1, induction)}")
     write(model, arguments.folder)
@@ -156,7 +174,7 @@ def main() -> None:
 
 def _print_loss(step: int, loss: float) -> None:
     if step % REPORT_EVERY == 0:
-        print(f"step {step:,} of {STEPS:,}: loss {loss:.3f}", flush=True)
+        print(f"step {step:,} of {sum(phase.steps for phase in PHASES):,}: loss {loss:.3f}", flush=True)
 
 
 def _shown(layer: int, scores: list[float]) -> str:

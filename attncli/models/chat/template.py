@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.gguf_metadata import read_metadata
+from attncli.models.gguf_header import read_metadata
 from attncli.models.reference import closest, is_plain_path
 from attncli.models.tokenizers.config import Files, read_json
 

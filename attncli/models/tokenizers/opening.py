@@ -73,7 +73,7 @@ def _fits(tokenizer: Tokenizer, files: Files) -> bool:
     gguf = files.source.local(name) if name is not None and name.endswith(".gguf") else None
     if gguf is None:
         return True
-    from attncli.models.gguf_metadata import read_metadata
+    from attncli.models.gguf_header import read_metadata
 
     tokens = read_metadata(gguf, mend=files.source.mend).get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list):

@@ -27,10 +27,14 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """How weights are drawn on one terminal: `full` is the weight of the brightest colour (and of the darkest ink)."""
+    """How weights are drawn on one terminal: `full` is the weight of the brightest colour (and of the darkest ink).
+
+    relative: digits are of the full scale, as the weights are no shares of 1.
+    """
 
     full: float
     terminal: Terminal
+    relative: bool = False
 
     @property
     def colored(self) -> bool:
@@ -45,7 +49,7 @@ class Heat:
 
     def cell(self, weight: float, width: int) -> Span:
         """One weight in `width` cells, with its hundredths where there is room: on its colour, or between its ink."""
-        text = hundredths(weight) if self.has_digits(width) else ""
+        text = hundredths(self.share(weight) if self.relative else weight) if self.has_digits(width) else ""
         if not self.colored:
             return Span(self._inked(self.ink(weight), text, width))
         background = heat(self.share(weight), self.terminal.color)

@@ -15,14 +15,32 @@ _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _ROOM_FOR_MEANINGS = 60
 
 
-def one_head(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
+def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
     """The pattern with its labels, its scale, and the head's metrics beside those of uniform attention."""
     head = next(one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head))
-    grid = fitted_grid(stack, pattern, terminal)
-    heat = Heat(full_scale((grid.pattern,)), terminal)
-    lines = [*title_lines(head, terminal), *pooling_lines(stack, grid.pattern, terminal), Line()]
-    lines += [*grid_lines(stack, grid, heat), Line(), *scale_lines(heat, grid.cell), Line()]
+    title = title_lines(head, terminal)
+    if weighting == "norm":
+        title += _sentence("weights times the norm of what is read there (Kobayashi et al. 2020)", terminal)
+    lines = [*title, *_pattern_lines(stack, pattern, terminal, relative=weighting == "norm"), Line()]
     return lines + _metric_lines(head, stack, terminal)
+
+
+def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
+    """The rollout up to a layer: what of each token reaches each position."""
+    title = Line.of(Span(f"rollout up to layer {pattern.layer}", _BOLD))
+    said = _sentence("how much of each token (columns) reaches each position (rows), heads averaged", terminal)
+    return [title, *said, *_pattern_lines(stack, pattern, terminal)]
+
+
+def _pattern_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, relative: bool = False) -> list[Line]:
+    grid = fitted_grid(stack, pattern, terminal)
+    heat = Heat(full_scale((grid.pattern,)), terminal, relative)
+    lines = [*pooling_lines(stack, grid.pattern, terminal), Line(), *grid_lines(stack, grid, heat), Line()]
+    return [*lines, *scale_lines(heat, grid.cell)]
+
+
+def _sentence(text: str, terminal: Terminal) -> list[Line]:
+    return flow([Line.of(Span(word, _DIM)) for word in text.split()], separator=" ", width=terminal.width)
 
 
 def title_lines(head: HeadMetrics, terminal: Terminal) -> list[Line]:

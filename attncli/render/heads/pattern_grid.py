@@ -45,7 +45,7 @@ def fitted_grid(stack: Stack, pattern: Pattern, terminal: Terminal) -> Grid:
     if columns <= room and rows <= max(columns, room // _SQUARE):
         return exact
     # The labels of a pooled pattern are spans of positions and several tokens: wider than those of the whole one.
-    widest = 2 * len(str(len(stack.queries))) + 1 + _longest_label(terminal) + 2
+    widest = 2 * len(str(stack.queries[-1].index + 1)) + 1 + _longest_label(terminal) + 2
     side = max((terminal.width - widest) // _SQUARE, 1)
     return _grid(stack, pooled_evenly(pattern, side, side), terminal)
 
@@ -63,7 +63,7 @@ def grid_lines(stack: Stack, grid: Grid, heat: Heat) -> list[Line]:
 
 def _grid(stack: Stack, pattern: Pattern, terminal: Terminal) -> Grid:
     spans = spans_of(pattern).rows
-    positions = max((len(_position_text(span, terminal)) for span in spans), default=1)
+    positions = max((len(_position_text(stack.queries, span, terminal)) for span in spans), default=1)
     widest = max((cell_width(_span_text(stack.queries, span, terminal)) for span in spans), default=0)
     tokens = min(widest, _longest_label(terminal))
     room = terminal.width - positions - tokens - 2
@@ -77,7 +77,7 @@ def _longest_label(terminal: Terminal) -> int:
 
 
 def _row_label(stack: Stack, span: Positions, grid: Grid, terminal: Terminal) -> tuple[Span, Span]:
-    positions = Span(f"{_position_text(span, terminal):>{grid.positions}} ", _DIM)
+    positions = Span(f"{_position_text(stack.queries, span, terminal):>{grid.positions}} ", _DIM)
     return positions, Span(in_place(_span_text(stack.queries, span, terminal), grid.tokens, terminal) + " ")
 
 
@@ -88,8 +88,9 @@ def _cells(weights: Sequence[float], hidden: Sequence[bool], width: int, heat: H
     ]
 
 
-def _position_text(span: Positions, terminal: Terminal) -> str:
-    first, last = span[0], span[1] - 1
+def _position_text(tokens: Sequence[Token], span: Positions, terminal: Terminal) -> str:
+    """Where a row or column stands in the text, of which the tokens may be a part."""
+    first, last = tokens[span[0]].index, tokens[span[1] - 1].index
     return str(first) if first == last else f"{first}{glyphs(terminal).dash}{last}"
 
 
@@ -101,7 +102,9 @@ def _headings(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     """The tokens of the columns, or a ruler of positions where tokens have no room."""
     spans = spans_of(grid.pattern).columns
     if not _names_columns(grid):
-        return [Line.of(" " * grid.margin, Span(ruler([start for start, _ in spans], grid.cell), _DIM))]
+        return [
+            Line.of(" " * grid.margin, Span(ruler([stack.keys[start].index for start, _ in spans], grid.cell), _DIM))
+        ]
     texts = [token_text(stack.keys[start], terminal) for start, _ in spans]
     spare = terminal.width - grid.margin - grid.cell * len(texts)
     return [Line.of(" " * grid.margin, row) for row in headings(texts, grid.cell, spare, terminal)]
@@ -121,4 +124,4 @@ def _column_list(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
 
 def _column_entry(stack: Stack, span: Positions, terminal: Terminal) -> Line:
     text = shorten(_span_text(stack.keys, span, terminal), _LONGEST_LABEL, glyphs(terminal).cut)
-    return Line.of(Span(f"{_position_text(span, terminal)} ", _DIM), text + direction_end(text))
+    return Line.of(Span(f"{_position_text(stack.keys, span, terminal)} ", _DIM), text + direction_end(text))

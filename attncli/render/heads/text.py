@@ -9,7 +9,8 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.averages import average_lines, interval_lines
 from attncli.render.heads.header import is_cross, model_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat, full_scale
-from attncli.render.heads.one_head import one_head
+from attncli.render.heads.metric_map import metric_map
+from attncli.render.heads.one_head import one_head, rolled_out
 from attncli.render.heads.overview import overview
 from attncli.render.heads.picture_notes import scale_lines
 from attncli.render.heads.standouts import Standout, standouts
@@ -26,12 +27,20 @@ _DIM = Style(dim=True)
 def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     stacks = [stack for stack in result.stacks if stack.patterns]
-    if result.texts is not None:
+    if result.metric is not None and not result.chosen:
+        lines = apart(metric_map(stack, result.metric, terminal) for stack in result.stacks)
+    elif result.texts is not None:
         lines = _averages(result, terminal)
     elif not result.chosen or not stacks:
         lines = _overviews(result, terminal)
+    elif result.weighting == "rollout":
+        lines = apart(
+            [*stack_lines(stack, terminal), *rolled_out(stack, each, terminal)]
+            for stack in stacks
+            for each in stack.patterns
+        )
     elif sum(len(stack.patterns) for stack in stacks) == 1:
-        lines = _one_head(stacks[0], terminal)
+        lines = _one_head(stacks[0], terminal, result.weighting)
     else:
         lines = _pictures(stacks, terminal)
     return lower([*model_lines(result, terminal), *lines], terminal)
@@ -71,8 +80,8 @@ def _hint(found: Sequence[Standout], terminal: Terminal) -> Line | None:
     return next((Line.of(Span(hint, _DIM)) for hint in hints if len(hint) <= terminal.width), None)
 
 
-def _one_head(stack: Stack, terminal: Terminal) -> list[Line]:
-    return [*stack_lines(stack, terminal), *one_head(stack, stack.patterns[0], terminal)]
+def _one_head(stack: Stack, terminal: Terminal, weighting: str) -> list[Line]:
+    return [*stack_lines(stack, terminal), *one_head(stack, stack.patterns[0], terminal, weighting=weighting)]
 
 
 def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:

@@ -36,7 +36,7 @@ def shrunk(stack: Stack, terminal: Terminal) -> Stack:
 def thumbnails(stack: Stack, heat: Heat, terminal: Terminal) -> list[Line]:
     """The patterns of a stack that is `shrunk`, as many beside one another as the width takes, all drawn by `heat`."""
     heads = {(head.layer, head.head): head for head in stack.metrics}
-    shown = [heads[pattern.layer, pattern.head] for pattern in stack.patterns]
+    shown = [heads[pattern.layer, pattern.head] for pattern in stack.patterns if pattern.head is not None]
     pairs = zip(stack.patterns, shown, strict=True)
     blocks = [[*_picture(stack, pattern, heat), *_caption(head, terminal)] for pattern, head in pairs]
     width = min(max(line.width for block in blocks for line in block), terminal.width)

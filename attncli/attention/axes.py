@@ -1,0 +1,105 @@
+"""Positions of a pattern gathered into rows and columns: tokens, words or lines, all or some, alone or in bins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from attncli.attention.positions import Position
+from attncli.attention.view import View
+from attncli.results.heads import Bins, equal_spans
+from attncli.results.tokens import Token
+
+#: Sequences up to this length are kept exact unless bins were asked for; longer ones get `DEFAULT_BINS`.
+EXACT_LIMIT = 1024
+DEFAULT_BINS = 64
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One side of a pattern.
+
+    units: what its rows or columns stand for before they are pooled: tokens, or words and lines as if they were ones.
+    group: the row or column that each position belongs to, −1 for none; int64 (positions, padding included).
+    spans: the units of each row or column where they are pooled; None where each is its own.
+    """
+
+    units: tuple[Token, ...]
+    group: Tensor
+    spans: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.units) if self.spans is None else len(self.spans)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the sequence itself, position by position."""
+        return self.spans is None and torch.equal(self.group, torch.arange(len(self.group)))
+
+    def pooled(self, bins: int) -> Axis:
+        """The same in at most so many bins."""
+        spans = equal_spans(len(self.units), bins)
+        sizes = torch.tensor([stop - start for start, stop in spans])
+        of_unit = torch.cat([torch.repeat_interleave(torch.arange(len(spans)), sizes), torch.tensor([-1])])
+        return Axis(self.units, of_unit[self.group], spans)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Both sides of a pattern. renormalised: what is left of each row is made to sum to 1 again."""
+
+    rows: Axis
+    columns: Axis
+    renormalised: bool = False
+
+    @property
+    def bins(self) -> Bins | None:
+        if self.rows.spans is None or self.columns.spans is None:
+            return None
+        return Bins(self.rows.spans, self.columns.spans)
+
+    def fitting(self, wish: int | None) -> Axes:
+        """As they are, or in bins: so many as wished for, else `DEFAULT_BINS` where there are too many units."""
+        bins = bins_for(len(self.rows.units), len(self.columns.units), wish)
+        return self if bins is None else Axes(self.rows.pooled(bins), self.columns.pooled(bins), self.renormalised)
+
+
+def axis(view: View, tokens: Sequence[Token], real: Tensor, position: Position | None) -> Axis:
+    """One side. tokens: of one text.  real: bool (positions), True at those of the tokens.
+
+    Raises UsageError for a position that isn't there.
+    """
+    shown = view.shown(tokens, position)
+    group = torch.full((len(tokens),), -1)
+    for number, (start, stop) in enumerate(shown):
+        group[start:stop] = number
+    if view.hide_special:
+        group[[place for place, token in enumerate(tokens) if token.special]] = -1
+    everywhere = torch.full((len(real),), -1)
+    everywhere[real.nonzero().flatten()] = group
+    return Axis(tuple(_unit(tokens[start:stop]) for start, stop in shown), everywhere)
+
+
+def bins_for(queries: int, keys: int, wish: int | None) -> int | None:
+    """How many bins a side a pattern gets; None for an exact one."""
+    if wish is not None:
+        return wish if wish < max(queries, keys) else None
+    return DEFAULT_BINS if max(queries, keys) > EXACT_LIMIT else None
+
+
+def _unit(tokens: Sequence[Token]) -> Token:
+    """Several tokens as one: from where the first begins to where the last ends."""
+    first, last = tokens[0], tokens[-1]
+    if len(tokens) == 1:
+        return first
+    gaps = [" " * (before.end is not None and before.end != after.start) for before, after in pairwise(tokens)]
+    text = "".join(token.text + gap for token, gap in zip(tokens, [*gaps, ""], strict=True))
+    raw = "".join(token.token for token in tokens)
+    return first._replace(
+        token=raw, text=text, end=last.end, byte_end=last.byte_end, special=all(token.special for token in tokens)
+    )

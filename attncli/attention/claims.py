@@ -1,0 +1,95 @@
+"""Claims about heads that can be checked: `1.2 induction > 0.8`, `cross.1.2 first > 0.5`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from attncli.attention.labels import THRESHOLDS
+from attncli.errors import UsageError
+from attncli.results.heads import METRICS, HeadMetrics, Stack
+
+_CLAIM = re.compile(r"\s*(?P<head>[\w.-]+)\s+(?P<metric>\w+)\s*(?P<sign><=|>=|==|<|>)\s*(?P<number>\S+)\s*")
+
+_SIGNS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+}
+
+_HINT = 'a check reads "1.2 induction > 0.8": a head, a metric, < <= > >= or ==, and a number'
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a metric of a head lies on one side of a number."""
+
+    head: str
+    metric: str
+    sign: str
+    number: float
+
+    def failure(self, stacks: Sequence[Stack]) -> str | None:
+        """Why it does not hold; None where it does. Raises UsageError for a head that isn't there."""
+        value = self._measured(stacks).values[self.metric]
+        if value is not None and _SIGNS[self.sign](value, self.number):
+            return None
+        found = "nothing shows it in this text" if value is None else f"it is {value:.4g}"
+        return f"{self.head} {self.metric} {self.sign} {self.number:g} does not hold: {found}"
+
+    def _measured(self, stacks: Sequence[Stack]) -> HeadMetrics:
+        known = {head.name: head for stack in stacks for head in stack.metrics}
+        if self.head in known:
+            return known[self.head]
+        near = get_close_matches(self.head, known, n=3, cutoff=0.3) or [*known][:3]
+        raise UsageError(f"--check: there is no head {self.head} here", hint=f"heads are named {', '.join(near)} …")
+
+
+def parse_claims(texts: Sequence[str]) -> tuple[Claim, ...]:
+    """Read claims. Raises UsageError for one that can't be read."""
+    return tuple(_parse(text) for text in texts)
+
+
+def failures(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
+    """A sentence for each claim that does not hold."""
+    yield from (failure for claim in claims if (failure := claim.failure(stacks)) is not None)
+
+
+def known_metric(name: str, flag: str) -> str:
+    """The name itself. Raises UsageError for one that is no metric's, with the nearest."""
+    if name in METRICS:
+        return name
+    near = get_close_matches(name, METRICS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the metrics are {', '.join(METRICS)}"
+    raise UsageError(f"{flag}: there is no metric {name!r}", hint=hint)
+
+
+def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
+    """Read `METRIC=X`. Raises UsageError for one that can't be read, or whose metric gives no label."""
+    found = {}
+    for text in texts:
+        name, equals, number = text.partition("=")
+        if name not in THRESHOLDS:
+            raise UsageError(f"--threshold: {name!r} gives no label", hint=f"labels: {', '.join(THRESHOLDS)}")
+        try:
+            found[name] = float(number)
+        except ValueError as error:
+            what = f"{number!r} is no number" if equals else f"{text!r} has no number"
+            raise UsageError(f"--threshold: {what}", hint=f"write it as {name}=0.5") from error
+    return found
+
+
+def _parse(text: str) -> Claim:
+    match = _CLAIM.fullmatch(text)
+    if match is None:
+        raise UsageError(f"--check: {text!r} is no claim", hint=_HINT)
+    try:
+        number = float(match["number"])
+    except ValueError as error:
+        raise UsageError(f"--check: {match['number']!r} is no number", hint=_HINT) from error
+    return Claim(match["head"], known_metric(match["metric"], "--check"), match["sign"], number)

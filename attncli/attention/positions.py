@@ -1,0 +1,127 @@
+"""Positions as users write them: an index, a word, a special token, a slice (`-1`, `it`, `it#2`, `cls`, `3:9`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import groupby
+
+from attncli.errors import UsageError
+from attncli.results.tokens import Token
+
+#: Places from…to of a sequence, half open.
+Span = tuple[int, int]
+
+_INDEX = re.compile(r"-?\d+")
+_SLICE = re.compile(r"(-?\d+)?:(-?\d+)?")
+_OCCURRENCE = re.compile(r"(?P<word>.+)#(?P<number>\d+)", re.DOTALL)
+
+#: What stands around a special token's name: [CLS], <s>, <|endoftext|>.
+_BRACKETS = "[]<>|▁ "
+
+#: What goes around a word in a text and isn't typed with it.
+_PUNCTUATION = ".,;:!?…\"'()[]{}«»„“”‘’"
+
+
+@dataclass(frozen=True)
+class Position:
+    """One position as typed; `flag` is the option that it came with, for what is said of it."""
+
+    typed: str
+    flag: str
+
+    def span(self, tokens: Sequence[Token]) -> Span:
+        """The tokens that it means, half open: one, the pieces of a word, or a slice.
+
+        Raises UsageError where there are none, with the nearest that there are.
+        """
+        count, typed = len(tokens), self.typed.strip()
+        if sliced := _SLICE.fullmatch(typed):
+            start, stop, _ = slice(*(None if part is None else int(part) for part in sliced.groups())).indices(count)
+            if start >= stop:
+                raise self._missing(f"the slice {typed} holds none of the {count:,} tokens", _range(count))
+            return start, stop
+        if _INDEX.fullmatch(typed):
+            index = int(typed) + count * (int(typed) < 0)
+            if not 0 <= index < count:
+                raise self._missing(f"no token {typed} among {count:,}", _range(count))
+            return index, index + 1
+        return self._named(typed, tokens)
+
+    def _named(self, typed: str, tokens: Sequence[Token]) -> Span:
+        match = _OCCURRENCE.fullmatch(typed)
+        word, number = (match["word"], int(match["number"])) if match else (typed, 1)
+        for found in (_words(word, tokens), _pieces(word, tokens), _specials(word, tokens)):
+            if len(found) >= number > 0:
+                return found[number - 1]
+            if found:
+                times = f"{len(found)} time{'s' if len(found) > 1 else ''}"
+                raise self._missing(f"{word!r} stands {times} in the text, not {number}", f"{word}#1 is the first")
+        raise self._missing(f"{typed!r} is not in the text", _nearest(word, tokens))
+
+    def _missing(self, message: str, hint: str) -> UsageError:
+        return UsageError(f"{self.flag}: {message}", hint=hint)
+
+
+def words_of(tokens: Sequence[Token]) -> list[Span]:
+    """The tokens of each word, special tokens and those without a word alone."""
+    keyed = groupby(
+        range(len(tokens)), lambda place: place if tokens[place].word is None else (tokens[place].word, "word")
+    )
+    spans = []
+    for _, places in keyed:
+        own = list(places)
+        spans.append((own[0], own[-1] + 1))
+    return spans
+
+
+def word_text(tokens: Sequence[Token], span: Span) -> str:
+    """What a word reads as."""
+    return "".join(token.text for token in tokens[span[0] : span[1]]).strip()
+
+
+def _words(typed: str, tokens: Sequence[Token]) -> list[Span]:
+    """Words that read so; without the punctuation around them; and then in other case."""
+    spans = [span for span in words_of(tokens) if tokens[span[0]].word is not None]
+    texts = [word_text(tokens, span) for span in spans]
+    for simple in (str, _bare, lambda text: _bare(text).lower()):
+        found = [span for span, text in zip(spans, texts, strict=True) if simple(text) == simple(typed)]
+        if found:
+            return found
+    return []
+
+
+def _bare(text: str) -> str:
+    return text.strip(_PUNCTUATION) or text
+
+
+def _pieces(typed: str, tokens: Sequence[Token]) -> list[Span]:
+    """Single tokens that read so, or are so in the vocabulary."""
+    return [(place, place + 1) for place, token in enumerate(tokens) if typed in (token.text.strip(), token.token)]
+
+
+def _specials(typed: str, tokens: Sequence[Token]) -> list[Span]:
+    """Special tokens by their name without brackets; `bos` and `eos` are the first and the last, whatever they say."""
+    places = [place for place, token in enumerate(tokens) if token.special]
+    name = typed.strip(_BRACKETS).lower()
+    found = [place for place in places if tokens[place].token.strip(_BRACKETS).lower() == name]
+    if not found and name == "bos" and places[:1] == [0]:
+        found = [0]
+    if not found and name == "eos" and places[-1:] == [len(tokens) - 1]:
+        found = places[-1:]
+    return [(place, place + 1) for place in found]
+
+
+def _range(count: int) -> str:
+    return (
+        f"tokens run from 0 to {count - 1}, or from the end, -1 to -{count}" if count > 1 else "there is token 0 alone"
+    )
+
+
+def _nearest(word: str, tokens: Sequence[Token]) -> str:
+    texts = {_bare(word_text(tokens, span)): None for span in words_of(tokens)}
+    names = [token.token.strip(_BRACKETS).lower() for token in tokens if token.special]
+    close = get_close_matches(word, [*texts, *names], n=3, cutoff=0.5) or [*texts][:3]
+    return f"the nearest: {', '.join(close)}; or give an index, as `attn tokenize --table` shows them"

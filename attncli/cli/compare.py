@@ -1,0 +1,252 @@
+"""`attn compare`: argv -> a word and sentences -> the verb -> a rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from attncli.cli.command import Choice, Text, Verb, WholeNumber
+from attncli.cli.environment import Environment
+from attncli.cli.options import (
+    LoadingOptions,
+    OutputOptions,
+    RunningOptions,
+    bundle,
+    flag,
+    loading_options,
+    model_option,
+    option,
+    output_options,
+    running_options,
+)
+from attncli.errors import UsageError
+
+if TYPE_CHECKING:
+    from attncli.render.terminal import Terminal
+    from attncli.results.compare import CompareResult
+
+ENDINGS = (".txt", ".json", ".csv", ".npz")
+
+#: As in `attncli.verbs.compare`, which has no place in the start of the program.
+_POOLS = ("mean", "first", "last")
+_ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
+#: What --reference takes instead of a file.
+_NONE = "none"
+
+
+class SentenceOptions(NamedTuple):
+    """The sentences as they were named, before anything is read."""
+
+    sentence: tuple[str, ...]
+    file: tuple[str, ...]
+
+
+class WordOptions(NamedTuple):
+    """Which words are sought; the names are the keywords of the verb."""
+
+    versus: tuple[str, ...]
+    occurrence: int | str | None
+    any_form: bool
+    skip: bool
+
+
+class MeasureOptions(NamedTuple):
+    """What is taken of the model, and how it is measured; the names are the keywords of the verb."""
+
+    state: tuple[str, ...]
+    stack: str | None
+    pool: str
+    adjust: str
+    reference: str | None
+    dimensions: int | None
+    seed: int
+
+
+class _Occurrence(WholeNumber):
+    """A number from 1, or `all`."""
+
+    name = "N|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "all" else super().convert(value, param, ctx)
+
+
+class _Seed(click.types.IntParamType):
+    """What chance starts from: any number from 0."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int) or (value.isascii() and value.isdigit() and len(value) < 19):
+            return int(value)
+        raise UsageError(f"--seed can't be {value!r}: it is a whole number from 0", hint="for instance --seed 1")
+
+
+_INPUT, _MEASURE = "Input", "Measure"
+sentence_options = bundle(
+    "given",
+    SentenceOptions,
+    click.argument("sentence", metavar="[SENTENCE]...", nargs=-1, type=Text()),
+    option(
+        "-f",
+        "--file",
+        group=_INPUT,
+        metavar="FILE",
+        multiple=True,
+        help="Sentences from a file, one a line, each maybe with a tab and a sense label (- is stdin).",
+    ),
+)
+word_options = bundle(
+    "sought",
+    WordOptions,
+    option("--versus", group=_INPUT, type=Text(), metavar="WORD", multiple=True, help="A further word to hold beside."),
+    option(
+        "--occurrence",
+        group=_INPUT,
+        type=_Occurrence(),
+        metavar="N|all",
+        help="Which of several in a sentence. [default: first]",
+    ),
+    flag("--any-form", group=_INPUT, help="Take other case and regular inflections, too: Mole, moles."),
+    flag("--skip", group=_INPUT, help="Leave out sentences without the word, or too long to reach it."),
+)
+measure_options = bundle(
+    "measured",
+    MeasureOptions,
+    option(
+        "--state",
+        group=_MEASURE,
+        multiple=True,
+        metavar="STATES",
+        help="0 enters the first layer, k leaves layer k-1: 0-6, 3, -1, all. [default: last]",
+    ),
+    option("--stack", group=_MEASURE, metavar="NAME", help="encoder or decoder, where a model has both."),
+    option("--pool", group=_MEASURE, type=Choice(_POOLS), default="mean", help="How several pieces become one vector."),
+    option(
+        "--adjust",
+        group=_MEASURE,
+        type=Choice(_ADJUSTMENTS),
+        default="none",
+        help="Hold against a sample: baseline, standardize, or abtt (all but the top).",
+    ),
+    option("--reference", group=_MEASURE, metavar="FILE", help="Sentences of that sample, one a line; or none."),
+    option("--dimensions", group=_MEASURE, type=WholeNumber(), metavar="K", help="Name so many that drive the cosine."),
+    option("--seed", group=_MEASURE, type=_Seed(), default=0, help="Of random labelings and groups. [default: 0]"),
+)
+
+
+@click.command(
+    cls=Verb,
+    help="""Show whether context changes a word: how alike its vectors are in several sentences, state by state.
+
+    [Brackets] around the word choose among several in a sentence. A tab and a label behind each sentence say in which
+    sense it is meant; then senses are held against each other, with a permutation test.""",
+    examples=(
+        'attn compare mole "A mole digs" "One mole of carbon"',
+        'attn compare bank "a bank by a [bank]" "my bank" --state 5',
+        'echo "A mole is no mole of gas" | attn compare mole',
+    ),
+)
+@click.argument("word", type=Text(), required=False)
+@sentence_options
+@word_options
+@measure_options
+@model_option
+@loading_options
+@running_options
+@output_options(ENDINGS)
+@click.pass_obj
+def compare(
+    environment: Environment,
+    *,
+    word: str | None,
+    given: SentenceOptions,
+    sought: WordOptions,
+    measured: MeasureOptions,
+    model: tuple[str, ...],
+    loading: LoadingOptions,
+    running: RunningOptions,
+    output: OutputOptions,
+) -> None:
+    from attncli.cli.messages import Messages
+    from attncli.cli.output import deliver, plan_output
+    from attncli.cli.texts import one_model
+
+    plan = plan_output(output, environment, endings=ENDINGS)
+    messages = Messages(environment, quiet=output.quiet)
+    name = one_model(model, environment)
+    sentences = _sentences(word, given, environment)
+    reference = _reference(measured.reference, environment)
+    with messages.progress() as progress:
+        from attncli.verbs import compare as verb
+
+        result = verb.compare(
+            word or "",
+            sentences=sentences,
+            model=name,
+            progress=progress,
+            **sought._asdict(),
+            **{**measured._asdict(), "state": measured.state or None, "reference": reference},
+            **loading._asdict(),
+            **running._asdict(),
+        )
+    messages.warnings(result.warnings)
+    messages.notes(result.notes)
+    deliver(plan, lambda form, terminal: _render(result, form, terminal), environment)
+
+
+def _sentences(word: str | None, given: SentenceOptions, environment: Environment) -> Iterator[str]:
+    """The sentences, in the one way that was used.
+
+    Raises UsageError for two ways or none, FailedError for what can't be read.
+    """
+    from attncli.cli.texts import check_one_stdin
+
+    if word is None:
+        raise UsageError(
+            "no word was given", hint='give the word, then sentences: attn compare mole "A mole digs" "A mole of gas"'
+        )
+    if given.sentence and given.file:
+        raise UsageError("SENTENCE and -f can't be combined", hint="give the sentences in one way")
+    names = given.file or (("-",) if not given.sentence and not environment.types_input else ())
+    if given.sentence == ("-",):
+        names = ("-",)
+    if not names and not given.sentence:
+        raise UsageError("no sentence was given", hint="give them after the word, name a file with -f, or pipe them in")
+    check_one_stdin(names)
+    return _lines(names, environment) if names else iter(given.sentence)
+
+
+def _lines(names: tuple[str, ...], environment: Environment) -> Iterator[str]:
+    from attncli.cli.reading import lines, read_blocks
+
+    for name in names:
+        yield from lines(read_blocks(name, environment))
+
+
+def _reference(name: str | None, environment: Environment) -> Iterator[str] | tuple[()] | None:
+    if name is None or name == _NONE:
+        return None if name is None else ()
+    return _lines((name,), environment)
+
+
+def _render(result: CompareResult, form: str, terminal: Terminal) -> str | bytes:
+    if form == "text":
+        from attncli.render.compare.text import compare_text
+
+        return compare_text(result, terminal)
+    if form == "npz":
+        from attncli.render.compare.arrays import compare_npz
+
+        return compare_npz(result)
+    if form == "json":
+        from attncli.render.data import json_text
+
+        return json_text(result, ascii_only=not terminal.unicode)
+    from attncli.render.compare import tables
+
+    if form == "csv":
+        return tables.compare_csv(result)
+    return tables.compare_jsonl(result, ascii_only=not terminal.unicode)

@@ -1,0 +1,146 @@
+"""`attn params`: argv -> the verb -> a rendering."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from attncli.cli.command import Choice, Verb, WholeNumber
+from attncli.cli.environment import Environment
+from attncli.cli.options import (
+    LoadingOptions,
+    OutputOptions,
+    bundle,
+    flag,
+    loading_options,
+    model_option,
+    option,
+    output_options,
+)
+
+if TYPE_CHECKING:
+    from attncli.render.terminal import Terminal
+    from attncli.results.params import ParamsResult
+
+ENDINGS = (".txt", ".json", ".jsonl", ".csv")
+BY = ("component", "layer", "part", "module", "tensor")
+SOURCES = ("config", "header")
+
+
+class Counting(NamedTuple):
+    """What is counted, and how it is listed; the names are the keywords of the verb."""
+
+    source: str | None
+    by: str
+    depth: int | None
+    set: tuple[str, ...]
+    untie: bool
+    check: str | None
+    list_presets: bool
+
+
+class Costing(NamedTuple):
+    """What is asked of memory and arithmetic; the names are the keywords of the verb."""
+
+    context: str | None
+    batch: str | None
+    fit: str | None
+    lora: str | None
+    training: bool
+
+
+_COUNT, _COST = "Count", "Cost"
+counting_options = bundle(
+    "counting",
+    Counting,
+    option(
+        "--source",
+        group=_COUNT,
+        type=Choice(SOURCES),
+        help="Where shapes come from: config, or the header of the weights. [default: config where there is one]",
+    ),
+    option("--by", group=_COUNT, type=Choice(BY), default="component", help=f"List by {', '.join(BY)}."),
+    option("--depth", group=_COUNT, type=WholeNumber(), help="How deep to list modules and tensors."),
+    option(
+        "--set",
+        group=_COUNT,
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="What if: change a field of the configuration, as num_hidden_layers=48 (repeatable).",
+    ),
+    flag("--untie", group=_COUNT, help="Count tied tensors apart, once for each of their names."),
+    option("--check", group=_COUNT, metavar="TOTAL", help="Exit with 4 unless the model has so many parameters."),
+    flag("--list-presets", group=_COUNT, help="List the architectures that preset:NAME knows."),
+)
+costing_options = bundle(
+    "costing",
+    Costing,
+    option("--context", group=_COST, metavar="N", help="Tokens a text, as 8192 or 128k. [default: the model's most]"),
+    option("--batch", group=_COST, metavar="N", help="Texts at once. [default: 1]"),
+    option("--fit", group=_COST, metavar="SIZE", help="The longest context that fits in this memory, as 24GiB."),
+    option(
+        "--lora",
+        group=_COST,
+        metavar="RANK[:COMPONENT,...]",
+        help="What adapters add, as 16 or 16:attention,mlp.up. [default: query and value]",
+    ),
+    flag("--training", group=_COST, help="What training holds: weights, gradients, AdamW."),
+)
+
+
+@click.command(
+    cls=Verb,
+    help="Count a model's parameters by component, and say what they cost to keep and to run. Reads no weights.",
+    examples=(
+        "attn params preset:gpt2 preset:gpt2-xl",
+        "attn params preset:llama3.1-70b --fit 80GiB --training",
+        "attn params org/name --source header --by layer --json",
+    ),
+)
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@counting_options
+@costing_options
+@model_option
+@loading_options
+@output_options(ENDINGS)
+@click.pass_obj
+def params(
+    environment: Environment,
+    *,
+    models: tuple[str, ...],
+    counting: Counting,
+    costing: Costing,
+    model: tuple[str, ...],
+    loading: LoadingOptions,
+    output: OutputOptions,
+) -> None:
+    from attncli.cli.messages import Messages
+    from attncli.cli.output import deliver, plan_output
+    from attncli.cli.texts import chosen_models
+
+    plan = plan_output(output, environment, endings=ENDINGS)
+    messages = Messages(environment, quiet=output.quiet)
+    named = chosen_models((*models, *model), environment)
+    with messages.progress() as progress:
+        from attncli.verbs import params as verb
+
+        result = verb.params(named, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
+    messages.warnings(result.warnings)
+    deliver(plan, lambda form, terminal: _render(result, form, terminal), environment)
+
+
+def _render(result: ParamsResult, form: str, terminal: Terminal) -> str | bytes:
+    if form == "text":
+        from attncli.render.params.text import params_text
+
+        return params_text(result, terminal)
+    if form == "json":
+        from attncli.render.data import json_text
+
+        return json_text(result, ascii_only=not terminal.unicode)
+    from attncli.render.params import rows as params_rows
+
+    if form == "csv":
+        return params_rows.params_csv(result)
+    return params_rows.params_jsonl(result, ascii_only=not terminal.unicode)

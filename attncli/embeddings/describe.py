@@ -1,0 +1,230 @@
+"""Kept vectors and sums -> the states of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from attncli.embeddings.adjust import adjusted_vectors, percentiles
+from attncli.embeddings.groups import find_groups
+from attncli.embeddings.keep import Keeper
+from attncli.embeddings.measure import (
+    Floats,
+    Indices,
+    Vectors,
+    dimension_contributions,
+    explained_variance,
+    mean_across,
+    mean_over_pairs,
+    nearest,
+    principal_components,
+    similarities,
+    unit_vectors,
+)
+from attncli.embeddings.path import Contrast, GroupSums
+from attncli.embeddings.senses import measure_senses
+from attncli.results.compare import (
+    MOST_IN_MATRIX,
+    MOST_ON_THE_WAY,
+    Dimension,
+    Groups,
+    Reference,
+    Senses,
+    State,
+    WordFigures,
+)
+
+#: The fewest occurrences that a map tells more about than their matrix.
+_FEWEST_ON_MAP = 4
+#: One or two dimensions that make up this share of a mean cosine rule it.
+_RULING = 0.5
+#: A mean cosine below this is no sum that shares could be told of.
+_LEAST_COSINE = 0.05
+
+
+class Rows(NamedTuple):
+    """What is known of every occurrence: the number of its word, its label, and a rank that no order changes."""
+
+    words: tuple[int, ...]
+    labels: tuple[str | None, ...]
+    ranks: tuple[object, ...]
+
+    @property
+    def codes(self) -> tuple[Indices, tuple[tuple[int, str | None], ...]]:
+        """The group of every row, by number, and the word and label of each group."""
+        pairs = list(zip(self.words, self.labels, strict=True))
+        groups = tuple(dict.fromkeys(pairs))
+        number = {pair: index for index, pair in enumerate(groups)}
+        return np.array([number[pair] for pair in pairs], dtype=np.int64), groups
+
+    def of_word(self, word: int, *, labelled: bool = False) -> Indices:
+        """The rows of one word in the order of their ranks; labelled: those alone that have a label."""
+        rows = [
+            row for row, each in enumerate(self.words) if each == word and not (labelled and self.labels[row] is None)
+        ]
+        # Ranks may be equal: such rows are, too.
+        return np.array(sorted(rows, key=lambda row: self.ranks[row]), dtype=np.int64)  # type: ignore[arg-type, return-value]
+
+    @property
+    def labelled(self) -> bool:
+        return any(label is not None for label in self.labels)
+
+
+class Asked(NamedTuple):
+    """How states are described: the adjustment, the number of dimensions to name, and the seed of chance."""
+
+    adjust: str = "none"
+    dimensions: int | None = None
+    seed: int = 0
+
+
+def describe_states(keeper: Keeper, rows: Rows, words: Sequence[str], asked: Asked) -> tuple[State, ...]:
+    """Every state that went by, in order."""
+    _, groups = rows.codes
+    return tuple(_state(number, keeper, rows, groups, words, asked) for number in sorted(keeper.raw))
+
+
+def ruling_dimensions(vectors: Vectors) -> tuple[Dimension, ...]:
+    """The one or two dimensions that make up half of the mean cosine or more; none where it takes more of them."""
+    top = top_dimensions(unit_vectors(vectors), 2)
+    for count in (1, 2):
+        if sum(dimension.share for dimension in top[:count]) >= _RULING:
+            return top[:count]
+    return ()
+
+
+def top_dimensions(units: Floats, count: int) -> tuple[Dimension, ...]:
+    """The dimensions that contribute most to the mean cosine of pairs; none where it is near 0."""
+    if len(units) < 2:
+        return ()
+    contributions = dimension_contributions(units)
+    mean = float(contributions.sum())
+    if abs(mean) < _LEAST_COSINE:
+        return ()
+    largest = np.argsort(-contributions * np.sign(mean), kind="stable")[:count]
+    return tuple(Dimension(int(d), float(contributions[d]), float(contributions[d] / mean)) for d in largest)
+
+
+def _state(
+    number: int,
+    keeper: Keeper,
+    rows: Rows,
+    groups: Sequence[tuple[int, str | None]],
+    words: Sequence[str],
+    asked: Asked,
+) -> State:
+    reference = keeper.references.get(number)
+    own = [index for index, (word, _) in enumerate(groups) if word == 0]
+    labelled = [index for index in own if groups[index][1] is not None]
+    sums = keeper.adjusted.get(number, keeper.raw[number])
+    contrast = sums.contrast(np.array(labelled)) if len(labelled) > 1 else Contrast(None, None)
+    within, across = _less(contrast, _baseline(reference, asked))
+    state = State(
+        state=number,
+        chosen=number in keeper.chosen,
+        self_similarity=keeper.raw[number].self_similarity(np.array(own)),
+        reference=reference,
+        adjusted_self_similarity=_adjusted_mean(sums, np.array(own), reference, asked),
+        within=within,
+        across=across,
+    )
+    vectors = keeper.vectors.get(number)
+    small = len(rows.words) <= (MOST_IN_MATRIX if state.chosen else MOST_ON_THE_WAY)
+    if vectors is None or not (small or state.chosen):
+        return state
+    return _with_vectors(state, vectors, rows, words, asked, small=small)
+
+
+def _adjusted_mean(sums: GroupSums, own: Indices, reference: Reference | None, asked: Asked) -> float | None:
+    mean = sums.self_similarity(own) if asked.adjust != "none" else None
+    return None if mean is None else mean - _baseline(reference, asked)
+
+
+def _with_vectors(
+    state: State, vectors: Vectors, rows: Rows, words: Sequence[str], asked: Asked, *, small: bool
+) -> State:
+    units = unit_vectors(adjusted_vectors(vectors, state.reference))
+    baseline = _baseline(state.reference, asked)
+    shown = similarities(units) - baseline if small else None
+    own = rows.of_word(0)
+    described = replace(
+        state,
+        similarity=similarities(unit_vectors(vectors)) if small else None,
+        adjusted=shown if asked.adjust != "none" else None,
+        percentile=percentiles(shown, state.reference) if shown is not None and state.reference else None,
+        explained_variance=explained_variance(vectors[own]),
+        vectors=vectors,
+    )
+    if not state.chosen:
+        return described
+    indices, values = nearest(units, asked.seed)
+    mapped = principal_components(units) if len(units) >= _FEWEST_ON_MAP else None
+    return replace(
+        described,
+        senses=_senses(units, rows, baseline, asked.seed),
+        groups=None if rows.labelled else _groups(units, own, asked.seed),
+        words=_word_figures(vectors, units, rows, words, baseline) if len(words) > 1 else (),
+        dimensions=top_dimensions(units[own], asked.dimensions) if asked.dimensions else (),
+        nearest=indices,
+        nearest_similarity=values - baseline,
+        positions=mapped and mapped[0],
+        explained=mapped and mapped[1],
+    )
+
+
+def _senses(units: Floats, rows: Rows, baseline: float, seed: int) -> Senses | None:
+    some = rows.of_word(0, labelled=True)
+    if len(some) < 2:
+        return None
+    labels = [str(rows.labels[row]) for row in some]
+    senses = measure_senses(units[some], labels, seed)
+    contrast = _less(Contrast(senses.within, senses.across), baseline)
+    neighbours = senses.neighbours
+    if neighbours is not None:
+        wrong = (
+            miss._replace(
+                occurrence=int(some[miss.occurrence]),
+                nearest=int(some[miss.nearest]),
+                similarity=miss.similarity - baseline,
+            )
+            for miss in neighbours.wrong
+        )
+        neighbours = neighbours._replace(wrong=tuple(sorted(wrong)))
+    ordered = dict.fromkeys(str(label) for label in rows.labels if label is not None)
+    return senses._replace(labels=tuple(ordered), within=contrast.within, across=contrast.across, neighbours=neighbours)
+
+
+def _groups(units: Floats, own: Indices, seed: int) -> Groups:
+    found = find_groups(units[own], seed)
+    return found._replace(members=tuple(sorted(tuple(sorted(own[list(group)].tolist())) for group in found.members)))
+
+
+def _word_figures(
+    vectors: Vectors, units: Floats, rows: Rows, words: Sequence[str], baseline: float
+) -> tuple[WordFigures, ...]:
+    members = [rows.of_word(number) for number in range(len(words))]
+    figures = []
+    for number, word in enumerate(words):
+        own = members[number]
+        inner = mean_over_pairs(units[own])
+        across = {
+            words[other]: mean_across(units[own], units[members[other]]) - baseline
+            for other in range(len(words))
+            if other != number
+        }
+        inner = None if inner is None else inner - baseline
+        figures.append(WordFigures(word, len(own), inner, explained_variance(vectors[own]), across))
+    return tuple(figures)
+
+
+def _baseline(reference: Reference | None, asked: Asked) -> float:
+    """What is taken off every similarity."""
+    return reference.baseline if reference is not None and asked.adjust == "baseline" else 0.0
+
+
+def _less(contrast: Contrast, baseline: float) -> Contrast:
+    within, across = (None if value is None else value - baseline for value in contrast)
+    return Contrast(within, across)

@@ -1,0 +1,155 @@
+"""Which layers attend, and how wide: read off the shapes of their projections, whatever the architecture is called."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from attncli.parameters.fused import width_in, width_out
+from attncli.parameters.inventory import Kind, Tensor
+from attncli.parameters.settings import FIELDS, Settings
+
+if TYPE_CHECKING:
+    from attncli.parameters.classify import Share
+    from attncli.parameters.count import Placed
+
+#: What configurations call the number of tokens that a layer sees back, by the kind of layer that it holds for.
+_WINDOWS: Mapping[str, tuple[str, ...]] = {
+    "sliding": ("sliding_window", "attention_window_size", "window_size", "sliding_window_size"),
+    "chunked": ("attention_chunk_size",),
+}
+#: A list that names the kind of every layer.
+_KINDS = ("layer_types", "attention_layers")
+#: Words of such a list for layers that don't see everything, and what their window is called.
+_LIMITED = {"sliding_attention": "sliding", "local": "sliding", "local_attention": "sliding",
+            "chunked_attention": "chunked"}  # fmt: skip
+#: A switch that may turn windows off although their width is there.
+_SWITCH = "use_sliding_window"
+
+
+class Attending(NamedTuple):
+    """One layer's attention in numbers per token.
+
+    queries: heads · d_qk.  values: heads · d_v, what the output projection takes.  cached: keys and values, or their
+    latent.  window: how many tokens a query sees; None for all.  cross: the layer's attention to another sequence.
+    """
+
+    part: str
+    stack: str
+    layer: int
+    queries: int
+    values: int
+    cached: int
+    window: int | None = None
+    cross: bool = False
+
+
+def attending_layers(placed: Iterable[Placed], settings: Settings) -> tuple[Attending, ...]:
+    """Every attention of every layer, in the model's order. Tensors must stand under each of their names."""
+    groups: dict[tuple[str, str, int, bool], list[Share]] = defaultdict(list)
+    for share, where in placed:
+        kind, _, _ = share.component.partition(".")
+        if kind in ("attention", "cross_attention") and where.stack is not None and where.layer is not None:
+            groups[where.part, where.stack, where.layer, kind == "cross_attention"].append(share)
+    found = (_attending(key, shares, settings) for key, shares in groups.items())
+    return tuple(layer for layer in found if layer.cached or layer.queries)
+
+
+def _attending(key: tuple[str, str, int, bool], shares: Sequence[Share], settings: Settings) -> Attending:
+    part, stack, layer, cross = key
+    widths = widths_of(shares)
+    window = None if cross else window_of(f"{stack}.{layer}", layer, settings)
+    return Attending(part, stack, layer, widths["query"], widths["output"], _cached(shares, widths), window, cross)
+
+
+def widths_of(shares: Iterable[Share]) -> dict[str, int]:
+    """How wide queries, keys and values are, and what the output takes: summed over a layer's projections."""
+    widths: dict[str, int] = defaultdict(int)
+    for share in shares:
+        kind = share.component.rpartition(".")[2]
+        if not share.is_bias:
+            widths[kind] += _width(share, is_output=kind == "output")
+    return widths
+
+
+def _width(share: Share, *, is_output: bool) -> int:
+    """How many numbers a share of a projection gives, or of an output projection takes; 0 for what is no matrix."""
+    shape = share.tensor.shape
+    while len(shape) > 2 and shape[-1] == 1:  # a convolution over one position
+        shape = shape[:-1]
+    if len(shape) == 3 and share.tensor.kind is not Kind.CONVOLUTION:
+        # Heads apart, (model, heads, d_head), for the output too; or several matrices, of which one is used.
+        return share.parameters // (shape[0] if shape[0] > shape[1] else shape[0] * shape[2])
+    if len(shape) != 2:
+        return 0
+    matrix = share.tensor._replace(shape=shape)
+    return share.parameters // (width_out(matrix) if is_output else width_in(matrix))
+
+
+def _cached(shares: Sequence[Share], widths: Mapping[str, int]) -> int:
+    """Keys and values; where both come out of a latent, the latent and the rotary part of the keys.
+
+    Without a projection of their own, values are the keys before they are normed, and cached beside them.
+    """
+    latents = list(_key_latents(shares))
+    return sum(map(width_out, latents)) if latents else widths["key"] + (widths["value"] or widths["key"])
+
+
+def _key_latents(shares: Sequence[Share]) -> Iterator[Tensor]:
+    """The projections that give a latent and a part of the key beside it (multi-head latent attention)."""
+    components: dict[Tensor, set[str]] = defaultdict(set)
+    for share in shares:
+        if not share.is_bias:
+            components[share.tensor].add(share.component.rpartition(".")[2])
+    return (tensor for tensor, kinds in components.items() if kinds == {"latent", "key"})
+
+
+def window_of(path: str, layer: int, settings: Settings) -> int | None:
+    """How many tokens the layer at `path` sees back; None for all of them."""
+    for fields in near(settings, path):
+        kinds = next((fields[name] for name in _KINDS if isinstance(fields.get(name), list | tuple)), None)
+        if kinds is not None:
+            limited = _LIMITED.get(str(kinds[layer])) if layer < len(kinds) else None
+            return _window(limited, path, settings) if limited else None
+    return _window("sliding", path, settings)
+
+
+def _window(kind: str, path: str, settings: Settings) -> int | None:
+    for fields in _own(settings, path):
+        if fields.get(_SWITCH) is False:
+            return None
+        for name in _WINDOWS[kind]:
+            value = fields.get(name)
+            if type(value) is int and value > 0:
+                return value
+    return None
+
+
+def _own(settings: Settings, path: str) -> Iterator[Mapping[str, Any]]:
+    """As `near`, up to the configuration of the stack itself: windows of the model around it are for something else."""
+    for fields in near(settings, path):
+        yield fields
+        is_configuration = any(type(value) is not int for value in fields.values())
+        if is_configuration and any(name in fields for name in FIELDS["layers"]):
+            return
+
+
+def near(settings: Settings, path: str) -> Iterator[Mapping[str, Any]]:
+    """The fields that are known at a path, then at the path that holds it, and so on to the whole model."""
+    while True:
+        for source in settings.sources.get(path, ()):
+            yield source if isinstance(source, Mapping) else vars(source)
+        if not path:
+            return
+        path = path.rpartition(".")[0]
+
+
+def number(settings: Settings, path: str, names: Sequence[str]) -> int | None:
+    """The first whole number of these names, looked for from `path` outwards."""
+    for fields in near(settings, path):
+        for name in names:
+            value = fields.get(name)
+            if type(value) is int and value > 0:
+                return value
+    return None

@@ -1,0 +1,101 @@
+"""What a model keeps while it goes on from token to token: keys and values, latents, states.
+
+Per token and layer (formulas in numbers, not bytes): multi-head and grouped attention 2 · h_kv · d_head; latent
+attention d_latent + d_rope (DeepSeek-V2); a layer with a window stops growing there; a state never grows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from attncli.parameters.attending import Attending, attending_layers, number
+from attncli.parameters.settings import Settings
+from attncli.parameters.states import State, states
+from attncli.results.costs import CACHE_BITS, WEIGHT_BITS, CachedLayer, Fit, Fits, in_bytes
+
+if TYPE_CHECKING:
+    from attncli.parameters.count import Placed
+
+#: Parts that read everything at once, and keep nothing from one token to the next.
+_AT_ONCE = frozenset({"encoder", "vision", "audio", "projector"})
+#: The last layers may attend to what an earlier one cached.
+_SHARED = ("num_kv_shared_layers",)
+#: Layers of a checkpoint past this number are for training (multi-token prediction), and don't run.
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+#: With weights of few bits the cache stays in half precision.
+_CACHE_BESIDE = {"int8": "bfloat16", "int4": "bfloat16"}
+#: No context is longer than this: what fits beyond it has no limit.
+_ENDLESS = 1 << 48
+
+
+def cached_layers(placed: Sequence[Placed], settings: Settings) -> tuple[CachedLayer, ...]:
+    """What each layer caches, in the model's order. Tensors must stand under each of their names."""
+    writing = _writing(placed)
+    attending: dict[tuple[str, int], list[Attending]] = defaultdict(list)
+    for layer in attending_layers(writing, settings):
+        if _runs(layer, settings):
+            attending[layer.part, layer.layer].append(layer)
+    kept = {(state.part, state.layer): state for state in states(writing, settings)}
+    keys = sorted({*attending, *kept}, key=lambda key: (key[0], key[1]))
+    return tuple(_cached(key, attending[key], kept.get(key), settings) for key in keys)
+
+
+def _writing(placed: Sequence[Placed]) -> list[Placed]:
+    """What stands in the stacks that go on from token to token: no tower, and no encoder beside a decoder."""
+    found = [entry for entry in placed if entry.place.part not in _AT_ONCE and entry.place.stack is not None]
+    decoding = [entry for entry in found if "encoder" not in str(entry.place.stack).split(".")]
+    return decoding or found
+
+
+def _cached(
+    key: tuple[str, int], attending: Iterable[Attending], state: State | None, settings: Settings
+) -> CachedLayer:
+    own = [layer for layer in attending if not layer.cross]
+    cross = sum(layer.cached for layer in attending if layer.cross)
+    window = own[0].window if own else None
+    per_token = sum(layer.cached for layer in own if not _is_shared(layer, settings))
+    return CachedLayer(*key, per_token, window, cross, state.numbers if state else 0)
+
+
+def _runs(layer: Attending, settings: Settings) -> bool:
+    layers = number(settings, layer.stack, _LAYERS)
+    return layer.part == "decoder" or layers is None or layer.layer < layers
+
+
+def _is_shared(layer: Attending, settings: Settings) -> bool:
+    layers, shared = (number(settings, layer.stack, names) for names in (_LAYERS, _SHARED))
+    return bool(layers and shared) and layer.layer >= (layers or 0) - (shared or 0)
+
+
+def longest_contexts(parameters: int, layers: Sequence[CachedLayer], *, budget: int, batch: int) -> Fits:
+    """The longest context whose cache fits beside the weights, by the dtype of the weights.
+
+    The cache is of the same dtype, or of bfloat16 beside weights of 8 and 4 bits. Activations come on top of both.
+    """
+    return Fits(budget, batch, tuple(_fit(dtype, parameters, layers, budget, batch) for dtype in WEIGHT_BITS))
+
+
+def _fit(dtype: str, parameters: int, layers: Sequence[CachedLayer], budget: int, batch: int) -> Fit:
+    beside = _CACHE_BESIDE.get(dtype, dtype)
+    room = budget - in_bytes(parameters, WEIGHT_BITS[dtype])
+
+    def fits(context: int) -> bool:
+        numbers = batch * sum(layer.numbers(context) for layer in layers)
+        return in_bytes(numbers, CACHE_BITS[beside]) <= room
+
+    if not fits(1):
+        return Fit(dtype, beside, 0)
+    if fits(_ENDLESS):
+        return Fit(dtype, beside, None)
+    return Fit(dtype, beside, _longest(fits))
+
+
+def _longest(fits: Callable[[int], bool]) -> int:
+    """The largest context that fits: a cache never shrinks as it grows, so halving finds it."""
+    low, high = 1, _ENDLESS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

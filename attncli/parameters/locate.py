@@ -1,0 +1,116 @@
+"""Which unit of a model each tensor belongs to, and under which names it stands there."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from attncli.parameters.inventory import Inventory, Kind, Tensor
+from attncli.parameters.rules import RULES
+from attncli.parameters.units import EXPERTS, HEAD_OF_ATTENTION, UNITS, WHOLE
+from attncli.parameters.words import first
+
+#: Steps that say how a tensor is kept, not what it is: torch's parametrizations, wrappers of quantisation and adapters.
+_WRAPPERS = re.compile(r"\d+|weight|bias|parametrizations|original\d|base_layer|weight_[gv]|module|_orig_mod|default")
+_LEAF = re.compile(r"(?<=\w)_(weight|bias)$")
+
+
+class Located(NamedTuple):
+    """A tensor in its unit.
+
+    unit: a key of RULES ("" for none).  path: the unit's own path; tensors of one path belong together.
+    names: the names from the unit on, the unit's own first, without indices and wrappers.
+    """
+
+    tensor: Tensor
+    unit: str
+    path: str
+    names: tuple[str, ...]
+
+    @property
+    def meaning(self) -> str:
+        """What the table of its unit says that it is; what the unit's rest is where no line fits."""
+        # What an attention is called (`rel_attn`) says nothing of its tensors; what other units are called may.
+        is_own = self.names[:1] == (self.path.rpartition(".")[2],)
+        names = self.names[1:] if is_own and self.unit in ("attention", "cross") else self.names
+        return _meaning(self.unit, names, self.tensor.kind)
+
+    @property
+    def in_block(self) -> bool:
+        """Whether it stands in a numbered list of modules, as blocks do."""
+        return any(step.isdigit() for step in self.tensor.name.split("."))
+
+    @property
+    def is_bias(self) -> bool:
+        """Whether it is added to something; what multiplies, or is looked up, is a weight."""
+        leaf = self.tensor.name.rpartition(".")[2].lower()
+        return leaf == "bias" or bool(_BIAS.search(leaf))
+
+
+_BIAS = re.compile(r"(^|_)bias(_\w+)?$|^b_[a-z]+$|^pos_bias_[uv]$|^r_(w|r|s)_bias$")
+
+
+def locate(inventory: Inventory) -> list[Located]:
+    """Every tensor of an inventory in its unit, in the inventory's order."""
+    holders = _holders(inventory.tensors)
+    return [_located(tensor, holders) for tensor in inventory.tensors]
+
+
+def _holders(tensors: Iterable[Tensor]) -> dict[str, str]:
+    """Modules that are told by what they hold, whatever they are called: the unit that each is, by its path."""
+    held: dict[str, set[str]] = defaultdict(set)
+    for tensor in tensors:
+        steps = tensor.name.split(".")
+        for depth, step in enumerate(steps):
+            held[".".join(steps[:depth])].update(_hints(step))
+    found = {path: "attention" for path, hints in held.items() if hints >= {"query", "key", "value"}}
+    return {**found, **{path: "moe" for path, hints in held.items() if "experts" in hints}}
+
+
+@lru_cache(maxsize=8192)
+def _hints(step: str) -> frozenset[str]:
+    return frozenset(rule.meaning for rule in (EXPERTS, *HEAD_OF_ATTENTION) if rule.fits([step]))
+
+
+def _located(tensor: Tensor, holders: Mapping[str, str]) -> Located:
+    *steps, leaf = tensor.name.split(".")
+    classes = tensor.classes[1:] or ("",) * len(steps)
+
+    def outers(depth: int) -> Iterator[str | None]:
+        return (_unit(steps[outer], classes[outer], Kind.OTHER) for outer in range(depth))
+
+    for depth in reversed(range(len(steps))):
+        owner = depth == len(steps) - 1
+        unit = _unit(steps[depth], classes[depth], tensor.kind if owner else Kind.OTHER)
+        path = ".".join(steps[: depth + 1])
+        if unit in (None, "mlp", "head"):
+            unit = holders.get(path, unit)
+        if unit is None:
+            continue
+        if unit != "norm":
+            unit = next((outer for outer in outers(depth) if outer in WHOLE), unit)
+        # A layer that is a unit by itself (`fc1`) belongs with the ones beside it (`fc2`).
+        alone = owner and leaf in ("weight", "bias")
+        return Located(tensor, unit, ".".join(steps[:depth]) if alone else path, _names([*steps[depth:], leaf]))
+    root = _unit("", tensor.classes[0], Kind.OTHER) if tensor.classes else None
+    return Located(tensor, root or "", ".".join(steps[:-1]), _names([*steps, leaf]))
+
+
+# Layers repeat: their names, without indices, are few however many tensors a checkpoint has.
+@lru_cache(maxsize=8192)
+def _meaning(unit: str, names: tuple[str, ...], kind: Kind) -> str:
+    _, rest, rules = RULES[unit]
+    return first(rules, names, kind) or rest
+
+
+@lru_cache(maxsize=8192)
+def _unit(name: str, cls: str, kind: Kind) -> str | None:
+    return first(UNITS, (name, f":{cls}") if cls else (name,), kind)
+
+
+def _names(steps: list[str]) -> tuple[str, ...]:
+    steps[-1] = _LEAF.sub("", steps[-1])
+    return tuple(step for step in steps if not _WRAPPERS.fullmatch(step))

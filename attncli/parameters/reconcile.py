@@ -1,0 +1,201 @@
+"""A module's inventory held against a checkpoint's tensors: every tensor of either side is matched, or explained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+from attncli.parameters.inventory import Inventory, Tensor
+from attncli.parameters.named import is_buffer
+from attncli.parameters.prediction import PREDICTION_LAYERS
+from attncli.parameters.stored import Weights
+from attncli.results.reconciliation import REASONS, Difference, Reconciliation
+
+#: Names of modules that only multi-token prediction has.
+_PREDICTION = frozenset({"mtp", "nextn", "eh_proj", "enorm", "hnorm"})
+
+
+class _Pair(NamedTuple):
+    """Tensors that differ for one reason, on one side or on both."""
+
+    reason: str
+    weights: tuple[Weights, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+
+
+def reconcile(
+    inventory: Inventory,
+    weights: Sequence[Weights],
+    names: Mapping[str, str] | None = None,
+    buffers: Set[str] = frozenset(),
+) -> Reconciliation:
+    """Where a module and a checkpoint differ, and why.
+
+    weights: what the checkpoint's tensors stand for (`stored.unpack`), buffers included.
+    names: what the module calls each of them, where that differs; several may become one.
+    buffers: which of them the module has, but as no parameters.
+    """
+    matched, pairs, left, missing = _by_name(inventory, weights, names or {})
+    known, left = _explained(inventory, left, buffers)
+    other, left, missing = _by_sum(left, missing, names or {})
+    pairs += [*known, *other]
+    pairs += [_Pair("unexpected", (each,)) for each in left]
+    pairs += [_Pair("missing", (), (each,)) for each in missing]
+    return Reconciliation(
+        inventory.total,
+        sum(each.parameters for each in weights),
+        matched + sum(tensor.parameters for pair in other for tensor in pair.tensors),
+        tuple(_differences(pairs)),
+    )
+
+
+def _by_name(
+    inventory: Inventory, weights: Sequence[Weights], names: Mapping[str, str]
+) -> tuple[int, list[_Pair], list[Weights], list[Tensor]]:
+    """What has a tensor of its name in the module. Returns the matched parameters, what differs all the same, and what
+    is left on either side."""
+    owners = {name: tensor for tensor in inventory.tensors for name in _names(tensor)}
+    groups: dict[str, dict[str, list[Weights]]] = defaultdict(lambda: defaultdict(list))
+    left = []
+    for each in weights:
+        called = names.get(each.name, each.name)
+        if called in owners:
+            groups[owners[called].name][called].append(each)
+        else:
+            left.append(each)
+    matched, pairs = 0, []
+    for name, copies in groups.items():
+        # What is saved under the tensor's own name is the tensor, what else is saved of it a copy.
+        ordered = sorted(copies, key=lambda called: called != name)
+        found = list(_matched(owners[name], [tuple(copies[called]) for called in ordered], names))
+        pairs += found
+        matched += 0 if any(pair.reason == "size" for pair in found) else owners[name].parameters
+    return matched, pairs, left, [tensor for tensor in inventory.tensors if tensor.name not in groups]
+
+
+def _names(tensor: Tensor) -> Iterator[str]:
+    yield tensor.name
+    yield from (alias.name for alias in tensor.aliases)
+
+
+def _matched(tensor: Tensor, copies: Sequence[tuple[Weights, ...]], names: Mapping[str, str]) -> Iterator[_Pair]:
+    """What is remarkable about the weights that became one tensor: each copy is all of it, in one piece or several."""
+    first, *others = copies
+    for copy in others:
+        yield _Pair("tied_copy", copy)
+    if sum(each.parameters for each in first) != tensor.parameters:
+        yield _Pair("size", first, (tensor,))
+    elif len(first) > 1:
+        yield _Pair("merged", first, (tensor,))
+    elif names.get(first[0].name, first[0].name) != first[0].name:
+        yield _Pair("renamed", first, (tensor,))
+
+
+def _explained(inventory: Inventory, left: Iterable[Weights], buffers: Set[str]) -> tuple[list[_Pair], list[Weights]]:
+    """What the checkpoint may hold beside the module's parameters."""
+    last = _last_layers(inventory.tensors)
+    predicts = any(_number(source, PREDICTION_LAYERS) for source in inventory.settings.get("", ()))
+    beyond = {stem for each in left if (stem := _beyond(each.name, last)) is not None}
+    # One telling tensor in a layer tells what the whole layer is.
+    telling = {_beyond(each.name, last) for each in left if _PREDICTION.intersection(each.name.split("."))}
+    pairs, rest = [], []
+    for each in left:
+        stem = _beyond(each.name, last)
+        if each.name in buffers or is_buffer(each.name, each.shape):
+            pairs.append(_Pair("buffer", (each,)))
+        elif "mtp" in each.name.split(".") or (stem in beyond and (predicts or stem in telling)):
+            pairs.append(_Pair("prediction_layer", (each,)))
+        elif stem in beyond:
+            pairs.append(_Pair("extra_layer", (each,)))
+        else:
+            rest.append(each)
+    return pairs, rest
+
+
+def _number(source: Any, names: Iterable[str]) -> int:
+    fields = source if isinstance(source, Mapping) else vars(source)
+    return next((value for name in names if type(value := fields.get(name)) is int), 0)
+
+
+def _last_layers(tensors: Iterable[Tensor]) -> dict[str, int]:
+    """The highest number at each path of the module."""
+    last: dict[str, int] = {}
+    for tensor in tensors:
+        for stem, number in _numbered(tensor.name):
+            last[stem] = max(number, last.get(stem, 0))
+    return last
+
+
+def _numbered(name: str) -> Iterator[tuple[str, int]]:
+    steps = name.split(".")
+    return ((".".join(steps[:place]), int(step)) for place, step in enumerate(steps) if step.isdecimal())
+
+
+def _beyond(name: str, last: Mapping[str, int]) -> str | None:
+    """The path of the layer that a tensor is in, where that layer's number is higher than any of the module."""
+    return next((f"{stem}.{number}" for stem, number in _numbered(name) if number > last.get(stem, number)), None)
+
+
+def _by_sum(
+    left: Sequence[Weights], missing: Sequence[Tensor], names: Mapping[str, str]
+) -> tuple[list[_Pair], list[Weights], list[Tensor]]:
+    """Modules whose tensors are others on either side, and of the same number of parameters altogether: the innermost
+    ones that add up."""
+    held = _sums((names.get(each.name, each.name), each.parameters) for each in left)
+    wanted = _sums((each.name, each.parameters) for each in missing)
+    equal = {stem for stem, parameters in wanted.items() if held.get(stem) == parameters}
+    # What adds up inside leaves the same on both sides of what is around it, so each tensor belongs to its innermost.
+    here: dict[str | None, list[Weights]] = defaultdict(list)
+    there: dict[str | None, list[Tensor]] = defaultdict(list)
+    for each in left:
+        here[_innermost(names.get(each.name, each.name), equal)].append(each)
+    for tensor in missing:
+        there[_innermost(tensor.name, equal)].append(tensor)
+    common = sorted(stem for stem in here.keys() & there.keys() if stem is not None)
+    pairs = [_Pair("merged", tuple(here.pop(stem)), tuple(there.pop(stem))) for stem in common]
+    return pairs, [each for group in here.values() for each in group], [each for g in there.values() for each in g]
+
+
+def _sums(sized: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The parameters within each module."""
+    found: dict[str, int] = defaultdict(int)
+    for name, parameters in sized:
+        for stem in _stems(name):
+            found[stem] += parameters
+    return found
+
+
+def _innermost(name: str, stems: Set[str]) -> str | None:
+    return next((stem for stem in _stems(name) if stem in stems), None)
+
+
+def _stems(name: str) -> Iterator[str]:
+    """The paths of the modules that hold a tensor, from the innermost out."""
+    steps = name.split(".")
+    return (".".join(steps[:place]) for place in range(len(steps) - 1, 0, -1))
+
+
+def _differences(pairs: Iterable[_Pair]) -> Iterator[Difference]:
+    """Pairs that are alike but for numbers in their names, as one."""
+    groups: dict[tuple[str, str | None, str | None], list[_Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair.reason, _pattern(pair.weights), _pattern(pair.tensors)].append(pair)
+    order = list(REASONS)
+    for (reason, checkpoint, module), group in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
+        held = [each for pair in group for each in pair.weights]
+        wanted = [each for pair in group for each in pair.tensors]
+        yield Difference(
+            reason,
+            checkpoint,
+            module,
+            len(held) or len(wanted),
+            sum(each.parameters for each in held),
+            sum(each.parameters for each in wanted),
+        )
+
+
+def _pattern(tensors: Sequence[Weights] | Sequence[Tensor]) -> str | None:
+    """The names of tensors with a `*` for every number; of several kinds of names all of them."""
+    found = {".".join("*" if step.isdecimal() else step for step in tensor.name.split(".")) for tensor in tensors}
+    return ", ".join(sorted(found)) or None

@@ -1,0 +1,180 @@
+"""What the tensors of a unit do, told by their names: one table a unit, a synonym a word, no family named.
+
+The words are compared with the names from the unit on, its own included; of two lines the earlier wins. A meaning in
+capitals is a tensor whose shape has a say, as `fused.py` tells; one that starts with a dot belongs to its unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attncli.parameters.inventory import Kind
+from attncli.parameters.words import Rule
+
+_LINEAR = (Kind.LINEAR, Kind.TRANSPOSED, Kind.OTHER)
+
+# Vectors held directly by a module: a factor per channel of what a block adds.
+_FACTORS = Rule("norm", "layer_scale* *_layer_scale* gamma gamma_? *_gamma lambda_? scale grn", (Kind.OTHER,))
+
+_ATTENTION = (
+    # torch's own attention learns a key and a value that no token gives.
+    Rule(".key", "bias_k", (Kind.PACKED_ATTENTION,)),
+    Rule(".value", "bias_v", (Kind.PACKED_ATTENTION,)),
+    # What is called so is one, even inside of something fused.
+    Rule("QUERY", "q_proj"),
+    Rule(".key", "k_proj"),
+    Rule(".value", "v_proj v_proj_*"),
+    Rule(".sinks", "sinks sink *_sinks *_sink sink_*"),
+    # Relative positions: tables, the biases u and v of Transformer-XL, and projections of the encoded positions.
+    Rule(".position_bias", "rel_* relative_* *relative_position* *_rel_pos*"),
+    Rule(".position_bias", "r_*bias *pos_bias* *_bias_table bias_[uv]"),
+    Rule(".position_bias", "r_? r_kernel"),
+    Rule(".position_bias", "r_net r r_proj seg_embed distance_embedding linear_pos pos_*proj *_position_bias*"),
+    Rule(".position_bias", "pos_emb* pos_embed* *position_emb* dist_*"),
+    Rule(".position_bias", "attention_biases *pos_encod* cpb_mlp* position_bias*"),
+    # Gates on the output of the heads.
+    Rule(".gate", "g_proj g_a_proj g_b_proj gate gate_proj gate_* *_gate *_gating gating*"),
+    # Multi-head latent attention: down to the latents, and up again.
+    Rule("LATENT_AND_KEY", "kv_a_proj_with_mqa wkv_a attn_kv_a_mqa"),
+    Rule(".latent", "q_a_proj kv_a_proj wq_a attn_q_a q_down* kv_down* *_compress* compress*"),
+    Rule("KEY_AND_VALUE_UP", "kv_b_proj wkv_b attn_kv_b kv_up_proj"),
+    Rule(".query", "q_b_proj wq_b attn_q_b q_up_proj"),
+    Rule(".key", "attn_k_b k_b_proj"),
+    Rule(".value", "attn_v_b v_b_proj"),
+    # Several in one tensor.
+    Rule("QUERY_KEY_VALUE", "qkv* *_qkv *_qkv_proj wqkv w_qkv"),
+    Rule("QUERY_KEY_VALUE", "query_key_value c_attn in_proj in_proj_qkv packed_qkv att_proj"),
+    Rule("KEY_VALUE", "kv kv_proj to_kv wkv w_kv key_value kv_linear c_kv"),
+    Rule("QUERY_KEY", "qk qk_proj to_qk query_key"),
+    # One by one; a query may bring its gate along.
+    Rule("QUERY", "q q_* *_q query query_* *_query queries wq w_q wa q[a-z]_proj q_attn query[0-9]* qlinear"),
+    Rule(".key", "k k_* *_k key key_* *_key keys wk w_k ua k[a-z]_proj bias_k klinear"),
+    Rule(".value", "v v_* *_v value value_* *_value values wv w_v v[a-z]_proj bias_v vlinear"),
+    Rule(".output", "o o_* *_o wo w_o out out_* *_out output"),
+    Rule(".output", "output_* dense c_proj proj projection attn_output resid* post post_* projection_layer"),
+)
+
+_MLP = (
+    Rule("GATE_UP", "gate_up* gate_and_up* up_gate* w12 fused_mlp"),
+    Rule(".gate", "gate_proj gate gate_* *_gate wi_0 ffn_gate* receptance w_gate linear_gate"),
+    # The third of three: `w1` is the gate where there is one, and the way up where there isn't.
+    Rule("FIRST", "w1 linear_v"),
+    Rule(".up", "w3 wi_1"),
+    Rule(".down", "down_proj down down_* *_down w2 wo c_proj fc2"),
+    Rule(".down", "fc_2 lin2 linear2 linear_2 linear_fc2 dense2 dense_2 output"),
+    Rule(".down", "dense_4h_to_h output_* *_output fc_out proj_out out_proj ffn_down*"),
+    Rule(".down", "conv2 conv_2 value out project_out ffn2 w_2"),
+    Rule("UP", "up_proj up up_* *_up wi wi_fused c_fc fc1 fc_1"),
+    Rule("UP", "lin1 linear1 linear_1 linear_fc1 dense1 dense_1 intermediate key in_proj"),
+    Rule("UP", "dense_h_to_4h intermediate_* input_* fc_in proj_in ffn_up*"),
+    Rule("UP", "conv1 conv_1 project_in ffn1 w_1 weights_in"),
+)
+
+_MOE = (
+    Rule(".router", "gate router wg *_router *_correction expert"),
+    *_MLP,
+)
+
+_MIXER = (
+    _FACTORS,
+    Rule(".convolution", "conv conv* *_conv *_conv1d *_conv2d conv?d depthwise* pointwise* reduction focal_layers"),
+    # State-space and linear attention: what the projection at the entry holds is told by its width.
+    Rule("QUERY_KEY_VALUE_GATE", "in_proj_qkvz"),
+    Rule("MIXED_QUERY_KEY_VALUE", "in_proj_qkv"),
+    Rule(".state", "in_proj_ba in_proj_a in_proj_b a_log d dt dt_* *_dt"),
+    Rule(".state", "x_proj a b c b_proj f_a_proj f_b_proj f_proj a_proj"),
+    Rule(".state", "time_* rg_lru recurrent_* *_decay beta* alpha* *gate_preact* igate fgate slope*"),
+    Rule(".gate", "in_proj_z g_proj g_a_proj g_b_proj gate gate_* *_gate linear_y receptance ogate z_proj"),
+    Rule("STATE_SPACE_IN", "in_proj ssm_in"),
+    Rule(".input", "linear_x linear_start up_proj in_* *_in"),
+    *(rule for rule in _ATTENTION if rule.meaning in ("QUERY_KEY_VALUE", ".key", ".value", ".output")),
+    Rule(".query", "q q_* query r_proj"),
+    Rule(".output", "linear_out linear_end down_proj ssm_out *_out"),
+    Rule(".convolution", "*", (Kind.CONVOLUTION,)),
+)
+
+_POSITIONS = (
+    "wpe *position* *_pos pos_* pos *positional* embed_pos* *pos_emb* pe time_embed* temporal_embed* *_pos_embed"
+)
+_EMBEDDING = (
+    Rule("embedding.position", _POSITIONS),
+    Rule("embedding.segment", "*token_type* *segment* *seg_embed* token_type_embd"),
+    # Learned vectors that stand where a token would: class, mask, register and query tokens.
+    Rule("embedding.other", "*_token *_tokens cls mask class_embed* *_token_embed*", (Kind.OTHER,)),
+    _FACTORS,
+    Rule("embedding.token", "wte word_emb* embed_tokens* tok_emb* token_emb* shared embed_in w?e tokens_embed"),
+    # Tables that are no vocabulary: queries, points, boxes, levels, kinds.
+    Rule("embedding.other", "*quer* *mask* *point* *box* *level* *label* *type* *class* *cls*", (Kind.EMBEDDING,)),
+    Rule(
+        "embedding.other",
+        "*tile* *denois* *_prompt* *_token row_* column_* freq* *bias* *code* *quantiz*",
+        (Kind.EMBEDDING,),
+    ),
+    Rule("TABLE", "*", (Kind.EMBEDDING,)),
+    Rule("FRONT_END", "*", (Kind.CONVOLUTION,)),
+    Rule("embedding.audio", "subsampling*"),
+    Rule("embedding.patch", "*patch*"),
+)
+
+_HEAD = (
+    # A head of masked language models ends in the unembedding, which may keep nothing of its own but a bias.
+    Rule("unembedding", "decoder vocab_projector", (Kind.LINEAR,)),
+    Rule("unembedding", "predictions", (Kind.OTHER,)),
+)
+_UNEMBEDDING = (Rule("task_head", "dense transform", (Kind.LINEAR,)),)
+
+#: What stands in no unit: directly in a block, or beside the blocks.
+_LOOSE = (
+    # The second half of a feed-forward network whose first half is called `intermediate`.
+    Rule("mlp.down", "output output_query *_output", _LINEAR),
+    _FACTORS,
+    # From the width of the embeddings to that of the blocks, and back.
+    Rule("embedding.other", "*embedding*proj* embeddings_project *mapping_in project_in project_out input_proj*"),
+    Rule("unembedding", "lm_head embed_out output_projection generator_lm_head"),
+    Rule("embedding.token", "shared"),
+    Rule("embedding.position", _POSITIONS),
+    Rule("task_head", "output out pred_layer proj_out generator"),
+    Rule("task_head", "classifier* qa_outputs score *_classifier"),
+    Rule("task_head", "logit* *_logits vocab_transform temperature *_pointer"),
+    Rule("task_head", "text_projection visual_projection image_projection predict_* out_mid logits_*"),
+    # Embeddings that every layer adds (per-layer embeddings): a gate into their width, and back.
+    Rule("mlp.gate", "per_layer_input_gate"),
+    Rule("mlp.down", "per_layer_projection"),
+    Rule("embedding.other", "per_layer_model_projection input_linear input_layer"),
+    Rule("embedding.patch", "patcher"),
+    Rule("embedding.other", "visual_prompter pad_* *prompt", (Kind.OTHER,)),
+    Rule("mlp.gate", "gateway"),
+    # What a block of another kind gave, on its way into this one.
+    Rule("mixer.input", "linear", (Kind.LINEAR,)),
+    # A linear layer between two parts of a model, or between two widths.
+    Rule("mlp.up", "proj proj? *_proj projection *_projection fc", (Kind.LINEAR,)),
+    Rule("mlp.up", "*_fc fc_* head_linear *_out *_transform transformation", (Kind.LINEAR,)),
+    Rule("embedding.other", "*_token *_tokens *quer* latents* cls", (Kind.OTHER,)),
+    Rule("embedding.other", "*_emb *_embed *_embeds *_embedding* *newline* *_latent *_pointer", (Kind.OTHER,)),
+    Rule("FRONT_END", "conv1 conv2", (Kind.CONVOLUTION,)),
+    Rule("mixer.convolution", "*", (Kind.CONVOLUTION,)),
+    Rule("mixer.recurrent", "*", (Kind.RECURRENT,)),
+    Rule("embedding.other", "*", (Kind.EMBEDDING,)),
+)
+
+#: For each unit: where a dot leads, what a tensor is that no line fits, and the lines.
+RULES: Mapping[str, tuple[str, str, tuple[Rule, ...]]] = {
+    "adapter": ("", "adapter", ()),
+    "norm": ("", "norm", ()),
+    "router": ("", "moe.router", ()),
+    "shared": ("", "moe.shared", ()),
+    "experts": ("moe", "BY_SHAPE", _MLP),
+    "moe": ("moe", "BY_SHAPE", _MOE),
+    "pooler": ("", "pooler", ()),
+    "cross": ("cross_attention", "cross_attention.other", _ATTENTION),
+    "attention": ("attention", "attention.other", _ATTENTION),
+    "position_bias": ("", "attention.position_bias", ()),
+    "mixer": ("mixer", "mixer.other", _MIXER),
+    "mlp": ("mlp", "BY_SHAPE", _MLP),
+    "embedding": ("embedding", "embedding.other", _EMBEDDING),
+    "unembedding": ("", "unembedding", _UNEMBEDDING),
+    "head": ("", "task_head", _HEAD),
+    "indexer": ("", "attention.other", ()),
+    "residual": ("", "other", ()),
+    "": ("", "other", _LOOSE),
+}

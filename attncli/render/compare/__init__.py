@@ -1,0 +1,1 @@
+"""`attn compare` in a terminal and as data."""

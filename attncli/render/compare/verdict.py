@@ -1,0 +1,203 @@
+"""What the figures of a state amount to, in sentences, and how sure one can be of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from attncli.render.compare.names import DIM, ascii_safe, figure, label_text, paragraph, percent
+from attncli.render.lines import Line, Span
+from attncli.render.terminal import Terminal
+from attncli.results.compare import CompareResult, Groups, Indices, Miss, Neighbours, Permutation, Senses, State
+
+_MOST_NAMED = 8
+_SMALL_P = 0.05
+#: Fewer make no groups, and nobody would expect any.
+_FEWEST_IN_GROUPS = 4
+
+
+def verdict_lines(state: State, result: CompareResult, names: Sequence[str], terminal: Terminal) -> list[Line]:
+    """A sentence or two on each: the pairs, the labels or the groups, the words, the dimensions."""
+    said = [
+        *_pairs(state, result, names, terminal),
+        *_senses(state, names, result, terminal),
+        *(_groups(state.groups, names) if len(names) >= _FEWEST_IN_GROUPS else ()),
+        *_spread(state, terminal),
+        *_words(state, terminal),
+        *_dimensions(state, terminal),
+    ]
+    return [line for text in said for line in paragraph(ascii_safe(text, terminal), terminal, indent=2)]
+
+
+def _pairs(state: State, result: CompareResult, names: Sequence[str], terminal: Terminal) -> Iterator[str]:
+    shown = state.shown
+    if shown is None:
+        return
+    rows, columns = np.triu_indices(len(shown), k=1)
+    values = shown[rows, columns]
+    least, most = int(values.argmin()), int(values.argmax())
+    if len(values) == 1:
+        text = f"{_named(result)} of {names[0]} and {names[1]}: {_exactly(float(values[0]), terminal)}"
+    else:
+        text = (
+            f"{_named(result)} from {figure(float(values[least]), terminal)} "
+            f"({names[rows[least]]}–{names[columns[least]]}) to {figure(float(values[most]), terminal)} "
+            f"({names[rows[most]]}–{names[columns[most]]})"
+        )
+    yield f"{text}{_beside_random(state, rows, columns, least, result, terminal)}."
+
+
+def _named(result: CompareResult) -> str:
+    kinds = {"baseline": "Cosine less the baseline", "standardize": "Cosine, standardised",
+             "abtt": "Cosine, without the top directions"}  # fmt: skip
+    return kinds.get(result.adjust, "Cosine")
+
+
+def _exactly(value: float, terminal: Terminal) -> str:
+    return figure(value, terminal) if value < 0.995 or value == 1 else f"{value:.4f}"
+
+
+def _beside_random(
+    state: State, rows: Indices, columns: Indices, least: int, result: CompareResult, terminal: Terminal
+) -> str:
+    if state.percentile is None or state.reference is None or result.sample is None:
+        return ""
+    share = float(state.percentile[rows[least], columns[least]])
+    pair = "it" if len(rows) == 1 else "even the least"
+    random = f"random words have {figure(state.reference.baseline, terminal)}, and " if result.adjust == "none" else ""
+    return f"; {random}{pair} is higher than {_of_random(share)}"
+
+
+def _of_random(share: float) -> str:
+    return "every random pair" if share == 1 else f"{percent(share)} of random pairs"
+
+
+def _senses(state: State, names: Sequence[str], result: CompareResult, terminal: Terminal) -> Iterator[str]:
+    senses = state.senses
+    if senses is None:
+        return
+    if senses.within is not None and senses.across is not None:
+        yield (
+            f"Same label {figure(senses.within, terminal)}, other label {figure(senses.across, terminal)}: "
+            f"{figure(senses.separation, terminal)} apart{_tested(senses)}."
+        )
+    elif senses.why_no_p:
+        yield f"Labels say nothing here: {senses.why_no_p}."
+    if senses.silhouette is not None:
+        yield f"Silhouette {figure(senses.silhouette, terminal)} (1: apart, 0: overlapping)."
+    if senses.neighbours is not None:
+        yield from _neighbours(senses.neighbours, names, result, terminal)
+
+
+def _tested(senses: Senses) -> str:
+    test = senses.permutation
+    if test is None:
+        return f" (no test: {senses.why_no_p})" if senses.why_no_p else ""
+    return f" ({_p(test)})"
+
+
+def _p(test: Permutation) -> str:
+    how = f"all {test.labelings:,}" if test.exact else f"{test.labelings:,} random"
+    text = f"permutation test over {how} labelings: p = {_p_value(test.p)}"
+    if test.exact and test.smallest > _SMALL_P:
+        return f"{text}, and with so few none below {_p_value(test.smallest)} is possible"
+    return text
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.095 else f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"
+
+
+def _neighbours(found: Neighbours, names: Sequence[str], result: CompareResult, terminal: Terminal) -> Iterator[str]:
+    chance = figure(found.chance * found.of, terminal)
+    right = "have their nearest neighbour among their own label" if found.of > 1 else "has its nearest neighbour there"
+    yield f"{found.right} of {found.of} {right} (chance: {chance})."
+    if not found.right:
+        return
+    yield from (_wrong(miss, names, result, terminal) for miss in found.wrong[:_MOST_NAMED])
+    if len(found.wrong) > _MOST_NAMED:
+        yield f"And {len(found.wrong) - _MOST_NAMED:,} more have not."
+
+
+def _wrong(miss: Miss, names: Sequence[str], result: CompareResult, terminal: Terminal) -> str:
+    """The one that isn't, and what it is nearest to."""
+    mine, theirs = (
+        f"{names[index]} ({label_text(str(result.occurrences[index].label), terminal)})"
+        for index in (miss.occurrence, miss.nearest)
+    )
+    how = f"{theirs} is just as near" if miss.tied else f"it is nearest to {theirs}"
+    return f"Not {mine}: {how}, {figure(miss.similarity, terminal)}."
+
+
+def _groups(groups: Groups | None, names: Sequence[str]) -> Iterator[str]:
+    if groups is None:
+        return
+    if not groups.clear:
+        figures = "" if groups.silhouette is None or groups.p is None else _figures(groups)
+        yield f"No clear groups: {groups.why_not}{figures}."
+        return
+    listed = "; ".join(_some([names[index] for index in group]) for group in groups.members)
+    yield f"{len(groups.members)} clear groups{_figures(groups)}: {listed}."
+
+
+def _figures(groups: Groups) -> str:
+    assert groups.silhouette is not None
+    assert groups.p is not None
+    text = f" (silhouette {groups.silhouette:.2f}, p = {_p_value(groups.p)} against one group"
+    return f"{text}, looked for among {groups.sampled})" if groups.sampled else f"{text})"
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= 12:
+        return ", ".join(names)
+    return f"{', '.join(names[:10])} and {len(names) - 10:,} more"
+
+
+def _spread(state: State, terminal: Terminal) -> Iterator[str]:
+    if state.self_similarity is None or state.explained_variance is None:
+        return
+    yield (
+        f"Self-similarity {figure(state.self_similarity, terminal)}, explained variance "
+        f"{figure(state.explained_variance, terminal)} (the share that one vector explains)."
+    )
+
+
+def _words(state: State, terminal: Terminal) -> Iterator[str]:
+    for word in state.words:
+        name = label_text(word.word, terminal)
+        across = ", ".join(
+            f"{label_text(other, terminal)} {figure(value, terminal)}" for other, value in word.across.items()
+        )
+        inner = figure(word.self_similarity, terminal)
+        yield f"{name} ({word.occurrences:,}): {inner} to itself, {across}."
+
+
+def _dimensions(state: State, terminal: Terminal) -> Iterator[str]:
+    if state.dimensions:
+        named = ", ".join(f"{each.dimension} ({100 * each.share:.1f} %)" for each in state.dimensions)
+        yield f"Dimensions that make up the mean cosine: {named}."
+
+
+def best_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
+    """Which state separates labels best, where several were passed."""
+    best = next((state for state in result.states if state.state == result.best), None)
+    if best is None or len(result.states) < 2:
+        return []
+    text = (
+        f"Labels are farthest apart at state {best.state}: {figure(best.within, terminal)} and "
+        f"{figure(best.across, terminal)} (the largest of {len(result.states)}, chosen afterwards)."
+    )
+    return paragraph(ascii_safe(text, terminal), terminal, indent=2)
+
+
+def sample_line(result: CompareResult, terminal: Terminal) -> list[Line]:
+    """Where random pairs come from."""
+    sample = result.sample
+    if sample is None:
+        return []
+    text = (
+        f"Random pairs: {sample.pairs:,} of {sample.words:,} words in {sample.sentences:,} {sample.source}, no two of "
+        "one sentence."
+    )
+    return [Line.of(*(Span(span.text, DIM) for span in line.spans)) for line in paragraph(text, terminal)]

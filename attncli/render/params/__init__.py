@@ -1,0 +1,1 @@
+"""What `attn params` shows and writes."""

@@ -1,0 +1,54 @@
+"""`attn params` as tidy rows: a component or a tensor per row of CSV, a model per line of JSON Lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attncli.render.data import csv_text, jsonl_text
+from attncli.results.params import ModelParameters, ParamsResult
+
+Row = Sequence[object]
+
+_PRESET = ("preset", "title", "published", "source")
+_COUNTS = ("component", "weights", "biases", "parameters")
+
+
+def params_jsonl(result: ParamsResult, *, ascii_only: bool = False) -> str:
+    """A model per line, as in the list `models` of the JSON; or a preset."""
+    return jsonl_text((each.to_dict() for each in result.presets or result.models), ascii_only=ascii_only)
+
+
+def params_csv(result: ParamsResult) -> str:
+    """What was listed: components by part, by layer, rows of modules and tensors, or presets."""
+    if result.presets:
+        return csv_text(_PRESET, ((p.name, p.title, p.published, p.source) for p in result.presets))
+    header, rows = {
+        "layer": (("model", "part", "stack", "layer", *_COUNTS), _layers),
+        "module": (("model", "module", "component", "parameters"), _modules),
+        "tensor": (("model", "module", "tensor", "shape", "component", "parameters"), _tensors),
+    }.get(result.by, (("model", "part", *_COUNTS, "share"), _components))
+    return csv_text(header, (row for model in result.models for row in rows(model)))
+
+
+def _components(model: ModelParameters) -> Iterator[Row]:
+    name, total = model.counted.model, model.counted.total or 1
+    for part, component, weights, biases in model.counted.components:
+        yield name, part, component, weights, biases, weights + biases, (weights + biases) / total
+
+
+def _layers(model: ModelParameters) -> Iterator[Row]:
+    for layer in model.counted.layers:
+        for _, component, weights, biases in layer.components:
+            start = (model.counted.model, layer.part, layer.stack, layer.layer)
+            yield *start, component, weights, biases, weights + biases
+
+
+def _modules(model: ModelParameters) -> Iterator[Row]:
+    for row in model.counted.rows:
+        yield model.counted.model, row.module, row.component, row.parameters
+
+
+def _tensors(model: ModelParameters) -> Iterator[Row]:
+    for row in model.counted.rows:
+        shape = "" if row.shape is None else "x".join(map(str, row.shape))
+        yield model.counted.model, row.module, row.tensor, shape, row.component, row.parameters

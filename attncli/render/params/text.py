@@ -1,0 +1,134 @@
+"""What `attn params` shows in a terminal: a model's components and costs, or several models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attncli.render.document import lower
+from attncli.render.glyphs import glyphs
+from attncli.render.layout import apart, flow
+from attncli.render.lines import Line, Span, Style
+from attncli.render.params.costs import asked_lines, cost_lines
+from attncli.render.params.labelled import labelled
+from attncli.render.params.quantities import run_text
+from attncli.render.params.tables import component_table, layer_table, part_table
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import name_text
+from attncli.results.parameters import ParameterCount
+from attncli.results.params import ModelParameters, ParamsResult
+from attncli.results.summaries import LayerKind, layer_kinds
+
+_BOLD, _DIM = Style(bold=True), Style(dim=True)
+_TABLES = {"component": component_table, "layer": layer_table, "part": part_table}
+#: Tied names beyond this many are counted, not listed.
+_MOST_TIED = 4
+_MOST_KINDS = 6
+_MOST_RUNS = 3
+
+
+def params_text(result: ParamsResult, terminal: Terminal) -> str:
+    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
+    if result.presets:
+        from attncli.render.params.presets import preset_lines
+
+        return lower(preset_lines(result.presets, terminal), terminal)
+    if len(result.models) > 1:
+        from attncli.render.params.comparison import comparison
+
+        return lower(comparison(result, terminal), terminal)
+    return lower(_model(result.models[0], result.by, terminal), terminal)
+
+
+def _model(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
+    costs = asked_lines(model.costs, terminal)
+    if by == "component":
+        costs = [*_facts(model.counted, terminal), *cost_lines(model.costs, terminal), *costs]
+    held = _checkpoint(model, by, terminal)
+    blocks = [header(model, terminal), _listing(model, by, terminal), costs, held, _notes(model, terminal)]
+    return apart(block for block in blocks if block)
+
+
+def _checkpoint(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
+    found = model.reconciliation
+    if found is None or (found.agrees and by != "component"):
+        return []
+    from attncli.render.params.checkpoint import checkpoint_lines
+
+    return checkpoint_lines(found, terminal)
+
+
+def _notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
+    notes = (*model.counted.notes, *model.notes)
+    return [line for note in notes for line in labelled("note", [note], terminal)]
+
+
+def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
+    """The model, its class, where its shapes came from; beneath, the total."""
+    told = (model.model_class, f"from {model.counted.source}", model.dtype)
+    parts = [Line.of(Span(name_text(model.counted.model, terminal), _BOLD))]
+    parts += [Line.of(Span(name_text(text, terminal), _DIM)) for text in told if text]
+    total = [Line.of(Span(f"{model.counted.total:,} parameters", _BOLD))]
+    if model.stored_bytes is not None:
+        total.append(Line.of(f"{model.stored_bytes:,} bytes stored"))
+    separator = glyphs(terminal).separator
+    return [line for row in (parts, total) for line in flow(row, separator=separator, width=terminal.width)]
+
+
+def _listing(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
+    if by in _TABLES:
+        return _TABLES[by](model.counted, terminal)
+    from attncli.render.params.trees import tree_lines
+
+    return tree_lines(model.tree, model.counted.total, terminal)
+
+
+def _facts(count: ParameterCount, terminal: Terminal) -> list[Line]:
+    """Other readings, a block and a head of it, what is active, what is tied."""
+    lines = []
+    for index, reading in enumerate(count.readings):
+        name = reading.name.replace("_", "-")
+        lines += labelled("" if index else "reading", [f"{reading.total:,} {name}: {reading.source}"], terminal)
+    lines += labelled("one block", _blocks(count, terminal), terminal)
+    lines += labelled("one head", _head(count), terminal)
+    lines += labelled("active", _active(count), terminal)
+    return lines + labelled("tied", _tied(count), terminal)
+
+
+def _blocks(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
+    kinds = layer_kinds(count.layers)
+    several = len({kind.stack for kind in kinds}) > 1
+    for kind in kinds[:_MOST_KINDS]:
+        where = f"{kind.part} " if several else ""
+        each = " each" if kind.layers > 1 else ""
+        yield f"{where}layer{'s' if kind.layers > 1 else ''} {_places(kind, terminal)}: {kind.each:,}{each}"
+    if len(kinds) > _MOST_KINDS:
+        yield f"{len(kinds) - _MOST_KINDS} more kinds with --by layer"
+
+
+def _places(kind: LayerKind, terminal: Terminal) -> str:
+    """`0–2, 4–6, … (36 of them)`: the layers of a kind, the first few named."""
+    named = ", ".join(run_text(run.first, run.last, terminal) for run in kind.runs[:_MOST_RUNS])
+    if len(kind.runs) <= _MOST_RUNS:
+        return named
+    return f"{named}, {glyphs(terminal).ellipsis} ({kind.layers} of them)"
+
+
+def _head(count: ParameterCount) -> Iterator[str]:
+    if count.per_head is not None:
+        one = count.per_head
+        yield f"{one.parameters:,}"
+        yield from (f"{name} {getattr(one, name):,}" for name in ("query", "key", "value", "output"))
+        yield f"all {one.heads:,} of a layer {one.layer:,}"
+
+
+def _active(count: ParameterCount) -> Iterator[str]:
+    yield f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} for each token"
+    if count.active.without_embedding_lookup != count.active.total:
+        yield f"{count.active.without_embedding_lookup:,} without the embedding lookup"
+
+
+def _tied(count: ParameterCount) -> Iterator[str]:
+    for names in count.tied[:_MOST_TIED]:
+        yield " = ".join(names)
+    if len(count.tied) > _MOST_TIED:
+        yield f"{len(count.tied) - _MOST_TIED} more"

@@ -1,0 +1,340 @@
+"""What `attn compare` found: occurrences of a word, how alike they are at each state, and how sure one can be of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from attncli.results.provenance import MadeBy
+
+SCHEMA = "attncli.compare/1"
+
+#: Up to this many occurrences a matrix of their similarities is kept; beyond, its summary and each nearest neighbour.
+MOST_IN_MATRIX = 1000
+#: Up to this many, the matrices of the states that were passed on the way are in the JSON too.
+MOST_ON_THE_WAY = 64
+
+Vectors = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+class Occurrence(NamedTuple):
+    """One place of a word.
+
+    sentence: its number, from 1, as the user gave them (lines of a file, or arguments).  word: what was sought.
+    text: the sentence.  start, end: characters of it, half open.  matched: what stands there.
+    pieces: the tokens that cover it, in the raw form of the vocabulary.  positions: their places among the tokens.
+    label: the sense that the user wrote behind the sentence.
+    """
+
+    sentence: int
+    word: str
+    text: str
+    start: int
+    end: int
+    matched: str
+    pieces: tuple[str, ...]
+    positions: tuple[int, ...] = ()
+    label: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self._asdict(), "pieces": list(self.pieces), "positions": list(self.positions)}
+
+
+class Permutation(NamedTuple):
+    """How often labels dealt at random separate as well as the real ones.
+
+    p: that share, the real labels among them.  labelings: how many were looked at; exact: these are all there are.
+    smallest: the least p that so few occurrences can give.
+    """
+
+    p: float
+    labelings: int
+    exact: bool
+    smallest: float
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+class Miss(NamedTuple):
+    """An occurrence (by index) that one of another label is nearest to, or just as near (tied): their similarity."""
+
+    occurrence: int
+    nearest: int
+    similarity: float
+    tied: bool
+
+
+class Neighbours(NamedTuple):
+    """How many occurrences have their nearest neighbour in their own sense.
+
+    right, of: among those whose sense has another occurrence.  chance: the share that labels dealt at random expect.
+    """
+
+    right: int
+    of: int
+    chance: float
+    wrong: tuple[Miss, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self._asdict(), "wrong": [miss._asdict() for miss in self.wrong]}
+
+
+class Senses(NamedTuple):
+    """Labels held against the similarities of one word's occurrences.
+
+    within, across: mean similarity of pairs of the same label and of different ones.  silhouette: the mean of
+    Rousseeuw's (1987), on distances 1 − similarity; None where no label has two occurrences.
+    why_no_p: why there is no permutation test, where there is none.
+    """
+
+    occurrences: int
+    labels: tuple[str, ...]
+    within: float | None
+    across: float | None
+    silhouette: float | None
+    neighbours: Neighbours | None
+    permutation: Permutation | None
+    why_no_p: str | None = None
+
+    @property
+    def separation(self) -> float | None:
+        return None if self.within is None or self.across is None else self.within - self.across
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            **self._asdict(),
+            "labels": list(self.labels),
+            "separation": self.separation,
+            "neighbours": self.neighbours and self.neighbours.to_dict(),
+            "permutation": self.permutation and self.permutation.to_dict(),
+        }
+
+
+class Groups(NamedTuple):
+    """Groups that the vectors fall into by themselves.
+
+    members: indices of occurrences, a tuple a group; empty where nothing is clear.  silhouette: of the best division.
+    p: how often occurrences of one kind (a Gaussian of the same covariance) divide as well.  sampled: the division was
+    looked for among so many occurrences, and the others given to the nearest group; None where all took part.
+    why_not: why there are none.
+    """
+
+    members: tuple[tuple[int, ...], ...]
+    silhouette: float | None
+    p: float | None
+    sampled: int | None = None
+    why_not: str | None = None
+
+    @property
+    def clear(self) -> bool:
+        return bool(self.members)
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self._asdict(), "members": [list(group) for group in self.members], "clear": self.clear}
+
+
+class Dimension(NamedTuple):
+    """A dimension of the vectors and its share of the mean cosine: the mean over pairs of u_i v_i / (‖u‖‖v‖)."""
+
+    dimension: int
+    contribution: float
+    share: float
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+class WordFigures(NamedTuple):
+    """One of several words at one state, and its mean similarity with each of the others."""
+
+    word: str
+    occurrences: int
+    self_similarity: float | None
+    explained_variance: float | None
+    across: dict[str, float]
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the sample says of a state: the baseline, and what `--adjust` needs of it.
+
+    baseline: mean cosine of random words of different sentences.  quantiles: of those cosines, evenly spaced from the
+    least to the greatest; of the adjusted ones where vectors are adjusted.  mean, deviation: (d,).  components: (D, d).
+    """
+
+    baseline: float
+    quantiles: Matrix
+    mean: Vectors | None = None
+    deviation: Vectors | None = None
+    components: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One state of the model: 0 enters the first block, k leaves block k−1, the last has passed the final norm.
+
+    chosen: it was asked for, and not only passed on the way.  self_similarity: mean cosine over pairs of occurrences
+    of the (first) word; adjusted_self_similarity: the same of adjusted vectors.
+    explained_variance: σ₁²/Σσ² of their matrix (Ethayarajh 2019).
+    similarity, adjusted, percentile: (occurrences, occurrences); None where there are too many, or none was asked for.
+    percentile: the share of random pairs (from 0 to 1) that are less alike, adjusted as they are.
+    nearest: the index of each occurrence's nearest neighbour (−1: none was looked for).
+    vectors, positions: (occurrences, d), and in two principal components (occurrences, 2) with the share that each
+    explains.
+    """
+
+    state: int
+    chosen: bool
+    self_similarity: float | None
+    explained_variance: float | None = None
+    similarity: Matrix | None = None
+    adjusted: Matrix | None = None
+    percentile: Matrix | None = None
+    reference: Reference | None = None
+    adjusted_self_similarity: float | None = None
+    within: float | None = None
+    across: float | None = None
+    senses: Senses | None = None
+    groups: Groups | None = None
+    words: tuple[WordFigures, ...] = ()
+    dimensions: tuple[Dimension, ...] = ()
+    nearest: Indices | None = None
+    nearest_similarity: Matrix | None = None
+    vectors: Vectors | None = None
+    positions: Matrix | None = None
+    explained: tuple[float, float] | None = None
+
+    @property
+    def shown(self) -> Matrix | None:
+        """The matrix that a reader looks at: the adjusted one where there is one."""
+        return self.similarity if self.adjusted is None else self.adjusted
+
+    @property
+    def separation(self) -> float | None:
+        return None if self.within is None or self.across is None else self.within - self.across
+
+    def to_dict(self, *, matrices: bool, vectors: bool) -> dict[str, object]:
+        """matrices: with those of a state that wasn't chosen.  vectors: with what the adjusted values come from."""
+        held = matrices or self.chosen
+        return {
+            "state": self.state,
+            "chosen": self.chosen,
+            "similarity": _listed(self.similarity) if held else None,
+            "adjusted": _listed(self.adjusted) if held else None,
+            "percentile": _listed(self.percentile) if held else None,
+            "baseline": None if self.reference is None else self.reference.baseline,
+            "self_similarity": self.self_similarity,
+            "explained_variance": self.explained_variance,
+            "adjusted_self_similarity": self.adjusted_self_similarity,
+            "within": self.within,
+            "across": self.across,
+            "separation": self.separation,
+            "senses": self.senses and self.senses.to_dict(),
+            "groups": self.groups and self.groups.to_dict(),
+            "words": [word.to_dict() for word in self.words],
+            "dimensions": [dimension.to_dict() for dimension in self.dimensions],
+            "nearest": _listed(self.nearest) if held else None,
+            "nearest_similarity": _listed(self.nearest_similarity) if held else None,
+            "map": _listed(self.positions) if self.chosen else None,
+            "map_explained": list(self.explained) if self.explained else None,
+            "vectors": _listed(self.vectors) if vectors and self.chosen else None,
+            "adjusted_with": self._adjusted_with() if vectors and self.chosen else None,
+        }
+
+    def _adjusted_with(self) -> dict[str, object] | None:
+        reference = self.reference
+        if reference is None or reference.mean is None:
+            return None
+        parts = {"mean": reference.mean, "deviation": reference.deviation, "components": reference.components}
+        return {name: _listed(values) for name, values in parts.items()}
+
+
+def _listed(values: npt.NDArray[np.generic] | None) -> object:
+    return None if values is None else values.tolist()
+
+
+class SampleInfo(NamedTuple):
+    """The sentences that baselines and adjustments come from: whose, how many, and their words and pairs of words."""
+
+    source: str
+    sentences: int
+    words: int
+    pairs: int
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+@dataclass(frozen=True, slots=True)
+class CompareResult:
+    """Occurrences of a word, and how alike they are at every state that was run.
+
+    word: the first word.  words: all of them.  stack: whose states these are.  state_count: those that the model has.
+    adjust, pool: as asked.  best: the state at which labels (of the chosen and those on the way) are farthest apart.
+    left_out: numbers of the sentences that were left out.
+    """
+
+    model: str
+    device: str
+    dtype: str
+    stack: str
+    words: tuple[str, ...]
+    occurrences: tuple[Occurrence, ...]
+    states: tuple[State, ...]
+    state_count: int
+    adjust: str
+    pool: str
+    sample: SampleInfo | None
+    made_by: MadeBy
+    causal: bool = False
+    best: int | None = None
+    left_out: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def word(self) -> str:
+        return self.words[0]
+
+    @property
+    def chosen(self) -> tuple[State, ...]:
+        return tuple(state for state in self.states if state.chosen)
+
+    def to_dict(self) -> dict[str, object]:
+        """Exactly the JSON that `attn compare --json` prints."""
+        count = len(self.occurrences)
+        small = count <= MOST_ON_THE_WAY
+        return {
+            "schema": SCHEMA,
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "model": self.model,
+            "device": self.device,
+            "dtype": self.dtype,
+            "stack": self.stack,
+            "state_count": self.state_count,
+            "word": self.word,
+            "words": list(self.words),
+            "pool": self.pool,
+            "adjust": self.adjust,
+            "sample": self.sample and self.sample.to_dict(),
+            "best_state": self.best,
+            "left_out": list(self.left_out),
+            "occurrences": [occurrence.to_dict() for occurrence in self.occurrences],
+            "states": [state.to_dict(matrices=small, vectors=small and self._needs_vectors) for state in self.states],
+            "made_by": self.made_by.to_dict(),
+        }
+
+    @property
+    def _needs_vectors(self) -> bool:
+        """Whether the adjusted values follow from more than the raw ones and the baseline."""
+        return self.adjust in ("standardize", "abtt")

@@ -1,0 +1,51 @@
+"""Counts and sizes as people write them: `131,072`, `128k`, `24GiB`."""
+
+from __future__ import annotations
+
+import re
+
+from attncli.errors import UsageError
+
+_COUNT = re.compile(r"(?P<digits>[0-9][0-9,_]*)(?P<unit>[kKmM]?)")
+_SIZE = re.compile(r"(?P<digits>[0-9][0-9,_]*(\.[0-9]+)?)\s*(?P<unit>[kKmMgGtT]i?[bB]?|[bB])")
+#: What stands for so many tokens: 1,024 and its square, as contexts are counted.
+_COUNT_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
+_POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
+#: Nothing that is counted here comes near it.
+_MOST = 10**18
+
+
+def count_of(option: str, given: int | str | None) -> int | None:
+    """A whole number from 1 on: commas and underscores between digits, k for 1,024. None stays None.
+
+    Raises UsageError for anything else; `option` is its name in the message.
+    """
+    if given is None:
+        return None
+    match = _COUNT.fullmatch(str(given).strip())
+    if match is not None and len(match["digits"]) < 30:
+        count = int(re.sub("[,_]", "", match["digits"])) * _COUNT_UNITS[match["unit"].lower()]
+        if 0 < count < _MOST:
+            return count
+    raise UsageError(
+        f"{option} can't be {given!r}: it is a whole number from 1 on", hint=f"for instance {option} 131,072 or 128k"
+    )
+
+
+def size_of(option: str, given: int | str | None) -> int | None:
+    """Bytes: `24GiB` or `24G` in powers of 1,024, `24GB` in powers of 1,000; a number that is no text is bytes.
+
+    Raises UsageError for anything else.
+    """
+    if given is None or (type(given) is int and given > 0):
+        return given
+    match = _SIZE.fullmatch(str(given).strip())
+    if match is not None and len(match["digits"]) < 30:
+        unit = match["unit"].lower()
+        base = 1000 if unit.endswith("b") and "i" not in unit else 1024
+        size = int(float(re.sub("[,_]", "", match["digits"])) * base ** _POWERS.get(unit[0], 0))
+        if 0 < size < _MOST:
+            return size
+    raise UsageError(
+        f"{option} can't be {given!r}: it is a size of memory", hint=f"for instance {option} 24GiB or 80GB"
+    )

@@ -1,0 +1,292 @@
+"""`attncli.compare`: does context change the word?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from attncli.embeddings.choice import Spec, StateChoice, parse_states, text_stack
+from attncli.errors import UsageError
+from attncli.progress import Progress, silent
+from attncli.verbs.compare_messages import listed, notes_before, warnings_before, warnings_of
+from attncli.verbs.made_by import made_by
+from attncli.verbs.occurrences import EVERY, Asked, Encoded, Found, beyond_reach, find_occurrences, read_sentences
+from attncli.verbs.running import Opening
+from attncli.verbs.sampling import Sample, Sampled, read_sample, run_or_recall
+
+if TYPE_CHECKING:
+    from attncli.embeddings.batches import Run
+    from attncli.embeddings.behaviour import Behaviour
+    from attncli.embeddings.describe import Rows
+    from attncli.embeddings.keep import Keeper
+    from attncli.models.files import ModelFiles
+    from attncli.models.loaded import LoadedModel
+    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.results.compare import CompareResult, Occurrence, State
+
+POOLS = ("mean", "first", "last")
+ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
+
+
+def compare(
+    word: str,
+    sentences: Iterable[str | tuple[str, str | None]],
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    versus: str | Sequence[str] = (),
+    occurrence: int | str | None = None,
+    any_form: bool = False,
+    skip: bool = False,
+    state: Spec = None,
+    stack: str | None = None,
+    pool: str = "mean",
+    adjust: str = "none",
+    reference: Iterable[str] | None = None,
+    dimensions: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    refresh: bool = False,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    progress: Progress = silent,
+) -> CompareResult:
+    """Hold the vectors of a word in several sentences against each other, state by state.
+
+    sentences: texts, each maybe with a tab and a sense label behind it, or pairs of text and label. `[Brackets]` around
+    the word choose among several of them.
+    versus: further words.  occurrence: which of several in a sentence (from 1, or `"all"`).
+    any_form: other case and regular inflections, too.  skip: leave out sentences in which the word isn't found or lies
+    beyond the model's reach, instead of an error.
+    state: `"0-6"`, `[0, 5]`, `-1`, `"all"`; None is the last. The way there is in the result, too.
+    pool: how several pieces become one vector: `mean`, `first`, `last`.
+    adjust: `none`, `baseline`, `standardize` or `abtt`, from the `reference` (sentences; None: those of the package;
+    an empty list: none).  dimensions: name so many that drive the cosine.  stack: `encoder` or `decoder`.
+
+        >>> result = attncli.compare("mole", ["American shrew mole", "One mole of carbon dioxide"], model="gpt2")
+        >>> result.states[-1].similarity[0, 1]
+        0.98
+
+    Raises UsageError for a word that isn't found or what else can't be, ModelError for a model that is not to be had,
+    FailedError where memory runs out.
+    """
+    choice = parse_states(state, stack)
+    how = _How(choice, pool, adjust, dimensions, seed, skip)
+    sample = read_sample(reference)
+    _check(how, sample, occurrence)
+    words = (word, *([versus] if isinstance(versus, str) else versus))
+    opening = Opening(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
+    files = opening.files()
+    # The word is found before torch is imported: what is wrong with it is said at once.
+    opened = opening.open_tokenizer(files)
+    found = _found(sentences, opened, Asked(words, any_form, occurrence), how, progress)
+    loaded = opening.load(files, choice.depth)
+    return _Comparing(how, words, sample, opening, files, opened).compare(loaded, found)
+
+
+class _How(NamedTuple):
+    """How words are compared once they are found."""
+
+    choice: StateChoice
+    pool: str
+    adjust: str
+    dimensions: int | None
+    seed: int
+    skip: bool
+
+
+def _check(how: _How, sample: Sample | None, occurrence: int | str | None) -> None:
+    if how.pool not in POOLS:
+        raise UsageError(f"no pooling {how.pool!r}", hint=f"--pool takes one of: {', '.join(POOLS)}")
+    if how.adjust not in ADJUSTMENTS:
+        raise UsageError(f"no adjustment {how.adjust!r}", hint=f"--adjust takes one of: {', '.join(ADJUSTMENTS)}")
+    if sample is None and how.adjust != "none":
+        raise UsageError(f"--adjust {how.adjust} needs a reference sample", hint="leave --reference none out")
+    if occurrence not in (None, EVERY) and not (isinstance(occurrence, int) and occurrence >= 1):
+        raise UsageError(f"no occurrence {occurrence!r}", hint="--occurrence takes a number from 1, or all")
+    if how.dimensions is not None and how.dimensions < 1:
+        raise UsageError(f"no {how.dimensions} dimensions", hint="--dimensions takes a number from 1")
+
+
+def _found(
+    sentences: Iterable[str | tuple[str, str | None]],
+    tokenizer: Tokenizer,
+    asked: Asked,
+    how: _How,
+    progress: Progress,
+) -> Found:
+    """All occurrences. Raises UsageError where some sentence can't take part, or too few are left."""
+    if isinstance(sentences, str):
+        raise UsageError("sentences are a list of texts", hint="pass a list, even of one")
+    read = list(read_sentences(sentences))
+    if not read:
+        raise UsageError("no sentence was given", hint="give sentences after the word, or a file with -f")
+    return _enough(find_occurrences(read, tokenizer, asked, progress), asked, skip=how.skip)
+
+
+def _enough(found: Found, asked: Asked, *, skip: bool) -> Found:
+    if found.problems and (not skip or not found.sentences):
+        first, *others = found.problems
+        more = f" (and so for {listed([problem.number for problem in others])})" if others else ""
+        raise UsageError(f"{first.message}{more}", hint=first.hint)
+    if len(found.occurrences) < 2:
+        raise UsageError(
+            f"{asked.words[0]!r} was found once, and a comparison takes two", hint="give one more sentence with it"
+        )
+    missing = [word for word in asked.words if not any(each.word == word for each in found.occurrences)]
+    if missing:
+        raise UsageError(f"no sentence has {missing[0]!r}", hint="give one that has it; --any-form takes other forms")
+    return found
+
+
+class _Comparing(NamedTuple):
+    """Everything that is decided before a model is loaded."""
+
+    how: _How
+    words: tuple[str, ...]
+    sample: Sample | None
+    opening: Opening
+    files: ModelFiles | None
+    tokenizer: Tokenizer
+
+    def compare(self, loaded: LoadedModel, found: Found) -> CompareResult:
+        from attncli.embeddings.batches import Run
+        from attncli.embeddings.behaviour import try_out
+        from attncli.embeddings.describe import describe_states
+
+        found = self._within_reach(found, loaded)
+        run = Run(loaded, text_stack(loaded, self.how.choice.stack), self.how.pool)
+        count = loaded.layer_count(run.stack.path) + 1
+        chosen = self.how.choice.within(count)
+        behaviour = try_out(run, max((sentence.ids for sentence in found.sentences), key=len))
+        run = run._replace(padded=behaviour.padded)
+        sampled = self._sampled(run, behaviour, max(chosen) + 1)
+        rows = _rows(found.occurrences, self.words)
+        keeper = self._keeper(rows, chosen, sampled)
+        self._run(run, found, keeper)
+        states = describe_states(keeper, rows, self.words, self._asked())
+        return self._result(run, found, states, sampled, behaviour, count)
+
+    def _within_reach(self, found: Found, loaded: LoadedModel) -> Found:
+        """Sentences cut to what the model takes, where its tokenizer doesn't know; never without the word."""
+        limit = loaded.max_positions
+        largest = loaded.vocabulary_size
+        if largest is not None and any(token >= largest for sentence in found.sentences for token in sentence.ids):
+            raise UsageError("the tokenizer has ids that the model hasn't", hint="name a tokenizer of this model")
+        if limit is None or all(len(sentence.ids) <= limit for sentence in found.sentences):
+            return found
+        kept, problems = [], list(found.problems)
+        for sentence in found.sentences:
+            if max(place for each in sentence.occurrences for place in each.positions) >= limit:
+                problems.append(beyond_reach(sentence.number, limit))
+            else:
+                long = len(sentence.ids) > limit
+                kept.append(sentence._replace(ids=sentence.ids[:limit], cut=sentence.cut or long))
+        left = found._replace(sentences=tuple(kept), problems=tuple(problems))
+        return _enough(left, Asked(self.words), skip=self.how.skip)
+
+    def _sampled(self, run: Run, behaviour: Behaviour, states: int) -> Sampled | None:
+        if self.sample is None:
+            return None
+        return run_or_recall(
+            run,
+            self.sample,
+            behaviour,
+            files=self.files,
+            tokenizer=self.tokenizer,
+            states=states,
+            allow_pickle=self.opening.allow_pickle,
+            progress=self.opening.progress,
+        )
+
+    def _keeper(self, rows: Rows, chosen: Sequence[int], sampled: Sampled | None) -> Keeper:
+        from attncli.embeddings.keep import Keeper
+
+        statistics = sampled.states if sampled else {}
+        references = {state: each.reference(self.how.adjust) for state, each in statistics.items()}
+        return Keeper(rows.codes[0], frozenset(chosen), max(chosen), references)
+
+    def _run(self, run: Run, found: Found, keeper: Keeper) -> None:
+        from attncli.embeddings.batches import take_words
+
+        total = len(found.occurrences)
+        sentences = list(_numbered(found.sentences))
+        take_words(run, sentences, keeper.take, lambda done: self.opening.progress("reading sentences", done, total))
+
+    def _asked(self) -> Any:
+        from attncli.embeddings.describe import Asked as AskedOfStates
+
+        return AskedOfStates(self.how.adjust, self.how.dimensions, self.how.seed)
+
+    def _result(
+        self,
+        run: Run,
+        found: Found,
+        states: tuple[State, ...],
+        sampled: Sampled | None,
+        behaviour: Behaviour,
+        count: int,
+    ) -> CompareResult:
+        from attncli.results.compare import CompareResult
+
+        loaded = run.model
+        several = bool(loaded.config.is_encoder_decoder)
+        stack = str(run.stack.word) if several else "decoder" if behaviour.causal else "encoder"
+        if not several:
+            self.how.choice.check_name(stack)
+        versions = made_by(
+            "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
+        )
+        return CompareResult(
+            model=loaded.name,
+            device=str(loaded.device),
+            dtype=loaded.dtype,
+            stack=stack,
+            words=self.words,
+            occurrences=found.occurrences,
+            states=states,
+            state_count=count,
+            adjust=self.how.adjust,
+            pool=self.how.pool,
+            sample=sampled and sampled.info,
+            made_by=versions,
+            causal=behaviour.causal,
+            best=_best(states),
+            left_out=tuple(problem.number for problem in found.problems),
+            warnings=(
+                *loaded.warnings,
+                *warnings_before(found, self.tokenizer),
+                *warnings_of(found.occurrences, states, causal=behaviour.causal),
+                *(sampled.warnings(self.how.adjust) if sampled else ()),
+            ),
+            notes=tuple(notes_before(found, causal=behaviour.causal, padded=behaviour.padded, decoding=run.decoding)),
+        )
+
+
+def _rows(occurrences: Sequence[Occurrence], words: Sequence[str]) -> Rows:
+    from attncli.embeddings.describe import Rows
+
+    return Rows(
+        tuple(words.index(each.word) for each in occurrences),
+        tuple(each.label for each in occurrences),
+        tuple((each.text, each.start) for each in occurrences),
+    )
+
+
+def _numbered(sentences: Sequence[Encoded]) -> Iterator[Any]:
+    """Sentences with their occurrences counted through."""
+    from attncli.embeddings.batches import Words
+
+    row = 0
+    for sentence in sentences:
+        rows = tuple((row + index, each.positions) for index, each in enumerate(sentence.occurrences))
+        yield Words(sentence.ids, rows)
+        row += len(rows)
+
+
+def _best(states: Sequence[State]) -> int | None:
+    """The state at which labels are farthest apart; the first of several that are equal."""
+    apart = [(state.separation, -state.state) for state in states if state.separation is not None]
+    return -max(apart)[1] if apart else None

@@ -1,0 +1,210 @@
+"""A configuration, of a file or a preset, and the shapes that follow from it: built once, and kept."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from attncli.errors import ModelError, UsageError
+from attncli.models.numbers import whole_number
+from attncli.models.shape_cache import ShapeCache, cache_key
+from attncli.progress import Progress
+from attncli.verbs.shapes import Shapes, check_fields, dtype_of
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedConfig
+
+    from attncli.models.files import ModelFiles
+    from attncli.models.presets import Preset
+
+#: Libraries that have a say in what a configuration becomes.
+_MAKERS = ("transformers", "torch")
+
+
+class Built(NamedTuple):
+    """The module of a configuration, on the meta device; config: None where a module has none.
+
+    writes: whether it goes on from token to token, where its class doesn't tell.
+    """
+
+    module: nn.Module
+    config: PreTrainedConfig | None
+    writes: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Called(NamedTuple):
+    """names: of tensors that the module calls otherwise.  buffers: which tensors are no parameters there."""
+
+    names: Mapping[str, str]
+    buffers: Sequence[str]
+
+
+class Configured:
+    """A configuration by what it follows from.
+
+    key_fields: everything that decides what is built; None where that can't be told, and nothing is kept.
+    build: makes the module, which takes seconds: torch has to be imported.
+    """
+
+    def __init__(self, shapes: Callable[..., Shapes], key_fields: Mapping[str, Any] | None, build: Callable[[], Built]):
+        self._shapes = shapes
+        self._fields = key_fields
+        self._build = build
+        self._cache = ShapeCache.of_user()
+
+    @cached_property
+    def built(self) -> Built:
+        return self._build()
+
+    def shapes(self) -> Shapes:
+        """The shapes, as they were kept, or from the module."""
+        from attncli.parameters.kept import from_json
+
+        kept = self._kept(self._fields)
+        if kept is not None:
+            try:
+                return self._shapes(**_known(kept), inventory=from_json(kept["inventory"]))
+            except (KeyError, TypeError, ValueError):
+                pass  # an entry of another form counts as absent, and is written anew
+        return self._made()
+
+    def called(self, names: Sequence[str]) -> Called:
+        """What the module calls the tensors of a checkpoint."""
+        fields = None if self._fields is None else {**self._fields, "checkpoint": sorted(names)}
+        kept = self._kept(fields)
+        if kept is not None and kept.keys() == set(Called._fields):
+            return Called(**kept)
+        from attncli.models.conversion import buffer_names, module_names
+
+        found = module_names(self.built.module, names)
+        buffers = buffer_names(self.built.module)
+        called = Called(
+            {name: called for name, called in found.items() if called != name},
+            [name for name, called in found.items() if called in buffers],
+        )
+        self._keep(fields, called._asdict())
+        return called
+
+    def _made(self) -> Shapes:
+        from attncli.models.generation import generates
+        from attncli.parameters.kept import to_json
+        from attncli.parameters.walk import walk
+
+        module, config, writes, notes = self.built
+        inventory = walk(module)
+        known = {
+            "model_class": type(module).__name__,
+            "generates": writes or generates(type(module), config),
+            "dtype": dtype_of(config),
+            "notes": notes,
+            "versions": {name: str(sys.modules[name].__version__) for name in _MAKERS},
+        }
+        self._keep(self._fields, {**known, "inventory": to_json(inventory)})
+        return self._shapes(**known, inventory=inventory)
+
+    def _kept(self, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        return None if fields is None else self._cache.read(cache_key(fields))
+
+    def _keep(self, fields: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> None:
+        if fields is not None:
+            self._cache.write(cache_key(fields), entry)
+
+
+def of_files(
+    files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], progress: Progress, *, trust_remote_code: bool
+) -> Configured:
+    """The configuration of a model's config.json, with changes in it.
+
+    Raises ModelError, and UsageError for changes, for numbers that can't be.
+    """
+    _check(fields, changes, files.ref.name)
+
+    def build() -> Built:
+        progress("starting torch", 0, None)
+        from attncli.models.architecture import empty_module, whole_class
+        from attncli.models.skeleton import read_config
+
+        config = _changed(read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name)
+        cls = whole_class(config, files, trust_remote_code=trust_remote_code)
+        named = () if config.architectures else (f"config.json names no architecture: counted as {cls.__name__}",)
+        return Built(empty_module(cls, config), config, notes=named)
+
+    # Code that came with a model isn't seen by the key, and a GGUF file's configuration is in no field.
+    known = None if trust_remote_code or not fields else _with_changes(fields, changes)
+    return Configured(_named(files.ref.name, "config", revision=files.revision), known, build)
+
+
+def of_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> Configured:
+    """The configuration of a preset, with changes in it. Raises UsageError for changes that can't be."""
+    from attncli.models.presets import changed_preset
+
+    def build() -> Built:
+        progress("starting torch", 0, None)
+        from attncli.models.architecture import empty_module, whole_class
+        from attncli.models.preset_modules import preset_config, preset_module
+
+        config = preset_config(preset)
+        if config is None:
+            return Built(preset_module(preset), None, writes=True)
+        config = _changed(config, preset.fields, changes, name)
+        return Built(empty_module(whole_class(config), config), config)
+
+    # What its source says is said of the architecture as it is there.
+    published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
+    notes = () if changes else published
+    if preset.module is not None:
+        preset, changes = changed_preset(preset, changes), ()
+    _check(preset.fields, changes, name)
+    fields = {**_with_changes(preset.fields, changes), "module": preset.module}
+    return Configured(_named(name, "preset", notes=notes), fields, build)
+
+
+def _named(name: str, source: str, *, revision: str | None = None, notes: Iterable[str] = ()) -> Callable[..., Shapes]:
+    """Makes the shapes of a model of this name; what is kept of them belongs to any model of the same configuration."""
+
+    def shapes(**known: Any) -> Shapes:
+        return Shapes(name, source, revision=revision, **{**known, "notes": (*known["notes"], *notes)})
+
+    return shapes
+
+
+def _with_changes(fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    return {**fields, "changes": list(changes)}
+
+
+def _known(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: kept[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
+
+
+def _changed(
+    config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str], name: str
+) -> PreTrainedConfig:
+    if not changes:
+        return config
+    from attncli.models.changed import changed_fields, rebuilt
+
+    changed = changed_fields(config, fields or config.to_diff_dict(), changes)
+    _check_changed(changed, name)
+    return rebuilt(config, changed)
+
+
+def _check(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:
+    """Before torch is imported, which takes seconds: numbers that can't be are said at once.
+
+    Changes of fields that the file has are seen here already, any others once the configuration is there.
+    """
+    check_fields(fields, name)
+    pairs = (change.partition("=") for change in changes)
+    numbers = {key.strip(): whole_number(value.strip()) for key, _, value in pairs if key.strip() in fields}
+    _check_changed({**fields, **{key: number for key, number in numbers.items() if number is not None}}, name)
+
+
+def _check_changed(fields: Mapping[str, Any], name: str) -> None:
+    try:
+        check_fields(fields, name)
+    except ModelError as error:
+        raise UsageError(error.message, hint="set another value, or set together what belongs together") from error

@@ -1,0 +1,228 @@
+"""Sentences as they were given -> the occurrences of words in them, as characters and as tokens. No torch yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from attncli.embeddings.folding import Span, fold
+from attncli.embeddings.locate import Sought, find_word, nearest_forms, take_brackets
+from attncli.errors import UsageError
+from attncli.progress import Progress, silent
+from attncli.results.compare import Occurrence
+from attncli.results.tokens import Token
+from attncli.tokens.encode import encode
+
+if TYPE_CHECKING:
+    from attncli.models.tokenizers.encoding import Tokenizer
+
+#: What `occurrence=` takes besides a number.
+EVERY = "all"
+
+
+class Sentence(NamedTuple):
+    """A sentence by its number, from 1, and the sense that was written behind it."""
+
+    number: int
+    text: str
+    label: str | None = None
+
+
+class Asked(NamedTuple):
+    """Which words are sought, and which of their places count: a number from 1, `all`, or None for the first."""
+
+    words: tuple[str, ...]
+    any_form: bool = False
+    occurrence: int | str | None = None
+
+
+class Encoded(NamedTuple):
+    """The ids of a sentence, and which of its occurrences stand where among them."""
+
+    number: int
+    ids: tuple[int, ...]
+    occurrences: tuple[Occurrence, ...]
+    cut: bool = False
+
+
+class Problem(NamedTuple):
+    """Why a sentence can't take part, and what mends it."""
+
+    number: int
+    message: str
+    hint: str
+
+
+class Found(NamedTuple):
+    """What came of all sentences. several: of those in which a word stands more than once, and the first was taken."""
+
+    sentences: tuple[Encoded, ...]
+    problems: tuple[Problem, ...]
+    several: tuple[int, ...]
+
+    @property
+    def occurrences(self) -> tuple[Occurrence, ...]:
+        return tuple(occurrence for sentence in self.sentences for occurrence in sentence.occurrences)
+
+
+class _Place(NamedTuple):
+    word: str
+    span: Span
+
+
+def read_sentences(given: Iterable[str | tuple[str, str | None]]) -> Iterator[Sentence]:
+    """Each a text, a text with a tab and a label behind it, or a pair of both; empty ones are left out.
+
+    Raises UsageError for what is none of these.
+    """
+    for number, each in enumerate(given, 1):
+        text, label = _text_and_label(each, number)
+        if text.strip():
+            yield Sentence(number, text, label.strip() if label and label.strip() else None)
+
+
+def _text_and_label(given: str | tuple[str, str | None], number: int) -> tuple[str, str | None]:
+    if not isinstance(given, str):
+        if len(given) == 2 and isinstance(given[0], str) and isinstance(given[1], str | None):
+            return given
+        raise UsageError(f"sentence {number} is no text", hint="give strings, or pairs of a string and a label")
+    text, *labels = given.split("\t")
+    if len(labels) > 1:
+        raise UsageError(
+            f"sentence {number} has {len(labels)} tabs in it", hint="write a sentence, one tab, and its label"
+        )
+    return text, labels[0] if labels else None
+
+
+def find_occurrences(
+    sentences: Sequence[Sentence], tokenizer: Tokenizer, asked: Asked, progress: Progress = silent
+) -> Found:
+    """Find the words in every sentence, by characters, and the tokens that cover them.
+
+    Raises UsageError for a word that is empty, and for a text that no tokenizer takes.
+    """
+    if any(not word.strip() for word in asked.words):
+        raise UsageError("the word is empty", hint="give the word first, then the sentences")
+    encoded: list[Encoded] = []
+    problems: list[Problem] = []
+    several: list[int] = []
+    # One sentence has nothing else to be compared with: there, all places of the word are meant.
+    if asked.occurrence is None and len(sentences) == 1:
+        asked = asked._replace(occurrence=EVERY)
+    for done, sentence in enumerate(sentences):
+        progress("finding the word", done, len(sentences))
+        result, more = _look(sentence, tokenizer, asked)
+        if more:
+            several.append(sentence.number)
+        if isinstance(result, Problem):
+            problems.append(result)
+        else:
+            encoded.append(result)
+    return Found(tuple(encoded), tuple(problems), tuple(several))
+
+
+def _look(sentence: Sentence, tokenizer: Tokenizer, asked: Asked) -> tuple[Encoded | Problem, bool]:
+    """What comes of one sentence, and whether there was more of a word than was asked for."""
+    marked = take_brackets(sentence.text, asked.words)
+    clean = sentence._replace(text=marked.text)
+    chosen = [_Place(asked.words[number], span) for number, span in marked.marks]
+    if chosen:
+        return _encoded(clean, chosen, tokenizer), False
+    found = [_Place(word, span) for word in asked.words for span in find_word(clean.text, Sought(word, asked.any_form))]
+    chosen = list(_chosen(found, asked))
+    if not chosen:
+        return _missing(clean, found, asked), False
+    return _encoded(clean, chosen, tokenizer), asked.occurrence is None and len(found) > len(chosen)
+
+
+def _chosen(found: Sequence[_Place], asked: Asked) -> Iterator[_Place]:
+    for word in asked.words:
+        places = [place for place in found if place.word == word]
+        if asked.occurrence == EVERY:
+            yield from places
+        else:
+            number = int(asked.occurrence or 1)
+            yield from places[number - 1 : number]
+
+
+def _missing(sentence: Sentence, found: Sequence[_Place], asked: Asked) -> Problem:
+    number, named = sentence.number, " or ".join(repr(word) for word in asked.words)
+    if found:
+        count = len(found)
+        return Problem(
+            number,
+            f"sentence {number} has {named} {count} time{'s' if count > 1 else ''}, not {asked.occurrence}",
+            f"--occurrence takes 1 to {count} there, or all" if count > 1 else "--skip leaves such sentences out",
+        )
+    near = list(dict.fromkeys(form for word in asked.words for form in nearest_forms(sentence.text, word)))
+    return Problem(number, f"sentence {number} has no {named}", _near_hint(near, asked))
+
+
+def _near_hint(near: Sequence[str], asked: Asked) -> str:
+    if not near:
+        return "give the word as it stands in the sentence; --skip leaves such sentences out"
+    listed = " and ".join(repr(form) for form in near)
+    forms = {form for form in near for word in asked.words if find_word(form, Sought(word, any_form=True))}
+    if forms and not asked.any_form:
+        return f"it has {listed}: --any-form takes {'both' if len(forms) == 2 == len(near) else min(forms)} as well"
+    return f"it has {listed}; --skip leaves such sentences out"
+
+
+def _encoded(sentence: Sentence, places: Sequence[_Place], tokenizer: Tokenizer) -> Encoded | Problem:
+    tokens = encode(tokenizer, sentence.text).tokens
+    covers = [pieces_of(tokens, place.span, sentence.text) for place in places]
+    limit = tokenizer.max_length
+    cut = limit is not None and len(tokens) > limit
+    if cut:
+        kept = encode(tokenizer, sentence.text, truncate=True).tokens
+        before, covers = covers, [pieces_of(kept, place.span, sentence.text) for place in places]
+        if [len(pieces) for pieces in covers] != [len(pieces) for pieces in before]:
+            assert limit is not None
+            return beyond_reach(sentence.number, limit)
+        tokens = kept
+    if not all(covers):
+        hint = "it was left out of its tokens; name another model (-m)"
+        return Problem(sentence.number, f"sentence {sentence.number}: no token stands for the word", hint)
+    occurrences = tuple(_occurrence(sentence, place, pieces) for place, pieces in zip(places, covers, strict=True))
+    return Encoded(sentence.number, tuple(token.id for token in tokens), occurrences, cut)
+
+
+def beyond_reach(number: int, limit: int) -> Problem:
+    """The word stands behind what a model takes of a sentence."""
+    return Problem(
+        number,
+        f"sentence {number}: the word lies beyond the {limit:,} tokens that the model takes",
+        "shorten what stands before it; --skip leaves such sentences out",
+    )
+
+
+def pieces_of(tokens: Sequence[Token], span: Span, text: str) -> list[Token]:
+    """The tokens that stand for some character of a span, without those of space alone (a lone `▁`)."""
+    start, end = span
+    inside = [
+        token
+        for token in tokens
+        if not token.special and token.start is not None and token.end is not None
+        if token.start < end and token.end > start
+    ]
+    return [token for token in inside if token.text.strip()] or inside
+
+
+def _occurrence(sentence: Sentence, place: _Place, pieces: Sequence[Token]) -> Occurrence:
+    start, end = place.span
+    return Occurrence(
+        sentence=sentence.number,
+        word=place.word,
+        text=sentence.text,
+        start=start,
+        end=end,
+        matched=sentence.text[start:end],
+        pieces=tuple(token.token for token in pieces),
+        positions=tuple(token.index for token in pieces),
+        label=sentence.label,
+    )
+
+
+def is_other_form(occurrence: Occurrence) -> bool:
+    """Whether something else than the word itself was matched: other case, or an inflection."""
+    return " ".join(fold(occurrence.matched).text.split()) != " ".join(fold(occurrence.word).text.split())

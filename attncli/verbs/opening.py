@@ -1,0 +1,84 @@
+"""What the user named -> the shapes of that model, from its configuration, its files' headers, or the user's code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from attncli.errors import UsageError
+from attncli.models.files import ModelFiles, open_files
+from attncli.models.reference import Kind, ModelRef, parse_reference
+from attncli.progress import Progress
+from attncli.verbs.shapes import Shapes, from_module
+
+Source = Literal["config", "header"]
+
+
+class How(NamedTuple):
+    """How a model that was named is to be had, and what is changed in its configuration."""
+
+    source: Source | None
+    changes: Sequence[str]
+    revision: str | None
+    refresh: bool
+    trust_remote_code: bool
+    progress: Progress
+
+    def shapes(self, model: str | Path) -> Shapes:
+        """The tensors of the model of this name. Raises ModelError where it is not to be had."""
+        ref = parse_reference(str(model), revision=self.revision)
+        if ref.kind is Kind.FUNCTION:
+            return self._from_function(ref)
+        if ref.kind is Kind.PRESET:
+            return self._from_preset(ref)
+        files = open_files(ref, refresh=self.refresh, progress=self.progress)
+        fields = _fields(files)
+        wants_header = self.source == "header" or (self.source is None and (ref.named_file or not fields))
+        found = self._from_headers(files) if wants_header else self._from_config(files, fields)
+        if files.base is None:
+            return found
+        from attncli.verbs.checkpoints import with_adapter
+
+        return with_adapter(found, files)
+
+    def _from_function(self, ref: ModelRef) -> Shapes:
+        if self.changes or self.source:
+            raise UsageError(f"{ref.name} has no configuration", hint="leave --set and --source out")
+        self.progress("starting torch", 0, None)
+        from attncli.models.function import module_of
+
+        return from_module(module_of(ref), ref.name)
+
+    def _from_preset(self, ref: ModelRef) -> Shapes:
+        if self.source == "header":
+            raise UsageError(f"{ref.name} is an architecture without weights", hint="leave --source header out")
+        from attncli.models.presets import read_preset
+        from attncli.verbs.configured import of_preset
+
+        return of_preset(ref.name, read_preset(ref.location), self.changes, self.progress).shapes()
+
+    def _from_headers(self, files: ModelFiles) -> Shapes:
+        """The tensors of the weights, by the headers of their files. Imports neither torch nor transformers."""
+        if self.changes:
+            raise UsageError("--set changes a configuration, not a checkpoint", hint="name its config.json instead")
+        from attncli.models.checkpoint import read_checkpoint
+        from attncli.verbs.checkpoints import from_checkpoint
+
+        return from_checkpoint(read_checkpoint(files), files)
+
+    def _from_config(self, files: ModelFiles, fields: dict[str, Any]) -> Shapes:
+        from attncli.verbs.checkpoints import reconciled
+        from attncli.verbs.configured import of_files
+
+        configured = of_files(files, fields, self.changes, self.progress, trust_remote_code=self.trust_remote_code)
+        # A checkpoint says nothing about a model that is otherwise.
+        return configured.shapes() if self.changes else reconciled(configured, files)
+
+
+def _fields(files: ModelFiles) -> dict[str, Any]:
+    """What config.json holds; nothing where there is none, as beside a GGUF file."""
+    from attncli.models import headers
+
+    path = files.find("config.json")
+    return headers.read_json(path, mend=files.mend) if path is not None else {}

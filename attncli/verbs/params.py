@@ -1,0 +1,187 @@
+"""`attncli.params`: how many parameters a model has, where they sit, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from attncli.errors import CheckError, UsageError
+from attncli.models.reference import DEFAULT_MODEL
+from attncli.progress import Progress, silent
+from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
+from attncli.verbs.amounts import count_of, size_of
+from attncli.verbs.made_by import made_by
+from attncli.verbs.opening import How, Source
+from attncli.verbs.shapes import Shapes, from_module, named_models
+
+if TYPE_CHECKING:
+    from attncli.parameters.costs import Wishes
+    from attncli.parameters.count import By, Placed
+    from attncli.results.provenance import MadeBy
+    from attncli.results.trees import Node
+
+#: How deep modules are listed where nothing is said.
+_DEPTH = 3
+
+
+def params(
+    model: Any = None,
+    *,
+    source: str | None = None,
+    by: str = "component",
+    depth: int | None = None,
+    set: str | Sequence[str] = (),  # noqa: A002 (as the option is called)
+    context: int | str | None = None,
+    batch: int | str | None = None,
+    fit: int | str | None = None,
+    untie: bool = False,
+    lora: int | str | None = None,
+    training: bool = False,
+    check: int | str | None = None,
+    list_presets: bool = False,
+    revision: str | None = None,
+    refresh: bool = False,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    progress: Progress = silent,
+) -> ParamsResult:
+    """Count the parameters of a model from shapes alone, and say what they cost to keep and to run.
+
+    model: a hub name, a path, a `torch.nn.Module`, or a list of them to set side by side; None is all-MiniLM-L6-v2.
+    by: "module" and "tensor" add rows, down to `depth` steps of a module's path.
+    set: what if: `"num_hidden_layers=48"`, or several of these.  untie: count tied tensors apart.
+    context, batch: tokens a text (`8192`, `"128k"`) and texts, for the cache and the arithmetic.
+    fit: memory that has to do, in bytes or as `"24GiB"`.
+    lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
+    check: the total that is expected.
+    list_presets: say which architectures `preset:` knows, and count nothing.
+
+        >>> attncli.params("gpt2").models[0].counted.total
+        124439808
+
+    Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be, CheckError
+    where `check` does not hold.
+    """
+    if list_presets:
+        return _presets()
+    wanted, wishes = _by(by), _wishes(context, batch, fit, training=training, lora=lora)
+    expected = count_of("--check", check)
+    if source is not None and source not in get_args(Source):
+        raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
+    changes = (set,) if isinstance(set, str) else tuple(set)
+    how = How(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
+    opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
+
+    from attncli.parameters.differences import differences
+
+    models = tuple(_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened)
+    if expected is not None:
+        _check(models, expected)
+    rows = differences([model.counted for model in models])
+    return ParamsResult(models, _made_by(opened), rows, by=wanted, warnings=tuple(_doubts(models)))
+
+
+def _doubts(models: Sequence[ModelParameters]) -> Iterator[str]:
+    for model in models:
+        if model.reconciliation is not None and not model.reconciliation.agrees:
+            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
+
+
+def _presets() -> ParamsResult:
+    from attncli.models.presets import preset_names, read_preset
+
+    found = map(read_preset, preset_names())
+    listed = (ListedPreset(p.name, p.title, p.published, p.source, p.aliases, p.notes) for p in found)
+    return ParamsResult((), made_by(), presets=tuple(listed))
+
+
+def _made_by(opened: Sequence[Shapes]) -> MadeBy:
+    """What took part, also where it did so at another time: shapes that were kept name what they were made with."""
+    alone = opened[0] if len(opened) == 1 else None
+    made = made_by(
+        *("transformers", "torch"),
+        model_class=alone.model_class if alone else None,
+        revision=alone.revision if alone else None,
+    )
+    return made._replace(**{name: version for shapes in opened for name, version in shapes.versions.items()})
+
+
+def _by(by: str) -> By:
+    from attncli.parameters.count import By
+
+    if by not in get_args(By):
+        raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(get_args(By))}")
+    return cast("By", by)
+
+
+def _wishes(
+    context: int | str | None,
+    batch: int | str | None,
+    fit: int | str | None,
+    *,
+    training: bool,
+    lora: int | str | None,
+) -> Wishes:
+    from attncli.parameters.costs import Wishes
+    from attncli.parameters.lora import parse_lora
+
+    tokens, texts = count_of("--context", context), count_of("--batch", batch) or 1
+    return Wishes(tokens, texts, size_of("--fit", fit), training, parse_lora(lora))
+
+
+def _opened(model: Any, how: How) -> Shapes:
+    if isinstance(model, str | Path):
+        return how.shapes(model)
+    if how.changes:
+        raise UsageError("a module that was handed over can't be changed", hint="build it anew from its configuration")
+    return from_module(model)
+
+
+def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie: bool) -> ModelParameters:
+    from attncli.parameters.costs import costs
+    from attncli.parameters.count import Placements, count
+
+    placements = Placements(shapes.inventory)
+    named = {"model": shapes.name, "source": shapes.source}
+    counted = count(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEPTH, placements=placements)
+    cost = costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates, placements=placements)
+    assumed = f"it doesn't say how long its texts are: {cost.flops.context:,} tokens are assumed (--context)"
+    return ModelParameters(
+        counted,
+        cost,
+        model_class=shapes.model_class,
+        dtype=shapes.dtype,
+        stored_bytes=shapes.stored_bytes,
+        notes=(*shapes.notes, assumed) if cost.assumed_context else shapes.notes,
+        reconciliation=shapes.reconciliation,
+        tree=_tree(placements.apart if untie else placements.once, by, depth),
+    )
+
+
+def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ...]:
+    if by not in ("module", "tensor"):
+        return ()
+    from attncli.parameters.tree import tree
+
+    wanted = depth or (_DEPTH if by == "module" else None)
+    return tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
+
+
+def _check(models: Sequence[ModelParameters], expected: int) -> None:
+    """Raise CheckError for the first model with another total."""
+    for model in models:
+        more = model.counted.total - expected
+        if more:
+            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected:,} expected"
+            raise CheckError(
+                f"{model.counted.model} has {model.counted.total:,} parameters, {than}",
+                hint=_reading(model, expected)
+                or "--by component and --by tensor show where they sit; --untie counts tied tensors apart",
+            )
+
+
+def _reading(model: ModelParameters, total: int) -> str | None:
+    """Whose way of counting gives a total, if one is known."""
+    found = (reading for reading in model.counted.readings if reading.total == total)
+    return next((f"so many has its reading {reading.name}: {reading.source}" for reading in found), None)

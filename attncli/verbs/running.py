@@ -1,0 +1,78 @@
+"""A model that was named, or handed over, and its tokenizer: what verbs that run a model begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attncli.errors import UsageError
+from attncli.models.files import ModelFiles, open_files
+from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
+from attncli.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from attncli.models.depth import Depth
+    from attncli.models.loaded import LoadedModel
+    from attncli.models.tokenizers.encoding import Tokenizer
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a model is to be had. model: a name or a path (None: the default), or a loaded module.
+
+    files: of a model that was named; None for one that was handed over.
+    """
+
+    model: Any
+    tokenizer: Any = None
+    revision: str | None = None
+    refresh: bool = False
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    progress: Progress = silent
+
+    def files(self) -> ModelFiles | None:
+        """Raises UsageError for what names no model, ModelError for one that is not to be had."""
+        if not (self.model is None or isinstance(self.model, str | Path)):
+            return None
+        ref = parse_reference(str(self.model) if self.model else DEFAULT_MODEL, revision=self.revision)
+        return open_files(ref, refresh=self.refresh, progress=self.progress)
+
+    def open_tokenizer(self, files: ModelFiles | None) -> Tokenizer:
+        """Without importing torch. Raises ModelError where there is none, UsageError where one has to be passed."""
+        if self.tokenizer is not None:
+            return wrap_tokenizer(self.tokenizer)
+        if files is None:
+            raise UsageError(
+                "a model that was handed over needs a tokenizer for a text", hint="pass tokenizer= beside model="
+            )
+        return load_tokenizer(files, trust_remote_code=self.trust_remote_code)
+
+    def load(self, files: ModelFiles | None, depth: Depth) -> LoadedModel:
+        """The model, as deep as asked; a module that was handed over stays whole.
+
+        Raises what `load_model` and `wrap_model` raise.
+        """
+        # Some seconds for libraries alone; whoever waits should know for what.
+        self.progress("starting torch", 0, None)
+        from attncli.models.load import load_model
+        from attncli.models.loaded import wrap_model
+
+        if files is None:
+            loaded = wrap_model(self.model)
+            depth(loaded.lists)
+            return loaded
+        return load_model(
+            files,
+            depth=depth,
+            device=self.device,
+            dtype=self.dtype,
+            eager=False,
+            allow_pickle=self.allow_pickle,
+            trust_remote_code=self.trust_remote_code,
+            progress=self.progress,
+        )

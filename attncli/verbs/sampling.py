@@ -1,0 +1,143 @@
+"""The reference sample of a comparison: its sentences cut into tokens, run, and what came of it kept for next time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from attncli.embeddings.sample import FEWEST, sample_spans, shipped_sentences
+from attncli.errors import UsageError
+from attncli.progress import Progress
+from attncli.results.compare import SampleInfo
+from attncli.tokens.encode import encode
+from attncli.verbs.occurrences import pieces_of
+
+if TYPE_CHECKING:
+    from attncli.embeddings.adjust import SampleStatistics
+    from attncli.embeddings.batches import Run, Words
+    from attncli.embeddings.behaviour import Behaviour
+    from attncli.models.files import ModelFiles
+    from attncli.models.sample_cache import SampleCache
+    from attncli.models.tokenizers.encoding import Tokenizer
+
+#: Of fewer words a deviation in every dimension is more chance than measure.
+_FEW = 100
+
+
+class Sample(NamedTuple):
+    """Sentences to hold a word's vectors against. own: they are the user's, not those of the package."""
+
+    sentences: tuple[str, ...]
+    own: bool = False
+
+    @property
+    def source(self) -> str:
+        return "own sentences" if self.own else "sentences of attncli"
+
+
+class Sampled(NamedTuple):
+    """What a model makes of a sample, by state."""
+
+    info: SampleInfo
+    states: Mapping[int, SampleStatistics]
+
+    def warnings(self, adjust: str) -> list[str]:
+        if adjust not in ("standardize", "abtt") or self.info.words >= _FEW:
+            return []
+        return [f"the reference sample has {self.info.words} words only: {adjust} is mostly chance"]
+
+
+def read_sample(reference: Iterable[str] | None) -> Sample | None:
+    """The sentences of the package, or the user's; None where an empty list says that no sample is wanted."""
+    if reference is None:
+        return Sample(shipped_sentences())
+    if isinstance(reference, str):
+        raise UsageError("a reference is a list of sentences", hint="pass a list of strings, or [] for none")
+    given = list(reference)
+    sentences = tuple(line.split("\t")[0] for line in given if line.split("\t")[0].strip())
+    if given and len(sentences) < 2:
+        raise UsageError(
+            "the reference sample has fewer than 2 sentences", hint="give one sentence a line, many of them"
+        )
+    return Sample(sentences, own=True) if given else None
+
+
+def run_or_recall(
+    run: Run,
+    sample: Sample,
+    behaviour: Behaviour,
+    *,
+    files: ModelFiles | None,
+    tokenizer: Tokenizer,
+    states: int,
+    allow_pickle: bool,
+    progress: Progress,
+) -> Sampled:
+    """The statistics of the first `states` states: from the cache where all of them are there, else from a run.
+
+    Of a model that was handed over nothing is kept: nobody knows what it is.
+    Raises UsageError for a sample of too few words.
+    """
+    from attncli.models.sample_cache import SampleCache, sample_key
+
+    cache = SampleCache.of_user()
+    how = {
+        "stack": run.stack.path, "pool": run.pool, "dtype": run.model.dtype, "device": str(run.model.device.type),
+        "behaviour": tuple(behaviour),
+    }  # fmt: skip
+    key = files and sample_key(files, sentences=sample.sentences, allow_pickle=allow_pickle, **how)
+    recalled = _recalled(cache, key, states) if key else None
+    found = recalled or _run(run, sample, behaviour, tokenizer, states, progress)
+    if key and recalled is None:
+        for state, statistics in found.items():
+            cache.write(f"{key}-{state}", statistics.arrays())
+    first = found[min(found)]
+    return Sampled(SampleInfo(sample.source, len(sample.sentences), first.words, first.pairs), found)
+
+
+def _recalled(cache: SampleCache, key: str, states: int) -> dict[int, SampleStatistics] | None:
+    from attncli.embeddings.adjust import SampleStatistics
+
+    found = {}
+    for state in range(states):
+        arrays = cache.read(f"{key}-{state}")
+        if arrays is None:
+            return None
+        found[state] = SampleStatistics.of_arrays(arrays)
+    return found
+
+
+def _run(
+    run: Run, sample: Sample, behaviour: Behaviour, tokenizer: Tokenizer, states: int, progress: Progress
+) -> dict[int, SampleStatistics]:
+    from attncli.embeddings.reference import run_sample
+
+    sentences = sample_words(sample.sentences, tokenizer, run.model.max_positions)
+    total = sum(len(sentence.rows) for sentence in sentences)
+    if total < FEWEST:
+        raise UsageError(
+            f"the reference sample has {total} words, which say nothing", hint="give --reference more sentences"
+        )
+    words, found = run_sample(
+        run,
+        sentences,
+        states,
+        causal=behaviour.causal,
+        progress=lambda done: progress("reading the reference sample", done, total),
+    )
+    assert words
+    return found
+
+
+def sample_words(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> list[Words]:
+    """The sample as the model takes it: the ids of every sentence, and the places of the words that take part."""
+    from attncli.embeddings.batches import Words
+
+    found = []
+    for number, text in enumerate(sentences):
+        tokens = encode(tokenizer, text).tokens[:limit]
+        covers = [pieces_of(tokens, span, text) for span in sample_spans(text, number)]
+        rows = tuple((0, tuple(token.index for token in pieces)) for pieces in covers if pieces)
+        if rows:
+            found.append(Words(tuple(token.id for token in tokens), rows))
+    return found

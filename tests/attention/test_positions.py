@@ -1,0 +1,148 @@
+"""Positions as they are typed, and what patterns are made of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from attncli.attention.axes import Axes, axis
+from attncli.attention.patterns import PatternSums
+from attncli.attention.positions import Position
+from attncli.attention.view import View, line_starts
+from attncli.errors import UsageError
+from attncli.results.tokens import Token
+
+
+def tokens(*pieces: tuple[str, int | None]) -> tuple[Token, ...]:
+    """Tokens from their text and their word; special ones have none."""
+    return tuple(
+        Token(
+            place,
+            place + 100,
+            text,
+            text.removeprefix("##"),
+            None if word is None else place,
+            word=word,
+            special=word is None,
+        )
+        for place, (text, word) in enumerate(pieces)
+    )
+
+
+TEXT = tokens(
+    ("[CLS]", None),
+    ("The", 0),
+    ("mole", 1),
+    ("##s", 1),
+    ("saw", 2),
+    ("It", 3),
+    (",", 3),
+    ("it", 4),
+    ("7", 5),
+    ("[SEP]", None),
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "span"),
+    [
+        ("0", (0, 1)),
+        ("-1", (9, 10)),
+        ("2:4", (2, 4)),
+        (":", (0, 10)),
+        ("-2:", (8, 10)),
+        ("moles", (2, 4)),
+        ("mole", (2, 3)),
+        ("##s", (3, 4)),
+        ("saw", (4, 5)),
+        ("it", (7, 8)),
+        ("It", (5, 7)),
+        ("It,", (5, 7)),
+        ("the", (1, 2)),
+        ("7#1", (8, 9)),
+        ("cls", (0, 1)),
+        ("[SEP]", (9, 10)),
+        ("sep", (9, 10)),
+        ("bos", (0, 1)),
+        ("eos", (9, 10)),
+    ],
+)
+def test_what_a_position_means(typed: str, span: tuple[int, int]) -> None:
+    assert Position(typed, "--query").span(TEXT) == span
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "hint"),
+    [
+        ("10", "--query: no token 10 among 10", "0 to 9"),
+        ("-11", "no token -11", "-1 to -10"),
+        ("4:4", "the slice 4:4 holds none", "0 to 9"),
+        ("mol", "'mol' is not in the text", "moles"),
+        ("molse", "'molse' is not in the text", "moles"),
+        ("saw#2", "'saw' stands 1 time in the text, not 2", "saw#1"),
+    ],
+)
+def test_what_is_not_there(typed: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Position(typed, "--query").span(TEXT)
+    assert message in caught.value.message and hint in caught.value.hint
+
+
+def test_occurrences_are_counted() -> None:
+    twice = tokens(("a", 0), ("b", 1), ("a", 2))
+    assert [Position(typed, "--key").span(twice) for typed in ("a", "a#1", "a#2")] == [(0, 1), (0, 1), (2, 3)]
+
+
+def all_real(count: int) -> torch.Tensor:
+    return torch.ones(count, dtype=torch.bool)
+
+
+def patterns(view: View, weights: torch.Tensor) -> tuple[list[str], list[list[float]]]:
+    rows, columns = (axis(view, TEXT, all_real(len(TEXT)), position) for position in (view.query, view.key))
+    sums = PatternSums(0, (0,), Axes(rows, columns, view.hide_special))
+    for start in (0, 3, 7):
+        stop = {0: 3, 3: 7, 7: 10}[start]
+        sums.add(start, weights[None, start:stop])
+    (pattern,) = sums.patterns()
+    return [unit.text for unit in rows.units], pattern.weights.tolist()
+
+
+WEIGHTS = torch.arange(100, dtype=torch.float32).reshape(10, 10)
+
+
+def test_slices_crop() -> None:
+    view = View(Position("2:4", "--query"), Position("-2:", "--key"))
+    assert patterns(view, WEIGHTS) == (["mole", "s"], [[28.0, 29.0], [38.0, 39.0]])
+
+
+def test_words_look_with_the_mean_and_are_looked_at_with_the_sum() -> None:
+    view = View(Position("moles", "--query"), Position("moles", "--key"), by="word")
+    assert patterns(view, WEIGHTS) == (["moles"], [[(22 + 23 + 32 + 33) / 2]])
+    names, _ = patterns(View(by="word"), WEIGHTS)
+    assert names == ["[CLS]", "The", "moles", "saw", "It,", "it", "7", "[SEP]"]
+
+
+def test_hidden_special_tokens_leave_rows_that_sum_to_one() -> None:
+    names, weights = patterns(View(hide_special=True), torch.full((10, 10), 0.1))
+    assert len(names) == 8 and all(sum(row) == pytest.approx(1) for row in weights)
+    with pytest.raises(UsageError, match="nothing but special"):
+        patterns(View(Position("cls", "--query"), hide_special=True), WEIGHTS)
+
+
+def test_lines_begin_after_line_breaks() -> None:
+    assert line_starts("ab\nc\n\nd") == (0, 3, 5, 6)
+    text = "ab c\nd e"
+    cut = [
+        Token(place, 0, piece, piece, start, start + len(piece), word=place)
+        for place, (piece, start) in enumerate((("ab", 0), ("c", 3), ("d", 5), ("e", 7)))
+    ]
+    view = View(by="line", line_starts=line_starts(text))
+    assert view.shown(cut, None) == [(0, 2), (2, 4)]
+    # Some tokenizers leave the spaces between tokens out of them.
+    assert [unit.text for unit in axis(view, cut, all_real(4), None).units] == ["ab c", "d e"]
+
+
+def test_padding_belongs_to_nothing() -> None:
+    real = torch.tensor([False, *[True] * 10, False])
+    found = axis(View(), TEXT, real, None)
+    assert found.group.tolist() == [-1, *range(10), -1] and not found.whole

@@ -1,0 +1,97 @@
+"""Rollout and norm-weighted patterns against their definitions, written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attncli.attention import capture
+from attncli.attention.inputs import build_inputs
+from attncli.attention.rollout import LONGEST, Rollout
+from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.stacks import look
+from attncli.errors import UsageError
+from attncli.models.call import WeightsAttention
+from attncli.models.loaded import LoadedModel, wrap_model
+from attncli.verbs.heads import heads
+from tests import tiny
+
+IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
+
+#: Where each family keeps the matrix behind its heads, (heads · d, width), and by which call it gets values.
+OUTPUTS: dict[str, Callable[[nn.Module], Tensor]] = {
+    "llama": lambda model: model.layers[1].self_attn.o_proj.weight.T,
+    "gpt2": lambda model: model.h[1].attn.c_proj.weight,
+    "bert": lambda model: model.encoder.layer[1].attention.output.dense.weight.T,
+    "gpt_oss": lambda model: model.layers[1].self_attn.o_proj.weight.T,
+}
+
+
+def patterns(loaded: LoadedModel, wanted: Wanted) -> dict[tuple[int, int | None], Tensor]:
+    (stack,) = look(loaded, build_inputs(loaded, [tiny.tokens(IDS)]), wanted)
+    return {(pattern.layer, pattern.head): torch.tensor(pattern.weights) for pattern in stack.patterns}
+
+
+@pytest.mark.parametrize("family", OUTPUTS)
+def test_weights_times_the_norm_of_what_is_read(family: str) -> None:
+    model = tiny.build(tiny.FAMILIES[family]())
+    loaded, values = wrap_model(model), []
+    inputs = build_inputs(loaded, [tiny.tokens(IDS)])
+    loaded.attend(inputs.arguments, lambda _, attention: values.append(attention.values_of.value))
+    value = values[1][0].repeat_interleave(4 // values[1].shape[1], dim=0)
+    matrix = OUTPUTS[family](model).detach().reshape(4, value.shape[-1], -1)
+    plain = patterns(loaded, Wanted(patterns=True))
+    weighted = patterns(loaded, Wanted(parse_selection(layer=1), patterns=True, weighting="norm"))
+    assert set(weighted) == {(1, head) for head in range(4)}
+    for head in range(4):
+        read = value[head] @ matrix[head]
+        expected = (plain[1, head][..., None] * read).norm(dim=-1)
+        torch.testing.assert_close(weighted[1, head], expected, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(expected, plain[1, head], atol=1e-2)
+
+
+def test_weights_alone_have_no_norms() -> None:
+    loaded = wrap_model(tiny.build(tiny.FAMILIES["deberta"]()))
+    with pytest.raises(UsageError, match="needs the values"):
+        patterns(loaded, Wanted(patterns=True, weighting="norm"))
+
+
+def test_rollout_by_hand() -> None:
+    first = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0]]]])
+    second = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]]])
+    rollout = Rollout(1, 2, torch.device("cpu"))
+    # Heads averaged and the residual stream added: rows (1, 0) and (0.25, 0.75) become (1, 0) and (0.125, 0.875).
+    assert rollout.step(WeightsAttention(first))[0].tolist() == [[1.0, 0.0], [0.125, 0.875]]
+    # Then (1, 0) and (1, 0) become (1, 0) and (0.5, 0.5), applied to the former.
+    assert rollout.step(WeightsAttention(second))[0].tolist() == [[1.0, 0.0], [0.5625, 0.4375]]
+
+
+@pytest.mark.parametrize("limit", [0, capture.EXPLICIT_ELEMENTS])
+def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", limit)
+    loaded = wrap_model(tiny.build(tiny.FAMILIES["llama"]()))
+    plain = patterns(loaded, Wanted(patterns=True))
+    expected = torch.eye(len(IDS))
+    for layer in range(3):
+        mean = torch.stack([plain[layer, head] for head in range(4)]).mean(0) + torch.eye(len(IDS))
+        expected = (mean / mean.sum(-1, keepdim=True)) @ expected
+        found = patterns(loaded, Wanted(parse_selection(layer=layer), patterns=True, weighting="rollout"))
+        torch.testing.assert_close(found[layer, None], expected, atol=1e-5, rtol=0)
+
+
+def test_rollout_has_an_end() -> None:
+    with pytest.raises(UsageError, match="at most"):
+        Rollout(1, LONGEST + 1, torch.device("cpu"))
+
+
+def test_the_last_layer_is_rolled_out_to() -> None:
+    model = tiny.build(tiny.FAMILIES["bert"]())
+    result = heads(model=model, input_ids=IDS, rollout=True)
+    assert [(pattern.layer, pattern.head) for pattern in result.stacks[0].patterns] == [(2, None)]
+    assert result.to_dict()["weighting"] == "rollout"
+    for wrong in ({"head": "1.1"}, {"norm_weighted": True}):
+        with pytest.raises(UsageError):
+            heads(model=model, input_ids=IDS, rollout=True, **wrong)  # type: ignore[arg-type]

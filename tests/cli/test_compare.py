@@ -1,0 +1,140 @@
+"""`attn compare` from its options to what it writes, on tiny models."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Recorder, attn, names
+from tests.embeddings import models
+
+LINES = "the mole dug\tanimal\nmore mole and lawn\tanimal\n\nOne mole of carbon\tunit\na mole of dioxide\tunit\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.save(tmp_path_factory.mktemp("bert"), "bert")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTN_CACHE", str(tmp_path_factory.getbasetemp() / "attn-cache"))
+
+
+def run(folder: Path, *arguments: str, **given: object):  # type: ignore[no-untyped-def]
+    return attn("compare", "mole", *arguments, "-m", str(folder), "--reference", "none", **given)
+
+
+def test_a_file_of_labelled_sentences_as_json(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "moles.tsv").write_text(LINES, encoding="utf-8")
+    outcome = run(folder, "-f", str(tmp_path / "moles.tsv"), "--json", "--state", "0,2")
+    assert outcome.code == 0 and outcome.err == ""
+    result = json.loads(outcome.text)
+    assert result["schema"] == "attncli.compare/1" and result["word"] == "mole"
+    assert [(each["sentence"], each["label"]) for each in result["occurrences"]] == [
+        (1, "animal"), (2, "animal"), (4, "unit"), (5, "unit"),
+    ]  # fmt: skip
+    assert [state["state"] for state in result["states"]] == [0, 1, 2]
+    assert [state["chosen"] for state in result["states"]] == [True, False, True]
+    last = result["states"][-1]
+    assert np.array(last["similarity"]).shape == (4, 4) and last["baseline"] is None
+    assert last["senses"]["permutation"]["labelings"] == 6
+    assert {"made_by", "warnings", "model", "stack"} <= result.keys()
+
+
+def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
+    files = [str(tmp_path / f"x{ending}") for ending in (".json", ".csv", ".npz", ".txt")]
+    outcome = run(folder, *(part for name in files for part in ("-o", name)), stdin=LINES)
+    assert outcome.code == 0 and outcome.out == b"" and names(tmp_path) == ["x.csv", "x.json", "x.npz", "x.txt"]
+    result = json.loads((tmp_path / "x.json").read_text("utf-8"))
+    matrix = np.array(result["states"][-1]["similarity"])
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text("utf-8"))))
+    assert len(rows) == 4 * 6
+    last = [float(row["similarity"]) for row in rows if row["state"] == "3"]
+    assert last == [matrix[a, b] for a in range(4) for b in range(a + 1, 4)]
+    assert (rows[0]["sentence_a"], rows[0]["label_b"], rows[0]["adjusted"]) == ("1", "animal", "")
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+        units = arrays["state.3"] / np.linalg.norm(arrays["state.3"], axis=1, keepdims=True)
+        np.testing.assert_allclose(units @ units.T, matrix, atol=1e-6)
+        assert arrays["label"].tolist() == ["animal", "animal", "unit", "unit"]
+        assert arrays["sentence"].tolist() == [1, 2, 4, 5]
+    assert "4 occurrences" in (tmp_path / "x.txt").read_text("utf-8")
+
+
+def test_a_line_for_each_occurrence(folder: Path) -> None:
+    lines = [json.loads(line) for line in run(folder, "--format", "jsonl", stdin=LINES).text.splitlines()]
+    assert [line["occurrence"] for line in lines] == [0, 1, 2, 3]
+    assert all(line["states"][0]["nearest"] != line["occurrence"] for line in lines)
+
+
+def test_the_text_of_two_sentences(folder: Path) -> None:
+    text = run(folder, "the mole dug", "One mole of carbon").text
+    assert "1  the [mole] dug\n2  One [mole] of carbon\n" in text and "Cosine of 1 and 2:" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        ((), "no sentence was given", "-f"),
+        (("the mole", "Moles dug"), "sentence 2 has no 'mole'", "it has 'Moles': --any-form takes Moles as well"),
+        (("the mole", "a molecule"), "sentence 2 has no 'mole'", "it has 'molecule'; --skip"),
+        (("the mole",), "'mole' was found once", "one more sentence"),
+        (("the mole", "-f", "x"), "SENTENCE and -f can't be combined", "one way"),
+        (("a mole\tx\ty", "mole"), "sentence 1 has 2 tabs", "one tab"),
+        (("the mole", "one mole", "--state", "9"), "no state 9", "states 0-3"),
+        (("the mole", "one mole", "--stack", "decoder"), "no stack 'decoder'", "encoder"),
+        (("the mole", "one mole", "--adjust", "abtt"), "needs a reference sample", "--reference"),
+        (("the mole", "one mole", "--occurrence", "x"), "--occurrence can't be 'x'", "--occurrence"),
+        (("the mole", "one mole", "--seed", "-1"), "--seed can't be '-1'", "--seed 1"),
+        (("the mole", "one mole", "-m", "b"), "2 models were named", "-m once"),
+        (("the mole", "one mole", "-o", "x.svg"), "ending says no known form", ".npz"),
+    ],
+)
+def test_errors_are_two_lines_and_exit_with_2(
+    folder: Path, arguments: tuple[str, ...], message: str, hint: str
+) -> None:
+    outcome = run(folder, *arguments)
+    told, mend = outcome.error
+    assert outcome.code == 2 and message in told and hint in mend
+
+
+def test_no_word_and_no_lines(folder: Path) -> None:
+    assert "no word was given" in attn("compare", "-m", str(folder)).error[0]
+    assert "no sentence was given" in run(folder, stdin="\n").error[0]
+
+
+def test_what_makes_numbers_doubtful_is_on_stderr(folder: Path) -> None:
+    outcome = run(folder, "the mole", "Moles dug", "nothing", "--any-form", "--skip")
+    assert "warning: sentence 3 was left out: sentence 3 has no 'mole'" in outcome.err
+    assert "warning: sentence 2: 'Moles' was taken for the word" in outcome.err
+    assert run(folder, "the mole", "Moles dug", "--any-form", "-q").err == ""
+
+
+def test_own_sentences_as_a_reference(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("the skin and the lawn\nOne tunnel under more carbon\n" * 5, encoding="utf-8")
+    options = ("--reference", str(tmp_path / "own.txt"), "--adjust", "standardize", "--json")
+    outcome = attn("compare", "mole", "the mole dug", "One mole", "-m", str(folder), *options)
+    result = json.loads(outcome.text)
+    assert result["sample"] == {"source": "own sentences", "sentences": 10, "words": 40, "pairs": 720}
+    assert "mostly chance" in outcome.err and result["states"][-1]["adjusted"] is not None
+
+
+def test_options_become_keywords(compare: Recorder) -> None:
+    attn(
+        *("compare", "mole", "a", "b", "--versus", "x", "--versus", "y", "--occurrence", "2", "--any-form", "--skip"),
+        *("--state", "0-2", "--state", "5", "--stack", "encoder", "--pool", "last", "--adjust", "abtt", "--seed", "7"),
+        *("--dimensions", "3", "--device", "cpu", "--dtype", "float16", "-m", "m", "--revision", "r", "--allow-pickle"),
+    )
+    call = {name: list(value) if name == "sentences" else value for name, value in compare.call.items()}
+    assert call.pop("progress") is not None
+    assert call == {
+        "text": "mole", "sentences": ["a", "b"], "model": "m", "versus": ("x", "y"), "occurrence": 2, "any_form": True,
+        "skip": True, "state": ("0-2", "5"), "stack": "encoder", "pool": "last", "adjust": "abtt", "reference": None,
+        "dimensions": 3, "seed": 7, "revision": "r", "refresh": False, "trust_remote_code": False, "allow_pickle": True,
+        "device": "cpu", "dtype": "float16",
+    }  # fmt: skip

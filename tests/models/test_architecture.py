@@ -1,0 +1,71 @@
+"""Which class a configuration stands for, and its module without weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from attncli.errors import ModelError
+from attncli.models.architecture import empty_module, whole_class
+
+
+def named(config: str, **fields: Any) -> str:
+    made = getattr(transformers, f"{config}Config")(**fields)
+    return whole_class(made).__name__
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("GPT2", "GPT2LMHeadModel"),
+        ("Llama", "LlamaForCausalLM"),
+        ("XLNet", "XLNetLMHeadModel"),
+        ("T5", "T5ForConditionalGeneration"),
+        ("Whisper", "WhisperForConditionalGeneration"),
+        ("Bert", "BertModel"),
+        ("ViT", "ViTModel"),
+        # A part of a model, which stands in none of transformers' tables.
+        ("CLIPText", "CLIPTextModel"),
+        ("SamMaskDecoder", "SamMaskDecoder"),
+        # Listed as a causal model, by a class that takes a part of the configuration only.
+        ("Llama4", "Llama4ForConditionalGeneration"),
+    ],
+)
+def test_without_architectures(config: str, expected: str) -> None:
+    assert named(config) == expected
+
+
+def test_architectures_go_first() -> None:
+    assert named("Bert", architectures=["BertForPreTraining"]) == "BertForPreTraining"
+    assert named("Bert", architectures=["NoSuchClass", "BertForMaskedLM"]) == "BertForMaskedLM"
+
+
+def test_a_class_of_another_family_is_not_taken() -> None:
+    assert named("Bert", architectures=["GPT2LMHeadModel"]) == "BertModel"
+
+
+def test_an_encoder_that_says_it_decodes_is_a_decoder() -> None:
+    assert named("Bert", is_decoder=True) == "BertLMHeadModel"
+
+
+def test_the_module_holds_no_memory() -> None:
+    config = transformers.LlamaConfig(hidden_size=8192, num_hidden_layers=80, num_attention_heads=64)
+    module = empty_module(whole_class(config), config)
+    assert {parameter.device for parameter in module.parameters()} == {torch.device("meta")}
+
+
+def test_what_a_configuration_leaves_open_follows_by_convention() -> None:
+    config = transformers.MinistralConfig(hidden_size=64, num_attention_heads=4, num_hidden_layers=1, head_dim=None)
+    module = empty_module(whole_class(config), config)
+    assert module.get_submodule("model.layers.0.self_attn.q_proj").weight.shape == (64, 64)
+    assert config.head_dim is None
+
+
+def test_a_refused_configuration_says_what_is_wrong() -> None:
+    config = transformers.BertConfig(hidden_size=30, num_attention_heads=4)
+    with pytest.raises(ModelError, match="hidden size") as raised:
+        empty_module(whole_class(config), config)
+    assert "\n" not in raised.value.message

@@ -1,0 +1,37 @@
+"""Models built without weights, and their counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transformers
+from torch import nn
+
+from attncli.models.architecture import empty_module, whole_class
+from attncli.parameters.count import count
+from attncli.parameters.inventory import Inventory
+from attncli.parameters.walk import walk
+from attncli.results.parameters import ParameterCount
+
+
+def inventory_of(name: str, *, architecture: str | None = None, **fields: Any) -> Inventory:
+    """The inventory of transformers' `<name>Config` with these fields."""
+    config = getattr(transformers, f"{name}Config")(**fields)
+    config.architectures = [architecture] if architecture else None
+    return walk(empty_module(whole_class(config), config))
+
+
+def counted(name: str, *, architecture: str | None = None, **fields: Any) -> ParameterCount:
+    return count(inventory_of(name, architecture=architecture, **fields), model=name)
+
+
+def counted_module(module: nn.Module) -> ParameterCount:
+    return count(walk(module), model=type(module).__name__)
+
+
+def sums(found: ParameterCount) -> dict[str, int]:
+    """Parameters by component, over all parts."""
+    result: dict[str, int] = {}
+    for component in found.components:
+        result[component.component] = result.get(component.component, 0) + component.parameters
+    return result

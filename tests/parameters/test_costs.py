@@ -1,0 +1,156 @@
+"""Arithmetic, training and adapters on models whose numbers can be worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from attncli.errors import UsageError
+from attncli.parameters.costs import Wishes, costs
+from attncli.parameters.lora import LoraWish, parse_lora
+from attncli.parameters.training import training_memory
+from attncli.results.costs import Costs, by_dtype
+from tests.parameters.counting import inventory_of
+
+LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
+
+
+def costs_of(name: str, wishes: Wishes = Wishes(), *, generates: bool = True, **fields: Any) -> Costs:  # noqa: B008
+    inventory = inventory_of(name, **fields)
+    return costs(inventory, wishes, total=inventory.total, generates=generates)
+
+
+def test_llama_3_1_8b() -> None:
+    shape = {"num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}
+    found = costs_of("Llama", Wishes(context=8192), **shape, intermediate_size=14336, vocab_size=128256)
+    assert found.flops.linear == 2 * (8_030_261_248 - 128_256 * 4096)
+    assert found.flops.attention == 2 * 32 * 32 * (128 + 128) * 8192
+    assert found.memory["bfloat16"] == 2 * 8_030_261_248
+    assert found.attention_entries_per_head == 8192**2
+
+
+def test_deepseek_v3_multiplies_what_is_active() -> None:
+    found = costs_of("DeepseekV3", Wishes(context=1000))
+    assert found.flops.linear == 2 * 36_625_603_584
+    # 128 heads; queries and keys of 128 + 64 numbers, values of 128.
+    assert found.flops.attention == 2 * 61 * 128 * (192 + 128) * 1000
+
+
+def test_a_tied_unembedding_is_multiplied() -> None:
+    shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 99, "n_positions": 16}
+    found = costs_of("GPT2", **shape)
+    block = 12 * 32 * 32 + 13 * 32  # four square matrices and twice four of them, biases, two norms
+    assert found.flops.linear == 2 * (2 * block + 2 * 32 + 99 * 32)
+    assert found.flops.context == 16
+
+
+def test_a_window_bounds_attention() -> None:
+    found = [
+        costs_of("Mistral", Wishes(context=context), **LLAMA, num_key_value_heads=2, sliding_window=8).flops
+        for context in (4, 8, 100)
+    ]
+    assert [flops.attention for flops in found] == [2 * 2 * (32 + 32) * seen for seen in (4, 8, 8)]
+
+
+def test_a_layer_that_is_stored_once_runs_as_often_as_it_runs() -> None:
+    shape = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
+    once, twelve = (
+        costs_of("Albert", Wishes(context=10), **shape, embedding_size=16, num_hidden_layers=layers).flops
+        for layers in (1, 12)
+    )
+    assert twelve.attention == 12 * once.attention
+    # Four square matrices, the feed-forward network, biases and two norms.
+    block = 4 * (32 * 32 + 32) + (32 * 48 + 48) + (48 * 32 + 32) + 2 * 2 * 32
+    assert twelve.linear - once.linear == 2 * 11 * block
+
+
+def test_a_model_without_attention_has_no_pattern() -> None:
+    found = costs_of("Mamba", hidden_size=32, num_hidden_layers=2, state_size=4, vocab_size=99)
+    assert (found.attends, found.growth, found.attention_entries_per_head) == (False, (), None)
+    assert found.flops.attention == 0
+
+
+def test_an_encoder_keeps_no_cache() -> None:
+    found = costs_of("Bert", generates=False, **LLAMA)
+    assert found.cache is None
+    assert found.to_dict()["kv_cache_bytes_per_token"] == dict.fromkeys(("float32", "bfloat16", "float16", "int8"), 0)
+
+
+def test_attention_outgrows_the_matrices() -> None:
+    shares = [flops.attention_share for flops in costs_of("Llama", **LLAMA, max_position_embeddings=4096).growth]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.5 < shares[-1]
+
+
+def test_a_context_that_nobody_names_is_assumed() -> None:
+    assert costs_of("T5", d_model=32, num_layers=1, num_heads=4, d_kv=8, d_ff=48, vocab_size=99).assumed_context
+    assert not costs_of("Llama", **LLAMA).assumed_context
+
+
+def test_bytes_by_dtype_round_up() -> None:
+    assert by_dtype(3, {"int4": 4, "bfloat16": 16}) == {"int4": 2, "bfloat16": 6}
+
+
+def test_training_holds_sixteen_bytes_a_parameter() -> None:
+    found = training_memory(10)
+    assert tuple(found["float32"]) == (40, 40, 80, 0)
+    assert tuple(found["bfloat16"]) == (20, 20, 80, 40)
+    assert {need.total for need in found.values()} == {160}
+
+
+def test_training_adapters_freezes_the_rest() -> None:
+    assert tuple(training_memory(10, 1)["bfloat16"]) == (22, 2, 8, 4)
+
+
+def test_adapters_of_separate_matrices() -> None:
+    found = costs_of("Llama", Wishes(lora=LoraWish(4)), **LLAMA, num_key_value_heads=2).lora
+    assert found is not None
+    assert [tuple(component) for component in found.components] == [
+        ("attention.query", 2, 2 * 4 * (32 + 32)),
+        ("attention.value", 2, 2 * 4 * (32 + 16)),
+    ]
+    assert found.parameters == 2 * 4 * (64 + 48)
+
+
+def test_a_fused_matrix_has_one_adapter() -> None:
+    found = costs_of("GPT2", Wishes(lora=LoraWish(4)), n_embd=32, n_layer=2, n_head=4, vocab_size=99).lora
+    assert found is not None
+    assert [tuple(component) for component in found.components] == [("attention.query+key+value", 2, 2 * 4 * (32 + 96))]
+
+
+def test_every_expert_has_an_adapter() -> None:
+    found = costs_of("Mixtral", Wishes(lora=LoraWish(1, ("moe.down",))), **LLAMA, num_local_experts=3).lora
+    assert found is not None
+    assert [tuple(component) for component in found.components] == [("moe.down", 6, 6 * (32 + 48))]
+
+
+def test_adapters_of_what_a_model_has_not() -> None:
+    with pytest.raises(UsageError, match=r"there is no matrix of mixer to adapt") as caught:
+        costs_of("Llama", Wishes(lora=LoraWish(4, ("mixer",))), **LLAMA)
+    assert "attention.query" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "wish"),
+    [
+        (None, None),
+        (16, LoraWish(16)),
+        ("16", LoraWish(16)),
+        ("8:attention, mlp.up", LoraWish(8, ("attention", "mlp.up"))),
+    ],
+)
+def test_wishes_for_adapters(given: int | str | None, wish: LoraWish | None) -> None:
+    assert parse_lora(given) == wish
+
+
+@pytest.mark.parametrize("given", ["", "0", "-1", "x", ":mlp", 0, "1e3"])
+def test_ranks_that_are_none(given: int | str) -> None:
+    with pytest.raises(UsageError, match="starts with a rank"):
+        parse_lora(given)
+
+
+def test_a_misspelt_component() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_lora("16:atention")
+    assert caught.value.hint == "did you mean attention?"

@@ -1,0 +1,63 @@
+"""An inventory as JSON and back: counted alike, to the last share."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import transformers
+from torch import nn
+
+from attncli.models.preset_modules import preset_module
+from attncli.models.presets import read_preset
+from attncli.parameters.costs import Wishes, costs
+from attncli.parameters.count import count
+from attncli.parameters.inventory import Inventory
+from attncli.parameters.kept import from_json, to_json
+from attncli.parameters.walk import walk
+from tests.parameters.counting import inventory_of
+
+
+def again(inventory: Inventory) -> Inventory:
+    return from_json(json.loads(json.dumps(to_json(inventory))))
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2", "mixtral-8x7b", "gpt-oss-20b", "mamba-130m", "t5-small", "transformer-base", "vit-b-16"]
+)
+def test_a_kept_inventory_is_counted_alike(name: str) -> None:
+    inventory = walk(preset_module(read_preset(name)))
+    kept = again(inventory)
+    assert kept.tensors == inventory.tensors
+    assert count(kept, model=name, by="tensor") == count(inventory, model=name, by="tensor")
+    wishes = Wishes(8192, 2, 24 << 30, training=True)
+    assert costs(kept, wishes, total=kept.total, generates=True) == costs(
+        inventory, wishes, total=inventory.total, generates=True
+    )
+
+
+@pytest.mark.parametrize("name", ["Qwen3Next", "DeepseekV3", "Gemma3", "Albert", "Llama4", "Jamba"])
+def test_families_with_settings_of_their_own(name: str) -> None:
+    if not hasattr(transformers, f"{name}Config"):
+        pytest.skip(f"this version of transformers has no {name}")
+    inventory = inventory_of(name)
+    kept = again(inventory)
+    assert count(kept, model=name, by="tensor") == count(inventory, model=name, by="tensor")
+    wishes = Wishes(8192)
+    assert costs(kept, wishes, total=kept.total, generates=True) == costs(
+        inventory, wishes, total=inventory.total, generates=True
+    )
+
+
+def test_a_plain_module() -> None:
+    inventory = walk(nn.Transformer(16, 2, 1, 1, 32, batch_first=True, device="meta"))
+    assert again(inventory).tensors == inventory.tensors
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{}, {"classes": [], "tensors": [["a", [1], "linear", 5, []]], "sources": [], "settings": {}}, {"classes": 1}],
+)
+def test_anything_else_is_refused(kept: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="no inventory"):
+        from_json(kept)

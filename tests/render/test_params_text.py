@@ -1,0 +1,296 @@
+"""`attn params` in a terminal, to the character."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attncli.render.cells import cell_width
+from attncli.render.params.text import params_text
+from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.parameters import COMPONENTS, Component, Layer, ParameterCount
+from attncli.results.params import ParamsResult
+from attncli.results.trees import Node
+from tests.render.heads_samples import SGR
+from tests.render.params_samples import compared, model, result
+
+WHOLE = """\
+org/small · SmallLMHeadModel · from config · bfloat16
+96,119,040 parameters
+
+component        weights  biases  parameters   share
+text          96,026,112  92,928  96,119,040  100.0%
+  embedding   39,383,808       –  39,383,808   41.0%  ████████▎
+    token     38,597,376       –  38,597,376   40.2%  ████████
+    position     786,432       –     786,432    0.8%  ▏
+  attention   28,311,552  36,864  28,348,416   29.5%  █████▉
+    query      7,077,888   9,216   7,087,104    7.4%  █▌
+    output    21,233,664  27,648  21,261,312   22.1%  ████▍
+  mlp.up      28,311,552  36,864  28,348,416   29.5%  █████▉
+  norm            19,200  19,200      38,400   <0.1%  ▏
+
+reading     95,220,480 matrices: weights without norms and positions: how
+            teaching counts
+one block   layers 0–2, 4–5: 2,952,960 each · layer 3: 2,363,904
+one head    196,608 · query 49,152 · key 49,152 · value 49,152 · output 49,152
+            all 12 of a layer 2,359,296
+active      all for each token · 95,332,608 without the embedding lookup
+tied        transformer.wte.weight = lm_head.weight
+memory      float32 367 MiB · bfloat16 183 MiB · int8 91.7 MiB · int4 45.8 MiB
+cache       6,144 bytes a token in bfloat16
+            the last 1,024 tokens alone in 1 of 2 layers
+            3,072 bytes a token beyond · states of 327,680 bytes in 1 layer
+            54.6 MiB for 8,192 tokens of each of 2 texts
+arithmetic  493 MFLOPs a token at 8,192 tokens · matrices 191 MFLOPs
+            attention 302 MFLOPs
+attention   2.4% of the arithmetic at 128 tokens · 61.3% at 8k
+pattern     8,192 × 8,192 = 67,108,864 weights a head
+fit         in 24.0 GiB, the longest context of 2 texts · made for 8,192 tokens
+            float32 does not fit · bfloat16 74,075 tokens
+            int8 (cache bfloat16) any length
+training    float32 1,536 bytes, of the adapters alone · weights 384 bytes
+            gradients 384 bytes · AdamW 768 bytes
+            bfloat16 1.50 GiB, of the adapters alone · weights 192 MiB
+            gradients 192 MiB · AdamW 768 MiB · float32 copy 384 MiB
+LoRA        rank 16 adds 7,168 · attention.query+key 1,024 in 1 matrix
+            mlp.up 6,144 in 6 matrices
+
+note        1 layer is stored and run as 12
+"""
+
+LAYERS = """\
+org/small · SmallLMHeadModel · from config · bfloat16
+96,119,040 parameters
+
+layers                   each  attention        mlp   norm   together
+text (h)
+  0–2               2,952,960    590,592  2,362,368      –  8,858,880
+  3                 2,363,904          –  2,362,368  1,536  2,363,904
+  4–5               2,952,960    590,592  2,362,368      –  5,905,920
+outside of layers  78,990,336
+"""
+
+TREE = """\
+org/small · SmallLMHeadModel · from config · bfloat16
+96,119,040 parameters
+
+module         shape        parameters   share  component
+transformer                 96,119,040  100.0%
+  wte                       38,597,376   40.2%
+    weight     50257 × 768  38,597,376   40.2%  embedding
+  h                         56,735,232   59.0%
+    0–5, each                9,455,872   59.0%
+"""
+
+PARTS = """\
+org/small · SmallLMHeadModel · from config · bfloat16
+96,119,040 parameters
+
+part     weights  biases  parameters   share
+text  96,026,112  92,928  96,119,040  100.0%  ████████████████████
+"""
+
+BESIDE = """\
+org/small · SmallLMHeadModel · from config · bfloat16
+96,119,040 parameters
+
+./tiny · from config
+1,024 parameters
+
+component                   small         tiny   difference
+total                  96,119,040        1,024  -96,118,016
+  attention.output     21,261,312            –  -21,261,312
+  attention.query       7,087,104            –   -7,087,104
+  embedding.position      786,432            –     -786,432
+  embedding.token      38,597,376        1,000  -38,596,376
+  mlp.gate                      –           24          +24
+  mlp.up               28,348,416            –  -28,348,416
+  norm                     38,400            –      -38,400
+active a token         96,119,040        1,024
+memory, bfloat16          183 MiB  2,048 bytes
+cache a token         6,144 bytes      0 bytes
+arithmetic             493 MFLOPs     48 FLOPs
+  at tokens                 8,192           16
+longest context            74,075
+training                 1.50 GiB
+LoRA                        7,168
+"""
+
+NARROW = """\
+org/small | SmallLMHeadModel
+from config | bfloat16
+96,119,040 parameters
+
+component     parameters   share
+text          96,119,040  100.0%
+  embedding   39,383,808   41.0%
+    token     38,597,376   40.2%
+    position     786,432    0.8%
+  attention   28,348,416   29.5%
+    query      7,087,104    7.4%
+    output    21,261,312   22.1%
+  mlp.up      28,348,416   29.5%
+  norm            38,400   <0.1%
+
+reading
+  95,220,480 matrices: weights without
+  norms and positions: how teaching
+  counts
+one block
+  layers 0-2, 4-5: 2,952,960 each
+  layer 3: 2,363,904
+one head
+  196,608 | query 49,152 | key 49,152
+  value 49,152 | output 49,152
+  all 12 of a layer 2,359,296
+active
+  all for each token
+  95,332,608 without the embedding
+  lookup
+tied
+  transformer.wte.weight =
+  lm_head.weight
+memory
+  float32 367 MiB | bfloat16 183 MiB
+  int8 91.7 MiB | int4 45.8 MiB
+cache
+  6,144 bytes a token in bfloat16
+  the last 1,024 tokens alone in 1 of 2
+  layers
+  3,072 bytes a token beyond
+  states of 327,680 bytes in 1 layer
+  54.6 MiB for 8,192 tokens of each of 2
+  texts
+arithmetic
+  493 MFLOPs a token at 8,192 tokens
+  matrices 191 MFLOPs
+  attention 302 MFLOPs
+attention
+  2.4% of the arithmetic at 128 tokens
+  61.3% at 8k
+pattern
+  8,192 x 8,192 = 67,108,864 weights a
+  head
+fit
+  in 24.0 GiB, the longest context of 2
+  texts
+  made for 8,192 tokens
+  float32 does not fit
+  bfloat16 74,075 tokens
+  int8 (cache bfloat16) any length
+training
+  float32 1,536 bytes, of the adapters
+  alone
+  weights 384 bytes
+  gradients 384 bytes | AdamW 768 bytes
+  bfloat16 1.50 GiB, of the adapters
+  alone
+  weights 192 MiB | gradients 192 MiB
+  AdamW 768 MiB | float32 copy 384 MiB
+LoRA
+  rank 16 adds 7,168
+  attention.query+key 1,024 in 1 matrix
+  mlp.up 6,144 in 6 matrices
+
+note
+  1 layer is stored and run as 12
+"""
+
+
+WIDE = Terminal(80)
+
+
+def alone(by: str) -> ParamsResult:
+    """The sample without what was asked for beside it."""
+    shown = model()
+    costs = shown.costs._replace(fits=None, training={}, lora=None)
+    return result(shown._replace(costs=costs, counted=shown.counted._replace(notes=())), by=by)
+
+
+def test_components_and_costs() -> None:
+    assert params_text(result(), WIDE) == WHOLE
+
+
+def test_layers_parts_and_modules_come_alone() -> None:
+    assert params_text(alone("layer"), WIDE) == LAYERS
+    assert params_text(alone("part"), WIDE) == PARTS
+    assert params_text(alone("tensor"), WIDE) == params_text(alone("module"), WIDE) == TREE
+
+
+def test_what_was_asked_for_stands_under_every_listing() -> None:
+    assert "\nLoRA        rank 16 adds 7,168" in params_text(result(by="layer"), WIDE)
+
+
+def test_two_models_side_by_side() -> None:
+    assert params_text(compared(), WIDE) == BESIDE
+
+
+def test_more_models_than_fit_go_on_beneath() -> None:
+    lines = params_text(compared(4), WIDE).splitlines()
+    headings = [line.split() for line in lines if line.startswith("component ")]
+    assert headings == [["component", "small", "tiny", "tiny"], ["component", "tiny"]]
+
+
+def test_a_narrow_terminal_without_unicode() -> None:
+    assert params_text(result(), Terminal(40, unicode=False)) == NARROW
+
+
+def test_ascii_bars() -> None:
+    text = params_text(result(), Terminal(80, unicode=False))
+    assert "    token     38,597,376       -  38,597,376   40.2%  ########\n" in text
+    assert text.isascii()
+
+
+def test_no_biases_need_no_column() -> None:
+    counted = model().counted
+    components = tuple(component._replace(biases=0) for component in counted.components)
+    text = params_text(result(model(counted=counted._replace(components=components))), WIDE)
+    assert "biases" not in text
+    assert "weights  " not in text
+
+
+def test_the_characters_are_the_same_with_colour() -> None:
+    coloured = params_text(result(), Terminal(80, ColorDepth.TRUE))
+    assert SGR.sub("", coloured) == params_text(result(), WIDE)
+    assert "\x1b[38;2;46;143;194m████████" in coloured
+
+
+CHARACTERS = st.one_of(st.sampled_from("ab .·猫👍é\u0301\u200d\u202eשלםعא\x1b\x07\x9b\n\t\r\ud800"), st.characters())
+TEXTS = st.text(CHARACTERS, max_size=60)
+NUMBERS = st.integers(0, 10**18)
+TERMINALS = st.builds(Terminal, st.integers(20, 200), st.sampled_from(ColorDepth), unicode=st.booleans())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(TEXTS, st.sampled_from(COMPONENTS), NUMBERS, NUMBERS), min_size=1, max_size=8),
+    TEXTS,
+    NUMBERS,
+    st.sampled_from(("component", "layer", "part", "tensor")),
+    st.integers(1, 3),
+    TERMINALS,
+)
+def test_no_line_exceeds_the_width(
+    rows: list[tuple[str, str, int, int]], name: str, number: int, by: str, models: int, terminal: Terminal
+) -> None:
+    components = tuple(Component(*row) for row in rows)
+    counted: ParameterCount = model().counted._replace(
+        model=name,
+        total=sum(component.parameters for component in components),
+        components=components,
+        layers=tuple(Layer(part, index, name, components[:2]) for index, (part, *_) in enumerate(rows)),
+        tied=((name, name),),
+        notes=(name,),
+    )
+    tree = (Node(name, number, children=(Node(name, number, 3, name, (number, 2), name),)),)
+    shown = model(counted=counted, model_class=name, tree=tree, notes=(name,))
+    whole = compared()._replace(models=(shown,) * models, by=by) if models > 1 else result(shown, by=by)
+    differences = tuple(difference._replace(parameters=(number,) * models) for difference in whole.differences)
+    text = SGR.sub("", params_text(whole._replace(differences=differences), terminal))
+    assert all(cell_width(line) <= terminal.width for line in text.split("\n"))
+    assert not [
+        character for character in text if character != "\n" and unicodedata.category(character) in ("Cc", "Cs")
+    ]
+    assert terminal.unicode or text.isascii()

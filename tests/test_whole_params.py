@@ -1,0 +1,467 @@
+"""Whole runs of `attn params` on models in folders, on a hub, in code of one's own: what comes out, and what can't."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+import attncli
+from attncli.errors import CheckError
+from tests import tiny
+from tests.cli.conftest import attn
+from tests.gguf_files import Entry, gguf_bytes, text, u32
+from tests.hub_server import HubServer
+from tests.models.conftest import empty_cache, hub
+from tests.weight_files import index_bytes, with_header
+
+__all__ = ["empty_cache", "hub"]
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "vocab_size": 99,
+    "max_position_embeddings": 128,
+}
+#: Queries and outputs, keys and values of half as many heads, the MLP, and two norms.
+BLOCK = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
+#: Two tables, three blocks and a norm.
+TOTAL = 2 * 99 * 32 + 3 * BLOCK + 32
+
+
+def folder(path: Path, fields: Mapping[str, Any] = LLAMA, **changes: Any) -> str:
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(json.dumps({**fields, **changes}))
+    return str(path)
+
+
+def saved(path: Path, **changes: Any) -> Path:
+    """A model of that configuration with its weights."""
+    config = transformers.LlamaConfig(**{**LLAMA, **changes})
+    transformers.LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+def rewritten(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> str:
+    tensors = load_file(path / "model.safetensors")
+    change(tensors)
+    save_file(tensors, path / "model.safetensors")
+    return str(path)
+
+
+def one(*arguments: str) -> dict[str, Any]:
+    """The only model in the JSON of a run."""
+    outcome = attn("params", *arguments, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    (model,) = json.loads(outcome.text)["models"]
+    return dict(model)
+
+
+# Sources
+
+
+def test_a_configuration(tmp_path: Path) -> None:
+    found = one(folder(tmp_path / "llama"))
+    assert (found["total"], found["source"], found["model_class"]) == (TOTAL, "config", "LlamaForCausalLM")
+    assert found["reconciliation"] is found["stored_bytes"] is None
+    assert one(str(tmp_path / "llama" / "config.json"))["total"] == TOTAL
+
+
+def test_a_configuration_without_a_class_is_told(tmp_path: Path) -> None:
+    fields = {name: value for name, value in LLAMA.items() if name != "architectures"}
+    assert one(folder(tmp_path / "llama", fields))["notes"] == [
+        "config.json names no architecture: counted as LlamaForCausalLM"
+    ]
+
+
+def test_gpt3_as_the_teaching_literature_counts_it() -> None:
+    found = one("preset:gpt3")
+    weights = {row["component"]: row["weights"] for row in found["components"]}
+    assert {weights[f"attention.{kind}"] for kind in ("query", "key", "value", "output")} == {14_495_514_624}
+    assert weights["mlp.up"] == weights["mlp.down"] == 57_982_058_496
+    assert weights["embedding.token"] == 617_558_016
+    readings = {reading["name"]: reading["total"] for reading in found["readings"]}
+    assert (found["total"], readings["matrices"]) == (174_604_259_328, 175_181_291_520)
+    assert found["per_head"] == {
+        **dict.fromkeys(("query", "key", "value", "output"), 1_572_864),
+        "heads": 96,
+        "layer": 603_979_776,
+        "parameters": 6_291_456,
+    }
+    assert found["attention_entries_per_head"] == 4_194_304
+    assert found["notes"][0].startswith("GPT-3 175B: 175.0B parameters in Brown et al. 2020")
+
+
+def test_presets_with_other_numbers() -> None:
+    assert one("preset:gpt2", "--set", "n_layer=24")["total"] == 124_439_808 + 12 * 7_087_872
+    base = one("preset:transformer-base", "--set", "vocab_size=1000")
+    assert base["total"] == 63_082_496 - 36_000 * 512
+    # What the source says is not said of another architecture.
+    assert base["notes"] == ["it doesn't say how long its texts are: 4,096 tokens are assumed (--context)"]
+    outcome = attn("params", "preset:transformer-base", "--set", "n_layer=2")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "error: preset:transformer-base has no field 'n_layer'\nhint: did you mean --set num_layers=…?\n",
+    )
+
+
+def test_presets_are_listed() -> None:
+    outcome = attn("params", "--list-presets", "--json")
+    listed = {preset["name"]: preset for preset in json.loads(outcome.text)["presets"]}
+    assert "Vaswani" in listed["transformer-base"]["source"]
+    assert listed["gpt3"]["aliases"] == ["gpt3-175b"]
+    assert "preset:gpt3-13b " in attn("params", "--list-presets").text
+    rows = list(csv.DictReader(io.StringIO(attn("params", "--list-presets", "--format", "csv").text)))
+    assert [row["preset"] for row in rows] == list(listed)
+    lines = attn("params", "--list-presets", "--format", "jsonl").text.splitlines()
+    assert [json.loads(line)["name"] for line in lines] == list(listed)
+
+
+def test_headers_of_shards(tmp_path: Path) -> None:
+    saved(tmp_path / "whole")
+    tensors = load_file(tmp_path / "whole" / "model.safetensors")
+    names = sorted(tensors)
+    place = {name: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(names)}
+    shards = tmp_path / "shards"
+    folder(shards)
+    for file in set(place.values()):
+        save_file({name: tensors[name] for name in names if place[name] == file}, shards / file)
+    (shards / "model.safetensors.index.json").write_bytes(index_bytes(place))
+    whole = one(str(tmp_path / "whole" / "model.safetensors"))
+    assert (whole["source"], whole["total"], whole["stored_bytes"]) == ("header", TOTAL, 4 * TOTAL)
+    for typed in ((str(shards / "model.safetensors.index.json"),), (str(shards), "--source", "header")):
+        found = one(*typed)
+        assert found["components"] == whole["components"]
+        assert found["kv_cache_bytes_per_token"]["bfloat16"] == 3 * 2 * 2 * 8 * 2
+
+
+def test_a_gguf_file(tmp_path: Path) -> None:
+    metadata = {"general.architecture": text("llama"), "llama.block_count": u32(1)}
+    tensors = [Entry("token_embd.weight", (64, 10), 8, 0), Entry("blk.0.ffn_up.weight", (64, 32), 0, 704)]
+    (tmp_path / "x.gguf").write_bytes(gguf_bytes(metadata, tensors, bytes(704 + 8192)))
+    found = one(str(tmp_path / "x.gguf"))
+    # Q8_0: 34 bytes for 32 weights.
+    assert (found["total"], found["stored_bytes"]) == (640 + 2048, 680 + 8192)
+
+
+def test_a_model_of_the_hub_by_ranges(tmp_path: Path, hub: HubServer) -> None:
+    entries = {
+        f"model.layers.0.mlp.{name}_proj.weight": {"dtype": "BF16", "shape": [1024, 1024], "data_offsets": offsets}
+        for name, offsets in (("up", [0, 2 << 20]), ("down", [2 << 20, 4 << 20]))
+    }
+    content = with_header(entries, bytes(2 << 21))
+    hub.add("org/big", {"config.json": json.dumps(LLAMA).encode(), "model.safetensors": content})
+    found = one("org/big", "--source", "header")
+    assert (found["total"], found["stored_bytes"]) == (2 << 20, 2 << 21)
+    assert hub.bytes_sent < len(content) / 10
+    # The configuration alone is enough where it is what is asked for.
+    sent = hub.bytes_sent
+    assert one("org/big")["total"] == TOTAL
+    assert hub.bytes_sent == sent
+
+
+def test_a_function_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.TransformerDecoderLayer(32, 4, 64)\n"
+    )
+    found = one(f"{tmp_path / 'mine.py'}:make")
+    assert found["total"] == 2 * 4 * (32 * 32 + 32) + 2 * 32 * 64 + 64 + 32 + 6 * 32
+    assert (found["source"], found["model_class"]) == ("module", "TransformerDecoderLayer")
+    assert {row["component"] for row in found["components"]} >= {"attention.query", "cross_attention.query", "mlp.up"}
+
+
+def test_an_adapter_beside_its_base(tmp_path: Path) -> None:
+    base, adapter = saved(tmp_path / "base"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base), "r": 4}))
+    stem = "base_model.model.model.layers.0.self_attn.q_proj"
+    save_file(
+        {f"{stem}.lora_A.weight": torch.zeros(4, 32), f"{stem}.lora_B.weight": torch.zeros(32, 4)},
+        adapter / "adapter_model.safetensors",
+    )
+    found = one(str(adapter))
+    assert found["total"] == TOTAL + 256
+    assert {row["component"]: row["parameters"] for row in found["components"]}["adapter"] == 256
+    assert found["notes"] == [f"the adapter adds 256 to {base}"]
+    # As many as --lora says beforehand, for one layer.
+    assert one(str(base), "--lora", "4:attention.query")["lora"]["parameters"] == 3 * 256
+
+
+# A configuration and its checkpoint
+
+
+def test_a_checkpoint_that_agrees(tmp_path: Path) -> None:
+    found = one(str(saved(tmp_path / "llama")))
+    assert (found["source"], found["stored_bytes"]) == ("config", 4 * TOTAL)
+    assert found["reconciliation"] == {
+        "module_total": TOTAL,
+        "checkpoint_total": TOTAL,
+        "matched": TOTAL,
+        "agrees": True,
+        "differences": [],
+    }
+    assert attn("params", str(tmp_path / "llama")).text.endswith(
+        f"\ncheckpoint  holds these {TOTAL:,} parameters and nothing else\n"
+    )
+    assert one(str(tmp_path / "llama"), "--set", "num_hidden_layers=2")["reconciliation"] is None
+
+
+def test_what_a_checkpoint_holds_besides(tmp_path: Path) -> None:
+    def add(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+        tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
+        tensors["model.layers.3.eh_proj.weight"] = torch.zeros(32, 64)
+
+    model = rewritten(saved(tmp_path / "llama", tie_word_embeddings=True), add)
+    found = one(model)
+    tied = TOTAL - 99 * 32
+    assert (found["total"], found["reconciliation"]["matched"]) == (tied, tied)
+    assert found["reconciliation"]["agrees"] is True
+    assert [(row["reason"], row["checkpoint"]) for row in found["reconciliation"]["differences"]] == [
+        ("tied_copy", "lm_head.weight"),
+        ("buffer", "model.layers.*.self_attn.rotary_emb.inv_freq"),
+        ("prediction_layer", "model.layers.*.eh_proj.weight"),
+    ]
+    shown = attn("params", model)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.text.endswith(f"\n{CHECKPOINT}")
+
+
+CHECKPOINT = """\
+checkpoint  holds the same model · 31,652 stored elements · 26,432 in common
+            3,168 in second copies of tied tensors:
+            – lm_head.weight
+            4 in buffers (masks, indices, statistics), which are no parameters:
+            – model.layers.*.self_attn.rotary_emb.inv_freq
+            2,048 in layers for multi-token prediction, which the module leaves
+            out:
+            – model.layers.*.eh_proj.weight
+"""
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors["model.layers.1.mlp.up_proj.weight"]
+        tensors["model.norm.weight"] = torch.zeros(16)
+
+    model = rewritten(saved(tmp_path / "llama"), spoil)
+    outcome = attn("params", model, "--by", "layer")
+    assert outcome.code == 0
+    assert outcome.err == f"warning: the weights beside the configuration of {model} are not those of its model\n"
+    assert "1,536 in tensors of the module that the checkpoint doesn't hold:" in outcome.text
+    assert "16 for 32 in tensors of another size than the configuration gives:" in outcome.text
+    assert json.loads(attn("params", model, "--json").text)["warnings"] == [outcome.err[9:-1]]
+
+
+def test_a_broken_checkpoint_is_a_note(tmp_path: Path) -> None:
+    model = saved(tmp_path / "llama")
+    path = model / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    found = one(str(model))
+    assert found["total"] == TOTAL
+    (note,) = found["notes"]
+    assert note.startswith("its weights can't be compared: ") and "it was cut short" in note
+
+
+# Kept shapes
+
+
+def in_a_process(*arguments: str) -> tuple[str, set[str]]:
+    """What a run prints, errors included, and which of the large libraries it imported."""
+    command = [sys.executable, "-X", "importtime", "-m", "attncli", "params", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    told = [line for line in lines if not line.startswith("import time:")]
+    return "\n".join([done.stdout, *told]), imported & {"torch", "transformers", "numpy", "huggingface_hub"}
+
+
+def test_the_same_configuration_again_needs_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = str(saved(tmp_path / "llama"))
+    monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "cache"))
+    first, imported = in_a_process(model, "--json", "--by", "tensor", "--fit", "1GiB")
+    assert "torch" in imported
+    assert in_a_process(model, "--json", "--by", "tensor", "--fit", "1GiB") == (first, set())
+    # Headers never need it.
+    assert in_a_process(model, "--source", "header")[1] == set()
+
+
+def test_another_configuration_is_another_entry(tmp_path: Path) -> None:
+    assert one(folder(tmp_path / "m"))["total"] == TOTAL
+    assert one(folder(tmp_path / "m", num_hidden_layers=2))["total"] == TOTAL - BLOCK
+    assert one(str(tmp_path / "m"), "--set", "num_hidden_layers=3")["total"] == TOTAL
+    # Names are those of the model that was asked for, not of the one that was kept.
+    assert one(folder(tmp_path / "other", num_hidden_layers=2))["model"] == str(tmp_path / "other")
+
+
+# Views
+
+
+def test_total_and_check(tmp_path: Path) -> None:
+    model = folder(tmp_path / "llama")
+    assert attn("params", model, "--check", f"{TOTAL:,}").code == 0
+    outcome = attn("params", model, "--check", "25k")
+    assert outcome.code == 4
+    assert outcome.err.startswith(f"error: {model} has 29,600 parameters, 4,000 more than the 25,600 expected\nhint: ")
+    with pytest.raises(CheckError):
+        attncli.params(model, check=1)
+
+
+def test_untying(tmp_path: Path) -> None:
+    tied = folder(tmp_path / "llama", tie_word_embeddings=True)
+    assert (one(tied)["total"], one(tied, "--untie")["total"]) == (TOTAL - 99 * 32, TOTAL)
+    assert one(tied)["tied"] == [["model.embed_tokens.weight", "lm_head.weight"]]
+
+
+@pytest.mark.parametrize("by", ["component", "layer", "part", "module", "tensor"])
+def test_every_listing_adds_up(tmp_path: Path, by: str) -> None:
+    model = folder(tmp_path / "llama")
+    outcome = attn("params", model, "--by", by, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(outcome.text)))
+    outside = 2 * 99 * 32 + 32 if by == "layer" else 0
+    assert sum(int(row["parameters"]) for row in rows) == TOTAL - outside
+    assert f"{TOTAL:,} parameters" in attn("params", model, "--by", by).text
+
+
+def test_models_side_by_side(tmp_path: Path) -> None:
+    small, large = folder(tmp_path / "small"), folder(tmp_path / "large", num_hidden_layers=5)
+    result = json.loads(attn("params", small, large, "--json").text)
+    assert [model["total"] for model in result["models"]] == [TOTAL, TOTAL + 2 * BLOCK]
+    rows = {row["component"]: row["parameters"] for row in result["differences"]}
+    assert rows["mlp.up"] == [3 * 1536, 5 * 1536]
+    lines = attn("params", small, large, "--format", "jsonl").text.splitlines()
+    assert [json.loads(line)["model"] for line in lines] == [small, large]
+
+
+def test_files(tmp_path: Path) -> None:
+    model = folder(tmp_path / "llama")
+    outcome = attn("params", model, *(f"-o{tmp_path / name}" for name in ("x.json", "x.csv", "x.txt")))
+    assert (outcome.code, outcome.text) == (0, "")
+    assert json.loads((tmp_path / "x.json").read_text())["models"][0]["total"] == TOTAL
+    assert (tmp_path / "x.txt").read_text() == attn("params", model).text
+
+
+def test_what_it_costs(tmp_path: Path) -> None:
+    found = one(folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "1MiB", "--training")
+    # Keys and values of two heads of eight, three layers.
+    assert found["kv_cache_bytes_per_token"]["float32"] == 3 * 2 * 16 * 4
+    assert found["kv_cache"]["context"] == 1024
+    linear = 2 * (TOTAL - 99 * 32)
+    assert found["flops_per_token"]["linear"] == linear
+    assert found["flops_per_token"]["attention"] == 3 * 2 * (32 + 32) * 1024
+    (fit,) = (choice for choice in found["fit"]["choices"] if choice["weights"] == "bfloat16")
+    assert fit["context"] == ((1 << 20) - 2 * TOTAL) // (2 * 192)
+    assert found["training"]["float32"]["total"] == 16 * TOTAL
+
+
+def test_a_module_that_was_handed_over() -> None:
+    model = transformers.AutoModel.from_config(tiny.gpt2())
+    assert attncli.params(model).models[0].counted.total == sum(each.numel() for each in model.parameters())
+
+
+# What can't be
+
+
+CONFIGURATIONS = [
+    ({"num_attention_heads": 0}, "num_attention_heads says 0 attention heads", "correct num_attention_heads"),
+    ({"num_attention_heads": 5, "num_key_value_heads": 5}, "hidden_size, 32, can't be cut into 5 heads", "correct"),
+    ({"num_key_value_heads": 3}, "num_attention_heads, 4, can't be shared by 3 key-value heads", "correct"),
+    ({"hidden_size": -32}, "hidden_size says -32 numbers a token", "correct hidden_size"),
+    ({"hidden_size": "32"}, "hidden_size says '32' where it counts numbers a token", "correct hidden_size"),
+    ({"hidden_size": 10**40}, "hidden_size says 10^40 and more numbers a token", "correct hidden_size"),
+    ({"num_hidden_layers": 10**12}, "num_hidden_layers says 1,000,000,000,000 layers", "correct num_hidden_layers"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told", "hint"), CONFIGURATIONS)
+def test_impossible_configurations(tmp_path: Path, changes: dict[str, Any], told: str, hint: str) -> None:
+    model = folder(tmp_path / "llama", **changes)
+    start = time.process_time()
+    outcome = attn("params", model)
+    assert time.process_time() - start < 1
+    assert (outcome.code, outcome.text) == (3, "")
+    first, second = outcome.err.splitlines()
+    assert first == f"error: the configuration of {model} can't be: {told}"
+    assert second.startswith(f"hint: {hint}")
+
+
+def test_what_set_cant_make_needs_no_torch(tmp_path: Path) -> None:
+    model = folder(tmp_path / "llama")
+    told, imported = in_a_process(model, "--set", "num_attention_heads=0")
+    assert "num_attention_heads says 0 attention heads" in told
+    assert imported == set()
+
+
+FLOATS = {"dtype": "F32", "shape": [2]}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (struct.pack("<Q", 10**15) + b"{}", "it is no safetensors file"),
+        (struct.pack("<Q", 500) + b"{}", "it was cut short: it ends after 10 bytes, within its header"),
+        (
+            with_header({"a": {**FLOATS, "data_offsets": [0, 8]}, "b": {**FLOATS, "data_offsets": [4, 12]}}, bytes(12)),
+            "its tensors overlap or leave gaps",
+        ),
+        (with_header({f"t{n}": [] for n in range(400_000)}, b""), "its header lists more tensors than any model has"),
+    ],
+    ids=["length beyond all bounds", "length beyond the file", "overlap", "too many"],
+)
+def test_headers_that_lie(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    start = time.process_time()
+    outcome = attn("params", str(path))
+    assert time.process_time() - start < 1
+    assert outcome.code == 3
+    assert outcome.err == f"error: {path} can't be used: {told}\nhint: fetch or copy the file again\n"
+
+
+def test_a_gguf_file_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    whole = gguf_bytes({"general.architecture": text("llama")}, [Entry("output.weight", (64,))], bytes(256))
+    path.write_bytes(whole[:-56])
+    outcome = attn("params", str(path))
+    assert (outcome.code, outcome.err.splitlines()[0]) == (
+        3,
+        f"error: {path} can't be used: it was cut short: 56 of its {len(whole):,} bytes are missing",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--source", "header"), "preset:gpt2 is an architecture without weights"),
+        (("--lora", "0"), "--lora can't be '0'"),
+        (("--lora", "8:atention"), "there is no component 'atention'"),
+        (("--fit", "lots"), "--fit can't be 'lots'"),
+        (("--context", "-4"), "--context can't be '-4'"),
+        (("--batch", "0"), "--batch can't be '0'"),
+        (("--check", "many"), "--check can't be 'many'"),
+        (("--by", "row"), "--by can't be 'row'"),
+        (("--set", "n_layer"), "--set n_layer: that sets nothing"),
+        (("--set", "n_head=7"), "n_embd, 768, can't be cut into 7 heads"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], told: str) -> None:
+    outcome = attn("params", "preset:gpt2", *arguments)
+    assert (outcome.code, outcome.text) == (2, "")
+    assert told in outcome.err and "\nhint: " in outcome.err
