@@ -53,6 +53,7 @@ class HeadChoice(NamedTuple):
     hide_special: bool
     rollout: bool
     norm_weighted: bool
+    top: int
 
     def completed(self, plan: Plan) -> HeadChoice:
         """As the verb takes it. An .npz holds nothing but patterns, so that it wants all where none is chosen."""
@@ -104,6 +105,15 @@ head_options = bundle(
         default="token",
         show_default=True,
         help="What a row and a column stand for.",
+    ),
+    option(
+        "--top",
+        group=_VIEW,
+        type=WholeNumber(),
+        metavar="K",
+        default=10,
+        show_default=True,
+        help="How many keys or heads a ranking shows.",
     ),
     flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
     flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),

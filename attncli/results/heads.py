@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.results.provenance import MadeBy
+from attncli.results.reading import Ranking, Reading
 from attncli.results.tokens import Token
 
 SCHEMA = "attncli.heads/1"
@@ -170,6 +171,9 @@ class Stack:
     causal: no query sees a key after it.
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
+    unit: what a query and a key are: a token, a word or a line.  whole: how many queries and keys there are in all,
+    where those here are a part; None where nobody counted.
+    reading: what one position reads, if one was asked for.  ranking: the heads by its weight on one key, if one was.
     """
 
     stack: str
@@ -180,8 +184,14 @@ class Stack:
     baselines: Mapping[int, Mapping[str, float | None]]
     causal: bool
     patterns: tuple[Pattern, ...] = ()
+    unit: str = "token"
+    whole: tuple[int, int] | None = None
+    reading: Reading | None = None
+    ranking: Ranking | None = None
 
     def to_dict(self) -> dict[str, object]:
+        read = {} if self.reading is None else {"reading": self.reading.to_dict()}
+        ranked = {} if self.ranking is None else {"ranking": self.ranking.to_dict()}
         return {
             "stack": self.stack,
             "causal": self.causal,
@@ -191,6 +201,8 @@ class Stack:
             "metrics": [head.to_dict() for head in self.metrics],
             "baselines": [{"layer": layer, **values} for layer, values in self.baselines.items()],
             "patterns": [pattern.to_dict() for pattern in self.patterns],
+            **read,
+            **ranked,
         }
 
 
@@ -206,6 +218,7 @@ class HeadsResult:
     failures: a sentence for each check that does not hold; None where nothing was checked.
     texts: how many the values are means over; None where they are those of one text.
     probe: what stood for texts, if none were given.
+    top: how many of what is ranked a picture shows.
     """
 
     model: str
@@ -222,6 +235,7 @@ class HeadsResult:
     failures: tuple[str, ...] | None = None
     texts: int | None = None
     probe: Probe | None = None
+    top: int = 10
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn heads --json` prints."""
