@@ -123,7 +123,7 @@ def mean_reading(
     weights = np.asarray(np.stack([layer.total for layer in layers]).sum(axis=0) / heads, dtype=np.float32)
     even = np.asarray(counts @ np.stack([layer.even for layer in layers]) / heads, dtype=np.float32)
     reading = Reading(_position_token(view, pair), heads, weights, even if shares else None, even > 0, ())
-    reading = replace(reading, top=_top(reading, layers, names, top))
+    reading = replace(reading, top=_top(reading, layers, names, top), own=_own(view, pair) if pair.same else ())
     return _with_lines(reading, view, pair) if view.by == "line" else reading
 
 
@@ -140,6 +140,14 @@ def _top(reading: Reading, layers: Sequence[LayerReading], names: Names, count: 
     return tuple(found)
 
 
+def _own(view: View, pair: Pair) -> tuple[int, ...]:
+    """The places of the position itself among the keys that are shown."""
+    assert view.query is not None
+    tokens = pair.keys.tokens[0]
+    start, stop = view.query.span(tokens)
+    return tuple(place for place, (a, b) in enumerate(view.shown(tokens, view.key)) if a < stop and b > start)
+
+
 def _with_lines(reading: Reading, view: View, pair: Pair) -> Reading:
     tokens = pair.keys.tokens[0]
     units = [tokens[start] for start, _ in view.shown(tokens, view.key)]
@@ -151,9 +159,7 @@ def _line(token: Token, view: View) -> int | None:
     return None if token.start is None else bisect_right(view.line_starts, token.start)
 
 
-def ranking(
-    layers: Sequence[LayerReading], pair: Pair, view: View, names: Names, *, shares: bool = True
-) -> Ranking:
+def ranking(layers: Sequence[LayerReading], pair: Pair, view: View, names: Names, *, shares: bool = True) -> Ranking:
     """The heads by their weight on the key, the largest first; the first heads first where they are the same."""
     assert view.key is not None
     tokens = pair.keys.tokens[0]

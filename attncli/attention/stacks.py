@@ -153,9 +153,7 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
     )
 
 
-def _read(
-    collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]
-) -> tuple[Reading | None, Ranking | None]:
+def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> tuple[Reading | None, Ranking | None]:
     """What one position reads, or how the heads rank by one weight, if that was asked for."""
     seen = sorted(collector.layers[key].items())
     layers = [layer.reading for _, layer in seen if layer.reading is not None]

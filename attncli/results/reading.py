@@ -38,6 +38,7 @@ class Reading:
     weights: float32 (keys,), in the order of the stack's keys.  uniform: likewise of even attention, or None.
     visible: bool (keys,), which of them the position sees at all.
     top: the keys that it reads most, the largest weight first.
+    own: the places of the keys that are the position itself.
     query_line, lines: the line of the text, from 1, in which the query and each key begin; None but by line, and for
     what stands in none.
     """
@@ -48,6 +49,7 @@ class Reading:
     uniform: RowOfWeights | None
     visible: npt.NDArray[np.bool_]
     top: tuple[KeyRead, ...]
+    own: tuple[int, ...] = ()
     query_line: int | None = None
     lines: tuple[int | None, ...] | None = None
 
@@ -58,6 +60,7 @@ class Reading:
             "weights": self.weights.tolist(),
             "uniform": None if self.uniform is None else self.uniform.tolist(),
             "top": [key.to_dict() for key in self.top],
+            "own": list(self.own),
             **({} if self.lines is None else {"query_line": self.query_line, "lines": list(self.lines)}),
         }
 

@@ -47,6 +47,11 @@ class Heat:
         """The character of the ramp for a weight."""
         return RAMP[round(min(max(self.share(weight), 0.0), 1.0) * (len(RAMP) - 1))]
 
+    def shade(self, weight: float) -> Style:
+        """The colour of a weight behind a text, with an ink that is read on it."""
+        background = heat(self.share(weight), self.terminal.color)
+        return Style(fg=ink_on(background), bg=background)
+
     def cell(self, weight: float, width: int) -> Span:
         """One weight in `width` cells, with its hundredths where there is room: on its colour, or between its ink."""
         text = hundredths(self.share(weight) if self.relative else weight) if self.has_digits(width) else ""

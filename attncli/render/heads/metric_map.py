@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attncli.render import colormap
+from attncli.render.bars import bar
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import is_cross, stack_lines, tokens_line
@@ -70,10 +71,9 @@ def _ranking(head: HeadMetrics, metric: str, stack: Stack, heat: Heat) -> Line:
     value = head.values[metric] or 0.0
     even = number(stack.baselines.get(head.layer, {}).get(metric), terminal)
     name = max(len(each.name) for each in stack.metrics)
-    bar = ("█" if terminal.unicode else "#") * max(round(_BAR * heat.share(value)), 1)
     return Line.of(
         f"{head.name:>{name}}",
         Span(f"{number(value, terminal):>7}", _BOLD),
-        f"  {bar:<{_BAR}}",
+        f"  {bar(heat.share(value), _BAR, terminal)}",
         Span(f"  uniform {even}", _DIM),
     )

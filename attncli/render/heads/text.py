@@ -13,6 +13,7 @@ from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
 from attncli.render.heads.overview import overview
 from attncli.render.heads.picture_notes import scale_lines
+from attncli.render.heads.position import position_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.heads.thumbnails import shrunk, thumbnails
 from attncli.render.layout import apart
@@ -29,6 +30,8 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     stacks = [stack for stack in result.stacks if stack.patterns]
     if result.metric is not None and not result.chosen:
         lines = apart(metric_map(stack, result.metric, terminal) for stack in result.stacks)
+    elif any(stack.reading or stack.ranking for stack in result.stacks):
+        lines = apart(position_lines(result, stack, terminal) for stack in result.stacks)
     elif result.texts is not None:
         lines = _averages(result, terminal)
     elif not result.chosen or not stacks:
