@@ -39,6 +39,7 @@ ENDINGS = (".txt", ".json", ".csv", ".npz")
 class HeadChoice(NamedTuple):
     """Which heads, and how much of them; the names are the keywords of the verb."""
 
+    against: str | None
     layer: tuple[str, ...] | None
     head: tuple[str, ...] | None
     stack: str | None
@@ -66,6 +67,9 @@ _VIEW = "Pattern"
 head_options = bundle(
     "choice",
     HeadChoice,
+    option(
+        "--against", group="Input", type=Text(), metavar="TEXT", help="Another text; shows how the heads differ on it."
+    ),
     option(
         "-l",
         "--layer",
@@ -156,11 +160,11 @@ def heads(
 ) -> None:
     from attncli.cli.messages import Messages
     from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import one_model
+    from attncli.cli.texts import one_or_two_models
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    name = one_model(model, environment)
+    names = one_or_two_models(model, environment)
     given = read_heads_input(source, many, environment, forms=plan.forms)
     messages.notes(given.notes)
     with messages.progress() as progress:
@@ -168,7 +172,7 @@ def heads(
 
         result = verb.heads(
             given.text,
-            model=name,
+            model=names,
             sharing=sharing,
             progress=progress,
             **given.keywords(),

@@ -18,6 +18,7 @@ from attncli.models.sharing import ALONE, Sharing
 from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
+from attncli.verbs.difference import comparing
 from attncli.verbs.heads_many import many_texts, refuse_beside_many
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from attncli.verbs.many_texts import Given
 
 
+@comparing
 def heads(
     text: str | Iterable[str] | Iterable[Given] | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,
     pair: str | None = None,
+    against: str | None = None,
     input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     probe: bool = False,
     seed: int = 0,
@@ -73,7 +76,9 @@ def heads(
     weighing the same, with 95 % intervals (Student's t over texts); so they are with `probe`: random tokens that are
     repeated instead of a text, as `seed` chooses them.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
-    None is all-MiniLM-L6-v2.
+    None is all-MiniLM-L6-v2. A list of two compares them.
+    against: another text to compare with. The result is then that of the first, and its `difference` says how the heads
+    of the second differ, the most changed first.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
     everything. A chosen head's pattern is in the result; `patterns=True` keeps those of all heads.
     query, key: the rows and columns of the patterns that are wanted: an index (`-1`), a word (`"it"`, `"it#2"`), a

@@ -37,6 +37,11 @@ class Heat:
     relative: bool = False
 
     @property
+    def least(self) -> int:
+        """Cells that a weight needs at the least."""
+        return 1
+
+    @property
     def colored(self) -> bool:
         return has_colormap(self.terminal.color)
 
