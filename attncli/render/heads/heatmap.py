@@ -67,6 +67,12 @@ class Heat:
             return Span(" " * width, Style(bg=background))
         return Span(f"{text:>2}".center(width), Style(fg=ink_on(background), bg=background))
 
+    def labelled(self, weight: float, text: str, width: int) -> Span:
+        """A text on the colour of a weight, or behind its ink, in the middle of `width` cells."""
+        if not self.colored:
+            return Span(f"{self.ink(weight)}{text}".center(width))
+        return Span(text.center(width), self.shade(weight))
+
     def has_digits(self, width: int) -> bool:
         """Whether cells of this width show their weights as numbers, too."""
         return width >= (_DIGITS_ON_COLOR if self.colored else _DIGITS_IN_INK)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attncli.render import colormap
 from attncli.render.bars import bar
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import is_cross, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import MEANINGS, number
-from attncli.render.layout import flow
+from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
@@ -42,7 +41,8 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
 
     ranked = sorted((head for head in stack.metrics if head.values.get(metric) is not None), key=_by(metric))
     rows = [_ranking(head, metric, stack, heat) for head in ranked[:top]]
-    return [*lines, *head_map(stack, cell, (widest + 2, 2, 1), terminal), Line(), heat.scale(), Line(), *rows]
+    picture = [*head_map(stack, cell, (widest + 2, 2, 1), terminal), Line(), heat.scale()]
+    return [*lines, *beside(picture, rows, width=terminal.width)]
 
 
 def _title(metric: str, terminal: Terminal) -> list[Line]:
@@ -54,11 +54,7 @@ def _valued(value: float, width: int, widest: int, heat: Heat) -> Span:
     """The value on its colour, or behind its ink; colour or ink alone where there is no room."""
     if width < widest + 2:
         return heat.cell(value, width)
-    text = number(value, heat.terminal)
-    if not heat.colored:
-        return Span(f"{heat.ink(value)}{text:>{widest}} ")
-    background = colormap.heat(heat.share(value), heat.terminal.color)
-    return Span(f"{text:>{widest}}".center(width), Style(fg=colormap.ink_on(background), bg=background))
+    return heat.labelled(value, f"{number(value, heat.terminal):>{widest}}", width)
 
 
 def _by(metric: str) -> Callable[[HeadMetrics], float]:

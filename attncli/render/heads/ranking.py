@@ -7,7 +7,7 @@ from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import stack_lines
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.key_table import weight_number
-from attncli.render.layout import flow
+from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text
@@ -32,9 +32,11 @@ def ranking_lines(
         return heat.cell(weights[head], width) if head in weights else Span(" " * width)
 
     lines = [*stack_lines(stack, terminal), *_title(ranking, terminal, weighting), Line()]
-    if len(ranking.heads) > 1:
-        lines += [*head_map(stack, cell, _CELL_WIDTHS, terminal), Line(), heat.scale(), Line()]
-    return [*lines, *_rows(ranking, heat, top), *_rest(ranking, top)]
+    table = [*_rows(ranking, heat, top), *_rest(ranking, top)]
+    if len(ranking.heads) == 1:
+        return [*lines, *table]
+    picture = [*head_map(stack, cell, _CELL_WIDTHS, terminal), Line(), heat.scale()]
+    return [*lines, *beside(picture, table, width=terminal.width)]
 
 
 def place_words(token: Token, terminal: Terminal, line: int | None = None) -> Span:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from attncli.render.colormap import ink_on, signed_heat
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import number
-from attncli.render.lines import Line, Rgb, Span, Style
+from attncli.render.lines import PLAIN, Line, Rgb, Span, Style
 
 _SCALE_CELLS = 21
 _NINTHS = 9
@@ -33,14 +33,22 @@ class SignedHeat(Heat):
         ninths = round(min(max(self.share(weight), -1.0), 1.0) * _NINTHS)
         return f"{ninths:+d}" if ninths else "  "
 
+    def shade(self, weight: float) -> Style:
+        """The colour of a difference behind a text, with an ink that is read on it."""
+        background = self._background(weight)
+        return Style(fg=ink_on(background), bg=background)
+
+    def labelled(self, weight: float, text: str, width: int) -> Span:
+        """A text on the colour of a difference; its own sign says all where there are no colours."""
+        return Span(text.center(width), self.shade(weight) if self.colored else PLAIN)
+
     def cell(self, weight: float, width: int) -> Span:
         """One difference in `width` cells: its hundredths where there is room, else its colour, or sign and digit."""
         hundredths = round(weight * 100)
         text = f"{hundredths:+d}" if hundredths and self.has_digits(width) else ""
-        if not self.colored:
-            return Span((text if self.has_digits(width) else self.ink(weight)).rjust(width - 1).ljust(width)[:width])
-        background = self._background(weight)
-        return Span(text.rjust(width - 1).ljust(width), Style(fg=ink_on(background), bg=background))
+        if not self.colored and not self.has_digits(width):
+            text = self.ink(weight)
+        return self.labelled(weight, text.rjust(min(width, 4)), width)
 
     def half_block(self, top: float | None, bottom: float | None) -> Span:
         """Two differences above each other in one cell; None where a query can't see the key."""

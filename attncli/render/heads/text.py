@@ -32,7 +32,7 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     if result.difference is not None:
         lines = difference_lines(result, result.difference, terminal)
     elif result.metric is not None and not result.chosen:
-        lines = apart(metric_map(stack, result.metric, terminal) for stack in result.stacks)
+        lines = apart(metric_map(stack, result.metric, terminal, top=result.top) for stack in result.stacks)
     elif any(stack.reading or stack.ranking for stack in result.stacks):
         lines = apart(position_lines(result, stack, terminal) for stack in result.stacks)
     elif result.texts is not None:
