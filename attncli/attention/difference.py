@@ -113,10 +113,8 @@ def _said(shape: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _layers(heads: tuple[int, ...]) -> str:
-    each = set(heads)
-    return (
-        f"{len(heads)} layers of {each.pop()} heads" if len(each) == 1 else f"{sum(heads)} heads in {len(heads)} layers"
-    )
+    layers = f"{len(heads)} layer{'s' * (len(heads) != 1)}"
+    return f"{layers} of {heads[0]} heads" if len(set(heads)) == 1 else f"{sum(heads)} heads in {layers}"
 
 
 def _refuse_other_lengths(pairs: list[tuple[Stack, Stack]], kind: Kind) -> None:

@@ -73,15 +73,13 @@ def test_without_patterns_the_largest_change_of_a_share_counts() -> None:
 
 def test_other_shapes_are_named() -> None:
     here, there = made({}, {}), result(stack(layers=stack().layers[:1]))
-    with pytest.raises(UsageError, match="encoder 2 layers of 4 heads .* encoder 1 layers of 4 heads"):
+    with pytest.raises(UsageError, match=r"encoder 2 layers of 4 heads .* encoder 1 layer of 4 heads"):
         difference(here, there, "models", metric=None, patterns=False)
 
 
 def test_patterns_of_other_lengths_are_refused_and_metrics_are_not() -> None:
     texts = tokens(*"abcd")
-    other = result(
-        stack(pattern("0.0", on_offset(0, 4)), heads=(head("0.0", first=0.5),), queries=texts, keys=texts)
-    )
+    other = result(stack(pattern("0.0", on_offset(0, 4)), heads=(head("0.0", first=0.5),), queries=texts, keys=texts))
     here = result(stack(pattern("0.0", on_offset(0)), heads=(head("0.0", first=0.1),)))
     with pytest.raises(UsageError, match="12 by 12 tokens in the encoder, and 4 by 4"):
         difference(here, other, "texts", metric=None, patterns=True)
