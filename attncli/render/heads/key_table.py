@@ -8,6 +8,7 @@ from attncli.render.bars import bar
 from attncli.render.cells import cell_width, clusters, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.shaded_text import marked
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, running_text, token_text
@@ -110,8 +111,8 @@ def _context(stack: Stack, reading: Reading, place: int, width: int, terminal: T
     own = running_text(stack.keys[place], terminal)
     if reading.lines is not None:
         return [_run(shorten(own, width, cut), Style())]
-    marks = ("", "") if terminal.color else (">", "<")
-    own = marks[0] + shorten(own, width - 2, cut) + marks[1]
+    own = shorten(own, width - 2, cut)
+    own = own if terminal.color else marked(own)
     around = range(max(place - _AROUND, 0), min(place + 1 + _AROUND, len(stack.keys)))
     before = "".join(_spaced(stack, other, terminal) for other in around if other < place)
     after = _gap(stack, place) + "".join(_spaced(stack, other, terminal) for other in around if other > place)

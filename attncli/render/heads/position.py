@@ -53,17 +53,21 @@ def _whole_text(stack: Stack, reading: Reading, heat: Heat) -> list[Line] | None
 
 
 def _title(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
-    """`what it (8) reads, mean of 72 heads`; or the name of the only head and its labels first."""
+    """`where it (token 8) looks, mean of all 72 heads`; the name of an only head and its labels first."""
+    looks = [Line.of(Span("where", _DIM)), Line.of(place_words(reading.query, terminal, reading.query_line))]
     words = [Line.of(Span(word, _DIM)) for word in _of_heads(stack, reading, weighting).split()]
-    looks = [Line.of(place_words(reading.query, terminal, reading.query_line)), *words]
-    title = flow(looks, separator=" ", width=terminal.width)
+    title = flow([*looks, *words], separator=" ", width=terminal.width)
     return [*title_lines(stack.metrics[0], terminal), *title] if reading.heads == 1 else title
 
 
 def _of_heads(stack: Stack, reading: Reading, weighting: str) -> str:
-    many = "" if reading.heads == 1 else f", mean of {'all ' * _are_all(stack, reading)}{reading.heads:,} heads"
+    """What the weights are means of, and what they are, if not plain weights."""
+    means = [f"its {len(reading.own)} tokens"] if len(reading.own) > 1 and stack.unit == "token" else []
+    if reading.heads > 1:
+        means.append(f"{'all ' * _are_all(stack, reading)}{reading.heads:,} heads")
+    many = f", mean of {' and '.join(means)}" if means else ""
     norms = ", weights times the norm of what is read (Kobayashi et al. 2020)" if weighting == "norm" else ""
-    return f"looks at{many}{norms}"
+    return f"looks{many}{norms}"
 
 
 def _are_all(stack: Stack, reading: Reading) -> bool:

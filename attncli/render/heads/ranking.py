@@ -28,31 +28,41 @@ def ranking_lines(
     weights = {(head.layer, head.head): head.weight for head in ranking.heads}
     heat = Heat(max(weights.values(), default=0.0), terminal, relative=weighting == "norm")
 
+    drawn: set[int] = set()
+
     def cell(head: tuple[int, int], width: int) -> Span:
+        drawn.add(width)
         return heat.cell(weights[head], width) if head in weights else Span(" " * width)
 
     lines = [*stack_lines(stack, terminal), *_title(ranking, terminal, weighting), Line()]
     table = [*_rows(ranking, heat, top), *_rest(ranking, top)]
     if len(ranking.heads) == 1:
         return [*lines, *table]
-    picture = [*head_map(stack, cell, _CELL_WIDTHS, terminal), Line(), heat.scale()]
+    grid = head_map(stack, cell, _CELL_WIDTHS, terminal)
+    picture = [*grid, Line(), *_legend(heat, digits=any(map(heat.has_digits, drawn)))]
     return [*lines, *beside(picture, table, width=terminal.width)]
+
+
+def _legend(heat: Heat, *, digits: bool) -> list[Line]:
+    """The scale, and what the digits are, if there are any."""
+    what = "hundredths of the largest" if heat.relative else "hundredths"
+    note = [Line.of(Span(f"digits: {what}", _DIM))] if digits else []
+    return flow([heat.scale(), *note], separator="   ", width=heat.terminal.width)
 
 
 def place_words(token: Token, terminal: Terminal, line: int | None = None) -> Span:
     """A position as it is called in a sentence: its text and its number."""
-    text = token_text(token, terminal)
+    text = token_text(token._replace(text=token.text.strip() or token.text), terminal)
     place = f"token {token.index:,}" if line is None else f"token {token.index:,}, line {line:,}"
     return Span(f"{text}{direction_end(text)} ({place})", _BOLD)
 
 
 def _title(ranking: Ranking, terminal: Terminal, weighting: str) -> list[Line]:
-    what = (
-        "the weight of each head" if weighting == "attention" else "weight times the norm of what is read, of each head"
-    )
-    words = [Line.of(Span(word, _DIM)) for word in what.split()]
-    parts = [Line.of(place_words(ranking.query, terminal)), Line.of(Span("looks at", _DIM)),
-             Line.of(place_words(ranking.key, terminal), Span(":", _DIM)), *words]  # fmt: skip
+    norms = " times the norm of what is read" if weighting == "norm" else ""
+    start, end = ([Line.of(Span(word, _DIM)) for word in words.split()]
+                  for words in ("how much", f"by the weight{norms} of each head"))  # fmt: skip
+    query, key = (Line.of(place_words(token, terminal)) for token in (ranking.query, ranking.key))
+    parts = [*start, query, Line.of(Span("looks at", _DIM)), Line((*key.spans, Span(",", _DIM))), *end]
     return flow(parts, separator=" ", width=terminal.width)
 
 

@@ -73,8 +73,14 @@ def _gap(before: Shaded, shaded: Shaded) -> int:
 def _text(shaded: Shaded, terminal: Terminal) -> str:
     """The token as it reads; the query between marks where there is no underline."""
     text = running_text(shaded.token, terminal)
-    marks = (">", "<") if shaded.is_query and not terminal.color else ("", "")
-    return marks[0] + shorten(text, terminal.width - 2, glyphs(terminal).cut) + marks[1]
+    short = shorten(text, terminal.width - 2, glyphs(terminal).cut)
+    return marked(short) if shaded.is_query and not terminal.color else short
+
+
+def marked(text: str) -> str:
+    """` >cat<`: the query where nothing can be underlined."""
+    word = text.lstrip(" ")
+    return f"{text[: len(text) - len(word)]}>{word}<"
 
 
 def _on_color(piece: _Piece, heat: Heat) -> Iterator[Span]:
