@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from attncli.render.glyphs import glyphs
 from attncli.render.heads.change_table import change_rows, change_words, head_changes, signed
-from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import is_cross, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import number
@@ -14,6 +12,7 @@ from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.picture_notes import pooling_lines
 from attncli.render.heads.signed_heat import SignedHeat
 from attncli.render.heads.thumbnails import in_rows, picture, shrunk
+from attncli.render.heads.value_map import value_map
 from attncli.render.layout import apart, beside, flow, joined
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -63,26 +62,10 @@ def _map(
     if not known:
         return [*lines, Line.of("nothing in common can be compared")]
     heat = (SignedHeat if metric else Heat)(max(known), terminal)
-
-    texts = {head: _text(value, difference, terminal) for head, value in values.items()}
-    widest = max(map(len, texts.values()))
-
-    def cell(head: tuple[int, int], width: int) -> Span:
-        value = values.get(head)
-        if value is None:
-            return Span((glyphs(terminal).dot if head in values else "").center(width), _DIM)
-        if width < widest + 2:
-            return heat.cell(value, width)
-        return heat.labelled(value, f"{texts[head]:>{widest}}", width)
-
-    widths = (widest + 2, 2, heat.least)
+    text = number if metric is None else signed
+    picture = value_map(here, values, lambda value: text(value, terminal), heat)
     table = change_rows(here, changed.heads[: result.top], metric, heat)
-    picture = [*head_map(here, cell, widths, terminal), Line(), heat.scale()]
     return [*lines, *beside(picture, table, width=terminal.width)]
-
-
-def _text(value: float | None, difference: Difference, terminal: Terminal) -> str:
-    return number(value, terminal) if difference.metric is None else signed(value, terminal)
 
 
 def _measure(head: HeadChange, metric: str | None) -> float | None:

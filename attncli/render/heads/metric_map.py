@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attncli.render.bars import bar
-from attncli.render.glyphs import glyphs
-from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import is_cross, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import MEANINGS, number
+from attncli.render.heads.value_map import value_map
 from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -31,30 +30,15 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
     if not known:
         return [*lines, Line.of(f"nothing shows {metric} in this text")]
     heat = Heat(max(known), terminal)
-    widest = max(len(number(value, terminal)) for value in known)
-
-    def cell(head: tuple[int, int], width: int) -> Span:
-        value = values.get(head)
-        if value is None:
-            return Span(glyphs(terminal).dot.center(width), _DIM)
-        return _valued(value, width, widest, heat)
-
     ranked = sorted((head for head in stack.metrics if head.values.get(metric) is not None), key=_by(metric))
     rows = [_ranking(head, metric, stack, heat) for head in ranked[:top]]
-    picture = [*head_map(stack, cell, (widest + 2, 2, 1), terminal), Line(), heat.scale()]
+    picture = value_map(stack, values, lambda value: number(value, terminal), heat)
     return [*lines, *beside(picture, rows, width=terminal.width)]
 
 
 def _title(metric: str, terminal: Terminal) -> list[Line]:
     meaning = [Line.of(Span(word, _DIM)) for word in MEANINGS.get(metric, "").split()]
     return flow([Line.of(Span(f"{metric}:", _BOLD)), *meaning], separator=" ", width=terminal.width)
-
-
-def _valued(value: float, width: int, widest: int, heat: Heat) -> Span:
-    """The value on its colour, or behind its ink; colour or ink alone where there is no room."""
-    if width < widest + 2:
-        return heat.cell(value, width)
-    return heat.labelled(value, f"{number(value, heat.terminal):>{widest}}", width)
 
 
 def _by(metric: str) -> Callable[[HeadMetrics], float]:

@@ -48,7 +48,9 @@ class SignedHeat(Heat):
         text = f"{hundredths:+d}" if hundredths and self.has_digits(width) else ""
         if not self.colored and not self.has_digits(width):
             text = self.ink(weight)
-        return self.labelled(weight, text.rjust(min(width, 4)), width)
+        # The middle of a sign and up to three digits, so that digits stand under digits.
+        before = max(width - _DIGITS + 1, 0) // 2
+        return self.labelled(weight, (" " * before + text.rjust(min(width, _DIGITS - 1))).ljust(width), width)
 
     def half_block(self, top: float | None, bottom: float | None) -> Span:
         """Two differences above each other in one cell; None where a query can't see the key."""
