@@ -43,9 +43,14 @@ def key_table(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) -
     return [_heading(reading, columns), *rows]
 
 
-def weight_number(weight: float) -> str:
-    """Three digits, so that the small weights of a long text are told apart, too."""
-    return f"{weight:.3f}" if weight < 10 else f"{weight:.1f}"
+def weight_number(weight: float, decimals: int = 3) -> str:
+    """A weight with so many digits behind the point, as six cells hold."""
+    return f"{weight:.{decimals}f}" if weight < 10 else f"{weight:.1f}"
+
+
+def decimals_for(largest: float) -> int:
+    """One digit more where all weights are small, as those of a long text."""
+    return 4 if largest < 0.1 else 3
 
 
 def _columns(stack: Stack, reading: Reading, terminal: Terminal, *, in_context: bool) -> _Columns:
@@ -89,14 +94,15 @@ def _heading(reading: Reading, columns: _Columns) -> Line:
 
 def _row(stack: Stack, reading: Reading, key: KeyRead, columns: _Columns, heat: Heat) -> Line:
     terminal, token = heat.terminal, stack.keys[key.place]
+    decimals = decimals_for(heat.full)
     parts = [Span(_place(stack, reading, key).rjust(columns.place), _DIM)]
     if columns.text:
         parts.append(Span(" " + in_place(token_text(token, terminal), columns.text, terminal)))
-    parts.append(Span(f"  {weight_number(key.weight):>6}", _BOLD))
+    parts.append(Span(f"  {weight_number(key.weight, decimals):>6}", _BOLD))
     if columns.bar:
         parts.append(Span(f"  {bar(heat.share(key.weight), columns.bar, terminal)}"))
     if columns.uniform and key.uniform is not None:
-        parts.append(Span(f"  {weight_number(key.uniform):>7}", _DIM))
+        parts.append(Span(f"  {weight_number(key.uniform, decimals):>7}", _DIM))
     if columns.head:
         parts.append(Span("  " + f"{key.head} {weight_number(key.head_weight)}".ljust(columns.head)))
     if columns.context:
