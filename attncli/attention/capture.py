@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Weights of a layer up to this number are computed outright (64 MiB of float32); beyond, they are read without.
 EXPLICIT_ELEMENTS = 1 << 24
 
+#: Small patterns are kept of stacks of at most so many heads, in at most so many bins a side.
+SKETCHED_HEADS, SKETCH_BINS = 8, 64
+
 #: One row in so many is sooner computed by itself than read along with all the others.
 _FEW_ROWS = 8
 
@@ -151,7 +154,8 @@ class Collector:
         if not chosen:
             return LayerSeen(pair, attention.heads)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
-        patterns = self._patterns(layer, shown, pair) if self.wanted.patterns else ()
+        kept = self.wanted.patterns or self._is_sketched(key, attention.heads)
+        patterns = self._patterns(layer, shown, pair) if kept else ()
         metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
         measured = Measured(metrics, baseline, patterns)
         complete, causal = self._measure(measured, pair, layer, attention)
@@ -165,6 +169,11 @@ class Collector:
         if self.wanted.reads_position:
             reading = read_layer(attention, pair, self.wanted.view, layer, chosen, norms)
         return LayerSeen(pair, attention.heads, measured, causal, reading)
+
+    def _is_sketched(self, key: StackKey, heads: int) -> bool:
+        wanted = self.wanted
+        few = self.layer_count(key) * heads <= SKETCHED_HEADS
+        return wanted.sketches and wanted.weighting == "attention" and few
 
     def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
@@ -214,7 +223,8 @@ class Collector:
             axis(view, side.tokens[text], side.real[text].cpu(), position)
             for side, position in ((pair.queries, view.query), (pair.keys, view.key))
         )
-        return Axes(rows, columns, view.hide_special).fitting(self.wanted.bins)
+        bins = self.wanted.bins if self.wanted.patterns else SKETCH_BINS
+        return Axes(rows, columns, view.hide_special).fitting(bins)
 
     def whole(self, pair: Pair, text: int) -> tuple[int, int]:
         """How many queries and keys there are, whatever part of them is shown."""

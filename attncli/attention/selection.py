@@ -156,6 +156,7 @@ class Wanted:
     view: what of a pattern is shown.  weighting: what patterns hold.
     thresholds: the least value of a metric that earns a label, where not the usual.
     top: how many keys of what a position reads are told one by one.
+    sketches: whether small patterns are kept of stacks with few heads, where no others are wanted.
 
     Raises UsageError for a number of bins that can't be.
     """
@@ -168,6 +169,7 @@ class Wanted:
     weighting: Weighting = "attention"
     thresholds: Mapping[str, float] = field(default_factory=dict)
     top: int = 10
+    sketches: bool = False
 
     def __post_init__(self) -> None:
         if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):

@@ -132,6 +132,12 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
     measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
     metrics = tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else ""))
     reading, ranked = _read(collector, key, metrics)
+    patterns = tuple(
+        pattern
+        for sums in measured.values()
+        for of_text in sums.patterns[text : text + 1]
+        for pattern in of_text.patterns()
+    )
     return Stack(
         stack=name,
         layers=_layers(collector, key),
@@ -140,12 +146,8 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
         metrics=metrics,
         baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
-        patterns=tuple(
-            pattern
-            for sums in measured.values()
-            for patterns in sums.patterns[text : text + 1]
-            for pattern in patterns.patterns()
-        ),
+        patterns=patterns if collector.wanted.patterns else (),
+        sketches=() if collector.wanted.patterns else patterns,
         unit=collector.wanted.view.by,
         whole=collector.whole(pair, text),
         reading=reading,

@@ -120,6 +120,7 @@ class Stack:
     causal: no query sees a key after it.
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
+    sketches: small ones of all heads, where these are few and none was chosen; for pictures, and not in the data.
     unit: what a query and a key are: a token, a word or a line.  whole: how many queries and keys there are in all,
     where those here are a part; None where nobody counted.
     reading: what one position reads, if one was asked for.  ranking: the heads by its weight on one key, if one was.
@@ -133,6 +134,7 @@ class Stack:
     baselines: Mapping[int, Mapping[str, float | None]]
     causal: bool
     patterns: tuple[Pattern, ...] = ()
+    sketches: tuple[Pattern, ...] = ()
     unit: str = "token"
     whole: tuple[int, int] | None = None
     reading: Reading | None = None

@@ -275,7 +275,8 @@ def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect, described, unread_stacks
 
-    collector = collect(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    inputs = build_inputs(loaded, [encoded.tokens], [encoded.segments])
+    collector = collect(loaded, inputs, replace(wanted, sketches=not wanted.patterns))
     (stacks,) = described(collector)
     warnings = (*warnings, *_unread(unread_stacks(collector), wanted.selection))
     notes = tuple(_notes(loaded, stacks, "the text repeats nothing"))

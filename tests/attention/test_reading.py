@@ -187,3 +187,16 @@ def test_the_json_has_what_was_read() -> None:
     assert list(ranking["heads"][0]) == ["name", "layer", "head", "weight", "uniform", "rank", "keys"]
     plain = heads(model=tiny.build(tiny.bert()), input_ids=IDS).to_dict()
     assert not {"reading", "ranking"} & set(plain["stacks"][0])  # type: ignore[index]
+
+
+def test_few_heads_are_sketched_where_none_was_chosen() -> None:
+    text = "the cat sat the cat sat"
+    (stack,) = heads(text, model="builtin:induction").stacks
+    whole = heads(text, model="builtin:induction", patterns=True).stacks[0]
+    assert len(stack.sketches) == 8 and stack.patterns == () and whole.sketches == ()
+    for sketch, pattern in zip(stack.sketches, whole.patterns, strict=True):
+        np.testing.assert_array_equal(sketch.weights, pattern.weights)
+    assert heads(model=tiny.build(tiny.bert()), input_ids=IDS).stacks[0].sketches == ()
+    assert heads([text, text], model="builtin:induction").stacks[0].sketches == ()
+    long = heads(text * 8, model="builtin:induction").stacks[0].sketches[0]
+    assert long.weights.shape == (64, 64)

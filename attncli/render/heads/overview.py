@@ -9,6 +9,7 @@ from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import is_cross, stack_lines, tokens_line
 from attncli.render.heads.metric_words import Label, in_order, label_of
 from attncli.render.heads.sentences import sentence_lines
+from attncli.render.heads.sketches import sketch_lines
 from attncli.render.heads.standouts import Standout
 from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import Line, Span, Style
@@ -29,7 +30,10 @@ def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> l
     if stack.keys and not is_cross(stack):
         lines.append(tokens_line(stack.keys, terminal))
     lines += [Line(), *letter_map(stack, terminal), Line(), *_legend(stack, terminal)]
-    return [*lines, Line(), *sentence_lines(found, stack, terminal)] if found else lines
+    if found:
+        lines += [Line(), *sentence_lines(found, stack, terminal)]
+    sketches = sketch_lines(stack, terminal)
+    return [*lines, Line(), *sketches] if sketches else lines
 
 
 def letter_map(stack: Stack, terminal: Terminal) -> list[Line]:

@@ -52,21 +52,21 @@ def in_rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> lis
     return [[*side_by_side(group, width=width, gap=_GAP), Line()] for group in groups]
 
 
-def picture(stack: Stack, pattern: Pattern, heat: Heat) -> list[Line]:
-    """One small pattern, without a label."""
+def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> list[Line]:
+    """One small pattern, without a label. side: what one of few tokens is magnified to."""
     hidden = unseen(stack, pattern)
     if heat.colored and heat.terminal.unicode:
-        return _half_blocks(pattern.weights, hidden, heat)
-    width = 2 if heat.least == 2 or 2 * pattern.weights.shape[1] <= min(_SIDE, heat.terminal.width) else 1
+        return _half_blocks(pattern.weights, hidden, heat, side)
+    width = 2 if heat.least == 2 or 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width) else 1
     return [
         Line(tuple(Span(" " * width) if masked else heat.cell(weight, width) for weight, masked in row))
         for row in map(zip, pattern.weights.tolist(), hidden.tolist())
     ]
 
 
-def _half_blocks(weights: Weights, hidden: Mask, heat: Heat) -> list[Line]:
+def _half_blocks(weights: Weights, hidden: Mask, heat: Heat, side: int) -> list[Line]:
     """Two rows of weights a line, magnified where they are few."""
-    zoom = max(_SIDE // max(weights.shape), 1)
+    zoom = max(side // max(weights.shape), 1)
     values = np.where(hidden, np.nan, weights).repeat(zoom, axis=0).repeat(zoom, axis=1)
     if len(values) % 2:
         values = np.vstack([values, np.full(values.shape[1], np.nan)])
