@@ -136,10 +136,8 @@ head_options = bundle(
     help="Show where a model's attention heads look: all of them at a glance, a layer, or one head in full.",
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
-        'attn heads "The cat sat on the mat" -l 2',
+        'attn heads "The cat sat on the mat" --query mat',
         'attn heads "The cat sat on the mat" -H 2.3 --json',
-        'attn heads "The cat sat on the mat because it was tired" --query it',
-        'attn heads "The cat sat on the mat" --against "The dog sat on the mat"',
         "attn heads -m builtin:induction --probe",
     ),
 )
