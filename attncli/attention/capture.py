@@ -91,10 +91,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class LayerSeen:
-    """One attention layer as it went by. measured: None where nothing of it was asked for; causal likewise."""
+    """One attention layer as it went by. measured: None where nothing of it was asked for; causal likewise.
+
+    path: of the module that attended.
+    """
 
     pair: Pair
     heads: int
+    path: str
     measured: Measured | None = None
     causal: bool | None = None
 
@@ -138,7 +142,7 @@ class Collector:
         chosen = self._chosen(key, layer, attention.heads)
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
         if not chosen:
-            return LayerSeen(pair, attention.heads)
+            return LayerSeen(pair, attention.heads, path)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
         patterns = self._patterns(layer, shown, pair) if self.wanted.patterns else ()
         metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
@@ -150,7 +154,7 @@ class Collector:
         elif not complete:
             norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
             measured.gather(attention, norms)
-        return LayerSeen(pair, attention.heads, measured, causal)
+        return LayerSeen(pair, attention.heads, path, measured, causal)
 
     def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""

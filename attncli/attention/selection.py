@@ -155,6 +155,7 @@ class Wanted:
     metrics: those that are wanted of long texts, where each has its price; short ones show them all.
     view: what of a pattern is shown.  weighting: what patterns hold.
     thresholds: the least value of a metric that earns a label, where not the usual.
+    steps: from where to where the chosen heads are to be walked through, if they are.
 
     Raises UsageError for a number of bins that can't be.
     """
@@ -166,6 +167,7 @@ class Wanted:
     view: View = EVERYTHING
     weighting: Weighting = "attention"
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    steps: View | None = None
 
     def __post_init__(self) -> None:
         if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):

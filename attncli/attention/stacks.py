@@ -47,9 +47,9 @@ def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
         yield known.word or path, next((block.mixer for block in known.described() if block.mixer), "attention")
 
 
-def described(collector: Collector) -> tuple[tuple[Stack, ...], ...]:
-    """The stacks of every text of a pass, layer by layer."""
-    named = named_stacks(collector)
+def described(collector: Collector, named: NamedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:
+    """The stacks of every text of a pass, layer by layer. named: what they are called, if that is known."""
+    named = named or named_stacks(collector)
     return tuple(named.of_text(text) for text in range(collector.inputs.batch))
 
 

@@ -102,7 +102,7 @@ class QueryKeyAttention:
             return implied(causal=self.is_causal, queries=self.queries, keys=self.keys, device=self.query.device)
         if self.mask.dtype != torch.bool and any(bool(added.any()) for *_, added in self._mask_blocks()):
             return None
-        rows = lambda start, stop: self._mask_rows(start, stop)[0]  # noqa: E731
+        rows = lambda start, stop: self.mask_rows(start, stop)[0]  # noqa: E731
         return Visibility("other", self.queries, self.keys, None, rows, self.query.device)
 
     @property
@@ -205,7 +205,7 @@ class QueryKeyAttention:
         read = []
         for start, stop in row_spans(last - first, self.query.shape[0] * len(chosen) * self.keys):
             start, stop = first + start, first + stop
-            visible, added = self._mask_rows(start, stop)
+            visible, added = self.mask_rows(start, stop)
             weights = self._weights(chosen, start, stop, visible, added)
             if whole:
                 read.append((weights @ self._grouped(self.value, chosen).float()).to(self.value.dtype))
@@ -297,10 +297,10 @@ class QueryKeyAttention:
     def _mask_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         assert self.mask is not None
         for start, stop in row_spans(self.queries, self.mask[..., :1, :].numel()):
-            visible, added = self._mask_rows(start, stop)
+            visible, added = self.mask_rows(start, stop)
             yield visible, torch.zeros(()) if added is None else added
 
-    def _mask_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+    def mask_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Which keys the rows see, and what a mask of finite numbers adds to their scores."""
         if isinstance(self.mask, RuleMask):
             return self.mask.rule.rows(start, stop), None

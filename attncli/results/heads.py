@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.results.provenance import MadeBy
+from attncli.results.steps import Steps
 from attncli.results.tokens import Token
 
 SCHEMA = "attncli.heads/1"
@@ -206,6 +207,7 @@ class HeadsResult:
     failures: a sentence for each check that does not hold; None where nothing was checked.
     texts: how many the values are means over; None where they are those of one text.
     probe: what stood for texts, if none were given.
+    steps: heads that were walked through; None where nobody asked.
     """
 
     model: str
@@ -222,6 +224,7 @@ class HeadsResult:
     failures: tuple[str, ...] | None = None
     texts: int | None = None
     probe: Probe | None = None
+    steps: tuple[Steps, ...] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn heads --json` prints."""
@@ -237,6 +240,7 @@ class HeadsResult:
             "by": self.by,
             "weighting": self.weighting,
             **({} if self.failures is None else {"failures": list(self.failures)}),
+            **({} if self.steps is None else {"steps": [steps.to_dict() for steps in self.steps]}),
             "stacks": [stack.to_dict() for stack in self.stacks],
             "made_by": self.made_by.to_dict(),
         }

@@ -22,6 +22,7 @@ from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 from attncli.verbs.heads_many import many_texts, refuse_beside_many
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
+from attncli.verbs.walking import to_walk, walked_selection
 
 if TYPE_CHECKING:
     from attncli.models.loaded import LoadedModel
@@ -56,6 +57,7 @@ def heads(
     hide_special: bool = False,
     rollout: bool = False,
     norm_weighted: bool = False,
+    steps: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -84,6 +86,8 @@ def heads(
     hide_special: patterns without special tokens; what is left of each row is made to sum to 1 again.
     rollout: one pattern a layer instead of those of heads: how much of each token reaches each position through all
     layers up to that one, the last by itself.  norm_weighted: patterns of weights times the norm of what is read.
+    steps: walk through one head from one query, with the model's own numbers: see `HeadsResult.steps`. By itself, head
+    0.0 and the last ordinary token; `head` and `query` choose, `key` says which keys are listed.
     sharing: other processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
@@ -94,7 +98,8 @@ def heads(
     FailedError where memory runs out.
     """
     # A rollout is of all layers up to one: the last tells most.
-    selection = parse_selection("-1" if rollout and layer is None else layer, head, stack)
+    last = "-1" if rollout and layer is None else layer
+    selection = (walked_selection if steps else parse_selection)(last, head, stack)
     weighting = _weighting(selection, rollout=rollout, norm_weighted=norm_weighted)
     claims = parse_claims([check] if isinstance(check, str) else check)
     metrics = METRICS if metric is None else (known_metric(metric, "--metric"),)
@@ -102,6 +107,7 @@ def heads(
     view = _view(query, key, by, hide_special=hide_special, text=text)
     shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
     wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds)
+    wanted = to_walk(replace(wanted, patterns=patterns)) if steps else wanted
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
     many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
@@ -264,13 +270,16 @@ def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> En
 
 def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.stacks import collect, described, unread_stacks
+    from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
+    from attncli.attention.steps import walk
 
     collector = collect(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
-    (stacks,) = described(collector)
+    named = named_stacks(collector)
+    (stacks,) = described(collector, named)
     warnings = (*warnings, *_unread(unread_stacks(collector), wanted.selection))
     notes = tuple(_notes(loaded, stacks, "the text repeats nothing"))
-    return _result(loaded, stacks, wanted, warnings=warnings, notes=notes)
+    result = _result(loaded, stacks, wanted, warnings=warnings, notes=notes)
+    return result if wanted.steps is None else replace(result, steps=walk(named, wanted.steps))
 
 
 def _averaged(loaded: LoadedModel, average: Average, wanted: Wanted) -> HeadsResult:
