@@ -136,6 +136,7 @@ def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...
     return Steps(
         **place._asdict(),
         key_head=row.key_head,
+        sharing=attention.heads // attention.key.shape[1],
         query=query,
         query_vector=row.query.numpy(),
         rotated=watched.rotated,

@@ -55,9 +55,19 @@ class Written:
     scale: float | None
 
     @property
+    def norm(self) -> float:
+        """‖output‖"""
+        return float(np.linalg.norm(self.output))
+
+    @property
     def added(self) -> float:
-        """‖what this head alone adds‖."""
-        return float(np.linalg.norm(self.output)) * (1.0 if self.scale is None else self.scale)
+        """‖what this head alone adds‖"""
+        return self.norm * (1.0 if self.scale is None else self.scale)
+
+    @property
+    def all_added(self) -> float:
+        """‖what all heads and the bias add together‖"""
+        return self.module * (1.0 if self.scale is None else self.scale)
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -67,7 +77,7 @@ class Written:
             "residual": {
                 "before": self.residual,
                 "added_by_head": self.added,
-                "added_by_all_heads": self.module * (1.0 if self.scale is None else self.scale),
+                "added_by_all_heads": self.all_added,
                 "scale": self.scale,
             },
         }
@@ -81,7 +91,7 @@ class Steps:
         scores = scaled (or capped) + bias, −∞ where a key is hidden
         weights_j = e^(scores_j − log_sum)        weighted_sum = Σ_j weights_j v_j
 
-    key_head: whose keys and values these are, as several heads may share them.  rotated: q and k were turned by their
+    key_head: whose keys and values these are; `sharing` heads use them in common.  rotated: q and k were turned by their
     positions before.  keys: the tokens that are listed; every array has an entry or a row for each.  visible: whether
     the query sees them.  sink: the score of a place outside the text, which takes its part of the softmax.
     log_sum: ln Σ e^score, of all keys, those that aren't listed and the sink among them.
@@ -93,6 +103,7 @@ class Steps:
     layer: int
     head: int
     key_head: int
+    sharing: int
     query: Token
     query_vector: Vector
     rotated: bool
@@ -135,6 +146,10 @@ class Steps:
     def sum_norm(self) -> float:
         """‖weighted_sum‖"""
         return float(np.linalg.norm(self.weighted_sum))
+
+    def seen(self) -> Steps:
+        """The same with the keys alone that the query sees."""
+        return self.only(np.flatnonzero(self.visible).tolist())
 
     def listing(self, count: int) -> Steps:
         """The same with `count` keys listed at most: those with the largest weights, in the order of the text."""
@@ -179,6 +194,7 @@ class Steps:
             "layer": self.layer,
             "head": self.head,
             "key_head": self.key_head,
+            "sharing": self.sharing,
             "query": self.query.to_dict(),
             "query_vector": self.query_vector.tolist(),
             "rotated": self.rotated,
@@ -209,7 +225,7 @@ class Steps:
             "keys": self.key_norms.tolist(),
             "values": self.value_norms.tolist(),
             "weighted_sum": self.sum_norm,
-            "output": None if self.written is None else float(np.linalg.norm(self.written.output)),
+            "output": None if self.written is None else self.written.norm,
         }
 
 

@@ -30,5 +30,10 @@ def to_walk(wanted: Wanted) -> Wanted:
     if wrong is not None:
         raise UsageError(f"--steps walks from token to token as the model does, without {wrong}", hint="leave one out")
     return Wanted(
-        wanted.selection, wanted.patterns, metrics=wanted.metrics, view=EVERYTHING, thresholds=wanted.thresholds, steps=view
+        wanted.selection,
+        wanted.patterns,
+        metrics=wanted.metrics,
+        view=EVERYTHING,
+        thresholds=wanted.thresholds,
+        steps=view,
     )

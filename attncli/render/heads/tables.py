@@ -10,10 +10,15 @@ from attncli.render.data import csv_text, jsonl_text
 if TYPE_CHECKING:
     # At run time tokenize must not pay for the numpy that the results of heads import.
     from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Spread, Stack
+    from attncli.results.steps import Steps
 
 Row = Sequence[object]
 
 _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
+_STEP_COLUMNS = (
+    *("stack", "layer", "head", "name", "query_index", "query_token", "key_index", "key_token", "visible"),
+    *("product", "scaled", "capped", "bias", "score", "weight", "value_norm"),
+)
 _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 
 
@@ -26,6 +31,9 @@ def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
 def _head_record(result: HeadsResult, stack: Stack, head: HeadMetrics) -> dict[str, object]:
     start: dict[str, object] = {"model": result.model, "stack": stack.stack, **head.to_dict()}
     start["baseline"] = dict(stack.baselines.get(head.layer, {}))
+    walks = [steps for steps in result.steps or () if steps.name == head.name]
+    if walks:
+        start["steps"] = walks[0].to_dict()
     for pattern in stack.patterns:
         if (pattern.layer, pattern.head) == (head.layer, head.head):
             content = pattern.to_dict()
@@ -34,12 +42,14 @@ def _head_record(result: HeadsResult, stack: Stack, head: HeadMetrics) -> dict[s
 
 
 def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
-    """A head per row; or a cell of their patterns per row.
+    """A head per row; or a cell of their patterns per row; or a key of each walk per row.
 
     The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
     Where the metrics are means over texts, the ends of their 95 % intervals stand in `<metric>_low` and
     `<metric>_high`, and how many texts show them in `<metric>_texts`.
     """
+    if result.steps is not None:
+        return csv_text(_STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps)))
     if cells:
         return _cells_csv(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
@@ -48,6 +58,26 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
         header += [f"{name}_{part}" for name in names for part in ("low", "high", "texts")]
     rows = (_head_row(stack, head, names) for stack in result.stacks for head in stack.metrics)
     return csv_text(header, rows)
+
+
+def _step_rows(steps: Steps) -> Iterator[Row]:
+    nothing = [None] * len(steps.keys)
+    columns = zip(
+        steps.keys,
+        steps.visible.tolist(),
+        steps.products.tolist(),
+        steps.scaled.tolist(),
+        nothing if steps.capped is None else steps.capped.tolist(),
+        nothing if steps.bias is None else steps.bias.tolist(),
+        steps.scores.tolist(),
+        steps.weights.tolist(),
+        steps.value_norms.tolist(),
+        strict=True,
+    )
+    start = (steps.stack, steps.layer, steps.head, steps.name, steps.query.index, steps.query.token)
+    for key, visible, *numbers, score, weight, norm in columns:
+        seen = score if visible else None
+        yield (*start, key.index, key.token, visible, *numbers, seen, weight, norm)
 
 
 def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str]) -> Row:

@@ -27,7 +27,9 @@ _DIM = Style(dim=True)
 def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     stacks = [stack for stack in result.stacks if stack.patterns]
-    if result.metric is not None and not result.chosen:
+    if result.steps is not None:
+        lines = _walks(result, terminal)
+    elif result.metric is not None and not result.chosen:
         lines = apart(metric_map(stack, result.metric, terminal) for stack in result.stacks)
     elif result.texts is not None:
         lines = _averages(result, terminal)
@@ -44,6 +46,16 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     else:
         lines = _pictures(stacks, terminal)
     return lower([*model_lines(result, terminal), *lines], terminal)
+
+
+def _walks(result: HeadsResult, terminal: Terminal) -> list[Line]:
+    """Each head that was walked through, below its stack."""
+    from attncli.render.heads.steps import steps_lines
+
+    stacks = {stack.stack: stack for stack in result.stacks}
+    return apart(
+        [*stack_lines(stacks[steps.stack], terminal), *steps_lines(steps, terminal)] for steps in result.steps or ()
+    )
 
 
 def _averages(result: HeadsResult, terminal: Terminal) -> list[Line]:
