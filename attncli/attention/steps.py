@@ -73,13 +73,11 @@ def _heads_of(named: NamedStacks, key: StackKey) -> list[tuple[StackKey, int, in
 
 
 def _steps(named: NamedStacks, view: View, key: StackKey, number: int, head: int) -> Steps:
-    from attncli.models.addition import watch_attention
-
     collector, name = named.collector, named.names[key]
     layer = collector.layers[key][number]
     query, keys = _query_place(layer, view), layer.pair.keys.tokens[0]
     call = sum(other.path == layer.path for place, other in collector.layers[key].items() if place < number)
-    watched = watch_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
+    watched = collector.model.watch(collector.inputs.arguments, layer.path, call=call, query=query)
     place = Place(f"{name}.{number}.{head}" if named.several else f"{number}.{head}", name, number, head)
     whole = _walked(watched, place, layer.pair.queries.tokens[0][query], keys)
     if view.key is not None:
@@ -119,12 +117,10 @@ class Place(NamedTuple):
 
 def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
     """The walk with all keys listed."""
-    from attncli.models.query_row import query_row
-
     attention = watched.attention.values_of
     if attention is None:
         raise _no_vectors(place.name)
-    row = query_row(attention, place.head, query.index)
+    row = attention.row(place.head, query.index)
     scores = row.scores
     every = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
     log_sum = torch.logsumexp(every, dim=0)

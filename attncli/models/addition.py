@@ -170,7 +170,8 @@ class _Flow:
         if self.now is None or not any(each is self.now for each in operands[:2]):
             return None
         if name in _SAME:
-            return self._go_on
+            # Or it only lends its type.
+            return self._go_on if operands[0] is self.now else None
         other = next((each for each in operands[:2] if each is not self.now), self.now)
         if name in _PRODUCTS and isinstance(other, int | float) and self.scale is None:
             self._factor *= other

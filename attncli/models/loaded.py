@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -19,6 +19,9 @@ from attncli.models.memory import memory_guard
 from attncli.models.probe import Observer, run_probed
 from attncli.models.states import StateObserver, run_with_states
 from attncli.models.structure import Block, BlockList, Site, block_lists, site_of
+
+if TYPE_CHECKING:
+    from attncli.models.addition import Watched
 
 #: Configuration fields that say how many positions a model takes.
 _POSITION_FIELDS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
@@ -157,6 +160,12 @@ class LoadedModel:
         from attncli.models.projection import output_projections
 
         return output_projections(self, arguments)
+
+    def watch(self, arguments: Mapping[str, Tensor | bool], path: str, *, call: int, query: int) -> Watched:
+        """One position of one attention module and what becomes of it, see `attncli.models.addition`."""
+        from attncli.models.addition import watch_attention
+
+        return watch_attention(self, arguments, path, call=call, query=query)
 
 
 @contextmanager

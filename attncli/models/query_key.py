@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from attncli.models.call import RowBlock, row_spans
 from attncli.models.kernels import can_fuse, fused_attention
 from attncli.models.mask import RuleMask
 from attncli.models.visibility import Visibility, implied
+
+if TYPE_CHECKING:
+    from attncli.models.query_row import QueryRow
 
 #: Scores of a tile over all heads: 4 MiB of float32, which stay in a processor's cache.
 _TILE_ELEMENTS = 1 << 20
@@ -212,6 +216,12 @@ class QueryKeyAttention:
             yield RowBlock(start, stop, weights, visible)
         if whole:
             self._outputs.append(torch.cat(read, dim=2))
+
+    def row(self, head: int, query: int) -> QueryRow:
+        """One query of one head of the first text, taken apart: see `attncli.models.query_row`."""
+        from attncli.models.query_row import query_row
+
+        return query_row(self, head, query)
 
     def output(self) -> Tensor:
         """What the heads read, as the model's own attention would return it: (batch, queries, heads, d)."""

@@ -91,9 +91,10 @@ class Steps:
         scores = scaled (or capped) + bias, −∞ where a key is hidden
         weights_j = e^(scores_j − log_sum)        weighted_sum = Σ_j weights_j v_j
 
-    key_head: whose keys and values these are; `sharing` heads use them in common.  rotated: q and k were turned by their
-    positions before.  keys: the tokens that are listed; every array has an entry or a row for each.  visible: whether
-    the query sees them.  sink: the score of a place outside the text, which takes its part of the softmax.
+    key_head: whose keys and values these are; `sharing` heads use them in common.  rotated: q and k were turned
+    by their positions before.  keys: the tokens that are listed; every array has an entry or a row for each.
+    visible: whether the query sees them.  sink: the score of a place outside the text, which takes its part of the
+    softmax.
     log_sum: ln Σ e^score, of all keys, those that aren't listed and the sink among them.
     written: None where the model's heads go through no plain output matrix.
     """

@@ -61,13 +61,8 @@ def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bo
 
 def refuse_beside_many(wanted: Wanted, *, patterns: bool, pair: str | None) -> None:
     """Raise UsageError for what belongs to one text."""
-    if (
-        patterns
-        or wanted.bins is not None
-        or wanted.view != EVERYTHING
-        or wanted.weighting != "attention"
-        or wanted.steps
-    ):
+    shaped = wanted.view != EVERYTHING or wanted.weighting != "attention" or wanted.steps is not None
+    if patterns or wanted.bins is not None or shaped:
         raise UsageError(
             "a pattern belongs to one text, and metrics are averaged here",
             hint="leave out what shapes a pattern, as --patterns, --bins, --query and --steps do, or give one text",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from attncli.attention.selection import EVERYTHING, Selection, Spec, Wanted, parse_selection
 from attncli.errors import UsageError
 
@@ -29,11 +31,4 @@ def to_walk(wanted: Wanted) -> Wanted:
     wrong = next((flag for flag, given in changed.items() if given), None)
     if wrong is not None:
         raise UsageError(f"--steps walks from token to token as the model does, without {wrong}", hint="leave one out")
-    return Wanted(
-        wanted.selection,
-        wanted.patterns,
-        metrics=wanted.metrics,
-        view=EVERYTHING,
-        thresholds=wanted.thresholds,
-        steps=view,
-    )
+    return replace(wanted, view=EVERYTHING, steps=view)

@@ -105,9 +105,8 @@ def _softmax(steps: Steps, signs: Symbols) -> str:
     said = f"weight = e^score {signs.over} {all_sum} = e^(score {signs.minus} {steps.log_sum:.2f});"
     if steps.sink_weight is None:
         return f"{said} they sum to 1"
-    return (
-        f"{said} with a sink outside of the text (score {steps.sink:.2f}, weight {steps.sink_weight:.2f}) they sum to 1"
-    )
+    sink = f"a sink outside of the text (score {steps.sink:.2f}, weight {steps.sink_weight:.2f})"
+    return f"{said} with {sink} they sum to 1"
 
 
 def _values(signs: Symbols) -> Step:
