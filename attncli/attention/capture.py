@@ -18,7 +18,7 @@ from attncli.attention.patterns import PatternSums
 from attncli.attention.readouts import read
 from attncli.attention.rollout import Rollout
 from attncli.attention.selection import Wanted
-from attncli.errors import ModelError
+from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention, RowBlock
@@ -117,6 +117,8 @@ class Collector:
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
     #: Paths of attention modules that ran, and can't be read.
     unread: tuple[str, ...] = ()
+    #: Stacks that don't have the positions that were asked for, with what was to be said of that.
+    without_position: dict[StackKey, UsageError] = field(default_factory=dict)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Even attention, by what it depends on: mask, causality, queries, keys.
     _evens: list[tuple[tuple[Tensor | None, bool, int, int], EvenRows]] = field(default_factory=list)
@@ -141,7 +143,7 @@ class Collector:
         pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(self.model.device)
         chosen = self._chosen(key, layer, attention.heads)
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
-        if not chosen:
+        if not chosen or not self._has_positions(key, pair):
             return LayerSeen(pair, attention.heads, path)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
         patterns = self._patterns(layer, shown, pair) if self.wanted.patterns else ()
@@ -155,6 +157,14 @@ class Collector:
             norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
             measured.gather(attention, norms)
         return LayerSeen(pair, attention.heads, path, measured, causal)
+
+    def _has_positions(self, key: StackKey, pair: Pair) -> bool:
+        """Whether the query and the key that were asked for are in this stack: another may have them."""
+        try:
+            self.axes(pair, 0)
+        except UsageError as error:
+            self.without_position[key] = error
+        return key not in self.without_position
 
     def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""

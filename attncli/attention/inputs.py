@@ -56,11 +56,14 @@ def build_inputs(
     texts: Sequence[Sequence[Token]],
     segments: Sequence[Sequence[int]] | None = None,
     *,
+    target: Sequence[Token] | None = None,
     pad_left: bool = False,
 ) -> ModelInputs:
     """Pad the tokens of several texts to one length and name the tensors as the model's forward pass does.
 
-    An encoder–decoder's decoder is given its start token alone. Raises UsageError for an id outside of the model's
+    target: what an encoder–decoder's decoder is given with each text; its start token alone where there is none.
+
+    Raises UsageError for an id outside of the model's
     token table, or a text that is longer than its positions.
     """
     _check(model, texts)
@@ -77,8 +80,10 @@ def build_inputs(
     if not model.config.is_encoder_decoder:
         return ModelInputs(arguments, main)
     start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
-    target = _padded([[start]] * len(texts), pad_left)
-    return ModelInputs({**arguments, "decoder_input_ids": target.ids}, main, target)
+    given = _padded([target or [start]] * len(texts), pad_left)
+    if target is not None:
+        _check_ids(model, [target])
+    return ModelInputs({**arguments, "decoder_input_ids": given.ids}, main, given)
 
 
 def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -> dict[str, Tensor]:
@@ -120,6 +125,10 @@ def _check(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     limit = model.max_positions
     if limit is not None and longest > limit:
         raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
+    _check_ids(model, texts)
+
+
+def _check_ids(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     largest = max(token.id for tokens in texts for token in tokens)
     size = model.vocabulary_size
     if size is not None and largest >= size:

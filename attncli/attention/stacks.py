@@ -78,8 +78,11 @@ def named_stacks(collector: Collector) -> NamedStacks:
     wanted = collector.wanted
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
+    asked = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
+    chosen = {key: name for key, name in asked.items() if key not in collector.without_position}
+    if not chosen:
+        raise collector.without_position[next(iter(asked))]
     _refuse_nothing(collector)
-    chosen = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
     return NamedStacks(collector, chosen, several=len(names) > 1)
 
 

@@ -17,6 +17,7 @@ from attncli.models.loading_bar import loading
 from attncli.models.memory import is_out_of_memory, memory_guard
 from attncli.models.skeleton import model_class, read_config
 from attncli.models.structure import block_lists
+from attncli.models.writing import generation_config, head_names, writing_class
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     eager: bool = True,
+    writes: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress = silent,
@@ -38,6 +40,7 @@ def load_model(
     """Load the base model (no language-model head) behind `files`, each stack only as deep as `depth` says.
 
     eager: with transformers' plain attention, as a look at its weights needs; else with the fastest that there is.
+    writes: with its language-model head, and whole.
 
     Raises UsageError for a device or a layer that isn't there, ModelError for files that don't make a model,
     FailedError where memory runs out.
@@ -45,10 +48,13 @@ def load_model(
     target = choose_device(device)
     config = read_config(files, trust_remote_code=trust_remote_code)
     weights = files.weights(allow_pickle=allow_pickle)
-    cut = CutClass(model_class(config, files, trust_remote_code=trust_remote_code), depth)
+    own = model_class(config, files, trust_remote_code=trust_remote_code)
+    cut = CutClass((writing_class(config) or own) if writes else own, depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
         module, info = _from_pretrained(cut.build(), files, weights, config, choose_dtype(dtype, target), eager=eager)
         _refuse_incomplete(module, info, files)
+        if writes:
+            _refuse_headless(module, info, files)
         module = _adapted(module, files).to(target).eval()
     return LoadedModel(
         name=files.ref.name,
@@ -57,6 +63,7 @@ def load_model(
         blocks=cut.blocks,
         revision=files.revision,
         warnings=_missing_note(info),
+        generation=generation_config(files, config) if config.is_encoder_decoder else None,
     )
 
 
@@ -129,6 +136,16 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
         raise ModelError(
             f"{files.ref.name}: {len(lacking)} tensors of the model aren't in its weights, {lacking[0]} first",
             hint=f"the weights belong to another configuration: {files.mend}",
+        )
+
+
+def _refuse_headless(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
+    """What a random head writes means nothing."""
+    missing = sorted(head_names(module) & set(info["missing_keys"]))
+    if missing:
+        raise ModelError(
+            f"the weights of {files.ref.name} have no language-model head to write with ({missing[0]})",
+            hint="leave --generate out, give the text with --target, or name a model with its head (-m)",
         )
 
 

@@ -64,6 +64,16 @@ class Probe(NamedTuple):
         return self._asdict()
 
 
+class Generated(NamedTuple):
+    """What the model wrote itself, token by token the likeliest. text: None where there was no tokenizer."""
+
+    ids: tuple[int, ...]
+    text: str | None
+
+    def to_dict(self) -> dict[str, object]:
+        return {"ids": list(self.ids), "text": self.text}
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A layer by its true index. `mixer` names what mixes its tokens where it has no attention (then `heads` is 0)."""
@@ -208,6 +218,7 @@ class HeadsResult:
     texts: how many the values are means over; None where they are those of one text.
     probe: what stood for texts, if none were given.
     steps: heads that were walked through; None where nobody asked.
+    generated: what the model wrote itself, where it was asked to.
     """
 
     model: str
@@ -225,6 +236,7 @@ class HeadsResult:
     texts: int | None = None
     probe: Probe | None = None
     steps: tuple[Steps, ...] | None = None
+    generated: Generated | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn heads --json` prints."""
@@ -240,6 +252,7 @@ class HeadsResult:
             "by": self.by,
             "weighting": self.weighting,
             **({} if self.failures is None else {"failures": list(self.failures)}),
+            **({} if self.generated is None else {"generated": self.generated.to_dict()}),
             **({} if self.steps is None else {"steps": [steps.to_dict() for steps in self.steps]}),
             "stacks": [stack.to_dict() for stack in self.stacks],
             "made_by": self.made_by.to_dict(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,13 @@ from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 from attncli.verbs.heads_many import many_texts, refuse_beside_many
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
+from attncli.verbs.targets import START_ALONE, Sides, both_sides, parse_target, target_notes
 from attncli.verbs.walking import to_walk, walked_selection
 
 if TYPE_CHECKING:
+    from attncli.models.depth import Depth
     from attncli.models.loaded import LoadedModel
+    from attncli.models.structure import BlockList
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult, Stack
     from attncli.verbs.averaging import Average
@@ -39,6 +42,9 @@ def heads(
     tokenizer: Any = None,
     pair: str | None = None,
     input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    target: str | None = None,
+    target_ids: Sequence[int] | None = None,
+    generate: int | None = None,
     probe: bool = False,
     seed: int = 0,
     no_special: bool = False,
@@ -73,6 +79,8 @@ def heads(
     texts, or lists of ids, are averaged: each head's metrics are means over the texts that can show them, each text
     weighing the same, with 95 % intervals (Student's t over texts); so they are with `probe`: random tokens that are
     repeated instead of a text, as `seed` chooses them.
+    target, target_ids, generate: what the decoder of an encoder–decoder is given: a text, ids from its start token on,
+    or so many tokens that the model writes itself (greedily; a model of one stack goes on from the text).
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
     None is all-MiniLM-L6-v2.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
@@ -108,25 +116,27 @@ def heads(
     shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
     wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds)
     wanted = to_walk(replace(wanted, patterns=patterns)) if steps else wanted
+    choice = parse_target(target, target_ids, generate)
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
     many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
     # The text is met before torch is imported: what is wrong with it is said at once.
     if many is not None:
-        refuse_beside_many(wanted, patterns=patterns, pair=pair)
+        refuse_beside_many(wanted, patterns=patterns, pair=pair, target=choice)
         words = _tokenizer(files, tokenizer, named, needed=many.needs_tokenizer)
         loaded = _loaded(model, files, named, selection, sharing.own_device(device), dtype)
         average = many.average(loaded, words, replace(wanted, patterns=False), sharing=sharing, progress=progress)
         result = _averaged(loaded, average, wanted)
     else:
-        words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
+        words = _tokenizer(files, tokenizer, named, needed=input_ids is None or target is not None)
         encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
-        for position in (view.query, view.key):
+        for position in () if choice.given else (view.query, view.key):
             view.shown(encoded.tokens, position)
-        loaded = _loaded(model, files, named, selection, device, dtype)
+        loaded = _loaded(model, files, named, selection, device, dtype, writes=generate is not None)
         fitting = _fitting(encoded, loaded, truncate=truncate)
         cut = truncate and (fitting is not encoded or was_cut(encoded, _texts(text, pair)))
-        result = _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
+        sides = both_sides(loaded, words, fitting, choice, special=not no_special, truncate=truncate)
+        result = _look(loaded, sides, wanted, warnings=_cut_note(fitting) if cut else ())
     failed = tuple(failures(claims, result.stacks)) if claims else None
     return replace(result, metric=metric, by=by, weighting=weighting, failures=failed)
 
@@ -236,7 +246,14 @@ def _too_long(tokens: int, limit: int) -> UsageError:
 
 
 def _loaded(
-    model: Any, files: ModelFiles | None, named: _Named, selection: Selection, device: str, dtype: str
+    model: Any,
+    files: ModelFiles | None,
+    named: _Named,
+    selection: Selection,
+    device: str,
+    dtype: str,
+    *,
+    writes: bool = False,
 ) -> LoadedModel:
     # Some seconds for libraries alone; whoever waits should know for what.
     named.progress("starting torch", 0, None)
@@ -249,13 +266,24 @@ def _loaded(
         return loaded
     return load_model(
         files,
-        depth=selection.depth,
+        depth=_checked_alone(selection) if writes else selection.depth,
+        writes=writes,
         device=device,
         dtype=dtype,
         allow_pickle=named.allow_pickle,
         trust_remote_code=named.trust_remote_code,
         progress=named.progress,
     )
+
+
+def _checked_alone(selection: Selection) -> Depth:
+    """What writes has to be whole; the choice of layers is checked all the same."""
+
+    def depth(lists: Sequence[BlockList]) -> Mapping[str, int]:
+        selection.depth(lists)
+        return {}
+
+    return depth
 
 
 def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> EncodedText:
@@ -268,23 +296,26 @@ def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> En
     return EncodedText(encoded.tokens[:limit], encoded.segments[:limit], encoded.sequences[:limit])
 
 
-def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
+def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
     from attncli.attention.steps import walk
 
-    collector = collect(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    inputs = build_inputs(loaded, [sides.text.tokens], [sides.text.segments], target=sides.target)
+    collector = collect(loaded, inputs, wanted)
     named = named_stacks(collector)
     (stacks,) = described(collector, named)
     warnings = (*warnings, *_unread(unread_stacks(collector), wanted.selection))
-    notes = tuple(_notes(loaded, stacks, "the text repeats nothing"))
+    notes = (*target_notes(sides), *_notes(stacks, "the text repeats nothing"))
     result = _result(loaded, stacks, wanted, warnings=warnings, notes=notes)
-    return result if wanted.steps is None else replace(result, steps=walk(named, wanted.steps))
+    steps = None if wanted.steps is None else walk(named, wanted.steps)
+    return replace(result, steps=steps, generated=sides.generated)
 
 
 def _averaged(loaded: LoadedModel, average: Average, wanted: Wanted) -> HeadsResult:
     warnings = (*average.warnings, *_unread(average.unread, wanted.selection))
-    notes = () if average.probe else _notes(loaded, average.stacks, "none of the texts repeats anything")
+    start = (START_ALONE,) if loaded.config.is_encoder_decoder and not average.probe else ()
+    notes = () if average.probe else (*start, *_notes(average.stacks, "none of the texts repeats anything"))
     result = _result(loaded, average.stacks, wanted, warnings=warnings, notes=(*average.notes, *notes))
     return replace(result, texts=average.texts, probe=average.probe)
 
@@ -313,10 +344,8 @@ def _unread(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator
             yield f"the attention of the {stack} can't be read and is left out: {mixer}"
 
 
-def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
+def _notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
     """What a reader should know of the numbers themselves."""
-    if loaded.config.is_encoder_decoder:
-        yield "the decoder was given its start token alone"
     positional = [stack for stack in stacks if stack.stack != "cross"]
     repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
     if positional and not repeated:

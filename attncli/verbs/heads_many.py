@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attncli.models.sharing import Sharing
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.verbs.averaging import Average
+    from attncli.verbs.targets import TargetChoice
 
 
 class Many(Protocol):
@@ -59,7 +60,7 @@ def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bo
     return ManyTexts(ids, special=special, truncate=truncate)
 
 
-def refuse_beside_many(wanted: Wanted, *, patterns: bool, pair: str | None) -> None:
+def refuse_beside_many(wanted: Wanted, *, patterns: bool, pair: str | None, target: TargetChoice) -> None:
     """Raise UsageError for what belongs to one text."""
     shaped = wanted.view != EVERYTHING or wanted.weighting != "attention" or wanted.steps is not None
     if patterns or wanted.bins is not None or shaped:
@@ -67,8 +68,9 @@ def refuse_beside_many(wanted: Wanted, *, patterns: bool, pair: str | None) -> N
             "a pattern belongs to one text, and metrics are averaged here",
             hint="leave out what shapes a pattern, as --patterns, --bins, --query and --steps do, or give one text",
         )
-    if pair is not None:
-        raise UsageError("--pair goes with one text", hint="leave it out, or give one text")
+    given = "--pair" if pair is not None else target.flag if target.given else None
+    if given is not None:
+        raise UsageError(f"{given} goes with one text", hint="leave it out, or give one text")
 
 
 class ManyTexts:
