@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def load_model(
         lists=tuple(block_lists(module)),
         blocks=cut.blocks,
         revision=files.revision,
-        warnings=_missing_note(info),
+        warnings=_missing_note(_missing(module, info)),
         generation=generation_config(files, config) if config.is_encoder_decoder else None,
     )
 
@@ -129,7 +130,7 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
     """
     blocks = [f"{block_list.path}." for block_list in block_lists(module)]
     tables = [f"{path}." for path, part in module.named_modules() if isinstance(part, nn.Embedding)]
-    missing = sorted(name for name in info["missing_keys"] if name.startswith((*blocks, *tables)))
+    missing = sorted(name for name in _missing(module, info) if name.startswith((*blocks, *tables)))
     mismatched = sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
     if missing or mismatched:
         lacking = [*missing, *mismatched]
@@ -137,6 +138,17 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
             f"{files.ref.name}: {len(lacking)} tensors of the model aren't in its weights, {lacking[0]} first",
             hint=f"the weights belong to another configuration: {files.mend}",
         )
+
+
+def _missing(module: PreTrainedModel, info: Mapping[str, Any]) -> set[str]:
+    """What the weights lack. Some classes say which tensors need not be there, as they compute them (Marian's sines of
+    positions), by the names that these have in the model with its head."""
+    computed = [re.compile(pattern) for pattern in module._keys_to_ignore_on_load_missing or ()]
+    return {
+        name
+        for name in info["missing_keys"]
+        if not any(pattern.search(f"{module.base_model_prefix}.{name}") for pattern in computed)
+    }
 
 
 def _refuse_headless(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
@@ -149,8 +161,8 @@ def _refuse_headless(module: PreTrainedModel, info: Mapping[str, Any], files: Mo
         )
 
 
-def _missing_note(info: Mapping[str, Any]) -> tuple[str, ...]:
-    missing = sorted(info["missing_keys"])
+def _missing_note(names: set[str]) -> tuple[str, ...]:
+    missing = sorted(names)
     if not missing:
         return ()
     return (
