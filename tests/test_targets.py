@@ -221,8 +221,8 @@ def test_a_model_of_one_stack_goes_on_from_the_text() -> None:
     (stack,) = result.stacks
     assert "".join(token.text for token in stack.queries) == "abcdefgh abcdefgh a"
     assert [token.index for token in stack.queries] == list(range(19))
-    # Words go on behind those of the text.
-    assert [token.word for token in stack.queries[-7:]] == [1, 2, 2, 2, 2, None, 3]
+    # The first goes on with the last word of the text.
+    assert [token.word for token in stack.queries[-7:]] == [1, 1, 1, 1, 1, None, 2]
     with pytest.raises(UsageError, match="300 more tokens are too many"):
         attncli.heads(input_ids=[5, 6], model=tiny.build(tiny.gpt2()), generate=300)
 

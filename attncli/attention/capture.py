@@ -15,6 +15,7 @@ from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
 from attncli.attention.norms import value_norms
 from attncli.attention.patterns import PatternSums
+from attncli.attention.quadrants import QuadrantSums
 from attncli.attention.readouts import read
 from attncli.attention.rollout import Rollout
 from attncli.attention.selection import Wanted
@@ -45,13 +46,19 @@ class Measured:
     metrics: MetricSums
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
+    quadrants: QuadrantSums | None = None
+    even_quadrants: QuadrantSums | None = None
 
     def take(self, pair: Pair, block: RowBlock) -> bool:
         """Take in some rows. Answers whether each of their queries sees itself and earlier keys alone."""
         real = pair.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & pair.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
-        self.baseline.add(block.start, uniform(visible), block.visible)
+        even = uniform(visible)
+        self.baseline.add(block.start, even, block.visible)
+        if self.quadrants is not None and self.even_quadrants is not None:
+            self.quadrants.add(block.start, block.weights)
+            self.even_quadrants.add(block.start, even)
         return not bool(visible.triu(block.start + 1).any())
 
     def read(
@@ -66,6 +73,9 @@ class Measured:
         _refuse_nan(readouts.finite, layer)
         self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
         self.baseline.add_rows(even.rows)
+        if self.quadrants is not None and self.even_quadrants is not None and attention.visibility is not None:
+            self.quadrants.read(attention)
+            self.even_quadrants.spread(attention.visibility)
         if readouts.pooled is not None:
             self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
         return readouts.pooled is not None
@@ -148,7 +158,7 @@ class Collector:
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
         patterns = self._patterns(layer, shown, pair) if self.wanted.patterns else ()
         metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
-        measured = Measured(metrics, baseline, patterns)
+        measured = Measured(metrics, baseline, patterns, QuadrantSums.of(pair), QuadrantSums.of(pair))
         complete, causal = self._measure(measured, pair, layer, attention)
         if rolled is not None:
             for text, sums in enumerate(patterns):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from attncli.attention.metrics import Pair, Side
+from attncli.attention.quadrants import parts_of
 from attncli.errors import UsageError
 from attncli.results.tokens import Token
 
@@ -56,18 +57,20 @@ def build_inputs(
     texts: Sequence[Sequence[Token]],
     segments: Sequence[Sequence[int]] | None = None,
     *,
+    sequences: Sequence[Sequence[int | None]] | None = None,
     target: Sequence[Token] | None = None,
     pad_left: bool = False,
 ) -> ModelInputs:
     """Pad the tokens of several texts to one length and name the tensors as the model's forward pass does.
 
+    sequences: which of two texts each token is of, None of neither.
     target: what an encoder–decoder's decoder is given with each text; its start token alone where there is none.
 
     Raises UsageError for an id outside of the model's
     token table, or a text that is longer than its positions.
     """
     _check(model, texts)
-    main = _padded(texts, pad_left)
+    main = _in_parts(_padded(texts, pad_left), sequences, pad_left)
     accepted = model.accepted_arguments
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only where the model has an embedding for segments: GPT-2 would take them for tokens and add those.
@@ -101,6 +104,17 @@ def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -
     if "lang_ids" in accepted and getattr(model.config, "default_language", None) is None:
         required["lang_ids"] = torch.zeros(main.ids.shape[0], dtype=torch.long)
     return required
+
+
+def _in_parts(side: Side, sequences: Sequence[Sequence[int | None]] | None, pad_left: bool) -> Side:
+    """The side with the parts of its texts, where there are two of them."""
+    if sequences is None or not all(1 in row for row in sequences):
+        return side
+    rows = [
+        parts_of(row, [token.special for token in tokens]) for row, tokens in zip(sequences, side.tokens, strict=True)
+    ]
+    padded = _padded_rows(rows, side.length, pad_left)
+    return replace(side, parts=padded.masked_fill(~side.real, -1))
 
 
 def _padded(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:

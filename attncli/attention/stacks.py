@@ -144,6 +144,11 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
             for patterns in sums.patterns[text : text + 1]
             for pattern in patterns.patterns()
         ),
+        even_quadrants={
+            number: sums.even_quadrants.means(text)[0]
+            for number, sums in measured.items()
+            if sums.even_quadrants is not None
+        },
     )
 
 
@@ -158,9 +163,10 @@ def _heads(
             sums.baseline.means()[text][0],
             sums.metrics.queries(text),
         )
+        quadrants = [None] * len(values) if sums.quadrants is None else sums.quadrants.means(text)
         for head in selection.heads_in(name, number, count, len(values)):
             earned = labels(values[head], uniform, queries, {**THRESHOLDS, **collector.wanted.thresholds})
-            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head])
+            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head], quadrants=quadrants[head])
 
 
 def _layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:

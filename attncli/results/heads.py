@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -86,11 +86,31 @@ class Layer:
         return {"layer": self.layer, "heads": self.heads, "mixer": self.mixer}
 
 
+class Quadrants(NamedTuple):
+    """Of a text and its pair (A and B): the mean over the queries of one of their weight on the keys of one, special
+    tokens apart. The three of A sum to 1, and so do those of B, but for a sink outside of the text."""
+
+    a_to_a: float
+    a_to_b: float
+    a_to_special: float
+    b_to_a: float
+    b_to_b: float
+    b_to_special: float
+
+    @property
+    def crossing(self) -> float:
+        """What goes from either text to the other, at the mean."""
+        return (self.a_to_b + self.b_to_a) / 2
+
+    def to_dict(self) -> dict[str, float]:
+        return self._asdict()
+
+
 @dataclass(frozen=True, slots=True)
 class HeadMetrics:
     """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
 
-    spread: where the values are means over several texts.
+    spread: where the values are means over several texts.  quadrants: where there are two texts in one.
     """
 
     name: str
@@ -99,6 +119,7 @@ class HeadMetrics:
     labels: tuple[str, ...]
     values: Mapping[str, float | None]
     spread: Spread | None = None
+    quadrants: Quadrants | None = None
 
     def interval(self, metric: str) -> Interval | None:
         """The interval of a mean, if it is one and has one."""
@@ -107,7 +128,8 @@ class HeadMetrics:
     def to_dict(self) -> dict[str, object]:
         start = {"name": self.name, "layer": self.layer, "head": self.head, "labels": list(self.labels)}
         spread = {} if self.spread is None else self.spread.to_dict()
-        return {**start, **self.values, **spread}
+        quadrants = {} if self.quadrants is None else {"quadrants": self.quadrants.to_dict()}
+        return {**start, **self.values, **spread, **quadrants}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +203,7 @@ class Stack:
     causal: no query sees a key after it.
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
+    even_quadrants: per layer, those that even attention would have, where there are two texts in one.
     """
 
     stack: str
@@ -191,6 +214,7 @@ class Stack:
     baselines: Mapping[int, Mapping[str, float | None]]
     causal: bool
     patterns: tuple[Pattern, ...] = ()
+    even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -200,9 +224,14 @@ class Stack:
             "queries": [token.to_dict() for token in self.queries],
             "keys": [token.to_dict() for token in self.keys],
             "metrics": [head.to_dict() for head in self.metrics],
-            "baselines": [{"layer": layer, **values} for layer, values in self.baselines.items()],
+            "baselines": [self._baseline(layer) for layer in self.baselines],
             "patterns": [pattern.to_dict() for pattern in self.patterns],
         }
+
+    def _baseline(self, layer: int) -> dict[str, object]:
+        even = self.even_quadrants.get(layer)
+        quadrants = {} if even is None else {"quadrants": even.to_dict()}
+        return {"layer": layer, **self.baselines[layer], **quadrants}
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,7 +301,13 @@ def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[
     from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
     from attncli.attention.steps import walk
 
-    inputs = build_inputs(loaded, [sides.text.tokens], [sides.text.segments], target=sides.target)
+    inputs = build_inputs(
+        loaded,
+        [sides.text.tokens],
+        [sides.text.segments],
+        sequences=[sides.text.sequences],
+        target=sides.target,
+    )
     collector = collect(loaded, inputs, wanted)
     named = named_stacks(collector)
     (stacks,) = described(collector, named)

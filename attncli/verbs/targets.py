@@ -159,10 +159,10 @@ def _continued(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedTe
     _refuse_beyond(loaded.max_positions, count, choice.generate)
     ids = _greedy(loaded, text, choice.generate)[count:]
     written = tuple(_looked_up(tokenizer, ids, first=count))
-    words = [token.word for token in text.tokens if token.word is not None]
-    more = in_words(written, after=max(words, default=-1) + 1)
-    segment = text.segments[-1:] * len(ids)
-    whole = EncodedText((*text.tokens, *more), (*text.segments, *segment), (*text.sequences, *[None] * len(ids)))
+    tokens = (*text.tokens, *in_words(written, text.tokens))
+    # It goes on from the last of two texts.
+    segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
+    whole = EncodedText(tokens, (*text.segments, *segments), (*text.sequences, *sequences))
     return Sides(whole, generated=_generated(tokenizer, ids))
 
 
@@ -186,15 +186,20 @@ def _generated(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:
     return Generated(tuple(ids), None if tokenizer is None else tokenizer.decode(ids))
 
 
-def in_words(tokens: tuple[Token, ...], after: int = 0) -> tuple[Token, ...]:
-    """Tokens that came without a text, with the words that they make: a space begins one."""
-    placed, word, open_ = [], after - 1, False
+def in_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:
+    """Tokens that came without a text, with the words that they make: a space begins one.
+
+    before: the text that they go on from, and with whose last word they may.
+    """
+    placed = []
+    word = max((token.word for token in before if token.word is not None), default=-1)
+    inside = bool(before) and before[-1].word is not None and not before[-1].text[-1:].isspace()
     for token in tokens:
         if token.special or not token.text.strip():
-            open_ = False
+            inside = False
             placed.append(token)
             continue
-        word += not open_ or token.text[:1].isspace()
-        open_ = not token.text[-1:].isspace()
+        word += not inside or token.text[:1].isspace()
+        inside = not token.text[-1:].isspace()
         placed.append(token._replace(word=word))
     return tuple(placed)

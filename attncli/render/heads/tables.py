@@ -54,9 +54,11 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
         return _cells_csv(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
     header = ["stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names)]
+    quadrants = _quadrant_names(result)
+    header += [*quadrants, *(f"baseline_{name}" for name in quadrants)]
     if result.texts is not None:
         header += [f"{name}_{part}" for name in names for part in ("low", "high", "texts")]
-    rows = (_head_row(stack, head, names) for stack in result.stacks for head in stack.metrics)
+    rows = (_head_row(stack, head, names, quadrants) for stack in result.stacks for head in stack.metrics)
     return csv_text(header, rows)
 
 
@@ -80,12 +82,21 @@ def _step_rows(steps: Steps) -> Iterator[Row]:
         yield (*start, key.index, key.token, visible, *numbers, seen, weight, norm)
 
 
-def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str]) -> Row:
+def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str], quadrants: Sequence[str]) -> Row:
     baseline = stack.baselines.get(head.layer, {})
     metrics = (head.values.get(name) for name in names)
     even = (baseline.get(name) for name in names)
     spread = () if head.spread is None else _spread_columns(head.spread, names)
-    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even, *spread)
+    shares: Row = [None] * (2 * len(quadrants))
+    if head.quadrants is not None:
+        shares = (*head.quadrants, *stack.even_quadrants[head.layer])
+    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even, *shares, *spread)
+
+
+def _quadrant_names(result: HeadsResult) -> Sequence[str]:
+    """Those of two texts; there are none where no head has any."""
+    known = (head.quadrants for stack in result.stacks for head in stack.metrics if head.quadrants is not None)
+    return next((quadrants._fields for quadrants in known), ())
 
 
 def _spread_columns(spread: Spread, names: Sequence[str]) -> Iterator[object]:

@@ -13,6 +13,7 @@ from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
 from attncli.render.heads.overview import overview
 from attncli.render.heads.picture_notes import scale_lines
+from attncli.render.heads.quadrants import crossing_lines, quadrant_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.heads.thumbnails import shrunk, thumbnails
 from attncli.render.layout import apart
@@ -71,7 +72,8 @@ def _overviews(result: HeadsResult, terminal: Terminal) -> list[Line]:
     limit = _sentences(terminal) // max(len(result.stacks), 1)
     found = [standouts(stack, max(limit, 2)) for stack in result.stacks]
     parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
-    lines = apart(parts)
+    crossing = [lines for stack in result.stacks if (lines := crossing_lines(stack, terminal))]
+    lines = apart([*parts, *crossing])
     if result.texts is not None:
         return lines
     hint = _hint([standout for some in found for standout in some], terminal)
@@ -93,7 +95,10 @@ def _hint(found: Sequence[Standout], terminal: Terminal) -> Line | None:
 
 
 def _one_head(stack: Stack, terminal: Terminal, weighting: str) -> list[Line]:
-    return [*stack_lines(stack, terminal), *one_head(stack, stack.patterns[0], terminal, weighting=weighting)]
+    pattern = stack.patterns[0]
+    lines = [*stack_lines(stack, terminal), *one_head(stack, pattern, terminal, weighting=weighting)]
+    head = next(each for each in stack.metrics if (each.layer, each.head) == (pattern.layer, pattern.head))
+    return list(apart(block for block in (lines, quadrant_lines(head, stack, terminal)) if block))
 
 
 def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
@@ -104,4 +109,5 @@ def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
     for stack in small:
         text = [] if is_cross(stack) else [tokens_line(stack.keys, terminal)]
         parts.append([*stack_lines(stack, terminal), *text, Line(), *thumbnails(stack, heat, terminal)])
-    return [*apart(parts), Line(), *scale_lines(heat)]
+    crossing = (lines for stack in stacks if (lines := crossing_lines(stack, terminal)))
+    return list(apart([[*apart(parts), Line(), *scale_lines(heat)], *crossing]))
