@@ -60,22 +60,19 @@ encoder · 2 layers × 4 heads · 12 tokens · each sees every other
 head 1.3 from sat (token 2), step by step
 
 1 query: q, what sat looks for: its state times this head's 2 columns of W_Q
-  q = [1.00 1.00]  ‖q‖ 1.41
+  q = [1.00 1.00]  norm 1.41
 
-2 keys: k, what each token offers: its state times W_K; q·k is large where the
-  two point the same way
+2 keys: k, what each token offers: its state times W_K; a large q·k is a match
 
-3 scale: score = q·k ÷ √2 = 1.41, or scores would grow with the 2 numbers of q
-  and k
+3 scale: score = q·k ÷ √2 (1.41), or it would grow with the size of q and k
 
 4 softmax: weight = e^score ÷ Σ e^score = e^(score − 1.89); they sum to 1
- key     k               ‖k‖    q·k  ÷1.41  weight
+ key     k             norm    q·k  ÷1.41  weight
  0 The  [ 1.00  0.00]  1.00   1.00   0.71    0.31  ████████
  1 cat  [ 1.00  1.00]  1.41   2.00   1.41    0.62  ████████████████
  2 sat  [ 0.00 -1.00]  1.00  -1.00  -0.71    0.07  ██
 
-5 values: v, what each token hands on: its state times W_V; the head reads z = Σ
-  weight × v
+5 values: v, what each token hands on: its state times W_V; z = Σ weight × v
  key           weight   v              norm
  0 The         0.31 ×  [ 0.50 -1.50]   1.58
  1 cat         0.62 ×  [ 2.00  0.00]   2.00
@@ -83,7 +80,7 @@ head 1.3 from sat (token 2), step by step
  z, their sum          [ 1.40  0.46]   1.47
 
 6 output: z times this head's 2 rows of W_O: 3 numbers, as wide as the model
-  out = [0.25 -0.50 0.75]  ‖out‖ 0.94
+  out = [0.25 -0.50 0.75]  norm 0.94
 
 7 residual stream: the state of sat had norm 8.12; this head adds 0.94, all
   heads and the bias together 2.50
@@ -175,7 +172,7 @@ def test_many_keys_are_listed_by_their_weight_in_the_order_of_the_text() -> None
 def test_ascii_has_the_same_numbers() -> None:
     text = shown(TOY, Terminal(unicode=False))
     assert text.isascii()
-    assert "score = q.k / sqrt 2 = 1.41" in text and "|q| 1.41" in text
+    assert "score = q.k / sqrt 2 (1.41)" in text and "norm 1.41" in text
     assert [line.split()[-2] for line in text.splitlines() if "####" in line] == ["0.31", "0.62"]
 
 

@@ -74,8 +74,7 @@ def _scoring(steps: Steps, hidden: int, signs: Symbols) -> Iterator[Step]:
     shared = f" ({steps.sharing} heads share them)" if steps.sharing > 1 else ""
     yield (
         "keys",
-        f"k, what each token offers: its state times W_K{turned}{shared};"
-        f" q{signs.dot}k is large where the two point the same way",
+        f"k, what each token offers: its state times W_K{turned}{shared}; a large q{signs.dot}k is a match",
     )
     yield "scale", _scaling(steps, signs)
     if steps.softcap is not None:
@@ -93,8 +92,8 @@ def _scaling(steps: Steps, signs: Symbols) -> str:
     size = len(steps.query_vector)
     product = f"score = q{signs.dot}k"
     if isclose(steps.scale, 1 / sqrt(size), rel_tol=1e-6):
-        root = f"{signs.root}{size} = {sqrt(size):.2f}"
-        return f"{product} {signs.over} {root}, or scores would grow with the {size} numbers of q and k"
+        root = f"{signs.root}{size} ({sqrt(size):.2f})"
+        return f"{product} {signs.over} {root}, or it would grow with the size of q and k"
     if steps.scale == 1:
         return f"{product} as it is: this model divides it by nothing"
     return f"{product} {signs.times} {steps.scale:.4g}, this model's own scale"
@@ -110,8 +109,7 @@ def _softmax(steps: Steps, signs: Symbols) -> str:
 
 
 def _values(signs: Symbols) -> Step:
-    read = f"z = {signs.sum} weight {signs.times} v"
-    return "values", f"v, what each token hands on: its state times W_V; the head reads {read}"
+    return "values", f"v, what each token hands on: its state times W_V; z = {signs.sum} weight {signs.times} v"
 
 
 def _output(steps: Steps, written: Written, signs: Symbols) -> Step:

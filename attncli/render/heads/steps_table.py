@@ -29,11 +29,10 @@ class Symbols(NamedTuple):
     sum: str
     minus: str
     infinity: str
-    norm: str
 
 
-_UNICODE = Symbols("×", "·", "÷", "√", "Σ", "−", "∞", "‖")
-_ASCII = Symbols("x", ".", "/", "sqrt ", "sum of", "-", "inf", "|")
+_UNICODE = Symbols("×", "·", "÷", "√", "Σ", "−", "∞")
+_ASCII = Symbols("x", ".", "/", "sqrt ", "sum of", "-", "inf")
 
 
 def symbols(terminal: Terminal) -> Symbols:
@@ -58,9 +57,9 @@ class Column(NamedTuple):
 
 
 def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> Line:
-    """`  q = [0.41 -0.22 … 30 more]  ‖q‖ 5.21`: as many numbers as there is room for."""
-    signs, more = symbols(terminal), glyphs(terminal).ellipsis
-    end = f"  {signs.norm}{name}{signs.norm} {norm:.2f}"
+    """`  q = [0.41 -0.22 … 30 more]  norm 5.21`: as many numbers as there is room for."""
+    more = glyphs(terminal).ellipsis
+    end = f"  norm {_number(norm)}"
     for count in range(min(len(vector), _MOST_NUMBERS + 2), 0, -1):
         rest = len(vector) - count
         numbers = " ".join(_number(each) for each in vector[:count])
@@ -86,7 +85,7 @@ def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
     labels = _labels(steps, terminal)
     taken = labels[0].width + sum(column.width + 2 for column in columns)
     bars = _bars(weights, min(_BAR, terminal.width - taken - 2), terminal)
-    norms = Column(f"{signs.norm}k{signs.norm}", _cells(steps.key_norms, steps))
+    norms = Column("norm", _cells(steps.key_norms, steps))
     room = terminal.width - taken - 2 - max(line.width for line in bars)
     if room >= norms.width + 2:
         columns.insert(0, norms)
@@ -103,7 +102,7 @@ def read_table(steps: Steps, terminal: Terminal) -> list[Line]:
     others = bool(steps.others.visible)
     weights = [*steps.weights.tolist(), *([steps.others.weight] if others else [])]
     times = Column("weight", (*(f"{weight:.2f} {signs.times}" for weight in weights), ""), _BOLD)
-    norms = (*(f"{norm:.2f}" for norm in steps.value_norms.tolist()), *([""] * others), f"{steps.sum_norm:.2f}")
+    norms = (*(_number(norm) for norm in steps.value_norms.tolist()), *([""] * others), _number(steps.sum_norm))
     norm = Column("norm", norms)
     room = terminal.width - width - sum(column.width + 2 for column in (times, norm))
     vectors = _vectors("v", steps.values, steps, room, terminal, total=steps.weighted_sum)
@@ -138,16 +137,16 @@ def _vectors(
     name: str, vectors: Vector, steps: Steps, room: int, terminal: Terminal, *, total: Vector | None = None
 ) -> list[Column]:
     """The first numbers of a vector a row, in `room` cells; nothing where not even one fits."""
-    more = glyphs(terminal).ellipsis
     for count in range(min(vectors.shape[1], _MOST_NUMBERS), 0, -1):
         rows = [*vectors[:, :count].tolist(), *([] if total is None else [total[:count].tolist()])]
         widest = max((len(_number(each)) for row in rows for each in row), default=0)
-        cells = [f"[{' '.join(_number(each).rjust(widest) for each in row)} {more}]" for row in rows]
+        more = f" {glyphs(terminal).ellipsis}" if count < vectors.shape[1] else ""
+        cells = [f"[{' '.join(_number(each).rjust(widest) for each in row)}{more}]" for row in rows]
         others = [""] if steps.others.visible else []
         listed = len(steps.keys)
         column = Column("", (*cells[:listed], *others, *cells[listed:]))
         if column.width + 2 <= room:
-            return [column._replace(heading=name.ljust(column.width - 1))]
+            return [column._replace(heading=f" {name}".ljust(column.width))]
     return []
 
 
