@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -16,6 +15,7 @@ from attncli.models.device import choose_device, choose_dtype
 from attncli.models.loaded import LoadedModel
 from attncli.models.loading_bar import loading
 from attncli.models.memory import is_out_of_memory, memory_guard
+from attncli.models.placement import is_spread, placement
 from attncli.models.skeleton import model_class, read_config
 from attncli.models.structure import block_lists
 from attncli.models.writing import generation_config, head_names, writing_class
@@ -52,11 +52,17 @@ def load_model(
     own = model_class(config, files, trust_remote_code=trust_remote_code)
     cut = CutClass((writing_class(config) or own) if writes else own, depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
-        module, info = _from_pretrained(cut.build(), files, weights, config, choose_dtype(dtype, target), eager=eager)
+        cls, number = cut.build(), choose_dtype(dtype, target)
+        options = placement(cls, config, number, target, files.ref.name)
+        if eager:
+            options["attn_implementation"] = "eager"
+        module, info = _from_pretrained(cls, files, weights, config, dtype=number, **options)
         _refuse_incomplete(module, info, files)
         if writes:
             _refuse_headless(module, info, files)
-        module = _adapted(module, files).to(target).eval()
+        module = _adapted(module, files, whole=writes).eval()
+        if not is_spread(module):
+            module = module.to(target)
     return LoadedModel(
         name=files.ref.name,
         module=module,
@@ -68,8 +74,8 @@ def load_model(
     )
 
 
-def _adapted(module: PreTrainedModel, files: ModelFiles) -> PreTrainedModel:
-    """The base model with the adapter applied, if `files` are an adapter's."""
+def _adapted(module: PreTrainedModel, files: ModelFiles, *, whole: bool) -> PreTrainedModel:
+    """The base model (or all of it) with the adapter applied, if `files` are an adapter's."""
     if files.adapter is None:
         return module
     info = module.load_adapter(str(files.adapter))
@@ -78,7 +84,7 @@ def _adapted(module: PreTrainedModel, files: ModelFiles) -> PreTrainedModel:
             f"the adapter {files.ref.name} doesn't fit its base model: {min(info.missing_keys)} isn't in its weights",
             hint="name the base that it was trained on, in base_model_name_or_path of its adapter_config.json",
         )
-    return module.base_model
+    return module if whole else module.base_model
 
 
 def _from_pretrained(
@@ -86,9 +92,7 @@ def _from_pretrained(
     files: ModelFiles,
     weights: WeightFiles,
     config: PreTrainedConfig,
-    dtype: torch.dtype | str,
-    *,
-    eager: bool,
+    **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """transformers' own loading, from local files alone: no request is made here."""
     entry = weights.index or weights.paths[0]
@@ -102,11 +106,10 @@ def _from_pretrained(
         return cls.from_pretrained(  # type: ignore[no-any-return]
             str(entry.parent),
             config=config,
-            dtype=dtype,
             local_files_only=True,
             output_loading_info=True,
             **source,
-            **({"attn_implementation": "eager"} if eager else {}),
+            **options,
         )
     except AttnError:
         raise
