@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 _PRODUCTS = frozenset({"mul", "mul_", "__mul__", "__rmul__", "__imul__"})
+_QUOTIENTS = frozenset({"div", "div_", "true_divide", "__truediv__"})
 #: What hands a tensor on, in another place or precision at most.
 _SAME = frozenset({"dropout", "to", "contiguous", "type_as", "view", "reshape"})
 
@@ -175,6 +176,9 @@ class _Flow:
         other = next((each for each in operands[:2] if each is not self.now), self.now)
         if name in _PRODUCTS and isinstance(other, int | float) and self.scale is None:
             self._factor *= other
+            return self._go_on
+        if name in _QUOTIENTS and isinstance(other, int | float) and operands[0] is self.now and self.scale is None:
+            self._factor /= other
             return self._go_on
         if name in _SUMS and isinstance(other, Tensor) and other.shape == self.now.shape:
             self._meet(other)
