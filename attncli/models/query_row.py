@@ -16,7 +16,7 @@ class QueryRow(NamedTuple):
 
     key_head: of the keys and values, which several heads may share.  query: (d,).  keys: (keys, d).  values: (keys,
     d_value).  products: q·k_j, (keys,).  scaled: products times the scale.  capped: c·tanh(scaled/c), or None.
-    bias: what is added for positions, or None.  visible: bool, (keys,).  sink: the logit of a place outside the
+    bias: what is added for positions, or None where that is nothing.  visible: bool, (keys,).  sink: the logit of a place outside the
     sequence, or None.
     """
 
@@ -57,7 +57,7 @@ def query_row(attention: QueryKeyAttention, head: int, query: int) -> QueryRow:
     ]
     seen = _place(visible, head, 0).cpu().expand(attention.keys)
     sink = None if attention.sinks is None else _sink(attention.sinks, head, query)
-    bias = sum(biases[1:], biases[0]) if biases else None
+    bias = sum(biases[1:], biases[0]) if any(bool(each.any()) for each in biases) else None
     return QueryRow(key_head, vector, keys, values, products, scaled, capped, bias, seen, sink)
 
 
