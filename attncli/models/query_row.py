@@ -16,8 +16,8 @@ class QueryRow(NamedTuple):
 
     key_head: of the keys and values, which several heads may share.  query: (d,).  keys: (keys, d).  values: (keys,
     d_value).  products: q·k_j, (keys,).  scaled: products times the scale.  capped: c·tanh(scaled/c), or None.
-    bias: what is added for positions, or None where that is nothing.  visible: bool, (keys,).  sink: the logit of a place outside the
-    sequence, or None.
+    bias: what is added for positions, or None where that is nothing.  visible: bool, (keys,).  sink: the logit of a
+    place outside the sequence, or None.
     """
 
     key_head: int

@@ -17,6 +17,7 @@ from attncli.models.loaded import wrap_model
 from attncli.render.data import json_text
 from tests import tiny
 from tests.attention.test_families import tiny_model
+from tests.cli.conftest import attn
 
 IDS = [1, 5, 6, 7, 5, 6, 8, 9]
 QUERY = 5
@@ -138,6 +139,9 @@ def test_parallel_branches_factors_and_norms_in_between() -> None:
     assert residual("gpt_neox")["passed_on"] is None
     # A norm over all heads stands before BitNet's output matrix.
     assert residual("bitnet")["passed_on"] is not None
+    every = walks(tiny_model("bitnet").module, layer=1, head=[0, 1, 2, 3], query=QUERY)
+    total = np.linalg.norm(sum(np.array(walk["output"]) for walk in every))
+    assert total == pytest.approx(every[0]["residual"]["added_by_all_heads"], rel=1e-4)
     granite = tiny.build(transformers.GraniteConfig(**tiny.GROUPED, residual_multiplier=0.25))
     (walk,) = walks(granite, head="1.1")
     assert walk["residual"]["scale"] == 0.25
@@ -197,6 +201,18 @@ def test_a_long_text_lists_the_keys_with_the_largest_weights() -> None:
     assert walk.weights.sum() + walk.others.weight == pytest.approx(1)
     assert [key.index for key in walk.keys] == sorted(key.index for key in walk.keys)
     assert walk.weights.min() >= walk.others.weight / walk.others.visible
+
+
+def test_csv_has_a_key_a_row_and_jsonl_a_head_a_line() -> None:
+    text = "The cat sat on the mat"
+    csv = attn("heads", text, "--steps", "-H", "1.3", "--query", "cat", "--format", "csv")
+    header, *rows = (line.split(",") for line in csv.text.splitlines())
+    first = dict(zip(header, rows[0], strict=True))
+    assert (len(rows), first["name"], first["query_token"], first["key_token"]) == (8, "1.3", "cat", "[CLS]")
+    assert sum(float(row[header.index("weight")]) for row in rows) == pytest.approx(1)
+    (line,) = attn("heads", text, "--steps", "-H", "1.3", "--query", "cat", "--format", "jsonl").text.splitlines()
+    walk = json.loads(line)["steps"]
+    assert walk["products"][0] == float(first["product"]) and walk["visible"] == [True] * 8
 
 
 def test_what_can_not_be_walked() -> None:
