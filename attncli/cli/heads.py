@@ -119,8 +119,7 @@ head_options = bundle(
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
         'attn heads "The cat sat on the mat" -l 2',
-        'attn heads "The cat sat on the mat" -H 2.3 --json',
-        'attn heads "The cat sat on the mat" --steps',
+        'attn heads "The cat sat on the mat" -H 2.3 --steps',
         "attn heads -m builtin:induction --probe",
     ),
 )

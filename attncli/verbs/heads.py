@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,11 @@ from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 from attncli.verbs.heads_many import many_texts, refuse_beside_many
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
-from attncli.verbs.targets import START_ALONE, Sides, both_sides, parse_target, target_notes
+from attncli.verbs.targets import START_ALONE, Sides, both_sides, checked_alone, parse_target, target_notes
 from attncli.verbs.walking import to_walk, walked_selection
 
 if TYPE_CHECKING:
-    from attncli.models.depth import Depth
     from attncli.models.loaded import LoadedModel
-    from attncli.models.structure import BlockList
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult, Stack
     from attncli.verbs.averaging import Average
@@ -266,7 +264,7 @@ def _loaded(
         return loaded
     return load_model(
         files,
-        depth=_checked_alone(selection) if writes else selection.depth,
+        depth=checked_alone(selection) if writes else selection.depth,
         writes=writes,
         device=device,
         dtype=dtype,
@@ -274,16 +272,6 @@ def _loaded(
         trust_remote_code=named.trust_remote_code,
         progress=named.progress,
     )
-
-
-def _checked_alone(selection: Selection) -> Depth:
-    """What writes has to be whole; the choice of layers is checked all the same."""
-
-    def depth(lists: Sequence[BlockList]) -> Mapping[str, int]:
-        selection.depth(lists)
-        return {}
-
-    return depth
 
 
 def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> EncodedText:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,10 @@ from attncli.tokens.encode import EncodedText, encode, from_ids
 from attncli.verbs.ids import id_lists
 
 if TYPE_CHECKING:
+    from attncli.attention.selection import Selection
+    from attncli.models.depth import Depth
     from attncli.models.loaded import LoadedModel
+    from attncli.models.structure import BlockList
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import Generated
 
@@ -68,6 +71,16 @@ class Sides:
     target: tuple[Token, ...] | None = None
     generated: Generated | None = None
     cut: bool = False
+
+
+def checked_alone(selection: Selection) -> Depth:
+    """What writes has to be whole; the choice of layers is checked all the same."""
+
+    def depth(lists: Sequence[BlockList]) -> Mapping[str, int]:
+        selection.depth(lists)
+        return {}
+
+    return depth
 
 
 def both_sides(
