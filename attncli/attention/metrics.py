@@ -37,13 +37,15 @@ Shown = tuple[Tensor, Tensor]
 class Side:
     """The tokens on one side of the attention: ids, which are special, which are real and no padding; (batch, n).
 
-    tokens: those of every text, without padding.
+    tokens: those of every text, without padding.  parts: which of two texts each is of, see `attention.quadrants`; None
+    where there is one alone.
     """
 
     ids: Tensor
     special: Tensor
     real: Tensor
     tokens: tuple[tuple[Token, ...], ...]
+    parts: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -55,7 +57,8 @@ class Side:
         return self.real.int().argmax(dim=1)
 
     def to(self, device: torch.device) -> Side:
-        return Side(self.ids.to(device), self.special.to(device), self.real.to(device), self.tokens)
+        parts = None if self.parts is None else self.parts.to(device)
+        return Side(self.ids.to(device), self.special.to(device), self.real.to(device), self.tokens, parts)
 
 
 @dataclass(frozen=True)

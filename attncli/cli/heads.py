@@ -55,6 +55,7 @@ class HeadChoice(NamedTuple):
     rollout: bool
     norm_weighted: bool
     top: int
+    steps: bool
 
     def completed(self, plan: Plan) -> HeadChoice:
         """As the verb takes it. An .npz holds nothing but patterns, so that it wants all where none is chosen."""
@@ -147,6 +148,7 @@ head_options = bundle(
     ),
     flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
     flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
+    flag("--steps", group=_VIEW, help="Walk one query through one head: q·k, scale, mask, softmax, values, output."),
     flag("--hide-special", group=_VIEW, help="Leave special tokens out; rows are made to sum to 1 again."),
 )
 
@@ -157,7 +159,7 @@ head_options = bundle(
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
         'attn heads "The cat sat on the mat" --query mat',
-        'attn heads "The cat sat on the mat" -H 2.3 --json',
+        'attn heads "The cat sat on the mat" -H 2.3 --steps',
         "attn heads -m builtin:induction --probe",
     ),
 )
