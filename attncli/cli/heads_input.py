@@ -33,6 +33,11 @@ class HeadsInput(NamedTuple):
     seed: int = 0
     notes: tuple[str, ...] = ()
 
+    @property
+    def many(self) -> bool:
+        """Whether it is more than one text: such have metrics, and no patterns."""
+        return self.probe or not isinstance(self.text, str | None)
+
     def keywords(self) -> dict[str, Any]:
         """What the verb takes besides the text."""
         return {"input_ids": self.input_ids, "probe": self.probe, "seed": self.seed}

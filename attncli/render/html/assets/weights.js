@@ -1,0 +1,104 @@
+// Weights out of the page: a layer's heads are one block of deflated bytes, unpacked when one of them is looked at.
+
+/** Blocks that stay unpacked: those of the last few layers. */
+const KEPT = 3;
+const unpacked = new Map();
+
+function bytesOf(block) {
+  if (!unpacked.has(block)) {
+    if (unpacked.size >= KEPT) unpacked.delete(unpacked.keys().next().value);
+    unpacked.set(block, inflated(block.content));
+  }
+  return unpacked.get(block);
+}
+
+async function inflated(letters) {
+  const binary = atob(letters);
+  const bytes = new Uint8Array(binary.length);
+  for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** One head's weights. `bytes` are rows × columns; `value(row, column)` and `share` (of full scale) read them. */
+class Pattern {
+  constructor(block, index, bytes) {
+    this.rows = block.rows;
+    this.columns = block.columns;
+    this.scale = block.scales[index];
+    this.signed = block.signed;
+    this.zero = block.signed ? 128 : 0;
+    this.steps = block.signed ? 127 : 255;
+    const size = this.rows * this.columns;
+    this.bytes = bytes.subarray(index * size, (index + 1) * size);
+  }
+
+  value(row, column) {
+    return ((this.bytes[row * this.columns + column] - this.zero) / this.steps) * this.scale;
+  }
+
+  get colors() {
+    return this.signed ? DIFFERENCES : WEIGHTS;
+  }
+
+  /** The colours of all bytes where `full` is the value of the end of the scale. */
+  palette(full) {
+    const gain = full > 0 ? this.scale / full : 0;
+    return Array.from({ length: 256 }, (_, byte) => {
+      const share = Math.max(-1, Math.min(1, ((byte - this.zero) / this.steps) * gain));
+      return this.colors[Math.round(this.signed ? (share + 1) * 127.5 : share * 255)];
+    });
+  }
+}
+
+/** The block that holds a head, and its place there; null where the page has no pattern of it. */
+function placeOf(stack, head) {
+  for (const block of stack.blocks) {
+    const index = block.layer === head.layer ? block.heads.indexOf(head.head) : -1;
+    if (index >= 0) return { block, index };
+  }
+  return null;
+}
+
+async function patternOf(stack, head) {
+  const place = placeOf(stack, head);
+  return place && new Pattern(place.block, place.index, await bytesOf(place.block));
+}
+
+/** The largest weight of a stack, so that all its heads can share one scale. */
+function fullScale(stack) {
+  return Math.max(0, ...stack.blocks.flatMap((block) => block.scales));
+}
+
+/** Draw a pattern, a pixel a cell, or in at most `most` pixels a side, each the largest weight of its cells. */
+function paint(canvas, pattern, full, { most = Infinity, hidden = () => false } = {}) {
+  const step = Math.max(1, Math.ceil(Math.max(pattern.rows, pattern.columns) / most));
+  const [rows, columns] = [Math.ceil(pattern.rows / step), Math.ceil(pattern.columns / step)];
+  canvas.width = columns;
+  canvas.height = rows;
+  const image = new ImageData(columns, rows);
+  const palette = pattern.palette(full);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const byte = largest(pattern, row * step, column * step, step);
+      const color = palette[byte];
+      const at = 4 * (row * columns + column);
+      image.data.set(color, at);
+      image.data[at + 3] = byte === pattern.zero && hidden(row * step + step - 1, column * step) ? 0 : 255;
+    }
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** The byte farthest from zero in a square of `step` cells a side. */
+function largest(pattern, top, left, step) {
+  if (step === 1) return pattern.bytes[top * pattern.columns + left];
+  let found = pattern.zero;
+  const [bottom, right] = [Math.min(top + step, pattern.rows), Math.min(left + step, pattern.columns)];
+  for (let row = top; row < bottom; row++) {
+    for (let at = row * pattern.columns + left; at < row * pattern.columns + right; at++) {
+      if (Math.abs(pattern.bytes[at] - pattern.zero) > Math.abs(found - pattern.zero)) found = pattern.bytes[at];
+    }
+  }
+  return found;
+}

@@ -1,0 +1,51 @@
+"""Numbers small enough to be mailed: bytes with a scale, deflated, in the letters of base64."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+
+#: Steps between nothing and a head's largest weight: 255 of one sign, 127 on either side of zero.
+_STEPS, _SIGNED_STEPS = 255, 127
+
+
+class Packed(NamedTuple):
+    """(count, rows, columns) as one byte a number.
+
+    scales: the largest absolute value of each of the `count`, the value of a full byte.  signed: zero is byte 128, so
+    that there are 127 steps on either side.  content: deflated (zlib), then base64.
+    """
+
+    rows: int
+    columns: int
+    scales: list[float]
+    signed: bool
+    content: str
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+def pack(values: Floats) -> Packed:
+    """Round (count, rows, columns) to bytes: each is exact to half a step of its own scale.
+
+    A step is 1/255 of the largest value, or 1/127 where some are negative; what is no number becomes 0.
+    """
+    known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+    scales = np.abs(known).max(axis=(1, 2), initial=0.0)
+    signed = bool((known < 0).any())
+    steps = _SIGNED_STEPS if signed else _STEPS
+    shares = known * np.divide(steps, scales, out=np.zeros_like(scales), where=scales > 0)[:, None, None]
+    numbers = (np.rint(shares) + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint8)
+    _, rows, columns = values.shape
+    return Packed(rows, columns, [float(scale) for scale in scales], signed, _letters(numbers.tobytes()))
+
+
+def _letters(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 6)).decode("ascii")
