@@ -4,6 +4,8 @@
 const FAINTEST = 0.02;
 const MOST_LINKS = 48;
 const NAMED = 5;
+/** From so many tokens on, lines of text stand close. */
+const LONG = 100;
 
 class Links {
   /** The text of a pattern. Rows look at columns; where both are of one text there is one strip of tokens. */
@@ -35,7 +37,7 @@ class Links {
   strip(axis, name) {
     const tokens = axis.texts.map((text, index) => this.token(axis, text, index));
     tokens[0]?.setAttribute("tabindex", "0");
-    return element("div", { class: "strip", role: "listbox", "aria-label": name }, ...tokens);
+    return element("div", { class: tokens.length > LONG ? "strip long" : "strip", role: "listbox", "aria-label": name }, ...tokens);
   }
 
   token(axis, text, index) {

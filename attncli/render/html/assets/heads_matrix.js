@@ -13,9 +13,7 @@ function cut(text, most) {
 
 /** The pattern as an element `width` pixels wide at most. `point` is told the row and column under the pointer. */
 function matrix(stack, head, pattern, width, point) {
-  const cell = Math.min(LARGEST_CELL, Math.max(1, Math.floor((width - LEFT - 24) / Math.max(pattern.rows, pattern.columns))));
-  const fits = Math.max(pattern.rows, pattern.columns) * cell <= Math.max(width - LEFT - 24, 240);
-  const size = fits ? cell : (width - LEFT - 24) / Math.max(pattern.rows, pattern.columns);
+  const size = cellSize(Math.max(width - LEFT - 24, 200), Math.max(pattern.rows, pattern.columns));
   const [right, bottom] = [pattern.columns * size, pattern.rows * size];
   const canvas = element("canvas", { class: size < 1 ? "fine" : "" });
   paint(canvas, pattern, pattern.scale, { hidden: unseen(stack) });
@@ -25,6 +23,12 @@ function matrix(stack, head, pattern, width, point) {
   Object.assign(box.style, { width: `${LEFT + right + 24}px`, height: `${TOP + bottom + 4}px` });
   follow(picture, stack, pattern, size, point);
   return element("div", { class: "wide" }, box);
+}
+
+/** Whole pixels where cells are large enough to look uneven without. */
+function cellSize(room, count) {
+  const size = Math.min(LARGEST_CELL, room / count);
+  return size < 4 ? size : Math.floor(size);
 }
 
 function drawing(stack, head, pattern, size) {
