@@ -189,6 +189,10 @@ def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadChoi
         from attncli.render.npz import heads_npz
 
         return heads_npz(result)
+    if form in ("svg", "pdf", "png"):
+        from attncli.render.figures.heads import heads_figure
+
+        return heads_figure(result, form, title=title)
     if form == "html":
         from attncli.render.html.heads import heads_html
 

@@ -95,7 +95,8 @@ def test_each_head_has_a_picture_of_its_own_weights(browser: Browser, two_layers
     drawn = browser.run("""
         const canvas = document.querySelector('.head[data-head="0.3"] canvas');
         const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-        return [canvas.width, canvas.height, [...pixels.slice(4 * 12, 4 * 12 + 3)], [...pixels.slice(4 * 5, 4 * 5 + 3)]];
+        const color = (cell) => [...pixels.slice(4 * cell, 4 * cell + 3)];
+        return [canvas.width, canvas.height, color(12), color(5)];
     """)
     assert drawn == [12, 12, [190, 223, 38], [68, 1, 84]]
 
