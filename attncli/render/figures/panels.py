@@ -36,16 +36,22 @@ class Scale(NamedTuple):
 
     low: float
     high: float
+    signed: bool = False
 
     @classmethod
     def of(cls, values: Sequence[Array]) -> Scale:
         largest = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in values), default=0.0) or 1.0
         signed = any(bool((each < 0).any()) for each in values)
-        return cls(-largest if signed else 0.0, largest)
+        return cls(-largest if signed else 0.0, largest, signed)
+
+    @classmethod
+    def between(cls, low: float, high: float) -> Scale:
+        """From the least to the greatest of some values, of whatever sign."""
+        return cls(low, high) if high - low > 1e-9 else cls(low - 0.5, high + 0.5)
 
     @property
     def colormap(self) -> str:
-        return "PuOr" if self.low < 0 else "viridis"
+        return "PuOr" if self.signed else "viridis"
 
     @property
     def norm(self) -> Normalize:

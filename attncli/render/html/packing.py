@@ -13,6 +13,8 @@ Floats = npt.NDArray[np.floating]
 
 #: Steps between nothing and a head's largest weight: 255 of one sign, 127 on either side of zero.
 _STEPS, _SIGNED_STEPS = 255, 127
+#: The same in two bytes.
+_FINE_STEPS = 32_767
 
 
 class Packed(NamedTuple):
@@ -45,6 +47,14 @@ def pack(values: Floats) -> Packed:
     numbers = (np.rint(shares) + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint8)
     _, rows, columns = values.shape
     return Packed(rows, columns, [float(scale) for scale in scales], signed, _letters(numbers.tobytes()))
+
+
+def pack_finely(values: Floats) -> dict[str, object]:
+    """(rows, columns) as two bytes a number, little-endian, exact to 1/65,534 of the largest absolute value."""
+    known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    scale = float(np.abs(known).max(initial=0.0))
+    numbers = np.rint(known * (_FINE_STEPS / scale if scale else 0.0)).astype("<i2")
+    return {"rows": len(values), "scale": scale, "content": _letters(numbers.tobytes())}
 
 
 def _letters(content: bytes) -> str:

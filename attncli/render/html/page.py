@@ -20,7 +20,9 @@ from attncli.results.provenance import MadeBy
 
 #: Each kind of page, and the assets that it is made of besides the shared ones; `.css` and `.js` of each where it is.
 _PARTS = {
-    "heads": ("weights", "heads_grid", "heads_matrix", "heads_links", "heads"),
+    "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads"),
+    "params": ("params",),
+    "compare": ("bytes", "matrix", "compare_plots", "compare"),
 }
 
 #: What could end the block of JSON, or begin a comment in it.

@@ -168,7 +168,7 @@ function picture(stack, head, pattern, links) {
   const scale = scaleLegend(pattern.signed ? `−${high}` : "0", high, data.reading, colors);
   const pooled = stack.pooling ? element("p", { class: "dim" }, stack.pooling) : null;
   const exact = element("p", { class: "dim", id: "exactness" }, exactnessOf(pattern));
-  return [element("figure", {}, matrix(stack, head, pattern, width, point), scale, pooled, exact), links.element];
+  return [element("figure", {}, matrix(patternView(stack, head, pattern), width, point), scale, pooled, exact), links.element];
 }
 
 /** Rounding to a byte moves a weight by half a step at most. */

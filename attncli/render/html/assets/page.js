@@ -123,7 +123,7 @@ function show(...parts) {
   const top = element("header", { class: "top" }, element("div", {}, element("h1", {}, data.title), ...facts), themeSwitch());
   const notes = data.notes.length ? element("ul", {}, ...data.notes.map((note) => element("li", {}, note))) : null;
   const footer = element("footer", {}, notes, element("p", {}, data.made_by));
-  document.body.append(top, element("main", {}, ...parts), footer, readout);
+  document.body.append(top, element("main", {}, ...parts.filter(Boolean)), footer, readout);
 }
 
 /** A choice among names: `[value, text]` pairs. */

@@ -12,14 +12,6 @@ function bytesOf(block) {
   return unpacked.get(block);
 }
 
-async function inflated(letters) {
-  const binary = atob(letters);
-  const bytes = new Uint8Array(binary.length);
-  for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 /** One head's weights. `bytes` are rows × columns; `value(row, column)` and `share` (of full scale) read them. */
 class Pattern {
   constructor(block, index, bytes) {
@@ -101,4 +93,41 @@ function largest(pattern, top, left, step) {
     }
   }
   return found;
+}
+
+/** What stands at a row or a column; where the page knows no token of it, its number. */
+function nameOf(axis, index) {
+  return axis.texts[index] ?? `${index}`;
+}
+
+/** The position that a row or a column stands for, or the first and the last of several. */
+function numberOf(axis, index) {
+  const [start, end] = placesOf(axis)(index);
+  return end - start === 1 ? `${start}` : `${start}–${end - 1}`;
+}
+
+/** A head's pattern as a view (see matrix.js). */
+function patternView(stack, head, pattern) {
+  const sides = { beside: stack.rows, above: stack.columns ?? stack.rows };
+  const palette = pattern.palette(pattern.scale);
+  const unit = pattern.scale > 1.5 ? pattern.scale : 1;
+  const token = (axis, index) => element("span", {}, `${numberOf(axis, index)} `, element("span", { class: "token" }, nameOf(axis, index)));
+  return {
+    name: `pattern of head ${head.name}`,
+    rows: pattern.rows,
+    columns: pattern.columns,
+    beside: (index) => nameOf(sides.beside, index),
+    above: (index) => nameOf(sides.above, index),
+    isDim: (side, index) => sides[side].special.includes(index),
+    paint: (canvas) => paint(canvas, pattern, pattern.scale, { hidden: unseen(stack) }),
+    // Hundredths, as the terminal writes them; nothing of less than half a hundredth.
+    number: (row, column) => {
+      const hundredths = Math.round((100 * pattern.value(row, column)) / unit);
+      return hundredths ? { text: `${hundredths}`, ink: inkOn(palette[pattern.bytes[row * pattern.columns + column]]) } : null;
+    },
+    words: (row, column) => [
+      token(sides.beside, row), " → ", token(sides.above, column), element("br"),
+      element("b", {}, weightText(pattern.value(row, column))),
+    ],
+  };
 }
