@@ -58,9 +58,8 @@ def compare_figure(result: CompareResult, form: str, *, title: str | None = None
     words = " / ".join(result.words)
     title = drawable(printable(title or f"{words} in context, {result.model}"), form)
     names = _names(result, form)
-    states = [
-        state for state in result.chosen if len(names.numbers) > 1 and (state.shown is not None or _mapped(state))
-    ]
+    # The one value of a pair is no picture.
+    states = [state for state in result.chosen if len(names.numbers) > 2 and _is_drawn(state)]
     if not states and len(result.states) < 2:
         raise UsageError(
             "a figure needs three occurrences, or several states", hint="give more sentences, or --state all"
@@ -74,6 +73,10 @@ def _names(result: CompareResult, form: str) -> Names:
     places = [tags.groups.index(text) % len(LABEL_COLORS) for text in tags.texts]
     colors = [tuple(part / 255 for part in LABEL_COLORS[place]) if tags.told_apart else _PLAIN for place in places]
     return Names(numbers_, tagged, colors)  # type: ignore[arg-type]
+
+
+def _is_drawn(state: State) -> bool:
+    return state.shown is not None or _mapped(state)
 
 
 def _mapped(state: State) -> bool:

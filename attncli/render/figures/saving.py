@@ -40,6 +40,8 @@ def drawn(draw: Callable[[], Figure], form: str, *, texts: Iterable[str]) -> byt
         matplotlib.rcParams["font.family"] = families_for(texts)
         # SVGs keep characters that no font here has, as the reader may have one; elsewhere we left none.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # Nor do they all join letters as their scripts do; each still stands for itself.
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         return _saved(draw(), form)
 
 
