@@ -157,7 +157,7 @@ function headTitle(head) {
   const name = element("h2", {}, head.head === null ? head.name : `head ${head.name}`);
   const labels = head.labels.map((label) => element("span", {}, tileOf(label), ` ${data.labels[label].sentence}`));
   const keys = element("span", { class: "dim screen keys" }, "arrow keys: the heads beside it");
-  return element("div", { class: "controls title" }, back, name, ...labels, keys);
+  return element("div", { class: "controls heading title" }, back, name, ...labels, keys);
 }
 
 function picture(stack, head, pattern, links) {
