@@ -114,8 +114,8 @@ class Collector:
     #: Paths of attention modules that ran, and can't be read.
     unread: tuple[str, ...] = ()
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
-    #: Even attention, by what it depends on: mask, causality, queries, keys.
-    _evens: list[tuple[tuple[Tensor | None, bool, int, int], EvenRows]] = field(default_factory=list)
+    #: Even attention, by what it depends on: mask, causality, queries, keys, device.
+    _evens: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], EvenRows]] = field(default_factory=list)
 
     def __call__(self, path: str, attention: Attention) -> None:
         site = self.model.site_of(path)
@@ -134,7 +134,7 @@ class Collector:
         return max(self.model.layer_count(key.path), *(layer + 1 for layer in self.layers.get(key, ())), 1)
 
     def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
-        pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(self.model.device)
+        pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(attention.device)
         chosen = self._chosen(key, layer, attention.heads)
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
         if not chosen:
@@ -167,7 +167,7 @@ class Collector:
         if not pair.same:
             return None
         if key not in self._rollouts:
-            self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, self.model.device)
+            self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device)
         return self._rollouts[key].step(attention)
 
     def _is_large(self, attention: Attention) -> bool:
@@ -176,7 +176,7 @@ class Collector:
 
     def _even(self, pair: Pair, attention: QueryKeyAttention) -> EvenRows:
         """Even attention under a mask; layers that share a mask, and who looks at whom, share the answer."""
-        known = (attention.mask, attention.is_causal, attention.queries, attention.keys)
+        known = (attention.mask, attention.is_causal, attention.queries, attention.keys, attention.device)
         for other, even in self._evens:
             if other[0] is known[0] and other[1:] == known[1:]:
                 return even
