@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from attncli.render.html.heads import heads_html
 from attncli.render.html.page import notebook
-from attncli.results.heads import HeadsResult
+from attncli.results.heads import HeadsResult, Pattern
 from tests.browser.conftest import Browser
 from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens
 
@@ -173,6 +174,32 @@ def test_nasty_tokens_and_names_stay_text(browser: Browser, tmp_path: Path) -> N
     assert shown[5:8] == [r"\u{202e}evil", "&lt;b&gt;", r"\u{d800}"]
 
 
+@pytest.mark.parametrize("fragment", ["#%", "#nothing", "#<b>", "#"])
+def test_an_address_of_no_head_is_the_overview(browser: Browser, two_layers: Path, fragment: str) -> None:
+    opened(browser, two_layers, fragment=fragment)
+    assert browser.console() == []
+    assert browser.run("return document.querySelector('#head').hidden")
+
+
+def test_the_address_says_which_head_is_open(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers)
+    show(browser, "1.2")
+    assert browser.run("return location.hash") == "#1.2"
+    browser.run("location.hash = '0.3'")
+    browser.wait("document.querySelector('#head').dataset.head === '0.3'")
+
+
+def test_a_rollout_and_a_single_row_are_open_at_once(browser: Browser, tmp_path: Path) -> None:
+    rolled = replace(result(stack(Pattern(1, None, even()))), weighting="rollout")
+    opened(browser, page(tmp_path, rolled))
+    browser.wait("document.querySelector('#head').dataset.head === 'rollout to layer 1'")
+    assert "null" not in browser.text("#head")
+    row = stack(pattern("0.1", on_offset(1)[2:3]), queries=SENTENCE[2:3], heads=(head("0.1"),))
+    opened(browser, page(tmp_path, result(row)))
+    browser.wait("document.querySelector('#head').dataset.head === '0.1'")
+    assert browser.text("#text .said").startswith("cat looks at sat 0.90")
+
+
 def test_stacks_and_layers_are_chosen(browser: Browser, tmp_path: Path) -> None:
     weights = np.full((2, 12), 1 / 12, dtype=np.float32)
     named = (head("cross.0.0"), head("cross.0.1"))
@@ -190,8 +217,6 @@ def test_stacks_and_layers_are_chosen(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_a_metric_is_mapped_where_it_was_asked_for(browser: Browser, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     opened(browser, page(tmp_path, replace(heads_of_two_layers(), metric="induction")))
     assert browser.texts(".head .value")[4:6] == ["0.08", "0.68"]
 

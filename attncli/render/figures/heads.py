@@ -172,17 +172,18 @@ def _tile(tiles: Tiles) -> float:
 
 def _mosaic(axes: Axes, tiles: Tiles, tile: float, scale: Scale) -> ScalarMappable:
     """One picture of all patterns, with a gap between them."""
-    rows, columns = next(iter(tiles.patterns.values())).shape
+    # Layers may look at windows of other sizes.
+    rows, columns = (max(side) for side in zip(*(each.shape for each in tiles.patterns.values()), strict=True))
     gap = max(round(0.06 * max(rows, columns)), 1)
     whole = np.full((len(tiles.layers) * (rows + gap), len(tiles.heads) * (columns + gap)), np.nan)
     for (layer, head), values in tiles.patterns.items():
         down, right = tiles.layers.index(layer) * (rows + gap), tiles.heads.index(head) * (columns + gap)
-        whole[down : down + rows, right : right + columns] = values
+        whole[down : down + values.shape[0], right : right + values.shape[1]] = values
     picture = cells(axes, whole, scale)
     unmarked(axes)
     size = type_size(tile)
-    axes.set_xticks([(place + 0.5) * (columns + gap) for place in range(len(tiles.heads))], map(str, tiles.heads))
-    axes.set_yticks([(place + 0.5) * (rows + gap) for place in range(len(tiles.layers))], map(str, tiles.layers))
+    axes.set_xticks([place * (columns + gap) + columns / 2 for place in range(len(tiles.heads))], map(str, tiles.heads))
+    axes.set_yticks([place * (rows + gap) + rows / 2 for place in range(len(tiles.layers))], map(str, tiles.layers))
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=size)
     axes.xaxis.set_label_position("top")
@@ -282,7 +283,7 @@ def _smaller(values: Array) -> Array:
 def _name(stack: Stack, pattern: Pattern) -> str:
     head = next((one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head)), None)
     if head is None:
-        return f"up to layer {pattern.layer}"
+        return f"rollout to layer {pattern.layer}"
     said = "".join(f", {label_of(label).sentence}" for label in head.labels[:1])
     return f"head {head.name}{said}"
 

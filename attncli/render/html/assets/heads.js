@@ -147,7 +147,10 @@ async function drawHead() {
   const pattern = await patternOf(stack, head);
   if (headNow() !== head) return;
   const links = pattern && new Links(stack, pattern);
-  detail.replaceChildren(headTitle(head), ...(pattern ? picture(stack, head, pattern, links) : []), metricTable(stack, head));
+  const parts = [headTitle(head), ...(pattern ? picture(stack, head, pattern, links) : []), metricTable(stack, head)];
+  detail.replaceChildren(...parts.filter(Boolean));
+  // There is but one token to point at.
+  if (pattern?.rows === 1) links.pin(0);
   detail.dataset.head = head.name;
 }
 
@@ -250,14 +253,15 @@ function update(changes) {
   }
   mark();
   drawHead();
-  if (hasAddress) history.replaceState(null, "", state.head ? `#${encodeURIComponent(state.head)}` : location.pathname);
+  if (hasAddress) location.replace(`#${encodeURIComponent(state.head ?? "")}`);
 }
 
 /** Open the head that the address names; whether there is one. */
 function fromAddress() {
-  const name = hasAddress ? decodeURIComponent(location.hash.slice(1)) : "";
-  const stack = data.stacks.findIndex((each) => each.heads.some((head) => head.name === name));
-  if (stack >= 0) update({ stack, head: name });
+  const given = hasAddress ? location.hash.slice(1) : "";
+  const named = (head) => encodeURIComponent(head.name) === given;
+  const stack = data.stacks.findIndex((each) => each.heads.some(named));
+  if (stack >= 0) update({ stack, head: data.stacks[stack].heads.find(named).name });
   return stack >= 0;
 }
 
