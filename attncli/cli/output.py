@@ -89,6 +89,7 @@ class Outlet(NamedTuple):
     form: str
     terminal: Terminal
     write: Callable[[bytes], None]
+    title: str | None = None
 
 
 @contextmanager
@@ -99,7 +100,10 @@ def open_outlets(plan: Plan, environment: Environment, *, before: Callable[[], N
     """
     stdout = StdoutWriter(environment, before=before)
     with whole_files(plan.files) as files:
-        outlets = [Outlet(form, plan.page, file.write) for file, form in zip(files, plan.files.values(), strict=True)]
+        outlets = [
+            Outlet(form, plan.page, file.write, plan.title)
+            for file, form in zip(files, plan.files.values(), strict=True)
+        ]
         yield [*outlets, Outlet(plan.stdout, plan.screen, stdout.write)] if plan.stdout else outlets
     if plan.stdout:
         # Last, as stdout can't be taken back.

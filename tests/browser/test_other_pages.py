@@ -11,9 +11,12 @@ import pytest
 from attncli.render.html.compare import compare_html
 from attncli.render.html.page import notebook
 from attncli.render.html.params import params_html
+from attncli.render.html.tokens import tokens_html
 from attncli.results.compare import CompareResult
+from attncli.results.tokens import Token
 from tests.browser.conftest import Browser
 from tests.browser.test_heads_page import NASTY
+from tests.cli.samples import tokenize_result, tokenized
 from tests.render.compare_samples import FOUR, compare_result, last_state, occurrence
 from tests.render.params_samples import TREE, compared, model, result
 
@@ -142,6 +145,28 @@ def test_nothing_sticks_out_of_the_window(browser: Browser, tmp_path: Path, cont
     assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
+def test_tokens_with_their_ids_raw_forms_and_places(browser: Browser, tmp_path: Path) -> None:
+    path = opened(browser, tmp_path, tokens_html(tokenize_result(tokenized(), tokenized(1, "other"))))
+    assert browser.console() == []
+    assert browser.requests() == [path.as_uri()]
+    assert browser.texts(".text h2") == ["3 tokens (1 special) bert", "3 tokens (1 special) other"]
+    assert browser.texts(".chip")[:3] == ["[CLS]101", "em7861", '"bé,"8270']
+    browser.hover(".chip:nth-child(3)")
+    browser.wait("!document.querySelector('#readout').hidden")
+    assert browser.text("#readout") == '"bé,"  id 8270raw ##"bé,"characters 2–6, bytes 2–7'
+    browser.find("#ids").click()
+    assert not browser.find(".chip .id").is_displayed()
+
+
+def test_nasty_tokens_stay_text(browser: Browser, tmp_path: Path) -> None:
+    tokens = tuple(Token(index, index, text, text, word=index) for index, text in enumerate(NASTY))
+    opened(browser, tmp_path, tokens_html(tokenize_result(tokenized(model=NASTY[1])._replace(tokens=tokens))))
+    assert browser.console() == []
+    assert browser.run("return document.title") == f"tokens of {NASTY[1]}"
+    assert browser.texts(".chip .token")[:2] == [NASTY[0], NASTY[1].replace(" ", "·")]
+
+
 def test_every_result_shows_itself_in_a_frame() -> None:
     assert compare_result()._repr_html_() == notebook(compare_html(compare_result()))
+    assert tokenize_result()._repr_html_() == notebook(tokens_html(tokenize_result()))
     assert result()._repr_html_() == notebook(params_html(result()))

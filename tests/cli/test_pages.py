@@ -36,11 +36,11 @@ def test_the_map_of_a_metric_needs_no_patterns(heads: Recorder, tmp_path: Path) 
     assert "first: weight on the first token" in (tmp_path / "x.svg").read_text("utf-8")
 
 
-@pytest.mark.parametrize("verb", ["heads", "params", "compare"])
+@pytest.mark.parametrize("verb", ["heads", "params", "compare", "tokenize"])
 def test_a_title_stands_above_the_page(
-    verb: str, heads: Recorder, params: Recorder, compare: Recorder, tmp_path: Path
+    verb: str, heads: Recorder, params: Recorder, compare: Recorder, tokenize: Recorder, tmp_path: Path
 ) -> None:
-    given = {"heads": ("hi",), "params": ("gpt2",), "compare": ("mole", "A mole dug")}[verb]
+    given = {"params": ("gpt2",), "compare": ("mole", "A mole dug")}.get(verb, ("hi",))
     path = tmp_path / "x.html"
     assert attn(verb, *given, "-o", str(path), "--title", "A <b>title</b>").code == 0
     assert "<title>A &lt;b&gt;title&lt;/b&gt;</title>" in path.read_text("utf-8")

@@ -8,6 +8,7 @@ import json
 import re
 import zlib
 from html import unescape
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -19,8 +20,14 @@ from attncli.render.html.heads import heads_html
 from attncli.render.html.packing import pack, pack_finely
 from attncli.render.html.page import notebook, page
 from attncli.render.html.params import params_html
+from attncli.render.html.tokens import PageForm, tokens_html
+from attncli.render.terminal import Terminal
+from attncli.render.tokenize.record import RecordText
+from attncli.results.findings import Finding
 from attncli.results.heads import Layer
 from attncli.results.provenance import MadeBy
+from attncli.results.tokenize import Record
+from tests.cli.samples import tokenize_result, tokenized
 from tests.render import compare_samples, params_samples
 from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
 
@@ -29,6 +36,7 @@ PAGES = {
     "heads": heads_html(result(stack(pattern("0.0", on_offset(1))))),
     "compare": compare_html(compare_samples.compare_result()),
     "params": params_html(params_samples.result()),
+    "tokens": tokens_html(tokenize_result()),
 }
 
 
@@ -56,11 +64,12 @@ def test_a_page_allows_its_own_script_and_style_and_nothing_else(kind: str) -> N
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_page_is_the_same_every_time_and_small(kind: str) -> None:
-    assert {"heads": 48_000, "compare": 32_000, "params": 24_000}[kind] > len(PAGES[kind].encode())
+    assert {"heads": 48_000, "compare": 32_000, "params": 24_000, "tokens": 16_000}[kind] > len(PAGES[kind].encode())
     again = {
         "heads": lambda: heads_html(result(stack(pattern("0.0", on_offset(1))))),
         "compare": lambda: compare_html(compare_samples.compare_result()),
         "params": lambda: params_html(params_samples.result()),
+        "tokens": lambda: tokens_html(tokenize_result()),
     }
     assert again[kind]() == PAGES[kind]
 
@@ -138,3 +147,27 @@ def test_a_frame_holds_the_page_and_may_do_nothing_but_run_its_script() -> None:
     inner = re.search(r'srcdoc="([^"]*)"', frame)
     assert inner is not None
     assert unescape(inner[1]) == PAGES["heads"]
+
+
+def test_a_page_of_very_many_tokens_says_how_many_it_leaves_out() -> None:
+    text = tokenized()._replace(tokens=tokens(*["x"] * 15_000))
+    form = PageForm(RecordText(Terminal(100)))
+    for number in range(3):
+        assert form.record(Record(number, (text,))) == ""
+    data = data_of("".join(map(str, form.end(tokenize_result()))))
+    assert [len(each["tokens"]) for each in data["texts"]] == [15_000, 5_000]  # type: ignore[attr-defined]
+    assert data["notes"] == ["25,000 more tokens are left out; -o FILE.json holds them all"]
+
+
+def test_what_explains_tokens_stands_beneath_them() -> None:
+    finding = Finding("trailing_space", "warning", "the text ends in a space", "leave it out", 0, 1)
+    data = data_of(tokens_html(tokenize_result(tokenized()._replace(findings=(finding,)))))
+    assert "the text ends in a space" in str(data["said"])
+
+
+def test_no_script_writes_markup_or_runs_text() -> None:
+    scripts = [path.read_text("utf-8") for path in (files("attncli.render.html") / "assets").iterdir()]
+    assert len(scripts) > 10
+    assert not [
+        s for s in scripts if re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\.write\(|\beval\b|Function\(", s)
+    ]

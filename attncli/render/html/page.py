@@ -22,6 +22,7 @@ from attncli.results.provenance import MadeBy
 _PARTS = {
     "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads"),
     "params": ("params",),
+    "tokens": ("tokens",),
     "compare": ("bytes", "matrix", "compare_plots", "compare"),
 }
 
@@ -61,7 +62,7 @@ def notebook(document: str, *, height: int = _NOTEBOOK_HEIGHT) -> str:
 
 
 def _made_by(made_by: MadeBy) -> str:
-    versions = ((name, getattr(made_by, name)) for name in ("attncli", "transformers", "torch"))
+    versions = ((name, getattr(made_by, name)) for name in ("attncli", "tokenizers", "transformers", "torch"))
     parts = [f"{name} {version}" for name, version in versions if version]
     return " · ".join(parts + [printable(text) for text in (made_by.model_class, made_by.revision) if text])
 
