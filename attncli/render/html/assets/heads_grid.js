@@ -61,10 +61,11 @@ async function fill(grid, stack, heads, view, shared) {
   for (const cell of cells.values()) cell.querySelector("canvas").hidden = view !== "pictures";
 }
 
-/** Layer by layer, so that the page answers in between. */
+/** Layer by layer where there is much, so that the page answers in between. */
 async function fillPictures(cells, stack, heads, shared) {
   const full = fullScale(stack);
   const hidden = unseen(stack);
+  await unpackAll(stack);
   for (const head of heads) {
     const pattern = await patternOf(stack, head);
     const cell = cells.get(head.name);
@@ -95,11 +96,13 @@ function largestValue(heads, index) {
 /** Whether no query of a row may see any key of a column, because it comes later. */
 function unseen(stack) {
   if (!stack.causal) return () => false;
-  const [rows, columns] = [placesOf(stack.rows), placesOf(stack.columns ?? stack.rows)];
-  return (row, column) => columns(column)[0] >= rows(row)[1];
+  const [rows, columns] = [stack.rows.places, (stack.columns ?? stack.rows).places];
+  const lastQuery = rows ? (row) => rows[Math.min(row, rows.length - 1)][1] - 1 : (row) => row;
+  const firstKey = columns ? (column) => columns[column][0] : (column) => column;
+  return (row, column) => firstKey(column) > lastQuery(row);
 }
 
 /** From and to which position a row or a column stands. */
 function placesOf(axis) {
-  return axis.places ? (index) => axis.places[Math.min(index, axis.places.length - 1)] : (index) => [index, index + 1];
+  return axis.places ? (index) => axis.places[index] : (index) => [index, index + 1];
 }

@@ -1,15 +1,27 @@
 // Weights out of the page: a layer's heads are one block of deflated bytes, unpacked when one of them is looked at.
 
-/** Blocks that stay unpacked: those of the last few layers. */
-const KEPT = 3;
+/** Weights that stay unpacked: those of the blocks that were asked for last. */
+const MOST_KEPT = 32e6;
 const unpacked = new Map();
 
+const sizeOf = (block) => block.heads.length * block.rows * block.columns;
+
 function bytesOf(block) {
-  if (!unpacked.has(block)) {
-    if (unpacked.size >= KEPT) unpacked.delete(unpacked.keys().next().value);
-    unpacked.set(block, inflated(block.content));
+  const bytes = unpacked.get(block) ?? inflated(block.content);
+  unpacked.delete(block);
+  unpacked.set(block, bytes);
+  let kept = 0;
+  for (const each of [...unpacked.keys()].reverse()) {
+    kept += sizeOf(each);
+    if (kept > MOST_KEPT && each !== block) unpacked.delete(each);
   }
-  return unpacked.get(block);
+  return bytes;
+}
+
+/** Unpack all of a stack at once where there is room for it: then its heads are drawn in one go. */
+async function unpackAll(stack) {
+  const size = stack.blocks.reduce((sum, block) => sum + sizeOf(block), 0);
+  if (size <= MOST_KEPT) await Promise.all(stack.blocks.map(bytesOf));
 }
 
 /** One head's weights. `bytes` are rows × columns; `value(row, column)` and `share` (of full scale) read them. */
@@ -69,14 +81,13 @@ function paint(canvas, pattern, full, { most = Infinity, hidden = () => false } 
   canvas.width = columns;
   canvas.height = rows;
   const image = new ImageData(columns, rows);
-  const palette = pattern.palette(full);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
+  // A pixel at a time: four bytes of red, green, blue and opacity, in the order of a little-endian number.
+  const pixels = new Uint32Array(image.data.buffer);
+  const palette = Uint32Array.from(pattern.palette(full), ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0);
+  for (let row = 0, at = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, at++) {
       const byte = largest(pattern, row * step, column * step, step);
-      const color = palette[byte];
-      const at = 4 * (row * columns + column);
-      image.data.set(color, at);
-      image.data[at + 3] = byte === pattern.zero && hidden(row * step + step - 1, column * step) ? 0 : 255;
+      if (byte !== pattern.zero || !hidden(row * step + step - 1, column * step)) pixels[at] = palette[byte];
     }
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
