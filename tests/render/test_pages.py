@@ -64,7 +64,7 @@ def test_a_page_allows_its_own_script_and_style_and_nothing_else(kind: str) -> N
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_page_is_the_same_every_time_and_small(kind: str) -> None:
-    assert {"heads": 48_000, "compare": 32_000, "params": 24_000, "tokens": 16_000}[kind] > len(PAGES[kind].encode())
+    assert {"heads": 50_000, "compare": 32_000, "params": 24_000, "tokens": 16_000}[kind] > len(PAGES[kind].encode())
     again = {
         "heads": lambda: heads_html(result(stack(pattern("0.0", on_offset(1))))),
         "compare": lambda: compare_html(compare_samples.compare_result()),
@@ -89,7 +89,7 @@ def test_weights_are_exact_to_half_a_step() -> None:
     numbers = np.frombuffer(unpacked(packed.content), dtype=np.uint8).reshape(3, 40, 40)
     values = numbers / 255 * np.array(packed.scales)[:, None, None]
     assert (np.abs(values - weights) <= np.array(packed.scales)[:, None, None] / 510 * (1 + 1e-5)).all()
-    assert packed.scales == [float(each.max()) for each in weights]
+    assert packed.scales == pytest.approx([float(each.max()) for each in weights], rel=1e-6)
 
 
 def test_differences_keep_their_sign_and_zero() -> None:
@@ -109,7 +109,9 @@ def test_similarities_take_two_bytes() -> None:
     assert numbers.tolist() == [32767, -16384, 8192, 0]
 
 
-@pytest.mark.parametrize(("layers", "heads", "size"), [(12, 12, 6), (12, 12, 64), (32, 32, 16), (2, 4, 300)])
+@pytest.mark.parametrize(
+    ("layers", "heads", "size"), [(12, 12, 6), (12, 12, 64), (12, 12, 2), (32, 32, 16), (2, 4, 300)]
+)
 def test_a_page_takes_less_than_two_bytes_a_weight_and_64_kilobytes(layers: int, heads: int, size: int) -> None:
     names = [f"{layer}.{index}" for layer in range(layers) for index in range(heads)]
     random = np.random.default_rng(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -15,7 +15,7 @@ from attncli.render.heads.picture_notes import pooling_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.html.packing import pack
 from attncli.render.html.page import page
-from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, rounded, rounded_all
+from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, shortened
 from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Pattern, Span, Stack
 from attncli.results.tokens import Token
 
@@ -86,7 +86,7 @@ def _stack(stack: Stack, metrics: Sequence[str], result: HeadsResult) -> dict[st
         "columns": None if not is_cross(stack) and rows == columns else columns,
         "prefix": _prefix(stack),
         "heads": list(_heads(stack, metrics, result.weighting)),
-        "uniform": {layer: rounded_all(map(values.get, metrics)) for layer, values in stack.baselines.items()},
+        "uniform": {layer: _values(values, metrics) for layer, values in stack.baselines.items()},
         "standouts": [_standout(one, stack) for one in found],
         "blocks": [_block(layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer)],
     }
@@ -124,13 +124,17 @@ def _heads(stack: Stack, metrics: Sequence[str], weighting: str) -> Iterator[Seq
         return
     for head in stack.metrics:
         give = [] if head.spread is None else [[_give(head, name) for name in metrics]]
-        yield [head.layer, head.head, rounded_all(map(head.values.get, metrics)), head.labels, *give]
+        yield [head.layer, head.head, _values(head.values, metrics), head.labels, *give]
+
+
+def _values(values: Mapping[str, float | None], metrics: Sequence[str]) -> list[float | None]:
+    return [shortened(values.get(name)) for name in metrics]
 
 
 def _give(head: HeadMetrics, metric: str) -> float | None:
     """Half the width of the interval around a mean."""
     ends = head.interval(metric)
-    return None if ends is None else rounded((ends[1] - ends[0]) / 2)
+    return None if ends is None else shortened((ends[1] - ends[0]) / 2)
 
 
 def _standout(found: Standout, stack: Stack) -> dict[str, object]:
@@ -140,8 +144,8 @@ def _standout(found: Standout, stack: Stack) -> dict[str, object]:
         "sentence": found.sentence,
         "label": found.label,
         "metric": found.metric,
-        "value": rounded(found.value),
-        "uniform": rounded(uniform),
+        "value": shortened(found.value),
+        "uniform": shortened(uniform),
     }
 
 

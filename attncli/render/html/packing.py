@@ -20,8 +20,8 @@ _FINE_STEPS = 32_767
 class Packed(NamedTuple):
     """(count, rows, columns) as one byte a number.
 
-    scales: the largest absolute value of each of the `count`, the value of a full byte.  signed: zero is byte 128, so
-    that there are 127 steps on either side.  content: deflated (zlib), then base64.
+    scales: the largest absolute value of each of the `count` to six digits, the value of a full byte.
+    signed: zero is byte 128, so that there are 127 steps on either side.  content: deflated (zlib), then base64.
     """
 
     rows: int
@@ -40,13 +40,15 @@ def pack(values: Floats) -> Packed:
     A step is 1/255 of the largest value, or 1/127 where some are negative; what is no number becomes 0.
     """
     known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
-    scales = np.abs(known).max(axis=(1, 2), initial=0.0)
+    scales = np.array([float(f"{largest:.6g}") for largest in np.abs(known).max(axis=(1, 2), initial=0.0)])
     signed = bool((known < 0).any())
     steps = _SIGNED_STEPS if signed else _STEPS
     shares = known * np.divide(steps, scales, out=np.zeros_like(scales), where=scales > 0)[:, None, None]
-    numbers = (np.rint(shares) + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint8)
+    # A scale may have been rounded down by a hair.
+    whole = np.clip(np.rint(shares), -steps, steps)
+    numbers = (whole + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint8)
     _, rows, columns = values.shape
-    return Packed(rows, columns, [float(scale) for scale in scales], signed, _letters(numbers.tobytes()))
+    return Packed(rows, columns, scales.tolist(), signed, _letters(numbers.tobytes()))
 
 
 def pack_finely(values: Floats) -> dict[str, object]:

@@ -35,5 +35,13 @@ def rounded(value: float | None) -> float | None:
     return int(short) if short.is_integer() else short
 
 
+def shortened(value: float | None) -> float | None:
+    """A metric to three decimals, one more than is shown: there are eleven for each of a thousand heads."""
+    if value is None or not math.isfinite(value):
+        return None
+    short = round(value, 3 if abs(value) < 100 else 1)
+    return int(short) if short.is_integer() else short
+
+
 def rounded_all(values: Iterable[float | None]) -> list[float | None]:
     return [rounded(value) for value in values]
