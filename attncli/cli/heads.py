@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from attncli.cli.command import Choice, Text, Verb, WholeNumber
+from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
 from attncli.cli.environment import Environment
 from attncli.cli.heads_input import ManyOptions, many_options, read_heads_input
 from attncli.cli.options import (
@@ -88,14 +88,34 @@ head_options = bundle(
         metavar="HEADS",
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),
-    option("--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder or cross, where a model has several."),
-    option("--metric", group=_CHOICE, metavar="NAME", help="One metric: entropy, distance, induction …"),
-    option("--threshold", group=_CHOICE, multiple=True, metavar="METRIC=X", help="What earns a label: induction=0.3."),
+    option(
+        "--stack",
+        group=_CHOICE,
+        metavar="NAME",
+        shell_complete=completed_by("stacks"),
+        help="encoder, decoder or cross, where a model has several.",
+    ),
+    option(
+        "--metric",
+        group=_CHOICE,
+        metavar="NAME",
+        shell_complete=completed_by("metrics"),
+        help="One metric: entropy, distance, induction …",
+    ),
+    option(
+        "--threshold",
+        group=_CHOICE,
+        multiple=True,
+        metavar="METRIC=X",
+        shell_complete=completed_by("thresholds"),
+        help="What earns a label: induction=0.3.",
+    ),
     option(
         "--check",
         group=_CHOICE,
         multiple=True,
         metavar="CLAIM",
+        shell_complete=completed_by("claims"),
         help='Exit with 4 unless it holds: "1.2 induction > 0.8".',
     ),
     flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),

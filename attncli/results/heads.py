@@ -10,25 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.metrics import METRICS as METRICS
 from attncli.results.provenance import MadeBy
 from attncli.results.tokens import Token
 
 SCHEMA = "attncli.heads/1"
-
-#: The metrics in the order in which they are shown; the names are what `--metric` takes and what the JSON holds.
-METRICS = (
-    "entropy",
-    "distance",
-    "confidence",
-    "previous",
-    "current",
-    "next",
-    "first",
-    "special",
-    "virtual_sink",
-    "duplicate",
-    "induction",
-)
 
 Weights = npt.NDArray[np.float32]
 Span = tuple[int, int]
