@@ -220,9 +220,18 @@ def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadChoi
     if form == "json":
         from attncli.render.data import json_text
 
-        return json_text(result, ascii_only=not terminal.unicode)
+        return json_text(_as_asked(result, choice), ascii_only=not terminal.unicode)
     from attncli.render.heads import tables
 
     if form == "csv":
         return tables.heads_csv(result, cells=choice.patterns)
-    return tables.heads_jsonl(result, ascii_only=not terminal.unicode)
+    return tables.heads_jsonl(_as_asked(result, choice), ascii_only=not terminal.unicode)
+
+
+def _as_asked(result: HeadsResult, choice: HeadChoice) -> HeadsResult:
+    """Without the patterns that only a file beside this one wants."""
+    if choice.patterns or result.chosen:
+        return result
+    from dataclasses import replace
+
+    return replace(result, stacks=tuple(replace(stack, patterns=()) for stack in result.stacks))

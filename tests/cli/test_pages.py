@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Recorder, attn
+from tests.cli.samples import PATTERN, heads_result, stack
 
 PICTURES = ("html", "svg", "pdf", "png")
 
@@ -21,6 +23,15 @@ def test_a_picture_wants_all_patterns_where_no_heads_are_chosen(ending: str, hea
         outcome = attn("heads", "hi", "-o", name, *options)
         assert (outcome.code, outcome.out, outcome.err) == (0, b"", "")
     assert [call["patterns"] for call in heads.calls] == [True, False, False]
+
+
+def test_patterns_for_a_page_stay_out_of_the_data_beside_it(heads: Recorder, tmp_path: Path) -> None:
+    heads.result = heads_result(stack(PATTERN))
+    page, data = tmp_path / "x.html", tmp_path / "x.json"
+    attn("heads", "hi", "-o", str(page), "-o", str(data))
+    assert json.loads(data.read_text("utf-8"))["stacks"][0]["patterns"] == []
+    attn("heads", "hi", "-o", str(page), "-o", str(data), "--patterns")
+    assert json.loads(data.read_text("utf-8"))["stacks"][0]["patterns"] != []
 
 
 def test_a_picture_of_many_texts_wants_none(heads: Recorder, tmp_path: Path) -> None:
