@@ -39,6 +39,7 @@ ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 class HeadChoice(NamedTuple):
     """Which heads, and how much of them; the names are the keywords of the verb."""
 
+    against: str | None
     layer: tuple[str, ...] | None
     head: tuple[str, ...] | None
     stack: str | None
@@ -53,6 +54,7 @@ class HeadChoice(NamedTuple):
     hide_special: bool
     rollout: bool
     norm_weighted: bool
+    top: int
 
     def completed(self, plan: Plan, *, many: bool) -> HeadChoice:
         """As the verb takes it.
@@ -72,6 +74,9 @@ _VIEW = "Pattern"
 head_options = bundle(
     "choice",
     HeadChoice,
+    option(
+        "--against", group="Input", type=Text(), metavar="TEXT", help="Another text; shows how the heads differ on it."
+    ),
     option(
         "-l",
         "--layer",
@@ -120,9 +125,15 @@ head_options = bundle(
     ),
     flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
     option(
-        "--query", group=_VIEW, type=Text(), metavar="P", help="Rows: an index (-1), a word (it, it#2), cls, or 3:9."
+        "--query",
+        group=_VIEW,
+        type=Text(),
+        metavar="P",
+        help="Where does it look? An index (-1), a word (it, it#2), cls; or rows of patterns: 3:9.",
     ),
-    option("--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise."),
+    option(
+        "--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise; with one query, ranks the heads by it."
+    ),
     option("--bins", group=_VIEW, type=WholeNumber(), help="Pool patterns to at most N × N cells."),
     option(
         "--by",
@@ -131,6 +142,15 @@ head_options = bundle(
         default="token",
         show_default=True,
         help="What a row and a column stand for.",
+    ),
+    option(
+        "--top",
+        group=_VIEW,
+        type=WholeNumber(),
+        metavar="K",
+        default=10,
+        show_default=True,
+        help="How many keys or heads a ranking shows.",
     ),
     flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
     flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
@@ -143,7 +163,7 @@ head_options = bundle(
     help="Show where a model's attention heads look: all of them at a glance, a layer, or one head in full.",
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
-        'attn heads "The cat sat on the mat" -l 2',
+        'attn heads "The cat sat on the mat" --query mat',
         'attn heads "The cat sat on the mat" -H 2.3 --json',
         "attn heads -m builtin:induction --probe",
     ),
@@ -173,11 +193,11 @@ def heads(
 ) -> None:
     from attncli.cli.messages import Messages
     from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import one_model
+    from attncli.cli.texts import one_or_two_models
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    name = one_model(model, environment)
+    names = one_or_two_models(model, environment)
     given = read_heads_input(source, many, environment, forms=plan.forms)
     messages.notes(given.notes)
     with messages.progress() as progress:
@@ -185,7 +205,7 @@ def heads(
 
         result = verb.heads(
             given.text,
-            model=name,
+            model=names,
             sharing=sharing,
             progress=progress,
             **given.keywords(),

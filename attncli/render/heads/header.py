@@ -64,14 +64,22 @@ def _shape(layers: Sequence[Layer], terminal: Terminal) -> str:
 
 def _direction(stack: Stack) -> list[Line]:
     queries = len(stack.queries)
+    all_queries, all_keys = stack.whole or (queries, len(stack.keys))
     sight = "each sees itself and earlier ones" if stack.causal else "each sees every other"
     if not queries:
         across = "decoder tokens look at encoder tokens"
         return [Line.of(across if is_cross(stack) else sight.replace("each", "each token", 1))]
     if is_cross(stack):
         verb = "looks at" if queries == 1 else "look at"
-        return [Line.of(f"{_count(queries, 'decoder token')} {verb} {_count(len(stack.keys), 'encoder token')}")]
-    return [Line.of(_count(queries, "token")), Line.of(sight)]
+        looking = _part(queries, all_queries, f"decoder {stack.unit}")
+        return [Line.of(f"{looking} {verb} {_part(len(stack.keys), all_keys, f'encoder {stack.unit}')}")]
+    at = "" if len(stack.keys) == all_keys or stack.ranking else f" at {len(stack.keys):,} of {all_keys:,}"
+    return [Line.of(_part(queries, all_queries, stack.unit) + at), Line.of(sight)]
+
+
+def _part(count: int, whole: int, noun: str) -> str:
+    """`12 tokens`, or `1 of 12 tokens`."""
+    return _count(whole, noun) if count == whole else f"{count:,} of {_count(whole, noun)}"
 
 
 def _count(count: int, noun: str) -> str:
