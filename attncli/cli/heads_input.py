@@ -39,6 +39,11 @@ class HeadsInput(NamedTuple):
     generate: int | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def many(self) -> bool:
+        """Whether it is more than one text: such have metrics, and no patterns."""
+        return self.probe or not isinstance(self.text, str | None)
+
     def keywords(self) -> dict[str, Any]:
         """What the verb takes besides the text."""
         return {name: value for name, value in self._asdict().items() if name not in ("text", "notes")}

@@ -240,3 +240,10 @@ class HeadsResult:
             **({} if self.difference is None else {"difference": self.difference.to_dict()}),
             "made_by": self.made_by.to_dict(),
         }
+
+    def _repr_html_(self) -> str:
+        """The page, as notebooks show it."""
+        from attncli.render.html.heads import heads_html
+        from attncli.render.html.page import notebook
+
+        return notebook(heads_html(self))

@@ -304,14 +304,17 @@ def test_a_text_file_has_colours_only_if_always(tokenize: TokenizeRecorder, tmp_
     assert file.read_text("utf-8") == tokenize_text(tokenize.result, Terminal(40, ColorDepth.ANSI, False))
 
 
+_HEADS_ENDINGS = ".txt, .json, .csv, .npz, .html, .svg, .pdf, .png"
+
+
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("x.html", ".txt, .json, .csv, .npz"),
-        ("x.jsonl", ".txt, .json, .csv, .npz"),
-        ("x", ".txt, .json, .csv, .npz"),
-        ("-", ".txt, .json, .csv, .npz"),
-        (".csv", ".txt, .json, .csv, .npz"),
+        ("x.htm", _HEADS_ENDINGS),
+        ("x.jsonl", _HEADS_ENDINGS),
+        ("x", _HEADS_ENDINGS),
+        ("-", _HEADS_ENDINGS),
+        (".csv", _HEADS_ENDINGS),
     ],
 )
 def test_an_unknown_ending_is_met_before_any_work(name: str, known: str, heads: Recorder) -> None:
