@@ -17,8 +17,8 @@ from attncli.attention.norms import value_norms
 from attncli.attention.patterns import PatternSums
 from attncli.attention.readouts import read
 from attncli.attention.rollout import Rollout
-from attncli.attention.selection import Wanted
-from attncli.errors import ModelError
+from attncli.attention.selection import EVERYTHING, Wanted
+from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention, RowBlock
@@ -113,6 +113,8 @@ class Collector:
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
     #: Paths of attention modules that ran, and can't be read.
     unread: tuple[str, ...] = ()
+    #: Stacks that have no such query or key as is asked for, and what there is to say of it: another stack may have it.
+    without_position: dict[StackKey, UsageError] = field(default_factory=dict)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Even attention, by what it depends on: mask, causality, queries, keys.
     _evens: list[tuple[tuple[Tensor | None, bool, int, int], EvenRows]] = field(default_factory=list)
@@ -136,6 +138,8 @@ class Collector:
     def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
         pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(self.model.device)
         chosen = self._chosen(key, layer, attention.heads)
+        if chosen and not self._has_positions(key, pair):
+            chosen = ()
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
         if not chosen:
             return LayerSeen(pair, attention.heads)
@@ -155,7 +159,7 @@ class Collector:
     def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
         reader = attention.reader
-        if reader is not None and self._is_large(attention):
+        if reader is not None and pair.in_line and self._is_large(attention):
             even = self._even(pair, reader)
             pooled = self.wanted.weighting == "attention"
             return measured.read(reader, even, layer, self.wanted.metrics, pooled=pooled), even.causal
@@ -193,6 +197,17 @@ class Collector:
     def _patterns(self, layer: int, chosen: tuple[int | None, ...], pair: Pair) -> tuple[PatternSums, ...]:
         return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
 
+    def _has_positions(self, key: StackKey, pair: Pair) -> bool:
+        """Whether a stack has the queries and keys that are asked for."""
+        if self.wanted.view == EVERYTHING:
+            return True
+        try:
+            for text in range(self.inputs.batch):
+                self.axes(pair, text)
+        except UsageError as error:
+            self.without_position.setdefault(key, error)
+        return key not in self.without_position
+
     def axes(self, pair: Pair, text: int) -> Axes:
         """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
         view = self.wanted.view
@@ -204,6 +219,8 @@ class Collector:
 
     def _word(self, key: StackKey) -> str | None:
         """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""
+        if self.inputs.only_scene is not None:
+            return self.inputs.only_scene
         stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
         block_list = next((known for known in self.model.lists if known.path == key.path), None)
         return None if block_list is None or len(stacks) == 1 else block_list.word

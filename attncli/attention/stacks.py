@@ -79,7 +79,8 @@ def named_stacks(collector: Collector) -> NamedStacks:
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
     _refuse_nothing(collector)
-    chosen = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
+    told = {key: name for key, name in _told_apart(names).items() if key not in collector.without_position}
+    chosen = {key: name for key, name in told.items() if wanted.selection.stack in (None, names[key])}
     return NamedStacks(collector, chosen, several=len(names) > 1)
 
 
@@ -108,6 +109,8 @@ def _refuse_nothing(collector: Collector) -> None:
     """A choice that none of the layers with attention fits would leave an empty result."""
     seen = {key: layers for key, layers in collector.layers.items() if layers}
     if not any(layer.measured for layers in seen.values() for layer in layers.values()):
+        for missing in collector.without_position.values():
+            raise missing
         attending = ", ".join(str(number) for number in sorted(set().union(*seen.values())))
         raise UsageError(
             "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
@@ -125,7 +128,8 @@ def _told_apart(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
 
 def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
     seen = collector.layers[key]
-    axes = collector.axes(next(iter(seen.values())).pair, text)
+    pair = next(iter(seen.values())).pair
+    axes = collector.axes(pair, text)
     measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
     return Stack(
         stack=name,
@@ -141,6 +145,8 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
             for patterns in sums.patterns[text : text + 1]
             for pattern in patterns.patterns()
         ),
+        query_medium=pair.queries.medium,
+        key_medium=pair.keys.medium,
     )
 
 

@@ -26,6 +26,7 @@ from attncli.cli.options import (
     text_options,
 )
 from attncli.cli.processes import shared
+from attncli.cli.senses import SenseOptions, sense_options
 
 if TYPE_CHECKING:
     from attncli.cli.output import Plan
@@ -81,7 +82,7 @@ head_options = bundle(
         metavar="HEADS",
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),
-    option("--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder or cross, where a model has several."),
+    option("--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder, cross, vision … where a model has several."),
     option("--metric", group=_CHOICE, metavar="NAME", help="One metric: entropy, distance, induction …"),
     option("--threshold", group=_CHOICE, multiple=True, metavar="METRIC=X", help="What earns a label: induction=0.3."),
     option(
@@ -93,7 +94,7 @@ head_options = bundle(
     ),
     flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
     option(
-        "--query", group=_VIEW, type=Text(), metavar="P", help="Rows: an index (-1), a word (it, it#2), cls, or 3:9."
+        "--query", group=_VIEW, type=Text(), metavar="P", help="Rows: index, word (it, it#2), cls, 3:9, or patch 4,7."
     ),
     option("--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise."),
     option("--bins", group=_VIEW, type=WholeNumber(), help="Pool patterns to at most N × N cells."),
@@ -122,6 +123,7 @@ head_options = bundle(
     ),
 )
 @text_options
+@sense_options
 @many_options
 @encoding_options
 @head_options
@@ -136,6 +138,7 @@ def heads(
     *,
     sharing: Sharing,
     source: TextOptions,
+    senses: SenseOptions,
     many: ManyOptions,
     choice: HeadChoice,
     encoding: EncodingOptions,
@@ -151,7 +154,7 @@ def heads(
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
     name = one_model(model, environment)
-    given = read_heads_input(source, many, environment, forms=plan.forms)
+    given = read_heads_input(source, many, environment, forms=plan.forms, needed=not senses.given)
     messages.notes(given.notes)
     with messages.progress() as progress:
         from attncli.verbs import heads as verb
@@ -161,6 +164,7 @@ def heads(
             model=name,
             sharing=sharing,
             progress=progress,
+            **senses._asdict(),
             **given.keywords(),
             **choice.completed(plan)._asdict(),
             **encoding._asdict(),

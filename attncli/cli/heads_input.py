@@ -51,11 +51,17 @@ many_options = bundle(
 
 
 def read_heads_input(
-    source: TextOptions, many: ManyOptions, environment: Environment, *, forms: frozenset[str] = frozenset()
+    source: TextOptions,
+    many: ManyOptions,
+    environment: Environment,
+    *,
+    forms: frozenset[str] = frozenset(),
+    needed: bool = True,
 ) -> HeadsInput:
     """One text is read whole; many are read as they are looked at.
 
-    forms: those of the result that are wanted.
+    forms: those of the result that are wanted.  needed: without a text there is nothing to look at; else there may be
+    none, and stdin is read only where it is named.
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
     if many.seed is not None and not many.probe:
@@ -63,12 +69,16 @@ def read_heads_input(
     if environment.processes.world > 1 and _reads_stdin(source, many):
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
     if not (many.probe or many.lines or len(source.file) > 1):
-        return _one(source, environment)
+        return _one(source, environment) if needed or _names_text(source) else HeadsInput()
     if "npz" in forms:
         raise UsageError(
             ".npz holds patterns, and those belong to one text", hint="-o FILE.json or FILE.csv holds the averages"
         )
     return _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
+
+
+def _names_text(source: TextOptions) -> bool:
+    return bool(source.text or source.file or source.input_ids is not None)
 
 
 def _reads_stdin(source: TextOptions, many: ManyOptions) -> bool:

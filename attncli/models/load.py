@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from attncli.errors import AttnError, ModelError, reason_of
 from attncli.models.depth import CutClass, Depth, whole
 from attncli.models.device import choose_device, choose_dtype
+from attncli.models.entry import Sense, refuse_without_sense
 from attncli.models.loaded import LoadedModel
 from attncli.models.loading_bar import loading
 from attncli.models.memory import is_out_of_memory, memory_guard
@@ -33,19 +34,24 @@ def load_model(
     eager: bool = True,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    sense: Sense | None = None,
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load the base model (no language-model head) behind `files`, each stack only as deep as `depth` says.
 
+    sense: what it will be given beside a text, or instead of one.
     eager: with transformers' plain attention, as a look at its weights needs; else with the fastest that there is.
 
-    Raises UsageError for a device or a layer that isn't there, ModelError for files that don't make a model,
+    Raises UsageError for a device, a layer or a sense that isn't there, ModelError for files that don't make a model,
     FailedError where memory runs out.
     """
     target = choose_device(device)
     config = read_config(files, trust_remote_code=trust_remote_code)
+    cls = model_class(config, files, trust_remote_code=trust_remote_code, sense=sense)
+    if sense is not None:
+        refuse_without_sense(cls, sense, files.ref.name)
     weights = files.weights(allow_pickle=allow_pickle)
-    cut = CutClass(model_class(config, files, trust_remote_code=trust_remote_code), depth)
+    cut = CutClass(cls, depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
         module, info = _from_pretrained(cut.build(), files, weights, config, choose_dtype(dtype, target), eager=eager)
         _refuse_incomplete(module, info, files)

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.models.device import dtype_name
-from attncli.models.entry import accepted_arguments
+from attncli.models.entry import Sense, accepted_arguments, all_arguments, needs_text, refuse_without_sense
 from attncli.models.memory import memory_guard
 from attncli.models.probe import Observer, run_probed
 from attncli.models.states import StateObserver, run_with_states
@@ -82,6 +82,19 @@ class LoadedModel:
     def accepted_arguments(self) -> frozenset[str]:
         """The names of the arguments that it takes with a text."""
         return accepted_arguments(self.module)
+
+    @property
+    def all_arguments(self) -> frozenset[str]:
+        """The names of the arguments that it takes at all."""
+        return all_arguments(self.module)
+
+    def refuse_without(self, sense: Sense) -> None:
+        """Raise UsageError where it takes no pictures, or no sounds."""
+        refuse_without_sense(type(self.module), sense, self.name)
+
+    def needs_text(self, arguments: Mapping[str, object]) -> bool:
+        """Whether these arguments, without any ids, are too little to run it on."""
+        return needs_text(self.module, arguments)
 
     @property
     def vocabulary_size(self) -> int | None:

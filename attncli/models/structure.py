@@ -96,10 +96,10 @@ def block_lists(model: nn.Module) -> list[BlockList]:
         if isinstance(module, nn.ModuleList) and not inside and _holds_blocks(module):
             found[path] = module
     decodes = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-    return [BlockList(path, blocks, _word(path, decodes=decodes)) for path, blocks in found.items()]
+    return [BlockList(path, blocks, stack_word(path, decodes=decodes)) for path, blocks in found.items()]
 
 
-def _word(path: str, *, decodes: bool) -> str | None:
+def stack_word(path: str, *, decodes: bool = False) -> str | None:
     """The stack that a path speaks of (`encoder`, `vision`, …), or None where it says nothing.
 
     In an encoder–decoder, all of `language_model.encoder` and `language_model.decoder` is text.

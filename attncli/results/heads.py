@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.media import TOKENS, Medium, Picture
 from attncli.results.provenance import MadeBy
 from attncli.results.tokens import Token
 
@@ -167,6 +168,7 @@ class Stack:
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
     queries, keys: the tokens of the rows and of the columns; none where the metrics are means over many texts.
+    query_medium, key_medium: what these are: tokens of a text, patches of a picture, frames of a sound.
     causal: no query sees a key after it.
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
@@ -180,6 +182,8 @@ class Stack:
     baselines: Mapping[int, Mapping[str, float | None]]
     causal: bool
     patterns: tuple[Pattern, ...] = ()
+    query_medium: Medium = TOKENS
+    key_medium: Medium = TOKENS
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -188,6 +192,7 @@ class Stack:
             "layers": [layer.to_dict() for layer in self.layers],
             "queries": [token.to_dict() for token in self.queries],
             "keys": [token.to_dict() for token in self.keys],
+            "axes": {"queries": self.query_medium.to_dict(), "keys": self.key_medium.to_dict()},
             "metrics": [head.to_dict() for head in self.metrics],
             "baselines": [{"layer": layer, **values} for layer, values in self.baselines.items()],
             "patterns": [pattern.to_dict() for pattern in self.patterns],
@@ -206,6 +211,7 @@ class HeadsResult:
     failures: a sentence for each check that does not hold; None where nothing was checked.
     texts: how many the values are means over; None where they are those of one text.
     probe: what stood for texts, if none were given.
+    picture: what a model of pictures saw.
     """
 
     model: str
@@ -222,6 +228,7 @@ class HeadsResult:
     failures: tuple[str, ...] | None = None
     texts: int | None = None
     probe: Probe | None = None
+    picture: Picture | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn heads --json` prints."""

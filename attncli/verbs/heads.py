@@ -24,6 +24,7 @@ from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:
+    from attncli.models.entry import Sense
     from attncli.models.loaded import LoadedModel
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult, Stack
@@ -38,6 +39,9 @@ def heads(
     tokenizer: Any = None,
     pair: str | None = None,
     input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    image: str | Path | None = None,
+    audio: str | Path | None = None,
+    processor: Any = None,
     probe: bool = False,
     seed: int = 0,
     no_special: bool = False,
@@ -71,6 +75,7 @@ def heads(
     texts, or lists of ids, are averaged: each head's metrics are means over the texts that can show them, each text
     weighing the same, with 95 % intervals (Student's t over texts); so they are with `probe`: random tokens that are
     repeated instead of a text, as `seed` chooses them.
+    image, audio: the file of a picture or a sound, with or without a text; `processor` goes with a loaded model.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
     None is all-MiniLM-L6-v2.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
@@ -106,7 +111,19 @@ def heads(
     files = named.files(model) if not _is_module(model) else None
     many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
     # The text is met before torch is imported: what is wrong with it is said at once.
-    if many is not None:
+    if image is not None or audio is not None:
+        from attncli.verbs.senses import open_scene
+
+        scene = open_scene(image, audio, many=many is not None or pair is not None, truncate=truncate)
+        encoded = None
+        if text is not None or input_ids is not None:
+            words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
+            encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
+        loaded = _loaded(model, files, named, selection, device, dtype, sense=scene.sense)
+        looked = scene.look(loaded, files, processor, encoded, wanted)
+        result = _result(loaded, looked.stacks, wanted, warnings=looked.warnings, notes=looked.notes)
+        result = replace(result, picture=looked.picture)
+    elif many is not None:
         refuse_beside_many(wanted, patterns=patterns, pair=pair)
         words = _tokenizer(files, tokenizer, named, needed=many.needs_tokenizer)
         loaded = _loaded(model, files, named, selection, sharing.own_device(device), dtype)
@@ -230,7 +247,14 @@ def _too_long(tokens: int, limit: int) -> UsageError:
 
 
 def _loaded(
-    model: Any, files: ModelFiles | None, named: _Named, selection: Selection, device: str, dtype: str
+    model: Any,
+    files: ModelFiles | None,
+    named: _Named,
+    selection: Selection,
+    device: str,
+    dtype: str,
+    *,
+    sense: Sense | None = None,
 ) -> LoadedModel:
     # Some seconds for libraries alone; whoever waits should know for what.
     named.progress("starting torch", 0, None)
@@ -239,6 +263,8 @@ def _loaded(
 
     if files is None:
         loaded = wrap_model(model)
+        if sense is not None:
+            loaded.refuse_without(sense)
         selection.depth(loaded.lists)
         return loaded
     return load_model(
@@ -248,6 +274,7 @@ def _loaded(
         dtype=dtype,
         allow_pickle=named.allow_pickle,
         trust_remote_code=named.trust_remote_code,
+        sense=sense,
         progress=named.progress,
     )
 
