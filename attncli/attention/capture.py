@@ -219,11 +219,18 @@ class Collector:
 
     def _word(self, key: StackKey) -> str | None:
         """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""
-        if self.inputs.only_scene is not None:
-            return self.inputs.only_scene
-        stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
         block_list = next((known for known in self.model.lists if known.path == key.path), None)
-        return None if block_list is None or len(stacks) == 1 else block_list.word
+        stage = "" if block_list is None or block_list.stage < 2 else str(block_list.stage)
+        if self.inputs.only_scene is not None:
+            return f"{self.inputs.only_scene}{stage}"
+        stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
+        if block_list is None or len(stacks) == 1 or block_list.word is None:
+            return None
+        words = {known.word for known in self.model.lists}
+        if block_list.word == "encoder" and "decoder" not in words and not stage:
+            # What a model of pictures calls so may write their captions (GIT).
+            return None
+        return f"{block_list.word}{stage}"
 
 
 def _finite(block: RowBlock, layer: int) -> RowBlock:

@@ -56,7 +56,12 @@ class ModelInputs:
 
 
 #: A batch of one without a token.
-NO_TEXT = Side(torch.zeros(1, 0, dtype=torch.long), *[torch.zeros(1, 0, dtype=torch.bool)] * 2, ((),))
+NO_TEXT = Side(
+    ids=torch.zeros(1, 0, dtype=torch.long),
+    special=torch.zeros(1, 0, dtype=torch.bool),
+    real=torch.zeros(1, 0, dtype=torch.bool),
+    tokens=((),),
+)
 
 
 def _fitting(side: Side, length: int) -> Side:

@@ -28,12 +28,14 @@ class PictureScene:
     """A picture in patches.
 
     rows, columns: of patches where they enter the model; towers that merge patches (Swin) have half as many after each
-    merger.  before: the names of what stands before the patches, such as a class token.
+    merger.  before: the names of what stands before the patches, such as a class token.  window: how many patches a
+    side, where each sees those of its own window alone.
     """
 
     rows: int
     columns: int
     before: tuple[str, ...] = ()
+    window: int | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +47,8 @@ class PictureScene:
             return None
         special = tuple(f"[{name.upper()}]" for name in self.before[: grid.first])
         names = [*special, *(f"{row},{column}" for row in range(grid.rows) for column in range(grid.columns))]
-        return _side(names, grid.first, Medium("patches", grid=grid))
+        window = None if self.window is None else min(self.window, grid.rows, grid.columns)
+        return _side(names, grid.first, Medium("patches", grid=grid, window=window))
 
     def _grid(self, length: int) -> Grid | None:
         """The patches that fit: all of them behind what stands before, or merged ones alone."""

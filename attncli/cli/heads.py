@@ -26,7 +26,6 @@ from attncli.cli.options import (
     text_options,
 )
 from attncli.cli.processes import shared
-from attncli.cli.senses import SenseOptions, sense_options
 
 if TYPE_CHECKING:
     from attncli.cli.output import Plan
@@ -82,7 +81,9 @@ head_options = bundle(
         metavar="HEADS",
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),
-    option("--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder, cross, vision … where a model has several."),
+    option(
+        "--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder, cross, vision … where a model has several."
+    ),
     option("--metric", group=_CHOICE, metavar="NAME", help="One metric: entropy, distance, induction …"),
     option("--threshold", group=_CHOICE, multiple=True, metavar="METRIC=X", help="What earns a label: induction=0.3."),
     option(
@@ -123,7 +124,6 @@ head_options = bundle(
     ),
 )
 @text_options
-@sense_options
 @many_options
 @encoding_options
 @head_options
@@ -138,7 +138,6 @@ def heads(
     *,
     sharing: Sharing,
     source: TextOptions,
-    senses: SenseOptions,
     many: ManyOptions,
     choice: HeadChoice,
     encoding: EncodingOptions,
@@ -154,7 +153,7 @@ def heads(
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
     name = one_model(model, environment)
-    given = read_heads_input(source, many, environment, forms=plan.forms, needed=not senses.given)
+    given = read_heads_input(source, many, environment, forms=plan.forms)
     messages.notes(given.notes)
     with messages.progress() as progress:
         from attncli.verbs import heads as verb
@@ -164,7 +163,6 @@ def heads(
             model=name,
             sharing=sharing,
             progress=progress,
-            **senses._asdict(),
             **given.keywords(),
             **choice.completed(plan)._asdict(),
             **encoding._asdict(),

@@ -1,4 +1,4 @@
-"""What `attn heads` is to look at: one text, many of them, or random tokens."""
+"""What `attn heads` is to look at: one text, many of them, random tokens, a picture or a sound."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 class ManyOptions(NamedTuple):
     """What else there may be than one text."""
 
+    image: str | None
+    audio: str | None
     lines: bool
     probe: bool
     seed: int | None
+
+    @property
+    def has_scene(self) -> bool:
+        """Whether there is something to see or to hear, so that a text isn't needed."""
+        return self.image is not None or self.audio is not None
 
 
 class HeadsInput(NamedTuple):
@@ -32,16 +39,21 @@ class HeadsInput(NamedTuple):
     probe: bool = False
     seed: int = 0
     notes: tuple[str, ...] = ()
+    image: str | None = None
+    audio: str | None = None
 
     def keywords(self) -> dict[str, Any]:
         """What the verb takes besides the text."""
-        return {"input_ids": self.input_ids, "probe": self.probe, "seed": self.seed}
+        names = ("input_ids", "probe", "seed", "image", "audio")
+        return {name: getattr(self, name) for name in names}
 
 
 _INPUT = "Input"
 many_options = bundle(
     "many",
     ManyOptions,
+    option("--image", group=_INPUT, metavar="FILE", help="A picture, for models of pictures; TEXT is its caption."),
+    option("--audio", group=_INPUT, metavar="FILE", help="A sound, for models of sounds; TEXT is its transcript."),
     flag("--lines", group=_INPUT, help="Each line is a text of its own; the metrics of all are averaged."),
     flag("--probe", group=_INPUT, help="Random tokens that are repeated instead of a text: what finds earlier copies?"),
     option(
@@ -51,25 +63,21 @@ many_options = bundle(
 
 
 def read_heads_input(
-    source: TextOptions,
-    many: ManyOptions,
-    environment: Environment,
-    *,
-    forms: frozenset[str] = frozenset(),
-    needed: bool = True,
+    source: TextOptions, many: ManyOptions, environment: Environment, *, forms: frozenset[str] = frozenset()
 ) -> HeadsInput:
     """One text is read whole; many are read as they are looked at.
 
-    forms: those of the result that are wanted.  needed: without a text there is nothing to look at; else there may be
-    none, and stdin is read only where it is named.
+    forms: those of the result that are wanted.
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
     if many.seed is not None and not many.probe:
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
     if environment.processes.world > 1 and _reads_stdin(source, many):
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
+    if many.has_scene:
+        return _scene(source, many, environment)
     if not (many.probe or many.lines or len(source.file) > 1):
-        return _one(source, environment) if needed or _names_text(source) else HeadsInput()
+        return _one(source, environment)
     if "npz" in forms:
         raise UsageError(
             ".npz holds patterns, and those belong to one text", hint="-o FILE.json or FILE.csv holds the averages"
@@ -77,13 +85,9 @@ def read_heads_input(
     return _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
 
 
-def _names_text(source: TextOptions) -> bool:
-    return bool(source.text or source.file or source.input_ids is not None)
-
-
 def _reads_stdin(source: TextOptions, many: ManyOptions) -> bool:
     named = (*source.text, *source.file, *([] if source.input_ids is None else [source.input_ids]))
-    return STDIN in named if named else not many.probe
+    return STDIN in named if named else not (many.probe or many.has_scene)
 
 
 def _one(source: TextOptions, environment: Environment) -> HeadsInput:
@@ -91,6 +95,16 @@ def _one(source: TextOptions, environment: Environment) -> HeadsInput:
 
     given = one_text(read_input(source, environment))
     return HeadsInput(given.texts[0] if given.texts else None, given.ids, notes=given.notes)
+
+
+def _scene(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
+    """A picture or a sound, and a text with it if one is named: stdin is read only where that is."""
+    if many.probe or many.lines or len(source.file) > 1:
+        name = "--image" if many.image is not None else "--audio"
+        raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
+    named = source.text or source.file or source.input_ids is not None
+    given = _one(source, environment) if named else HeadsInput()
+    return given._replace(image=many.image, audio=many.audio)
 
 
 def _probe(source: TextOptions, many: ManyOptions) -> HeadsInput:

@@ -145,7 +145,9 @@ def _resampled(recording: Recording, rate: int) -> tuple[Wave, list[str]]:
 def _window_note(recording: Recording, window: float, *, truncate: bool) -> str:
     if recording.seconds <= window:
         silence = window - recording.seconds
-        return f"the model hears {window:g} s at a time: {recording.seconds:.2f} s of sound, then {silence:.2f} of silence"
+        return (
+            f"the model hears {window:g} s at a time: {recording.seconds:.2f} s of sound, then {silence:.2f} of silence"
+        )
     if not truncate:
         raise UsageError(
             f"{recording.name} lasts {recording.seconds:.1f} s and the model hears {window:g} s at a time",

@@ -114,7 +114,10 @@ class LoadedModel:
         """The id that an encoder–decoder's decoder starts from."""
         # The configuration's own fields: its text configuration for the decoder holds the class's defaults.
         names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
-        values = (getattr(self.config, name, None) for name in names)
+        values = [getattr(self.config, name, None) for name in names]
+        if "decoder_input_ids" not in self.all_arguments:
+            # A part that writes captions is described by itself.
+            values += [getattr(self.config.get_text_config(), name, None) for name in names[1:]]
         return next((value for value in values if isinstance(value, int)), 0)
 
     @property

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import nn
 
+from attncli.models.windows import window_side
+
 #: Parameters that stand for tokens before the patches, and what these are called, in the order of their places.
 _BEFORE = (
     ("cls", ("cls_token", "class_token", "class_embedding", "class_embeds")),
@@ -16,12 +18,16 @@ _BEFORE = (
 
 
 class PatchLayout(NamedTuple):
-    """rows, columns: of patches.  before: the names of the tokens before them.  size: pixels a patch, (height, width)."""
+    """rows, columns: of patches.  before: the names of the tokens before them.  size: pixels a patch, (height, width).
+
+    window: patches a side, where each attends to those of its own window alone.
+    """
 
     rows: int
     columns: int
     before: tuple[str, ...]
     size: tuple[int, int]
+    window: int | None
 
 
 def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | None:
@@ -36,7 +42,9 @@ def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | No
             (height, width), _pair(conv.padding), conv.kernel_size, conv.stride, strict=True
         )
     )
-    return PatchLayout(rows, columns, tuple(_before(module, path)), (conv.stride[0], conv.stride[1]))
+    return PatchLayout(
+        rows, columns, tuple(_before(module, path)), (conv.stride[0], conv.stride[1]), window_side(module)
+    )
 
 
 def _cutters(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:

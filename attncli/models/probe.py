@@ -26,6 +26,7 @@ from attncli.models.own_ways import OwnWays
 from attncli.models.placed import Section
 from attncli.models.query_key import QueryKeyAttention
 from attncli.models.structure import block_lists, mixers, named_attention, stack_word
+from attncli.models.windows import Windows, between_patches
 
 IMPLEMENTATION = "attncli_probe"
 
@@ -76,6 +77,7 @@ class _Session:
     prompt: int = 0
     sees: bool = False
     own_ways: OwnWays | None = None
+    windows: Windows | None = None
     seen: int = 0
     last: list[QueryKeyAttention] = field(default_factory=list)
 
@@ -92,7 +94,9 @@ class _Session:
         if self.last and self.last[0].query is attention.query and self.last[0].key is attention.key:
             return  # the same attention, to other values (DiffLlama)
         self.last = [attention]
-        self.hand_on(module, attention)
+        places = self.windows.of(module) if self.windows is not None else None
+        inside = None if places is None else between_patches(attention, places)
+        self.hand_on(module, inside or attention)
 
     def _parts(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
         """The attention itself, or what of it is between tokens of the given sequences."""
@@ -206,8 +210,9 @@ def _route(model: PreTrainedModel) -> None:
 
 def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
     """One pass, on all of the arguments."""
-    session.own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on)
-    with runnable(model, arguments), session.own_ways:
+    session.windows = Windows(model)
+    session.own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on, session.windows)
+    with runnable(model, arguments), session.windows, session.own_ways:
         entry_for(model, arguments)(**arguments)
 
 

@@ -94,7 +94,7 @@ def _describer(
     if sense != "image":
         return None
     table = AutoModelForImageTextToText._model_mapping
-    describes: type[PreTrainedModel] | None = table[type(config)] if type(config) in table else None
+    describes: type[PreTrainedModel] | None = table.get(type(config), None)
     return describes if not named or describes in named else None
 
 

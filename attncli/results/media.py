@@ -34,16 +34,18 @@ class Grid(NamedTuple):
 class Medium(NamedTuple):
     """What positions are.
 
-    grid: where patches lie in the picture.  seconds: how long a frame of a sound is.
+    grid: where patches lie in the picture.  window: of how many patches a side each sees no more than its own.
+    seconds: how long a frame of a sound is.
     """
 
     kind: Kind = "tokens"
     grid: Grid | None = None
+    window: int | None = None
     seconds: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         grid = None if self.grid is None else self.grid.to_dict()
-        return {"kind": self.kind, "grid": grid, "seconds": self.seconds}
+        return {"kind": self.kind, "grid": grid, "window": self.window, "seconds": self.seconds}
 
 
 TOKENS = Medium()

@@ -76,14 +76,19 @@ class Seen:
         return Looked(stacks, (), (*ready.notes, *_text_notes(text, inputs)), ready.picture)
 
     def _ready(self, loaded: LoadedModel, files: ModelFiles | None, processor: Any) -> _Ready:
-        if processor is None and files is None:
+        if processor is None:
+            processor = self._processor(files)
+        if isinstance(self.content, Photo):
+            return _ready_picture(self.content, loaded, processor)
+        return _ready_sound(self.content, loaded, processor, truncate=self.truncate)
+
+    def _processor(self, files: ModelFiles | None) -> Any:
+        if files is None:
             raise UsageError(
-                f"a model that was handed over needs a processor for --{self.sense}",
+                f"a model that was handed over needs a processor for {self.sense}=",
                 hint="pass processor= beside model=, such as transformers.AutoProcessor's",
             )
-        if isinstance(self.content, Photo):
-            return _ready_picture(self.content, loaded, processor or image_processor(files))
-        return _ready_sound(self.content, loaded, processor or feature_extractor(files), truncate=self.truncate)
+        return image_processor(files) if self.sense == "image" else feature_extractor(files)
 
 
 def open_scene(image: str | Path | None, audio: str | Path | None, *, many: bool, truncate: bool) -> Seen:
@@ -116,7 +121,7 @@ def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
     if layout is None:
         return _Ready({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
-    scene = PictureScene(layout.rows, layout.columns, layout.before)
+    scene = PictureScene(layout.rows, layout.columns, layout.before, layout.window)
     return _Ready({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
 
 
