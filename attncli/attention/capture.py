@@ -138,8 +138,10 @@ class Collector:
     def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
         pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(self.model.device)
         chosen = self._chosen(key, layer, attention.heads)
-        if chosen and not self._has_positions(key, pair):
-            chosen = ()
+        if (missing := self._missing_position(pair)) is not None:
+            # What is said of a stack that was asked for goes before what is said of the others.
+            known = {key: missing, **self.without_position} if chosen else {**self.without_position, key: missing}
+            self.without_position, chosen = known, ()
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
         if not chosen:
             return LayerSeen(pair, attention.heads)
@@ -197,16 +199,16 @@ class Collector:
     def _patterns(self, layer: int, chosen: tuple[int | None, ...], pair: Pair) -> tuple[PatternSums, ...]:
         return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
 
-    def _has_positions(self, key: StackKey, pair: Pair) -> bool:
-        """Whether a stack has the queries and keys that are asked for."""
+    def _missing_position(self, pair: Pair) -> UsageError | None:
+        """What there is to say where these are not the queries or keys that are asked for."""
         if self.wanted.view == EVERYTHING:
-            return True
+            return None
         try:
             for text in range(self.inputs.batch):
                 self.axes(pair, text)
         except UsageError as error:
-            self.without_position.setdefault(key, error)
-        return key not in self.without_position
+            return error
+        return None
 
     def axes(self, pair: Pair, text: int) -> Axes:
         """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""

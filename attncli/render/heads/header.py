@@ -13,6 +13,8 @@ from attncli.results.heads import HeadsResult, Layer, Probe, Stack
 from attncli.results.tokens import Token
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
+# Class, distillation and register tokens that are named one by one.
+_FEW_NAMES = 2
 
 
 def model_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
@@ -32,7 +34,12 @@ def _averaged(texts: int, probe: Probe | None) -> str:
 def stack_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     """`encoder · 6 layers × 12 heads · 12 tokens · each sees every other`."""
     name, shape = Line.of(Span(stack.stack, _BOLD)), Line.of(_shape(stack.layers, terminal))
-    return flow([name, shape, *_direction(stack)], separator=glyphs(terminal).separator, width=terminal.width)
+    return flow([name, shape, *_direction(stack, terminal)], separator=glyphs(terminal).separator, width=terminal.width)
+
+
+def has_text(stack: Stack) -> bool:
+    """Whether rows and columns are the tokens of one text, which can be written out. Patches and frames are counted."""
+    return bool(stack.keys) and not is_cross(stack) and stack.key_medium.kind == "tokens"
 
 
 def tokens_line(tokens: Sequence[Token], terminal: Terminal) -> Line:
@@ -62,17 +69,38 @@ def _shape(layers: Sequence[Layer], terminal: Terminal) -> str:
     return f"{shape}{among} {times} {_count(with_attention.pop(), 'head')}"
 
 
-def _direction(stack: Stack) -> list[Line]:
+def _direction(stack: Stack, terminal: Terminal) -> list[Line]:
     queries = len(stack.queries)
     sight = "each sees itself and earlier ones" if stack.causal else "each sees every other"
+    if stack.key_medium.window is not None:
+        times, side = glyphs(terminal).times, stack.key_medium.window
+        sight = f"each sees its own window of {side} {times} {side}"
     if not queries:
         across = "decoder tokens look at encoder tokens"
         return [Line.of(across if is_cross(stack) else sight.replace("each", "each token", 1))]
     if is_cross(stack):
         verb = "looks at" if queries == 1 else "look at"
-        return [Line.of(f"{_count(queries, 'decoder token')} {verb} {_count(len(stack.keys), 'encoder token')}")]
-    return [Line.of(_count(queries, "token")), Line.of(sight)]
+        return [Line.of(f"{_count(queries, 'decoder token')} {verb} {_amount(stack, terminal, 'encoder token')}")]
+    amount = _count(queries, "token") if stack.key_medium.kind == "tokens" else _amount(stack, terminal, "token")
+    return [Line.of(amount), Line.of(sight)]
 
 
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def _amount(stack: Stack, terminal: Terminal, noun: str) -> str:
+    """What there is to look at: `14 × 14 patches and [CLS]`, `1,500 frames of 0.02 s`, or so many tokens."""
+    medium, keys = stack.key_medium, stack.keys
+    if medium.seconds is not None:
+        return f"{_count(len(keys), 'frame')} of {medium.seconds:.3g} s"
+    if medium.grid is None:
+        return _count(len(keys), noun)
+    grid, times = medium.grid, glyphs(terminal).times
+    whole = sum(key.index in grid.patches for key in keys) == len(grid.patches)
+    beside = [key.token for key in keys if key.index not in grid.patches]
+    count = (
+        f"{grid.rows} {times} {grid.columns} patches" if whole else _count(len(keys) - len(beside), "patch", "patches")
+    )
+    named = ", ".join(beside) if len(beside) <= _FEW_NAMES else f"{beside[0]} {glyphs(terminal).ellipsis} {beside[-1]}"
+    return f"{count} and {named}" if beside else count
+
+
+def _count(count: int, noun: str, several: str | None = None) -> str:
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"

@@ -12,6 +12,7 @@ from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
 from attncli.render.heads.overview import overview
+from attncli.render.heads.patch_view import patch_lines
 from attncli.render.heads.picture_notes import scale_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.heads.thumbnails import shrunk, thumbnails
@@ -33,6 +34,8 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
         lines = _averages(result, terminal)
     elif not result.chosen or not stacks:
         lines = _overviews(result, terminal)
+    elif (maps := patch_lines(result, stacks, terminal)) is not None:
+        lines = maps
     elif result.weighting == "rollout":
         lines = apart(
             [*stack_lines(stack, terminal), *rolled_out(stack, each, terminal)]
