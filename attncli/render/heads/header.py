@@ -93,11 +93,10 @@ def _amount(stack: Stack, terminal: Terminal, noun: str) -> str:
     if medium.grid is None:
         return _count(len(keys), noun)
     grid, times = medium.grid, glyphs(terminal).times
-    whole = sum(key.index in grid.patches for key in keys) == len(grid.patches)
+    patches = sum(key.index in grid.patches for key in keys)
     beside = [key.token for key in keys if key.index not in grid.patches]
-    count = (
-        f"{grid.rows} {times} {grid.columns} patches" if whole else _count(len(keys) - len(beside), "patch", "patches")
-    )
+    whole = patches == len(grid.patches)
+    count = f"{grid.rows} {times} {grid.columns} patches" if whole else _count(patches, "patch", "patches")
     named = ", ".join(beside) if len(beside) <= _FEW_NAMES else f"{beside[0]} {glyphs(terminal).ellipsis} {beside[-1]}"
     return f"{count} and {named}" if beside else count
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attncli.render import colormap
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.head_map import head_map
-from attncli.render.heads.header import is_cross, stack_lines, tokens_line
+from attncli.render.heads.header import has_text, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import MEANINGS, number
 from attncli.render.layout import flow
@@ -25,7 +25,7 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
     values = {(head.layer, head.head): head.values.get(metric) for head in stack.metrics}
     known = [value for value in values.values() if value is not None]
     lines = stack_lines(stack, terminal)
-    if not is_cross(stack):
+    if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal))
     lines += [Line(), *_title(metric, terminal)]
     if not known:

@@ -10,6 +10,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.header import stack_lines
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import number
+from attncli.render.heads.one_head import metric_lines
 from attncli.render.heads.patch_map import (
     Patches,
     colored_map,
@@ -45,10 +46,36 @@ class Look(NamedTuple):
 
 def patch_lines(result: HeadsResult, stacks: Sequence[Stack], terminal: Terminal) -> list[Line] | None:
     """The maps of all stacks that look at a picture; None where there is a table to show instead."""
+    if len(stacks) == 1 and _is_whole_head(stacks[0]):
+        return _class_token(stacks[0], result.picture, terminal)
     looking = [(stack, looks) for stack in stacks if (looks := _looks(stack, terminal))]
     if len(looking) < len(stacks):
         return None
     return apart([_stack_maps(stack, looks, result.picture, terminal) for stack, looks in looking])
+
+
+def _is_whole_head(stack: Stack) -> bool:
+    """Whether all queries of one head were asked for, and one of them stands for the whole picture."""
+    grid, first = stack.query_medium.grid, stack.queries[0]
+    exact = len(stack.patterns) == 1 and stack.patterns[0].bins is None
+    return exact and grid is not None and len(stack.queries) > grid.rows * grid.columns and first.special
+
+
+def _class_token(stack: Stack, picture: Picture | None, terminal: Terminal) -> list[Line]:
+    """Where the class token of one head looks, and the head's metrics: a table of all patches would say little."""
+    grid, pattern = stack.key_medium.grid, stack.patterns[0]
+    head = next((head for head in stack.metrics if (head.layer, head.head) == (pattern.layer, pattern.head)), None)
+    assert grid is not None
+    query = stack.queries[0]
+    look = Look("", pattern.weights[0].tolist(), query)
+    name = Line.of(Span(f"head {_head_name(stack, pattern)}", _BOLD))
+    title = flow([name, Line.of(f"where {_who(query, terminal)} looks")], separator=": ", width=terminal.width)
+    last = f"{grid.rows - 1},{grid.columns - 1}"
+    hint = f"--query 0,0 to --query {last} show where a patch looks"
+    lines = [*stack_lines(stack, terminal), *title, *one_map(stack.keys, look, grid, picture, terminal)]
+    hints = flow([Line.of(Span(word, _DIM)) for word in hint.split()], separator=" ", width=terminal.width)
+    metrics = [] if head is None else [Line(), *metric_lines(head, stack, terminal)]
+    return [*lines, *hints, *metrics]
 
 
 def _looks(stack: Stack, terminal: Terminal) -> list[Look]:

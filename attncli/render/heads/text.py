@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.averages import average_lines, interval_lines
-from attncli.render.heads.header import is_cross, model_lines, stack_lines, tokens_line
+from attncli.render.heads.header import has_text, model_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
@@ -93,6 +93,6 @@ def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
     heat = Heat(full_scale(pattern for stack in small for pattern in stack.patterns), terminal)
     parts = []
     for stack in small:
-        text = [] if is_cross(stack) else [tokens_line(stack.keys, terminal)]
+        text = [tokens_line(stack.keys, terminal)] if has_text(stack) else []
         parts.append([*stack_lines(stack, terminal), *text, Line(), *thumbnails(stack, heat, terminal)])
     return [*apart(parts), Line(), *scale_lines(heat)]
