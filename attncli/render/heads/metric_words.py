@@ -61,7 +61,7 @@ MEANINGS = {
 
 # Where patches of a picture stand for tokens.
 _OF_PATCHES = {
-    "distance": "patches: how far away it looks, from centre to centre",
+    "distance": "patches: how far away it looks",
     "previous": "weight on the patch to the left",
     "current": "weight on the patch itself",
     "next": "weight on the patch to the right",
