@@ -173,7 +173,7 @@ def process(photo: Photo, processor: Any) -> Processed:
     """
     processor = getattr(processor, "image_processor", processor)
     try:
-        made = processor(images=photo.pixels, return_tensors="pt")
+        made = processor(images=photo.pixels, input_data_format="channels_last", return_tensors="pt")
     except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
         raise UsageError(
             f"{photo.name} can't be made ready for the model: {reason_of(error)}", hint="try another picture"

@@ -132,10 +132,12 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
     mismatched = sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
     if missing or mismatched:
         lacking = [*missing, *mismatched]
-        raise ModelError(
-            f"{files.ref.name}: {len(lacking)} tensors of the model aren't in its weights, {lacking[0]} first",
-            hint=f"the weights belong to another configuration: {files.mend}",
-        )
+        hint = f"the weights belong to another configuration: {files.mend}"
+        if hasattr(module.config, "vision_config") and not mismatched:
+            # Of a model that writes captions, the base reads texts by a part of its own, which wasn't trained (BLIP).
+            hint = "give it a picture with --image: its weights may be of a model that reads texts beside one"
+        message = f"{files.ref.name}: {len(lacking)} tensors of the model aren't in its weights, {lacking[0]} first"
+        raise ModelError(message, hint=hint)
 
 
 def _missing_note(info: Mapping[str, Any]) -> tuple[str, ...]:

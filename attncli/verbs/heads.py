@@ -13,6 +13,7 @@ from attncli.attention.selection import Selection, Spec, Wanted, Weighting, pars
 from attncli.attention.view import UNITS, Unit, View, line_starts
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
+from attncli.models.processors import without_text
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.sharing import ALONE, Sharing
 from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
@@ -206,9 +207,9 @@ def _tokenizer(files: ModelFiles | None, given: Any, named: _Named, *, needed: b
         )
     try:
         return load_tokenizer(files, trust_remote_code=named.trust_remote_code)
-    except NoTokenizerError:
+    except NoTokenizerError as error:
         if needed:
-            raise
+            raise without_text(files) or error from None
         return None
 
 

@@ -85,7 +85,9 @@ def test_vision_towers_and_the_names_of_their_positions(name: str, models: dict[
     result = heads(image=picture, model=models[name], patterns=True)
     (stack,) = result.stacks
     assert stack.stack == "vision"
-    assert [token.text for token in stack.keys] == special + [f"{row},{column}" for row in range(4) for column in range(4)]
+    assert [token.text for token in stack.keys] == special + [
+        f"{row},{column}" for row in range(4) for column in range(4)
+    ]
     assert [token.special for token in stack.keys] == [True] * len(special) + [False] * 16
     assert stack.query_medium.grid == stack.key_medium.grid == Grid(4, 4, len(special))
     reference = eager(models[name], getattr(transformers, cls))
@@ -207,9 +209,7 @@ def test_whisper_hears_in_seconds(models: dict[str, Path], sound: Path) -> None:
     samples, rate = soundfile.read(sound, dtype="float32")
     heard = extractor(samples, sampling_rate=rate, return_tensors="pt").input_features
     reference = eager(models["whisper"], transformers.WhisperModel)
-    output = reference(
-        heard, decoder_input_ids=token_ids(result, "decoder"), output_attentions=True, use_cache=False
-    )
+    output = reference(heard, decoder_input_ids=token_ids(result, "decoder"), output_attentions=True, use_cache=False)
     agree(stack_of(result, "encoder"), output.encoder_attentions)
     agree(stack_of(result, "decoder"), output.decoder_attentions)
     agree(stack_of(result, "cross"), output.cross_attentions)
