@@ -51,8 +51,10 @@ class IdsForm(PartsForm):
 def heads_npz(result: HeadsResult) -> bytes:
     """Per layer with patterns `<stack>.<layer>`, float32, (heads, queries, keys), and `<stack>.<layer>.heads`.
 
-    `<stack>.queries` and `<stack>.keys` are token ids. Of pooled patterns `<stack>.rows` and `<stack>.columns`,
-    (bins, 2), are the positions that a row or a column stands for.
+    `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. Of pooled patterns
+    `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column stands for. Of a picture,
+    `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of the first;
+    of a sound, `<stack>.queries.seconds` and `<stack>.keys.seconds` the length of a frame.
     """
     return npz_bytes(dict(array for stack in result.stacks for array in _stack_arrays(stack)))
 
@@ -60,6 +62,11 @@ def heads_npz(result: HeadsResult) -> bytes:
 def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
     yield f"{stack.stack}.queries", np.array([token.id for token in stack.queries], dtype=np.int64)
     yield f"{stack.stack}.keys", np.array([token.id for token in stack.keys], dtype=np.int64)
+    for side, medium in (("queries", stack.query_medium), ("keys", stack.key_medium)):
+        if medium.grid is not None:
+            yield f"{stack.stack}.{side}.grid", np.array(medium.grid, dtype=np.int64)
+        if medium.seconds is not None:
+            yield f"{stack.stack}.{side}.seconds", np.array(medium.seconds)
     layers: dict[int, list[Pattern]] = {}
     for pattern in stack.patterns:
         layers.setdefault(pattern.layer, []).append(pattern)

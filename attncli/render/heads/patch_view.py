@@ -36,6 +36,9 @@ _TALL, _SHORT = 26, 13
 _MOST_MAPS = 24
 
 
+_OWN_SCALES = "each map has a scale of its own, from 0 to the number beneath it"
+
+
 class Look(NamedTuple):
     """One row of weights over the keys of a stack. name: of the head or the word that looks; query: what looks."""
 
@@ -73,9 +76,8 @@ def _class_token(stack: Stack, picture: Picture | None, terminal: Terminal) -> l
     last = f"{grid.rows - 1},{grid.columns - 1}"
     hint = f"--query 0,0 to --query {last} show where a patch looks"
     lines = [*stack_lines(stack, terminal), *title, *one_map(stack.keys, look, grid, picture, terminal)]
-    hints = flow([Line.of(Span(word, _DIM)) for word in hint.split()], separator=" ", width=terminal.width)
     metrics = [] if head is None else [Line(), *metric_lines(head, stack, terminal)]
-    return [*lines, *hints, *metrics]
+    return [*lines, *_in_words(hint, terminal), *metrics]
 
 
 def _looks(stack: Stack, terminal: Terminal) -> list[Look]:
@@ -103,13 +105,19 @@ def _stack_maps(stack: Stack, looks: list[Look], picture: Picture | None, termin
     title = _title(stack, terminal)
     shown = looks[-_MOST_MAPS:]
     left = len(looks) - len(shown)
-    notes = (
-        [Line.of(Span(f"the last {len(shown)} of {len(looks)} maps; -l or -H chooses others", _DIM))] if left else []
-    )
+    said = f"the last {len(shown)} of {len(looks)} maps; -l or -H chooses others"
+    notes = _in_words(said, terminal) if left else []
     if len(shown) == 1:
         return [*stack_lines(stack, terminal), *title, *one_map(stack.keys, shown[0], grid, picture, terminal)]
     maps = [_small_map(stack.keys, look, grid, picture, terminal) for look in shown]
-    return [*stack_lines(stack, terminal), *title, *notes, Line(), *_in_rows(maps, terminal), _scale_line(terminal)]
+    return [
+        *stack_lines(stack, terminal),
+        *title,
+        *notes,
+        Line(),
+        *_in_rows(maps, terminal),
+        *_in_words(_OWN_SCALES, terminal),
+    ]
 
 
 def _title(stack: Stack, terminal: Terminal) -> list[Line]:
@@ -189,8 +197,8 @@ def _in_rows(maps: list[list[Line]], terminal: Terminal) -> list[Line]:
     return [line for group in groups for line in [*side_by_side(group, width=width, gap=_GAP), Line()]]
 
 
-def _scale_line(terminal: Terminal) -> Line:
-    return Line.of(Span("each map has a scale of its own, from 0 to the number beneath it", _DIM))
+def _in_words(text: str, terminal: Terminal) -> list[Line]:
+    return flow([Line.of(Span(word, _DIM)) for word in text.split()], separator=" ", width=terminal.width)
 
 
 def _legend(patches: Patches, heat: Heat, side: int) -> list[Line]:
