@@ -82,7 +82,7 @@ def axis(view: View, tokens: Sequence[Token], real: Tensor, position: Position |
         group[[place for place, token in enumerate(tokens) if token.special]] = -1
     everywhere = torch.full((len(real),), -1)
     everywhere[real.nonzero().flatten()] = group
-    return Axis(tuple(_unit(tokens[start:stop]) for start, stop in shown), everywhere)
+    return Axis(tuple(merged(tokens[start:stop]) for start, stop in shown), everywhere)
 
 
 def bins_for(queries: int, keys: int, wish: int | None) -> int | None:
@@ -92,7 +92,7 @@ def bins_for(queries: int, keys: int, wish: int | None) -> int | None:
     return DEFAULT_BINS if max(queries, keys) > EXACT_LIMIT else None
 
 
-def _unit(tokens: Sequence[Token]) -> Token:
+def merged(tokens: Sequence[Token]) -> Token:
     """Several tokens as one: from where the first begins to where the last ends."""
     first, last = tokens[0], tokens[-1]
     if len(tokens) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +15,7 @@ from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
 from attncli.attention.norms import value_norms
 from attncli.attention.patterns import PatternSums
+from attncli.attention.reading import LayerReading, read_layer
 from attncli.attention.readouts import read
 from attncli.attention.rollout import Rollout
 from attncli.attention.selection import EVERYTHING, Wanted
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 #: Weights of a layer up to this number are computed outright (64 MiB of float32); beyond, they are read without.
 EXPLICIT_ELEMENTS = 1 << 24
+
+#: Small patterns are kept of stacks of at most so many heads, in at most so many bins a side.
+SKETCHED_HEADS, SKETCH_BINS = 8, 64
+
+#: One row in so many is sooner computed by itself than read along with all the others.
+_FEW_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -85,18 +92,25 @@ class Measured:
         """The bins of queries and keys, where a readout can fill them: a weight adds to one cell, as it is."""
         if len(self.patterns) != 1 or self.patterns[0].axes.bins is None or self.patterns[0].axes.renormalised:
             return None
+        first, last = self.patterns[0].rows
+        if last - first <= self.metrics.pair.queries.length // _FEW_ROWS:
+            return None
         axes = self.patterns[0].axes
         return axes.rows.group, axes.columns.group
 
 
 @dataclass(frozen=True)
 class LayerSeen:
-    """One attention layer as it went by. measured: None where nothing of it was asked for; causal likewise."""
+    """One attention layer as it went by. measured: None where nothing of it was asked for; causal likewise.
+
+    reading: what one position reads, where that was asked for.
+    """
 
     pair: Pair
     heads: int
     measured: Measured | None = None
     causal: bool | None = None
+    reading: LayerReading | None = None
 
 
 @dataclass
@@ -116,8 +130,8 @@ class Collector:
     #: Stacks that have no such query or key as is asked for, and what there is to say of it: another stack may have it.
     without_position: dict[StackKey, UsageError] = field(default_factory=dict)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
-    #: Even attention, by what it depends on: mask, causality, queries, keys.
-    _evens: list[tuple[tuple[Tensor | None, bool, int, int], EvenRows]] = field(default_factory=list)
+    #: Even attention, by what it depends on: mask, causality, queries, keys, device.
+    _evens: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], EvenRows]] = field(default_factory=list)
 
     def __call__(self, path: str, attention: Attention) -> None:
         site = self.model.site_of(path)
@@ -136,7 +150,7 @@ class Collector:
         return max(self.model.layer_count(key.path), *(layer + 1 for layer in self.layers.get(key, ())), 1)
 
     def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
-        pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(self.model.device)
+        pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(attention.device)
         chosen = self._chosen(key, layer, attention.heads)
         if (missing := self._missing_position(pair)) is not None:
             # What is said of a stack that was asked for goes before what is said of the others.
@@ -146,17 +160,26 @@ class Collector:
         if not chosen:
             return LayerSeen(pair, attention.heads)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
-        patterns = self._patterns(layer, shown, pair) if self.wanted.patterns else ()
+        kept = self.wanted.patterns or self._is_sketched(key, attention.heads)
+        patterns = self._patterns(layer, shown, pair) if kept else ()
         metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
         measured = Measured(metrics, baseline, patterns)
         complete, causal = self._measure(measured, pair, layer, attention)
+        norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
         if rolled is not None:
             for text, sums in enumerate(patterns):
                 sums.add(0, rolled[text][None])
         elif not complete:
-            norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
             measured.gather(attention, norms)
-        return LayerSeen(pair, attention.heads, measured, causal)
+        reading = None
+        if self.wanted.reads_position:
+            reading = read_layer(attention, pair, self.wanted.view, layer, chosen, norms)
+        return LayerSeen(pair, attention.heads, measured, causal, reading)
+
+    def _is_sketched(self, key: StackKey, heads: int) -> bool:
+        wanted = self.wanted
+        few = self.layer_count(key) * heads <= SKETCHED_HEADS
+        return wanted.sketches and wanted.weighting == "attention" and few
 
     def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
@@ -173,7 +196,7 @@ class Collector:
         if not pair.same:
             return None
         if key not in self._rollouts:
-            self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, self.model.device)
+            self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device)
         return self._rollouts[key].step(attention)
 
     def _is_large(self, attention: Attention) -> bool:
@@ -182,7 +205,7 @@ class Collector:
 
     def _even(self, pair: Pair, attention: QueryKeyAttention) -> EvenRows:
         """Even attention under a mask; layers that share a mask, and who looks at whom, share the answer."""
-        known = (attention.mask, attention.is_causal, attention.queries, attention.keys)
+        known = (attention.mask, attention.is_causal, attention.queries, attention.keys, attention.device)
         for other, even in self._evens:
             if other[0] is known[0] and other[1:] == known[1:]:
                 return even
@@ -217,7 +240,14 @@ class Collector:
             axis(view, side.tokens[text], side.real[text].cpu(), position)
             for side, position in ((pair.queries, view.query), (pair.keys, view.key))
         )
-        return Axes(rows, columns, view.hide_special).fitting(self.wanted.bins)
+        bins = self.wanted.bins if self.wanted.patterns else SKETCH_BINS
+        return Axes(rows, columns, view.hide_special).fitting(bins)
+
+    def whole(self, pair: Pair, text: int) -> tuple[int, int]:
+        """How many queries and keys there are, whatever part of them is shown."""
+        view = replace(self.wanted.view, hide_special=False)
+        queries, keys = (len(view.shown(side.tokens[text], None)) for side in (pair.queries, pair.keys))
+        return queries, keys
 
     def _word(self, key: StackKey) -> str | None:
         """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""

@@ -36,6 +36,11 @@ class Position:
     typed: str
     flag: str
 
+    @property
+    def is_slice(self) -> bool:
+        """Whether it is a stretch of positions, and not one."""
+        return _SLICE.fullmatch(self.typed.strip()) is not None
+
     def span(self, tokens: Sequence[Token]) -> Span:
         """The tokens that it means, half open: one, the pieces of a word, or a slice.
 

@@ -156,6 +156,8 @@ class Wanted:
     metrics: those that are wanted of long texts, where each has its price; short ones show them all.
     view: what of a pattern is shown.  weighting: what patterns hold.
     thresholds: the least value of a metric that earns a label, where not the usual.
+    top: how many keys of what a position reads are told one by one.
+    sketches: whether small patterns are kept of stacks with few heads, where no others are wanted.
 
     Raises UsageError for a number of bins that can't be.
     """
@@ -167,16 +169,25 @@ class Wanted:
     view: View = EVERYTHING
     weighting: Weighting = "attention"
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    top: int = 10
+    sketches: bool = False
 
     def __post_init__(self) -> None:
         if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):
             raise UsageError(f"{self.bins} bins can't hold a pattern", hint="--bins takes a number from 1")
+        if not isinstance(self.top, int) or self.top < 1:
+            raise UsageError(f"the top {self.top} of something is nothing", hint="--top takes a number from 1")
 
     @property
     def shows_patterns(self) -> bool:
         """Whether patterns are what the user asked to see, and not the map of all heads."""
         positions = self.view.query is not None or self.view.key is not None
         return self.selection.chosen or positions or self.weighting == "rollout"
+
+    @property
+    def reads_position(self) -> bool:
+        """Whether what one position reads is told, head by head and key by key."""
+        return self.view.reads_one and self.weighting != "rollout"
 
 
 def parse_selection(layer: Spec = None, head: Spec = None, stack: str | None = None) -> Selection:

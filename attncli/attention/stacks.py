@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import THRESHOLDS, labels
+from attncli.attention.reading import mean_reading, ranking
 from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
 from attncli.results.heads import HeadMetrics, Layer, Stack
+from attncli.results.reading import Ranking, Reading
 
 if TYPE_CHECKING:
     from attncli.models.loaded import LoadedModel
@@ -131,23 +133,45 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
     pair = next(iter(seen.values())).pair
     axes = collector.axes(pair, text)
     measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
+    metrics = tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else ""))
+    reading, ranked = _read(collector, key, metrics)
+    patterns = tuple(
+        pattern
+        for sums in measured.values()
+        for of_text in sums.patterns[text : text + 1]
+        for pattern in of_text.patterns()
+    )
     return Stack(
         stack=name,
         layers=_layers(collector, key),
         queries=axes.rows.units,
         keys=axes.columns.units,
-        metrics=tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else "")),
+        metrics=metrics,
         baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
-        patterns=tuple(
-            pattern
-            for sums in measured.values()
-            for patterns in sums.patterns[text : text + 1]
-            for pattern in patterns.patterns()
-        ),
+        patterns=patterns if collector.wanted.patterns else (),
+        sketches=() if collector.wanted.patterns else patterns,
+        unit=collector.wanted.view.by,
+        whole=collector.whole(pair, text),
+        reading=reading,
+        ranking=ranked,
         query_medium=pair.queries.medium,
         key_medium=pair.keys.medium,
     )
+
+
+def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> tuple[Reading | None, Ranking | None]:
+    """What one position reads, or how the heads rank by one weight, if that was asked for."""
+    seen = sorted(collector.layers[key].items())
+    layers = [layer.reading for _, layer in seen if layer.reading is not None]
+    if not layers:
+        return None, None
+    names = {(head.layer, head.head): head.name for head in heads}
+    pair, wanted = seen[0][1].pair, collector.wanted
+    shares = wanted.weighting == "attention"
+    if wanted.view.reads_one_key:
+        return None, ranking(layers, pair, wanted.view, names, shares=shares)
+    return mean_reading(layers, pair, wanted.view, names, top=wanted.top, shares=shares), None
 
 
 def _heads(

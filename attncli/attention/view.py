@@ -29,6 +29,16 @@ class View:
     hide_special: bool = False
     line_starts: tuple[int, ...] = ()
 
+    @property
+    def reads_one(self) -> bool:
+        """Whether the rows are one position, however many tokens it has: what it reads can be told key by key."""
+        return self.query is not None and not self.query.is_slice
+
+    @property
+    def reads_one_key(self) -> bool:
+        """Whether that position is looked at with one key alone, so that there is one weight a head."""
+        return self.reads_one and self.key is not None and not self.key.is_slice
+
     def shown(self, tokens: Sequence[Token], position: Position | None) -> list[Span]:
         """The tokens of each row or column on one side, half open. A word or a line of which a part was asked for is
         cut to that part.

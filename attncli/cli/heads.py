@@ -39,6 +39,7 @@ ENDINGS = (".txt", ".json", ".csv", ".npz")
 class HeadChoice(NamedTuple):
     """Which heads, and how much of them; the names are the keywords of the verb."""
 
+    against: str | None
     layer: tuple[str, ...] | None
     head: tuple[str, ...] | None
     stack: str | None
@@ -53,6 +54,7 @@ class HeadChoice(NamedTuple):
     hide_special: bool
     rollout: bool
     norm_weighted: bool
+    top: int
 
     def completed(self, plan: Plan) -> HeadChoice:
         """As the verb takes it. An .npz holds nothing but patterns, so that it wants all where none is chosen."""
@@ -65,6 +67,9 @@ _VIEW = "Pattern"
 head_options = bundle(
     "choice",
     HeadChoice,
+    option(
+        "--against", group="Input", type=Text(), metavar="TEXT", help="Another text; shows how the heads differ on it."
+    ),
     option(
         "-l",
         "--layer",
@@ -107,6 +112,15 @@ head_options = bundle(
         show_default=True,
         help="What a row and a column stand for.",
     ),
+    option(
+        "--top",
+        group=_VIEW,
+        type=WholeNumber(),
+        metavar="K",
+        default=10,
+        show_default=True,
+        help="How many keys or heads a ranking shows.",
+    ),
     flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
     flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
     flag("--hide-special", group=_VIEW, help="Leave special tokens out; rows are made to sum to 1 again."),
@@ -148,11 +162,11 @@ def heads(
 ) -> None:
     from attncli.cli.messages import Messages
     from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import one_model
+    from attncli.cli.texts import one_or_two_models
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    name = one_model(model, environment)
+    names = one_or_two_models(model, environment)
     given = read_heads_input(source, many, environment, forms=plan.forms)
     messages.notes(given.notes)
     with messages.progress() as progress:
@@ -160,7 +174,7 @@ def heads(
 
         result = verb.heads(
             given.text,
-            model=name,
+            model=names,
             sharing=sharing,
             progress=progress,
             **given.keywords(),

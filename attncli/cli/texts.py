@@ -93,6 +93,13 @@ def one_model(named: tuple[str, ...], environment: Environment) -> str | None:
     return models[0] if models else None
 
 
+def one_or_two_models(named: tuple[str, ...], environment: Environment) -> str | list[str] | None:
+    """For a verb that can compare two models. Raises UsageError where more are named."""
+    if len(named) != 2:
+        return one_model(named, environment)
+    return chosen_models(named, environment)
+
+
 def check_one_kind(options: TextOptions) -> None:
     given = {"TEXT": options.text, "-f": options.file, "--input-ids": options.input_ids is not None}
     kinds = [kind for kind, value in given.items() if value]

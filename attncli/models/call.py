@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 if TYPE_CHECKING:
+    import torch
+
     from attncli.models.query_key import QueryKeyAttention
 
 #: Scores that are alive at once, over all heads: 64 MiB of float32.
@@ -37,6 +39,8 @@ class Attention(Protocol):
     def queries(self) -> int: ...
     @property
     def keys(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
     @property
     def has_sink(self) -> bool:
         """Rows may sum to less than 1: some attention goes to a place outside the sequence."""
@@ -84,6 +88,10 @@ class WeightsAttention:
     @property
     def keys(self) -> int:
         return self.weights.shape[3]
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.device
 
     @property
     def reader(self) -> None:

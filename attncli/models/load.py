@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -16,6 +15,7 @@ from attncli.models.entry import Sense, refuse_without_sense
 from attncli.models.loaded import LoadedModel
 from attncli.models.loading_bar import loading
 from attncli.models.memory import is_out_of_memory, memory_guard
+from attncli.models.placement import is_spread, placement
 from attncli.models.skeleton import model_class, read_config
 from attncli.models.structure import block_lists
 from attncli.progress import Progress, silent
@@ -53,9 +53,15 @@ def load_model(
     weights = files.weights(allow_pickle=allow_pickle)
     cut = CutClass(cls, depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
-        module, info = _from_pretrained(cut.build(), files, weights, config, choose_dtype(dtype, target), eager=eager)
+        cls, number = cut.build(), choose_dtype(dtype, target)
+        options = placement(cls, config, number, target, files.ref.name)
+        if eager:
+            options["attn_implementation"] = "eager"
+        module, info = _from_pretrained(cls, files, weights, config, dtype=number, **options)
         _refuse_incomplete(module, info, files)
-        module = _adapted(module, files).to(target).eval()
+        module = _adapted(module, files).eval()
+        if not is_spread(module):
+            module = module.to(target)
     return LoadedModel(
         name=files.ref.name,
         module=module,
@@ -84,9 +90,7 @@ def _from_pretrained(
     files: ModelFiles,
     weights: WeightFiles,
     config: PreTrainedConfig,
-    dtype: torch.dtype | str,
-    *,
-    eager: bool,
+    **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """transformers' own loading, from local files alone: no request is made here."""
     entry = weights.index or weights.paths[0]
@@ -100,11 +104,10 @@ def _from_pretrained(
         return cls.from_pretrained(  # type: ignore[no-any-return]
             str(entry.parent),
             config=config,
-            dtype=dtype,
             local_files_only=True,
             output_loading_info=True,
             **source,
-            **({"attn_implementation": "eager"} if eager else {}),
+            **options,
         )
     except AttnError:
         raise

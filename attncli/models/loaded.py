@@ -16,6 +16,7 @@ from attncli.errors import ModelError
 from attncli.models.device import dtype_name
 from attncli.models.entry import Sense, accepted_arguments, all_arguments, needs_text, refuse_without_sense
 from attncli.models.memory import memory_guard
+from attncli.models.placement import input_device
 from attncli.models.probe import Observer, run_probed
 from attncli.models.states import StateObserver, run_with_states
 from attncli.models.structure import Block, BlockList, Site, block_lists, site_of
@@ -45,8 +46,8 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = next(self.module.parameters()).device
-        return device
+        """Where its inputs go; a model that is spread over several devices has its first layers there."""
+        return input_device(self.module)
 
     @property
     def dtype(self) -> str:

@@ -36,6 +36,13 @@ class Rule:
     shape: Shape = "other"
     #: Where a search has chosen keys for each query, these alone are seen: (batch, queries, chosen), −1 for none.
     selected: Tensor | None = None
+    #: Where the mask was moved to, with a layer on another device. The rule is still worked out where its tensors are.
+    moved: torch.device | None = None
+
+    @property
+    def place(self) -> torch.device:
+        """The device of what the rule answers."""
+        return self.moved or self.device
 
     @property
     def visibility(self) -> Visibility:
@@ -44,19 +51,20 @@ class Rule:
         if padding is not None:
             padding = prepare_padding_mask(padding, self.keys, self.key_offset)
             padding = padding[:, self.key_offset : self.key_offset + self.keys].bool()
-            padding = None if bool(padding.all()) else padding
-        return Visibility(self.shape, self.queries, self.keys, padding, self.rows, self.device)
+            padding = None if bool(padding.all()) else padding.to(self.place)
+        return Visibility(self.shape, self.queries, self.keys, padding, self.rows, self.place)
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Which keys the queries start…stop see: bool, (batch, 1, stop − start, keys)."""
         rule = self._arguments(start, stop)
         mask: Tensor = sdpa_mask(**rule, allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
-        return mask if self.selected is None else mask & _among(self.selected[:, start:stop], self.keys)
+        seen = mask if self.selected is None else mask & _among(self.selected[:, start:stop].to(mask.device), self.keys)
+        return seen.to(self.place)
 
     def additive(self, dtype: torch.dtype) -> Tensor:
         """The whole mask as transformers' eager attention adds it: 0 or the least number, (batch, 1, queries, keys)."""
         mask: Tensor = eager_mask(**self._arguments(0, self.queries), dtype=dtype)
-        return mask if self.selected is None else _hiding(mask, self.selected)
+        return (mask if self.selected is None else _hiding(mask, self.selected.to(mask.device))).to(self.place)
 
     def _arguments(self, start: int, stop: int) -> dict[str, Any]:
         return {
@@ -80,7 +88,7 @@ class RuleMask(Tensor):
     @staticmethod
     def __new__(cls, rule: Rule, dtype: torch.dtype) -> RuleMask:
         shape = (rule.batch, 1, rule.queries, rule.keys)
-        mask = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=rule.device)
+        mask = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=rule.place)
         mask.rule = rule
         return mask
 
@@ -89,6 +97,9 @@ class RuleMask(Tensor):
         def real(value: Any) -> Any:
             return value.rule.additive(value.dtype) if isinstance(value, RuleMask) else value
 
+        device = (kwargs or {}).get("device")
+        if func is torch.ops.aten._to_copy.default and device is not None:
+            return RuleMask(replace(args[0].rule, moved=device), kwargs.get("dtype") or args[0].dtype)
         return func(*tree_map(real, args), **tree_map(real, kwargs or {}))
 
     def __repr__(self) -> str:  # type: ignore[override]

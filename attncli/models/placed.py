@@ -32,6 +32,10 @@ class PlacedAttention:
         return self.weights.shape[2]
 
     @property
+    def device(self) -> torch.device:
+        return self.weights.device
+
+    @property
     def reader(self) -> None:
         return None
 
@@ -79,6 +83,10 @@ class Section:
     @property
     def heads(self) -> int:
         return self.whole.heads
+
+    @property
+    def device(self) -> torch.device:
+        return self.whole.device
 
     @property
     def reader(self) -> None:

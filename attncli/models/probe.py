@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,8 @@ class _Session:
     own_ways: OwnWays | None = None
     windows: Windows | None = None
     seen: int = 0
-    last: list[QueryKeyAttention] = field(default_factory=list)
+    #: Query and key of the last one, not kept alive: they would lie beside the layer's feed-forward network.
+    last: tuple[ReferenceType[Tensor], ...] = ()
 
     def hand_on(self, module: nn.Module, attention: Attention) -> None:
         path = self.paths[id(module)]
@@ -91,9 +93,10 @@ class _Session:
         """Hand on what came through the interface."""
         if self.own_ways is not None:
             self.own_ways.mark_seen()
-        if self.last and self.last[0].query is attention.query and self.last[0].key is attention.key:
+        states = (attention.query, attention.key)
+        if self.last and all(last() is now for last, now in zip(self.last, states, strict=True)):
             return  # the same attention, to other values (DiffLlama)
-        self.last = [attention]
+        self.last = tuple(ref(state) for state in states)
         places = self.windows.of(module) if self.windows is not None else None
         inside = None if places is None else between_patches(attention, places)
         self.hand_on(module, inside or attention)

@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers.pytorch_utils import Conv1D
 
 from attncli.models.entry import SENSES
+from attncli.models.placement import weights_at_hand
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention
@@ -73,5 +74,10 @@ def _matrix(module: nn.Module) -> Tensor | None:
     """What a plain linear module multiplies its input with from the right, (in, out)."""
     if not isinstance(module, nn.Linear | Conv1D) or not module.weight.is_floating_point():
         return None
-    matrix: Tensor = module.weight.detach()
+    if module.weight.is_meta:
+        # A model that is spread over several devices has a module's weights at hand in its forward pass alone.
+        with weights_at_hand(module):
+            matrix = module.weight.detach().clone()
+    else:
+        matrix = module.weight.detach()
     return matrix if isinstance(module, Conv1D) else matrix.T

@@ -90,6 +90,10 @@ class QueryKeyAttention:
         return self.key.shape[2]
 
     @property
+    def device(self) -> torch.device:
+        return self.query.device
+
+    @property
     def has_sink(self) -> bool:
         return self.sinks is not None
 

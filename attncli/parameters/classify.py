@@ -79,10 +79,19 @@ def _by_place(place: Located, near: Neighbours) -> str | None:
     """The component of what names don't tell apart: front ends, tables without a telling name, the unembedding."""
     if place.meaning == "FRONT_END":
         return _front_end(place, near.matrix_of(place.tensor))
+    if place.meaning == ".value":
+        return ".other" if _scores(place, near) else None
     if place.meaning == "TABLE":
         is_vocabulary = near.number("vocabulary") is None or place.tensor.shape[0] in near.vocabularies
         return "embedding.token" if is_vocabulary else "embedding.other"
     return "unembedding" if place.unit in ("", "head") and _unembeds(place, near) else None
+
+
+def _scores(place: Located, near: Neighbours) -> bool:
+    """Whether what is called v turns query and key into one number, as in additive attention (Bahdanau et al. 2015)."""
+    matrix = near.matrix_of(place.tensor)
+    is_vector = len(matrix.shape) < 2 and matrix.kind is Kind.OTHER and not place.is_bias
+    return is_vector or (matrix.kind is Kind.LINEAR and width_out(matrix) == 1)
 
 
 def _unembeds(place: Located, near: Neighbours) -> bool:

@@ -1,4 +1,4 @@
-"""The colours of weights: viridis, brought down by hand where a terminal has only 256 colours."""
+"""The colours of weights (viridis) and of differences, brought down by hand where there are only 256 colours."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ _VIRIDIS = (
 # before. These eight of the cube go from dark blue by way of green to yellow, too, and brighten at every step.
 _VIRIDIS_256 = "00005f0000af005f8700878700af875fd75fd7d700ffff00"
 
+# From no difference to the largest: blue for less, orange for more, which all kinds of colour vision tell apart. In
+# OKLCH (Björn Ottosson 2020) lightness goes from 0.22 to 0.80 in even steps on both sides, at hues of 250° and 62°.
+_LESS = "1b1b1b1e242a212d3a24374a26405b284a6c2a547e2b5f912b69a42c74b72b7eca2f89dc3c95e848a0f457acfe72b8fe89c3fe"
+_MORE = "1b1b1b28221c36291d45301e54371d633f1c734619824d1593550da35d03b16605c16f01d07803dc831ee98e2ff59a3efea754"
+_LESS_256 = "1c1c1c00005f005f87005faf0087d75fafff"
+_MORE_256 = "1c1c1c5f0000875f00af5f00d78700ffaf5f"
+
 
 def _parse(table: str) -> tuple[Rgb, ...]:
     numbers = bytes.fromhex(table)
@@ -27,6 +34,11 @@ def _parse(table: str) -> tuple[Rgb, ...]:
 
 
 _TABLES = {ColorDepth.TRUE: _parse(_VIRIDIS), ColorDepth.EIGHT_BIT: _parse(_VIRIDIS_256)}
+
+_SIDES = {
+    ColorDepth.TRUE: (_parse(_LESS), _parse(_MORE)),
+    ColorDepth.EIGHT_BIT: (_parse(_LESS_256), _parse(_MORE_256)),
+}
 
 
 def has_colormap(depth: ColorDepth) -> bool:
@@ -38,6 +50,12 @@ def heat(share: float, depth: ColorDepth) -> Rgb:
     """The colour of a weight that is `share` (0…1) of full scale."""
     table = _TABLES[depth]
     return table[round(min(max(share, 0.0), 1.0) * (len(table) - 1))]
+
+
+def signed_heat(share: float, depth: ColorDepth) -> Rgb:
+    """The colour of a difference that is `share` (−1…1) of full scale."""
+    table = _SIDES[depth][int(share > 0)]
+    return table[round(min(abs(share), 1.0) * (len(table) - 1))]
 
 
 def ink_on(background: Rgb) -> Rgb:

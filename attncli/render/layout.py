@@ -49,3 +49,12 @@ def side_by_side(blocks: Sequence[Sequence[Line]], *, width: int, gap: int) -> l
     """Blocks of lines beside one another, each `width` cells wide, `gap` cells apart."""
     rows = zip_longest(*blocks, fillvalue=Line())
     return [joined([padded(line, width) for line in row], " " * gap) for row in rows]
+
+
+def beside(left: Sequence[Line], right: Sequence[Line], *, width: int, gap: int = 4) -> list[Line]:
+    """Two blocks of lines beside one another where `width` has room for both, else under one another."""
+    column = max((line.width for line in left), default=0)
+    if column + gap + max((line.width for line in right), default=0) > width:
+        return [*left, Line(), *right]
+    rows = zip_longest(left, right, fillvalue=Line())
+    return [joined([padded(a, column + gap), b]) if b.spans else a for a, b in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -52,11 +52,16 @@ def heads_npz(result: HeadsResult) -> bytes:
     """Per layer with patterns `<stack>.<layer>`, float32, (heads, queries, keys), and `<stack>.<layer>.heads`.
 
     `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. Of pooled patterns
-    `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column stands for. Of a picture,
-    `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of the first;
-    of a sound, `<stack>.queries.seconds` and `<stack>.keys.seconds` the length of a frame.
+    `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column stands for.
+    `difference.<stack>.<layer>`, of the same shape, is what another model or text has more, where two were compared.
+    Of a picture, `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of
+    the first; of a sound, `<stack>.queries.seconds` and `<stack>.keys.seconds` the length of a frame.
     """
-    return npz_bytes(dict(array for stack in result.stacks for array in _stack_arrays(stack)))
+    arrays = dict(array for stack in result.stacks for array in _stack_arrays(stack))
+    for changed in result.difference.stacks if result.difference is not None else ():
+        for layer, patterns in _by_layer(changed.patterns).items():
+            arrays[f"difference.{changed.stack}.{layer}"] = _stacked(patterns)
+    return npz_bytes(arrays)
 
 
 def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
@@ -67,16 +72,24 @@ def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
             yield f"{stack.stack}.{side}.grid", np.array(medium.grid, dtype=np.int64)
         if medium.seconds is not None:
             yield f"{stack.stack}.{side}.seconds", np.array(medium.seconds)
-    layers: dict[int, list[Pattern]] = {}
-    for pattern in stack.patterns:
-        layers.setdefault(pattern.layer, []).append(pattern)
-    for layer, patterns in layers.items():
-        yield f"{stack.stack}.{layer}", np.stack([pattern.weights for pattern in patterns]).astype(np.float32)
+    for layer, patterns in _by_layer(stack.patterns).items():
+        yield f"{stack.stack}.{layer}", _stacked(patterns)
         yield f"{stack.stack}.{layer}.heads", np.array([pattern.head for pattern in patterns], dtype=np.int64)
     bins = next((pattern.bins for pattern in stack.patterns), None)
     if bins is not None:
         yield f"{stack.stack}.rows", np.array(bins.rows, dtype=np.int64)
         yield f"{stack.stack}.columns", np.array(bins.columns, dtype=np.int64)
+
+
+def _by_layer(patterns: Iterable[Pattern]) -> dict[int, list[Pattern]]:
+    layers: dict[int, list[Pattern]] = {}
+    for pattern in patterns:
+        layers.setdefault(pattern.layer, []).append(pattern)
+    return layers
+
+
+def _stacked(patterns: list[Pattern]) -> Array:
+    return np.stack([pattern.weights for pattern in patterns]).astype(np.float32)
 
 
 def npz_bytes(arrays: dict[str, Array]) -> bytes:

@@ -23,6 +23,13 @@ def token_text(token: Token, terminal: Terminal) -> str:
     return _DOTTED_CIRCLE + text if text and cell_width(text[0]) == 0 else text
 
 
+def running_text(token: Token, terminal: Terminal) -> str:
+    """A token as a part of its text: its spaces are spaces, and it has its line break no more."""
+    words = token.text.removesuffix("\n").split(" ")
+    text = " ".join(visible(word, unicode=terminal.unicode) for word in words)
+    return text if text and cell_width(text[0]) else token_text(token, terminal)
+
+
 def name_text(name: str, terminal: Terminal) -> str:
     """A name from outside, safe for a terminal."""
     text = printable(name)

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from attncli.results.difference import Difference
 from attncli.results.media import TOKENS, Medium, Picture
+from attncli.results.patterns import Bins, Pattern, Span, Weights, equal_spans
 from attncli.results.provenance import MadeBy
+from attncli.results.reading import Ranking, Reading
 from attncli.results.tokens import Token
+
+__all__ = [
+    "METRICS",
+    "SCHEMA",
+    "Bins",
+    "HeadMetrics",
+    "HeadsResult",
+    "Interval",
+    "Layer",
+    "Pattern",
+    "Probe",
+    "Span",
+    "Spread",
+    "Stack",
+    "Weights",
+    "equal_spans",
+]
 
 SCHEMA = "attncli.heads/1"
 
@@ -30,9 +46,6 @@ METRICS = (
     "duplicate",
     "induction",
 )
-
-Weights = npt.NDArray[np.float32]
-Span = tuple[int, int]
 
 #: From … to: of 95 samples in 100, the interval holds the mean of all texts.
 Interval = tuple[float, float]
@@ -101,69 +114,6 @@ class HeadMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Bins:
-    """Half-open spans of positions that the rows and the columns of a pooled pattern stand for."""
-
-    rows: tuple[Span, ...]
-    columns: tuple[Span, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        return {"rows": [list(span) for span in self.rows], "columns": [list(span) for span in self.columns]}
-
-
-def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
-    """Cut 0…length into `bins` spans whose sizes differ by one at most (fewer spans where the length is smaller)."""
-    bins = min(bins, length)
-    edges = [length * index // bins for index in range(bins + 1)] if bins else [0]
-    return tuple(pairwise(edges))
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin.
-
-    head: None where it is of all heads together, a rollout up to this layer.
-    """
-
-    layer: int
-    head: int | None
-    weights: Weights
-    bins: Bins | None = None
-
-    def pooled(self, rows: int, columns: int) -> Pattern:
-        """The same pattern in at most `rows` × `columns` cells; itself where it is that small already."""
-        row_count, column_count = self.weights.shape
-        if row_count <= rows and column_count <= columns:
-            return self
-        row_groups, column_groups = equal_spans(row_count, rows), equal_spans(column_count, columns)
-        # A bin that stands for more queries weighs more in the mean of its group.
-        sizes = [b - a for a, b in self._spans(0)]
-        summed = np.add.reduceat(self.weights, [a for a, _ in column_groups], axis=1)
-        weighed = summed * np.asarray(sizes, dtype=np.float32)[:, None]
-        starts = [a for a, _ in row_groups]
-        pooled = np.add.reduceat(weighed, starts, axis=0) / np.add.reduceat(sizes, starts)[:, None]
-        bins = Bins(_merge(self._spans(0), row_groups), _merge(self._spans(1), column_groups))
-        return Pattern(self.layer, self.head, pooled.astype(np.float32), bins)
-
-    def _spans(self, axis: int) -> tuple[Span, ...]:
-        if self.bins is not None:
-            return self.bins.rows if axis == 0 else self.bins.columns
-        return tuple((index, index + 1) for index in range(self.weights.shape[axis]))
-
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "layer": self.layer,
-            "head": self.head,
-            "weights": self.weights.tolist(),
-            "bins": None if self.bins is None else self.bins.to_dict(),
-        }
-
-
-def _merge(spans: tuple[Span, ...], groups: tuple[Span, ...]) -> tuple[Span, ...]:
-    return tuple((spans[a][0], spans[b - 1][1]) for a, b in groups)
-
-
-@dataclass(frozen=True, slots=True)
 class Stack:
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
@@ -172,6 +122,10 @@ class Stack:
     causal: no query sees a key after it.
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
+    sketches: small ones of all heads, where these are few and none was chosen; for pictures, and not in the data.
+    unit: what a query and a key are: a token, a word or a line.  whole: how many queries and keys there are in all,
+    where those here are a part; None where nobody counted.
+    reading: what one position reads, if one was asked for.  ranking: the heads by its weight on one key, if one was.
     """
 
     stack: str
@@ -182,10 +136,17 @@ class Stack:
     baselines: Mapping[int, Mapping[str, float | None]]
     causal: bool
     patterns: tuple[Pattern, ...] = ()
+    sketches: tuple[Pattern, ...] = ()
+    unit: str = "token"
+    whole: tuple[int, int] | None = None
+    reading: Reading | None = None
+    ranking: Ranking | None = None
     query_medium: Medium = TOKENS
     key_medium: Medium = TOKENS
 
     def to_dict(self) -> dict[str, object]:
+        read = {} if self.reading is None else {"reading": self.reading.to_dict()}
+        ranked = {} if self.ranking is None else {"ranking": self.ranking.to_dict()}
         return {
             "stack": self.stack,
             "causal": self.causal,
@@ -196,6 +157,8 @@ class Stack:
             "metrics": [head.to_dict() for head in self.metrics],
             "baselines": [{"layer": layer, **values} for layer, values in self.baselines.items()],
             "patterns": [pattern.to_dict() for pattern in self.patterns],
+            **read,
+            **ranked,
         }
 
 
@@ -211,6 +174,8 @@ class HeadsResult:
     failures: a sentence for each check that does not hold; None where nothing was checked.
     texts: how many the values are means over; None where they are those of one text.
     probe: what stood for texts, if none were given.
+    top: how many of what is ranked a picture shows.
+    difference: how another model, or the same on another text, differs from this one; None where nothing was compared.
     picture: what a model of pictures saw.
     """
 
@@ -228,6 +193,8 @@ class HeadsResult:
     failures: tuple[str, ...] | None = None
     texts: int | None = None
     probe: Probe | None = None
+    top: int = 10
+    difference: Difference | None = None
     picture: Picture | None = None
 
     def to_dict(self) -> dict[str, object]:
@@ -245,5 +212,6 @@ class HeadsResult:
             "weighting": self.weighting,
             **({} if self.failures is None else {"failures": list(self.failures)}),
             "stacks": [stack.to_dict() for stack in self.stacks],
+            **({} if self.difference is None else {"difference": self.difference.to_dict()}),
             "made_by": self.made_by.to_dict(),
         }

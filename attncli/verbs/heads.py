@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.attention.claims import failures, known_metric, parse_claims, parse_thresholds
+from attncli.attention.claims import failures, parse_claims, parse_thresholds
 from attncli.attention.positions import Position
 from attncli.attention.selection import Selection, Spec, Wanted, Weighting, parse_selection
 from attncli.attention.view import UNITS, Unit, View, line_starts
@@ -18,11 +18,12 @@ from attncli.models.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.sharing import ALONE, Sharing
 from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
-from attncli.results.heads import METRICS
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
+from attncli.verbs.difference import comparing
 from attncli.verbs.heads_many import many_texts, refuse_beside_many
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
+from attncli.verbs.reading import UNMEASURED, is_unmeasured, long_metrics
 
 if TYPE_CHECKING:
     from attncli.models.entry import Sense
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from attncli.verbs.many_texts import Given
 
 
+@comparing
 def heads(
     text: str | Iterable[str] | Iterable[Given] | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,
     pair: str | None = None,
+    against: str | None = None,
     input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
     image: str | Path | None = None,
     audio: str | Path | None = None,
@@ -61,6 +64,7 @@ def heads(
     hide_special: bool = False,
     rollout: bool = False,
     norm_weighted: bool = False,
+    top: int = 10,
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -78,11 +82,15 @@ def heads(
     repeated instead of a text, as `seed` chooses them.
     image, audio: the file of a picture or a sound, with or without a text; `processor` goes with a loaded model.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
-    None is all-MiniLM-L6-v2.
+    None is all-MiniLM-L6-v2. A list of two compares them.
+    against: another text to compare with. The result is then that of the first, and its `difference` says how the heads
+    of the second differ, the most changed first.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
     everything. A chosen head's pattern is in the result; `patterns=True` keeps those of all heads.
     query, key: the rows and columns of the patterns that are wanted: an index (`-1`), a word (`"it"`, `"it#2"`), a
-    special token (`"cls"`) or a slice (`"3:9"`). The queries and keys of the result are then those alone.
+    special token (`"cls"`) or a slice (`"3:9"`). The queries and keys of the result are then those alone. A stack's
+    `reading` is what one query reads, as the mean over the heads; its `ranking` the heads by one weight, where a key
+    is named as well.
     metric: the one to look at; a long text is measured by it alone.  threshold: `"induction=0.3"`, the least value that
     earns a label.  check: claims such as `"1.2 induction > 0.8"`; `failures` says which do not hold.
     bins: pool patterns to so many bins a side; by itself, exact to 1,024 tokens and 64 bins beyond.
@@ -90,6 +98,7 @@ def heads(
     hide_special: patterns without special tokens; what is left of each row is made to sum to 1 again.
     rollout: one pattern a layer instead of those of heads: how much of each token reaches each position through all
     layers up to that one, the last by itself.  norm_weighted: patterns of weights times the norm of what is read.
+    top: how many keys (or heads) are told one by one where they are ranked.
     sharing: other processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
@@ -103,11 +112,11 @@ def heads(
     selection = parse_selection("-1" if rollout and layer is None else layer, head, stack)
     weighting = _weighting(selection, rollout=rollout, norm_weighted=norm_weighted)
     claims = parse_claims([check] if isinstance(check, str) else check)
-    metrics = METRICS if metric is None else (known_metric(metric, "--metric"),)
     thresholds = parse_thresholds([threshold] if isinstance(threshold, str) else threshold)
     view = _view(query, key, by, hide_special=hide_special, text=text)
+    metrics = long_metrics(metric, view, checks=bool(claims))
     shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
-    wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds)
+    wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds, top)
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
     many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
@@ -140,7 +149,7 @@ def heads(
         cut = truncate and (fitting is not encoded or was_cut(encoded, _texts(text, pair)))
         result = _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
     failed = tuple(failures(claims, result.stacks)) if claims else None
-    return replace(result, metric=metric, by=by, weighting=weighting, failures=failed)
+    return replace(result, metric=metric, by=by, weighting=weighting, failures=failed, top=top)
 
 
 def _weighting(selection: Selection, *, rollout: bool, norm_weighted: bool) -> Weighting:
@@ -294,7 +303,8 @@ def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect, described, unread_stacks
 
-    collector = collect(loaded, build_inputs(loaded, [encoded.tokens], [encoded.segments]), wanted)
+    inputs = build_inputs(loaded, [encoded.tokens], [encoded.segments])
+    collector = collect(loaded, inputs, replace(wanted, sketches=not wanted.patterns))
     (stacks,) = described(collector)
     warnings = (*warnings, *_unread(unread_stacks(collector), wanted.selection))
     notes = tuple(_notes(loaded, stacks, "the text repeats nothing"))
@@ -336,6 +346,9 @@ def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...], without_repeats: str)
     """What a reader should know of the numbers themselves."""
     if loaded.config.is_encoder_decoder:
         yield "the decoder was given its start token alone"
+    if is_unmeasured(stacks):
+        yield UNMEASURED
+        return
     positional = [stack for stack in stacks if stack.stack != "cross"]
     repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
     if positional and not repeated:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from itertools import chain
 
-from tests.benchmarks import comparing, counting, startup, tokenizing
+from tests.benchmarks import comparing, counting, reading, startup, tokenizing
 from tests.benchmarks.processes import HEADER
 
 
@@ -16,7 +16,13 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 21
     megabytes = float(sys.argv[2]) if len(sys.argv) > 2 else 100
     print(HEADER)
-    every = (startup.run(runs), comparing.run(runs), counting.run(runs), tokenizing.run(runs, megabytes=megabytes))
+    every = (
+        startup.run(runs),
+        comparing.run(runs),
+        counting.run(runs),
+        reading.run(runs),
+        tokenizing.run(runs, megabytes=megabytes),
+    )
     for ratio in chain(*every):
         print(ratio.row(), flush=True)
 

@@ -10,25 +10,31 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 WARM_UPS = 2
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Seconds of ours and of the peer (medians), and the median of the ratios pair by pair; aim: at most this."""
+    """Seconds of ours and of the peer (medians), and the median of the ratios pair by pair; aim: at most this.
+
+    unit: what both are shown in: "ms" of so many seconds, or "MB" of so many bytes.
+    """
 
     name: str
     peer: str
-    ours_seconds: float
-    peer_seconds: float
+    ours: float
+    theirs: float
     ratio: float
     aim: float
+    unit: Literal["ms", "MB"] = "ms"
 
     def row(self) -> str:
         verdict = "met" if self.ratio <= self.aim else "missed"
-        figures = f"{self.ours_seconds * 1e3:6.0f} ms  {self.peer_seconds * 1e3:6.0f} ms  {self.ratio:5.2f}"
-        return f"{self.name:<38} {self.peer:<34} {figures}  ≤ {self.aim:<5.3g} {verdict}"
+        scale = {"ms": 1e3, "MB": 1e-6}[self.unit]
+        figures = "  ".join(f"{value * scale:6.0f} {self.unit}" for value in (self.ours, self.theirs))
+        return f"{self.name:<38} {self.peer:<34} {figures}  {self.ratio:5.2f}  ≤ {self.aim:<5.3g} {verdict}"
 
 
 HEADER = f"{'figure':<38} {'peer':<34} {'ours':>9}  {'peer':>9}  {'ratio':>5}  {'aim':<6}"

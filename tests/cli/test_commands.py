@@ -83,6 +83,7 @@ def test_heads_without_options(heads: Recorder) -> None:
         "seed": 0,
         "sharing": ALONE,
         "model": None,
+        "against": None,
         "layer": None,
         "head": None,
         "stack": None,
@@ -97,6 +98,7 @@ def test_heads_without_options(heads: Recorder) -> None:
         "hide_special": False,
         "rollout": False,
         "norm_weighted": False,
+        "top": 10,
         "device": "auto",
         "dtype": "auto",
         **ENCODING,
@@ -107,7 +109,7 @@ def test_heads_without_options(heads: Recorder) -> None:
 def test_heads_with_every_option(heads: Recorder) -> None:
     options = (
         "--input-ids 5,6 -m a -l -1 -H 5.5,6.9 --stack cross --query -1 --key it#2 --metric first "
-        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --norm-weighted --device cuda:1 "
+        "--threshold first=0.3 --patterns --bins 64 --by word --hide-special --norm-weighted --top 3 --device cuda:1 "
         "--dtype bfloat16"
     )
     assert attn("heads", *options.split()).code == 0
@@ -119,6 +121,7 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "seed": 0,
         "sharing": ALONE,
         "model": "a",
+        "against": None,
         "layer": ("-1",),
         "head": ("5.5,6.9",),
         "stack": "cross",
@@ -133,6 +136,7 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "hide_special": True,
         "rollout": False,
         "norm_weighted": True,
+        "top": 3,
         "device": "cuda:1",
         "dtype": "bfloat16",
         **ENCODING,

@@ -1,4 +1,4 @@
-"""Models that need an extra: adapters (peft) and GGUF files (gguf, accelerate). Skipped where it isn't installed."""
+"""Models that need an extra: adapters (peft), GGUF files (gguf, accelerate), spread ones (accelerate), else skipped."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 import torch
 import transformers
 
+import attncli
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
-from attncli.errors import ModelError
+from attncli.errors import FailedError, ModelError
 from attncli.models.files import open_files
 from attncli.models.load import load_model
 from attncli.models.loaded import LoadedModel, wrap_model
+from attncli.models.placement import placement
 from attncli.models.reference import parse_reference
 from tests import tiny
 
@@ -125,3 +127,48 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ModelError) as caught:
         opened(tmp_path / "tiny.gguf")
     assert caught.value.hint == "pip install 'attncli[gguf]'" and caught.value.message.endswith("the package gguf")
+
+
+@pytest.fixture
+def too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A saved model, on a device that is said to have less room than its weights take."""
+    torch.manual_seed(0)
+    tiny.build(tiny.llama()).save_pretrained(tmp_path)
+    monkeypatch.setattr("attncli.models.placement.free_memory", lambda _: 1000)
+    return tmp_path
+
+
+def test_what_is_too_large_for_a_device_is_spread(too_large: Path) -> None:
+    pytest.importorskip("accelerate", reason="the extra large isn't installed")
+    config, cpu = tiny.llama(), torch.device("cpu")
+    assert placement(transformers.LlamaModel, config, "auto", cpu, "tiny") == {"device_map": "auto"}
+    # With the processor alone, all of it goes there.
+    plain = wrap_model(transformers.AutoModel.from_pretrained(too_large))
+    np.testing.assert_array_equal(patterns(opened(too_large)), patterns(plain))
+
+
+def test_weights_may_be_away_until_they_are_needed(tmp_path: Path) -> None:
+    """As on a GPU that holds some layers while the machine's memory, or here a file, holds the others."""
+    pytest.importorskip("accelerate", reason="the extra large isn't installed")
+    torch.manual_seed(0)
+    tiny.build(tiny.llama()).save_pretrained(tmp_path / "model")
+    places = {"embed_tokens": "cpu", "layers.0": "cpu", "layers.1": "disk", "layers.2": "disk", "norm": "disk",
+              "rotary_emb": "cpu"}  # fmt: skip
+    kept, spread = (
+        transformers.AutoModel.from_pretrained(tmp_path / "model", **options)
+        for options in ({}, {"device_map": places, "offload_folder": str(tmp_path / "away")})
+    )
+    assert next(spread.layers[1].parameters()).is_meta
+    for weighting in ("attention", "norm"):
+        one, other = (
+            attncli.heads(input_ids=[5, 6, 7, 8, 9], model=model, norm_weighted=weighting == "norm").to_dict()
+            for model in (kept, spread)
+        )
+        assert other["stacks"] == one["stacks"] and other["device"] == "cpu"
+
+
+def test_without_accelerate_it_is_said_what_is_missing(too_large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attncli.models.placement.find_spec", lambda _: None)
+    with pytest.raises(FailedError) as caught:
+        opened(too_large)
+    assert "are free on cpu" in caught.value.message and "attncli[large]" in caught.value.hint

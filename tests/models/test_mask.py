@@ -52,6 +52,12 @@ def test_it_passes_for_a_tensor_until_somebody_computes_with_it() -> None:
     assert "RuleMask" in repr(mask) and isinstance(mask, RuleMask)
 
 
+def test_it_stays_a_rule_on_another_device() -> None:
+    mask = mask_rule(**arguments("causal", PADDING)).to("meta")
+    assert isinstance(mask, RuleMask) and mask.device.type == "meta"
+    assert mask.rule.rows(0, 2).device.type == mask.rule.visibility.device.type == (mask + 0).device.type == "meta"
+
+
 def attention(mask: torch.Tensor | None, *, is_causal: bool = False) -> QueryKeyAttention:
     torch.manual_seed(0)
     query, key, value = torch.randn(2, 4, 7, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -74,6 +75,23 @@ def test_a_recurrent_encoder_and_decoder_with_additive_attention() -> None:
         ("decoder", "mixer.recurrent"): 3 * 16 * 32 + 3 * 16 * 16 + 2 * 3 * 16,
         ("decoder", "unembedding"): 17 * 120,
     }
+
+
+class Scoring(nn.Module):
+    """The same, its matrices called query and key and its vector v, held by the module itself or by a layer."""
+
+    def __init__(self, *, layer: bool) -> None:
+        super().__init__()
+        self.query = nn.Linear(16, 8, bias=False)
+        self.key = nn.Linear(16, 8, bias=False)
+        self.v = nn.Linear(8, 1, bias=False) if layer else nn.Parameter(torch.zeros(8))
+
+
+@pytest.mark.parametrize("layer", [False, True])
+def test_the_vector_that_scores_is_no_value(layer: bool) -> None:
+    decoder = nn.Module()
+    decoder.attention = Scoring(layer=layer)
+    assert sums(counted_module(decoder)) == {"attention.query": 128, "attention.key": 128, "attention.other": 8}
 
 
 class Direct(nn.Module):

@@ -71,6 +71,7 @@ def _shape(layers: Sequence[Layer], terminal: Terminal) -> str:
 
 def _direction(stack: Stack, terminal: Terminal) -> list[Line]:
     queries = len(stack.queries)
+    all_queries, all_keys = stack.whole or (queries, len(stack.keys))
     sight = "each sees itself and earlier ones" if stack.causal else "each sees every other"
     if stack.key_medium.window is not None:
         times, side = glyphs(terminal).times, stack.key_medium.window
@@ -80,18 +81,30 @@ def _direction(stack: Stack, terminal: Terminal) -> list[Line]:
         return [Line.of(across if is_cross(stack) else sight.replace("each", "each token", 1))]
     if is_cross(stack):
         verb = "looks at" if queries == 1 else "look at"
-        return [Line.of(f"{_count(queries, 'decoder token')} {verb} {_amount(stack, terminal, 'encoder token')}")]
-    amount = _count(queries, "token") if stack.key_medium.kind == "tokens" else _amount(stack, terminal, "token")
-    return [Line.of(amount), Line.of(sight)]
+        looking = _part(queries, all_queries, f"decoder {stack.unit}")
+        return [Line.of(f"{looking} {verb} {_seen(stack, all_keys, terminal, f'encoder {stack.unit}')}")]
+    if stack.key_medium.kind != "tokens":
+        return [Line.of(_amount(stack, terminal)), Line.of(sight)]
+    at = "" if len(stack.keys) == all_keys or stack.ranking else f" at {len(stack.keys):,} of {all_keys:,}"
+    return [Line.of(_part(queries, all_queries, stack.unit) + at), Line.of(sight)]
 
 
-def _amount(stack: Stack, terminal: Terminal, noun: str) -> str:
-    """What there is to look at: `14 × 14 patches and [CLS]`, `1,500 frames of 0.02 s`, or so many tokens."""
+def _part(count: int, whole: int, noun: str) -> str:
+    """`12 tokens`, or `1 of 12 tokens`."""
+    return _count(whole, noun) if count == whole else f"{count:,} of {_count(whole, noun)}"
+
+
+def _seen(stack: Stack, all_keys: int, terminal: Terminal, noun: str) -> str:
+    return _part(len(stack.keys), all_keys, noun) if stack.key_medium.kind == "tokens" else _amount(stack, terminal)
+
+
+def _amount(stack: Stack, terminal: Terminal) -> str:
+    """What there is to look at, where it is no text: `14 × 14 patches and [CLS]`, or `1,500 frames of 0.02 s`."""
     medium, keys = stack.key_medium, stack.keys
     if medium.seconds is not None:
         return f"{_count(len(keys), 'frame')} of {medium.seconds:.3g} s"
     if medium.grid is None:
-        return _count(len(keys), noun)
+        return _count(len(keys), "position")
     grid, times = medium.grid, glyphs(terminal).times
     patches = sum(key.index in grid.patches for key in keys)
     beside = [key.token for key in keys if key.index not in grid.patches]

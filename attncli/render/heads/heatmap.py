@@ -37,6 +37,11 @@ class Heat:
     relative: bool = False
 
     @property
+    def least(self) -> int:
+        """Cells that a weight needs at the least."""
+        return 1
+
+    @property
     def colored(self) -> bool:
         return has_colormap(self.terminal.color)
 
@@ -47,6 +52,11 @@ class Heat:
         """The character of the ramp for a weight."""
         return RAMP[round(min(max(self.share(weight), 0.0), 1.0) * (len(RAMP) - 1))]
 
+    def shade(self, weight: float) -> Style:
+        """The colour of a weight behind a text, with an ink that is read on it."""
+        background = heat(self.share(weight), self.terminal.color)
+        return Style(fg=ink_on(background), bg=background)
+
     def cell(self, weight: float, width: int) -> Span:
         """One weight in `width` cells, with its hundredths where there is room: on its colour, or between its ink."""
         text = hundredths(self.share(weight) if self.relative else weight) if self.has_digits(width) else ""
@@ -56,6 +66,12 @@ class Heat:
         if not text:
             return Span(" " * width, Style(bg=background))
         return Span(f"{text:>2}".center(width), Style(fg=ink_on(background), bg=background))
+
+    def labelled(self, weight: float, text: str, width: int) -> Span:
+        """A text on the colour of a weight, or behind its ink, in the middle of `width` cells."""
+        if not self.colored:
+            return Span(f"{self.ink(weight)}{text}".center(width))
+        return Span(text.center(width), self.shade(weight))
 
     def has_digits(self, width: int) -> bool:
         """Whether cells of this width show their weights as numbers, too."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attncli.render import colormap
-from attncli.render.glyphs import glyphs
-from attncli.render.heads.head_map import head_map
+from attncli.render.bars import bar
 from attncli.render.heads.header import has_text, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import MEANINGS, number
-from attncli.render.layout import flow
+from attncli.render.heads.value_map import value_map
+from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
@@ -31,33 +30,15 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
     if not known:
         return [*lines, Line.of(f"nothing shows {metric} in this text")]
     heat = Heat(max(known), terminal)
-    widest = max(len(number(value, terminal)) for value in known)
-
-    def cell(head: tuple[int, int], width: int) -> Span:
-        value = values.get(head)
-        if value is None:
-            return Span(glyphs(terminal).dot.center(width), _DIM)
-        return _valued(value, width, widest, heat)
-
     ranked = sorted((head for head in stack.metrics if head.values.get(metric) is not None), key=_by(metric))
     rows = [_ranking(head, metric, stack, heat) for head in ranked[:top]]
-    return [*lines, *head_map(stack, cell, (widest + 2, 2, 1), terminal), Line(), heat.scale(), Line(), *rows]
+    picture = value_map(stack, values, lambda value: number(value, terminal), heat)
+    return [*lines, *beside(picture, rows, width=terminal.width)]
 
 
 def _title(metric: str, terminal: Terminal) -> list[Line]:
     meaning = [Line.of(Span(word, _DIM)) for word in MEANINGS.get(metric, "").split()]
     return flow([Line.of(Span(f"{metric}:", _BOLD)), *meaning], separator=" ", width=terminal.width)
-
-
-def _valued(value: float, width: int, widest: int, heat: Heat) -> Span:
-    """The value on its colour, or behind its ink; colour or ink alone where there is no room."""
-    if width < widest + 2:
-        return heat.cell(value, width)
-    text = number(value, heat.terminal)
-    if not heat.colored:
-        return Span(f"{heat.ink(value)}{text:>{widest}} ")
-    background = colormap.heat(heat.share(value), heat.terminal.color)
-    return Span(f"{text:>{widest}}".center(width), Style(fg=colormap.ink_on(background), bg=background))
 
 
 def _by(metric: str) -> Callable[[HeadMetrics], float]:
@@ -70,10 +51,9 @@ def _ranking(head: HeadMetrics, metric: str, stack: Stack, heat: Heat) -> Line:
     value = head.values[metric] or 0.0
     even = number(stack.baselines.get(head.layer, {}).get(metric), terminal)
     name = max(len(each.name) for each in stack.metrics)
-    bar = ("█" if terminal.unicode else "#") * max(round(_BAR * heat.share(value)), 1)
     return Line.of(
         f"{head.name:>{name}}",
         Span(f"{number(value, terminal):>7}", _BOLD),
-        f"  {bar:<{_BAR}}",
+        f"  {bar(heat.share(value), _BAR, terminal)}",
         Span(f"  uniform {even}", _DIM),
     )

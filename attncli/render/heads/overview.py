@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import has_text, stack_lines, tokens_line
 from attncli.render.heads.metric_words import Label, in_order, label_of
 from attncli.render.heads.sentences import sentence_lines
+from attncli.render.heads.sketches import sketch_lines
 from attncli.render.heads.standouts import Standout
-from attncli.render.layout import flow
+from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
@@ -16,6 +19,9 @@ from attncli.results.heads import Stack
 _DIM = Style(dim=True)
 # Cells a letter: three look best, one is the least.
 _CELL_WIDTHS = (3, 2, 1)
+# Layers that a map has below one another before their upper half goes beside the lower; a screen has 24 lines.
+_HIGHEST = 20
+_GAP, _MARGIN = 2, 6
 
 
 def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> list[Line]:
@@ -24,7 +30,10 @@ def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> l
     if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal))
     lines += [Line(), *letter_map(stack, terminal), Line(), *_legend(stack, terminal)]
-    return [*lines, Line(), *sentence_lines(found, stack, terminal)] if found else lines
+    if found:
+        lines += [Line(), *sentence_lines(found, stack, terminal)]
+    sketches = sketch_lines(stack, terminal)
+    return [*lines, Line(), *sketches] if sketches else lines
 
 
 def letter_map(stack: Stack, terminal: Terminal) -> list[Line]:
@@ -38,7 +47,23 @@ def letter_map(stack: Stack, terminal: Terminal) -> list[Line]:
             return Span(" " * width)
         return label_of(own[0]).tile(width, terminal) if own else Span(glyphs(terminal).dot.center(width), _DIM)
 
-    return head_map(stack, letter, _CELL_WIDTHS, terminal)
+    halves = _halves(stack, terminal)
+    if halves is None:
+        return head_map(stack, letter, _CELL_WIDTHS, terminal)
+    half = terminal._replace(width=(terminal.width - _GAP) // 2)
+    maps = [head_map(part, letter, _CELL_WIDTHS, half) for part in halves]
+    return side_by_side(maps, width=max(line.width for lines in maps for line in lines), gap=_GAP)
+
+
+def _halves(stack: Stack, terminal: Terminal) -> tuple[Stack, Stack] | None:
+    """The lower layers and the upper ones of a stack that is higher than most screens; None where they have no room
+    beside one another."""
+    heads = max((layer.heads for layer in stack.layers), default=0)
+    fits = 2 * (heads + _MARGIN) + _GAP <= terminal.width
+    if len(stack.layers) <= _HIGHEST or not fits:
+        return None
+    middle = (len(stack.layers) + 1) // 2
+    return replace(stack, layers=stack.layers[:middle]), replace(stack, layers=stack.layers[middle:])
 
 
 def _legend(stack: Stack, terminal: Terminal) -> list[Line]:
@@ -47,6 +72,9 @@ def _legend(stack: Stack, terminal: Terminal) -> list[Line]:
     entries = [_entry(label_of(name), terminal) for name in shown]
     if any(not head.labels for head in stack.metrics):
         entries.append(Line.of(Span(f" {glyphs(terminal).dot} ", _DIM), " none of these" if entries else " no label"))
+    if _halves(stack, terminal) is not None:
+        # Side by side, maps have no room to say so.
+        entries.append(Line.of(Span("layers down, heads across", _DIM)))
     return flow(entries, separator="  ", width=terminal.width)
 
 

@@ -37,12 +37,12 @@ class Grid:
         return self.positions + 1 + self.tokens + 1
 
 
-def fitted_grid(stack: Stack, pattern: Pattern, terminal: Terminal) -> Grid:
-    """The pattern in the terminal's width: whole if it fits, else pooled."""
+def fitted_grid(stack: Stack, pattern: Pattern, terminal: Terminal, *, least: int = 1) -> Grid:
+    """The pattern in the terminal's width: whole if it fits, else pooled. least: cells that a weight needs."""
     exact = _grid(stack, pattern, terminal)
     rows, columns = pattern.weights.shape
     room = terminal.width - exact.margin
-    if columns <= room and rows <= max(columns, room // _SQUARE):
+    if columns * least <= room and rows <= max(columns, room // _SQUARE):
         return exact
     # The labels of a pooled pattern are spans of positions and several tokens: wider than those of the whole one.
     widest = 2 * len(str(stack.queries[-1].index + 1)) + 1 + _longest_label(terminal) + 2

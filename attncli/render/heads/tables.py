@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from attncli.render.data import csv_text, jsonl_text
 
 if TYPE_CHECKING:
     # At run time tokenize must not pay for the numpy that the results of heads import.
+    from attncli.results.difference import HeadChange
     from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Spread, Stack
     from attncli.results.media import Medium
 
@@ -17,18 +19,36 @@ Row = Sequence[object]
 _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
 #: Behind those, for pictures.
 _PLACE_COLUMNS = ("query_row", "query_column", "key_row", "key_column")
+_RANKED = ("weight", "uniform", "rank", "keys")
 _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 
 
 def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
-    """A head per line: its metrics, the same metrics of even attention as `baseline`, and its pattern if it has one."""
-    rows = (_head_record(result, stack, head) for stack in result.stacks for head in stack.metrics)
+    """A head per line: its metrics, the same metrics of even attention as `baseline`, and its pattern if it has one.
+
+    Where heads were ranked by one weight, or compared, a head's part of that is its `ranking` or `difference`.
+    """
+    changes = _changes(result)
+    rows = (_head_record(result, stack, head, changes) for stack in result.stacks for head in stack.metrics)
     return jsonl_text(rows, ascii_only=ascii_only)
 
 
-def _head_record(result: HeadsResult, stack: Stack, head: HeadMetrics) -> dict[str, object]:
+def _changes(result: HeadsResult) -> dict[str, HeadChange]:
+    """How each head changed, by its name."""
+    if result.difference is None:
+        return {}
+    return {head.name: head for stack in result.difference.stacks for head in stack.heads}
+
+
+def _head_record(
+    result: HeadsResult, stack: Stack, head: HeadMetrics, changes: Mapping[str, HeadChange]
+) -> dict[str, object]:
     start: dict[str, object] = {"model": result.model, "stack": stack.stack, **head.to_dict()}
     start["baseline"] = dict(stack.baselines.get(head.layer, {}))
+    if stack.ranking is not None:
+        start["ranking"] = next(one.to_dict() for one in stack.ranking.heads if one.name == head.name)
+    if head.name in changes:
+        start["difference"] = changes[head.name].to_dict()
     for pattern in stack.patterns:
         if (pattern.layer, pattern.head) == (head.layer, head.head):
             content = pattern.to_dict()
@@ -40,6 +60,9 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     """A head per row; or a cell of their patterns per row, with the rows and columns of patches where there are any.
 
     The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
+    Where heads were ranked by one weight, that is `weight`, with even attention's `uniform`, and `rank` the place among
+    `keys`. Where they were compared, `total_variation` says how far apart they are, and `against_<metric>` and
+    `change_<metric>` hold the other side's metrics and those less the ones here; a cell has its `change`.
     Where the metrics are means over texts, the ends of their 95 % intervals stand in `<metric>_low` and
     `<metric>_high`, and how many texts show them in `<metric>_texts`.
     """
@@ -49,8 +72,30 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     header = ["stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names)]
     if result.texts is not None:
         header += [f"{name}_{part}" for name in names for part in ("low", "high", "texts")]
-    rows = (_head_row(stack, head, names) for stack in result.stacks for head in stack.metrics)
+    if any(stack.ranking is not None for stack in result.stacks):
+        header += _RANKED
+    if result.difference is not None:
+        header += ["total_variation", *(f"{side}_{name}" for name in names for side in ("against", "change"))]
+    changes = _changes(result)
+    rows = (
+        (*_head_row(stack, head, names), *_ranked(stack, head), *_changed(changes.get(head.name), names))
+        for stack in result.stacks
+        for head in stack.metrics
+    )
     return csv_text(header, rows)
+
+
+def _ranked(stack: Stack, head: HeadMetrics) -> Row:
+    if stack.ranking is None:
+        return ()
+    return next((one.weight, one.uniform, one.rank, one.keys) for one in stack.ranking.heads if one.name == head.name)
+
+
+def _changed(change: HeadChange | None, names: Sequence[str]) -> Iterator[object]:
+    if change is not None:
+        yield change.total_variation
+        for name in names:
+            yield from (change.values.get(name), change.changes.get(name))
 
 
 def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str]) -> Row:
@@ -72,13 +117,27 @@ def _cells_csv(result: HeadsResult) -> str:
     pooled = any(pattern.bins is not None for _, pattern in patterns)
     places = any(stack.key_medium.grid is not None for stack, _ in patterns) and not pooled
     cells = _pooled_cells if pooled else _placed_cells if places else _token_cells
+    columns = (*(_BIN_COLUMNS if pooled else _CELL_COLUMNS), *(_PLACE_COLUMNS if places else ()))
+    changes = _pattern_changes(result)
     rows = (
-        (stack.stack, pattern.layer, pattern.head, *cell)
+        (stack.stack, pattern.layer, pattern.head, *cell, *change)
         for stack, pattern in patterns
-        for cell in cells(stack, pattern)
+        for cell, change in zip_longest(
+            cells(stack, pattern), changes.get((stack.stack, pattern.layer, pattern.head), ()), fillvalue=()
+        )
     )
-    columns = _BIN_COLUMNS if pooled else (*_CELL_COLUMNS, *_PLACE_COLUMNS) if places else _CELL_COLUMNS
-    return csv_text(("stack", "layer", "head", *columns), rows)
+    changed = ["change"] if result.difference else []
+    return csv_text(("stack", "layer", "head", *columns, *changed), rows)
+
+
+def _pattern_changes(result: HeadsResult) -> dict[tuple[str, int, int | None], list[tuple[float]]]:
+    """What every cell of a pattern changed by, in the order of the cells."""
+    stacks = result.difference.stacks if result.difference is not None else ()
+    return {
+        (stack.stack, pattern.layer, pattern.head): [(change,) for row in pattern.weights.tolist() for change in row]
+        for stack in stacks
+        for pattern in stack.patterns
+    }
 
 
 def _token_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.averages import average_lines, interval_lines
+from attncli.render.heads.difference import difference_lines
 from attncli.render.heads.header import has_text, model_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_map import metric_map
@@ -14,6 +15,7 @@ from attncli.render.heads.one_head import one_head, rolled_out
 from attncli.render.heads.overview import overview
 from attncli.render.heads.patch_view import patch_lines
 from attncli.render.heads.picture_notes import scale_lines
+from attncli.render.heads.position import position_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.heads.thumbnails import shrunk, thumbnails
 from attncli.render.layout import apart
@@ -28,8 +30,12 @@ _DIM = Style(dim=True)
 def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     stacks = [stack for stack in result.stacks if stack.patterns]
-    if result.metric is not None and not result.chosen:
-        lines = apart(metric_map(stack, result.metric, terminal) for stack in result.stacks)
+    if result.difference is not None:
+        lines = difference_lines(result, result.difference, terminal)
+    elif result.metric is not None and not result.chosen:
+        lines = apart(metric_map(stack, result.metric, terminal, top=result.top) for stack in result.stacks)
+    elif any(stack.reading or stack.ranking for stack in result.stacks):
+        lines = apart(position_lines(result, stack, terminal) for stack in result.stacks)
     elif result.texts is not None:
         lines = _averages(result, terminal)
     elif not result.chosen or not stacks:

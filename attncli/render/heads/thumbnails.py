@@ -38,13 +38,13 @@ def thumbnails(stack: Stack, heat: Heat, terminal: Terminal) -> list[Line]:
     heads = {(head.layer, head.head): head for head in stack.metrics}
     shown = [heads[pattern.layer, pattern.head] for pattern in stack.patterns if pattern.head is not None]
     pairs = zip(stack.patterns, shown, strict=True)
-    blocks = [[*_picture(stack, pattern, heat), *_caption(head, terminal)] for pattern, head in pairs]
+    blocks = [[*picture(stack, pattern, heat), *_caption(head, terminal)] for pattern, head in pairs]
     width = min(max(line.width for block in blocks for line in block), terminal.width)
-    lines = [line for row in _rows(blocks, width, terminal) for line in row]
+    lines = [line for row in in_rows(blocks, width, terminal) for line in row]
     return [*lines, *_uniform_lines(stack, shown, terminal), *pooling_lines(stack, stack.patterns[0], terminal)]
 
 
-def _rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> list[list[Line]]:
+def in_rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> list[list[Line]]:
     """Blocks in rows of about the same length, a blank line after each."""
     most = max((terminal.width + _GAP) // (width + _GAP), 1)
     count = ceil(len(blocks) / ceil(len(blocks) / most))
@@ -52,20 +52,21 @@ def _rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> list[
     return [[*side_by_side(group, width=width, gap=_GAP), Line()] for group in groups]
 
 
-def _picture(stack: Stack, pattern: Pattern, heat: Heat) -> list[Line]:
+def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> list[Line]:
+    """One small pattern, without a label. side: what one of few tokens is magnified to."""
     hidden = unseen(stack, pattern)
     if heat.colored and heat.terminal.unicode:
-        return _half_blocks(pattern.weights, hidden, heat)
-    width = 2 if 2 * pattern.weights.shape[1] <= min(_SIDE, heat.terminal.width) else 1
+        return _half_blocks(pattern.weights, hidden, heat, side)
+    width = 2 if heat.least == 2 or 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width) else 1
     return [
         Line(tuple(Span(" " * width) if masked else heat.cell(weight, width) for weight, masked in row))
         for row in map(zip, pattern.weights.tolist(), hidden.tolist())
     ]
 
 
-def _half_blocks(weights: Weights, hidden: Mask, heat: Heat) -> list[Line]:
+def _half_blocks(weights: Weights, hidden: Mask, heat: Heat, side: int) -> list[Line]:
     """Two rows of weights a line, magnified where they are few."""
-    zoom = max(_SIDE // max(weights.shape), 1)
+    zoom = max(side // max(weights.shape), 1)
     values = np.where(hidden, np.nan, weights).repeat(zoom, axis=0).repeat(zoom, axis=1)
     if len(values) % 2:
         values = np.vstack([values, np.full(values.shape[1], np.nan)])

@@ -1,4 +1,4 @@
-"""Numbers as a reader takes them in: bytes, operations, contexts, shares and bars."""
+"""Numbers as a reader takes them in: bytes, operations, contexts and shares."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from attncli.render.terminal import Terminal
 
 _BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 _COUNTS = ("", "k", "M", "G", "T", "P", "E")
-#: A cell filled by eighths, from empty to full.
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def bytes_text(count: int) -> str:
@@ -34,15 +32,6 @@ def context_text(context: int) -> str:
 def share_text(share: float) -> str:
     """`33.1%`; what is there but rounds to nothing is `<0.1%`."""
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def bar(share: float, width: int, terminal: Terminal) -> str:
-    """A bar of `width` cells filled by `share`; where there is anything at all, a bit of it is seen."""
-    if not terminal.unicode:
-        return ("#" * max(round(share * width), int(share > 0))).ljust(width)
-    eighths = max(round(share * width * 8), int(share > 0))
-    full, rest = divmod(eighths, 8)
-    return (_EIGHTHS[8] * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
 
 
 def run_text(first: object, last: object | None, terminal: Terminal) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from attncli.render.bars import bar
 from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line, Style
 from attncli.render.params.grid import Cells, Column, table
-from attncli.render.params.quantities import bar, run_text, share_text
+from attncli.render.params.quantities import run_text, share_text
 from attncli.render.terminal import Terminal
 from attncli.results.parameters import COMPONENTS, ParameterCount
 from attncli.results.summaries import Group, LayerRun, groups, layer_runs, outside_layers

@@ -1,0 +1,129 @@
+"""How far two heads are apart: by their patterns, and by their metrics.
+
+Two rows of weights are two distributions over the keys, so their distance is the total variation ½ Σ_j |a_ij − b_ij|:
+the share of its weight that the one puts elsewhere than the other. What a row of a model with a sink gives to no key is
+one more place to put it. A head's distance is the mean over its queries; of pooled patterns it is at most that of the
+whole ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from attncli.errors import UsageError
+from attncli.results.difference import Difference, HeadChange, Kind, StackDifference
+from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Stack
+
+#: Metrics that are shares of a row, so that their changes can be compared with one another.
+SHARES = ("confidence", "previous", "current", "next", "first", "special", "virtual_sink", "duplicate", "induction")
+
+
+def total_variation(here: Pattern, there: Pattern) -> float:
+    """The mean over queries of ½ (Σ_j |a_ij − b_ij| + |Σ_j a_ij − Σ_j b_ij|), from 0 to 1.
+
+    Both have the same shape and bins; a pooled row counts as often as it has queries.
+    """
+    a, b = here.weights.astype(np.float64), there.weights.astype(np.float64)
+    rows = (np.abs(a - b).sum(axis=1) + np.abs(a.sum(axis=1) - b.sum(axis=1))) / 2
+    sizes = None if here.bins is None else [stop - start for start, stop in here.bins.rows]
+    return float(np.average(rows, weights=sizes))
+
+
+def difference(here: HeadsResult, there: HeadsResult, kind: Kind, *, metric: str | None, patterns: bool) -> Difference:
+    """The other result less this one, stack by stack; heads in the order of how much they changed.
+
+    metric: the one by which to rank; None for how much they changed altogether.
+    patterns: whether those of the chosen heads are wanted.
+
+    Raises UsageError for models of other shapes, and where patterns are wanted of texts of other lengths.
+    """
+    _refuse_other_shapes(here, there, kind)
+    pairs = list(zip(here.stacks, there.stacks, strict=True))
+    if patterns:
+        _refuse_other_lengths(pairs, kind)
+    stacks = tuple(_stack(a, b, metric, patterns=patterns) for a, b in pairs)
+    return Difference(kind, there.model, metric, all(_comparable(a, b) for a, b in pairs), stacks)
+
+
+def _comparable(here: Stack, there: Stack) -> bool:
+    """Whether both have patterns of the same rows and columns."""
+    return bool(here.patterns) and _lengths(here) == _lengths(there)
+
+
+def _lengths(stack: Stack) -> tuple[int, int]:
+    return len(stack.queries), len(stack.keys)
+
+
+def _stack(here: Stack, there: Stack, metric: str | None, *, patterns: bool) -> StackDifference:
+    variations, differences = {}, []
+    if _comparable(here, there):
+        for a, b in zip(here.patterns, there.patterns, strict=True):
+            variations[a.layer, a.head] = total_variation(a, b)
+            if patterns:
+                differences.append(Pattern(a.layer, a.head, b.weights - a.weights, a.bins))
+    heads = [_head(a, b, variations.get((a.layer, a.head))) for a, b in zip(here.metrics, there.metrics, strict=True)]
+    heads.sort(key=lambda head: -_measure(head, metric))
+    return StackDifference(here.stack, there.queries, there.keys, tuple(heads), tuple(differences))
+
+
+def _measure(head: HeadChange, metric: str | None) -> float:
+    """How much a head changed; what can't be told comes last."""
+    value = head.change if metric is None else head.changes.get(metric)
+    return -1.0 if value is None else abs(value)
+
+
+def _head(here: HeadMetrics, there: HeadMetrics, variation: float | None) -> HeadChange:
+    changes = {name: _less(there.values.get(name), value) for name, value in here.values.items()}
+    return HeadChange(
+        here.name, here.layer, here.head, variation, there.labels, there.values, changes, _largest(changes)
+    )
+
+
+def _less(there: float | None, here: float | None) -> float | None:
+    return None if there is None or here is None else there - here
+
+
+def _largest(changes: Mapping[str, float | None]) -> str | None:
+    known = {name: abs(change) for name in SHARES if (change := changes.get(name)) is not None}
+    return max(known, key=lambda name: known[name], default=None)
+
+
+def _refuse_other_shapes(here: HeadsResult, there: HeadsResult, kind: Kind) -> None:
+    shapes = [dict(_shape(result)) for result in (here, there)]
+    if shapes[0] != shapes[1]:
+        raise UsageError(
+            f"the heads can't be compared one by one: {_said(shapes[0])} in {here.model}, {_said(shapes[1])} in "
+            f"{there.model}",
+            hint="compare models of one shape, as a base and its fine-tune"
+            if kind == "models"
+            else "compare texts that run through the same layers",
+        )
+
+
+def _shape(result: HeadsResult) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The heads of every layer of each stack."""
+    for stack in result.stacks:
+        yield stack.stack, tuple(layer.heads for layer in stack.layers)
+
+
+def _said(shape: Mapping[str, tuple[int, ...]]) -> str:
+    return " and ".join(f"{name} {_layers(heads)}" for name, heads in shape.items()) or "nothing"
+
+
+def _layers(heads: tuple[int, ...]) -> str:
+    layers = f"{len(heads)} layer{'s' * (len(heads) != 1)}"
+    return f"{layers} of {heads[0]} heads" if len(set(heads)) == 1 else f"{sum(heads)} heads in {layers}"
+
+
+def _refuse_other_lengths(pairs: list[tuple[Stack, Stack]], kind: Kind) -> None:
+    for here, there in pairs:
+        if _lengths(here) != _lengths(there):
+            (a, b), (c, d) = _lengths(here), _lengths(there)
+            what = "texts" if kind == "texts" else "models' tokens"
+            raise UsageError(
+                f"the patterns of the {what} can't be compared: {a:,} by {b:,} tokens in the {here.stack}, and "
+                f"{c:,} by {d:,}",
+                hint="leave -l, -H and --patterns out to compare metrics alone",
+            )

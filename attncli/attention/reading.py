@@ -1,0 +1,181 @@
+"""One position and what it reads, O(N·d) a head: the rows of that position alone are computed.
+
+A position of several tokens reads the mean of what they do, a key of several tokens gets the sum of what they do (Clark
+et al. 2019). The heads of all layers are then averaged, and each key remembers the head that reads it most.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from attncli.attention.axes import Axes, Axis, axis, merged
+from attncli.attention.metrics import Pair, uniform
+from attncli.attention.patterns import PatternSums
+from attncli.attention.view import View
+from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading, RowOfWeights
+from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from attncli.models.call import Attention
+
+#: What a head is called, by its layer and number.
+Names = Mapping[tuple[int, int], str]
+
+
+class AtKey(NamedTuple):
+    """One head's weight on a key, and the key's place among those that are seen."""
+
+    head: int
+    weight: float
+    rank: int
+    keys: int
+
+
+@dataclass(frozen=True)
+class LayerReading:
+    """What a position reads through some heads of one layer; (keys,) each.
+
+    total: the weights of all heads together.  most, by: the largest of them, and the head that it is of.
+    even: the weights of even attention.  at_key: of every head, where one key was asked for.
+    """
+
+    layer: int
+    heads: int
+    total: RowOfWeights
+    most: RowOfWeights
+    by: npt.NDArray[np.int64]
+    even: RowOfWeights
+    at_key: tuple[AtKey, ...] = ()
+
+
+def read_layer(
+    attention: Attention, pair: Pair, view: View, layer: int, heads: Sequence[int], norms: Tensor | None = None
+) -> LayerReading:
+    """Read the position of `view` through the chosen heads of one layer, for a text that is alone.
+
+    norms: what every weight is multiplied with, (batch, heads, keys).
+    """
+    axes = _axes(view, pair)
+    read, even = PatternSums(layer, tuple(heads), axes), PatternSums(layer, (None,), axes)
+    for block in attention.blocks(heads, read.rows):
+        weights = block.weights[0]
+        read.add(block.start, weights if norms is None else weights * norms[0, list(heads), None])
+        real = pair.queries.real[:, None, block.start : block.stop, None]
+        seen = block.visible & pair.keys.real[:, None, None, :] & real
+        even.add(block.start, uniform(seen)[0].mean(0, keepdim=True))
+    rows = np.stack([pattern.weights[0] for pattern in read.patterns()])
+    (spread,) = (pattern.weights[0] for pattern in even.patterns())
+    by = np.asarray(heads, dtype=np.int64)[rows.argmax(axis=0)]
+    at_key = _at_key(rows, spread, heads, _key_units(view, pair)) if view.reads_one_key else ()
+    return LayerReading(layer, len(heads), rows.sum(axis=0), rows.max(axis=0), by, spread, at_key)
+
+
+def _axes(view: View, pair: Pair) -> Axes:
+    """All tokens of the position as one row; the keys that are shown, or all where one is to be placed among them."""
+    rows = axis(view, pair.queries.tokens[0], pair.queries.real[0].cpu(), view.query)
+    one = Axis((_position_token(view, pair),), torch.where(rows.group >= 0, 0, -1))
+    position = None if view.reads_one_key else view.key
+    return Axes(one, axis(view, pair.keys.tokens[0], pair.keys.real[0].cpu(), position), view.hide_special)
+
+
+def _position_token(view: View, pair: Pair) -> Token:
+    assert view.query is not None
+    tokens = pair.queries.tokens[0]
+    return merged(tokens[slice(*view.query.span(tokens))])
+
+
+def _key_units(view: View, pair: Pair) -> list[int]:
+    """Which units of the whole axis the key is."""
+    assert view.key is not None
+    tokens = pair.keys.tokens[0]
+    start, stop = view.key.span(tokens)
+    return [place for place, (a, b) in enumerate(view.shown(tokens, None)) if a < stop and b > start]
+
+
+def _at_key(rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units: list[int]) -> tuple[AtKey, ...]:
+    """The key's weight by each head, and how many other keys that are seen get more."""
+    others = even > 0
+    others[units] = False
+    weights = rows[:, units].sum(axis=1)
+    above = (rows[:, others] > weights[:, None]).sum(axis=1)
+    keys = int(others.sum()) + bool((even[units] > 0).any())
+    found = zip(heads, weights.tolist(), above.tolist(), strict=True)
+    return tuple(AtKey(head, weight, more + 1, keys) for head, weight, more in found)
+
+
+def mean_reading(
+    layers: Sequence[LayerReading], pair: Pair, view: View, names: Names, *, top: int, shares: bool = True
+) -> Reading:
+    """The mean over all heads of all layers, and its `top` keys.
+
+    shares: whether weights are shares of 1, so that even attention is their measure.
+    """
+    counts = np.array([layer.heads for layer in layers], dtype=np.float64)
+    heads = int(counts.sum())
+    weights = np.asarray(np.stack([layer.total for layer in layers]).sum(axis=0) / heads, dtype=np.float32)
+    even = np.asarray(counts @ np.stack([layer.even for layer in layers]) / heads, dtype=np.float32)
+    reading = Reading(_position_token(view, pair), heads, weights, even if shares else None, even > 0, ())
+    reading = replace(reading, top=_top(reading, layers, names, top), own=_own(view, pair) if pair.same else ())
+    return _with_lines(reading, view, pair) if view.by == "line" else reading
+
+
+def _top(reading: Reading, layers: Sequence[LayerReading], names: Names, count: int) -> tuple[KeyRead, ...]:
+    most = np.stack([layer.most for layer in layers])
+    best = most.argmax(axis=0)
+    order = [place for place in np.argsort(-reading.weights, kind="stable").tolist() if reading.visible[place]]
+    found = []
+    for place in order[:count]:
+        layer = layers[best[place]]
+        even = None if reading.uniform is None else float(reading.uniform[place])
+        name = names[layer.layer, int(layer.by[place])]
+        found.append(KeyRead(place, float(reading.weights[place]), even, name, float(layer.most[place])))
+    return tuple(found)
+
+
+def _own(view: View, pair: Pair) -> tuple[int, ...]:
+    """The places of the position itself among the keys that are shown."""
+    assert view.query is not None
+    tokens = pair.keys.tokens[0]
+    start, stop = view.query.span(tokens)
+    return tuple(place for place, (a, b) in enumerate(view.shown(tokens, view.key)) if a < stop and b > start)
+
+
+def _with_lines(reading: Reading, view: View, pair: Pair) -> Reading:
+    tokens = pair.keys.tokens[0]
+    units = [tokens[start] for start, _ in view.shown(tokens, view.key)]
+    lines = tuple(_line(token, view) for token in units)
+    return replace(reading, lines=lines, query_line=_line(reading.query, view))
+
+
+def _line(token: Token, view: View) -> int | None:
+    return None if token.start is None else bisect_right(view.line_starts, token.start)
+
+
+def ranking(layers: Sequence[LayerReading], pair: Pair, view: View, names: Names, *, shares: bool = True) -> Ranking:
+    """The heads by their weight on the key, the largest first; the first heads first where they are the same."""
+    assert view.key is not None
+    tokens = pair.keys.tokens[0]
+    units = _key_units(view, pair)
+    found = [
+        HeadWeight(
+            names[layer.layer, at.head],
+            layer.layer,
+            at.head,
+            at.weight,
+            float(layer.even[units].sum()) if shares else None,
+            at.rank,
+            at.keys,
+        )
+        for layer in layers
+        for at in layer.at_key
+    ]
+    key = merged(tokens[slice(*view.key.span(tokens))])
+    return Ranking(_position_token(view, pair), key, tuple(sorted(found, key=lambda head: -head.weight)))

@@ -1,0 +1,152 @@
+"""The keys that a position reads most: weight, bar, even attention, and the head that reads each most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attncli.render.bars import bar
+from attncli.render.cells import cell_width, clusters, shorten
+from attncli.render.glyphs import glyphs
+from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.shaded_text import marked
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import direction_end, in_place, running_text, token_text
+from attncli.results.heads import Stack
+from attncli.results.reading import KeyRead, Reading
+
+_BOLD, _DIM = Style(bold=True), Style(dim=True)
+_LONGEST_TEXT = 16
+# Cells that a line of context needs at the least to say something, and those of bars.
+_LEAST_CONTEXT = 30
+_BARS = (20, 10, 6)
+# Tokens on each side of a key that its context is made of, before it is cropped.
+_AROUND = 24
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Widths of the columns; 0 for those that have no room or nothing to say."""
+
+    place: int
+    text: int
+    bar: int
+    uniform: bool
+    head: int
+    context: int
+
+
+def key_table(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) -> list[Line]:
+    """A key a row. in_context: with what stands around it, or the whole line."""
+    columns = _columns(stack, reading, heat.terminal, in_context=in_context)
+    rows = [_row(stack, reading, key, columns, heat) for key in reading.top]
+    return [_heading(reading, columns), *rows]
+
+
+def weight_number(weight: float, decimals: int = 3) -> str:
+    """A weight with so many digits behind the point, as six cells hold."""
+    return f"{weight:.{decimals}f}" if weight < 10 else f"{weight:.1f}"
+
+
+def decimals_for(largest: float) -> int:
+    """One digit more where all weights are small, as those of a long text."""
+    return 4 if largest < 0.1 else 3
+
+
+def _columns(stack: Stack, reading: Reading, terminal: Terminal, *, in_context: bool) -> _Columns:
+    place = max((len(_place(stack, reading, key)) for key in reading.top), default=1)
+    place = max(place, len(_place_name(reading)) if reading.lines is not None else 0)
+    texts = [cell_width(token_text(stack.keys[key.place], terminal)) for key in reading.top]
+    text = 0 if reading.lines is not None else min(max(texts, default=0), _LONGEST_TEXT, terminal.width // 4)
+    head = max((len(key.head) for key in reading.top), default=0) + 7 if reading.heads > 1 else 0
+    head = max(head, len("most by head")) if head else 0
+    fixed = place + (1 + text if text else 0) + 2 + len("weight")
+    even = len("uniform") + 2 if reading.uniform is not None else 0
+    least = _LEAST_CONTEXT + 2 if in_context else 0
+    # What has the least to say goes first where there is little room.
+    for cells in _BARS:
+        room = terminal.width - fixed - 2 - cells - even - (head and head + 2)
+        if room >= least:
+            return _Columns(place, text, cells, bool(even), head, max(room - 2, 0) if in_context else 0)
+    room = terminal.width - fixed - (head and head + 2)
+    return _Columns(place, text, 0, False, head if room >= 0 else 0, max(room - 2, 0) if in_context else 0)
+
+
+def _place_name(reading: Reading) -> str:
+    return "line" if reading.lines is not None else ""
+
+
+def _place(stack: Stack, reading: Reading, key: KeyRead) -> str:
+    if reading.lines is None:
+        return str(stack.keys[key.place].index)
+    line = reading.lines[key.place]
+    return "" if line is None else f"{line:,}"
+
+
+def _heading(reading: Reading, columns: _Columns) -> Line:
+    start = _place_name(reading).rjust(columns.place) + (f" {'':{columns.text}}" if columns.text else "")
+    words = f"{start}  weight"
+    words += f"  {'':{columns.bar}}" if columns.bar else ""
+    words += "  uniform" if columns.uniform else ""
+    words += f"  {'most by head':{columns.head}}" if columns.head else ""
+    return Line.of(Span(words, _DIM))
+
+
+def _row(stack: Stack, reading: Reading, key: KeyRead, columns: _Columns, heat: Heat) -> Line:
+    terminal, token = heat.terminal, stack.keys[key.place]
+    decimals = decimals_for(heat.full)
+    parts = [Span(_place(stack, reading, key).rjust(columns.place), _DIM)]
+    if columns.text:
+        parts.append(Span(" " + in_place(token_text(token, terminal), columns.text, terminal)))
+    parts.append(Span(f"  {weight_number(key.weight, decimals):>6}", _BOLD))
+    if columns.bar:
+        parts.append(Span(f"  {bar(heat.share(key.weight), columns.bar, terminal)}"))
+    if columns.uniform and key.uniform is not None:
+        parts.append(Span(f"  {weight_number(key.uniform, decimals):>7}", _DIM))
+    if columns.head:
+        parts.append(Span("  " + f"{key.head} {weight_number(key.head_weight)}".ljust(columns.head)))
+    if columns.context:
+        parts.append(Span("  "))
+        parts.extend(_context(stack, reading, key.place, columns.context, terminal))
+    return Line(tuple(parts))
+
+
+def _context(stack: Stack, reading: Reading, place: int, width: int, terminal: Terminal) -> list[Span]:
+    """The line itself; or a token between what stands before and after it."""
+    cut = glyphs(terminal).cut
+    own = running_text(stack.keys[place], terminal)
+    if reading.lines is not None:
+        return [_run(shorten(own, width, cut), Style())]
+    own = shorten(own, width - 2, cut)
+    own = own if terminal.color else marked(own)
+    around = range(max(place - _AROUND, 0), min(place + 1 + _AROUND, len(stack.keys)))
+    before = "".join(_spaced(stack, other, terminal) for other in around if other < place)
+    after = _gap(stack, place) + "".join(_spaced(stack, other, terminal) for other in around if other > place)
+    left = _end_of(before, (width - cell_width(own)) // 2)
+    right = shorten(after, width - cell_width(own) - cell_width(left), cut)
+    return [_run(left, _DIM), _run(own, Style(bold=True, underline=True)), _run(right, _DIM)]
+
+
+def _run(text: str, style: Style) -> Span:
+    return Span(text + direction_end(text), style)
+
+
+def _spaced(stack: Stack, place: int, terminal: Terminal) -> str:
+    """A token and the gap behind it."""
+    return running_text(stack.keys[place], terminal) + _gap(stack, place)
+
+
+def _gap(stack: Stack, place: int) -> str:
+    """What stands between a token and the next: nothing where they touch in the text."""
+    if place + 1 == len(stack.keys):
+        return ""
+    end, start = stack.keys[place].end, stack.keys[place + 1].start
+    return "" if end is not None and end == start else " "
+
+
+def _end_of(text: str, width: int) -> str:
+    """The last `width` cells of a text, or fewer, as wide characters fall."""
+    pieces = clusters(text)
+    while pieces and cell_width("".join(pieces)) > width:
+        pieces.pop(0)
+    return "".join(pieces)

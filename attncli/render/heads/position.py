@@ -1,0 +1,74 @@
+"""What one position reads: the text shaded by it, and the keys that it reads most."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from attncli.render.heads.header import stack_lines
+from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.key_table import key_table
+from attncli.render.heads.one_head import title_lines
+from attncli.render.heads.ranking import place_words, ranking_lines
+from attncli.render.heads.shaded_text import Shaded, shaded_text
+from attncli.render.heads.strip import strip_lines
+from attncli.render.layout import flow
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.reading import Reading
+
+_DIM = Style(dim=True)
+# A text of more rows is told by its top keys in their places, and drawn as a strip.
+_MOST_ROWS = 20
+
+
+def position_lines(result: HeadsResult, stack: Stack, terminal: Terminal) -> list[Line]:
+    """What one position reads in one stack: of all keys, or of one by every head."""
+    if stack.ranking is not None:
+        return ranking_lines(stack, stack.ranking, terminal, weighting=result.weighting, top=result.top)
+    assert stack.reading is not None
+    return _reading_lines(stack, stack.reading, terminal, result.weighting)
+
+
+def _reading_lines(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
+    """The position, the text or a strip of it, and the top keys with the heads that read them most."""
+    heat = Heat(max(reading.weights.tolist(), default=0.0), terminal, relative=weighting == "norm")
+    text = _whole_text(stack, reading, heat) if reading.lines is None else None
+    lines = [*stack_lines(stack, terminal), *_title(stack, reading, terminal, weighting), Line()]
+    table = key_table(stack, reading, heat, in_context=text is None)
+    if text is None:
+        return [*lines, *table, Line(), *strip_lines(stack, reading, heat)]
+    return [*lines, *text, Line(), heat.scale(), Line(), *table]
+
+
+def _whole_text(stack: Stack, reading: Reading, heat: Heat) -> list[Line] | None:
+    """The text shaded; None where it takes too many rows."""
+    seen = zip(reading.weights.tolist(), reading.visible.tolist(), strict=True)
+    cells = [
+        Shaded(key, weight if visible else None, is_query=place in reading.own)
+        for place, (key, (weight, visible)) in enumerate(zip(stack.keys, seen, strict=True))
+    ]
+    rows = list(islice(shaded_text(cells, heat), _MOST_ROWS + 1))
+    return None if len(rows) > _MOST_ROWS else [line for row in rows for line in row]
+
+
+def _title(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
+    """`where it (token 8) looks, mean of all 72 heads`; the name of an only head and its labels first."""
+    looks = [Line.of(Span("where", _DIM)), Line.of(place_words(reading.query, terminal, reading.query_line))]
+    words = [Line.of(Span(word, _DIM)) for word in _of_heads(stack, reading, weighting).split()]
+    title = flow([*looks, *words], separator=" ", width=terminal.width)
+    return [*title_lines(stack.metrics[0], terminal), *title] if reading.heads == 1 else title
+
+
+def _of_heads(stack: Stack, reading: Reading, weighting: str) -> str:
+    """What the weights are means of, and what they are, if not plain weights."""
+    means = [f"its {len(reading.own)} tokens"] if len(reading.own) > 1 and stack.unit == "token" else []
+    if reading.heads > 1:
+        means.append(f"{'all ' * _are_all(stack, reading)}{reading.heads:,} heads")
+    many = f", mean of {' and '.join(means)}" if means else ""
+    norms = ", weights times the norm of what is read (Kobayashi et al. 2020)" if weighting == "norm" else ""
+    return f"looks{many}{norms}"
+
+
+def _are_all(stack: Stack, reading: Reading) -> bool:
+    return reading.heads == sum(layer.heads for layer in stack.layers)

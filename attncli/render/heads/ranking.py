@@ -1,0 +1,96 @@
+"""One weight, that of a position on a key, by every head: a map, and the heads in their order."""
+
+from __future__ import annotations
+
+from attncli.render.bars import bar
+from attncli.render.heads.head_map import head_map
+from attncli.render.heads.header import stack_lines
+from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.key_table import weight_number
+from attncli.render.layout import beside, flow
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import direction_end, token_text
+from attncli.results.heads import Stack
+from attncli.results.reading import HeadWeight, Ranking
+from attncli.results.tokens import Token
+
+_BOLD, _DIM = Style(bold=True), Style(dim=True)
+_CELL_WIDTHS = (5, 2, 1)
+_BAR = 20
+_ROOM_FOR_BARS = 64
+
+
+def ranking_lines(
+    stack: Stack, ranking: Ranking, terminal: Terminal, *, weighting: str = "attention", top: int = 10
+) -> list[Line]:
+    """The two tokens, the map of the heads' weights, and the `top` heads with the key's place in their rows."""
+    weights = {(head.layer, head.head): head.weight for head in ranking.heads}
+    heat = Heat(max(weights.values(), default=0.0), terminal, relative=weighting == "norm")
+
+    drawn: set[int] = set()
+
+    def cell(head: tuple[int, int], width: int) -> Span:
+        drawn.add(width)
+        return heat.cell(weights[head], width) if head in weights else Span(" " * width)
+
+    lines = [*stack_lines(stack, terminal), *_title(ranking, terminal, weighting), Line()]
+    table = [*_rows(ranking, heat, top), *_rest(ranking, top)]
+    if len(ranking.heads) == 1:
+        return [*lines, *table]
+    grid = head_map(stack, cell, _CELL_WIDTHS, terminal)
+    picture = [*grid, Line(), *_legend(heat, digits=any(map(heat.has_digits, drawn)))]
+    return [*lines, *beside(picture, table, width=terminal.width)]
+
+
+def _legend(heat: Heat, *, digits: bool) -> list[Line]:
+    """The scale, and what the digits are, if there are any."""
+    what = "hundredths of the largest" if heat.relative else "hundredths"
+    note = [Line.of(Span(f"digits: {what}", _DIM))] if digits else []
+    return flow([heat.scale(), *note], separator="   ", width=heat.terminal.width)
+
+
+def place_words(token: Token, terminal: Terminal, line: int | None = None) -> Span:
+    """A position as it is called in a sentence: its text and its number."""
+    text = token_text(token._replace(text=token.text.strip() or token.text), terminal)
+    place = f"token {token.index:,}" if line is None else f"token {token.index:,}, line {line:,}"
+    return Span(f"{text}{direction_end(text)} ({place})", _BOLD)
+
+
+def _title(ranking: Ranking, terminal: Terminal, weighting: str) -> list[Line]:
+    norms = " times the norm of what is read" if weighting == "norm" else ""
+    start, end = ([Line.of(Span(word, _DIM)) for word in words.split()]
+                  for words in ("how much", f"by the weight{norms} of each head"))  # fmt: skip
+    query, key = (Line.of(place_words(token, terminal)) for token in (ranking.query, ranking.key))
+    parts = [*start, query, Line.of(Span("looks at", _DIM)), Line((*key.spans, Span(",", _DIM))), *end]
+    return flow(parts, separator=" ", width=terminal.width)
+
+
+def _rows(ranking: Ranking, heat: Heat, top: int) -> list[Line]:
+    """A head a row, beneath what the columns are."""
+    terminal = heat.terminal
+    name = max((len(head.name) for head in ranking.heads), default=0)
+    name = max(name, len("head"))
+    cells = _BAR if terminal.width >= _ROOM_FOR_BARS else 0
+    space = f"  {'':{cells}}" if cells else ""
+    uniform = "  uniform" if ranking.heads[0].uniform is not None else ""
+    heading = Line.of(Span(f"{'head':>{name}}  weight{space}{uniform}  place in its row", _DIM))
+    return [heading, *(_row(head, name, cells, heat) for head in ranking.heads[:top])]
+
+
+def _row(head: HeadWeight, name: int, cells: int, heat: Heat) -> Line:
+    filled = f"  {bar(heat.share(head.weight), cells, heat.terminal)}" if cells else ""
+    uniform = "" if head.uniform is None else f"  {weight_number(head.uniform):>7}"
+    return Line.of(
+        f"{head.name:>{name}}",
+        Span(f"  {weight_number(head.weight):>6}", _BOLD),
+        filled,
+        Span(uniform, _DIM),
+        f"  {head.rank:,} of {head.keys:,}",
+    )
+
+
+def _rest(ranking: Ranking, top: int) -> list[Line]:
+    """How many heads there are besides those shown."""
+    more = len(ranking.heads) - top
+    return [Line.of(Span(f"and {more:,} more (--top N)", _DIM))] if more > 0 else []

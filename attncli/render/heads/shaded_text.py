@@ -1,0 +1,106 @@
+"""A text whose tokens are shaded by weights, as it reads: on their colours, or above a row of ink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from attncli.render.cells import cell_width, shorten
+from attncli.render.glyphs import glyphs
+from attncli.render.heads.heatmap import Heat
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import direction_end, running_text
+from attncli.results.tokens import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Shaded:
+    """A token, its weight (None where the query can't see it), and whether it is the query itself."""
+
+    token: Token
+    weight: float | None
+    is_query: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A token in its place: the empty cells before it, and what it reads as."""
+
+    shaded: Shaded
+    gap: int
+    text: str
+
+    @property
+    def width(self) -> int:
+        return self.gap + cell_width(self.text)
+
+
+def shaded_text(tokens: Sequence[Shaded], heat: Heat) -> Iterator[list[Line]]:
+    """The text row by row: a line each in colour, and without colours a line of ink beneath it."""
+    for row in _rows(tokens, heat.terminal):
+        if heat.colored:
+            yield [Line(tuple(span for piece in row for span in _on_color(piece, heat)))]
+        else:
+            ink = "".join(" " * piece.gap + _ink(piece, heat) for piece in row)
+            yield [Line(tuple(span for piece in row for span in _plain(piece))), Line.of(ink)]
+
+
+def _rows(tokens: Sequence[Shaded], terminal: Terminal) -> Iterator[list[_Piece]]:
+    """As many tokens a row as fit; a row ends early after a line break of the text."""
+    row: list[_Piece] = []
+    taken = 0
+    for before, shaded in zip((None, *tokens), tokens, strict=False):
+        piece = _Piece(shaded, 0 if before is None or not row else _gap(before, shaded), _text(shaded, terminal))
+        if row and taken + piece.width > terminal.width:
+            yield row
+            row, taken, piece = [], 0, _Piece(shaded, 0, piece.text)
+        row.append(piece)
+        taken += piece.width
+        if shaded.token.text.endswith("\n"):
+            yield row
+            row, taken = [], 0
+    if row:
+        yield row
+
+
+def _gap(before: Shaded, shaded: Shaded) -> int:
+    """Tokens that meet in the text touch; all others stand a space apart, as those of which nobody knows."""
+    end, start = before.token.end, shaded.token.start
+    return int(end is None or start is None or start > end)
+
+
+def _text(shaded: Shaded, terminal: Terminal) -> str:
+    """The token as it reads; the query between marks where there is no underline."""
+    text = running_text(shaded.token, terminal)
+    short = shorten(text, terminal.width - 2, glyphs(terminal).cut)
+    return marked(short) if shaded.is_query and not terminal.color else short
+
+
+def marked(text: str) -> str:
+    """` >cat<`: the query where nothing can be underlined."""
+    word = text.lstrip(" ")
+    return f"{text[: len(text) - len(word)]}>{word}<"
+
+
+def _on_color(piece: _Piece, heat: Heat) -> Iterator[Span]:
+    shaded = piece.shaded
+    if piece.gap:
+        yield Span(" " * piece.gap)
+    end = direction_end(piece.text)
+    if shaded.weight is None:
+        yield Span(piece.text + end, Style(dim=True, underline=shaded.is_query))
+        return
+    yield Span(piece.text + end, heat.shade(shaded.weight)._replace(bold=shaded.is_query, underline=shaded.is_query))
+
+
+def _plain(piece: _Piece) -> Iterator[Span]:
+    # Sixteen colours have no shades, but they have an underline.
+    style = Style(dim=piece.shaded.token.special, bold=piece.shaded.is_query, underline=piece.shaded.is_query)
+    yield Span(" " * piece.gap)
+    yield Span(piece.text + direction_end(piece.text), style)
+
+
+def _ink(piece: _Piece, heat: Heat) -> str:
+    weight = piece.shaded.weight
+    return ("" if weight is None else heat.ink(weight)).ljust(1) * cell_width(piece.text)

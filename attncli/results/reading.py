@@ -1,0 +1,99 @@
+"""What one position reads: each key's weight over the chosen heads, or each head's weight on one key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from attncli.results.tokens import Token
+
+RowOfWeights = npt.NDArray[np.float32]
+
+
+class KeyRead(NamedTuple):
+    """One key that a position reads. place: among the keys of the stack.  head: the one that reads it most.
+
+    weight: the mean over the heads.  uniform: what attention spread evenly would give it; None where that is no
+    measure, as for weights times norms.
+    """
+
+    place: int
+    weight: float
+    uniform: float | None
+    head: str
+    head_weight: float
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one position reads, as the mean over some heads.
+
+    query: the position, a word of several tokens as one.  heads: how many the weights are means over.
+    weights: float32 (keys,), in the order of the stack's keys.  uniform: likewise of even attention, or None.
+    visible: bool (keys,), which of them the position sees at all.
+    top: the keys that it reads most, the largest weight first.
+    own: the places of the keys that are the position itself.
+    query_line, lines: the line of the text, from 1, in which the query and each key begin; None but by line, and for
+    what stands in none.
+    """
+
+    query: Token
+    heads: int
+    weights: RowOfWeights
+    uniform: RowOfWeights | None
+    visible: npt.NDArray[np.bool_]
+    top: tuple[KeyRead, ...]
+    own: tuple[int, ...] = ()
+    query_line: int | None = None
+    lines: tuple[int | None, ...] | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "query": self.query.to_dict(),
+            "heads": self.heads,
+            "weights": self.weights.tolist(),
+            "uniform": None if self.uniform is None else self.uniform.tolist(),
+            "top": [key.to_dict() for key in self.top],
+            "own": list(self.own),
+            **({} if self.lines is None else {"query_line": self.query_line, "lines": list(self.lines)}),
+        }
+
+
+class HeadWeight(NamedTuple):
+    """What one head lets a position read of one key.
+
+    rank: the key's place among the `keys` that the position sees, 1 for the one with the largest weight.
+    """
+
+    name: str
+    layer: int
+    head: int
+    weight: float
+    uniform: float | None
+    rank: int
+    keys: int
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The chosen heads by one weight, that of a query on a key; the largest first."""
+
+    query: Token
+    key: Token
+    heads: tuple[HeadWeight, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "query": self.query.to_dict(),
+            "key": self.key.to_dict(),
+            "heads": [head.to_dict() for head in self.heads],
+        }

@@ -1,0 +1,202 @@
+"""What one position reads, held against the whole patterns that it is a row of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attncli.attention import capture
+from attncli.attention.inputs import build_inputs
+from attncli.attention.positions import Position
+from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.stacks import look
+from attncli.attention.view import View, line_starts
+from attncli.errors import UsageError
+from attncli.models.loaded import LoadedModel, wrap_model
+from attncli.results.heads import Stack
+from attncli.results.tokens import Token
+from attncli.verbs.heads import heads
+from tests import tiny
+
+IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
+TEXT = "ab cd\nef gh\nij k"
+#: Two letters a token, or one; the first is special.
+PLACES = [None, (0, 2), (3, 5), (5, 6), (6, 8), (9, 11), (11, 12), (12, 14), (15, 16)]
+
+
+def tokens() -> tuple[Token, ...]:
+    plain = tiny.tokens(IDS)
+    return tuple(
+        token._replace(special=True) if place is None else
+        token._replace(start=place[0], end=place[1], text=TEXT[slice(*place)], word=place[0] // 3)
+        for token, place in zip(plain, PLACES, strict=True)
+    )  # fmt: skip
+
+
+def seen(loaded: LoadedModel, view: View, **wanted: object) -> Stack:
+    (stack,) = look(loaded, build_inputs(loaded, [tokens()]), Wanted(view=view, patterns=True, **wanted))  # type: ignore[arg-type]
+    return stack
+
+
+def at(typed: str) -> Position:
+    return Position(typed, "--query")
+
+
+def rows(stack: Stack, query: int) -> np.ndarray:
+    """That row of every head, (heads, keys)."""
+    return np.stack([pattern.weights[query] for pattern in stack.patterns])
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "mistral", "gemma2", "gpt_oss", "deberta", "bloom"])
+@pytest.mark.parametrize("limit", [0, capture.EXPLICIT_ELEMENTS])
+def test_the_mean_over_heads_is_that_of_their_rows(family: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", limit)
+    loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()))
+    whole = rows(seen(loaded, View()), 6)
+    stack = seen(loaded, View(query=at("6")), top=4)
+    reading = stack.reading
+    assert reading is not None and reading.heads == 12
+    np.testing.assert_allclose(reading.weights, whole.mean(axis=0), atol=1e-5)
+    # Of what it sees: Mistral's window is of three tokens.
+    most = min(4, int((whole > 0).any(axis=0).sum()))
+    assert [key.place for key in reading.top] == np.argsort(-whole.mean(axis=0), kind="stable")[:most].tolist()
+    for key in reading.top:
+        layer, head = divmod(int(whole[:, key.place].argmax()), 4)
+        assert key.head == f"{layer}.{head}"
+        assert key.head_weight == pytest.approx(whole[:, key.place].max(), abs=1e-5)
+    assert reading.own == (6,)
+    assert [len(stack.queries), stack.whole] == [1, (9, 9)]
+
+
+def test_uniform_is_over_what_is_visible_in_each_layer() -> None:
+    bert = seen(wrap_model(tiny.build(tiny.bert())), View(query=at("2"))).reading
+    assert bert is not None and bert.uniform is not None
+    np.testing.assert_allclose(bert.uniform, np.full(9, 1 / 9), rtol=1e-6)
+    gpt2 = seen(wrap_model(tiny.build(tiny.gpt2())), View(query=at("2"))).reading
+    assert gpt2 is not None and gpt2.uniform is not None
+    np.testing.assert_allclose(gpt2.uniform, [1 / 3] * 3 + [0] * 6, rtol=1e-6)
+    assert gpt2.visible.tolist() == [True] * 3 + [False] * 6
+    # What is hidden is never among the top.
+    assert {key.place for key in gpt2.top} == {0, 1, 2}
+    # Two layers with a window of four tokens, and one without.
+    gemma = seen(wrap_model(tiny.build(tiny.gemma2())), View(query=at("5"))).reading
+    assert gemma is not None and gemma.uniform is not None
+    near, far = (2 / 4 + 1 / 6) / 3, 1 / 6 / 3
+    np.testing.assert_allclose(gemma.uniform, [far, far, near, near, near, near, 0, 0, 0], rtol=1e-6)
+
+
+def test_several_tokens_read_their_mean_and_are_read_by_their_sum() -> None:
+    loaded = wrap_model(tiny.build(tiny.bert()))
+    whole = np.stack([pattern.weights for pattern in seen(loaded, View()).patterns])
+    # `cd` and the line break after it are one word here.
+    assert [at("cd").span(tokens()), at("ij").span(tokens())] == [(2, 4), (7, 8)]
+    stack = seen(loaded, View(query=at("ij"), key=Position("cd", "--key")))
+    assert stack.ranking is not None and stack.reading is None
+    expected = whole[:, 7, 2:4].sum(axis=-1)
+    found = {(head.layer, head.head): head for head in stack.ranking.heads}
+    for number, weight in enumerate(expected):
+        assert found[divmod(number, 4)].weight == pytest.approx(float(weight), abs=1e-5)
+    reading = seen(loaded, View(query=at("cd"))).reading
+    assert reading is not None
+    np.testing.assert_allclose(reading.weights, whole[:, 2:4].mean(axis=(0, 1)), atol=1e-6)
+    assert reading.query.text == "cd\n" and reading.own == (2, 3)
+
+
+def test_heads_are_ranked_by_one_weight_with_its_place_in_their_rows() -> None:
+    loaded = wrap_model(tiny.build(tiny.gpt2()))
+    whole = rows(seen(loaded, View()), 5)
+    ranking = seen(loaded, View(query=at("5"), key=Position("3", "--key"))).ranking
+    assert ranking is not None and len(ranking.heads) == 12
+    assert [head.weight for head in ranking.heads] == sorted((head.weight for head in ranking.heads), reverse=True)
+    for head in ranking.heads:
+        row = whole[4 * head.layer + head.head]
+        assert head.weight == pytest.approx(float(row[3]), abs=1e-6)
+        assert (head.rank, head.keys) == (1 + int((row[:6] > row[3]).sum()), 6)
+        assert head.uniform == pytest.approx(1 / 6)
+
+
+def test_hidden_specials_leave_rows_that_sum_to_one() -> None:
+    loaded = wrap_model(tiny.build(tiny.bert()))
+    reading = seen(loaded, View(query=at("4"), hide_special=True)).reading
+    assert reading is not None and reading.uniform is not None and len(reading.weights) == 8
+    assert float(reading.weights.sum()) == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(reading.uniform, np.full(8, 1 / 8), rtol=1e-6)
+
+
+def test_lines_are_numbered_as_in_the_text() -> None:
+    loaded = wrap_model(tiny.build(tiny.bert()))
+    reading = seen(loaded, View(query=at("-1"), by="line", line_starts=line_starts(TEXT))).reading
+    assert reading is not None
+    assert reading.lines == (None, 1, 2, 3) and reading.query_line == 3
+    whole = rows(seen(loaded, View()), 8).mean(axis=0)
+    np.testing.assert_allclose(
+        reading.weights, [whole[0], whole[1:4].sum(), whole[4:7].sum(), whole[7:].sum()], atol=1e-6
+    )
+
+
+def test_norms_have_no_uniform_and_a_rollout_no_reading() -> None:
+    loaded = wrap_model(tiny.build(tiny.bert()))
+    normed = seen(loaded, View(query=at("4")), weighting="norm").reading
+    assert normed is not None and normed.uniform is None and normed.top[0].uniform is None
+    assert seen(loaded, View(query=at("4")), weighting="rollout").reading is None
+    assert seen(loaded, View(query=at("2:4"))).reading is None
+
+
+def test_only_chosen_heads_are_averaged() -> None:
+    loaded = wrap_model(tiny.build(tiny.bert()))
+    whole = rows(seen(loaded, View()), 4)
+    reading = seen(loaded, View(query=at("4")), selection=parse_selection(head="1.2,2.0")).reading
+    assert reading is not None and reading.heads == 2
+    np.testing.assert_allclose(reading.weights, whole[[6, 8]].mean(axis=0), atol=1e-6)
+    assert {key.head for key in reading.top} <= {"1.2", "2.0"}
+
+
+def test_a_long_text_is_read_exactly_and_without_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", 0)
+    model = tiny.build(tiny.llama())
+    ids = (IDS * 200)[:1500]
+    result = heads(model=model, input_ids=ids, query="-1")
+    (stack,) = result.stacks
+    assert stack.reading is not None and stack.reading.weights.shape == (1500,)
+    assert float(stack.reading.weights.sum()) == pytest.approx(1.0, abs=1e-4)
+    # The patterns of the data are pooled, as those of every long text.
+    np.testing.assert_allclose(
+        np.stack([pattern.weights[0] for pattern in stack.patterns]).mean(axis=0),
+        np.add.reduceat(stack.reading.weights, [a for a, _ in stack.patterns[0].bins.columns]),  # type: ignore[union-attr]
+        atol=1e-5,
+    )
+    assert all(value is None for head in stack.metrics for value in head.values.values())
+    assert any("metrics of heads are left out" in note for note in result.notes)
+    asked = heads(model=model, input_ids=ids, query="-1", metric="first")
+    assert asked.stacks[0].metrics[0].values["first"] is not None
+
+
+def test_nothing_is_no_number_of_keys() -> None:
+    with pytest.raises(UsageError, match="top 0"):
+        Wanted(top=0)
+
+
+def test_the_json_has_what_was_read() -> None:
+    result = heads(model=tiny.build(tiny.bert()), input_ids=IDS, query="4", top=2).to_dict()
+    reading = result["stacks"][0]["reading"]  # type: ignore[index]
+    assert list(reading) == ["query", "heads", "weights", "uniform", "top", "own"]
+    assert [list(key) for key in reading["top"]] == [["place", "weight", "uniform", "head", "head_weight"]] * 2
+    ranked = heads(model=tiny.build(tiny.bert()), input_ids=IDS, query="4", key="0").to_dict()
+    ranking = ranked["stacks"][0]["ranking"]  # type: ignore[index]
+    assert list(ranking) == ["query", "key", "heads"] and len(ranking["heads"]) == 12
+    assert list(ranking["heads"][0]) == ["name", "layer", "head", "weight", "uniform", "rank", "keys"]
+    plain = heads(model=tiny.build(tiny.bert()), input_ids=IDS).to_dict()
+    assert not {"reading", "ranking"} & set(plain["stacks"][0])  # type: ignore[index]
+
+
+def test_few_heads_are_sketched_where_none_was_chosen() -> None:
+    text = "the cat sat the cat sat"
+    (stack,) = heads(text, model="builtin:induction").stacks
+    whole = heads(text, model="builtin:induction", patterns=True).stacks[0]
+    assert len(stack.sketches) == 8 and stack.patterns == () and whole.sketches == ()
+    for sketch, pattern in zip(stack.sketches, whole.patterns, strict=True):
+        np.testing.assert_array_equal(sketch.weights, pattern.weights)
+    assert heads(model=tiny.build(tiny.bert()), input_ids=IDS).stacks[0].sketches == ()
+    assert heads([text, text], model="builtin:induction").stacks[0].sketches == ()
+    long = heads(text * 8, model="builtin:induction").stacks[0].sketches[0]
+    assert long.weights.shape == (64, 64)

@@ -1,0 +1,171 @@
+"""Two models or texts compared: the map, the heads by their change, one head, several; signs without colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attncli.render.heads.signed_heat import SignedHeat
+from attncli.render.heads.text import heads_text
+from attncli.render.terminal import ColorDepth, Terminal
+from tests.render.difference_samples import compared, moved_weights
+from tests.render.heads_samples import SENTENCE, SGR, pattern
+
+
+def test_how_much_each_head_changed() -> None:
+    assert (
+        heads_text(compared(), Terminal(80))
+        == """\
+all-MiniLM-L6-v2 · cpu · float32
+encoder · 2 layers × 4 heads · 12 tokens · each sees every other
+[CLS] the cat sat on the mat because it was tired [SEP]
+against [CLS] the dog sat on the mat because it was tired [SEP]
+
+change: share of its weight that a head puts elsewhere, mean of its rows
+layer   0     1     2     3    head
+    0 .0.04 .0.03  0.02 =0.25
+    1  0.01 :0.12 @0.53  0.00
+
+0 [ .:-=+*#%@] 0.53
+
+1.2   0.53  ████████████████████  first 0.08 → 0.49
+0.3   0.25  █████████▍            first 0.71 → 0.41
+1.1   0.12  ████▌                 first 0.08 → 0.18
+"""
+    )
+
+
+def test_a_metric_has_signs() -> None:
+    assert (
+        heads_text(compared(kind="models", there=SENTENCE, metric="first"), Terminal(80))
+        == """\
+all-MiniLM-L6-v2 · cpu · float32
+against org/its-fine-tune
+encoder · 2 layers × 4 heads · 12 tokens · each sees every other
+[CLS] the cat sat on the mat because it was tired [SEP]
+
+first: its change, + where the other model has more
+layer    0      1      2      3    head
+    0   0.00  +0.02   0.00  -0.30
+    1  +0.01  +0.10  +0.41   0.00
+
+1.2  +0.41  ████████████████████  first 0.08 → 0.49
+0.3  -0.30  ██████████████▋       first 0.71 → 0.41
+1.1  +0.10  ████▉                 first 0.08 → 0.18
+"""
+    )
+
+
+def test_one_head_in_full() -> None:
+    assert (
+        heads_text(compared(pattern("1.2", moved_weights())), Terminal(80))
+        == """\
+all-MiniLM-L6-v2 · cpu · float32
+encoder · 2 layers × 4 heads · 12 tokens · each sees every other
+[CLS] the cat sat on the mat because it was tired [SEP]
+against [CLS] the dog sat on the mat because it was tired [SEP]
+head 1.2  change 0.53
+
+           [CLS] the cat→… sat  on   the  mat beca… it   was tired [SEP]
+ 0 [CLS]    +50       -50
+ 1 the      +50   +2  -50
+ 2 cat→dog  +50   +2  -50
+ 3 sat      +50   +2  -50
+ 4 on       +50   +2  -50
+ 5 the      +50   +2  -50
+ 6 mat      +50   +2  -50
+ 7 because  +50   +2  -50
+ 8 it       +50   +2  -50
+ 9 was      +50   +2  -50
+10 tired    +50   +2  -50
+11 [SEP]    +50   +2  -50
+
++ where the other text has more   rows look at columns   digits: hundredths
+
+                 here  against   change
+entropy          0.31     0.31     0.00
+distance         2.50     2.50     0.00
+confidence       0.08     0.08     0.00
+previous         0.08     0.08     0.00
+current          0.08     0.08     0.00
+next             0.08     0.08     0.00
+first            0.08     0.49    +0.41
+special          0.17     0.17     0.00
+virtual_sink     0.00     0.00     0.00
+duplicate        0.08     0.08     0.00
+induction        0.08     0.08     0.00
+"""
+    )
+
+
+def test_small_pictures_without_colours_have_a_sign_and_a_digit() -> None:
+    of = compared(pattern("1.2", moved_weights()), pattern("0.3", -moved_weights() / 2))
+    assert (
+        heads_text(of, Terminal(60, unicode=False))
+        == """\
+all-MiniLM-L6-v2 | cpu | float32
+encoder | 2 layers x 4 heads | 12 tokens
+each sees every other
+[CLS] the cat sat on the mat because it was tired [SEP]
+against [CLS] the dog sat on the mat because it was tired [~
+
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
++9  -9                    -4  +4
+1.2                       0.3
+change 0.53               change 0.25
+
+-9 to +9: -0.50 to +0.50   + where the other text has more
+rows look at columns
+"""
+    )
+
+
+def test_texts_of_other_lengths_show_the_largest_change_of_a_share() -> None:
+    text = heads_text(compared(of_patterns=False, there=SENTENCE[:5]), Terminal(80))
+    assert "\nchange: the largest change of a metric that is a share of the row\n" in text
+    assert "1.2   0.41  ████████████████████  first 0.08 → 0.49\n" in text
+
+
+def test_colours_and_signs_say_the_same() -> None:
+    text = heads_text(compared(pattern("1.2", moved_weights())), Terminal(80, ColorDepth.TRUE))
+    (row,) = [line for line in text.splitlines() if "because" in SGR.sub("", line) and "48;2" in line]
+    assert SGR.sub("", row).split() == ["7", "because", "+50", "+2", "-50"]
+    less, more = "\x1b[38;2;0;0;0;48;2;137;195;254m -50 \x1b[0m", "\x1b[38;2;0;0;0;48;2;254;167;84m +50 \x1b[0m"
+    assert less in row and more in row
+
+
+@pytest.mark.parametrize("color", ColorDepth)
+@pytest.mark.parametrize("unicode", [True, False])
+@pytest.mark.parametrize("width", range(1, 130, 3))
+def test_every_cell_has_its_width(color: ColorDepth, unicode: bool, width: int) -> None:
+    heat = SignedHeat(0.5, Terminal(80, color, unicode))
+    for weight in (-0.5, -0.26, -0.001, 0.0, 0.3, 0.5, 1.0):
+        if width >= heat.least:
+            assert len(heat.cell(weight, width).text) == width
+
+
+def test_signs_are_symmetric() -> None:
+    heat = SignedHeat(0.9, Terminal(80))
+    assert [heat.ink(weight) for weight in (-0.9, -0.5, -0.04, 0.04, 0.5, 0.9)] == ["-9", "-5", "  ", "  ", "+5", "+9"]
+
+
+def test_nothing_to_compare_is_said() -> None:
+    heads = tuple(one._replace(total_variation=None, largest=None) for one in compared().difference.stacks[0].heads)  # type: ignore[union-attr]
+    assert heads_text(compared(of_patterns=False, heads=heads), Terminal(80)).endswith(
+        "nothing in common can be compared\n"
+    )
+
+
+def test_no_change_at_all_is_no_crash() -> None:
+    text = heads_text(compared(pattern("1.2", np.zeros((12, 12), dtype=np.float32))), Terminal(80))
+    assert "head 1.2" in text

@@ -1,0 +1,188 @@
+"""What one position reads: the text shaded, the top keys, lines and a strip, heads by one weight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from attncli.render.heads.text import heads_text
+from attncli.render.terminal import ColorDepth, Terminal
+from tests.render.heads_samples import SGR, head
+from tests.render.position_samples import WORDS, placed, position, ranked, reading_of
+
+WEIGHTS = [0.4, 0.05, 0.2, 0.1, 0.02, 0.03, 0.08, 0.12]
+READ = position(reading_of(WORDS, WEIGHTS, 5, top=3), WORDS)
+
+
+def test_the_text_shaded_and_its_top_keys() -> None:
+    assert (
+        heads_text(READ, Terminal(80))
+        == """\
+all-MiniLM-L6-v2 · cpu · float32
+encoder · 2 layers × 4 heads · 1 of 8 tokens · each sees every other
+where ding (token 5) looks, mean of all 8 heads
+
+[CLS] the cat sat embed>ding<s [SEP]
+@@@@@ ...====::::      ......: -----
+
+0 [ .:-=+*#%@] 0.40
+
+         weight                        uniform  most by head
+0 [CLS]   0.400  ████████████████████    0.125  0.0 0.800
+2 ·cat    0.200  ██████████              0.125  0.1 0.400
+7 [SEP]   0.120  ██████                  0.125  0.2 0.240
+"""
+    )
+
+
+def test_in_ascii() -> None:
+    lines = heads_text(READ, Terminal(80, unicode=False)).splitlines()
+    assert lines[4:6] == ["[CLS] the cat sat embed>ding<s [SEP]", "@@@@@ ...====::::      ......: -----"]
+    assert lines[-2] == "2 _cat    0.200  ##########              0.125  0.1 0.400"
+
+
+def test_colours_are_behind_the_text_and_the_query_is_underlined() -> None:
+    text = heads_text(READ, Terminal(80, ColorDepth.TRUE))
+    shaded = text.splitlines()[4]
+    assert SGR.sub("", shaded) == "[CLS] the cat sat embedding" + "s [SEP]"
+    assert shaded.startswith("\x1b[38;2;0;0;0;48;2;253;231;37m[CLS]\x1b[0m ")
+    assert "\x1b[1;4;38;2;255;255;255;48;2;72;29;111mding\x1b[0m" in shaded
+    # The row of ink is for those who see no colours.
+    assert text.splitlines()[5] == ""
+
+
+def test_sixteen_colours_have_ink_and_an_underline() -> None:
+    lines = heads_text(READ, Terminal(80, ColorDepth.ANSI)).splitlines()
+    assert "\x1b[1;4mding\x1b[0m" in lines[4]
+    assert lines[5] == "@@@@@ ...====::::      ....: -----"
+
+
+def test_what_comes_later_has_no_shade_and_no_rank() -> None:
+    seen = [True, True, True, False, False, False, False, False]
+    of = position(reading_of(WORDS, [0.4, 0.4, 0.2, 0, 0, 0, 0, 0], 2, visible=seen), WORDS, causal=True)
+    text = heads_text(of, Terminal(80, ColorDepth.TRUE))
+    assert "\x1b[2m sat embeddings\x1b[0m \x1b[2m[SEP]\x1b[0m" in text.splitlines()[4]
+    plain = heads_text(of, Terminal(80)).splitlines()
+    assert plain[4:6] == ["[CLS] the >cat< sat embeddings [SEP]", "@@@@@ @@@======"]
+    # Three keys are seen, beneath their heading.
+    assert len(plain[9:]) == 1 + 3
+
+
+def test_one_head_alone_is_named_with_its_labels() -> None:
+    of = position(reading_of(WORDS, WEIGHTS, 5, heads=1, top=2), WORDS, heads=(head("0.0", "previous", previous=0.9),))
+    assert heads_text(of, Terminal(80)).splitlines()[2:4] == [
+        "head 0.0   P  looks at the previous token",
+        "where ding (token 5) looks",
+    ]
+    assert "most by head" not in heads_text(of, Terminal(80))
+
+
+def test_rows_end_where_lines_of_the_text_do() -> None:
+    keys = placed("a", " b", "\n", "\n", "c", " d\n", "e")
+    of = position(reading_of(keys, [0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05], 0, top=1), keys)
+    assert heads_text(of, Terminal(80)).splitlines()[4:12] == [">a< b⏎", "@@@:::", "⏎", ":", "c d", ":..", "e", "."]
+
+
+def test_a_narrow_terminal_keeps_the_weights_and_the_heads() -> None:
+    lines = heads_text(READ, Terminal(30)).splitlines()
+    assert lines[-4:] == [
+        "         weight  most by head",
+        "0 [CLS]   0.400  0.0 0.800",
+        "2 ·cat    0.200  0.1 0.400",
+        "7 [SEP]   0.120  0.2 0.240",
+    ]
+
+
+def long_text() -> tuple[list[float], tuple[str, ...]]:
+    words = tuple(f" w{number}" for number in range(600))
+    weights = [0.0005] * 600
+    weights[10], weights[599] = 0.5, 0.2
+    return weights, words
+
+
+def test_a_long_text_is_a_strip_with_the_top_keys_in_their_places() -> None:
+    weights, words = long_text()
+    keys = placed(*words)
+    text = heads_text(position(reading_of(keys, weights, 599, top=2), keys), Terminal(80))
+    assert (
+        text
+        == """\
+all-MiniLM-L6-v2 · cpu · float32
+encoder · 2 layers × 4 heads · 1 of 600 tokens · each sees every other
+where w599 (token 599) looks, mean of all 8 heads
+
+           weight          uniform  most by head
+ 10 ·w10    0.500  ██████    0.002  0.0 1.000      w6 w7 w8 w9 >w10< w11 w12 w1…
+599 ·w599   0.200  ██▍       0.002  0.1 0.400     6 w597 w598 >w599<
+
+600 tokens in 75 cells, each the sum of its tokens
+ @                                                                        =
+0    40   80   120  160  200  240  280  320  360  400  440  480  520  560
+                                                          looks from here ▲
+0 [ .:-=+*#%@] 0.50
+"""
+    )
+
+
+def test_lines_with_their_numbers() -> None:
+    keys = placed("first line\n", "the second one, with more in it\n", "third")
+    reading = reading_of(keys, [0.7, 0.2, 0.1], 2, lines=(1, 2, 4))
+    text = heads_text(position(replace(reading, query=keys[2]._replace(text="x")), keys, unit="line"), Terminal(80))
+    assert (
+        text
+        == """\
+all-MiniLM-L6-v2 · cpu · float32
+encoder · 2 layers × 4 heads · 1 of 3 lines · each sees every other
+where x (token 2, line 4) looks, mean of all 8 heads
+
+line  weight              uniform  most by head
+   1   0.700  ██████████    0.333  0.0 1.000     first line
+   2   0.200  ██▉           0.333  0.1 0.400     the second one, with more in it
+   4   0.100  █▍            0.333  0.2 0.200     third
+
+the whole text, a cell a line
+@-.
+1 4
+  ▲ looks from here
+0 [ .:-=+*#%@] 0.70
+"""
+    )
+
+
+def test_heads_by_one_weight() -> None:
+    of = ranked(0.01, 0.02, 0.5, 0.03, 0.25, 0.04, 0.05, 0.1)
+    assert (
+        heads_text(of, Terminal(60))
+        == """\
+all-MiniLM-L6-v2 · cpu · float32
+encoder · 2 layers × 4 heads · 1 of 8 tokens
+each sees every other
+how much sat (token 0) looks at cat (token 1), by the weight
+of each head
+
+layer   0    1    2    3   head
+    0    1    2  @50@ . 3.
+    1  =25= . 4. . 5. :10:
+
+0 [ .:-=+*#%@] 0.50   digits: hundredths
+
+head  weight  uniform  place in its row
+ 0.2   0.500    0.125  3 of 8
+ 1.0   0.250    0.125  5 of 8
+ 1.3   0.100    0.125  8 of 8
+and 5 more (--top N)
+"""
+    )
+
+
+def test_the_ranking_stands_beside_its_map_where_there_is_room() -> None:
+    of = ranked(0.01, 0.02, 0.5, 0.03, 0.25, 0.04, 0.05, 0.1)
+    lines = heads_text(of, Terminal(120)).splitlines()
+    assert lines[4].endswith("head" + " " * 13 + "head  weight                        uniform  place in its row")
+    assert "████████████████████    0.125  3 of 8" in lines[5]
+
+
+def test_one_head_needs_no_map() -> None:
+    of = ranked(0.5)
+    lines = heads_text(of, Terminal(80)).splitlines()
+    assert lines[3:] == ["", "head  weight                        uniform  place in its row",
+                         " 0.0   0.500  ████████████████████    0.125  1 of 8"]  # fmt: skip
