@@ -30,9 +30,9 @@ def test_a_patch_is_mapped(place: Path) -> None:
     assert outcome.code == 0
     lines = outcome.text.splitlines()
     assert lines[1] == "vision · 2 layers × 4 heads · 4 × 4 patches and [CLS] · each sees every other"
-    assert lines[2] == "head 1.2: where patch 2,1 looks"
-    assert lines[4] == "   0 1 2 3"
-    assert lines[7][5:7] == "[]"
+    assert lines[2:4] == ["head 1.2", "where patch 2,1 looks"]
+    assert lines[5] == "   0 1 2 3"
+    assert lines[8][5:7] == "[]"
     assert outcome.err == (
         f"note: {place / 'disc.png'} (60 × 40 pixels) as the model sees it: 16 × 16, 4 × 4 patches of 4 × 4\n"
     )
@@ -70,9 +70,11 @@ def test_a_sound_is_told_in_seconds(place: Path, tmp_path: Path) -> None:
     pytest.importorskip("soxr")
     path = senses.save_sound(tmp_path / "tone.wav")
     command = ("heads", "the mole", "--audio", str(path), "-m", str(place / "whisper"), "-H", "cross.1.0")
-    shown = attn(*command, "--query", "mole", "--key", "0.25s")
+    shown = attn(*command, "--query", "0:2")
     assert shown.code == 0
-    assert "cross · 2 layers × 4 heads · 1 decoder token looks at 1 frame of 0.02 s" in shown.text
+    assert "cross · 2 layers × 4 heads · 2 of 4 decoder tokens look at 50 frames of 0.02 s\n" in shown.text
+    weight = attn(*command, "--query", "mole", "--key", "0.25s")
+    assert "how much mole (token 2) looks at 0.24s (token 12), by the weight of head cross.1.0\n" in weight.text
     data = json.loads(attn(*command, "--json").text)["stacks"][2]
     assert data["axes"]["keys"] == {"kind": "frames", "grid": None, "window": None, "seconds": 0.02}
     assert (len(data["keys"]), data["keys"][13]["text"]) == (50, "0.26s")

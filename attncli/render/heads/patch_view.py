@@ -80,6 +80,22 @@ def _class_token(stack: Stack, picture: Picture | None, terminal: Terminal) -> l
     return [*lines, *_in_words(hint, terminal), *metrics]
 
 
+def reading_map(
+    stack: Stack, weights: Sequence[float], query: Token | None, picture: Picture | None, terminal: Terminal
+) -> list[Line]:
+    """One row of weights over the keys of a stack that looks at a picture."""
+    assert stack.key_medium.grid is not None
+    return one_map(stack.keys, Look("", weights, query), stack.key_medium.grid, picture, terminal)
+
+
+def head_maps(stack: Stack, picture: Picture | None, terminal: Terminal) -> list[Line]:
+    """A small map for each head of a stack of which one query is shown."""
+    assert stack.key_medium.grid is not None
+    grid = stack.key_medium.grid
+    maps = [_small_map(stack.keys, look, grid, picture, terminal) for look in _looks(stack, terminal)]
+    return [*_in_rows(maps, terminal), *_in_words(_OWN_SCALES, terminal)]
+
+
 def _looks(stack: Stack, terminal: Terminal) -> list[Look]:
     """What there is to draw: one query of some heads, or the words of a caption of one head."""
     if stack.key_medium.grid is None or any(pattern.bins is not None for pattern in stack.patterns):
