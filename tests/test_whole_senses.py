@@ -74,7 +74,7 @@ def test_a_sound_is_told_in_seconds(place: Path, tmp_path: Path) -> None:
     assert shown.code == 0
     assert "cross · 2 layers × 4 heads · 2 of 4 decoder tokens look at 50 frames of 0.02 s\n" in shown.text
     weight = attn(*command, "--query", "mole", "--key", "0.25s")
-    assert "how much mole (token 2) looks at 0.24s (token 12), by the weight of head cross.1.0\n" in weight.text
+    assert "how much mole (token 2) looks at 0.24s (token 12), by the weight of each head\n" in weight.text
     data = json.loads(attn(*command, "--json").text)["stacks"][2]
     assert data["axes"]["keys"] == {"kind": "frames", "grid": None, "window": None, "seconds": 0.02}
     assert (len(data["keys"]), data["keys"][13]["text"]) == (50, "0.26s")

@@ -73,7 +73,7 @@ def meaning(name: str, medium: Medium) -> str:
     said = MEANINGS.get(name, "")
     if medium.kind == "patches":
         return _OF_PATCHES.get(name, said)
-    return said.replace("tokens:", "frames:") if medium.kind == "frames" else said
+    return said.replace("token", "frame") if medium.kind == "frames" else said
 
 
 def label_of(name: str) -> Label:

@@ -49,7 +49,12 @@ class Look(NamedTuple):
 
 def patch_lines(result: HeadsResult, stacks: Sequence[Stack], terminal: Terminal) -> list[Line] | None:
     """The maps of all stacks that look at a picture; None where there is a table to show instead."""
-    if len(stacks) == 1 and _is_whole_head(stacks[0]):
+    if (
+        len(stacks) == 1
+        and len(stacks[0].patterns) == 1
+        and _has_class_token(stacks[0])
+        and _looks(stacks[0], terminal)
+    ):
         return _class_token(stacks[0], result.picture, terminal)
     looking = [(stack, looks) for stack in stacks if (looks := _looks(stack, terminal))]
     if len(looking) < len(stacks):
@@ -57,11 +62,14 @@ def patch_lines(result: HeadsResult, stacks: Sequence[Stack], terminal: Terminal
     return apart([_stack_maps(stack, looks, result.picture, terminal) for stack, looks in looking])
 
 
-def _is_whole_head(stack: Stack) -> bool:
-    """Whether all queries of one head were asked for, and one of them stands for the whole picture."""
-    grid, first = stack.query_medium.grid, stack.queries[0]
-    exact = len(stack.patterns) == 1 and stack.patterns[0].bins is None
-    return exact and grid is not None and len(stack.queries) > grid.rows * grid.columns and first.special
+def _has_class_token(stack: Stack) -> bool:
+    """Whether all queries were asked for, and the first of them stands for the whole picture."""
+    grid = stack.query_medium.grid
+    return grid is not None and len(stack.queries) > grid.rows * grid.columns and stack.queries[0].special
+
+
+def _hint(grid: Grid) -> str:
+    return f"--query 0,0 to --query {grid.rows - 1},{grid.columns - 1} show where a patch looks"
 
 
 def _class_token(stack: Stack, picture: Picture | None, terminal: Terminal) -> list[Line]:
@@ -73,11 +81,9 @@ def _class_token(stack: Stack, picture: Picture | None, terminal: Terminal) -> l
     look = Look("", pattern.weights[0].tolist(), query)
     name = Line.of(Span(f"head {_head_name(stack, pattern)}", _BOLD))
     title = flow([name, Line.of(f"where {_who(query, terminal)} looks")], separator=": ", width=terminal.width)
-    last = f"{grid.rows - 1},{grid.columns - 1}"
-    hint = f"--query 0,0 to --query {last} show where a patch looks"
     lines = [*stack_lines(stack, terminal), *title, *one_map(stack.keys, look, grid, picture, terminal)]
     metrics = [] if head is None else [Line(), *metric_lines(head, stack, terminal)]
-    return [*lines, *_in_words(hint, terminal), *metrics]
+    return [*lines, *_in_words(_hint(grid), terminal), *metrics]
 
 
 def reading_map(
@@ -101,7 +107,7 @@ def _looks(stack: Stack, terminal: Terminal) -> list[Look]:
     if stack.key_medium.grid is None or any(pattern.bins is not None for pattern in stack.patterns):
         return []
     same = stack.query_medium.grid is not None
-    if len(stack.queries) == 1:
+    if len(stack.queries) == 1 or _has_class_token(stack):
         query = stack.queries[0] if same else None
         return [Look(_head_name(stack, pattern), pattern.weights[0].tolist(), query) for pattern in stack.patterns]
     if len(stack.patterns) == 1 and not same:
@@ -126,20 +132,15 @@ def _stack_maps(stack: Stack, looks: list[Look], picture: Picture | None, termin
     if len(shown) == 1:
         return [*stack_lines(stack, terminal), *title, *one_map(stack.keys, shown[0], grid, picture, terminal)]
     maps = [_small_map(stack.keys, look, grid, picture, terminal) for look in shown]
-    return [
-        *stack_lines(stack, terminal),
-        *title,
-        *notes,
-        Line(),
-        *_in_rows(maps, terminal),
-        *_in_words(_OWN_SCALES, terminal),
-    ]
+    start = [*stack_lines(stack, terminal), *title, *notes, Line(), *_in_rows(maps, terminal)]
+    hint = _in_words(_hint(grid), terminal) if _has_class_token(stack) else []
+    return [*start, *_in_words(_OWN_SCALES, terminal), *hint]
 
 
 def _title(stack: Stack, terminal: Terminal) -> list[Line]:
     """Who looks: the query of all maps, or the head of all words."""
     name = Span(f"head {_head_name(stack, stack.patterns[0])}", _BOLD)
-    if len(stack.queries) > 1:
+    if len(stack.queries) > 1 and stack.query_medium.grid is None:
         return [Line.of(name)]
     who = _who(stack.queries[0], terminal) if stack.query_medium.grid is not None else _word(stack.queries[0], terminal)
     parts = [Line.of(name)] if len(stack.patterns) == 1 else []

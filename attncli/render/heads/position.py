@@ -50,9 +50,10 @@ def _on_picture(result: HeadsResult, stack: Stack, reading: Reading, terminal: T
 def _reading_lines(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
     """The position, the text or a strip of it, and the top keys with the heads that read them most."""
     heat = Heat(max(reading.weights.tolist(), default=0.0), terminal, relative=weighting == "norm")
-    text = _whole_text(stack, reading, heat) if reading.lines is None else None
+    shades = reading.lines is None and stack.key_medium.kind == "tokens"
+    text = _whole_text(stack, reading, heat) if shades else None
     lines = [*stack_lines(stack, terminal), *_title(stack, reading, terminal, weighting), Line()]
-    table = key_table(stack, reading, heat, in_context=text is None)
+    table = key_table(stack, reading, heat, in_context=text is None and stack.key_medium.kind == "tokens")
     if text is None:
         return [*lines, *table, Line(), *strip_lines(stack, reading, heat)]
     return [*lines, *text, Line(), heat.scale(), Line(), *table]
