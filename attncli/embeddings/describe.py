@@ -167,7 +167,8 @@ def _with_vectors(
         senses=_senses(units, rows, baseline, asked.seed),
         groups=None if rows.labelled else _groups(units, own, asked.seed),
         words=_word_figures(vectors, units, rows, words, baseline) if len(words) > 1 else (),
-        dimensions=top_dimensions(units[own], asked.dimensions) if asked.dimensions else (),
+        # One occurrence of the word has a cosine with the other words alone.
+        dimensions=top_dimensions(units[own] if len(own) > 1 else units, asked.dimensions or 0),
         nearest=indices,
         nearest_similarity=values - baseline,
         positions=mapped and mapped[0],

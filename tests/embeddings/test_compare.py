@@ -97,6 +97,16 @@ def test_the_order_of_sentences_makes_no_difference(folder: Folder) -> None:
         assert a.groups.silhouette == pytest.approx(b.groups.silhouette) and a.groups.p == b.groups.p
 
 
+def test_dimensions_of_one_occurrence_are_those_it_shares_with_other_words(folder: Folder) -> None:
+    result = compare(folder("bert"), ["the mole dug", "a tunnel"], versus="tunnel", dimensions=2)
+    state = result.states[-1]
+    cosine = state.similarity[0, 1]
+    assert [each.share for each in state.dimensions] == pytest.approx(
+        [each.contribution / cosine for each in state.dimensions]
+    )
+    assert len(state.dimensions) == 2
+
+
 def test_identical_sentences_are_exactly_alike(folder: Folder) -> None:
     result = compare(folder("bert"), ["the mole dug", "one mole", "the mole dug"])
     assert all(state.similarity[0, 2] == 1.0 for state in result.states)
