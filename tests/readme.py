@@ -50,6 +50,7 @@ def run(command: str) -> str:
         check=True,
         capture_output=True,
         stdin=subprocess.DEVNULL,
+        cwd=README.parent,
         env=environment,
         encoding="utf-8",
     )

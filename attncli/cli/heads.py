@@ -100,9 +100,15 @@ head_options = bundle(
     ),
     flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
     option(
-        "--query", group=_VIEW, type=Text(), metavar="P", help="Rows: index, word (it, it#2), cls, 3:9, or patch 4,7."
+        "--query",
+        group=_VIEW,
+        type=Text(),
+        metavar="P",
+        help="Where does it look? An index (-1), a word (it, it#2), cls, a patch 4,7; or rows of patterns: 3:9.",
     ),
-    option("--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise."),
+    option(
+        "--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise; with one query, ranks the heads by it."
+    ),
     option("--bins", group=_VIEW, type=WholeNumber(), help="Pool patterns to at most N × N cells."),
     option(
         "--by",
@@ -134,6 +140,8 @@ head_options = bundle(
         'attn heads "The cat sat on the mat because it was tired"',
         'attn heads "The cat sat on the mat" -l 2',
         'attn heads "The cat sat on the mat" -H 2.3 --json',
+        'attn heads "The cat sat on the mat because it was tired" --query it',
+        'attn heads "The cat sat on the mat" --against "The dog sat on the mat"',
         "attn heads -m builtin:induction --probe",
     ),
 )

@@ -24,8 +24,8 @@ _VIRIDIS_256 = "00005f0000af005f8700878700af875fd75fd7d700ffff00"
 # OKLCH (Björn Ottosson 2020) lightness goes from 0.22 to 0.80 in even steps on both sides, at hues of 250° and 62°.
 _LESS = "1b1b1b1e242a212d3a24374a26405b284a6c2a547e2b5f912b69a42c74b72b7eca2f89dc3c95e848a0f457acfe72b8fe89c3fe"
 _MORE = "1b1b1b28221c36291d45301e54371d633f1c734619824d1593550da35d03b16605c16f01d07803dc831ee98e2ff59a3efea754"
-_LESS_256 = "1c1c1c00005f005f87005faf0087d75fafff"
-_MORE_256 = "1c1c1c5f0000875f00af5f00d78700ffaf5f"
+_LESS_256 = "12121200005f005f87005faf0087d75fafff"
+_MORE_256 = "1212125f0000875f00af5f00d78700ffaf5f"
 
 
 def _parse(table: str) -> tuple[Rgb, ...]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from attncli.render.ansi import ansi_line
-from attncli.render.colormap import has_colormap, heat, ink_on
+from attncli.render.colormap import has_colormap, heat, ink_on, signed_heat
 from attncli.render.heads.heatmap import RAMP, Heat, hundredths
 from attncli.render.heads.metric_words import number
 from attncli.render.lines import Line, Rgb, Span, Style
@@ -99,3 +99,20 @@ def test_cells_in_ink() -> None:
 def test_the_scale_says_what_its_end_means(full: float, text: str) -> None:
     assert Heat(full, Terminal()).scale().plain == f"0 [{RAMP}] {text}"
     assert Heat(full, Terminal(color=ColorDepth.TRUE)).scale().plain == f"0 {' ' * 20} {text}"
+
+
+@pytest.mark.parametrize(("depth", "colors"), [(ColorDepth.TRUE, 17), (ColorDepth.EIGHT_BIT, 6)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_larger_difference_is_never_darker(depth: ColorDepth, colors: int, sign: int) -> None:
+    shown = list(dict.fromkeys(signed_heat(sign * step, depth) for step in STEPS))
+    light = [luminance(color) for color in shown]
+    assert len(shown) == colors
+    assert all(a < b for a, b in pairwise(light))
+
+
+@pytest.mark.parametrize("depth", [ColorDepth.TRUE, ColorDepth.EIGHT_BIT])
+def test_signs_differ_in_blue_which_all_eyes_tell_apart(depth: ColorDepth) -> None:
+    for step in (0.3, 0.6, 1.0):
+        less, more = signed_heat(-step, depth), signed_heat(step, depth)
+        assert less[2] > less[0] + 40 and more[0] > more[2] + 40
+    assert signed_heat(0.0, depth) == signed_heat(-0.0, depth)

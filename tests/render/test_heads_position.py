@@ -139,10 +139,10 @@ line  weight              uniform  most by head
    2   0.200  ██▉           0.333  0.1 0.400     the second one, with more in it
    4   0.100  █▍            0.333  0.2 0.200     third
 
-the whole text, a cell a line
-@-.
-1 4
-  ▲ looks from here
+the whole text, a cell for each line
+@@ -- ..
+1  2  4
+      ▲ looks from here
 0 [ .:-=+*#%@] 0.70
 """
     )

@@ -9,7 +9,6 @@ from attncli.render.cells import shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.header import stack_lines
 from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.metric_words import number
 from attncli.render.heads.one_head import metric_lines
 from attncli.render.heads.patch_map import (
     Patches,
@@ -201,7 +200,7 @@ def _small_map(
 def _numbers(patches: Patches, terminal: Terminal) -> list[Line]:
     largest = Line.of("   ", Span(f"to {_share(patches.largest)}", _DIM))
     beside = [
-        Line.of("   ", Span(f"{token_text(token, terminal)} {number(weight, terminal)}", _DIM))
+        Line.of("   ", Span(f"{token_text(token, terminal)} {_share(weight)}", _DIM))
         for token, weight in patches.beside[:1]
     ]
     return [largest, *beside]
@@ -225,11 +224,11 @@ def _legend(patches: Patches, heat: Heat, side: int) -> list[Line]:
         own = float(patches.weights[patches.own])
         notes.append(Line.of(f"{own_mark(side)} ", Span(f"the patch itself, {_share(own)}", _DIM)))
     notes += [
-        Line.of(f"{token_text(token, heat.terminal)} ", Span(number(weight, heat.terminal), _BOLD))
-        for token, weight in patches.beside
+        Line.of(f"{token_text(token, heat.terminal)} ", Span(_share(weight), _BOLD)) for token, weight in patches.beside
     ]
     return flow([heat.scale(), *notes], separator="   ", width=heat.terminal.width)
 
 
 def _share(weight: float) -> str:
-    return f"{weight:.2f}" if weight >= 0.1 else f"{weight:.2g}"
+    """Two digits that count: `0.43`, `0.0061`."""
+    return f"{weight:.2f}" if weight >= 0.1 or not weight else f"{weight:.2g}"

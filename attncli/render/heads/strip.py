@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attncli.render.heads.column_heads import key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
 from attncli.results.heads import Pattern, Stack
 from attncli.results.reading import Reading
 
 _DIM = Style(dim=True)
 _HERE = "looks from here"
+# Cells that a line takes where there are few; from four on there would be digits.
+_WIDEST = 3
 
 
 def strip_lines(stack: Stack, reading: Reading, heat: Heat) -> list[Line]:
@@ -18,13 +23,18 @@ def strip_lines(stack: Stack, reading: Reading, heat: Heat) -> list[Line]:
     terminal = heat.terminal
     pooled = pooled_evenly(Pattern(0, None, reading.weights[None]), 1, terminal.width)
     spans = spans_of(pooled).columns
+    cell = min(terminal.width // max(len(spans), 1), _WIDEST)
     shown = Heat(float(pooled.weights.max(initial=0.0)), terminal)
     numbers = [_number(stack, reading, start) for start, _ in spans]
+    cells = [
+        shown.cell(weight, cell) if reading.visible[start:end].any() else Span(" " * cell)
+        for weight, (start, end) in zip(pooled.weights[0].tolist(), spans, strict=True)
+    ]
     return [
         *_title(stack, len(spans), terminal.width),
-        Line(tuple(shown.cell(weight, 1) for weight in pooled.weights[0].tolist())),
-        Line.of(Span(ruler(numbers, 1)[: terminal.width], _DIM)),
-        *_query_mark(stack, reading, spans, heat),
+        Line(tuple(cells)),
+        Line.of(Span(ruler(numbers, cell)[: terminal.width], _DIM)),
+        *_query_mark(reading, spans, cell, terminal),
         shown.scale(),
     ]
 
@@ -32,7 +42,7 @@ def strip_lines(stack: Stack, reading: Reading, heat: Heat) -> list[Line]:
 def _title(stack: Stack, cells: int, width: int) -> list[Line]:
     unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
     many = f"{len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
-    words = many if cells < len(stack.keys) else f"the whole {whole}, a cell a {unit}"
+    words = many if cells < len(stack.keys) else f"the whole {whole}, a cell for each {unit}"
     return flow([Line.of(Span(word, _DIM)) for word in words.split()], separator=" ", width=width)
 
 
@@ -43,12 +53,12 @@ def _number(stack: Stack, reading: Reading, place: int) -> int | str:
     return next((line for line in reading.lines[place:] if line is not None), len(reading.lines))
 
 
-def _query_mark(stack: Stack, reading: Reading, spans: tuple[tuple[int, int], ...], heat: Heat) -> list[Line]:
+def _query_mark(reading: Reading, spans: Sequence[tuple[int, int]], cell: int, terminal: Terminal) -> list[Line]:
     """Where the query stands; nothing where it is not among the keys."""
     if not reading.own:
         return []
-    cell = next(cell for cell, (_, end) in enumerate(spans) if reading.own[0] < end)
-    mark = "▲" if heat.terminal.unicode else "^"
-    fits = cell + len(mark) + len(_HERE) < heat.terminal.width
+    place = cell * next(place for place, (_, end) in enumerate(spans) if reading.own[0] < end)
+    mark = "▲" if terminal.unicode else "^"
+    fits = place + len(mark) + len(_HERE) < terminal.width
     text = f"{mark} {_HERE}" if fits else f"{_HERE} {mark}"
-    return [Line.of(" " * (cell if fits else max(cell - len(_HERE) - 1, 0)), text)]
+    return [Line.of(" " * (place if fits else max(place - len(_HERE) - 1, 0)), text)]
