@@ -63,11 +63,12 @@ def test_help_and_version_import_nothing_heavy(arguments: tuple[str, ...], shown
         ("attn ", {"compare", "heads", "params", "tokenize"}),
         ("attn heads --pat", {"--patterns"}),
         ("attn tokenize --format js", {"json", "jsonl"}),
+        ("attn heads --metric e", {"entropy"}),
+        ("attn params --lora 8:moe.r", {"8:moe.router"}),
     ],
 )
 def test_shell_completion_imports_nothing_heavy(words: str, expected: set[str]) -> None:
-    count = str(len(words.split(" ")) - 1)
-    out, packages = imported(_ATTN_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=count)
+    out, packages = imported(_ATTN_COMPLETE="bash_complete", COMP_LINE=words, COMP_PIECE=words.split(" ")[-1])
     assert {line.split(",")[1] for line in out.splitlines()} == expected
     assert packages & (HEAVY | {"tokenizers", "huggingface_hub", "safetensors"}) == set()
 

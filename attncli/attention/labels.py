@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attncli.results.metrics import LABELS
+
 #: The least value of a metric that earns a head its label; the first that fits is the one that a map shows.
 #: Above one half a head gives the place more than to all others together; the two that a head may rest on when it has
 #: nothing to say (special tokens, the first one) ask for more.
-THRESHOLDS: Mapping[str, float] = {"induction": 0.4, "previous": 0.5, "next": 0.5, "special": 0.6, "first": 0.6}
+THRESHOLDS: Mapping[str, float] = dict(zip(LABELS, (0.4, 0.5, 0.5, 0.6, 0.6), strict=True))
 
 
 #: How much more than even attention a head must give: on a text of three tokens, nearly everything is above a half.

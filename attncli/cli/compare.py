@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from attncli.cli.command import Choice, Text, Verb, WholeNumber
+from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
     LoadingOptions,
@@ -94,6 +94,7 @@ sentence_options = bundle(
         "--file",
         group=_INPUT,
         metavar="FILE",
+        shell_complete=completed_by("files"),
         multiple=True,
         help="Sentences from a file, one a line, each maybe with a tab and a sense label (- is stdin).",
     ),
@@ -122,7 +123,13 @@ measure_options = bundle(
         metavar="STATES",
         help="0 enters the first layer, k leaves layer k-1: 0-6, 3, -1, all. [default: last]",
     ),
-    option("--stack", group=_MEASURE, metavar="NAME", help="encoder or decoder, where a model has both."),
+    option(
+        "--stack",
+        group=_MEASURE,
+        metavar="NAME",
+        shell_complete=completed_by("stacks"),
+        help="encoder or decoder, where a model has both.",
+    ),
     option("--pool", group=_MEASURE, type=Choice(_POOLS), default="mean", help="How several pieces become one vector."),
     option(
         "--adjust",
@@ -131,7 +138,13 @@ measure_options = bundle(
         default="none",
         help="Hold against a sample: baseline, standardize, or abtt (all but the top).",
     ),
-    option("--reference", group=_MEASURE, metavar="FILE", help="Sentences of that sample, one a line; or none."),
+    option(
+        "--reference",
+        group=_MEASURE,
+        metavar="FILE",
+        shell_complete=completed_by("files"),
+        help="Sentences of that sample, one a line; or none.",
+    ),
     option("--dimensions", group=_MEASURE, type=WholeNumber(), metavar="K", help="Name so many that drive the cosine."),
     option("--seed", group=_MEASURE, type=_Seed(), default=0, help="Of random labelings and groups. [default: 0]"),
 )

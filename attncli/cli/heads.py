@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from attncli.cli.command import Choice, Text, Verb, WholeNumber
+from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
 from attncli.cli.environment import Environment
 from attncli.cli.heads_input import ManyOptions, many_options, read_heads_input
 from attncli.cli.options import (
@@ -87,15 +87,33 @@ head_options = bundle(
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),
     option(
-        "--stack", group=_CHOICE, metavar="NAME", help="encoder, decoder, cross, vision … where a model has several."
+        "--stack",
+        group=_CHOICE,
+        metavar="NAME",
+        shell_complete=completed_by("stacks"),
+        help="encoder, decoder, cross, vision … where a model has several.",
     ),
-    option("--metric", group=_CHOICE, metavar="NAME", help="One metric: entropy, distance, induction …"),
-    option("--threshold", group=_CHOICE, multiple=True, metavar="METRIC=X", help="What earns a label: induction=0.3."),
+    option(
+        "--metric",
+        group=_CHOICE,
+        metavar="NAME",
+        shell_complete=completed_by("metrics"),
+        help="One metric: entropy, distance, induction …",
+    ),
+    option(
+        "--threshold",
+        group=_CHOICE,
+        multiple=True,
+        metavar="METRIC=X",
+        shell_complete=completed_by("thresholds"),
+        help="What earns a label: induction=0.3.",
+    ),
     option(
         "--check",
         group=_CHOICE,
         multiple=True,
         metavar="CLAIM",
+        shell_complete=completed_by("claims"),
         help='Exit with 4 unless it holds: "1.2 induction > 0.8".',
     ),
     flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
@@ -138,10 +156,8 @@ head_options = bundle(
     help="Show where a model's attention heads look: all of them at a glance, a layer, or one head in full.",
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
-        'attn heads "The cat sat on the mat" -l 2',
+        'attn heads "The cat sat on the mat" --query mat',
         'attn heads "The cat sat on the mat" -H 2.3 --json',
-        'attn heads "The cat sat on the mat because it was tired" --query it',
-        'attn heads "The cat sat on the mat" --against "The dog sat on the mat"',
         "attn heads -m builtin:induction --probe",
     ),
 )

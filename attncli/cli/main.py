@@ -97,7 +97,9 @@ def _complete(instruction: str, environment: Environment) -> int:
     from click.shell_completion import shell_complete
 
     from attncli.cli.group import attn
+    from attncli.cli.shells import register
 
+    register()
     return shell_complete(attn, {"obj": environment}, "attn", COMPLETION, instruction)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from attncli.cli.command import Choice, Option, Text, WholeNumber
+from attncli.cli.command import Choice, Option, Text, WholeNumber, completed_by
 from attncli.cli.terminal import MAX_WIDTH
 
 Function = Callable[..., Any]
@@ -104,6 +104,7 @@ model_option = option(
     group=_MODEL,
     metavar="MODEL",
     multiple=True,
+    shell_complete=completed_by("models"),
     help="A name on the hub, or a local folder or file. [default: $ATTN_MODEL, else all-MiniLM-L6-v2]",
 )
 loading_options = bundle(
@@ -117,7 +118,14 @@ loading_options = bundle(
 running_options = bundle(
     "running",
     RunningOptions,
-    option("--device", group=_MODEL, metavar="NAME", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
+    option(
+        "--device",
+        group=_MODEL,
+        metavar="NAME",
+        default="auto",
+        shell_complete=completed_by("devices"),
+        help="auto, cpu, cuda, cuda:N or mps.",
+    ),
     option(
         "--dtype",
         group=_MODEL,
@@ -138,6 +146,7 @@ text_options = bundle(
         group=_INPUT,
         metavar="FILE",
         multiple=True,
+        shell_complete=completed_by("files"),
         help="Read a text from a file, less its last newline (- is stdin).",
     ),
     option("--input-ids", group=_INPUT, metavar="IDS", help='Token ids instead of a text: "5 6 7", @FILE or -.'),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from attncli.cli.command import Choice, Verb, WholeNumber
+from attncli.cli.command import Choice, Verb, WholeNumber, completed_by
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
     LoadingOptions,
@@ -83,6 +83,7 @@ costing_options = bundle(
         "--lora",
         group=_COST,
         metavar="RANK[:COMPONENT,...]",
+        shell_complete=completed_by("adapters"),
         help="What adapters add, as 16 or 16:attention,mlp.up. [default: query and value]",
     ),
     flag("--training", group=_COST, help="What training holds: weights, gradients, AdamW."),
@@ -98,7 +99,7 @@ costing_options = bundle(
         "attn params org/name --source header --by layer --json",
     ),
 )
-@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=completed_by("models"))
 @counting_options
 @costing_options
 @model_option

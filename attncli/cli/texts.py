@@ -95,9 +95,10 @@ def one_model(named: tuple[str, ...], environment: Environment) -> str | None:
 
 def one_or_two_models(named: tuple[str, ...], environment: Environment) -> str | list[str] | None:
     """For a verb that can compare two models. Raises UsageError where more are named."""
-    if len(named) != 2:
-        return one_model(named, environment)
-    return chosen_models(named, environment)
+    if len(named) > 2:
+        raise UsageError(f"{len(named)} models were named where two are compared", hint="write -m once or twice")
+    models = chosen_models(named, environment)
+    return models if models is None or len(models) == 2 else models[0]
 
 
 def check_one_kind(options: TextOptions) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from attncli.results.difference import Difference
 from attncli.results.media import TOKENS, Medium, Picture
+from attncli.results.metrics import METRICS
 from attncli.results.patterns import Bins, Pattern, Span, Weights, equal_spans
 from attncli.results.provenance import MadeBy
 from attncli.results.reading import Ranking, Reading
@@ -31,21 +32,6 @@ __all__ = [
 ]
 
 SCHEMA = "attncli.heads/1"
-
-#: The metrics in the order in which they are shown; the names are what `--metric` takes and what the JSON holds.
-METRICS = (
-    "entropy",
-    "distance",
-    "confidence",
-    "previous",
-    "current",
-    "next",
-    "first",
-    "special",
-    "virtual_sink",
-    "duplicate",
-    "induction",
-)
 
 #: From … to: of 95 samples in 100, the interval holds the mean of all texts.
 Interval = tuple[float, float]

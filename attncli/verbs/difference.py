@@ -43,8 +43,8 @@ def comparing(verb: Callable[P, HeadsResult]) -> Callable[P, HeadsResult]:
         look: Callable[..., HeadsResult] = verb
         if len(models) == 1 and against is None:
             return look(*args, **given, model=models[0])
-        _refuse(models, against, given)
         text = _kept(args[0] if args else given.pop("text", None))
+        _refuse(models, text, against, given)
         if against is None:
             return _compared(look, (text, text), models, given, "models")
         return _compared(look, (text, against), models * 2, given, "texts")
@@ -87,12 +87,12 @@ def _kept(text: Any) -> Any:
     return text if text is None or isinstance(text, str) else list(text)
 
 
-def _refuse(models: list[Any], against: Any, options: Mapping[str, Any]) -> None:
+def _refuse(models: list[Any], text: Any, against: Any, options: Mapping[str, Any]) -> None:
     if len(models) != 2 and against is None:
         raise UsageError(f"{len(models)} models were named where two are compared", hint="write -m once or twice")
     if against is not None and len(models) > 1:
         raise UsageError("two models and two texts are too much at once", hint="leave --against out, or one -m")
-    if against is not None and (options.get("probe") or options.get("input_ids") is not None):
+    if against is not None and not (isinstance(text, str) and isinstance(against, str)):
         raise UsageError("--against compares two texts", hint="give both as texts, or leave --against out")
     for name, message in _OF_ONE.items():
         if options.get(name):

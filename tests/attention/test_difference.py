@@ -141,12 +141,17 @@ def test_two_texts_on_the_default_model() -> None:
         ({"against": "x", "check": "0.0 first > 1"}, "--check is of one"),
         ({"against": "x", "rollout": True}, "--rollout is of all heads"),
         ({"against": "x", "norm_weighted": True}, "don't sum to 1"),
-        ({"against": "x", "probe": True}, "compares two texts"),
     ],
 )
 def test_what_cannot_be_compared(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         attncli.heads("some text", **arguments)
+
+
+@pytest.mark.parametrize("text", [None, ["a", "b"]])
+def test_a_text_is_compared_with_a_text(text: list[str] | None) -> None:
+    with pytest.raises(UsageError, match="compares two texts"):
+        attncli.heads(text, against="x")
 
 
 def test_the_json_says_how_much_each_head_changed() -> None:

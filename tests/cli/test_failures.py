@@ -69,7 +69,7 @@ from tests.cli.conftest import Recorder, attn
             "--json and --format csv contradict each other",
             "leave one of them out",
         ),
-        (("heads", "x", "-m", "a", "-m", "b"), "2 models were named where one is taken", "write -m once"),
+        (("heads", "x", *("-m", "a") * 3), "3 models were named where two are compared", "write -m once or twice"),
         (("heads", "-f", "a"), "there is no file a", "-f takes the path of a file"),
     ],
 )

@@ -166,6 +166,16 @@ def test_nothing_to_compare_is_said() -> None:
     )
 
 
+def test_heads_that_did_not_change_are_not_ranked() -> None:
+    same = tuple(one._replace(total_variation=0.0) for one in compared().difference.stacks[0].heads)  # type: ignore[union-attr]
+    assert heads_text(compared(heads=same), Terminal(80)).endswith("mean of its rows\nno head changed\n")
+    some = (compared().difference.stacks[0].heads[0], *same[1:])  # type: ignore[union-attr]
+    assert heads_text(compared(heads=some), Terminal(80)).splitlines()[-2:] == [
+        "",
+        "1.2   0.53  ████████████████████  first 0.08 → 0.49",
+    ]
+
+
 def test_no_change_at_all_is_no_crash() -> None:
     text = heads_text(compared(pattern("1.2", np.zeros((12, 12), dtype=np.float32))), Terminal(80))
     assert "head 1.2" in text

@@ -61,10 +61,13 @@ def _map(
     lines = [*_header(here, changed, difference, terminal), Line(), *_said(difference, terminal)]
     if not known:
         return [*lines, Line.of("nothing in common can be compared")]
+    if not any(known):
+        return [*lines, Line.of("no head changed")]
     heat = (SignedHeat if metric else Heat)(max(known), terminal)
     text = number if metric is None else signed
     picture = value_map(here, values, lambda value: text(value, terminal), heat)
-    table = change_rows(here, changed.heads[: result.top], metric, heat)
+    moved = [head for head in changed.heads[: result.top] if _measure(head, metric)]
+    table = change_rows(here, moved, metric, heat)
     return [*lines, *beside(picture, table, width=terminal.width)]
 
 

@@ -1,0 +1,176 @@
+"""Completion: what is offered, the committed scripts, and real shells at a terminal."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from attncli.cli.shells import SHELLS, script
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "completions"
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> dict[str, str]:
+    """An environment where `attn` is this checkout's, and two models are cached."""
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "attn"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m attncli "$@"\n')
+    command.chmod(0o755)
+    for name in ("models--gpt2", "models--org--small-bert", "datasets--org--words"):
+        (tmp_path / "hub" / name / "snapshots").mkdir(parents=True)
+    (tmp_path / "weights.safetensors").touch()
+    return {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_CACHE": str(tmp_path / "hub"),
+        "HOME": str(tmp_path),
+        "TERM": "dumb",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def offered(line: str, variables: Mapping[str, str], piece: str | None = None) -> list[str]:
+    """The words that bash is handed for a line; `piece` is what bash takes for its last word."""
+    asked = {"_ATTN_COMPLETE": "bash_complete", "COMP_LINE": line}
+    asked["COMP_PIECE"] = line.split(" ")[-1] if piece is None else piece
+    done = subprocess.run(["attn"], env={**variables, **asked}, capture_output=True, text=True, check=True)
+    return [value for kind, value in (row.split(",", 1) for row in done.stdout.splitlines()) if kind == "plain"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_committed_scripts_are_current(shell: str) -> None:
+    assert (SCRIPTS / f"attn.{shell}").read_text(encoding="utf-8") == script(shell)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("attn ", ["compare", "heads", "params", "tokenize"]),
+        ("attn to", ["tokenize"]),
+        ("attn heads --met", ["--metric"]),
+        ("attn heads --metric e", ["entropy"]),
+        ("attn heads x --metric=dis", ["--metric=distance"]),
+        ("attn heads --threshold ind", ["induction="]),
+        ("attn heads --device c", ["cpu", "cuda"]),
+        ("attn tokenize -m ", ["builtin:induction", "gpt2", "org/small-bert"]),
+        ("attn tokenize -m org", ["org/small-bert"]),
+        ("attn params preset:gpt2-", ["preset:gpt2-medium", "preset:gpt2-large", "preset:gpt2-xl"]),
+        ("attn params --by ", ["component", "layer", "part", "module", "tensor"]),
+        ("attn params --lora 8:mlp.g", ["8:mlp.gate"]),
+        ("attn tokenize --format j", ["json", "jsonl"]),
+    ],
+)
+def test_what_is_offered(line: str, words: list[str], variables: dict[str, str]) -> None:
+    # A value after an equal sign is offered alone: bash replaces no more than what stands behind it.
+    assert offered(line, variables) == [word.rpartition("=")[2] if "--metric=" in word else word for word in words]
+
+
+@pytest.mark.parametrize(
+    ("line", "piece", "words"),
+    [
+        ("attn params preset:", ":", ["gpt2-xl"]),
+        ("attn params preset:gpt2-x", "gpt2-x", ["gpt2-xl"]),
+        ("attn params --lora 8:mlp.", "mlp.", ["mlp.gate"]),
+        ('attn heads x --check "1.0 indu', '"1.0 indu', ["1.0 induction "]),
+    ],
+)
+def test_bash_gets_what_stands_behind_a_colon(
+    line: str, piece: str, words: list[str], variables: dict[str, str]
+) -> None:
+    assert set(words) <= set(offered(line, variables, piece))
+
+
+class Terminal:
+    """A shell at a terminal of its own, typed into and read."""
+
+    def __init__(self, command: list[str], variables: Mapping[str, str], folder: Path) -> None:
+        import pty
+
+        self.end, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=dict(variables), cwd=folder, start_new_session=True
+        )
+        os.close(theirs)
+
+    def type(self, text: str) -> None:
+        os.write(self.end, text.encode())
+
+    def until(self, text: str, seconds: float = 30) -> str:
+        """What is printed until `text` was. Raises AssertionError where that takes too long."""
+        read, end = "", time.monotonic() + seconds
+        while text not in read:
+            assert time.monotonic() < end, f"{text!r} was not printed, but {read!r}"
+            if select.select([self.end], [], [], 0.1)[0]:
+                read += os.read(self.end, 4096).decode(errors="replace")
+        return read
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.end)
+
+
+STARTS = {
+    "bash": (["bash", "--noprofile", "--norc", "-i"], "source {script}; echo rea''dy\n"),
+    "zsh": (["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u; source {script}; print rea''dy\n"),
+}
+
+
+@pytest.fixture(params=STARTS)
+def terminal(request: pytest.FixtureRequest, variables: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
+    command, start = STARTS[request.param]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"no {command[0]} here")
+    terminal = Terminal(command, variables, tmp_path)
+    try:
+        terminal.type(start.format(script=SCRIPTS / f"attn.{request.param}"))
+        terminal.until("ready")
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("attn tok\t", "attn tokenize"),
+        ("attn heads --metric entr\t", "--metric entropy"),
+        ("attn tokenize -m org/\t", "-m org/small-bert"),
+        ("attn params preset:gpt2-x\t", "preset:gpt2-xl"),
+        ("attn params weigh\t", "weights.safetensors"),
+    ],
+)
+def test_a_tab_at_a_terminal(terminal: Terminal, typed: str, completed: str) -> None:
+    # What the shell would run is printed instead: a terminal echoes characters in pieces of its own.
+    terminal.type(f"echo got {typed}".replace("echo got attn", "attn"))
+    terminal.until(completed.rsplit(" ", 1)[-1][-4:])
+    terminal.type("\x01: \x05\n")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish here")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("attn tok", ["tokenize"]),
+        ("attn heads --metric entr", ["entropy"]),
+        ("attn tokenize -m org/", ["org/small-bert"]),
+        ("attn params preset:gpt2-x", ["preset:gpt2-xl"]),
+        ("attn params weigh", ["weights.safetensors"]),
+    ],
+)
+def test_fish_completes(line: str, words: list[str], variables: dict[str, str], tmp_path: Path) -> None:
+    program = f"source {SCRIPTS / 'attn.fish'}; complete --do-complete {line!r}"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", program], env=variables, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert [row.split("\t")[0] for row in done.stdout.splitlines()] == words
