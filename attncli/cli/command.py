@@ -124,15 +124,16 @@ class Verb(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections = list(_sections(self, ctx))
-        width = max(len(term) for _, records in sections for term, _ in records if len(term) <= 26)
-        for title, records in sections:
+        groups = list(sections(self, ctx))
+        width = max(len(term) for _, records in groups for term, _ in records if len(term) <= 26)
+        for title, records in groups:
             with formatter.section(title):
                 # Padding the terms lines the descriptions of all sections up.
                 formatter.write_dl([(term.ljust(width), text) for term, text in records], col_max=width)
 
 
-def _sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The options of a command under their headings, each as a term and what the help says of it."""
     options = (parameter for parameter in command.params if isinstance(parameter, Option))
     for title, members in groupby(options, key=lambda option: option.group):
         yield title, [record for option in members if (record := option.get_help_record(ctx))]

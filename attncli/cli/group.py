@@ -10,6 +10,7 @@ import click
 from attncli.cli.command import Option, help_option, show_help
 from attncli.cli.failures import did_you_mean
 from attncli.cli.streams import write_stdout
+from attncli.cli.surroundings import EXIT_CODES, VARIABLES
 from attncli.errors import UsageError
 
 #: Every verb with its line in the help; its command is `attncli.cli.<verb>.<verb>`.
@@ -48,6 +49,10 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
         with formatter.section("Options"):
             formatter.write_dl([record for option in self.params if (record := option.get_help_record(ctx))])
+        with formatter.section("Environment"):
+            formatter.write_dl(list(VARIABLES.items()))
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:

@@ -124,14 +124,14 @@ def heads(
     if image is not None or audio is not None:
         from attncli.verbs.senses import open_scene
 
-        scene = open_scene(image, audio, many=many is not None or pair is not None, truncate=truncate)
+        scene = open_scene(image, audio, many=many is not None or pair is not None)
         encoded = None
         if text is not None or input_ids is not None:
             words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
-            encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
+            encoded = _encoded(words, text, None, input_ids, special=not no_special, truncate=truncate)
         loaded = _loaded(model, files, named, selection, device, dtype, sense=scene.sense)
-        looked = scene.look(loaded, files, processor, encoded, wanted)
-        result = _result(loaded, looked.stacks, wanted, warnings=looked.warnings, notes=looked.notes)
+        looked = scene.look(loaded, files, processor, encoded, wanted, truncate=truncate)
+        result = _result(loaded, looked.stacks, wanted, warnings=(), notes=looked.notes)
         result = replace(result, picture=looked.picture)
     elif many is not None:
         refuse_beside_many(wanted, patterns=patterns, pair=pair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +33,6 @@ class Looked(NamedTuple):
     """What came of a look. notes: of what a model saw or heard."""
 
     stacks: tuple[Stack, ...]
-    warnings: tuple[str, ...]
     notes: tuple[str, ...]
     picture: Picture | None = None
 
@@ -52,7 +52,6 @@ class Seen:
 
     sense: Sense
     content: Photo | Recording
-    truncate: bool
 
     def look(
         self,
@@ -61,26 +60,30 @@ class Seen:
         processor: Any,
         text: EncodedText | None,
         wanted: Wanted,
+        *,
+        truncate: bool,
     ) -> Looked:
-        """Run the model on it, and on the text if there is one.
+        """Run the model on it, and on the text if there is one; truncate: on as much as the model takes of both.
 
         Raises UsageError for a text that the model doesn't take, and for a layer, head or position that isn't there;
         ModelError where the model doesn't say how to make it ready, or can't be run on it.
         """
+        from attncli.attention.inputs import with_scene
         from attncli.attention.stacks import collect, described
 
-        ready = self._ready(loaded, files, processor)
-        inputs = _inputs(loaded, ready, text)
+        ready = self._ready(loaded, files, processor, truncate=truncate)
+        tokens = () if text is None else text.tokens[: loaded.max_positions if truncate else None]
+        inputs = with_scene(loaded, ready.arguments, ready.scene, tokens)
         collector = collect(loaded, inputs, wanted)
         (stacks,) = described(collector)
-        return Looked(stacks, (), (*ready.notes, *_text_notes(text, inputs)), ready.picture)
+        return Looked(stacks, (*ready.notes, *_text_notes(text, tokens, inputs)), ready.picture)
 
-    def _ready(self, loaded: LoadedModel, files: ModelFiles | None, processor: Any) -> _Ready:
+    def _ready(self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool) -> _Ready:
         if processor is None:
             processor = self._processor(files)
         if isinstance(self.content, Photo):
             return _ready_picture(self.content, loaded, processor)
-        return _ready_sound(self.content, loaded, processor, truncate=self.truncate)
+        return _ready_sound(self.content, loaded, processor, truncate=truncate)
 
     def _processor(self, files: ModelFiles | None) -> Any:
         if files is None:
@@ -91,7 +94,7 @@ class Seen:
         return image_processor(files) if self.sense == "image" else feature_extractor(files)
 
 
-def open_scene(image: str | Path | None, audio: str | Path | None, *, many: bool, truncate: bool) -> Seen:
+def open_scene(image: str | Path | None, audio: str | Path | None, *, many: bool) -> Seen:
     """Read the picture or the sound, before torch is imported.
 
     Raises UsageError for both, or for several texts beside one; what `read_photo` and `read_recording` raise.
@@ -102,9 +105,9 @@ def open_scene(image: str | Path | None, audio: str | Path | None, *, many: bool
     if many:
         raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
     if image is not None:
-        return Seen("image", read_photo(image), truncate)
+        return Seen("image", read_photo(image))
     assert audio is not None
-    return Seen("audio", read_recording(audio), truncate)
+    return Seen("audio", read_recording(audio))
 
 
 def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
@@ -136,13 +139,9 @@ def _ready_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, t
     return _Ready(heard.arguments, SoundScene(heard.seconds, step), heard.notes)
 
 
-def _inputs(loaded: LoadedModel, ready: _Ready, text: EncodedText | None) -> ModelInputs:
-    from attncli.attention.inputs import with_scene
-
-    return with_scene(loaded, ready.arguments, ready.scene, () if text is None else text.tokens)
-
-
-def _text_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:
+def _text_notes(text: EncodedText | None, tokens: Sequence[Token], inputs: ModelInputs) -> tuple[str, ...]:
+    if text is not None and len(tokens) < len(text.tokens):
+        return (f"the text was cut to the {len(tokens):,} tokens that the model takes",)
     given: tuple[Token, ...] = (inputs.target or inputs.main).tokens[0]
     if text is None and given:
         return ("the decoder was given its start token alone: a text is read as what it has written",)
