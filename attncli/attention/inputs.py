@@ -105,12 +105,17 @@ def build_inputs(
 
 
 def with_scene(
-    model: LoadedModel, arguments: Mapping[str, Tensor], scene: Scene | None, text: Sequence[Token] = ()
+    model: LoadedModel,
+    arguments: Mapping[str, Tensor],
+    scene: Scene | None,
+    text: Sequence[Token] = (),
+    *,
+    truncate: bool = False,
 ) -> ModelInputs:
     """A picture or a sound, made ready as tensors, and a text with it if there is one.
 
     scene: what their positions stand for, where that is known. The decoder of an encoder–decoder, and of a model that
-    puts into words what it sees, is given its start token and the text.
+    puts into words what it sees, is given its start token and the text.  truncate: as much of these as it takes.
 
     Raises UsageError for a text where the model reads none, and as `build_inputs` does.
     """
@@ -127,22 +132,23 @@ def with_scene(
         # The tokenizers of some models begin with it themselves.
         if not tokens or tokens[0].id != start.id:
             tokens = (start, *(token._replace(index=token.index + 1) for token in tokens))
-        target = _checked(model, tokens)
+        target = _checked(model, tokens, truncate=truncate)
         return ModelInputs({**given, "decoder_input_ids": target.ids}, NO_TEXT, target, scene)
     if not text and not model.needs_text(given):
         return ModelInputs(given, NO_TEXT, None, scene)
     if "input_ids" not in accepted:
         raise UsageError(f"{model.name} reads no text", hint="leave the text out, or name a model that reads both (-m)")
-    main = _checked(model, tuple(text) or (start,))
+    main = _checked(model, tuple(text) or (start,), truncate=truncate)
     given["input_ids"] = main.ids
     if "attention_mask" in accepted:
         given["attention_mask"] = main.real.long()
     return ModelInputs(given, main, None, scene)
 
 
-def _checked(model: LoadedModel, tokens: Sequence[Token]) -> Side:
-    _check(model, [tokens])
-    return _padded([tokens], pad_left=False)
+def _checked(model: LoadedModel, tokens: Sequence[Token], *, truncate: bool) -> Side:
+    kept = tokens[: model.max_positions if truncate else None]
+    _check(model, [kept])
+    return _padded([kept], pad_left=False)
 
 
 def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -> dict[str, Tensor]:

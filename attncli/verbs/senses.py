@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,11 +71,11 @@ class Seen:
         from attncli.attention.stacks import collect, described
 
         ready = self._ready(loaded, files, processor, truncate=truncate)
-        tokens = () if text is None else text.tokens[: loaded.max_positions if truncate else None]
-        inputs = with_scene(loaded, ready.arguments, ready.scene, tokens)
+        tokens = () if text is None else text.tokens
+        inputs = with_scene(loaded, ready.arguments, ready.scene, tokens, truncate=truncate)
         collector = collect(loaded, inputs, wanted)
         (stacks,) = described(collector)
-        return Looked(stacks, (*ready.notes, *_text_notes(text, tokens, inputs)), ready.picture)
+        return Looked(stacks, (*ready.notes, *_text_notes(text, inputs)), ready.picture)
 
     def _ready(self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool) -> _Ready:
         if processor is None:
@@ -139,10 +138,11 @@ def _ready_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, t
     return _Ready(heard.arguments, SoundScene(heard.seconds, step), heard.notes)
 
 
-def _text_notes(text: EncodedText | None, tokens: Sequence[Token], inputs: ModelInputs) -> tuple[str, ...]:
-    if text is not None and len(tokens) < len(text.tokens):
-        return (f"the text was cut to the {len(tokens):,} tokens that the model takes",)
+def _text_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:
     given: tuple[Token, ...] = (inputs.target or inputs.main).tokens[0]
+    # A start token before the text moves the others on.
+    if text is not None and given[-1]._replace(index=0) != text.tokens[-1]._replace(index=0):
+        return (f"the text was cut to the {len(given):,} tokens that the model takes",)
     if text is None and given:
         return ("the decoder was given its start token alone: a text is read as what it has written",)
     return ()

@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 
+from attncli.errors import UsageError
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.media import Grid
 from attncli.verbs.heads import heads
@@ -158,6 +159,16 @@ def test_a_decoder_gets_its_start_token_before_a_text_that_lacks_it(models: dict
         tokens = stack_of(result, "decoder").queries
         assert tokens[0].id == start and tokens[1].text == "the"
         assert [token.index for token in tokens] == list(range(count))
+
+
+def test_a_caption_is_cut_to_what_the_model_takes_only_when_asked(models: dict[str, Path], picture: Path) -> None:
+    long = "mole " * 40
+    with pytest.raises(UsageError, match="the model takes 32") as caught:
+        heads(long, image=picture, model=models["captioner"], no_special=True)
+    assert caught.value.hint == "--truncate cuts it"
+    cut = heads(long, image=picture, model=models["captioner"], no_special=True, truncate=True)
+    assert len(stack_of(cut, "decoder").queries) == 32
+    assert "the text was cut to the 32 tokens that the model takes" in cut.notes
 
 
 def dense(windows: torch.Tensor, rows: int, columns: int, side: int, shift: int) -> torch.Tensor:
