@@ -19,7 +19,7 @@ from attncli.attention.quadrants import QuadrantSums
 from attncli.attention.reading import LayerReading, read_layer
 from attncli.attention.readouts import read
 from attncli.attention.rollout import Rollout
-from attncli.attention.selection import Wanted
+from attncli.attention.selection import EVERYTHING, Wanted
 from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Collector:
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
     #: Paths of attention modules that ran, and can't be read.
     unread: tuple[str, ...] = ()
-    #: Stacks that don't have the positions that were asked for, with what was to be said of that.
+    #: Stacks that have no such query or key as is asked for, and what there is to say of it: another stack may have it.
     without_position: dict[StackKey, UsageError] = field(default_factory=dict)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Even attention, by what it depends on: mask, causality, queries, keys, device.
@@ -164,8 +164,12 @@ class Collector:
     def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
         pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(attention.device)
         chosen = self._chosen(key, layer, attention.heads)
+        if (missing := self._missing_position(pair)) is not None:
+            # What is said of a stack that was asked for goes before what is said of the others.
+            known = {key: missing, **self.without_position} if chosen else {**self.without_position, key: missing}
+            self.without_position, chosen = known, ()
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
-        if not chosen or not self._has_positions(key, pair):
+        if not chosen:
             return LayerSeen(pair, attention.heads, path)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
         kept = self.wanted.patterns or self._is_sketched(key, attention.heads)
@@ -189,18 +193,10 @@ class Collector:
         few = self.layer_count(key) * heads <= SKETCHED_HEADS
         return wanted.sketches and wanted.weighting == "attention" and few
 
-    def _has_positions(self, key: StackKey, pair: Pair) -> bool:
-        """Whether the query and the key that were asked for are in this stack: another may have them."""
-        try:
-            self.axes(pair, 0)
-        except UsageError as error:
-            self.without_position[key] = error
-        return key not in self.without_position
-
     def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
         reader = attention.reader
-        if reader is not None and self._is_large(attention):
+        if reader is not None and pair.in_line and self._is_large(attention):
             even = self._even(pair, reader)
             pooled = self.wanted.weighting == "attention"
             return measured.read(reader, even, layer, self.wanted.metrics, pooled=pooled), even.causal
@@ -238,6 +234,17 @@ class Collector:
     def _patterns(self, layer: int, chosen: tuple[int | None, ...], pair: Pair) -> tuple[PatternSums, ...]:
         return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
 
+    def _missing_position(self, pair: Pair) -> UsageError | None:
+        """What there is to say where these are not the queries or keys that are asked for."""
+        if self.wanted.view == EVERYTHING:
+            return None
+        try:
+            for text in range(self.inputs.batch):
+                self.axes(pair, text)
+        except UsageError as error:
+            return error
+        return None
+
     def axes(self, pair: Pair, text: int) -> Axes:
         """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
         view = self.wanted.view
@@ -256,9 +263,18 @@ class Collector:
 
     def _word(self, key: StackKey) -> str | None:
         """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""
-        stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
         block_list = next((known for known in self.model.lists if known.path == key.path), None)
-        return None if block_list is None or len(stacks) == 1 else block_list.word
+        stage = "" if block_list is None or block_list.stage < 2 else str(block_list.stage)
+        if self.inputs.only_scene is not None:
+            return f"{self.inputs.only_scene}{stage}"
+        stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
+        if block_list is None or len(stacks) == 1 or block_list.word is None:
+            return None
+        words = {known.word for known in self.model.lists}
+        if block_list.word == "encoder" and "decoder" not in words and not stage:
+            # What a model of pictures calls so may write their captions (GIT).
+            return None
+        return f"{block_list.word}{stage}"
 
 
 def _finite(block: RowBlock, layer: int) -> RowBlock:

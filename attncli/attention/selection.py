@@ -80,7 +80,8 @@ class Selection:
         choice is of that stack alone. Raises UsageError for a layer that isn't there.
         """
         attending = [block_list for block_list in lists if any(block.attends for block in block_list.described())]
-        if not self.chosen or not attending:
+        # Stages follow one another: the last needs all, and which one is meant shows in its name.
+        if not self.chosen or not attending or any(block_list.stage for block_list in attending):
             return {}
         # A choice with several stacks to choose from is of the last: encoders and towers come before what reads them.
         target = self._target(attending)

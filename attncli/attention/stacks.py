@@ -83,7 +83,7 @@ def named_stacks(collector: Collector) -> NamedStacks:
     asked = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
     chosen = {key: name for key, name in asked.items() if key not in collector.without_position}
     if not chosen:
-        raise collector.without_position[next(iter(asked))]
+        raise next(error for key, error in collector.without_position.items() if key in asked)
     _refuse_nothing(collector)
     return NamedStacks(collector, chosen, several=len(names) > 1)
 
@@ -113,6 +113,8 @@ def _refuse_nothing(collector: Collector) -> None:
     """A choice that none of the layers with attention fits would leave an empty result."""
     seen = {key: layers for key, layers in collector.layers.items() if layers}
     if not any(layer.measured for layers in seen.values() for layer in layers.values()):
+        for missing in collector.without_position.values():
+            raise missing
         attending = ", ".join(str(number) for number in sorted(set().union(*seen.values())))
         raise UsageError(
             "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
@@ -160,6 +162,8 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
             for number, sums in measured.items()
             if sums.even_quadrants is not None
         },
+        query_medium=pair.queries.medium,
+        key_medium=pair.keys.medium,
     )
 
 

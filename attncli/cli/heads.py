@@ -99,7 +99,7 @@ head_options = bundle(
         group=_CHOICE,
         metavar="NAME",
         shell_complete=completed_by("stacks"),
-        help="encoder, decoder or cross, where a model has several.",
+        help="encoder, decoder, cross, vision … where a model has several.",
     ),
     option(
         "--metric",
@@ -130,7 +130,7 @@ head_options = bundle(
         group=_VIEW,
         type=Text(),
         metavar="P",
-        help="Where does it look? An index (-1), a word (it, it#2), cls; or rows of patterns: 3:9.",
+        help="Where does it look? An index (-1), a word (it, it#2), cls, a patch 4,7; or rows of patterns: 3:9.",
     ),
     option(
         "--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise; with one query, ranks the heads by it."

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from attncli.errors import AttnError, ModelError, reason_of
 from attncli.models.depth import CutClass, Depth, whole
 from attncli.models.device import choose_device, choose_dtype
+from attncli.models.entry import Sense, refuse_without_sense
 from attncli.models.loaded import LoadedModel
 from attncli.models.loading_bar import loading
 from attncli.models.memory import is_out_of_memory, memory_guard
@@ -36,21 +37,25 @@ def load_model(
     writes: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    sense: Sense | None = None,
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load the base model (no language-model head) behind `files`, each stack only as deep as `depth` says.
 
+    sense: what it will be given beside a text, or instead of one.
     eager: with transformers' plain attention, as a look at its weights needs; else with the fastest that there is.
     writes: with its language-model head, and whole.
 
-    Raises UsageError for a device or a layer that isn't there, ModelError for files that don't make a model,
+    Raises UsageError for a device, a layer or a sense that isn't there, ModelError for files that don't make a model,
     FailedError where memory runs out.
     """
     target = choose_device(device)
     config = read_config(files, trust_remote_code=trust_remote_code)
+    cls = model_class(config, files, trust_remote_code=trust_remote_code, sense=sense)
+    if sense is not None:
+        refuse_without_sense(cls, sense, files.ref.name)
     weights = files.weights(allow_pickle=allow_pickle)
-    own = model_class(config, files, trust_remote_code=trust_remote_code)
-    cut = CutClass((writing_class(config) or own) if writes else own, depth)
+    cut = CutClass((writing_class(config) or cls) if writes else cls, depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
         cls, number = cut.build(), choose_dtype(dtype, target)
         options = placement(cls, config, number, target, files.ref.name)
@@ -137,10 +142,12 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
     mismatched = sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
     if missing or mismatched:
         lacking = [*missing, *mismatched]
-        raise ModelError(
-            f"{files.ref.name}: {len(lacking)} tensors of the model aren't in its weights, {lacking[0]} first",
-            hint=f"the weights belong to another configuration: {files.mend}",
-        )
+        hint = f"the weights belong to another configuration: {files.mend}"
+        if hasattr(module.config, "vision_config") and not mismatched:
+            # Of a model that writes captions, the base reads texts by a part of its own, which wasn't trained (BLIP).
+            hint = "give it a picture with --image: its weights may be of a model that reads texts beside one"
+        message = f"{files.ref.name}: {len(lacking)} tensors of the model aren't in its weights, {lacking[0]} first"
+        raise ModelError(message, hint=hint)
 
 
 def _missing(module: PreTrainedModel, info: Mapping[str, Any]) -> set[str]:

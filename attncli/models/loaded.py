@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.models.device import dtype_name
-from attncli.models.entry import accepted_arguments
+from attncli.models.entry import Sense, accepted_arguments, all_arguments, needs_text, refuse_without_sense
 from attncli.models.memory import memory_guard
 from attncli.models.placement import input_device
 from attncli.models.probe import Observer, run_probed
@@ -90,6 +90,19 @@ class LoadedModel:
         return accepted_arguments(self.module)
 
     @property
+    def all_arguments(self) -> frozenset[str]:
+        """The names of the arguments that it takes at all."""
+        return all_arguments(self.module)
+
+    def refuse_without(self, sense: Sense) -> None:
+        """Raise UsageError where it takes no pictures, or no sounds."""
+        refuse_without_sense(type(self.module), sense, self.name)
+
+    def needs_text(self, arguments: Mapping[str, object]) -> bool:
+        """Whether these arguments, without any ids, are too little to run it on."""
+        return needs_text(self.module, arguments)
+
+    @property
     def vocabulary_size(self) -> int | None:
         """Rows of the token table; None where there is none, as in models of characters."""
         try:
@@ -110,7 +123,13 @@ class LoadedModel:
     @property
     def decoder_start(self) -> int:
         """The id that an encoder–decoder's decoder starts from."""
-        return self.decoder_prefix[0]
+        if "decoder_input_ids" in self.all_arguments:
+            return self.decoder_prefix[0]
+        # A part that writes captions is described by itself.
+        names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+        parts = ((self.config, names), (self.config.get_text_config(), names[1:]))
+        values = (getattr(part, name, None) for part, those in parts for name in those)
+        return next((value for value in values if isinstance(value, int)), 0)
 
     @property
     def max_target(self) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from attncli.results.difference import Difference
+from attncli.results.media import TOKENS, Medium, Picture
 from attncli.results.metrics import METRICS
 from attncli.results.patterns import Bins, Pattern, Span, Weights, equal_spans
 from attncli.results.provenance import MadeBy
@@ -136,6 +137,7 @@ class Stack:
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
     queries, keys: the tokens of the rows and of the columns; none where the metrics are means over many texts.
+    query_medium, key_medium: what these are: tokens of a text, patches of a picture, frames of a sound.
     causal: no query sees a key after it.
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
@@ -160,6 +162,8 @@ class Stack:
     reading: Reading | None = None
     ranking: Ranking | None = None
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
+    query_medium: Medium = TOKENS
+    key_medium: Medium = TOKENS
 
     def to_dict(self) -> dict[str, object]:
         read = {} if self.reading is None else {"reading": self.reading.to_dict()}
@@ -170,6 +174,7 @@ class Stack:
             "layers": [layer.to_dict() for layer in self.layers],
             "queries": [token.to_dict() for token in self.queries],
             "keys": [token.to_dict() for token in self.keys],
+            "axes": {"queries": self.query_medium.to_dict(), "keys": self.key_medium.to_dict()},
             "metrics": [head.to_dict() for head in self.metrics],
             "baselines": [self._baseline(layer) for layer in self.baselines],
             "patterns": [pattern.to_dict() for pattern in self.patterns],
@@ -199,6 +204,7 @@ class HeadsResult:
     difference: how another model, or the same on another text, differs from this one; None where nothing was compared.
     steps: heads that were walked through; None where nobody asked.
     generated: what the model wrote itself, where it was asked to.
+    picture: what a model of pictures saw.
     """
 
     model: str
@@ -219,6 +225,7 @@ class HeadsResult:
     difference: Difference | None = None
     steps: tuple[Steps, ...] | None = None
     generated: Generated | None = None
+    picture: Picture | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn heads --json` prints."""

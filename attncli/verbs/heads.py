@@ -13,6 +13,7 @@ from attncli.attention.selection import Selection, Spec, Wanted, Weighting, pars
 from attncli.attention.view import UNITS, Unit, View, line_starts
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
+from attncli.models.processors import without_text
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.sharing import ALONE, Sharing
 from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
@@ -27,6 +28,7 @@ from attncli.verbs.targets import START_ALONE, Sides, both_sides, checked_alone,
 from attncli.verbs.walking import to_walk, walked_selection
 
 if TYPE_CHECKING:
+    from attncli.models.entry import Sense
     from attncli.models.loaded import LoadedModel
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult, Stack
@@ -46,6 +48,9 @@ def heads(
     target: str | None = None,
     target_ids: Sequence[int] | None = None,
     generate: int | None = None,
+    image: str | Path | None = None,
+    audio: str | Path | None = None,
+    processor: Any = None,
     probe: bool = False,
     seed: int = 0,
     no_special: bool = False,
@@ -83,6 +88,7 @@ def heads(
     repeated instead of a text, as `seed` chooses them.
     target, target_ids, generate: what the decoder of an encoder–decoder is given: a text, ids from its start token on,
     or so many tokens that the model writes itself (greedily; a model of one stack goes on from the text).
+    image, audio: the file of a picture or a sound, with or without a text; `processor` goes with a loaded model.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
     None is all-MiniLM-L6-v2. A list of two compares them.
     against: another text to compare with. The result is then that of the first, and its `difference` says how the heads
@@ -128,7 +134,19 @@ def heads(
     files = named.files(model) if not _is_module(model) else None
     many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
     # The text is met before torch is imported: what is wrong with it is said at once.
-    if many is not None:
+    if image is not None or audio is not None:
+        from attncli.verbs.senses import open_scene
+
+        scene = open_scene(image, audio, many=many is not None or pair is not None)
+        encoded = None
+        if text is not None or input_ids is not None:
+            words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
+            encoded = _encoded(words, text, None, input_ids, special=not no_special, truncate=truncate)
+        loaded = _loaded(model, files, named, selection, device, dtype, sense=scene.sense)
+        looked = scene.look(loaded, files, processor, encoded, wanted, truncate=truncate)
+        result = _result(loaded, looked.stacks, wanted, warnings=(), notes=looked.notes)
+        result = replace(result, picture=looked.picture)
+    elif many is not None:
         refuse_beside_many(wanted, patterns=patterns, pair=pair, target=choice)
         words = _tokenizer(files, tokenizer, named, needed=many.needs_tokenizer)
         loaded = _loaded(model, files, named, selection, sharing.own_device(device), dtype)
@@ -212,9 +230,9 @@ def _tokenizer(files: ModelFiles | None, given: Any, named: _Named, *, needed: b
         )
     try:
         return load_tokenizer(files, trust_remote_code=named.trust_remote_code)
-    except NoTokenizerError:
+    except NoTokenizerError as error:
         if needed:
-            raise
+            raise without_text(files) or error from None
         return None
 
 
@@ -261,6 +279,7 @@ def _loaded(
     dtype: str,
     *,
     writes: bool = False,
+    sense: Sense | None = None,
 ) -> LoadedModel:
     # Some seconds for libraries alone; whoever waits should know for what.
     named.progress("starting torch", 0, None)
@@ -269,6 +288,8 @@ def _loaded(
 
     if files is None:
         loaded = wrap_model(model)
+        if sense is not None:
+            loaded.refuse_without(sense)
         selection.depth(loaded.lists)
         return loaded
     return load_model(
@@ -279,6 +300,7 @@ def _loaded(
         dtype=dtype,
         allow_pickle=named.allow_pickle,
         trust_remote_code=named.trust_remote_code,
+        sense=sense,
         progress=named.progress,
     )
 

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     # At run time tokenize must not pay for the numpy that the results of heads import.
     from attncli.results.difference import HeadChange
     from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Spread, Stack
+    from attncli.results.media import Medium
     from attncli.results.steps import Steps
 
 Row = Sequence[object]
 
 _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
+#: Behind those, for pictures.
+_PLACE_COLUMNS = ("query_row", "query_column", "key_row", "key_column")
 _RANKED = ("weight", "uniform", "rank", "keys")
 _STEP_COLUMNS = (
     *("stack", "layer", "head", "name", "query_index", "query_token", "key_index", "key_token", "visible"),
@@ -62,7 +65,8 @@ def _head_record(
 
 
 def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
-    """A head per row; or a cell of their patterns per row; or a key of each walk per row.
+    """A head per row; or a cell of their patterns per row, with the rows and columns of patches where there are any;
+    or a key of each walk per row.
 
     The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
     Where heads were ranked by one weight, that is `weight`, with even attention's `uniform`, and `rank` the place among
@@ -153,8 +157,9 @@ def _spread_columns(spread: Spread, names: Sequence[str]) -> Iterator[object]:
 def _cells_csv(result: HeadsResult) -> str:
     patterns = [(stack, pattern) for stack in result.stacks for pattern in stack.patterns]
     pooled = any(pattern.bins is not None for _, pattern in patterns)
-    cells = _pooled_cells if pooled else _token_cells
-    columns = (*(_BIN_COLUMNS if pooled else _CELL_COLUMNS), *(["change"] if result.difference else []))
+    places = any(stack.key_medium.grid is not None for stack, _ in patterns) and not pooled
+    cells = _pooled_cells if pooled else _placed_cells if places else _token_cells
+    columns = (*(_BIN_COLUMNS if pooled else _CELL_COLUMNS), *(_PLACE_COLUMNS if places else ()))
     changes = _pattern_changes(result)
     rows = (
         (stack.stack, pattern.layer, pattern.head, *cell, *change)
@@ -163,7 +168,8 @@ def _cells_csv(result: HeadsResult) -> str:
             cells(stack, pattern), changes.get((stack.stack, pattern.layer, pattern.head), ()), fillvalue=()
         )
     )
-    return csv_text(("stack", "layer", "head", *columns), rows)
+    changed = ["change"] if result.difference else []
+    return csv_text(("stack", "layer", "head", *columns, *changed), rows)
 
 
 def _pattern_changes(result: HeadsResult) -> dict[tuple[str, int, int | None], list[tuple[float]]]:
@@ -180,6 +186,18 @@ def _token_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
     for query, weights in zip(stack.queries, pattern.weights.tolist(), strict=True):
         for key, weight in zip(stack.keys, weights, strict=True):
             yield query.index, query.token, key.index, key.token, weight
+
+
+def _placed_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
+    """The same with the rows and columns of patches; what is no patch has none."""
+    for cell in _token_cells(stack, pattern):
+        query, _, key, *_ = cell
+        yield *cell, *_place(stack.query_medium, query), *_place(stack.key_medium, key)
+
+
+def _place(medium: Medium, position: object) -> tuple[int | None, int | None]:
+    cell = medium.grid.cell(position) if medium.grid is not None and isinstance(position, int) else None
+    return cell or (None, None)
 
 
 def _pooled_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:

@@ -8,11 +8,12 @@ from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.averages import average_lines, interval_lines
 from attncli.render.heads.difference import difference_lines
-from attncli.render.heads.header import is_cross, model_lines, stack_lines, tokens_line
+from attncli.render.heads.header import has_text, model_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
 from attncli.render.heads.overview import overview
+from attncli.render.heads.patch_view import patch_lines
 from attncli.render.heads.picture_notes import scale_lines
 from attncli.render.heads.position import position_lines
 from attncli.render.heads.quadrants import crossing_lines, quadrant_lines
@@ -42,6 +43,8 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
         lines = _averages(result, terminal)
     elif not result.chosen or not stacks:
         lines = _overviews(result, terminal)
+    elif (maps := patch_lines(result, stacks, terminal)) is not None:
+        lines = maps
     elif result.weighting == "rollout":
         lines = apart(
             [*stack_lines(stack, terminal), *rolled_out(stack, each, terminal)]
@@ -113,7 +116,7 @@ def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
     heat = Heat(full_scale(pattern for stack in small for pattern in stack.patterns), terminal)
     parts = []
     for stack in small:
-        text = [] if is_cross(stack) else [tokens_line(stack.keys, terminal)]
+        text = [tokens_line(stack.keys, terminal)] if has_text(stack) else []
         parts.append([*stack_lines(stack, terminal), *text, Line(), *thumbnails(stack, heat, terminal)])
     crossing = (lines for stack in stacks if (lines := crossing_lines(stack, terminal)))
     return list(apart([[*apart(parts), Line(), *scale_lines(heat)], *crossing]))
