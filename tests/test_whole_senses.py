@@ -88,6 +88,8 @@ REFUSED = {
     "both": (2, ("--image", "disc.png", "--audio", "x.wav", "-m", "vit"), "--image and --audio can't be combined"),
     "lines": (2, ("--image", "disc.png", "-m", "vit", "--lines", "a"), "--image goes with one text, or none"),
     "a probe": (2, ("--image", "disc.png", "-m", "vit", "--probe"), "--image goes with one text, or none"),
+    "a target": (2, ("a", "--target", "b", "--image", "disc.png", "-m", "vit"), "--image goes with one text, or none"),
+    "steps": (2, ("a", "--steps", "--image", "disc.png", "-m", "vit"), "--image goes with one text, or none"),
     "a pair": (2, ("a", "--pair", "b", "--image", "disc.png", "-m", "clip"), "--image goes with one text, or none"),
     "no such patch": (2, ("--image", "disc.png", "-m", "vit", "--query", "4,0"), "no patch 4,0 among 4 rows of 4"),
     "no such file": (1, ("--image", "no.png", "-m", "vit"), "can't be read: no such file or directory"),
