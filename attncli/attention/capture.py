@@ -15,11 +15,12 @@ from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
 from attncli.attention.norms import value_norms
 from attncli.attention.patterns import PatternSums
+from attncli.attention.quadrants import QuadrantSums
 from attncli.attention.reading import LayerReading, read_layer
 from attncli.attention.readouts import read
 from attncli.attention.rollout import Rollout
-from attncli.attention.selection import Wanted
-from attncli.errors import ModelError
+from attncli.attention.selection import EVERYTHING, Wanted
+from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention, RowBlock
@@ -52,13 +53,19 @@ class Measured:
     metrics: MetricSums
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
+    quadrants: QuadrantSums | None = None
+    even_quadrants: QuadrantSums | None = None
 
     def take(self, pair: Pair, block: RowBlock) -> bool:
         """Take in some rows. Answers whether each of their queries sees itself and earlier keys alone."""
         real = pair.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & pair.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
-        self.baseline.add(block.start, uniform(visible), block.visible)
+        even = uniform(visible)
+        self.baseline.add(block.start, even, block.visible)
+        if self.quadrants is not None and self.even_quadrants is not None:
+            self.quadrants.add(block.start, block.weights)
+            self.even_quadrants.add(block.start, even)
         return not bool(visible.triu(block.start + 1).any())
 
     def read(
@@ -73,6 +80,9 @@ class Measured:
         _refuse_nan(readouts.finite, layer)
         self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
         self.baseline.add_rows(even.rows)
+        if self.quadrants is not None and self.even_quadrants is not None and attention.visibility is not None:
+            self.quadrants.read(attention)
+            self.even_quadrants.spread(attention.visibility)
         if readouts.pooled is not None:
             self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
         return readouts.pooled is not None
@@ -104,10 +114,12 @@ class LayerSeen:
     """One attention layer as it went by. measured: None where nothing of it was asked for; causal likewise.
 
     reading: what one position reads, where that was asked for.
+    path: of the module that attended.
     """
 
     pair: Pair
     heads: int
+    path: str
     measured: Measured | None = None
     causal: bool | None = None
     reading: LayerReading | None = None
@@ -127,6 +139,8 @@ class Collector:
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
     #: Paths of attention modules that ran, and can't be read.
     unread: tuple[str, ...] = ()
+    #: Stacks that have no such query or key as is asked for, and what there is to say of it: another stack may have it.
+    without_position: dict[StackKey, UsageError] = field(default_factory=dict)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Even attention, by what it depends on: mask, causality, queries, keys, device.
     _evens: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], EvenRows]] = field(default_factory=list)
@@ -150,14 +164,18 @@ class Collector:
     def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
         pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(attention.device)
         chosen = self._chosen(key, layer, attention.heads)
+        if (missing := self._missing_position(pair)) is not None:
+            # What is said of a stack that was asked for goes before what is said of the others.
+            known = {key: missing, **self.without_position} if chosen else {**self.without_position, key: missing}
+            self.without_position, chosen = known, ()
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
         if not chosen:
-            return LayerSeen(pair, attention.heads)
+            return LayerSeen(pair, attention.heads, path)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
         kept = self.wanted.patterns or self._is_sketched(key, attention.heads)
         patterns = self._patterns(layer, shown, pair) if kept else ()
         metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
-        measured = Measured(metrics, baseline, patterns)
+        measured = Measured(metrics, baseline, patterns, QuadrantSums.of(pair), QuadrantSums.of(pair))
         complete, causal = self._measure(measured, pair, layer, attention)
         norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
         if rolled is not None:
@@ -168,7 +186,7 @@ class Collector:
         reading = None
         if self.wanted.reads_position:
             reading = read_layer(attention, pair, self.wanted.view, layer, chosen, norms)
-        return LayerSeen(pair, attention.heads, measured, causal, reading)
+        return LayerSeen(pair, attention.heads, path, measured, causal, reading)
 
     def _is_sketched(self, key: StackKey, heads: int) -> bool:
         wanted = self.wanted
@@ -178,7 +196,7 @@ class Collector:
     def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
         reader = attention.reader
-        if reader is not None and self._is_large(attention):
+        if reader is not None and pair.in_line and self._is_large(attention):
             even = self._even(pair, reader)
             pooled = self.wanted.weighting == "attention"
             return measured.read(reader, even, layer, self.wanted.metrics, pooled=pooled), even.causal
@@ -216,6 +234,17 @@ class Collector:
     def _patterns(self, layer: int, chosen: tuple[int | None, ...], pair: Pair) -> tuple[PatternSums, ...]:
         return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
 
+    def _missing_position(self, pair: Pair) -> UsageError | None:
+        """What there is to say where these are not the queries or keys that are asked for."""
+        if self.wanted.view == EVERYTHING:
+            return None
+        try:
+            for text in range(self.inputs.batch):
+                self.axes(pair, text)
+        except UsageError as error:
+            return error
+        return None
+
     def axes(self, pair: Pair, text: int) -> Axes:
         """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
         view = self.wanted.view
@@ -234,9 +263,18 @@ class Collector:
 
     def _word(self, key: StackKey) -> str | None:
         """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""
-        stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
         block_list = next((known for known in self.model.lists if known.path == key.path), None)
-        return None if block_list is None or len(stacks) == 1 else block_list.word
+        stage = "" if block_list is None or block_list.stage < 2 else str(block_list.stage)
+        if self.inputs.only_scene is not None:
+            return f"{self.inputs.only_scene}{stage}"
+        stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
+        if block_list is None or len(stacks) == 1 or block_list.word is None:
+            return None
+        words = {known.word for known in self.model.lists}
+        if block_list.word == "encoder" and "decoder" not in words and not stage:
+            # What a model of pictures calls so may write their captions (GIT).
+            return None
+        return f"{block_list.word}{stage}"
 
 
 def _finite(block: RowBlock, layer: int) -> RowBlock:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from attncli.attention.metrics import Pair, Side
+from attncli.attention.quadrants import parts_of
 from attncli.errors import UsageError
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
+    from attncli.attention.scenes import Scene
     from attncli.models.loaded import LoadedModel
 
 
@@ -22,23 +24,45 @@ class ModelInputs:
     """A padded batch.
 
     arguments: keyword arguments of the model's forward pass.  main: the texts.  target: what the decoder of an
-    encoder–decoder is given.
+    encoder–decoder is given.  scene: the picture or sound that is seen beside the texts, or instead of them.
     """
 
     arguments: dict[str, Tensor | bool]
     main: Side
     target: Side | None = None
+    scene: Scene | None = None
 
     @property
     def batch(self) -> int:
         return self.main.ids.shape[0]
 
+    @property
+    def only_scene(self) -> str | None:
+        """What a stack is called where all stacks look at a picture, or a sound, and nothing else."""
+        return self.scene.name if self.scene is not None and not self.main.length and self.target is None else None
+
     def pair(self, stack: str | None, cross: bool, queries: int, keys: int) -> Pair:
         """Who looks at whom in a stack. A tower that sees neither text has positions for tokens."""
         if cross:
-            return Pair(_fitting(self.target or self.main, queries), _fitting(self.main, keys), same=False)
+            seen = self._of_scene(keys) or _fitting(self.main, keys)
+            return Pair(_fitting(self.target or self.main, queries), seen, same=False)
         side = self.target if stack == "decoder" and self.target is not None else self.main
+        if self.scene is not None and (stack == self.scene.name or not side.length):
+            sides = [self._of_scene(length) or _fitting(side, length) for length in (queries, keys)]
+            return Pair(sides[0], sides[1], same=queries == keys)
         return Pair(_fitting(side, queries), _fitting(side, keys), same=queries == keys)
+
+    def _of_scene(self, length: int) -> Side | None:
+        return None if self.scene is None else self.scene.side(length)
+
+
+#: A batch of one without a token.
+NO_TEXT = Side(
+    ids=torch.zeros(1, 0, dtype=torch.long),
+    special=torch.zeros(1, 0, dtype=torch.bool),
+    real=torch.zeros(1, 0, dtype=torch.bool),
+    tokens=((),),
+)
 
 
 def _fitting(side: Side, length: int) -> Side:
@@ -56,15 +80,20 @@ def build_inputs(
     texts: Sequence[Sequence[Token]],
     segments: Sequence[Sequence[int]] | None = None,
     *,
+    sequences: Sequence[Sequence[int | None]] | None = None,
+    target: Sequence[Token] | None = None,
     pad_left: bool = False,
 ) -> ModelInputs:
     """Pad the tokens of several texts to one length and name the tensors as the model's forward pass does.
 
-    An encoder–decoder's decoder is given its start token alone. Raises UsageError for an id outside of the model's
+    sequences: which of two texts each token is of, None of neither.
+    target: what an encoder–decoder's decoder is given with each text; its start token alone where there is none.
+
+    Raises UsageError for an id outside of the model's
     token table, or a text that is longer than its positions.
     """
     _check(model, texts)
-    main = _padded(texts, pad_left)
+    main = _in_parts(_padded(texts, pad_left), sequences, pad_left)
     accepted = model.accepted_arguments
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only where the model has an embedding for segments: GPT-2 would take them for tokens and add those.
@@ -77,8 +106,57 @@ def build_inputs(
     if not model.config.is_encoder_decoder:
         return ModelInputs(arguments, main)
     start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
-    target = _padded([[start]] * len(texts), pad_left)
-    return ModelInputs({**arguments, "decoder_input_ids": target.ids}, main, target)
+    given = _padded([target or [start]] * len(texts), pad_left)
+    if target is not None:
+        _check_ids(model, [target])
+    return ModelInputs({**arguments, "decoder_input_ids": given.ids}, main, given)
+
+
+def with_scene(
+    model: LoadedModel,
+    arguments: Mapping[str, Tensor],
+    scene: Scene | None,
+    text: Sequence[Token] = (),
+    *,
+    truncate: bool = False,
+) -> ModelInputs:
+    """A picture or a sound, made ready as tensors, and a text with it if there is one.
+
+    scene: what their positions stand for, where that is known. The decoder of an encoder–decoder, and of a model that
+    puts into words what it sees, is given its start token and the text.  truncate: as much of these as it takes.
+
+    Raises UsageError for a text where the model reads none, and as `build_inputs` does.
+    """
+    dtype = model.module.dtype
+    given: dict[str, Tensor | bool] = {
+        name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()
+    }
+    accepted = model.all_arguments
+    if "use_cache" in accepted:
+        given["use_cache"] = False
+    start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
+    if "decoder_input_ids" in accepted:
+        tokens = tuple(text)
+        # The tokenizers of some models begin with it themselves.
+        if not tokens or tokens[0].id != start.id:
+            tokens = (start, *(token._replace(index=token.index + 1) for token in tokens))
+        target = _checked(model, tokens, truncate=truncate)
+        return ModelInputs({**given, "decoder_input_ids": target.ids}, NO_TEXT, target, scene)
+    if not text and not model.needs_text(given):
+        return ModelInputs(given, NO_TEXT, None, scene)
+    if "input_ids" not in accepted:
+        raise UsageError(f"{model.name} reads no text", hint="leave the text out, or name a model that reads both (-m)")
+    main = _checked(model, tuple(text) or (start,), truncate=truncate)
+    given["input_ids"] = main.ids
+    if "attention_mask" in accepted:
+        given["attention_mask"] = main.real.long()
+    return ModelInputs(given, main, None, scene)
+
+
+def _checked(model: LoadedModel, tokens: Sequence[Token], *, truncate: bool) -> Side:
+    kept = tokens[: model.max_positions if truncate else None]
+    _check(model, [kept])
+    return _padded([kept], pad_left=False)
 
 
 def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -> dict[str, Tensor]:
@@ -96,6 +174,17 @@ def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -
     if "lang_ids" in accepted and getattr(model.config, "default_language", None) is None:
         required["lang_ids"] = torch.zeros(main.ids.shape[0], dtype=torch.long)
     return required
+
+
+def _in_parts(side: Side, sequences: Sequence[Sequence[int | None]] | None, pad_left: bool) -> Side:
+    """The side with the parts of its texts, where there are two of them."""
+    if sequences is None or not all(1 in row for row in sequences):
+        return side
+    rows = [
+        parts_of(row, [token.special for token in tokens]) for row, tokens in zip(sequences, side.tokens, strict=True)
+    ]
+    padded = _padded_rows(rows, side.length, pad_left)
+    return replace(side, parts=padded.masked_fill(~side.real, -1))
 
 
 def _padded(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:
@@ -120,6 +209,10 @@ def _check(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     limit = model.max_positions
     if limit is not None and longest > limit:
         raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
+    _check_ids(model, texts)
+
+
+def _check_ids(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     largest = max(token.id for tokens in texts for token in tokens)
     size = model.vocabulary_size
     if size is not None and largest >= size:

@@ -6,7 +6,7 @@ attention spread evenly over the visible keys: that is the uniform baseline that
 A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or less where the model has a sink.
 
     entropy       −Σ_j A_ij ln A_ij, in nats                      Clark et al. 2019; Vig & Belinkov 2019
-    distance      Σ_j A_ij |i−j|, in tokens                       Vig & Belinkov 2019
+    distance      Σ_j A_ij |i−j|, in tokens or patches            Vig & Belinkov 2019; Dosovitskiy et al. 2021
     confidence    max_j A_ij                                      Voita et al. 2019
     previous      A_{i,i−1}                                       Clark et al. 2019
     current       A_{i,i}                                         Clark et al. 2019
@@ -16,6 +16,9 @@ A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or
     virtual_sink  1 − Σ_j A_ij                                    gpt-oss's learned sinks
     duplicate     Σ A_ij over j < i with x_j = x_i                Wang et al. 2022
     induction     Σ A_ij over 1 ≤ j < i with x_{j−1} = x_i        Olsson et al. 2022
+
+Between patches of a picture |i−j| is the distance of their centres, i−1 and i+1 are the patches to the left and to the
+right; a class token has no place, neither as a query nor as a key.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from attncli.attention.geometry import distances, neighbours, placed
 from attncli.results.heads import METRICS
+from attncli.results.media import TOKENS, Medium
 from attncli.results.tokens import Token
 
 #: A value for every row, (batch, heads, rows), and the rows that can show it, broadcastable to that.
@@ -37,13 +42,16 @@ Shown = tuple[Tensor, Tensor]
 class Side:
     """The tokens on one side of the attention: ids, which are special, which are real and no padding; (batch, n).
 
-    tokens: those of every text, without padding.
+    tokens: those of every text, without padding.  parts: which of two texts each is of, see `attention.quadrants`; None
+    where there is one alone.  medium: what they are, if not tokens of a text.
     """
 
     ids: Tensor
     special: Tensor
     real: Tensor
     tokens: tuple[tuple[Token, ...], ...]
+    parts: Tensor | None = None
+    medium: Medium = TOKENS
 
     @property
     def length(self) -> int:
@@ -55,7 +63,9 @@ class Side:
         return self.real.int().argmax(dim=1)
 
     def to(self, device: torch.device) -> Side:
-        return Side(self.ids.to(device), self.special.to(device), self.real.to(device), self.tokens)
+        parts = None if self.parts is None else self.parts.to(device)
+        ids, special, real = (each.to(device) for each in (self.ids, self.special, self.real))
+        return Side(ids, special, real, self.tokens, parts, self.medium)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,11 @@ class Pair:
     queries: Side
     keys: Side
     same: bool
+
+    @property
+    def in_line(self) -> bool:
+        """Whether positions follow one another, as in a text, and don't lie in a plane."""
+        return self.queries.medium.grid is None or not self.same
 
     def to(self, device: torch.device) -> Pair:
         return Pair(self.queries.to(device), self.keys.to(device), self.same)
@@ -154,17 +169,17 @@ def row_metrics(pair: Pair, start: int, weights: Tensor, visible: Tensor) -> dic
 def _positional(pair: Pair, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, Shown]:
     """The metrics that compare positions or tokens of queries and keys."""
     columns = torch.arange(weights.shape[3], device=weights.device)
-    offsets = (rows[:, None] - columns[None, :]).abs().float()
-    batch = weights.shape[0]
+    medium, batch = pair.queries.medium, weights.shape[0]
+    offsets = distances(medium, rows, weights.shape[3])
     earlier = columns[None, :] < rows[:, None]
     ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
     before = torch.cat([ids.new_full((batch, 1), -1), ids[:, :-1]], dim=1)
     now = pair.queries.ids[:, rows, None]
     return {
-        "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1)),
-        "previous": _at(weights, seen, (rows - 1).expand(batch, -1)),
+        "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1) & placed(medium, rows)),
+        "previous": _at(weights, seen, neighbours(medium, rows, -1).expand(batch, -1)),
         "current": _at(weights, seen, rows.expand(batch, -1)),
-        "next": _at(weights, seen, (rows + 1).expand(batch, -1)),
+        "next": _at(weights, seen, neighbours(medium, rows, 1).expand(batch, -1)),
         "duplicate": _mass(weights, seen, earlier & (ids[:, None, :] == now)),
         "induction": _mass(weights, seen, earlier & (before[:, None, :] == now)),
     }

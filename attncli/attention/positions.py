@@ -1,4 +1,7 @@
-"""Positions as users write them: an index, a word, a special token, a slice (`-1`, `it`, `it#2`, `cls`, `3:9`)."""
+"""Positions as users write them: an index, a word, a special token, a slice (`-1`, `it`, `it#2`, `cls`, `3:9`).
+
+In a picture also a patch (`4,7`), in a sound a moment (`1.5s`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby
 
+from attncli.attention.places import NoPlaceError, place_of
 from attncli.errors import UsageError
 from attncli.results.tokens import Token
 
@@ -53,7 +57,11 @@ class Position:
             if not 0 <= index < count:
                 raise self._missing(f"no token {typed} among {count:,}", _range(count))
             return index, index + 1
-        return self._named(typed, tokens)
+        try:
+            place = place_of(typed, tokens)
+        except NoPlaceError as error:
+            raise self._missing(str(error), error.hint) from error
+        return self._named(typed, tokens) if place is None else (place, place + 1)
 
     def _named(self, typed: str, tokens: Sequence[Token]) -> Span:
         match = _OCCURRENCE.fullmatch(typed)

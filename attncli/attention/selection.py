@@ -80,7 +80,8 @@ class Selection:
         choice is of that stack alone. Raises UsageError for a layer that isn't there.
         """
         attending = [block_list for block_list in lists if any(block.attends for block in block_list.described())]
-        if not self.chosen or not attending:
+        # Stages follow one another: the last needs all, and which one is meant shows in its name.
+        if not self.chosen or not attending or any(block_list.stage for block_list in attending):
             return {}
         # A choice with several stacks to choose from is of the last: encoders and towers come before what reads them.
         target = self._target(attending)
@@ -157,6 +158,7 @@ class Wanted:
     thresholds: the least value of a metric that earns a label, where not the usual.
     top: how many keys of what a position reads are told one by one.
     sketches: whether small patterns are kept of stacks with few heads, where no others are wanted.
+    steps: from where to where the chosen heads are to be walked through, if they are.
 
     Raises UsageError for a number of bins that can't be.
     """
@@ -170,6 +172,7 @@ class Wanted:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     top: int = 10
     sketches: bool = False
+    steps: View | None = None
 
     def __post_init__(self) -> None:
         if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):

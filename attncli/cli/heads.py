@@ -55,6 +55,7 @@ class HeadChoice(NamedTuple):
     rollout: bool
     norm_weighted: bool
     top: int
+    steps: bool
 
     def completed(self, plan: Plan, *, one: bool) -> HeadChoice:
         """As the verb takes it.
@@ -98,7 +99,7 @@ head_options = bundle(
         group=_CHOICE,
         metavar="NAME",
         shell_complete=completed_by("stacks"),
-        help="encoder, decoder or cross, where a model has several.",
+        help="encoder, decoder, cross, vision … where a model has several.",
     ),
     option(
         "--metric",
@@ -129,7 +130,7 @@ head_options = bundle(
         group=_VIEW,
         type=Text(),
         metavar="P",
-        help="Where does it look? An index (-1), a word (it, it#2), cls; or rows of patterns: 3:9.",
+        help="Where does it look? An index (-1), a word (it, it#2), cls, a patch 4,7; or rows of patterns: 3:9.",
     ),
     option(
         "--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise; with one query, ranks the heads by it."
@@ -154,6 +155,7 @@ head_options = bundle(
     ),
     flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
     flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
+    flag("--steps", group=_VIEW, help="Walk one query through one head: q·k, scale, mask, softmax, values, output."),
     flag("--hide-special", group=_VIEW, help="Leave special tokens out; rows are made to sum to 1 again."),
 )
 
@@ -164,7 +166,7 @@ head_options = bundle(
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
         'attn heads "The cat sat on the mat" --query mat',
-        'attn heads "The cat sat on the mat" -H 2.3 --json',
+        'attn heads "The cat sat on the mat" -H 2.3 --steps',
         "attn heads -m builtin:induction --probe",
     ),
 )

@@ -1,11 +1,11 @@
-"""What `attn heads` is to look at: one text, many of them, or random tokens."""
+"""What `attn heads` is to look at: one text, many of them, random tokens, a picture or a sound."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.cli.command import WholeNumber
+from attncli.cli.command import Text, WholeNumber
 from attncli.cli.environment import Environment
 from attncli.cli.options import TextOptions, bundle, flag, option
 from attncli.cli.texts import STDIN
@@ -17,11 +17,21 @@ if TYPE_CHECKING:
 
 
 class ManyOptions(NamedTuple):
-    """What else there may be than one text."""
+    """What else there may be than one text: many, random tokens, and what the decoder is given beside it."""
 
+    image: str | None
+    audio: str | None
     lines: bool
     probe: bool
     seed: int | None
+    target: str | None
+    target_ids: str | None
+    generate: int | None
+
+    @property
+    def has_scene(self) -> bool:
+        """Whether there is something to see or to hear, so that a text isn't needed."""
+        return self.image is not None or self.audio is not None
 
 
 class HeadsInput(NamedTuple):
@@ -31,7 +41,12 @@ class HeadsInput(NamedTuple):
     input_ids: list[int] | None = None
     probe: bool = False
     seed: int = 0
+    target: str | None = None
+    target_ids: list[int] | None = None
+    generate: int | None = None
     notes: tuple[str, ...] = ()
+    image: str | None = None
+    audio: str | None = None
 
     @property
     def many(self) -> bool:
@@ -40,17 +55,28 @@ class HeadsInput(NamedTuple):
 
     def keywords(self) -> dict[str, Any]:
         """What the verb takes besides the text."""
-        return {"input_ids": self.input_ids, "probe": self.probe, "seed": self.seed}
+        return {name: value for name, value in self._asdict().items() if name not in ("text", "notes")}
 
 
 _INPUT = "Input"
 many_options = bundle(
     "many",
     ManyOptions,
+    option("--image", group=_INPUT, metavar="FILE", help="A picture, for models of pictures; TEXT is its caption."),
+    option("--audio", group=_INPUT, metavar="FILE", help="A sound, for models of sounds; TEXT is its transcript."),
     flag("--lines", group=_INPUT, help="Each line is a text of its own; the metrics of all are averaged."),
     flag("--probe", group=_INPUT, help="Random tokens that are repeated instead of a text: what finds earlier copies?"),
     option(
         "--seed", group=_INPUT, type=WholeNumber(least=0), help="Chooses the random tokens of --probe. [default: 0]"
+    ),
+    option("--target", group=_INPUT, type=Text(), metavar="TEXT", help="What an encoder-decoder's decoder is given."),
+    option("--target-ids", group=_INPUT, metavar="IDS", help="The same as ids, from its start token on."),
+    option(
+        "--generate",
+        group=_INPUT,
+        type=WholeNumber(),
+        metavar="N",
+        help="Let the model write N tokens at most (greedily), and look at those too.",
     ),
 )
 
@@ -67,18 +93,30 @@ def read_heads_input(
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
     if environment.processes.world > 1 and _reads_stdin(source, many):
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
+    target = _target(many, environment)
+    if many.has_scene:
+        return _scene(source, many, environment)
     if not (many.probe or many.lines or len(source.file) > 1):
-        return _one(source, environment)
+        return _one(source, environment)._replace(**target)
     if "npz" in forms:
         raise UsageError(
             ".npz holds patterns, and those belong to one text", hint="-o FILE.json or FILE.csv holds the averages"
         )
-    return _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
+    given = _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
+    return given._replace(**target)
+
+
+def _target(many: ManyOptions, environment: Environment) -> dict[str, Any]:
+    """By the keywords of the verb."""
+    from attncli.cli.texts import read_ids
+
+    ids = None if many.target_ids is None else read_ids(many.target_ids, environment, flag="--target-ids")
+    return {"target": many.target, "target_ids": ids, "generate": many.generate}
 
 
 def _reads_stdin(source: TextOptions, many: ManyOptions) -> bool:
     named = (*source.text, *source.file, *([] if source.input_ids is None else [source.input_ids]))
-    return STDIN in named if named else not many.probe
+    return STDIN in named if named else not (many.probe or many.has_scene)
 
 
 def _one(source: TextOptions, environment: Environment) -> HeadsInput:
@@ -86,6 +124,16 @@ def _one(source: TextOptions, environment: Environment) -> HeadsInput:
 
     given = one_text(read_input(source, environment))
     return HeadsInput(given.texts[0] if given.texts else None, given.ids, notes=given.notes)
+
+
+def _scene(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
+    """A picture or a sound, and a text with it if one is named: stdin is read only where that is."""
+    if many.probe or many.lines or len(source.file) > 1:
+        name = "--image" if many.image is not None else "--audio"
+        raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
+    named = source.text or source.file or source.input_ids is not None
+    given = _one(source, environment) if named else HeadsInput()
+    return given._replace(image=many.image, audio=many.audio)
 
 
 def _probe(source: TextOptions, many: ManyOptions) -> HeadsInput:

@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from attncli.models.call import Attention, WeightsAttention
 from attncli.models.placed import PlacedAttention, neighbour_columns, window_columns
 from attncli.models.structure import named_attention
+from attncli.models.windows import Windows, between_patches
 
 _SOFTMAXES = frozenset({torch.softmax, nn.functional.softmax, Tensor.softmax})
 
@@ -43,11 +44,19 @@ class _Call:
 class OwnWays(TorchFunctionMode):
     """While it is active, tells `hand_on` of the attention modules whose attention nobody else has seen.
 
-    batch, length: of the texts; some modules pad their windows to more.
+    batch, length: of the texts; some modules pad their windows to more.  windows: of pictures.
     """
 
-    def __init__(self, model: nn.Module, batch: int, length: int, hand_on: Callable[[nn.Module, Attention], None]):
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: int,
+        length: int,
+        hand_on: Callable[[nn.Module, Attention], None],
+        windows: Windows,
+    ) -> None:
         super().__init__()
+        self._windows = windows
         self._modules = [module for module in model.modules() if named_attention(module)]
         self._batch, self._length, self._hand_on = batch, length, hand_on
         self._calls: list[_Call] = []
@@ -103,6 +112,9 @@ class OwnWays(TorchFunctionMode):
 
     def _caught(self, call: _Call) -> Attention | None:
         """What the only softmax of a module says. Several, and none, are the mark of approximations."""
+        if (places := self._windows.of(call.module)) is not None:
+            inside = [WeightsAttention(each) for each in call.caught if _sums_to_one(each, len(places))]
+            return between_patches(inside[0], places) if len(inside) == 1 else None
         unfolded = (_unfolded(each, call.module, self._batch) for each in call.caught)
         weights = [each for each in unfolded if _sums_to_one(each, self._batch)]
         if len(weights) != 1:

@@ -21,12 +21,13 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 
 from attncli.errors import ModelError
 from attncli.models.call import Attention
-from attncli.models.entry import accepted_arguments, entry_for, text_alone
+from attncli.models.entry import SENSES, accepted_arguments, entry_for, runnable
 from attncli.models.mask import mask_rule, only_selected
 from attncli.models.own_ways import OwnWays
 from attncli.models.placed import Section
 from attncli.models.query_key import QueryKeyAttention
-from attncli.models.structure import block_lists, mixers, named_attention
+from attncli.models.structure import block_lists, mixers, named_attention, stack_word
+from attncli.models.windows import Windows, between_patches
 
 IMPLEMENTATION = "attncli_probe"
 
@@ -56,6 +57,9 @@ _IGNORED_TENSORS = frozenset(
 )
 
 
+#: Arguments that hold a picture or a sound.
+_SEEN = frozenset(name for names in SENSES.values() for name in names)
+
 #: Fields of a configuration that say how many learned positions stand before every text.
 _PROMPT_FIELDS = ("prompt_length",)
 
@@ -65,21 +69,23 @@ class _Session:
     """One probed forward pass of a batch: who listens, what the modules are called, how long the sequences are.
 
     lengths: of the text and, in an encoder–decoder, of what the decoder is given.  prompt: of what the model puts
-    before each text.
+    before each text.  sees: whether a picture or a sound goes with the text.
     """
 
     observe: Observer
     paths: dict[int, str]
     lengths: tuple[int, ...]
     prompt: int = 0
+    sees: bool = False
     own_ways: OwnWays | None = None
+    windows: Windows | None = None
     seen: int = 0
     #: Query and key of the last one, not kept alive: they would lie beside the layer's feed-forward network.
     last: tuple[ReferenceType[Tensor], ...] = ()
 
     def hand_on(self, module: nn.Module, attention: Attention) -> None:
         path = self.paths[id(module)]
-        for suffix, part in self._parts(attention):
+        for suffix, part in self._parts(path, attention):
             self.seen += 1
             self.observe(path + suffix, part)
 
@@ -91,13 +97,20 @@ class _Session:
         if self.last and all(last() is now for last, now in zip(self.last, states, strict=True)):
             return  # the same attention, to other values (DiffLlama)
         self.last = tuple(ref(state) for state in states)
-        self.hand_on(module, attention)
+        places = self.windows.of(module) if self.windows is not None else None
+        inside = None if places is None else between_patches(attention, places)
+        self.hand_on(module, inside or attention)
 
-    def _parts(self, attention: Attention) -> list[tuple[str, Attention]]:
+    def _parts(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
         """The attention itself, or what of it is between tokens of the given sequences."""
         size, text, target = (attention.queries, attention.keys), self.lengths[0], self.lengths[-1]
         if self.prompt and size == (self.prompt + text, self.prompt + text):
             return [("", Section(attention, self.prompt, self.prompt, text, text))]
+        seen = attention.queries - text
+        if self.sees and seen > 0 and size[0] == size[1] and stack_word(path) not in ("vision", "audio"):
+            # What is seen stands before the text, in the same rows (GIT).
+            own, other = Section(attention, seen, seen, text, text), Section(attention, seen, 0, text, seen)
+            return [("", own), (".cross_attention", other)]
         if len(self.lengths) == 2 and size == (target, target + text):
             # Its own tokens and the encoder's states side by side (T5Gemma 2).
             own, other = Section(attention, 0, 0, target, target), Section(attention, 0, target, target, text)
@@ -163,7 +176,8 @@ def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Ob
     given = [arguments[name] for name in ("input_ids", "decoder_input_ids") if name in arguments]
     prompt = next((getattr(model.config, name) for name in _PROMPT_FIELDS if hasattr(model.config, name)), 0)
     # Towers for pictures and sounds read none.
-    session = _Session(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt)
+    sees = "input_ids" in arguments and len(arguments.keys() & _SEEN) > 0
+    session = _Session(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt, sees)
     batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
     token = _session.set(session)
     try:
@@ -199,8 +213,9 @@ def _route(model: PreTrainedModel) -> None:
 
 def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
     """One pass, on all of the arguments."""
-    session.own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on)
-    with text_alone(model, arguments), session.own_ways:
+    session.windows = Windows(model)
+    session.own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on, session.windows)
+    with runnable(model, arguments), session.windows, session.own_ways:
         entry_for(model, arguments)(**arguments)
 
 

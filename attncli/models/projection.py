@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers.pytorch_utils import Conv1D
 
+from attncli.models.entry import SENSES
 from attncli.models.placement import weights_at_hand
 
 if TYPE_CHECKING:
@@ -25,14 +26,19 @@ if TYPE_CHECKING:
 def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
     """The output matrix of every attention module by its path, (heads · d_value, width).
 
-    arguments: of a forward pass; of each text the first two tokens are run. Modules whose heads give no values, or go
-    through no plain matrix, are left out.
+    arguments: of a forward pass; of each text the first two tokens are run, and pictures and sounds whole. Modules
+    whose heads give no values, or go through no plain matrix, are left out.
     """
-    short = {name: value[:, :2] if isinstance(value, Tensor) else value for name, value in arguments.items()}
+    short = {name: _shortened(name, value) for name, value in arguments.items()}
     watch = _Watch()
     with watch.watching():
         model.attend(short, watch.expect)
     return watch.found
+
+
+def _shortened(name: str, value: Tensor | bool) -> Tensor | bool:
+    seen = any(name in names for names in SENSES.values())
+    return value[:, :2] if isinstance(value, Tensor) and not seen else value
 
 
 @dataclass
@@ -58,13 +64,13 @@ class _Watch:
         if self._expected is None or not inputs or not isinstance(inputs[0], Tensor):
             return
         path, width = self._expected
-        matrix = _matrix(module)
+        matrix = plain_matrix(module)
         if matrix is not None and inputs[0].shape[-1] == width == matrix.shape[0]:
             self.found[path] = matrix
             self._expected = None
 
 
-def _matrix(module: nn.Module) -> Tensor | None:
+def plain_matrix(module: nn.Module) -> Tensor | None:
     """What a plain linear module multiplies its input with from the right, (in, out)."""
     if not isinstance(module, nn.Linear | Conv1D) or not module.weight.is_floating_point():
         return None

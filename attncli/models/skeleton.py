@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from attncli.errors import ModelError, reason_of
 from attncli.models import headers
 from attncli.models.code import fetch_code
+from attncli.models.entry import Sense
 
 if TYPE_CHECKING:
     from attncli.models.files import ModelFiles
@@ -56,9 +58,12 @@ def gguf_file(files: ModelFiles) -> Path | None:
 
 
 def model_class(
-    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False
+    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False, sense: Sense | None = None
 ) -> type[PreTrainedModel]:
     """The class of the base model for a configuration: `AutoModel`'s, else what `architectures` names.
+
+    sense: what else than a text it will be given. A model that puts pictures into words is taken whole then: its base
+    may have no part that reads both (BLIP).
 
     Raises ModelError where neither is known.
     """
@@ -72,7 +77,7 @@ def model_class(
     named = [getattr(transformers, name, None) for name in config.architectures or []]
     # Where several classes share a configuration, the checkpoint says which of them it is.
     chosen = next((cls for cls in candidates if cls in named), None) or next(iter(candidates), None)
-    found = chosen or next((cls for cls in named if cls is not None), None)
+    found = _describer(config, named, sense) or chosen or next((cls for cls in named if cls is not None), None)
     if found is None:
         raise ModelError(
             f"transformers {transformers.__version__} has no model for {config.model_type!r}",
@@ -80,6 +85,17 @@ def model_class(
         )
     cls: type[PreTrainedModel] = found
     return cls
+
+
+def _describer(
+    config: PreTrainedConfig, named: Sequence[type[PreTrainedModel] | None], sense: Sense | None
+) -> type[PreTrainedModel] | None:
+    """The class that puts what it sees into words, if it is this model's, or nothing says which is."""
+    if sense != "image":
+        return None
+    table = AutoModelForImageTextToText._model_mapping
+    describes: type[PreTrainedModel] | None = table.get(type(config), None)
+    return describes if not named or describes in named else None
 
 
 def _auto_config(files: ModelFiles, folder: Path, raw: dict[str, Any], **options: Any) -> PreTrainedConfig:

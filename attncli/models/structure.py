@@ -41,11 +41,13 @@ class BlockList:
     """A stack of blocks: the dotted path of its `ModuleList`, the list itself, and what its path says that it is.
 
     A block is a layer, but where it is a list of layers itself (Funnel) or attends several times (LongCat).
+    stage: from 1, of a tower that merges patches from one list of blocks to the next (Swin); 0 for any other stack.
     """
 
     path: str
     blocks: nn.ModuleList
     word: str | None = None
+    stage: int = 0
 
     @property
     def length(self) -> int:
@@ -96,10 +98,28 @@ def block_lists(model: nn.Module) -> list[BlockList]:
         if isinstance(module, nn.ModuleList) and not inside and _holds_blocks(module):
             found[path] = module
     decodes = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-    return [BlockList(path, blocks, _word(path, decodes=decodes)) for path, blocks in found.items()]
+    lists = [BlockList(path, blocks, stack_word(path, decodes=decodes)) for path, blocks in found.items()]
+    return [part for block_list in lists for part in _stages(block_list) or [block_list]]
 
 
-def _word(path: str, *, decodes: bool) -> str | None:
+def _stages(block_list: BlockList) -> list[BlockList]:
+    """The stages of a tower, where every element of its list holds a list of blocks that attend."""
+    inner = [_held_blocks(stage) for stage in block_list.blocks]
+    return [
+        BlockList(f"{block_list.path}.{place}.{name}", blocks, block_list.word, place + 1)
+        for place, (name, blocks) in enumerate(each for each in inner if each is not None)
+        if None not in inner
+    ]
+
+
+def _held_blocks(stage: nn.Module) -> tuple[str, nn.ModuleList] | None:
+    for name, child in stage.named_children():
+        if isinstance(child, nn.ModuleList) and _holds_blocks(child):
+            return (name, child) if all(_attends(part) and not named_attention(part) for part in child) else None
+    return None
+
+
+def stack_word(path: str, *, decodes: bool = False) -> str | None:
     """The stack that a path speaks of (`encoder`, `vision`, …), or None where it says nothing.
 
     In an encoder–decoder, all of `language_model.encoder` and `language_model.decoder` is text.

@@ -51,9 +51,11 @@ class IdsForm(PartsForm):
 def heads_npz(result: HeadsResult) -> bytes:
     """Per layer with patterns `<stack>.<layer>`, float32, (heads, queries, keys), and `<stack>.<layer>.heads`.
 
-    `<stack>.queries` and `<stack>.keys` are token ids. Of pooled patterns `<stack>.rows` and `<stack>.columns`,
-    (bins, 2), are the positions that a row or a column stands for. `difference.<stack>.<layer>`, of the same shape, is
-    what another model or text has more, where two were compared.
+    `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. Of pooled patterns
+    `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column stands for.
+    `difference.<stack>.<layer>`, of the same shape, is what another model or text has more, where two were compared.
+    Of a picture, `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of
+    the first; of a sound, `<stack>.queries.seconds` and `<stack>.keys.seconds` the length of a frame.
     """
     arrays = dict(array for stack in result.stacks for array in _stack_arrays(stack))
     for changed in result.difference.stacks if result.difference is not None else ():
@@ -65,6 +67,11 @@ def heads_npz(result: HeadsResult) -> bytes:
 def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
     yield f"{stack.stack}.queries", np.array([token.id for token in stack.queries], dtype=np.int64)
     yield f"{stack.stack}.keys", np.array([token.id for token in stack.keys], dtype=np.int64)
+    for side, medium in (("queries", stack.query_medium), ("keys", stack.key_medium)):
+        if medium.grid is not None:
+            yield f"{stack.stack}.{side}.grid", np.array(medium.grid, dtype=np.int64)
+        if medium.seconds is not None:
+            yield f"{stack.stack}.{side}.seconds", np.array(medium.seconds)
     for layer, patterns in _by_layer(stack.patterns).items():
         yield f"{stack.stack}.{layer}", _stacked(patterns)
         yield f"{stack.stack}.{layer}.heads", np.array([pattern.head for pattern in patterns], dtype=np.int64)

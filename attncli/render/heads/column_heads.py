@@ -9,6 +9,7 @@ from attncli.render.cells import cell_width, clusters, pad, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end
+from attncli.results.heads import Stack
 
 # From this many cells a column on, a token that is cut short still says more across than downwards.
 _ACROSS = 5
@@ -22,9 +23,15 @@ def headings(texts: Sequence[str], cell: int, spare: int, terminal: Terminal) ->
     return _downwards(texts, cell, terminal)
 
 
-def ruler(positions: Sequence[int], cell: int) -> str:
+def key_number(stack: Stack, place: int) -> str:
+    """What a ruler calls a key: its position, or when it is heard."""
+    seconds = stack.key_medium.seconds
+    return str(stack.keys[place].index) if seconds is None else f"{stack.keys[place].index * seconds:.3g}s"
+
+
+def ruler(positions: Sequence[int | str], cell: int) -> str:
     """The position of every so many columns, each above its column."""
-    widest = len(str(max(positions, default=0))) + 1
+    widest = max((len(str(position)) for position in positions), default=1) + 1
     step = next(step for step in _steps() if step * cell >= widest)
     text = ""
     for column in range(0, len(positions), step):

@@ -13,6 +13,8 @@ from attncli.results.heads import HeadsResult, Layer, Probe, Stack
 from attncli.results.tokens import Token
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
+# Class, distillation and register tokens that are named one by one.
+_FEW_NAMES = 2
 
 
 def model_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
@@ -32,7 +34,12 @@ def _averaged(texts: int, probe: Probe | None) -> str:
 def stack_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     """`encoder · 6 layers × 12 heads · 12 tokens · each sees every other`."""
     name, shape = Line.of(Span(stack.stack, _BOLD)), Line.of(_shape(stack.layers, terminal))
-    return flow([name, shape, *_direction(stack)], separator=glyphs(terminal).separator, width=terminal.width)
+    return flow([name, shape, *_direction(stack, terminal)], separator=glyphs(terminal).separator, width=terminal.width)
+
+
+def has_text(stack: Stack) -> bool:
+    """Whether rows and columns are the tokens of one text, which can be written out. Patches and frames are counted."""
+    return bool(stack.keys) and not is_cross(stack) and stack.key_medium.kind == "tokens"
 
 
 def tokens_line(tokens: Sequence[Token], terminal: Terminal) -> Line:
@@ -62,17 +69,22 @@ def _shape(layers: Sequence[Layer], terminal: Terminal) -> str:
     return f"{shape}{among} {times} {_count(with_attention.pop(), 'head')}"
 
 
-def _direction(stack: Stack) -> list[Line]:
+def _direction(stack: Stack, terminal: Terminal) -> list[Line]:
     queries = len(stack.queries)
     all_queries, all_keys = stack.whole or (queries, len(stack.keys))
     sight = "each sees itself and earlier ones" if stack.causal else "each sees every other"
+    if stack.key_medium.window is not None:
+        times, side = glyphs(terminal).times, stack.key_medium.window
+        sight = f"each sees its own window of {side} {times} {side}"
     if not queries:
         across = "decoder tokens look at encoder tokens"
         return [Line.of(across if is_cross(stack) else sight.replace("each", "each token", 1))]
     if is_cross(stack):
         verb = "looks at" if queries == 1 else "look at"
         looking = _part(queries, all_queries, f"decoder {stack.unit}")
-        return [Line.of(f"{looking} {verb} {_part(len(stack.keys), all_keys, f'encoder {stack.unit}')}")]
+        return [Line.of(f"{looking} {verb} {_seen(stack, all_keys, terminal, f'encoder {stack.unit}')}")]
+    if stack.key_medium.kind != "tokens":
+        return [Line.of(_amount(stack, terminal)), Line.of(sight)]
     at = "" if len(stack.keys) == all_keys or stack.ranking else f" at {len(stack.keys):,} of {all_keys:,}"
     return [Line.of(_part(queries, all_queries, stack.unit) + at), Line.of(sight)]
 
@@ -82,5 +94,25 @@ def _part(count: int, whole: int, noun: str) -> str:
     return _count(whole, noun) if count == whole else f"{count:,} of {_count(whole, noun)}"
 
 
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def _seen(stack: Stack, all_keys: int, terminal: Terminal, noun: str) -> str:
+    return _part(len(stack.keys), all_keys, noun) if stack.key_medium.kind == "tokens" else _amount(stack, terminal)
+
+
+def _amount(stack: Stack, terminal: Terminal) -> str:
+    """What there is to look at, where it is no text: `14 × 14 patches and [CLS]`, or `1,500 frames of 0.02 s`."""
+    medium, keys = stack.key_medium, stack.keys
+    if medium.seconds is not None:
+        return f"{_count(len(keys), 'frame')} of {medium.seconds:.3g} s"
+    if medium.grid is None:
+        return _count(len(keys), "position")
+    grid, times = medium.grid, glyphs(terminal).times
+    patches = sum(key.index in grid.patches for key in keys)
+    beside = [key.token for key in keys if key.index not in grid.patches]
+    whole = patches == len(grid.patches)
+    count = f"{grid.rows} {times} {grid.columns} patches" if whole else _count(patches, "patch", "patches")
+    named = ", ".join(beside) if len(beside) <= _FEW_NAMES else f"{beside[0]} {glyphs(terminal).ellipsis} {beside[-1]}"
+    return f"{count} and {named}" if beside else count
+
+
+def _count(count: int, noun: str, several: str | None = None) -> str:
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"

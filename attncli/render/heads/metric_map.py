@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attncli.render.bars import bar
-from attncli.render.heads.header import is_cross, stack_lines, tokens_line
+from attncli.render.heads.header import has_text, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import MEANINGS, number
 from attncli.render.heads.value_map import value_map
@@ -24,7 +24,7 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
     values = {(head.layer, head.head): head.values.get(metric) for head in stack.metrics}
     known = [value for value in values.values() if value is not None]
     lines = stack_lines(stack, terminal)
-    if not is_cross(stack):
+    if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal))
     lines += [Line(), *_title(metric, terminal)]
     if not known:

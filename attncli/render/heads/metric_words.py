@@ -9,6 +9,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line, Rgb, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Interval
+from attncli.results.media import Medium
 
 _BLACK: Rgb = (0, 0, 0)
 
@@ -56,6 +57,23 @@ MEANINGS = {
     "duplicate": "weight on earlier copies of the token",
     "induction": "weight on what followed earlier copies",
 }
+
+
+# Where patches of a picture stand for tokens.
+_OF_PATCHES = {
+    "distance": "patches: how far away it looks",
+    "previous": "weight on the patch to the left",
+    "current": "weight on the patch itself",
+    "next": "weight on the patch to the right",
+}
+
+
+def meaning(name: str, medium: Medium) -> str:
+    """What a metric says of tokens, of the patches of a picture, or of the frames of a sound."""
+    said = MEANINGS.get(name, "")
+    if medium.kind == "patches":
+        return _OF_PATCHES.get(name, said)
+    return said.replace("token", "frame") if medium.kind == "frames" else said
 
 
 def label_of(name: str) -> Label:

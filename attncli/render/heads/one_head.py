@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attncli.render.heads.heatmap import Heat, full_scale
-from attncli.render.heads.metric_words import MEANINGS, label_of, number
+from attncli.render.heads.metric_words import label_of, meaning, number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.picture_notes import pooling_lines, scale_lines
 from attncli.render.layout import flow
@@ -22,7 +22,7 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: s
     if weighting == "norm":
         title += _sentence("weights times the norm of what is read there (Kobayashi et al. 2020)", terminal)
     lines = [*title, *_pattern_lines(stack, pattern, terminal, relative=weighting == "norm"), Line()]
-    return lines + _metric_lines(head, stack, terminal)
+    return lines + metric_lines(head, stack, terminal)
 
 
 def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
@@ -49,14 +49,15 @@ def title_lines(head: HeadMetrics, terminal: Terminal) -> list[Line]:
     return flow([Line.of(Span(f"head {head.name}", _BOLD)), *said], separator="  ", width=terminal.width)
 
 
-def _metric_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
+def metric_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
+    """The head's metrics beside those of uniform attention, and what they mean."""
     uniform = stack.baselines.get(head.layer, {})
     names = [*(name for name in METRICS if name in head.values), *(name for name in head.values if name not in METRICS)]
     column = max(map(len, names), default=0)
     lines = [Line.of(Span(f"{'':{column}}  {'here':>7}  {'uniform':>7}", _DIM))]
     for name in names:
         here, even = number(head.values[name], terminal), number(uniform.get(name), terminal)
-        meaning = f"  {MEANINGS.get(name, '')}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
-        values = (Span(f"  {here:>7}", _BOLD), Span(f"  {even:>7}{meaning}", _DIM))
+        said = f"  {meaning(name, stack.key_medium)}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
+        values = (Span(f"  {here:>7}", _BOLD), Span(f"  {even:>7}{said}", _DIM))
         lines.append(Line.of(f"{name:{column}}", *values))
     return lines

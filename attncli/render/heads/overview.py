@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.head_map import head_map
-from attncli.render.heads.header import is_cross, stack_lines, tokens_line
+from attncli.render.heads.header import has_text, stack_lines, tokens_line
 from attncli.render.heads.metric_words import Label, in_order, label_of
 from attncli.render.heads.sentences import sentence_lines
 from attncli.render.heads.sketches import sketch_lines
@@ -27,7 +27,7 @@ _GAP, _MARGIN = 2, 6
 def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> list[Line]:
     """The stack's map, what its letters mean, and a sentence for each head that was `found` to stand out."""
     lines = stack_lines(stack, terminal)
-    if stack.keys and not is_cross(stack):
+    if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal))
     lines += [Line(), *letter_map(stack, terminal), Line(), *_legend(stack, terminal)]
     if found:

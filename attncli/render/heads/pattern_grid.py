@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from attncli.render.cells import cell_width, shorten
 from attncli.render.glyphs import glyphs
-from attncli.render.heads.column_heads import headings, ruler
+from attncli.render.heads.column_heads import headings, key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
@@ -15,6 +16,7 @@ from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, token_text
 from attncli.results.heads import Pattern, Stack
 from attncli.results.heads import Span as Positions
+from attncli.results.media import Medium
 from attncli.results.tokens import Token
 
 _DIM = Style(dim=True)
@@ -63,8 +65,8 @@ def grid_lines(stack: Stack, grid: Grid, heat: Heat) -> list[Line]:
 
 def _grid(stack: Stack, pattern: Pattern, terminal: Terminal) -> Grid:
     spans = spans_of(pattern).rows
-    positions = max((len(_position_text(stack.queries, span, terminal)) for span in spans), default=1)
-    widest = max((cell_width(_span_text(stack.queries, span, terminal)) for span in spans), default=0)
+    positions = max((len(_position_text(_rows(stack), span, terminal)) for span in spans), default=1)
+    widest = max((cell_width(_span_text(_rows(stack), span, terminal)) for span in spans), default=0)
     tokens = min(widest, _longest_label(terminal))
     room = terminal.width - positions - tokens - 2
     fits = room // max(pattern.weights.shape[1], 1)
@@ -77,8 +79,8 @@ def _longest_label(terminal: Terminal) -> int:
 
 
 def _row_label(stack: Stack, span: Positions, grid: Grid, terminal: Terminal) -> tuple[Span, Span]:
-    positions = Span(f"{_position_text(stack.queries, span, terminal):>{grid.positions}} ", _DIM)
-    return positions, Span(in_place(_span_text(stack.queries, span, terminal), grid.tokens, terminal) + " ")
+    positions = Span(f"{_position_text(_rows(stack), span, terminal):>{grid.positions}} ", _DIM)
+    return positions, Span(in_place(_span_text(_rows(stack), span, terminal), grid.tokens, terminal) + " ")
 
 
 def _cells(weights: Sequence[float], hidden: Sequence[bool], width: int, heat: Heat) -> list[Span]:
@@ -88,13 +90,32 @@ def _cells(weights: Sequence[float], hidden: Sequence[bool], width: int, heat: H
     ]
 
 
-def _position_text(tokens: Sequence[Token], span: Positions, terminal: Terminal) -> str:
-    """Where a row or column stands in the text, of which the tokens may be a part."""
-    first, last = tokens[span[0]].index, tokens[span[1] - 1].index
+class _Side(NamedTuple):
+    """What rows, or columns, are of."""
+
+    tokens: Sequence[Token]
+    medium: Medium
+
+
+def _rows(stack: Stack) -> _Side:
+    return _Side(stack.queries, stack.query_medium)
+
+
+def _columns(stack: Stack) -> _Side:
+    return _Side(stack.keys, stack.key_medium)
+
+
+def _position_text(side: _Side, span: Positions, terminal: Terminal) -> str:
+    """Where a row or column stands in the text, of which the tokens may be a part; in a sound, when it is heard."""
+    ends = side.tokens[span[0]], side.tokens[span[1] - 1]
+    first, last = (token.text if side.medium.kind == "frames" else token.index for token in ends)
     return str(first) if first == last else f"{first}{glyphs(terminal).dash}{last}"
 
 
-def _span_text(tokens: Sequence[Token], span: Positions, terminal: Terminal) -> str:
+def _span_text(side: _Side, span: Positions, terminal: Terminal) -> str:
+    if side.medium.kind == "frames":
+        return ""
+    tokens = side.tokens
     return " ".join(token_text(token, terminal) for token in tokens[span[0] : min(span[1], span[0] + _LONGEST_LABEL)])
 
 
@@ -103,7 +124,7 @@ def _headings(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     spans = spans_of(grid.pattern).columns
     if not _names_columns(grid):
         return [
-            Line.of(" " * grid.margin, Span(ruler([stack.keys[start].index for start, _ in spans], grid.cell), _DIM))
+            Line.of(" " * grid.margin, Span(ruler([key_number(stack, start) for start, _ in spans], grid.cell), _DIM))
         ]
     texts = [token_text(stack.keys[start], terminal) for start, _ in spans]
     spare = terminal.width - grid.margin - grid.cell * len(texts)
@@ -123,5 +144,5 @@ def _column_list(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
 
 
 def _column_entry(stack: Stack, span: Positions, terminal: Terminal) -> Line:
-    text = shorten(_span_text(stack.keys, span, terminal), _LONGEST_LABEL, glyphs(terminal).cut)
-    return Line.of(Span(f"{_position_text(stack.keys, span, terminal)} ", _DIM), text + direction_end(text))
+    text = shorten(_span_text(_columns(stack), span, terminal), _LONGEST_LABEL, glyphs(terminal).cut)
+    return Line.of(Span(f"{_position_text(_columns(stack), span, terminal)} ", _DIM), text + direction_end(text))

@@ -8,18 +8,22 @@ from attncli.render.heads.header import stack_lines
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.key_table import key_table
 from attncli.render.heads.one_head import title_lines
+from attncli.render.heads.patch_view import head_maps, reading_map
 from attncli.render.heads.ranking import place_words, ranking_lines
 from attncli.render.heads.shaded_text import Shaded, shaded_text
 from attncli.render.heads.strip import strip_lines
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
+from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.reading import Reading
 
 _DIM = Style(dim=True)
 # A text of more rows is told by its top keys in their places, and drawn as a strip.
 _MOST_ROWS = 20
+# So many heads have a map of a picture each.
+_FEW_HEADS = 16
 
 
 def position_lines(result: HeadsResult, stack: Stack, terminal: Terminal) -> list[Line]:
@@ -27,15 +31,29 @@ def position_lines(result: HeadsResult, stack: Stack, terminal: Terminal) -> lis
     if stack.ranking is not None:
         return ranking_lines(stack, stack.ranking, terminal, weighting=result.weighting, top=result.top)
     assert stack.reading is not None
+    if stack.key_medium.grid is not None:
+        return _on_picture(result, stack, stack.reading, terminal)
     return _reading_lines(stack, stack.reading, terminal, result.weighting)
+
+
+def _on_picture(result: HeadsResult, stack: Stack, reading: Reading, terminal: Terminal) -> list[Line]:
+    """The position, the map of the patches that it reads, and one for each of a few heads, else the top patches."""
+    query = reading.query if stack.query_medium.grid is not None else None
+    lines = [*stack_lines(stack, terminal), *_title(stack, reading, terminal, result.weighting)]
+    lines += reading_map(stack, reading.weights.tolist(), query, result.picture, terminal)
+    if 1 < len(stack.patterns) <= _FEW_HEADS:
+        return [*lines, Line(), *head_maps(stack, result.picture, terminal)]
+    heat = Heat(max(reading.weights.tolist(), default=0.0), terminal, relative=result.weighting == "norm")
+    return [*lines, Line(), *key_table(stack, reading, heat, in_context=False)]
 
 
 def _reading_lines(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
     """The position, the text or a strip of it, and the top keys with the heads that read them most."""
     heat = Heat(max(reading.weights.tolist(), default=0.0), terminal, relative=weighting == "norm")
-    text = _whole_text(stack, reading, heat) if reading.lines is None else None
+    shades = reading.lines is None and stack.key_medium.kind == "tokens"
+    text = _whole_text(stack, reading, heat) if shades else None
     lines = [*stack_lines(stack, terminal), *_title(stack, reading, terminal, weighting), Line()]
-    table = key_table(stack, reading, heat, in_context=text is None)
+    table = key_table(stack, reading, heat, in_context=text is None and stack.key_medium.kind == "tokens")
     if text is None:
         return [*lines, *table, Line(), *strip_lines(stack, reading, heat)]
     return [*lines, *text, Line(), heat.scale(), Line(), *table]
@@ -54,10 +72,17 @@ def _whole_text(stack: Stack, reading: Reading, heat: Heat) -> list[Line] | None
 
 def _title(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
     """`where it (token 8) looks, mean of all 72 heads`; the name of an only head and its labels first."""
-    looks = [Line.of(Span("where", _DIM)), Line.of(place_words(reading.query, terminal, reading.query_line))]
+    looks = [Line.of(Span("where", _DIM)), Line.of(_place(stack, reading, terminal))]
     words = [Line.of(Span(word, _DIM)) for word in _of_heads(stack, reading, weighting).split()]
     title = flow([*looks, *words], separator=" ", width=terminal.width)
     return [*title_lines(stack.metrics[0], terminal), *title] if reading.heads == 1 else title
+
+
+def _place(stack: Stack, reading: Reading, terminal: Terminal) -> Span:
+    if stack.query_medium.kind != "patches":
+        return place_words(reading.query, terminal, reading.query_line)
+    name = token_text(reading.query, terminal)
+    return Span(name if reading.query.special else f"patch {name}", Style(bold=True))
 
 
 def _of_heads(stack: Stack, reading: Reading, weighting: str) -> str:

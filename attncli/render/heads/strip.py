@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attncli.render.heads.column_heads import ruler
+from attncli.render.heads.column_heads import key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
@@ -40,16 +40,16 @@ def strip_lines(stack: Stack, reading: Reading, heat: Heat) -> list[Line]:
 
 
 def _title(stack: Stack, cells: int, width: int) -> list[Line]:
-    unit = stack.unit
+    unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
     many = f"{len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
-    words = many if cells < len(stack.keys) else f"the whole text, a cell for each {unit}"
+    words = many if cells < len(stack.keys) else f"the whole {whole}, a cell for each {unit}"
     return flow([Line.of(Span(word, _DIM)) for word in words.split()], separator=" ", width=width)
 
 
-def _number(stack: Stack, reading: Reading, place: int) -> int:
-    """What a reader knows a key by: its line, else its position."""
+def _number(stack: Stack, reading: Reading, place: int) -> int | str:
+    """What a reader knows a key by: its line, else its position, or when it is heard."""
     if reading.lines is None:
-        return stack.keys[place].index
+        return key_number(stack, place)
     return next((line for line in reading.lines[place:] if line is not None), len(reading.lines))
 
 

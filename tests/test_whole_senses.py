@@ -1,0 +1,116 @@
+"""Whole commands with a picture or a sound: nothing between the arguments and the output is replaced."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import senses
+from tests.cli.conftest import attn
+
+pytest.importorskip("PIL")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole-senses")
+    for name in ("vit", "clip", "blip", "whisper"):
+        senses.save(name, folder)
+    senses.save_picture(folder / "disc.png")
+    return folder
+
+
+def test_a_patch_is_mapped(place: Path) -> None:
+    outcome = attn("heads", "--image", str(place / "disc.png"), "-m", str(place / "vit"), "-H", "1.2", "--query", "2,1")
+    assert outcome.code == 0
+    lines = outcome.text.splitlines()
+    assert lines[1] == "vision · 2 layers × 4 heads · 4 × 4 patches and [CLS] · each sees every other"
+    assert lines[2:4] == ["head 1.2", "where patch 2,1 looks"]
+    assert lines[5] == "   0 1 2 3"
+    assert lines[8][5:7] == "[]"
+    assert outcome.err == (
+        f"note: {place / 'disc.png'} (60 × 40 pixels) as the model sees it: 16 × 16, 4 × 4 patches of 4 × 4\n"
+    )
+
+
+def test_the_data_hold_the_grid(place: Path, tmp_path: Path) -> None:
+    command = ("heads", "the mole", "--image", str(place / "disc.png"), "-m", str(place / "blip"), "-H", "cross.1.0")
+    outputs = [tmp_path / f"heads.{ending}" for ending in ("json", "csv", "npz")]
+    outcome = attn(*command, "--patterns", *(part for path in outputs for part in ("-o", str(path))))
+    assert (outcome.code, outcome.text) == (0, "")
+    cross = json.loads(outputs[0].read_text("utf-8"))["stacks"][2]
+    assert cross["axes"] == {
+        "queries": {"kind": "tokens", "grid": None, "window": None, "seconds": None},
+        "keys": {"kind": "patches", "grid": {"rows": 4, "columns": 4, "first": 1}, "window": None, "seconds": None},
+    }
+    cells = list(csv.DictReader(io.StringIO(outputs[1].read_text("utf-8"))))
+    shown = [(cell["query_token"], cell["key_token"], cell["key_row"], cell["key_column"]) for cell in cells[16:19]]
+    assert shown == [("[CLS]", "3,3", "3", "3"), ("the", "[CLS]", "", ""), ("the", "0,0", "0", "0")]
+    arrays = np.load(outputs[2])
+    assert arrays["cross.keys.grid"].tolist() == [4, 4, 1]
+    assert "cross.queries.grid" not in arrays
+    np.testing.assert_allclose(arrays["cross.1"][0], np.array(cross["patterns"][0]["weights"]), atol=1e-6)
+
+
+def test_a_picture_needs_no_stdin_and_a_text_may_come_from_it(place: Path) -> None:
+    command = ("heads", "--image", str(place / "disc.png"), "-m", str(place / "clip"), "--json")
+    alone = attn(*command, stdin="the mole")
+    assert [stack["stack"] for stack in json.loads(alone.text)["stacks"]] == ["vision"]
+    both = attn(*command, "-", stdin="the mole")
+    assert [stack["stack"] for stack in json.loads(both.text)["stacks"]] == ["vision", "text"]
+
+
+def test_a_sound_is_told_in_seconds(place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("soundfile")
+    pytest.importorskip("soxr")
+    path = senses.save_sound(tmp_path / "tone.wav")
+    command = ("heads", "the mole", "--audio", str(path), "-m", str(place / "whisper"), "-H", "cross.1.0")
+    shown = attn(*command, "--query", "0:2")
+    assert shown.code == 0
+    assert "cross · 2 layers × 4 heads · 2 of 4 decoder tokens look at 50 frames of 0.02 s\n" in shown.text
+    weight = attn(*command, "--query", "mole", "--key", "0.25s")
+    assert "how much mole (token 2) looks at 0.24s (token 12), by the weight of each head\n" in weight.text
+    data = json.loads(attn(*command, "--json").text)["stacks"][2]
+    assert data["axes"]["keys"] == {"kind": "frames", "grid": None, "window": None, "seconds": 0.02}
+    assert (len(data["keys"]), data["keys"][13]["text"]) == (50, "0.26s")
+
+
+REFUSED = {
+    "a model of texts": (2, ("--image", "disc.png", "-m", "builtin:induction"), "builtin:induction takes no pictures"),
+    "a text and no picture": (2, ("a mole", "-m", "vit"), "reads pictures and no text"),
+    "a text and a picture": (2, ("a mole", "--image", "disc.png", "-m", "vit"), "reads pictures and no text"),
+    "ids and a picture": (2, ("--input-ids", "5", "--image", "disc.png", "-m", "vit"), "reads no text"),
+    "both": (2, ("--image", "disc.png", "--audio", "x.wav", "-m", "vit"), "--image and --audio can't be combined"),
+    "lines": (2, ("--image", "disc.png", "-m", "vit", "--lines", "a"), "--image goes with one text, or none"),
+    "a probe": (2, ("--image", "disc.png", "-m", "vit", "--probe"), "--image goes with one text, or none"),
+    "a pair": (2, ("a", "--pair", "b", "--image", "disc.png", "-m", "clip"), "--image goes with one text, or none"),
+    "no such patch": (2, ("--image", "disc.png", "-m", "vit", "--query", "4,0"), "no patch 4,0 among 4 rows of 4"),
+    "no such file": (1, ("--image", "no.png", "-m", "vit"), "can't be read: no such file or directory"),
+    "no picture": (1, ("--image", "vit/config.json", "-m", "vit"), "is no picture that Pillow can read"),
+    "no sound": (1, ("--audio", "disc.png", "-m", "whisper"), "is no sound that can be read"),
+    "a sound for eyes": (2, ("--audio", "tone.wav", "-m", "vit"), "takes no sounds"),
+    "a picture for ears": (2, ("--image", "disc.png", "-m", "whisper"), "takes no pictures"),
+    "ears without a sound": (3, ("a mole", "-m", "whisper"), "can't run on a text alone"),
+    "a caption without its picture": (3, ("a mole", "-m", "blip"), "tensors of the model aren't in its weights"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_does_not_fit_is_refused_in_two_lines(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, arguments, message = REFUSED[kind]
+    if "--audio" in arguments:
+        pytest.importorskip("soundfile")
+        pytest.importorskip("soxr")
+        senses.save_sound(place / "tone.wav")
+    monkeypatch.chdir(place)
+    named = [f"./{part}" if (place / part).is_dir() else part for part in arguments]
+    outcome = attn("heads", *named, "-q")
+    assert (outcome.code, outcome.text) == (code, "")
+    error, hint = outcome.err.splitlines()
+    assert error.startswith("error: ") and message in error
+    assert hint.startswith("hint: ")
