@@ -14,7 +14,7 @@ from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of
 from attncli.render.heads.picture_notes import pooling_lines
 from attncli.render.heads.standouts import Standout, standouts
-from attncli.render.html.packing import pack
+from attncli.render.html.packing import pack, pack_pixels
 from attncli.render.html.page import page
 from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, shortened
 from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Pattern, Span, Stack
@@ -60,6 +60,7 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
         "labels": {name: _label(name) for name in _label_names(result)},
         "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
         "colors": HEX,
+        "picture": None if result.picture is None else pack_pixels(result.picture.pixels),
         "stacks": stacks,
     }
 
@@ -94,6 +95,7 @@ def _stack(stack: Stack, metrics: Sequence[str], weighting: str) -> dict[str, ob
         "rows": rows,
         # One list where both sides are the same, as they mostly are.
         "columns": None if not is_cross(stack) and rows == columns else columns,
+        "patches": None if shown is None or shown.bins is not None else _patches(stack),
         "prefix": _prefix(stack),
         "heads": list(_heads(stack, metrics, weighting)),
         "uniform": {layer: _values(values, metrics) for layer, values in stack.baselines.items()},
@@ -114,6 +116,14 @@ def _axis(tokens: Sequence[Token], spans: Sequence[Span] | None) -> dict[str, ob
         "special": [place for place, token in enumerate(tokens) if token.special],
         "places": None if indices == list(range(len(tokens))) else [[index, index + 1] for index in indices],
     }
+
+
+def _patches(stack: Stack) -> dict[str, object] | None:
+    """Where columns lie in the picture, and rows if they are patches too; None where columns are none."""
+    grids = {"keys": stack.key_medium.grid, "queries": stack.query_medium.grid}
+    if stack.key_medium.grid is None:
+        return None
+    return {side: grid and grid.to_dict() for side, grid in grids.items()}
 
 
 def _text(token: Token, longest: int) -> str:

@@ -59,5 +59,11 @@ def pack_finely(values: Floats) -> dict[str, object]:
     return {"rows": len(values), "scale": scale, "content": _letters(numbers.tobytes())}
 
 
+def pack_pixels(pixels: npt.NDArray[np.uint8]) -> dict[str, object]:
+    """(height, width, 3) as they are."""
+    height, width, _ = pixels.shape
+    return {"height": height, "width": width, "content": _letters(pixels.tobytes())}
+
+
 def _letters(content: bytes) -> str:
     return base64.b64encode(zlib.compress(content, 6)).decode("ascii")

@@ -89,8 +89,9 @@ function drawOverview() {
   mark();
 }
 
-/** The text as its tokens, where there is one and it is short. */
+/** The picture, or the text as its tokens where there is one and it is short. */
 function textOf(stack) {
+  if (stack.patches && data.picture) return [element("p", { class: "tokens" }, smallPicture())];
   const { texts, special } = stack.columns ?? stack.rows;
   if (!texts.length || texts.length > MOST_TOKENS) return [];
   const tokens = texts.flatMap((text, index) => [element("span", { class: special.includes(index) ? "token dim" : "token" }, text), " "]);
@@ -145,9 +146,9 @@ async function drawHead() {
   detail.hidden = !head;
   side.parentElement.classList.toggle("open", Boolean(head));
   if (!head) return;
-  const pattern = await patternOf(stack, head);
+  const [pattern, pictures] = [await patternOf(stack, head), await seen];
   if (headNow() !== head) return;
-  const links = pattern && new Links(stack, pattern);
+  const links = pattern && linksOf(stack, pattern, pictures);
   const parts = [headTitle(head), ...(pattern ? picture(stack, head, pattern, links) : []), metricTable(stack, head)];
   detail.replaceChildren(...parts.filter(Boolean));
   // There is but one token to point at.
@@ -164,6 +165,11 @@ function headTitle(head) {
   return element("div", { class: "controls heading title" }, back, name, ...labels, keys);
 }
 
+/** What a row looks at, drawn over the picture or over the text. */
+function linksOf(stack, pattern, pictures) {
+  return stack.patches ? new PatchMap(stack, pattern, pictures, detail.clientWidth || 640) : new Links(stack, pattern);
+}
+
 function picture(stack, head, pattern, links) {
   const point = (row) => (row === null ? links.clear() : links.draw(row));
   const width = detail.clientWidth || 640;
@@ -172,7 +178,9 @@ function picture(stack, head, pattern, links) {
   const scale = scaleLegend(pattern.signed ? `−${high}` : "0", high, stack.reading, colors);
   const pooled = stack.pooling ? element("p", { class: "dim" }, stack.pooling) : null;
   const exact = element("p", { class: "dim", id: "exactness" }, exactnessOf(pattern));
-  return [element("figure", {}, matrix(patternView(stack, head, pattern), width, point), scale, pooled, exact), links.element];
+  const weights = element("figure", {}, matrix(patternView(stack, head, pattern), width, point), scale, pooled, exact);
+  // A picture says more than the matrix of all its patches.
+  return stack.patches ? [links.element, weights] : [weights, links.element];
 }
 
 /** Rounding to a byte moves a weight by half a step at most. */

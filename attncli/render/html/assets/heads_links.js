@@ -47,20 +47,8 @@ class Links {
     made.addEventListener("pointerleave", () => this.pinned === null && this.clear());
     made.addEventListener("focus", () => this.draw(index));
     made.addEventListener("click", () => this.pin(index));
-    made.addEventListener("keydown", (event) => this.walk(event, made));
+    made.addEventListener("keydown", (event) => walk(event, made));
     return made;
-  }
-
-  /** Left and right go on to the next token, and no further: heads stay where they are. */
-  walk(event, token) {
-    const next = { ArrowLeft: token.previousElementSibling, ArrowRight: token.nextElementSibling }[event.key];
-    if (next === undefined) return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (!next) return;
-    token.setAttribute("tabindex", "-1");
-    next.setAttribute("tabindex", "0");
-    next.focus();
   }
 
   pin(index) {
@@ -120,6 +108,18 @@ class Links {
     const verb = this.backwards ? " is looked at by " : " looks at ";
     this.said.replaceChildren(token(source, index), verb, ...(parts.length ? parts : ["nothing"]), strong.length > NAMED ? " …" : "");
   }
+}
+
+/** Left and right go on to the next token, and no further: heads stay where they are. */
+function walk(event, token) {
+  const next = { ArrowLeft: token.previousElementSibling, ArrowRight: token.nextElementSibling }[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (!next) return;
+  token.setAttribute("tabindex", "-1");
+  next.setAttribute("tabindex", "0");
+  next.focus();
 }
 
 /** An arc above the tokens of one line, a bow between two lines, a small loop from a token to itself. */
