@@ -25,6 +25,7 @@ from attncli.render.figures.panels import (
     type_size,
     unmarked,
 )
+from attncli.render.figures.patches import on_grid, patch_figure, patch_maps, query_name
 from attncli.render.figures.saving import drawn
 from attncli.render.heads.differing import DIFFERENCE, differences_alone
 from attncli.render.heads.heatmap import spans_of, unseen
@@ -48,8 +49,9 @@ _MAP, _TILE = 9.0, 0.9
 _MOST_IN_TILE = 96
 _TITLE, _EDGE, _BAR = 0.45, 0.15, 0.75
 
+_DIRECTION = " (rows look at columns)"
 _MEANS = {
-    "attention": "attention weight (rows look at columns)",
+    "attention": f"attention weight{_DIRECTION}",
     "norm": "weight × norm of what is read",
     "rollout": "attention rollout (heads averaged)",
     DIFFERENCE: "difference of weights",
@@ -87,8 +89,12 @@ def heads_figure(result: HeadsResult, form: str, *, title: str | None = None) ->
         return drawn(lambda: metric_figure(maps, title=title), form, texts=texts)
     legend = _MEANS.get(result.weighting, "weight")
     texts = [title, *(text for panel in panels for text in (panel.title, *panel.rows, *panel.columns))]
+    if len(panels) <= _MOST_WITH_TOKENS and (looks := patch_maps(result, form)):
+        texts = [title, *looks.texts]
+        legend = legend.removesuffix(_DIRECTION)
+        return drawn(lambda: patch_figure(looks, result.picture, title=title, legend=legend), form, texts=texts)
     if len(panels) > _MOST_WITH_TOKENS:
-        return drawn(lambda: map_figure(_tiles(result), title=title, legend=legend), form, texts=texts)
+        return drawn(lambda: map_figure(_tiles(result, form), title=title, legend=legend), form, texts=texts)
     if len(panels) > 1:
         return drawn(lambda: side_by_side(panels, title=title, legend=legend), form, texts=texts)
     return drawn(lambda: one_head(panels[0], title=title, legend=legend), form, texts=texts)
@@ -250,14 +256,26 @@ def _layers_and_heads(heads: Sequence[HeadMetrics]) -> tuple[list[int], list[int
     return sorted({head.layer for head in heads}), sorted({head.head for head in heads})
 
 
-def _tiles(result: HeadsResult) -> list[Tiles]:
+def _tiles(result: HeadsResult, form: str) -> list[Tiles]:
     found = []
     for stack in result.stacks:
-        patterns = {(each.layer, each.head or 0): _smaller(_values(stack, each)) for each in stack.patterns}
+        patterns = {(each.layer, each.head or 0): _tile_of(stack, each) for each in stack.patterns}
         if patterns:
             layers, heads = (sorted(set(side)) for side in zip(*patterns, strict=True))
-            found.append(Tiles(stack.stack if len(result.stacks) > 1 else "", layers, heads, patterns))
+            found.append(Tiles(_of_stack(stack, result, form), layers, heads, patterns))
     return found
+
+
+def _of_stack(stack: Stack, result: HeadsResult, form: str) -> str:
+    """What stands above all patterns of a stack: its name if there are several, and what looks if it is one."""
+    name = [stack.stack] if len(result.stacks) > 1 else []
+    looks = on_grid(stack, stack.patterns[0]) is not None
+    return ": ".join([*name, f"where {query_name(stack, form)} looks"] if looks else name)
+
+
+def _tile_of(stack: Stack, pattern: Pattern) -> Array:
+    on_picture = on_grid(stack, pattern)
+    return _smaller(_values(stack, pattern)) if on_picture is None else on_picture
 
 
 def _panel(stack: Stack, pattern: Pattern, result: HeadsResult, form: str) -> Panel:

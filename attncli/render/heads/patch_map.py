@@ -58,6 +58,18 @@ def on_patches(keys: Sequence[Token], weights: Sequence[float], grid: Grid, quer
     return Patches(placed, tuple(beside), None if query is None else grid.cell(query.index))
 
 
+def grey_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """What lies beneath weights: (height, width, 3) as (height, width), from 0 to 255."""
+    grey: npt.NDArray[np.float64] = pixels @ np.array(_LUMINANCE) * _GREY
+    return grey
+
+
+def tint_of(shares: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """How much of a colour is the weight's, where it is `shares` (0…1) of full scale."""
+    tints: npt.NDArray[np.floating] = _LEAST_TINT + (_MOST_TINT - _LEAST_TINT) * np.clip(shares, 0, 1)
+    return tints
+
+
 def map_width(grid: Grid, side: int) -> int:
     """Cells that a map takes whose patches have so many a side."""
     return _MARGIN + grid.columns * side
@@ -71,8 +83,8 @@ def colored_map(patches: Patches, heat: Heat, side: int, picture: Picture | None
     tint = np.array([[heat_color(share, heat.terminal.color) for share in row] for row in shares.tolist()])
     pixels = np.asarray(tint, dtype=np.float32)
     if picture is not None:
-        grey = picture.resized(rows * side, columns * side) @ np.array(_LUMINANCE) * _GREY
-        amount = (_LEAST_TINT + (_MOST_TINT - _LEAST_TINT) * np.clip(shares, 0, 1))[..., None]
+        grey = grey_of(picture.resized(rows * side, columns * side))
+        amount = tint_of(shares)[..., None]
         pixels = (pixels * amount + grey[..., None] * (1 - amount)).astype(np.float32)
     hidden = np.kron(np.isnan(patches.weights), np.ones((side, side))).astype(bool)
     return _framed(_half_blocks(pixels, hidden), patches, side, heat)

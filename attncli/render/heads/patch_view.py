@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from attncli.render.cells import shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.header import stack_lines
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.one_head import metric_lines
+from attncli.render.heads.patch_looks import (
+    Look,
+    are_words,
+    has_class_token,
+    head_name,
+    looks_of,
+    share_text,
+    shown_maps,
+    who_looks,
+)
 from attncli.render.heads.patch_map import (
     Patches,
     colored_map,
@@ -23,7 +32,7 @@ from attncli.render.layout import apart, flow, side_by_side
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
-from attncli.results.heads import HeadsResult, Pattern, Stack
+from attncli.results.heads import HeadsResult, Stack
 from attncli.results.media import Grid, Picture
 from attncli.results.tokens import Token
 
@@ -31,40 +40,18 @@ _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _GAP = 3
 # Rows of a terminal that one map may take, and one of several.
 _TALL, _SHORT = 26, 13
-# More maps than these are told to be asked for.
-_MOST_MAPS = 24
-
 
 _OWN_SCALES = "each map has a scale of its own, from 0 to the number beneath it"
 
 
-class Look(NamedTuple):
-    """One row of weights over the keys of a stack. name: of the head or the word that looks; query: what looks."""
-
-    name: str
-    weights: Sequence[float]
-    query: Token | None = None
-
-
 def patch_lines(result: HeadsResult, stacks: Sequence[Stack], terminal: Terminal) -> list[Line] | None:
     """The maps of all stacks that look at a picture; None where there is a table to show instead."""
-    if (
-        len(stacks) == 1
-        and len(stacks[0].patterns) == 1
-        and _has_class_token(stacks[0])
-        and _looks(stacks[0], terminal)
-    ):
+    if len(stacks) == 1 and len(stacks[0].patterns) == 1 and has_class_token(stacks[0]) and _looks(stacks[0], terminal):
         return _class_token(stacks[0], result.picture, terminal)
     looking = [(stack, looks) for stack in stacks if (looks := _looks(stack, terminal))]
     if len(looking) < len(stacks):
         return None
     return apart([_stack_maps(stack, looks, result.picture, terminal) for stack, looks in looking])
-
-
-def _has_class_token(stack: Stack) -> bool:
-    """Whether all queries were asked for, and the first of them stands for the whole picture."""
-    grid = stack.query_medium.grid
-    return grid is not None and len(stack.queries) > grid.rows * grid.columns and stack.queries[0].special
 
 
 def _hint(grid: Grid) -> str:
@@ -78,8 +65,8 @@ def _class_token(stack: Stack, picture: Picture | None, terminal: Terminal) -> l
     assert grid is not None
     query = stack.queries[0]
     look = Look("", pattern.weights[0].tolist(), query)
-    name = Line.of(Span(f"head {_head_name(stack, pattern)}", _BOLD))
-    title = flow([name, Line.of(f"where {_who(query, terminal)} looks")], separator=": ", width=terminal.width)
+    name = Line.of(Span(f"head {head_name(stack, pattern)}", _BOLD))
+    title = flow([name, Line.of(f"where {_who(stack, terminal)} looks")], separator=": ", width=terminal.width)
     lines = [*stack_lines(stack, terminal), *title, *one_map(stack.keys, look, grid, picture, terminal)]
     metrics = [] if head is None else [Line(), *metric_lines(head, stack, terminal)]
     return [*lines, *_in_words(_hint(grid), terminal), *metrics]
@@ -102,56 +89,35 @@ def head_maps(stack: Stack, picture: Picture | None, terminal: Terminal) -> list
 
 
 def _looks(stack: Stack, terminal: Terminal) -> list[Look]:
-    """What there is to draw: one query of some heads, or the words of a caption of one head."""
-    if stack.key_medium.grid is None or any(pattern.bins is not None for pattern in stack.patterns):
-        return []
-    same = stack.query_medium.grid is not None
-    if len(stack.queries) == 1 or _has_class_token(stack):
-        query = stack.queries[0] if same else None
-        return [Look(_head_name(stack, pattern), pattern.weights[0].tolist(), query) for pattern in stack.patterns]
-    if len(stack.patterns) == 1 and not same:
-        rows = stack.patterns[0].weights.tolist()
-        return [Look(token_text(token, terminal), row) for token, row in zip(stack.queries, rows, strict=True)]
-    return []
+    return looks_of(stack, lambda token: token_text(token, terminal))
 
 
-def _head_name(stack: Stack, pattern: Pattern) -> str:
-    names = {(head.layer, head.head): head.name for head in stack.metrics}
-    return names.get((pattern.layer, pattern.head or 0), f"up to layer {pattern.layer}")
+def _who(stack: Stack, terminal: Terminal) -> str:
+    return who_looks(stack, lambda token: token_text(token, terminal))
 
 
 def _stack_maps(stack: Stack, looks: list[Look], picture: Picture | None, terminal: Terminal) -> list[Line]:
     grid = stack.key_medium.grid
     assert grid is not None
     title = _title(stack, terminal)
-    shown = looks[-_MOST_MAPS:]
-    left = len(looks) - len(shown)
-    said = f"the last {len(shown)} of {len(looks)} maps; -l or -H chooses others"
-    notes = _in_words(said, terminal) if left else []
+    shown, said = shown_maps(looks)
+    notes = _in_words(said, terminal) if said else []
     if len(shown) == 1:
         return [*stack_lines(stack, terminal), *title, *one_map(stack.keys, shown[0], grid, picture, terminal)]
     maps = [_small_map(stack.keys, look, grid, picture, terminal) for look in shown]
     start = [*stack_lines(stack, terminal), *title, *notes, Line(), *_in_rows(maps, terminal)]
-    hint = _in_words(_hint(grid), terminal) if _has_class_token(stack) else []
+    hint = _in_words(_hint(grid), terminal) if has_class_token(stack) else []
     return [*start, *_in_words(_OWN_SCALES, terminal), *hint]
 
 
 def _title(stack: Stack, terminal: Terminal) -> list[Line]:
     """Who looks: the query of all maps, or the head of all words."""
-    name = Span(f"head {_head_name(stack, stack.patterns[0])}", _BOLD)
-    if len(stack.queries) > 1 and stack.query_medium.grid is None:
+    name = Span(f"head {head_name(stack, stack.patterns[0])}", _BOLD)
+    if are_words(stack):
         return [Line.of(name)]
-    who = _who(stack.queries[0], terminal) if stack.query_medium.grid is not None else _word(stack.queries[0], terminal)
+    who = _who(stack, terminal)
     parts = [Line.of(name)] if len(stack.patterns) == 1 else []
     return flow([*parts, Line.of(f"where {who} looks")], separator=": ", width=terminal.width)
-
-
-def _who(query: Token, terminal: Terminal) -> str:
-    return token_text(query, terminal) if query.special else f"patch {token_text(query, terminal)}"
-
-
-def _word(query: Token, terminal: Terminal) -> str:
-    return token_text(query, terminal).strip() or "the token"
 
 
 def one_map(keys: Sequence[Token], look: Look, grid: Grid, picture: Picture | None, terminal: Terminal) -> list[Line]:
@@ -198,9 +164,9 @@ def _small_map(
 
 
 def _numbers(patches: Patches, terminal: Terminal) -> list[Line]:
-    largest = Line.of("   ", Span(f"to {_share(patches.largest)}", _DIM))
+    largest = Line.of("   ", Span(f"to {share_text(patches.largest)}", _DIM))
     beside = [
-        Line.of("   ", Span(f"{token_text(token, terminal)} {_share(weight)}", _DIM))
+        Line.of("   ", Span(f"{token_text(token, terminal)} {share_text(weight)}", _DIM))
         for token, weight in patches.beside[:1]
     ]
     return [largest, *beside]
@@ -222,13 +188,9 @@ def _legend(patches: Patches, heat: Heat, side: int) -> list[Line]:
     notes = []
     if patches.own is not None:
         own = float(patches.weights[patches.own])
-        notes.append(Line.of(f"{own_mark(side)} ", Span(f"the patch itself, {_share(own)}", _DIM)))
+        notes.append(Line.of(f"{own_mark(side)} ", Span(f"the patch itself, {share_text(own)}", _DIM)))
     notes += [
-        Line.of(f"{token_text(token, heat.terminal)} ", Span(_share(weight), _BOLD)) for token, weight in patches.beside
+        Line.of(f"{token_text(token, heat.terminal)} ", Span(share_text(weight), _BOLD))
+        for token, weight in patches.beside
     ]
     return flow([heat.scale(), *notes], separator="   ", width=heat.terminal.width)
-
-
-def _share(weight: float) -> str:
-    """Two digits that count: `0.43`, `0.0061`."""
-    return f"{weight:.2f}" if weight >= 0.1 or not weight else f"{weight:.2g}"

@@ -43,7 +43,8 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
         # It is said above already.
         facts = plain(model_lines(result, PAGE)).removeprefix(f"{printed(result.model)}{SEPARATOR}")
         data["facts"] = [facts, *_compared(result)]
-    return page("heads", data, title=title or result.model, made_by=result.made_by)
+    looks_at_picture = any(stack.key_medium.grid is not None for stack in result.stacks)
+    return page("patches" if looks_at_picture else "heads", data, title=title or result.model, made_by=result.made_by)
 
 
 def heads_data(result: HeadsResult) -> dict[str, object]:
@@ -60,8 +61,8 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
         "labels": {name: _label(name) for name in _label_names(result)},
         "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
         "colors": HEX,
-        "picture": None if result.picture is None else pack_pixels(result.picture.pixels),
         "stacks": stacks,
+        **({} if result.picture is None else {"picture": pack_pixels(result.picture.pixels)}),
     }
 
 
@@ -95,12 +96,12 @@ def _stack(stack: Stack, metrics: Sequence[str], weighting: str) -> dict[str, ob
         "rows": rows,
         # One list where both sides are the same, as they mostly are.
         "columns": None if not is_cross(stack) and rows == columns else columns,
-        "patches": None if shown is None or shown.bins is not None else _patches(stack),
         "prefix": _prefix(stack),
         "heads": list(_heads(stack, metrics, weighting)),
         "uniform": {layer: _values(values, metrics) for layer, values in stack.baselines.items()},
         "standouts": [_standout(one, stack) for one in found],
         "blocks": [_block(layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer)],
+        **({} if shown is None or shown.bins is not None else _patches(stack)),
     }
 
 
@@ -118,12 +119,12 @@ def _axis(tokens: Sequence[Token], spans: Sequence[Span] | None) -> dict[str, ob
     }
 
 
-def _patches(stack: Stack) -> dict[str, object] | None:
-    """Where columns lie in the picture, and rows if they are patches too; None where columns are none."""
-    grids = {"keys": stack.key_medium.grid, "queries": stack.query_medium.grid}
-    if stack.key_medium.grid is None:
-        return None
-    return {side: grid and grid.to_dict() for side, grid in grids.items()}
+def _patches(stack: Stack) -> dict[str, object]:
+    """Where columns lie in the picture, and rows if they are patches too; nothing where columns are none."""
+    keys, queries = stack.key_medium.grid, stack.query_medium.grid
+    if keys is None:
+        return {}
+    return {"patches": {"keys": keys.to_dict(), "queries": None if queries is None else queries.to_dict()}}
 
 
 def _text(token: Token, longest: int) -> str:

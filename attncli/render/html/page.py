@@ -20,7 +20,8 @@ from attncli.results.provenance import MadeBy
 
 #: Each kind of page, and the assets that it is made of besides the shared ones; `.css` and `.js` of each where it is.
 _PARTS = {
-    "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_picture", "heads"),
+    "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads"),
+    "patches": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_picture", "heads"),
     "params": ("params",),
     "tokens": ("tokens",),
     "compare": ("bytes", "matrix", "compare_plots", "compare"),

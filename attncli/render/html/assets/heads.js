@@ -146,7 +146,8 @@ async function drawHead() {
   detail.hidden = !head;
   side.parentElement.classList.toggle("open", Boolean(head));
   if (!head) return;
-  const [pattern, pictures] = [await patternOf(stack, head), await seen];
+  const pattern = await patternOf(stack, head);
+  const pictures = stack.patches && (await seen);
   if (headNow() !== head) return;
   const links = pattern && linksOf(stack, pattern, pictures);
   const parts = [headTitle(head), ...(pattern ? picture(stack, head, pattern, links) : []), metricTable(stack, head)];
@@ -165,7 +166,7 @@ function headTitle(head) {
   return element("div", { class: "controls heading title" }, back, name, ...labels, keys);
 }
 
-/** What a row looks at, drawn over the picture or over the text. */
+/** What a row looks at, drawn over the picture or over the text; heads_picture.js is there where there are patches. */
 function linksOf(stack, pattern, pictures) {
   return stack.patches ? new PatchMap(stack, pattern, pictures, detail.clientWidth || 640) : new Links(stack, pattern);
 }

@@ -71,7 +71,7 @@ async function fillPictures(cells, stack, heads, shared) {
     const cell = cells.get(head.name);
     // Another grid has taken the place of this one.
     if (!cell.isConnected) return;
-    if (pattern) paint(cell.querySelector("canvas"), pattern, shared ? full : pattern.scale, { most: THUMBNAIL, hidden });
+    if (pattern) paint(cell.querySelector("canvas"), stack.patches ? onGrid(stack, pattern) : pattern, shared ? full : pattern.scale, { most: THUMBNAIL, hidden });
   }
 }
 

@@ -240,3 +240,14 @@ function cellsOf(axis, count, grid) {
     return cell >= 0 && cell < grid.rows * grid.columns ? cell : null;
   });
 }
+
+/** The weights of an only position over patches, as a pattern of the grid that they lie in; any other as it is. */
+function onGrid(stack, pattern) {
+  if (!stack.patches || pattern.rows > 1) return pattern;
+  const { rows, columns } = stack.patches.keys;
+  const bytes = new Uint8Array(rows * columns).fill(pattern.zero);
+  cellsOf(stack.columns ?? stack.rows, pattern.columns, stack.patches.keys).forEach((cell, column) => {
+    if (cell !== null) bytes[cell] = pattern.bytes[column];
+  });
+  return Object.assign(Object.create(pattern), { rows, columns, bytes });
+}

@@ -1,0 +1,180 @@
+"""Weights over a picture as a figure: a map of its patches a head, or a word of its caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from attncli.render.escape import visible
+from attncli.render.figures.fonts import drawable
+from attncli.render.figures.panels import Array, Box, Scale, axes_at, color_bar, heading, labels, room_for, unmarked
+from attncli.render.heads.patch_looks import Look, are_words, head_name, looks_of, share_text, shown_maps, who_looks
+from attncli.render.heads.patch_map import grey_of, on_patches, tint_of
+from attncli.results.heads import HeadsResult, Pattern, Stack
+from attncli.results.media import Grid, Picture
+from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+#: Inches: a side of an only map, of one of several, and what stands around it.
+_ONE, _SEVERAL = 3.6, 1.75
+_LEFT, _ABOVE, _BENEATH, _GAP = 0.3, 0.5, 0.3, 0.2
+_TOP, _BAR = 0.8, 0.8
+_SMALLEST_NUMBERED = 0.18
+_ACROSS = 4
+_LONGEST_NAME, _MOST_BESIDE = 24, 3
+
+
+class PatchPanel(NamedTuple):
+    """One map. values: (rows, columns), with nan for a patch that isn't shown; own: the patch that looks, if one does.
+
+    note: what goes beside the patches.
+    """
+
+    title: str
+    note: str
+    values: Array
+    own: tuple[int, int] | None
+
+
+class Maps(NamedTuple):
+    """All maps of a figure, and what they are of."""
+
+    about: str
+    panels: Sequence[PatchPanel]
+
+    @property
+    def texts(self) -> list[str]:
+        """All that stands in it."""
+        return [self.about, *(text for panel in self.panels for text in (panel.title, panel.note))]
+
+
+def patch_maps(result: HeadsResult, form: str) -> Maps | None:
+    """The maps of what was chosen; None where matrices of weights say more."""
+    named = _namer(form)
+    stacks = [stack for stack in result.stacks if stack.patterns]
+    found = [(stack, looks_of(stack, named)) for stack in stacks]
+    if not found or not all(looks for _, looks in found):
+        return None
+    shown, left_out = shown_maps([look for _, looks in found for look in looks])
+    places = [(stack, look) for stack, looks in found for look in looks][-len(shown) :]
+    about = list(dict.fromkeys(_about(stack, named) for stack in stacks))
+    return Maps(", ".join([*about, left_out] if left_out else about), [_panel(*place, named) for place in places])
+
+
+def query_name(stack: Stack, form: str) -> str:
+    """What looks, in words."""
+    return who_looks(stack, _namer(form))
+
+
+def on_grid(stack: Stack, pattern: Pattern) -> Array | None:
+    """The weights of an only query over patches, at their places: (rows, columns); None where there is more to show."""
+    if stack.key_medium.grid is None or len(pattern.weights) > 1 or pattern.bins is not None:
+        return None
+    return on_patches(stack.keys, pattern.weights[0].tolist(), stack.key_medium.grid, None).weights
+
+
+def patch_figure(maps: Maps, picture: Picture | None, *, title: str, legend: str) -> Figure:
+    """The maps on one scale, the picture in grey beneath each; an only one has the picture itself beside it."""
+    panels = maps.panels
+    places = len(panels) + (picture is not None and len(panels) == 1)
+    side = _ONE if len(panels) == 1 else _SEVERAL
+    across = min(places, _ACROSS)
+    step = _LEFT + side + _GAP
+    wide = max(_LEFT + across * step, room_for([title], 11), room_for([maps.about], 9.5), 3.0)
+    figure = Figure(figsize=(wide, _TOP - 0.2 + ceil(places / across) * (_ABOVE + side + _BENEATH) + _BAR))
+    heading(figure, title)
+    heading(figure, maps.about, top=0.45, size=9.5)
+    scale = Scale.of([panel.values for panel in panels])
+    for place, panel in enumerate(panels):
+        down, right = divmod(place, across)
+        corner = (_LEFT + right * step + 0.1, _TOP + down * (_ABOVE + side + _BENEATH))
+        drawn = _map(figure, panel, picture, corner, side, scale)
+    if places > len(panels) and picture is not None:
+        _plain(figure, picture, panels[0], (_LEFT + step + 0.1, _TOP), side)
+    color_bar(figure, drawn, Box(_LEFT + 0.1, float(figure.get_figheight()) - 0.6, 2.4, 0.1), legend)
+    return figure
+
+
+def _namer(form: str) -> Callable[[Token], str]:
+    """How tokens are written in a figure of this form."""
+
+    def named(token: Token) -> str:
+        text = visible(token.text or token.token or str(token.id))
+        return drawable(text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…", form)
+
+    return named
+
+
+def _about(stack: Stack, named: Callable[[Token], str]) -> str:
+    if are_words(stack):
+        return f"head {head_name(stack, stack.patterns[0])}: where each word looks"
+    return f"where {who_looks(stack, named)} looks"
+
+
+def _panel(stack: Stack, look: Look, named: Callable[[Token], str]) -> PatchPanel:
+    grid = stack.key_medium.grid
+    assert isinstance(grid, Grid)
+    patches = on_patches(stack.keys, look.weights, grid, look.query)
+    beside = [f"{named(token)} {share_text(weight)}" for token, weight in patches.beside[:_MOST_BESIDE]]
+    title = look.name if are_words(stack) else f"head {look.name}"
+    return PatchPanel(title, ", ".join(beside), patches.weights, patches.own)
+
+
+def _map(
+    figure: Figure, panel: PatchPanel, picture: Picture | None, corner: tuple[float, float], side: float, scale: Scale
+) -> ScalarMappable:
+    axes = _axes(figure, panel, corner, side)
+    rows, columns = panel.values.shape
+    place = (0, columns, rows, 0)
+    if picture is not None:
+        grey = grey_of(picture.pixels) / 255
+        axes.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=place, interpolation="bilinear")
+    largest = max(abs(scale.low), abs(scale.high))
+    alpha = 1.0 if picture is None else tint_of(np.abs(np.nan_to_num(panel.values)) / largest)
+    given: Any = {"cmap": scale.colormap, "norm": scale.norm, "alpha": alpha}
+    shown = np.ma.masked_invalid(panel.values)
+    drawn = axes.imshow(shown, extent=place, interpolation="nearest", **given)
+    _mark(axes, panel.own)
+    axes.set_xlabel(panel.note, size=7.5)
+    return drawn
+
+
+def _plain(figure: Figure, picture: Picture, panel: PatchPanel, corner: tuple[float, float], side: float) -> None:
+    """The picture itself, at the size of its map."""
+    rows, columns = panel.values.shape
+    axes = _axes(figure, panel._replace(title="the picture, as the model saw it"), corner, side)
+    axes.imshow(picture.pixels, extent=(0, columns, rows, 0), interpolation="bilinear")
+    _mark(axes, panel.own)
+    unmarked(axes)
+
+
+def _axes(figure: Figure, panel: PatchPanel, corner: tuple[float, float], side: float) -> Axes:
+    """Axes with the numbers of rows and columns, and what they show above."""
+    rows, columns = panel.values.shape
+    cell = side / max(rows, columns)
+    heading(figure, panel.title, left=corner[0], top=corner[1], size=8.5)
+    axes = axes_at(figure, Box(corner[0], corner[1] + _ABOVE - 0.1, columns * cell, rows * cell))
+    labels(axes, _numbers(rows, cell), _numbers(columns, cell), cell=cell)
+    return axes
+
+
+def _numbers(count: int, cell: float) -> list[str]:
+    """The number of each row or column, of every fifth where they are small."""
+    step = 1 if cell >= _SMALLEST_NUMBERED else 5
+    return ["" if place % step else str(place) for place in range(count)]
+
+
+def _mark(axes: Axes, own: tuple[int, int] | None) -> None:
+    """A frame around the patch that looks, which is seen on any colour."""
+    if own is None:
+        return
+    for color, width in (("black", 2.4), ("white", 1.0)):
+        axes.add_patch(Rectangle((own[1], own[0]), 1, 1, fill=False, edgecolor=color, linewidth=width))
