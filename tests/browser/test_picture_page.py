@@ -56,6 +56,7 @@ def test_weights_of_the_class_token_lie_over_the_picture(browser: Browser, folde
     path = page(folder, looking())
     opened(browser, path)
     browser.wait("document.querySelector('#picture .map')")
+    assert (browser.console(), browser.requests()) == ([], [path.as_uri()])
     # The largest weight of a patch is the end of the scale; the picture's left is blue.
     assert pixel(browser, (0, 0)) == pytest.approx(blended(MOST, GREYS[0], 0.9), abs=2)
     assert pixel(browser, (0, 0), ".plain") == pytest.approx([30, 60, 200, 255], abs=2)
@@ -64,7 +65,6 @@ def test_weights_of_the_class_token_lie_over_the_picture(browser: Browser, folde
     assert spoken(browser) == "[CLS] looks at [CLS] 0.500, 0,0 0.143, 0,1 0.120, 0,2 0.096, 1,0 0.071 …"
     assert "0.14" in browser.text("#picture .scale")
     assert "beside the patches: [CLS] 0.500" in browser.text("#picture .scale")
-    assert (browser.console(), browser.requests()) == ([], [path.as_uri()])
 
 
 def test_a_click_on_a_patch_makes_it_the_one_that_looks(browser: Browser, folder: Path) -> None:
@@ -200,7 +200,7 @@ def test_what_a_model_gave_is_what_is_shown(
     name, value = spoken(browser).split(" looks at ")[1].split(", ")[0].split(" ")
     assert name == stack.keys[strongest].text
     # Bytes are exact to half a step of the head's largest weight, and three decimals are shown.
-    assert float(value) == pytest.approx(pattern[row, strongest], abs=pattern.max() / 510 + 0.0005)
+    assert float(value) == pytest.approx(pattern[row, strongest], abs=float(pattern.max()) / 510 + 0.0005)
     assert (browser.console(), browser.requests()) == ([], [path.as_uri()])
 
 
