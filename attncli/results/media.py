@@ -47,6 +47,10 @@ class Medium(NamedTuple):
         grid = None if self.grid is None else self.grid.to_dict()
         return {"kind": self.kind, "grid": grid, "window": self.window, "seconds": self.seconds}
 
+    def stretch(self, first: int, last: int) -> str | None:
+        """From the start of one frame to the end of another, as `0.20–0.40s`; None where positions are no frames."""
+        return None if self.seconds is None else f"{first * self.seconds:.2f}–{(last + 1) * self.seconds:.2f}s"
+
 
 TOKENS = Medium()
 

@@ -29,8 +29,9 @@ from attncli.render.figures.patches import on_grid, patch_figure, patch_maps, qu
 from attncli.render.figures.saving import drawn
 from attncli.render.heads.differing import DIFFERENCE, differences_alone
 from attncli.render.heads.heatmap import spans_of, unseen
-from attncli.render.heads.metric_words import MEANINGS, label_of
+from attncli.render.heads.metric_words import label_of, meaning
 from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Pattern, Stack
+from attncli.results.media import Medium
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def metric_panels(result: HeadsResult) -> list[Panel]:
         known = [name for name in METRICS if any(head.values.get(name) is not None for head in stack.metrics)]
         for name in [result.metric] if result.metric else known:
             where = f"{stack.stack}, " if len(result.stacks) > 1 else ""
-            panels.append(_metric_panel(stack, name, f"{where}{name}: {MEANINGS.get(name, '')}"))
+            panels.append(_metric_panel(stack, name, f"{where}{name}: {meaning(name, stack.key_medium)}"))
     return panels
 
 
@@ -280,8 +281,8 @@ def _tile_of(stack: Stack, pattern: Pattern) -> Array:
 
 def _panel(stack: Stack, pattern: Pattern, result: HeadsResult, form: str) -> Panel:
     spans = spans_of(pattern)
-    rows = [_text(stack.queries[a:b], form) for a, b in spans.rows]
-    columns = [_text(stack.keys[a:b], form) for a, b in spans.columns]
+    rows = [_text(stack.queries[a:b], stack.query_medium, form) for a, b in spans.rows]
+    columns = [_text(stack.keys[a:b], stack.key_medium, form) for a, b in spans.columns]
     return Panel(_name(stack, pattern), _values(stack, pattern), rows, columns)
 
 
@@ -310,9 +311,12 @@ def _name(stack: Stack, pattern: Pattern) -> str:
     return f"{'' if head.name.startswith(DIFFERENCE) else 'head '}{head.name}{said}"
 
 
-def _text(tokens: Sequence[Token], form: str) -> str:
-    """A token, or the first of several and how many there are."""
-    first = tokens[0]
+def _text(tokens: Sequence[Token], medium: Medium, form: str) -> str:
+    """A token, or the first of several and how many there are; a moment, or from when to when."""
+    first, last = tokens[0], tokens[-1]
+    seconds = medium.stretch(first.index, last.index)
+    if len(tokens) > 1 and seconds:
+        return seconds
     text = visible(first.text or first.token or str(first.id))
     short = text if len(text) <= _LONGEST_TOKEN else f"{text[: _LONGEST_TOKEN - 1]}…"
     more = f" +{len(tokens) - 1}" if len(tokens) > 1 else ""

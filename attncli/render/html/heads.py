@@ -11,13 +11,14 @@ from attncli.render.colormap import HEX
 from attncli.render.escape import visible
 from attncli.render.heads.differing import DIFFERENCE, compared, difference_stacks
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
-from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of
+from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of, meaning
 from attncli.render.heads.picture_notes import pooling_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.html.packing import pack, pack_pixels
 from attncli.render.html.page import page
 from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, shortened
 from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Pattern, Span, Stack
+from attncli.results.media import Medium
 from attncli.results.tokens import Token
 
 #: Heads that the overview says something of.
@@ -83,8 +84,8 @@ def _label(name: str) -> dict[str, object]:
 
 def _stack(stack: Stack, metrics: Sequence[str], weighting: str) -> dict[str, object]:
     shown = next(iter(stack.patterns), None)
-    rows = _axis(stack.queries, shown.bins.rows if shown and shown.bins else None)
-    columns = _axis(stack.keys, shown.bins.columns if shown and shown.bins else None)
+    rows = _axis(stack.queries, stack.query_medium, shown.bins.rows if shown and shown.bins else None)
+    columns = _axis(stack.keys, stack.key_medium, shown.bins.columns if shown and shown.bins else None)
     found = () if weighting in ("rollout", DIFFERENCE) else standouts(stack, _MOST_SENTENCES)
     return {
         "name": stack.stack,
@@ -101,14 +102,15 @@ def _stack(stack: Stack, metrics: Sequence[str], weighting: str) -> dict[str, ob
         "uniform": {layer: _values(values, metrics) for layer, values in stack.baselines.items()},
         "standouts": [_standout(one, stack) for one in found],
         "blocks": [_block(layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer)],
+        **_senses(stack, metrics),
         **({} if shown is None or shown.bins is not None else _patches(stack)),
     }
 
 
-def _axis(tokens: Sequence[Token], spans: Sequence[Span] | None) -> dict[str, object]:
+def _axis(tokens: Sequence[Token], medium: Medium, spans: Sequence[Span] | None) -> dict[str, object]:
     """What stands beside rows or columns: texts, which of them are special tokens, and the positions they stand for."""
     if spans is not None:
-        texts = [f"{_text(tokens[a], _LONGEST_BIN)} … {_text(tokens[b - 1], _LONGEST_BIN)}" for a, b in spans]
+        texts = [_bin(tokens[a], tokens[b - 1], medium) for a, b in spans]
         places = [[tokens[a].index, tokens[b - 1].index + 1] for a, b in spans]
         return {"texts": texts, "special": [], "places": places}
     indices = [token.index for token in tokens]
@@ -117,6 +119,19 @@ def _axis(tokens: Sequence[Token], spans: Sequence[Span] | None) -> dict[str, ob
         "special": [place for place, token in enumerate(tokens) if token.special],
         "places": None if indices == list(range(len(tokens))) else [[index, index + 1] for index in indices],
     }
+
+
+def _bin(first: Token, last: Token, medium: Medium) -> str:
+    seconds = medium.stretch(first.index, last.index)
+    return seconds or f"{_text(first, _LONGEST_BIN)} … {_text(last, _LONGEST_BIN)}"
+
+
+def _senses(stack: Stack, metrics: Sequence[str]) -> dict[str, object]:
+    """What differs where there is more to look at than a text: what it is, and what metrics say of it."""
+    medium = stack.key_medium
+    if medium.kind == "tokens":
+        return {}
+    return {"kind": medium.kind, "meanings": {name: meaning(name, medium) for name in metrics}}
 
 
 def _patches(stack: Stack) -> dict[str, object]:

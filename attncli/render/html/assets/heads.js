@@ -111,7 +111,7 @@ function legendOf(stack) {
   }
   const index = data.metrics.findIndex(({ name }) => name === state.view);
   const { full, signed } = valueScale(heads, index);
-  return [scaleLegend(signed ? `−${scaleText(full)}` : "0", scaleText(full), data.metrics[index].meaning, signed ? DIFFERENCES : WEIGHTS)];
+  return [scaleLegend(signed ? `−${scaleText(full)}` : "0", scaleText(full), meaningOf(stack, data.metrics[index]), signed ? DIFFERENCES : WEIGHTS)];
 }
 
 function labelLegend(heads) {
@@ -189,6 +189,11 @@ function exactnessOf({ scale, steps }) {
   return `Weights are kept as bytes: each is exact to 1/${2 * steps} of this head's largest, ${weightText(scale / (2 * steps))}.`;
 }
 
+/** What a metric says of tokens, or of what stands for them. */
+function meaningOf(stack, { name, meaning }) {
+  return stack.meanings?.[name] ?? meaning;
+}
+
 /** Every metric of a head beside what even attention would have, and how sure a mean is. */
 function metricTable(stack, head) {
   if (!head.values) return null;
@@ -196,7 +201,7 @@ function metricTable(stack, head) {
   const number = (text, name = "td") => element(name, { class: "number" }, text);
   const rows = data.metrics.map(({ name, meaning }, index) => {
     const give = head.give ? [number(head.give[index] === null ? "" : `± ${figure(head.give[index])}`)] : [];
-    return element("tr", { "data-metric": name }, element("td", {}, name), number(figure(head.values[index])), ...give, number(figure(uniform[index])), element("td", { class: "dim" }, meaning));
+    return element("tr", { "data-metric": name }, element("td", {}, name), number(figure(head.values[index])), ...give, number(figure(uniform[index])), element("td", { class: "dim" }, meaningOf(stack, { name, meaning })));
   });
   const columns = [element("th"), number("here", "th"), ...(head.give ? [number("95 %", "th")] : []), number("uniform", "th"), element("th")];
   const table = element("table", { id: "metrics" }, element("thead", {}, element("tr", {}, ...columns)), element("tbody", {}, ...rows));
