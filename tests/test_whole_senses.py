@@ -57,6 +57,16 @@ def test_the_data_hold_the_grid(place: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(arrays["cross.1"][0], np.array(cross["patterns"][0]["weights"]), atol=1e-6)
 
 
+def test_a_page_and_a_figure_hold_the_picture(place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    command = ("heads", "--image", str(place / "disc.png"), "-m", str(place / "vit"), "-H", "1.2", "--query", "2,1")
+    page, figure = tmp_path / "heads.html", tmp_path / "heads.svg"
+    outcome = attn(*command, "-o", str(page), "-o", str(figure))
+    assert (outcome.code, outcome.text) == (0, "")
+    assert '"picture":{"height":16,"width":16,' in page.read_text("utf-8")
+    assert ">where patch 2,1 looks<" in figure.read_text("utf-8")
+
+
 def test_a_picture_needs_no_stdin_and_a_text_may_come_from_it(place: Path) -> None:
     command = ("heads", "--image", str(place / "disc.png"), "-m", str(place / "clip"), "--json")
     alone = attn(*command, stdin="the mole")

@@ -30,10 +30,12 @@ from attncli.results.tokenize import Record
 from tests.cli.samples import tokenize_result, tokenized
 from tests.render import compare_samples, params_samples
 from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
+from tests.render.patch_samples import GRID, PICTURE, looking, positions, words
 
 MADE_BY = MadeBy("0.1.0")
 PAGES = {
     "heads": heads_html(result(stack(pattern("0.0", on_offset(1))))),
+    "patches": heads_html(looking()),
     "compare": compare_html(compare_samples.compare_result()),
     "params": params_html(params_samples.result()),
     "tokens": tokens_html(tokenize_result()),
@@ -64,9 +66,12 @@ def test_a_page_allows_its_own_script_and_style_and_nothing_else(kind: str) -> N
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_page_is_the_same_every_time_and_small(kind: str) -> None:
-    assert {"heads": 50_000, "compare": 32_000, "params": 24_000, "tokens": 16_000}[kind] > len(PAGES[kind].encode())
+    assert {"heads": 50_000, "patches": 60_000, "compare": 32_000, "params": 24_000, "tokens": 16_000}[kind] > len(
+        PAGES[kind].encode()
+    )
     again = {
         "heads": lambda: heads_html(result(stack(pattern("0.0", on_offset(1))))),
+        "patches": lambda: heads_html(looking()),
         "compare": lambda: compare_html(compare_samples.compare_result()),
         "params": lambda: params_html(params_samples.result()),
         "tokens": lambda: tokens_html(tokenize_result()),
@@ -107,6 +112,17 @@ def test_similarities_take_two_bytes() -> None:
     packed = pack_finely(np.array([[1.0, -0.5], [0.25, 0.0]]))
     numbers = np.frombuffer(unpacked(str(packed["content"])), dtype="<i2")
     assert numbers.tolist() == [32767, -16384, 8192, 0]
+
+
+def test_a_page_holds_the_picture_and_where_its_patches_are() -> None:
+    data = data_of(heads_html(looking(caption=words("a", "mole"))))
+    picture, (stack,) = data["picture"], data["stacks"]  # type: ignore[misc]
+    assert (picture["height"], picture["width"]) == PICTURE.pixels.shape[:2]  # type: ignore[index]
+    assert unpacked(picture["content"]) == PICTURE.pixels.tobytes()  # type: ignore[index]
+    assert stack["patches"] == {"keys": GRID.to_dict(), "queries": None}  # type: ignore[index]
+    assert stack["columns"]["texts"] == [token.text for token in positions()]  # type: ignore[index]
+    assert stack["meanings"]["next"] == "weight on the patch to the right"  # type: ignore[index]
+    assert "PatchMap" not in PAGES["heads"]
 
 
 @pytest.mark.parametrize(
