@@ -22,6 +22,7 @@ from attncli.render.figures.panels import (
     labels,
     numbers,
     room_for,
+    row_height,
     type_size,
     unmarked,
 )
@@ -113,15 +114,16 @@ def one_head(panel: Panel, *, title: str, legend: str) -> Figure:
     """One pattern with its tokens, and with its weights as numbers where there is room."""
     rows, columns = panel.values.shape
     cell = min(_LARGEST_CELL, _ONE / panel.size)
-    left, above = _room(panel.rows, cell), _room(panel.columns, cell)
+    tall = row_height(rows, cell)
+    left, above = _room(panel.rows, tall), _room(panel.columns, cell)
     top = _TITLE + 0.3 + above
-    box = Box(left, top, columns * cell, rows * cell)
+    box = Box(left, top, columns * cell, rows * tall)
     figure = _figure(left + max(box.width, 2.6) + 0.3, top + box.height + _BAR)
     heading(figure, title)
     heading(figure, panel.title, top=_TITLE, size=9.5)
     axes, scale = axes_at(figure, box), Scale.of([panel.values])
     picture = cells(axes, panel.values, scale)
-    labels(axes, panel.rows, panel.columns, cell=cell)
+    labels(axes, panel.rows, panel.columns, cell=cell, tall=tall)
     numbers(axes, panel.values, scale, cell=cell)
     color_bar(figure, picture, Box(left, top + box.height + 0.2, max(min(box.width, 3), 2.4), 0.1), legend)
     return figure
@@ -131,10 +133,11 @@ def side_by_side(panels: Sequence[Panel], *, title: str, legend: str) -> Figure:
     """Several patterns on one scale, each with its tokens."""
     across = min(_ACROSS, len(panels))
     cell = min(_SMALL_CELL, _SEVERAL / max(panel.size for panel in panels))
-    left = max(_room(panel.rows, cell) for panel in panels)
+    tall = min(row_height(len(panel.values), cell) for panel in panels)
+    left = max(_room(panel.rows, tall) for panel in panels)
     above = max(_room(panel.columns, cell) for panel in panels) + 0.25
     width = left + max(max(panel.values.shape[1] for panel in panels) * cell, 2.0) + 0.15
-    height = above + max(panel.values.shape[0] for panel in panels) * cell + 0.2
+    height = above + max(panel.values.shape[0] for panel in panels) * tall + 0.2
     figure = _figure(max(across * width + 0.1, 3.2), _TITLE + ceil(len(panels) / across) * height + _BAR)
     heading(figure, title)
     scale = Scale.of([panel.values for panel in panels])
@@ -143,9 +146,9 @@ def side_by_side(panels: Sequence[Panel], *, title: str, legend: str) -> Figure:
         rows, columns = panel.values.shape
         corner = (right * width, _TITLE + down * height)
         heading(figure, panel.title, left=corner[0] + left, top=corner[1], size=8.5)
-        axes = axes_at(figure, Box(corner[0] + left, corner[1] + above, columns * cell, rows * cell))
+        axes = axes_at(figure, Box(corner[0] + left, corner[1] + above, columns * cell, rows * tall))
         picture = cells(axes, panel.values, scale)
-        labels(axes, panel.rows, panel.columns, cell=cell)
+        labels(axes, panel.rows, panel.columns, cell=cell, tall=tall)
     color_bar(figure, picture, Box(left, float(figure.get_figheight()) - 0.55, 2.4, 0.1), legend)
     return figure
 

@@ -27,6 +27,8 @@ _POINTS = 72
 _LARGEST_TYPE, _SMALLEST_TYPE = 9.0, 5.0
 #: Inches that a number needs.
 _NUMBER = 0.27
+#: Inches of a row that is seen well, and of all rows together where they are many.
+_LEAST_ROW, _LEAST_ROWS = 0.14, 1.7
 #: The mean width of a letter as a share of its size.
 _LETTER = 0.62
 
@@ -113,19 +115,36 @@ def _colors(values: Array, scale: Scale) -> list[list[tuple[int, int, int]]]:
     return [[(int(red), int(green), int(blue)) for red, green, blue, _ in row] for row in table]
 
 
-def labels(axes: Axes, rows: Sequence[str], columns: Sequence[str], *, cell: float) -> None:
-    """Texts beside the rows and above the columns, as many as there is room for, where cells are so many inches."""
-    size = type_size(cell)
-    step = max(ceil(size * 1.1 / _POINTS / cell), 1)
+def row_height(rows: int, cell: float) -> float:
+    """Inches of a row where a column is `cell` inches: a few rows of many narrow columns are tall enough to be seen."""
+    return max(cell, min(_LEAST_ROW, _LEAST_ROWS / rows))
+
+
+def labels(axes: Axes, rows: Sequence[str], columns: Sequence[str], *, cell: float, tall: float | None = None) -> None:
+    """Texts beside the rows and above the columns, as many as there is room for.
+
+    cell: inches of a column, and of a row but where rows are as `tall` as that.
+    """
     axes.xaxis.tick_top()
     axes.tick_params(length=0, pad=3)
-    for axis, texts in ((axes.xaxis, columns), (axes.yaxis, rows)):
+    for axis, texts, length in ((axes.xaxis, columns, cell), (axes.yaxis, rows, tall or cell)):
+        size = type_size(length)
+        step = _round_step(size * 1.1 / _POINTS / length)
         places = range(0, len(texts), step)
         axis.set_ticks([place + 0.5 for place in places], [texts[place] for place in places])
         axis.set_tick_params(labelsize=size)
     # Short ones can stand upright: numbers of heads, say.
     turned = max(map(len, columns), default=0) > 3
     axes.tick_params(axis="x", labelrotation=90 if turned else 0)
+
+
+def _round_step(least: float) -> int:
+    """How many go from one label to the next: beyond ten 20, 50, 100 and so on, so that times and numbers are round."""
+    step = max(ceil(least), 1)
+    if step <= 10:
+        return step
+    ten: int = 10 ** (len(str(step)) - 1)
+    return next(digit * ten for digit in (1, 2, 5, 10) if digit * ten >= step)
 
 
 def type_size(cell: float) -> float:

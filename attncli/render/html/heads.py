@@ -44,8 +44,9 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
         # It is said above already.
         facts = plain(model_lines(result, PAGE)).removeprefix(f"{printed(result.model)}{SEPARATOR}")
         data["facts"] = [facts, *_compared(result)]
-    looks_at_picture = any(stack.key_medium.grid is not None for stack in result.stacks)
-    return page("patches" if looks_at_picture else "heads", data, title=title or result.model, made_by=result.made_by)
+    kinds = {stack.key_medium.kind for stack in result.stacks}
+    kind = next((each for each in ("patches", "frames") if each in kinds), "heads")
+    return page(kind, data, title=title or result.model, made_by=result.made_by)
 
 
 def heads_data(result: HeadsResult) -> dict[str, object]:

@@ -22,6 +22,7 @@ from attncli.results.provenance import MadeBy
 _PARTS = {
     "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads"),
     "patches": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_picture", "heads"),
+    "frames": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_sound", "heads"),
     "params": ("params",),
     "tokens": ("tokens",),
     "compare": ("bytes", "matrix", "compare_plots", "compare"),

@@ -166,9 +166,11 @@ function headTitle(head) {
   return element("div", { class: "controls heading title" }, back, name, ...labels, keys);
 }
 
-/** What a row looks at, drawn over the picture or over the text; heads_picture.js is there where there are patches. */
+/** What a row looks at, drawn over the picture, the sound or the text; a page has what draws the kind that it is of. */
 function linksOf(stack, pattern, pictures) {
-  return stack.patches ? new PatchMap(stack, pattern, pictures, detail.clientWidth || 640) : new Links(stack, pattern);
+  const width = detail.clientWidth || 640;
+  if (stack.patches) return new PatchMap(stack, pattern, pictures, width);
+  return stack.kind === "frames" ? new Timeline(stack, pattern, width) : new Links(stack, pattern);
 }
 
 function picture(stack, head, pattern, links) {
@@ -179,8 +181,9 @@ function picture(stack, head, pattern, links) {
   const scale = scaleLegend(pattern.signed ? `−${high}` : "0", high, stack.reading, colors);
   const pooled = stack.pooling ? element("p", { class: "dim" }, stack.pooling) : null;
   const exact = element("p", { class: "dim", id: "exactness" }, exactnessOf(pattern));
+  // A picture says all that an only row of its patches does, and more than the matrix of all of them.
+  if (stack.patches && pattern.rows === 1) return [links.element, exact];
   const weights = element("figure", {}, matrix(patternView(stack, head, pattern), width, point), scale, pooled, exact);
-  // A picture says more than the matrix of all its patches.
   return stack.patches ? [links.element, weights] : [weights, links.element];
 }
 

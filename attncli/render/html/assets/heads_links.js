@@ -11,7 +11,6 @@ class Links {
   /** The text of a pattern. Rows look at columns; where both are of one text there is one strip of tokens. */
   constructor(stack, pattern) {
     this.pattern = pattern;
-    this.sound = stack.kind === "frames";
     this.rows = stack.rows;
     this.columns = stack.columns ?? stack.rows;
     this.backwards = false;
@@ -31,8 +30,8 @@ class Links {
       this.backwards = turn.checked;
       this.clear();
     });
-    const label = element("label", { class: "screen dim" }, turn, ` who looks at a ${this.sound ? "moment" : "token"}, instead of where it looks`);
-    return element("div", { class: "controls heading" }, element("h3", {}, this.sound ? "In the sound" : "In the text"), label);
+    const label = element("label", { class: "screen dim" }, turn, " who looks at a token, instead of where it looks");
+    return element("div", { class: "controls heading" }, element("h3", {}, "In the text"), label);
   }
 
   strip(axis, name) {
@@ -66,7 +65,7 @@ class Links {
       token.style.background = "";
       token.removeAttribute("aria-selected");
     }
-    this.said.textContent = `Point at a ${this.sound ? "moment" : "token"} to see ${this.backwards ? "who looks at it" : "where it looks"}; a click keeps it.`;
+    this.said.textContent = `Point at a token to see ${this.backwards ? "who looks at it" : "where it looks"}; a click keeps it.`;
   }
 
   /** The weights of one token's links: of its row, or of its column where they are followed backwards. */

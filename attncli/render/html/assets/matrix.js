@@ -7,6 +7,8 @@
 const LARGEST_CELL = 44;
 const CELL_WITH_NUMBER = 26;
 const LABEL = 14;
+/** Pixels that few rows take together at least, where cells are narrower than they could be tall. */
+const LEAST_HEIGHT = 160;
 /** Characters of a label that are shown beside a row and above a column, and pixels that each takes there. */
 const [LONGEST_BESIDE, LONGEST_ABOVE] = [15, 12];
 const [WIDTH_BESIDE, HEIGHT_ABOVE, WIDTH_ABOVE] = [7.4, 6.6, 3.8];
@@ -21,7 +23,8 @@ function cut(text, most) {
 function matrix(view, width, point) {
   const { left, top, right } = margins(view);
   const size = cellSize(Math.max(width - left - right, 200), Math.max(view.rows, view.columns));
-  const frame = { left, top, size, width: view.columns * size, height: view.rows * size };
+  const tall = Math.max(size, Math.min(LABEL, Math.floor(LEAST_HEIGHT / view.rows)));
+  const frame = { left, top, size, tall, width: view.columns * size, height: view.rows * tall };
   const canvas = element("canvas", { class: size < 1 ? "fine" : "" });
   view.paint(canvas);
   Object.assign(canvas.style, { left: `${left}px`, top: `${top}px`, width: `${frame.width}px`, height: `${frame.height}px` });
@@ -48,12 +51,12 @@ function cellSize(room, count) {
 }
 
 function drawing(view, frame, whole) {
-  const { left, top, size, width, height } = frame;
+  const { left, top, size, tall, width, height } = frame;
   const marks = [svg("rect", { class: "mark row", hidden: true }), svg("rect", { class: "mark column", hidden: true })];
   return svg(
     "svg",
     { ...whole, role: "img", "aria-label": view.name },
-    ...labels(view.rows, size, (index, at) => rowLabel(view, index, left - 6, top + at + 4)),
+    ...labels(view.rows, tall, (index, at) => rowLabel(view, index, left - 6, top + at + 4)),
     ...labels(view.columns, size, (index, at) => columnLabel(view, index, left + at + 3, top - 6)),
     svg("rect", { x: left, y: top, width, height, class: "frame" }),
     ...(size >= CELL_WITH_NUMBER ? numbersOf(view, frame) : []), ...marks,
@@ -62,10 +65,18 @@ function drawing(view, frame, whole) {
 
 /** As many labels as there is room for. */
 function labels(count, size, draw) {
-  const step = Math.max(1, Math.ceil(LABEL / size));
+  const step = roundStep(LABEL / size);
   const made = [];
   for (let index = 0; index < count; index += step) made.push(draw(index, (index + 0.5) * size));
   return made;
+}
+
+/** How many go from one label to the next: from ten on 20, 50, 100 and so on, so that times and numbers are round. */
+function roundStep(least) {
+  const step = Math.max(1, Math.ceil(least));
+  if (step <= 10) return step;
+  const ten = 10 ** Math.floor(Math.log10(step));
+  return ten * [1, 2, 5, 10].find((digit) => digit * ten >= step);
 }
 
 function rowLabel(view, index, x, y) {
@@ -78,13 +89,13 @@ function columnLabel(view, index, x, y) {
   return svg("text", given, cut(view.above(index), LONGEST_ABOVE));
 }
 
-function numbersOf(view, { left, top, size }) {
+function numbersOf(view, { left, top, size, tall }) {
   const made = [];
   for (let row = 0; row < view.rows; row++) {
     for (let column = 0; column < view.columns; column++) {
       const number = view.number(row, column);
       if (!number) continue;
-      const [x, y] = [left + (column + 0.5) * size, top + (row + 0.5) * size + 4];
+      const [x, y] = [left + (column + 0.5) * size, top + (row + 0.5) * tall + 4];
       made.push(svg("text", { class: "number", "text-anchor": "middle", x, y, fill: number.ink }, number.text));
     }
   }
@@ -107,20 +118,20 @@ function follow(picture, view, frame, point) {
   picture.addEventListener("pointerleave", leave);
 }
 
-function cellUnder(event, picture, view, { left, top, size }) {
+function cellUnder(event, picture, view, { left, top, size, tall }) {
   const box = picture.getBoundingClientRect();
-  const row = Math.floor((event.clientY - box.top - top) / size);
+  const row = Math.floor((event.clientY - box.top - top) / tall);
   const column = Math.floor((event.clientX - box.left - left) / size);
   return row >= 0 && column >= 0 && row < view.rows && column < view.columns ? [row, column] : null;
 }
 
 /** Frames around the row and the column under the pointer. */
-function cross(picture, found, { left, top, size, width, height }) {
+function cross(picture, found, { left, top, size, tall, width, height }) {
   const [row, column] = picture.querySelectorAll(".mark");
   row.toggleAttribute("hidden", !found);
   column.toggleAttribute("hidden", !found);
   if (!found) return;
-  place(row, left, top + found[0] * size, width, size);
+  place(row, left, top + found[0] * tall, width, tall);
   place(column, left + found[1] * size, top, size, height);
 }
 
