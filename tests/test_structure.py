@@ -54,7 +54,11 @@ MAY_BE_IMPORTED_BY = {
     "tokenizers": {"models"},
     "jinja2": {"models"},
     "regex": {"tokens"},
+    "matplotlib": {"render"},
 }
+
+#: How a notebook asks a result to show itself: there alone a result may call the renderers, which know results.
+SHOWING_ITSELF = "_repr_html_"
 
 #: Modules that the start of `attn tokenize` passes through: no numpy there.
 WITHOUT_NUMPY = (
@@ -99,7 +103,7 @@ class Module:
 
     @property
     def imports(self) -> list[Import]:
-        """All imports, but for those that only a type checker sees."""
+        """All imports, but for those that only a type checker sees, and those of a result that shows itself."""
         return list(_imports(self.tree, inside=False))
 
 
@@ -120,7 +124,7 @@ def _imports(node: ast.AST, *, inside: bool) -> Iterator[Import]:
             assert child.level == 0, "imports are absolute"
             assert child.module is not None
             yield from (Import(_full_name(child.module, alias.name), child.lineno, inside) for alias in child.names)
-        else:
+        elif not (isinstance(child, ast.FunctionDef) and child.name == SHOWING_ITSELF):
             yield from _imports(child, inside=inside or isinstance(child, ast.FunctionDef))
 
 

@@ -54,7 +54,7 @@ def test_stacks_are_chosen_by_name(tmp_path: Path) -> None:
     folder = str(saved(tmp_path / "t5", "t5"))
     shown = attn("heads", TEXT, "-m", folder, "-H", "cross.1.2", "--patterns", "--format", "csv")
     lines = shown.text.splitlines()
-    assert shown.code == 0 and lines[1].startswith("cross,1,2,0,<0>,0,<s>,")
+    assert shown.code == 0 and lines[1].startswith("cross,1,2,0,<s>,0,<s>,")
     assert len(lines) == 1 + 1 * len(attn("tokenize", TEXT, "-m", folder, "--ids").text.split())
     wrong = attn("heads", TEXT, "-m", folder, "--stack", "vision")
     assert (wrong.code, wrong.text) == (2, "")

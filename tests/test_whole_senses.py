@@ -89,6 +89,12 @@ REFUSED = {
     "lines": (2, ("--image", "disc.png", "-m", "vit", "--lines", "a"), "--image goes with one text, or none"),
     "a probe": (2, ("--image", "disc.png", "-m", "vit", "--probe"), "--image goes with one text, or none"),
     "a pair": (2, ("a", "--pair", "b", "--image", "disc.png", "-m", "clip"), "--image goes with one text, or none"),
+    "steps": (
+        2,
+        ("--image", "disc.png", "-m", "vit", "--steps"),
+        "--steps, --target and --generate don't go with --image",
+    ),
+    "a target": (2, ("--image", "disc.png", "-m", "blip", "--target", "a"), "don't go with --image"),
     "no such patch": (2, ("--image", "disc.png", "-m", "vit", "--query", "4,0"), "no patch 4,0 among 4 rows of 4"),
     "no such file": (1, ("--image", "no.png", "-m", "vit"), "can't be read: no such file or directory"),
     "no picture": (1, ("--image", "vit/config.json", "-m", "vit"), "is no picture that Pillow can read"),

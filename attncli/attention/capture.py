@@ -15,6 +15,7 @@ from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, Pair, uniform
 from attncli.attention.norms import value_norms
 from attncli.attention.patterns import PatternSums
+from attncli.attention.quadrants import QuadrantSums
 from attncli.attention.reading import LayerReading, read_layer
 from attncli.attention.readouts import read
 from attncli.attention.rollout import Rollout
@@ -52,13 +53,19 @@ class Measured:
     metrics: MetricSums
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
+    quadrants: QuadrantSums | None = None
+    even_quadrants: QuadrantSums | None = None
 
     def take(self, pair: Pair, block: RowBlock) -> bool:
         """Take in some rows. Answers whether each of their queries sees itself and earlier keys alone."""
         real = pair.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & pair.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
-        self.baseline.add(block.start, uniform(visible), block.visible)
+        even = uniform(visible)
+        self.baseline.add(block.start, even, block.visible)
+        if self.quadrants is not None and self.even_quadrants is not None:
+            self.quadrants.add(block.start, block.weights)
+            self.even_quadrants.add(block.start, even)
         return not bool(visible.triu(block.start + 1).any())
 
     def read(
@@ -73,6 +80,9 @@ class Measured:
         _refuse_nan(readouts.finite, layer)
         self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
         self.baseline.add_rows(even.rows)
+        if self.quadrants is not None and self.even_quadrants is not None and attention.visibility is not None:
+            self.quadrants.read(attention)
+            self.even_quadrants.spread(attention.visibility)
         if readouts.pooled is not None:
             self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
         return readouts.pooled is not None
@@ -104,10 +114,12 @@ class LayerSeen:
     """One attention layer as it went by. measured: None where nothing of it was asked for; causal likewise.
 
     reading: what one position reads, where that was asked for.
+    path: of the module that attended.
     """
 
     pair: Pair
     heads: int
+    path: str
     measured: Measured | None = None
     causal: bool | None = None
     reading: LayerReading | None = None
@@ -158,12 +170,12 @@ class Collector:
             self.without_position, chosen = known, ()
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
         if not chosen:
-            return LayerSeen(pair, attention.heads)
+            return LayerSeen(pair, attention.heads, path)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
         kept = self.wanted.patterns or self._is_sketched(key, attention.heads)
         patterns = self._patterns(layer, shown, pair) if kept else ()
         metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
-        measured = Measured(metrics, baseline, patterns)
+        measured = Measured(metrics, baseline, patterns, QuadrantSums.of(pair), QuadrantSums.of(pair))
         complete, causal = self._measure(measured, pair, layer, attention)
         norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
         if rolled is not None:
@@ -174,7 +186,7 @@ class Collector:
         reading = None
         if self.wanted.reads_position:
             reading = read_layer(attention, pair, self.wanted.view, layer, chosen, norms)
-        return LayerSeen(pair, attention.heads, measured, causal, reading)
+        return LayerSeen(pair, attention.heads, path, measured, causal, reading)
 
     def _is_sketched(self, key: StackKey, heads: int) -> bool:
         wanted = self.wanted

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from attncli.attention.metrics import Pair, Side
+from attncli.attention.quadrants import parts_of
 from attncli.errors import UsageError
 from attncli.results.tokens import Token
 
@@ -79,15 +80,20 @@ def build_inputs(
     texts: Sequence[Sequence[Token]],
     segments: Sequence[Sequence[int]] | None = None,
     *,
+    sequences: Sequence[Sequence[int | None]] | None = None,
+    target: Sequence[Token] | None = None,
     pad_left: bool = False,
 ) -> ModelInputs:
     """Pad the tokens of several texts to one length and name the tensors as the model's forward pass does.
 
-    An encoder–decoder's decoder is given its start token alone. Raises UsageError for an id outside of the model's
+    sequences: which of two texts each token is of, None of neither.
+    target: what an encoder–decoder's decoder is given with each text; its start token alone where there is none.
+
+    Raises UsageError for an id outside of the model's
     token table, or a text that is longer than its positions.
     """
     _check(model, texts)
-    main = _padded(texts, pad_left)
+    main = _in_parts(_padded(texts, pad_left), sequences, pad_left)
     accepted = model.accepted_arguments
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only where the model has an embedding for segments: GPT-2 would take them for tokens and add those.
@@ -100,8 +106,10 @@ def build_inputs(
     if not model.config.is_encoder_decoder:
         return ModelInputs(arguments, main)
     start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
-    target = _padded([[start]] * len(texts), pad_left)
-    return ModelInputs({**arguments, "decoder_input_ids": target.ids}, main, target)
+    given = _padded([target or [start]] * len(texts), pad_left)
+    if target is not None:
+        _check_ids(model, [target])
+    return ModelInputs({**arguments, "decoder_input_ids": given.ids}, main, given)
 
 
 def with_scene(
@@ -168,6 +176,17 @@ def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -
     return required
 
 
+def _in_parts(side: Side, sequences: Sequence[Sequence[int | None]] | None, pad_left: bool) -> Side:
+    """The side with the parts of its texts, where there are two of them."""
+    if sequences is None or not all(1 in row for row in sequences):
+        return side
+    rows = [
+        parts_of(row, [token.special for token in tokens]) for row, tokens in zip(sequences, side.tokens, strict=True)
+    ]
+    padded = _padded_rows(rows, side.length, pad_left)
+    return replace(side, parts=padded.masked_fill(~side.real, -1))
+
+
 def _padded(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:
     length = max(len(tokens) for tokens in texts)
     rows = [[token.id for token in tokens] for tokens in texts]
@@ -190,6 +209,10 @@ def _check(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     limit = model.max_positions
     if limit is not None and longest > limit:
         raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
+    _check_ids(model, texts)
+
+
+def _check_ids(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     largest = max(token.id for tokens in texts for token in tokens)
     size = model.vocabulary_size
     if size is not None and largest >= size:

@@ -42,13 +42,15 @@ Shown = tuple[Tensor, Tensor]
 class Side:
     """The tokens on one side of the attention: ids, which are special, which are real and no padding; (batch, n).
 
-    tokens: those of every text, without padding.  medium: what they are, if not tokens of a text.
+    tokens: those of every text, without padding.  parts: which of two texts each is of, see `attention.quadrants`; None
+    where there is one alone.  medium: what the tokens are, if not of a text.
     """
 
     ids: Tensor
     special: Tensor
     real: Tensor
     tokens: tuple[tuple[Token, ...], ...]
+    parts: Tensor | None = None
     medium: Medium = TOKENS
 
     @property
@@ -62,7 +64,8 @@ class Side:
 
     def to(self, device: torch.device) -> Side:
         ids, special, real = (each.to(device) for each in (self.ids, self.special, self.real))
-        return Side(ids, special, real, self.tokens, self.medium)
+        parts = None if self.parts is None else self.parts.to(device)
+        return Side(ids, special, real, self.tokens, parts, self.medium)
 
 
 @dataclass(frozen=True)

@@ -82,4 +82,4 @@ def _side(names: list[str], special: int, medium: Medium) -> Side:
     """A batch of one."""
     tokens = tuple(Token(place, place, name, name, special=place < special) for place, name in enumerate(names))
     ids = torch.arange(len(tokens))[None]
-    return Side(ids, ids < special, torch.ones_like(ids, dtype=torch.bool), (tokens,), medium)
+    return Side(ids, ids < special, torch.ones_like(ids, dtype=torch.bool), (tokens,), medium=medium)

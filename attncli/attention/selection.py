@@ -158,6 +158,7 @@ class Wanted:
     thresholds: the least value of a metric that earns a label, where not the usual.
     top: how many keys of what a position reads are told one by one.
     sketches: whether small patterns are kept of stacks with few heads, where no others are wanted.
+    steps: from where to where the chosen heads are to be walked through, if they are.
 
     Raises UsageError for a number of bins that can't be.
     """
@@ -171,6 +172,7 @@ class Wanted:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     top: int = 10
     sketches: bool = False
+    steps: View | None = None
 
     def __post_init__(self) -> None:
         if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):

@@ -49,9 +49,9 @@ def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
         yield known.word or path, next((block.mixer for block in known.described() if block.mixer), "attention")
 
 
-def described(collector: Collector) -> tuple[tuple[Stack, ...], ...]:
-    """The stacks of every text of a pass, layer by layer."""
-    named = named_stacks(collector)
+def described(collector: Collector, named: NamedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:
+    """The stacks of every text of a pass, layer by layer. named: what they are called, if that is known."""
+    named = named or named_stacks(collector)
     return tuple(named.of_text(text) for text in range(collector.inputs.batch))
 
 
@@ -80,9 +80,9 @@ def named_stacks(collector: Collector) -> NamedStacks:
     wanted = collector.wanted
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
+    asked = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
     _refuse_nothing(collector)
-    told = {key: name for key, name in _told_apart(names).items() if key not in collector.without_position}
-    chosen = {key: name for key, name in told.items() if wanted.selection.stack in (None, names[key])}
+    chosen = {key: name for key, name in asked.items() if key not in collector.without_position}
     return NamedStacks(collector, chosen, several=len(names) > 1)
 
 
@@ -155,6 +155,11 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
         whole=collector.whole(pair, text),
         reading=reading,
         ranking=ranked,
+        even_quadrants={
+            number: sums.even_quadrants.means(text)[0]
+            for number, sums in measured.items()
+            if sums.even_quadrants is not None
+        },
         query_medium=pair.queries.medium,
         key_medium=pair.keys.medium,
     )
@@ -185,9 +190,10 @@ def _heads(
             sums.baseline.means()[text][0],
             sums.metrics.queries(text),
         )
+        quadrants = [None] * len(values) if sums.quadrants is None else sums.quadrants.means(text)
         for head in selection.heads_in(name, number, count, len(values)):
             earned = labels(values[head], uniform, queries, {**THRESHOLDS, **collector.wanted.thresholds})
-            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head])
+            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head], quadrants=quadrants[head])
 
 
 def _layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:

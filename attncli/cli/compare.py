@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from attncli.render.terminal import Terminal
     from attncli.results.compare import CompareResult
 
-ENDINGS = (".txt", ".json", ".csv", ".npz")
+ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
 #: As in `attncli.verbs.compare`, which has no place in the start of the program.
 _POOLS = ("mean", "first", "last")
@@ -207,7 +207,7 @@ def compare(
         )
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal), environment)
+    deliver(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
 
 
 def _sentences(word: str | None, given: SentenceOptions, environment: Environment) -> Iterator[str]:
@@ -245,7 +245,7 @@ def _reference(name: str | None, environment: Environment) -> Iterator[str] | tu
     return _lines((name,), environment)
 
 
-def _render(result: CompareResult, form: str, terminal: Terminal) -> str | bytes:
+def _render(result: CompareResult, form: str, terminal: Terminal, title: str | None) -> str | bytes:
     if form == "text":
         from attncli.render.compare.text import compare_text
 
@@ -254,6 +254,14 @@ def _render(result: CompareResult, form: str, terminal: Terminal) -> str | bytes
         from attncli.render.compare.arrays import compare_npz
 
         return compare_npz(result)
+    if form == "html":
+        from attncli.render.html.compare import compare_html
+
+        return compare_html(result, title=title)
+    if form in ("svg", "pdf", "png"):
+        from attncli.render.figures.compare import compare_figure
+
+        return compare_figure(result, form, title=title)
     if form == "json":
         from attncli.render.data import json_text
 

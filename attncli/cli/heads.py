@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from attncli.render.terminal import Terminal
     from attncli.results.heads import HeadsResult
 
-ENDINGS = (".txt", ".json", ".csv", ".npz")
+ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
 
 class HeadChoice(NamedTuple):
@@ -55,10 +55,18 @@ class HeadChoice(NamedTuple):
     rollout: bool
     norm_weighted: bool
     top: int
+    steps: bool
 
-    def completed(self, plan: Plan) -> HeadChoice:
-        """As the verb takes it. An .npz holds nothing but patterns, so that it wants all where none is chosen."""
-        everything = "npz" in plan.forms and not self.layer and not self.head
+    def completed(self, plan: Plan, *, many: bool) -> HeadChoice:
+        """As the verb takes it.
+
+        An .npz, a page and a figure show patterns, so that they want all where none is chosen; not those of `many`
+        texts, which have none, and not for the map of a metric.
+        """
+        from attncli.cli.output import FIGURES
+
+        showing = {"npz", "html", *(() if self.metric else FIGURES)}
+        everything = bool(plan.forms & showing) and not (many or self.layer or self.head)
         return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)
 
 
@@ -147,6 +155,7 @@ head_options = bundle(
     ),
     flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
     flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
+    flag("--steps", group=_VIEW, help="Walk one query through one head: q·k, scale, mask, softmax, values, output."),
     flag("--hide-special", group=_VIEW, help="Leave special tokens out; rows are made to sum to 1 again."),
 )
 
@@ -157,7 +166,7 @@ head_options = bundle(
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
         'attn heads "The cat sat on the mat" --query mat',
-        'attn heads "The cat sat on the mat" -H 2.3 --json',
+        'attn heads "The cat sat on the mat" -H 2.3 --steps',
         "attn heads -m builtin:induction --probe",
     ),
 )
@@ -202,18 +211,18 @@ def heads(
             sharing=sharing,
             progress=progress,
             **given.keywords(),
-            **choice.completed(plan)._asdict(),
+            **choice.completed(plan, many=given.many)._asdict(),
             **encoding._asdict(),
             **loading._asdict(),
             **running._asdict(),
         )
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal, cells=choice.patterns), environment)
+    deliver(plan, lambda form, terminal: _render(result, form, terminal, choice, plan.title), environment)
     messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
 
 
-def _render(result: HeadsResult, form: str, terminal: Terminal, *, cells: bool) -> str | bytes:
+def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadChoice, title: str | None) -> str | bytes:
     if form == "text":
         from attncli.render.heads.text import heads_text
 
@@ -222,12 +231,29 @@ def _render(result: HeadsResult, form: str, terminal: Terminal, *, cells: bool) 
         from attncli.render.npz import heads_npz
 
         return heads_npz(result)
+    if form in ("svg", "pdf", "png"):
+        from attncli.render.figures.heads import heads_figure
+
+        return heads_figure(result, form, title=title)
+    if form == "html":
+        from attncli.render.html.heads import heads_html
+
+        return heads_html(result, title=title)
     if form == "json":
         from attncli.render.data import json_text
 
-        return json_text(result, ascii_only=not terminal.unicode)
+        return json_text(_as_asked(result, choice), ascii_only=not terminal.unicode)
     from attncli.render.heads import tables
 
     if form == "csv":
-        return tables.heads_csv(result, cells=cells)
-    return tables.heads_jsonl(result, ascii_only=not terminal.unicode)
+        return tables.heads_csv(result, cells=choice.patterns)
+    return tables.heads_jsonl(_as_asked(result, choice), ascii_only=not terminal.unicode)
+
+
+def _as_asked(result: HeadsResult, choice: HeadChoice) -> HeadsResult:
+    """Without the patterns that only a file beside this one wants."""
+    if choice.patterns or result.chosen:
+        return result
+    from dataclasses import replace
+
+    return replace(result, stacks=tuple(replace(stack, patterns=()) for stack in result.stacks))

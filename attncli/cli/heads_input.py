@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.cli.command import WholeNumber
+from attncli.cli.command import Text, WholeNumber
 from attncli.cli.environment import Environment
 from attncli.cli.options import TextOptions, bundle, flag, option
 from attncli.cli.texts import STDIN
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 class ManyOptions(NamedTuple):
-    """What else there may be than one text."""
+    """What else there may be than one text: many, random tokens, and what the decoder is given beside it."""
 
     image: str | None
     audio: str | None
     lines: bool
     probe: bool
     seed: int | None
+    target: str | None
+    target_ids: str | None
+    generate: int | None
 
     @property
     def has_scene(self) -> bool:
@@ -38,14 +41,21 @@ class HeadsInput(NamedTuple):
     input_ids: list[int] | None = None
     probe: bool = False
     seed: int = 0
+    target: str | None = None
+    target_ids: list[int] | None = None
+    generate: int | None = None
     notes: tuple[str, ...] = ()
     image: str | None = None
     audio: str | None = None
 
+    @property
+    def many(self) -> bool:
+        """Whether it is more than one text: such have metrics, and no patterns."""
+        return self.probe or not isinstance(self.text, str | None)
+
     def keywords(self) -> dict[str, Any]:
         """What the verb takes besides the text."""
-        names = ("input_ids", "probe", "seed", "image", "audio")
-        return {name: getattr(self, name) for name in names}
+        return {name: value for name, value in self._asdict().items() if name not in ("text", "notes")}
 
 
 _INPUT = "Input"
@@ -58,6 +68,15 @@ many_options = bundle(
     flag("--probe", group=_INPUT, help="Random tokens that are repeated instead of a text: what finds earlier copies?"),
     option(
         "--seed", group=_INPUT, type=WholeNumber(least=0), help="Chooses the random tokens of --probe. [default: 0]"
+    ),
+    option("--target", group=_INPUT, type=Text(), metavar="TEXT", help="What an encoder-decoder's decoder is given."),
+    option("--target-ids", group=_INPUT, metavar="IDS", help="The same as ids, from its start token on."),
+    option(
+        "--generate",
+        group=_INPUT,
+        type=WholeNumber(),
+        metavar="N",
+        help="Let the model write N tokens at most (greedily), and look at those too.",
     ),
 )
 
@@ -74,15 +93,25 @@ def read_heads_input(
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
     if environment.processes.world > 1 and _reads_stdin(source, many):
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
+    target = _target(many, environment)
     if many.has_scene:
-        return _scene(source, many, environment)
+        return _scene(source, many, environment)._replace(**target)
     if not (many.probe or many.lines or len(source.file) > 1):
-        return _one(source, environment)
+        return _one(source, environment)._replace(**target)
     if "npz" in forms:
         raise UsageError(
             ".npz holds patterns, and those belong to one text", hint="-o FILE.json or FILE.csv holds the averages"
         )
-    return _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
+    given = _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
+    return given._replace(**target)
+
+
+def _target(many: ManyOptions, environment: Environment) -> dict[str, Any]:
+    """By the keywords of the verb."""
+    from attncli.cli.texts import read_ids
+
+    ids = None if many.target_ids is None else read_ids(many.target_ids, environment, flag="--target-ids")
+    return {"target": many.target, "target_ids": ids, "generate": many.generate}
 
 
 def _reads_stdin(source: TextOptions, many: ManyOptions) -> bool:

@@ -69,6 +69,7 @@ class OutputOptions(NamedTuple):
     ascii: bool
     quiet: bool
     debug: bool
+    title: str | None = None
 
 
 def option(*names: str, group: str, **attributes: Any) -> Decorator:
@@ -86,7 +87,7 @@ def bundle(name: str, kind: type[Any], *options: Decorator) -> Decorator:
     def decorate(function: Function) -> Function:
         @wraps(function)
         def call(*args: Any, **values: Any) -> Any:
-            values[name] = kind(**{member: values.pop(member) for member in members})
+            values[name] = kind(**{member: values.pop(member) for member in members if member in values})
             return function(*args, **values)
 
         decorated: Function = call
@@ -177,6 +178,7 @@ _OUTPUT = "Output"
 
 def output_options(endings: tuple[str, ...]) -> Decorator:
     """The form and the place of the result; `endings` are those of the files that the verb can write."""
+    titled = option("--title", group=_OUTPUT, metavar="TEXT", help="What stands above a page or a figure.")
     return bundle(
         "output",
         OutputOptions,
@@ -190,6 +192,7 @@ def output_options(endings: tuple[str, ...]) -> Decorator:
             multiple=True,
             help=f"Write a file instead (repeatable); its ending chooses the form: {' '.join(endings)}.",
         ),
+        *([titled] if ".html" in endings else []),
         option("--color", group=_OUTPUT, type=Choice(COLORS), default="auto", help="When to colour the text."),
         flag("--no-color", group=_OUTPUT, help="Short for --color never."),
         option("--width", group=_OUTPUT, type=WholeNumber(MAX_WIDTH), help="Width of the text in cells."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,26 +12,40 @@ from attncli.cli.files import check_target, whole_files, write_files
 from attncli.cli.options import OutputOptions
 from attncli.cli.streams import StdoutWriter, encoded, write_stdout
 from attncli.cli.terminal import choose_terminal
-from attncli.errors import UsageError
+from attncli.errors import FailedError, UsageError
 from attncli.render.terminal import ColorDepth, Terminal
 
 #: Lowers a result to a form (`text`, `json`, …) for a terminal.
 Render = Callable[[str, Terminal], str | bytes]
 
 #: Endings of files -> form. Each verb knows some of them.
-ENDINGS = {".txt": "text", ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".npz": "npz"}
+ENDINGS = {
+    ".txt": "text",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".npz": "npz",
+    ".html": "html",
+    ".svg": "svg",
+    ".pdf": "pdf",
+    ".png": "png",
+}
+
+#: Forms that are drawn by matplotlib.
+FIGURES = frozenset({"svg", "pdf", "png"})
 
 
 class Plan(NamedTuple):
     """stdout: the form that stdout gets, None for nothing.  files: the form of each file, by its real path.
 
-    screen, page: what text on stdout and text in a file may look like.
+    screen, page: what text on stdout and text in a file may look like.  title: of pages and figures.
     """
 
     stdout: str | None
     files: Mapping[Path, str]
     screen: Terminal
     page: Terminal
+    title: str | None = None
 
     @property
     def forms(self) -> frozenset[str]:
@@ -46,13 +60,27 @@ def plan_output(options: OutputOptions, environment: Environment, *, endings: tu
     """
     form = _chosen_form(options)
     files = _check_files(options.output, endings)
+    check_figures(files.values())
     color = "never" if options.no_color else options.color
     screen = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
     page_color = screen.color if color == "always" else ColorDepth.NONE
     if environment.follows:
         form, files = None, {}
     page = screen._replace(color=page_color, unicode=not options.ascii)
-    return Plan(form or (None if files or environment.follows else "text"), files, screen, page)
+    return Plan(form or (None if files or environment.follows else "text"), files, screen, page, options.title)
+
+
+def check_figures(forms: Iterable[str]) -> None:
+    """Raise FailedError if a figure is wanted and there is nothing to draw it with: known before any work is done."""
+    form = next((form for form in forms if form in FIGURES), None)
+    if form is None:
+        return
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise FailedError(
+            f".{form} is drawn by matplotlib, which is not installed", hint="pip install 'attncli[figures]'"
+        )
 
 
 class Outlet(NamedTuple):
@@ -61,6 +89,7 @@ class Outlet(NamedTuple):
     form: str
     terminal: Terminal
     write: Callable[[bytes], None]
+    title: str | None = None
 
 
 @contextmanager
@@ -71,7 +100,10 @@ def open_outlets(plan: Plan, environment: Environment, *, before: Callable[[], N
     """
     stdout = StdoutWriter(environment, before=before)
     with whole_files(plan.files) as files:
-        outlets = [Outlet(form, plan.page, file.write) for file, form in zip(files, plan.files.values(), strict=True)]
+        outlets = [
+            Outlet(form, plan.page, file.write, plan.title)
+            for file, form in zip(files, plan.files.values(), strict=True)
+        ]
         yield [*outlets, Outlet(plan.stdout, plan.screen, stdout.write)] if plan.stdout else outlets
     if plan.stdout:
         # Last, as stdout can't be taken back.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from attncli.render.terminal import Terminal
     from attncli.results.params import ParamsResult
 
-ENDINGS = (".txt", ".json", ".jsonl", ".csv")
+ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".html")
 BY = ("component", "layer", "part", "module", "tensor")
 SOURCES = ("config", "header")
 
@@ -128,14 +128,18 @@ def params(
 
         result = verb.params(named, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
     messages.warnings(result.warnings)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal), environment)
+    deliver(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
 
 
-def _render(result: ParamsResult, form: str, terminal: Terminal) -> str | bytes:
+def _render(result: ParamsResult, form: str, terminal: Terminal, title: str | None) -> str | bytes:
     if form == "text":
         from attncli.render.params.text import params_text
 
         return params_text(result, terminal)
+    if form == "html":
+        from attncli.render.html.params import params_html
+
+        return params_html(result, title=title)
     if form == "json":
         from attncli.render.data import json_text
 

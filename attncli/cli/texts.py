@@ -133,9 +133,12 @@ def _read(name: str, environment: Environment, errors: str = "strict") -> str:
     return "".join(read_blocks(name, environment, errors=errors))
 
 
-def read_ids(given: str, environment: Environment) -> list[int]:
-    """Ids between spaces or commas, in brackets or not: in the argument itself, in `@file`, or on stdin (`-`)."""
-    return _ids(_id_text(given, environment))
+def read_ids(given: str, environment: Environment, *, flag: str = "--input-ids") -> list[int]:
+    """Ids between spaces or commas, in brackets or not: in the argument itself, in `@file`, or on stdin (`-`).
+
+    flag: the option that they came with, for what is said of them.
+    """
+    return _ids(_id_text(given, environment), flag)
 
 
 def read_id_lines(given: str, environment: Environment) -> list[list[int]]:
@@ -149,13 +152,11 @@ def _id_text(given: str, environment: Environment) -> str:
     return _read(STDIN if given == STDIN else given[1:], environment)
 
 
-def _ids(text: str) -> list[int]:
+def _ids(text: str, flag: str = "--input-ids") -> list[int]:
     ids = text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
     for word in ids:
         if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
-            raise UsageError(
-                f"{word!r} is no token id", hint='--input-ids takes whole numbers, as in --input-ids "5 6 7"'
-            )
+            raise UsageError(f"{word!r} is no token id", hint=f'{flag} takes whole numbers, as in {flag} "5 6 7"')
     if not ids:
-        raise UsageError("--input-ids holds no ids", hint='write them as in --input-ids "5 6 7"')
+        raise UsageError(f"{flag} holds no ids", hint=f'write them as in {flag} "5 6 7"')
     return [int(word) for word in ids]

@@ -27,7 +27,7 @@ from attncli.errors import UsageError
 if TYPE_CHECKING:
     from attncli.render.tokenize.forms import View
 
-ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz")
+ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz", ".html")
 
 #: As in `attncli.verbs.tokenizing`, which has no place in the start of the program.
 _CHECKS = ("same", "lint")

@@ -59,6 +59,8 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
         from attncli.render.npz import IdsForm
 
         return IdsForm()
+    if outlet.form == "html":
+        return _page_form(outlet, tokenizing, stream, wanted)
     if outlet.form == "json":
         return forms.JsonForm(wanted.view, several=several, ascii_only=not terminal.unicode)
     if wanted.stats or wanted.vocab:
@@ -78,6 +80,21 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     return RecordText(
         terminal, models=tokenizing.models, table=wanted.table, lint=wanted.lint, count=stream.texts_known
     )
+
+
+def _page_form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
+    """Tokens as a page, and beneath them what there is for a terminal besides."""
+    from attncli.render.html.tokens import SCREEN, PageForm
+
+    if wanted.stats or wanted.vocab:
+        from attncli.render.tokenize.summary_forms import SummaryForm
+
+        summaries = SummaryForm("text", SCREEN, tokenizing.entries, texts=stream.texts_known)
+        return PageForm(summaries, tokens=False, title=outlet.title)
+    from attncli.render.tokenize.record import RecordText
+
+    told = RecordText(SCREEN, models=tokenizing.models, lint=wanted.lint, count=stream.texts_known)
+    return PageForm(told, title=outlet.title)
 
 
 def _feed(

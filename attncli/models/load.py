@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from attncli.models.memory import is_out_of_memory, memory_guard
 from attncli.models.placement import is_spread, placement
 from attncli.models.skeleton import model_class, read_config
 from attncli.models.structure import block_lists
+from attncli.models.writing import generation_config, head_names, writing_class
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     eager: bool = True,
+    writes: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     sense: Sense | None = None,
@@ -41,17 +44,18 @@ def load_model(
 
     sense: what it will be given beside a text, or instead of one.
     eager: with transformers' plain attention, as a look at its weights needs; else with the fastest that there is.
+    writes: with its language-model head, and whole.
 
     Raises UsageError for a device, a layer or a sense that isn't there, ModelError for files that don't make a model,
     FailedError where memory runs out.
     """
     target = choose_device(device)
     config = read_config(files, trust_remote_code=trust_remote_code)
-    cls = model_class(config, files, trust_remote_code=trust_remote_code, sense=sense)
+    own = model_class(config, files, trust_remote_code=trust_remote_code, sense=sense)
     if sense is not None:
-        refuse_without_sense(cls, sense, files.ref.name)
+        refuse_without_sense(own, sense, files.ref.name)
     weights = files.weights(allow_pickle=allow_pickle)
-    cut = CutClass(cls, depth)
+    cut = CutClass((writing_class(config) or own) if writes else own, depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
         cls, number = cut.build(), choose_dtype(dtype, target)
         options = placement(cls, config, number, target, files.ref.name)
@@ -59,7 +63,9 @@ def load_model(
             options["attn_implementation"] = "eager"
         module, info = _from_pretrained(cls, files, weights, config, dtype=number, **options)
         _refuse_incomplete(module, info, files)
-        module = _adapted(module, files).eval()
+        if writes:
+            _refuse_headless(module, info, files)
+        module = _adapted(module, files, whole=writes).eval()
         if not is_spread(module):
             module = module.to(target)
     return LoadedModel(
@@ -68,12 +74,13 @@ def load_model(
         lists=tuple(block_lists(module)),
         blocks=cut.blocks,
         revision=files.revision,
-        warnings=_missing_note(info),
+        warnings=_missing_note(_missing(module, info)),
+        generation=generation_config(files, config) if config.is_encoder_decoder else None,
     )
 
 
-def _adapted(module: PreTrainedModel, files: ModelFiles) -> PreTrainedModel:
-    """The base model with the adapter applied, if `files` are an adapter's."""
+def _adapted(module: PreTrainedModel, files: ModelFiles, *, whole: bool) -> PreTrainedModel:
+    """The base model (or all of it) with the adapter applied, if `files` are an adapter's."""
     if files.adapter is None:
         return module
     info = module.load_adapter(str(files.adapter))
@@ -82,7 +89,7 @@ def _adapted(module: PreTrainedModel, files: ModelFiles) -> PreTrainedModel:
             f"the adapter {files.ref.name} doesn't fit its base model: {min(info.missing_keys)} isn't in its weights",
             hint="name the base that it was trained on, in base_model_name_or_path of its adapter_config.json",
         )
-    return module.base_model
+    return module if whole else module.base_model
 
 
 def _from_pretrained(
@@ -131,7 +138,7 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
     """
     blocks = [f"{block_list.path}." for block_list in block_lists(module)]
     tables = [f"{path}." for path, part in module.named_modules() if isinstance(part, nn.Embedding)]
-    missing = sorted(name for name in info["missing_keys"] if name.startswith((*blocks, *tables)))
+    missing = sorted(name for name in _missing(module, info) if name.startswith((*blocks, *tables)))
     mismatched = sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
     if missing or mismatched:
         lacking = [*missing, *mismatched]
@@ -143,8 +150,29 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
         raise ModelError(message, hint=hint)
 
 
-def _missing_note(info: Mapping[str, Any]) -> tuple[str, ...]:
-    missing = sorted(info["missing_keys"])
+def _missing(module: PreTrainedModel, info: Mapping[str, Any]) -> set[str]:
+    """What the weights lack. Some classes say which tensors need not be there, as they compute them (Marian's sines of
+    positions), by the names that these have in the model with its head."""
+    computed = [re.compile(pattern) for pattern in module._keys_to_ignore_on_load_missing or ()]
+    return {
+        name
+        for name in info["missing_keys"]
+        if not any(pattern.search(f"{module.base_model_prefix}.{name}") for pattern in computed)
+    }
+
+
+def _refuse_headless(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
+    """What a random head writes means nothing."""
+    missing = sorted(head_names(module) & set(info["missing_keys"]))
+    if missing:
+        raise ModelError(
+            f"the weights of {files.ref.name} have no language-model head to write with ({missing[0]})",
+            hint="leave --generate out, give the text with --target, or name a model with its head (-m)",
+        )
+
+
+def _missing_note(names: set[str]) -> tuple[str, ...]:
+    missing = sorted(names)
     if not missing:
         return ()
     return (

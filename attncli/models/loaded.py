@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.models.device import dtype_name
@@ -20,6 +20,10 @@ from attncli.models.placement import input_device
 from attncli.models.probe import Observer, run_probed
 from attncli.models.states import StateObserver, run_with_states
 from attncli.models.structure import Block, BlockList, Site, block_lists, site_of
+from attncli.models.writing import decoder_prefix
+
+if TYPE_CHECKING:
+    from attncli.models.addition import Watched
 
 #: Configuration fields that say how many positions a model takes.
 _POSITION_FIELDS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
@@ -30,7 +34,7 @@ class LoadedModel:
     """A model ready to be looked into.
 
     lists: its stacks as loaded, maybe cut.  blocks: every block of a stack's path, those that were not read too.
-    warnings: what a reader of the results should know about the weights.
+    warnings: what a reader of the results should know about the weights.  generation: how it writes, if it says.
     """
 
     name: str
@@ -39,6 +43,7 @@ class LoadedModel:
     blocks: Mapping[str, tuple[Block, ...]]
     revision: str | None = None
     warnings: tuple[str, ...] = ()
+    generation: GenerationConfig | None = None
 
     @property
     def class_name(self) -> str:
@@ -111,15 +116,22 @@ class LoadedModel:
         return size if isinstance(size, int) and size > 0 else None
 
     @property
+    def decoder_prefix(self) -> tuple[int, ...]:
+        """The ids that an encoder–decoder's decoder begins with, see `attncli.models.writing`."""
+        return decoder_prefix(self.generation, self.config)
+
+    @property
     def decoder_start(self) -> int:
         """The id that an encoder–decoder's decoder starts from."""
-        # The configuration's own fields: its text configuration for the decoder holds the class's defaults.
-        names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
-        values = [getattr(self.config, name, None) for name in names]
-        if "decoder_input_ids" not in self.all_arguments:
-            # A part that writes captions is described by itself.
-            values += [getattr(self.config.get_text_config(), name, None) for name in names[1:]]
-        return next((value for value in values if isinstance(value, int)), 0)
+        # A part that writes captions is described by itself, within a model that is no encoder–decoder.
+        own = None if self.config.is_encoder_decoder else getattr(self.config.get_text_config(), "bos_token_id", None)
+        return own if isinstance(own, int) else self.decoder_prefix[0]
+
+    @property
+    def max_target(self) -> int | None:
+        """The number of tokens that its decoder takes, if the configuration says."""
+        limit = getattr(self.config, "max_target_positions", None)
+        return limit if isinstance(limit, int) else self.max_positions
 
     @property
     def generates(self) -> bool:
@@ -175,6 +187,18 @@ class LoadedModel:
 
         return output_projections(self, arguments)
 
+    def write(self, arguments: Mapping[str, Tensor | bool], count: int) -> list[int]:
+        """What it writes by itself, see `greedy` of `attncli.models.writing`."""
+        from attncli.models.writing import greedy
+
+        return greedy(self, arguments, count)
+
+    def watch(self, arguments: Mapping[str, Tensor | bool], path: str, *, call: int, query: int) -> Watched:
+        """One position of one attention module and what becomes of it, see `attncli.models.addition`."""
+        from attncli.models.addition import watch_attention
+
+        return watch_attention(self, arguments, path, call=call, query=query)
+
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
@@ -200,4 +224,8 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
         )
     lists = block_lists(module)
     blocks = {block_list.path: block_list.described() for block_list in lists}
-    return LoadedModel(name or module.config.name_or_path or type(module).__name__, module, tuple(lists), blocks)
+    called = name or module.config.name_or_path or type(module).__name__
+    generation = getattr(module, "generation_config", None)
+    if generation is None and module.config.is_encoder_decoder:
+        generation = GenerationConfig.from_model_config(module.config)
+    return LoadedModel(called, module, tuple(lists), blocks, generation=generation)

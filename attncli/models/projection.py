@@ -64,13 +64,13 @@ class _Watch:
         if self._expected is None or not inputs or not isinstance(inputs[0], Tensor):
             return
         path, width = self._expected
-        matrix = _matrix(module)
+        matrix = plain_matrix(module)
         if matrix is not None and inputs[0].shape[-1] == width == matrix.shape[0]:
             self.found[path] = matrix
             self._expected = None
 
 
-def _matrix(module: nn.Module) -> Tensor | None:
+def plain_matrix(module: nn.Module) -> Tensor | None:
     """What a plain linear module multiplies its input with from the right, (in, out)."""
     if not isinstance(module, nn.Linear | Conv1D) or not module.weight.is_floating_point():
         return None

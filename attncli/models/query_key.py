@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from attncli.models.call import RowBlock, row_spans
 from attncli.models.kernels import can_fuse, fused_attention
 from attncli.models.mask import RuleMask
 from attncli.models.visibility import Visibility, implied
+
+if TYPE_CHECKING:
+    from attncli.models.query_row import QueryRow
 
 #: Scores of a tile over all heads: 4 MiB of float32, which stay in a processor's cache.
 _TILE_ELEMENTS = 1 << 20
@@ -106,7 +110,7 @@ class QueryKeyAttention:
             return implied(causal=self.is_causal, queries=self.queries, keys=self.keys, device=self.query.device)
         if self.mask.dtype != torch.bool and any(bool(added.any()) for *_, added in self._mask_blocks()):
             return None
-        rows = lambda start, stop: self._mask_rows(start, stop)[0]  # noqa: E731
+        rows = lambda start, stop: self.mask_rows(start, stop)[0]  # noqa: E731
         return Visibility("other", self.queries, self.keys, None, rows, self.query.device)
 
     @property
@@ -209,13 +213,19 @@ class QueryKeyAttention:
         read = []
         for start, stop in row_spans(last - first, self.query.shape[0] * len(chosen) * self.keys):
             start, stop = first + start, first + stop
-            visible, added = self._mask_rows(start, stop)
+            visible, added = self.mask_rows(start, stop)
             weights = self._weights(chosen, start, stop, visible, added)
             if whole:
                 read.append((weights @ self._grouped(self.value, chosen).float()).to(self.value.dtype))
             yield RowBlock(start, stop, weights, visible)
         if whole:
             self._outputs.append(torch.cat(read, dim=2))
+
+    def row(self, head: int, query: int) -> QueryRow:
+        """One query of one head of the first text, taken apart: see `attncli.models.query_row`."""
+        from attncli.models.query_row import query_row
+
+        return query_row(self, head, query)
 
     def output(self) -> Tensor:
         """What the heads read, as the model's own attention would return it: (batch, queries, heads, d)."""
@@ -301,10 +311,10 @@ class QueryKeyAttention:
     def _mask_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         assert self.mask is not None
         for start, stop in row_spans(self.queries, self.mask[..., :1, :].numel()):
-            visible, added = self._mask_rows(start, stop)
+            visible, added = self.mask_rows(start, stop)
             yield visible, torch.zeros(()) if added is None else added
 
-    def _mask_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+    def mask_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Which keys the rows see, and what a mask of finite numbers adds to their scores."""
         if isinstance(self.mask, RuleMask):
             return self.mask.rule.rows(start, stop), None

@@ -7,7 +7,7 @@ from attncli.render.terminal import ColorDepth
 
 # viridis by Stéfan van der Walt and Nathaniel Smith (2015): lightness rises evenly from dark to bright, also for
 # colour-blind eyes. 64 evenly spaced entries of the 256 in https://github.com/BIDS/colormap, released under CC0.
-_VIRIDIS = (
+HEX = (
     "44015446075a470d6047136548186a481d6f482374482878472d7b46327e453781433d84"
     "4241864046883e4a893c4f8a3a538b38588c365c8d34608d32648e31688e2f6c8e2d708e"
     "2c738e2a778e297b8e277f8e26828e24868e238a8d218e8d20928c1f968b1f9a8a1f9e89"
@@ -33,7 +33,7 @@ def _parse(table: str) -> tuple[Rgb, ...]:
     return tuple((numbers[i], numbers[i + 1], numbers[i + 2]) for i in range(0, len(numbers), 3))
 
 
-_TABLES = {ColorDepth.TRUE: _parse(_VIRIDIS), ColorDepth.EIGHT_BIT: _parse(_VIRIDIS_256)}
+_TABLES = {ColorDepth.TRUE: _parse(HEX), ColorDepth.EIGHT_BIT: _parse(_VIRIDIS_256)}
 
 _SIDES = {
     ColorDepth.TRUE: (_parse(_LESS), _parse(_MORE)),

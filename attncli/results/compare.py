@@ -334,6 +334,13 @@ class CompareResult:
             "made_by": self.made_by.to_dict(),
         }
 
+    def _repr_html_(self) -> str:
+        """The page, as notebooks show it."""
+        from attncli.render.html.compare import compare_html
+        from attncli.render.html.page import notebook
+
+        return notebook(compare_html(self))
+
     @property
     def _needs_vectors(self) -> bool:
         """Whether the adjusted values follow from more than the raw ones and the baseline."""

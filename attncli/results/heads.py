@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from attncli.results.difference import Difference
@@ -12,6 +12,7 @@ from attncli.results.metrics import METRICS
 from attncli.results.patterns import Bins, Pattern, Span, Weights, equal_spans
 from attncli.results.provenance import MadeBy
 from attncli.results.reading import Ranking, Reading
+from attncli.results.steps import Steps
 from attncli.results.tokens import Token
 
 __all__ = [
@@ -63,6 +64,16 @@ class Probe(NamedTuple):
         return self._asdict()
 
 
+class Generated(NamedTuple):
+    """What the model wrote itself, token by token the likeliest. text: None where there was no tokenizer."""
+
+    ids: tuple[int, ...]
+    text: str | None
+
+    def to_dict(self) -> dict[str, object]:
+        return {"ids": list(self.ids), "text": self.text}
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A layer by its true index. `mixer` names what mixes its tokens where it has no attention (then `heads` is 0)."""
@@ -75,11 +86,31 @@ class Layer:
         return {"layer": self.layer, "heads": self.heads, "mixer": self.mixer}
 
 
+class Quadrants(NamedTuple):
+    """Of a text and its pair (A and B): the mean over the queries of one of their weight on the keys of one, special
+    tokens apart. The three of A sum to 1, and so do those of B, but for a sink outside of the text."""
+
+    a_to_a: float
+    a_to_b: float
+    a_to_special: float
+    b_to_a: float
+    b_to_b: float
+    b_to_special: float
+
+    @property
+    def crossing(self) -> float:
+        """What goes from either text to the other, at the mean."""
+        return (self.a_to_b + self.b_to_a) / 2
+
+    def to_dict(self) -> dict[str, float]:
+        return self._asdict()
+
+
 @dataclass(frozen=True, slots=True)
 class HeadMetrics:
     """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
 
-    spread: where the values are means over several texts.
+    spread: where the values are means over several texts.  quadrants: where there are two texts in one.
     """
 
     name: str
@@ -88,6 +119,7 @@ class HeadMetrics:
     labels: tuple[str, ...]
     values: Mapping[str, float | None]
     spread: Spread | None = None
+    quadrants: Quadrants | None = None
 
     def interval(self, metric: str) -> Interval | None:
         """The interval of a mean, if it is one and has one."""
@@ -96,7 +128,8 @@ class HeadMetrics:
     def to_dict(self) -> dict[str, object]:
         start = {"name": self.name, "layer": self.layer, "head": self.head, "labels": list(self.labels)}
         spread = {} if self.spread is None else self.spread.to_dict()
-        return {**start, **self.values, **spread}
+        quadrants = {} if self.quadrants is None else {"quadrants": self.quadrants.to_dict()}
+        return {**start, **self.values, **spread, **quadrants}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +145,7 @@ class Stack:
     unit: what a query and a key are: a token, a word or a line.  whole: how many queries and keys there are in all,
     where those here are a part; None where nobody counted.
     reading: what one position reads, if one was asked for.  ranking: the heads by its weight on one key, if one was.
+    even_quadrants: per layer, those that even attention would have, where there are two texts in one.
     """
 
     stack: str
@@ -127,6 +161,7 @@ class Stack:
     whole: tuple[int, int] | None = None
     reading: Reading | None = None
     ranking: Ranking | None = None
+    even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
     query_medium: Medium = TOKENS
     key_medium: Medium = TOKENS
 
@@ -141,11 +176,16 @@ class Stack:
             "keys": [token.to_dict() for token in self.keys],
             "axes": {"queries": self.query_medium.to_dict(), "keys": self.key_medium.to_dict()},
             "metrics": [head.to_dict() for head in self.metrics],
-            "baselines": [{"layer": layer, **values} for layer, values in self.baselines.items()],
+            "baselines": [self._baseline(layer) for layer in self.baselines],
             "patterns": [pattern.to_dict() for pattern in self.patterns],
             **read,
             **ranked,
         }
+
+    def _baseline(self, layer: int) -> dict[str, object]:
+        even = self.even_quadrants.get(layer)
+        quadrants = {} if even is None else {"quadrants": even.to_dict()}
+        return {"layer": layer, **self.baselines[layer], **quadrants}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +202,8 @@ class HeadsResult:
     probe: what stood for texts, if none were given.
     top: how many of what is ranked a picture shows.
     difference: how another model, or the same on another text, differs from this one; None where nothing was compared.
+    steps: heads that were walked through; None where nobody asked.
+    generated: what the model wrote itself, where it was asked to.
     picture: what a model of pictures saw.
     """
 
@@ -181,6 +223,8 @@ class HeadsResult:
     probe: Probe | None = None
     top: int = 10
     difference: Difference | None = None
+    steps: tuple[Steps, ...] | None = None
+    generated: Generated | None = None
     picture: Picture | None = None
 
     def to_dict(self) -> dict[str, object]:
@@ -197,7 +241,16 @@ class HeadsResult:
             "by": self.by,
             "weighting": self.weighting,
             **({} if self.failures is None else {"failures": list(self.failures)}),
+            **({} if self.generated is None else {"generated": self.generated.to_dict()}),
+            **({} if self.steps is None else {"steps": [steps.to_dict() for steps in self.steps]}),
             "stacks": [stack.to_dict() for stack in self.stacks],
             **({} if self.difference is None else {"difference": self.difference.to_dict()}),
             "made_by": self.made_by.to_dict(),
         }
+
+    def _repr_html_(self) -> str:
+        """The page, as notebooks show it."""
+        from attncli.render.html.heads import heads_html
+        from attncli.render.html.page import notebook
+
+        return notebook(heads_html(self))

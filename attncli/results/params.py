@@ -90,3 +90,10 @@ class ParamsResult(NamedTuple):
             **({"presets": [preset.to_dict() for preset in self.presets]} if self.presets else {}),
             "made_by": self.made_by.to_dict(),
         }
+
+    def _repr_html_(self) -> str:
+        """The page, as notebooks show it."""
+        from attncli.render.html.page import notebook
+        from attncli.render.html.params import params_html
+
+        return notebook(params_html(self))

@@ -169,6 +169,13 @@ class TokenizeResult(NamedTuple):
             asked["failures"] = list(self.failures)
         return {**asked, "warnings": list(self.warnings), "made_by": self.made_by.to_dict()}
 
+    def _repr_html_(self) -> str:
+        """The page, as notebooks show it."""
+        from attncli.render.html.page import notebook
+        from attncli.render.html.tokens import tokens_html
+
+        return notebook(tokens_html(self))
+
 
 _ASKED_FOR = ("comparisons", "statistics", "parity", "vocabularies", "unreachable")
 

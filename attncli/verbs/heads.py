@@ -24,6 +24,8 @@ from attncli.verbs.heads_many import many_texts, refuse_beside_many
 from attncli.verbs.ids import id_lists
 from attncli.verbs.made_by import made_by
 from attncli.verbs.reading import UNMEASURED, is_unmeasured, long_metrics
+from attncli.verbs.targets import START_ALONE, Sides, both_sides, checked_alone, parse_target, target_notes
+from attncli.verbs.walking import to_walk, walked_selection
 
 if TYPE_CHECKING:
     from attncli.models.entry import Sense
@@ -43,6 +45,9 @@ def heads(
     pair: str | None = None,
     against: str | None = None,
     input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    target: str | None = None,
+    target_ids: Sequence[int] | None = None,
+    generate: int | None = None,
     image: str | Path | None = None,
     audio: str | Path | None = None,
     processor: Any = None,
@@ -65,6 +70,7 @@ def heads(
     rollout: bool = False,
     norm_weighted: bool = False,
     top: int = 10,
+    steps: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -80,6 +86,8 @@ def heads(
     texts, or lists of ids, are averaged: each head's metrics are means over the texts that can show them, each text
     weighing the same, with 95 % intervals (Student's t over texts); so they are with `probe`: random tokens that are
     repeated instead of a text, as `seed` chooses them.
+    target, target_ids, generate: what the decoder of an encoder–decoder is given: a text, ids from its start token on,
+    or so many tokens that the model writes itself (greedily; a model of one stack goes on from the text).
     image, audio: the file of a picture or a sound, with or without a text; `processor` goes with a loaded model.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
     None is all-MiniLM-L6-v2. A list of two compares them.
@@ -99,6 +107,8 @@ def heads(
     rollout: one pattern a layer instead of those of heads: how much of each token reaches each position through all
     layers up to that one, the last by itself.  norm_weighted: patterns of weights times the norm of what is read.
     top: how many keys (or heads) are told one by one where they are ranked.
+    steps: walk through one head from one query, with the model's own numbers: see `HeadsResult.steps`. By itself, head
+    0.0 and the last ordinary token; `head` and `query` choose, `key` says which keys are listed.
     sharing: other processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
@@ -109,7 +119,8 @@ def heads(
     FailedError where memory runs out.
     """
     # A rollout is of all layers up to one: the last tells most.
-    selection = parse_selection("-1" if rollout and layer is None else layer, head, stack)
+    last = "-1" if rollout and layer is None else layer
+    selection = (walked_selection if steps else parse_selection)(last, head, stack)
     weighting = _weighting(selection, rollout=rollout, norm_weighted=norm_weighted)
     claims = parse_claims([check] if isinstance(check, str) else check)
     thresholds = parse_thresholds([threshold] if isinstance(threshold, str) else threshold)
@@ -117,6 +128,8 @@ def heads(
     metrics = long_metrics(metric, view, checks=bool(claims))
     shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
     wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds, top)
+    wanted = to_walk(replace(wanted, patterns=patterns)) if steps else wanted
+    choice = parse_target(target, target_ids, generate)
     named = _Named(revision, refresh, trust_remote_code, allow_pickle, progress)
     files = named.files(model) if not _is_module(model) else None
     many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
@@ -124,7 +137,8 @@ def heads(
     if image is not None or audio is not None:
         from attncli.verbs.senses import open_scene
 
-        scene = open_scene(image, audio, many=many is not None or pair is not None)
+        several, decodes = many is not None or pair is not None, steps or choice.given
+        scene = open_scene(image, audio, several=several, decodes=decodes)
         encoded = None
         if text is not None or input_ids is not None:
             words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
@@ -134,20 +148,21 @@ def heads(
         result = _result(loaded, looked.stacks, wanted, warnings=(), notes=looked.notes)
         result = replace(result, picture=looked.picture)
     elif many is not None:
-        refuse_beside_many(wanted, patterns=patterns, pair=pair)
+        refuse_beside_many(wanted, patterns=patterns, pair=pair, target=choice)
         words = _tokenizer(files, tokenizer, named, needed=many.needs_tokenizer)
         loaded = _loaded(model, files, named, selection, sharing.own_device(device), dtype)
         average = many.average(loaded, words, replace(wanted, patterns=False), sharing=sharing, progress=progress)
         result = _averaged(loaded, average, wanted)
     else:
-        words = _tokenizer(files, tokenizer, named, needed=input_ids is None)
+        words = _tokenizer(files, tokenizer, named, needed=input_ids is None or target is not None)
         encoded = _encoded(words, text, pair, input_ids, special=not no_special, truncate=truncate)
-        for position in (view.query, view.key):
+        for position in () if choice.given else (view.query, view.key):
             view.shown(encoded.tokens, position)
-        loaded = _loaded(model, files, named, selection, device, dtype)
+        loaded = _loaded(model, files, named, selection, device, dtype, writes=generate is not None)
         fitting = _fitting(encoded, loaded, truncate=truncate)
         cut = truncate and (fitting is not encoded or was_cut(encoded, _texts(text, pair)))
-        result = _look(loaded, fitting, wanted, warnings=_cut_note(fitting) if cut else ())
+        sides = both_sides(loaded, words, fitting, choice, special=not no_special, truncate=truncate)
+        result = _look(loaded, sides, wanted, warnings=_cut_note(fitting) if cut else ())
     failed = tuple(failures(claims, result.stacks)) if claims else None
     return replace(result, metric=metric, by=by, weighting=weighting, failures=failed, top=top)
 
@@ -264,6 +279,7 @@ def _loaded(
     device: str,
     dtype: str,
     *,
+    writes: bool = False,
     sense: Sense | None = None,
 ) -> LoadedModel:
     # Some seconds for libraries alone; whoever waits should know for what.
@@ -279,7 +295,8 @@ def _loaded(
         return loaded
     return load_model(
         files,
-        depth=selection.depth,
+        depth=checked_alone(selection) if writes else selection.depth,
+        writes=writes,
         device=device,
         dtype=dtype,
         allow_pickle=named.allow_pickle,
@@ -299,21 +316,32 @@ def _fitting(encoded: EncodedText, loaded: LoadedModel, *, truncate: bool) -> En
     return EncodedText(encoded.tokens[:limit], encoded.segments[:limit], encoded.sequences[:limit])
 
 
-def _look(loaded: LoadedModel, encoded: EncodedText, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
+def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.stacks import collect, described, unread_stacks
+    from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
+    from attncli.attention.steps import walk
 
-    inputs = build_inputs(loaded, [encoded.tokens], [encoded.segments])
+    inputs = build_inputs(
+        loaded,
+        [sides.text.tokens],
+        [sides.text.segments],
+        sequences=[sides.text.sequences],
+        target=sides.target,
+    )
     collector = collect(loaded, inputs, replace(wanted, sketches=not wanted.patterns))
-    (stacks,) = described(collector)
+    named = named_stacks(collector)
+    (stacks,) = described(collector, named)
     warnings = (*warnings, *_unread(unread_stacks(collector), wanted.selection))
-    notes = tuple(_notes(loaded, stacks, "the text repeats nothing"))
-    return _result(loaded, stacks, wanted, warnings=warnings, notes=notes)
+    notes = (*target_notes(sides), *_notes(stacks, "the text repeats nothing"))
+    result = _result(loaded, stacks, wanted, warnings=warnings, notes=notes)
+    steps = None if wanted.steps is None else walk(named, wanted.steps)
+    return replace(result, steps=steps, generated=sides.generated)
 
 
 def _averaged(loaded: LoadedModel, average: Average, wanted: Wanted) -> HeadsResult:
     warnings = (*average.warnings, *_unread(average.unread, wanted.selection))
-    notes = () if average.probe else _notes(loaded, average.stacks, "none of the texts repeats anything")
+    start = (START_ALONE,) if loaded.config.is_encoder_decoder and not average.probe else ()
+    notes = () if average.probe else (*start, *_notes(average.stacks, "none of the texts repeats anything"))
     result = _result(loaded, average.stacks, wanted, warnings=warnings, notes=(*average.notes, *notes))
     return replace(result, texts=average.texts, probe=average.probe)
 
@@ -342,10 +370,8 @@ def _unread(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator
             yield f"the attention of the {stack} can't be read and is left out: {mixer}"
 
 
-def _notes(loaded: LoadedModel, stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
+def _notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
     """What a reader should know of the numbers themselves."""
-    if loaded.config.is_encoder_decoder:
-        yield "the decoder was given its start token alone"
     if is_unmeasured(stacks):
         yield UNMEASURED
         return

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attncli.models.sharing import Sharing
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.verbs.averaging import Average
+    from attncli.verbs.targets import TargetChoice
 
 
 class Many(Protocol):
@@ -59,15 +60,17 @@ def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bo
     return ManyTexts(ids, special=special, truncate=truncate)
 
 
-def refuse_beside_many(wanted: Wanted, *, patterns: bool, pair: str | None) -> None:
+def refuse_beside_many(wanted: Wanted, *, patterns: bool, pair: str | None, target: TargetChoice) -> None:
     """Raise UsageError for what belongs to one text."""
-    if patterns or wanted.bins is not None or wanted.view != EVERYTHING or wanted.weighting != "attention":
+    shaped = wanted.view != EVERYTHING or wanted.weighting != "attention" or wanted.steps is not None
+    if patterns or wanted.bins is not None or shaped:
         raise UsageError(
             "a pattern belongs to one text, and metrics are averaged here",
-            hint="leave out what shapes a pattern, as --patterns, --bins and --query do, or give one text",
+            hint="leave out what shapes a pattern, as --patterns, --bins, --query and --steps do, or give one text",
         )
-    if pair is not None:
-        raise UsageError("--pair goes with one text", hint="leave it out, or give one text")
+    given = "--pair" if pair is not None else target.flag if target.given else None
+    if given is not None:
+        raise UsageError(f"{given} goes with one text", hint="leave it out, or give one text")
 
 
 class ManyTexts:

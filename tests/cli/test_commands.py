@@ -83,6 +83,9 @@ def test_heads_without_options(heads: Recorder) -> None:
         "seed": 0,
         "image": None,
         "audio": None,
+        "target": None,
+        "target_ids": None,
+        "generate": None,
         "sharing": ALONE,
         "model": None,
         "against": None,
@@ -101,6 +104,7 @@ def test_heads_without_options(heads: Recorder) -> None:
         "rollout": False,
         "norm_weighted": False,
         "top": 10,
+        "steps": False,
         "device": "auto",
         "dtype": "auto",
         **ENCODING,
@@ -123,6 +127,9 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "seed": 0,
         "image": None,
         "audio": None,
+        "target": None,
+        "target_ids": None,
+        "generate": None,
         "sharing": ALONE,
         "model": "a",
         "against": None,
@@ -141,6 +148,7 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "rollout": False,
         "norm_weighted": True,
         "top": 3,
+        "steps": False,
         "device": "cuda:1",
         "dtype": "bfloat16",
         **ENCODING,
@@ -300,14 +308,17 @@ def test_a_text_file_has_colours_only_if_always(tokenize: TokenizeRecorder, tmp_
     assert file.read_text("utf-8") == tokenize_text(tokenize.result, Terminal(40, ColorDepth.ANSI, False))
 
 
+_HEADS_ENDINGS = ".txt, .json, .csv, .npz, .html, .svg, .pdf, .png"
+
+
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("x.html", ".txt, .json, .csv, .npz"),
-        ("x.jsonl", ".txt, .json, .csv, .npz"),
-        ("x", ".txt, .json, .csv, .npz"),
-        ("-", ".txt, .json, .csv, .npz"),
-        (".csv", ".txt, .json, .csv, .npz"),
+        ("x.htm", _HEADS_ENDINGS),
+        ("x.jsonl", _HEADS_ENDINGS),
+        ("x", _HEADS_ENDINGS),
+        ("-", _HEADS_ENDINGS),
+        (".csv", _HEADS_ENDINGS),
     ],
 )
 def test_an_unknown_ending_is_met_before_any_work(name: str, known: str, heads: Recorder) -> None:

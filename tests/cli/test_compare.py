@@ -92,7 +92,7 @@ def test_the_text_of_two_sentences(folder: Path) -> None:
         (("the mole", "one mole", "--occurrence", "x"), "--occurrence can't be 'x'", "--occurrence"),
         (("the mole", "one mole", "--seed", "-1"), "--seed can't be '-1'", "--seed 1"),
         (("the mole", "one mole", "-m", "b"), "2 models were named", "-m once"),
-        (("the mole", "one mole", "-o", "x.svg"), "ending says no known form", ".npz"),
+        (("the mole", "one mole", "-o", "x.jsonl"), "ending says no known form", ".npz"),
     ],
 )
 def test_errors_are_two_lines_and_exit_with_2(

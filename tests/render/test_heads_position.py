@@ -169,7 +169,7 @@ head  weight  uniform  place in its row
  0.2   0.500    0.125  3 of 8
  1.0   0.250    0.125  5 of 8
  1.3   0.100    0.125  8 of 8
-and 5 more (--top N)
+and 5 more (--top K)
 """
     )
 

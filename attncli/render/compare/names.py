@@ -18,7 +18,7 @@ from attncli.results.compare import CompareResult
 BOLD, DIM = Style(bold=True), Style(dim=True)
 
 # Okabe & Ito's colours for colour-blind eyes (2008), without black; as backgrounds they work on dark and on light.
-_LABEL_COLORS: tuple[Rgb, ...] = (
+LABEL_COLORS: tuple[Rgb, ...] = (
     (230, 159, 0),
     (86, 180, 233),
     (0, 158, 115),
@@ -76,7 +76,7 @@ class Tags(NamedTuple):
         """The colour of an occurrence's group, where there are groups and colours."""
         if not (self.colored and self.told_apart):
             return BOLD
-        color = _LABEL_COLORS[self.groups.index(self.texts[index]) % len(_LABEL_COLORS)]
+        color = LABEL_COLORS[self.groups.index(self.texts[index]) % len(LABEL_COLORS)]
         return Style(fg=ink_on(color), bg=color)
 
 

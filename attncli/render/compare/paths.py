@@ -17,7 +17,8 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _DIGITS = "0123456789"
 #: With more occurrences than this, pairs are too many to be looked at one by one.
 _MOST_IN_PAIRS = 6
-_RANDOM = "random words"
+#: The track of the baseline.
+RANDOM_WORDS = "random words"
 
 
 class Track(NamedTuple):
@@ -32,12 +33,12 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
     states = result.states
     if len(states) < 2:
         return []
-    summary, pairs = _summary(result), _pairs(result)
+    summary, pairs = summary_tracks(result), pair_tracks(result)
     if len(result.occurrences) == 2:
         # One pair is all pairs.
         pairs = []
     # Random words are far below: on one scale with them, nothing would be seen of the others.
-    others = [track for track in (*summary, *pairs) if track.name != _RANDOM]
+    others = [track for track in (*summary, *pairs) if track.name != RANDOM_WORDS]
     known = [value for track in others for value in track.values if value is not None]
     if not known:
         return []
@@ -52,7 +53,8 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
     return [*paragraph(ascii_safe(title, terminal), terminal), *lines, *_in_columns(pairs, low, high, terminal)]
 
 
-def _summary(result: CompareResult) -> list[Track]:
+def summary_tracks(result: CompareResult) -> list[Track]:
+    """What is said of all pairs together, state by state."""
     states = result.states
     every = "all pairs" if len(result.words) == 1 else f"pairs of {result.word}"
     if result.adjust == "none":
@@ -65,12 +67,13 @@ def _summary(result: CompareResult) -> list[Track]:
         Track(every, means),
         Track("same label", tuple(state.within for state in states)),
         Track("other label", tuple(state.across for state in states)),
-        Track(_RANDOM, random),
+        Track(RANDOM_WORDS, random),
     ]
     return [track for track in tracks if any(value is not None for value in track.values)]
 
 
-def _pairs(result: CompareResult) -> list[Track]:
+def pair_tracks(result: CompareResult) -> list[Track]:
+    """Each pair state by state, where these are few."""
     names = occurrence_names(result)
     if len(names) > _MOST_IN_PAIRS or any(state.shown is None for state in result.states):
         return []

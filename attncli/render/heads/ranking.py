@@ -93,4 +93,4 @@ def _row(head: HeadWeight, name: int, cells: int, heat: Heat) -> Line:
 def _rest(ranking: Ranking, top: int) -> list[Line]:
     """How many heads there are besides those shown."""
     more = len(ranking.heads) - top
-    return [Line.of(Span(f"and {more:,} more (--top N)", _DIM))] if more > 0 else []
+    return [Line.of(Span(f"and {more:,} more (--top K)", _DIM))] if more > 0 else []

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from attncli.results.difference import HeadChange
     from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Spread, Stack
     from attncli.results.media import Medium
+    from attncli.results.steps import Steps
 
 Row = Sequence[object]
 
@@ -20,6 +21,10 @@ _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight
 #: Behind those, for pictures.
 _PLACE_COLUMNS = ("query_row", "query_column", "key_row", "key_column")
 _RANKED = ("weight", "uniform", "rank", "keys")
+_STEP_COLUMNS = (
+    *("stack", "layer", "head", "name", "query_index", "query_token", "key_index", "key_token", "visible"),
+    *("product", "scaled", "capped", "bias", "score", "weight", "value_norm"),
+)
 _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 
 
@@ -49,6 +54,9 @@ def _head_record(
         start["ranking"] = next(one.to_dict() for one in stack.ranking.heads if one.name == head.name)
     if head.name in changes:
         start["difference"] = changes[head.name].to_dict()
+    walks = [steps for steps in result.steps or () if steps.name == head.name]
+    if walks:
+        start["steps"] = walks[0].to_dict()
     for pattern in stack.patterns:
         if (pattern.layer, pattern.head) == (head.layer, head.head):
             content = pattern.to_dict()
@@ -57,7 +65,8 @@ def _head_record(
 
 
 def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
-    """A head per row; or a cell of their patterns per row, with the rows and columns of patches where there are any.
+    """A head per row; or a cell of their patterns per row, with the rows and columns of patches where there are any; or
+    a key of each walk per row.
 
     The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
     Where heads were ranked by one weight, that is `weight`, with even attention's `uniform`, and `rank` the place among
@@ -66,10 +75,14 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     Where the metrics are means over texts, the ends of their 95 % intervals stand in `<metric>_low` and
     `<metric>_high`, and how many texts show them in `<metric>_texts`.
     """
+    if result.steps is not None:
+        return csv_text(_STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps)))
     if cells:
         return _cells_csv(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
     header = ["stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names)]
+    quadrants = _quadrant_names(result)
+    header += [*quadrants, *(f"baseline_{name}" for name in quadrants)]
     if result.texts is not None:
         header += [f"{name}_{part}" for name in names for part in ("low", "high", "texts")]
     if any(stack.ranking is not None for stack in result.stacks):
@@ -78,7 +91,7 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
         header += ["total_variation", *(f"{side}_{name}" for name in names for side in ("against", "change"))]
     changes = _changes(result)
     rows = (
-        (*_head_row(stack, head, names), *_ranked(stack, head), *_changed(changes.get(head.name), names))
+        (*_head_row(stack, head, names, quadrants), *_ranked(stack, head), *_changed(changes.get(head.name), names))
         for stack in result.stacks
         for head in stack.metrics
     )
@@ -98,12 +111,41 @@ def _changed(change: HeadChange | None, names: Sequence[str]) -> Iterator[object
             yield from (change.values.get(name), change.changes.get(name))
 
 
-def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str]) -> Row:
+def _step_rows(steps: Steps) -> Iterator[Row]:
+    nothing = [None] * len(steps.keys)
+    columns = zip(
+        steps.keys,
+        steps.visible.tolist(),
+        steps.products.tolist(),
+        steps.scaled.tolist(),
+        nothing if steps.capped is None else steps.capped.tolist(),
+        nothing if steps.bias is None else steps.bias.tolist(),
+        steps.scores.tolist(),
+        steps.weights.tolist(),
+        steps.value_norms.tolist(),
+        strict=True,
+    )
+    start = (steps.stack, steps.layer, steps.head, steps.name, steps.query.index, steps.query.token)
+    for key, visible, *numbers, score, weight, norm in columns:
+        seen = score if visible else None
+        yield (*start, key.index, key.token, visible, *numbers, seen, weight, norm)
+
+
+def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str], quadrants: Sequence[str]) -> Row:
     baseline = stack.baselines.get(head.layer, {})
     metrics = (head.values.get(name) for name in names)
     even = (baseline.get(name) for name in names)
     spread = () if head.spread is None else _spread_columns(head.spread, names)
-    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even, *spread)
+    shares: Row = [None] * (2 * len(quadrants))
+    if head.quadrants is not None:
+        shares = (*head.quadrants, *stack.even_quadrants[head.layer])
+    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even, *shares, *spread)
+
+
+def _quadrant_names(result: HeadsResult) -> Sequence[str]:
+    """Those of two texts; there are none where no head has any."""
+    known = (head.quadrants for stack in result.stacks for head in stack.metrics if head.quadrants is not None)
+    return next((quadrants._fields for quadrants in known), ())
 
 
 def _spread_columns(spread: Spread, names: Sequence[str]) -> Iterator[object]:

@@ -16,6 +16,7 @@ from attncli.render.heads.overview import overview
 from attncli.render.heads.patch_view import patch_lines
 from attncli.render.heads.picture_notes import scale_lines
 from attncli.render.heads.position import position_lines
+from attncli.render.heads.quadrants import crossing_lines, quadrant_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.heads.thumbnails import shrunk, thumbnails
 from attncli.render.layout import apart
@@ -30,7 +31,9 @@ _DIM = Style(dim=True)
 def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     stacks = [stack for stack in result.stacks if stack.patterns]
-    if result.difference is not None:
+    if result.steps is not None:
+        lines = _walks(result, terminal)
+    elif result.difference is not None:
         lines = difference_lines(result, result.difference, terminal)
     elif result.metric is not None and not result.chosen:
         lines = apart(metric_map(stack, result.metric, terminal, top=result.top) for stack in result.stacks)
@@ -55,6 +58,16 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     return lower([*model_lines(result, terminal), *lines], terminal)
 
 
+def _walks(result: HeadsResult, terminal: Terminal) -> list[Line]:
+    """Each head that was walked through, below its stack."""
+    from attncli.render.heads.steps import steps_lines
+
+    stacks = {stack.stack: stack for stack in result.stacks}
+    return apart(
+        [*stack_lines(stacks[steps.stack], terminal), *steps_lines(steps, terminal)] for steps in result.steps or ()
+    )
+
+
 def _averages(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The maps of all stacks, or the figures of the only head; no picture belongs to many texts."""
     only = [(stack, head) for stack in result.stacks for head in stack.metrics]
@@ -68,7 +81,8 @@ def _overviews(result: HeadsResult, terminal: Terminal) -> list[Line]:
     limit = _sentences(terminal) // max(len(result.stacks), 1)
     found = [standouts(stack, max(limit, 2)) for stack in result.stacks]
     parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
-    lines = apart(parts)
+    crossing = [lines for stack in result.stacks if (lines := crossing_lines(stack, terminal))]
+    lines = apart([*parts, *crossing])
     if result.texts is not None:
         return lines
     hint = _hint([standout for some in found for standout in some], terminal)
@@ -90,7 +104,10 @@ def _hint(found: Sequence[Standout], terminal: Terminal) -> Line | None:
 
 
 def _one_head(stack: Stack, terminal: Terminal, weighting: str) -> list[Line]:
-    return [*stack_lines(stack, terminal), *one_head(stack, stack.patterns[0], terminal, weighting=weighting)]
+    pattern = stack.patterns[0]
+    lines = [*stack_lines(stack, terminal), *one_head(stack, pattern, terminal, weighting=weighting)]
+    head = next(each for each in stack.metrics if (each.layer, each.head) == (pattern.layer, pattern.head))
+    return list(apart(block for block in (lines, quadrant_lines(head, stack, terminal)) if block))
 
 
 def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
@@ -101,4 +118,5 @@ def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
     for stack in small:
         text = [tokens_line(stack.keys, terminal)] if has_text(stack) else []
         parts.append([*stack_lines(stack, terminal), *text, Line(), *thumbnails(stack, heat, terminal)])
-    return [*apart(parts), Line(), *scale_lines(heat)]
+    crossing = (lines for stack in stacks if (lines := crossing_lines(stack, terminal)))
+    return list(apart([[*apart(parts), Line(), *scale_lines(heat)], *crossing]))

@@ -12,7 +12,8 @@ from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 
 _DIM = Style(dim=True)
-_LABEL = 12
+#: Cells that labels take.
+LABEL = 12
 _NARROW = 50
 
 
@@ -21,7 +22,7 @@ def labelled(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]
 
     They may hold names from outside, and are made safe for a terminal here.
     """
-    indent = _LABEL if terminal.width >= _NARROW else 2
+    indent = LABEL if terminal.width >= _NARROW else 2
     room = terminal.width - indent
     lines: list[Line] = []
     pending: list[Line] = []

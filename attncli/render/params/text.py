@@ -40,12 +40,16 @@ def params_text(result: ParamsResult, terminal: Terminal) -> str:
 
 
 def _model(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
+    blocks = [header(model, terminal), _listing(model, by, terminal), *details(model, by, terminal)]
+    return apart(block for block in blocks if block)
+
+
+def details(model: ModelParameters, by: str, terminal: Terminal) -> tuple[list[Line], list[Line], list[Line]]:
+    """Facts under labels: what the model costs, how its checkpoint agrees, and what else there is to say."""
     costs = asked_lines(model.costs, terminal)
     if by == "component":
         costs = [*_facts(model.counted, terminal), *cost_lines(model.costs, terminal), *costs]
-    held = _checkpoint(model, by, terminal)
-    blocks = [header(model, terminal), _listing(model, by, terminal), costs, held, _notes(model, terminal)]
-    return apart(block for block in blocks if block)
+    return costs, _checkpoint(model, by, terminal), _notes(model, terminal)
 
 
 def _checkpoint(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:

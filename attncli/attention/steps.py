@@ -1,0 +1,183 @@
+"""One head and one query step by step: the walk that textbooks make with toy numbers, with those of a real model.
+
+    score_j = q · k_j / √d (+ bias, masked)    A_j = e^score_j / Σ e^score    z = Σ_j A_j v_j    z W_O^(h) is added
+
+(Vaswani et al. 2017, "Attention is all you need"; the last step head by head: Elhage et al. 2021, "A mathematical
+framework for transformer circuits".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attncli.attention.capture import LayerSeen, StackKey
+from attncli.attention.positions import Position
+from attncli.attention.stacks import NamedStacks
+from attncli.attention.view import View
+from attncli.errors import UsageError
+from attncli.results.steps import Others, Steps, Written
+from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from attncli.models.addition import Addition, Watched
+
+#: Keys that are listed one by one up to this number, and how many of more.
+_ALL, _LISTED = 1024, 64
+
+#: How far the model's own sum may be from ours, in its own precision, and still be the same.
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
+_HALF_TOLERANCE = 3e-2
+
+
+def walk(named: NamedStacks, view: View) -> tuple[Steps, ...]:
+    """Walk through each of the heads that were chosen, from the query of `view` to its keys; a pass of the model each.
+
+    Raises UsageError for a query or a key that isn't there, and where a model's attention shows no queries and keys.
+    """
+    return tuple(_steps(named, view, *place) for place in _places(named, view))
+
+
+def _places(named: NamedStacks, view: View) -> list[tuple[StackKey, int, int]]:
+    """The chosen heads. Where no stack was named, those of the first that has the query."""
+    selection, missing = named.collector.wanted.selection, None
+    if selection.stack is not None or any(head.stack for head in selection.heads):
+        return [place for key in named.names for place in _heads_of(named, key)]
+    for key in named.names:
+        found = _heads_of(named, key)
+        try:
+            for _, number, _ in found:
+                _query_place(named.collector.layers[key][number], view)
+        except UsageError as error:
+            missing = missing or error
+        else:
+            if found:
+                return found
+    if missing is not None:
+        raise missing
+    return []
+
+
+def _heads_of(named: NamedStacks, key: StackKey) -> list[tuple[StackKey, int, int]]:
+    collector = named.collector
+    count = collector.layer_count(key)
+    return [
+        (key, number, head)
+        for number, layer in sorted(collector.layers[key].items())
+        for head in collector.wanted.selection.heads_in(named.names[key], number, count, layer.heads)
+    ]
+
+
+def _steps(named: NamedStacks, view: View, key: StackKey, number: int, head: int) -> Steps:
+    collector, name = named.collector, named.names[key]
+    layer = collector.layers[key][number]
+    query, keys = _query_place(layer, view), layer.pair.keys.tokens[0]
+    call = sum(other.path == layer.path for place, other in collector.layers[key].items() if place < number)
+    watched = collector.model.watch(collector.inputs.arguments, layer.path, call=call, query=query)
+    place = Place(f"{name}.{number}.{head}" if named.several else f"{number}.{head}", name, number, head)
+    whole = _walked(watched, place, layer.pair.queries.tokens[0][query], keys)
+    if view.key is not None:
+        return whole.only(range(*view.key.span(keys)))
+    return whole if len(keys) <= _ALL else whole.listing(_LISTED)
+
+
+def _query_place(layer: LayerSeen, view: View) -> int:
+    return _chosen_query(layer.pair.queries.tokens[0], view.query)
+
+
+def _chosen_query(tokens: Sequence[Token], position: Position | None) -> int:
+    """The last token that is no special one; or the one that was named, of a word of several its last.
+
+    Raises UsageError for a position that isn't there, and for a slice of several.
+    """
+    if position is None:
+        ordinary = [place for place, token in enumerate(tokens) if not token.special]
+        return ordinary[-1] if ordinary else len(tokens) - 1
+    start, stop = position.span(tokens)
+    if stop - start > 1 and ":" in position.typed:
+        raise UsageError(
+            f"--steps walks from one query, and {position.typed} are {stop - start}",
+            hint=f"name one of them: --query {start}",
+        )
+    return stop - 1
+
+
+class Place(NamedTuple):
+    """A head, and what it is called."""
+
+    name: str
+    stack: str
+    layer: int
+    head: int
+
+
+def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
+    """The walk with all keys listed."""
+    attention = watched.attention.values_of
+    if attention is None:
+        raise _no_vectors(place.name)
+    row = attention.row(place.head, query.index)
+    scores = row.scores
+    every = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
+    log_sum = torch.logsumexp(every, dim=0)
+    if not bool(log_sum.isfinite()):
+        raise UsageError(f"token {query.index} sees no key at all: the mask hides them", hint="name another --query")
+    weights = (scores - log_sum).exp()
+    weighted_sum = weights @ row.values
+    tolerance = _TOLERANCE.get(attention.value.dtype, _HALF_TOLERANCE)
+    return Steps(
+        **place._asdict(),
+        key_head=row.key_head,
+        sharing=attention.heads // attention.key.shape[1],
+        query=query,
+        query_vector=row.query.numpy(),
+        rotated=watched.rotated,
+        scale=attention.scaling,
+        softcap=attention.softcap,
+        keys=keys,
+        key_vectors=row.keys.numpy(),
+        products=row.products.numpy(),
+        scaled=row.scaled.numpy(),
+        capped=None if row.capped is None else row.capped.numpy(),
+        bias=None if row.bias is None else row.bias.numpy(),
+        visible=row.visible.numpy(),
+        scores=scores.numpy(),
+        sink=row.sink,
+        log_sum=float(log_sum),
+        weights=weights.numpy(),
+        values=row.values.numpy(),
+        others=Others(0, 0, 0.0, np.zeros(len(weighted_sum))),
+        weighted_sum=weighted_sum.numpy(),
+        written=None if watched.addition is None else _written(watched.addition, weighted_sum, place.head, tolerance),
+    )
+
+
+def _written(addition: Addition, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:
+    """What the head's rows of the output matrix make of it; None where what they are handed isn't the head's own."""
+    width = len(weighted_sum)
+    own = slice(head * width, (head + 1) * width)
+    handed = addition.read[own]
+    same = bool((handed - weighted_sum).norm() <= tolerance * weighted_sum.norm().clamp(min=1e-12))
+    if not same and bool((handed * weighted_sum < 0).any()):
+        # A gate makes numbers smaller or larger. Whatever turns their signs may have mixed the heads.
+        return None
+    output = (weighted_sum if same else handed) @ addition.matrix[own]
+    return Written(
+        passed_on=None if same else handed.numpy(),
+        output=output.numpy(),
+        bias=None if addition.bias is None else addition.bias.numpy(),
+        module=float(addition.output.norm()),
+        residual=None if addition.residual is None else float(addition.residual.norm()),
+        scale=addition.scale,
+    )
+
+
+def _no_vectors(name: str) -> UsageError:
+    return UsageError(
+        f"--steps needs queries, keys and values, and this model hands out the weights of head {name} alone",
+        hint=f"-H {name} --query P shows the weights of one query; or name another model (-m)",
+    )

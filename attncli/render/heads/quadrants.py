@@ -1,0 +1,69 @@
+"""How two texts look at each other: the heads that cross most, or the quadrants of one head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attncli.render.heads.metric_words import number
+from attncli.render.layout import flow, joined, padded
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.results.heads import HeadMetrics, Quadrants, Stack
+
+_BOLD, _DIM = Style(bold=True), Style(dim=True)
+_SHOWN = 3
+
+
+def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+    """The heads that look most from either text to the other, beside what even attention would."""
+    heads = [(head, head.quadrants, stack.even_quadrants.get(head.layer)) for head in stack.metrics]
+    known = [(head, own, even) for head, own, even in heads if own is not None and even is not None]
+    known.sort(key=lambda entry: -entry[1].crossing)
+    if not known:
+        return []
+    arrow = _arrow(terminal)
+    name = max(len(head.name) for head, _, _ in known[:_SHOWN])
+    said = f"between the text (A) and its pair (B), these heads of the {stack.stack} cross most:"
+    lines = flow(map(Line.of, said.split()), separator=" ", width=terminal.width)
+    for head, own, even in known[:_SHOWN]:
+        parts = [Line.of(Span(f"    {head.name:>{name}}", _BOLD))]
+        parts += _beside(f"A{arrow}B", own.a_to_b, even.a_to_b, terminal)
+        parts += _beside(f"B{arrow}A", own.b_to_a, even.b_to_a, terminal)
+        lines += flow(parts, separator="  ", width=terminal.width, indent=name + 6)
+    return lines
+
+
+def _beside(name: str, value: float, even: float, terminal: Terminal) -> Iterator[Line]:
+    yield joined(
+        [
+            Line.of(f"{name} ", Span(number(value, terminal), _BOLD)),
+            Line.of(Span(f", uniform {number(even, terminal)}", _DIM)),
+        ]
+    )
+
+
+def quadrant_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
+    """The shares of one head as a table, each row beside that of even attention."""
+    own, even = head.quadrants, stack.even_quadrants.get(head.layer)
+    if own is None or even is None:
+        return []
+    said = "A is the text, B its pair; shares of what queries of one give to keys of one:"
+    lines = flow([Line.of(Span(word, _DIM)) for word in said.split()], separator=" ", width=terminal.width)
+    heading = "".join(f"{name:>9}" for name in ("to A", "to B", "special"))
+    lines.append(Line.of(Span(f"{'':8}{heading}", _DIM)))
+    for name, row, even_row in zip(("from A", "from B"), _rows(own), _rows(even), strict=True):
+        lines.append(joined([padded(Line.of(f"{name}"), 8), _numbers(row, terminal, _BOLD)]))
+        lines.append(joined([padded(Line.of(Span(" uniform", _DIM)), 8), _numbers(even_row, terminal, _DIM)]))
+    return lines
+
+
+def _rows(quadrants: Quadrants) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return quadrants[:3], quadrants[3:]
+
+
+def _numbers(values: tuple[float, ...], terminal: Terminal, style: Style) -> Line:
+    return Line.of(Span("".join(f"{number(value, terminal):>9}" for value in values), style))
+
+
+def _arrow(terminal: Terminal) -> str:
+    return "→" if terminal.unicode else "->"

@@ -1,0 +1,130 @@
+"""The walk from one query to what a head adds there: numbered steps, each in a few words with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isclose, sqrt
+
+from attncli.render.heads.steps_table import Symbols, read_table, score_table, shown_vector, symbols
+from attncli.render.layout import flow
+from attncli.render.lines import Line, Span, Style
+from attncli.render.terminal import Terminal
+from attncli.render.token_text import direction_end, token_text
+from attncli.results.steps import Steps, Written
+
+_BOLD, _DIM = Style(bold=True), Style(dim=True)
+_INDENT = 2
+#: Keys that are listed at most.
+_LISTED = 16
+
+#: What a step is called, and what is said of it.
+Step = tuple[str, str]
+
+
+def steps_lines(steps: Steps, terminal: Terminal) -> list[Line]:
+    """One walk from top to bottom."""
+    listed, signs = steps.seen().listing(_LISTED), symbols(terminal)
+    numbered = _Numbered(terminal)
+    lines = _title(steps, terminal)
+    lines += [*numbered(_query(steps, terminal)), shown_vector("q", steps.query_vector, steps.query_norm, terminal)]
+    lines += [line for step in _scoring(steps, listed.others.hidden, signs) for line in numbered(step)]
+    lines += score_table(listed, terminal)
+    lines += [*numbered(_values(signs)), *read_table(listed, terminal)]
+    if steps.written is None:
+        return [*lines, *numbered(("output", "z goes through no plain matrix in this model, and the walk ends here"))]
+    lines += numbered(_output(steps, steps.written, signs))
+    lines += [shown_vector("out", steps.written.output, steps.written.norm, terminal)]
+    return [*lines, *numbered(_residual(steps, steps.written, terminal))]
+
+
+class _Numbered:
+    """Writes steps one after another."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._number = 0
+
+    def __call__(self, step: Step) -> list[Line]:
+        self._number += 1
+        name, said = step
+        words = [Line.of(Span(f"{self._number} {name}:", _BOLD)), *map(Line.of, said.split(" "))]
+        return [Line(), *flow(words, separator=" ", width=self._terminal.width, indent=_INDENT)]
+
+
+def _title(steps: Steps, terminal: Terminal) -> list[Line]:
+    words = f"from {_token(steps, terminal)} (token {steps.query.index}), step by step".split(" ")
+    name = Line.of(Span(f"head {steps.name}", _BOLD))
+    return flow([name, *map(Line.of, words)], separator=" ", width=terminal.width)
+
+
+def _token(steps: Steps, terminal: Terminal) -> str:
+    text = token_text(steps.query, terminal)
+    return text + direction_end(text)
+
+
+def _query(steps: Steps, terminal: Terminal) -> Step:
+    columns = f"this head's {len(steps.query_vector):,} columns of W_Q"
+    turned = ", then turned by its position (rotary)" if steps.rotated else ""
+    return "query", f"q, what {_token(steps, terminal)} looks for: its state times {columns}{turned}"
+
+
+def _scoring(steps: Steps, hidden: int, signs: Symbols) -> Iterator[Step]:
+    """From keys to weights; steps that this model does not take are left out."""
+    turned = ", turned likewise" if steps.rotated else ""
+    shared = f" ({steps.sharing} heads share them)" if steps.sharing > 1 else ""
+    yield (
+        "keys",
+        f"k, what each token offers: its state times W_K{turned}{shared}; a large q{signs.dot}k is a match",
+    )
+    yield "scale", _scaling(steps, signs)
+    if steps.softcap is not None:
+        cap = f"{steps.softcap:g}"
+        yield "softcap", f"{cap} {signs.times} tanh(score {signs.over} {cap}), so that no score passes {cap}"
+    if steps.bias is not None:
+        yield "bias", "what the model adds for the places of the two tokens"
+    if hidden:
+        tokens = "1 token is" if hidden == 1 else f"{hidden:,} tokens are"
+        yield "mask", f"{tokens} hidden: score {signs.minus}{signs.infinity}, weight 0"
+    yield "softmax", _softmax(steps, signs)
+
+
+def _scaling(steps: Steps, signs: Symbols) -> str:
+    size = len(steps.query_vector)
+    product = f"score = q{signs.dot}k"
+    if isclose(steps.scale, 1 / sqrt(size), rel_tol=1e-6):
+        root = f"{signs.root}{size} ({sqrt(size):.2f})"
+        return f"{product} {signs.over} {root}, or it would grow with the size of q and k"
+    if steps.scale == 1:
+        return f"{product} as it is: this model divides it by nothing"
+    return f"{product} {signs.times} {steps.scale:.4g}, this model's own scale"
+
+
+def _softmax(steps: Steps, signs: Symbols) -> str:
+    all_sum = f"{signs.sum} e^score"
+    said = f"weight = e^score {signs.over} {all_sum} = e^(score {signs.minus} {steps.log_sum:.2f});"
+    if steps.sink_weight is None:
+        return f"{said} they sum to 1"
+    sink = f"a sink outside of the text (score {steps.sink:.2f}, weight {steps.sink_weight:.2f})"
+    return f"{said} with {sink} they sum to 1"
+
+
+def _values(signs: Symbols) -> Step:
+    return "values", f"v, what each token hands on: its state times W_V; z = {signs.sum} weight {signs.times} v"
+
+
+def _output(steps: Steps, written: Written, signs: Symbols) -> Step:
+    between = "a gate or a norm changes z; then " if written.passed_on is not None else ""
+    rows = f"this head's {len(steps.weighted_sum):,} rows of W_O"
+    return "output", f"{between}z times {rows}: {len(written.output):,} numbers, as wide as the model"
+
+
+def _residual(steps: Steps, written: Written, terminal: Terminal) -> Step:
+    """The addition beside what it is added to."""
+    every = "all heads" if written.bias is None else "all heads and the bias"
+    scaled = "" if written.scale in (None, 1) else f" (after the model's own factor {written.scale:.4g})"
+    adds = f"this head adds {written.added:.2f}{scaled}, {every} together {written.all_added:.2f}"
+    if written.residual is not None:
+        adds = f"the state of {_token(steps, terminal)} had norm {written.residual:.2f}; {adds}"
+    if written.scale is None:
+        adds += ", which a norm or a gate changes before it is added"
+    return "residual stream", adds

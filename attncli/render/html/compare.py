@@ -1,0 +1,106 @@
+"""A word in its sentences as a page: the matrix, the map and the path over states, each pointing at the sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from attncli.render.colormap import HEX
+from attncli.render.compare.names import LABEL_COLORS, Tags, occurrence_names, state_title
+from attncli.render.compare.paths import RANDOM_WORDS, Track, pair_tracks, summary_tracks
+from attncli.render.compare.verdict import best_lines, sample_line, verdict_lines
+from attncli.render.html.packing import pack_finely
+from attncli.render.html.page import page
+from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, rounded, rounded_all
+from attncli.results.compare import CompareResult, Matrix, Occurrence, State
+
+#: Characters of a sentence on either side of the word.
+_LONGEST_CONTEXT = 240
+
+
+def compare_html(result: CompareResult, *, title: str | None = None) -> str:
+    """The result as one HTML document that needs nothing else."""
+    words = " / ".join(result.words)
+    return page("compare", compare_data(result), title=title or f"{words} in context", made_by=result.made_by)
+
+
+def compare_data(result: CompareResult) -> dict[str, object]:
+    """What the page's script reads: see `assets/compare.js`."""
+    tags, names = Tags.of(result, PAGE), occurrence_names(result)
+    facts = [printed(result.model), result.device, result.dtype, f"{result.stack}, states 0–{result.state_count - 1}"]
+    best = plain(best_lines(result, PAGE))
+    return {
+        "facts": [SEPARATOR.join(facts)],
+        "notes": [printed(text) for text in (*result.warnings, *result.notes)]
+        + [plain([line]) for line in sample_line(result, PAGE)],
+        "colors": HEX,
+        "groups": [[text, _color(place)] for place, text in enumerate(tags.groups)] if tags.told_apart else [],
+        "occurrences": [
+            _occurrence(each, name, tag, tags)
+            for each, name, tag in zip(result.occurrences, names, tags.texts, strict=True)
+        ],
+        "states": [_state(state, result, names) for state in result.chosen],
+        "path": _path(result),
+        "best": best,
+    }
+
+
+def _color(place: int) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*LABEL_COLORS[place % len(LABEL_COLORS)])
+
+
+def _occurrence(occurrence: Occurrence, name: str, tag: str, tags: Tags) -> dict[str, object]:
+    text, start, end = occurrence.text, occurrence.start, occurrence.end
+    before, after = text[max(start - _LONGEST_CONTEXT, 0) : start], text[end : end + _LONGEST_CONTEXT]
+    return {
+        "name": name,
+        "tag": tag,
+        "group": tags.groups.index(tag) if tags.told_apart else None,
+        "text": [
+            ("…" if start > _LONGEST_CONTEXT else "") + printed(_flat(before)),
+            printed(_flat(text[start:end])),
+            printed(_flat(after)) + ("…" if len(text) > end + _LONGEST_CONTEXT else ""),
+        ],
+        "pieces": [printed(piece) for piece in occurrence.pieces],
+    }
+
+
+def _flat(text: str) -> str:
+    return "".join(" " if character in "\n\r\t" else character for character in text)
+
+
+def _state(state: State, result: CompareResult, names: Sequence[str]) -> dict[str, object]:
+    shown = state.shown
+    return {
+        "title": state_title(state.state, result),
+        "said": [plain([line]) for line in verdict_lines(state, result, names, PAGE)],
+        "similarity": None if shown is None else pack_finely(shown),
+        "scale": None if shown is None else _ends(shown),
+        "percentile": None if state.percentile is None else pack_finely(state.percentile),
+        "map": None if state.positions is None else [rounded_all(row) for row in state.positions.tolist()],
+        "explained": None if state.explained is None else rounded_all(state.explained),
+    }
+
+
+def _ends(matrix: Matrix) -> list[float | None]:
+    """The least and the greatest value off the diagonal, which says nothing."""
+    values = matrix[~np.eye(len(matrix), dtype=bool)]
+    return [rounded(float(values.min())), rounded(float(values.max()))] if values.size else [0, 1]
+
+
+def _path(result: CompareResult) -> dict[str, object] | None:
+    """Lines over the states that were passed; nothing of a single state."""
+    if len(result.states) < 2:
+        return None
+    pairs = [] if len(result.occurrences) == 2 else pair_tracks(result)
+    tracks = [*((track, "summary") for track in summary_tracks(result)), *((track, "pair") for track in pairs)]
+    return {
+        "states": [state.state for state in result.states],
+        "tracks": [_track(track, kind) for track, kind in tracks],
+    }
+
+
+def _track(track: Track, kind: str) -> dict[str, object]:
+    kind = "random" if track.name == RANDOM_WORDS else kind
+    return {"name": track.name, "kind": kind, "values": rounded_all(track.values)}

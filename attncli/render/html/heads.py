@@ -1,0 +1,155 @@
+"""Attention heads as a page: all of them in a grid, and the pattern, the text and the figures of the one chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from attncli.render.colormap import HEX
+from attncli.render.escape import visible
+from attncli.render.heads.header import is_cross, model_lines, stack_lines
+from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of
+from attncli.render.heads.picture_notes import pooling_lines
+from attncli.render.heads.standouts import Standout, standouts
+from attncli.render.html.packing import pack
+from attncli.render.html.page import page
+from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, shortened
+from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Pattern, Span, Stack
+from attncli.results.tokens import Token
+
+#: Heads that the overview says something of.
+_MOST_SENTENCES = 8
+#: Characters of a token, a word or a line that a page shows; of a bin, from its first to its last token.
+_LONGEST_TEXT, _LONGEST_BIN = 160, 24
+
+_READING = {
+    "attention": "Rows look at columns; a row sums to 1.",
+    "norm": "Weights times the norm of what is read there (Kobayashi et al. 2020); rows do not sum to 1.",
+    "rollout": "How much of each token (columns) reaches each position (rows), heads averaged (Abnar & Zuidema 2020).",
+}
+
+
+def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
+    """The result as one HTML document that needs nothing else.
+
+    Weights are bytes, exact to 1/510 of their head's largest weight, which the page says.
+    """
+    data = heads_data(result)
+    if title is None:
+        # It is said above already.
+        data["facts"] = [plain(model_lines(result, PAGE)[:1]).removeprefix(f"{printed(result.model)}{SEPARATOR}")]
+    return page("heads", data, title=title or result.model, made_by=result.made_by)
+
+
+def heads_data(result: HeadsResult) -> dict[str, object]:
+    """What the page's script reads: see `assets/heads.js`."""
+    names = {name for stack in result.stacks for head in stack.metrics for name in head.values}
+    metrics = [*(name for name in METRICS if name in names), *sorted(names - set(METRICS))]
+    return {
+        "facts": [plain(model_lines(result, PAGE))],
+        "notes": [printed(text) for text in (*result.warnings, *result.notes)],
+        "reading": _READING.get(result.weighting, ""),
+        "metric": result.metric,
+        "labels": {name: _label(name) for name in _label_names(result)},
+        "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
+        "colors": HEX,
+        "stacks": [_stack(stack, metrics, result) for stack in result.stacks],
+    }
+
+
+def _label_names(result: HeadsResult) -> list[str]:
+    met = (label for stack in result.stacks for head in stack.metrics for label in head.labels)
+    return list(dict.fromkeys([*LABELS, *met]))
+
+
+def _label(name: str) -> dict[str, object]:
+    label = label_of(name)
+    color = None if label.color is None else "#{:02x}{:02x}{:02x}".format(*label.color)
+    return {"letter": label.letter, "target": label.target, "sentence": label.sentence, "color": color}
+
+
+def _stack(stack: Stack, metrics: Sequence[str], result: HeadsResult) -> dict[str, object]:
+    shown = next(iter(stack.patterns), None)
+    rows = _axis(stack.queries, shown.bins.rows if shown and shown.bins else None)
+    columns = _axis(stack.keys, shown.bins.columns if shown and shown.bins else None)
+    found = () if result.weighting == "rollout" else standouts(stack, _MOST_SENTENCES)
+    return {
+        "name": stack.stack,
+        "title": plain(stack_lines(stack, PAGE)),
+        "pooling": plain(pooling_lines(stack, shown, PAGE)) if shown else "",
+        "causal": stack.causal,
+        "layers": [[layer.layer, layer.mixer and printed(layer.mixer)] for layer in stack.layers],
+        "rows": rows,
+        # One list where both sides are the same, as they mostly are.
+        "columns": None if not is_cross(stack) and rows == columns else columns,
+        "prefix": _prefix(stack),
+        "heads": list(_heads(stack, metrics, result.weighting)),
+        "uniform": {layer: _values(values, metrics) for layer, values in stack.baselines.items()},
+        "standouts": [_standout(one, stack) for one in found],
+        "blocks": [_block(layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer)],
+    }
+
+
+def _axis(tokens: Sequence[Token], spans: Sequence[Span] | None) -> dict[str, object]:
+    """What stands beside rows or columns: texts, which of them are special tokens, and the positions they stand for."""
+    if spans is not None:
+        texts = [f"{_text(tokens[a], _LONGEST_BIN)} … {_text(tokens[b - 1], _LONGEST_BIN)}" for a, b in spans]
+        places = [[tokens[a].index, tokens[b - 1].index + 1] for a, b in spans]
+        return {"texts": texts, "special": [], "places": places}
+    indices = [token.index for token in tokens]
+    return {
+        "texts": [_text(token, _LONGEST_TEXT) for token in tokens],
+        "special": [place for place, token in enumerate(tokens) if token.special],
+        "places": None if indices == list(range(len(tokens))) else [[index, index + 1] for index in indices],
+    }
+
+
+def _text(token: Token, longest: int) -> str:
+    text = token.text or token.token or str(token.id)
+    return visible(text if len(text) <= longest else f"{text[: longest - 1]}…")
+
+
+def _prefix(stack: Stack) -> str:
+    """What stands before `layer.head` in the names of this stack's heads."""
+    first = next(iter(stack.metrics), None)
+    return "" if first is None else first.name.removesuffix(f"{first.layer}.{first.head}")
+
+
+def _heads(stack: Stack, metrics: Sequence[str], weighting: str) -> Iterator[Sequence[object]]:
+    """Layer, head, values of the metrics, labels, and half the widths of intervals: as lists, as they may be many."""
+    if weighting == "rollout":
+        yield from ([pattern.layer, None] for pattern in stack.patterns)
+        return
+    for head in stack.metrics:
+        give = [] if head.spread is None else [[_give(head, name) for name in metrics]]
+        yield [head.layer, head.head, _values(head.values, metrics), head.labels, *give]
+
+
+def _values(values: Mapping[str, float | None], metrics: Sequence[str]) -> list[float | None]:
+    return [shortened(values.get(name)) for name in metrics]
+
+
+def _give(head: HeadMetrics, metric: str) -> float | None:
+    """Half the width of the interval around a mean."""
+    ends = head.interval(metric)
+    return None if ends is None else shortened((ends[1] - ends[0]) / 2)
+
+
+def _standout(found: Standout, stack: Stack) -> dict[str, object]:
+    uniform = stack.baselines.get(found.head.layer, {}).get(found.metric)
+    return {
+        "head": found.head.name,
+        "sentence": found.sentence,
+        "label": found.label,
+        "metric": found.metric,
+        "value": shortened(found.value),
+        "uniform": shortened(uniform),
+    }
+
+
+def _block(layer: int, patterns: Sequence[Pattern]) -> dict[str, object]:
+    """The patterns of a layer's heads together: the fewer pieces, the less there is beside the numbers."""
+    packed = pack(np.stack([pattern.weights for pattern in patterns]))
+    return {"layer": layer, "heads": [pattern.head for pattern in patterns], **packed.to_dict()}

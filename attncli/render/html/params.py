@@ -1,0 +1,91 @@
+"""A model's parameters as a page: nested bars of parts, groups and components, the table, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from attncli.render.html.page import page
+from attncli.render.html.words import PAGE, SEPARATOR, printed
+from attncli.render.lines import Line
+from attncli.render.params.labelled import LABEL
+from attncli.render.params.quantities import run_text
+from attncli.render.params.text import details, header
+from attncli.results.parameters import COMPONENTS, ParameterCount
+from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
+from attncli.results.summaries import Group, groups, layer_runs
+from attncli.results.trees import Node
+
+
+def params_html(result: ParamsResult, *, title: str | None = None) -> str:
+    """The result as one HTML document that needs nothing else."""
+    if title is None:
+        title = "presets" if result.presets else " and ".join(model.counted.model for model in result.models)
+    return page("params", params_data(result), title=title, made_by=result.made_by)
+
+
+def params_data(result: ParamsResult) -> dict[str, object]:
+    """What the page's script reads: see `assets/params.js`."""
+    names = dict.fromkeys(name.partition(".")[0] for name in COMPONENTS)
+    return {
+        "facts": [],
+        "notes": [printed(text) for text in result.warnings],
+        "groups": list(names),
+        "models": [_model(model, result.by) for model in result.models],
+        "differences": [[row.part, row.component, row.parameters] for row in result.differences],
+        "presets": [_preset(preset) for preset in result.presets],
+    }
+
+
+def _model(model: ModelParameters, by: str) -> dict[str, object]:
+    count = model.counted
+    names, totals = header(model, PAGE)[:2]
+    return {
+        "name": printed(count.model),
+        "facts": [names.plain.removeprefix(f"{printed(count.model)}{SEPARATOR}"), totals.plain],
+        "total": count.total,
+        "parts": [
+            _part(part, list(members)) for part, members in groupby(groups(count.components), lambda one: one.part)
+        ],
+        "layers": _layers(count) if by == "layer" else [],
+        "tree": [_node(node) for node in model.tree],
+        "details": _labelled([line for block in details(model, "component", PAGE) for line in block]),
+    }
+
+
+def _part(name: str, members: Sequence[Group]) -> dict[str, object]:
+    return {
+        "name": printed(name),
+        "groups": [
+            [group.name, [[each.component, each.weights, each.biases] for each in group.components]]
+            for group in members
+        ],
+    }
+
+
+def _layers(count: ParameterCount) -> list[list[object]]:
+    """Runs of equal layers: where they stand, which they are, what each has, and what they have together."""
+    return [
+        [printed(f"{run.part} ({run.stack})"), run_text(run.first, run.last, PAGE), run.each, run.total]
+        for run in layer_runs(count.layers)
+    ]
+
+
+def _node(node: Node) -> dict[str, object]:
+    return {
+        "name": printed(run_text(node.name, node.last, PAGE)),
+        "copies": node.copies,
+        "parameters": node.parameters,
+        "shape": node.shape,
+        "component": node.component,
+        "children": [_node(child) for child in node.children],
+    }
+
+
+def _labelled(lines: Iterable[Line]) -> list[list[str]]:
+    """Facts and what they are of."""
+    return [[line.plain[:LABEL].strip(), line.plain[LABEL:].strip()] for line in lines]
+
+
+def _preset(preset: ListedPreset) -> list[str]:
+    return [f"preset:{preset.name}", preset.title, preset.published, preset.source]

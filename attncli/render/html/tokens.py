@@ -1,0 +1,117 @@
+"""Tokens as a page: each text as it was cut, with ids, raw forms and places; and what there is to say besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from attncli.render.escape import visible
+from attncli.render.html.page import page
+from attncli.render.html.words import printed, rounded
+from attncli.render.terminal import Terminal
+from attncli.render.tokenize.forms import Form
+from attncli.render.tokenize.record import RecordText
+from attncli.render.tokenize.summary_forms import SummaryForm
+from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
+from attncli.results.tokens import Token
+
+#: Tokens that a page shows; a browser can't hold those of any file.
+_MOST = 20_000
+#: Where text for terminals stands on a page.
+SCREEN = Terminal(width=100)
+_STATS = {
+    "words": "words",
+    "fertility": "fertility",
+    "continued_words": "continued words",
+    "bytes_per_token": "bytes per token",
+    "characters_per_token": "characters per token",
+    "unknown": "unknown",
+}
+
+
+class PageForm(Form):
+    """Keeps what a page shows, and writes it in the end.
+
+    told: writes for a terminal what there is besides tokens: explanations, findings, comparisons; or summaries of all
+    texts, where tokens are not shown.
+    """
+
+    def __init__(self, told: Form, *, tokens: bool = True, title: str | None = None) -> None:
+        self.summary = not tokens and told.summary
+        self._told = told
+        self._tokens = tokens
+        self._title = title
+        self._texts: list[dict[str, object]] = []
+        self._said: list[str] = []
+        self._room = _MOST
+        self._left_out = 0
+
+    def record(self, record: Record) -> str:
+        if self._room > 0 and (not self._tokens or _says_more(record)):
+            self._said.append(self._told.record(record))
+        if self._tokens:
+            for text in record.texts:
+                self._keep(text)
+        return ""
+
+    def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
+        self._said += [str(part) for part in self._told.end(summary)]
+        notes = [printed(text) for text in summary.warnings]
+        if self._left_out:
+            notes.append(f"{self._left_out:,} more tokens are left out; -o FILE.json holds them all")
+        yield page(
+            "tokens",
+            {"facts": [], "notes": notes, "texts": self._texts, "said": "".join(self._said)},
+            title=self._title or _title(self._texts),
+            made_by=summary.made_by,
+        )
+
+    def _keep(self, text: TokenizedText) -> None:
+        kept = text.tokens[: self._room]
+        self._room -= len(kept)
+        self._left_out += len(text.tokens) - len(kept)
+        if kept or not text.tokens:
+            self._texts.append(_text(text, kept))
+
+
+def tokens_html(result: TokenizeResult) -> str:
+    """A whole result as one HTML document that needs nothing else."""
+    summarised = result.statistics is not None or result.vocabularies is not None
+    linted = any(text.findings is not None for text in result.texts)
+    told: Form = SummaryForm("text", SCREEN, lambda: ()) if summarised else RecordText(SCREEN, lint=linted)
+    form = PageForm(told, tokens=not summarised)
+    comparisons = iter(result.comparisons or ())
+    for number, texts in groupby(result.texts, lambda text: text.record):
+        form.record(Record(number, tuple(texts), next(comparisons, None)))
+    return "".join(str(part) for part in form.end(result))
+
+
+def _says_more(record: Record) -> bool:
+    """Whether there is more to say of a text than its tokens do."""
+    explained = any(text.why or text.chat or text.findings is not None for text in record.texts)
+    return explained or record.comparison is not None
+
+
+def _title(texts: list[dict[str, object]]) -> str:
+    models = dict.fromkeys(str(text["model"]) for text in texts)
+    return f"tokens of {' and '.join(models)}" if models else "tokens"
+
+
+def _text(text: TokenizedText, tokens: tuple[Token, ...]) -> dict[str, object]:
+    stats = text.stats
+    figures = [[name, rounded(getattr(stats, key))] for key, name in _STATS.items()]
+    return {
+        "model": printed(text.model),
+        "count": len(text.tokens),
+        "special": stats.special_tokens,
+        "stats": [[name, value] for name, value in figures if value is not None],
+        "tokens": [_token(token) for token in tokens],
+    }
+
+
+def _token(token: Token) -> list[object]:
+    """What is shown, its id and raw form, the word that it is of (null for a special token), and its places."""
+    shown = visible(token.text or token.token or str(token.id))
+    raw = visible(token.token)
+    places = [] if token.start is None else [[token.start, token.end], [token.byte_start, token.byte_end]]
+    return [shown, token.id, None if raw == shown else raw, None if token.special else token.word, *places]

@@ -1,0 +1,240 @@
+"""One head and one query, walked through step by step with the model's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from attncli.results.tokens import Token
+
+#: float64, computed from the queries, keys and values that the model made in its own precision.
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """The keys that aren't listed, together: how many the query sees of them, and how many it doesn't.
+
+    weight: what they get.  weighted_sum: what is read of them, (d_value,).
+    """
+
+    visible: int
+    hidden: int
+    weight: float
+    weighted_sum: Vector
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "visible": self.visible,
+            "hidden": self.hidden,
+            "weight": self.weight,
+            "weighted_sum": self.weighted_sum.tolist(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the head writes, by its rows of the output matrix, and what that is added to.
+
+    passed_on: what these rows were handed, (d_value,), where it isn't the weighted sum itself: a gate or a norm stands
+    between; else None.  output: passed_on (or the weighted sum) times the rows, (d_model,).  bias: what the module
+    adds once for all heads together, or None.
+    module: ‖all heads and the bias together‖.  residual: ‖the states that this is added to‖, or None.
+    scale: what the output is multiplied with before; None where it is no plain sum that it goes into.
+    """
+
+    passed_on: Vector | None
+    output: Vector
+    bias: Vector | None
+    module: float
+    residual: float | None
+    scale: float | None
+
+    @property
+    def norm(self) -> float:
+        """‖output‖"""
+        return float(np.linalg.norm(self.output))
+
+    @property
+    def added(self) -> float:
+        """‖what this head alone adds‖"""
+        return self.norm * (1.0 if self.scale is None else self.scale)
+
+    @property
+    def all_added(self) -> float:
+        """‖what all heads and the bias add together‖"""
+        return self.module * (1.0 if self.scale is None else self.scale)
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "passed_on": None if self.passed_on is None else self.passed_on.tolist(),
+            "output": self.output.tolist(),
+            "output_bias": None if self.bias is None else self.bias.tolist(),
+            "residual": {
+                "before": self.residual,
+                "added_by_head": self.added,
+                "added_by_all_heads": self.all_added,
+                "scale": self.scale,
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Steps:
+    """From the query q of one token to what the head adds there, key by key.
+
+        products_j = q · k_j        scaled = scale · products        capped = softcap · tanh(scaled / softcap)
+        scores = scaled (or capped) + bias, −∞ where a key is hidden
+        weights_j = e^(scores_j − log_sum)        weighted_sum = Σ_j weights_j v_j
+
+    key_head: whose keys and values these are; `sharing` heads use them in common.  rotated: q and k were turned
+    by their positions before.  keys: the tokens that are listed; every array has an entry or a row for each.
+    visible: whether the query sees them.  sink: the score of a place outside the text, which takes its part of the
+    softmax.
+    log_sum: ln Σ e^score, of all keys, those that aren't listed and the sink among them.
+    written: None where the model's heads go through no plain output matrix.
+    """
+
+    name: str
+    stack: str
+    layer: int
+    head: int
+    key_head: int
+    sharing: int
+    query: Token
+    query_vector: Vector
+    rotated: bool
+    scale: float
+    softcap: float | None
+    keys: tuple[Token, ...]
+    key_vectors: Vector
+    products: Vector
+    scaled: Vector
+    capped: Vector | None
+    bias: Vector | None
+    visible: npt.NDArray[np.bool_]
+    scores: Vector
+    sink: float | None
+    log_sum: float
+    weights: Vector
+    values: Vector
+    others: Others
+    weighted_sum: Vector
+    written: Written | None
+
+    @property
+    def sink_weight(self) -> float | None:
+        """What goes to the sink."""
+        return None if self.sink is None else float(np.exp(self.sink - self.log_sum))
+
+    @cached_property
+    def query_norm(self) -> float:
+        return float(np.linalg.norm(self.query_vector))
+
+    @cached_property
+    def key_norms(self) -> Vector:
+        return _norms(self.key_vectors)
+
+    @cached_property
+    def value_norms(self) -> Vector:
+        return _norms(self.values)
+
+    @cached_property
+    def sum_norm(self) -> float:
+        """‖weighted_sum‖"""
+        return float(np.linalg.norm(self.weighted_sum))
+
+    def seen(self) -> Steps:
+        """The same with the keys alone that the query sees."""
+        return self.only(np.flatnonzero(self.visible).tolist())
+
+    def listing(self, count: int) -> Steps:
+        """The same with `count` keys listed at most: those with the largest weights, in the order of the text."""
+        if len(self.keys) <= count:
+            return self
+        # Equal weights: the earlier key; a visible one before a hidden one.
+        order = np.lexsort((np.arange(len(self.keys)), ~self.visible, -self.weights))
+        return self.only(sorted(order[:count].tolist()))
+
+    def only(self, places: Sequence[int]) -> Steps:
+        """The same with the keys at these places of the list alone; the rest is moved to `others`."""
+        kept = np.asarray(places, dtype=np.intp)
+        rest = np.setdiff1d(np.arange(len(self.keys)), kept)
+        seen = int(self.visible[rest].sum())
+        others = Others(
+            self.others.visible + seen,
+            self.others.hidden + len(rest) - seen,
+            self.others.weight + float(self.weights[rest].sum()),
+            self.others.weighted_sum + self.weights[rest] @ self.values[rest],
+        )
+        return replace(
+            self,
+            keys=tuple(self.keys[place] for place in places),
+            key_vectors=self.key_vectors[kept],
+            products=self.products[kept],
+            scaled=self.scaled[kept],
+            capped=None if self.capped is None else self.capped[kept],
+            bias=None if self.bias is None else self.bias[kept],
+            visible=self.visible[kept],
+            scores=self.scores[kept],
+            weights=self.weights[kept],
+            values=self.values[kept],
+            others=others,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything at full precision, so that each step can be computed again."""
+        written: dict[str, object] = {"passed_on": None, "output": None, "output_bias": None, "residual": None}
+        return {
+            "name": self.name,
+            "stack": self.stack,
+            "layer": self.layer,
+            "head": self.head,
+            "key_head": self.key_head,
+            "sharing": self.sharing,
+            "query": self.query.to_dict(),
+            "query_vector": self.query_vector.tolist(),
+            "rotated": self.rotated,
+            "scale": self.scale,
+            "softcap": self.softcap,
+            "keys": [token.to_dict() for token in self.keys],
+            "key_vectors": self.key_vectors.tolist(),
+            "products": self.products.tolist(),
+            "scaled": self.scaled.tolist(),
+            "capped": None if self.capped is None else self.capped.tolist(),
+            "bias": None if self.bias is None else _finite(self.bias),
+            "visible": self.visible.tolist(),
+            "scores": _finite(self.scores),
+            "sink": self.sink,
+            "sink_weight": self.sink_weight,
+            "log_sum": self.log_sum,
+            "weights": self.weights.tolist(),
+            "values": self.values.tolist(),
+            "others": self.others.to_dict(),
+            "weighted_sum": self.weighted_sum.tolist(),
+            **(written if self.written is None else self.written.to_dict()),
+            "norms": self._norms(),
+        }
+
+    def _norms(self) -> dict[str, object]:
+        return {
+            "query": self.query_norm,
+            "keys": self.key_norms.tolist(),
+            "values": self.value_norms.tolist(),
+            "weighted_sum": self.sum_norm,
+            "output": None if self.written is None else self.written.norm,
+        }
+
+
+def _norms(vectors: Vector) -> Vector:
+    norms: Vector = np.linalg.norm(vectors, axis=-1)
+    return norms
+
+
+def _finite(values: Vector) -> list[float | None]:
+    """Numbers for JSON, which has no infinity."""
+    return [value if np.isfinite(value) else None for value in values.tolist()]

@@ -1,0 +1,218 @@
+"""What the decoder of an encoder–decoder is given, and what a model is made to write: `--target`, `--generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attncli.errors import UsageError
+from attncli.results.tokens import Token
+from attncli.tokens.encode import EncodedText, encode, from_ids
+from attncli.verbs.ids import id_lists
+
+if TYPE_CHECKING:
+    from attncli.attention.selection import Selection
+    from attncli.models.depth import Depth
+    from attncli.models.loaded import LoadedModel
+    from attncli.models.structure import BlockList
+    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.results.heads import Generated
+
+
+@dataclass(frozen=True)
+class TargetChoice:
+    """What was asked for, one of three at most: a text, the decoder's ids from its start token on, or so many tokens
+    that the model writes itself."""
+
+    text: str | None = None
+    ids: tuple[int, ...] | None = None
+    generate: int | None = None
+
+    @property
+    def given(self) -> bool:
+        return self != NO_TARGET
+
+    @property
+    def flag(self) -> str:
+        """The option that it came with."""
+        return "--target" if self.text is not None else "--target-ids" if self.ids is not None else "--generate"
+
+
+NO_TARGET = TargetChoice()
+
+START_ALONE = "the decoder was given its start token alone (--target TEXT or --generate N gives it more)"
+
+
+def parse_target(text: Any, ids: Any, generate: Any) -> TargetChoice:
+    """Raises UsageError for two of them together, and for what is none."""
+    given = [
+        flag
+        for flag, value in (("--target", text), ("--target-ids", ids), ("--generate", generate))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} can't be combined", hint="leave one of them out")
+    if text is not None and (not isinstance(text, str) or not text):
+        raise UsageError("the target is empty" if text == "" else "a target is a string", hint="give it some text")
+    if generate is not None and (not isinstance(generate, int) or generate < 1):
+        raise UsageError(f"{generate} tokens can't be written", hint="--generate takes a number from 1")
+    lists = id_lists(ids) if ids is not None else [None]
+    if len(lists) > 1:
+        raise UsageError(f"{len(lists)} lists of target ids were given where one is taken", hint="give one list")
+    return TargetChoice(text, None if lists[0] is None else tuple(lists[0]), generate)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A text, what the decoder is given beside it (None in models of one stack), and what the model wrote of them."""
+
+    text: EncodedText
+    target: tuple[Token, ...] | None = None
+    generated: Generated | None = None
+    cut: bool = False
+
+
+def checked_alone(selection: Selection) -> Depth:
+    """What writes has to be whole; the choice of layers is checked all the same."""
+
+    def depth(lists: Sequence[BlockList]) -> Mapping[str, int]:
+        selection.depth(lists)
+        return {}
+
+    return depth
+
+
+def both_sides(
+    loaded: LoadedModel,
+    tokenizer: Tokenizer | None,
+    text: EncodedText,
+    choice: TargetChoice,
+    *,
+    special: bool,
+    truncate: bool,
+) -> Sides:
+    """The text, and the tokens for the decoder.
+
+    A target stands behind what the model's decoder begins with when it writes; where `special` is off, behind its start
+    token alone. Raises UsageError for a model without a decoder, and for a target that is too long.
+    """
+    if not loaded.config.is_encoder_decoder:
+        return _continued(loaded, tokenizer, text, choice)
+    if choice.generate is not None:
+        return _written(loaded, tokenizer, text, choice.generate)
+    target = _target(loaded, tokenizer, choice, special=special)
+    limit = loaded.max_target
+    if limit is None or len(target) <= limit:
+        return Sides(text, target)
+    if not truncate:
+        raise UsageError(
+            f"the target has {len(target):,} tokens and the decoder takes {limit:,}", hint="--truncate cuts it to fit"
+        )
+    return Sides(text, target[:limit], cut=True)
+
+
+def target_notes(sides: Sides) -> Iterator[str]:
+    """What a reader should know of the decoder's side."""
+    if sides.target is not None and len(sides.target) == 1:
+        yield START_ALONE
+    if sides.cut and sides.target is not None:
+        yield f"the target was cut to the {len(sides.target):,} tokens that the decoder takes"
+    if sides.generated is not None:
+        count = len(sides.generated.ids)
+        said = "" if sides.generated.text is None else f': "{sides.generated.text}"'
+        yield f"the model wrote {count:,} token{'s' if count != 1 else ''}{said}"
+
+
+def _target(
+    loaded: LoadedModel, tokenizer: Tokenizer | None, choice: TargetChoice, *, special: bool
+) -> tuple[Token, ...]:
+    if choice.ids is not None:
+        return from_ids(tokenizer, choice.ids).tokens
+    prefix = loaded.decoder_prefix if choice.text is not None and special else loaded.decoder_prefix[:1]
+    start = tuple(token._replace(special=True) for token in _looked_up(tokenizer, prefix))
+    if choice.text is None:
+        return start
+    if tokenizer is None:
+        raise UsageError("a target needs a tokenizer", hint="give --target-ids, or a model with a tokenizer")
+    tokens = encode(tokenizer, choice.text, special=False).tokens
+    return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
+
+
+def _looked_up(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
+    """Tokens of the model's own choice, numbered from `first`; some models know ids that their tokenizers don't."""
+    pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
+    for index, (number, piece) in enumerate(zip(ids, pieces, strict=True), first):
+        if piece is None:
+            yield Token(index, number, f"<{number}>", f"<{number}>")
+        else:
+            yield Token(index, number, piece.token, piece.text, special=piece.special)
+
+
+def _written(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> Sides:
+    """What the decoder writes, behind what it starts from."""
+    _refuse_beyond(loaded.max_target, 1, count)
+    ids = _greedy(loaded, text, count)
+    start = [token._replace(special=True) for token in _looked_up(tokenizer, ids[:1])]
+    written = tuple(_looked_up(tokenizer, ids[1:], first=1))
+    return Sides(text, (*start, *in_words(written)), _generated(tokenizer, ids[1:]))
+
+
+def _continued(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, choice: TargetChoice) -> Sides:
+    """The text and what a model of one stack writes behind it."""
+    if not choice.given:
+        return Sides(text)
+    if choice.generate is None or not loaded.generates:
+        does = "write" if choice.generate is not None else "read a target"
+        raise UsageError(
+            f"{loaded.class_name} has no decoder to {does}",
+            hint=f"leave {choice.flag} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
+        )
+    count = len(text.tokens)
+    _refuse_beyond(loaded.max_positions, count, choice.generate)
+    ids = _greedy(loaded, text, choice.generate)[count:]
+    written = tuple(_looked_up(tokenizer, ids, first=count))
+    tokens = (*text.tokens, *in_words(written, text.tokens))
+    # It goes on from the last of two texts.
+    segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
+    whole = EncodedText(tokens, (*text.segments, *segments), (*text.sequences, *sequences))
+    return Sides(whole, generated=_generated(tokenizer, ids))
+
+
+def _refuse_beyond(limit: int | None, before: int, count: int) -> None:
+    if limit is not None and before + count > limit:
+        raise UsageError(
+            f"{count:,} more tokens are too many: the model takes {limit:,}",
+            hint=f"--generate takes {limit - before:,} at most here" if limit > before else "give a shorter text",
+        )
+
+
+def _greedy(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
+    from attncli.attention.inputs import build_inputs
+
+    return loaded.write(build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
+
+
+def _generated(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:
+    from attncli.results.heads import Generated
+
+    return Generated(tuple(ids), None if tokenizer is None else tokenizer.decode(ids))
+
+
+def in_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:
+    """Tokens that came without a text, with the words that they make: a space begins one.
+
+    before: the text that they go on from, and with whose last word they may.
+    """
+    placed = []
+    word = max((token.word for token in before if token.word is not None), default=-1)
+    inside = bool(before) and before[-1].word is not None and not before[-1].text[-1:].isspace()
+    for token in tokens:
+        if token.special or not token.text.strip():
+            inside = False
+            placed.append(token)
+            continue
+        word += not inside or token.text[:1].isspace()
+        inside = not token.text[-1:].isspace()
+        placed.append(token._replace(word=word))
+    return tuple(placed)

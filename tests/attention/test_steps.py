@@ -1,0 +1,230 @@
+"""The walk from one query: every step computed again from the data alone, and held against the model itself."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+
+import attncli
+from attncli.attention.steps import _ALL, _LISTED
+from attncli.errors import UsageError
+from attncli.models.loaded import wrap_model
+from attncli.render.data import json_text
+from tests import tiny
+from tests.attention.test_families import tiny_model
+from tests.cli.conftest import attn
+
+IDS = [1, 5, 6, 7, 5, 6, 8, 9]
+QUERY = 5
+
+#: What gives out the sum over all heads, by family and stack.
+OUTPUTS = {
+    "bert": {"encoder": "encoder.layer.1.attention.output.dense"},
+    "gpt2": {"decoder": "h.1.attn"},
+    "llama": {"decoder": "layers.1.self_attn"},
+    "mistral": {"decoder": "layers.1.self_attn"},
+    "gemma2": {"decoder": "layers.1.self_attn"},
+    "gpt_oss": {"decoder": "layers.1.self_attn"},
+    "t5": {
+        "encoder": "encoder.block.1.layer.0.SelfAttention",
+        "decoder": "decoder.block.1.layer.0.SelfAttention",
+        "cross": "decoder.block.1.layer.1.EncDecAttention",
+    },
+    "bart": {
+        "encoder": "encoder.layers.1.self_attn",
+        "decoder": "decoder.layers.1.self_attn",
+        "cross": "decoder.layers.1.encoder_attn",
+    },
+}
+CASES = [(family, stack) for family, stacks in OUTPUTS.items() for stack in stacks]
+
+
+def walks(model: nn.Module, **options: object) -> list[dict]:
+    """As the JSON has them."""
+    result = attncli.heads(input_ids=IDS, model=model, steps=True, **options)
+    return json.loads(json_text(result))["steps"]
+
+
+def outputs(model: transformers.PreTrainedModel, path: str) -> Tensor:
+    """What the module at a path gives in a plain run of the model."""
+    # Other kernels leave the softcap out in some versions.
+    eager = transformers.AutoModel.from_config(model.config, attn_implementation="eager").eval()
+    eager.load_state_dict(model.state_dict())
+    seen = []
+    handle = eager.get_submodule(path).register_forward_hook(lambda _m, _i, output: seen.append(output))
+    given = {"input_ids": torch.tensor([IDS])}
+    if model.config.is_encoder_decoder:
+        given["decoder_input_ids"] = torch.tensor([[wrap_model(model).decoder_start]])
+    with torch.no_grad():
+        eager(**given)
+    handle.remove()
+    (first,) = seen
+    return (first[0] if isinstance(first, tuple) else first)[0].double()
+
+
+def recomputed(walk: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and weighted sum from q, k, v and what the data says of scale, softcap, bias, mask and sink."""
+    scores = np.array(walk["key_vectors"]) @ np.array(walk["query_vector"]) * walk["scale"]
+    if walk["softcap"] is not None:
+        scores = walk["softcap"] * np.tanh(scores / walk["softcap"])
+    if walk["bias"] is not None:
+        scores = scores + np.array(walk["bias"])
+    scores = np.exp(np.where(walk["visible"], scores, -np.inf))
+    weights = scores / (scores.sum() + (0 if walk["sink"] is None else np.exp(walk["sink"])))
+    return weights, weights @ np.array(walk["values"])
+
+
+@pytest.mark.parametrize(("family", "stack"), CASES)
+def test_every_step_can_be_computed_again_and_all_heads_make_the_output_of_the_module(family: str, stack: str) -> None:
+    model = tiny.build(tiny.FAMILIES[family]())
+    query = 0 if stack in ("decoder", "cross") and model.config.is_encoder_decoder else QUERY
+    found = walks(model, layer=1, head=[0, 1, 2, 3], stack=stack, query=query)
+    for walk in found:
+        weights, weighted_sum = recomputed(walk)
+        np.testing.assert_allclose(walk["weights"], weights, atol=1e-12)
+        np.testing.assert_allclose(walk["weighted_sum"], weighted_sum, atol=1e-12)
+        assert walk["passed_on"] is None
+        assert walk["norms"]["output"] == pytest.approx(np.linalg.norm(walk["output"]))
+    total = sum(np.array(walk["output"]) for walk in found) + np.array(found[0]["output_bias"] or 0)
+    expected = outputs(model, OUTPUTS[family][stack])[query].numpy()
+    np.testing.assert_allclose(total, expected, atol=1e-4)
+    scale = found[0]["residual"]["scale"]
+    assert found[0]["residual"]["added_by_all_heads"] == pytest.approx(np.linalg.norm(expected), rel=1e-5)
+    # A norm stands between the attention of Gemma 2 and the residual stream.
+    assert scale == (None if family == "gemma2" else 1)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "gemma2", "gpt_oss", "t5"])
+def test_weights_are_those_that_the_model_hands_out(family: str) -> None:
+    model = tiny.build(tiny.FAMILIES[family]())
+    given: dict[str, object] = {"input_ids": torch.tensor([IDS])}
+    if model.config.is_encoder_decoder:
+        given["decoder_input_ids"] = torch.tensor([[0]])
+    expected = next(iter(tiny.reference(model, given).values()))
+    for walk in walks(model, layer=[0, 1, 2], head=2, query=QUERY):
+        np.testing.assert_allclose(walk["weights"], expected[walk["layer"]][0, 2, QUERY], atol=1e-5)
+
+
+def test_the_residual_is_what_entered_the_block_or_what_stands_before_the_cross_attention() -> None:
+    gpt2, bert = (tiny.build(tiny.FAMILIES[family]()) for family in ("gpt2", "bert"))
+    for model in (gpt2, bert):
+        with torch.no_grad():
+            states = model(torch.tensor([IDS]), output_hidden_states=True).hidden_states
+        (walk,) = walks(model, head="1.2", query=QUERY)
+        assert walk["residual"]["before"] == pytest.approx(float(states[1][0, QUERY].norm()), rel=1e-5)
+    bart = tiny.build(tiny.bart())
+    seen = []
+    layer = bart.decoder.layers[1].encoder_attn
+    handle = layer.register_forward_pre_hook(lambda _m, _i, named: seen.append(named), with_kwargs=True)
+    (walk,) = walks(bart, head="cross.1.2")
+    handle.remove()
+    before = next(states for named in seen[-1:] for states in named.values() if isinstance(states, Tensor))
+    assert walk["residual"]["before"] == pytest.approx(float(before[0, 0].norm()), rel=1e-5)
+
+
+def test_parallel_branches_factors_and_norms_in_between() -> None:
+    def residual(kind: str) -> dict:
+        loaded = tiny_model(kind)
+        (walk,) = walks(loaded.module, head="1.1", query=QUERY)
+        with torch.no_grad():
+            states = loaded.module(torch.tensor([IDS]), output_hidden_states=True).hidden_states[1][0, QUERY]
+        assert walk["residual"]["before"] == pytest.approx(float(states.norm()), rel=1e-4)
+        return walk
+
+    assert residual("gpt_neox")["passed_on"] is None
+    # A norm over all heads stands before BitNet's output matrix.
+    assert residual("bitnet")["passed_on"] is not None
+    every = walks(tiny_model("bitnet").module, layer=1, head=[0, 1, 2, 3], query=QUERY)
+    total = np.linalg.norm(sum(np.array(walk["output"]) for walk in every))
+    assert total == pytest.approx(every[0]["residual"]["added_by_all_heads"], rel=1e-4)
+    granite = tiny.build(transformers.GraniteConfig(**tiny.GROUPED, residual_multiplier=0.25))
+    (walk,) = walks(granite, head="1.1")
+    assert walk["residual"]["scale"] == 0.25
+    assert walk["residual"]["added_by_head"] == pytest.approx(walk["norms"]["output"] / 4)
+    # Its two attentions are subtracted from one another: no rows of the output matrix are one head's own.
+    (walk,) = walks(tiny_model("diffllama").module, head="1.1")
+    assert (walk["output"], walk["residual"]) == (None, None)
+
+
+def test_what_it_says_of_positions_and_shared_keys() -> None:
+    def walk(family: str) -> dict:
+        (found,) = walks(tiny.build(tiny.FAMILIES[family]()), head="1.3")
+        return found
+
+    assert [walk(family)["rotated"] for family in ("llama", "gpt2", "t5")] == [True, False, False]
+    llama, t5 = walk("llama"), walk("t5")
+    assert (llama["key_head"], llama["sharing"], llama["scale"]) == (1, 2, pytest.approx(8**-0.5))
+    assert (t5["key_head"], t5["sharing"], t5["scale"]) == (3, 1, 1)
+    assert t5["bias"] is not None and t5["name"] == "encoder.1.3"
+    # Between its stacks T5 adds nothing.
+    (cross,) = walks(tiny.build(tiny.t5()), head="cross.1.3")
+    assert cross["bias"] is None
+    assert walk("gpt_oss")["sink_weight"] == pytest.approx(1 - sum(walk("gpt_oss")["weights"]))
+    # The window of Mistral's three tokens.
+    assert walk("mistral")["visible"] == [False] * 5 + [True] * 3
+    assert walk("mistral")["scores"][:6].count(None) == 5
+
+
+def test_without_a_choice_it_is_head_0_0_and_the_last_ordinary_token() -> None:
+    result = attncli.heads("The cat sat on the mat", steps=True)
+    (steps,) = result.steps or ()
+    assert (steps.name, steps.query.text, [key.text for key in steps.keys[:2]]) == ("0.0", "mat", ["[CLS]", "the"])
+    (first_of_layer,) = attncli.heads("The cat sat on the mat", steps=True, layer=2).steps or ()
+    assert first_of_layer.name == "2.0"
+    # Of a word in several pieces it is the last.
+    (pieces,) = attncli.heads("moles and embeddings", steps=True, query="embeddings").steps or ()
+    assert pieces.query.token == "##s"
+
+
+def test_keys_that_are_not_listed_stand_together() -> None:
+    model = tiny.build(tiny.gpt2())
+    (whole,) = walks(model, head="1.2", query=QUERY)
+    (some,) = walks(model, head="1.2", query=QUERY, key="2:4")
+    assert [key["index"] for key in some["keys"]] == [2, 3]
+    assert some["others"]["visible"] == 4 and some["others"]["hidden"] == 2
+    assert some["others"]["weight"] == pytest.approx(1 - sum(whole["weights"][2:4]))
+    read = np.array(some["weights"]) @ np.array(some["values"]) + np.array(some["others"]["weighted_sum"])
+    np.testing.assert_allclose(read, whole["weighted_sum"], atol=1e-12)
+    np.testing.assert_allclose(some["weights"], np.exp(np.array(some["scores"]) - some["log_sum"]), atol=1e-12)
+
+
+def test_a_long_text_lists_the_keys_with_the_largest_weights() -> None:
+    config = transformers.LlamaConfig(**tiny.GROUPED, max_position_embeddings=4096)
+    ids = [token % 90 + 3 for token in range(_ALL + 300)]
+    (walk,) = attncli.heads(input_ids=ids, model=tiny.build(config), steps=True, head="0.1").steps or ()
+    assert len(walk.keys) == _LISTED and walk.others.visible == len(ids) - _LISTED
+    assert walk.weights.sum() + walk.others.weight == pytest.approx(1)
+    assert [key.index for key in walk.keys] == sorted(key.index for key in walk.keys)
+    assert walk.weights.min() >= walk.others.weight / walk.others.visible
+
+
+def test_csv_has_a_key_a_row_and_jsonl_a_head_a_line() -> None:
+    text = "The cat sat on the mat"
+    csv = attn("heads", text, "--steps", "-H", "1.3", "--query", "cat", "--format", "csv")
+    header, *rows = (line.split(",") for line in csv.text.splitlines())
+    first = dict(zip(header, rows[0], strict=True))
+    assert (len(rows), first["name"], first["query_token"], first["key_token"]) == (8, "1.3", "cat", "[CLS]")
+    assert sum(float(row[header.index("weight")]) for row in rows) == pytest.approx(1)
+    (line,) = attn("heads", text, "--steps", "-H", "1.3", "--query", "cat", "--format", "jsonl").text.splitlines()
+    walk = json.loads(line)["steps"]
+    assert walk["products"][0] == float(first["product"]) and walk["visible"] == [True] * 8
+
+
+def test_what_can_not_be_walked() -> None:
+    with pytest.raises(UsageError, match=r"hands out the weights of head 0\.0 alone") as caught:
+        walks(tiny.build(tiny.bloom()))
+    assert caught.value.hint == "-H 0.0 --query P shows the weights of one query; or name another model (-m)"
+    bert = tiny.build(tiny.bert())
+    with pytest.raises(UsageError, match="walks from one query, and 1:3 are 2") as caught:
+        walks(bert, query="1:3")
+    assert caught.value.hint == "name one of them: --query 1"
+    for option in ({"by": "word"}, {"hide_special": True}, {"norm_weighted": True}, {"bins": 3}):
+        with pytest.raises(UsageError, match=f"without --{next(iter(option)).replace('_', '-')}"):
+            walks(bert, **option)
+    with pytest.raises(UsageError, match="metrics are averaged here"):
+        attncli.heads(input_ids=[IDS, IDS], model=bert, steps=True)

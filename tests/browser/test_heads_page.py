@@ -1,0 +1,253 @@
+"""The page of heads in a real browser: opened from the disk, clicked, pointed at and typed at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attncli.render.html.heads import heads_html
+from attncli.render.html.page import notebook
+from attncli.results.heads import HeadsResult, Pattern
+from tests.browser.conftest import Browser
+from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens
+
+HEADS = [f"{layer}.{index}" for layer in range(2) for index in range(4)]
+
+#: Names that would be markup, would end the script or its strings, or would turn round what stands beside them.
+NASTY = (
+    "<script>document.title='owned'</script>",
+    "</script><img src=x onerror=\"document.title='owned'\">",
+    "<!--",
+    "]]>",
+    "\u2028'\u2029\"`${document.title='owned'}",
+    "\u202eevil",
+    "&lt;b&gt;",
+    "\ud800",
+    "</title>",
+)
+
+
+def page(folder: Path, made: HeadsResult, name: str = "page.html", **options: str) -> Path:
+    path = folder / name
+    path.write_text(heads_html(made, **options), "utf-8")
+    return path
+
+
+def heads_of_two_layers() -> HeadsResult:
+    """Each head looks so many tokens back or ahead as its number says; 1.3 looks everywhere."""
+    offsets = {name: on_offset(index - 4) for index, name in enumerate(HEADS)} | {"1.3": even()}
+    return result(stack(*(pattern(name, weights) for name, weights in offsets.items())))
+
+
+@pytest.fixture(scope="module")
+def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page(tmp_path_factory.mktemp("pages"), heads_of_two_layers())
+
+
+def opened(browser: Browser, path: Path, **options: object) -> Browser:
+    browser.open(path, **options)  # type: ignore[arg-type]
+    browser.wait("document.querySelector('[role=grid]')?.getAttribute('aria-busy') === 'false'")
+    return browser
+
+
+def show(browser: Browser, name: str) -> None:
+    """Click on a head of the grid, and wait until it is there."""
+    browser.find(f'.head[data-head="{name}"]').click()
+    browser.wait("document.querySelector('#head').dataset.head === arguments[0]", name)
+
+
+def test_it_opens_from_the_disk_without_an_error_and_asks_for_nothing(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers)
+    show(browser, "0.1")
+    assert browser.console() == []
+    assert browser.requests() == [two_layers.as_uri()]
+
+
+def test_the_policy_keeps_out_what_is_not_of_the_page(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers)
+    browser.run("""
+        document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.foreign = 1' }));
+        document.body.append(Object.assign(document.createElement('img'), { src: 'http://127.0.0.1:9/x.png' }));
+        fetch('http://127.0.0.1:9/x').catch(() => setTimeout(() => { window.refused = 1; }, 100));
+    """)
+    browser.wait("window.refused === 1")
+    assert browser.run("return window.foreign") is None
+    refused = [message for message in browser.console() if "Content Security Policy" in message]
+    assert len(refused) >= 3
+
+
+def test_the_grid_has_every_head_with_its_label(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers)
+    names = browser.run("return [...document.querySelectorAll('.head')].map((each) => each.dataset.head)")
+    letters = browser.run(
+        "return [...document.querySelectorAll('.head')].map((each) => each.querySelector('.tile')?.textContent)"
+    )
+    assert names == HEADS
+    assert letters == ["P", "N", None, "F", "S", "I", None, None]
+    assert "0.0looks at the previous tokenprevious 0.91uniform 0.08" in browser.texts("#said tr")[0]
+
+
+def test_each_head_has_a_picture_of_its_own_weights(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers)
+    # Head 0.3 looks at the token before: its strongest cells are those below the diagonal.
+    drawn = browser.run("""
+        const canvas = document.querySelector('.head[data-head="0.3"] canvas');
+        const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        const color = (cell) => [...pixels.slice(4 * cell, 4 * cell + 3)];
+        return [canvas.width, canvas.height, color(12), color(5)];
+    """)
+    assert drawn == [12, 12, [187, 223, 40], [68, 1, 84]]
+
+
+def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers)
+    show(browser, "1.1")
+    assert browser.text("#head h2") == "head 1.1"
+    assert browser.text("#head [data-metric=induction]") == "induction0.680.08weight on what followed earlier copies"
+    assert browser.text("#head [data-metric=entropy]") == "entropy1.102.48nats: how widely a row spreads its weight"
+    assert browser.texts(".matrix .token")[:3] == ["[CLS]", "the", "cat"]
+    # Head 1.1 is the sixth: a row gives 0.9 to the token after it, and 0.1 to itself.
+    assert browser.texts(".matrix .number")[:4] == ["10", "90", "10", "90"]
+    assert "1/510 of this head's largest" in browser.text("#exactness")
+
+
+@pytest.mark.parametrize(("row", "column", "weight"), [(0, 1, 0.9), (4, 4, 0.1), (11, 11, 1.0), (3, 0, 0.0)])
+def test_pointing_at_a_cell_shows_its_weight(
+    browser: Browser, two_layers: Path, row: int, column: int, weight: float
+) -> None:
+    opened(browser, two_layers, fragment="#1.1")
+    browser.wait("document.querySelector('.matrix .frame')")
+    browser.hover(".matrix .frame", (column + 0.5) / 12, (row + 0.5) / 12)
+    browser.wait("!document.querySelector('#readout').hidden")
+    queries = [token.text for token in SENTENCE]
+    said = browser.text("#readout")
+    assert said.startswith(f"{row} {queries[row]} → {column} {queries[column]}")
+    assert float(browser.text("#readout b")) == pytest.approx(weight, abs=1 / 510 + 0.0005)
+
+
+def test_pointing_at_a_token_draws_its_links_over_the_text(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers, fragment="#1.1")
+    browser.wait("document.querySelector('#text .token')")
+    browser.hover('#text .token[data-index="2"]')
+    browser.wait("document.querySelectorAll('.links path').length > 0")
+    assert browser.text("#text .said") == "cat looks at sat 0.898, cat 0.102"
+    assert len(browser.all(".links path")) == 2
+    browser.find("#backwards").click()
+    browser.hover('#text .token[data-index="2"]')
+    browser.wait("document.querySelector('.said').textContent.includes('looked at')")
+    assert browser.text("#text .said") == "cat is looked at by the 0.898, cat 0.102"
+
+
+def test_the_keyboard_moves_between_heads_and_back(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers)
+    show(browser, "0.1")
+    for key, name in (("arrow_right", "0.2"), ("arrow_down", "1.2"), ("arrow_left", "1.1"), ("arrow_up", "0.1")):
+        browser.press(key)
+        browser.wait("document.querySelector('#head').dataset.head === arguments[0]", name)
+        assert browser.text("#head h2") == f"head {name}"
+    browser.press("escape")
+    browser.wait("document.querySelector('#head').hidden")
+    # The keyboard is where it was: Enter opens the head beside it.
+    browser.press("arrow_right", "enter")
+    browser.wait("document.querySelector('#head').dataset.head === '0.2'")
+
+
+def test_nasty_tokens_and_names_stay_text(browser: Browser, tmp_path: Path) -> None:
+    words = tokens(*NASTY)
+    size = len(NASTY)
+    made = stack(
+        pattern("0.0", even(size)), queries=words, keys=words, heads=(head("0.0", NASTY[0]),), layers=stack().layers[:1]
+    )
+    path = page(tmp_path, result(made, model=NASTY[1]), title=NASTY[8] + NASTY[0])
+    opened(browser, path, fragment="#0.0")
+    browser.wait("document.querySelector('#text .token')")
+    assert browser.console() == []
+    assert browser.requests() == [path.as_uri()]
+    assert browser.run("return document.title") == NASTY[8] + NASTY[0]
+    assert browser.run("return document.querySelectorAll('img, script:not([type]), b b').length") == 1
+    shown = browser.texts("#text .token")
+    assert shown[:2] == [NASTY[0], NASTY[1].replace(" ", "·")]
+    assert shown[4].startswith(r"\u{2028}'\u{2029}")
+    assert shown[5:8] == [r"\u{202e}evil", "&lt;b&gt;", r"\u{d800}"]
+
+
+@pytest.mark.parametrize("fragment", ["#%", "#nothing", "#<b>", "#"])
+def test_an_address_of_no_head_is_the_overview(browser: Browser, two_layers: Path, fragment: str) -> None:
+    opened(browser, two_layers, fragment=fragment)
+    assert browser.console() == []
+    assert browser.run("return document.querySelector('#head').hidden")
+
+
+def test_the_address_says_which_head_is_open(browser: Browser, two_layers: Path) -> None:
+    opened(browser, two_layers)
+    show(browser, "1.2")
+    assert browser.run("return location.hash") == "#1.2"
+    browser.run("location.hash = '0.3'")
+    browser.wait("document.querySelector('#head').dataset.head === '0.3'")
+
+
+def test_a_rollout_and_a_single_row_are_open_at_once(browser: Browser, tmp_path: Path) -> None:
+    rolled = replace(result(stack(Pattern(1, None, even()))), weighting="rollout")
+    opened(browser, page(tmp_path, rolled))
+    browser.wait("document.querySelector('#head').dataset.head === 'rollout to layer 1'")
+    assert "null" not in browser.text("#head")
+    row = stack(pattern("0.1", on_offset(1)[2:3]), queries=SENTENCE[2:3], heads=(head("0.1"),))
+    opened(browser, page(tmp_path, result(row)))
+    browser.wait("document.querySelector('#head').dataset.head === '0.1'")
+    assert browser.text("#text .said").startswith("cat looks at sat 0.9")
+
+
+def test_stacks_and_layers_are_chosen(browser: Browser, tmp_path: Path) -> None:
+    weights = np.full((2, 12), 1 / 12, dtype=np.float32)
+    named = (head("cross.0.0"), head("cross.0.1"))
+    cross = stack(
+        pattern("0.0", weights), pattern("0.1", weights), stack="cross", queries=tokens("le", "chat"), heads=named
+    )
+    path = page(tmp_path, result(heads_of_two_layers().stacks[0], cross))
+    opened(browser, path)
+    browser.find("#layer option[value='1']").click()
+    assert len(browser.all(".head")) == 4
+    browser.find("[data-stack=cross]").click()
+    show(browser, "cross.0.1")
+    assert browser.texts("#text .strip:first-of-type .token") == ["le", "chat"]
+    assert len(browser.all("#text .strip:last-of-type .token")) == 12
+
+
+def test_a_metric_is_mapped_where_it_was_asked_for(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, page(tmp_path, replace(heads_of_two_layers(), metric="induction")))
+    assert browser.texts(".head .value")[4:6] == ["0.08", "0.68"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_is_as_dark_as_the_system_until_it_is_switched(browser: Browser, two_layers: Path, dark: bool) -> None:
+    opened(browser, two_layers, dark=dark)
+    paper = "return getComputedStyle(document.documentElement).backgroundColor"
+    pages = ["rgb(255, 255, 255)", "rgb(20, 22, 27)"]
+    assert browser.run(paper) == pages[dark]
+    browser.find("#theme").click()
+    assert browser.run(paper) == pages[not dark]
+
+
+@pytest.mark.parametrize("width", [360, 600, 1280])
+def test_nothing_sticks_out_of_the_window(browser: Browser, two_layers: Path, width: int) -> None:
+    opened(browser, two_layers, width=width, fragment="#1.1")
+    browser.wait("document.querySelector('.matrix')")
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_two_results_in_one_notebook_do_not_meet(browser: Browser, two_layers: Path, tmp_path: Path) -> None:
+    path = tmp_path / "notebook.html"
+    frames = "".join(notebook(heads_html(each)) for each in (heads_of_two_layers(), result(stack())))
+    path.write_text(f"<!doctype html><style>.head {{ display: none }}</style>{frames}", "utf-8")
+    browser.open(path)
+    counts = []
+    for frame in browser.all("iframe"):
+        browser.driver.switch_to.frame(frame)
+        browser.wait("document.querySelector('[role=grid]')?.getAttribute('aria-busy') === 'false'")
+        counts.append((len(browser.all(".head")), browser.find(".head").is_displayed(), len(browser.all("option"))))
+        browser.driver.switch_to.default_content()
+    assert counts == [(8, True, 16), (8, True, 15)]
+    assert browser.console() == []

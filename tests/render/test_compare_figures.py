@@ -1,0 +1,55 @@
+"""Figures of a word in its sentences."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from attncli.errors import UsageError
+from attncli.results.compare import CompareResult
+from tests.render.compare_samples import FOUR, compare_result, first_state, last_state, occurrence
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
+
+from attncli.render.figures.compare import compare_figure
+
+
+def texts(made: CompareResult, **options: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", compare_figure(made, "svg", **options).decode())
+
+
+@pytest.mark.parametrize("form", ["svg", "pdf", "png"])
+def test_the_same_result_gives_the_same_bytes(form: str) -> None:
+    assert compare_figure(compare_result(), form) == compare_figure(compare_result(), form)
+
+
+def test_a_state_has_its_matrix_and_its_map_and_all_have_a_path() -> None:
+    found = texts(compare_result())
+    assert {"mole in context, tiny", "state 1, after layer 0 (the last)", "1 animal", "4 unit", "0.95"} < {*found}
+    assert {"component 1 (60% of the variance)", "component 2 (20% of the variance)"} < {*found}
+    assert {"all pairs", "same label", "other label", "random words", "state", "similarity"} < {*found}
+
+
+def test_several_states_stand_above_one_another() -> None:
+    found = texts(replace(compare_result(last_state(), replace(last_state(), state=2)), state_count=3))
+    assert [text for text in found if text.startswith("state ")] == [
+        "state 1, after layer 0", "state 2, after layer 1 (the last)",
+    ]  # fmt: skip
+
+
+def test_a_pair_is_a_path_alone() -> None:
+    flat = last_state(positions=None, explained=None)
+    two = compare_result(first_state(), flat, occurrences=FOUR[:2])
+    assert "1 animal" not in texts(two)
+    assert "all pairs" in texts(two)
+    with pytest.raises(UsageError, match="a figure needs three occurrences, or several states"):
+        compare_figure(compare_result(flat, occurrences=FOUR[:1]), "svg")
+
+
+def test_labels_may_hold_anything() -> None:
+    nasty = tuple(
+        occurrence(index, "a mole", label=text) for index, text in enumerate(("$x^$", "<b>", "你好", "\x1b"), 1)
+    )
+    assert {"1 $x^$", "2 &lt;b&gt;", "3 你好", r"4 \x1b"} < {*texts(compare_result(occurrences=nasty))}

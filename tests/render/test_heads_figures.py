@@ -1,0 +1,151 @@
+"""Figures of heads: what stands in them, and that the same result gives the same bytes."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attncli.results.heads import Bins, HeadsResult, Pattern
+from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
+
+matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
+
+from attncli.render.figures.heads import Panel, heads_figure, metric_panels, one_head  # noqa: E402
+from attncli.render.figures.panels import Scale  # noqa: E402
+from attncli.render.figures.saving import drawn  # noqa: E402
+
+FORMS = ("svg", "pdf", "png")
+NEXT = pattern("0.1", on_offset(1))
+
+
+def several(count: int) -> HeadsResult:
+    names = [f"{layer}.{index}" for layer in range(count // 4) for index in range(4)]
+    heads = tuple(head(name) for name in names)
+    return result(stack(*(pattern(name, on_offset(-1)) for name in names), heads=heads), chosen=True)
+
+
+def svg(made: HeadsResult, **options: str) -> str:
+    return heads_figure(made, "svg", **options).decode()
+
+
+def texts(content: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", content)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("count", [4, 20])
+def test_the_same_result_gives_the_same_bytes(form: str, count: int) -> None:
+    first = heads_figure(several(count), form, title="a title")
+    matplotlib.rcParams["font.size"] = 30
+    try:
+        assert heads_figure(several(count), form, title="a title") == first
+        assert matplotlib.rcParams["font.size"] == 30
+    finally:
+        matplotlib.rcdefaults()
+    assert not re.search(rb"\b20[2-9]\d-\d\d-\d\dT|/CreationDate", first)
+
+
+@pytest.mark.parametrize(("form", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
+def test_each_form_is_what_its_ending_says(form: str, begins: bytes) -> None:
+    assert heads_figure(result(stack(NEXT), chosen=True), form).startswith(begins)
+
+
+def test_one_head_has_its_tokens_its_weights_and_a_scale() -> None:
+    found = texts(svg(result(stack(NEXT), chosen=True), title="Next & next"))
+    assert found[:12] == ["[CLS]", "the", "cat", "sat", "on", "the", "mat", "because", "it", "was", "tired", "[SEP]"]
+    assert found[12:24] == found[:12]
+    assert found.count("90") == 11
+    assert "100" in found
+    assert {"Next &amp; next", "head 0.1, looks at the next token", "attention weight (rows look at columns)"} < {
+        *found
+    }
+
+
+def test_without_a_title_the_model_stands_above() -> None:
+    assert "all-MiniLM-L6-v2" in texts(svg(result(stack(NEXT), chosen=True)))
+
+
+def test_few_heads_stand_side_by_side_with_their_tokens() -> None:
+    found = texts(svg(several(8)))
+    assert found.count("because") == 16
+    assert [text for text in found if text.startswith("head ")] == [
+        f"head {layer}.{each}" for layer in range(2) for each in range(4)
+    ]
+
+
+def test_many_heads_are_a_map() -> None:
+    found = texts(svg(several(20)))
+    assert "because" not in found
+    assert {"head", "layer", "4"} < {*found}
+
+
+def test_small_patterns_are_shapes_and_large_ones_a_picture() -> None:
+    assert "<image" not in _cells(svg(result(stack(NEXT), chosen=True)))
+    size = 80
+    words = tokens(*(f"w{index}" for index in range(size)))
+    large = stack(pattern("0.1", on_offset(1, size)), queries=words, keys=words)
+    assert "<image" in _cells(svg(result(large, chosen=True)))
+
+
+def _cells(content: str) -> str:
+    """The figure without its colour bar, which is a picture of its own."""
+    return content[: content.index('id="axes_2"')]
+
+
+def test_what_a_query_may_not_see_is_left_blank() -> None:
+    causal = stack(pattern("0.0", even(causal=True)), causal=True)
+    shapes = re.findall(r'clip-path="url[^>]*style="([^"]*)"', _cells(svg(result(causal, chosen=True))))
+    assert sum(style == "fill: none" for style in shapes) == 12 * 11 // 2
+    assert len(shapes) == 12 * 12
+
+
+def test_pooled_patterns_name_the_first_token_of_a_bin() -> None:
+    bins = Bins(tuple((start, start + 4) for start in (0, 4, 8)), tuple((start, start + 4) for start in (0, 4, 8)))
+    pooled = Pattern(0, 1, even(3), bins)
+    assert texts(svg(result(stack(pooled), chosen=True)))[:3] == ["[CLS] +3", "on +3", "it +3"]
+
+
+def test_a_metric_is_mapped_with_its_values() -> None:
+    made = replace(result(stack()), metric="induction")
+    assert [panel.title for panel in metric_panels(made)] == ["induction: weight on what followed earlier copies"]
+    assert "0.68" in texts(svg(made))
+
+
+def test_means_over_texts_are_maps_of_every_metric() -> None:
+    made = replace(result(stack()), texts=3)
+    assert len(metric_panels(made)) == 11
+    assert "distance: tokens: how far away it looks" in texts(svg(made))
+
+
+def test_differences_have_white_at_nothing() -> None:
+    values = np.array([[0.5, -0.25], [np.nan, 0.0]])
+    scale = Scale.of([values])
+    assert (scale.low, scale.high, scale.colormap) == (-0.5, 0.5, "PuOr")
+    panel = Panel("a difference", values, ["a", "b"], ["a", "b"])
+    found = texts(drawn(lambda: one_head(panel, title="x", legend="y"), "svg", texts=["x"]).decode())
+    assert {"50", "-25"} < {*found}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_token_can_be_drawn_without_a_warning(form: str) -> None:
+    words = tokens(
+        "$x^$", "\\frac{", "你好", "हिन्दी", "👩\u200d👧", "\u202eevil", "<b>&", "%", "\ud800", "", "_", "\x1b[2J"
+    )
+    made = result(stack(pattern("0.1", on_offset(1)), queries=words, keys=words), chosen=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        content = heads_figure(made, form, title="$\\alpha 你\u2028\x00")
+    if form == "svg":
+        assert {"$x^$", "你好", r"\u{202e}evil", "&lt;b&gt;&amp;", r"\ud800".replace("ud800", "u{d800}")} < {
+            *texts(content.decode())
+        }
+
+
+def test_pyplot_is_left_alone() -> None:
+    heads_figure(result(stack(NEXT), chosen=True), "png")
+    assert "matplotlib.pyplot" not in sys.modules

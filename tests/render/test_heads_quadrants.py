@@ -1,0 +1,65 @@
+"""What is said of two texts that were read together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from attncli.render.heads.tables import heads_csv
+from attncli.render.heads.text import heads_text
+from attncli.render.terminal import Terminal
+from attncli.results.heads import HeadsResult, Pattern, Quadrants
+from tests.render.heads_samples import HEADS, result, stack
+
+EVEN = Quadrants(0.5, 0.25, 0.25, 0.5, 0.25, 0.25)
+CROSSING = (0.03, 0.2, 0.01, 0.4, 0.1, 0.05, 0.3, 0.12)
+
+
+def of_two_texts(*patterns: Pattern, chosen: bool = False) -> HeadsResult:
+    heads = tuple(
+        replace(head, quadrants=Quadrants(0.5, share, 0.5 - share, share / 2, 0.25, 0.75 - share / 2))
+        for head, share in zip(HEADS, CROSSING, strict=True)
+    )
+    return result(stack(*patterns, heads=heads, even_quadrants={0: EVEN, 1: EVEN}), chosen=chosen)
+
+
+def test_the_overview_names_the_heads_that_cross_most() -> None:
+    text = heads_text(of_two_texts(), Terminal())
+    assert (
+        """\
+between the text (A) and its pair (B), these heads of the encoder cross most:
+    0.3  A→B 0.40, uniform 0.25  B→A 0.20, uniform 0.50
+    1.2  A→B 0.30, uniform 0.25  B→A 0.15, uniform 0.50
+    0.1  A→B 0.20, uniform 0.25  B→A 0.10, uniform 0.50
+"""
+        in text
+    )
+    narrow = heads_text(of_two_texts(), Terminal(40, unicode=False))
+    assert (
+        """\
+    0.3  A->B 0.40, uniform 0.25
+         B->A 0.20, uniform 0.50
+"""
+        in narrow
+    )
+    assert "A→B" not in heads_text(result(stack()), Terminal())
+
+
+def test_one_head_shows_its_quadrants() -> None:
+    import numpy as np
+
+    picture = of_two_texts(Pattern(0, 3, np.full((12, 12), 1 / 12, dtype=np.float32)), chosen=True)
+    assert heads_text(picture, Terminal()).endswith("""\
+A is the text, B its pair; shares of what queries of one give to keys of one:
+             to A     to B  special
+from A       0.50     0.40     0.10
+ uniform     0.50     0.25     0.25
+from B       0.20     0.25     0.55
+ uniform     0.50     0.25     0.25
+""")
+
+
+def test_csv_has_them_in_columns() -> None:
+    header, first, *_ = (line.split(",") for line in heads_csv(of_two_texts()).splitlines())
+    row = dict(zip(header, first, strict=True))
+    assert (row["a_to_b"], row["baseline_a_to_b"], row["b_to_special"]) == ("0.03", "0.25", "0.735")
+    assert "a_to_a" not in heads_csv(result(stack())).splitlines()[0]

@@ -1,0 +1,216 @@
+"""The walk of `--steps`, character by character, and whatever the tokens, numbers and terminal are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attncli.render.cells import cell_width
+from attncli.render.heads.text import heads_text
+from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.steps import Others, Steps, Written
+from tests.render.heads_samples import SGR, result, stack, tokens
+from tests.render.test_heads_any_text import TERMINALS, TOKENS, tokens_of
+
+#: The toy of textbooks: d = 2, and q looks the same way as the key of "cat".
+TOY = Steps(
+    name="1.3",
+    stack="encoder",
+    layer=1,
+    head=3,
+    key_head=3,
+    sharing=1,
+    query=tokens("The", "cat", "sat")[2],
+    query_vector=np.array([1.0, 1.0]),
+    rotated=False,
+    scale=2**-0.5,
+    softcap=None,
+    keys=tokens("The", "cat", "sat"),
+    key_vectors=np.array([[1.0, 0.0], [1.0, 1.0], [0.0, -1.0]]),
+    products=np.array([1.0, 2.0, -1.0]),
+    scaled=np.array([1.0, 2.0, -1.0]) / 2**0.5,
+    capped=None,
+    bias=None,
+    visible=np.array([True, True, True]),
+    scores=np.array([1.0, 2.0, -1.0]) / 2**0.5,
+    sink=None,
+    log_sum=1.8880,
+    weights=np.array([0.307, 0.623, 0.075]),
+    values=np.array([[0.5, -1.5], [2.0, 0.0], [0.0, 12.25]]),
+    others=Others(0, 0, 0.0, np.zeros(2)),
+    weighted_sum=np.array([1.3995, 0.4583]),
+    written=Written(
+        passed_on=None,
+        output=np.array([0.25, -0.5, 0.75]),
+        bias=np.zeros(3),
+        module=2.5,
+        residual=8.125,
+        scale=1.0,
+    ),
+)
+
+PLAIN = Terminal()
+
+TOY_TEXT = """\
+all-MiniLM-L6-v2 · cpu · float32
+encoder · 2 layers × 4 heads · 12 tokens · each sees every other
+head 1.3 from sat (token 2), step by step
+
+1 query: q, what sat looks for: its state times this head's 2 columns of W_Q
+  q = [1.00 1.00]  norm 1.41
+
+2 keys: k, what each token offers: its state times W_K; a large q·k is a match
+
+3 scale: score = q·k ÷ √2 (1.41), or it would grow with the size of q and k
+
+4 softmax: weight = e^score ÷ Σ e^score = e^(score − 1.89); they sum to 1
+ key     k             norm    q·k  ÷1.41  weight
+ 0 The  [ 1.00  0.00]  1.00   1.00   0.71    0.31  ████████
+ 1 cat  [ 1.00  1.00]  1.41   2.00   1.41    0.62  ████████████████
+ 2 sat  [ 0.00 -1.00]  1.00  -1.00  -0.71    0.07  ██
+
+5 values: v, what each token hands on: its state times W_V; z = Σ weight × v
+ key           weight   v              norm
+ 0 The         0.31 ×  [ 0.50 -1.50]   1.58
+ 1 cat         0.62 ×  [ 2.00  0.00]   2.00
+ 2 sat         0.07 ×  [ 0.00 12.25]  12.25
+ z, their sum          [ 1.40  0.46]   1.47
+
+6 output: z times this head's 2 rows of W_O: 3 numbers, as wide as the model
+  out = [0.25 -0.50 0.75]  norm 0.94
+
+7 residual stream: the state of sat had norm 8.12; this head adds 0.94, all
+  heads and the bias together 2.50
+"""
+
+
+def shown(steps: Steps, terminal: Terminal = PLAIN) -> str:
+    return heads_text(replace(result(stack(), chosen=True), steps=(steps,)), terminal)
+
+
+def test_the_toy_of_textbooks() -> None:
+    assert shown(TOY) == TOY_TEXT
+
+
+def test_in_color_it_says_the_same() -> None:
+    for depth in ColorDepth:
+        assert SGR.sub("", shown(TOY, Terminal(color=depth))) == TOY_TEXT
+
+
+def step(name: str, text: str) -> str:
+    """What is said in one step, on one line."""
+    (block,) = [block for block in text.split("\n\n") if block.split(" ")[1:2] == [f"{name}:"]]
+    return " ".join(line.strip() for line in block.splitlines())
+
+
+def test_steps_that_only_some_models_take() -> None:
+    odd = replace(
+        TOY,
+        scale=0.0625,
+        softcap=50.0,
+        capped=TOY.scaled,
+        bias=np.array([0.5, 0.25, 0.0]),
+        visible=np.array([True, True, False]),
+        scores=np.array([1.2, 1.6, -np.inf]),
+        weights=np.array([0.3, 0.5, 0.0]),
+        sink=0.75,
+        rotated=True,
+        sharing=4,
+        written=replace(TOY.written, bias=None, residual=None, scale=0.22, passed_on=np.ones(2)),
+    )
+    text = shown(odd)
+    assert "then turned by its position (rotary)" in step("query", text)
+    assert "turned likewise (4 heads share them)" in step("keys", text)
+    assert step("scale", text) == "3 scale: score = q·k × 0.0625, this model's own scale"
+    assert step("softcap", text) == "4 softcap: 50 × tanh(score ÷ 50), so that no score passes 50"
+    assert step("bias", text) == "5 bias: what the model adds for the places of the two tokens"
+    assert step("mask", text) == "6 mask: 1 token is hidden: score −∞, weight 0"
+    assert "with a sink outside of the text (score 0.75, weight 0.32) they sum to 1" in step("softmax", text)
+    assert "q·k  ÷16.00  capped  +bias  score  weight" in text
+    assert "2 sat" not in text
+    assert step("output", text).startswith("9 output: a gate or a norm changes z; then z times this head's 2 rows")
+    residual = " ".join(text.split("\n\n")[-1].split())
+    assert residual == (
+        "10 residual stream: this head adds 0.21 (after the model's own factor 0.22), all heads together 0.55"
+    )
+
+
+def test_what_the_model_changes_once_more_or_does_not_show() -> None:
+    changed = shown(replace(TOY, scale=1.0, written=replace(TOY.written, scale=None)))
+    assert "which a norm or a gate changes before it is added" in " ".join(changed.split())
+    assert step("scale", changed) == "3 scale: score = q·k as it is: this model divides it by nothing"
+    assert "÷1.00" not in changed
+    ends = shown(replace(TOY, written=None))
+    assert ends.endswith("6 output: z goes through no plain matrix in this model, and the walk ends here\n")
+
+
+def test_many_keys_are_listed_by_their_weight_in_the_order_of_the_text() -> None:
+    count = 40
+    weights = np.linspace(0.001, 1, count)
+    weights /= weights.sum()
+    many = replace(
+        TOY,
+        keys=tokens(*(f"w{place}" for place in range(count))),
+        key_vectors=np.ones((count, 2)),
+        products=np.ones(count),
+        scaled=np.ones(count),
+        visible=np.ones(count, dtype=bool),
+        scores=np.ones(count),
+        weights=weights,
+        values=np.ones((count, 2)),
+    )
+    text = shown(many)
+    assert "24 w24" in text and "23 w23" not in text
+    assert f"… 24 others{'':20}".split()[0] in text and "… 24 others" in text
+    (others,) = [line for line in text.splitlines() if "… 24 others" in line and "×" not in line]
+    assert f"{weights[:24].sum():.2f}" in others
+
+
+def test_ascii_has_the_same_numbers() -> None:
+    text = shown(TOY, Terminal(unicode=False))
+    assert text.isascii()
+    assert "score = q.k / sqrt 2 (1.41)" in text and "norm 1.41" in text
+    assert [line.split()[-2] for line in text.splitlines() if "####" in line] == ["0.31", "0.62"]
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> Steps:
+    """A walk over any tokens, with numbers of any size."""
+    keys = tokens_of(draw(TOKENS))
+    count, width = len(keys), draw(st.integers(1, 9))
+    numbers = np.random.default_rng(draw(st.integers(0, 9999)))
+    size = 10.0 ** draw(st.integers(-3, 6))
+    row = lambda: numbers.normal(size=count) * size  # noqa: E731
+    visible = numbers.random(count) < 0.8
+    visible[0] = True
+    return replace(
+        TOY,
+        query=keys[-1],
+        query_vector=numbers.normal(size=width) * size,
+        keys=keys,
+        key_vectors=numbers.normal(size=(count, width)) * size,
+        products=row(),
+        scaled=row(),
+        capped=row() if draw(st.booleans()) else None,
+        softcap=draw(st.sampled_from([None, 30.0])),
+        bias=row() if draw(st.booleans()) else None,
+        visible=visible,
+        scores=np.where(visible, row(), -np.inf),
+        sink=draw(st.sampled_from([None, 0.5])),
+        weights=numbers.random(count) * visible,
+        values=numbers.normal(size=(count, width)) * size,
+        others=Others(0, 0, 0.0, np.zeros(width)),
+        weighted_sum=numbers.normal(size=width) * size,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(walks(), TERMINALS)
+def test_no_line_is_wider_than_the_terminal(steps: Steps, terminal: Terminal) -> None:
+    text = shown(steps, terminal)
+    for line in SGR.sub("", text).splitlines():
+        assert cell_width(line) <= terminal.width
+        assert line.isprintable() or "\u200e" in line
