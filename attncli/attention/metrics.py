@@ -43,7 +43,7 @@ class Side:
     """The tokens on one side of the attention: ids, which are special, which are real and no padding; (batch, n).
 
     tokens: those of every text, without padding.  parts: which of two texts each is of, see `attention.quadrants`; None
-    where there is one alone.  medium: what the tokens are, if not of a text.
+    where there is one alone.  medium: what they are, if not tokens of a text.
     """
 
     ids: Tensor
@@ -63,8 +63,8 @@ class Side:
         return self.real.int().argmax(dim=1)
 
     def to(self, device: torch.device) -> Side:
-        ids, special, real = (each.to(device) for each in (self.ids, self.special, self.real))
         parts = None if self.parts is None else self.parts.to(device)
+        ids, special, real = (each.to(device) for each in (self.ids, self.special, self.real))
         return Side(ids, special, real, self.tokens, parts, self.medium)
 
 

@@ -57,16 +57,16 @@ class HeadChoice(NamedTuple):
     top: int
     steps: bool
 
-    def completed(self, plan: Plan, *, many: bool) -> HeadChoice:
+    def completed(self, plan: Plan, *, one: bool) -> HeadChoice:
         """As the verb takes it.
 
-        An .npz, a page and a figure show patterns, so that they want all where none is chosen; not those of `many`
-        texts, which have none, and not for the map of a metric.
+        An .npz, a page and a figure show patterns, so that they want all where none is chosen: of `one` text under one
+        model (several have none, or none that can always be compared), and not for the map of a metric.
         """
         from attncli.cli.output import FIGURES
 
         showing = {"npz", "html", *(() if self.metric else FIGURES)}
-        everything = bool(plan.forms & showing) and not (many or self.layer or self.head)
+        everything = bool(plan.forms & showing) and one and not (self.against or self.layer or self.head)
         return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)
 
 
@@ -211,7 +211,7 @@ def heads(
             sharing=sharing,
             progress=progress,
             **given.keywords(),
-            **choice.completed(plan, many=given.many)._asdict(),
+            **choice.completed(plan, one=not given.many and len(model) < 2)._asdict(),
             **encoding._asdict(),
             **loading._asdict(),
             **running._asdict(),

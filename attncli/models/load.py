@@ -51,11 +51,11 @@ def load_model(
     """
     target = choose_device(device)
     config = read_config(files, trust_remote_code=trust_remote_code)
-    own = model_class(config, files, trust_remote_code=trust_remote_code, sense=sense)
+    cls = model_class(config, files, trust_remote_code=trust_remote_code, sense=sense)
     if sense is not None:
-        refuse_without_sense(own, sense, files.ref.name)
+        refuse_without_sense(cls, sense, files.ref.name)
     weights = files.weights(allow_pickle=allow_pickle)
-    cut = CutClass((writing_class(config) or own) if writes else own, depth)
+    cut = CutClass((writing_class(config) or cls) if writes else cls, depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
         cls, number = cut.build(), choose_dtype(dtype, target)
         options = placement(cls, config, number, target, files.ref.name)

@@ -123,9 +123,13 @@ class LoadedModel:
     @property
     def decoder_start(self) -> int:
         """The id that an encoder–decoder's decoder starts from."""
-        # A part that writes captions is described by itself, within a model that is no encoder–decoder.
-        own = None if self.config.is_encoder_decoder else getattr(self.config.get_text_config(), "bos_token_id", None)
-        return own if isinstance(own, int) else self.decoder_prefix[0]
+        if "decoder_input_ids" in self.all_arguments:
+            return self.decoder_prefix[0]
+        # A part that writes captions is described by itself.
+        names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+        parts = ((self.config, names), (self.config.get_text_config(), names[1:]))
+        values = (getattr(part, name, None) for part, those in parts for name in those)
+        return next((value for value in values if isinstance(value, int)), 0)
 
     @property
     def max_target(self) -> int | None:

@@ -137,8 +137,9 @@ def heads(
     if image is not None or audio is not None:
         from attncli.verbs.senses import open_scene
 
-        several, decodes = many is not None or pair is not None, steps or choice.given
-        scene = open_scene(image, audio, several=several, decodes=decodes)
+        beside = {"several texts": many is not None, "--pair": pair is not None, "--steps": steps}
+        beside["--target or --generate"] = choice.given
+        scene = open_scene(image, audio, beside=beside)
         encoded = None
         if text is not None or input_ids is not None:
             words = _tokenizer(files, tokenizer, named, needed=input_ids is None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -93,23 +94,18 @@ class Seen:
         return image_processor(files) if self.sense == "image" else feature_extractor(files)
 
 
-def open_scene(image: str | Path | None, audio: str | Path | None, *, several: bool, decodes: bool) -> Seen:
+def open_scene(image: str | Path | None, audio: str | Path | None, *, beside: Mapping[str, bool]) -> Seen:
     """Read the picture or the sound, before torch is imported.
 
-    several: there are several texts.  decodes: steps, or what a decoder is given, were asked for.
-
-    Raises UsageError for these, and for a picture and a sound; what `read_photo` and `read_recording` raise.
+    beside: what does not go with one, and whether it was asked for.
+    Raises UsageError for both, or for what does not go with one; what `read_photo` and `read_recording` raise.
     """
     if image is not None and audio is not None:
         raise UsageError("--image and --audio can't be combined", hint="give a picture, or a sound")
     name = "--image" if image is not None else "--audio"
-    if several:
-        raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
-    if decodes:
-        raise UsageError(
-            f"--steps, --target and --generate don't go with {name}",
-            hint=f"leave them out: a text beside {name} is what the decoder is given",
-        )
+    for other, asked in beside.items():
+        if asked:
+            raise UsageError(f"{name} goes with one text, or none", hint=f"leave {other} out, or {name}")
     if image is not None:
         return Seen("image", read_photo(image))
     assert audio is not None

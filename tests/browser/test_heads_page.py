@@ -12,6 +12,7 @@ from attncli.render.html.heads import heads_html
 from attncli.render.html.page import notebook
 from attncli.results.heads import HeadsResult, Pattern
 from tests.browser.conftest import Browser
+from tests.render.difference_samples import compared
 from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens
 
 HEADS = [f"{layer}.{index}" for layer in range(2) for index in range(4)]
@@ -214,6 +215,20 @@ def test_stacks_and_layers_are_chosen(browser: Browser, tmp_path: Path) -> None:
     show(browser, "cross.0.1")
     assert browser.texts("#text .strip:first-of-type .token") == ["le", "chat"]
     assert len(browser.all("#text .strip:last-of-type .token")) == 12
+
+
+def test_a_difference_is_a_stack_of_its_own(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, page(tmp_path, compared(pattern("0.1", on_offset(1) - on_offset(-1)))))
+    browser.find('[data-stack="encoder, difference"]').click()
+    show(browser, "difference 0.1")
+    assert browser.texts(".matrix .number")[:3] == ["-90", "90", "-90"]
+    assert "1/254 of this head's largest" in browser.text("#exactness")
+    assert browser.text("[data-metric=total_variation]").startswith("total_variation0.03")
+    browser.press("escape")
+    browser.find("#view option[value=first]").click()
+    assert browser.texts(".head .value")[:4] == ["0.00", "0.02", "0.00", "-0.30"]
+    assert browser.texts("#legend .scale")[0].startswith("−0.410.41")
+    assert browser.console() == []
 
 
 def test_a_metric_is_mapped_where_it_was_asked_for(browser: Browser, tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_a_picture_of_many_texts_wants_none(heads: Recorder, tmp_path: Path) -> 
     assert [call["patterns"] for call in heads.calls] == [False, False]
 
 
+def test_what_is_compared_has_patterns_where_they_are_asked_for(heads: Recorder, tmp_path: Path) -> None:
+    path = str(tmp_path / "x.html")
+    attn("heads", "hi", "--against", "ho", "-o", path)
+    attn("heads", "hi", "-m", "a", "-m", "b", "-o", path)
+    attn("heads", "hi", "--against", "ho", "-o", path, "--patterns")
+    assert [call["patterns"] for call in heads.calls] == [False, False, True]
+
+
 def test_the_map_of_a_metric_needs_no_patterns(heads: Recorder, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     attn("heads", "hi", "--metric", "first", "-o", str(tmp_path / "x.svg"))

@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attncli.render.heads.differing import differences_alone
 from attncli.results.heads import Bins, HeadsResult, Pattern
+from tests.render.difference_samples import compared
 from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
@@ -125,7 +127,7 @@ def test_means_over_texts_are_maps_of_every_metric() -> None:
 def test_differences_have_white_at_nothing() -> None:
     values = np.array([[0.5, -0.25], [np.nan, 0.0]])
     scale = Scale.of([values])
-    assert (scale.low, scale.high, scale.colormap) == (-0.5, 0.5, "PuOr")
+    assert (scale.low, scale.high, scale.colormap) == (-0.5, 0.5, "PuOr_r")
     panel = Panel("a difference", values, ["a", "b"], ["a", "b"])
     found = texts(drawn(lambda: one_head(panel, title="x", legend="y"), "svg", texts=["x"]).decode())
     assert {"50", "-25"} < {*found}
@@ -144,6 +146,13 @@ def test_any_token_can_be_drawn_without_a_warning(form: str) -> None:
         assert {"$x^$", "你好", r"\u{202e}evil", "&lt;b&gt;&amp;", r"\ud800".replace("ud800", "u{d800}")} < {
             *texts(content.decode())
         }
+
+
+def test_what_was_compared_is_drawn_as_its_difference() -> None:
+    found = texts(svg(replace(compared(pattern("0.1", on_offset(1) - on_offset(-1))), chosen=True)))
+    assert {"difference 0.1", "difference of weights", "90", "-90", "dog"} < {*found}
+    maps = metric_panels(differences_alone(replace(compared(), metric="first")))
+    assert maps[0].values[0].tolist() == [0.0, 0.02, 0.0, -0.3]
 
 
 def test_pyplot_is_left_alone() -> None:

@@ -26,6 +26,7 @@ from attncli.render.figures.panels import (
     unmarked,
 )
 from attncli.render.figures.saving import drawn
+from attncli.render.heads.differing import DIFFERENCE, differences_alone
 from attncli.render.heads.heatmap import spans_of, unseen
 from attncli.render.heads.metric_words import MEANINGS, label_of
 from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Pattern, Stack
@@ -51,6 +52,7 @@ _MEANS = {
     "attention": "attention weight (rows look at columns)",
     "norm": "weight × norm of what is read",
     "rollout": "attention rollout (heads averaged)",
+    DIFFERENCE: "difference of weights",
 }
 
 
@@ -72,8 +74,10 @@ class Panel(NamedTuple):
 def heads_figure(result: HeadsResult, form: str, *, title: str | None = None) -> bytes:
     """What was chosen, as `svg`, `pdf` or `png`; where nothing was, all heads of every stack.
 
-    Of many texts, or with a metric and no choice of heads: layers × heads, coloured by what the metrics say.
+    Where models or texts were compared, it is of their difference. Of many texts, or with a metric and no choice of
+    heads: layers × heads, coloured by what the metrics say.
     """
+    result = differences_alone(result)
     title = title or result.model
     panels = [_panel(stack, pattern, result, form) for stack in result.stacks for pattern in stack.patterns]
     title = drawable(visible_line(title), form)
@@ -285,7 +289,7 @@ def _name(stack: Stack, pattern: Pattern) -> str:
     if head is None:
         return f"rollout to layer {pattern.layer}"
     said = "".join(f", {label_of(label).sentence}" for label in head.labels[:1])
-    return f"head {head.name}{said}"
+    return f"{'' if head.name.startswith(DIFFERENCE) else 'head '}{head.name}{said}"
 
 
 def _text(tokens: Sequence[Token], form: str) -> str:

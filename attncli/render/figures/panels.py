@@ -51,7 +51,7 @@ class Scale(NamedTuple):
 
     @property
     def colormap(self) -> str:
-        return "PuOr" if self.signed else "viridis"
+        return "PuOr_r" if self.signed else "viridis"
 
     @property
     def norm(self) -> Normalize:

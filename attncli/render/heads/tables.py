@@ -65,8 +65,8 @@ def _head_record(
 
 
 def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
-    """A head per row; or a cell of their patterns per row, with the rows and columns of patches where there are any; or
-    a key of each walk per row.
+    """A head per row; or a cell of their patterns per row, with the rows and columns of patches where there are any;
+    or a key of each walk per row.
 
     The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
     Where heads were ranked by one weight, that is `weight`, with even attention's `uniform`, and `rank` the place among

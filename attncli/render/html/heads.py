@@ -9,6 +9,7 @@ import numpy as np
 
 from attncli.render.colormap import HEX
 from attncli.render.escape import visible
+from attncli.render.heads.differing import DIFFERENCE, compared, difference_stacks
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of
 from attncli.render.heads.picture_notes import pooling_lines
@@ -27,6 +28,7 @@ _LONGEST_TEXT, _LONGEST_BIN = 160, 24
 _READING = {
     "attention": "Rows look at columns; a row sums to 1.",
     "norm": "Weights times the norm of what is read there (Kobayashi et al. 2020); rows do not sum to 1.",
+    DIFFERENCE: "The other side less this one: its weights, and its metrics.",
     "rollout": "How much of each token (columns) reaches each position (rows), heads averaged (Abnar & Zuidema 2020).",
 }
 
@@ -39,24 +41,31 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
     data = heads_data(result)
     if title is None:
         # It is said above already.
-        data["facts"] = [plain(model_lines(result, PAGE)[:1]).removeprefix(f"{printed(result.model)}{SEPARATOR}")]
+        facts = plain(model_lines(result, PAGE)).removeprefix(f"{printed(result.model)}{SEPARATOR}")
+        data["facts"] = [facts, *_compared(result)]
     return page("heads", data, title=title or result.model, made_by=result.made_by)
 
 
 def heads_data(result: HeadsResult) -> dict[str, object]:
     """What the page's script reads: see `assets/heads.js`."""
-    names = {name for stack in result.stacks for head in stack.metrics for name in head.values}
+    differences = difference_stacks(result)
+    names = {name for stack in (*result.stacks, *differences) for head in stack.metrics for name in head.values}
     metrics = [*(name for name in METRICS if name in names), *sorted(names - set(METRICS))]
+    stacks = [_stack(stack, metrics, result.weighting) for stack in result.stacks]
+    stacks += [_stack(stack, metrics, DIFFERENCE) for stack in differences]
     return {
-        "facts": [plain(model_lines(result, PAGE))],
+        "facts": [plain(model_lines(result, PAGE)), *_compared(result)],
         "notes": [printed(text) for text in (*result.warnings, *result.notes)],
-        "reading": _READING.get(result.weighting, ""),
         "metric": result.metric,
         "labels": {name: _label(name) for name in _label_names(result)},
         "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
         "colors": HEX,
-        "stacks": [_stack(stack, metrics, result) for stack in result.stacks],
+        "stacks": stacks,
     }
+
+
+def _compared(result: HeadsResult) -> list[str]:
+    return [] if result.difference is None else [printed(f"difference: {compared(result, result.difference)}")]
 
 
 def _label_names(result: HeadsResult) -> list[str]:
@@ -70,22 +79,23 @@ def _label(name: str) -> dict[str, object]:
     return {"letter": label.letter, "target": label.target, "sentence": label.sentence, "color": color}
 
 
-def _stack(stack: Stack, metrics: Sequence[str], result: HeadsResult) -> dict[str, object]:
+def _stack(stack: Stack, metrics: Sequence[str], weighting: str) -> dict[str, object]:
     shown = next(iter(stack.patterns), None)
     rows = _axis(stack.queries, shown.bins.rows if shown and shown.bins else None)
     columns = _axis(stack.keys, shown.bins.columns if shown and shown.bins else None)
-    found = () if result.weighting == "rollout" else standouts(stack, _MOST_SENTENCES)
+    found = () if weighting in ("rollout", DIFFERENCE) else standouts(stack, _MOST_SENTENCES)
     return {
         "name": stack.stack,
         "title": plain(stack_lines(stack, PAGE)),
         "pooling": plain(pooling_lines(stack, shown, PAGE)) if shown else "",
+        "reading": _READING.get(weighting, ""),
         "causal": stack.causal,
         "layers": [[layer.layer, layer.mixer and printed(layer.mixer)] for layer in stack.layers],
         "rows": rows,
         # One list where both sides are the same, as they mostly are.
         "columns": None if not is_cross(stack) and rows == columns else columns,
         "prefix": _prefix(stack),
-        "heads": list(_heads(stack, metrics, result.weighting)),
+        "heads": list(_heads(stack, metrics, weighting)),
         "uniform": {layer: _values(values, metrics) for layer, values in stack.baselines.items()},
         "standouts": [_standout(one, stack) for one in found],
         "blocks": [_block(layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer)],

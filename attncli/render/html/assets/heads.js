@@ -106,10 +106,11 @@ function legendOf(stack) {
     const signed = stack.blocks.some((block) => block.signed);
     const colors = signed ? DIFFERENCES : WEIGHTS;
     const high = state.shared ? scaleText(full) : "each head's largest";
-    return [scaleLegend(signed ? `−${high}` : "0", high, data.reading, colors), named];
+    return [scaleLegend(signed ? `−${high}` : "0", high, stack.reading, colors), named];
   }
   const index = data.metrics.findIndex(({ name }) => name === state.view);
-  return [scaleLegend("0", scaleText(largestValue(heads, index)), data.metrics[index].meaning)];
+  const { full, signed } = valueScale(heads, index);
+  return [scaleLegend(signed ? `−${scaleText(full)}` : "0", scaleText(full), data.metrics[index].meaning, signed ? DIFFERENCES : WEIGHTS)];
 }
 
 function labelLegend(heads) {
@@ -168,7 +169,7 @@ function picture(stack, head, pattern, links) {
   const width = detail.clientWidth || 640;
   const colors = pattern.colors;
   const high = scaleText(pattern.scale);
-  const scale = scaleLegend(pattern.signed ? `−${high}` : "0", high, data.reading, colors);
+  const scale = scaleLegend(pattern.signed ? `−${high}` : "0", high, stack.reading, colors);
   const pooled = stack.pooling ? element("p", { class: "dim" }, stack.pooling) : null;
   const exact = element("p", { class: "dim", id: "exactness" }, exactnessOf(pattern));
   return [element("figure", {}, matrix(patternView(stack, head, pattern), width, point), scale, pooled, exact), links.element];

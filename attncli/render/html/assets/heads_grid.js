@@ -77,10 +77,12 @@ async function fillPictures(cells, stack, heads, shared) {
 
 function fillValues(cells, heads, metric) {
   const index = data.metrics.findIndex((each) => each.name === metric);
-  const full = largestValue(heads, index);
+  const { full, signed } = valueScale(heads, index);
+  const colors = signed ? DIFFERENCES : WEIGHTS;
   for (const head of heads) {
     const [cell, value] = [cells.get(head.name), head.values?.[index] ?? null];
-    const color = WEIGHTS[Math.round(255 * (full > 0 ? Math.max(0, Math.min(1, (value ?? 0) / full)) : 0))];
+    const share = full > 0 ? (value ?? 0) / full : 0;
+    const color = colors[Math.round(signed ? (share + 1) * 127.5 : 255 * Math.max(0, share))];
     const shown = cell.querySelector(".value");
     shown.textContent = figure(value);
     if (value === null) continue;
@@ -89,8 +91,10 @@ function fillValues(cells, heads, metric) {
   }
 }
 
-function largestValue(heads, index) {
-  return Math.max(0, ...heads.map((head) => head.values?.[index] ?? 0));
+/** The largest absolute value of a metric, and whether any is below zero, as differences are. */
+function valueScale(heads, index) {
+  const values = heads.map((head) => head.values?.[index] ?? 0);
+  return { full: Math.max(0, ...values.map(Math.abs)), signed: values.some((value) => value < 0) };
 }
 
 /** Whether no query of a row may see any key of a column, because it comes later. */

@@ -57,8 +57,8 @@ function spread(hex) {
 
 /** Of weights (viridis), from nothing to full scale. */
 const WEIGHTS = data.colors ? spread(data.colors) : [];
-/** Of differences, from full scale below zero to full scale above: ColorBrewer's PuOr, by Cynthia Brewer. */
-const DIFFERENCES = spread("7f3b08b35806e08214fdb863fee0b6f7f7f7d8daebb2abd28073ac5427882d004b");
+/** Of differences, from full scale below zero to full scale above, orange for more: ColorBrewer's PuOr, by Cynthia Brewer. */
+const DIFFERENCES = spread("2d004b5427888073acb2abd2d8daebf7f7f7fee0b6fdb863e08214b358067f3b08");
 
 const css = ([red, green, blue]) => `rgb(${red} ${green} ${blue})`;
 
