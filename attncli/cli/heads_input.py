@@ -95,7 +95,7 @@ def read_heads_input(
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
     target = _target(many, environment)
     if many.has_scene:
-        return _scene(source, many, environment)
+        return _scene(source, many, environment)._replace(**target)
     if not (many.probe or many.lines or len(source.file) > 1):
         return _one(source, environment)._replace(**target)
     if "npz" in forms:
