@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 
-from tests.readme import Example, all_examples, python_blocks, run
+from tests.cli.conftest import attn
+from tests.readme import README, Example, all_examples, python_blocks
 
 _NUMBER = re.compile(r"\d+\.\d+|\d+")
 
@@ -20,8 +22,13 @@ def test_there_are_examples_of_every_verb() -> None:
 
 
 @pytest.mark.parametrize("example", all_examples(), ids=lambda example: example.command)
-def test_a_command_prints_what_the_readme_shows(example: Example) -> None:
-    printed = run(example.command)
+def test_a_command_prints_what_the_readme_shows(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Within this process: starting another for each would be most of the time.
+    monkeypatch.chdir(README.parent)
+    monkeypatch.delenv("ATTN_MODEL", raising=False)
+    outcome = attn(*shlex.split(example.command)[1:], variables={"COLUMNS": "80", "NO_COLOR": "1"})
+    assert outcome.code == 0, outcome.err
+    printed = outcome.text
     # Another processor rounds the last digit another way; all else is exact.
     assert _NUMBER.sub("0", printed) == _NUMBER.sub("0", example.output)
     for ours, shown in zip(_NUMBER.findall(printed), _NUMBER.findall(example.output), strict=True):

@@ -107,8 +107,7 @@ class _Session:
         if self.prompt and size == (self.prompt + text, self.prompt + text):
             return [("", Section(attention, self.prompt, self.prompt, text, text))]
         seen = attention.queries - text
-        if self.sees and seen > 0 and size[0] == size[1] and stack_word(path) not in ("vision", "audio"):
-            # What is seen stands before the text, in the same rows (GIT).
+        if self.sees and stack_word(path) not in ("vision", "audio") and seen > 0 and _stands_first(attention, seen):
             own, other = Section(attention, seen, seen, text, text), Section(attention, seen, 0, text, seen)
             return [("", own), (".cross_attention", other)]
         if len(self.lengths) == 2 and size == (target, target + text):
@@ -116,6 +115,13 @@ class _Session:
             own, other = Section(attention, 0, 0, target, target), Section(attention, 0, target, target, text)
             return [("", own), (".cross_attention", other)]
         return [("", attention)]
+
+
+def _stands_first(attention: Attention, seen: int) -> bool:
+    """Whether what is seen stands before the text, in the same rows, and doesn't look back at it (GIT)."""
+    if attention.queries != attention.keys:
+        return False
+    return not any(bool(block.visible[..., seen:].any()) for block in attention.blocks(rows=(0, seen)))
 
 
 _session: ContextVar[_Session] = ContextVar("attncli_probe_session")

@@ -93,7 +93,9 @@ def test_a_patch_that_is_not_there_says_which_are() -> None:
     assert caught.value.hint == "rows run from 0 to 1, columns from 0 to 2"
 
 
-@pytest.mark.parametrize(("typed", "place"), [("0s", 0), ("0.06s", 3), ("0.079s", 3), ("29.98s", 1499), (".5 s", 25)])
+@pytest.mark.parametrize(
+    ("typed", "place"), [("0s", 0), ("0.06s", 3), ("0.58s", 29), ("0.079s", 3), ("29.98s", 1499), (".5 s", 25)]
+)
 def test_moments_of_a_sound_are_named_in_seconds(typed: str, place: int) -> None:
     side = SoundScene(30, None).side(1500)
     assert side is not None

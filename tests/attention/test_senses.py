@@ -140,6 +140,22 @@ def test_captions_of_git_stand_in_the_same_rows_as_the_picture(models: dict[str,
     assert stack_of(result, "decoder").causal
 
 
+def test_a_text_before_a_picture_is_not_taken_for_one_behind_it(picture: Path) -> None:
+    """ViLT's tokens of both see one another; which are which isn't known, and so not said."""
+    config = transformers.ViltConfig(**senses.EYE, vocab_size=senses.VOCABULARY, max_position_embeddings=40)
+    torch.manual_seed(0)
+    module = transformers.ViltModel._from_config(config, attn_implementation="eager").eval()
+    processor = transformers.ViTImageProcessorPil.from_dict(senses.SQUARE)
+    result = heads(TEXT, image=picture, model=module, processor=processor, tokenizer=senses.WORDS, patterns=True)
+    (stack,) = result.stacks
+    assert (len(stack.queries), stack.key_medium.grid) == (5 + 17, None)
+    ids = torch.tensor([senses.WORDS.encode(TEXT).ids])
+    expected = module(input_ids=ids, pixel_values=pixel_values(), output_attentions=True).attentions
+    for pattern in stack.patterns:  # it takes the patches in an order of chance, behind the text
+        theirs = expected[pattern.layer][0, pattern.head, :5, :5].detach().numpy()
+        np.testing.assert_allclose(pattern.weights[:5, :5], theirs, atol=TOLERANCE)
+
+
 def test_an_encoder_of_pictures_and_its_decoder(models: dict[str, Path], picture: Path) -> None:
     result = heads(TEXT, image=picture, model=models["captioner"], patterns=True)
     reference = eager(models["captioner"], transformers.VisionEncoderDecoderModel)
