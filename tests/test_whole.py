@@ -303,3 +303,26 @@ def test_choices_add_up(tmp_path: Path) -> None:
 def test_what_is_no_model(tmp_path: Path, model: str | None, code: int, message: str) -> None:
     outcome = attn("tokenize", TEXT, "-m", str(tmp_path) if model is None else model)
     assert outcome.code == code and message in outcome.error[0]
+
+
+def test_a_key_that_is_not_seen_has_no_rank() -> None:
+    outcome = attn("heads", "the cat sat", "-m", "builtin:induction", "--query", "cat", "--key", "sat")
+    assert "comes later, and each token sees earlier ones alone" in outcome.text and "of 7" not in outcome.text
+    found = heads_of_builtin("--query", "cat", "--key", "sat")
+    assert {head["rank"] for head in found["stacks"][0]["ranking"]["heads"]} == {None}
+
+
+def heads_of_builtin(*arguments: str) -> dict[str, object]:
+    return json.loads(attn("heads", "the cat sat", "-m", "builtin:induction", *arguments, "--json").text)
+
+
+@pytest.mark.parametrize("text", ["   ", "\n\n"])
+def test_a_text_of_white_space_alone_is_no_text(text: str) -> None:
+    assert attn("heads", text).error[0] == "the text is white space alone"
+
+
+@pytest.mark.parametrize("ending", ["html", "png", "npz"])
+def test_a_walk_is_no_picture(ending: str, tmp_path: Path) -> None:
+    outcome = attn("heads", "a mole", "--steps", "-o", str(tmp_path / f"x.{ending}"))
+    assert outcome.code == 2 and outcome.error[0].startswith(f".{ending} shows patterns")
+    assert list(tmp_path.iterdir()) == []

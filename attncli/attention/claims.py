@@ -46,7 +46,7 @@ class Claim:
         known = {head.name: head for stack in stacks for head in stack.metrics}
         if self.head in known:
             return known[self.head]
-        near = get_close_matches(self.head, known, n=3, cutoff=0.3) or [*known][:3]
+        near = sorted(get_close_matches(self.head, known, n=3, cutoff=0.3) or [*known][:3])
         raise UsageError(f"--check: there is no head {self.head} here", hint=f"heads are named {', '.join(near)} …")
 
 

@@ -136,5 +136,6 @@ def _range(count: int) -> str:
 def _nearest(word: str, tokens: Sequence[Token]) -> str:
     texts = {_bare(word_text(tokens, span)): None for span in words_of(tokens)}
     names = [token.token.strip(_BRACKETS).lower() for token in tokens if token.special]
-    close = get_close_matches(word, [*texts, *names], n=3, cutoff=0.5) or [*texts][:3]
-    return f"the nearest: {', '.join(close)}; or give an index, as `attn tokenize --table` shows them"
+    close = get_close_matches(word, [*texts, *names], n=3, cutoff=0.5)
+    words = f"the nearest: {', '.join(close)}" if close else f"it begins with {', '.join([*texts][:3])}"
+    return f"{words}; or give an index, as `attn tokenize --table` shows them"

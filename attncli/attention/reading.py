@@ -35,7 +35,7 @@ class AtKey(NamedTuple):
 
     head: int
     weight: float
-    rank: int
+    rank: int | None
     keys: int
 
 
@@ -101,14 +101,15 @@ def _key_units(view: View, pair: Pair) -> list[int]:
 
 
 def _at_key(rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units: list[int]) -> tuple[AtKey, ...]:
-    """The key's weight by each head, and how many other keys that are seen get more."""
+    """The key's weight by each head, and its place among the keys that are seen; None where it is none of these."""
     others = even > 0
     others[units] = False
     weights = rows[:, units].sum(axis=1)
     above = (rows[:, others] > weights[:, None]).sum(axis=1)
-    keys = int(others.sum()) + bool((even[units] > 0).any())
+    is_seen = bool((even[units] > 0).any())
+    keys = int(others.sum()) + is_seen
     found = zip(heads, weights.tolist(), above.tolist(), strict=True)
-    return tuple(AtKey(head, weight, more + 1, keys) for head, weight, more in found)
+    return tuple(AtKey(head, weight, more + 1 if is_seen else None, keys) for head, weight, more in found)
 
 
 def mean_reading(

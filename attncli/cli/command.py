@@ -81,6 +81,10 @@ class WholeNumber(click.types.IntParamType):
         self.most = most
         self.least = least
 
+    def _example(self, param: click.Parameter | None) -> int:
+        usual = param.default if param is not None else None
+        return usual if isinstance(usual, int) else max(self.least, min(80, self.most or 80))
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
@@ -89,7 +93,8 @@ class WholeNumber(click.types.IntParamType):
             return int(value)
         limits = f"from {self.least} to {self.most}" if self.most else f"from {self.least} on"
         raise UsageError(
-            f"{_name(param)} can't be {value!r}: it is a whole number {limits}", hint=f"for instance {_name(param)} 80"
+            f"{_name(param)} can't be {value!r}: it is a whole number {limits}",
+            hint=f"for instance {_name(param)} {self._example(param)}",
         )
 
 

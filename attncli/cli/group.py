@@ -39,9 +39,10 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not ctx.resilient_parsing:
-            raise UsageError(
-                f"attn has no verb {args[0]!r}", hint=did_you_mean(args[0], VERBS, f"the verbs are {', '.join(VERBS)}")
-            )
+            verbs = f"the verbs are {', '.join(VERBS)}"
+            # A text was given where a verb stands first.
+            otherwise = 'put a verb before the text: attn heads "…"' if " " in args[0] else verbs
+            raise UsageError(f"attn has no verb {args[0]!r}", hint=did_you_mean(args[0], VERBS, otherwise))
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -26,6 +26,7 @@ from attncli.cli.options import (
     text_options,
 )
 from attncli.cli.processes import shared
+from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.cli.output import Plan
@@ -57,6 +58,15 @@ class HeadChoice(NamedTuple):
     top: int
     steps: bool
 
+    def _refuse_forms(self, plan: Plan) -> None:
+        """Raises UsageError for forms that can't show what was asked for."""
+        shown = plan.forms & {"npz", "html", "svg", "pdf", "png"}
+        if self.steps and shown:
+            raise UsageError(
+                f".{min(shown)} shows patterns, and --steps is a walk through numbers",
+                hint="-o FILE.txt, .json or .csv holds the walk",
+            )
+
     def completed(self, plan: Plan, *, one: bool) -> HeadChoice:
         """As the verb takes it.
 
@@ -65,6 +75,7 @@ class HeadChoice(NamedTuple):
         """
         from attncli.cli.output import FIGURES
 
+        self._refuse_forms(plan)
         showing = {"npz", "html", *(() if self.metric else FIGURES)}
         everything = bool(plan.forms & showing) and one and not (self.against or self.layer or self.head)
         return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)

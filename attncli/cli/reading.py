@@ -198,6 +198,8 @@ def _without_final_newline(blocks: Iterable[str]) -> Iterator[str]:
 
 
 def _unreadable(name: str, error: OSError) -> FailedError:
+    if not name:
+        return FailedError("a file without a name can't be read", hint="-f takes the name of a file, or - for stdin")
     path = Path(name)
     # Asked for by name, as Windows reports a folder as a lack of rights.
     if os.path.isdir(name):  # noqa: PTH112

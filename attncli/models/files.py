@@ -160,7 +160,8 @@ def _without_files(ref: ModelRef) -> ModelError:
         message = f"{ref.name} is an architecture without weights and without a tokenizer"
     else:
         message = f"{ref.name} makes a module of its own, which comes without a tokenizer and files"
-    return ModelError(message, hint="name a model of the hub as org/name, or a local folder")
+    counts = f"attn params {ref.name} counts it"
+    return ModelError(message, hint=f"name a model of the hub as org/name, or a local folder; {counts}")
 
 
 def _lacking(ref: ModelRef, source: Source, name: str) -> ModelError:

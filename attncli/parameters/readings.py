@@ -23,7 +23,7 @@ def readings(inventory: Inventory, shares: Sequence[Share]) -> tuple[Reading, ..
         Reading(
             "matrices",
             matrices + again,
-            "weights without norms and positions, the unembedding apart: how teaching counts GPT-3",
+            "weights without norms and positions, a tied unembedding counted again: how teaching counts GPT-3",
         ),
         Reading(
             "non_embedding",

@@ -68,7 +68,8 @@ class Reading:
 class HeadWeight(NamedTuple):
     """What one head lets a position read of one key.
 
-    rank: the key's place among the `keys` that the position sees, 1 for the one with the largest weight.
+    rank: the key's place among the `keys` that the position sees, 1 for the one with the largest weight; None where it
+    doesn't see this key.
     """
 
     name: str
@@ -76,7 +77,7 @@ class HeadWeight(NamedTuple):
     head: int
     weight: float
     uniform: float | None
-    rank: int
+    rank: int | None
     keys: int
 
     def to_dict(self) -> dict[str, object]:

@@ -259,8 +259,9 @@ def _encoded(
     assert tokenizer is not None
     if not isinstance(text, str) or not isinstance(pair, str | None):
         raise UsageError("a text is a string", hint="give one string, and pair= another")
-    if not text or pair == "":
-        raise UsageError("the text is empty", hint="give some text, or ids with --input-ids")
+    if not text.strip() or (pair is not None and not pair.strip()):
+        what = "empty" if not text or pair == "" else "white space alone"
+        raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
     encoded = encode(tokenizer, text, pair=pair, special=special, truncate=truncate)
     limit = tokenizer.max_length
     if limit is not None and len(encoded.tokens) > limit:

@@ -85,7 +85,7 @@ def _direction(stack: Stack, terminal: Terminal) -> list[Line]:
         return [Line.of(f"{looking} {verb} {_seen(stack, all_keys, terminal, f'encoder {stack.unit}')}")]
     if stack.key_medium.kind != "tokens":
         return [Line.of(_amount(stack, terminal)), Line.of(sight)]
-    at = "" if len(stack.keys) == all_keys or stack.ranking else f" at {len(stack.keys):,} of {all_keys:,}"
+    at = "" if len(stack.keys) == all_keys or stack.ranking else f", looking at {len(stack.keys):,} of {all_keys:,}"
     return [Line.of(_part(queries, all_queries, stack.unit) + at), Line.of(sight)]
 
 

@@ -35,6 +35,8 @@ def ranking_lines(
         return heat.cell(weights[head], width) if head in weights else Span(" " * width)
 
     lines = [*stack_lines(stack, terminal), *_title(ranking, terminal, weighting), Line()]
+    if all(head.rank is None for head in ranking.heads):
+        return [*lines, *_unseen(stack, ranking, terminal)]
     table = [*_rows(ranking, heat, top), *_rest(ranking, top)]
     if len(ranking.heads) == 1:
         return [*lines, *table]
@@ -86,8 +88,17 @@ def _row(head: HeadWeight, name: int, cells: int, heat: Heat) -> Line:
         Span(f"  {weight_number(head.weight):>6}", _BOLD),
         filled,
         Span(uniform, _DIM),
-        f"  {head.rank:,} of {head.keys:,}",
+        f"  {'not seen' if head.rank is None else f'{head.rank:,} of {head.keys:,}'}",
     )
+
+
+def _unseen(stack: Stack, ranking: Ranking, terminal: Terminal) -> list[Line]:
+    """What there is to say where no head could give the key any weight."""
+    query, key = (place_words(token, terminal) for token in (ranking.query, ranking.key))
+    later = stack.causal and ranking.key.index > ranking.query.index
+    why = "comes later, and each token sees earlier ones alone" if later else "is hidden from it by the model's mask"
+    words = [Line.of(key), *(Line.of(word) for word in f"{why}: no head looks there from".split()), Line.of(query)]
+    return flow(words, separator=" ", width=terminal.width)
 
 
 def _rest(ranking: Ranking, top: int) -> list[Line]:

@@ -50,8 +50,9 @@ def _rows(tokens: Sequence[Shaded], terminal: Terminal) -> Iterator[list[_Piece]
     """As many tokens a row as fit; a row ends early after a line break of the text."""
     row: list[_Piece] = []
     taken = 0
-    for before, shaded in zip((None, *tokens), tokens, strict=False):
-        piece = _Piece(shaded, 0 if before is None or not row else _gap(before, shaded), _text(shaded, terminal))
+    for before, shaded, after in zip((None, *tokens), tokens, (*tokens[1:], None), strict=False):
+        text = _text(before, shaded, after, terminal)
+        piece = _Piece(shaded, 0 if before is None or not row else _gap(before, shaded), text)
         if row and taken + piece.width > terminal.width:
             yield row
             row, taken, piece = [], 0, _Piece(shaded, 0, piece.text)
@@ -70,17 +71,21 @@ def _gap(before: Shaded, shaded: Shaded) -> int:
     return int(end is None or start is None or start > end)
 
 
-def _text(shaded: Shaded, terminal: Terminal) -> str:
-    """The token as it reads; the query between marks where there is no underline."""
+def _text(before: Shaded | None, shaded: Shaded, after: Shaded | None, terminal: Terminal) -> str:
+    """The token as it reads; the query between marks where there is no underline, all its pieces between one pair."""
     text = running_text(shaded.token, terminal)
     short = shorten(text, terminal.width - 2, glyphs(terminal).cut)
-    return marked(short) if shaded.is_query and not terminal.color else short
+    if not shaded.is_query or terminal.color:
+        return short
+    begins = before is None or not before.is_query or _gap(before, shaded) > 0
+    ends = after is None or not after.is_query or _gap(shaded, after) > 0
+    return marked(short, begins=begins, ends=ends)
 
 
-def marked(text: str) -> str:
+def marked(text: str, *, begins: bool = True, ends: bool = True) -> str:
     """` >cat<`: the query where nothing can be underlined."""
     word = text.lstrip(" ")
-    return f"{text[: len(text) - len(word)]}>{word}<"
+    return f"{text[: len(text) - len(word)]}{'>' * begins}{word}{'<' * ends}"
 
 
 def _on_color(piece: _Piece, heat: Heat) -> Iterator[Span]:
