@@ -8,8 +8,9 @@ from attncli.render.terminal import ColorDepth, Terminal
 DEFAULT_WIDTH = 80
 MAX_WIDTH = 10_000
 
-#: What FORCE_COLOR's numbers mean; the convention is older than this program.
-_FORCED = {"1": ColorDepth.ANSI, "2": ColorDepth.EIGHT_BIT, "3": ColorDepth.TRUE}
+#: What FORCE_COLOR's numbers mean, by an old convention. 1 is also how people say «colours, please», and then the
+#: environment says which.
+_FORCED = {"2": ColorDepth.EIGHT_BIT, "3": ColorDepth.TRUE}
 
 #: Set by the terminals of Windows that understand escape sequences; its old console shows them as rubbish.
 _WINDOWS_TERMINALS = ("WT_SESSION", "ConEmuANSI", "ANSICON", "TERM_PROGRAM", "TERM")

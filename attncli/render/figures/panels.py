@@ -82,10 +82,10 @@ def cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
     given: dict[str, Any] = {"cmap": scale.colormap, "norm": scale.norm}
     if values.size <= _MOST_SHAPES:
         # Edges of the same colour close the seams that viewers draw between shapes.
-        made: Any = axes.pcolormesh(np.ma.masked_invalid(values), edgecolors="face", linewidth=0.7, **given)
+        made: _ScalarMappable = axes.pcolormesh(np.ma.masked_invalid(values), edgecolors="face", linewidth=0.7, **given)
         axes.set_xlim(0, columns)
         axes.set_ylim(rows, 0)
-        return made  # type: ignore[no-any-return]
+        return made
     # Cells that are smaller than the dots of a printer are averaged, so that none is lost.
     dots = axes.get_window_extent().width / axes.figure.dpi * DPI
     smooth = "none" if dots >= columns else "antialiased"

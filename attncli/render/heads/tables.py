@@ -66,7 +66,7 @@ def _head_record(
 
 def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     """A head per row; or a cell of their patterns per row, with the rows and columns of patches where there are any;
-    or a key of each walk per row.
+    or a key per row of what one position reads, or of each walk.
 
     The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
     Where heads were ranked by one weight, that is `weight`, with even attention's `uniform`, and `rank` the place among
@@ -79,6 +79,8 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
         return csv_text(_STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps)))
     if cells:
         return _cells_csv(result)
+    if any(stack.reading is not None for stack in result.stacks):
+        return _reading_csv(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
     header = ["stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names)]
     quadrants = _quadrant_names(result)
@@ -152,6 +154,21 @@ def _spread_columns(spread: Spread, names: Sequence[str]) -> Iterator[object]:
     for name in names:
         yield from spread.intervals.get(name) or (None, None)
         yield spread.counts.get(name, 0)
+
+
+def _reading_csv(result: HeadsResult) -> str:
+    """A key per row: the mean weight that one position gives it, and even attention's."""
+    header = ("stack", "query_index", "query_token", "key_index", "key_token", "weight", "uniform")
+    return csv_text(header, (row for stack in result.stacks for row in _reading_rows(stack)))
+
+
+def _reading_rows(stack: Stack) -> Iterator[Row]:
+    reading = stack.reading
+    if reading is None:
+        return
+    evens = [None] * len(stack.keys) if reading.uniform is None else reading.uniform.tolist()
+    for key, weight, even in zip(stack.keys, reading.weights.tolist(), evens, strict=True):
+        yield (stack.stack, reading.query.index, reading.query.token, key.index, key.token, weight, even)
 
 
 def _cells_csv(result: HeadsResult) -> str:

@@ -36,10 +36,11 @@ def rounded(value: float | None) -> float | None:
 
 
 def shortened(value: float | None) -> float | None:
-    """A metric to three decimals, one more than is shown: there are eleven for each of a thousand heads."""
+    """A metric to five decimals, where two are shown: there are eleven for each of a thousand heads."""
     if value is None or not math.isfinite(value):
         return None
-    short = round(value, 3 if abs(value) < 100 else 1)
+    # More digits than are shown: rounded twice, 0.8948 would be 0.90.
+    short = round(value, 5 if abs(value) < 100 else 2)
     return int(short) if short.is_integer() else short
 
 
