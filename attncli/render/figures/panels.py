@@ -82,7 +82,7 @@ def cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
     given: dict[str, Any] = {"cmap": scale.colormap, "norm": scale.norm}
     if values.size <= _MOST_SHAPES:
         # Edges of the same colour close the seams that viewers draw between shapes.
-        made: _ScalarMappable = axes.pcolormesh(np.ma.masked_invalid(values), edgecolors="face", linewidth=0.7, **given)
+        made: ScalarMappable = axes.pcolormesh(np.ma.masked_invalid(values), edgecolors="face", linewidth=0.7, **given)
         axes.set_xlim(0, columns)
         axes.set_ylim(rows, 0)
         return made
