@@ -321,7 +321,7 @@ def test_a_text_of_white_space_alone_is_no_text(text: str) -> None:
     assert attn("heads", text).error[0] == "the text is white space alone"
 
 
-@pytest.mark.parametrize("ending", ["html", "png", "npz"])
+@pytest.mark.parametrize("ending", ["html", "npz"])
 def test_a_walk_is_no_picture(ending: str, tmp_path: Path) -> None:
     outcome = attn("heads", "a mole", "--steps", "-o", str(tmp_path / f"x.{ending}"))
     assert outcome.code == 2 and outcome.error[0].startswith(f".{ending} shows patterns")
