@@ -13,7 +13,8 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     import click
 
-Items = list[CompletionItem[str]]
+    # At run time the class takes no types in Click 8.2.
+    Items = list[CompletionItem[str]]
 
 
 def models(ctx: click.Context, _: click.Parameter, incomplete: str) -> Items:
