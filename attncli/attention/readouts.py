@@ -71,6 +71,7 @@ def read(
     whole = _Whole.empty(attention, pair, bins)
     for reading in attention.readings(values, scores="entropy" in wanted):
         whole.take(reading, places)
+        del reading  # before the next is computed
     rows = whole.rows(wanted)
     if "distance" in wanted:
         rows["distance"] = _distance(attention, whole, even)

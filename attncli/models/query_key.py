@@ -142,6 +142,8 @@ class QueryKeyAttention:
             middle = key.mean(dim=2, keepdim=True)
             columns = self._columns(key_heads, parts, key - middle if scores else None)
             read, lse = self._attend(query, key, columns, causal=causal, mask=mask)
+            # What is let go of here does not lie beside the next part.
+            del columns
             share = None
             if self.sinks is not None:
                 whole = torch.logaddexp(lse, self.sinks[heads].float().reshape(1, -1, 1))
@@ -154,7 +156,10 @@ class QueryKeyAttention:
                 score = _dots(read[..., width:], query)
                 offset = (query @ self._per_head(middle, query.shape[1]).transpose(2, 3)).squeeze(-1)
                 score = self.scaling * (score + (offset if share is None else offset * share))
-            yield Reading(heads, start, stop, read[..., self.value.shape[-1] : width], lse, score, share)
+            reading = Reading(heads, start, stop, read[..., self.value.shape[-1] : width], lse, score, share)
+            del read, query, key
+            yield reading
+            del reading
         self._outputs.append(output)
 
     def earlier(self, values: Tensor) -> Iterator[Reading]:
@@ -239,6 +244,8 @@ class QueryKeyAttention:
         """The fused kernel, once for every query head that shares a key head; nothing is repeated in memory."""
         batch, heads, rows, width = query.shape
         groups = heads // key.shape[1]
+        if groups == 1:
+            return fused_attention(query, key, values, scale=self.scaling, causal=causal, mask=mask)
         by_group = query.view(batch, key.shape[1], groups, rows, width).unbind(2)
         parts = [fused_attention(each, key, values, scale=self.scaling, causal=causal, mask=mask) for each in by_group]
         read, lse = (torch.stack(states, dim=2) for states in zip(*parts, strict=True))
@@ -253,8 +260,8 @@ class QueryKeyAttention:
     def _calls(self) -> Iterator[tuple[slice, slice, int, int, bool, Tensor | None]]:
         """Calls of the kernel that make up the whole: query heads, key heads, rows, and what masks them.
 
-        A key head at a time where one call takes all rows, so that little is copied; all heads at once where the mask
-        has to be spelled out block by block.
+        A few key heads at a time where one call takes all rows, so that little is copied; all heads at once where the
+        mask has to be spelled out block by block.
         """
         visibility = self.visibility
         assert visibility is not None
@@ -278,9 +285,17 @@ class QueryKeyAttention:
             yield slice(0, self.heads), slice(0, self.key.shape[1]), start, stop, _additive(visible)
 
     def _head_groups(self) -> Iterator[tuple[slice, slice]]:
-        groups = self.heads // self.key.shape[1]
-        for index in range(self.key.shape[1]):
-            yield slice(index * groups, (index + 1) * groups), slice(index, index + 1)
+        """Query heads and their key heads, a few at a time.
+
+        On a CPU one for each thread: a kernel that deals out the rows of one causal head gives the last thread the rows
+        that see most, and the others wait for it.
+        """
+        key_heads, groups = self.key.shape[1], self.heads // self.key.shape[1]
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        step = -(-threads // self.query.shape[0])
+        for start in range(0, key_heads, step):
+            stop = min(start + step, key_heads)
+            yield slice(start * groups, stop * groups), slice(start, stop)
 
     def _per_head(self, states: Tensor, heads: int) -> Tensor:
         """Something of each key head for every query head that shares it."""

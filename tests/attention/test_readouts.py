@@ -146,6 +146,19 @@ def test_grouped_heads_sinks_and_widths(kind: str, kwargs: dict[str, object]) ->
     compare(attention(rule(kind, "right"), **kwargs), Pair(one, one, same=True))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kind", ["causal", "full"])
+def test_as_many_key_heads_at_once_as_there_are_threads(
+    kind: str, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # For two texts: three key heads a call, so that one call is shorter.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    one, call = side("right"), attention(rule(kind, "right"), groups=groups)
+    parts = [reading.heads for reading in call.readings()]
+    assert parts == ([slice(0, 3), slice(3, 4)] if groups == 1 else [slice(0, 4)])
+    compare(call, Pair(one, one, same=True))
+
+
 @pytest.mark.parametrize("mask", ["none", "bool", "added"])
 def test_masks_of_other_makes(mask: str) -> None:
     one = side("none")
