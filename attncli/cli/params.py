@@ -96,7 +96,7 @@ costing_options = bundle(
     examples=(
         "attn params preset:gpt2 preset:gpt2-xl",
         "attn params preset:llama3.1-70b --fit 80GiB --training",
-        "attn params org/name --source header --by layer --json",
+        "attn params preset:deepseek-v3 --by layer",
     ),
 )
 @click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=completed_by("models"))
