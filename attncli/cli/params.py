@@ -70,7 +70,12 @@ counting_options = bundle(
         help="What if: change a field of the configuration, as num_hidden_layers=48 (repeatable).",
     ),
     flag("--untie", group=_COUNT, help="Count tied tensors apart, once for each of their names."),
-    option("--check", group=_COUNT, metavar="TOTAL", help="Exit with 4 unless the model has so many parameters."),
+    option(
+        "--check",
+        group=_COUNT,
+        metavar="TOTAL",
+        help="Exit with 4 unless it has so many parameters: 124,439,808, or rounded, 124M.",
+    ),
     flag("--list-presets", group=_COUNT, help="List the architectures that preset:NAME knows."),
 )
 costing_options = bundle(
