@@ -26,6 +26,8 @@ _LIMITED = {"sliding_attention": "sliding", "local": "sliding", "local_attention
             "chunked_attention": "chunked"}  # fmt: skip
 #: A switch that may turn windows off although their width is there.
 _SWITCH = "use_sliding_window"
+#: What turns something else than a text into vectors.
+_NO_TEXT = ("embedding.audio", "embedding.patch")
 
 
 class Attending(NamedTuple):
@@ -33,6 +35,7 @@ class Attending(NamedTuple):
 
     queries: heads · d_qk.  values: heads · d_v, what the output projection takes.  cached: keys and values, or their
     latent.  window: how many tokens a query sees; None for all.  cross: the layer's attention to another sequence.
+    positions: how many it attends to, however long the text; None where nothing fixes that.
     """
 
     part: str
@@ -43,24 +46,52 @@ class Attending(NamedTuple):
     cached: int
     window: int | None = None
     cross: bool = False
+    positions: int | None = None
+
+    def seen(self, context: int) -> int:
+        """How many positions a query sees of a text of `context` tokens, or of what is read in its place."""
+        if self.positions is not None:
+            return self.positions
+        return context if self.window is None else min(context, self.window)
 
 
-def attending_layers(placed: Iterable[Placed], settings: Settings) -> tuple[Attending, ...]:
-    """Every attention of every layer, in the model's order. Tensors must stand under each of their names."""
+def encoder_positions(placed: Iterable[Placed]) -> int | None:
+    """How many positions an encoder of sound or pictures has, by its table of them: it reads so many, no text.
+
+    None for an encoder of texts, and where there is no encoder, or no table in it.
+    """
+    shares = [share for share, where in placed if where.part == "encoder" and not share.is_bias]
+    if not any(share.component in _NO_TEXT for share in shares):
+        return None
+    tables = (share.tensor.shape for share in shares if share.component == "embedding.position")
+    return next((shape[-2] for shape in tables if len(shape) > 1 and shape[-2] > 1), None)
+
+
+def attending_layers(
+    placed: Iterable[Placed], settings: Settings, *, positions: int | None = None
+) -> tuple[Attending, ...]:
+    """Every attention of every layer, in the model's order. Tensors must stand under each of their names.
+
+    positions: those of the encoder, where they are fixed (`encoder_positions`).
+    """
     groups: dict[tuple[str, str, int, bool], list[Share]] = defaultdict(list)
     for share, where in placed:
         kind, _, _ = share.component.partition(".")
         if kind in ("attention", "cross_attention") and where.stack is not None and where.layer is not None:
             groups[where.part, where.stack, where.layer, kind == "cross_attention"].append(share)
-    found = (_attending(key, shares, settings) for key, shares in groups.items())
+    found = (_attending(key, shares, settings, positions) for key, shares in groups.items())
     return tuple(layer for layer in found if layer.cached or layer.queries)
 
 
-def _attending(key: tuple[str, str, int, bool], shares: Sequence[Share], settings: Settings) -> Attending:
+def _attending(
+    key: tuple[str, str, int, bool], shares: Sequence[Share], settings: Settings, positions: int | None
+) -> Attending:
     part, stack, layer, cross = key
     widths = widths_of(shares)
     window = None if cross else window_of(f"{stack}.{layer}", layer, settings)
-    return Attending(part, stack, layer, widths["query"], widths["output"], _cached(shares, widths), window, cross)
+    fixed = positions if cross or part == "encoder" else None
+    cached = _cached(shares, widths)
+    return Attending(part, stack, layer, widths["query"], widths["output"], cached, window, cross, fixed)
 
 
 def widths_of(shares: Iterable[Share]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from attncli.parameters.attending import Attending, attending_layers, number
+from attncli.parameters.attending import Attending, attending_layers, encoder_positions, number
 from attncli.parameters.settings import Settings
 from attncli.parameters.states import State, states
 from attncli.results.costs import CACHE_BITS, WEIGHT_BITS, CachedLayer, Fit, Fits, in_bytes
@@ -34,7 +34,7 @@ def cached_layers(placed: Sequence[Placed], settings: Settings) -> tuple[CachedL
     """What each layer caches, in the model's order. Tensors must stand under each of their names."""
     writing = _writing(placed)
     attending: dict[tuple[str, int], list[Attending]] = defaultdict(list)
-    for layer in attending_layers(writing, settings):
+    for layer in attending_layers(writing, settings, positions=encoder_positions(placed)):
         if _runs(layer, settings):
             attending[layer.part, layer.layer].append(layer)
     kept = {(state.part, state.layer): state for state in states(writing, settings)}
@@ -53,10 +53,11 @@ def _cached(
     key: tuple[str, int], attending: Iterable[Attending], state: State | None, settings: Settings
 ) -> CachedLayer:
     own = [layer for layer in attending if not layer.cross]
-    cross = sum(layer.cached for layer in attending if layer.cross)
+    other = [layer for layer in attending if layer.cross]
+    cross, positions = sum(layer.cached for layer in other), other[0].positions if other else None
     window = own[0].window if own else None
     per_token = sum(layer.cached for layer in own if not _is_shared(layer, settings))
-    return CachedLayer(*key, per_token, window, cross, state.numbers if state else 0)
+    return CachedLayer(*key, per_token, window, cross, state.numbers if state else 0, positions)
 
 
 def _runs(layer: Attending, settings: Settings) -> bool:

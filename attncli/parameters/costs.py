@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.parameters.attending import number
+from attncli.parameters.attending import encoder_positions, number
 from attncli.parameters.cache import cached_layers, longest_contexts
 from attncli.parameters.count import Placements
 from attncli.parameters.flops import Arithmetic
@@ -13,7 +13,7 @@ from attncli.parameters.inventory import Inventory
 from attncli.parameters.lora import LoraWish, adapters
 from attncli.parameters.settings import Settings
 from attncli.parameters.training import training_memory
-from attncli.results.costs import Cache, Costs
+from attncli.results.costs import Cache, CachedLayer, Costs, Fits, Lora, Training
 
 if TYPE_CHECKING:
     from attncli.parameters.count import Placed
@@ -27,17 +27,21 @@ _CONTEXT = (
 _FALLBACK_CONTEXT = 4096
 #: The growth of attention is shown at these parts of the longest text.
 _GROWTH = (64, 16, 4, 1)
+#: Parts that read no text.
+_OTHER_INPUTS = ("vision", "audio")
 
 
 class Wishes(NamedTuple):
     """What is asked beyond the plain numbers.
 
-    context: tokens a text; None for as many as the model was made for.  fit: bytes of memory that have to do.
+    context: tokens a text; None for as many as the model was made for.  fit: bytes of memory that have to do, as
+    they were `fit_written`.
     """
 
     context: int | None = None
     batch: int = 1
     fit: int | None = None
+    fit_written: str | None = None
     training: bool = False
     lora: LoraWish | None = None
 
@@ -61,25 +65,57 @@ def costs(
     context = wishes.context or longest
     growth = {max(max(longest, context) // part, 1): None for part in _GROWTH}
     added = None if wishes.lora is None else adapters(known.once, wishes.lora)
-    fits = None
-    if wishes.fit is not None:
-        fits = longest_contexts(total, layers, budget=wishes.fit, batch=wishes.batch)._replace(made_for=named)
     return Costs(
         parameters=total,
         cache=Cache(context, wishes.batch, layers) if layers else None,
         flops=arithmetic.flops(context),
         growth=tuple(map(arithmetic.flops, growth)) if arithmetic.attends else (),
         attends=arithmetic.attends,
-        fits=fits,
-        training=training_memory(total, added.parameters if added else None) if wishes.training else {},
+        fits=_fits(total, layers, wishes, named),
+        training=_training(total, wishes, added),
         lora=added,
-        assumed_context=named is None and wishes.context is None and arithmetic.attends,
+        made_for=named,
+        notes=tuple(_notes(wishes, named, arithmetic, encoder_positions(placed), added)),
     )
+
+
+def _fits(total: int, layers: Sequence[CachedLayer], wishes: Wishes, made_for: int | None) -> Fits | None:
+    if wishes.fit is None:
+        return None
+    found = longest_contexts(total, layers, budget=wishes.fit, batch=wishes.batch)
+    return found._replace(made_for=made_for, written=wishes.fit_written)
+
+
+def _training(total: int, wishes: Wishes, added: Lora | None) -> dict[str, Training]:
+    """What training holds; nothing where adapters are to be trained and there are none."""
+    if not wishes.training or (wishes.lora is not None and added is None):
+        return {}
+    return training_memory(total, added.parameters if added else None)
+
+
+def _notes(
+    wishes: Wishes, made_for: int | None, arithmetic: Arithmetic, positions: int | None, added: Lora | None
+) -> Iterator[str]:
+    if made_for is None and wishes.context is None and arithmetic.attends:
+        yield f"it doesn't say how long its texts are: {_FALLBACK_CONTEXT:,} tokens are assumed (--context)"
+    if made_for is not None and wishes.context is not None and wishes.context > made_for:
+        yield f"it is made for {made_for:,} tokens: what is said of {wishes.context:,} is beyond what it takes"
+    if positions is not None:
+        yield f"its encoder has {positions:,} positions however long the text is, and is counted with as many"
+    if wishes.lora is not None and added is None:
+        yield f"it has no matrix of {' or '.join(wishes.lora.components)} to adapt"
 
 
 def longest_text(placed: Sequence[Placed], settings: Settings) -> int | None:
     """The longest sequence that the model was made for: what its configuration says, else its table of positions."""
-    stacks = [where.stack for _, where in placed if where.stack is not None and where.part not in ("vision", "audio")]
+    # An encoder of sound or pictures says how much of them it reads.
+    others = _OTHER_INPUTS if encoder_positions(placed) is None else (*_OTHER_INPUTS, "encoder")
+    reading = [entry for entry in placed if entry.place.part not in others]
+    stacks = [where.stack for _, where in reading if where.stack is not None]
     named = number(settings, stacks[0] if stacks else "", _CONTEXT) or number(settings, "", _CONTEXT)
-    tables = (share.tensor for share, _ in placed if share.component == "embedding.position" and not share.is_bias)
+    tables = (
+        share.tensor
+        for share, _ in (*reading, *placed)
+        if share.component == "embedding.position" and not share.is_bias
+    )
     return named or next((table.shape[-2] for table in tables if len(table.shape) > 1 and table.shape[-2] > 1), None)

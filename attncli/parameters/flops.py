@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attncli.parameters.active import count_active
-from attncli.parameters.attending import Attending, attending_layers, number
+from attncli.parameters.attending import Attending, attending_layers, encoder_positions, number
 from attncli.parameters.settings import Settings
 from attncli.results.costs import Flops
 
@@ -31,7 +31,8 @@ class Arithmetic:
             for stack in {entry.place.stack for entry in run}
         )
         self.linear = 2 * sum(active)
-        self._layers = [layer for layer in attending_layers(run, settings) for _ in range(times.get(layer.stack, 1))]
+        layers = attending_layers(run, settings, positions=encoder_positions(placed))
+        self._layers = [layer for layer in layers for _ in range(times.get(layer.stack, 1))]
 
     @property
     def attends(self) -> bool:
@@ -44,8 +45,7 @@ class Arithmetic:
 
 def _attention(layer: Attending, context: int) -> int:
     """Scores and weighted sums: a multiplication and an addition for each number of each query's and value's head."""
-    seen = context if layer.window is None else min(context, layer.window)
-    return 2 * (layer.queries + layer.values) * seen
+    return 2 * (layer.queries + layer.values) * layer.seen(context)
 
 
 def _passed_through(placed: Sequence[Placed]) -> list[Placed]:

@@ -35,7 +35,9 @@ def per_head(placed: Sequence[Placed], settings: Settings) -> PerHead | None:
         return None
     shared = {"query": heads, "key": groups, "value": groups, "output": heads}
     whole = sum(share.parameters for share in shares if not share.is_bias)
-    return PerHead(**{kind: sums[kind] // shared[kind] for kind in _OWN}, heads=heads, layer=whole)
+    return PerHead(
+        **{kind: sums[kind] // shared[kind] for kind in _OWN}, heads=heads, layer=whole, key_value_heads=groups
+    )
 
 
 def _first_attention(placed: Sequence[Placed]) -> list[Share]:

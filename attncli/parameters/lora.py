@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import UsageError
-from attncli.parameters.inventory import Tensor
+from attncli.parameters.inventory import Kind, Tensor
 from attncli.results.costs import Lora, LoraComponent
 from attncli.results.parameters import COMPONENTS
 
@@ -17,6 +17,26 @@ if TYPE_CHECKING:
 
 #: What the paper adapts.
 _DEFAULT = ("attention.query", "attention.value")
+#: Every linear layer of the blocks.
+_ALL = ("attention", "cross_attention", "mlp", "moe", "mixer")
+#: What is adapted most.
+_USUAL = (
+    *(f"attention.{kind}" for kind in ("query", "key", "value", "output")),
+    *(f"mlp.{kind}" for kind in ("gate", "up", "down")),
+    *("attention", "mlp", "moe", "mixer"),
+)
+#: What peft and configurations for it call them, whatever the modules of a model are called.
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "q_proj": ("attention.query",),
+    "k_proj": ("attention.key",),
+    "v_proj": ("attention.value",),
+    "o_proj": ("attention.output",),
+    "gate_proj": ("mlp.gate", "moe.gate"),
+    "up_proj": ("mlp.up", "moe.up"),
+    "down_proj": ("mlp.down", "moe.down"),
+    "all": _ALL,
+    "all-linear": _ALL,
+}
 
 
 class LoraWish(NamedTuple):
@@ -26,26 +46,48 @@ class LoraWish(NamedTuple):
     components: tuple[str, ...] = _DEFAULT
 
 
-def adapters(placed: Iterable[Placed], wish: LoraWish) -> Lora:
+def adapters(placed: Iterable[Placed], wish: LoraWish) -> Lora | None:
     """The parameters that adapters of a rank add: rank · (in + out) for each matrix that holds a wanted component.
 
     A matrix that holds several components has one adapter; stacked matrices (experts) have one each.
-    Raises UsageError where the model has no such component.
+    None where the model has no such matrix.
     """
+    found: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
+    for tensor, components in _matrices(placed).items():
+        if any(_is_wanted(component, wish.components) for component in components):
+            found[tuple(sorted(dict.fromkeys(components), key=COMPONENTS.index))].append(tensor)
+    ordered = sorted(found.items(), key=lambda item: COMPONENTS.index(item[0][0]))
+    return Lora(wish.rank, tuple(_component(*item, wish.rank) for item in ordered)) if found else None
+
+
+def _matrices(placed: Iterable[Placed]) -> dict[Tensor, list[str]]:
+    """Every tensor that an adapter can stand beside, and the components that it holds."""
     held: dict[Tensor, list[str]] = defaultdict(list)
     for share, _ in placed:
-        if not share.is_bias and len(share.tensor.shape) in (2, 3):
+        if not share.is_bias and _multiplies(share.tensor):
             held[share.tensor].append(share.component)
-    matrices: dict[str, int] = defaultdict(int)
-    parameters: dict[str, int] = defaultdict(int)
-    for tensor, components in held.items():
-        if any(_is_wanted(component, wish.components) for component in components):
-            label = _label(components)
-            matrices[label] += prod(tensor.shape[:-2])
-            parameters[label] += prod(tensor.shape[:-2]) * wish.rank * sum(tensor.shape[-2:])
-    if not matrices:
-        raise _nothing_to_adapt(wish, {component for components in held.values() for component in components})
-    return Lora(wish.rank, tuple(LoraComponent(label, matrices[label], parameters[label]) for label in matrices))
+    return held
+
+
+def _multiplies(tensor: Tensor) -> bool:
+    """Whether it is a matrix, or several: no convolution over positions, and no table of a state's decays."""
+    if tensor.kind is Kind.CONVOLUTION:
+        return len(tensor.shape) == 2 or (len(tensor.shape) == 3 and tensor.shape[-1] == 1)
+    if tensor.kind is Kind.OTHER and len(tensor.shape) == 2:
+        return tensor.name.endswith("weight")
+    return len(tensor.shape) in (2, 3)
+
+
+def _component(components: Sequence[str], tensors: Iterable[Tensor], rank: int) -> LoraComponent:
+    sizes = [_stacked(tensor) for tensor in tensors]
+    parameters = sum(count * rank * (rows + columns) for count, rows, columns in sizes)
+    return LoraComponent(_label(components), sum(count for count, _, _ in sizes), parameters)
+
+
+def _stacked(tensor: Tensor) -> tuple[int, int, int]:
+    """How many matrices a tensor holds, and their sides; a convolution over one position is one matrix."""
+    shape = tensor.shape[:-1] if tensor.kind is Kind.CONVOLUTION and len(tensor.shape) == 3 else tensor.shape
+    return prod(shape[:-2]), shape[-2], shape[-1]
 
 
 def _is_wanted(component: str, wanted: Iterable[str]) -> bool:
@@ -58,17 +100,22 @@ def _label(components: Sequence[str]) -> str:
     return "+".join([first, *(other.rpartition(".")[2] for other in rest)])
 
 
-def _nothing_to_adapt(wish: LoraWish, held: set[str]) -> UsageError:
+def nothing_to_adapt(models: Sequence[str], placed: Iterable[Placed], wish: LoraWish) -> UsageError:
+    """The error for models without such a matrix, which names those that they have."""
+    held = {component for components in _matrices(placed).values() for component in components}
     known = ", ".join(name for name in COMPONENTS if name in held)
-    named = ", ".join(wish.components)
+    who = models[0] if len(models) == 1 else f"none of {', '.join(models)}"
     return UsageError(
-        f"there is no matrix of {named} to adapt",
+        f"{who} has {'no' if len(models) == 1 else 'a'} matrix of {' or '.join(wish.components)} to adapt",
         hint=f"--lora {wish.rank}:COMPONENT takes one or several of {known}" if known else "leave --lora out",
     )
 
 
 def parse_lora(given: int | str | None) -> LoraWish | None:
-    """`16` or `"16:attention.query,mlp"`. Raises UsageError for a rank that is none, and unknown components."""
+    """`16` or `"16:attention.query,mlp"`; components may go by the names that peft knows, `q_proj` and `all-linear`.
+
+    Raises UsageError for a rank that is none, and unknown components.
+    """
     if given is None:
         return None
     rank, _, names = str(given).partition(":")
@@ -77,12 +124,17 @@ def parse_lora(given: int | str | None) -> LoraWish | None:
         raise UsageError(
             f"--lora can't be {given!r}: it starts with a rank", hint="for instance --lora 16, or --lora 16:attention"
         )
-    known = {*COMPONENTS, *(name.partition(".")[0] for name in COMPONENTS)}
+    known = {*COMPONENTS, *(name.partition(".")[0] for name in COMPONENTS), *_SYNONYMS}
     unknown = next((name for name in wanted if name not in known), None)
     if unknown is not None:
-        from difflib import get_close_matches
+        raise _unknown(unknown, known)
+    meant = (component for name in wanted or _DEFAULT for component in _SYNONYMS.get(name, (name,)))
+    return LoraWish(int(rank), tuple(dict.fromkeys(meant)))
 
-        near = get_close_matches(unknown, sorted(known), n=1)
-        hint = f"did you mean {near[0]}?" if near else "components are written as --json lists them: attention.query"
-        raise UsageError(f"--lora: there is no component {unknown!r}", hint=hint)
-    return LoraWish(int(rank), wanted or _DEFAULT)
+
+def _unknown(name: str, known: Iterable[str]) -> UsageError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, sorted(known), n=1)
+    hint = f"name {', '.join(_USUAL)}, or as peft does {', '.join(_SYNONYMS)}"
+    return UsageError(f"--lora: there is no component {name!r}", hint=f"did you mean {near[0]}?" if near else hint)

@@ -26,7 +26,8 @@ class CachedLayer(NamedTuple):
     """The numbers that one layer keeps of the tokens that it has seen.
 
     per_token: for each token, keys and values (or the latent of both).  window: how many tokens are kept; None for
-    all.  cross: for each token of the other sequence that it attends to.  state: however many tokens there were.
+    all.  cross: for each position of the other sequence that it attends to.  state: however many tokens there were.
+    cross_positions: how many the other sequence has where its model fixes that; None for as many as the text.
     """
 
     part: str
@@ -35,11 +36,13 @@ class CachedLayer(NamedTuple):
     window: int | None = None
     cross: int = 0
     state: int = 0
+    cross_positions: int | None = None
 
     def numbers(self, context: int) -> int:
-        """Numbers kept after `context` tokens, with as many in the other sequence."""
+        """Numbers kept after `context` tokens, with as many in the other sequence where nothing fixes its length."""
         kept = context if self.window is None else min(context, self.window)
-        return self.per_token * kept + self.cross * context + self.state
+        other = context if self.cross_positions is None else self.cross_positions
+        return self.per_token * kept + self.cross * other + self.state
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
@@ -65,6 +68,11 @@ class Cache(NamedTuple):
     @property
     def cross(self) -> int:
         return sum(layer.cross for layer in self.layers)
+
+    @property
+    def cross_positions(self) -> int | None:
+        """How many positions the other sequence has, however long the text; None where nothing fixes that."""
+        return next((layer.cross_positions for layer in self.layers if layer.cross), None)
 
     @property
     def state(self) -> int:
@@ -95,6 +103,7 @@ class Cache(NamedTuple):
             "bytes": by_dtype(self.numbers(), CACHE_BITS),
             "bytes_per_token_beyond_windows": by_dtype(self.beyond_windows, CACHE_BITS),
             "cross_bytes_per_token": by_dtype(self.cross, CACHE_BITS),
+            "cross_positions": self.cross_positions,
             "state_bytes": by_dtype(self.state, CACHE_BITS),
             "layers": [layer.to_dict() for layer in self.layers],
         }
@@ -138,12 +147,17 @@ class Fit(NamedTuple):
 
 
 class Fits(NamedTuple):
-    """What fits into `budget` bytes. made_for: the longest text that the model was made for, if it says so."""
+    """What fits into `budget` bytes.
+
+    made_for: the longest text that the model was made for, if it says so.  written: the budget as it was asked for,
+    `2 × 80 GB`; None where that was a number of bytes.
+    """
 
     budget: int
     batch: int
     choices: tuple[Fit, ...]
     made_for: int | None = None
+    written: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         return {**self._asdict(), "choices": [choice.to_dict() for choice in self.choices]}
@@ -195,8 +209,9 @@ class Costs(NamedTuple):
     """Everything that one model costs.
 
     flops: at the context that was asked for; None where it has none.  growth: the same as the context grows.
-    assumed_context: whether that context is ours, as the model names none.
+    made_for: the longest text that the model was made for, if it says so.
     attends: whether any layer has attention.  training: by the dtype of the weights; empty where it isn't asked for.
+    notes: what has to be known to read these numbers.
     """
 
     parameters: int
@@ -207,7 +222,8 @@ class Costs(NamedTuple):
     fits: Fits | None = None
     training: Mapping[str, Training] = {}
     lora: Lora | None = None
-    assumed_context: bool = False
+    made_for: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def memory(self) -> dict[str, int]:
@@ -222,6 +238,7 @@ class Costs(NamedTuple):
     def to_dict(self) -> dict[str, object]:
         """The second half of a model's entry in the JSON of `attn params`."""
         return {
+            "made_for": self.made_for,
             "memory": self.memory,
             "kv_cache_bytes_per_token": by_dtype(self.cache.per_token if self.cache else 0, CACHE_BITS),
             "kv_cache": None if self.cache is None else self.cache.to_dict(),

@@ -99,6 +99,7 @@ class PerHead(NamedTuple):
     """The matrices that one head works with, without biases; heads of a group have the same key and value matrices.
 
     heads: how many a layer has.  layer: the attention matrices of the whole layer.
+    key_value_heads: how many keys and values it has; fewer than heads where several share them (Ainslie 2023).
     """
 
     query: int
@@ -107,10 +108,17 @@ class PerHead(NamedTuple):
     output: int
     heads: int
     layer: int
+    key_value_heads: int
 
     @property
     def parameters(self) -> int:
         return self.query + self.key + self.value + self.output
+
+    @property
+    def shared(self) -> int:
+        """What the layer has beside the matrices of its heads, for all of them: latents, gates, positions."""
+        own = self.heads * (self.query + self.output) + self.key_value_heads * (self.key + self.value)
+        return self.layer - own
 
     def to_dict(self) -> dict[str, int]:
         return {**self._asdict(), "parameters": self.parameters}

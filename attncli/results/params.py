@@ -33,7 +33,7 @@ class ModelParameters(NamedTuple):
     def to_dict(self) -> dict[str, object]:
         fields = self.counted.to_dict()
         head = {name: fields.pop(name) for name in ("model", "source", "total")}
-        notes = [*self.counted.notes, *self.notes]
+        notes = [*self.counted.notes, *self.notes, *self.costs.notes]
         kept = {"model_class": self.model_class, "dtype": self.dtype, "stored_bytes": self.stored_bytes}
         held = {"reconciliation": None if self.reconciliation is None else self.reconciliation.to_dict()}
         return {**head, **kept, **fields, **self.costs.to_dict(), **held, "notes": notes}

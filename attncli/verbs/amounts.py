@@ -9,7 +9,9 @@ from typing import NamedTuple
 from attncli.errors import UsageError
 
 _COUNT = re.compile(r"(?P<digits>[0-9][0-9,_]*)(?P<unit>[kKmM]?)")
-_SIZE = re.compile(r"(?P<digits>[0-9][0-9,_]*(\.[0-9]+)?)\s*(?P<unit>[kKmMgGtT]i?[bB]?|[bB])")
+_SIZE = re.compile(
+    r"((?P<devices>[0-9]{1,6})\s*[xX×*]\s*)?(?P<digits>[0-9][0-9,_]*(\.[0-9]+)?)\s*(?P<unit>[kKmMgGtT]i?[bB]?|[bB])"
+)
 _ROUNDED = re.compile(r"(?P<digits>[0-9]+(\.[0-9]+)?)\s*(?P<unit>[mMbBtT])")
 #: What people round totals of parameters to.
 _ROUNDED_UNITS = {"m": 10**6, "b": 10**9, "t": 10**12}
@@ -65,20 +67,35 @@ def total_of(option: str, given: int | str | None) -> Total | None:
     )
 
 
-def size_of(option: str, given: int | str | None) -> int | None:
-    """Bytes: `24GiB` or `24G` in powers of 1,024, `24GB` in powers of 1,000; a number that is no text is bytes.
+class Size(NamedTuple):
+    """An amount of memory, of all devices together, and as it was `written`: `2 × 80 GB`; None for plain bytes."""
 
-    Raises UsageError for anything else.
+    size: int
+    written: str | None = None
+
+
+def size_of(option: str, given: int | str | None) -> Size | None:
+    """Memory: `24GiB` or `24G` in powers of 1,024, `24GB` in powers of 1,000, and `2x80GB` for two devices of that.
+
+    A number that is no text is bytes, and None stays None. Raises UsageError for anything else.
     """
-    if given is None or (type(given) is int and given > 0):
-        return given
+    if given is None:
+        return None
+    if type(given) is int and given > 0:
+        return Size(given)
     match = _SIZE.fullmatch(str(given).strip())
     if match is not None and len(match["digits"]) < 30:
-        unit = match["unit"].lower()
-        base = 1000 if unit.endswith("b") and "i" not in unit else 1024
-        size = int(float(re.sub("[,_]", "", match["digits"])) * base ** _POWERS.get(unit[0], 0))
+        devices, unit = int(match["devices"] or 1), match["unit"]
+        size = devices * int(float(re.sub("[,_]", "", match["digits"])) * _multiple(unit.lower()))
         if 0 < size < _MOST:
-            return size
+            each = f"{match['digits']} {unit}"
+            return Size(size, f"{devices:,} × {each}" if match["devices"] else each)
     raise UsageError(
-        f"{option} can't be {given!r}: it is a size of memory", hint=f"for instance {option} 24GiB or 80GB"
+        f"{option} can't be {given!r}: it is a size of memory", hint=f"for instance {option} 24GiB, 80GB or 2x80GB"
     )
+
+
+def _multiple(unit: str) -> int:
+    """The bytes of a unit; `kb` stands for 1,000, `kib` and `k` for 1,024."""
+    base = 1000 if unit.endswith("b") and "i" not in unit else 1024
+    return int(base ** _POWERS.get(unit[0], 0))

@@ -10,7 +10,7 @@ from attncli.errors import CheckError, UsageError
 from attncli.models.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
-from attncli.verbs.amounts import Total, count_of, size_of, total_of
+from attncli.verbs.amounts import Size, Total, count_of, size_of, total_of
 from attncli.verbs.made_by import made_by
 from attncli.verbs.opening import How, Source
 from attncli.verbs.shapes import Shapes, from_module, named_models
@@ -18,6 +18,7 @@ from attncli.verbs.shapes import Shapes, from_module, named_models
 if TYPE_CHECKING:
     from attncli.parameters.costs import Wishes
     from attncli.parameters.count import By, Placed
+    from attncli.parameters.lora import LoraWish
     from attncli.results.provenance import MadeBy
     from attncli.results.trees import Node
 
@@ -52,7 +53,7 @@ def params(
     by: "module" and "tensor" add rows, down to `depth` steps of a module's path.
     set: what if: `"num_hidden_layers=48"`, or several of these.  untie: count tied tensors apart.
     context, batch: tokens a text (`8192`, `"128k"`) and texts, for the cache and the arithmetic.
-    fit: memory that has to do, in bytes or as `"24GiB"`.
+    fit: memory that has to do, in bytes or as `"24GiB"`, of several devices `"2x80GB"`.
     lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
     check: the total that is expected, to the last digit, or rounded as people write it (`"175B"`, `"7.24B"`).
     list_presets: say which architectures `preset:` knows, and count nothing.
@@ -76,6 +77,8 @@ def params(
     from attncli.parameters.differences import differences
 
     models = tuple(_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened)
+    if wishes.lora is not None and not any(model.costs.lora for model in models):
+        raise _nothing_to_adapt(opened, wishes.lora)
     if expected is not None:
         _check(models, expected)
     rows = differences([model.counted for model in models])
@@ -127,7 +130,8 @@ def _wishes(
     from attncli.parameters.lora import parse_lora
 
     tokens, texts = count_of("--context", context), count_of("--batch", batch) or 1
-    return Wishes(tokens, texts, size_of("--fit", fit), training, parse_lora(lora))
+    memory = size_of("--fit", fit) or Size(0)
+    return Wishes(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
 
 
 def _opened(model: Any, how: How) -> Shapes:
@@ -146,17 +150,24 @@ def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie
     named = {"model": shapes.name, "source": shapes.source}
     counted = count(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEPTH, placements=placements)
     cost = costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates, placements=placements)
-    assumed = f"it doesn't say how long its texts are: {cost.flops.context:,} tokens are assumed (--context)"
     return ModelParameters(
         counted,
         cost,
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
-        notes=(*shapes.notes, assumed) if cost.assumed_context else shapes.notes,
+        notes=shapes.notes,
         reconciliation=shapes.reconciliation,
         tree=_tree(placements.apart if untie else placements.once, by, depth),
     )
+
+
+def _nothing_to_adapt(opened: Sequence[Shapes], wish: LoraWish) -> UsageError:
+    from attncli.parameters.count import Placements
+    from attncli.parameters.lora import nothing_to_adapt
+
+    placed = [entry for shapes in opened for entry in Placements(shapes.inventory).once]
+    return nothing_to_adapt([shapes.name for shapes in opened], placed, wish)
 
 
 def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attncli.render.cells import cell_width, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart
 from attncli.render.lines import Line, Style
 from attncli.render.params.grid import Cells, Column, table
+from attncli.render.params.labelled import labelled
+from attncli.render.params.names import short_names
 from attncli.render.params.quantities import bytes_text, flops_text
 from attncli.render.terminal import Terminal
-from attncli.render.token_text import name_text
 from attncli.results.costs import CACHE_BITS, Costs, Fits, in_bytes
 from attncli.results.params import ModelParameters, ParamsResult
 
@@ -27,22 +27,37 @@ def comparison(result: ParamsResult, terminal: Terminal) -> list[Line]:
     from attncli.render.params.text import header
 
     heads = [header(model, terminal) for model in result.models]
+    notes = [found] if (found := _notes(result, terminal)) else []
     room = max((terminal.width - _LEAST_NAME) // (_NUMBER + 2), 1)
     if len(result.models) == 2 and room >= 3:
-        return apart([*heads, _beside(result, [0, 1], terminal)])
+        return apart([*heads, _beside(result, [0, 1], terminal), *notes])
     places = list(range(len(result.models)))
     blocks = [_beside(result, places[start : start + room], terminal) for start in range(0, len(places), room)]
-    return apart([*heads, *blocks])
+    return apart([*heads, *blocks, *notes])
+
+
+def _names(result: ParamsResult, terminal: Terminal) -> list[str]:
+    return short_names([model.counted.model for model in result.models], _NUMBER, terminal)
+
+
+def _notes(result: ParamsResult, terminal: Terminal) -> list[Line]:
+    """What has to be known to read the numbers, by model."""
+    named = zip(_names(result, terminal), result.models, strict=True)
+    notes = [f"{name}: {note}" for name, model in named for note in model.costs.notes]
+    return [line for note in notes for line in labelled("note", [note], terminal)]
 
 
 def _beside(result: ParamsResult, places: Sequence[int], terminal: Terminal) -> list[Line]:
     models = [result.models[place] for place in places]
     differs = len(result.models) == 2 == len(places)
-    columns = [Column("component", right=False), *(Column(_short(model, terminal)) for model in models)]
+    names = _names(result, terminal)
+    columns = [Column("component", right=False), *(Column(names[place]) for place in places)]
     if differs:
         columns.append(Column("difference"))
     rows = [_total(models, terminal, differs=differs), *_components(result, places, terminal, differs=differs)]
-    rows += [Cells((label, *values, *([""] if differs else []))) for label, values in _costs(models)]
+    at = len({model.costs.flops.context for model in result.models}) > 1
+    costs = _costs(models, glyphs(terminal).dash, lengths_differ=at)
+    rows += [Cells((label, *values, *([""] if differs else []))) for label, values in costs]
     return table(columns, rows, terminal)
 
 
@@ -71,8 +86,11 @@ def _numbers(numbers: Sequence[int], terminal: Terminal, *, differs: bool) -> li
     return texts
 
 
-def _costs(models: Sequence[ModelParameters]) -> Iterator[tuple[str, list[str]]]:
-    """What the models cost, in the dtype that nearly all of them run in."""
+def _costs(models: Sequence[ModelParameters], dash: str, *, lengths_differ: bool) -> Iterator[tuple[str, list[str]]]:
+    """What the models cost, in the dtype that nearly all of them run in.
+
+    lengths_differ: whether any two of all models were reckoned for texts of another length.
+    """
     yield "active a token", [f"{model.counted.active.total:,}" for model in models]
     yield f"memory, {_USUAL}", [bytes_text(model.costs.memory[_USUAL]) for model in models]
     caches = [model.costs.cache for model in models]
@@ -80,28 +98,21 @@ def _costs(models: Sequence[ModelParameters]) -> Iterator[tuple[str, list[str]]]
         cached = [in_bytes(cache.per_token, CACHE_BITS[_USUAL]) if cache else 0 for cache in caches]
         yield "cache a token", [bytes_text(size) for size in cached]
     yield "arithmetic", [flops_text(model.costs.flops.total) for model in models]
-    if len({model.costs.flops.context for model in models}) > 1:
+    if lengths_differ:
         yield "  at tokens", [f"{model.costs.flops.context:,}" for model in models]
-    yield from _asked([model.costs for model in models])
+    yield from _asked([model.costs for model in models], dash)
 
 
-def _asked(costs: Sequence[Costs]) -> Iterator[tuple[str, list[str]]]:
+def _asked(costs: Sequence[Costs], dash: str) -> Iterator[tuple[str, list[str]]]:
     """What is said only where it was asked for."""
     if any(cost.fits for cost in costs):
         yield "longest context", [_longest(cost.fits) for cost in costs]
     if any(cost.training for cost in costs):
-        yield "training", [bytes_text(cost.training[_USUAL].total) if cost.training else "" for cost in costs]
+        yield "training", [bytes_text(cost.training[_USUAL].total) if cost.training else dash for cost in costs]
     if any(cost.lora for cost in costs):
-        yield "LoRA", [f"{cost.lora.parameters:,}" if cost.lora else "" for cost in costs]
+        yield "LoRA", [f"{cost.lora.parameters:,}" if cost.lora else dash for cost in costs]
 
 
 def _longest(fits: Fits | None) -> str:
     contexts = [choice.context for choice in fits.choices if choice.weights == _USUAL] if fits else []
     return next(("any" if context is None else f"{context:,}" for context in contexts), "")
-
-
-def _short(model: ModelParameters, terminal: Terminal) -> str:
-    """The end of a name says most: `Llama-3.1-8B` of `meta-llama/Llama-3.1-8B`."""
-    whole = model.counted.model
-    name = name_text(whole.rstrip("/").rpartition("/")[2].removeprefix("preset:") or whole, terminal)
-    return name if cell_width(name) <= _NUMBER else shorten(name, _NUMBER, glyphs(terminal).cut)

@@ -35,7 +35,7 @@ def asked_lines(costs: Costs, terminal: Terminal) -> list[Line]:
     """What is said only where it was asked for: what fits, training, adapters."""
     lines: list[Line] = []
     if costs.fits is not None:
-        lines += labelled("fit", _fits(costs.fits, caches=costs.cache is not None), terminal)
+        lines += labelled("fit", _fits(costs.fits, terminal, caches=costs.cache is not None), terminal)
     for index, (dtype, need) in enumerate(costs.training.items()):
         lines += labelled(
             "" if index else "training", _training(dtype, need, adapters=costs.lora is not None), terminal
@@ -50,8 +50,10 @@ def _cache(cache: Cache) -> Iterator[str]:
         for window, layers in cache.windows.items():
             yield f"the last {window:,} tokens alone in {_of(layers, cache.attending)}"
         yield f"{_cached(cache.beyond_windows)} a token beyond"
-    if cache.cross:
+    if cache.cross and cache.cross_positions is None:
         yield f"{_cached(cache.cross)} a token of the other sequence"
+    elif cache.cross:
+        yield f"{_cached(cache.cross)} for each of the encoder's {cache.cross_positions:,} positions"
     if cache.state:
         yield f"states of {_cached(cache.state)} in {_of(cache.with_state, cache.with_state)}"
     texts = "" if cache.batch == 1 else f" of each of {cache.batch:,} texts"
@@ -72,7 +74,7 @@ def _arithmetic(flops: Flops, attends: bool) -> Iterator[str]:
         yield f"{flops_text(flops.total)} a token, however long the text"
         return
     yield f"{flops_text(flops.total)} a token at {flops.context:,} tokens"
-    yield f"matrices {flops_text(flops.linear)}"
+    yield f"parameters {flops_text(flops.linear)}"
     yield f"attention {flops_text(flops.attention)}"
 
 
@@ -87,9 +89,17 @@ def _pattern(costs: Costs, terminal: Terminal) -> str:
     return f"{context} {times} {context} = {costs.attention_entries_per_head:,} weights a head"
 
 
-def _fits(fits: Fits, *, caches: bool) -> Iterator[str]:
+def _budget(fits: Fits, terminal: Terminal) -> str:
+    """As it was asked for, and in the unit that the rest is told in."""
+    told, written = bytes_text(fits.budget), fits.written or "iB"
+    if written.endswith("iB") and "×" not in written:
+        return told
+    return f"{written.replace('×', glyphs(terminal).times)} ({told})"
+
+
+def _fits(fits: Fits, terminal: Terminal, *, caches: bool) -> Iterator[str]:
     texts = "" if fits.batch == 1 else f" of {fits.batch:,} texts"
-    yield f"in {bytes_text(fits.budget)}{f', the longest context{texts}' if caches else ''}"
+    yield f"in {_budget(fits, terminal)}{f', the longest context{texts}' if caches else ''}"
     if caches and fits.made_for is not None:
         yield f"made for {fits.made_for:,} tokens"
     for choice in fits.choices:

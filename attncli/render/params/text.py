@@ -14,7 +14,7 @@ from attncli.render.params.quantities import run_text
 from attncli.render.params.tables import component_table, layer_table, part_table
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
-from attncli.results.parameters import ParameterCount
+from attncli.results.parameters import ParameterCount, PerHead
 from attncli.results.params import ModelParameters, ParamsResult
 from attncli.results.summaries import LayerKind, layer_kinds
 
@@ -62,7 +62,7 @@ def _checkpoint(model: ModelParameters, by: str, terminal: Terminal) -> list[Lin
 
 
 def _notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
-    notes = (*model.counted.notes, *model.notes)
+    notes = (*model.counted.notes, *model.notes, *model.costs.notes)
     return [line for note in notes for line in labelled("note", [note], terminal)]
 
 
@@ -122,7 +122,20 @@ def _head(count: ParameterCount) -> Iterator[str]:
         one = count.per_head
         yield f"{one.parameters:,}"
         yield from (f"{name} {getattr(one, name):,}" for name in ("query", "key", "value", "output"))
-        yield f"all {one.heads:,} of a layer {one.layer:,}"
+        yield from _all_heads(one)
+
+
+def _all_heads(one: PerHead) -> Iterator[str]:
+    """A layer's heads together, and why they aren't as many times one head."""
+    heads, groups = one.heads, one.key_value_heads
+    if groups < heads:
+        which = (
+            f"each shared by {heads // groups:,} heads (grouped)" if groups > 1 else f"shared by all {heads:,} heads"
+        )
+        yield f"{groups:,} key/value head{'s' if groups > 1 else ''} a layer, {which}"
+    yield f"all {heads:,} of a layer {one.layer:,}"
+    if one.shared:
+        yield f"of which all heads share {one.shared:,}"
 
 
 def _active(count: ParameterCount) -> Iterator[str]:
