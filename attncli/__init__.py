@@ -11,25 +11,27 @@ is first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
+
+#: Type checkers know this name, as they know the one in `typing`, whose import would be nine tenths of ours.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from attncli.verbs.compare import compare
     from attncli.verbs.heads import heads
     from attncli.verbs.params import params
     from attncli.verbs.tokenize import tokenize
+else:
+
+    def __getattr__(name: str) -> object:
+        if name in ("compare", "heads", "params", "tokenize"):
+            from importlib import import_module
+
+            return getattr(import_module(f"attncli.verbs.{name}"), name)
+        raise AttributeError(f"module 'attncli' has no attribute {name!r}")
+
 
 __all__ = ["__version__", "compare", "heads", "params", "tokenize"]
-
-
-def __getattr__(name: str) -> object:
-    if name in ("compare", "heads", "params", "tokenize"):
-        from importlib import import_module
-
-        return getattr(import_module(f"attncli.verbs.{name}"), name)
-    raise AttributeError(f"module 'attncli' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

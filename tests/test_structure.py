@@ -57,8 +57,8 @@ MAY_BE_IMPORTED_BY = {
     "matplotlib": {"render"},
 }
 
-#: How a notebook asks a result to show itself: there alone a result may call the renderers, which know results.
-SHOWING_ITSELF = "_repr_html_"
+#: How Python and a notebook ask a result to show itself: there alone it may call the renderers, which know results.
+SHOWING_ITSELF = ("__str__", "_repr_html_")
 
 #: Modules that the start of `attn tokenize` passes through: no numpy there.
 WITHOUT_NUMPY = (
@@ -124,7 +124,7 @@ def _imports(node: ast.AST, *, inside: bool) -> Iterator[Import]:
             assert child.level == 0, "imports are absolute"
             assert child.module is not None
             yield from (Import(_full_name(child.module, alias.name), child.lineno, inside) for alias in child.names)
-        elif not (isinstance(child, ast.FunctionDef) and child.name == SHOWING_ITSELF):
+        elif not (isinstance(child, ast.FunctionDef) and child.name in SHOWING_ITSELF):
             yield from _imports(child, inside=inside or isinstance(child, ast.FunctionDef))
 
 

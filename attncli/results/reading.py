@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.brief import briefly
 from attncli.results.tokens import Token
 
 RowOfWeights = npt.NDArray[np.float32]
@@ -30,6 +31,7 @@ class KeyRead(NamedTuple):
         return self._asdict()
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one position reads, as the mean over some heads.
@@ -84,6 +86,7 @@ class HeadWeight(NamedTuple):
         return self._asdict()
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The chosen heads by one weight, that of a query on a key; the largest first."""
