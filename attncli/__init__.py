@@ -7,6 +7,12 @@
 Each verb of the command line is a function here, takes the same options as keywords and returns a result whose
 `to_dict()` is exactly the JSON that the command prints. Importing this package is instant: a verb is imported when it
 is first used.
+
+All of them take `revision`, `refresh`, `trust_remote_code` and `allow_pickle`, which mean what `attn heads --help` says
+of these options, as do `device` and `dtype` where a model runs; and `progress`, a function that is called with what is
+being done, how much of it is, and of how much.
+
+`print(result)` shows what the command prints, and a notebook shows a page.
 """
 
 from __future__ import annotations

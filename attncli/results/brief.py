@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 #: Characters of a text, of a value within a value, and of the values of a collection that are shown.
 _MOST_TEXT = 50
-_MOST_VALUE = 120
+_MOST_VALUE = 100
 _MOST_LISTED = 240
 #: Values of a collection that are looked at.
 _MOST_VALUES = 4
