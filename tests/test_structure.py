@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +14,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "attncli"
+
+AT_THE_TOP = {
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "attncli",
+    "tests",
+    "completions",
+    ".ci",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+}
 
 #: Each part of the package, and the other parts of it that it may import. Things flow one way, top to bottom:
 #: cli -> verbs -> models and the analysis folders -> results; render turns results into something to read.
@@ -138,6 +152,13 @@ def _part_of(name: str) -> str:
     """The part of our package that a full module name belongs to."""
     steps = name.split(".")
     return steps[1] if len(steps) > 1 else "attncli"
+
+
+def test_nothing_stands_at_the_top_by_accident() -> None:
+    if not (PACKAGE.parent / ".git").exists():
+        pytest.skip("no checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=PACKAGE.parent, capture_output=True, check=True, text=True).stdout
+    assert {line.split("/")[0] for line in listed.splitlines()} <= AT_THE_TOP
 
 
 def test_every_module_has_its_place_in_the_plan() -> None:
