@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attncli.attention.exact import summable
 from attncli.attention.metrics import Pair, uniform
 from attncli.results.heads import Quadrants
 
 if TYPE_CHECKING:
-    from attncli.models.query_key import QueryKeyAttention
+    from attncli.models.reader import Reader
     from attncli.models.visibility import Visibility
 
 #: What a token is part of: the first text, the second, or neither (special tokens); −1 for padding.
@@ -62,14 +63,15 @@ class QuadrantSums:
         """Take in what rows give to each part: (batch, heads, rows, 3)."""
         assert self.pair.queries.parts is not None
         parts = self.pair.queries.parts[:, start : start + masses.shape[2]]
-        own = torch.stack([parts == part for part in (FIRST, SECOND)], dim=1).double()
-        total = own[:, None] @ masses.double()
+        own = summable(torch.stack([parts == part for part in (FIRST, SECOND)], dim=1)).double()
+        total = own[:, None] @ summable(masses).double()
         self._sums = total if self._sums is None else self._sums + total
 
-    def read(self, attention: QueryKeyAttention) -> None:
+    def read(self, reader: Reader) -> None:
         """Take in all rows without the matrix."""
-        for reading in attention.readings(self.indicators):
-            masses = reading.values.new_zeros(reading.values.shape[0], attention.heads, *reading.values.shape[2:])
+        heads = reader.attention.heads
+        for reading in reader.readings(self.indicators):
+            masses = reading.values.new_zeros(reading.values.shape[0], heads, *reading.values.shape[2:])
             masses[:, reading.heads] = reading.values
             self.add_masses(reading.start, masses)
 
@@ -82,5 +84,5 @@ class QuadrantSums:
         """The quadrants of every head."""
         assert self._sums is not None and self.pair.queries.parts is not None
         counts = torch.stack([(self.pair.queries.parts[text] == part).sum() for part in (FIRST, SECOND)])
-        means = (self._sums[text] / counts.clamp(min=1)[:, None]).cpu().tolist()
+        means = (self._sums[text].cpu() / counts.clamp(min=1)[:, None].cpu()).tolist()
         return [Quadrants(*first, *second) for first, second in means]
