@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from attncli.render.cells import cell_width, pad, shorten
@@ -14,6 +15,9 @@ _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 # Terminals that reorder right-to-left text would take the numbers and cells beside it along. This mark ends the run.
 _LEFT_TO_RIGHT_MARK = "\u200e"
 _DOTTED_CIRCLE = "◌"
+
+#: What parts the folders of a path, and an owner from a name.
+SLASHES = r"[/\\]"
 
 
 def token_text(token: Token, terminal: Terminal) -> str:
@@ -34,6 +38,11 @@ def name_text(name: str, terminal: Terminal) -> str:
     """A name from outside, safe for a terminal."""
     text = printable(name)
     return text if terminal.unicode else text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def last_part(name: str) -> str:
+    """The end of a model's name or path: what stands behind its last slash, one of Windows too."""
+    return re.split(SLASHES, name.rstrip("/\\"))[-1]
 
 
 def in_place(text: str, width: int, terminal: Terminal, *, right: bool = False) -> str:
