@@ -18,7 +18,7 @@ _ROOM_FOR_MEANINGS = 60
 def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
     """The pattern with its labels, its scale, and the head's metrics beside those of uniform attention."""
     head = next(one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head))
-    title = title_lines(head, terminal)
+    title = title_lines(head, stack, terminal)
     if weighting == "norm":
         title += _sentence("weights times the norm of what is read there (Kobayashi et al. 2020)", terminal)
     lines = [*title, *_pattern_lines(stack, pattern, terminal, relative=weighting == "norm"), Line()]
@@ -35,6 +35,7 @@ def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]
 def _pattern_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, relative: bool = False) -> list[Line]:
     grid = fitted_grid(stack, pattern, terminal)
     heat = Heat(full_scale((grid.pattern,)), terminal, relative)
+    heat = heat.beside_numbers() if heat.has_digits(grid.cell) else heat
     lines = [*pooling_lines(stack, grid.pattern, terminal), Line(), *grid_lines(stack, grid, heat), Line()]
     return [*lines, *scale_lines(heat, grid.cell)]
 
@@ -43,9 +44,10 @@ def _sentence(text: str, terminal: Terminal) -> list[Line]:
     return flow([Line.of(Span(word, _DIM)) for word in text.split()], separator=" ", width=terminal.width)
 
 
-def title_lines(head: HeadMetrics, terminal: Terminal) -> list[Line]:
+def title_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
     """The head's name, and what its labels say."""
-    said = [Line.of(label.tile(3, terminal), f" {label.sentence}") for label in map(label_of, head.labels)]
+    labels = (label_of(name, stack.key_medium) for name in head.labels)
+    said = [Line.of(label.tile(3, terminal), f" {label.sentence}") for label in labels]
     return flow([Line.of(Span(f"head {head.name}", _BOLD)), *said], separator="  ", width=terminal.width)
 
 

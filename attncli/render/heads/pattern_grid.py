@@ -41,15 +41,15 @@ class Grid:
 
 def fitted_grid(stack: Stack, pattern: Pattern, terminal: Terminal, *, least: int = 1) -> Grid:
     """The pattern in the terminal's width: whole if it fits, else pooled. least: cells that a weight needs."""
-    exact = _grid(stack, pattern, terminal)
+    exact = _grid(stack, pattern, terminal, least)
     rows, columns = pattern.weights.shape
     room = terminal.width - exact.margin
     if columns * least <= room and rows <= max(columns, room // _SQUARE):
         return exact
     # The labels of a pooled pattern are spans of positions and several tokens: wider than those of the whole one.
     widest = 2 * len(str(stack.queries[-1].index + 1)) + 1 + _longest_label(terminal) + 2
-    side = max((terminal.width - widest) // _SQUARE, 1)
-    return _grid(stack, pooled_evenly(pattern, side, side), terminal)
+    side = max((terminal.width - widest) // max(_SQUARE, least), 1)
+    return _grid(stack, pooled_evenly(pattern, side, side), terminal, least)
 
 
 def grid_lines(stack: Stack, grid: Grid, heat: Heat) -> list[Line]:
@@ -63,14 +63,14 @@ def grid_lines(stack: Stack, grid: Grid, heat: Heat) -> list[Line]:
     return [*_headings(stack, grid, heat.terminal), *lines, *_column_list(stack, grid, heat.terminal)]
 
 
-def _grid(stack: Stack, pattern: Pattern, terminal: Terminal) -> Grid:
+def _grid(stack: Stack, pattern: Pattern, terminal: Terminal, least: int) -> Grid:
     spans = spans_of(pattern).rows
     positions = max((len(_position_text(_rows(stack), span, terminal)) for span in spans), default=1)
     widest = max((cell_width(_span_text(_rows(stack), span, terminal)) for span in spans), default=0)
     tokens = min(widest, _longest_label(terminal))
     room = terminal.width - positions - tokens - 2
     fits = room // max(pattern.weights.shape[1], 1)
-    cell = min(fits, _WIDEST) if fits >= _WITH_DIGITS else min(max(fits, 1), _SQUARE)
+    cell = min(fits, _WIDEST) if fits >= _WITH_DIGITS else min(max(fits, 1), max(_SQUARE, least))
     return Grid(pattern, cell, positions, tokens)
 
 

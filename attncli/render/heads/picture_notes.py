@@ -15,8 +15,8 @@ _DIM = Style(dim=True)
 def scale_lines(heat: Heat, cell: int = 1) -> list[Line]:
     """What a colour or a character of a picture means, and which way to read it."""
     notes = ["rows look at columns"]
-    if heat.has_digits(cell):
-        notes.append("digits: hundredths of the largest" if heat.relative else "digits: hundredths")
+    if heat.has_digits(cell) and (said := heat.digits_note()):
+        notes.append(said)
     return flow(
         [heat.scale(), *(Line.of(Span(note, _DIM)) for note in notes)], separator="   ", width=heat.terminal.width
     )

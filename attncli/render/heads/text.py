@@ -79,7 +79,8 @@ def _averages(result: HeadsResult, terminal: Terminal) -> list[Line]:
 def _overviews(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The maps of all stacks under one another, and what to type next."""
     limit = _sentences(terminal) // max(len(result.stacks), 1)
-    found = [standouts(stack, max(limit, 2)) for stack in result.stacks]
+    sought = "induction" if result.probe is not None else None
+    found = [standouts(stack, max(limit, 2), sought=sought) for stack in result.stacks]
     parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
     crossing = [lines for stack in result.stacks if (lines := crossing_lines(stack, terminal))]
     lines = apart([*parts, *crossing])

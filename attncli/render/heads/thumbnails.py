@@ -26,10 +26,11 @@ _METRICS_SHOWN = 2
 _ALWAYS = ("entropy", "distance", "confidence")
 
 
-def shrunk(stack: Stack, terminal: Terminal) -> Stack:
-    """The stack with its patterns pooled to the size of small pictures."""
-    fits = max(len(stack.queries), len(stack.keys)) <= min(_LARGEST, terminal.width)
-    side = _LARGEST if fits else min(_SIDE, terminal.width)
+def shrunk(stack: Stack, terminal: Terminal, *, least: int = 1) -> Stack:
+    """The stack with its patterns pooled to the size of small pictures. least: cells that a weight needs."""
+    room = terminal.width // least
+    fits = max(len(stack.queries), len(stack.keys)) <= min(_LARGEST, room)
+    side = _LARGEST if fits else max(min(_SIDE, room), 1)
     return replace(stack, patterns=tuple(pooled_evenly(pattern, side, side) for pattern in stack.patterns))
 
 
@@ -57,7 +58,7 @@ def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> li
     hidden = unseen(stack, pattern)
     if heat.colored and heat.terminal.unicode:
         return _half_blocks(pattern.weights, hidden, heat, side)
-    width = 2 if heat.least == 2 or 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width) else 1
+    width = heat.least if heat.least > 1 else 2 if 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width) else 1
     return [
         Line(tuple(Span(" " * width) if masked else heat.cell(weight, width) for weight, masked in row))
         for row in map(zip, pattern.weights.tolist(), hidden.tolist())
