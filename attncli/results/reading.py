@@ -17,8 +17,8 @@ class KeyRead(NamedTuple):
     """One key that a position reads. place: among the keys of the stack.  head: the one that reads it most; None for a
     rollout, which is of all heads together.
 
-    weight: the mean over the heads, or of a rollout what of the key reaches the position.  uniform: what attention spread evenly would give it; None where that is no
-    measure, as for weights times norms.
+    weight: the mean over the heads, or of a rollout what of the key reaches the position.  uniform: what attention
+    spread evenly would give it; None where that is no measure, as for weights times norms.
     """
 
     place: int

@@ -8,7 +8,7 @@ from attncli.render.heads.change_table import change_rows, change_words, head_ch
 from attncli.render.heads.header import is_cross, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
-from attncli.render.heads.picture_notes import pooling_lines
+from attncli.render.heads.picture_notes import pooling_lines, scope_lines, unit_lines
 from attncli.render.heads.signed_heat import SignedHeat
 from attncli.render.heads.thumbnails import in_rows, picture, shrunk
 from attncli.render.heads.value_map import value_map
@@ -63,7 +63,7 @@ def _map(
     if not any(known):
         return [*lines, Line.of("no head changed")]
     heat = (SignedHeat if metric else Heat)(max(known), terminal)
-    picture = value_map(here, values, heat)
+    picture = value_map(here, values, heat, small=True)
     moved = [head for head in changed.heads[: result.top] if _measure(head, metric)]
     table = change_rows(here, moved, metric, heat)
     return [*lines, *beside(picture, table, width=terminal.width)]
@@ -97,11 +97,12 @@ def _one(
     lines = [
         *_header(here, changed, difference, terminal),
         *title,
+        *unit_lines(both, terminal),
         *pooling_lines(both, grid.pattern, terminal),
         Line(),
     ]
     lines += [*grid_lines(both, grid, heat), Line(), *_legend(heat, grid.cell, difference), Line()]
-    return [*lines, *head_changes(here, head, terminal)]
+    return [*lines, *scope_lines(here, terminal), *head_changes(here, head, terminal)]
 
 
 def _small(

@@ -35,7 +35,9 @@ def stack_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     """`encoder · 6 layers × 12 heads · 12 tokens · each sees every other`; the heads that were chosen, if in words."""
     name, shape = Line.of(Span(stack.stack, _BOLD)), Line.of(_shape(stack.layers, terminal))
     chosen = [Line.of(words)] if (words := _chosen(stack)) else []
-    return flow([name, shape, *chosen, *_direction(stack, terminal)], separator=glyphs(terminal).separator, width=terminal.width)
+    return flow(
+        [name, shape, *chosen, *_direction(stack, terminal)], separator=glyphs(terminal).separator, width=terminal.width
+    )
 
 
 def has_text(stack: Stack) -> bool:

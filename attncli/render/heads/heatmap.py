@@ -31,7 +31,7 @@ Mask = npt.NDArray[np.bool_]
 class Heat:
     """How weights are drawn on one terminal: `full` is the weight of the brightest colour (and of the darkest ink).
 
-    relative: digits are of the full scale, as the weights are no shares of 1.  ramp: the ink, where there are no colours.
+    relative: digits are of the full scale, as the weights are no shares of 1.  ramp: the ink without colours.
     """
 
     full: float

@@ -41,8 +41,8 @@ def signed_number(change: float, decimals: int = _FEWEST) -> str:
     return f"+{text}" if change > 0 else text
 
 
-def place_number(value: float, decimals: int) -> str:
-    """A number for a small place; one that would be nothing but zeros is its power of ten.
+def place_number(value: float, decimals: int, *, small: bool = True) -> str:
+    """A number for a small place; one that would be nothing but zeros is its power of ten, if `small` ones matter.
 
     >>> [place_number(value, 2) for value in (0.4, 0.0004, 0.0)]
     ['0.40', '4e-4', '0.00']
@@ -50,7 +50,8 @@ def place_number(value: float, decimals: int) -> str:
     size = abs(value)
     if size >= _HUNDRED:
         return f"{value:.1f}"
-    return f"{value:z.{decimals}f}" if round(size, decimals) or size < _NOTHING else _power(value, 0)
+    is_zero = round(size, decimals) == 0
+    return _power(value, 0) if is_zero and small and size >= _NOTHING else f"{value:z.{decimals}f}"
 
 
 def signed_place(change: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_words import label_of, meaning, number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
-from attncli.render.heads.picture_notes import pooling_lines, scale_lines
+from attncli.render.heads.picture_notes import pooling_lines, scale_lines, scope_lines, unit_lines
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -22,7 +22,7 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: s
     if weighting == "norm":
         title += _sentence("weights times the norm of what is read there (Kobayashi et al. 2020)", terminal)
     lines = [*title, *_pattern_lines(stack, pattern, terminal, relative=weighting == "norm"), Line()]
-    return lines + metric_lines(head, stack, terminal)
+    return [*lines, *scope_lines(stack, terminal), *metric_lines(head, stack, terminal)]
 
 
 def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
@@ -36,7 +36,8 @@ def _pattern_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, relati
     grid = fitted_grid(stack, pattern, terminal)
     heat = Heat(full_scale((grid.pattern,)), terminal, relative)
     heat = heat.beside_numbers() if heat.has_digits(grid.cell) else heat
-    lines = [*pooling_lines(stack, grid.pattern, terminal), Line(), *grid_lines(stack, grid, heat), Line()]
+    notes = [*unit_lines(stack, terminal), *pooling_lines(stack, grid.pattern, terminal)]
+    lines = [*notes, Line(), *grid_lines(stack, grid, heat), Line()]
     return [*lines, *scale_lines(heat, grid.cell)]
 
 

@@ -13,7 +13,7 @@ from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, in_place, token_text
+from attncli.render.token_text import direction_end, in_place, unit_text
 from attncli.results.heads import Pattern, Stack
 from attncli.results.heads import Span as Positions
 from attncli.results.media import Medium
@@ -91,53 +91,65 @@ def _cells(weights: Sequence[float], hidden: Sequence[bool], width: int, heat: H
 
 
 class _Side(NamedTuple):
-    """What rows, or columns, are of."""
+    """What rows, or columns, are of. lines: their numbers, where they are lines of a text."""
 
     tokens: Sequence[Token]
     medium: Medium
+    lines: Sequence[int | None] | None
+    unit: str
 
 
 def _rows(stack: Stack) -> _Side:
-    return _Side(stack.queries, stack.query_medium)
+    return _Side(stack.queries, stack.query_medium, stack.query_lines, stack.unit)
 
 
 def _columns(stack: Stack) -> _Side:
-    return _Side(stack.keys, stack.key_medium)
+    return _Side(stack.keys, stack.key_medium, stack.key_lines, stack.unit)
 
 
 def _position_text(side: _Side, span: Positions, terminal: Terminal) -> str:
     """Where a row or column stands in the text, of which the tokens may be a part; in a sound, when it is heard."""
+    if side.lines is not None:
+        known = [line for line in side.lines[slice(*span)] if line is not None]
+        return "" if not known else _stretch(str(known[0]), str(known[-1]), terminal)
     ends = side.tokens[span[0]], side.tokens[span[1] - 1]
     first, last = (token.text if side.medium.kind == "frames" else token.index for token in ends)
-    return str(first) if first == last else f"{first}{glyphs(terminal).dash}{last}"
+    return _stretch(str(first), str(last), terminal)
+
+
+def _stretch(first: str, last: str, terminal: Terminal) -> str:
+    return first if first == last else f"{first}{glyphs(terminal).dash}{last}"
 
 
 def _span_text(side: _Side, span: Positions, terminal: Terminal) -> str:
     if side.medium.kind == "frames":
         return ""
-    tokens = side.tokens
-    return " ".join(token_text(token, terminal) for token in tokens[span[0] : min(span[1], span[0] + _LONGEST_LABEL)])
+    shown = side.tokens[span[0] : min(span[1], span[0] + _LONGEST_LABEL)]
+    return " ".join(unit_text(token, side.unit, terminal) for token in shown)
 
 
 def _headings(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     """The tokens of the columns, or a ruler of positions where tokens have no room."""
     spans = spans_of(grid.pattern).columns
-    if not _names_columns(grid):
+    if not _names_columns(stack, grid):
         return [
             Line.of(" " * grid.margin, Span(ruler([key_number(stack, start) for start, _ in spans], grid.cell), _DIM))
         ]
-    texts = [token_text(stack.keys[start], terminal) for start, _ in spans]
+    texts = [unit_text(stack.keys[start], stack.unit, terminal) for start, _ in spans]
     spare = terminal.width - grid.margin - grid.cell * len(texts)
     return [Line.of(" " * grid.margin, row) for row in headings(texts, grid.cell, spare, terminal)]
 
 
-def _names_columns(grid: Grid) -> bool:
+def _names_columns(stack: Stack, grid: Grid) -> bool:
+    """Whether tokens or words stand above the columns; lines are too long, and have their numbers."""
+    if stack.key_lines is not None:
+        return False
     return grid.cell >= _SQUARE and all(end - start == 1 for start, end in spans_of(grid.pattern).columns)
 
 
 def _column_list(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     """The columns by name, where neither a heading nor the rows' labels name them."""
-    if _names_columns(grid) or stack.keys == stack.queries:
+    if _names_columns(stack, grid) or stack.keys == stack.queries:
         return []
     entries = [_column_entry(stack, span, terminal) for span in spans_of(grid.pattern).columns]
     return [Line(), *flow([Line.of(Span("columns:", _DIM)), *entries], separator="  ", width=terminal.width, indent=2)]

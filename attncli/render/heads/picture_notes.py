@@ -22,6 +22,31 @@ def scale_lines(heat: Heat, cell: int = 1) -> list[Line]:
     )
 
 
+def unit_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+    """What the numbers of rows and columns count, where these are not tokens."""
+    said = {
+        "word": "rows and columns are words, and their numbers those of their first tokens",
+        "line": "rows and columns are lines, numbered from 1",
+    }
+    return _dim_lines(said.get(stack.unit, ""), terminal)
+
+
+def scope_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+    """What the metrics are of, where the picture shows less than that, or something else than tokens."""
+    part = stack.whole is not None and stack.whole != (len(stack.queries), len(stack.keys))
+    if not part and stack.unit == "token":
+        return []
+    whole = {"patches": "picture", "frames": "sound"}.get(stack.key_medium.kind, "text")
+    tokens = f", token by token (not {stack.unit} by {stack.unit})" if stack.unit != "token" else ""
+    return _dim_lines(f"metrics are of the whole {whole}{', not of the part above' if part else ''}{tokens}", terminal)
+
+
+def _dim_lines(text: str, terminal: Terminal) -> list[Line]:
+    if not text:
+        return []
+    return flow([Line.of(Span(word, _DIM)) for word in text.split()], separator=" ", width=terminal.width)
+
+
 def pooling_lines(stack: Stack, shown: Pattern, terminal: Terminal) -> list[Line]:
     """How many weights a cell stands for, where it is more than one."""
     if shown.bins is None:

@@ -13,7 +13,6 @@ from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, running_text
 from attncli.results.tokens import Token
 
-
 #: What stands beside a mark that points at the query.
 HERE = "looks from here"
 #: The same of a rollout.

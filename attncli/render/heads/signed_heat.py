@@ -41,7 +41,7 @@ class SignedHeat(Heat):
         return f"{ninths:+d}" if ninths else " " * _CODE
 
     def text(self, weight: float, width: int) -> str:
-        """A difference as `+0.12`, `+.12`, or `+12` of hundredths, as there is room; blank where it is none of these."""
+        """A difference as `+0.12`, `+.12`, or `+12` of hundredths, as there is room; blank where it is none."""
         form = next((form for form in _FORMS if self._fits(form, width)), None)
         if form is None:
             return "" if self.colored else self.ink(weight)

@@ -26,7 +26,7 @@ def strip_lines(stack: Stack, reading: Reading, heat: Heat, here: str = HERE) ->
     spans = spans_of(pooled).columns
     cell = min(terminal.width // max(len(spans), 1), _WIDEST)
     shown = Heat(float(pooled.weights.max(initial=0.0)), terminal)
-    numbers = [_number(stack, reading, start) for start, _ in spans]
+    numbers = [key_number(stack, start) for start, _ in spans]
     cells = [
         shown.cell(weight, cell) if reading.visible[start:end].any() else Span(" " * cell)
         for weight, (start, end) in zip(pooled.weights[0].tolist(), spans, strict=True)
@@ -45,13 +45,6 @@ def _title(stack: Stack, cells: int, width: int) -> list[Line]:
     many = f"{len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
     words = many if cells < len(stack.keys) else f"the whole {whole}, a cell for each {unit}"
     return flow([Line.of(Span(word, _DIM)) for word in words.split()], separator=" ", width=width)
-
-
-def _number(stack: Stack, reading: Reading, place: int) -> int | str:
-    """What a reader knows a key by: its line, else its position, or when it is heard."""
-    if reading.lines is None:
-        return key_number(stack, place)
-    return next((line for line in reading.lines[place:] if line is not None), len(reading.lines))
 
 
 def _query_mark(

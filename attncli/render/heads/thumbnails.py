@@ -10,7 +10,7 @@ import numpy as np
 
 from attncli.render.heads.heatmap import Heat, Mask, pooled_evenly, unseen
 from attncli.render.heads.metric_words import label_of, number
-from attncli.render.heads.picture_notes import pooling_lines
+from attncli.render.heads.picture_notes import pooling_lines, scope_lines
 from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -42,7 +42,12 @@ def thumbnails(stack: Stack, heat: Heat, terminal: Terminal) -> list[Line]:
     blocks = [[*picture(stack, pattern, heat), *_caption(head, terminal)] for pattern, head in pairs]
     width = min(max(line.width for block in blocks for line in block), terminal.width)
     lines = [line for row in in_rows(blocks, width, terminal) for line in row]
-    return [*lines, *_uniform_lines(stack, shown, terminal), *pooling_lines(stack, stack.patterns[0], terminal)]
+    return [
+        *lines,
+        *scope_lines(stack, terminal),
+        *_uniform_lines(stack, shown, terminal),
+        *pooling_lines(stack, stack.patterns[0], terminal),
+    ]
 
 
 def in_rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> list[list[Line]]:

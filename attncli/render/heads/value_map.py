@@ -19,12 +19,13 @@ _TWO_TELL = 0.095
 Head = tuple[int, int]
 
 
-def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat) -> list[Line]:
+def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat, *, small: bool = False) -> list[Line]:
     """The map, and its scale where colours or ink stand for numbers.
 
     values: by layer and head; None draws a dot, what isn't there draws nothing. At least one of them is known.
+    small: whether a number that would be nothing but zeros is written by its power of ten.
     """
-    texts = _texts(stack, values, heat)
+    texts = _texts(values, heat, small=small)
     widest = max(map(len, texts.values()))
     # Ink of its own stands before a number where there are no colours, unless the number has a sign that says as much.
     inked = not heat.colored and heat.least == 1 and has_room(stack, widest + 2, heat.terminal)
@@ -46,10 +47,10 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat) -> 
     return grid if says_all else [*grid, Line(), heat.scale()]
 
 
-def _texts(stack: Stack, values: Mapping[Head, float | None], heat: Heat) -> dict[Head, str]:
+def _texts(values: Mapping[Head, float | None], heat: Heat, *, small: bool) -> dict[Head, str]:
     """The known numbers; those with signs have a third digit in place of the zero before their point."""
     known = {head: value for head, value in values.items() if value is not None}
     if isinstance(heat, SignedHeat):
         return {head: signed_place(value) for head, value in known.items()}
     decimals = 2 if heat.full >= _TWO_TELL else 3
-    return {head: place_number(value, decimals) for head, value in known.items()}
+    return {head: place_number(value, decimals, small=small) for head, value in known.items()}
