@@ -107,7 +107,7 @@ def test_pooling_by_the_analysis_is_respected() -> None:
     assert picture(of) == [
         "                     0      8",
         " 0–7 x x x x x x x x  @100@",
-        "8–15 x x x x x x x x   =40=   +60+",
+        "8–15 x x x x x x x x   =40=   *60*",
     ]
 
 

@@ -50,6 +50,11 @@ def unit_noun(stack: Stack) -> str:
     return {"patches": "patch", "frames": "frame"}.get(stack.key_medium.kind, stack.unit)
 
 
+def whole_noun(stack: Stack) -> str:
+    """What its keys are of: a text, a picture or a sound."""
+    return {"patches": "picture", "frames": "sound"}.get(stack.key_medium.kind, "text")
+
+
 def _chosen(stack: Stack) -> str:
     """`head 5 of each layer`, `all heads of layer 2`; nothing where all heads of all layers are there, or only one, or
     others in every layer."""

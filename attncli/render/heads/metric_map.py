@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attncli.render.bars import bar
-from attncli.render.heads.header import has_text, stack_lines, tokens_line
+from attncli.render.heads.header import has_text, stack_lines, tokens_line, whole_noun
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import meaning, number
 from attncli.render.heads.value_map import value_map
@@ -28,7 +28,7 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
         lines.append(tokens_line(stack.keys, terminal))
     lines += [Line(), *_title(metric, stack, terminal)]
     if not known:
-        return [*lines, Line.of(f"nothing shows {metric} here")]
+        return [*lines, Line.of(f"nothing shows {metric} in this {whole_noun(stack)}")]
     heat = Heat(max(known), terminal)
     ranked = sorted((head for head in stack.metrics if head.values.get(metric) is not None), key=_by(metric))
     rows = [_ranking(head, metric, stack, heat) for head in ranked[:top]]

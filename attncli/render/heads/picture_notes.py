@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attncli.render.glyphs import glyphs
+from attncli.render.heads.header import whole_noun
 from attncli.render.heads.heatmap import Heat
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
@@ -36,9 +37,8 @@ def scope_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     part = stack.whole is not None and stack.whole != (len(stack.queries), len(stack.keys))
     if not part and stack.unit == "token":
         return []
-    whole = {"patches": "picture", "frames": "sound"}.get(stack.key_medium.kind, "text")
     tokens = f", token by token (not {stack.unit} by {stack.unit})" if stack.unit != "token" else ""
-    return _dim_lines(f"metrics are of the whole {whole}{', not of the part above' if part else ''}{tokens}", terminal)
+    return _dim_lines(f"metrics are of the whole {whole_noun(stack)}{', not of the part above' if part else ''}{tokens}", terminal)
 
 
 def _dim_lines(text: str, terminal: Terminal) -> list[Line]:

@@ -29,7 +29,7 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat, *, 
     widest = max(map(len, texts.values()))
     # Ink of its own stands before a number where there are no colours, unless the number has a sign that says as much.
     inked = not heat.colored and heat.least == 1 and has_room(stack, widest + 2, heat.terminal)
-    heat = heat.beside_numbers() if inked else heat
+    heat = heat if heat.least > 1 else heat.beside_numbers()
     drawn: set[int] = set()
 
     def cell(head: Head, width: int) -> Span:
