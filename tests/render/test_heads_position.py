@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.heads import Pattern
 from tests.render.heads_samples import SGR, head
 from tests.render.position_samples import WORDS, placed, position, ranked, reading_of
 
@@ -190,3 +191,63 @@ def test_one_head_needs_no_map() -> None:
     lines = heads_text(of, Terminal(80)).splitlines()
     assert lines[3:] == ["", "head  weight  0               0.50  uniform  place in its row",
                          " 0.0   0.500  ████████████████████    0.125  1 of 8"]  # fmt: skip
+
+
+def test_small_weights_are_told_apart() -> None:
+    of = ranked(0.0312, 0.0004, 3e-12, 0.0)
+    assert heads_text(replace(of, top=4), Terminal(80)).splitlines()[-5:] == [
+        "head   weight  0              0.031  uniform  place in its row",
+        " 0.0   0.0312  ████████████████████   0.1250  1 of 8",
+        " 0.1   0.0004  ▎                      0.1250  2 of 8",
+        " 0.2  3.0e-12  ▏                      0.1250  3 of 8",
+        " 0.3        0                         0.1250  4 of 8",
+    ]
+    few = position(reading_of(WORDS, [0.04, 0.0003, 2e-7, 0, 0, 0, 0, 0], 5, top=3), WORDS)
+    assert heads_text(few, Terminal(80)).splitlines()[-4:] == [
+        "         weight  0               0.04  uniform  most by head",
+        "0 [CLS]  0.0400  ████████████████████   0.1250  0.0 0.080",
+        "1 the    0.0003  ▏                      0.1250  0.1 6.0e-4",
+        "2 ·cat   2.0e-7  ▏                      0.1250  0.2 4.0e-7",
+    ]
+
+
+def test_a_key_that_is_a_line_is_called_by_its_number() -> None:
+    of = ranked(0.5, query="x", key="  a line of many words that goes on and on\n")
+    (stack,) = of.stacks
+    lined = replace(stack, unit="line", ranking=replace(stack.ranking, query_line=4, key_line=2))  # type: ignore[arg-type]
+    assert heads_text(replace(of, stacks=(lined,)), Terminal(100)).splitlines()[1:4] == [
+        "encoder · 2 layers × 4 heads · 8 lines, seen from one position · each sees every other",
+        "how much x (token 0, line 4) looks at line 2 (a line of many words that goes …), by the weight of",
+        "each head",
+    ]
+
+
+def test_a_rollout_is_told_by_its_keys() -> None:
+    reading = reading_of(WORDS, WEIGHTS, 5, top=2)
+    reading = replace(reading, uniform=None, top=tuple(key._replace(head=None, uniform=None) for key in reading.top))
+    rolled = replace(position(reading, WORDS, patterns=(Pattern(1, None, reading.weights[None]),)), weighting="rollout")
+    assert (
+        heads_text(rolled, Terminal(80, unicode=False))
+        == """\
+all-MiniLM-L6-v2 | cpu | float32
+encoder | 2 layers x 4 heads | 1 of 8 tokens | each sees every other
+rollout up to layer 1: how much of each token reaches ding (token 5), heads
+averaged
+
+[CLS] the cat sat embed>ding<s [SEP]
+@@@@@ ...====::::      ......: -----
+                       ^^^^^^ arrives here
+
+0 [ .:-=+*#%@] 0.40
+
+         weight  0               0.40
+0 [CLS]   0.400  ####################
+2 _cat    0.200  ##########
+"""
+    )
+
+
+def test_what_points_at_the_query_stands_on_the_side_with_room() -> None:
+    keys = placed("a" * 25, " b")
+    lines = heads_text(position(reading_of(keys, [0.5, 0.5], 1, top=1), keys), Terminal(30)).splitlines()
+    assert "          looks from here ▲▲▲" in lines

@@ -37,8 +37,10 @@ def scope_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     part = stack.whole is not None and stack.whole != (len(stack.queries), len(stack.keys))
     if not part and stack.unit == "token":
         return []
-    tokens = f", token by token (not {stack.unit} by {stack.unit})" if stack.unit != "token" else ""
-    return _dim_lines(f"metrics are of the whole {whole_noun(stack)}{', not of the part above' if part else ''}{tokens}", terminal)
+    said = f"metrics are of the whole {whole_noun(stack)}"
+    said += ", not of the part above" if part else ""
+    said += f", token by token (not {stack.unit} by {stack.unit})" if stack.unit != "token" else ""
+    return _dim_lines(said, terminal)
 
 
 def _dim_lines(text: str, terminal: Terminal) -> list[Line]:

@@ -12,7 +12,7 @@ from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
 from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, token_text
+from attncli.render.token_text import direction_end, token_text, unit_text
 from attncli.results.heads import Stack
 from attncli.results.reading import HeadWeight, Ranking
 from attncli.results.tokens import Token
@@ -68,7 +68,7 @@ def _places(ranking: Ranking, terminal: Terminal) -> tuple[Span, Span]:
     query = place_words(ranking.query, terminal, ranking.query_line)
     if ranking.key_line is None:
         return query, place_words(ranking.key, terminal)
-    text = shorten(token_text(ranking.key, terminal), _LONGEST_PLACE, glyphs(terminal).cut)
+    text = shorten(unit_text(ranking.key, "line", terminal), _LONGEST_PLACE, glyphs(terminal).cut)
     return query, Span(f"line {ranking.key_line:,} ({text}{direction_end(text)})", _BOLD)
 
 

@@ -72,7 +72,8 @@ class SignedHeat(Heat):
         text = self.text(weight, width)
         # Digits stand under digits, about the middle of the cell.
         widest = len(self.text(self.full, width))
-        return self.labelled(weight, text.rjust(widest).center(width)[:width], width)
+        before = " " * ((width - widest) // 2)
+        return self.labelled(weight, f"{before}{text.rjust(widest)}".ljust(width)[:width], width)
 
     def half_block(self, top: float | None, bottom: float | None) -> Span:
         """Two differences above each other in one cell; None where a query can't see the key."""

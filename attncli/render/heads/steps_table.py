@@ -183,4 +183,5 @@ def _bars(weights: Sequence[float], width: int, terminal: Terminal) -> list[Line
 
 def _table(labels: Sequence[Line], columns: Sequence[Column], bars: Sequence[Line]) -> list[Line]:
     rows = zip(labels, *(column.lines() for column in columns), bars, strict=True)
-    return [joined(row, "  ") for row in rows]
+    # What is blank at the end takes no room.
+    return [joined(row if row[-1].width else row[:-1], "  ") for row in rows]
