@@ -207,7 +207,7 @@ def test_lines_have_their_numbers_and_plain_text() -> None:
     assert "\nrows and columns are lines, numbered from 1\n" in text
     assert "\nmetrics are of the whole text, token by token (not line by line)\n" in text
     assert picture(of) == [
-        "        1      1      2      3",
+        "         [CLS]    1      2      3",
         "  [CLS]   @25@   @25@   @25@   @25@",
         "1 a b     @25@   @25@   @25@   @25@",
         "2 ⏎       @25@   @25@   @25@   @25@",

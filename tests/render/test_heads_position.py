@@ -28,10 +28,10 @@ where ding (token 5) looks, mean of all 8 heads
 
 0 [ .:-=+*#%@] 0.40
 
-         weight  0               0.40  uniform  most by head
-0 [CLS]   0.400  ████████████████████    0.125  0.0 0.800
-2 ·cat    0.200  ██████████              0.125  0.1 0.400
-7 [SEP]   0.120  ██████                  0.125  0.2 0.240
+         weight  0               0.40  uniform  top head
+0 [CLS]   0.400  ████████████████████    0.125  0.0 (0.800)
+2 ·cat    0.200  ██████████              0.125  0.1 (0.400)
+7 [SEP]   0.120  ██████                  0.125  0.2 (0.240)
 """
     )
 
@@ -39,7 +39,7 @@ where ding (token 5) looks, mean of all 8 heads
 def test_in_ascii() -> None:
     lines = heads_text(READ, Terminal(80, unicode=False)).splitlines()
     assert lines[4:6] == ["[CLS] the cat sat embed>ding<s [SEP]", "@@@@@ ...====::::      ......: -----"]
-    assert lines[-2] == "2 _cat    0.200  ##########              0.125  0.1 0.400"
+    assert lines[-2] == "2 _cat    0.200  ##########              0.125  0.1 (0.400)"
 
 
 def test_colours_are_behind_the_text_and_the_query_is_underlined() -> None:
@@ -76,7 +76,7 @@ def test_one_head_alone_is_named_with_its_labels() -> None:
         "head 0.0   P  looks at the previous token",
         "where ding (token 5) looks",
     ]
-    assert "most by head" not in heads_text(of, Terminal(80))
+    assert "top head" not in heads_text(of, Terminal(80))
 
 
 def test_rows_end_where_lines_of_the_text_do() -> None:
@@ -89,10 +89,10 @@ def test_rows_end_where_lines_of_the_text_do() -> None:
 def test_a_narrow_terminal_keeps_the_weights_and_the_heads() -> None:
     lines = heads_text(READ, Terminal(30)).splitlines()
     assert lines[-4:] == [
-        "         weight  most by head",
-        "0 [CLS]   0.400  0.0 0.800",
-        "2 ·cat    0.200  0.1 0.400",
-        "7 [SEP]   0.120  0.2 0.240",
+        "         weight  top head",
+        "0 [CLS]   0.400  0.0 (0.800)",
+        "2 ·cat    0.200  0.1 (0.400)",
+        "7 [SEP]   0.120  0.2 (0.240)",
     ]
 
 
@@ -114,9 +114,9 @@ all-MiniLM-L6-v2 · cpu · float32
 encoder · 2 layers × 4 heads · 1 of 600 tokens · each sees every other
 where w599 (token 599) looks, mean of all 8 heads
 
-           weight  0 0.50  uniform  most by head
- 10 ·w10    0.500  ██████    0.002  0.0 1.000      w6 w7 w8 w9 >w10< w11 w12 w1…
-599 ·w599   0.200  ██▍       0.002  0.1 0.400     6 w597 w598 >w599<
+           weight  0 0.50  uniform  top head
+ 10 ·w10    0.500  ██████    0.002  0.0 (1.000)   w6 w7 w8 w9 >w10< w11 w12 w13…
+599 ·w599   0.200  ██▍       0.002  0.1 (0.400)  96 w597 w598 >w599<
 
 600 tokens in 75 cells, each the sum of its tokens
  @                                                                        =
@@ -139,10 +139,10 @@ encoder · 2 layers × 4 heads · 3 lines, seen from one position
 each sees every other
 where x (token 2, line 4) looks, mean of all 8 heads
 
-line  weight  0     0.70  uniform  most by head
-   1   0.700  ██████████    0.333  0.0 1.000     first line
-   2   0.200  ██▉           0.333  0.1 0.400     the second one, with more in it
-   4   0.100  █▍            0.333  0.2 0.200     third
+line  weight  0     0.70  uniform  top head
+   1   0.700  ██████████    0.333  0.0 (1.000)  first line
+   2   0.200  ██▉           0.333  0.1 (0.400)  the second one, with more in it
+   4   0.100  █▍            0.333  0.2 (0.200)  third
 
 the whole text, a cell for each line
 @@ -- ..
@@ -204,10 +204,10 @@ def test_small_weights_are_told_apart() -> None:
     ]
     few = position(reading_of(WORDS, [0.04, 0.0003, 2e-7, 0, 0, 0, 0, 0], 5, top=3), WORDS)
     assert heads_text(few, Terminal(80)).splitlines()[-4:] == [
-        "         weight  0               0.04  uniform  most by head",
-        "0 [CLS]  0.0400  ████████████████████   0.1250  0.0 0.080",
-        "1 the    0.0003  ▏                      0.1250  0.1 6.0e-4",
-        "2 ·cat   2.0e-7  ▏                      0.1250  0.2 4.0e-7",
+        "         weight  0               0.04  uniform  top head",
+        "0 [CLS]  0.0400  ████████████████████   0.1250  0.0 (0.080)",
+        "1 the    0.0003  ▏                      0.1250  0.1 (6.0e-4)",
+        "2 ·cat   2.0e-7  ▏                      0.1250  0.2 (4.0e-7)",
     ]
 
 

@@ -89,6 +89,18 @@ def tokens_line(tokens: Sequence[Token], terminal: Terminal) -> Line:
     return joined([Line.of(Span(text, style)) for text, style in zip(texts, styles, strict=False)], " ")
 
 
+def both_texts(stack: Stack, terminal: Terminal) -> list[Line]:
+    """The text of the rows and that of the columns, where these are two; nothing of pictures and sounds."""
+    if not is_cross(stack):
+        return []
+    sides = (("rows", stack.queries, stack.query_medium), ("columns", stack.keys, stack.key_medium))
+    return [
+        joined([Line.of(Span(f"{name:<7} ", _DIM)), tokens_line(tokens, terminal)])
+        for name, tokens, medium in sides
+        if tokens and medium.kind == "tokens"
+    ]
+
+
 def _ended(text: str) -> str:
     return text + direction_end(text)
 

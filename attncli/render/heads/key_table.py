@@ -55,7 +55,7 @@ def _uniform(key: KeyRead, heat: Heat) -> str:
 
 
 def _by_head(key: KeyRead) -> str:
-    return f"{key.head} {weight_number(key.head_weight)}"
+    return f"{key.head} ({weight_number(key.head_weight)})"
 
 
 def _columns(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) -> _Columns:
@@ -64,7 +64,7 @@ def _columns(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) ->
     place = max(place, len(_place_name(reading)) if reading.lines is not None else 0)
     texts = [cell_width(token_text(stack.keys[key.place], terminal)) for key in reading.top]
     text = 0 if reading.lines is not None else min(max(texts, default=0), _LONGEST_TEXT, terminal.width // 4)
-    head = _widest("most by head", map(_by_head, reading.top)) if _names_heads(reading) else 0
+    head = _widest("top head", map(_by_head, reading.top)) if _names_heads(reading) else 0
     weight = _widest("weight", (_weight(key, heat) for key in reading.top))
     fixed = place + (1 + text if text else 0) + 2 + weight
     uniform = _widest("uniform", (_uniform(key, heat) for key in reading.top)) if reading.uniform is not None else 0
@@ -104,7 +104,7 @@ def _heading(reading: Reading, columns: _Columns, heat: Heat) -> Line:
     words = f"{start}  {'weight':>{columns.weight}}"
     words += f"  {bar_scale(two_digits(heat.full), columns.bar)}" if columns.bar else ""
     words += f"  {'uniform':>{columns.uniform}}" if columns.uniform else ""
-    words += f"  {'most by head':{columns.head}}" if columns.head else ""
+    words += f"  {'top head':{columns.head}}" if columns.head else ""
     return Line.of(Span(words, _DIM))
 
 

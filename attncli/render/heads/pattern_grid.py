@@ -13,7 +13,7 @@ from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, in_place, unit_text
+from attncli.render.token_text import direction_end, in_place, token_text, unit_text
 from attncli.results.heads import Pattern, Stack
 from attncli.results.heads import Span as Positions
 from attncli.results.media import Medium
@@ -132,24 +132,36 @@ def _headings(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     """The tokens of the columns, or a ruler of positions where tokens have no room."""
     spans = spans_of(grid.pattern).columns
     if not _names_columns(stack, grid):
-        return [
-            Line.of(" " * grid.margin, Span(ruler([key_number(stack, start) for start, _ in spans], grid.cell), _DIM))
-        ]
+        numbers = [key_number(stack, start) for start, _ in spans]
+        return [Line.of(" " * grid.margin, Span(ruler(numbers, grid.cell), _DIM))]
+    if stack.key_lines is not None:
+        return [Line.of(" " * grid.margin, _line_numbers(stack, stack.key_lines, grid, terminal))]
     texts = [unit_text(stack.keys[start], stack.unit, terminal) for start, _ in spans]
     spare = terminal.width - grid.margin - grid.cell * len(texts)
     return [Line.of(" " * grid.margin, row) for row in headings(texts, grid.cell, spare, terminal)]
 
 
+def _line_numbers(stack: Stack, lines: Sequence[int | None], grid: Grid, terminal: Terminal) -> str:
+    """The numbers of lines; what stands in none, as a special token, is called by its text."""
+    cut = glyphs(terminal).cut
+    texts = (
+        shorten(token_text(key, terminal), grid.cell - 1, cut) if line is None else str(line)
+        for key, line in zip(stack.keys, lines, strict=True)
+    )
+    return "".join(
+        in_place(f"{' ' * ((grid.cell - cell_width(text)) // 2)}{text}", grid.cell, terminal) for text in texts
+    )
+
+
 def _names_columns(stack: Stack, grid: Grid) -> bool:
-    """Whether tokens or words stand above the columns; lines are too long, and have their numbers."""
-    if stack.key_lines is not None:
-        return False
-    return grid.cell >= _SQUARE and all(end - start == 1 for start, end in spans_of(grid.pattern).columns)
+    """Whether each column has a heading of its own: its token or word, or the number of its line."""
+    least = _SQUARE if stack.key_lines is None else _WITH_DIGITS
+    return grid.cell >= least and all(end - start == 1 for start, end in spans_of(grid.pattern).columns)
 
 
 def _column_list(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     """The columns by name, where neither a heading nor the rows' labels name them."""
-    if _names_columns(stack, grid) or stack.keys == stack.queries:
+    if (_names_columns(stack, grid) and stack.key_lines is None) or stack.keys == stack.queries:
         return []
     entries = [_column_entry(stack, span, terminal) for span in spans_of(grid.pattern).columns]
     return [Line(), *flow([Line.of(Span("columns:", _DIM)), *entries], separator="  ", width=terminal.width, indent=2)]

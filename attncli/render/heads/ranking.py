@@ -73,9 +73,10 @@ def _places(ranking: Ranking, terminal: Terminal) -> tuple[Span, Span]:
 
 
 def _title(ranking: Ranking, terminal: Terminal, weighting: str) -> list[Line]:
-    norms = " times the norm of what is read" if weighting == "norm" else ""
+    norms = weighting == "norm"
+    by = "by each head's weight times the norm of what it reads there" if norms else "by the weight of each head"
     start, end = ([Line.of(Span(word, _DIM)) for word in words.split()]
-                  for words in ("how much", f"by the weight{norms} of each head"))  # fmt: skip
+                  for words in ("how much", by))  # fmt: skip
     query, key = (Line.of(words) for words in _places(ranking, terminal))
     parts = [*start, query, Line.of(Span("looks at", _DIM)), Line((*key.spans, Span(",", _DIM))), *end]
     return flow(parts, separator=" ", width=terminal.width)

@@ -8,7 +8,7 @@ from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.averages import average_lines, interval_lines
 from attncli.render.heads.difference import difference_lines
-from attncli.render.heads.header import has_text, model_lines, stack_lines, tokens_line
+from attncli.render.heads.header import both_texts, has_text, model_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
@@ -117,7 +117,7 @@ def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
     heat = Heat(full_scale(pattern for stack in small for pattern in stack.patterns), terminal)
     parts = []
     for stack in small:
-        text = [tokens_line(stack.keys, terminal)] if has_text(stack) else []
+        text = [tokens_line(stack.keys, terminal)] if has_text(stack) else both_texts(stack, terminal)
         parts.append([*stack_lines(stack, terminal), *text, Line(), *thumbnails(stack, heat, terminal)])
     crossing = (lines for stack in stacks if (lines := crossing_lines(stack, terminal)))
     return list(apart([[*apart(parts), Line(), *scale_lines(heat)], *crossing]))

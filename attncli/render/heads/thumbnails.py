@@ -92,7 +92,8 @@ def _caption(head: HeadMetrics, terminal: Terminal) -> list[Line]:
 def _metrics_of(head: HeadMetrics) -> list[str]:
     """What earned the head its labels, then what every head has."""
     names = [name for name in head.labels if name in head.values]
-    return [*names, *(name for name in _ALWAYS if name not in names)][:_METRICS_SHOWN]
+    known = (name for name in _ALWAYS if name not in names and head.values.get(name) is not None)
+    return [*names, *known][:_METRICS_SHOWN]
 
 
 def _uniform_lines(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> list[Line]:
