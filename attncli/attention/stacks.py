@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attncli.attention.axes import lines_of
 from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import THRESHOLDS, labels
@@ -164,6 +165,8 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
         },
         query_medium=pair.queries.medium,
         key_medium=pair.keys.medium,
+        query_lines=lines_of(axes.rows.units, collector.wanted.view),
+        key_lines=lines_of(axes.columns.units, collector.wanted.view),
     )
 
 
@@ -176,6 +179,11 @@ def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> 
     names = {(head.layer, head.head): head.name for head in heads}
     pair, wanted = seen[0][1].pair, collector.wanted
     shares = wanted.weighting == "attention"
+    if wanted.weighting == "rollout":
+        # What reaches a position is told of one layer alone: the mean over several would be of nothing.
+        if len(layers) > 1:
+            return None, None
+        return mean_reading(layers, pair, wanted.view, None, top=wanted.top, shares=False), None
     if wanted.view.reads_one_key:
         return None, ranking(layers, pair, wanted.view, names, shares=shares)
     return mean_reading(layers, pair, wanted.view, names, top=wanted.top, shares=shares), None
