@@ -32,6 +32,8 @@ def params_text(result: ParamsResult, terminal: Terminal) -> str:
         from attncli.render.params.presets import preset_lines
 
         return lower(preset_lines(result.presets, terminal), terminal)
+    if len(result.models) > 1 and result.by != "component":
+        return lower(apart([_model(model, result.by, terminal) for model in result.models]), terminal)
     if len(result.models) > 1:
         from attncli.render.params.comparison import comparison
 
@@ -69,7 +71,7 @@ def _notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
 def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
     """The model, its class, where its shapes came from; beneath, the total."""
     told = (model.model_class, f"from {model.counted.source}", model.dtype)
-    parts = [Line.of(Span(name_text(model.counted.model, terminal), _BOLD))]
+    parts = [Line.of(Span(name_text(model.name, terminal), _BOLD))]
     parts += [Line.of(Span(name_text(text, terminal), _DIM)) for text in told if text]
     total = [Line.of(Span(f"{model.counted.total:,} parameters", _BOLD))]
     if model.stored_bytes is not None:
