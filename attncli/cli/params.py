@@ -135,7 +135,8 @@ def params(
     messages.warnings(result.warnings)
     deliver(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
     messages.fail(
-        result.failures or (), hint="--by component and --by tensor show where they sit; --untie counts tied tensors apart"
+        result.failures or (),
+        hint="--by component and --by tensor show where they sit; --untie counts tied tensors apart",
     )
 
 

@@ -44,7 +44,8 @@ def check_number(option: str, given: object, *, least: int = 1, instance: int) -
     """
     if not isinstance(given, int) or isinstance(given, bool) or given < least:
         raise UsageError(
-            f"{option} can't be {given!r}: it is a whole number from {least} on", hint=f"for instance {option} {instance}"
+            f"{option} can't be {given!r}: it is a whole number from {least} on",
+            hint=f"for instance {option} {instance}",
         )
 
 
