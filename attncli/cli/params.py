@@ -74,7 +74,7 @@ counting_options = bundle(
         "--check",
         group=_COUNT,
         metavar="TOTAL",
-        help="Exit with 4 unless it has so many parameters: 124,439,808, or rounded, 124M.",
+        help="Exit with 4 unless it, and its files, have so many parameters: 124,439,808, or rounded, 124M.",
     ),
     flag("--list-presets", group=_COUNT, help="List the architectures that preset:NAME knows."),
 )
@@ -83,13 +83,13 @@ costing_options = bundle(
     Costing,
     option("--context", group=_COST, metavar="N", help="Tokens a text, as 8192 or 128k. [default: the model's most]"),
     option("--batch", group=_COST, metavar="N", help="Texts at once. [default: 1]"),
-    option("--fit", group=_COST, metavar="SIZE", help="The longest context that fits in this memory, as 24GiB."),
+    option("--fit", group=_COST, metavar="SIZE", help="The longest context that fits, in 24GiB or 2x80GB of memory."),
     option(
         "--lora",
         group=_COST,
         metavar="RANK[:COMPONENT,...]",
         shell_complete=completed_by("adapters"),
-        help="What adapters add, as 16 or 16:attention,mlp.up. [default: query and value]",
+        help="What adapters add, as 16, 16:attention,mlp.up or 16:all. [default: query and value]",
     ),
     flag("--training", group=_COST, help="What training holds: weights, gradients, AdamW."),
 )
@@ -132,8 +132,14 @@ def params(
         from attncli.verbs import params as verb
 
         result = verb.params(named, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
-    messages.warnings(result.warnings)
+    # Who checks must hear of what makes the check doubtful, --quiet or not.
+    heard = messages if counting.check is None else Messages(environment)
+    heard.warnings(result.warnings)
     deliver(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
+    messages.fail(
+        result.failures or (),
+        hint="--by component and --by tensor show where they sit; --untie counts tied tensors apart",
+    )
 
 
 def _render(result: ParamsResult, form: str, terminal: Terminal, title: str | None) -> str | bytes:

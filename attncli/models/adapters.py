@@ -49,13 +49,31 @@ def check_adapter(ref: ModelRef, source: Source, *, allow_pickle: bool) -> None:
     if find_spec("peft") is None:
         message = f"{ref.name} is an adapter, and applying one needs the package peft"
         raise ModelError(message, hint="pip install 'attncli[adapters]'")
-    name = next((name for name in _WEIGHTS if source.has(name)), None)
-    if name is None:
-        hint = f"an adapter's weights are {_WEIGHTS[0]}, beside its {ADAPTER_CONFIG}"
-        raise source.why_missing() or ModelError(f"the adapter {ref.name} has no weights", hint=hint)
+    name = _weights(ref, source)
     if name.endswith(".bin") and not allow_pickle:
         message = f"the weights of the adapter {ref.name} are a pickle ({name}), which can run any program it holds"
         raise ModelError(message, hint="pass --allow-pickle if you trust where it comes from")
     path = source.find(name)
     if path is not None and name.endswith(".safetensors"):
         headers.read_header(path, mend=source.mend)
+
+
+def check_adapter_header(ref: ModelRef, source: Source) -> None:
+    """Make sure that an adapter has weights with a header, in which their shapes are.
+
+    Raises ModelError for missing weights, and for a pickle.
+    """
+    name = _weights(ref, source)
+    if name.endswith(".bin"):
+        message = f"the weights of the adapter {ref.name} are a pickle ({name}), which has no header to read"
+        raise ModelError(message, hint=f"save them as {_WEIGHTS[0]}")
+
+
+def _weights(ref: ModelRef, source: Source) -> str:
+    """The name of the file of an adapter's weights."""
+    name = next((name for name in _WEIGHTS if source.has(name)), None)
+    if name is None:
+        message = f"the adapter {ref.name} has no weights: {_WEIGHTS[0]} is missing"
+        hint = f"put {_WEIGHTS[0]} beside its {ADAPTER_CONFIG}, or name its base model"
+        raise source.why_missing() or ModelError(message, hint=hint)
+    return name

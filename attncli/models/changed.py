@@ -15,6 +15,10 @@ from attncli.models.numbers import whole_number
 from attncli.models.reference import closest
 
 _LAYERS = "num_hidden_layers"
+#: What fields were called before, as files still have them, and transformers still reads them.
+_FORMER = {"torch_dtype": "dtype"}
+#: What a configuration is; all its other fields follow from that.
+_KIND = "model_type"
 
 
 def changed_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -54,10 +58,12 @@ def _change(config: PreTrainedConfig, raw: dict[str, Any], key: str, value: str)
         if not isinstance(inner, PreTrainedConfig):
             raise _no_field(config, key)
         owner, fields = inner, fields.setdefault(part, {})
-    name = owner.attribute_map.get(field, field)
+    name = owner.attribute_map.get(field, _FORMER.get(field, field))
     known = owner.to_dict()
     if name not in known:
         raise _no_field(config, key)
+    if name == _KIND and value != known[name]:
+        raise _other_kind(key, str(known[name]), value)
     new = _parsed(key, value, known[name])
     if name == owner.attribute_map.get(_LAYERS, _LAYERS):
         fields.update(_resized(fields, known[name], new))
@@ -68,7 +74,7 @@ def _change(config: PreTrainedConfig, raw: dict[str, Any], key: str, value: str)
 
 def _spellings(owner: PreTrainedConfig, name: str) -> list[str]:
     """The other names under which a file may have the same field."""
-    return [alias for alias, target in owner.attribute_map.items() if target == name]
+    return [alias for alias, target in (*owner.attribute_map.items(), *_FORMER.items()) if target == name]
 
 
 def _parsed(key: str, value: str, old: object) -> Any:
@@ -121,6 +127,13 @@ def _period(entries: Sequence[Any]) -> int:
         length
         for length in range(1, len(entries) + 1)
         if all(entry == entries[index % length] for index, entry in enumerate(entries))
+    )
+
+
+def _other_kind(key: str, old: str, new: str) -> UsageError:
+    return UsageError(
+        f"--set {key} can't make {new} of a configuration of {old}: its other fields are those of {old}",
+        hint="name a configuration or a preset of that kind; attn params --list-presets lists them",
     )
 
 

@@ -28,7 +28,7 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
     transformers, and where it asks for its own code and `trust_remote_code` isn't set.
     """
     if (gguf := gguf_file(files)) is not None:
-        return _auto_config(files, gguf.parent, {}, gguf_file=gguf.name)
+        return _auto_config(files, gguf.parent, None, gguf_file=gguf.name)
     path = files.require("config.json")
     raw = headers.read_json(path, mend=files.mend)
     if "auto_map" in raw and trust_remote_code:
@@ -98,7 +98,7 @@ def _describer(
     return describes if not named or describes in named else None
 
 
-def _auto_config(files: ModelFiles, folder: Path, raw: dict[str, Any], **options: Any) -> PreTrainedConfig:
+def _auto_config(files: ModelFiles, folder: Path, raw: dict[str, Any] | None, **options: Any) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
     except ImportError as error:
@@ -109,14 +109,15 @@ def _auto_config(files: ModelFiles, folder: Path, raw: dict[str, Any], **options
     return config
 
 
-def _bad_config(files: ModelFiles, raw: dict[str, Any], error: Exception) -> ModelError:
-    kind = raw.get("model_type")
-    if raw and kind is None:
+def _bad_config(files: ModelFiles, raw: dict[str, Any] | None, error: Exception) -> ModelError:
+    """raw: what config.json says; None where the configuration is elsewhere."""
+    kind = None if raw is None else raw.get("model_type")
+    if raw is not None and kind is None:
         return ModelError(
             f"the config.json of {files.ref.name} names no model_type",
             hint="it isn't a transformers configuration; add the model_type, or name another model (-m)",
         )
-    if raw and kind not in transformers.CONFIG_MAPPING:
+    if raw is not None and kind not in transformers.CONFIG_MAPPING:
         return ModelError(
             f"transformers {transformers.__version__} doesn't know the model_type {kind!r} of {files.ref.name}",
             hint="pip install -U transformers, or name another model (-m)",

@@ -102,8 +102,10 @@ class Reading(NamedTuple):
 class PerHead(NamedTuple):
     """The matrices that one head works with, without biases; heads of a group have the same key and value matrices.
 
-    heads: how many a layer has.  layer: the attention matrices of the whole layer.
-    key_value_heads: how many keys and values it has; fewer than heads where several share them (Ainslie 2023).
+    heads: how many a layer has.  layer: the attention matrices of the whole layer.  stack: the path of its stack.
+    layers: how many in it have such heads.  shapes: of query, key, value and output, each (what it reads, what it
+    gives); None where they can't be told.
+    key_value_heads: how many keys and values a layer has, fewer than heads where several share them (Ainslie 2023).
     """
 
     query: int
@@ -113,6 +115,9 @@ class PerHead(NamedTuple):
     heads: int
     layer: int
     key_value_heads: int
+    stack: str = ""
+    layers: int = 1
+    shapes: tuple[tuple[int, int], ...] | None = None
 
     @property
     def parameters(self) -> int:
@@ -124,8 +129,10 @@ class PerHead(NamedTuple):
         own = self.heads * (self.query + self.output) + self.key_value_heads * (self.key + self.value)
         return self.layer - own
 
-    def to_dict(self) -> dict[str, int]:
-        return {**self._asdict(), "parameters": self.parameters}
+    def to_dict(self) -> dict[str, object]:
+        named = zip(("query", "key", "value", "output"), self.shapes or (), strict=False)
+        shapes = {name: list(shape) for name, shape in named} or None
+        return {**self._asdict(), "shapes": shapes, "parameters": self.parameters}
 
 
 class Active(NamedTuple):

@@ -70,11 +70,22 @@ class Reconciliation(NamedTuple):
         """Whether every parameter of the module is in the checkpoint, and nothing there is unexplained."""
         return not any(difference.is_fault for difference in self.differences)
 
+    @property
+    def is_same_model(self) -> bool:
+        """Whether the checkpoint holds the module, whatever it holds besides: what is loaded is what was counted."""
+        return not any(difference.is_fault and difference.reason != "unexpected" for difference in self.differences)
+
+    @property
+    def unexpected(self) -> int:
+        """Elements of the checkpoint that nothing in the module explains."""
+        return sum(each.checkpoint_parameters for each in self.differences if each.reason == "unexpected")
+
     def to_dict(self) -> dict[str, object]:
         return {
             "module_total": self.module_total,
             "checkpoint_total": self.checkpoint_total,
             "matched": self.matched,
             "agrees": self.agrees,
+            "is_same_model": self.is_same_model,
             "differences": [difference.to_dict() for difference in self.differences],
         }

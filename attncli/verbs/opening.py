@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from attncli.errors import UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import Kind, ModelRef, parse_reference
 from attncli.progress import Progress
 from attncli.verbs.shapes import Shapes, from_module
 
 Source = Literal["config", "header"]
+_WITH_HEADER = (".safetensors", ".gguf")
 
 
 class How(NamedTuple):
@@ -32,15 +33,32 @@ class How(NamedTuple):
             return self._from_function(ref)
         if ref.kind is Kind.PRESET:
             return self._from_preset(ref)
-        files = open_files(ref, refresh=self.refresh, progress=self.progress)
-        fields = _fields(files)
-        wants_header = self.source == "header" or (self.source is None and (ref.named_file or not fields))
-        found = self._from_headers(files) if wants_header else self._from_config(files, fields)
+        files, fields = self._opened(ref)
         if files.base is None:
-            return found
+            return self._from_files(files, fields)
+        from attncli.models.adapters import check_adapter_header
         from attncli.verbs.checkpoints import with_adapter
 
-        return with_adapter(found, files)
+        check_adapter_header(ref, files.source)
+        return with_adapter(self._from_files(files, fields), files)
+
+    def _from_files(self, files: ModelFiles, fields: dict[str, Any] | None) -> Shapes:
+        from_header = _needs_header(files, fields) if self.source is None else self.source == "header"
+        return self._from_headers(files) if from_header else self._from_config(files, fields or {})
+
+    def _opened(self, ref: ModelRef) -> tuple[ModelFiles, dict[str, Any] | None]:
+        """The files of a model, and its configuration. Where they are not to be had, a preset may do."""
+        try:
+            files = open_files(ref, refresh=self.refresh, progress=self.progress)
+            return files, _fields(files)
+        except ModelError as error:
+            from attncli.models.presets import preset_called
+
+            preset = preset_called(ref.location) if ref.kind is Kind.HUB else None
+            if preset is None:
+                raise
+            hint = f"preset:{preset} counts this architecture without the hub; {error.hint}"
+            raise ModelError(error.message, hint=hint) from error
 
     def _from_function(self, ref: ModelRef) -> Shapes:
         if self.changes or self.source:
@@ -76,9 +94,18 @@ class How(NamedTuple):
         return configured.shapes() if self.changes else reconciled(configured, files)
 
 
-def _fields(files: ModelFiles) -> dict[str, Any]:
-    """What config.json holds; nothing where there is none, as beside a GGUF file."""
+def _fields(files: ModelFiles) -> dict[str, Any] | None:
+    """What config.json holds; None where there is none, as beside a GGUF file."""
     from attncli.models import headers
 
     path = files.find("config.json")
-    return headers.read_json(path, mend=files.mend) if path is not None else {}
+    return headers.read_json(path, mend=files.mend) if path is not None else None
+
+
+def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:
+    """Whether the weights were named, or no configuration says anything of them."""
+    if files.ref.named_file or fields is None:
+        return True
+    # A configuration that is there and empty is what is wrong with the model, unless there are weights beside it.
+    model = files if files.base is None else files.base
+    return not fields and any(name.endswith(_WITH_HEADER) for name in model.source.names())

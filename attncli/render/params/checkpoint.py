@@ -33,7 +33,10 @@ def _summary(found: Reconciliation) -> Iterator[str]:
     if not found.differences:
         yield f"holds these {found.matched:,} parameters and nothing else"
         return
-    yield "holds the same model" if found.agrees else "is of another model than the configuration"
+    if found.is_same_model:
+        yield "holds the same model" if found.agrees else "holds the same model and more"
+    else:
+        yield "is of another model than the configuration"
     yield f"{found.checkpoint_total:,} stored elements"
     yield f"{found.matched:,} in common"
 

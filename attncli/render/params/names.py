@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from attncli.render.cells import cell_width, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.terminal import Terminal
-from attncli.render.token_text import name_text
+from attncli.render.token_text import SLASHES, name_text
 
 #: A file that every model has says nothing of it: the folder does.
 _SAME_FOR_ALL = "config.json"
-#: What parts a path: on every system what may be typed there.
-_SLASHES = re.compile(r"[/\\]")
 
 
 def short_names(names: Sequence[str], width: int, terminal: Terminal) -> list[str]:
@@ -33,7 +31,7 @@ def short_names(names: Sequence[str], width: int, terminal: Terminal) -> list[st
 
 
 def _steps(name: str) -> list[str]:
-    steps = [step for step in _SLASHES.split(name.removeprefix("preset:")) if step]
+    steps = [step for step in re.split(SLASHES, name.removeprefix("preset:")) if step]
     if len(steps) > 1 and steps[-1] == _SAME_FOR_ALL:
         steps.pop()
     return steps or [name]
