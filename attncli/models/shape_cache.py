@@ -23,7 +23,7 @@ from attncli.models.cache import own_cache_folder
 _LIBRARIES = ("transformers", "torch")
 #: Our own modules that decide what is kept: an edit of one makes other entries, whatever the version says.
 _OWN = ("parameters/inventory.py", "parameters/walk.py", "parameters/kept.py", "models/architecture.py",
-        "models/preset_modules.py", "models/generation.py")  # fmt: skip
+        "models/preset_modules.py", "models/generation.py", "models/changed.py")  # fmt: skip
 #: Files of a model type in transformers: an installation from a checkout changes without its version.
 _THEIRS = ("configuration_{0}.py", "modeling_{0}.py")
 

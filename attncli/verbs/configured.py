@@ -130,6 +130,7 @@ def of_files(
 
         config = _changed(read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name)
         cls = whole_class(config, files, trust_remote_code=trust_remote_code)
+        _check_class(cls, config, changes)
         named = () if config.architectures else (f"config.json names no architecture: counted as {cls.__name__}",)
         return Built(empty_module(cls, config), config, notes=named)
 
@@ -151,7 +152,9 @@ def of_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progr
         if config is None:
             return Built(preset_module(preset), None, writes=True)
         config = _changed(config, preset.fields, changes, name)
-        return Built(empty_module(whole_class(config), config), config)
+        cls = whole_class(config)
+        _check_class(cls, config, changes)
+        return Built(empty_module(cls, config), config)
 
     # What its source says is said of the architecture as it is there.
     published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
@@ -201,6 +204,16 @@ def _check(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None
     pairs = (change.partition("=") for change in changes)
     numbers = {key.strip(): whole_number(value.strip()) for key, _, value in pairs if key.strip() in fields}
     _check_changed({**fields, **{key: number for key, number in numbers.items() if number is not None}}, name)
+
+
+def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequence[str]) -> None:
+    """Raise UsageError where a class was set that doesn't take the configuration, so that another one would count."""
+    keys = [change.partition("=")[0].strip() for change in changes]
+    if "architectures" in keys and config.architectures and cls.__name__ != config.architectures[0]:
+        raise UsageError(
+            f"--set architectures: {config.architectures[0]} is no class for a {type(config).__name__}",
+            hint=f"name one that takes it, such as {cls.__name__}",
+        )
 
 
 def _check_changed(fields: Mapping[str, Any], name: str) -> None:

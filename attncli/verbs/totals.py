@@ -34,7 +34,8 @@ def failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str
         elif held is not None and not held.is_same_model:
             yield (
                 f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
-                f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements"
+                f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
+                "(--source header counts them)"
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attncli.render.cells import cell_width, shorten
 from attncli.render.glyphs import glyphs
@@ -13,6 +13,8 @@ from attncli.render.token_text import SLASHES, name_text
 
 #: A file that every model has says nothing of it: the folder does.
 _SAME_FOR_ALL = "config.json"
+#: What stands before the name of an architecture, and is a step of its own.
+_PRESET = "preset:"
 
 
 def short_names(names: Sequence[str], width: int, terminal: Terminal) -> list[str]:
@@ -20,7 +22,8 @@ def short_names(names: Sequence[str], width: int, terminal: Terminal) -> list[st
 
     Where no more of them does, or there is no room for it, a number comes behind: the model's place in the list.
     """
-    labels = [name_text(label, terminal) for label in _ends([_steps(name) for name in names])]
+    paths = [_steps(name) for name in names]
+    labels = [name_text(_end(path, paths), terminal) for path in paths]
     cut = glyphs(terminal).cut
     shown = [shorten(label, width, cut) for label in labels]
     often = Counter(shown)
@@ -30,25 +33,19 @@ def short_names(names: Sequence[str], width: int, terminal: Terminal) -> list[st
     ]
 
 
-def _steps(name: str) -> list[str]:
-    steps = [step for step in re.split(SLASHES, name.removeprefix("preset:")) if step]
+def _steps(name: str) -> tuple[str, ...]:
+    steps = [step for step in re.split(SLASHES, name.replace(_PRESET, f"{_PRESET}/", 1)) if step not in ("", ".")]
     if len(steps) > 1 and steps[-1] == _SAME_FOR_ALL:
         steps.pop()
-    return steps or [name]
+    return tuple(steps) or (name,)
 
 
-def _ends(paths: Sequence[Sequence[str]]) -> list[str]:
-    """The shortest end of each path that no other path has; the whole of one that is there twice."""
-    lengths = [1] * len(paths)
-    while True:
-        ends = [tuple(path[-length:]) for path, length in zip(paths, lengths, strict=True)]
-        often = Counter(ends)
-        longer = [place for place, end in enumerate(ends) if often[end] > 1 and len(end) < len(paths[place])]
-        # Of what is the same all the way, the last step says as much as the whole.
-        if not longer or len({tuple(path) for path in paths}) == 1:
-            return ["/".join(end) for end in ends]
-        for place in longer:
-            lengths[place] += 1
+def _end(path: tuple[str, ...], others: Iterable[tuple[str, ...]]) -> str:
+    """The shortest end of a path that no other one has, or else the whole of it."""
+    rest = [other for other in others if other != path]
+    ends = (path[-length:] for length in range(1, len(path) + 1))
+    end = next((end for end in ends if all(other[-len(end) :] != end for other in rest)), path)
+    return "/".join(end).replace(f"{_PRESET}/", _PRESET, 1)
 
 
 def _numbered(label: str, place: int, width: int, cut: str) -> str:
