@@ -118,7 +118,7 @@ def _changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ..
     changes = (given,) if isinstance(given, str) else given
     if not isinstance(changes, Sequence) or not all(isinstance(change, str) for change in changes):
         raise UsageError("set= takes changes", hint='for instance "num_hidden_layers=48", or {"num_hidden_layers": 48}')
-    return tuple(changes)
+    return tuple("=".join(part.strip() for part in change.split("=", 1)) for change in changes)
 
 
 def _json(key: str, value: object) -> str:

@@ -224,6 +224,33 @@ def test_layers_parts_and_modules_come_alone() -> None:
     assert params_text(alone("tensor"), WIDE) == params_text(alone("module"), WIDE) == TREE
 
 
+def test_groups_of_a_layer_go_to_rows_where_columns_have_no_room() -> None:
+    assert (
+        params_text(alone("layer"), Terminal(50)).partition("\n\n")[2]
+        == """\
+layers                   each   together
+text (h)
+  0–2               2,952,960  8,858,880
+    attention         590,592  1,771,776
+    mlp             2,362,368  7,087,104
+  3                 2,363,904  2,363,904
+    mlp             2,362,368  2,362,368
+    norm                1,536      1,536
+  4–5               2,952,960  5,905,920
+    attention         590,592  1,181,184
+    mlp             2,362,368  4,724,736
+outside of layers  78,990,336
+"""
+    )
+
+
+def test_what_is_set_otherwise_stands_in_the_head() -> None:
+    changed = model(changes=("n_layer=48", "n_head=6"))
+    assert params_text(result(changed), WIDE).startswith("org/small with n_layer=48, n_head=6 · SmallLMHeadModel")
+    beside = compared()._replace(models=(changed, model()))
+    assert "org/small with n_layer=48" in params_text(beside, WIDE)
+
+
 def test_what_was_asked_for_stands_under_every_listing() -> None:
     assert "\nLoRA        rank 16 adds 7,168" in params_text(result(by="layer"), WIDE)
 
