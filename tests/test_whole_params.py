@@ -103,6 +103,7 @@ def test_gpt3_as_the_teaching_literature_counts_it() -> None:
         **dict.fromkeys(("query", "key", "value", "output"), 1_572_864),
         "heads": 96,
         "layer": 603_979_776,
+        "key_value_heads": 96,
         "stack": "transformer.h",
         "layers": 96,
         "shapes": {"query": [12_288, 128], "key": [12_288, 128], "value": [12_288, 128], "output": [128, 12_288]},
@@ -207,6 +208,35 @@ def test_an_adapter_beside_its_base(tmp_path: Path) -> None:
     assert one(str(base), "--lora", "4:attention.query")["lora"]["parameters"] == 3 * 256
 
 
+def test_an_adapter_without_weights(tmp_path: Path) -> None:
+    base = folder(tmp_path / "base")
+    adapter = Path(folder(tmp_path / "adapter", {}))
+    (adapter / "config.json").rename(adapter / "adapter_config.json")
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "r": 4}))
+    outcome = attn("params", str(adapter))
+    assert (outcome.code, outcome.err) == (
+        3,
+        f"error: the adapter {adapter} has no weights: adapter_model.safetensors is missing\n"
+        "hint: put adapter_model.safetensors beside its adapter_config.json, or name its base model\n",
+    )
+    (adapter / "adapter_model.bin").write_bytes(b"pickle")
+    assert attn("params", str(adapter)).err == (
+        f"error: the weights of the adapter {adapter} are a pickle (adapter_model.bin), which has no header to read\n"
+        "hint: save them as adapter_model.safetensors\n"
+    )
+
+
+def test_a_configuration_that_says_nothing(tmp_path: Path) -> None:
+    model = folder(tmp_path / "empty", {})
+    for typed in ((model,), (f"{model}/config.json",), (model, "--source", "config")):
+        outcome = attn("params", *typed)
+        assert outcome.code == 3
+        assert outcome.err.startswith(f"error: the config.json of {typed[0]} names no model_type\n")
+    # Weights say enough by themselves.
+    save_file({"lm_head.weight": torch.zeros(2, 3)}, tmp_path / "empty" / "model.safetensors")
+    assert (one(model)["source"], one(model)["total"]) == ("header", 6)
+
+
 # A configuration and its checkpoint
 
 
@@ -218,6 +248,7 @@ def test_a_checkpoint_that_agrees(tmp_path: Path) -> None:
         "checkpoint_total": TOTAL,
         "matched": TOTAL,
         "agrees": True,
+        "is_same_model": True,
         "differences": [],
     }
     assert attn("params", str(tmp_path / "llama")).text.endswith(
@@ -271,6 +302,37 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     assert "1,536 in tensors of the module that the checkpoint doesn't hold:" in outcome.text
     assert "16 for 32 in tensors of another size than the configuration gives:" in outcome.text
     assert json.loads(attn("params", model, "--json").text)["warnings"] == [outcome.err[9:-1]]
+
+
+def test_a_check_holds_for_the_weights_too(tmp_path: Path) -> None:
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.norm.weight"] = torch.zeros(16)
+
+    model = rewritten(saved(tmp_path / "llama"), spoil)
+    outcome = attn("params", model, "--check", str(TOTAL), "-q")
+    assert outcome.code == 4
+    warning, failure, *_ = outcome.err.splitlines()
+    assert warning == f"warning: the weights beside the configuration of {model} are not those of its model"
+    assert failure == (
+        f"failed: the configuration of {model} has {TOTAL:,} parameters as expected, but its weights are of another "
+        f"model: {TOTAL - 32:,} of these are among their {TOTAL - 16:,} elements (--source header counts them)"
+    )
+    assert attn("params", model, "--source", "header", "--check", str(TOTAL - 16), "-q").code == 0
+
+
+def test_a_check_holds_where_the_weights_are_more(tmp_path: Path) -> None:
+    def add(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["score.weight"] = torch.zeros(2, 32)
+
+    model = rewritten(saved(tmp_path / "llama"), add)
+    outcome = attn("params", model, "--check", str(TOTAL), "-q")
+    assert (outcome.code, outcome.err) == (
+        0,
+        f"warning: the weights of {model} hold 64 elements that its model doesn't have\n",
+    )
+    assert "\ncheckpoint  holds the same model and more · " in outcome.text
+    # Only who checks is told in spite of --quiet.
+    assert attn("params", model, "-q").err == ""
 
 
 def test_a_broken_checkpoint_is_a_note(tmp_path: Path) -> None:
@@ -361,6 +423,47 @@ def test_models_side_by_side(tmp_path: Path) -> None:
     assert rows["mlp.up"] == [3 * 1536, 5 * 1536]
     lines = attn("params", small, large, "--format", "jsonl").text.splitlines()
     assert [json.loads(line)["model"] for line in lines] == [small, large]
+
+
+def test_adapters_where_only_one_model_has_what_they_stand_beside() -> None:
+    outcome = attn("params", "preset:gpt2", "preset:mamba-130m", "--lora", "8", "--context", "2k")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.text.splitlines()
+    assert next(line.split() for line in lines if line.startswith("LoRA")) == ["LoRA", "294,912", "–"]
+    told = " ".join(line.strip() for line in lines if line.startswith(("note", " " * 12)))
+    assert "gpt2: it is made for 1,024 tokens: what is said of 2,048 is beyond what it takes" in told
+    assert "mamba-130m: it has no matrix of attention.query or attention.value to adapt" in told
+    outcome = attn("params", "preset:gpt2", "preset:mamba-130m", "--lora", "8:moe")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: none of preset:gpt2, preset:mamba-130m has a matrix of moe to adapt\nhint: ")
+    assert attn("params", "preset:mamba-130m", "--lora", "8").err.startswith(
+        "error: preset:mamba-130m has no matrix of attention.query or attention.value to adapt\nhint: "
+    )
+
+
+def test_columns_of_models_in_equal_files(tmp_path: Path) -> None:
+    for name in ("bert", "roberta"):
+        folder(tmp_path / name)
+    files = [f"{tmp_path}/{name}/config.json" for name in ("bert", "roberta")]
+    heading = next(line for line in attn("params", *files).text.splitlines() if line.startswith("component"))
+    assert heading.split() == ["component", "bert", "roberta", "difference"]
+
+
+def test_a_class_of_another_kind() -> None:
+    outcome = attn("params", "preset:gpt2", "--set", 'architectures=["LlamaForCausalLM"]')
+    assert (outcome.code, outcome.err) == (
+        2,
+        "error: --set architectures: LlamaForCausalLM is no class for a GPT2Config\n"
+        "hint: name one that takes it, such as GPT2LMHeadModel\n",
+    )
+    assert one("preset:gpt2", "--set", 'architectures=["GPT2Model"]')["model_class"] == "GPT2Model"
+
+
+def test_memory_of_several_devices() -> None:
+    outcome = attn("params", "preset:gpt2", "--fit", "2x80GB")
+    assert "\nfit         in 2 × 80 GB (149 GiB), the longest context" in outcome.text
+    fit = one("preset:gpt2", "--fit", "2×80GB")["fit"]
+    assert (fit["budget"], fit["written"]) == (160 * 10**9, "2 × 80 GB")
 
 
 def test_files(tmp_path: Path) -> None:
@@ -523,6 +626,7 @@ def test_a_gguf_file_cut_short(tmp_path: Path) -> None:
         (("--check", "many"), "--check can't be 'many'"),
         (("--by", "row"), "--by can't be 'row'"),
         (("--set", "n_layer"), "--set n_layer: that sets nothing"),
+        (("--set", "model_type=llama"), "--set model_type can't make llama of a configuration of gpt2"),
         (("--set", "n_head=7"), "n_embd, 768, can't be cut into 7 heads"),
     ],
 )

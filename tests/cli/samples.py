@@ -84,7 +84,7 @@ def counted_model(model: str = "tiny") -> ModelParameters:
         layers,
         (("a.weight", "b.weight"),),
         (),
-        PerHead(1, 1, 1, 1, heads=1, layer=4),
+        PerHead(1, 1, 1, 1, heads=1, layer=4, key_value_heads=1),
         Active(20, 12),
     )
     return ModelParameters(counted, Costs(20, None, Flops(16, 24, 0), (), attends=False), "TinyModel", "float32")

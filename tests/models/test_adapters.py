@@ -46,7 +46,8 @@ def test_an_adapters_own_weights_are_checked(adapter: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1])
     assert "it was cut short" in weights_refusal(adapter).message
     weights.unlink()
-    assert weights_refusal(adapter).message == f"the adapter {adapter} has no weights"
+    missing = f"the adapter {adapter} has no weights: adapter_model.safetensors is missing"
+    assert weights_refusal(adapter).message == missing
     (adapter / "adapter_model.bin").write_bytes(b"PK")
     assert "--allow-pickle" in weights_refusal(adapter).hint
     assert opened(adapter).weights(allow_pickle=True).kind == "safetensors"

@@ -50,6 +50,15 @@ def test_a_field_may_be_called_as_other_models_call_it() -> None:
     assert changed_fields(config, {"num_hidden_layers": 2}, ["n_layer=3"]) == {"n_layer": 3}
 
 
+def test_a_field_may_be_called_as_it_was_called_before() -> None:
+    config = transformers.LlamaConfig(**LLAMA)
+    fields = changed("torch_dtype=float16", torch_dtype="bfloat16")
+    assert fields == {**LLAMA, "dtype": "float16"}
+    assert str(rebuilt(config, fields).dtype) == "torch.float16"
+    # What the file says under its former name is no second opinion.
+    assert changed("dtype=float16", torch_dtype="bfloat16") == fields
+
+
 def test_a_field_of_a_part() -> None:
     config = transformers.LlavaConfig()
     fields = changed_fields(config, {"model_type": "llava"}, ["text_config.num_hidden_layers=3"])
@@ -71,6 +80,11 @@ def test_lists_of_layers_go_on_as_they_begin() -> None:
     ("change", "message", "hint"),
     [
         ("layers", "--set layers: that sets nothing", "write it as in --set num_hidden_layers=48"),
+        (
+            "model_type=gpt2",
+            "--set model_type can't make gpt2 of a configuration of llama: its other fields are those of llama",
+            "name a configuration or a preset of that kind; attn params --list-presets lists them",
+        ),
         ("=5", "--set =5: that sets nothing", "write it as in --set num_hidden_layers=48"),
         (
             "num_hiden_layers=5",
@@ -87,6 +101,12 @@ def test_changes_that_cannot_be(change: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         changed(change)
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_another_kind_of_part_is_another_configuration_too() -> None:
+    with pytest.raises(UsageError, match=r"--set text_config.model_type can't make gpt2 of a configuration of llama"):
+        changed_fields(transformers.LlavaConfig(), {"model_type": "llava"}, ["text_config.model_type=gpt2"])
+    assert changed("model_type=llama") == LLAMA
 
 
 def test_a_field_of_a_part_that_was_named_without_it() -> None:

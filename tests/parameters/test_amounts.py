@@ -23,26 +23,51 @@ def test_what_is_no_count(given: int | str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "size"),
+    ("given", "size", "written"),
     [
-        (None, None),
-        (5, 5),
-        ("24GiB", 24 << 30),
-        ("24G", 24 << 30),
-        ("24 gib", 24 << 30),
-        ("80GB", 80 * 10**9),
-        ("1.5TiB", 3 << 39),
-        ("512MB", 512 * 10**6),
-        ("100B", 100),
-        ("1,024KiB", 1 << 20),
+        (5, 5, None),
+        ("24GiB", 24 << 30, "24 GiB"),
+        ("24G", 24 << 30, "24 G"),
+        ("24 gib", 24 << 30, "24 gib"),
+        ("80GB", 80 * 10**9, "80 GB"),
+        ("1.5TiB", 3 << 39, "1.5 TiB"),
+        ("512MB", 512 * 10**6, "512 MB"),
+        ("100B", 100, "100 B"),
+        ("1,024KiB", 1 << 20, "1,024 KiB"),
+        ("2x80GB", 160 * 10**9, "2 × 80 GB"),
+        ("2×80GB", 160 * 10**9, "2 × 80 GB"),
+        ("8 X 1.5 GiB", 12 << 30, "8 × 1.5 GiB"),
+        ("4*24GiB", 96 << 30, "4 × 24 GiB"),
     ],
 )
-def test_sizes(given: int | str | None, size: int | None) -> None:
-    assert size_of("--fit", given) == size
+def test_sizes(given: int | str, size: int, written: str | None) -> None:
+    assert size_of("--fit", given) == (size, written)
+
+
+def test_no_size() -> None:
+    assert size_of("--fit", None) is None
 
 
 @pytest.mark.parametrize(
-    "given", [0, -5, "24", "GiB", "-1GiB", "0GiB", "1e3GiB", "9" * 40 + "GiB", "24 eggs", "1,5GiB"]
+    "given",
+    [
+        0,
+        -5,
+        "24",
+        "GiB",
+        "0x80GB",
+        "x80GB",
+        "2x",
+        "2x80",
+        "-2x80GB",
+        "2x3x80GB",
+        "-1GiB",
+        "0GiB",
+        "1e3GiB",
+        "9" * 40 + "GiB",
+        "24 eggs",
+        "1,5GiB",
+    ],
 )
 def test_what_is_no_size(given: int | str) -> None:
     with pytest.raises(UsageError, match="it is a size of memory"):

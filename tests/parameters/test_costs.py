@@ -8,7 +8,8 @@ import pytest
 
 from attncli.errors import UsageError
 from attncli.parameters.costs import Wishes, costs
-from attncli.parameters.lora import LoraWish, parse_lora
+from attncli.parameters.count import Placements
+from attncli.parameters.lora import LoraWish, nothing_to_adapt, parse_lora
 from attncli.parameters.training import training_memory
 from attncli.results.costs import Costs, by_dtype
 from tests.parameters.counting import inventory_of
@@ -84,8 +85,47 @@ def test_attention_outgrows_the_matrices() -> None:
 
 
 def test_a_context_that_nobody_names_is_assumed() -> None:
-    assert costs_of("T5", d_model=32, num_layers=1, num_heads=4, d_kv=8, d_ff=48, vocab_size=99).assumed_context
-    assert not costs_of("Llama", **LLAMA).assumed_context
+    t5 = costs_of("T5", d_model=32, num_layers=1, num_heads=4, d_kv=8, d_ff=48, vocab_size=99)
+    assert t5.notes == ("it doesn't say how long its texts are: 4,096 tokens are assumed (--context)",)
+    assert t5.made_for is None
+    assert costs_of("Llama", **LLAMA).notes == ()
+
+
+def test_a_context_beyond_what_a_model_is_made_for() -> None:
+    beyond, within = (
+        costs_of("Llama", Wishes(context=context), **LLAMA, max_position_embeddings=64) for context in (65, 64)
+    )
+    assert beyond.notes == ("it is made for 64 tokens: what is said of 65 is beyond what it takes",)
+    assert (within.notes, within.made_for) == ((), 64)
+    assert beyond.to_dict()["made_for"] == 64
+
+
+WHISPER = {
+    "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "vocab_size": 99, "pad_token_id": 0, "max_source_positions": 20,
+    "max_target_positions": 16,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("context", [4, 16, 1000])
+def test_an_encoder_of_sound_has_as_many_positions_as_its_table(context: int) -> None:
+    found = costs_of("Whisper", Wishes(context=context), **WHISPER)
+    assert found.cache is not None
+    # Two layers of keys and values of 32 numbers each: for every token of the text, and for 20 positions of the sound.
+    assert found.cache.numbers() == 2 * 2 * 32 * (context + 20)
+    assert found.cache.to_dict()["cross_positions"] == 20
+    # The encoder's layer and the two layers' attention to it see 20 positions, the two layers' own the text.
+    assert found.flops.attention == 2 * (32 + 32) * (3 * 20 + 2 * context)
+    assert found.made_for == 16
+    assert "its encoder has 20 positions however long the text is, and is counted with as many" in found.notes
+
+
+def test_an_encoder_of_texts_reads_as_much_as_is_asked_for() -> None:
+    shape = {**WHISPER, "max_position_embeddings": 16}
+    found = costs_of("Bart", Wishes(context=16), **{name: shape[name] for name in shape if "_positions" not in name})
+    assert found.cache is not None
+    assert found.cache.numbers() == 2 * 2 * 32 * (16 + 16)
+    assert found.notes == ()
 
 
 def test_bytes_by_dtype_round_up() -> None:
@@ -126,9 +166,35 @@ def test_every_expert_has_an_adapter() -> None:
 
 
 def test_adapters_of_what_a_model_has_not() -> None:
-    with pytest.raises(UsageError, match=r"there is no matrix of mixer to adapt") as caught:
-        costs_of("Llama", Wishes(lora=LoraWish(4, ("mixer",))), **LLAMA)
-    assert "attention.query" in caught.value.hint
+    wish = LoraWish(4, ("mixer",))
+    found = costs_of("Llama", Wishes(lora=wish, training=True), **LLAMA)
+    # Training the model itself is not what was asked for.
+    assert (found.lora, found.training) == (None, {})
+    assert found.notes == ("it has no matrix of mixer to adapt",)
+    placed = Placements(inventory_of("Llama", **LLAMA)).once
+    alone, several = (nothing_to_adapt(names, placed, wish) for names in (["a"], ["a", "b"]))
+    assert alone.message == "a has no matrix of mixer to adapt"
+    assert several.message == "none of a, b has a matrix of mixer to adapt"
+    assert alone.hint.startswith("--lora 4:COMPONENT takes one or several of embedding.token, attention.query")
+
+
+def test_adapters_stand_beside_what_multiplies() -> None:
+    # Mamba's matrices: in (32 to 128), to time step and state (64 to 2 + 8), time step (2 to 64), out (64 to 32).
+    fields = {"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4, "vocab_size": 99, "time_step_rank": 2}
+    found = costs_of("Mamba", Wishes(lora=LoraWish(1, ("mixer",))), **fields).lora
+    assert found is not None
+    assert found.parameters == (32 + 128) + (64 + 10) + (2 + 64) + (64 + 32)
+    assert sum(component.matrices for component in found.components) == 4
+
+
+def test_adapters_come_in_the_order_of_components() -> None:
+    found = costs_of("Whisper", Wishes(lora=LoraWish(1, ("attention", "cross_attention"))), **WHISPER).lora
+    assert found is not None
+    kinds = ("query", "key", "value", "output")
+    assert [component.component for component in found.components] == [
+        *(f"attention.{kind}" for kind in kinds),
+        *(f"cross_attention.{kind}" for kind in kinds),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +204,10 @@ def test_adapters_of_what_a_model_has_not() -> None:
         (16, LoraWish(16)),
         ("16", LoraWish(16)),
         ("8:attention, mlp.up", LoraWish(8, ("attention", "mlp.up"))),
+        ("8:q_proj,v_proj", LoraWish(8, ("attention.query", "attention.value"))),
+        ("8:down_proj,mlp.down", LoraWish(8, ("mlp.down", "moe.down"))),
+        ("8:all", LoraWish(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
+        ("8:all-linear", LoraWish(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
     ],
 )
 def test_wishes_for_adapters(given: int | str | None, wish: LoraWish | None) -> None:
@@ -154,3 +224,8 @@ def test_a_misspelt_component() -> None:
     with pytest.raises(UsageError) as caught:
         parse_lora("16:atention")
     assert caught.value.hint == "did you mean attention?"
+    with pytest.raises(UsageError, match="there is no component 'lm'") as caught:
+        parse_lora("16:lm")
+    assert caught.value.hint.startswith("name attention.query, attention.key,")
+    assert caught.value.hint.endswith("or as peft does q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, "
+                                      "all, all-linear")  # fmt: skip

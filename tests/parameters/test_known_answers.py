@@ -115,6 +115,7 @@ def test_gpt3_as_teaching_counts_it() -> None:
         "parameters": 6_291_456,
         "heads": 96,
         "layer": 603_979_776,
+        "key_value_heads": 96,
         "stack": "transformer.h",
         "layers": 96,
         "shapes": {"query": [12_288, 128], "key": [12_288, 128], "value": [12_288, 128], "output": [128, 12_288]},

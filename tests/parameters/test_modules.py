@@ -26,6 +26,7 @@ def test_the_transformer_of_torch() -> None:
         *(64 * 16,) * 4,
         heads=4,
         layer=64 * 64 * 4,
+        key_value_heads=4,
         stack="decoder.layers",
         layers=3,
         shapes=((64, 16),) * 3 + ((16, 64),),

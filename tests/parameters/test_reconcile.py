@@ -73,6 +73,12 @@ def test_a_layer_too_many() -> None:
     found = reconcile(MODULE, [*CHECKPOINT, weights("layers.2.q.weight", 4, 4)])
     assert found.differences == (Difference("extra_layer", "layers.*.q.weight", None, 1, 16, 0),)
     assert not found.agrees
+    assert not found.is_same_model
+
+
+def test_what_is_loaded_is_what_was_counted_where_the_checkpoint_has_more() -> None:
+    found = reconcile(MODULE, [*CHECKPOINT, weights("pooler.weight", 4), weights("pooler.bias", 2)])
+    assert (found.agrees, found.is_same_model, found.unexpected) == (False, True, 6)
 
 
 def test_missing_and_unexpected_tensors() -> None:
@@ -81,7 +87,7 @@ def test_missing_and_unexpected_tensors() -> None:
         Difference("missing", None, "layers.*.q.weight", 1, 0, 16),
         Difference("unexpected", "pooler.weight", None, 1, 4, 0),
     )
-    assert (found.matched, found.agrees) == (56, False)
+    assert (found.matched, found.agrees, found.is_same_model) == (56, False, False)
 
 
 def test_another_size() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
+from attncli.render.params.names import short_names
 from attncli.render.params.text import params_text
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.costs import Cache, CachedLayer
 from attncli.results.parameters import COMPONENTS, Component, Layer, ParameterCount
 from attncli.results.params import ParamsResult
 from attncli.results.trees import Node
@@ -45,7 +48,7 @@ cache       6,144 bytes a token in bfloat16
             the last 1,024 tokens alone in 1 of 2 layers
             3,072 bytes a token beyond · states of 327,680 bytes in 1 layer
             54.6 MiB for 8,192 tokens of each of 2 texts
-arithmetic  493 MFLOPs a token at 8,192 tokens · matrices 191 MFLOPs
+arithmetic  493 MFLOPs a token at 8,192 tokens · parameters 191 MFLOPs
             attention 302 MFLOPs
 attention   2.4% of the arithmetic at 128 tokens · 61.3% at 8k
 pattern     8,192 × 8,192 = 67,108,864 weights a head
@@ -116,8 +119,8 @@ cache a token, bfloat16      6,144 bytes      0 bytes
 arithmetic                    493 MFLOPs     48 FLOPs
   at tokens                        8,192           16
 longest context, bfloat16  74,075 tokens
-training, bfloat16              1.50 GiB
-LoRA                               7,168
+training, bfloat16              1.50 GiB            –
+LoRA                               7,168            –
 """
 
 NARROW = """\
@@ -170,7 +173,7 @@ cache
   texts
 arithmetic
   493 MFLOPs a token at 8,192 tokens
-  matrices 191 MFLOPs
+  parameters 191 MFLOPs
   attention 302 MFLOPs
 attention
   2.4% of the arithmetic at 128 tokens
@@ -259,10 +262,85 @@ def test_two_models_side_by_side() -> None:
     assert params_text(compared(), WIDE) == BESIDE
 
 
+def test_lengths_that_differ_are_said_in_every_table() -> None:
+    lines = params_text(compared(4), Terminal(70)).splitlines()
+    # The models of the second table are all reckoned for the same length, but not for that of the first.
+    assert [line.split()[2:] for line in lines if line.startswith("  at tokens")] == [["8,192", "16", "16"], ["16"]]
+
+
+def test_notes_on_costs_stand_under_the_tables_with_their_model() -> None:
+    whole = compared()
+    costs = whole.models[1].costs._replace(notes=("it has nothing to adapt",))
+    shown = whole._replace(models=(whole.models[0], whole.models[1]._replace(costs=costs)))
+    assert params_text(shown, WIDE).endswith("\n\nnote        tiny: it has nothing to adapt\n")
+
+
+@pytest.mark.parametrize(
+    ("groups", "layer", "told"),
+    [
+        (12, 2_359_296, ["all 12 of a layer 2,359,296"]),
+        (4, 1_572_864, ["4 key/value heads a layer, each shared by 3 heads (grouped)", "all 12 of a layer 1,572,864"]),
+        (1, 1_277_952, ["1 key/value head a layer, shared by all heads", "all 12 of a layer 1,277,952"]),
+        (12, 2_360_000, ["all 12 of a layer 2,360,000", "of which all heads share 704"]),
+    ],
+)
+def test_why_a_layers_heads_are_not_as_many_times_one(groups: int, layer: int, told: list[str]) -> None:
+    counted = model().counted
+    assert counted.per_head is not None
+    per_head = counted.per_head._replace(key_value_heads=groups, layer=layer)
+    text = params_text(result(model(counted=counted._replace(per_head=per_head))), Terminal(400))
+    line = next(line for line in text.splitlines() if line.startswith("one head"))
+    assert " · ".join(["64 × 768 = 49,152", *told, "12 in each of 6 layers: 72 heads"]) in line
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (None, "in 24.0 GiB,"),
+        ("24 GiB", "in 24.0 GiB,"),
+        ("25.7 GB", "in 25.7 GB (24.0 GiB),"),
+        ("2 × 12 GiB", "in 2 × 12 GiB (24.0 GiB),"),
+    ],
+)
+def test_memory_as_it_was_asked_for(written: str | None, told: str) -> None:
+    fits = model().costs.fits
+    assert fits is not None
+    shown = result(model(costs=model().costs._replace(fits=fits._replace(written=written))))
+    assert f"\nfit         {told}" in params_text(shown, WIDE)
+    assert params_text(shown, Terminal(80, unicode=False)).isascii()
+
+
+def test_an_encoder_of_so_many_positions() -> None:
+    layers = (CachedLayer("decoder", 0, per_token=64, cross=64, cross_positions=1500),)
+    text = params_text(result(model(costs=model().costs._replace(cache=Cache(448, 1, layers)))), WIDE)
+    assert "128 bytes for each of the encoder's 1,500 positions\n            249,344 bytes for 448 tokens\n" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["org/llama", "gpt2"], ["llama", "gpt2"]),
+        (["cfg/bert/config.json", "cfg/roberta/config.json"], ["bert", "roberta"]),
+        (["config.json", "./a"], ["config.json", "a"]),
+        (["a/base/", "b/base"], ["a/base", "b/base"]),
+        (["c\\a\\base", "c\\b\\base"], ["a/base", "b/base"]),
+        (["base", "b/base"], ["base", "b/base"]),
+        (["preset:gpt2", "preset:gpt2-xl"], ["gpt2", "gpt2-xl"]),
+        (["preset:gpt2", "gpt2"], ["preset:gpt2", "gpt2"]),
+        (["preset:gpt2", "x", "preset:gpt2"], ["gpt2 (1)", "x", "gpt2 (3)"]),
+        (["a/base", "b/base", "a/base"], ["a/base (1)", "b/base", "a/base (3)"]),
+        (["a-model-with-a-name-1", "a-model-with-a-name-2"], ["a-model-wit… (1)", "a-model-wit… (2)"]),
+        (["", "/"], ["", "/"]),
+    ],
+)
+def test_names_above_columns_tell_apart(names: list[str], shown: list[str]) -> None:
+    assert short_names(names, 16, WIDE) == shown
+
+
 def test_more_models_than_fit_go_on_beneath() -> None:
     lines = params_text(compared(4), Terminal(70)).splitlines()
     headings = [line.split() for line in lines if line.startswith("component ")]
-    assert headings == [["component", "small", "tiny", "tiny"], ["component", "tiny"]]
+    assert headings == [["component", "small", "tiny", "(2)", "tiny", "(3)"], ["component", "tiny", "(4)"]]
 
 
 def test_a_narrow_terminal_without_unicode() -> None:
