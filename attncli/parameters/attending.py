@@ -58,10 +58,12 @@ class Attending(NamedTuple):
 def encoder_positions(placed: Iterable[Placed]) -> int | None:
     """How many positions an encoder of sound or pictures has, by its table of them: it reads so many, no text.
 
-    None for an encoder of texts, and where there is no encoder, or no table in it.
+    None for an encoder that reads texts (too), and where there is no encoder, or no table in it. Tensors must stand
+    under each of their names.
     """
     shares = [share for share, where in placed if where.part == "encoder" and not share.is_bias]
-    if not any(share.component in _NO_TEXT for share in shares):
+    components = {share.component for share in shares}
+    if components.isdisjoint(_NO_TEXT) or "embedding.token" in components:
         return None
     tables = (share.tensor.shape for share in shares if share.component == "embedding.position")
     return next((shape[-2] for shape in tables if len(shape) > 1 and shape[-2] > 1), None)

@@ -120,6 +120,13 @@ def test_an_encoder_of_sound_has_as_many_positions_as_its_table(context: int) ->
     assert "its encoder has 20 positions however long the text is, and is counted with as many" in found.notes
 
 
+def test_an_encoder_of_pages_reads_their_texts_too() -> None:
+    shape = {"d_model": 32, "num_layers": 1, "num_heads": 4, "d_kv": 8, "d_ff": 48, "vocab_size": 99}
+    found = costs_of("Udop", Wishes(context=10), **shape)
+    assert found.cache is not None
+    assert found.cache.cross and found.cache.cross_positions is None
+
+
 def test_an_encoder_of_texts_reads_as_much_as_is_asked_for() -> None:
     shape = {**WHISPER, "max_position_embeddings": 16}
     found = costs_of("Bart", Wishes(context=16), **{name: shape[name] for name in shape if "_positions" not in name})
