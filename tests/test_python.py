@@ -14,6 +14,7 @@ import pytest
 import attncli
 from attncli import errors
 from attncli.errors import CheckError
+from attncli.results import compare, costs, heads, parameters, params, patterns, provenance, tokenize, tokens
 from tests.cli.conftest import attn
 
 VERBS = ("compare", "heads", "params", "tokenize")
@@ -21,6 +22,14 @@ ERRORS = ("AttnError", "FailedError", "ModelError", "UsageError")
 DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
 INDUCTION = "builtin:induction"
 MOLES = ["A mole dug", "One mole of gas", "The mole on my skin", "A mole of salt"]
+
+#: What `help()` is asked about.
+DESCRIBED = (
+    compare.CompareResult, compare.State, compare.Occurrence,
+    heads.HeadsResult, heads.Stack, heads.HeadMetrics, patterns.Pattern,
+    params.ParamsResult, params.ModelParameters, parameters.ParameterCount, parameters.PerHead, costs.Costs,
+    tokenize.TokenizeResult, tokenize.TokenizedText, tokenize.TokenStats, tokens.Token, provenance.MadeBy,
+)  # fmt: skip
 
 #: A call, and the same as a command.
 CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
@@ -141,17 +150,10 @@ def test_a_signature_shows_no_addresses(verb: str) -> None:
     assert "0x" not in str(inspect.signature(getattr(attncli, verb)))
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_fields_of_a_result_are_described(verb: str) -> None:
-    """In the documentation of its class, but for those that say all by their name."""
-    result = CALLS[{"tokenize": "figures", "heads": "one head", "params": "parameters", "compare": "moles"}[verb]][0]()
-    for value in (
-        result,
-        *(each for field in ("stacks", "models", "texts", "states") for each in getattr(result, field, ())),
-    ):
-        text = inspect.getdoc(type(value)) or ""
-        fields = getattr(value, "_fields", None) or value.__dataclass_fields__
-        assert [name for name in fields if not re.search(rf"\b{name}\b", text)] == []
+@pytest.mark.parametrize("kind", DESCRIBED)
+def test_every_field_of_a_result_is_described(kind: Any) -> None:
+    text, fields = inspect.getdoc(kind) or "", getattr(kind, "_fields", None) or kind.__dataclass_fields__
+    assert [name for name in fields if not re.search(rf"\b{name}\b", text)] == []
 
 
 @pytest.mark.parametrize("verb", VERBS)
