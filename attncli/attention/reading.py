@@ -6,7 +6,6 @@ et al. 2019). The heads of all layers are then averaged, and each key remembers 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -152,12 +151,8 @@ def _own(view: View, pair: Pair) -> tuple[int, ...]:
 def _with_lines(reading: Reading, view: View, pair: Pair) -> Reading:
     tokens = pair.keys.tokens[0]
     units = [tokens[start] for start, _ in view.shown(tokens, view.key)]
-    lines = tuple(_line(token, view) for token in units)
-    return replace(reading, lines=lines, query_line=_line(reading.query, view))
-
-
-def _line(token: Token, view: View) -> int | None:
-    return None if token.start is None else bisect_right(view.line_starts, token.start)
+    lines = tuple(map(view.line_of, units))
+    return replace(reading, lines=lines, query_line=view.line_of(reading.query))
 
 
 def ranking(layers: Sequence[LayerReading], pair: Pair, view: View, names: Names, *, shares: bool = True) -> Ranking:

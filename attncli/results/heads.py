@@ -146,6 +146,8 @@ class Stack:
     where those here are a part; None where nobody counted.
     reading: what one position reads, if one was asked for.  ranking: the heads by its weight on one key, if one was.
     even_quadrants: per layer, those that even attention would have, where there are two texts in one.
+    query_lines, key_lines: the lines of the text, from 1, in which queries and keys begin, and None for what stands in
+    none; None but by line.
     """
 
     stack: str
@@ -164,10 +166,13 @@ class Stack:
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
     query_medium: Medium = TOKENS
     key_medium: Medium = TOKENS
+    query_lines: tuple[int | None, ...] | None = None
+    key_lines: tuple[int | None, ...] | None = None
 
     def to_dict(self) -> dict[str, object]:
         read = {} if self.reading is None else {"reading": self.reading.to_dict()}
         ranked = {} if self.ranking is None else {"ranking": self.ranking.to_dict()}
+        lines = {"query_lines": self.query_lines, "key_lines": self.key_lines}
         return {
             "stack": self.stack,
             "causal": self.causal,
@@ -178,6 +183,7 @@ class Stack:
             "metrics": [head.to_dict() for head in self.metrics],
             "baselines": [self._baseline(layer) for layer in self.baselines],
             "patterns": [pattern.to_dict() for pattern in self.patterns],
+            **{name: list(given) for name, given in lines.items() if given is not None},
             **read,
             **ranked,
         }
