@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.figure import Figure
 
-from attncli.render.figures.lettering import clipped, heading, line_height, room_for
-from attncli.render.figures.panels import Array, Box, Scale, axes_at, cells, color_bar, hundredths, row_height
+from attncli.render.figures.lettering import heading, line_height, lines_at, room_for, wrapped
+from attncli.render.figures.panels import (
+    Array,
+    Box,
+    Scale,
+    axes_at,
+    cells,
+    color_bar,
+    has_hundredths,
+    hundredths,
+    row_height,
+)
 from attncli.render.figures.sheet import EDGE
 from attncli.render.figures.sides import Side, labels
 
@@ -22,7 +32,9 @@ _SEVERAL, _SMALL_CELL = 2.1, 0.2
 _ACROSS = 4
 #: A scale of colours with its numbers and what it is of; and how wide it is.
 _BAR, _BAR_WIDTH = 0.6, 2.6
-_TITLE = 8.5
+_TITLE, _SMALL = 8.5, 8.0
+#: Inches that the name of one of several has.
+_LEAST = 1.8
 
 
 class Panel(NamedTuple):
@@ -70,9 +82,13 @@ class OneHead(NamedTuple):
         above = self.panel.columns.height(cell)
         return EDGE + self.panel.rows.room(tall), above + line_height(_TITLE) + 0.05 * bool(self.panel.title)
 
+    @property
+    def _legend(self) -> str:
+        return f"{self.legend}; numbers: hundredths" if has_hundredths(*self._cell) else self.legend
+
     def size(self) -> tuple[float, float]:
         (rows, columns), (cell, tall), (left, above) = self.panel.values.shape, self._cell, self._corner
-        wide = max(columns * cell, _BAR_WIDTH, room_for([self.legend], 8))
+        wide = max(columns * cell, _BAR_WIDTH, room_for([self._legend], 8))
         return left + wide + 0.1, above + rows * tall + _BAR + 0.1
 
     def draw(self, figure: Figure, top: float) -> None:
@@ -82,9 +98,9 @@ class OneHead(NamedTuple):
         axes, scale = axes_at(figure, box), Scale.of([self.panel.values])
         picture = cells(axes, self.panel.values, scale)
         labels(axes, self.panel.rows, self.panel.columns, cell=cell, tall=tall)
-        written = hundredths(axes, self.panel.values, scale, cell=cell, tall=tall)
-        legend = f"{self.legend}; numbers: hundredths" if written else self.legend
-        color_bar(figure, picture, Box(left, box.top + box.height + 0.15, _BAR_WIDTH, 0.1), legend)
+        if has_hundredths(cell, tall):
+            hundredths(axes, self.panel.values, scale, cell=cell, tall=tall)
+        color_bar(figure, picture, Box(left, box.top + box.height + 0.15, _BAR_WIDTH, 0.1), self._legend)
 
 
 class SideBySide(NamedTuple):
@@ -111,13 +127,17 @@ class SideBySide(NamedTuple):
     def _corner(self) -> tuple[float, float]:
         cell, tall = self._cell
         left = max(panel.rows.room(tall) for panel in self.panels)
-        return left, max(panel.columns.height(cell) for panel in self.panels) + line_height(_TITLE) + 0.04
+        lines = max(len(self._title(panel)) for panel in self.panels)
+        return left, max(panel.columns.height(cell) for panel in self.panels) + lines * line_height(_SMALL) + 0.04
+
+    def _title(self, panel: Panel) -> list[str]:
+        return wrapped(panel.title, _LEAST, _SMALL, most=2)
 
     @property
     def _step(self) -> tuple[float, float]:
         """Inches from one to the next, across and down."""
         (cell, tall), (left, above) = self._cell, self._corner
-        width = left + max(max(panel.values.shape[1] for panel in self.panels) * cell, 1.9) + 0.15
+        width = left + max(max(panel.values.shape[1] for panel in self.panels) * cell, _LEAST) + 0.15
         return width, above + max(panel.values.shape[0] for panel in self.panels) * tall + 0.2
 
     def size(self) -> tuple[float, float]:
@@ -133,9 +153,8 @@ class SideBySide(NamedTuple):
         color_bar(figure, picture, Box(EDGE + left, bar, _BAR_WIDTH, 0.1), self.legend)
 
     def _one(self, figure: Figure, panel: Panel, corner: tuple[float, float]) -> ScalarMappable:
-        (cell, tall), (left, above), (width, _) = self._cell, self._corner, self._step
-        title = clipped(panel.title, width - left, _TITLE)
-        heading(figure, title, left=corner[0] + left, top=corner[1], size=_TITLE)
+        (cell, tall), (left, above) = self._cell, self._corner
+        lines_at(figure, self._title(panel), left=corner[0] + left, top=corner[1], size=_SMALL, color="black")
         rows, columns = panel.values.shape
         axes = axes_at(figure, Box(corner[0] + left, corner[1] + above, columns * cell, rows * tall))
         labels(axes, panel.rows, panel.columns, cell=cell, tall=tall)

@@ -113,19 +113,19 @@ class Strip(NamedTuple):
 
     @property
     def _cell(self) -> float:
-        return min(_WIDEST, _STRIP_WIDTH / len(self.side))
+        return min(_WIDEST, _STRIP_WIDTH / len(self.side.texts))
 
     @property
     def _above(self) -> float:
         return line_height(_TYPE) + self.side.height(self._cell)
 
     def size(self) -> tuple[float, float]:
-        width = max(len(self.side) * self._cell, room_for([self.title], _TYPE), _SCALE_WIDTH)
+        width = max(len(self.side.texts) * self._cell, room_for([self.title], _TYPE), _SCALE_WIDTH)
         return EDGE + width + 0.2, self._above + _STRIP + line_height(_SMALL) + _SCALE
 
     def draw(self, figure: Figure, top: float) -> None:
         heading(figure, self.title, top=top, left=EDGE, size=_TYPE)
-        box = Box(EDGE, top + self._above, len(self.side) * self._cell, _STRIP)
+        box = Box(EDGE, top + self._above, len(self.side.texts) * self._cell, _STRIP)
         axes = axes_at(figure, box)
         picture = cells(axes, self.values, Scale.of([self.values]))
         labels(axes, Side([""]), self.side, cell=self._cell, tall=_STRIP)

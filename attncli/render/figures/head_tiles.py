@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attncli.render.figures.lettering import POINTS, heading, line_height, text_width
-from attncli.render.figures.panels import DPI, Array, Box, Scale, axes_at, color_bar, unmarked
+from attncli.render.figures.lettering import POINTS, line_height, text_width
+from attncli.render.figures.panels import DPI, Array, Box, Scale, axes_at, color_bar, smaller, unmarked
 from attncli.render.figures.sheet import EDGE
 from attncli.render.figures.sides import Side
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Inches: all pictures of a layer together, one of them at the most and at the least, and what is between two.
 _WIDE, _LARGEST, _LEAST, _BETWEEN = 9.0, 0.9, 0.3, 0.06
-#: Above the pictures: `head` and the numbers of heads; beside them those of layers; beneath them the scale.
-_ABOVE, _BESIDE, _BAR, _BAR_WIDTH = 0.42, 0.45, 0.6, 2.6
+#: Above the pictures: `head` and, so far down, the numbers of heads; beside them those of layers; beneath them a scale.
+_ABOVE, _NUMBERS, _BESIDE, _BAR, _BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
 #: Points: names of heads, numbers, and the least size of tokens.
 _NAME, _LEAST_NAME, _NUMBER, _TOKEN = 6.5, 4.2, 8.0, 4.6
 _DIM = "0.32"
@@ -77,7 +76,7 @@ class HeadTiles(NamedTuple):
     def _named(self) -> bool:
         """Whether the cells of the outer pictures have room for their tokens."""
         (rows, columns), (width, height) = self._cells, self._tile
-        named = len(self.rows) == rows and len(self.columns) == columns
+        named = len(self.rows.texts) == rows and len(self.columns.texts) == columns
         return named and min(width / columns, height / rows) * POINTS >= _TOKEN * 1.2
 
     @property
@@ -108,7 +107,7 @@ class HeadTiles(NamedTuple):
         for (layer, head), values in self.patterns.items():
             corner = (self._heads.index(head) * width, (self._layers.index(layer) + 1) * height - self._tile[1])
             picture = self._one(axes, f"{layer}.{head}", values, corner)
-        self._headings(figure, axes, left, top)
+        self._headings(axes, left)
         if self._named:
             self._tokens(axes)
         color_bar(figure, picture, Box(left, top + above + tall + 0.14, _BAR_WIDTH, 0.1), self.legend)
@@ -128,42 +127,29 @@ class HeadTiles(NamedTuple):
         axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor="0.6", linewidth=0.3))
         return picture
 
-    def _headings(self, figure: Figure, axes: Axes, left: float, top: float) -> None:
+    def _headings(self, axes: Axes, left: float) -> None:
         """The numbers of heads above their columns, and those of layers beside their rows."""
         (width, height), (wide, tall) = self._step, self._tile
         for place, head in enumerate(self._heads):
-            _centred(axes, place * width + wide / 2, _ABOVE - self._corner[1] - 0.02, str(head))
+            _centred(axes, place * width + wide / 2, _NUMBERS - self._corner[1], str(head))
         for place, layer in enumerate(self._layers):
             _centred(axes, EDGE + 0.32 - left, (place + 1) * height - tall / 2, str(layer))
-        heading(figure, "head →", top=top, left=left, size=_NUMBER, color=_DIM)
-        heading(figure, "layer ↓", top=top + self._corner[1] - 0.16, left=EDGE, size=_NUMBER - 1, color=_DIM)
+        _centred(axes, len(self._heads) * width / 2, _NUMBERS - 0.17 - self._corner[1], "head")
+        _centred(axes, EDGE + 0.08 - left, len(self._layers) * height / 2, "layer", rotation=90)
 
     def _tokens(self, axes: Axes) -> None:
         """The tokens of rows beside the pictures on the left, and those of columns above those on top."""
         (width, height), (wide, tall) = self._step, self._tile
         for start in range(len(self._layers)):
             for place, text in enumerate(self.rows.texts):
-                down = (start + 1) * height - tall + (place + 0.5) * tall / len(self.rows)
+                down = (start + 1) * height - tall + (place + 0.5) * tall / len(self.rows.texts)
                 axes.text(-0.03, down, text, size=_TOKEN, ha="right", va="center")
         name = line_height(self._name)
         for start in range(len(self._heads)):
             for place, text in enumerate(self.columns.texts):
-                right = start * width + (place + 0.5) * wide / len(self.columns)
+                right = start * width + (place + 0.5) * wide / len(self.columns.texts)
                 axes.text(right, height - tall - name, text, size=_TOKEN, ha="center", va="bottom", rotation=90)
 
 
-def _centred(axes: Axes, x: float, y: float, text: str) -> None:
-    axes.text(x, y, text, size=_NUMBER, ha="center", va="center", color=_DIM)
-
-
-def smaller(values: Array, most: int) -> Array:
-    """In at most so many cells a side, each the value farthest from zero of its own: thin lines stay."""
-    step = ceil(max(values.shape) / most)
-    if step == 1:
-        return values
-    rows, columns = (ceil(count / step) for count in values.shape)
-    whole = np.full((rows * step, columns * step), np.nan)
-    whole[: values.shape[0], : values.shape[1]] = values
-    blocks = whole.reshape(rows, step, columns, step).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
-    farthest = np.where(np.isnan(blocks), -1.0, np.abs(blocks)).argmax(axis=-1)
-    return np.take_along_axis(blocks, farthest[..., None], axis=-1)[..., 0]
+def _centred(axes: Axes, x: float, y: float, text: str, rotation: float = 0.0) -> None:
+    axes.text(x, y, text, size=_NUMBER, ha="center", va="center", color=_DIM, rotation=rotation)

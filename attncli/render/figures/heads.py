@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,26 +54,37 @@ def heads_figure(result: HeadsResult, form: str, *, title: str | None = None) ->
 def _composition(result: HeadsResult, form: str, title: str | None) -> tuple[Words, Sequence[Part]]:
     """What is drawn, and what is said of it."""
     shown = differing(result)
-    parts, notes = _parts(shown, form)
+    parts = _parts(shown, form)
     if result.difference is not None:
         words = compared_words(result, result.difference, form, title)
     else:
         words = words_of(result, form, title)
-    return words._replace(notes=[*words.notes, *notes]), parts
+    return words._replace(notes=[*words.notes, *_notes(shown, parts)]), parts
 
 
-def _parts(result: HeadsResult, form: str) -> tuple[list[Part], list[str]]:
+def _parts(result: HeadsResult, form: str) -> list[Part]:
     stacks = [stack for stack in result.stacks if stack.patterns]
     if not stacks or (result.metric is not None and not result.chosen):
-        maps = [*([] if result.metric else change_maps(result.difference)), *metric_maps(result)]
-        return [HeadMaps(maps)], [FRAMED] if any(each.framed for each in maps) else []
+        return [HeadMaps([*([] if result.metric else change_maps(result.difference)), *metric_maps(result)])]
+    if not any(stack.reading or stack.ranking for stack in stacks):
+        return _patterns(result, stacks, form)
     several = len(stacks) > 1
-    if any(stack.reading or stack.ranking for stack in stacks):
-        parts = [
-            part for stack in stacks for part in [*_captions(stack, form, several), *_position(result, stack, form)]
-        ]
-        return parts, [UNIFORM] if any(isinstance(part, Bars) for part in parts) else []
-    return _patterns(result, stacks, form)
+    each = [[*_captions(stack, form, several), *_position(result, stack, form)] for stack in stacks]
+    return [part for found in each for part in found]
+
+
+def _notes(result: HeadsResult, parts: Sequence[Part]) -> Iterator[str]:
+    """How to read what is drawn."""
+    if any(isinstance(part, HeadMaps) and any(each.framed for each in part.maps) for part in parts):
+        yield FRAMED
+    if any(isinstance(part, Bars) for part in parts):
+        yield UNIFORM
+    if any(isinstance(part, HeadTiles) and part.columns.texts for part in parts):
+        yield _AXES
+    if any(isinstance(part, OneHead | SideBySide | HeadTiles) for part in parts):
+        shown = (stack for stack in result.stacks if stack.patterns)
+        pooled = dict.fromkeys(plain(pooling_lines(stack, stack.patterns[0], PAGE)) for stack in shown)
+        yield from filter(None, pooled)
 
 
 def _captions(stack: Stack, form: str, several: bool) -> list[Part]:
@@ -87,25 +98,24 @@ def _position(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
     if stack.reading is None or not len(stack.patterns) > 1:
         return parts
     if stack.key_medium.grid is not None:
-        return [*parts, *_patterns(result, [stack], form)[0]]
+        return [*parts, *_patterns(result, [stack], form)]
     few = len(stack.patterns) <= _MOST_WITH_TOKENS
     return [*parts, *_each_head(stack, _MEANS.get(result.weighting, "weight"), form)] if few else parts
 
 
-def _patterns(result: HeadsResult, stacks: Sequence[Stack], form: str) -> tuple[list[Part], list[str]]:
+def _patterns(result: HeadsResult, stacks: Sequence[Stack], form: str) -> list[Part]:
     """Patterns on one scale: over a picture, each with its tokens, or as small pictures."""
     count = sum(len(stack.patterns) for stack in stacks)
     legend = _MEANS.get(result.weighting, "weight")
     if count <= _MOST_WITH_TOKENS and (looks := patch_maps(replace(result, stacks=tuple(stacks)), form)):
         maps = PatchMaps(looks, result.picture, legend.removesuffix(_DIRECTION))
-        return [Caption(looks.about), maps], []
+        return [Caption(looks.about), maps]
     scale = Scale.of([_values(stack, pattern) for stack in stacks for pattern in stack.patterns])
     parts: list[Part] = []
     for stack in stacks:
         parts += _captions(stack, form, len(stacks) > 1)
         parts += _of_stack(stack, scale, legend, form, small=count > _MOST_WITH_TOKENS)
-    notes = [_AXES] if count > _MOST_WITH_TOKENS else []
-    return parts, [*notes, *dict.fromkeys(plain(pooling_lines(each, each.patterns[0], PAGE)) for each in stacks)]
+    return parts
 
 
 def _of_stack(stack: Stack, scale: Scale, legend: str, form: str, *, small: bool) -> list[Part]:

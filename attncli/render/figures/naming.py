@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from attncli.render.escape import visible
 from attncli.render.figures.fonts import drawable
@@ -30,24 +31,24 @@ def visible_line(text: str) -> str:
 def words_of(result: HeadsResult, form: str, title: str | None, notes: Sequence[str] = ()) -> Words:
     """Title, model, shape and text; of an only stack. Several have their own above each."""
     model = plain(model_lines(result, PAGE))
-    known = [model.removeprefix(f"{printed(result.model)}{SEPARATOR}") if title is None else model]
-    if len(result.stacks) == 1:
-        known += stack_facts(result.stacks[0])
+    known = stack_facts(result.stacks[0]) if len(result.stacks) == 1 else []
+    known.append(model.removeprefix(f"{printed(result.model)}{SEPARATOR}") if title is None else model)
     said = [drawable(each, form) for each in known]
     return Words(drawable(visible_line(title or result.model), form), said, [drawable(note, form) for note in notes])
 
 
 def stack_facts(stack: Stack) -> list[str]:
-    """What there is to see in a stack, and the text, if it is one."""
+    """What there is to see in a stack, and the text, where its keys are one."""
     shape = plain(stack_lines(stack, PAGE))
-    text = "" if is_cross(stack) or stack.key_medium.kind != "tokens" else running(stack.keys)
+    whole = stack.whole is None or stack.whole[1] == len(stack.keys)
+    text = running(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
     return [shape, f"text: {text}"] if text else [shape]
 
 
 def running(tokens: Sequence[Token]) -> str:
     """Tokens as the text that they are, as far as a figure could hold it."""
     found, length = [], 0
-    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, after in zip_longest(tokens, tokens[1:]):
         found.append(plain_text(token))
         length += len(found[-1])
         if length > _LONGEST_TEXT:
@@ -132,5 +133,5 @@ def head_title(stack: Stack, pattern: Pattern) -> str:
 def place_text(token: Token, form: str, line: int | None = None) -> str:
     """A position as it is called in a sentence: its text and its number."""
     text = " ".join(plain_text(token).split()) or visible(token.text or token.token)
-    place = f"token {token.index:,}" if line is None else f"line {line:,}"
+    place = f"token {token.index:,}" if line is None else f"token {token.index:,}, line {line:,}"
     return drawable(f"{_cut(text, _LONGEST_LINE)} ({place})", form)

@@ -13,7 +13,7 @@ from attncli.render.figures.naming import head_title, key_side, label_text, plac
 from attncli.render.figures.patches import mean_map
 from attncli.render.figures.sheet import Caption, Part
 from attncli.render.heads.heatmap import pooled_evenly, spans_of
-from attncli.render.heads.key_table import decimals_for, weight_number
+from attncli.render.heads.key_table import weight_number
 from attncli.results.heads import HeadsResult, Pattern, Stack
 from attncli.results.reading import KeyRead, Ranking, Reading
 
@@ -100,12 +100,17 @@ def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequ
         why = "comes later, and each token sees earlier ones alone" if later else "is hidden by the model's mask"
         return [f"{key} {why}: no head looks there from {query}"]
     place = "" if first.rank is None else f", place {first.rank:,} of {first.keys:,} in its row"
-    most = f"largest: head {first.name} with {weight_number(first.weight, decimals_for(first.weight))}{place}"
+    most = f"largest: head {first.name} with {_short(first.weight)}{place}"
     even = [head.uniform for head in ranking.heads if head.uniform is not None]
     return [most, f"uniform: {span_text(even)} with attention spread evenly"] if even else [most]
 
 
 def span_text(values: Iterable[float]) -> str:
     """A number, or from the smallest to the largest of several."""
-    found = list(dict.fromkeys(weight_number(value, decimals_for(value)) for value in sorted(values)))
+    found = list(dict.fromkeys(map(_short, sorted(values))))
     return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _short(value: float) -> str:
+    """Three digits behind the point, or two that count where it is small."""
+    return weight_number(value) if value >= 0.01 or not value else f"{value:.2g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import floor, log10
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ _MOST_SHAPES = 4096
 #: Points of the numbers on cells, and the width of a digit as a share of them.
 _LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT = 7.5, 4.8, 0.64
 _MOST_DECIMALS = 4
+#: Inches of a cell with a number of hundredths.
+_HUNDREDTHS = 0.2
 #: Numbers on a scale of colours: more of them would touch.
 _MOST_TICKS = 4
 #: Inches of a row that is seen well, and of all rows together where they are many.
@@ -87,10 +89,24 @@ def cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
         axes.set_xlim(0, columns)
         axes.set_ylim(rows, 0)
         return made
-    # Cells that are smaller than the dots of a printer are averaged, so that none is lost.
-    dots = axes.get_window_extent().width / axes.figure.dpi * DPI
-    smooth = "none" if dots >= columns else "antialiased"
-    return axes.imshow(values, aspect="auto", interpolation=smooth, extent=(0, columns, rows, 0), **given)
+    # Of cells that are smaller than the dots of a printer the largest ones stay.
+    box = axes.get_window_extent()
+    dots = int(max(box.width, box.height) / axes.figure.dpi * DPI)
+    shown = np.ma.masked_invalid(smaller(values, dots))
+    return axes.imshow(shown, aspect="auto", interpolation="none", extent=(0, columns, rows, 0), **given)
+
+
+def smaller(values: Array, most: int) -> Array:
+    """In at most so many cells a side, each the value farthest from zero of its own: thin lines stay."""
+    step = ceil(max(values.shape) / most)
+    if step == 1:
+        return values
+    rows, columns = (ceil(count / step) for count in values.shape)
+    whole = np.full((rows * step, columns * step), np.nan)
+    whole[: values.shape[0], : values.shape[1]] = values
+    blocks = whole.reshape(rows, step, columns, step).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
+    farthest = np.where(np.isnan(blocks), -1.0, np.abs(blocks)).argmax(axis=-1)
+    return np.take_along_axis(blocks, farthest[..., None], axis=-1)[..., 0]
 
 
 def numbers(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float | None = None) -> None:
@@ -100,10 +116,15 @@ def numbers(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float
     _written(axes, texts, values, scale, cell=cell, tall=tall)
 
 
-def hundredths(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float | None = None) -> bool:
-    """The same with whole hundredths, and nothing of less than half a one; whether there was room."""
+def has_hundredths(cell: float, tall: float) -> bool:
+    """Whether cells of so many inches have room for two digits that are read with ease."""
+    return cell >= _HUNDREDTHS and tall >= 0.6 * _HUNDREDTHS
+
+
+def hundredths(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float) -> None:
+    """Whole hundredths on the cells, and nothing where a value is less than half a one."""
     shares = {at: str(round(100 * float(value)) or "") for at, value in np.ndenumerate(values) if not np.isnan(value)}
-    return _written(axes, {at: text for at, text in shares.items() if text}, values, scale, cell=cell, tall=tall)
+    _written(axes, {at: text for at, text in shares.items() if text}, values, scale, cell=cell, tall=tall)
 
 
 def _written(
@@ -114,16 +135,16 @@ def _written(
     *,
     cell: float,
     tall: float | None = None,
-) -> bool:
+) -> None:
+    """Texts by row and column, in an ink that is read on the colour of their cell."""
     longest = max(map(len, texts.values()), default=1)
     size = min(_LARGEST_NUMBER, 0.85 * cell * POINTS / (longest * _DIGIT), (tall or cell) * POINTS * 0.7)
     if size < _SMALLEST_NUMBER:
-        return False
+        return
     colors = _colors(values, scale)
     for (row, column), text in texts.items():
         ink = [part / 255 for part in ink_on(colors[row][column])]
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=size, color=ink)
-    return True
 
 
 def _decimals(scale: Scale) -> int:
@@ -154,7 +175,7 @@ def unmarked(axes: Axes) -> None:
 def color_bar(figure: Figure, drawn: ScalarMappable, box: Box, label: str) -> None:
     """What the colours mean."""
     bar: Any = figure.colorbar(drawn, cax=axes_at(figure, box), orientation="horizontal")
-    bar.set_label(label, size=8)
+    bar.set_label(label, size=8, loc="left")
     bar.ax.tick_params(labelsize=7.5, length=2)
     bar.outline.set_linewidth(0.4)
     low, high = drawn.get_clim()

@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 
 from attncli.render.figures.lettering import clipped, heading, line_height, lines_at, room_for, wrapped
 
-#: Inches: what stays white around all of it, between two parts, and the least that lines of text have.
-EDGE, _GAP, _LEAST = 0.15, 0.18, 3.6
+#: Inches: what stays white around all of it, between two parts and beneath a caption, and the least width of lines.
+EDGE, _RIGHT, _GAP, _BENEATH, _LEAST = 0.15, 0.15, 0.18, 0.04, 3.6
+#: Inches that a caption may widen a figure to.
+_LONGEST = 6.5
 _TITLE, _FACT, _NOTE, _CAPTION = 11.0, 8.5, 7.5, 9.5
 _DIM = "0.32"
 _MOST_LINES = 2
@@ -54,10 +56,10 @@ class Caption(NamedTuple):
         return [self.text]
 
     def size(self) -> tuple[float, float]:
-        return EDGE + room_for([self.text], _CAPTION), line_height(_CAPTION)
+        return EDGE + min(room_for([self.text], _CAPTION), _LONGEST), line_height(_CAPTION)
 
     def draw(self, figure: Figure, top: float) -> None:
-        width = float(figure.get_figwidth()) - 2 * EDGE
+        width = float(figure.get_figwidth()) - EDGE - _RIGHT
         heading(figure, clipped(self.text, width, _CAPTION), top=top, left=EDGE, size=_CAPTION)
 
 
@@ -69,19 +71,19 @@ def texts_of(words: Words, parts: Sequence[Part]) -> list[str]:
 def composed(words: Words, parts: Sequence[Part]) -> Figure:
     """The words and the parts as one figure, as wide as the widest part."""
     sizes = [part.size() for part in parts]
-    pictures = [width for part, (width, _) in zip(parts, sizes, strict=True) if not isinstance(part, Caption)]
-    width = max(_LEAST, *pictures) + EDGE
-    room = width - 2 * EDGE
+    width = max(_LEAST, *(width for width, _ in sizes)) + _RIGHT
+    room = width - EDGE - _RIGHT
     title = wrapped(words.title, room, _TITLE, most=_MOST_LINES)
     facts = [line for fact in words.facts for line in wrapped(fact, room, _FACT, most=_MOST_LINES)]
     notes = [line for note in words.notes for line in wrapped(note, room, _NOTE)]
     above = len(title) * line_height(_TITLE) + len(facts) * line_height(_FACT)
-    body = sum(height + _GAP for _, height in sizes)
+    gaps = [_BENEATH if isinstance(part, Caption) else _GAP for part in parts]
+    body = sum(height + gap for (_, height), gap in zip(sizes, gaps, strict=True))
     figure = Figure(figsize=(width, EDGE + above + body + len(notes) * line_height(_NOTE) + EDGE))
     top = lines_at(figure, title, top=EDGE, left=EDGE, size=_TITLE, color="black")
     top = lines_at(figure, facts, top=top, left=EDGE, size=_FACT, color=_DIM) + _GAP
-    for part, (_, height) in zip(parts, sizes, strict=True):
+    for part, (_, height), gap in zip(parts, sizes, gaps, strict=True):
         part.draw(figure, top)
-        top += height + _GAP
+        top += height + gap
     lines_at(figure, notes, top=top, left=EDGE, size=_NOTE, color=_DIM)
     return figure

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from attncli.render.figures.lettering import POINTS, room_for, text_width, type_size
 
@@ -20,7 +21,8 @@ _BETWEEN = 0.16
 _LONGEST_LYING = 3
 
 
-class Side(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Side:
     """One side of a picture.
 
     texts: of each row or column.  starts: where each begins, as a reader counts (tokens, lines, seconds); and where
@@ -32,9 +34,6 @@ class Side(NamedTuple):
     starts: Sequence[float] | None = None
     unit: str = ""
     in_bins: bool = False
-
-    def __len__(self) -> int:
-        return len(self.texts)
 
     def shows_texts(self, cell: float) -> bool:
         """Whether cells of so many inches have room for a text each."""
