@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,7 +31,8 @@ _DIM = "0.32"
 _MOST = 96
 
 
-class HeadTiles(NamedTuple):
+@dataclass(frozen=True)
+class HeadTiles:
     """The patterns of a stack by layer and head, all on one scale.
 
     rows, columns: the tokens of both sides, which the outer pictures name where there is room.
@@ -45,46 +48,46 @@ class HeadTiles(NamedTuple):
     def texts(self) -> Sequence[str]:
         return [self.legend, *(self.rows.texts if self._named else ()), *(self.columns.texts if self._named else ())]
 
-    @property
+    @cached_property
     def _layers(self) -> list[int]:
         return sorted({layer for layer, _ in self.patterns})
 
-    @property
+    @cached_property
     def _heads(self) -> list[int]:
         return sorted({head for _, head in self.patterns})
 
-    @property
+    @cached_property
     def _cells(self) -> tuple[int, int]:
         """The most that any has: layers may look at windows of other sizes."""
         shapes = [values.shape for values in self.patterns.values()]
         return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
 
-    @property
+    @cached_property
     def _tile(self) -> tuple[float, float]:
         """Inches of the width and the height of a picture: as its cells are, but never a strip that can't be seen."""
         side = max(min(_LARGEST, _WIDE / len(self._heads)) - _BETWEEN, _LEAST)
         rows, columns = self._cells
         return max(side * min(columns / rows, 1.0), 0.12), max(side * min(rows / columns, 1.0), 0.12)
 
-    @property
+    @cached_property
     def _name(self) -> float:
         """Points of the names."""
         longest = f"{self._layers[-1]}.{self._heads[-1]}"
         return max(min(_NAME, _NAME * self._tile[0] / text_width(longest, _NAME)), _LEAST_NAME)
 
-    @property
+    @cached_property
     def _named(self) -> bool:
         """Whether the cells of the outer pictures have room for their tokens."""
         (rows, columns), (width, height) = self._cells, self._tile
         named = len(self.rows.texts) == rows and len(self.columns.texts) == columns
         return named and min(width / columns, height / rows) * POINTS >= _TOKEN * 1.2
 
-    @property
+    @cached_property
     def _step(self) -> tuple[float, float]:
         width, height = self._tile
         return width + _BETWEEN, height + line_height(self._name) + 0.02
 
-    @property
+    @cached_property
     def _corner(self) -> tuple[float, float]:
         if not self._named:
             return EDGE + _BESIDE, _ABOVE
@@ -124,7 +127,7 @@ class HeadTiles(NamedTuple):
         given: dict[str, Any] = {"cmap": self.scale.colormap, "norm": self.scale.norm, "extent": place}
         picture = axes.imshow(np.ma.masked_invalid(small), aspect="auto", interpolation="none", **given)
         axes.text(left, top - 0.02, name, size=self._name, va="bottom", ha="left")
-        axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor="0.6", linewidth=0.3))
+        axes.add_artist(Rectangle((left, top), width, height, fill=False, edgecolor="0.6", linewidth=0.3))
         return picture
 
     def _headings(self, axes: Axes, left: float) -> None:

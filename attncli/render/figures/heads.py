@@ -55,6 +55,8 @@ def _composition(result: HeadsResult, form: str, title: str | None) -> tuple[Wor
     """What is drawn, and what is said of it."""
     shown = differing(result)
     parts = _parts(shown, form)
+    if any(stack.patterns for stack in result.stacks):
+        result = replace(result, stacks=tuple(stack for stack in result.stacks if stack.patterns))
     if result.difference is not None:
         words = compared_words(result, result.difference, form, title)
     else:

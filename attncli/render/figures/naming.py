@@ -19,6 +19,8 @@ from attncli.results.media import Medium
 from attncli.results.tokens import Token
 
 _LONGEST_TOKEN, _LONGEST_LINE = 18, 34
+#: Frames of a sound that are named one by one.
+_MOST_MOMENTS = 16
 #: Characters of a text that a title holds at the most; it is cut to what fits.
 _LONGEST_TEXT = 600
 
@@ -91,8 +93,8 @@ def _side(
         numbers = [number * seconds for number in numbers]
     starts = [numbers[a] for a, _ in spans] + [numbers[spans[-1][1]]]
     unit = "" if seconds is None else "s"
-    if pattern.bins is not None:
-        return Side([f"{a:g}" for a in starts[:-1]], starts, unit, in_bins=True)
+    if pattern.bins is not None or (seconds is not None and len(tokens) > _MOST_MOMENTS):
+        return Side([f"{start:g}{unit}" for start in starts[:-1]], starts, unit, numbered=True)
     of_line = lines if lines is not None else [None] * len(tokens)
     texts = [label_text(token, stack.unit, form, line) for token, line in zip(tokens, of_line, strict=True)]
     return Side(texts, starts, unit)

@@ -26,7 +26,7 @@ DPI = 200
 #: Cells that are drawn as shapes; more of them are one picture, which no viewer draws seams into.
 _MOST_SHAPES = 4096
 #: Points of the numbers on cells, and the width of a digit as a share of them.
-_LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT = 7.5, 4.8, 0.64
+_LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT = 7.5, 6.0, 0.64
 _MOST_DECIMALS = 4
 #: Inches of a cell with a number of hundredths.
 _HUNDREDTHS = 0.2

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LEAST_LINE, _NUMBER_TYPE = 5.6, 7.0
 #: Inches between two numbers.
 _BETWEEN = 0.16
-#: Texts longer than this are turned upright above columns.
+#: Characters of numbers of heads and the like, which lie above their columns, as many as there is room for.
 _LONGEST_LYING = 3
 
 
@@ -27,17 +27,17 @@ class Side:
 
     texts: of each row or column.  starts: where each begins, as a reader counts (tokens, lines, seconds); and where
     the last one ends.  None where there is nothing to count, or where the texts are numbers already.
-    unit: what follows a number.  in_bins: whether each stands for several, which no text could name.
+    unit: what follows a number.  numbered: whether numbers say more than texts, as of bins.
     """
 
     texts: Sequence[str]
     starts: Sequence[float] | None = None
     unit: str = ""
-    in_bins: bool = False
+    numbered: bool = False
 
     def shows_texts(self, cell: float) -> bool:
         """Whether cells of so many inches have room for a text each."""
-        return not self.in_bins and (self.starts is None or cell * POINTS >= _LEAST_LINE)
+        return not self.numbered and (self.starts is None or cell * POINTS >= _LEAST_LINE)
 
     def room(self, cell: float) -> float:
         """Inches that the labels take away from the cells."""
@@ -47,11 +47,16 @@ class Side:
 
     def height(self, cell: float) -> float:
         """The same above columns, where short texts and numbers lie."""
-        return self.room(cell) if self.shows_texts(cell) and self.is_turned else 0.22
+        return self.room(cell) if self.is_turned(cell) else 0.22
 
-    @property
-    def is_turned(self) -> bool:
-        return max(map(len, self.texts), default=0) > _LONGEST_LYING
+    def is_turned(self, cell: float) -> bool:
+        """Whether texts stand upright above columns of so many inches. Short ones that are thinned out lie."""
+        if not self.shows_texts(cell):
+            return False
+        if self.starts is None and max(map(len, self.texts), default=0) <= _LONGEST_LYING:
+            return False
+        size = type_size(cell)
+        return any(text_width(text, size) > 0.92 * cell for text in self.texts)
 
     @property
     def _end(self) -> float:
@@ -64,7 +69,9 @@ class Side:
     def marks(self, cell: float, *, lying: bool) -> list[tuple[float, str]]:
         """Places in cells, and what stands there. lying: whether numbers stand beside one another."""
         if self.shows_texts(cell):
-            step = _round_step(type_size(cell) * 1.1 / POINTS / cell)
+            size = type_size(cell)
+            needs = room_for(self.texts, size) - 0.04 if lying and not self.is_turned(cell) else size * 1.1 / POINTS
+            step = _round_step(needs / cell)
             return [(place + 0.5, self.texts[place]) for place in range(0, len(self.texts), step)]
         return list(self._positions(cell, lying=lying))
 
@@ -104,8 +111,7 @@ def labels(axes: Axes, rows: Side, columns: Side, *, cell: float, tall: float | 
         axis.set_ticks([place for place, _ in marks], [text for _, text in marks])
         shows = side.shows_texts(length)
         axis.set_tick_params(labelsize=type_size(length) if shows else _NUMBER_TYPE, length=0 if shows else 2)
-    turned = columns.shows_texts(cell) and columns.is_turned
-    axes.tick_params(axis="x", labelrotation=90 if turned else 0)
+    axes.tick_params(axis="x", labelrotation=90 if columns.is_turned(cell) else 0)
 
 
 def _nice(least: float) -> float:
