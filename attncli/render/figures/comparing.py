@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from attncli.render.figures.fonts import drawable
-from attncli.render.figures.naming import running, stack_facts, visible_line
+from attncli.render.figures.naming import stack_facts, visible_line
 from attncli.render.figures.sheet import Words
 from attncli.render.heads.differing import differences_alone
+from attncli.render.heads.running import running
 from attncli.render.html.words import printed
 from attncli.results.difference import Difference
 from attncli.results.heads import HeadsResult, Stack

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
 from attncli.render.escape import visible
 from attncli.render.figures.fonts import drawable
@@ -13,6 +12,7 @@ from attncli.render.heads.differing import DIFFERENCE
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.heatmap import spans_of
 from attncli.render.heads.metric_words import label_of
+from attncli.render.heads.running import line_numbers, plain_text, running
 from attncli.render.html.words import PAGE, SEPARATOR, plain, printed
 from attncli.results.heads import HeadsResult, Pattern, Stack
 from attncli.results.media import Medium
@@ -21,8 +21,6 @@ from attncli.results.tokens import Token
 _LONGEST_TOKEN, _LONGEST_LINE = 18, 34
 #: Frames of a sound that are named one by one.
 _MOST_MOMENTS = 16
-#: Characters of a text that a title holds at the most; it is cut to what fits.
-_LONGEST_TEXT = 600
 
 
 def visible_line(text: str) -> str:
@@ -47,25 +45,6 @@ def stack_facts(stack: Stack) -> list[str]:
     return [shape, f"text: {text}"] if text else [shape]
 
 
-def running(tokens: Sequence[Token]) -> str:
-    """Tokens as the text that they are, as far as a figure could hold it."""
-    found, length = [], 0
-    for token, after in zip_longest(tokens, tokens[1:]):
-        found.append(plain_text(token))
-        length += len(found[-1])
-        if length > _LONGEST_TEXT:
-            break
-        touches = after is not None and token.end is not None and token.end == after.start
-        found.append("" if touches else " ")
-    return " ".join("".join(found).split())
-
-
-def plain_text(token: Token) -> str:
-    """A token as a part of its text: spaces and line breaks are spaces."""
-    text = token.text or token.token or str(token.id)
-    return " ".join(visible(word) if word else "" for word in text.replace("\n", " ").split(" "))
-
-
 def key_side(stack: Stack, pattern: Pattern, form: str) -> Side:
     """What stands above the columns of a pattern."""
     return _side(stack, stack.keys, stack.key_medium, stack.key_lines, pattern, 1, form)
@@ -86,7 +65,7 @@ def _side(
     form: str,
 ) -> Side:
     spans = (spans_of(pattern).rows, spans_of(pattern).columns)[axis]
-    numbers = _line_numbers(lines) if lines is not None else [float(token.index) for token in tokens]
+    numbers: list[float] = [*(line_numbers(lines) if lines is not None else (token.index for token in tokens))]
     numbers.append(numbers[-1] + 1)
     seconds = medium.seconds
     if seconds is not None:
@@ -98,15 +77,6 @@ def _side(
     of_line = lines if lines is not None else [None] * len(tokens)
     texts = [label_text(token, stack.unit, form, line) for token, line in zip(tokens, of_line, strict=True)]
     return Side(texts, starts, unit)
-
-
-def _line_numbers(lines: Sequence[int | None]) -> list[float]:
-    """Of every row the line that it begins, of those that stand in none the next, and behind the last the one after."""
-    numbers, following = [], max((line for line in lines if line is not None), default=0) + 1.0
-    for line in reversed(lines):
-        following = following if line is None else float(line)
-        numbers.append(following)
-    return numbers[::-1]
 
 
 def label_text(token: Token, unit: str, form: str, line: int | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,11 @@ class Side:
         assert self.starts is not None
         return self.starts[-1]
 
+    @property
+    def _mean_width(self) -> float:
+        assert self.starts is not None
+        return (self._end - self.starts[0]) / len(self.texts)
+
     def _number(self, position: float) -> str:
         return f"{position:,.0f}{self.unit}" if float(position).is_integer() else f"{position:g}{self.unit}"
 
@@ -80,8 +86,8 @@ class Side:
         assert self.starts is not None
         needs = text_width(self._number(self._end), _NUMBER_TYPE) if lying else _NUMBER_TYPE / POINTS
         apart = (needs + _BETWEEN) / cell
-        span = self._end - self.starts[0]
-        step = _nice(max(apart * span / len(self.texts), 0.0 if self.unit else 1.0))
+        wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else self._mean_width
+        step = _nice(max(apart * wide, 0.0 if self.unit else 1.0))
         last = -apart
         for number in range(ceil(self.starts[0] / step), int(self._end / step) + 1):
             place = self._place(number * step)

@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
@@ -21,8 +21,28 @@ from attncli.results.provenance import MadeBy
 #: Each kind of page, and the assets that it is made of besides the shared ones; `.css` and `.js` of each where it is.
 _PARTS = {
     "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads"),
-    "patches": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_picture", "heads"),
-    "frames": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_sound", "heads"),
+    "patches": (
+        "bytes",
+        "matrix",
+        "weights",
+        "heads_grid",
+        "heads_links",
+        "heads_reading",
+        "heads_metrics",
+        "heads_picture",
+        "heads",
+    ),
+    "frames": (
+        "bytes",
+        "matrix",
+        "weights",
+        "heads_grid",
+        "heads_links",
+        "heads_reading",
+        "heads_metrics",
+        "heads_sound",
+        "heads",
+    ),
     "params": ("params",),
     "tokens": ("tokens",),
     "compare": ("bytes", "matrix", "compare_plots", "compare"),
@@ -40,10 +60,13 @@ _ASSETS = files("attncli.render.html") / "assets"
 _NOTEBOOK_HEIGHT = 640
 
 
-def page(kind: str, data: Mapping[str, object], *, title: str, made_by: MadeBy) -> str:
-    """A whole HTML document of this kind. title, and every text in the data, may hold anything."""
+def page(kind: str, data: Mapping[str, object], *, title: str, made_by: MadeBy, more: Sequence[str] = ()) -> str:
+    """A whole HTML document of this kind. title, and every text in the data, may hold anything.
+
+    more: assets that not every page of the kind needs; they come first.
+    """
     title = printable(title)
-    style, script = _assets(kind, ".css"), _assets(kind, ".js")
+    style, script = _assets((*more, *_PARTS[kind]), ".css"), _assets((*more, *_PARTS[kind]), ".js")
     content = {"title": title, "made_by": _made_by(made_by), **data}
     return Template(_asset("page.html")).substitute(
         title=html.escape(title),
@@ -69,9 +92,9 @@ def _made_by(made_by: MadeBy) -> str:
     return " · ".join(parts + [printable(text) for text in (made_by.model_class, made_by.revision) if text])
 
 
-def _assets(kind: str, ending: str) -> str:
-    """The shared asset of an ending and those of a kind of page, one behind the other."""
-    names = [f"{name}{ending}" for name in ("page", *_PARTS[kind])]
+def _assets(parts: Sequence[str], ending: str) -> str:
+    """The shared asset of an ending and those of the parts of a page, one behind the other."""
+    names = [f"{name}{ending}" for name in ("page", *parts)]
     return "".join(_compact(_asset(name)) for name in names if (_ASSETS / name).is_file())
 
 

@@ -3,6 +3,8 @@
 /** Weights that stay unpacked: those of the blocks that were asked for last. */
 const MOST_KEPT = 32e6;
 const unpacked = new Map();
+/** Characters of a line of the text beside a row. */
+const LONGEST_LINE = 32;
 
 const sizeOf = (block) => block.heads.length * block.rows * block.columns;
 
@@ -113,8 +115,23 @@ function nameOf(axis, index) {
 
 /** The position that a row or a column stands for, or the first and the last of several. */
 function numberOf(axis, index) {
+  if (axis.lines) return axis.lines[index] === null ? "" : `line ${axis.lines[index]}`;
   const [start, end] = placesOf(axis)(index);
+  if (axis.unit === "line") return `lines ${start}–${end - 1}`;
   return end - start === 1 ? `${start}` : `${start}–${end - 1}`;
+}
+
+/** The same with the number of its line, where it is one. */
+function shortName(axis, index) {
+  return axis.lines?.[index] ? `${axis.lines[index]} ${nameOf(axis, index)}` : nameOf(axis, index);
+}
+
+/** Where rows or columns begin in the whole text, and where the last one ends. */
+function positionsOf(axis) {
+  const count = axis.places?.length ?? axis.texts.length;
+  if (!count) return null;
+  const place = placesOf(axis);
+  return { starts: [...Array.from({ length: count }, (_, index) => place(index)[0]), place(count - 1)[1]], several: Boolean(axis.unit) };
 }
 
 /** A head's pattern as a view (see matrix.js). */
@@ -127,9 +144,11 @@ function patternView(stack, head, pattern) {
     name: `pattern of head ${head.name}`,
     rows: pattern.rows,
     columns: pattern.columns,
-    beside: (index) => nameOf(sides.beside, index),
-    above: (index) => nameOf(sides.above, index),
+    beside: (index) => shortName(sides.beside, index),
+    above: (index) => shortName(sides.above, index),
     isDim: (side, index) => sides[side].special.includes(index),
+    longest: sides.beside.lines ? LONGEST_LINE : undefined,
+    positions: (side) => (stack.kind ? null : positionsOf(sides[side])),
     paint: (canvas) => paint(canvas, pattern, pattern.scale, { hidden: unseen(stack) }),
     // Hundredths, as the terminal writes them; nothing of less than half a hundredth.
     number: (row, column) => {
