@@ -28,6 +28,8 @@ from attncli.results.tokens import Token
 _MOST_SENTENCES = 8
 #: Characters of a token, a word or a line that a page shows; of a bin, from its first to its last token.
 _LONGEST_TEXT, _LONGEST_BIN = 160, 24
+#: Tokens that stand beside rows and above columns on any screen.
+_MOST_NAMED = 24
 
 _READING = {
     "attention": "Rows look at columns; a row sums to 1.",
@@ -57,6 +59,8 @@ def _more(data: Mapping[str, object]) -> Iterator[str]:
     stacks = cast("list[dict[str, object]]", data["stacks"])
     if any("reading" in stack for stack in stacks):
         yield "heads_reading"
+    if data["counted"]:
+        yield "positions"
     if data["metric"] is None and not all(stack["blocks"] for stack in stacks):
         yield "heads_metrics"
 
@@ -67,16 +71,20 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
     own = [with_weights(stack) for stack in result.stacks]
     names = {name for stack in (*own, *differences) for head in stack.metrics for name in head.values}
     metrics = [*(name for name in METRICS if name in names), *sorted(names - set(METRICS))]
-    stacks = [_stack(stack, metrics, result.weighting) for stack in own]
-    stacks += [_stack(stack, metrics, DIFFERENCE) for stack in differences]
+    labels = _label_names(result)
+    stacks = [_stack(stack, metrics, labels, result.weighting) for stack in own]
+    stacks += [_stack(stack, metrics, labels, DIFFERENCE) for stack in differences]
     return {
         "facts": [plain(model_lines(result, PAGE)), *_compared(result)],
         "notes": [printed(text) for text in (*result.warnings, *result.notes)],
         "metric": WEIGHT if any(stack.ranking for stack in own) else result.metric,
-        "labels": {name: _label(name) for name in _label_names(result)},
+        "labels": {name: _label(name) for name in labels},
         "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
         "colors": HEX,
+        "counted": any(map(_is_counted, own)),
         "stacks": stacks,
+        # What was compared opens with the difference.
+        **({"first": len(own)} if differences else {}),
         **({} if result.picture is None else {"picture": pack_pixels(result.picture.pixels)}),
     }
 
@@ -102,7 +110,13 @@ def _label(name: str) -> dict[str, object]:
     return {"letter": label.letter, "target": label.target, "sentence": label.sentence, "color": color}
 
 
-def _stack(stack: Stack, metrics: Sequence[str], weighting: str) -> dict[str, object]:
+def _is_counted(stack: Stack) -> bool:
+    """Whether there are so many rows or columns, or any that stand for several, that positions say more than texts."""
+    binned = any(pattern.bins is not None for pattern in stack.patterns)
+    return binned or not stack.patterns or max(len(stack.queries), len(stack.keys)) > _MOST_NAMED
+
+
+def _stack(stack: Stack, metrics: Sequence[str], labels: Sequence[str], weighting: str) -> dict[str, object]:
     shown = next(iter(stack.patterns), None)
     bins = shown.bins if shown else None
     rows = _axis(stack, stack.queries, stack.query_medium, stack.query_lines, bins.rows if bins else None)
@@ -119,7 +133,7 @@ def _stack(stack: Stack, metrics: Sequence[str], weighting: str) -> dict[str, ob
         # One list where both sides are the same, as they mostly are.
         "columns": None if not is_cross(stack) and rows == columns else columns,
         "prefix": _prefix(stack),
-        "heads": list(_heads(stack, metrics, weighting)),
+        "heads": list(_heads(stack, metrics, labels, weighting)),
         "uniform": {layer: _values(values, metrics) for layer, values in stack.baselines.items()},
         "standouts": [_standout(one, stack) for one in found],
         **reading_data(stack, weighting),
@@ -193,14 +207,20 @@ def _prefix(stack: Stack) -> str:
     return "" if first is None else first.name.removesuffix(f"{first.layer}.{first.head}")
 
 
-def _heads(stack: Stack, metrics: Sequence[str], weighting: str) -> Iterator[Sequence[object]]:
-    """Layer, head, values of the metrics, labels, and half the widths of intervals: as lists, as they may be many."""
+def _heads(stack: Stack, metrics: Sequence[str], labels: Sequence[str], weighting: str) -> Iterator[Sequence[object]]:
+    """Layer, head, values, places of labels, and half the widths of intervals: as lists, as they may be many."""
     if weighting == "rollout":
         yield from ([pattern.layer, None] for pattern in stack.patterns)
         return
     for head in stack.metrics:
         give = [] if head.spread is None else [[_give(head, name) for name in metrics]]
-        yield [head.layer, head.head, _values(head.values, metrics), head.labels, *give]
+        yield [
+            head.layer,
+            head.head,
+            _values(head.values, metrics),
+            [labels.index(name) for name in head.labels],
+            *give,
+        ]
 
 
 def _values(values: Mapping[str, float | None], metrics: Sequence[str]) -> list[float | None]:

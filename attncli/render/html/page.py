@@ -21,28 +21,8 @@ from attncli.results.provenance import MadeBy
 #: Each kind of page, and the assets that it is made of besides the shared ones; `.css` and `.js` of each where it is.
 _PARTS = {
     "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads"),
-    "patches": (
-        "bytes",
-        "matrix",
-        "weights",
-        "heads_grid",
-        "heads_links",
-        "heads_reading",
-        "heads_metrics",
-        "heads_picture",
-        "heads",
-    ),
-    "frames": (
-        "bytes",
-        "matrix",
-        "weights",
-        "heads_grid",
-        "heads_links",
-        "heads_reading",
-        "heads_metrics",
-        "heads_sound",
-        "heads",
-    ),
+    "patches": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_picture", "heads"),
+    "frames": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_sound", "heads"),
     "params": ("params",),
     "tokens": ("tokens",),
     "compare": ("bytes", "matrix", "compare_plots", "compare"),
@@ -54,6 +34,8 @@ _MARKUP = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 #: Comments that stand on lines of their own, and the white space at the ends of lines.
 _COMMENTS = re.compile(r"^\s*(?://[^\n]*|/\*.*?\*/\s*)$", re.MULTILINE | re.DOTALL)
 _ENDS = re.compile(r"\s*\n\s*")
+#: White space that says nothing to a style: around braces, and behind what ends a name or a value.
+_STYLE_SPACE = re.compile(r"\s*([{}])\s*|(?<=[;:,])\s+")
 
 _ASSETS = files("attncli.render.html") / "assets"
 
@@ -95,7 +77,8 @@ def _made_by(made_by: MadeBy) -> str:
 def _assets(parts: Sequence[str], ending: str) -> str:
     """The shared asset of an ending and those of the parts of a page, one behind the other."""
     names = [f"{name}{ending}" for name in ("page", *parts)]
-    return "".join(_compact(_asset(name)) for name in names if (_ASSETS / name).is_file())
+    code = "".join(_compact(_asset(name)) for name in names if (_ASSETS / name).is_file())
+    return _STYLE_SPACE.sub(lambda found: found[1] or "", code) if ending == ".css" else code
 
 
 def _asset(name: str) -> str:

@@ -1,10 +1,11 @@
 // The page of heads: what is chosen, and what is drawn of it.
 
-/** Heads come as lists of layer, head, values, labels and intervals. */
+/** Heads come as lists of layer, head, values, places of labels, and intervals. */
+const labelNames = Object.keys(data.labels);
 for (const stack of data.stacks) {
   stack.heads = stack.heads.map(([layer, head, values, labels, give]) => {
     const name = head === null ? `rollout to layer ${layer}` : `${stack.prefix}${layer}.${head}`;
-    return { name, layer, head, values, labels: labels ?? [], give };
+    return { name, layer, head, values, labels: (labels ?? []).map((place) => labelNames[place]), give };
   });
 }
 
@@ -96,8 +97,8 @@ function drawOverview() {
 
 /** What the squares are, and what can be done with them. */
 function howTo() {
-  const shown = { pictures: "its pattern", labels: "the letter of what it looks at most, if it does so clearly" }[state.view] ?? `its ${state.view}`;
-  return `Layers down, heads across: for each head ${shown}. A click opens it.`;
+  const shown = { pictures: "its pattern", labels: "a letter if it clearly looks at one thing" }[state.view] ?? `its ${state.view}`;
+  return `Layers down, heads across: of each ${shown}. A click opens it.`;
 }
 
 /** The picture, or the text as its tokens where there is one and it is short. */
@@ -294,7 +295,7 @@ function update(changes) {
 
 /** The only head opens by itself; where two sides were compared, their difference comes first. */
 function firstChoice() {
-  const stack = Math.max(0, data.stacks.findIndex((each) => each.blocks.some((block) => block.signed)));
+  const stack = data.first ?? 0;
   const { heads } = data.stacks[stack];
   return { stack, head: heads.length === 1 ? heads[0].name : null };
 }

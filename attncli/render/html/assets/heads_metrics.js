@@ -24,7 +24,7 @@ function metricMap(stack, index) {
     name, rows: layers.length, columns: across.length,
     beside: (row) => `${layers[row]}`,
     above: (column) => `${across[column]}`,
-    lying: true,
+    counted: () => ({ top: 2, columns: ({ left, top, size }) => labels(across.length, 0.8 * size, (index) => lying(`${across[index]}`, left + (index + 0.5) * size, top - 6)) }),
     isDim: () => true,
     paint: (canvas) => paintValues(canvas, layers.length, across.length, (row, column) => valueAt(row, column) === null ? null : colorOf(valueAt(row, column))),
     number: (row, column) => (valueAt(row, column) === null ? null : { text: figure(valueAt(row, column)), ink: inkOn(colorOf(valueAt(row, column))) }),

@@ -39,7 +39,8 @@ function textStrip(stack, pattern, width) {
   const view = patternView({ ...stack, rows: { texts: [""], special: [], places: null }, columns: stack.columns ?? stack.rows }, { name: "" }, pattern);
   const most = Math.max(200, Math.floor(width / 2));
   const paintAll = (canvas) => paint(canvas, pattern, pattern.scale, { most });
-  return element("figure", {}, matrix({ ...view, name: "the whole text", paint: paintAll, number: () => null, positions: (side) => (side === "above" ? view.positions(side) : null) }, width, () => {}));
+  const counted = view.counted && ((room) => ({ left: 0, top: view.counted(room).top, columns: view.counted(room).columns }));
+  return element("figure", {}, matrix({ ...view, name: "the whole text", paint: paintAll, number: () => null, counted }, width, () => {}));
 }
 
 function keyTable({ top }, axis) {

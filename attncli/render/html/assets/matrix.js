@@ -2,15 +2,12 @@
 //
 // What is to be seen is a view: { name, rows, columns (counts), beside, above (texts by index), isDim (index of either
 // side), paint (draws a pixel a cell onto a canvas), number (text and colour of a cell, or null), words (nodes to be
-// said of a cell) }; and where there are positions to count, positions of a side: { starts (and where the last ends),
-// several (whether a cell stands for more than one) }; longest (characters beside a row), lying (whether texts above are
-// short).
+// said of a cell) }; longest (characters beside a row); and counted (of the pixels there are), what stands in place of
+// texts: { left, top (characters), rows, columns (labels, of a frame) }, of which any may be missing.
 
 const LARGEST_CELL = 44;
 const CELL_WITH_NUMBER = 26;
 const LABEL = 14;
-/** Pixels from one number above the columns to the next. */
-const NUMBER_WIDTH = 56;
 /** Pixels that few rows take together at least, where cells are narrower than they could be tall. */
 const LEAST_HEIGHT = 160;
 /** Characters of a label that are shown beside a row and above a column, and pixels that each takes there. */
@@ -25,8 +22,7 @@ function cut(text, most) {
 
 /** The view as an element `width` pixels wide at most. `point` is told the row and column under the pointer, or nulls. */
 function matrix(view, width, point) {
-  const positions = { beside: positionsShown(view, "beside", width), above: positionsShown(view, "above", width) };
-  const { left, top, right } = margins(view, positions);
+  const { left, top, right } = margins(view, width);
   const size = cellSize(Math.max(width - left - right, 200), Math.max(view.rows, view.columns));
   const tall = Math.max(size, Math.min(LABEL, Math.floor(LEAST_HEIGHT / view.rows)));
   const frame = { left, top, size, tall, width: view.columns * size, height: view.rows * tall };
@@ -34,26 +30,19 @@ function matrix(view, width, point) {
   view.paint(canvas);
   Object.assign(canvas.style, { left: `${left}px`, top: `${top}px`, width: `${frame.width}px`, height: `${frame.height}px` });
   const whole = { width: left + frame.width + right, height: top + frame.height + 4 };
-  const picture = drawing(view, frame, whole, positions);
+  const picture = drawing(view, frame, whole, width);
   const box = element("div", { class: "matrix" }, canvas, picture);
   Object.assign(box.style, { width: `${whole.width}px`, height: `${whole.height}px` });
   follow(picture, view, frame, point);
   return element("div", { class: "wide" }, box);
 }
 
-/** The positions that stand in place of texts: where there is no room for these, and where cells stand for several. */
-function positionsShown(view, side, width) {
-  const known = view.positions?.(side);
-  const count = side === "beside" ? view.rows : view.columns;
-  return known && (known.several || (width - 120) / count < LABEL) ? known.starts : null;
-}
-
 /** Pixels around the cells: what the longest labels take. */
-function margins(view, positions) {
+function margins(view, width) {
   const longest = (count, text, most) => Math.min(most, Math.max(0, ...Array.from({ length: count }, (_, index) => Array.from(text(index)).length)));
-  const number = (starts) => `${starts.at(-1).toLocaleString("en")}`.length;
-  const beside = positions.beside ? number(positions.beside) : longest(view.rows, view.beside, view.longest ?? LONGEST_BESIDE);
-  const above = positions.above || view.lying ? 2 : longest(view.columns, view.above, LONGEST_ABOVE);
+  const counted = view.counted?.(width) ?? {};
+  const beside = counted.left ?? longest(view.rows, view.beside, view.longest ?? LONGEST_BESIDE);
+  const above = counted.top ?? longest(view.columns, view.above, LONGEST_ABOVE);
   return { left: Math.ceil(beside * WIDTH_BESIDE) + 14, top: Math.ceil(above * HEIGHT_ABOVE) + 14, right: Math.ceil(above * WIDTH_ABOVE) };
 }
 
@@ -63,21 +52,15 @@ function cellSize(room, count) {
   return size < 4 ? size : Math.floor(size);
 }
 
-function drawing(view, frame, whole, positions) {
+function drawing(view, frame, whole, room) {
   const { left, top, size, tall, width, height } = frame;
+  const counted = view.counted?.(room) ?? {};
   const marks = [svg("rect", { class: "mark row", hidden: true }), svg("rect", { class: "mark column", hidden: true })];
   return svg(
     "svg",
     { ...whole, role: "img", "aria-label": view.name },
-    ...(positions.beside
-      ? numbered(positions.beside, tall, 2 * LABEL, (text, at) => svg("text", { class: "dim", "text-anchor": "end", x: left - 6, y: top + at + 4 }, text))
-      : labels(view.rows, tall, (index, at) => rowLabel(view, index, left - 6, top + at + 4))),
-    ...(positions.above
-      ? numbered(positions.above, size, NUMBER_WIDTH, (text, at) => svg("text", { class: "dim", "text-anchor": "middle", x: left + at, y: top - 6 }, text))
-      : labels(view.columns, view.lying ? size * 0.8 : size, (index) => {
-          const at = (index + 0.5) * size;
-          return view.lying ? lyingLabel(view, index, left + at, top - 6) : columnLabel(view, index, left + at + 3, top - 6);
-        })),
+    ...(counted.rows?.(frame) ?? labels(view.rows, tall, (index, at) => rowLabel(view, index, left - 6, top + at + 4))),
+    ...(counted.columns?.(frame) ?? labels(view.columns, size, (index, at) => columnLabel(view, index, left + at + 3, top - 6))),
     svg("rect", { x: left, y: top, width, height, class: "frame" }),
     ...(size >= CELL_WITH_NUMBER ? numbersOf(view, frame) : []), ...marks,
   );
@@ -89,28 +72,6 @@ function labels(count, size, draw) {
   const made = [];
   for (let index = 0; index < count; index += step) made.push(draw(index, (index + 0.5) * size));
   return made;
-}
-
-/** Round positions where they are, so many pixels apart at the least: within a cell, if it stands for several. */
-function numbered(starts, size, apart, draw) {
-  const count = starts.length - 1;
-  const step = nice((apart / size) * ((starts[count] - starts[0]) / count));
-  const made = [];
-  for (let position = Math.ceil(starts[0] / step) * step, cell = 0, last = -apart; position < starts[count]; position += step) {
-    while (starts[cell + 1] <= position) cell++;
-    const wide = starts[cell + 1] - starts[cell];
-    const at = size * (cell + (wide > 1 ? (position - starts[cell]) / wide : 0.5));
-    if (at - last < apart) continue;
-    made.push(draw(position.toLocaleString("en"), at));
-    last = at;
-  }
-  return made;
-}
-
-/** The next of 1, 2 and 5 times a power of ten. */
-function nice(least) {
-  const ten = 10 ** Math.max(0, Math.floor(Math.log10(least)));
-  return ten * [1, 2, 5, 10].find((digit) => digit * ten >= least);
 }
 
 /** How many go from one label to the next: from ten on 20, 50, 100 and so on, so that times and numbers are round. */
@@ -129,11 +90,6 @@ function rowLabel(view, index, x, y) {
 function columnLabel(view, index, x, y) {
   const given = { class: view.isDim("above", index) ? "token dim" : "token", transform: `translate(${x} ${y}) rotate(-60)` };
   return svg("text", given, cut(view.above(index), LONGEST_ABOVE));
-}
-
-/** Short ones, such as numbers of heads, lie above their columns. */
-function lyingLabel(view, index, x, y) {
-  return svg("text", { class: view.isDim("above", index) ? "dim" : "", "text-anchor": "middle", x, y }, view.above(index));
 }
 
 function numbersOf(view, { left, top, size, tall }) {

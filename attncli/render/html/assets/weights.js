@@ -126,21 +126,13 @@ function shortName(axis, index) {
   return axis.lines?.[index] ? `${axis.lines[index]} ${nameOf(axis, index)}` : nameOf(axis, index);
 }
 
-/** Where rows or columns begin in the whole text, and where the last one ends. */
-function positionsOf(axis) {
-  const count = axis.places?.length ?? axis.texts.length;
-  if (!count) return null;
-  const place = placesOf(axis);
-  return { starts: [...Array.from({ length: count }, (_, index) => place(index)[0]), place(count - 1)[1]], several: Boolean(axis.unit) };
-}
-
 /** A head's pattern as a view (see matrix.js). */
 function patternView(stack, head, pattern) {
   const sides = { beside: stack.rows, above: stack.columns ?? stack.rows };
   const palette = pattern.palette(pattern.scale);
   const unit = pattern.scale > 1.5 ? pattern.scale : 1;
   const token = (axis, index) => element("span", {}, `${numberOf(axis, index)} `, element("span", { class: "token" }, nameOf(axis, index)));
-  return {
+  const view = {
     name: `pattern of head ${head.name}`,
     rows: pattern.rows,
     columns: pattern.columns,
@@ -148,7 +140,6 @@ function patternView(stack, head, pattern) {
     above: (index) => shortName(sides.above, index),
     isDim: (side, index) => sides[side].special.includes(index),
     longest: sides.beside.lines ? LONGEST_LINE : undefined,
-    positions: (side) => (stack.kind ? null : positionsOf(sides[side])),
     paint: (canvas) => paint(canvas, pattern, pattern.scale, { hidden: unseen(stack) }),
     // Hundredths, as the terminal writes them; nothing of less than half a hundredth.
     number: (row, column) => {
@@ -160,4 +151,6 @@ function patternView(stack, head, pattern) {
       element("b", {}, weightText(pattern.value(row, column))),
     ],
   };
+  if (data.counted && !stack.kind) view.counted = (width) => countedBy(view, (side) => positionsOf(sides[side]), width);
+  return view;
 }
