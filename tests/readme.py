@@ -23,6 +23,25 @@ class Example:
     command: str
     output: str
 
+    @property
+    def words(self) -> list[str]:
+        """Of the command, up to a pipe."""
+        return _piped(self.command)[0]
+
+    @property
+    def filter(self) -> list[str]:
+        """The words behind the pipe; none where there is no pipe."""
+        return _piped(self.command)[1]
+
+
+def _piped(command: str) -> tuple[list[str], list[str]]:
+    reader = shlex.shlex(command, posix=True, punctuation_chars="|")
+    reader.whitespace_split = True
+    reader.commenters = ""
+    words = list(reader)
+    place = words.index("|") if "|" in words else len(words)
+    return words[:place], words[place + 1 :]
+
 
 def examples(block: str) -> Iterator[Example]:
     """The commands of one console block."""
@@ -40,8 +59,9 @@ def python_blocks() -> list[str]:
 
 
 def run(command: str) -> str:
-    """What `attn …` prints at 80 columns without colour. Raises CalledProcessError where it fails."""
-    name, *arguments = shlex.split(command)
+    """What `attn … [| filter]` prints at 80 columns without colour. Raises CalledProcessError where it fails."""
+    example = Example(command, "")
+    name, *arguments = example.words
     assert name == "attn", f"the README's examples run attn, not {name}"
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     environment.pop("ATTN_MODEL", None)
@@ -54,7 +74,14 @@ def run(command: str) -> str:
         env=environment,
         encoding="utf-8",
     )
-    return done.stdout
+    return filtered(done.stdout, example.filter)
+
+
+def filtered(output: str, command: list[str]) -> str:
+    """What the command makes of the output; without one, the output."""
+    if not command:
+        return output
+    return subprocess.run(command, input=output, check=True, capture_output=True, encoding="utf-8").stdout
 
 
 def main() -> None:

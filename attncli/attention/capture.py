@@ -25,7 +25,7 @@ from attncli.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from attncli.models.call import Attention, RowBlock
     from attncli.models.loaded import LoadedModel
-    from attncli.models.query_key import QueryKeyAttention
+    from attncli.models.reader import Reader
     from attncli.models.structure import Site
 
 #: Weights of a layer up to this number are computed outright (64 MiB of float32); beyond, they are read without.
@@ -68,21 +68,19 @@ class Measured:
             self.even_quadrants.add(block.start, even)
         return not bool(visible.triu(block.start + 1).any())
 
-    def read(
-        self, attention: QueryKeyAttention, even: EvenRows, layer: int, metrics: Sequence[str], *, pooled: bool
-    ) -> bool:
+    def read(self, reader: Reader, even: EvenRows, layer: int, metrics: Sequence[str], *, pooled: bool) -> bool:
         """Take in the metrics without the matrix; where `pooled`, and a text is alone, its pattern in the same pass.
 
         Answers whether the patterns came along.
         """
         bins = self._bins() if pooled else None
-        readouts = read(attention, self.metrics.pair, even, metrics=metrics, bins=bins)
+        readouts = read(reader, self.metrics.pair, even, metrics=metrics, bins=bins)
         _refuse_nan(readouts.finite, layer)
         self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
         self.baseline.add_rows(even.rows)
-        if self.quadrants is not None and self.even_quadrants is not None and attention.visibility is not None:
-            self.quadrants.read(attention)
-            self.even_quadrants.spread(attention.visibility)
+        if self.quadrants is not None and self.even_quadrants is not None:
+            self.quadrants.read(reader)
+            self.even_quadrants.spread(reader.visibility)
         if readouts.pooled is not None:
             self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
         return readouts.pooled is not None
@@ -215,14 +213,14 @@ class Collector:
         """Whether all weights of a layer are more than are held at once."""
         return self.inputs.batch * attention.heads * attention.queries * attention.keys > EXPLICIT_ELEMENTS
 
-    def _even(self, pair: Pair, attention: QueryKeyAttention) -> EvenRows:
+    def _even(self, pair: Pair, reader: Reader) -> EvenRows:
         """Even attention under a mask; layers that share a mask, and who looks at whom, share the answer."""
+        attention = reader.attention
         known = (attention.mask, attention.is_causal, attention.queries, attention.keys, attention.device)
         for other, even in self._evens:
             if other[0] is known[0] and other[1:] == known[1:]:
                 return even
-        assert attention.visibility is not None
-        self._evens.append((known, even_rows(pair, attention.visibility)))
+        self._evens.append((known, even_rows(pair, reader.visibility)))
         return self._evens[-1][1]
 
     def _chosen(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:

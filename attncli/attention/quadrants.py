@@ -18,7 +18,7 @@ from attncli.attention.metrics import Pair, uniform
 from attncli.results.heads import Quadrants
 
 if TYPE_CHECKING:
-    from attncli.models.query_key import QueryKeyAttention
+    from attncli.models.reader import Reader
     from attncli.models.visibility import Visibility
 
 #: What a token is part of: the first text, the second, or neither (special tokens); −1 for padding.
@@ -66,10 +66,11 @@ class QuadrantSums:
         total = own[:, None] @ masses.double()
         self._sums = total if self._sums is None else self._sums + total
 
-    def read(self, attention: QueryKeyAttention) -> None:
+    def read(self, reader: Reader) -> None:
         """Take in all rows without the matrix."""
-        for reading in attention.readings(self.indicators):
-            masses = reading.values.new_zeros(reading.values.shape[0], attention.heads, *reading.values.shape[2:])
+        heads = reader.attention.heads
+        for reading in reader.readings(self.indicators):
+            masses = reading.values.new_zeros(reading.values.shape[0], heads, *reading.values.shape[2:])
             masses[:, reading.heads] = reading.values
             self.add_masses(reading.start, masses)
 

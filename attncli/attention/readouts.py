@@ -32,7 +32,8 @@ from attncli.attention.pairs import InTile
 from attncli.results.heads import METRICS
 
 if TYPE_CHECKING:
-    from attncli.models.query_key import QueryKeyAttention, Reading, ScoreTile
+    from attncli.models.query_key import QueryKeyAttention
+    from attncli.models.reader import Reader, Reading, ScoreTile
 
 #: Metrics whose rows come from readings at values of ours, from weights at known keys, and from scores tile by tile.
 _TILED = frozenset({"confidence", "duplicate", "induction"})
@@ -54,7 +55,7 @@ class Readouts:
 
 
 def read(
-    attention: QueryKeyAttention,
+    reader: Reader,
     pair: Pair,
     even: EvenRows,
     *,
@@ -68,15 +69,16 @@ def read(
     """
     wanted = {name for name in metrics if name in even.rows and bool(even.rows[name][1].any())}
     values, places = _values(pair, wanted, bins)
-    whole = _Whole.empty(attention, pair, bins)
-    for reading in attention.readings(values, scores="entropy" in wanted):
+    whole = _Whole.empty(reader.attention, pair, bins)
+    for reading in reader.readings(values, scores="entropy" in wanted):
         whole.take(reading, places)
+        del reading  # before the next is computed
     rows = whole.rows(wanted)
     if "distance" in wanted:
-        rows["distance"] = _distance(attention, whole, even)
-    rows |= _at_known_keys(attention, pair, whole.lse, wanted)
+        rows["distance"] = _distance(reader, whole, even)
+    rows |= _at_known_keys(reader, pair, whole.lse, wanted)
     if wanted & _TILED:
-        rows |= _tiled(attention, even, whole.lse, wanted)
+        rows |= _tiled(reader, even, whole.lse, wanted)
     shows = even.rows["entropy"][1]
     return Readouts(rows, whole.pooled, bool((torch.isfinite(whole.lse) | ~shows).all()))
 
@@ -147,20 +149,21 @@ class _Whole:
         return {name: values for name, values in found.items() if name in wanted}
 
 
-def _distance(attention: QueryKeyAttention, whole: _Whole, even: EvenRows) -> Tensor:
+def _distance(reader: Reader, whole: _Whole, even: EvenRows) -> Tensor:
     """Σ_j A_ij |i−j|, (batch, heads, queries)."""
-    places = torch.arange(attention.queries, device=whole.lse.device).float()
+    places = torch.arange(reader.attention.queries, device=whole.lse.device).float()
     if even.causal:
         return places * whole.share - whole.position
     behind = torch.empty_like(whole.lse)
-    for reading in attention.earlier(places[None, :, None]):
+    for reading in reader.earlier(places[None, :, None]):
         part = (slice(None), reading.heads, slice(reading.start, reading.stop))
         weight = (reading.lse - whole.lse[part]).exp()
         behind[part] = weight * (places[reading.start : reading.stop] - reading.values[..., 0])
     return 2 * behind + whole.position - places * whole.share
 
 
-def _at_known_keys(attention: QueryKeyAttention, pair: Pair, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+def _at_known_keys(reader: Reader, pair: Pair, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+    attention = reader.attention
     places = torch.arange(attention.queries, device=lse.device).expand(lse.shape[0], -1)
     known = {
         "first": pair.keys.first[:, None].expand(-1, attention.queries),
@@ -169,19 +172,19 @@ def _at_known_keys(attention: QueryKeyAttention, pair: Pair, lse: Tensor, wanted
         "next": places + 1,
     }
     return {
-        name: (attention.scores_at(keys.clamp(0, attention.keys - 1)) - lse).exp()
+        name: (reader.scores_at(keys.clamp(0, attention.keys - 1)) - lse).exp()
         for name, keys in known.items()
         if name in wanted
     }
 
 
-def _tiled(attention: QueryKeyAttention, even: EvenRows, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+def _tiled(reader: Reader, even: EvenRows, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
     """The metrics that are not linear, or ask of pairs of tokens."""
     rows = {name: torch.zeros_like(lse) for name in sorted(wanted & _TILED)}
     if "confidence" in rows:
         rows["confidence"] = torch.full_like(lse, -torch.inf)
-    pairs = {name: even.pairs.in_tiles(name, *attention.tile_size) for name in rows if name != "confidence"}
-    for tile in attention.tiles():
+    pairs = {name: even.pairs.in_tiles(name, *reader.tile_size) for name in rows if name != "confidence"}
+    for tile in reader.tiles():
         part = slice(tile.start, tile.start + tile.scores.shape[2])
         if "confidence" in rows:
             best = rows["confidence"][:, :, part]

@@ -70,7 +70,12 @@ counting_options = bundle(
         help="What if: change a field of the configuration, as num_hidden_layers=48 (repeatable).",
     ),
     flag("--untie", group=_COUNT, help="Count tied tensors apart, once for each of their names."),
-    option("--check", group=_COUNT, metavar="TOTAL", help="Exit with 4 unless the model has so many parameters."),
+    option(
+        "--check",
+        group=_COUNT,
+        metavar="TOTAL",
+        help="Exit with 4 unless it has so many parameters: 124,439,808, or rounded, 124M.",
+    ),
     flag("--list-presets", group=_COUNT, help="List the architectures that preset:NAME knows."),
 )
 costing_options = bundle(
@@ -96,7 +101,7 @@ costing_options = bundle(
     examples=(
         "attn params preset:gpt2 preset:gpt2-xl",
         "attn params preset:llama3.1-70b --fit 80GiB --training",
-        "attn params org/name --source header --by layer --json",
+        "attn params preset:deepseek-v3 --by layer",
     ),
 )
 @click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=completed_by("models"))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from attncli.models.query_key import QueryKeyAttention
+    from attncli.models.reader import Reader
 
 #: Scores that are alive at once, over all heads: 64 MiB of float32.
 _BLOCK_ELEMENTS = 1 << 24
@@ -47,8 +48,8 @@ class Attention(Protocol):
         ...
 
     @property
-    def reader(self) -> QueryKeyAttention | None:
-        """Itself where a fused kernel can read it; None where its weights have to be computed."""
+    def reader(self) -> Reader | None:
+        """What reads it without its matrix; None where its weights have to be computed."""
         ...
 
     @property
@@ -71,9 +72,21 @@ def row_spans(rows: int, elements_a_row: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, rows)
 
 
+class WithoutStates:
+    """The part of an `Attention` that has weights, and neither queries nor keys."""
+
+    @property
+    def reader(self) -> None:
+        return None
+
+    @property
+    def values_of(self) -> None:
+        return None
+
+
 @dataclass(frozen=True)
-class WeightsAttention:
-    """Attention that a family computes its own way and hands out as weights, (batch, heads, queries, keys)."""
+class HandedOut(WithoutStates):
+    """Attention that a family computes its own way. weights: (batch, heads, queries, …)."""
 
     weights: Tensor
 
@@ -86,20 +99,17 @@ class WeightsAttention:
         return self.weights.shape[2]
 
     @property
-    def keys(self) -> int:
-        return self.weights.shape[3]
-
-    @property
     def device(self) -> torch.device:
         return self.weights.device
 
-    @property
-    def reader(self) -> None:
-        return None
+
+@dataclass(frozen=True)
+class WeightsAttention(HandedOut):
+    """Weights for every key: (batch, heads, queries, keys)."""
 
     @property
-    def values_of(self) -> None:
-        return None
+    def keys(self) -> int:
+        return self.weights.shape[3]
 
     @property
     def has_sink(self) -> bool:

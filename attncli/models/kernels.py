@@ -32,10 +32,15 @@ def fused_attention(
     if query.device.type == "cuda":
         width = -(-width // _ALIGNMENT) * _ALIGNMENT
     # One width for all: zeros add nothing to a product, and what they add to the output is cut off.
-    query, key, value = (pad(states, (0, width - states.shape[-1])) for states in (query, key, value))
+    query, key, value = (_widened(states, width) for states in (query, key, value))
     kernel = _on_cuda if query.device.type == "cuda" else _on_cpu
     output, lse = kernel(query, key, value, scale, causal, mask)
     return output[..., :asked], lse
+
+
+def _widened(states: Tensor, width: int) -> Tensor:
+    """`pad` copies also where there is nothing to add."""
+    return states if states.shape[-1] == width else pad(states, (0, width - states.shape[-1]))
 
 
 def _on_cpu(

@@ -8,40 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attncli.models.call import Attention, RowBlock, row_spans
+from attncli.models.call import Attention, HandedOut, RowBlock, WithoutStates, row_spans
 
 
 @dataclass(frozen=True)
-class PlacedAttention:
+class PlacedAttention(HandedOut):
     """Attention of each query to a few keys, and which keys these are.
 
     weights: (batch, heads, queries, slots).  columns: the key of every slot, (queries, slots), −1 where there is none.
     keys: how many keys there are.
     """
 
-    weights: Tensor
     columns: Tensor
     keys: int
-
-    @property
-    def heads(self) -> int:
-        return self.weights.shape[1]
-
-    @property
-    def queries(self) -> int:
-        return self.weights.shape[2]
-
-    @property
-    def device(self) -> torch.device:
-        return self.weights.device
-
-    @property
-    def reader(self) -> None:
-        return None
-
-    @property
-    def values_of(self) -> None:
-        return None
 
     @property
     def has_sink(self) -> bool:
@@ -68,7 +47,7 @@ class PlacedAttention:
 
 
 @dataclass(frozen=True)
-class Section:
+class Section(WithoutStates):
     """Some rows and columns of an attention that reads more than a text: rows sum to what they give to these keys.
 
     row, column: of its first query and key.
@@ -87,14 +66,6 @@ class Section:
     @property
     def device(self) -> torch.device:
         return self.whole.device
-
-    @property
-    def reader(self) -> None:
-        return None
-
-    @property
-    def values_of(self) -> None:
-        return None
 
     @property
     def has_sink(self) -> bool:

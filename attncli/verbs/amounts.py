@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from typing import NamedTuple
 
 from attncli.errors import UsageError
 
-_COUNT = re.compile(r"(?P<digits>[0-9][0-9,_]*)(?P<unit>[kKmM]?)")
-_SIZE = re.compile(r"(?P<digits>[0-9][0-9,_]*(\.[0-9]+)?)\s*(?P<unit>[kKmMgGtT]i?[bB]?|[bB])")
+#: A comma parts thousands: `1,2` is more likely 1.2 than 12.
+_DIGITS = r"(?P<digits>[0-9]{1,3}(,[0-9]{3})+|[0-9][0-9_]*"
+_COUNT = re.compile(_DIGITS + r")(?P<unit>[kKmM]?)")
+_SIZE = re.compile(_DIGITS + r"(\.[0-9]+)?)\s*(?P<unit>[kKmMgGtT]i?[bB]?|[bB])")
+_ROUNDED = re.compile(r"(?P<digits>[0-9]+(\.[0-9]+)?)\s*(?P<unit>[mMbBtT])")
+#: What people round totals of parameters to.
+_ROUNDED_UNITS = {"m": 10**6, "b": 10**9, "t": 10**12}
 #: What stands for so many tokens: 1,024 and its square, as contexts are counted.
 _COUNT_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -15,10 +22,10 @@ _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _MOST = 10**18
 
 
-def count_of(option: str, given: int | str | None) -> int | None:
+def count_of(option: str, given: int | str | None, *, instance: str = "131,072 or 128k") -> int | None:
     """A whole number from 1 on: commas and underscores between digits, k for 1,024. None stays None.
 
-    Raises UsageError for anything else; `option` is its name in the message.
+    Raises UsageError for anything else; `option` is its name in the message, and `instance` what it could be.
     """
     if given is None:
         return None
@@ -28,7 +35,35 @@ def count_of(option: str, given: int | str | None) -> int | None:
         if 0 < count < _MOST:
             return count
     raise UsageError(
-        f"{option} can't be {given!r}: it is a whole number from 1 on", hint=f"for instance {option} 131,072 or 128k"
+        f"{option} can't be {given!r}: it is a whole number from 1 on", hint=f"for instance {option} {instance}"
+    )
+
+
+class Total(NamedTuple):
+    """A total that is expected: `number`, give or take `margin`, as it was `written`."""
+
+    number: int
+    margin: int
+    written: str
+
+    def holds(self, total: int) -> bool:
+        return abs(total - self.number) <= self.margin
+
+
+def total_of(option: str, given: int | str | None) -> Total | None:
+    """A total of parameters: a whole number, which is meant to the last digit, or `175B`, `7.24B`, `124M`, which holds
+    for whatever rounds to that. None stays None.
+
+    Raises UsageError for anything else.
+    """
+    match = _ROUNDED.fullmatch(str(given).strip())
+    if match is None or len(match["digits"]) > 20:
+        count = count_of(option, given, instance="124,439,808, or 124M for what rounds to it")
+        return None if count is None else Total(count, 0, f"{count:,}")
+    unit = _ROUNDED_UNITS[match["unit"].lower()]
+    places = len(match["digits"].partition(".")[2])
+    return Total(
+        int(Decimal(match["digits"]) * unit), unit // 10**places // 2, f"{match['digits']}{match['unit'].upper()}"
     )
 
 

@@ -82,7 +82,7 @@ def compare(
     # The word is found before torch is imported: what is wrong with it is said at once.
     opened = opening.open_tokenizer(files)
     found = _found(sentences, opened, Asked(words, any_form, occurrence), how, progress)
-    loaded = opening.load(files, choice.depth)
+    loaded = opening.load(files, choice.depth, eager=False)
     return _Comparing(how, words, sample, opening, files, opened).compare(loaded, found)
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.progress import Progress
+from attncli.verbs.heads_result import heads_result, notes_on, warnings_on_unread
 from attncli.verbs.ids import id_lists
 from attncli.verbs.many_texts import Cutting, Given
+from attncli.verbs.running import Opening
+from attncli.verbs.targets import START_ALONE, TargetChoice
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Wanted
     from attncli.models.loaded import LoadedModel
     from attncli.models.sharing import Sharing
     from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.results.heads import HeadsResult
     from attncli.verbs.averaging import Average
-    from attncli.verbs.targets import TargetChoice
 
 
 class Many(Protocol):
@@ -60,8 +64,36 @@ def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bo
     return ManyTexts(ids, special=special, truncate=truncate)
 
 
-def refuse_beside_many(wanted: Wanted, *, patterns: bool, pair: str | None, target: TargetChoice) -> None:
-    """Raise UsageError for what belongs to one text."""
+def average_many(
+    many: Many,
+    opening: Opening,
+    wanted: Wanted,
+    *,
+    patterns: bool,
+    pair: str | None,
+    target: TargetChoice,
+    sharing: Sharing,
+) -> HeadsResult:
+    """Run the model on all of it. patterns, pair, target: what belongs to one text, and is refused here."""
+    _refuse_what_one_has(wanted, patterns=patterns, pair=pair, target=target)
+    opening = replace(opening, device=sharing.own_device(opening.device))
+    files = opening.files()
+    tokenizer = opening.find_tokenizer(files, needed=many.needs_tokenizer)
+    loaded = opening.load(files, wanted.selection.depth)
+    metrics_alone = replace(wanted, patterns=False)
+    average = many.average(loaded, tokenizer, metrics_alone, sharing=sharing, progress=opening.progress)
+    return _averaged(loaded, average, wanted)
+
+
+def _averaged(loaded: LoadedModel, average: Average, wanted: Wanted) -> HeadsResult:
+    warnings = (*average.warnings, *warnings_on_unread(average.unread, wanted.selection))
+    start = (START_ALONE,) if loaded.config.is_encoder_decoder and not average.probe else ()
+    notes = () if average.probe else (*start, *notes_on(average.stacks, "none of the texts repeats anything"))
+    result = heads_result(loaded, average.stacks, wanted, warnings=warnings, notes=(*average.notes, *notes))
+    return replace(result, texts=average.texts, probe=average.probe)
+
+
+def _refuse_what_one_has(wanted: Wanted, *, patterns: bool, pair: str | None, target: TargetChoice) -> None:
     shaped = wanted.view != EVERYTHING or wanted.weighting != "attention" or wanted.steps is not None
     if patterns or wanted.bins is not None or shaped:
         raise UsageError(

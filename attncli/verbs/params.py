@@ -10,7 +10,7 @@ from attncli.errors import CheckError, UsageError
 from attncli.models.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
-from attncli.verbs.amounts import count_of, size_of
+from attncli.verbs.amounts import Total, count_of, size_of, total_of
 from attncli.verbs.made_by import made_by
 from attncli.verbs.opening import How, Source
 from attncli.verbs.shapes import Shapes, from_module, named_models
@@ -54,7 +54,7 @@ def params(
     context, batch: tokens a text (`8192`, `"128k"`) and texts, for the cache and the arithmetic.
     fit: memory that has to do, in bytes or as `"24GiB"`.
     lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
-    check: the total that is expected.
+    check: the total that is expected, to the last digit, or rounded as people write it (`"175B"`, `"7.24B"`).
     list_presets: say which architectures `preset:` knows, and count nothing.
 
         >>> attncli.params("gpt2").models[0].counted.total
@@ -66,7 +66,7 @@ def params(
     if list_presets:
         return _presets()
     wanted, wishes = _by(by), _wishes(context, batch, fit, training=training, lora=lora)
-    expected = count_of("--check", check)
+    expected = total_of("--check", check)
     if source is not None and source not in get_args(Source):
         raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
     changes = (set,) if isinstance(set, str) else tuple(set)
@@ -168,20 +168,21 @@ def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ..
     return tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
 
 
-def _check(models: Sequence[ModelParameters], expected: int) -> None:
+def _check(models: Sequence[ModelParameters], expected: Total) -> None:
     """Raise CheckError for the first model with another total."""
     for model in models:
-        more = model.counted.total - expected
-        if more:
-            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected:,} expected"
+        total = model.counted.total
+        if not expected.holds(total):
+            more = total - expected.number
+            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
             raise CheckError(
-                f"{model.counted.model} has {model.counted.total:,} parameters, {than}",
+                f"{model.counted.model} has {total:,} parameters, {than}",
                 hint=_reading(model, expected)
                 or "--by component and --by tensor show where they sit; --untie counts tied tensors apart",
             )
 
 
-def _reading(model: ModelParameters, total: int) -> str | None:
+def _reading(model: ModelParameters, expected: Total) -> str | None:
     """Whose way of counting gives a total, if one is known."""
-    found = (reading for reading in model.counted.readings if reading.total == total)
+    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
     return next((f"so many has its reading {reading.name}: {reading.source}" for reading in found), None)

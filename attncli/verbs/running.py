@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
+from attncli.models.processors import without_text
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
     from attncli.models.depth import Depth
+    from attncli.models.entry import Sense
     from attncli.models.loaded import LoadedModel
     from attncli.models.tokenizers.encoding import Tokenizer
 
@@ -52,10 +54,29 @@ class Opening:
             )
         return load_tokenizer(files, trust_remote_code=self.trust_remote_code)
 
-    def load(self, files: ModelFiles | None, depth: Depth) -> LoadedModel:
+    def find_tokenizer(self, files: ModelFiles | None, *, needed: bool) -> Tokenizer | None:
+        """The same, and None where there is none and it is not `needed`, as ids say all."""
+        if not needed and self.tokenizer is None and files is None:
+            return None
+        try:
+            return self.open_tokenizer(files)
+        except NoTokenizerError as error:
+            if not needed:
+                return None
+            raise (without_text(files) if files is not None else None) or error from None
+
+    def load(
+        self,
+        files: ModelFiles | None,
+        depth: Depth,
+        *,
+        eager: bool = True,
+        writes: bool = False,
+        sense: Sense | None = None,
+    ) -> LoadedModel:
         """The model, as deep as asked; a module that was handed over stays whole.
 
-        Raises what `load_model` and `wrap_model` raise.
+        eager, writes, sense: as `load_model` takes them. Raises what `load_model` and `wrap_model` raise.
         """
         # Some seconds for libraries alone; whoever waits should know for what.
         self.progress("starting torch", 0, None)
@@ -64,6 +85,8 @@ class Opening:
 
         if files is None:
             loaded = wrap_model(self.model)
+            if sense is not None:
+                loaded.refuse_without(sense)
             depth(loaded.lists)
             return loaded
         return load_model(
@@ -71,8 +94,10 @@ class Opening:
             depth=depth,
             device=self.device,
             dtype=self.dtype,
-            eager=False,
+            eager=eager,
+            writes=writes,
             allow_pickle=self.allow_pickle,
             trust_remote_code=self.trust_remote_code,
+            sense=sense,
             progress=self.progress,
         )

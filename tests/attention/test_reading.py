@@ -171,6 +171,12 @@ def test_a_long_text_is_read_exactly_and_without_the_metrics(monkeypatch: pytest
     assert asked.stacks[0].metrics[0].values["first"] is not None
 
 
+@pytest.mark.parametrize(("ids", "few"), [([5], "1 token is"), ([5, 6, 7], "3 tokens are"), ([5, 6, 7, 8], None)])
+def test_a_text_of_three_tokens_is_said_to_show_little(ids: list[int], few: str | None) -> None:
+    notes = heads(model=tiny.build(tiny.llama()), input_ids=ids).notes
+    assert [note.partition(" too few")[0] for note in notes if "too few" in note] == ([few] if few else [])
+
+
 def test_nothing_is_no_number_of_keys() -> None:
     with pytest.raises(UsageError, match="top 0"):
         Wanted(top=0)

@@ -23,7 +23,7 @@ from attncli.attention.patterns import PatternSums
 from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look_each
-from attncli.models import query_key, visibility
+from attncli.models import reader, visibility
 from attncli.models.loaded import wrap_model
 from attncli.models.mask import mask_rule
 from attncli.models.query_key import QueryKeyAttention
@@ -99,9 +99,9 @@ def assert_same(found: MetricSums, expected: MetricSums) -> None:
 
 
 def compare(call: QueryKeyAttention, pair: Pair) -> None:
-    assert call.reader is call and call.visibility is not None
-    even = even_rows(pair, call.visibility)
-    readouts = read(call, pair, even)
+    assert call.reader is not None
+    even = even_rows(pair, call.reader.visibility)
+    readouts = read(call.reader, pair, even)
     metrics, baseline = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink)
     metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
     baseline.add_rows(even.rows)
@@ -118,7 +118,7 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks and tiles, so that there are several of them."""
     torch.manual_seed(0)
     monkeypatch.setattr(visibility, "_MASK_ELEMENTS", 2 * LENGTH * 10)
-    monkeypatch.setattr(query_key, "_TILE_ELEMENTS", 2 * 4 * 16 * 16)
+    monkeypatch.setattr(reader, "_TILE_ELEMENTS", 2 * 4 * 16 * 16)
 
 
 @pytest.mark.parametrize("kind", ["causal", "full", "window"])
@@ -146,6 +146,19 @@ def test_grouped_heads_sinks_and_widths(kind: str, kwargs: dict[str, object]) ->
     compare(attention(rule(kind, "right"), **kwargs), Pair(one, one, same=True))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kind", ["causal", "full"])
+def test_as_many_key_heads_at_once_as_there_are_threads(
+    kind: str, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # For two texts: three key heads a call, so that one call is shorter.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    one, call = side("right"), attention(rule(kind, "right"), groups=groups)
+    parts = [reading.heads for reading in call.reader.readings()]
+    assert parts == ([slice(0, 3), slice(3, 4)] if groups == 1 else [slice(0, 4)])
+    compare(call, Pair(one, one, same=True))
+
+
 @pytest.mark.parametrize("mask", ["none", "bool", "added"])
 def test_masks_of_other_makes(mask: str) -> None:
     one = side("none")
@@ -163,7 +176,7 @@ def test_keys_of_another_sequence() -> None:
     call = attention(rule("full", "right"))
     pair = Pair(queries, keys, same=False)
     even = even_rows(pair, call.visibility)
-    assert set(read(call, pair, even).rows) == {"entropy", "confidence", "special", "first"}
+    assert set(read(call.reader, pair, even).rows) == {"entropy", "confidence", "special", "first"}
     compare(call, pair)
 
 
@@ -181,7 +194,7 @@ def test_pooled_heatmaps(kind: str) -> None:
     some = Axis(everything.units[:33], (torch.arange(LENGTH) - 4).clamp(min=-1))  # the first four are in no bin
     axes = Axes(everything.pooled(5), some.pooled(5))
     bins = axes.rows.group, axes.columns.group
-    pooled = read(call, pair, even_rows(pair, call.visibility), metrics=(), bins=bins).pooled
+    pooled = read(call.reader, pair, even_rows(pair, call.visibility), metrics=(), bins=bins).pooled
     sums = PatternSums(0, tuple(range(4)), axes)
     for block in call.blocks():
         sums.add(block.start, block.weights[0])

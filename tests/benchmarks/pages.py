@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from attncli.render.html.heads import heads_html
 from attncli.results.heads import HeadsResult
+from tests.benchmarks.processes import Ratio
 
 LAYERS, HEADS = 12, 12
 #: Megabytes that the page of 128 tokens may take.
@@ -55,6 +57,14 @@ def patterns(tokens: int) -> HeadsResult:
         block.attn.c_attn.weight.data *= 4
     ids = torch.randint(0, 50_000, (tokens,)).tolist()
     return attncli.heads(model=model, input_ids=ids, patterns=True)
+
+
+def run(python: str = sys.executable) -> Iterator[Ratio]:
+    """How large the page of 128 tokens is. python: an interpreter that has bertviz."""
+    result = patterns(128)
+    ours, theirs = len(heads_html(result).encode()), peer_bytes(python, stacked(result))
+    name = "a page of 12 × 12 heads, 128 tokens"
+    yield Ratio(name, "BertViz's model view", ours, theirs, ours / theirs, AIM * 1e6 / theirs, "MB")
 
 
 def stacked(result: HeadsResult) -> np.ndarray:

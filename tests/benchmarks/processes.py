@@ -19,7 +19,7 @@ WARM_UPS = 2
 class Ratio:
     """Seconds of ours and of the peer (medians), and the median of the ratios pair by pair; aim: at most this.
 
-    unit: what both are shown in: "ms" of so many seconds, or "MB" of so many bytes.
+    unit: what both are shown in: "ms" of so many seconds, "MB" of so many bytes, or "times" of a plain number.
     """
 
     name: str
@@ -28,16 +28,23 @@ class Ratio:
     theirs: float
     ratio: float
     aim: float
-    unit: Literal["ms", "MB"] = "ms"
+    unit: Literal["ms", "MB", "times"] = "ms"
 
     def row(self) -> str:
+        """A row of the table, in Markdown."""
         verdict = "met" if self.ratio <= self.aim else "missed"
-        scale = {"ms": 1e3, "MB": 1e-6}[self.unit]
-        figures = "  ".join(f"{value * scale:6.0f} {self.unit}" for value in (self.ours, self.theirs))
-        return f"{self.name:<38} {self.peer:<34} {figures}  {self.ratio:5.2f}  ≤ {self.aim:<5.3g} {verdict}"
+        scale, unit, digits = {"ms": (1e3, "ms", 0), "MB": (1e-6, "MB", 0), "times": (1, "×", 1)}[self.unit]
+        ours, theirs = (f"{value * scale:,.{digits}f} {unit}" for value in (self.ours, self.theirs))
+        name, peer = f"{self.name:<{_NAME}}", f"{self.peer:<{_PEER}}"
+        return f"| {name} | {peer} | {ours:>10} | {theirs:>10} | {self.ratio:5.2f} | {self.aim:>5.3g} | {verdict:<6} |"
 
 
-HEADER = f"{'figure':<38} {'peer':<34} {'ours':>9}  {'peer':>9}  {'ratio':>5}  {'aim':<6}"
+#: Columns of the widest names.
+_NAME, _PEER = 49, 34
+
+HEADER = f"""\
+| {"figure":<{_NAME}} | {"against":<{_PEER}} | {"ours":>10} | {"theirs":>10} | ratio | aim ≤ |        |
+| {"-" * _NAME} | {"-" * _PEER} | {"-" * 9}: | {"-" * 9}: | ----: | ----: | ------ |"""
 
 
 def compare(

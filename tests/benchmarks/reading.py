@@ -1,7 +1,7 @@
 """Readouts of long texts against what they are read from: a plain forward pass, and `output_attentions=True`.
 
     python -m tests.benchmarks.reading          every length
-    python -m tests.benchmarks.reading 4096     one of them
+    python -m tests.benchmarks.reading 4096     those of them that are named
 
 The model has 4 layers of 8 heads of 64 with random weights. Times are of the pass alone, in turn within one process;
 the memory is the most that a process of its own held.
@@ -29,8 +29,14 @@ ASKED = {
     "every metric": (None, 4.0),
 }
 
+#: Up to so many tokens a pass is run once before it is timed; a longer one takes so long that it makes no difference.
+_WARMED_UP = 4096
+
 #: At most this many times the memory of the plain pass.
 _MEMORY_AIM = 1.15
+
+#: From one length to the next, at most this many times as much growth as the plain pass has, in time and in memory.
+_GROWTH_AIM = 1.15
 
 #: Against all weights at once, at 4,096 tokens: this share of the time and of the added memory.
 _WEIGHTS_AIM = (1 / 4, 1 / 10)
@@ -38,9 +44,18 @@ _WEIGHTS_AIM = (1 / 4, 1 / 10)
 
 def run(runs: int, lengths: tuple[int, ...] = LENGTHS) -> Iterator[Ratio]:
     """Every figure in turn."""
+    before: list[Ratio] = []
     for length in lengths:
-        yield from _against_a_plain_pass(length, max(1, min(runs, 9 * 4096 // length)))
-    yield from _against_all_weights(4096, max(1, min(runs, 5)))
+        figures = []
+        for figure in _against_a_plain_pass(length, max(1, min(runs, 9 * 4096 // length))):
+            yield figure
+            figures.append(figure)
+        # The last two: the time of every metric, and the memory.
+        for shorter, longer in zip(before[-2:], figures[-2:], strict=False):
+            yield _growth(shorter, longer)
+        before = figures
+    if 4096 in lengths:
+        yield from _against_all_weights(4096, max(1, min(runs, 5)))
 
 
 def _against_a_plain_pass(length: int, runs: int) -> Iterator[Ratio]:
@@ -50,6 +65,12 @@ def _against_a_plain_pass(length: int, runs: int) -> Iterator[Ratio]:
     ours_bytes, plain_bytes = (_memory(what, length) for what in ("every metric", "plain"))
     name = f"every metric, {length:,} tokens: memory"
     yield Ratio(name, "a plain forward pass", *_and_ratio(ours_bytes, plain_bytes), _MEMORY_AIM, "MB")
+
+
+def _growth(shorter: Ratio, longer: Ratio) -> Ratio:
+    """How many times as much the longer text takes, beside the same of the plain pass."""
+    growths = longer.ours / shorter.ours, longer.theirs / shorter.theirs
+    return Ratio(f"growth to {longer.name}", "a plain pass's growth", *_and_ratio(*growths), _GROWTH_AIM, "times")
 
 
 def _against_all_weights(length: int, runs: int) -> Iterator[Ratio]:
@@ -69,7 +90,7 @@ def _and_ratio(ours: float, theirs: float) -> tuple[float, float, float]:
 def _times(ours: str, peer: str, length: int, runs: int) -> tuple[float, float, float]:
     """Median seconds of both, and of their ratios, each pair in turn."""
     passes = [_pass(what, length) for what in (ours, peer)]
-    for each in passes:
+    for each in passes if length <= _WARMED_UP else ():
         each()
     pairs = [tuple(_seconds(each) for each in passes) for _ in range(runs)]
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
@@ -152,7 +173,7 @@ def _memory(what: str, length: int) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 3 and not sys.argv[1].isdigit():
         _pass(sys.argv[1], int(sys.argv[2]))()
     else:
         print(HEADER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attncli.errors import UsageError
-from attncli.verbs.amounts import count_of, size_of
+from attncli.verbs.amounts import count_of, size_of, total_of
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ def test_counts(given: int | str | None, count: int | None) -> None:
     assert count_of("--context", given) == count
 
 
-@pytest.mark.parametrize("given", [0, -1, "", "x", "1.5", "128kb", "k", "9" * 40, True])
+@pytest.mark.parametrize("given", [0, -1, "", "x", "1.5", "1,2", "12,34,567", "1234,567", "128kb", "k", "9" * 40, True])
 def test_what_is_no_count(given: int | str) -> None:
     with pytest.raises(UsageError, match="it is a whole number from 1 on"):
         count_of("--context", given)
@@ -41,7 +41,37 @@ def test_sizes(given: int | str | None, size: int | None) -> None:
     assert size_of("--fit", given) == size
 
 
-@pytest.mark.parametrize("given", [0, -5, "24", "GiB", "-1GiB", "0GiB", "1e3GiB", "9" * 40 + "GiB", "24 apples"])
+@pytest.mark.parametrize(
+    "given", [0, -5, "24", "GiB", "-1GiB", "0GiB", "1e3GiB", "9" * 40 + "GiB", "24 eggs", "1,5GiB"]
+)
 def test_what_is_no_size(given: int | str) -> None:
     with pytest.raises(UsageError, match="it is a size of memory"):
         size_of("--fit", given)
+
+
+@pytest.mark.parametrize(
+    ("given", "holds", "fails"),
+    [
+        (5, [5], [4, 6]),
+        ("124,439,808", [124_439_808], [124_439_807]),
+        ("25k", [25 * 1024], [25_000]),
+        ("124M", [124_439_808, 123_500_000], [124_600_000, 123_499_999]),
+        ("175B", [174_604_259_328], [174_499_999_999]),
+        ("7.24b", [7_241_732_096], [7_246_000_000]),
+        ("1.5 T", [1_549_999_999_999], [1_560_000_000_000]),
+    ],
+)
+def test_totals_hold_as_precisely_as_they_are_written(given: int | str, holds: list[int], fails: list[int]) -> None:
+    expected = total_of("--check", given)
+    assert expected is not None
+    assert all(map(expected.holds, holds)) and not any(map(expected.holds, fails))
+
+
+def test_no_total_is_expected_where_none_is_given() -> None:
+    assert total_of("--check", None) is None
+
+
+@pytest.mark.parametrize("given", [0, "", "B", "1e9", "-7B", "7.B", "7,2B"])
+def test_what_is_no_total(given: int | str) -> None:
+    with pytest.raises(UsageError, match="it is a whole number from 1 on"):
+        total_of("--check", given)

@@ -1,0 +1,125 @@
+"""One text, or one list of ids, for `heads`: cut into tokens, and looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from attncli.errors import UsageError
+from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
+from attncli.verbs.heads_result import heads_result, notes_on, warnings_on_unread
+from attncli.verbs.ids import id_lists
+from attncli.verbs.running import Opening
+from attncli.verbs.targets import Sides, TargetChoice, both_sides, checked_alone, target_notes
+
+if TYPE_CHECKING:
+    from attncli.attention.selection import Wanted
+    from attncli.models.loaded import LoadedModel
+    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.results.heads import HeadsResult
+
+
+@dataclass(frozen=True)
+class OneText:
+    """A text, maybe with a second segment, or a list of ids: as it was given, and how it is to be cut into tokens."""
+
+    text: Any
+    pair: str | None
+    ids: Any
+    special: bool
+    truncate: bool
+
+    def encode(self, tokenizer: Tokenizer | None) -> EncodedText:
+        """The tokens; tokenizer: None where ids were given, and there is none.
+
+        Raises UsageError for what is neither one text nor one list of ids, and for more tokens than the tokenizer knows
+        the model to take.
+        """
+        if (self.text is None) == (self.ids is None):
+            raise UsageError("one text or one list of ids is needed", hint="give a text, or ids with --input-ids")
+        if self.ids is not None:
+            return self._from_ids(tokenizer)
+        assert tokenizer is not None
+        self._refuse_no_text()
+        encoded = encode(tokenizer, self.text, pair=self.pair, special=self.special, truncate=self.truncate)
+        limit = tokenizer.max_length
+        if limit is not None and len(encoded.tokens) > limit:
+            raise _too_long(len(encoded.tokens), limit)
+        return encoded
+
+    def fitting(self, encoded: EncodedText, loaded: LoadedModel) -> EncodedText:
+        """The tokens, as many as the model takes. The tokenizer has cut a text to what it knows of already."""
+        limit = loaded.max_positions
+        if limit is None or len(encoded.tokens) <= limit:
+            return encoded
+        if not self.truncate:
+            raise _too_long(len(encoded.tokens), limit)
+        return EncodedText(encoded.tokens[:limit], encoded.segments[:limit], encoded.sequences[:limit])
+
+    def was_cut(self, encoded: EncodedText, fitting: EncodedText) -> bool:
+        """Whether something of it was left out, by the tokenizer or for the model."""
+        texts = [text for text in (self.text, self.pair) if isinstance(text, str)]
+        return self.truncate and (fitting is not encoded or was_cut(encoded, texts))
+
+    def _from_ids(self, tokenizer: Tokenizer | None) -> EncodedText:
+        if self.pair is not None:
+            raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+        lists = id_lists(self.ids)
+        if len(lists) > 1:
+            raise UsageError(f"{len(lists)} lists of ids were given where one is taken", hint="give one list")
+        return from_ids(tokenizer, lists[0])
+
+    def _refuse_no_text(self) -> None:
+        if not isinstance(self.text, str) or not isinstance(self.pair, str | None):
+            raise UsageError("a text is a string", hint="give one string, and pair= another")
+        if not self.text.strip() or (self.pair is not None and not self.pair.strip()):
+            what = "empty" if not self.text or self.pair == "" else "white space alone"
+            raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
+
+
+def look_at_one(one: OneText, opening: Opening, wanted: Wanted, target: TargetChoice) -> HeadsResult:
+    """Run the model on one text, and on what its decoder is given."""
+    files = opening.files()
+    tokenizer = opening.find_tokenizer(files, needed=one.ids is None or target.text is not None)
+    encoded = one.encode(tokenizer)
+    # A position that is not there is met before the model is loaded; a target has positions of its own.
+    view = wanted.steps or wanted.view
+    for position in () if target.given else (view.query, view.key):
+        view.shown(encoded.tokens, position)
+    writes = target.generate is not None
+    depth = checked_alone(wanted.selection) if writes else wanted.selection.depth
+    loaded = opening.load(files, depth, writes=writes)
+    fitting = one.fitting(encoded, loaded)
+    sides = both_sides(loaded, tokenizer, fitting, target, special=one.special, truncate=one.truncate)
+    warnings = (_cut_warning(fitting),) if one.was_cut(encoded, fitting) else ()
+    return _look(loaded, sides, wanted, warnings=warnings)
+
+
+def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
+    from attncli.attention.inputs import build_inputs
+    from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
+    from attncli.attention.steps import walk
+
+    inputs = build_inputs(
+        loaded,
+        [sides.text.tokens],
+        [sides.text.segments],
+        sequences=[sides.text.sequences],
+        target=sides.target,
+    )
+    collector = collect(loaded, inputs, replace(wanted, sketches=not wanted.patterns))
+    named = named_stacks(collector)
+    (stacks,) = described(collector, named)
+    warnings = (*warnings, *warnings_on_unread(unread_stacks(collector), wanted.selection))
+    notes = (*target_notes(sides), *notes_on(stacks, "the text repeats nothing"))
+    result = heads_result(loaded, stacks, wanted, warnings=warnings, notes=notes)
+    steps = None if wanted.steps is None else walk(named, wanted.steps)
+    return replace(result, steps=steps, generated=sides.generated)
+
+
+def _too_long(tokens: int, limit: int) -> UsageError:
+    return UsageError(f"the text has {tokens:,} tokens and the model takes {limit:,}", hint="--truncate cuts it to fit")
+
+
+def _cut_warning(kept: EncodedText) -> str:
+    return f"the text was cut to the {len(kept.tokens):,} tokens that the model takes"

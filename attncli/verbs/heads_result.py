@@ -1,0 +1,57 @@
+"""The result of `heads`, put together: what the model is, what its stacks do, and what a reader should know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from attncli.verbs.made_by import made_by
+from attncli.verbs.reading import UNMEASURED, is_unmeasured
+
+#: Tokens, special ones included, of which nearly every head gives most of its weight to a neighbour or to the first.
+_FEW = 3
+
+if TYPE_CHECKING:
+    from attncli.attention.selection import Selection, Wanted
+    from attncli.models.loaded import LoadedModel
+    from attncli.results.heads import HeadsResult, Stack
+
+
+def heads_result(
+    loaded: LoadedModel, stacks: tuple[Stack, ...], wanted: Wanted, *, warnings: tuple[str, ...], notes: tuple[str, ...]
+) -> HeadsResult:
+    """What every look at heads comes to. warnings: beside those of the model's loading."""
+    from attncli.results.heads import HeadsResult
+
+    return HeadsResult(
+        model=loaded.name,
+        device=str(loaded.device),
+        dtype=loaded.dtype,
+        stacks=stacks,
+        made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
+        warnings=(*loaded.warnings, *warnings),
+        notes=notes,
+        chosen=wanted.shows_patterns,
+    )
+
+
+def warnings_on_unread(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
+    """The stacks that attend in a way that neither the interface nor their modules show."""
+    if selection.stack is None:
+        for stack, mixer in unread:
+            yield f"the attention of the {stack} can't be read and is left out: {mixer}"
+
+
+def notes_on(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
+    """What a reader should know of the numbers themselves."""
+    if is_unmeasured(stacks):
+        yield UNMEASURED
+        return
+    positional = [stack for stack in stacks if stack.stack != "cross"]
+    counts = [len(stack.keys) for stack in positional]
+    if counts and max(counts) <= _FEW:
+        count = f"{counts[0]} token{'s are' if counts[0] > 1 else ' is'}"
+        yield f"{count} too few to tell heads apart by; a sentence shows more, and --probe most"
+    repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
+    if positional and not repeated:
+        yield f"{without_repeats}, so that duplicate and induction are null (--probe shows them)"
