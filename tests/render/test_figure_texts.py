@@ -11,7 +11,7 @@ import pytest
 from attncli.results.heads import Bins, HeadsResult, Pattern, equal_spans
 from tests.render.difference_samples import compared, moved_weights
 from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
-from tests.render.test_position_figures import reading
+from tests.render.position_samples import with_row
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
 
@@ -55,9 +55,9 @@ CASES = {
     "all": lambda: many(6, 12, 12),
     "very many": lambda: many(12, 32, 10),
     "metrics": tiny_values,
-    "reading": reading,
-    "reading, long": lambda: reading(640),
-    "reading, numbers": lambda: reading(40),
+    "reading": with_row,
+    "reading, long": lambda: with_row(640),
+    "reading, numbers": lambda: with_row(40),
     "difference": lambda: replace(compared(pattern("0.1", moved_weights())), chosen=True),
     "changes": lambda: compared(metric="first"),
 }

@@ -136,7 +136,7 @@ def test_positions_stand_where_they_are() -> None:
     side = Side(["", "", ""], [0, 4, 8, 10], numbered=True)
     assert side.marks(1.0, lying=False) == [(0, "0"), (0.5, "2"), (1, "4"), (1.5, "6"), (2, "8")]
     every = Side([str(place) for place in range(600)], list(range(100, 701)))
-    assert every.marks(0.01, lying=True) == [(place + 0.5, str(place + 100)) for place in range(0, 600, 100)]
+    assert every.marks(0.01, lying=True) == [(place + 0.5, str(place + 100)) for place in range(0, 600, 50)]
 
 
 def test_lines_are_named_by_their_numbers_and_as_plain_text() -> None:

@@ -9,23 +9,12 @@ import numpy as np
 import pytest
 
 from attncli.results.heads import HeadsResult
-from tests.render.heads_samples import pattern, tokens
-from tests.render.position_samples import WORDS, position, ranked, reading_of
+from tests.render.heads_samples import pattern
+from tests.render.position_samples import ranked, with_row
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
 
 from attncli.render.figures.heads import heads_figure
-
-WEIGHTS = (0.4, 0.05, 0.25, 0.1, 0.05, 0.05, 0.05, 0.05)
-
-
-def reading(count: int = 8) -> HeadsResult:
-    keys = WORDS if count == 8 else tokens(*(f"w{place}" for place in range(count)))
-    weights = WEIGHTS if count == 8 else tuple(np.full(count, 1 / count))
-    read = reading_of(keys, weights, 3, top=4)
-    made = position(read, keys)
-    row = pattern("0.0", np.array([weights], dtype=np.float32))
-    return replace(made, stacks=(replace(made.stacks[0], patterns=(row,)),))
 
 
 def texts(made: HeadsResult) -> list[str]:
@@ -33,7 +22,7 @@ def texts(made: HeadsResult) -> list[str]:
 
 
 def test_the_keys_that_are_read_most_are_bars_with_the_heads_that_read_them() -> None:
-    found = texts(reading())
+    found = texts(with_row())
     assert {"where sat (token 3) looks: the mean of 8 heads", "attention weight, mean of 8 heads"} < {*found}
     start = found.index("0  [CLS]")
     assert found[start : start + 4] == ["0  [CLS]", "2  ·cat", "3  ·sat", "1  the"]
@@ -42,7 +31,7 @@ def test_the_keys_that_are_read_most_are_bars_with_the_heads_that_read_them() ->
 
 
 def test_a_long_text_is_a_strip_with_positions() -> None:
-    found = texts(reading(640))
+    found = texts(with_row(640))
     assert "the whole text: 640 tokens in 160 cells, each the sum of its tokens" in found
     assert {"0", "200", "400", "600"} < {*found}
     assert "w639" not in found

@@ -110,15 +110,12 @@ function isDark() {
 
 function themeSwitch() {
   const button = element("button", { class: "screen", id: "theme", type: "button", title: "light or dark" });
-  const changed = () => {
-    button.textContent = isDark() ? "☀ light" : "☾ dark";
-    dispatchEvent(new Event("themechange"));
-  };
-  changed();
-  darkness.addEventListener("change", changed);
+  const name = () => (button.textContent = isDark() ? "☀ light" : "☾ dark");
+  name();
+  darkness.addEventListener("change", name);
   button.addEventListener("click", () => {
     document.documentElement.style.colorScheme = isDark() ? "light" : "dark";
-    changed();
+    name();
   });
   return button;
 }
