@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attncli.attention.axes import lines_of
 from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import THRESHOLDS, labels
@@ -173,10 +174,9 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
 
 def _lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
     """The lines in which units begin, where these are lines of the text: what a decoder was given has none of it."""
-    view = collector.wanted.view
-    if not view.line_starts or side.tokens[text] != collector.inputs.main.tokens[text]:
+    if side.tokens[text] != collector.inputs.main.tokens[text]:
         return None
-    return tuple(map(view.line_of, units))
+    return lines_of(units, collector.wanted.view)
 
 
 def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> tuple[Reading | None, Ranking | None]:
@@ -188,6 +188,11 @@ def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> 
     names = {(head.layer, head.head): head.name for head in heads}
     pair, wanted = seen[0][1].pair, collector.wanted
     shares = wanted.weighting == "attention"
+    if wanted.weighting == "rollout":
+        # What reaches a position is told of one layer alone: the mean over several would be of nothing.
+        if len(layers) > 1:
+            return None, None
+        return mean_reading(layers, pair, wanted.view, None, top=wanted.top, shares=False), None
     if wanted.view.reads_one_key:
         return None, ranking(layers, pair, wanted.view, names, shares=shares)
     return mean_reading(layers, pair, wanted.view, names, top=wanted.top, shares=shares), None

@@ -54,17 +54,13 @@ class View:
             raise UsageError("nothing but special tokens is left to show", hint="leave --hide-special out")
         return ordinary
 
-    def line_of(self, token: Token) -> int | None:
-        """The line of the text, from 1, in which a token begins; None for one that stands nowhere."""
-        return None if token.start is None else bisect_right(self.line_starts, token.start)
-
     def _units(self, tokens: Sequence[Token]) -> list[Span]:
         if self.by == "token":
             return [(place, place + 1) for place in range(len(tokens))]
         if self.by == "word":
             return words_of(tokens)
         keys = [
-            (place, "alone") if (line := self.line_of(token)) is None else (line, "line")
+            (place, "alone") if token.start is None else (bisect_right(self.line_starts, token.start), "line")
             for place, token in enumerate(tokens)
         ]
         groups = (list(places) for _, places in groupby(range(len(tokens)), keys.__getitem__))

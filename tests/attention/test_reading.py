@@ -128,18 +128,43 @@ def test_lines_are_numbered_as_in_the_text() -> None:
     reading = seen(loaded, View(query=at("-1"), by="line", line_starts=line_starts(TEXT))).reading
     assert reading is not None
     assert reading.lines == (None, 1, 2, 3) and reading.query_line == 3
+    stack = seen(loaded, View(by="line", line_starts=line_starts(TEXT)))
+    assert stack.query_lines == stack.key_lines == (None, 1, 2, 3)
+    assert seen(loaded, View(by="word")).query_lines is None
+    view = View(query=at("-1"), key=Position("5", "--key"), by="line", line_starts=line_starts(TEXT))
+    ranking = seen(loaded, view).ranking
+    assert ranking is not None and (ranking.query_line, ranking.key_line) == (3, 2)
+    assert ranking.key.text.split() == ["ef", "gh"]
     whole = rows(seen(loaded, View()), 8).mean(axis=0)
     np.testing.assert_allclose(
         reading.weights, [whole[0], whole[1:4].sum(), whole[4:7].sum(), whole[7:].sum()], atol=1e-6
     )
 
 
-def test_norms_have_no_uniform_and_a_rollout_no_reading() -> None:
+def test_norms_have_no_uniform() -> None:
     loaded = wrap_model(tiny.build(tiny.bert()))
     normed = seen(loaded, View(query=at("4")), weighting="norm").reading
     assert normed is not None and normed.uniform is None and normed.top[0].uniform is None
-    assert seen(loaded, View(query=at("4")), weighting="rollout").reading is None
     assert seen(loaded, View(query=at("2:4"))).reading is None
+
+
+def test_a_rollout_up_to_one_layer_is_read_by_its_keys() -> None:
+    loaded = wrap_model(tiny.build(tiny.gpt2()))
+    last = parse_selection(layer="-1")
+    (whole,) = seen(loaded, View(), weighting="rollout", selection=last).patterns
+    reading = seen(loaded, View(query=at("4")), weighting="rollout", selection=last, top=2).reading
+    assert reading is not None and reading.uniform is None and reading.heads == 4
+    np.testing.assert_allclose(reading.weights, whole.weights[4], atol=1e-6)
+    assert reading.visible.tolist() == [True] * 5 + [False] * 4
+    assert [key.place for key in reading.top] == np.argsort(-whole.weights[4])[:2].tolist()
+    assert {key.head for key in reading.top} == {None}
+    # A word reads the mean of what its tokens do, as everywhere.
+    word = seen(loaded, View(query=at("cd")), weighting="rollout", selection=last).reading
+    assert word is not None
+    np.testing.assert_allclose(word.weights, whole.weights[2:4].mean(axis=0), atol=1e-6)
+    # Of several layers there is no mean to tell, and of one key no list.
+    assert seen(loaded, View(query=at("4")), weighting="rollout").reading is None
+    assert seen(loaded, View(query=at("4"), key=at("0")), weighting="rollout", selection=last).reading is None
 
 
 def test_only_chosen_heads_are_averaged() -> None:

@@ -55,7 +55,8 @@ def reading_of(
 def position(reading: Reading, keys: Sequence[Token], **changes: object) -> HeadsResult:
     """The result of one query of those keys."""
     whole = (len(keys), len(keys))
-    of: Stack = stack(queries=(reading.query,), keys=tuple(keys), reading=reading, whole=whole, **changes)
+    lines = {} if reading.lines is None else {"key_lines": reading.lines, "query_lines": (reading.query_line,)}
+    of: Stack = stack(queries=(reading.query,), keys=tuple(keys), reading=reading, whole=whole, **lines, **changes)
     return result(of, chosen=True)
 
 

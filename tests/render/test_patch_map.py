@@ -83,6 +83,7 @@ def test_where_the_class_token_of_several_heads_looks_in_ascii_and_narrow() -> N
     assert heads_text(looking([[ROW], [other]]), Terminal(30, unicode=False)) == (
         "some/vit | cpu | float32\n"
         "vision | 2 layers x 4 heads\n"
+        "heads 0 and 1 of layer 1\n"
         "3 x 4 patches and [CLS]\n"
         "each sees every other\n"
         "where [CLS] looks\n"

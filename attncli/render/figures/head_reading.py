@@ -12,7 +12,7 @@ from attncli.render.figures.lettering import heading, line_height, room_for
 from attncli.render.figures.panels import Array, Box, Scale, axes_at, cells, color_bar, tick_text
 from attncli.render.figures.sheet import EDGE
 from attncli.render.figures.sides import Side, labels
-from attncli.render.heads.key_table import decimals_for, weight_number
+from attncli.render.heads.numbers import decimals_for, weight_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from attncli.render.figures.naming import head_title, key_side, label_text, plac
 from attncli.render.figures.patches import mean_map
 from attncli.render.figures.sheet import Caption, Part
 from attncli.render.heads.heatmap import pooled_evenly, spans_of
-from attncli.render.heads.key_table import weight_number
+from attncli.render.heads.numbers import weight_number
 from attncli.results.heads import HeadsResult, Pattern, Stack
 from attncli.results.reading import KeyRead, Ranking, Reading
 
