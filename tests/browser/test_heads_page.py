@@ -109,7 +109,7 @@ def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, t
     show(browser, "1.1")
     assert browser.text("#head h2") == "head 1.1"
     assert browser.text("#head [data-metric=induction]") == "induction0.680.08weight on what followed earlier copies"
-    assert browser.text("#head [data-metric=entropy]") == "entropy1.102.48nats: how widely a row spreads its weight"
+    assert browser.text("#head [data-metric=entropy]") == "entropy1.102.48how widely a row spreads its weight (nats)"
     assert browser.texts(".matrix .token")[:3] == ["[CLS]", "the", "cat"]
     # Head 1.1 is the sixth: a row gives 0.9 to the token after it, and 0.1 to itself.
     assert browser.texts(".matrix .number")[:4] == ["10", "90", "10", "90"]

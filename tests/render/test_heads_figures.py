@@ -171,7 +171,7 @@ def test_a_metric_is_mapped_with_its_values() -> None:
 def test_means_over_texts_are_maps_of_every_metric() -> None:
     made = replace(result(stack()), texts=3)
     assert len(metric_maps(made)) == 11
-    assert "distance: tokens: how far away it looks" in texts(svg(made))
+    assert "distance: how far away it looks (tokens)" in texts(svg(made))
 
 
 def test_differences_have_white_at_nothing() -> None:
