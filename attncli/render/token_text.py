@@ -34,6 +34,12 @@ def running_text(token: Token, terminal: Terminal) -> str:
     return text if text and cell_width(text[0]) else token_text(token, terminal)
 
 
+def unit_text(token: Token, unit: str, terminal: Terminal) -> str:
+    """A token as `token_text` has it; a word or a line as plain text, without the spaces around it."""
+    text = "" if unit == "token" else running_text(token, terminal).strip(" ")
+    return text if text and cell_width(text[0]) else token_text(token, terminal)
+
+
 def name_text(name: str, terminal: Terminal) -> str:
     """A name from outside, safe for a terminal."""
     text = printable(name)

@@ -149,7 +149,8 @@ class Stack:
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
     sketches: small ones of all heads, where these are few and none was chosen; for pictures, and not in the data.
-    unit: what a query and a key are: a token, a word or a line.  whole: how many queries and keys there are in all,
+    unit: what a query and a key are: a token, a word or a line.  query_lines, key_lines: the numbers of lines, from 1,
+    where they are lines; None for one that stands in no line.  whole: how many queries and keys there are in all,
     where those here are a part; None where nobody counted.
     reading: what one position reads, if one was asked for.  ranking: the heads by its weight on one key, if one was.
     even_quadrants: per layer, those that even attention would have, where there are two texts in one.
@@ -171,6 +172,8 @@ class Stack:
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
     query_medium: Medium = TOKENS
     key_medium: Medium = TOKENS
+    query_lines: tuple[int | None, ...] | None = None
+    key_lines: tuple[int | None, ...] | None = None
 
     def __repr__(self) -> str:
         """For instance `<Stack decoder: 12 layers of 12 heads, 7 tokens>`."""
@@ -194,12 +197,14 @@ class Stack:
     def to_dict(self) -> dict[str, object]:
         read = {} if self.reading is None else {"reading": self.reading.to_dict()}
         ranked = {} if self.ranking is None else {"ranking": self.ranking.to_dict()}
+        numbers = {"query_lines": self.query_lines, "key_lines": self.key_lines}
         return {
             "stack": self.stack,
             "causal": self.causal,
             "layers": [layer.to_dict() for layer in self.layers],
             "queries": [token.to_dict() for token in self.queries],
             "keys": [token.to_dict() for token in self.keys],
+            **{name: list(lines) for name, lines in numbers.items() if lines is not None},
             "axes": {"queries": self.query_medium.to_dict(), "keys": self.key_medium.to_dict()},
             "metrics": [head.to_dict() for head in self.metrics],
             "baselines": [self._baseline(layer) for layer in self.baselines],

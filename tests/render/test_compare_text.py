@@ -137,7 +137,7 @@ def test_no_word_reaches_the_terminal_as_it_is() -> None:
 
 def test_a_narrow_terminal_shows_hundredths() -> None:
     text = compare_text(compare_result(), Terminal(30))
-    assert "1 animal   ·  90% 50: 60-" in text and "digits: hundredths" in text
+    assert "1 animal   ·  90% 50: 60-" in text and "50 means 0.50" in text
     assert "…rican shrew [mole]" in text
 
 
