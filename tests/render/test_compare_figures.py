@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.render.compare_samples import FOUR, UNLABELLED, compare_result, first
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
 
+from attncli.render.figures import panels
 from attncli.render.figures.compare import compare_figure
 
 
@@ -40,13 +42,20 @@ def test_several_states_stand_above_one_another() -> None:
     ]  # fmt: skip
 
 
-def test_all_states_have_one_scale_and_no_diagonal() -> None:
+def test_all_states_have_one_scale_and_no_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    def cells(axes: Any, values: Any, scale: Any) -> Any:
+        seen.append((values, scale))
+        return panels.cells(axes, values, scale)
+
+    monkeypatch.setattr("attncli.render.figures.compare.cells", cells)
     low = np.array([[1, 0.5, 0.6, 0.6], [0.5, 1, 0.6, 0.6], [0.6, 0.6, 1, 0.6], [0.6, 0.6, 0.6, 1]])
     flat = {"positions": None, "explained": None}
     one, other = last_state(low, **flat), replace(last_state(low + 0.3, **flat), state=2)
     found = texts(replace(compare_result(one, other), state_count=3))
-    # Two bars from end to end of both, beside the axis of the curves; and 1.00 in no cell.
-    assert "/".join(found).count("/0.5/0.6/0.7/0.8/0.9/") == 3
+    assert [scale[:2] for _, scale in seen] == [pytest.approx((0.5, 0.9))] * 2
+    assert all(np.isnan(np.diag(values)).all() for values, _ in seen)
     assert not {"1.00", "1.30"} & {*found}
 
 
