@@ -15,8 +15,10 @@ from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from attncli.results.reading import Ranking, Reading
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
+    from attncli.attention.metrics import Side
     from attncli.models.loaded import LoadedModel
 
 
@@ -165,9 +167,16 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
         },
         query_medium=pair.queries.medium,
         key_medium=pair.keys.medium,
-        query_lines=lines_of(axes.rows.units, collector.wanted.view),
-        key_lines=lines_of(axes.columns.units, collector.wanted.view),
+        query_lines=_lines(collector, pair.queries, axes.rows.units, text),
+        key_lines=_lines(collector, pair.keys, axes.columns.units, text),
     )
+
+
+def _lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
+    """The lines in which units begin, where these are lines of the text: what a decoder was given has none of it."""
+    if side.tokens[text] != collector.inputs.main.tokens[text]:
+        return None
+    return lines_of(units, collector.wanted.view)
 
 
 def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> tuple[Reading | None, Ranking | None]:

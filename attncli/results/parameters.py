@@ -150,7 +150,11 @@ class Active(NamedTuple):
 class ParameterCount(NamedTuple):
     """The parameters of one model, each counted once.
 
-    source: where the shapes came from (`config`, `header`).  tied: the names of each tensor that has several.
+    model: its name.  source: where the shapes came from (`config`, `header`).  total: all of them.
+    components, layers: the same by component and by layer, each component by its part.
+    tied: the names of each tensor that has several.  readings: other ways to count.  per_head: what one head holds;
+    None where no head can be told.  active: what one token passes through.  rows: modules or tensors, where these are
+    to be listed.  notes: what a reader should know of the count.
     """
 
     model: str

@@ -17,9 +17,11 @@ SCHEMA = "attncli.params/1"
 class ModelParameters(NamedTuple):
     """One model: its parameters and what they cost.
 
+    counted: how many parameters there are, and where.  costs: memory, cache and arithmetic.
     model_class: the class that its parameters are those of, if one is known.  dtype: what its configuration says that
     the weights are kept in.  stored_bytes: what its files hold, if they were looked at.
     tree: its modules, where they are to be listed.  reconciliation: what a checkpoint at hand holds instead.
+    notes: what a reader should know of all that.
     changes: what was set otherwise in its configuration, each `key=value`: then no such model need exist.
     """
 
@@ -85,6 +87,8 @@ class ListedPreset(NamedTuple):
 class ParamsResult(NamedTuple):
     """Every model that was asked for; differences where there are several.
 
+    models: as they were named.  made_by: versions that took part.  warnings: what makes the numbers doubtful.
+    differences: a row a component.
     by: what is listed.  failures: a sentence for each model whose total is not the expected one; None where none was.
     presets: every architecture that `preset:` knows, where they are what was asked for, and no model.
     """

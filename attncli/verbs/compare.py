@@ -117,7 +117,7 @@ def _check(how: _How, sample: Sample | None, occurrence: int | str | None) -> No
 def _words(word: object, versus: object) -> tuple[str, ...]:
     """The word and those to hold beside it. Raises UsageError for what is none."""
     if not isinstance(word, str):
-        raise UsageError(f"a {type(word).__name__} is no word", hint="give one string; further words go to versus=")
+        raise UsageError(f"{word!r:.40} is no word", hint="give one string; further words go to versus=")
     others = (versus,) if isinstance(versus, str) else versus
     if not isinstance(others, Sequence) or not all(isinstance(other, str) for other in others):
         raise UsageError("versus= takes words", hint="give a string, or a list of them")

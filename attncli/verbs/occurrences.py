@@ -230,4 +230,9 @@ def _occurrence(sentence: Sentence, place: _Place, pieces: Sequence[Token]) -> O
 
 def is_other_form(occurrence: Occurrence) -> bool:
     """Whether something else than the word itself was matched: other case, or an inflection."""
-    return " ".join(fold(occurrence.matched).text.split()) != " ".join(fold(occurrence.word).text.split())
+    return form_of(occurrence.matched) != form_of(occurrence.word)
+
+
+def form_of(text: str) -> str:
+    """The form of a word, whatever its apostrophes and spaces: `Mole` and `moles` are others than `mole`."""
+    return " ".join(fold(text).text.split())

@@ -45,7 +45,11 @@ class Opening:
         fetched = ("revision", "refresh", "trust_remote_code", "allow_pickle")
         for name, given in {**placed, **{each: bool(getattr(self, each)) for each in fetched}}.items():
             if given:
-                hint = f"leave it out; model.to({name}=…) changes it" if name in placed else "leave it out, or name it"
+                hint = (
+                    f"leave it out; model.to({name}=…) changes it"
+                    if name in placed
+                    else "leave it out, or give the model by its name"
+                )
                 raise UsageError(f"{name}= goes with the name of a model, and this one is loaded already", hint=hint)
 
     @property

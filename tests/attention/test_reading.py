@@ -231,3 +231,11 @@ def test_few_heads_are_sketched_where_none_was_chosen() -> None:
     assert heads([text, text], model="builtin:induction").stacks[0].sketches == ()
     long = heads(text * 8, model="builtin:induction").stacks[0].sketches[0]
     assert long.weights.shape == (64, 64)
+
+
+def test_rows_and_columns_by_line_know_their_lines() -> None:
+    loaded = wrap_model(tiny.build(tiny.FAMILIES["bert"]()))
+    stack = seen(loaded, View(by="line", line_starts=line_starts(TEXT)))
+    assert stack.query_lines == stack.key_lines == (None, 1, 2, 3)
+    assert stack.to_dict()["key_lines"] == [None, 1, 2, 3]
+    assert seen(loaded, View()).key_lines is None

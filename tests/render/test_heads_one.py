@@ -175,7 +175,7 @@ def test_metrics_without_a_value_are_dashes() -> None:
     of = stack(pattern("0.2", even()), heads=(head("0.2", induction=None, distance=123.456),), baselines={})
     text = heads_text(result(of, chosen=True), Terminal(80))
     assert "\ninduction           –        –  weight on what followed earlier copies\n" in text
-    assert "\ndistance        123.5        –  tokens: how far away it looks\n" in text
+    assert "\ndistance        123.5        –  how far away it looks (tokens)\n" in text
     assert "\ninduction           -        -  " in heads_text(result(of, chosen=True), Terminal(80, unicode=False))
 
 

@@ -91,8 +91,8 @@ head 0.1   N  looks at the next token
 0 [ .:=*#%@] 1.00   rows look at columns   100 means 1.00
 
                  here  uniform
-entropy          0.52     2.48  nats: how widely a row spreads its weight
-distance         3.97     3.97  tokens: how far away it looks
+entropy          0.52     2.48  how widely a row spreads its weight (nats)
+distance         3.97     3.97  how far away it looks (tokens)
 confidence       0.08     0.08  largest weight of a row
 previous         0.08     0.08  weight on the previous token
 current          0.08     0.08  weight on the token itself

@@ -37,8 +37,7 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
 
 
 def _title(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:
-    unit, _, said = meaning(metric, stack.key_medium).rpartition(": ")
-    words = [Line.of(Span(word, _DIM)) for word in (f"{said} ({unit})" if unit else said).split()]
+    words = [Line.of(Span(word, _DIM)) for word in meaning(metric, stack.key_medium).split()]
     return flow([Line.of(Span(f"{metric}:", _BOLD)), *words], separator=" ", width=terminal.width)
 
 

@@ -45,8 +45,8 @@ LABELS = {
 
 # What each metric says, with its unit; the formulas are in the documentation of the functions that compute them.
 MEANINGS = {
-    "entropy": "nats: how widely a row spreads its weight",
-    "distance": "tokens: how far away it looks",
+    "entropy": "how widely a row spreads its weight (nats)",
+    "distance": "how far away it looks (tokens)",
     "confidence": "largest weight of a row",
     "previous": "weight on the previous token",
     "current": "weight on the token itself",
@@ -61,7 +61,7 @@ MEANINGS = {
 
 # Where patches of a picture stand for tokens.
 _OF_PATCHES = {
-    "distance": "patches: how far away it looks",
+    "distance": "how far away it looks (patches)",
     "previous": "weight on the patch to the left",
     "current": "weight on the patch itself",
     "next": "weight on the patch to the right",
