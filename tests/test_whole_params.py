@@ -232,6 +232,11 @@ def test_a_configuration_that_says_nothing(tmp_path: Path) -> None:
         outcome = attn("params", *typed)
         assert outcome.code == 3
         assert outcome.err.startswith(f"error: the config.json of {typed[0]} names no model_type\n")
+    (tmp_path / "nothing").mkdir()
+    assert attn("params", str(tmp_path / "nothing")).err == (
+        f"error: {tmp_path / 'nothing'} has neither a config.json nor weights whose header can be read\n"
+        "hint: a model is a config.json, or weights in .safetensors or .gguf files; name its folder or its file\n"
+    )
     # Weights say enough by themselves.
     save_file({"lm_head.weight": torch.zeros(2, 3)}, tmp_path / "empty" / "model.safetensors")
     assert (one(model)["source"], one(model)["total"]) == ("header", 6)

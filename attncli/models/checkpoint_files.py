@@ -132,6 +132,11 @@ def _none_or_several(ref: ModelRef, own: Sequence[str], names: Sequence[str]) ->
     pickle = next((name for name in names if name.endswith((".bin", ".pt", ".pth"))), None)
     if pickle is not None:
         return _no_header(ref, pickle)
+    if "config.json" not in names:
+        return ModelError(
+            f"{ref.name} has neither a config.json nor weights whose header can be read",
+            hint="a model is a config.json, or weights in .safetensors or .gguf files; name its folder or its file",
+        )
     return ModelError(
         f"{ref.name} has no weights whose header can be read",
         hint=f"headers are those of .safetensors and .gguf files; {_BY_CONFIG}",

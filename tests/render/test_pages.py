@@ -19,7 +19,7 @@ from attncli.render.html.compare import compare_html
 from attncli.render.html.heads import heads_html
 from attncli.render.html.packing import pack, pack_finely
 from attncli.render.html.page import notebook, page
-from attncli.render.html.params import params_html
+from attncli.render.html.params import params_data, params_html
 from attncli.render.html.tokens import PageForm, tokens_html
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.record import RecordText
@@ -49,6 +49,12 @@ def data_of(document: str) -> dict[str, object]:
 
 def unpacked(content: str) -> bytes:
     return zlib.decompress(base64.b64decode(content))
+
+
+def test_models_of_one_name_are_numbered() -> None:
+    models = params_data(params_samples.compared(3))["models"]
+    assert isinstance(models, list)
+    assert [model["name"] for model in models] == ["org/small", "./tiny (2)", "./tiny (3)"]
 
 
 @pytest.mark.parametrize("kind", PAGES)

@@ -31,17 +31,26 @@ def params_data(result: ParamsResult) -> dict[str, object]:
         "facts": [],
         "notes": [printed(text) for text in result.warnings],
         "groups": list(names),
-        "models": [_model(model, result.by) for model in result.models],
+        "models": [
+            {**_model(model, result.by), "name": name}
+            for name, model in zip(_names(result.models), result.models, strict=True)
+        ],
         "differences": [[row.part, row.component, row.parameters] for row in result.differences],
         "presets": [_preset(preset) for preset in result.presets],
     }
 
 
+def _names(models: Sequence[ModelParameters]) -> list[str]:
+    """What they are called; one that is there twice with its place in the list."""
+    names = [printed(model.name) for model in models]
+    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
+
+
 def _model(model: ModelParameters, by: str) -> dict[str, object]:
+    """All of it but its name."""
     count = model.counted
     names, totals = header(model, PAGE)[:2]
     return {
-        "name": printed(model.name),
         "facts": [names.plain.removeprefix(f"{printed(model.name)}{SEPARATOR}"), totals.plain],
         "total": count.total,
         "parts": [
