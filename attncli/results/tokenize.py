@@ -30,13 +30,19 @@ if TYPE_CHECKING:
 
 SCHEMA = "attncli.tokenize/1"
 
+#: From this share of its characters on, a text's unknown tokens make all its other figures look better.
+MUCH_UNKNOWN = 0.1
+
 
 class TokenStats(NamedTuple):
     """Counts and ratios of one text; special tokens that the tokenizer added are left out of all but their own count.
 
     Words are maximal runs of non-space characters. fertility = tokens / words; continued words are those of two or
-    more tokens (Rust et al. 2021). These two leave out what is in scripts that put no spaces between words. A ratio is
-    None where its denominator is 0.
+    more tokens (Rust et al. 2021). These two leave out what is in scripts that put no spaces between words, and
+    symbols. A ratio is None where its denominator is 0.
+
+    spaced_tokens, spaced_words: what fertility is the ratio of.  unspaced_scripts: what it leaves out, those with the
+    most characters first.  unknown_characters: those that unknown tokens took the place of.
     """
 
     tokens: int
@@ -51,9 +57,19 @@ class TokenStats(NamedTuple):
     continued_words_share: float | None
     unknown: int
     unknown_share: float | None
+    spaced_tokens: int = 0
+    spaced_words: int = 0
+    unspaced_scripts: tuple[str, ...] = ()
+    unknown_characters: int = 0
 
-    def to_dict(self) -> dict[str, int | float | None]:
-        return self._asdict()
+    @property
+    def flattered(self) -> bool:
+        """Whether so much of the text became unknown tokens, each of which may stand for any length of it, that all
+        other figures look better than they are."""
+        return self.unknown_characters > 0 and self.unknown_characters >= MUCH_UNKNOWN * self.characters
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self._asdict(), "unspaced_scripts": list(self.unspaced_scripts)}
 
 
 class TokenizedText(NamedTuple):

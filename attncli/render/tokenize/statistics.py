@@ -7,8 +7,8 @@
     …
 
     by script  tokens  words  characters  bytes/token  fertility  continued  unknown
-    Latin          16     14          70         4.38       1.14      14.3%        0
-    Han             6      –           7         3.17          –          –        2
+    Latin          16     14          70         4.38       1.14      14.3%     0.0%
+    Han             6      –           7         3.17          –          –    28.6%
 
 Several tokenizers stand in columns beside one another, on the same texts.
 """
@@ -27,7 +27,7 @@ from attncli.render.lines import PLAIN, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, name_text
 from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
-from attncli.results.tokenize import TokenizedText, TokenStats
+from attncli.results.tokenize import MUCH_UNKNOWN, TokenizedText, TokenStats
 
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
@@ -44,19 +44,20 @@ _ASCII = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
 
 
 class _Figure(NamedTuple):
-    """One line of the table: what it is called, its value for each tokenizer, and what that means."""
+    """One line of the table: what it is called, its value for each tokenizer, and what that means.
+
+    always: else only where a tokenizer has it (`is_known`).
+    """
 
     name: str
     value: Callable[[TokenizerStatistics], str]
     meaning: str
+    always: bool = True
+    is_known: Callable[[TokenizerStatistics], bool] = bool
 
 
 #: A line of a table: what it is about, and a value a column.
 Row = tuple[str, Sequence[str]]
-
-
-#: From this share on, unknown tokens make all other figures look better.
-_MUCH_UNKNOWN = 0.1
 
 
 class TextLine(NamedTuple):
@@ -105,11 +106,26 @@ def statistics_text(
 def _spoilt(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
     """Which tokenizers look better than they are: one unknown token may stand for a long stretch of text."""
     for each in statistics:
-        share = each.total.unknown_share or 0.0
-        if share >= _MUCH_UNKNOWN:
-            sentence = f"{share:.0%} of its tokens are unknown, so that its other figures flatter it"
+        if sentence := _flattered(each):
             words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
             yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
+
+
+def _flattered(statistics: TokenizerStatistics) -> str:
+    """What of a tokenizer's figures is not to be trusted; nothing where most of the text is spelt."""
+    whole, scripts = statistics.total, statistics.scripts
+    if not whole.characters:
+        share = whole.unknown_share or 0.0
+        return f"{share:.0%} of its tokens are unknown" if share >= MUCH_UNKNOWN else ""
+    shares = {each.script: each.unknown_characters_share or 0.0 for each in scripts}
+    much = [f"{_script_name(script)} {share:.0%}" for script, share in shares.items() if share >= MUCH_UNKNOWN]
+    if not much and (whole.unknown_characters_share or 0.0) < MUCH_UNKNOWN:
+        return ""
+    which = f" ({', '.join(much)})" if much and len(scripts) > 1 else ""
+    share = whole.unknown_characters_share or 0.0
+    return (
+        f"{share:.0%} of the text became unknown tokens{which}: its other figures {'there ' if which else ''}flatter it"
+    )
 
 
 def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[Line]:
@@ -121,14 +137,21 @@ def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> l
 
 def _figures(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal) -> list[Line]:
     """Every figure; more tokenizers than fit beside one another are continued under the first ones."""
-    figures = list(_figures_of(terminal))
+    every = _figures_of(terminal)
+    figures = [figure for figure in every if figure.always or any(map(figure.is_known, statistics))]
     rows = [(figure.name, [figure.value(each) for each in statistics]) for figure in figures]
     meanings = [figure.meaning for figure in figures]
     if parity:
         rows.append(("parity", [_decimal(1.0, terminal), *(_decimal(each.tokens, terminal) for each in parity)]))
-        meanings.append("tokens for each token of the first one; below 1 it needs fewer")
+        meanings.append(_parity_meaning(parity))
     names = _column_names(statistics, terminal) if len(statistics) > 1 else []
     return _table("", names, rows, terminal, meanings=[_written(meaning, terminal) for meaning in meanings])
+
+
+def _parity_meaning(parity: Sequence[Parity]) -> str:
+    means = "tokens for each token of the first one; below 1 it needs fewer"
+    lost = any(each.tokens is None for each in parity)
+    return f"{means}; none where much of the text became unknown tokens" if lost else means
 
 
 def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
@@ -153,12 +176,19 @@ def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("bytes/token", lambda s: number(s.total.bytes_per_token), "higher is better")
     yield _Figure("characters/token", lambda s: number(s.total.characters_per_token), "higher is better")
     yield _Figure("unknown", lambda s: f"{s.total.unknown:,}", "tokens for what the vocabulary can't spell; 0 is best")
+    yield _Figure(
+        "unknown text",
+        lambda s: _share(s.total.unknown_characters_share, terminal),
+        "characters that these took the place of; 0 is best",
+    )
     yield _Figure("distinct tokens", lambda s: f"{s.total.distinct_tokens:,}", "that these texts use")
     yield _Figure("vocabulary", lambda s: _count(s.vocabulary_size, terminal), "tokens that there are")
     yield _Figure(
         _written("Rényi efficiency", terminal),
         lambda s: number(s.total.renyi_efficiency),
-        "how evenly tokens are used, 0 to 1 (α = 2.5); higher is better",
+        "how evenly the distinct tokens seen are used, 0 to 1 (α = 2.5); higher is better",
+        always=False,
+        is_known=lambda s: s.total.renyi_efficiency is not None,
     )
     yield _Figure("shortest text", lambda s: _count(s.lengths.minimum, terminal), "tokens, special ones included")
     yield _Figure("median text", lambda s: _median(s.lengths.median, terminal), "")
@@ -188,7 +218,7 @@ def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
 
 def _scripts(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
     names = ("tokens", "words", "characters", "bytes/token", "fertility", "continued", "unknown")
-    rows = [(script.script, _script_values(script, terminal)) for script in statistics.scripts]
+    rows = [(_script_name(script.script), _script_values(script, terminal)) for script in statistics.scripts]
     return _table("by script", names, rows, terminal)
 
 
@@ -200,8 +230,12 @@ def _script_values(script: ScriptStatistics, terminal: Terminal) -> list[str]:
         _decimal(script.bytes_per_token, terminal),
         _decimal(script.fertility, terminal),
         _share(script.continued_words_share, terminal),
-        f"{script.unknown:,}",
+        _share(script.unknown_characters_share, terminal),
     ]
+
+
+def _script_name(script: str) -> str:
+    return script.replace("_", " ")
 
 
 def _scripts_of_several(
@@ -214,14 +248,16 @@ def _scripts_of_several(
 
     def rows(value: Callable[[ScriptStatistics], str]) -> list[Row]:
         none = glyphs(terminal).dash
-        return [(name, [value(own[name]) if name in own else none for own in by_name]) for name in scripts]
+        return [
+            (_script_name(name), [value(own[name]) if name in own else none for own in by_name]) for name in scripts
+        ]
 
     tables: dict[str, Sequence[Row]] = {
         "tokens": rows(lambda script: f"{script.tokens:,}"),
-        "parity": [(name, _parities(name, by_name[0], parity, terminal)) for name in scripts],
+        "parity": [(_script_name(name), _parities(name, by_name[0], parity, terminal)) for name in scripts],
         "fertility": rows(lambda script: _decimal(script.fertility, terminal)),
         "bytes/token": rows(lambda script: _decimal(script.bytes_per_token, terminal)),
-        "unknown": rows(lambda script: f"{script.unknown:,}"),
+        "unknown": rows(lambda script: _share(script.unknown_characters_share, terminal)),
     }
     side = max(map(cell_width, (*tables, *scripts)))
     for title, table in tables.items():
