@@ -149,4 +149,4 @@ def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextIn
 
         yield from (TextInput(conversation=each) for each in conversations(stream.texts(), lines=stream.lines))
     else:
-        yield from (TextInput(text, pair) for text in stream.texts())
+        yield from (TextInput(text, pair, source=source) for text, source in stream.sourced_texts())

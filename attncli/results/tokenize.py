@@ -72,6 +72,17 @@ class TokenStats(NamedTuple):
         return {**self._asdict(), "unspaced_scripts": list(self.unspaced_scripts)}
 
 
+class Source(NamedTuple):
+    """Where a text begins: in which file (`stdin`; None for a text that was given itself), and in which line of it,
+    from 1."""
+
+    file: str | None
+    line: int = 1
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
 class TokenizedText(NamedTuple):
     """One text cut by one model's tokenizer. `record` counts the texts of the call from 0.
 
@@ -81,6 +92,7 @@ class TokenizedText(NamedTuple):
     are of the text.  unknown_id: the id that stands for what the vocabulary can't spell. Neither is part of the JSON.
     chat: whose the tokens are, where the text is a conversation.  why: how the tokenizer came to them.
     findings: what is odd about them.  None where it was not asked for.
+    source: where the text was read; None where it was given itself, and for a conversation, which a template wrote.
     """
 
     record: int
@@ -95,6 +107,7 @@ class TokenizedText(NamedTuple):
     chat: Chat | None = None
     why: Explanation | None = None
     findings: tuple[Finding, ...] | None = None
+    source: Source | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -113,8 +126,10 @@ class TokenizedText(NamedTuple):
         }
 
     def _asked_for(self) -> dict[str, object]:
-        """What a text has only where it was asked for; otherwise there is no such key."""
+        """What a text has only where it was asked for, or read from a file; otherwise there is no such key."""
         content: dict[str, object] = {}
+        if self.source is not None:
+            content["source"] = self.source.to_dict()
         if self.chat is not None:
             content["chat"] = self.chat.to_dict()
         if self.why is not None:

@@ -18,8 +18,8 @@ import regex
 #: what has none (private use, not assigned).
 COMMON, INHERITED, UNKNOWN = NEUTRAL = ("Common", "Inherited", "Unknown")
 
-#: Emoji, skin tones, and whatever else is a symbol (So) of no script: 👍, 🏽, ★. Those of Latin-1 (©, °) and those that
-#: are letters in another dress (℃, ㎏) stand among letters, as signs of mathematics and of currencies do, and stay there.
+#: Emoji, skin tones, and whatever else is a symbol (So) of no script: 👍, 🏽, ★. Those of Latin-1 (©, °) and letters in
+#: another dress (℃, ㎏) stand among letters, as signs of mathematics and of currencies do, and stay there.
 SYMBOLS = "Symbols"
 _SYMBOL = (
     r"[[\p{Script=Common}&&[\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}]]"

@@ -67,7 +67,7 @@ class Checks:
         if "same" in self._names:
             self._failures += (f"same: {_which(record)}{sentence}" for sentence in _different(record))
         if "lint" in self._names:
-            self._failures += (f"lint: {_which(record)}{sentence}" for sentence in _mendable(record))
+            self._failures += (f"lint: {sentence}" for sentence in _mendable(record))
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -92,7 +92,8 @@ def _mendable(record: Record) -> list[str]:
 
     several = len(record.texts) > 1
     return [
-        f"{text.model}: {sentence}" if several else sentence
+        f"{_which(record) if file is None else ''}{f'{text.model}: ' if several else ''}{sentence}"
         for text in record.texts
-        for sentence in failures(text.findings or ())
+        for file in (text.source and text.source.file,)
+        for sentence in failures(text.findings or (), file)
     ]

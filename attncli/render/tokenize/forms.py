@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
 View = Literal["tokens", "ids", "count"]
 
-_FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start")
+_FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start", "line", "column")
 _TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", "byte_end", "word", "special")
 
 
@@ -184,12 +184,13 @@ class FindingsCsv(Form):
     """A finding per row, with the text and the model that it is about."""
 
     def start(self) -> str:
-        return csv_text(("record", "model", *_FINDING_COLUMNS), ())
+        return csv_text(("record", "model", *_FINDING_COLUMNS, "file"), ())
 
     def record(self, record: Record) -> str:
         return "".join(
-            csv_text((text.record, text.model, *(getattr(finding, column) for column in _FINDING_COLUMNS)), ())
+            csv_text((text.record, text.model, *(getattr(finding, column) for column in _FINDING_COLUMNS), file), ())
             for text in record.texts
+            for file in (text.source and text.source.file,)
             for finding in text.findings or ()
         )
 
