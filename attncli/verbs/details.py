@@ -84,7 +84,7 @@ def _different(record: Record) -> list[str]:
         return [] if len(ids) == 1 else ["the models are given different texts"]
     from attncli.tokens.comparison import failures
 
-    return failures(record.comparison)
+    return failures(record.comparison, record.texts[0].source)
 
 
 def _mendable(record: Record) -> list[str]:
