@@ -21,6 +21,7 @@ from attncli.results.tokenize import MUCH_UNKNOWN
 from attncli.tokens.align import align
 from attncli.tokens.by_script import RunCounts, count_by_script, covered
 from attncli.tokens.scripts import UNSPACED
+from attncli.tokens.spans import emptied, shared_starts
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.encoding import Encoding, Tokenizer
@@ -117,8 +118,14 @@ class Statistics:
     def _spans(self, text: str, ids: Sequence[int], encoding: Encoding, number: int) -> list[Span | None]:
         own = zip(encoding.spans, encoding.sequences, strict=True)
         spans = [span for span, sequence in own if sequence == number]
-        if None not in spans or self._tokenizer is None:
+        if self._tokenizer is None:
             return spans
+        if None not in spans:
+            found = [span for span in spans if span is not None]
+            if not shared_starts(text, found):
+                return spans
+            pieces = self._tokenizer.describe(ids)
+            return [*emptied(text, found, [b"" if piece is None else piece.data for piece in pieces])]
         return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
 
     def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:

@@ -255,3 +255,11 @@ def test_every_id_is_shown(text: str, width: int) -> None:
         ids = [below for line, below in rows if line.startswith(f"{key} ")]
         shown = [word for line in ids for word in line.replace("│", " ").split()]
         assert shown == [str(number) for number in each.ids]
+
+
+def test_tokens_for_nothing_are_explained() -> None:
+    prefixed = GPT._replace(tokens=(Token(0, 3, "▁", " ", 0, 0, 0, 0), *GPT.tokens))
+    shown = aligned_text((BERT, prefixed), COMPARISON, Terminal(80), count=1)
+    assert shown.endswith(
+        "B has 1 token for no character of the text (a space put before it):\n  counted, but no cut\n"
+    )

@@ -62,6 +62,13 @@ def test_the_same_cuts_and_ids() -> None:
     assert failures(found) == []
 
 
+def test_a_space_put_before_the_text_is_no_cut() -> None:
+    bare, prefixed = _made("bare", "moles", (0, 5)), _made("prefixed", "moles", (0, 0), (0, 5))
+    found = compare_cuts([bare, prefixed])
+    assert (found.differences, found.same, found.agreement[0][1]) == ((), False, 1.0)
+    assert failures(found)[0].startswith("prefixed cuts the text as bare does but gives it other ids")
+
+
 def test_texts_left_whole_agree() -> None:
     found = compare_cuts([_made("one", "moles", (0, 5)), _made("other", "moles", (0, 5))])
     assert found.agreement[0][1] == 1.0

@@ -213,6 +213,13 @@ def test_symbols_are_counted_apart() -> None:
     assert (found.total.words, found.total.fertility) == (4, 1.0)
 
 
+def test_a_space_put_before_the_text_cuts_no_word() -> None:
+    tokenizer = _made("byte_fallback")
+    text = "a mole"
+    whole, one = count(tokenizer, text).total, measure(encode(tokenizer, text), [text])
+    assert (whole.tokens, whole.continued_words) == (one.tokens, one.continued_words) == (3, 0)
+
+
 def test_the_form_of_the_json() -> None:
     found = count(letters(), "ab 写").to_dict()
     assert list(found) == ["model", "texts", "vocabulary_size", "total", "scripts", "lengths", "most_cut_words"]

@@ -70,6 +70,16 @@ def difference_lines(
         yield Line.of(Span(f"  and {len(found) - _LISTED:,} more", DIM))
 
 
+def invented_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
+    """Which models have tokens that stand for nothing of the text, as those count among tokens and not among cuts."""
+    for text, key in zip(texts, keys, strict=True):
+        count = sum(token.start is not None and token.start == token.end for token in text.tokens)
+        if count:
+            tokens = f"{count:,} token{'' if count == 1 else 's'}"
+            parts = [f"{key} has {tokens} for no character of the text", "(a space put before it):", "counted, but no cut"]
+            yield from flow([Line.of(Span(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)
+
+
 def _rows(
     texts: Sequence[TokenizedText], comparison: Comparison, keys: Sequence[str], terminal: Terminal
 ) -> Iterator[tuple[str, list[str]]]:
