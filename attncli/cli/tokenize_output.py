@@ -74,7 +74,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     if outlet.form == "jsonl":
         return forms.JsonLinesForm(wanted.view, several=several, ascii_only=not terminal.unicode)
     if wanted.view != "tokens":
-        return forms.IdsText() if wanted.ids else forms.CountText()
+        return forms.IdsText(several=several) if wanted.ids else forms.CountText(several=several)
     from attncli.render.tokenize.record import RecordText
 
     return RecordText(

@@ -82,8 +82,7 @@ def _segment(
     added = place[0] == place[1]
     # A token that stands for nothing of the text, as a space put before it, ends where the one before it does.
     ends = [
-        {end for end in cut.ends[first:last] if end > place[0]}
-        for cut, (first, last) in zip(cuts, ranges, strict=True)
+        {end for end in cut.ends[first:last] if end > place[0]} for cut, (first, last) in zip(cuts, ranges, strict=True)
     ]
     ids = [[token.id for token in text.tokens[first:last]] for text, (first, last) in zip(texts, ranges, strict=True)]
     sequence = ruler.sequence(max(place[0] - added, 0))  # added ones stand at the end of a text, or at the beginning

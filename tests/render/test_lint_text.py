@@ -42,7 +42,9 @@ def test_a_finding() -> None:
 
 
 def test_ascii() -> None:
-    finding = Finding("round_trip", "note", "“é” comes back as “e”", "it does that to every text", 7, 8, 8, line=2, column=2)
+    finding = Finding(
+        "round_trip", "note", "“é” comes back as “e”", "it does that to every text", 7, 8, 8, line=2, column=2
+    )
     assert lint_text((finding,), _text("first\ncé x"), Terminal(80, unicode=False)) == (
         "1 note | org/gpt\n"
         "\n"
@@ -66,7 +68,9 @@ def test_a_narrow_terminal_shows_what_is_around_the_place() -> None:
 
 
 def test_white_space_at_the_end_is_drawn() -> None:
-    finding = Finding("trailing_space", "warning", "the text ends with a newline", "take it out", 4, 6, 4, line=1, column=5)
+    finding = Finding(
+        "trailing_space", "warning", "the text ends with a newline", "take it out", 4, 6, 4, line=1, column=5
+    )
     assert lint_text((finding,), _text("mole \n"), Terminal(80)).splitlines()[3:5] == ["    mole·⏎", "        ^^"]
 
 

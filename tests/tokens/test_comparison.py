@@ -184,8 +184,7 @@ def test_a_sentence_for_each_model_that_differs() -> None:
     longer = _made("longer", "moles dig", *((i, i + 1) for i in range(5)), *((i, i + 1) for i in (6, 7, 8)))
     other = _made("other", "moles dig", (0, 5), (6, 7), (7, 9))
     assert failures(compare_cuts([one, other, one, longer])) == [
-        "other cuts the text in other places than one, first at 1:7: 'dig' is 'dig' in one and "
-        "'d' + 'ig' in other",
+        "other cuts the text in other places than one, first at 1:7: 'dig' is 'dig' in one and 'd' + 'ig' in other",
         "longer cuts the text in other places than one, first at 1:1: 'moles' is 'moles' in one and "
         "'m' + 'o' + 'l' + 'e' + 's' in longer",
     ]

@@ -76,7 +76,11 @@ def invented_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal
         count = sum(token.start is not None and token.start == token.end for token in text.tokens)
         if count:
             tokens = f"{count:,} token{'' if count == 1 else 's'}"
-            parts = [f"{key} has {tokens} for no character of the text", "(a space put before it):", "counted, but no cut"]
+            parts = [
+                f"{key} has {tokens} for no character of the text",
+                "(a space put before it):",
+                "counted, but no cut",
+            ]
             yield from flow([Line.of(Span(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)
 
 

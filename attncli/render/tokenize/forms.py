@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from attncli.render.data import csv_text, json_line, json_value
+from attncli.render.escape import printable
 from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizedText, TokenizeResult
 
 if TYPE_CHECKING:
@@ -57,14 +58,20 @@ class PartsForm(Form):
 
 
 class IdsText(PartsForm):
-    """A text per line: its ids, with a space between them."""
+    """A text per line: its ids, with a space between them; of several models, then a tab and the model's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, several: bool = False) -> None:
+        self._several = several
         self._digits = _Digits()
 
     def part(self, part: IdsPart) -> str:
         words = " ".join(map(self._digits.__getitem__, part.ids))
-        return f"{'' if part.first or not words else ' '}{words}{chr(10) if part.last else ''}"
+        return f"{'' if part.first or not words else ' '}{words}{_line_end(part, self._several) if part.last else ''}"
+
+
+def _line_end(part: IdsPart, several: bool) -> str:
+    """The name of the model, where there are several, and the newline."""
+    return f"\t{printable(part.model)}\n" if several else "\n"
 
 
 class _Digits(dict[int, str]):
@@ -75,14 +82,16 @@ class _Digits(dict[int, str]):
 
 
 class CountText(PartsForm):
-    """A text per line: the number of its tokens, special ones included."""
+    """A text per line: the number of its tokens, special ones included; of several models, then a tab and the model's
+    name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, several: bool = False) -> None:
+        self._several = several
         self._tokens = 0
 
     def part(self, part: IdsPart) -> str:
         self._tokens = len(part.ids) + (0 if part.first else self._tokens)
-        return f"{self._tokens}\n" if part.last else ""
+        return f"{self._tokens}{_line_end(part, self._several)}" if part.last else ""
 
 
 class JsonForm(PartsForm):
