@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "attncli.tokenize/1"
 
+#: What emoji and other symbols are called among scripts, of none of which they are.
+SYMBOLS = "Symbols"
+
 #: From this share of its characters on, a text's unknown tokens make all its other figures look better.
 MUCH_UNKNOWN = 0.1
 

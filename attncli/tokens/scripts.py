@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import regex
 
+from attncli.results.tokenize import SYMBOLS
+
 #: What stands in texts of any script (digits, punctuation, spaces), what takes on the script before it (accents), and
 #: what has none (private use, not assigned).
 COMMON, INHERITED, UNKNOWN = NEUTRAL = ("Common", "Inherited", "Unknown")
 
 #: Emoji, skin tones, and whatever else is a symbol (So) of no script: 👍, 🏽, ★. Those of Latin-1 (©, °) and letters in
 #: another dress (℃, ㎏) stand among letters, as signs of mathematics and of currencies do, and stay there.
-SYMBOLS = "Symbols"
 _SYMBOL = (
     r"[[\p{Script=Common}&&[\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}]]"
     r"--[\x00-\xff\u2100-\u214f\u3200-\u33ff\ufffc\ufffd]]"

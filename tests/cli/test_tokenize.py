@@ -152,7 +152,7 @@ def test_a_byte_order_mark_moves_nothing(folder: Path, tmp_path: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfthe mole\r\n")
     (text,) = json_of(attn("tokenize", "-f", str(file), "--json", "-m", str(folder)))["texts"]  # type: ignore[misc]
     assert (text["text"], text["source"]) == ("the mole", {"file": str(file), "line": 1})
-    assert [token["start"] for token in text["tokens"] if not token["special"]][0] == 0
+    assert next(token["start"] for token in text["tokens"] if not token["special"]) == 0
 
 
 def test_lint_says_which_line_of_which_file(folder: Path, tmp_path: Path) -> None:

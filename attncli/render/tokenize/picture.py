@@ -25,7 +25,7 @@ from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place
 from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
 from attncli.render.tokenize.cut_words import CutWord
-from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
+from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenizeResult, TokenStats
 
 #: So many words of many tokens are named, each in at most so many cells.
 _NAMED_WORDS = 5
@@ -147,12 +147,15 @@ def measures(stats: TokenStats) -> Iterator[str]:
 
 def _fertility(stats: TokenStats) -> Iterator[str]:
     """Fertility, and of which words it is where that is not all of them; or why there is none."""
-    left_out = _listed([script.replace("_", " ") for script in stats.unspaced_scripts])
+    unspaced = [script.replace("_", " ") for script in stats.unspaced_scripts if script != SYMBOLS]
+    left_out = _listed([*unspaced, *(["symbols"] if SYMBOLS in stats.unspaced_scripts else [])])
     if stats.fertility is not None:
         words, tokens = _counted(stats.spaced_words, "word"), _counted(stats.spaced_tokens, "token")
         yield f"fertility {stats.fertility:.2f}" + (f" ({tokens} for {words}, without {left_out})" if left_out else "")
+    elif unspaced:
+        yield f"no fertility: no spaces between words in {_listed(unspaced)}"
     elif left_out:
-        yield f"no fertility: no spaces between words in {left_out}"
+        yield "no fertility: symbols are no words"
 
 
 def _flattery(stats: TokenStats) -> str:

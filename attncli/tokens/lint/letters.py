@@ -44,7 +44,7 @@ def _split_vowels(text: str) -> Iterator[Suspect]:
         codes = " and ".join(f"U+{ord(character):04X}" for character in (written[0], written[-1]))
         message = f"{vowel} is written as two characters, {codes}"
         hint = f"write it as one character (U+{ord(vowel):04X}), which looks the same"
-        yield Suspect("decomposed", *match.span(), message, hint, written[1:-1] + vowel)
+        yield Suspect("decomposed", match.start(), match.end(), message, hint, written[1:-1] + vowel)
 
 
 def _decomposed(text: str) -> Iterator[Suspect]:
