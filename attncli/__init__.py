@@ -7,29 +7,37 @@
 Each verb of the command line is a function here, takes the same options as keywords and returns a result whose
 `to_dict()` is exactly the JSON that the command prints. Importing this package is instant: a verb is imported when it
 is first used.
+
+All of them take `revision`, `refresh`, `trust_remote_code` and `allow_pickle`, which mean what `attn heads --help` says
+of these options, as do `device` and `dtype` where a model runs; and `progress`, a function that is called with what is
+being done, how much of it is, and of how much.
+
+`print(result)` shows what the command prints, and a notebook shows a page.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
+
+#: Type checkers know this name, as they know the one in `typing`, whose import would be nine tenths of ours.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from attncli.verbs.compare import compare
     from attncli.verbs.heads import heads
     from attncli.verbs.params import params
     from attncli.verbs.tokenize import tokenize
+else:
+
+    def __getattr__(name: str) -> object:
+        if name in ("compare", "heads", "params", "tokenize"):
+            from importlib import import_module
+
+            return getattr(import_module(f"attncli.verbs.{name}"), name)
+        raise AttributeError(f"module 'attncli' has no attribute {name!r}")
+
 
 __all__ = ["__version__", "compare", "heads", "params", "tokenize"]
-
-
-def __getattr__(name: str) -> object:
-    if name in ("compare", "heads", "params", "tokenize"):
-        from importlib import import_module
-
-        return getattr(import_module(f"attncli.verbs.{name}"), name)
-    raise AttributeError(f"module 'attncli' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,19 +160,34 @@ def test_one_line_has_no_interval_and_says_that_it_is_one(tmp_path: Path, gpt2: 
         (["--patterns"], "a pattern belongs to one text, and metrics are averaged here"),
         (["--bins", "4"], "a pattern belongs to one text, and metrics are averaged here"),
         (["--pair", "mole"], "--pair goes with one text"),
-        (["-o", "x.npz"], ".npz holds patterns, and those belong to one text"),
-        (["-o", "x.npz", "-H", "0.0"], ".npz holds patterns, and those belong to one text"),
         (["-l", "3"], "no layer 3 in the model"),
     ],
 )
-def test_what_belongs_to_one_text_is_refused(
-    tmp_path: Path, gpt2: str, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_what_belongs_to_one_text_is_refused(tmp_path: Path, gpt2: str, arguments: list[str], message: str) -> None:
     for given in (["-f", file_of(tmp_path, *LINES), "--lines"], ["--probe"]):
         outcome = attn("heads", *given, *arguments, "-m", gpt2)
         assert outcome.code == 2 and outcome.error[0] == message
-    assert not (tmp_path / "x.npz").exists()
+
+
+def test_an_npz_holds_the_means(tmp_path: Path, gpt2: str) -> None:
+    file = tmp_path / "x.npz"
+    found = result(attn("heads", "-f", file_of(tmp_path, *LINES), "--lines", "-m", gpt2, "--json", "-o", str(file)))
+    with np.load(file) as arrays:
+        held = {name: arrays[name] for name in arrays.files}
+    (stack,) = found["stacks"]
+    assert held["decoder.metrics.entropy"].shape == (3, 4)
+    for head in stack["metrics"]:
+        place = head["layer"], head["head"]
+        assert held["decoder.metrics.entropy"][place] == head["entropy"]
+        assert [held[f"decoder.{end}.entropy"][place] for end in ("low", "high")] == head["intervals"]["entropy"]
+        assert held["decoder.texts.induction"][place] == head["counts"]["induction"]
+    assert held["decoder.baselines.first"].tolist() == [layer["first"] for layer in stack["baselines"]]
+    assert np.isnan(held["decoder.metrics.next"]).all() and held["decoder.texts.next"].tolist() == [[0] * 4] * 3
+    assert "decoder.0" not in held
+    attn("heads", "--probe", "-m", gpt2, "-H", "1.2", "-o", str(file))
+    with np.load(file) as arrays:
+        known = ~np.isnan(arrays["decoder.metrics.induction"])
+        assert known.nonzero()[0].tolist() == [1] and known.nonzero()[1].tolist() == [2]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +14,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "attncli"
+
+AT_THE_TOP = {
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "attncli",
+    "tests",
+    "completions",
+    ".ci",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+}
 
 #: Each part of the package, and the other parts of it that it may import. Things flow one way, top to bottom:
 #: cli -> verbs -> models and the analysis folders -> results; render turns results into something to read.
@@ -57,8 +71,8 @@ MAY_BE_IMPORTED_BY = {
     "matplotlib": {"render"},
 }
 
-#: How a notebook asks a result to show itself: there alone a result may call the renderers, which know results.
-SHOWING_ITSELF = "_repr_html_"
+#: How Python and a notebook ask a result to show itself: there alone it may call the renderers, which know results.
+SHOWING_ITSELF = ("__str__", "_repr_html_")
 
 #: Modules that the start of `attn tokenize` passes through: no numpy there.
 WITHOUT_NUMPY = (
@@ -124,7 +138,7 @@ def _imports(node: ast.AST, *, inside: bool) -> Iterator[Import]:
             assert child.level == 0, "imports are absolute"
             assert child.module is not None
             yield from (Import(_full_name(child.module, alias.name), child.lineno, inside) for alias in child.names)
-        elif not (isinstance(child, ast.FunctionDef) and child.name == SHOWING_ITSELF):
+        elif not (isinstance(child, ast.FunctionDef) and child.name in SHOWING_ITSELF):
             yield from _imports(child, inside=inside or isinstance(child, ast.FunctionDef))
 
 
@@ -138,6 +152,13 @@ def _part_of(name: str) -> str:
     """The part of our package that a full module name belongs to."""
     steps = name.split(".")
     return steps[1] if len(steps) > 1 else "attncli"
+
+
+def test_nothing_stands_at_the_top_by_accident() -> None:
+    if not (PACKAGE.parent / ".git").exists():
+        pytest.skip("no checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=PACKAGE.parent, capture_output=True, check=True, text=True).stdout
+    assert {line.split("/")[0] for line in listed.splitlines()} <= AT_THE_TOP
 
 
 def test_every_module_has_its_place_in_the_plan() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -90,6 +91,13 @@ def bins_for(queries: int, keys: int, wish: int | None) -> int | None:
     if wish is not None:
         return wish if wish < max(queries, keys) else None
     return DEFAULT_BINS if max(queries, keys) > EXACT_LIMIT else None
+
+
+def lines_of(units: Sequence[Token], view: View) -> tuple[int | None, ...] | None:
+    """The lines in which units of a text begin, from 1, and None for those that stand in none; None but by line."""
+    if view.by != "line":
+        return None
+    return tuple(None if unit.start is None else bisect_right(view.line_starts, unit.start) for unit in units)
 
 
 def merged(tokens: Sequence[Token]) -> Token:

@@ -16,7 +16,7 @@ from attncli.attention.metrics import MetricSums, Pair, uniform
 from attncli.attention.norms import value_norms
 from attncli.attention.patterns import PatternSums
 from attncli.attention.quadrants import QuadrantSums
-from attncli.attention.reading import LayerReading, read_layer
+from attncli.attention.reading import LayerReading, read_layer, read_rollout
 from attncli.attention.readouts import read
 from attncli.attention.rollout import Rollout
 from attncli.attention.selection import EVERYTHING, Wanted
@@ -182,7 +182,9 @@ class Collector:
         elif not complete:
             measured.gather(attention, norms)
         reading = None
-        if self.wanted.reads_position:
+        if rolled is not None and self.wanted.reads_rollout:
+            reading = read_rollout(rolled[0], pair, self.wanted.view, layer, attention.heads)
+        elif self.wanted.reads_position:
             reading = read_layer(attention, pair, self.wanted.view, layer, chosen, norms)
         return LayerSeen(pair, attention.heads, path, measured, causal, reading)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attncli.attention.exact import with_float64
 from attncli.attention.metrics import Pair, Shown, row_metrics, uniform
 from attncli.attention.pairs import EarlierPairs, earlier_copies
 
@@ -35,8 +36,11 @@ def even_rows(pair: Pair, visibility: Visibility) -> EvenRows:
     """What even attention would show under a mask."""
     if visibility.shape == "other" or pair.keys.length != visibility.keys:
         return _spelled_out(pair, visibility)
-    causal = visibility.shape == "causal"
-    return EvenRows(_closed(pair, _Counts.of(pair, causal=causal)), causal, EarlierPairs(pair))
+    causal, device = visibility.shape == "causal", pair.keys.ids.device
+    near = pair.to(with_float64(device))
+    rows = _closed(near, _Counts.of(near, causal=causal))
+    there = {name: (value.to(device), shows.to(device)) for name, (value, shows) in rows.items()}
+    return EvenRows(there, causal, EarlierPairs(pair))
 
 
 def _spelled_out(pair: Pair, visibility: Visibility) -> EvenRows:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from attncli.attention.exact import summable
 from attncli.attention.geometry import distances, neighbours, placed
 from attncli.results.heads import METRICS
 from attncli.results.media import TOKENS, Medium
@@ -104,9 +105,9 @@ class MetricSums:
         for name, (value, shows) in rows.items():
             shows = shows.expand_as(value)
             # Rows that can't show a metric may hold anything, NaN too.
-            total = torch.where(shows, value, 0).sum(-1, dtype=torch.float64)
+            total = summable(torch.where(shows, value, 0)).sum(-1, dtype=torch.float64)
             self._sums[name] = self._sums.get(name, 0) + total
-            self._counts[name] = self._counts.get(name, 0) + shows.sum(-1)
+            self._counts[name] = self._counts.get(name, 0) + summable(shows.sum(-1))
 
     def means(self) -> list[list[dict[str, float | None]]]:
         """The metrics of every head of every text; None where no query can show one."""

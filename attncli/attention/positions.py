@@ -134,7 +134,7 @@ def _range(count: int) -> str:
 
 
 def _nearest(word: str, tokens: Sequence[Token]) -> str:
-    texts = {_bare(word_text(tokens, span)): None for span in words_of(tokens)}
+    texts = {_bare(text): None for span in words_of(tokens) if (text := word_text(tokens, span)).strip()}
     names = [token.token.strip(_BRACKETS).lower() for token in tokens if token.special]
     close = get_close_matches(word, [*texts, *names], n=3, cutoff=0.5)
     words = f"the nearest: {', '.join(close)}" if close else f"it begins with {', '.join([*texts][:3])}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attncli.attention.exact import summable
 from attncli.attention.metrics import Pair, uniform
 from attncli.results.heads import Quadrants
 
@@ -62,8 +63,8 @@ class QuadrantSums:
         """Take in what rows give to each part: (batch, heads, rows, 3)."""
         assert self.pair.queries.parts is not None
         parts = self.pair.queries.parts[:, start : start + masses.shape[2]]
-        own = torch.stack([parts == part for part in (FIRST, SECOND)], dim=1).double()
-        total = own[:, None] @ masses.double()
+        own = summable(torch.stack([parts == part for part in (FIRST, SECOND)], dim=1)).double()
+        total = own[:, None] @ summable(masses).double()
         self._sums = total if self._sums is None else self._sums + total
 
     def read(self, reader: Reader) -> None:
@@ -83,5 +84,5 @@ class QuadrantSums:
         """The quadrants of every head."""
         assert self._sums is not None and self.pair.queries.parts is not None
         counts = torch.stack([(self.pair.queries.parts[text] == part).sum() for part in (FIRST, SECOND)])
-        means = (self._sums[text] / counts.clamp(min=1)[:, None]).cpu().tolist()
+        means = (self._sums[text].cpu() / counts.clamp(min=1)[:, None].cpu()).tolist()
         return [Quadrants(*first, *second) for first, second in means]

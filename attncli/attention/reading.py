@@ -6,7 +6,6 @@ et al. 2019). The heads of all layers are then averaged, and each key remembers 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from attncli.attention.axes import Axes, Axis, axis, merged
+from attncli.attention.axes import Axes, Axis, axis, lines_of, merged
 from attncli.attention.metrics import Pair, uniform
 from attncli.attention.patterns import PatternSums
 from attncli.attention.view import View
@@ -78,6 +77,18 @@ def read_layer(
     return LayerReading(layer, len(heads), rows.sum(axis=0), rows.max(axis=0), by, spread, at_key)
 
 
+def read_rollout(rolled: Tensor, pair: Pair, view: View, layer: int, heads: int) -> LayerReading:
+    """What of each key reaches the position of `view` through all layers up to one, for a text that is alone.
+
+    rolled: the rollout, float32 (queries, keys). A key of which nothing arrives counts as one that isn't seen.
+    """
+    sums = PatternSums(layer, (None,), _axes(view, pair))
+    sums.add(0, rolled[None])
+    (row,) = (pattern.weights[0] for pattern in sums.patterns())
+    nobody = np.zeros(len(row), dtype=np.int64)
+    return LayerReading(layer, heads, row * heads, row, nobody, np.asarray(row > 0, dtype=np.float32))
+
+
 def _axes(view: View, pair: Pair) -> Axes:
     """All tokens of the position as one row; the keys that are shown, or all where one is to be placed among them."""
     rows = axis(view, pair.queries.tokens[0], pair.queries.real[0].cpu(), view.query)
@@ -113,10 +124,11 @@ def _at_key(rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units:
 
 
 def mean_reading(
-    layers: Sequence[LayerReading], pair: Pair, view: View, names: Names, *, top: int, shares: bool = True
+    layers: Sequence[LayerReading], pair: Pair, view: View, names: Names | None, *, top: int, shares: bool = True
 ) -> Reading:
     """The mean over all heads of all layers, and its `top` keys.
 
+    names: None for a rollout, which is of no head.
     shares: whether weights are shares of 1, so that even attention is their measure.
     """
     counts = np.array([layer.heads for layer in layers], dtype=np.float64)
@@ -128,7 +140,7 @@ def mean_reading(
     return _with_lines(reading, view, pair) if view.by == "line" else reading
 
 
-def _top(reading: Reading, layers: Sequence[LayerReading], names: Names, count: int) -> tuple[KeyRead, ...]:
+def _top(reading: Reading, layers: Sequence[LayerReading], names: Names | None, count: int) -> tuple[KeyRead, ...]:
     most = np.stack([layer.most for layer in layers])
     best = most.argmax(axis=0)
     order = [place for place in np.argsort(-reading.weights, kind="stable").tolist() if reading.visible[place]]
@@ -136,7 +148,7 @@ def _top(reading: Reading, layers: Sequence[LayerReading], names: Names, count: 
     for place in order[:count]:
         layer = layers[best[place]]
         even = None if reading.uniform is None else float(reading.uniform[place])
-        name = names[layer.layer, int(layer.by[place])]
+        name = None if names is None else names[layer.layer, int(layer.by[place])]
         found.append(KeyRead(place, float(reading.weights[place]), even, name, float(layer.most[place])))
     return tuple(found)
 
@@ -151,13 +163,9 @@ def _own(view: View, pair: Pair) -> tuple[int, ...]:
 
 def _with_lines(reading: Reading, view: View, pair: Pair) -> Reading:
     tokens = pair.keys.tokens[0]
-    units = [tokens[start] for start, _ in view.shown(tokens, view.key)]
-    lines = tuple(_line(token, view) for token in units)
-    return replace(reading, lines=lines, query_line=_line(reading.query, view))
-
-
-def _line(token: Token, view: View) -> int | None:
-    return None if token.start is None else bisect_right(view.line_starts, token.start)
+    (line,) = lines_of([reading.query], view) or (None,)
+    keys = [tokens[start] for start, _ in view.shown(tokens, view.key)]
+    return replace(reading, lines=lines_of(keys, view), query_line=line)
 
 
 def ranking(layers: Sequence[LayerReading], pair: Pair, view: View, names: Names, *, shares: bool = True) -> Ranking:
@@ -178,5 +186,7 @@ def ranking(layers: Sequence[LayerReading], pair: Pair, view: View, names: Names
         for layer in layers
         for at in layer.at_key
     ]
-    key = merged(tokens[slice(*view.key.span(tokens))])
-    return Ranking(_position_token(view, pair), key, tuple(sorted(found, key=lambda head: -head.weight)))
+    spans = view.shown(tokens, None)
+    key, query = merged(tokens[spans[units[0]][0] : spans[units[-1]][1]]), _position_token(view, pair)
+    lines = lines_of([query, key], view) or ()
+    return Ranking(query, key, tuple(sorted(found, key=lambda head: -head.weight)), *lines)

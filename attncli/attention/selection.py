@@ -191,6 +191,11 @@ class Wanted:
         """Whether what one position reads is told, head by head and key by key."""
         return self.view.reads_one and self.weighting != "rollout"
 
+    @property
+    def reads_rollout(self) -> bool:
+        """Whether what reaches one position through all layers is told key by key."""
+        return self.view.reads_one and not self.view.reads_one_key and self.weighting == "rollout"
+
 
 def parse_selection(layer: Spec = None, head: Spec = None, stack: str | None = None) -> Selection:
     """Read `-l`, `-H` and `--stack`.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attncli.attention.axes import lines_of
 from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import THRESHOLDS, labels
@@ -14,8 +15,10 @@ from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from attncli.results.reading import Ranking, Reading
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
+    from attncli.attention.metrics import Side
     from attncli.models.loaded import LoadedModel
 
 
@@ -164,7 +167,16 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
         },
         query_medium=pair.queries.medium,
         key_medium=pair.keys.medium,
+        query_lines=_lines(collector, pair.queries, axes.rows.units, text),
+        key_lines=_lines(collector, pair.keys, axes.columns.units, text),
     )
+
+
+def _lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
+    """The lines in which units begin, where these are lines of the text: what a decoder was given has none of it."""
+    if side.tokens[text] != collector.inputs.main.tokens[text]:
+        return None
+    return lines_of(units, collector.wanted.view)
 
 
 def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> tuple[Reading | None, Ranking | None]:
@@ -176,6 +188,11 @@ def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> 
     names = {(head.layer, head.head): head.name for head in heads}
     pair, wanted = seen[0][1].pair, collector.wanted
     shares = wanted.weighting == "attention"
+    if wanted.weighting == "rollout":
+        # What reaches a position is told of one layer alone: the mean over several would be of nothing.
+        if len(layers) > 1:
+            return None, None
+        return mean_reading(layers, pair, wanted.view, None, top=wanted.top, shares=False), None
     if wanted.view.reads_one_key:
         return None, ranking(layers, pair, wanted.view, names, shares=shares)
     return mean_reading(layers, pair, wanted.view, names, top=wanted.top, shares=shares), None

@@ -31,11 +31,11 @@ def as_attn_error(error: BaseException) -> AttnError:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """What was probably meant."""
+def nearest(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str | None:
+    """What was probably meant, if anything is so much like it (from 0 to 1)."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
@@ -61,7 +61,11 @@ def _no_such_option(error: click.NoSuchOption) -> UsageError:
             message, hint="options follow the verb, as in: attn heads TEXT -m gpt2; attn --help lists the verbs"
         )
     if error.option_name.startswith("--") and " " not in error.option_name:
-        hint = did_you_mean(error.option_name, _option_names(error), f"{command} --help lists the options")
+        # Without the dashes: two short names are not alike for having them.
+        known = {name.removeprefix("--"): name for name in _option_names(error)}
+        found = nearest(error.option_name.removeprefix("--"), known, likeness=0.6)
+        hint = f"{command} --help lists the options"
+        hint = f"did you mean {known[found]}? {hint}" if found else hint
     else:
         hint = f"{command} --help lists the options; a text that begins with - goes after --"
     return UsageError(message, hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,7 +22,7 @@ def check_target(name: str) -> Path:
         target = Path(name).resolve()
         folder = target.parent
         if not folder.is_dir():
-            raise FailedError(f"{name} can't be written: there is no folder {folder}", hint=f"mkdir -p {folder}")
+            raise FailedError(f"{name} can't be written: there is no folder {folder}", hint=_making(folder))
         if target.exists() and not target.is_file():
             kind = "a folder" if target.is_dir() else "no ordinary file"
             raise FailedError(f"{name} can't be written: it is {kind}", hint="-o takes the name of a file")
@@ -30,6 +31,11 @@ def check_target(name: str) -> Path:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise FailedError(f"{name} can't be written: {folder} is write-protected", hint="choose another folder")
         return target
+
+
+def _making(folder: Path) -> str:
+    """The command that makes a folder. That of Windows makes those above by itself, and takes `-p` for another."""
+    return f'mkdir "{folder}"' if os.name == "nt" else f"mkdir -p {shlex.quote(str(folder))}"
 
 
 class ResultFile:

@@ -211,7 +211,7 @@ def heads(
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
     names = one_or_two_models(model, environment)
-    given = read_heads_input(source, many, environment, forms=plan.forms)
+    given = read_heads_input(source, many, environment)
     messages.notes(given.notes)
     with messages.progress() as progress:
         from attncli.verbs import heads as verb

@@ -81,12 +81,9 @@ many_options = bundle(
 )
 
 
-def read_heads_input(
-    source: TextOptions, many: ManyOptions, environment: Environment, *, forms: frozenset[str] = frozenset()
-) -> HeadsInput:
+def read_heads_input(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
     """One text is read whole; many are read as they are looked at.
 
-    forms: those of the result that are wanted.
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
     if many.seed is not None and not many.probe:
@@ -98,10 +95,6 @@ def read_heads_input(
         return _scene(source, many, environment)._replace(**target)
     if not (many.probe or many.lines or len(source.file) > 1):
         return _one(source, environment)._replace(**target)
-    if "npz" in forms:
-        raise UsageError(
-            ".npz holds patterns, and those belong to one text", hint="-o FILE.json or FILE.csv holds the averages"
-        )
     given = _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
     return given._replace(**target)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import MutableMapping, Sequence
 
     from attncli.cli.environment import Environment
     from attncli.cli.signals import Signals
@@ -28,6 +28,7 @@ def main() -> NoReturn:
     # A run makes objects by the hundred thousand and drops few of them in circles: looking for those as often as
     # Python does by itself would take a tenth of the time.
     gc.set_threshold(100_000)
+    prepare_torch(sys.platform, os.environ)
     signals = Signals()
     try:
         signals.listen()
@@ -38,6 +39,12 @@ def main() -> NoReturn:
         code = stopped.code
     signals.ignore()
     _leave(signals.stopped.code if signals.stopped else code)
+
+
+def prepare_torch(platform: str, variables: MutableMapping[str, str]) -> None:
+    """Let the CPU do what torch can't do on Apple's GPUs, unless the user says otherwise; torch asks at its import."""
+    if platform == "darwin":
+        variables.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
 def _leave(code: int) -> NoReturn:

@@ -19,4 +19,5 @@ EXIT_CODES = {
     3: "The model is not to be had: missing, refused, or broken.",
     4: "A --check does not hold.",
     130: "Interrupted.",
+    141: "Whoever read the output stopped, as head does.",
 }

@@ -108,7 +108,7 @@ class CachedRepository:
         if is_commit(revision):
             return revision if (self.folder / "snapshots" / revision).is_dir() else None
         try:
-            commit = (self.folder / "refs" / revision).read_text().strip()
+            commit = (self.folder / "refs" / revision).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             return None
         return commit if is_commit(commit) else None
@@ -136,7 +136,7 @@ class CachedRepository:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Written aside and moved, so that another process never reads half a commit.
             beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-            beside.write_text(commit)
+            beside.write_text(commit, encoding="utf-8")
             beside.replace(path)
 
     def remember_absence(self, commit: str, name: str) -> None:

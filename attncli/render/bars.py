@@ -8,6 +8,11 @@ from attncli.render.terminal import Terminal
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
+def bar_scale(largest: str, width: int) -> str:
+    """What stands above bars of `width` cells: where they begin, and the number of a full one; blank without room."""
+    return f"0{largest:>{width - 1}}" if len(largest) + 2 <= width else " " * width
+
+
 def bar(share: float, width: int, terminal: Terminal) -> str:
     """A bar of `width` cells filled by `share`; where there is anything at all, a bit of it is seen."""
     if not terminal.unicode:

@@ -10,7 +10,7 @@ from attncli.render.terminal import Terminal
 class Glyphs(NamedTuple):
     """dot: nothing to see here.  separator: between parts of a line.  dash: a range, or a number that isn't there.
 
-    give: plus or minus.
+    give: plus or minus.  pointer: from below, at what stands above it.
     """
 
     dot: str
@@ -20,10 +20,11 @@ class Glyphs(NamedTuple):
     ellipsis: str
     cut: str
     give: str
+    pointer: str
 
 
-_UNICODE = Glyphs(dot="·", separator=" · ", times="×", dash="–", ellipsis="…", cut="…", give="±")
-_ASCII = Glyphs(dot=".", separator=" | ", times="x", dash="-", ellipsis="...", cut="~", give="+-")
+_UNICODE = Glyphs(dot="·", separator=" · ", times="×", dash="–", ellipsis="…", cut="…", give="±", pointer="▲")
+_ASCII = Glyphs(dot=".", separator=" | ", times="x", dash="-", ellipsis="...", cut="~", give="+-", pointer="^")
 
 
 def glyphs(terminal: Terminal) -> Glyphs:

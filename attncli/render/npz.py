@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from tempfile import TemporaryFile
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -51,13 +51,17 @@ class IdsForm(PartsForm):
 def heads_npz(result: HeadsResult) -> bytes:
     """Per layer with patterns `<stack>.<layer>`, float32, (heads, queries, keys), and `<stack>.<layer>.heads`.
 
+    Every metric is `<stack>.metrics.<name>`, float64, (layers, heads), NaN where there is no such head or value, and
+    even attention's `<stack>.baselines.<name>`, (layers,). Of means over texts, `<stack>.low.<name>` and
+    `<stack>.high.<name>` are the ends of their 95 % intervals, and `<stack>.texts.<name>` is how many texts show them.
+
     `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. Of pooled patterns
     `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column stands for.
     `difference.<stack>.<layer>`, of the same shape, is what another model or text has more, where two were compared.
     Of a picture, `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of
     the first; of a sound, `<stack>.queries.seconds` and `<stack>.keys.seconds` the length of a frame.
     """
-    arrays = dict(array for stack in result.stacks for array in _stack_arrays(stack))
+    arrays = dict(array for stack in result.stacks for array in (*_stack_arrays(stack), *_metric_arrays(stack)))
     for changed in result.difference.stacks if result.difference is not None else ():
         for layer, patterns in _by_layer(changed.patterns).items():
             arrays[f"difference.{changed.stack}.{layer}"] = _stacked(patterns)
@@ -79,6 +83,36 @@ def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
     if bins is not None:
         yield f"{stack.stack}.rows", np.array(bins.rows, dtype=np.int64)
         yield f"{stack.stack}.columns", np.array(bins.columns, dtype=np.int64)
+
+
+def _metric_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
+    """What was measured of every head, by its layer and number."""
+    names = list(dict.fromkeys(name for head in stack.metrics for name in head.values))
+    for name in names:
+        yield f"{stack.stack}.metrics.{name}", _of_heads(stack, [head.values.get(name) for head in stack.metrics])
+        even = [stack.baselines.get(layer.layer, {}).get(name) for layer in stack.layers]
+        yield f"{stack.stack}.baselines.{name}", np.array(even, dtype=np.float64)
+    if any(head.spread is not None for head in stack.metrics):
+        for name in names:
+            yield from _spread_arrays(stack, name)
+
+
+def _spread_arrays(stack: Stack, name: str) -> Iterator[tuple[str, Array]]:
+    """How sure the mean of a metric is."""
+    ends = [head.interval(name) or (None, None) for head in stack.metrics]
+    counts = [head.spread.counts.get(name, 0) if head.spread is not None else 0 for head in stack.metrics]
+    yield f"{stack.stack}.low.{name}", _of_heads(stack, [low for low, _ in ends])
+    yield f"{stack.stack}.high.{name}", _of_heads(stack, [high for _, high in ends])
+    yield f"{stack.stack}.texts.{name}", np.nan_to_num(_of_heads(stack, counts)).astype(np.int64)
+
+
+def _of_heads(stack: Stack, values: Sequence[float | None]) -> Array:
+    """A number for each of the stack's heads: (layers, heads), NaN where there is none."""
+    shape = (len(stack.layers), max((layer.heads for layer in stack.layers), default=0))
+    placed = np.full(shape, np.nan)
+    for head, value in zip(stack.metrics, values, strict=True):
+        placed[head.layer, head.head] = np.nan if value is None else value
+    return placed
 
 
 def _by_layer(patterns: Iterable[Pattern]) -> dict[int, list[Pattern]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from attncli.render.cells import cell_width, pad, shorten
@@ -14,6 +15,9 @@ _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 # Terminals that reorder right-to-left text would take the numbers and cells beside it along. This mark ends the run.
 _LEFT_TO_RIGHT_MARK = "\u200e"
 _DOTTED_CIRCLE = "◌"
+
+#: What parts the folders of a path, and an owner from a name.
+SLASHES = r"[/\\]"
 
 
 def token_text(token: Token, terminal: Terminal) -> str:
@@ -30,10 +34,21 @@ def running_text(token: Token, terminal: Terminal) -> str:
     return text if text and cell_width(text[0]) else token_text(token, terminal)
 
 
+def unit_text(token: Token, unit: str, terminal: Terminal) -> str:
+    """A token as `token_text` has it; a word or a line as plain text, without the spaces around it."""
+    text = "" if unit == "token" else running_text(token, terminal).strip(" ")
+    return text if text and cell_width(text[0]) else token_text(token, terminal)
+
+
 def name_text(name: str, terminal: Terminal) -> str:
     """A name from outside, safe for a terminal."""
     text = printable(name)
     return text if terminal.unicode else text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def last_part(name: str) -> str:
+    """The end of a model's name or path: what stands behind its last slash, one of Windows too."""
+    return re.split(SLASHES, name.rstrip("/\\"))[-1]
 
 
 def in_place(text: str, width: int, terminal: Terminal, *, right: bool = False) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
+
 Span = tuple[int, int]
 
 
+@briefly
 class ChatMessage(NamedTuple):
     """One message of a conversation, in the text that the chat template made of it.
 
@@ -51,6 +54,7 @@ class RoleTokens(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class Chat(NamedTuple):
     """Whose the tokens of a conversation are.
 

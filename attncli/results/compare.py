@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.brief import briefly
 from attncli.results.provenance import MadeBy
 
 SCHEMA = "attncli.compare/1"
@@ -22,6 +23,7 @@ Matrix = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 
+@briefly
 class Occurrence(NamedTuple):
     """One place of a word.
 
@@ -70,6 +72,7 @@ class Miss(NamedTuple):
     tied: bool
 
 
+@briefly
 class Neighbours(NamedTuple):
     """How many occurrences have their nearest neighbour in their own sense.
 
@@ -85,6 +88,7 @@ class Neighbours(NamedTuple):
         return {**self._asdict(), "wrong": [miss._asdict() for miss in self.wrong]}
 
 
+@briefly
 class Senses(NamedTuple):
     """Labels held against the similarities of one word's occurrences.
 
@@ -116,6 +120,7 @@ class Senses(NamedTuple):
         }
 
 
+@briefly
 class Groups(NamedTuple):
     """Groups that the vectors fall into by themselves.
 
@@ -150,6 +155,7 @@ class Dimension(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class WordFigures(NamedTuple):
     """One of several words at one state, and its mean similarity with each of the others."""
 
@@ -163,6 +169,7 @@ class WordFigures(NamedTuple):
         return self._asdict()
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What the sample says of a state: the baseline, and what `--adjust` needs of it.
@@ -178,6 +185,7 @@ class Reference:
     components: Vectors | None = None
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class State:
     """One state of the model: 0 enters the first block, k leaves block k−1, the last has passed the final norm.
@@ -274,6 +282,7 @@ class SampleInfo(NamedTuple):
         return self._asdict()
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class CompareResult:
     """Occurrences of a word, and how alike they are at every state that was run.
@@ -333,6 +342,13 @@ class CompareResult:
             "states": [state.to_dict(matrices=small, vectors=small and self._needs_vectors) for state in self.states],
             "made_by": self.made_by.to_dict(),
         }
+
+    def __str__(self) -> str:
+        """What the command prints, 80 columns wide and without colours."""
+        from attncli.render.compare.text import compare_text
+        from attncli.render.terminal import Terminal
+
+        return compare_text(self, Terminal()).removesuffix("\n")
 
     def _repr_html_(self) -> str:
         """The page, as notebooks show it."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
 from attncli.results.tokens import Token
 
 #: A half-open range of indices into the tokens of one model.
 TokenRange = tuple[int, int]
 
 
+@briefly
 class Segment(NamedTuple):
     """A stretch of the text between two neighbouring cuts that all models have in common.
 
@@ -43,6 +45,7 @@ class Segment(NamedTuple):
         return {**content, **{key: list(content[key]) for key in ("same_cuts", "same_ids")}, "tokens": _lists(self)}
 
 
+@briefly
 class Difference(NamedTuple):
     """A segment that not all models cut alike, with the tokens that each makes of it."""
 
@@ -55,6 +58,7 @@ class Difference(NamedTuple):
         return {**place, "text": self.segment.text, "pieces": pieces}
 
 
+@briefly
 class IdDifference(NamedTuple):
     """The first place where a model's ids are others than those of the first model.
 
@@ -72,6 +76,7 @@ class IdDifference(NamedTuple):
         return {"index": self.position, **{key: token and _short(token) for key, token in sides.items()}}
 
 
+@briefly
 class Comparison(NamedTuple):
     """One text under several tokenizers, in the order in which they were named.
 

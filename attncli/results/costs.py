@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
+
 #: Bits of a number, by the dtypes that weights are kept in.
 WEIGHT_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
 #: The same for caches and states.
@@ -45,6 +47,7 @@ class CachedLayer(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class Cache(NamedTuple):
     """The cache of a model that goes on from token to token, for `context` tokens of `batch` texts."""
 
@@ -137,6 +140,7 @@ class Fit(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class Fits(NamedTuple):
     """What fits into `budget` bytes. made_for: the longest text that the model was made for, if it says so."""
 
@@ -176,6 +180,7 @@ class LoraComponent(NamedTuple):
     parameters: int
 
 
+@briefly
 class Lora(NamedTuple):
     """Low-rank adapters: rank · (in + out) parameters a matrix (Hu 2021)."""
 
@@ -191,6 +196,7 @@ class Lora(NamedTuple):
         return {"rank": self.rank, "parameters": self.parameters, "components": components}
 
 
+@briefly
 class Costs(NamedTuple):
     """Everything that one model costs.
 

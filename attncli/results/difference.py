@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from attncli.results.brief import briefly
 from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
 
@@ -13,6 +14,7 @@ from attncli.results.tokens import Token
 Kind = Literal["models", "texts"]
 
 
+@briefly
 class HeadChange(NamedTuple):
     """One head here and there.
 
@@ -51,6 +53,7 @@ class HeadChange(NamedTuple):
         }
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class StackDifference:
     """The heads of a stack by how much they changed, the most first.
@@ -74,6 +77,7 @@ class StackDifference:
         }
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Difference:
     """The other side less this one. model: the other side's.  metric: the one that heads are ranked by; None for how

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
+
 
 class Entry(NamedTuple):
     """A token as the vocabulary has it: `Ġmole`, `##les`."""
@@ -22,6 +24,7 @@ class Entry(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class Step(NamedTuple):
     """A step of the normaliser or of the pre-tokenizer: its kind and settings as the tokenizer's file has them.
 
@@ -37,6 +40,7 @@ class Step(NamedTuple):
         return {"kind": self.kind, "settings": dict(self.settings), **counted}
 
 
+@briefly
 class Segment(NamedTuple):
     """What is normalised at once: text without added tokens.
 
@@ -100,6 +104,7 @@ class Pair(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class Merge(NamedTuple):
     """A merge that was applied.
 
@@ -118,6 +123,7 @@ class Merge(NamedTuple):
         return {**self.pair.to_dict(), "result": self.result, "at": self.at, "rival": rival}
 
 
+@briefly
 class MergedWord(NamedTuple):
     """BPE (Sennrich et al. 2016): of all neighbours, the pair of lowest rank is merged, until none is in the table.
 
@@ -139,6 +145,7 @@ class MergedWord(NamedTuple):
         }
 
 
+@briefly
 class Match(NamedTuple):
     """The longest entry at a place of a word, or none.
 
@@ -156,6 +163,7 @@ class Match(NamedTuple):
         return {**self._asdict(), "misses": list(self.misses)}
 
 
+@briefly
 class MatchedWord(NamedTuple):
     """WordPiece: the longest entry that begins the word, then the longest that goes on, and so to its end.
 
@@ -185,6 +193,7 @@ class Scored(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class Path(NamedTuple):
     """A way to cut a word, and the sum of its pieces' scores."""
 
@@ -195,6 +204,7 @@ class Path(NamedTuple):
         return {"score": self.score, "pieces": [piece.to_dict() for piece in self.pieces]}
 
 
+@briefly
 class ScoredWord(NamedTuple):
     """Unigram (Kudo 2018): the path with the highest score; `runner_up` is the second best, if there are two."""
 
@@ -208,6 +218,7 @@ class ScoredWord(NamedTuple):
         return {**_word(self), "best": self.best.to_dict(), "runner_up": runner_up}
 
 
+@briefly
 class LookedUpWord(NamedTuple):
     """WordLevel: the word is in the vocabulary, or unknown."""
 
@@ -222,6 +233,7 @@ class LookedUpWord(NamedTuple):
 Word = MergedWord | MatchedWord | ScoredWord | LookedUpWord
 
 
+@briefly
 class Model(NamedTuple):
     """The model part: its kind (BPE, WordPiece, Unigram, WordLevel), and its other settings as its file has them.
 
@@ -237,6 +249,7 @@ class Model(NamedTuple):
         return {**self._asdict(), "settings": dict(self.settings)}
 
 
+@briefly
 class Explanation(NamedTuple):
     """How the tokens of one text came about.
 

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from attncli.results.brief import briefly
+
 #: A warning is something to mend in the text or in its ids. A note is what this tokenizer does to every such text, or
 #: what makes no difference to it. `--check lint` counts warnings.
 Severity = Literal["warning", "note"]
 
 
+@briefly
 class Finding(NamedTuple):
     """One thing that a reader of the text would not expect of its tokens.
 
@@ -45,6 +48,7 @@ class Finding(NamedTuple):
         return {**self._asdict(), "tokens": list(self.tokens)}
 
 
+@briefly
 class DeadEntry(NamedTuple):
     """An entry of a vocabulary that its own text never encodes to.
 
@@ -62,6 +66,7 @@ class DeadEntry(NamedTuple):
         return {**self._asdict(), "ids": list(self.ids)}
 
 
+@briefly
 class Unreachable(NamedTuple):
     """The entries of a vocabulary that no text was seen to need.
 

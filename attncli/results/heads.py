@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
 from attncli.results.difference import Difference
 from attncli.results.media import TOKENS, Medium, Picture
 from attncli.results.metrics import METRICS
@@ -38,6 +39,7 @@ SCHEMA = "attncli.heads/1"
 Interval = tuple[float, float]
 
 
+@briefly
 class Spread(NamedTuple):
     """How sure a mean over texts is. intervals: 95 % of each metric, None for fewer than two texts that show it.
 
@@ -64,6 +66,7 @@ class Probe(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class Generated(NamedTuple):
     """What the model wrote itself, token by token the likeliest. text: None where there was no tokenizer."""
 
@@ -106,6 +109,7 @@ class Quadrants(NamedTuple):
         return self._asdict()
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class HeadMetrics:
     """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
@@ -142,7 +146,8 @@ class Stack:
     baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
     patterns: of the chosen heads alone.
     sketches: small ones of all heads, where these are few and none was chosen; for pictures, and not in the data.
-    unit: what a query and a key are: a token, a word or a line.  whole: how many queries and keys there are in all,
+    unit: what a query and a key are: a token, a word or a line.  query_lines, key_lines: the numbers of lines, from 1,
+    where they are lines; None for one that stands in no line.  whole: how many queries and keys there are in all,
     where those here are a part; None where nobody counted.
     reading: what one position reads, if one was asked for.  ranking: the heads by its weight on one key, if one was.
     even_quadrants: per layer, those that even attention would have, where there are two texts in one.
@@ -164,16 +169,39 @@ class Stack:
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
     query_medium: Medium = TOKENS
     key_medium: Medium = TOKENS
+    query_lines: tuple[int | None, ...] | None = None
+    key_lines: tuple[int | None, ...] | None = None
+
+    def __repr__(self) -> str:
+        """For instance `<Stack decoder: 12 layers of 12 heads, 7 tokens>`."""
+        return f"<Stack {self.stack}: {', '.join((self._height(), *self._extent()))}>"
+
+    def _height(self) -> str:
+        counts = [layer.heads for layer in self.layers]
+        if len(set(counts)) == 1:
+            return f"{len(counts)} layers of {counts[0]} heads"
+        return f"{len(counts)} layers, {sum(counts)} heads in {len(counts) - counts.count(0)} of them"
+
+    def _extent(self) -> tuple[str, ...]:
+        sides = ((self.queries, self.query_medium), (self.keys, self.key_medium))
+        texts = dict.fromkeys(self._counted(len(side), medium) for side, medium in sides if side)
+        return (" on ".join(texts),) if texts else ()
+
+    def _counted(self, number: int, medium: Medium) -> str:
+        unit = self.unit if medium.kind == "tokens" else medium.kind.removesuffix("s")
+        return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
     def to_dict(self) -> dict[str, object]:
         read = {} if self.reading is None else {"reading": self.reading.to_dict()}
         ranked = {} if self.ranking is None else {"ranking": self.ranking.to_dict()}
+        numbers = {"query_lines": self.query_lines, "key_lines": self.key_lines}
         return {
             "stack": self.stack,
             "causal": self.causal,
             "layers": [layer.to_dict() for layer in self.layers],
             "queries": [token.to_dict() for token in self.queries],
             "keys": [token.to_dict() for token in self.keys],
+            **{name: list(lines) for name, lines in numbers.items() if lines is not None},
             "axes": {"queries": self.query_medium.to_dict(), "keys": self.key_medium.to_dict()},
             "metrics": [head.to_dict() for head in self.metrics],
             "baselines": [self._baseline(layer) for layer in self.baselines],
@@ -188,6 +216,7 @@ class Stack:
         return {"layer": layer, **self.baselines[layer], **quadrants}
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class HeadsResult:
     """Where the heads of one model look on one text, or on the mean over many.
@@ -247,6 +276,13 @@ class HeadsResult:
             **({} if self.difference is None else {"difference": self.difference.to_dict()}),
             "made_by": self.made_by.to_dict(),
         }
+
+    def __str__(self) -> str:
+        """What the command prints, 80 columns wide and without colours."""
+        from attncli.render.heads.text import heads_text
+        from attncli.render.terminal import Terminal
+
+        return heads_text(self, Terminal()).removesuffix("\n")
 
     def _repr_html_(self) -> str:
         """The page, as notebooks show it."""

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.brief import briefly
+
 Kind = Literal["tokens", "patches", "frames"]
 
 
@@ -31,6 +33,7 @@ class Grid(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class Medium(NamedTuple):
     """What positions are.
 
@@ -55,6 +58,7 @@ class Medium(NamedTuple):
 TOKENS = Medium()
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture as small as it can be drawn over its patches: uint8 (height, width, 3), the part that the model saw.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
+
 #: The components in the order in which they are shown.
 COMPONENTS = (
     *(f"embedding.{kind}" for kind in ("token", "position", "segment", "patch", "audio", "other")),
@@ -52,6 +54,7 @@ class Component(NamedTuple):
         }
 
 
+@briefly
 class Layer(NamedTuple):
     """A layer by its true index in its stack, the path of a list of blocks."""
 
@@ -74,6 +77,7 @@ class Layer(NamedTuple):
         }
 
 
+@briefly
 class Row(NamedTuple):
     """A tensor's share in a component, or with no tensor, that of a module and all that is in it."""
 
@@ -127,6 +131,7 @@ class Active(NamedTuple):
     without_embedding_lookup: int
 
 
+@briefly
 class ParameterCount(NamedTuple):
     """The parameters of one model, each counted once.
 

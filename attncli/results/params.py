@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
 from attncli.results.costs import Costs
 from attncli.results.parameters import ParameterCount
 from attncli.results.provenance import MadeBy
@@ -30,6 +31,9 @@ class ModelParameters(NamedTuple):
     tree: tuple[Node, ...] = ()
     reconciliation: Reconciliation | None = None
 
+    def __repr__(self) -> str:
+        return f"<ModelParameters {self.counted.model!r}: {self.counted.total:,} parameters>"
+
     def to_dict(self) -> dict[str, object]:
         fields = self.counted.to_dict()
         head = {name: fields.pop(name) for name in ("model", "source", "total")}
@@ -39,6 +43,7 @@ class ModelParameters(NamedTuple):
         return {**head, **kept, **fields, **self.costs.to_dict(), **held, "notes": notes}
 
 
+@briefly
 class Difference(NamedTuple):
     """A component of a part, and how many parameters it has in each model: 0 where a model has no such thing."""
 
@@ -50,6 +55,7 @@ class Difference(NamedTuple):
         return {**self._asdict(), "parameters": list(self.parameters)}
 
 
+@briefly
 class ListedPreset(NamedTuple):
     """An architecture that `preset:` knows.
 
@@ -67,6 +73,7 @@ class ListedPreset(NamedTuple):
         return {**self._asdict(), "aliases": list(self.aliases), "notes": list(self.notes)}
 
 
+@briefly
 class ParamsResult(NamedTuple):
     """Every model that was asked for; differences where there are several.
 
@@ -90,6 +97,13 @@ class ParamsResult(NamedTuple):
             **({"presets": [preset.to_dict() for preset in self.presets]} if self.presets else {}),
             "made_by": self.made_by.to_dict(),
         }
+
+    def __str__(self) -> str:
+        """What the command prints, 80 columns wide and without colours."""
+        from attncli.render.params.text import params_text
+        from attncli.render.terminal import Terminal
+
+        return params_text(self, Terminal()).removesuffix("\n")
 
     def _repr_html_(self) -> str:
         """The page, as notebooks show it."""

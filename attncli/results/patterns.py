@@ -8,10 +8,13 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.brief import briefly
+
 Weights = npt.NDArray[np.float32]
 Span = tuple[int, int]
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Bins:
     """Half-open spans of positions that the rows and the columns of a pooled pattern stand for."""
@@ -30,6 +33,7 @@ def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
     return tuple(pairwise(edges))
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin.

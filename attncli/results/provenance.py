@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
 
+
+@briefly
 class MadeBy(NamedTuple):
     """Versions of the libraries that took part (None: not used), the model's class and the hub's commit, if any."""
 

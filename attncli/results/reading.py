@@ -8,28 +8,31 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.brief import briefly
 from attncli.results.tokens import Token
 
 RowOfWeights = npt.NDArray[np.float32]
 
 
 class KeyRead(NamedTuple):
-    """One key that a position reads. place: among the keys of the stack.  head: the one that reads it most.
+    """One key that a position reads. place: among the keys of the stack.  head: the one that reads it most; None for a
+    rollout, which is of all heads together.
 
-    weight: the mean over the heads.  uniform: what attention spread evenly would give it; None where that is no
-    measure, as for weights times norms.
+    weight: the mean over the heads, or of a rollout what of the key reaches the position.  uniform: what attention
+    spread evenly would give it; None where that is no measure, as for weights times norms.
     """
 
     place: int
     weight: float
     uniform: float | None
-    head: str
+    head: str | None
     head_weight: float
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one position reads, as the mean over some heads.
@@ -84,17 +87,26 @@ class HeadWeight(NamedTuple):
         return self._asdict()
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The chosen heads by one weight, that of a query on a key; the largest first."""
+    """The chosen heads by one weight, that of a query on a key; the largest first.
+
+    key: the whole word or line, where weights are of those.  query_line, key_line: the lines in which they begin, from
+    1; None but by line.
+    """
 
     query: Token
     key: Token
     heads: tuple[HeadWeight, ...]
+    query_line: int | None = None
+    key_line: int | None = None
 
     def to_dict(self) -> dict[str, object]:
+        lines = {"query_line": self.query_line, "key_line": self.key_line}
         return {
             "query": self.query.to_dict(),
             "key": self.key.to_dict(),
             "heads": [head.to_dict() for head in self.heads],
+            **({} if self.key_line is None else lines),
         }

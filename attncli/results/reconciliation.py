@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
+
 #: Why checkpoint and module differ: how a difference is called, and the sentence that says it. Those that a model is
 #: none the worse for come first.
 REASONS: Mapping[str, str] = {
@@ -50,6 +52,7 @@ class Difference(NamedTuple):
         return {**self._asdict(), "why": self.why}
 
 
+@briefly
 class Reconciliation(NamedTuple):
     """A module held against a checkpoint.
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
+
 
 class ScriptStatistics(NamedTuple):
     """The part of the texts that is in one script, and the tokens that begin in it.
@@ -98,6 +100,7 @@ class CutWord(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class TokenizerStatistics(NamedTuple):
     """All that one model's tokenizer made of the texts.
 
@@ -124,6 +127,7 @@ class TokenizerStatistics(NamedTuple):
         }
 
 
+@briefly
 class Parity(NamedTuple):
     """How many tokens one tokenizer needs for each token of another on the same texts (Petrov et al. 2023).
 

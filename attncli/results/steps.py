@@ -9,12 +9,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.brief import briefly
 from attncli.results.tokens import Token
 
 #: float64, computed from the queries, keys and values that the model made in its own precision.
 Vector = npt.NDArray[np.float64]
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Others:
     """The keys that aren't listed, together: how many the query sees of them, and how many it doesn't.
@@ -36,6 +38,7 @@ class Others:
         }
 
 
+@briefly
 @dataclass(frozen=True, slots=True)
 class Written:
     """What the head writes, by its rows of the output matrix, and what that is added to.
@@ -83,6 +86,7 @@ class Written:
         }
 
 
+@briefly
 @dataclass(frozen=True)
 class Steps:
     """From the query q of one token to what the head adds there, key by key.

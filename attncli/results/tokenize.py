@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from attncli.results.brief import briefly, shortened
 from attncli.results.provenance import MadeBy
 from attncli.results.tokens import Token
 
@@ -112,6 +113,10 @@ class TokenizedText(NamedTuple):
     findings: tuple[Finding, ...] | None = None
     source: Source | None = None
 
+    def __repr__(self) -> str:
+        text = "ids" if self.text is None else shortened(self.text)
+        return f"<TokenizedText {text} by {self.model!r}: {len(self.tokens):,} tokens>"
+
     @property
     def ids(self) -> list[int]:
         return [token.id for token in self.tokens]
@@ -142,6 +147,7 @@ class TokenizedText(NamedTuple):
         return content
 
 
+@briefly
 class Record(NamedTuple):
     """One text of the call under every model asked for, in the order in which they were named.
 
@@ -153,6 +159,7 @@ class Record(NamedTuple):
     comparison: Comparison | None = None
 
 
+@briefly
 class IdsPart(NamedTuple):
     """Some of the ids of one text under one model; `first` and `last` say where the text begins and ends."""
 
@@ -163,6 +170,7 @@ class IdsPart(NamedTuple):
     last: bool = True
 
 
+@briefly
 class TokenizeResult(NamedTuple):
     """Every text under every model asked for, text by text, and what is to be said of all of them.
 
@@ -202,6 +210,13 @@ class TokenizeResult(NamedTuple):
         if self.failures is not None:
             asked["failures"] = list(self.failures)
         return {**asked, "warnings": list(self.warnings), "made_by": self.made_by.to_dict()}
+
+    def __str__(self) -> str:
+        """What the command prints, 80 columns wide and without colours."""
+        from attncli.render.terminal import Terminal
+        from attncli.render.tokenize.whole import tokenize_text
+
+        return tokenize_text(self, Terminal()).removesuffix("\n")
 
     def _repr_html_(self) -> str:
         """The page, as notebooks show it."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
 
+
+@briefly
 class Node(NamedTuple):
     """A module or a tensor, and what is in it.
 

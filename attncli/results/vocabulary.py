@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from attncli.results.brief import briefly
 from attncli.results.findings import Unreachable
 
 
@@ -26,6 +27,7 @@ class Entry(NamedTuple):
         return self._asdict()
 
 
+@briefly
 class SpecialEntry(NamedTuple):
     """A special token, and what is known of its use: `begins` or `ends` a text, `unknown`."""
 
@@ -37,6 +39,7 @@ class SpecialEntry(NamedTuple):
         return {**self._asdict(), "uses": list(self.uses)}
 
 
+@briefly
 class Search(NamedTuple):
     """What a vocabulary holds of a text.
 
@@ -66,6 +69,7 @@ class Search(NamedTuple):
         }
 
 
+@briefly
 class Vocabulary(NamedTuple):
     """A vocabulary in numbers.
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from attncli.errors import UsageError
 
-_COUNT = re.compile(r"(?P<digits>[0-9][0-9,_]*)(?P<unit>[kKmM]?)")
-_SIZE = re.compile(r"(?P<digits>[0-9][0-9,_]*(\.[0-9]+)?)\s*(?P<unit>[kKmMgGtT]i?[bB]?|[bB])")
+#: A comma parts thousands: `1,2` is more likely 1.2 than 12.
+_DIGITS = r"(?P<digits>[0-9]{1,3}(,[0-9]{3})+|[0-9][0-9_]*"
+_COUNT = re.compile(_DIGITS + r")(?P<unit>[kKmM]?)")
+_SIZE = re.compile(_DIGITS + r"(\.[0-9]+)?)\s*(?P<unit>[kKmMgGtT]i?[bB]?|[bB])")
 _ROUNDED = re.compile(r"(?P<digits>[0-9]+(\.[0-9]+)?)\s*(?P<unit>[mMbBtT])")
 #: What people round totals of parameters to.
 _ROUNDED_UNITS = {"m": 10**6, "b": 10**9, "t": 10**12}

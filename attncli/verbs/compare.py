@@ -64,6 +64,8 @@ def compare(
     pool: how several pieces become one vector: `mean`, `first`, `last`.
     adjust: `none`, `baseline`, `standardize` or `abtt`, from the `reference` (sentences; None: those of the package;
     an empty list: none).  dimensions: name so many that drive the cosine.  stack: `encoder` or `decoder`.
+    seed: of random pairs and labels.  model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then
+    `tokenizer` goes with it); None is all-MiniLM-L6-v2.
 
         >>> result = attncli.compare("mole", ["American shrew mole", "One mole of carbon dioxide"], model="gpt2")
         >>> result.states[-1].similarity[0, 1]

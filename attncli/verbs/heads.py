@@ -77,6 +77,7 @@ def heads(
     texts, or lists of ids, are averaged: each head's metrics are means over the texts that can show them, each text
     weighing the same, with 95 % intervals (Student's t over texts); so they are with `probe`: random tokens that are
     repeated instead of a text, as `seed` chooses them.
+    no_special: leave the special tokens out that the model expects.  truncate: cut to the tokens that it takes.
     target, target_ids, generate: what the decoder of an encoder–decoder is given: a text, ids from its start token on,
     or so many tokens that the model writes itself (greedily; a model of one stack goes on from the text).
     image, audio: the file of a picture or a sound, with or without a text; `processor` goes with a loaded model.

@@ -49,6 +49,7 @@ def params(
     """Count the parameters of a model from shapes alone, and say what they cost to keep and to run.
 
     model: a hub name, a path, a `torch.nn.Module`, or a list of them to set side by side; None is all-MiniLM-L6-v2.
+    source: `config` or `header`, where the shapes are from; None is the configuration where there is one.
     by: "module" and "tensor" add rows, down to `depth` steps of a module's path.
     set: what if: `"num_hidden_layers=48"`, or several of these.  untie: count tied tensors apart.
     context, batch: tokens a text (`8192`, `"128k"`) and texts, for the cache and the arithmetic.

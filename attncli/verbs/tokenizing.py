@@ -100,7 +100,9 @@ class Tokenizing:
         (reader,) = self._readers
         tokenizer = tokenizer_of(reader)
         tokens, first = 0, True
-        for ids in encode_stream(tokenizer, _checked(blocks), special=self.settings.special):
+        parts = encode_stream(tokenizer, _checked(blocks), special=self.settings.special)
+        # There may be nothing before the text, where a special token might stand: the first part is one with ids.
+        for ids in filter(None, parts):
             yield IdsPart(record, reader.model, ids, first=first, last=False)
             tokens, first = tokens + len(ids), False
         yield IdsPart(record, reader.model, (), first=first)

@@ -30,5 +30,8 @@ def to_walk(wanted: Wanted) -> Wanted:
     }
     wrong = next((flag for flag, given in changed.items() if given), None)
     if wrong is not None:
-        raise UsageError(f"--steps walks from token to token as the model does, without {wrong}", hint="leave one out")
+        raise UsageError(
+            f"--steps walks through the numbers of one head, and {wrong} shapes a pattern",
+            hint=f"leave {wrong} out to walk, or --steps out to see the pattern",
+        )
     return replace(wanted, view=EVERYTHING, steps=view)

@@ -88,6 +88,12 @@ def test_what_is_not_there(typed: str, message: str, hint: str) -> None:
     assert message in caught.value.message and hint in caught.value.hint
 
 
+def test_a_space_alone_is_no_word_to_begin_with() -> None:
+    with pytest.raises(UsageError) as caught:
+        Position("zebra", "--query").span(tokens(("the", 0), (" ", None), ("cat", 1)))
+    assert caught.value.hint.startswith("it begins with the, cat; ")
+
+
 def test_occurrences_are_counted() -> None:
     twice = tokens(("a", 0), ("b", 1), ("a", 2))
     assert [Position(typed, "--key").span(twice) for typed in ("a", "a#1", "a#2")] == [(0, 1), (0, 1), (2, 3)]

@@ -128,18 +128,43 @@ def test_lines_are_numbered_as_in_the_text() -> None:
     reading = seen(loaded, View(query=at("-1"), by="line", line_starts=line_starts(TEXT))).reading
     assert reading is not None
     assert reading.lines == (None, 1, 2, 3) and reading.query_line == 3
+    stack = seen(loaded, View(by="line", line_starts=line_starts(TEXT)))
+    assert stack.query_lines == stack.key_lines == (None, 1, 2, 3)
+    assert seen(loaded, View(by="word")).query_lines is None
+    view = View(query=at("-1"), key=Position("5", "--key"), by="line", line_starts=line_starts(TEXT))
+    ranking = seen(loaded, view).ranking
+    assert ranking is not None and (ranking.query_line, ranking.key_line) == (3, 2)
+    assert ranking.key.text.split() == ["ef", "gh"]
     whole = rows(seen(loaded, View()), 8).mean(axis=0)
     np.testing.assert_allclose(
         reading.weights, [whole[0], whole[1:4].sum(), whole[4:7].sum(), whole[7:].sum()], atol=1e-6
     )
 
 
-def test_norms_have_no_uniform_and_a_rollout_no_reading() -> None:
+def test_norms_have_no_uniform() -> None:
     loaded = wrap_model(tiny.build(tiny.bert()))
     normed = seen(loaded, View(query=at("4")), weighting="norm").reading
     assert normed is not None and normed.uniform is None and normed.top[0].uniform is None
-    assert seen(loaded, View(query=at("4")), weighting="rollout").reading is None
     assert seen(loaded, View(query=at("2:4"))).reading is None
+
+
+def test_a_rollout_up_to_one_layer_is_read_by_its_keys() -> None:
+    loaded = wrap_model(tiny.build(tiny.gpt2()))
+    last = parse_selection(layer="-1")
+    (whole,) = seen(loaded, View(), weighting="rollout", selection=last).patterns
+    reading = seen(loaded, View(query=at("4")), weighting="rollout", selection=last, top=2).reading
+    assert reading is not None and reading.uniform is None and reading.heads == 4
+    np.testing.assert_allclose(reading.weights, whole.weights[4], atol=1e-6)
+    assert reading.visible.tolist() == [True] * 5 + [False] * 4
+    assert [key.place for key in reading.top] == np.argsort(-whole.weights[4])[:2].tolist()
+    assert {key.head for key in reading.top} == {None}
+    # A word reads the mean of what its tokens do, as everywhere.
+    word = seen(loaded, View(query=at("cd")), weighting="rollout", selection=last).reading
+    assert word is not None
+    np.testing.assert_allclose(word.weights, whole.weights[2:4].mean(axis=0), atol=1e-6)
+    # Of several layers there is no mean to tell, and of one key no list.
+    assert seen(loaded, View(query=at("4")), weighting="rollout").reading is None
+    assert seen(loaded, View(query=at("4"), key=at("0")), weighting="rollout", selection=last).reading is None
 
 
 def test_only_chosen_heads_are_averaged() -> None:
@@ -171,6 +196,12 @@ def test_a_long_text_is_read_exactly_and_without_the_metrics(monkeypatch: pytest
     assert asked.stacks[0].metrics[0].values["first"] is not None
 
 
+@pytest.mark.parametrize(("ids", "few"), [([5], "1 token is"), ([5, 6, 7], "3 tokens are"), ([5, 6, 7, 8], None)])
+def test_a_text_of_three_tokens_is_said_to_show_little(ids: list[int], few: str | None) -> None:
+    notes = heads(model=tiny.build(tiny.llama()), input_ids=ids).notes
+    assert [note.partition(" too few")[0] for note in notes if "too few" in note] == ([few] if few else [])
+
+
 def test_nothing_is_no_number_of_keys() -> None:
     with pytest.raises(UsageError, match="top 0"):
         Wanted(top=0)
@@ -200,3 +231,11 @@ def test_few_heads_are_sketched_where_none_was_chosen() -> None:
     assert heads([text, text], model="builtin:induction").stacks[0].sketches == ()
     long = heads(text * 8, model="builtin:induction").stacks[0].sketches[0]
     assert long.weights.shape == (64, 64)
+
+
+def test_rows_and_columns_by_line_know_their_lines() -> None:
+    loaded = wrap_model(tiny.build(tiny.FAMILIES["bert"]()))
+    stack = seen(loaded, View(by="line", line_starts=line_starts(TEXT)))
+    assert stack.query_lines == stack.key_lines == (None, 1, 2, 3)
+    assert stack.to_dict()["key_lines"] == [None, 1, 2, 3]
+    assert seen(loaded, View()).key_lines is None

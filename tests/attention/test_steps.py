@@ -224,7 +224,9 @@ def test_what_can_not_be_walked() -> None:
         walks(bert, query="1:3")
     assert caught.value.hint == "name one of them: --query 1"
     for option in ({"by": "word"}, {"hide_special": True}, {"norm_weighted": True}, {"bins": 3}):
-        with pytest.raises(UsageError, match=f"without --{next(iter(option)).replace('_', '-')}"):
+        flag = f"--{next(iter(option)).replace('_', '-')}"
+        with pytest.raises(UsageError, match=f"{flag}.* shapes a pattern") as caught:
             walks(bert, **option)
+        assert caught.value.hint is not None and caught.value.hint.startswith(f"leave {flag}")
     with pytest.raises(UsageError, match="metrics are averaged here"):
         attncli.heads(input_ids=[IDS, IDS], model=bert, steps=True)

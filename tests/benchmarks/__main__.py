@@ -20,8 +20,14 @@ from pathlib import Path
 from tests.benchmarks import comparing, counting, pages, reading, startup, tokenizing
 from tests.benchmarks.processes import HEADER
 
+#: The peers that the extra `benchmarks` brings.
+PEERS = ("accelerate", "bertviz", "torchinfo")
+
 
 def main() -> None:
+    missing = [peer for peer in PEERS if find_spec(peer) is None]
+    if missing:
+        sys.exit(f"not installed: {', '.join(missing)}\nhint: pip install -e '.[offline,benchmarks]'")
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 21
     megabytes = float(sys.argv[2]) if len(sys.argv) > 2 else 100
     print(machine(), HEADER, sep="\n\n", flush=True)
@@ -30,7 +36,7 @@ def main() -> None:
         tokenizing.run(runs, megabytes=megabytes),
         counting.run(runs),
         comparing.run(runs),
-        pages.run() if find_spec("bertviz") else (),
+        pages.run(),
         reading.run(runs),
     )
     for ratio in chain(*every):

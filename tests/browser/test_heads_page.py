@@ -14,6 +14,7 @@ from attncli.results.heads import HeadsResult, Pattern
 from tests.browser.conftest import Browser
 from tests.render.difference_samples import compared
 from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens
+from tests.render.position_samples import ranked, with_row
 
 HEADS = [f"{layer}.{index}" for layer in range(2) for index in range(4)]
 
@@ -108,7 +109,7 @@ def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, t
     show(browser, "1.1")
     assert browser.text("#head h2") == "head 1.1"
     assert browser.text("#head [data-metric=induction]") == "induction0.680.08weight on what followed earlier copies"
-    assert browser.text("#head [data-metric=entropy]") == "entropy1.102.48nats: how widely a row spreads its weight"
+    assert browser.text("#head [data-metric=entropy]") == "entropy1.102.48how widely a row spreads its weight (nats)"
     assert browser.texts(".matrix .token")[:3] == ["[CLS]", "the", "cat"]
     # Head 1.1 is the sixth: a row gives 0.9 to the token after it, and 0.1 to itself.
     assert browser.texts(".matrix .number")[:4] == ["10", "90", "10", "90"]
@@ -266,3 +267,61 @@ def test_two_results_in_one_notebook_do_not_meet(browser: Browser, two_layers: P
         browser.driver.switch_to.default_content()
     assert counts == [(8, True, 16), (8, True, 15)]
     assert browser.console() == []
+
+
+def test_what_a_position_reads_is_shaded_and_told_key_by_key(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, page(tmp_path, with_row()))
+    browser.wait("document.querySelector('#keys')")
+    assert browser.text("#reading h2") == "Where sat (token 3) looks: mean of 8 heads"
+    assert browser.texts("#keys tbody tr:nth-child(2) td") == ["2", "·cat", "0.250", "", "0.125", "0.1 0.500"]
+    assert browser.texts(".shaded .own") == ["·sat"]
+    browser.find("#keys [data-open='0.1']").click()
+    browser.wait("document.querySelector('#head').dataset.head === '0.1'")
+    assert not browser.find("#reading").is_displayed()
+    assert browser.console() == []
+
+
+def test_a_long_text_that_is_read_is_a_strip_with_positions(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, page(tmp_path, with_row(640)))
+    browser.wait("document.querySelector('#reading .matrix')")
+    assert browser.texts("#reading .matrix text")[1:4] == ["0", "100", "200"]
+
+
+def test_one_weight_by_every_head_is_the_map_that_is_shown(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, page(tmp_path, ranked(0.1, 0.25, 0.68, 0.02, 0.03, 0.04, 0.05, 0.06)))
+    browser.wait("document.querySelector('#reading h2')")
+    assert browser.text("#reading h2") == "How much sat (token 0) looks at cat (token 1), by each head"
+    assert browser.texts(".head .value")[:3] == ["0.10", "0.25", "0.68"]
+    first = browser.texts("#said tr:first-child td")[1:]
+    assert first == ["0.2", "place 3 of 8 in its row", "weight 0.68", "uniform 0.13"]
+
+
+def test_without_patterns_every_metric_has_a_map(browser: Browser, tmp_path: Path) -> None:
+    opened(browser, page(tmp_path, replace(result(stack()), texts=3)))
+    maps = browser.texts("#maps h4")
+    assert len(maps) == 11
+    assert maps[3] == "previous weight on the previous token; uniform 0.08"
+    browser.hover("[data-map='previous'] svg", 0.3, 0.6)
+    assert browser.text("#readout").startswith("head 1.")
+    browser.run("document.querySelector('[data-map=previous] svg').parentElement.click()")
+    browser.wait("document.querySelector('#head').dataset.head?.startsWith('1.')")
+    assert browser.console() == []
+
+
+def test_positions_stand_in_place_of_many_tokens(browser: Browser, tmp_path: Path) -> None:
+    words = tokens(*(f"w{index}" for index in range(300)))
+    made = stack(pattern("0.1", on_offset(1, 300)), queries=words, keys=words, heads=(head("0.1"),))
+    browser.open(page(tmp_path, result(made, chosen=True)))
+    browser.wait("document.querySelector('.matrix text')")
+    found = browser.texts(".matrix text")
+    assert {"0", "100", "200"} <= set(found)
+    assert not [text for text in found if text.startswith("w")]
+
+
+def test_lines_are_named_by_their_numbers(browser: Browser, tmp_path: Path) -> None:
+    lines = tokens("one line\n", " another\n", "[SEP]")
+    numbered = {"query_lines": (1, 3, None), "key_lines": (1, 3, None)}
+    made = stack(pattern("0.1", even(3)), queries=lines, keys=lines, unit="line", heads=(head("0.1"),), **numbered)
+    browser.open(page(tmp_path, result(made, chosen=True)))
+    browser.wait("document.querySelector('.matrix text')")
+    assert browser.texts(".matrix text.token")[:3] == ["1 one line", "3 another", "[SEP]"]

@@ -25,6 +25,11 @@ from tests.cli.conftest import Recorder, attn
             "did you mean --format? attn tokenize --help lists the options",
         ),
         (
+            ("heads", "--foo"),  # not like --color, but for the dashes
+            "attn heads has no option --foo",
+            "attn heads --help lists the options",
+        ),
+        (
             ("tokenize", "--zzz"),
             "attn tokenize has no option --zzz",
             "attn tokenize --help lists the options",

@@ -65,6 +65,17 @@ def test_every_way_to_the_ids_gives_the_same(folder: Path, tmp_path: Path) -> No
     assert [token["id"] for token in text["tokens"]] == [int(word) for word in whole.split()]
 
 
+@pytest.mark.parametrize("text", ["the mole", "the mole " * 40_000], ids=["short", "in parts"])
+def test_bare_ids_without_special_tokens_begin_at_once(text: str, folder: Path) -> None:
+    """No space before the first, and JSON that is JSON."""
+    given = ("tokenize", text, "--no-special", "--ids", "-m", str(folder))
+    words = attn(*given).text
+    assert words == f"{' '.join(words.split())}\n" and len(words) > 5
+    ids = [int(word) for word in words.split()]
+    assert json.loads(attn(*given, "--format", "jsonl").text) == {"record": 0, "ids": ids}
+    assert json_of(attn(*given, "--json"))["texts"] == [{"record": 0, "ids": ids}]
+
+
 def test_truncation_and_its_warning_hold_for_bare_ids(folder: Path) -> None:
     text = "the mole " * 60
     for extra in ((), ("--lines",)):

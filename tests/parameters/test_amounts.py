@@ -16,7 +16,7 @@ def test_counts(given: int | str | None, count: int | None) -> None:
     assert count_of("--context", given) == count
 
 
-@pytest.mark.parametrize("given", [0, -1, "", "x", "1.5", "128kb", "k", "9" * 40, True])
+@pytest.mark.parametrize("given", [0, -1, "", "x", "1.5", "1,2", "12,34,567", "1234,567", "128kb", "k", "9" * 40, True])
 def test_what_is_no_count(given: int | str) -> None:
     with pytest.raises(UsageError, match="it is a whole number from 1 on"):
         count_of("--context", given)
@@ -41,7 +41,9 @@ def test_sizes(given: int | str | None, size: int | None) -> None:
     assert size_of("--fit", given) == size
 
 
-@pytest.mark.parametrize("given", [0, -5, "24", "GiB", "-1GiB", "0GiB", "1e3GiB", "9" * 40 + "GiB", "24 apples"])
+@pytest.mark.parametrize(
+    "given", [0, -5, "24", "GiB", "-1GiB", "0GiB", "1e3GiB", "9" * 40 + "GiB", "24 eggs", "1,5GiB"]
+)
 def test_what_is_no_size(given: int | str) -> None:
     with pytest.raises(UsageError, match="it is a size of memory"):
         size_of("--fit", given)

@@ -10,7 +10,7 @@ import numpy as np
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading
 from attncli.results.tokens import Token
-from tests.render.heads_samples import HEADS, result, stack, tokens
+from tests.render.heads_samples import HEADS, pattern, result, stack, tokens
 
 
 def placed(*texts: str) -> tuple[Token, ...]:
@@ -55,7 +55,8 @@ def reading_of(
 def position(reading: Reading, keys: Sequence[Token], **changes: object) -> HeadsResult:
     """The result of one query of those keys."""
     whole = (len(keys), len(keys))
-    of: Stack = stack(queries=(reading.query,), keys=tuple(keys), reading=reading, whole=whole, **changes)
+    lines = {} if reading.lines is None else {"key_lines": reading.lines, "query_lines": (reading.query_line,)}
+    of: Stack = stack(queries=(reading.query,), keys=tuple(keys), reading=reading, whole=whole, **lines, **changes)
     return result(of, chosen=True)
 
 
@@ -69,3 +70,16 @@ def ranked(*weights: float, query: str = "sat", key: str = "cat") -> HeadsResult
     (first, second) = tokens(query, key)
     of = stack(queries=(first,), keys=(second,), whole=(8, 8), ranking=Ranking(first, second, ordered))
     return replace(result(of, chosen=True), top=3)
+
+
+#: What ` sat` gives the keys of `WORDS`.
+_WEIGHTS = (0.4, 0.05, 0.25, 0.1, 0.05, 0.05, 0.05, 0.05)
+
+
+def with_row(count: int = 8) -> HeadsResult:
+    """What the fourth of so many tokens reads, with the row of one head; of eight it is ` sat` of `WORDS`."""
+    keys = WORDS if count == 8 else tokens(*(f"w{place}" for place in range(count)))
+    weights = _WEIGHTS if count == 8 else (1 / count,) * count
+    made = position(reading_of(keys, weights, 3, top=4), keys)
+    row = pattern("0.0", np.array([weights], dtype=np.float32))
+    return replace(made, stacks=(replace(made.stacks[0], patterns=(row,)),))

@@ -217,6 +217,8 @@ def test_keys(models: tuple[str, ...], width: int, keys: list[str]) -> None:
         ("some-owner/model", 9, "…/model"),
         ("/home/me/models/bert", 14, "…/models/bert"),
         ("owner/a-very-long-model", 8, "…g-model"),
+        ("C:\\models\\bert", 13, "…\\models\\bert"),
+        ("C:\\models\\bert", 6, "…\\bert"),
     ],
 )
 def test_names_lose_their_beginning(name: str, width: int, short: str) -> None:

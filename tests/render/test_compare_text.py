@@ -90,7 +90,7 @@ def test_ascii_says_the_same() -> None:
 
 def test_a_narrow_terminal_shows_hundredths() -> None:
     text = compare_text(compare_result(), Terminal(30))
-    assert "1 animal   ·  90% 50: 60-" in text and "digits: hundredths" in text
+    assert "1 animal   ·  90% 50: 60-" in text and "50 means 0.50" in text
     assert "…rican shrew [mole]" in text
 
 

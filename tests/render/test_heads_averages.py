@@ -99,3 +99,18 @@ def test_no_line_is_wider_than_the_terminal(texts: int, width: int, unicode: boo
     heads = (replace(head("0.0", "induction"), spread=own), replace(head("1.3", entropy=end), spread=own))
     found = replace(result(stack(heads=heads[:1] if one else heads, queries=(), keys=())), texts=texts)
     assert all(len(line) <= width for line in heads_text(found, Terminal(width=width, unicode=unicode)).splitlines())
+
+
+def test_the_probe_tells_the_most_induction_even_where_it_earns_no_label() -> None:
+    probe = Probe(8, 25, 4, 0)
+    found = averaged("0.0", "1.2", "1.3", texts=8, probe=probe)
+    said = "    1.2  strongest induction, no label  induction 0.08 ± 0.01, uniform 0.08\n"
+    heads = tuple(replace(one, values={**one.values, "induction": value})
+                  for one, value in zip(found.stacks[0].metrics, (None, 0.0789, 0.02), strict=True))  # fmt: skip
+    some = replace(found, chosen=False, stacks=(replace(found.stacks[0], metrics=heads),))
+    assert said in heads_text(some, WIDE)
+    assert "strongest" not in heads_text(replace(some, probe=None), WIDE)
+    assert "strongest" not in heads_text(averaged(texts=8, probe=probe), WIDE)
+    unmeasured = tuple(replace(one, values={**one.values, "induction": None}) for one in heads)
+    none = replace(some, stacks=(replace(some.stacks[0], metrics=unmeasured),))
+    assert "strongest" not in heads_text(none, WIDE)

@@ -23,14 +23,14 @@ against [CLS] the dog sat on the mat because it was tired [SEP]
 
 change: share of its weight that a head puts elsewhere, mean of its rows
 layer   0     1     2     3    head
-    0 .0.04 .0.03  0.02 =0.25
+    0 .0.04  0.03  0.02 =0.25
     1  0.01 :0.12 @0.53  0.00
 
-0 [ .:-=+*#%@] 0.53
+0 [ .:=*#%@] 0.53
 
-1.2   0.53  ████████████████████  first 0.08 → 0.49
-0.3   0.25  █████████▍            first 0.71 → 0.41
-1.1   0.12  ████▌                 first 0.08 → 0.18
+1.2  0.530  ████████████████████  first 0.083 → 0.493
+0.3  0.250  █████████▍            first 0.710 → 0.410
+1.1  0.120  ████▌                 first 0.083 → 0.183
 """
     )
 
@@ -46,12 +46,12 @@ encoder · 2 layers × 4 heads · 12 tokens · each sees every other
 
 first: its change, + where the other model has more
 layer    0      1      2      3    head
-    0   0.00  +0.02   0.00  -0.30
-    1  +0.01  +0.10  +0.41   0.00
+    0      0  +.020      0  -.300
+    1  +.010  +.100  +.410      0
 
-1.2  +0.41  ████████████████████  first 0.08 → 0.49
-0.3  -0.30  ██████████████▋       first 0.71 → 0.41
-1.1  +0.10  ████▉                 first 0.08 → 0.18
+1.2  +0.410  ████████████████████  first 0.083 → 0.493
+0.3  -0.300  ██████████████▋       first 0.710 → 0.410
+1.1  +0.100  ████▉                 first 0.083 → 0.183
 """
     )
 
@@ -64,36 +64,36 @@ all-MiniLM-L6-v2 · cpu · float32
 encoder · 2 layers × 4 heads · 12 tokens · each sees every other
 [CLS] the cat sat on the mat because it was tired [SEP]
 against [CLS] the dog sat on the mat because it was tired [SEP]
-head 1.2  change 0.53
+head 1.2  change 0.530
 
            [CLS] the cat→… sat  on   the  mat beca… it   was tired [SEP]
- 0 [CLS]    +50       -50
- 1 the      +50   +2  -50
- 2 cat→dog  +50   +2  -50
- 3 sat      +50   +2  -50
- 4 on       +50   +2  -50
- 5 the      +50   +2  -50
- 6 mat      +50   +2  -50
- 7 because  +50   +2  -50
- 8 it       +50   +2  -50
- 9 was      +50   +2  -50
-10 tired    +50   +2  -50
-11 [SEP]    +50   +2  -50
+ 0 [CLS]   +.50      -.50
+ 1 the     +.50 +.02 -.50
+ 2 cat→dog +.50 +.02 -.50
+ 3 sat     +.50 +.02 -.50
+ 4 on      +.50 +.02 -.50
+ 5 the     +.50 +.02 -.50
+ 6 mat     +.50 +.02 -.50
+ 7 because +.50 +.02 -.50
+ 8 it      +.50 +.02 -.50
+ 9 was     +.50 +.02 -.50
+10 tired   +.50 +.02 -.50
+11 [SEP]   +.50 +.02 -.50
 
-+ where the other text has more   rows look at columns   digits: hundredths
++ where the other text has more   rows look at columns
 
                  here  against   change
-entropy          0.31     0.31     0.00
-distance         2.50     2.50     0.00
-confidence       0.08     0.08     0.00
-previous         0.08     0.08     0.00
-current          0.08     0.08     0.00
-next             0.08     0.08     0.00
-first            0.08     0.49    +0.41
-special          0.17     0.17     0.00
-virtual_sink     0.00     0.00     0.00
-duplicate        0.08     0.08     0.00
-induction        0.08     0.08     0.00
+entropy         0.310    0.310        0
+distance        2.500    2.500        0
+confidence      0.083    0.083        0
+previous        0.083    0.083        0
+current         0.083    0.083        0
+next            0.083    0.083        0
+first           0.083    0.493   +0.410
+special         0.167    0.167        0
+virtual_sink    0.000    0.000        0
+duplicate       0.083    0.083        0
+induction       0.083    0.083        0
 """
     )
 
@@ -109,23 +109,38 @@ each sees every other
 [CLS] the cat sat on the mat because it was tired [SEP]
 against [CLS] the dog sat on the mat because it was tired [~
 
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-+9  -9                    -4  +4
-1.2                       0.3
-change 0.53               change 0.25
++9    -9
++9    -9
++9    -9
++9    -9
++9    -9
++9    -9
++9    -9
++9    -9
++9    -9
++9    -9
++9    -9
++9    -9
+1.2
+change 0.530
 
--9 to +9: -0.50 to +0.50   + where the other text has more
-rows look at columns
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+-4    +4
+0.3
+change 0.250
+
++9 means +0.50, -9 means -0.50
++ where the other text has more   rows look at columns
 """
     )
 
@@ -133,14 +148,14 @@ rows look at columns
 def test_texts_of_other_lengths_show_the_largest_change_of_a_share() -> None:
     text = heads_text(compared(of_patterns=False, there=SENTENCE[:5]), Terminal(80))
     assert "\nchange: the largest change of a metric that is a share of the row\n" in text
-    assert "1.2   0.41  ████████████████████  first 0.08 → 0.49\n" in text
+    assert "1.2  0.410  ████████████████████  first 0.083 → 0.493\n" in text
 
 
 def test_colours_and_signs_say_the_same() -> None:
     text = heads_text(compared(pattern("1.2", moved_weights())), Terminal(80, ColorDepth.TRUE))
     (row,) = [line for line in text.splitlines() if "because" in SGR.sub("", line) and "48;2" in line]
-    assert SGR.sub("", row).split() == ["7", "because", "+50", "+2", "-50"]
-    less, more = "\x1b[38;2;0;0;0;48;2;137;195;254m -50 \x1b[0m", "\x1b[38;2;0;0;0;48;2;254;167;84m +50 \x1b[0m"
+    assert SGR.sub("", row).split() == ["7", "because", "+.50", "+.02", "-.50"]
+    less, more = "\x1b[38;2;0;0;0;48;2;137;195;254m-.50 \x1b[0m", "\x1b[38;2;0;0;0;48;2;254;167;84m+.50 \x1b[0m"
     assert less in row and more in row
 
 
@@ -172,10 +187,53 @@ def test_heads_that_did_not_change_are_not_ranked() -> None:
     some = (compared().difference.stacks[0].heads[0], *same[1:])  # type: ignore[union-attr]
     assert heads_text(compared(heads=some), Terminal(80)).splitlines()[-2:] == [
         "",
-        "1.2   0.53  ████████████████████  first 0.08 → 0.49",
+        "1.2  0.530  ████████████████████  first 0.083 → 0.493",
     ]
 
 
 def test_no_change_at_all_is_no_crash() -> None:
     text = heads_text(compared(pattern("1.2", np.zeros((12, 12), dtype=np.float32))), Terminal(80))
     assert "head 1.2" in text
+
+
+def test_cells_have_real_numbers_where_they_fit() -> None:
+    heat = SignedHeat(0.5, Terminal(80))
+    shown = {width: heat.cell(-0.126, width).text + heat.cell(0.5, width).text for width in (3, 4, 5, 6, 7)}
+    assert shown == {
+        3: "-2 +9 ",
+        4: "-13 +50 ",
+        5: "-.13 +.50 ",
+        6: "-0.13 +0.50 ",
+        7: " -0.13  +0.50 ",
+    }
+    assert [SignedHeat(full, Terminal(80)).cell(full, 7).text.strip() for full in (0.042, 0.0042, 0.0004)] == [
+        "+0.042",
+        "+.0042",
+        "+9",
+    ]
+    assert SignedHeat(0.5, Terminal(80)).cell(0.001, 6).text.strip() == ""
+
+
+def test_signs_never_touch_the_number_before() -> None:
+    weights = np.where(np.indices((12, 12)).sum(axis=0) % 2, 0.4, -0.3).astype(np.float32)
+    for width in (60, 80, 100, 140):
+        rows = heads_text(compared(pattern("1.2", weights)), Terminal(width)).splitlines()
+        (row,) = [line for line in rows if line.strip().startswith("4 on")] or [rows[10]]
+        assert len(row.split()) > 10 and not any(cell[1:].strip("+-") != cell[1:] for cell in row.split()[2:])
+
+
+def test_hundredths_say_what_they_are() -> None:
+    text = heads_text(compared(pattern("1.2", moved_weights())), Terminal(66))
+    assert "+50 means +0.50" in text and "\n 1 the     +50  +2 -50\n" in text
+
+
+def test_small_changes_are_no_zeros() -> None:
+    one = compared().difference.stacks[0].heads[0]  # type: ignore[union-attr]
+    small = one._replace(
+        total_variation=4e-5, values={**one.values, "first": 0.083304}, changes={**one.changes, "first": 4e-6}
+    )
+    text = heads_text(compared(heads=(small,)), Terminal(80))
+    assert "@4e-5\n" in text and "1.2  4.0e-5  ████████████████████  first 0.083300 → 0.083304\n" in text
+    full = heads_text(compared(pattern("1.2", moved_weights()), heads=(small,)), Terminal(80))
+    assert "\nhead 1.2  change 4.0e-5\n" in full
+    assert "\nfirst           0.083    0.083  +4.0e-6\n" in full

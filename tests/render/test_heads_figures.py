@@ -17,9 +17,13 @@ from tests.render.heads_samples import even, head, on_offset, pattern, result, s
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
 
-from attncli.render.figures.heads import Panel, heads_figure, metric_panels, one_head  # noqa: E402
-from attncli.render.figures.panels import Scale  # noqa: E402
+from attncli.render.figures.head_patterns import OneHead, Panel  # noqa: E402
+from attncli.render.figures.heads import heads_figure  # noqa: E402
+from attncli.render.figures.of_metrics import metric_maps  # noqa: E402
+from attncli.render.figures.panels import Scale, tick_text  # noqa: E402
 from attncli.render.figures.saving import drawn  # noqa: E402
+from attncli.render.figures.sheet import Words, composed  # noqa: E402
+from attncli.render.figures.sides import Side  # noqa: E402
 
 FORMS = ("svg", "pdf", "png")
 NEXT = pattern("0.1", on_offset(1))
@@ -63,9 +67,12 @@ def test_one_head_has_its_tokens_its_weights_and_a_scale() -> None:
     assert found[12:24] == found[:12]
     assert found.count("90") == 11
     assert "100" in found
-    assert {"Next &amp; next", "head 0.1, looks at the next token", "attention weight (rows look at columns)"} < {
-        *found
-    }
+    assert {
+        "Next &amp; next",
+        "head 0.1, looks at the next token",
+        "attention weight (rows look at columns); numbers: hundredths",
+        "text: [CLS] the cat sat on the mat because it was tired [SEP]",
+    } < {*found}
 
 
 def test_without_a_title_the_model_stands_above() -> None:
@@ -83,7 +90,17 @@ def test_few_heads_stand_side_by_side_with_their_tokens() -> None:
 def test_many_heads_are_a_map() -> None:
     found = texts(svg(several(20)))
     assert "because" not in found
-    assert {"head", "layer", "4"} < {*found}
+    assert {"head", "layer", "4", "0.0", "4.3"} < {*found}
+    assert "rows: queries, columns: keys; to the right and downwards: later tokens" in found
+
+
+def test_many_heads_of_a_short_text_name_its_tokens_at_the_edges() -> None:
+    names = [f"{layer}.{index}" for layer in range(5) for index in range(4)]
+    words = tokens("[CLS]", "a", "mole")
+    heads = tuple(head(name) for name in names)
+    made = stack(*(pattern(name, even(3)) for name in names), heads=heads, queries=words, keys=words)
+    found = texts(svg(result(made, chosen=True)))
+    assert found.count("mole") == 5 + 4
 
 
 def test_small_patterns_are_shapes_and_large_ones_a_picture() -> None:
@@ -106,30 +123,63 @@ def test_what_a_query_may_not_see_is_left_blank() -> None:
     assert len(shapes) == 12 * 12
 
 
-def test_pooled_patterns_name_the_first_token_of_a_bin() -> None:
+def test_pooled_patterns_have_true_positions_and_say_so() -> None:
     bins = Bins(tuple((start, start + 4) for start in (0, 4, 8)), tuple((start, start + 4) for start in (0, 4, 8)))
     pooled = Pattern(0, 1, even(3), bins)
-    assert texts(svg(result(stack(pooled), chosen=True)))[:3] == ["[CLS] +3", "on +3", "it +3"]
+    found = texts(svg(result(stack(pooled), chosen=True)))
+    assert found[:3] == ["0", "5", "10"]
+    assert "12 × 12 weights in 3 × 3 cells: rows averaged, columns summed" in " ".join(found)
+
+
+def test_positions_stand_where_they_are() -> None:
+    # Four, four and two tokens a cell: token 6 is the middle of the second.
+    side = Side(["", "", ""], [0, 4, 8, 10], numbered=True)
+    assert side.marks(1.0, lying=False) == [(0, "0"), (0.5, "2"), (1, "4"), (1.5, "6"), (2, "8")]
+    every = Side([str(place) for place in range(600)], list(range(100, 701)))
+    assert every.marks(0.01, lying=True) == [(place + 0.5, str(place + 100)) for place in range(0, 600, 50)]
+
+
+def test_lines_are_named_by_their_numbers_and_as_plain_text() -> None:
+    lines = tokens("one line\n", "·another\n", "[SEP]")
+    made = stack(
+        pattern("0.1", even(3)),
+        queries=lines,
+        keys=lines,
+        unit="line",
+        query_lines=(1, 3, None),
+        key_lines=(1, 3, None),
+    )
+    found = texts(svg(result(made, chosen=True)))
+    assert found[:3] == ["1  one line", "3  ·another", "[SEP]"]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(0.0, "0"), (0.0005, "0.0005"), (2e-5, "2e-5"), (1e-19, "0"), (15.0, "15")]
+)
+def test_numbers_of_a_scale_stand_for_themselves(value: float, written: str) -> None:
+    assert tick_text(value, max(value, 0.001)) == written
 
 
 def test_a_metric_is_mapped_with_its_values() -> None:
     made = replace(result(stack()), metric="induction")
-    assert [panel.title for panel in metric_panels(made)] == ["induction: weight on what followed earlier copies"]
+    assert [each.title for each in metric_maps(made)] == ["induction: weight on what followed earlier copies"]
+    assert [each.notes for each in metric_maps(made)] == [["uniform: 0.083"]]
+    assert [each.framed for each in metric_maps(made)] == [[(1, 1)]]
     assert "0.68" in texts(svg(made))
 
 
 def test_means_over_texts_are_maps_of_every_metric() -> None:
     made = replace(result(stack()), texts=3)
-    assert len(metric_panels(made)) == 11
-    assert "distance: tokens: how far away it looks" in texts(svg(made))
+    assert len(metric_maps(made)) == 11
+    assert "distance: how far away it looks (tokens)" in texts(svg(made))
 
 
 def test_differences_have_white_at_nothing() -> None:
     values = np.array([[0.5, -0.25], [np.nan, 0.0]])
     scale = Scale.of([values])
     assert (scale.low, scale.high, scale.colormap) == (-0.5, 0.5, "PuOr_r")
-    panel = Panel("a difference", values, ["a", "b"], ["a", "b"])
-    found = texts(drawn(lambda: one_head(panel, title="x", legend="y"), "svg", texts=["x"]).decode())
+    panel = Panel("a difference", values, Side(["a", "b"]), Side(["a", "b"]))
+    found = texts(drawn(lambda: composed(Words("x"), [OneHead(panel, "y")]), "svg", texts=["x"]).decode())
     assert {"50", "-25"} < {*found}
 
 
@@ -150,8 +200,9 @@ def test_any_token_can_be_drawn_without_a_warning(form: str) -> None:
 
 def test_what_was_compared_is_drawn_as_its_difference() -> None:
     found = texts(svg(replace(compared(pattern("0.1", on_offset(1) - on_offset(-1))), chosen=True)))
-    assert {"difference 0.1", "difference of weights", "90", "-90", "dog"} < {*found}
-    maps = metric_panels(differences_alone(replace(compared(), metric="first")))
+    assert {"difference 0.1", "weight in B minus weight in A; numbers: hundredths", "90", "-90", "cat→dog"} < {*found}
+    assert "orange: B has more, purple: A has more, white: the same" in found
+    maps = metric_maps(differences_alone(replace(compared(), metric="first")))
     assert maps[0].values[0].tolist() == [0.0, 0.02, 0.0, -0.3]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
-from tests.render.heads_samples import HEADS, SGR, result, stack
+from tests.render.heads_samples import HEADS, SGR, head, result, stack
+from tests.render.patch_samples import looking
 
 
 def shown(metric: str, terminal: Terminal, **changes: object) -> str:
@@ -28,7 +29,7 @@ layer   0     1     2     3    head
     0 @0.91 .0.08 .0.08 .0.08
     1 .0.08 .0.08 .0.08 .0.08
 
-0 [ .:-=+*#%@] 0.91
+0 [ .:=*#%@] 0.91
 
 0.0   0.91  ████████████████████  uniform 0.08
 0.1   0.08  █▉                    uniform 0.08
@@ -59,3 +60,15 @@ def test_what_nothing_shows() -> None:
 @pytest.mark.parametrize("width", range(1, 60))
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert max(map(len, shown("entropy", Terminal(width)).splitlines())) <= width
+
+
+def test_patches_are_called_so() -> None:
+    shown_ = heads_text(replace(looking(2), metric="previous", chosen=False), Terminal(80))
+    assert "\nprevious: weight on the patch to the left\n" in shown_
+    nothing = replace(looking(1).stacks[0], metrics=(head("1.0", induction=None),))
+    text = heads_text(replace(result(nothing), metric="induction"), Terminal(80))
+    assert text.endswith("nothing shows induction in this picture\n")
+
+
+def test_a_unit_stands_behind_what_is_said() -> None:
+    assert "\nentropy: how widely a row spreads its weight (nats)\n" in shown("entropy", Terminal(80))

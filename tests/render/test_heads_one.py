@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from attncli.render.heads.column_heads import headings
@@ -9,7 +11,7 @@ from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Bins, Pattern, Stack, Weights
 from attncli.results.tokens import Token
-from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
+from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens
 
 LRM = "\u200e"
 
@@ -107,7 +109,7 @@ def test_pooling_by_the_analysis_is_respected() -> None:
     assert picture(of) == [
         "                     0      8",
         " 0–7 x x x x x x x x  @100@",
-        "8–15 x x x x x x x x   =40=   +60+",
+        "8–15 x x x x x x x x   =40=   *60*",
     ]
 
 
@@ -173,7 +175,7 @@ def test_metrics_without_a_value_are_dashes() -> None:
     of = stack(pattern("0.2", even()), heads=(head("0.2", induction=None, distance=123.456),), baselines={})
     text = heads_text(result(of, chosen=True), Terminal(80))
     assert "\ninduction           –        –  weight on what followed earlier copies\n" in text
-    assert "\ndistance        123.5        –  tokens: how far away it looks\n" in text
+    assert "\ndistance        123.5        –  how far away it looks (tokens)\n" in text
     assert "\ninduction           -        -  " in heads_text(result(of, chosen=True), Terminal(80, unicode=False))
 
 
@@ -190,3 +192,43 @@ def test_every_label_is_a_sentence() -> None:
 def test_one_token_is_enough() -> None:
     of = stack(pattern("0.0", np.ones((1, 1), dtype=np.float32)), queries=tokens("a"), keys=tokens("a"))
     assert picture(of) == ["       a", "0 a  @100@"]
+
+
+def test_lines_have_their_numbers_and_plain_text() -> None:
+    lines = (
+        Token(0, 1, "[CLS]", "[CLS]", special=True),
+        Token(1, 1, "aĠb", "  a b\n"),
+        Token(4, 1, "Ċ", "\n"),
+        Token(5, 1, "Ġc", " c"),
+    )
+    numbers = (None, 1, 2, 3)
+    of = stack(pattern("0.0", even(4)), queries=lines, keys=lines, unit="line", query_lines=numbers, key_lines=numbers)
+    text = heads_text(result(of, chosen=True), Terminal(80))
+    assert "\nrows and columns are lines, numbered from 1\n" in text
+    assert "\nmetrics are of the whole text, token by token (not line by line)\n" in text
+    assert picture(of) == [
+        "         [CLS]    1      2      3",
+        "  [CLS]   @25@   @25@   @25@   @25@",
+        "1 a b     @25@   @25@   @25@   @25@",
+        "2 ⏎       @25@   @25@   @25@   @25@",
+        "3 c       @25@   @25@   @25@   @25@",
+    ]
+
+
+def test_words_say_what_their_numbers_are() -> None:
+    of = replace(of_words("a", "·b"), unit="word", queries=tokens("a", " b"), keys=tokens("a", " b"))
+    text = heads_text(result(of, chosen=True), Terminal(80))
+    assert "\nrows and columns are words, and their numbers those of their first tokens\n" in text
+    assert picture(of)[0] == "       a      b"
+
+
+def test_metrics_say_what_they_are_of_where_less_is_shown() -> None:
+    whole = stack(pattern("0.2", even()), whole=(12, 12))
+    assert "metrics are of" not in heads_text(result(whole, chosen=True), Terminal(80))
+    cropped = stack(pattern("0.2", even()[3:6]), queries=SENTENCE[3:6], whole=(12, 12))
+    said = "\n\nmetrics are of the whole text, not of the part above\n                 here  uniform\n"
+    assert said in heads_text(result(cropped, chosen=True), Terminal(80))
+    several = stack(*(pattern(f"0.{i}", even()[3:6]) for i in (1, 2)), queries=SENTENCE[3:6], whole=(12, 12))
+    assert "\nmetrics are of the whole text, not of the part above\nuniform attention: " in heads_text(
+        result(several, chosen=True), Terminal(80)
+    )

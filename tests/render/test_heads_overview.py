@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from attncli.render.document import lower
@@ -12,6 +14,7 @@ from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from tests.render.heads_samples import HEADS, head, result, stack
+from tests.render.patch_samples import looking
 
 
 def many_heads(layers: int, heads: int) -> Stack:
@@ -190,3 +193,31 @@ def test_a_value_that_is_missing_is_a_dash() -> None:
 
 def test_nothing_to_say_leaves_no_hint() -> None:
     assert "Try:" not in heads_text(result(stack(heads=(), layers=())), Terminal(80))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("0.1 1.1", "head 1 of each layer"),
+        ("0.0 0.3 1.0 1.3", "heads 0 and 3 of each layer"),
+        ("1.0 1.1 1.2 1.3", "all heads of layer 1"),
+        ("1.0 1.2 1.3", "heads 0, 2 and 3 of layer 1"),
+        ("0.1", None),
+        ("0.1 1.2", None),
+        ("0.0 0.1 0.2 0.3 1.0 1.1 1.2 1.3", None),
+    ],
+)
+def test_the_chosen_heads_in_words(names: str, words: str | None) -> None:
+    chosen = tuple(one for one in HEADS if one.name in names.split())
+    line = heads_text(result(stack(heads=chosen)), Terminal(120)).splitlines()[1]
+    shape = "encoder · 2 layers × 4 heads"
+    said = "" if words is None else f" · {words}"
+    assert line == f"{shape}{said} · 12 tokens · each sees every other"
+
+
+def test_labels_of_patches() -> None:
+    of = looking(2).stacks[0]
+    heads = tuple(replace(one, labels=(label,)) for one, label in zip(of.metrics, ("previous", "special"), strict=True))
+    text = heads_text(result(replace(of, metrics=heads, patterns=())), Terminal(100))
+    assert " P  patch to the left   S  what is no patch\n" in text
+    assert " P  1.0  looks at the patch to the left " in text

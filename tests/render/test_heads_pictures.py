@@ -99,7 +99,12 @@ def test_stacks_are_apart_and_share_the_scale() -> None:
     weights = np.full((2, 12), 0.1, dtype=np.float32)
     cross = stack(pattern("0.0", weights), stack="cross", heads=(head("cross.0.0"),), queries=queries)
     text = heads_text(result(stack(pattern("0.0", on_offset(-1))), cross, chosen=True), Terminal(80))
-    assert "\n\ncross · 2 layers × 4 heads · 2 decoder tokens look at 12 encoder tokens\n\n............\n" in text
+    assert (
+        "\n\ncross · 2 layers × 4 heads · 2 decoder tokens look at 12 encoder tokens\n"
+        "rows    Die Katze\n"
+        "columns [CLS] the cat sat on the mat because it was tired [SEP]\n"
+        "\n............\n" in text
+    )
     assert text.count("rows look at columns") == 1
     assert "\ncross.0.0\n" in text
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.heads import Pattern
 from tests.render.heads_samples import SGR, head
 from tests.render.position_samples import WORDS, placed, position, ranked, reading_of
 
@@ -23,13 +24,14 @@ where ding (token 5) looks, mean of all 8 heads
 
 [CLS] the cat sat embed>ding<s [SEP]
 @@@@@ ...====::::      ......: -----
+                       ▲▲▲▲▲▲ looks from here
 
 0 [ .:-=+*#%@] 0.40
 
-         weight                        uniform  most by head
-0 [CLS]   0.400  ████████████████████    0.125  0.0 0.800
-2 ·cat    0.200  ██████████              0.125  0.1 0.400
-7 [SEP]   0.120  ██████                  0.125  0.2 0.240
+         weight  0               0.40  uniform  top head
+0 [CLS]   0.400  ████████████████████    0.125  0.0 (0.800)
+2 ·cat    0.200  ██████████              0.125  0.1 (0.400)
+7 [SEP]   0.120  ██████                  0.125  0.2 (0.240)
 """
     )
 
@@ -37,7 +39,7 @@ where ding (token 5) looks, mean of all 8 heads
 def test_in_ascii() -> None:
     lines = heads_text(READ, Terminal(80, unicode=False)).splitlines()
     assert lines[4:6] == ["[CLS] the cat sat embed>ding<s [SEP]", "@@@@@ ...====::::      ......: -----"]
-    assert lines[-2] == "2 _cat    0.200  ##########              0.125  0.1 0.400"
+    assert lines[-2] == "2 _cat    0.200  ##########              0.125  0.1 (0.400)"
 
 
 def test_colours_are_behind_the_text_and_the_query_is_underlined() -> None:
@@ -46,8 +48,8 @@ def test_colours_are_behind_the_text_and_the_query_is_underlined() -> None:
     assert SGR.sub("", shaded) == "[CLS] the cat sat embedding" + "s [SEP]"
     assert shaded.startswith("\x1b[38;2;0;0;0;48;2;253;231;37m[CLS]\x1b[0m ")
     assert "\x1b[1;4;38;2;255;255;255;48;2;72;29;111mding\x1b[0m" in shaded
-    # The row of ink is for those who see no colours.
-    assert text.splitlines()[5] == ""
+    # The row of ink is for those who see no colours; what points at the query is for all.
+    assert SGR.sub("", text.splitlines()[5]) == "                       ▲▲▲▲ looks from here"
 
 
 def test_sixteen_colours_have_ink_and_an_underline() -> None:
@@ -64,7 +66,8 @@ def test_what_comes_later_has_no_shade_and_no_rank() -> None:
     plain = heads_text(of, Terminal(80)).splitlines()
     assert plain[4:6] == ["[CLS] the >cat< sat embeddings [SEP]", "@@@@@ @@@======"]
     # Three keys are seen, beneath their heading.
-    assert len(plain[9:]) == 1 + 3
+    assert plain[6] == "          ▲▲▲▲▲ looks from here"
+    assert len(plain[10:]) == 1 + 3
 
 
 def test_one_head_alone_is_named_with_its_labels() -> None:
@@ -73,22 +76,23 @@ def test_one_head_alone_is_named_with_its_labels() -> None:
         "head 0.0   P  looks at the previous token",
         "where ding (token 5) looks",
     ]
-    assert "most by head" not in heads_text(of, Terminal(80))
+    assert "top head" not in heads_text(of, Terminal(80))
 
 
 def test_rows_end_where_lines_of_the_text_do() -> None:
     keys = placed("a", " b", "\n", "\n", "c", " d\n", "e")
     of = position(reading_of(keys, [0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05], 0, top=1), keys)
-    assert heads_text(of, Terminal(80)).splitlines()[4:12] == [">a< b⏎", "@@@:::", "⏎", ":", "c d", ":..", "e", "."]
+    lines = heads_text(of, Terminal(80)).splitlines()[4:13]
+    assert lines == [">a< b⏎", "@@@:::", "▲▲▲ looks from here", "⏎", ":", "c d", ":..", "e", "."]
 
 
 def test_a_narrow_terminal_keeps_the_weights_and_the_heads() -> None:
     lines = heads_text(READ, Terminal(30)).splitlines()
     assert lines[-4:] == [
-        "         weight  most by head",
-        "0 [CLS]   0.400  0.0 0.800",
-        "2 ·cat    0.200  0.1 0.400",
-        "7 [SEP]   0.120  0.2 0.240",
+        "         weight  top head",
+        "0 [CLS]   0.400  0.0 (0.800)",
+        "2 ·cat    0.200  0.1 (0.400)",
+        "7 [SEP]   0.120  0.2 (0.240)",
     ]
 
 
@@ -110,9 +114,9 @@ all-MiniLM-L6-v2 · cpu · float32
 encoder · 2 layers × 4 heads · 1 of 600 tokens · each sees every other
 where w599 (token 599) looks, mean of all 8 heads
 
-           weight          uniform  most by head
- 10 ·w10    0.500  ██████    0.002  0.0 1.000      w6 w7 w8 w9 >w10< w11 w12 w1…
-599 ·w599   0.200  ██▍       0.002  0.1 0.400     6 w597 w598 >w599<
+           weight  0 0.50  uniform  top head
+ 10 ·w10    0.500  ██████    0.002  0.0 (1.000)   w6 w7 w8 w9 >w10< w11 w12 w13…
+599 ·w599   0.200  ██▍       0.002  0.1 (0.400)  96 w597 w598 >w599<
 
 600 tokens in 75 cells, each the sum of its tokens
  @                                                                        =
@@ -131,13 +135,14 @@ def test_lines_with_their_numbers() -> None:
         text
         == """\
 all-MiniLM-L6-v2 · cpu · float32
-encoder · 2 layers × 4 heads · 1 of 3 lines · each sees every other
+encoder · 2 layers × 4 heads · 3 lines, seen from one position
+each sees every other
 where x (token 2, line 4) looks, mean of all 8 heads
 
-line  weight              uniform  most by head
-   1   0.700  ██████████    0.333  0.0 1.000     first line
-   2   0.200  ██▉           0.333  0.1 0.400     the second one, with more in it
-   4   0.100  █▍            0.333  0.2 0.200     third
+line  weight  0     0.70  uniform  top head
+   1   0.700  ██████████    0.333  0.0 (1.000)  first line
+   2   0.200  ██▉           0.333  0.1 (0.400)  the second one, with more in it
+   4   0.100  █▍            0.333  0.2 (0.200)  third
 
 the whole text, a cell for each line
 @@ -- ..
@@ -160,10 +165,10 @@ how much sat (token 0) looks at cat (token 1), by the weight
 of each head
 
 layer   0    1    2    3   head
-    0    1    2  @50@ . 3.
-    1  =25= . 4. . 5. :10:
+    0    1    2  @50@   3
+    1  *25* . 4. . 5. .10.
 
-0 [ .:-=+*#%@] 0.50   digits: hundredths
+0 [ .:=*#%@] 0.50   50 means 0.50
 
 head  weight  uniform  place in its row
  0.2   0.500    0.125  3 of 8
@@ -177,12 +182,72 @@ and 5 more (--top K)
 def test_the_ranking_stands_beside_its_map_where_there_is_room() -> None:
     of = ranked(0.01, 0.02, 0.5, 0.03, 0.25, 0.04, 0.05, 0.1)
     lines = heads_text(of, Terminal(120)).splitlines()
-    assert lines[4].endswith("head" + " " * 13 + "head  weight                        uniform  place in its row")
+    assert lines[4].endswith("head" + " " * 6 + "head  weight  0               0.50  uniform  place in its row")
     assert "████████████████████    0.125  3 of 8" in lines[5]
 
 
 def test_one_head_needs_no_map() -> None:
     of = ranked(0.5)
     lines = heads_text(of, Terminal(80)).splitlines()
-    assert lines[3:] == ["", "head  weight                        uniform  place in its row",
+    assert lines[3:] == ["", "head  weight  0               0.50  uniform  place in its row",
                          " 0.0   0.500  ████████████████████    0.125  1 of 8"]  # fmt: skip
+
+
+def test_small_weights_are_told_apart() -> None:
+    of = ranked(0.0312, 0.0004, 3e-12, 0.0)
+    assert heads_text(replace(of, top=4), Terminal(80)).splitlines()[-5:] == [
+        "head   weight  0              0.031  uniform  place in its row",
+        " 0.0   0.0312  ████████████████████   0.1250  1 of 8",
+        " 0.1   0.0004  ▎                      0.1250  2 of 8",
+        " 0.2  3.0e-12  ▏                      0.1250  3 of 8",
+        " 0.3        0                         0.1250  4 of 8",
+    ]
+    few = position(reading_of(WORDS, [0.04, 0.0003, 2e-7, 0, 0, 0, 0, 0], 5, top=3), WORDS)
+    assert heads_text(few, Terminal(80)).splitlines()[-4:] == [
+        "         weight  0               0.04  uniform  top head",
+        "0 [CLS]  0.0400  ████████████████████   0.1250  0.0 (0.080)",
+        "1 the    0.0003  ▏                      0.1250  0.1 (6.0e-4)",
+        "2 ·cat   2.0e-7  ▏                      0.1250  0.2 (4.0e-7)",
+    ]
+
+
+def test_a_key_that_is_a_line_is_called_by_its_number() -> None:
+    of = ranked(0.5, query="x", key="  a line of many words that goes on and on\n")
+    (stack,) = of.stacks
+    lined = replace(stack, unit="line", ranking=replace(stack.ranking, query_line=4, key_line=2))  # type: ignore[arg-type]
+    assert heads_text(replace(of, stacks=(lined,)), Terminal(100)).splitlines()[1:4] == [
+        "encoder · 2 layers × 4 heads · 8 lines, seen from one position · each sees every other",
+        "how much x (token 0, line 4) looks at line 2 (a line of many words that goes …), by the weight of",
+        "each head",
+    ]
+
+
+def test_a_rollout_is_told_by_its_keys() -> None:
+    reading = reading_of(WORDS, WEIGHTS, 5, top=2)
+    reading = replace(reading, uniform=None, top=tuple(key._replace(head=None, uniform=None) for key in reading.top))
+    rolled = replace(position(reading, WORDS, patterns=(Pattern(1, None, reading.weights[None]),)), weighting="rollout")
+    assert (
+        heads_text(rolled, Terminal(80, unicode=False))
+        == """\
+all-MiniLM-L6-v2 | cpu | float32
+encoder | 2 layers x 4 heads | 1 of 8 tokens | each sees every other
+rollout up to layer 1: how much of each token reaches ding (token 5), heads
+averaged
+
+[CLS] the cat sat embed>ding<s [SEP]
+@@@@@ ...====::::      ......: -----
+                       ^^^^^^ arrives here
+
+0 [ .:-=+*#%@] 0.40
+
+         weight  0               0.40
+0 [CLS]   0.400  ####################
+2 _cat    0.200  ##########
+"""
+    )
+
+
+def test_what_points_at_the_query_stands_on_the_side_with_room() -> None:
+    keys = placed("a" * 25, " b")
+    lines = heads_text(position(reading_of(keys, [0.5, 0.5], 1, top=1), keys), Terminal(30)).splitlines()
+    assert "          looks from here ▲▲▲" in lines

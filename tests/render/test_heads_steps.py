@@ -214,3 +214,27 @@ def test_no_line_is_wider_than_the_terminal(steps: Steps, terminal: Terminal) ->
     for line in SGR.sub("", text).splitlines():
         assert cell_width(line) <= terminal.width
         assert line.isprintable() or "\u200e" in line
+
+
+def test_narrow_it_keeps_the_weights() -> None:
+    lines = shown(TOY, Terminal(30)).splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith(" key"))
+    assert lines[start : start + 4] == [
+        " key      q·k  ÷1.41  weight",
+        " 0 The   1.00   0.71    0.31",
+        " 1 cat   2.00   1.41    0.62",
+        " 2 sat  -1.00  -0.71    0.07",
+    ]
+    for width, headings in (
+        (22, [["key", "÷1.41", "weight"], ["key", "weight", "norm"]]),
+        (18, [["key", "weight"]] * 2),
+    ):
+        lines = shown(TOY, Terminal(width)).splitlines()
+        assert [line.split() for line in lines if line.startswith(" key")] == headings
+        assert not any("…" in line for line in lines if line[:2] in (" 0", " 1", " 2", " z"))
+
+
+def test_small_weights_are_no_zeros() -> None:
+    text = shown(replace(TOY, weights=np.array([0.9996, 0.0004, 0.0])))
+    assert "\n 1 cat  [ 1.00  1.00]  1.41   2.00   1.41    4e-4\n" in text
+    assert "\n 1 cat         4e-4 ×  [ 2.00  0.00]   2.00\n" in text

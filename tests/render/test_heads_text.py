@@ -88,11 +88,11 @@ head 0.1   N  looks at the next token
 10 tired                                                      .10. %90%
 11 [SEP]                                                           @100
 
-0 [ .:-=+*#%@] 1.00   rows look at columns   digits: hundredths
+0 [ .:=*#%@] 1.00   rows look at columns   100 means 1.00
 
                  here  uniform
-entropy          0.52     2.48  nats: how widely a row spreads its weight
-distance         3.97     3.97  tokens: how far away it looks
+entropy          0.52     2.48  how widely a row spreads its weight (nats)
+distance         3.97     3.97  how far away it looks (tokens)
 confidence       0.08     0.08  largest weight of a row
 previous         0.08     0.08  weight on the previous token
 current          0.08     0.08  weight on the token itself
@@ -153,7 +153,8 @@ def test_sixteen_colours_draw_patterns_in_ink() -> None:
 def test_stacks_stand_under_one_another() -> None:
     cross = stack(stack="cross", heads=(head("cross.0.0"), head("cross.0.1")), queries=tokens("Die", "Katze"))
     text = heads_text(result(stack(), cross), UNICODE)
-    assert "\ncross · 2 layers × 4 heads · 2 decoder tokens look at 12 encoder tokens\n\nlayer" in text
+    chosen = "cross · 2 layers × 4 heads · heads 0 and 1 of layer 0"
+    assert f"\n{chosen}\n2 decoder tokens look at 12 encoder tokens\n\nlayer" in text
     assert text.count("[CLS] the cat") == 1
     assert text.count("Try:") == 1
 

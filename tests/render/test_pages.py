@@ -66,7 +66,7 @@ def test_a_page_allows_its_own_script_and_style_and_nothing_else(kind: str) -> N
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_page_is_the_same_every_time_and_small(kind: str) -> None:
-    limits = {"heads": 50_000, "patches": 60_000, "compare": 32_000, "params": 24_000, "tokens": 16_000}
+    limits = {"heads": 53_000, "patches": 63_000, "compare": 32_000, "params": 24_000, "tokens": 16_000}
     assert len(PAGES[kind].encode()) < limits[kind]
     again = {
         "heads": lambda: heads_html(result(stack(pattern("0.0", on_offset(1))))),

@@ -112,7 +112,7 @@ def test_bins_of_a_sound_say_from_when_to_when() -> None:
     pooled = Pattern(0, 0, on_offset(0, 2), bins=Bins(spans, spans))
     heard = stack(pooled, queries=frames, keys=frames, query_medium=medium, key_medium=medium)
     found = texts(result(heard, chosen=True))
-    assert found[:4] == ["0.00–0.12s", "0.12–0.24s"] * 2
+    assert found[:4] == ["0s", "0.2s", "0s", "0.1s"]
     whole = texts(
         result(stack(Pattern(0, 0, on_offset(0)), queries=frames, keys=frames, key_medium=medium), chosen=True)
     )

@@ -83,6 +83,7 @@ def test_where_the_class_token_of_several_heads_looks_in_ascii_and_narrow() -> N
     assert heads_text(looking([[ROW], [other]]), Terminal(30, unicode=False)) == (
         "some/vit | cpu | float32\n"
         "vision | 2 layers x 4 heads\n"
+        "heads 0 and 1 of layer 1\n"
         "3 x 4 patches and [CLS]\n"
         "each sees every other\n"
         "where [CLS] looks\n"
@@ -113,7 +114,7 @@ def test_a_whole_head_shows_where_its_class_token_looks_and_its_metrics() -> Non
     text = heads_text(result, Terminal(80))
     assert "head 1.0: where [CLS] looks\n" in text
     assert "--query 0,0 to --query 2,3 show where a patch looks\n" in text
-    assert "distance         0.25     0.25  patches: how far away it looks\n" in text
+    assert "distance         0.25     0.25  how far away it looks (patches)\n" in text
     assert "previous         0.25     0.25  weight on the patch to the left\n" in text
 
 

@@ -51,7 +51,8 @@ def load_named_tokenizer(files: Files, path: Path, config: TokenizerConfig) -> T
     if assumed is not None and name.endswith((".model", ".spm")):
         # The one name under which transformers takes such a file without a class that it is for.
         name = "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model"
-    with TemporaryDirectory() as folder:
+    # On Windows a file that somebody holds open can't be removed: it is the system's to clear away then.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for standard, source in {name: path, **beside}.items():
             shutil.copyfile(source, Path(folder, standard))
         if assumed is not None:

@@ -75,7 +75,7 @@ def matrix_lines(matrix: Matrix, names: Sequence[str], tags: Tags, terminal: Ter
     headings = "".join(f"{names[index]:>{cell - end}}{' ' * end}" for index in order)
     legend = [scale.legend()]
     if cell == _SHORT:
-        legend.append(Line.of(Span("digits: hundredths", DIM)))
+        legend.append(Line.of(Span("50 means 0.50", DIM)))
     below = flow(legend, separator="   ", width=terminal.width)
     return [Line.of(" " * margin, Span(headings, DIM)), *rows, Line(), *below]
 

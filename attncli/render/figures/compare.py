@@ -13,19 +13,10 @@ from attncli.render.compare.names import LABEL_COLORS, Tags, occurrence_names, s
 from attncli.render.compare.paths import RANDOM_WORDS, pair_tracks, summary_tracks
 from attncli.render.escape import printable
 from attncli.render.figures.fonts import drawable
-from attncli.render.figures.panels import (
-    Box,
-    Scale,
-    axes_at,
-    cells,
-    color_bar,
-    heading,
-    labels,
-    numbers,
-    room_for,
-    type_size,
-)
+from attncli.render.figures.lettering import heading, room_for, type_size
+from attncli.render.figures.panels import Box, Scale, axes_at, cells, color_bar, numbers
 from attncli.render.figures.saving import drawn
+from attncli.render.figures.sides import Side, labels
 from attncli.render.html.words import PAGE
 from attncli.results.compare import CompareResult, State
 
@@ -111,8 +102,8 @@ def _matrix(figure: Figure, state: State, names: Names, box: Box, cell: float) -
     scale = Scale.between(float(between.min()), float(between.max()))
     axes = axes_at(figure, box)
     picture = cells(axes, values, scale)
-    labels(axes, names.tagged, names.tagged, cell=cell)
-    numbers(axes, values, scale, cell=cell / 1.25, digits=2)
+    labels(axes, Side(names.tagged), Side(names.tagged), cell=cell)
+    numbers(axes, values, scale, cell=cell)
     color_bar(figure, picture, Box(box.left, box.top + box.height + 0.18, max(min(box.width, 2.6), 2.2), 0.1), "cosine")
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import ceil
+from collections.abc import Mapping, Sequence
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 
 from attncli.render.colormap import ink_on
+from attncli.render.figures.lettering import POINTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,14 +25,15 @@ Array = npt.NDArray[np.floating]
 DPI = 200
 #: Cells that are drawn as shapes; more of them are one picture, which no viewer draws seams into.
 _MOST_SHAPES = 4096
-_POINTS = 72
-_LARGEST_TYPE, _SMALLEST_TYPE = 9.0, 5.0
-#: Inches that a number needs.
-_NUMBER = 0.27
+#: Points of the numbers on cells, and the width of a digit as a share of them.
+_LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT = 7.5, 6.0, 0.64
+_MOST_DECIMALS = 4
+#: Inches of a cell with a number of hundredths.
+_HUNDREDTHS = 0.2
+#: Numbers on a scale of colours: more of them would touch.
+_MOST_TICKS = 4
 #: Inches of a row that is seen well, and of all rows together where they are many.
 _LEAST_ROW, _LEAST_ROWS = 0.14, 1.7
-#: The mean width of a letter as a share of its size.
-_LETTER = 0.62
 
 
 class Scale(NamedTuple):
@@ -86,26 +89,68 @@ def cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
         axes.set_xlim(0, columns)
         axes.set_ylim(rows, 0)
         return made
-    # Cells that are smaller than the dots of a printer are averaged, so that none is lost.
-    dots = axes.get_window_extent().width / axes.figure.dpi * DPI
-    smooth = "none" if dots >= columns else "antialiased"
-    return axes.imshow(values, aspect="auto", interpolation=smooth, extent=(0, columns, rows, 0), **given)
+    # Of cells that are smaller than the dots of a printer the largest ones stay.
+    box = axes.get_window_extent()
+    dots = int(max(box.width, box.height) / axes.figure.dpi * DPI)
+    shown = np.ma.masked_invalid(smaller(values, dots))
+    return axes.imshow(shown, aspect="auto", interpolation="none", extent=(0, columns, rows, 0), **given)
 
 
-def numbers(axes: Axes, values: Array, scale: Scale, *, cell: float, digits: int | None = None) -> None:
-    """Each value on its cell where a cell of so many inches has room: hundredths, or a number of so many digits."""
-    if cell < _NUMBER:
+def smaller(values: Array, most: int) -> Array:
+    """In at most so many cells a side, each the value farthest from zero of its own: thin lines stay."""
+    step = ceil(max(values.shape) / most)
+    if step == 1:
+        return values
+    rows, columns = (ceil(count / step) for count in values.shape)
+    whole = np.full((rows * step, columns * step), np.nan)
+    whole[: values.shape[0], : values.shape[1]] = values
+    blocks = whole.reshape(rows, step, columns, step).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
+    farthest = np.where(np.isnan(blocks), -1.0, np.abs(blocks)).argmax(axis=-1)
+    return np.take_along_axis(blocks, farthest[..., None], axis=-1)[..., 0]
+
+
+def numbers(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float | None = None) -> None:
+    """Each value on its cell, with digits that tell them apart, where cells of so many inches have room."""
+    decimals = _decimals(scale)
+    texts = {at: f"{value:z.{decimals}f}" for at, value in np.ndenumerate(values) if not np.isnan(value)}
+    _written(axes, texts, values, scale, cell=cell, tall=tall)
+
+
+def has_hundredths(cell: float, tall: float) -> bool:
+    """Whether cells of so many inches have room for two digits that are read with ease."""
+    return cell >= _HUNDREDTHS and tall >= 0.6 * _HUNDREDTHS
+
+
+def hundredths(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float) -> None:
+    """Whole hundredths on the cells, and nothing where a value is less than half a one."""
+    shares = {at: str(round(100 * float(value)) or "") for at, value in np.ndenumerate(values) if not np.isnan(value)}
+    _written(axes, {at: text for at, text in shares.items() if text}, values, scale, cell=cell, tall=tall)
+
+
+def _written(
+    axes: Axes,
+    texts: Mapping[tuple[int, ...], str],
+    values: Array,
+    scale: Scale,
+    *,
+    cell: float,
+    tall: float | None = None,
+) -> None:
+    """Texts by row and column, in an ink that is read on the colour of their cell."""
+    longest = max(map(len, texts.values()), default=1)
+    size = min(_LARGEST_NUMBER, 0.85 * cell * POINTS / (longest * _DIGIT), (tall or cell) * POINTS * 0.7)
+    if size < _SMALLEST_NUMBER:
         return
     colors = _colors(values, scale)
-    for (row, column), value in np.ndenumerate(values):
-        text = "" if np.isnan(value) else _hundredths(value) if digits is None else f"{value:z.{digits}f}"
-        if text:
-            ink = [part / 255 for part in ink_on(colors[row][column])]
-            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=min(7.5, cell * 22), color=ink)
+    for (row, column), text in texts.items():
+        ink = [part / 255 for part in ink_on(colors[row][column])]
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=size, color=ink)
 
 
-def _hundredths(value: np.floating | float) -> str:
-    return str(round(100 * value) or "")
+def _decimals(scale: Scale) -> int:
+    """Two digits at least of the largest value, and two behind the point of what is a share."""
+    largest = max(abs(scale.low), abs(scale.high))
+    return 1 if largest >= 10 else min(max(2, 1 - floor(log10(largest))), _MOST_DECIMALS)
 
 
 def _colors(values: Array, scale: Scale) -> list[list[tuple[int, int, int]]]:
@@ -120,43 +165,6 @@ def row_height(rows: int, cell: float) -> float:
     return max(cell, min(_LEAST_ROW, _LEAST_ROWS / rows))
 
 
-def labels(axes: Axes, rows: Sequence[str], columns: Sequence[str], *, cell: float, tall: float | None = None) -> None:
-    """Texts beside the rows and above the columns, as many as there is room for.
-
-    cell: inches of a column, and of a row but where rows are as `tall` as that.
-    """
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0, pad=3)
-    for axis, texts, length in ((axes.xaxis, columns, cell), (axes.yaxis, rows, tall or cell)):
-        size = type_size(length)
-        step = _round_step(size * 1.1 / _POINTS / length)
-        places = range(0, len(texts), step)
-        axis.set_ticks([place + 0.5 for place in places], [texts[place] for place in places])
-        axis.set_tick_params(labelsize=size)
-    # Short ones can stand upright: numbers of heads, say.
-    turned = max(map(len, columns), default=0) > 3
-    axes.tick_params(axis="x", labelrotation=90 if turned else 0)
-
-
-def _round_step(least: float) -> int:
-    """How many go from one label to the next: beyond ten 20, 50, 100 and so on, so that times and numbers are round."""
-    step = max(ceil(least), 1)
-    if step <= 10:
-        return step
-    ten: int = 10 ** (len(str(step)) - 1)
-    return next(digit * ten for digit in (1, 2, 5, 10) if digit * ten >= step)
-
-
-def type_size(cell: float) -> float:
-    """Points of the labels of cells of so many inches."""
-    return max(min(_LARGEST_TYPE, cell * _POINTS * 0.75), _SMALLEST_TYPE)
-
-
-def room_for(texts: Sequence[str], size: float = _LARGEST_TYPE) -> float:
-    """Inches that the longest of the texts takes."""
-    return max(map(len, texts), default=0) * size * _LETTER / _POINTS + 0.1
-
-
 def unmarked(axes: Axes) -> None:
     """No ticks, and no frame."""
     axes.set_xticks([])
@@ -167,12 +175,21 @@ def unmarked(axes: Axes) -> None:
 def color_bar(figure: Figure, drawn: ScalarMappable, box: Box, label: str) -> None:
     """What the colours mean."""
     bar: Any = figure.colorbar(drawn, cax=axes_at(figure, box), orientation="horizontal")
-    bar.set_label(label, size=8)
+    bar.set_label(label, size=8, loc="left")
     bar.ax.tick_params(labelsize=7.5, length=2)
     bar.outline.set_linewidth(0.4)
+    low, high = drawn.get_clim()
+    ticks = [tick for tick in MaxNLocator(_MOST_TICKS).tick_values(low, high) if low <= tick <= high]
+    bar.set_ticks(ticks, labels=[tick_text(tick, high) for tick in ticks])
 
 
-def heading(figure: Figure, text: str, *, top: float = 0.12, left: float = 0.15, size: float = 11) -> None:
-    """A line at the top of the figure, so many inches from its edges."""
-    width, height = figure.get_size_inches()
-    figure.text(left / width, 1 - top / height, text, size=size, va="top", ha="left")
+def tick_text(value: float, largest: float) -> str:
+    """A number of a scale, as short as it can be: without a power of ten that stands apart."""
+    # What is left of a sum that should be 0.
+    if abs(value) < 1e-9 * abs(largest):
+        return "0"
+    text = f"{value:.6g}"
+    if "e" not in text:
+        return text
+    digits, power = text.split("e")
+    return f"{digits}e{int(power)}"

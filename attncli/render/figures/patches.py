@@ -12,11 +12,14 @@ from matplotlib.patches import Rectangle
 
 from attncli.render.escape import visible
 from attncli.render.figures.fonts import drawable
-from attncli.render.figures.panels import Array, Box, Scale, axes_at, color_bar, heading, labels, room_for, unmarked
+from attncli.render.figures.lettering import heading
+from attncli.render.figures.panels import Array, Box, Scale, axes_at, color_bar, unmarked
+from attncli.render.figures.sides import Side, labels
 from attncli.render.heads.patch_looks import Look, are_words, head_name, looks_of, share_text, shown_maps, who_looks
 from attncli.render.heads.patch_map import grey_of, on_patches, tint_of
 from attncli.results.heads import HeadsResult, Pattern, Stack
 from attncli.results.media import Grid, Picture
+from attncli.results.reading import Reading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 #: Inches: a side of an only map, of one of several, and what stands around it.
 _ONE, _SEVERAL = 3.6, 1.75
 _LEFT, _ABOVE, _BENEATH, _GAP = 0.3, 0.5, 0.3, 0.2
-_TOP, _BAR = 0.8, 0.8
+_BAR = 0.55
 _SMALLEST_NUMBERED = 0.18
 _ACROSS = 4
 _LONGEST_NAME, _MOST_BESIDE = 24, 3
@@ -81,26 +84,59 @@ def on_grid(stack: Stack, pattern: Pattern) -> Array | None:
     return on_patches(stack.keys, pattern.weights[0].tolist(), stack.key_medium.grid, None).weights
 
 
-def patch_figure(maps: Maps, picture: Picture | None, *, title: str, legend: str) -> Figure:
+class PatchMaps(NamedTuple):
     """The maps on one scale, the picture in grey beneath each; an only one has the picture itself beside it."""
-    panels = maps.panels
-    places = len(panels) + (picture is not None and len(panels) == 1)
-    side = _ONE if len(panels) == 1 else _SEVERAL
-    across = min(places, _ACROSS)
-    step = _LEFT + side + _GAP
-    wide = max(_LEFT + across * step, room_for([title], 11), room_for([maps.about], 9.5), 3.0)
-    figure = Figure(figsize=(wide, _TOP - 0.2 + ceil(places / across) * (_ABOVE + side + _BENEATH) + _BAR))
-    heading(figure, title)
-    heading(figure, maps.about, top=0.45, size=9.5)
-    scale = Scale.of([panel.values for panel in panels])
-    for place, panel in enumerate(panels):
-        down, right = divmod(place, across)
-        corner = (_LEFT + right * step + 0.1, _TOP + down * (_ABOVE + side + _BENEATH))
-        drawn = _map(figure, panel, picture, corner, side, scale)
-    if places > len(panels) and picture is not None:
-        _plain(figure, picture, panels[0], (_LEFT + step + 0.1, _TOP), side)
-    color_bar(figure, drawn, Box(_LEFT + 0.1, float(figure.get_figheight()) - 0.6, 2.4, 0.1), legend)
-    return figure
+
+    maps: Maps
+    picture: Picture | None
+    legend: str
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.legend, *self.maps.texts]
+
+    @property
+    def _places(self) -> int:
+        return len(self.maps.panels) + (self.picture is not None and len(self.maps.panels) == 1)
+
+    @property
+    def _side(self) -> float:
+        return _ONE if len(self.maps.panels) == 1 else _SEVERAL
+
+    @property
+    def _across(self) -> int:
+        return min(self._places, _ACROSS)
+
+    @property
+    def _step(self) -> tuple[float, float]:
+        """Inches from one map to the next, across and down."""
+        return _LEFT + self._side + _GAP, _ABOVE + self._side + _BENEATH
+
+    def size(self) -> tuple[float, float]:
+        width, height = self._step
+        return _LEFT + self._across * width, ceil(self._places / self._across) * height + _BAR
+
+    def draw(self, figure: Figure, top: float) -> None:
+        (width, height), scale = self._step, Scale.of([panel.values for panel in self.maps.panels])
+        for place, panel in enumerate(self.maps.panels):
+            down, right = divmod(place, self._across)
+            corner = (_LEFT + right * width, top + down * height)
+            drawn = _map(figure, panel, self.picture, corner, self._side, scale)
+        if self._places > len(self.maps.panels) and self.picture is not None:
+            _plain(figure, self.picture, self.maps.panels[0], (_LEFT + width, top), self._side)
+        bar = top + ceil(self._places / self._across) * height + 0.1
+        color_bar(figure, drawn, Box(_LEFT, bar, 2.6, 0.1), self.legend)
+
+
+def mean_map(result: HeadsResult, stack: Stack, reading: Reading, form: str) -> PatchMaps | None:
+    """What a position reads of a picture, as the mean over heads; None where its keys are no patches."""
+    if stack.key_medium.grid is None:
+        return None
+    named = _namer(form)
+    query = reading.query if stack.query_medium.grid is not None else None
+    look = Look(f"mean of {reading.heads:,} heads", reading.weights.tolist(), query)
+    panel = _panel(stack, look, named)._replace(title=look.name)
+    return PatchMaps(Maps(f"where {who_looks(stack, named)} looks", [panel]), result.picture, "attention weight")
 
 
 def _namer(form: str) -> Callable[[Token], str]:
@@ -162,7 +198,7 @@ def _axes(figure: Figure, panel: PatchPanel, corner: tuple[float, float], side: 
     cell = side / max(rows, columns)
     heading(figure, panel.title, left=corner[0], top=corner[1], size=8.5)
     axes = axes_at(figure, Box(corner[0], corner[1] + _ABOVE - 0.1, columns * cell, rows * cell))
-    labels(axes, _numbers(rows, cell), _numbers(columns, cell), cell=cell)
+    labels(axes, Side(_numbers(rows, cell)), Side(_numbers(columns, cell)), cell=cell)
     return axes
 
 

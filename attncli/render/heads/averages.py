@@ -25,7 +25,7 @@ def interval_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
 
 def average_lines(stack: Stack, head: HeadMetrics, terminal: Terminal) -> list[Line]:
     """One head: every metric with its interval, beside uniform attention, and how many texts show it."""
-    lines = [*stack_lines(stack, terminal), *title_lines(head, terminal), Line()]
+    lines = [*stack_lines(stack, terminal), *title_lines(head, stack, terminal), Line()]
     spread = head.spread or Spread({}, {})
     uniform = stack.baselines.get(head.layer, {})
     column = max(map(len, head.values), default=0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attncli.render.bars import bar
+from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.metric_words import MEANINGS, number
+from attncli.render.heads.metric_words import MEANINGS
+from attncli.render.heads.numbers import decimals_for, signed_number, weight_number
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.difference import HeadChange
@@ -14,6 +16,8 @@ from attncli.results.heads import METRICS, HeadMetrics, Stack
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _BAR = 20
+# Digits behind the point of two values that differ: as few as show it, or the fewest where even the most do not.
+_DECIMALS = (3, 4, 5, 6)
 _ROOM_FOR_BARS, _ROOM_FOR_MEANINGS = 70, 90
 
 
@@ -21,35 +25,49 @@ def change_rows(here: Stack, heads: Sequence[HeadChange], metric: str | None, he
     """A head a row: how much it changed, a bar of that, and the metric that changed most (or the one asked for)."""
     befores = {head.name: head for head in here.metrics}
     name = max((len(head.name) for head in heads), default=0)
-    return [_row(befores[head.name], head, name, metric, heat) for head in heads]
+    texts = [_changed(head, metric, heat) for head in heads]
+    width = max(map(len, texts), default=0)
+    return [
+        _row(befores[head.name], head, (f"{head.name:>{name}}", f"  {text:>{width}}"), metric, heat)
+        for head, text in zip(heads, texts, strict=True)
+    ]
 
 
-def _row(before: HeadMetrics, head: HeadChange, name: int, metric: str | None, heat: Heat) -> Line:
-    terminal = heat.terminal
+def _changed(head: HeadChange, metric: str | None, heat: Heat) -> str:
+    decimals = decimals_for(heat.full)
+    if metric is None:
+        return weight_number(head.change or 0.0, decimals)
+    return signed_number(head.changes.get(metric) or 0.0, decimals)
+
+
+def _row(before: HeadMetrics, head: HeadChange, texts: tuple[str, str], metric: str | None, heat: Heat) -> Line:
+    """texts: the head's name, and how much it changed."""
+    terminal, (name, text) = heat.terminal, texts
     value = head.change if metric is None else head.changes.get(metric)
-    text = number(value, terminal) if metric is None else signed(value, terminal)
     cells = _BAR if terminal.width >= _ROOM_FOR_BARS else 0
     filled = f"  {bar(heat.share(abs(value or 0.0)), cells, terminal)}" if cells else ""
     said = metric or head.largest
     moved = Span(f"  {said} {_moved(before, head, said, terminal)}" if said else "", _DIM)
-    return Line.of(f"{head.name:>{name}}", Span(f"{text:>7}", _BOLD), filled, moved)
+    return Line.of(name, Span(text, _BOLD), filled, moved)
 
 
 def _moved(before: HeadMetrics, head: HeadChange, metric: str, terminal: Terminal) -> str:
-    """`0.12 → 0.71`."""
+    """`0.12 → 0.71`, with as many digits as tell the two apart."""
     arrow = "→" if terminal.unicode else "->"
-    return f"{number(before.values.get(metric), terminal)} {arrow} {number(head.values.get(metric), terminal)}"
+    here, there = before.values.get(metric), head.values.get(metric)
+    change = 0.0 if here is None or there is None else abs(there - here)
+    decimals = next((decimals for decimals in _DECIMALS if change >= 10.0**-decimals), _DECIMALS[0])
+    return f"{_digits(here, decimals, terminal)} {arrow} {_digits(there, decimals, terminal)}"
 
 
-def signed(value: float | None, terminal: Terminal) -> str:
-    """A change with its sign; nothing has none."""
-    text = number(value, terminal)
-    return f"+{text}" if value is not None and value > 0 and text.strip("0.") else text
+def _digits(value: float | None, decimals: int, terminal: Terminal) -> str:
+    return glyphs(terminal).dash if value is None else f"{value:z.{decimals}f}"
 
 
 def change_words(head: HeadChange, terminal: Terminal) -> Line:
-    """`change 0.53`."""
-    return Line.of("change ", Span(number(head.change, terminal), _BOLD))
+    """`change 0.531`."""
+    text = glyphs(terminal).dash if head.change is None else weight_number(head.change, decimals_for(head.change))
+    return Line.of("change ", Span(text, _BOLD))
 
 
 def head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> list[Line]:
@@ -59,8 +77,9 @@ def head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> list[Line
     column = max(map(len, names), default=0)
     lines = [Line.of(Span(f"{'':{column}}  {'here':>7}  {'against':>7}  {'change':>7}", _DIM))]
     for name in names:
-        here_, there = number(before.values[name], terminal), number(head.values.get(name), terminal)
-        changed = signed(head.changes.get(name), terminal)
+        here_, there = (_digits(value, 3, terminal) for value in (before.values[name], head.values.get(name)))
+        change = head.changes.get(name)
+        changed = glyphs(terminal).dash if change is None else signed_number(change)
         meaning = f"  {MEANINGS.get(name, '')}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
         values = (f"  {here_:>7}  {there:>7}", Span(f"  {changed:>7}", _BOLD), Span(meaning, _DIM))
         lines.append(Line.of(f"{name:{column}}", *values))

@@ -24,7 +24,10 @@ def headings(texts: Sequence[str], cell: int, spare: int, terminal: Terminal) ->
 
 
 def key_number(stack: Stack, place: int) -> str:
-    """What a ruler calls a key: its position, or when it is heard."""
+    """What a ruler calls a key: its position, its line, or when it is heard."""
+    if stack.key_lines is not None:
+        # What stands in no line, as a special token before the first, takes the number of what follows.
+        return str(next((line for line in stack.key_lines[place:] if line is not None), len(stack.key_lines)))
     seconds = stack.key_medium.seconds
     return str(stack.keys[place].index) if seconds is None else f"{stack.keys[place].index * seconds:.3g}s"
 

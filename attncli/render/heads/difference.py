@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from attncli.render.heads.change_table import change_rows, change_words, head_changes, signed
+from attncli.render.heads.change_table import change_rows, change_words, head_changes
 from attncli.render.heads.header import is_cross, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.metric_words import number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
-from attncli.render.heads.picture_notes import pooling_lines
+from attncli.render.heads.picture_notes import pooling_lines, scope_lines, unit_lines
 from attncli.render.heads.signed_heat import SignedHeat
 from attncli.render.heads.thumbnails import in_rows, picture, shrunk
 from attncli.render.heads.value_map import value_map
@@ -64,8 +63,7 @@ def _map(
     if not any(known):
         return [*lines, Line.of("no head changed")]
     heat = (SignedHeat if metric else Heat)(max(known), terminal)
-    text = number if metric is None else signed
-    picture = value_map(here, values, lambda value: text(value, terminal), heat)
+    picture = value_map(here, values, heat, small=True)
     moved = [head for head in changed.heads[: result.top] if _measure(head, metric)]
     table = change_rows(here, moved, metric, heat)
     return [*lines, *beside(picture, table, width=terminal.width)]
@@ -99,18 +97,20 @@ def _one(
     lines = [
         *_header(here, changed, difference, terminal),
         *title,
+        *unit_lines(both, terminal),
         *pooling_lines(both, grid.pattern, terminal),
         Line(),
     ]
     lines += [*grid_lines(both, grid, heat), Line(), *_legend(heat, grid.cell, difference), Line()]
-    return [*lines, *head_changes(here, head, terminal)]
+    return [*lines, *scope_lines(here, terminal), *head_changes(here, head, terminal)]
 
 
 def _small(
     here: Stack, changed: StackDifference, result: HeadsResult, difference: Difference, terminal: Terminal
 ) -> list[Line]:
     """Several heads beside one another."""
-    small = shrunk(replace(here, patterns=changed.patterns), terminal)
+    least = SignedHeat(1.0, terminal).least
+    small = shrunk(replace(here, patterns=changed.patterns), terminal, least=least)
     heat = SignedHeat(_largest(small.patterns), terminal)
     heads = {(head.layer, head.head): head for head in changed.heads}
     blocks = [
@@ -131,7 +131,7 @@ def _legend(heat: SignedHeat, cell: int, difference: Difference) -> list[Line]:
     """What colours, signs and digits mean, and which way to read the picture."""
     notes = [f"+ where the other {difference.kind[:-1]} has more", "rows look at columns"]
     digits = heat.has_digits(cell)
-    notes += ["digits: hundredths"] if digits else []
+    notes += [heat.digits_note()] if digits and not heat.has_numbers(cell) else []
     scale = [] if digits and not heat.colored else [heat.scale()]
     parts = [*scale, *(Line.of(Span(note, _DIM)) for note in notes)]
     return flow(parts, separator="   ", width=heat.terminal.width)

@@ -49,6 +49,12 @@ def head_map(stack: Stack, cell: Cell, widths: Sequence[int], terminal: Terminal
     return apart(blocks)
 
 
+def has_room(stack: Stack, cell: int, terminal: Terminal) -> bool:
+    """Whether all heads of a layer have room beside one another, with so many cells each."""
+    heads = max((layer.heads for layer in stack.layers), default=0)
+    return _place(stack, heads, terminal.width, (cell,)).block >= heads
+
+
 def _place(stack: Stack, heads: int, width: int, widths: Sequence[int]) -> _Map:
     digits = max((len(str(layer.layer)) for layer in stack.layers), default=1)
     margin = max(digits, len("layer")) + 1 if width >= 40 else digits + 1

@@ -32,9 +32,12 @@ def _averaged(texts: int, probe: Probe | None) -> str:
 
 
 def stack_lines(stack: Stack, terminal: Terminal) -> list[Line]:
-    """`encoder · 6 layers × 12 heads · 12 tokens · each sees every other`."""
+    """`encoder · 6 layers × 12 heads · 12 tokens · each sees every other`; the heads that were chosen, if in words."""
     name, shape = Line.of(Span(stack.stack, _BOLD)), Line.of(_shape(stack.layers, terminal))
-    return flow([name, shape, *_direction(stack, terminal)], separator=glyphs(terminal).separator, width=terminal.width)
+    chosen = [Line.of(words)] if (words := _chosen(stack)) else []
+    return flow(
+        [name, shape, *chosen, *_direction(stack, terminal)], separator=glyphs(terminal).separator, width=terminal.width
+    )
 
 
 def has_text(stack: Stack) -> bool:
@@ -42,11 +45,60 @@ def has_text(stack: Stack) -> bool:
     return bool(stack.keys) and not is_cross(stack) and stack.key_medium.kind == "tokens"
 
 
+def unit_noun(stack: Stack) -> str:
+    """What one of its keys is called: a token, a word, a line, a patch or a frame."""
+    return {"patches": "patch", "frames": "frame"}.get(stack.key_medium.kind, stack.unit)
+
+
+def whole_noun(stack: Stack) -> str:
+    """What its keys are of: a text, a picture or a sound."""
+    return {"patches": "picture", "frames": "sound"}.get(stack.key_medium.kind, "text")
+
+
+def _chosen(stack: Stack) -> str:
+    """`head 5 of each layer`, `all heads of layer 2`; nothing where all heads of all layers are there, or only one, or
+    others in every layer."""
+    if any(pattern.head is None for pattern in stack.patterns):
+        # A rollout is of all of them.
+        return ""
+    layers: dict[int, list[int]] = {}
+    for head in stack.metrics:
+        layers.setdefault(head.layer, []).append(head.head)
+    if len(stack.metrics) < 2 or len({tuple(heads) for heads in layers.values()}) > 1:
+        return ""
+    sizes = {layer.layer: layer.heads for layer in stack.layers if layer.heads}
+    everywhere = len(layers) == len(sizes)
+    heads = next(iter(layers.values()))
+    whole = all(len(heads) == sizes.get(layer) for layer in layers)
+    if everywhere and whole:
+        return ""
+    which = "all heads" if whole else _listed("head", heads)
+    return f"{which} of {'each layer' if everywhere and len(layers) > 1 else _listed('layer', sorted(layers))}"
+
+
+def _listed(noun: str, numbers: Sequence[int]) -> str:
+    """`head 5`, `heads 0, 3 and 5`."""
+    *most, last = map(str, numbers)
+    return f"{noun}s {', '.join(most)} and {last}" if most else f"{noun} {last}"
+
+
 def tokens_line(tokens: Sequence[Token], terminal: Terminal) -> Line:
     """The text as its tokens."""
     texts = (_ended(token_text(token, terminal)) for token in tokens[: terminal.width])
     styles = (_DIM if token.special else Style() for token in tokens)
     return joined([Line.of(Span(text, style)) for text, style in zip(texts, styles, strict=False)], " ")
+
+
+def both_texts(stack: Stack, terminal: Terminal) -> list[Line]:
+    """The text of the rows and that of the columns, where these are two; nothing of pictures and sounds."""
+    if not is_cross(stack):
+        return []
+    sides = (("rows", stack.queries, stack.query_medium), ("columns", stack.keys, stack.key_medium))
+    return [
+        joined([Line.of(Span(f"{name:<7} ", _DIM)), tokens_line(tokens, terminal)])
+        for name, tokens, medium in sides
+        if tokens and medium.kind == "tokens"
+    ]
 
 
 def _ended(text: str) -> str:
@@ -85,6 +137,9 @@ def _direction(stack: Stack, terminal: Terminal) -> list[Line]:
         return [Line.of(f"{looking} {verb} {_seen(stack, all_keys, terminal, f'encoder {stack.unit}')}")]
     if stack.key_medium.kind != "tokens":
         return [Line.of(_amount(stack, terminal)), Line.of(sight)]
+    if stack.unit != "token" and (stack.reading or stack.ranking):
+        # The query is a position in one of them, and not all of it.
+        return [Line.of(f"{_count(all_keys, stack.unit)}, seen from one position"), Line.of(sight)]
     at = "" if len(stack.keys) == all_keys or stack.ranking else f", looking at {len(stack.keys):,} of {all_keys:,}"
     return [Line.of(_part(queries, all_queries, stack.unit) + at), Line.of(sight)]
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 import numpy.typing as npt
 
 from attncli.render.colormap import has_colormap, heat, ink_on
-from attncli.render.heads.metric_words import number
+from attncli.render.heads.numbers import two_digits
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Bins, Pattern, Stack
 
 #: From no weight to full scale; each character has more ink than the one before.
 RAMP = " .:-=+*#%@"
+#: The same beside numbers: none of these is a sign.
+RAMP_OF_NUMBERS = " .:=*#%@"
 _SCALE_CELLS = 20
 # Cells that a weight needs before its hundredths fit in: `100` and a space, or two digits with ink on both sides.
 _DIGITS_ON_COLOR = 4
@@ -29,12 +31,13 @@ Mask = npt.NDArray[np.bool_]
 class Heat:
     """How weights are drawn on one terminal: `full` is the weight of the brightest colour (and of the darkest ink).
 
-    relative: digits are of the full scale, as the weights are no shares of 1.
+    relative: digits are of the full scale, as the weights are no shares of 1.  ramp: the ink without colours.
     """
 
     full: float
     terminal: Terminal
     relative: bool = False
+    ramp: str = RAMP
 
     @property
     def least(self) -> int:
@@ -50,7 +53,11 @@ class Heat:
 
     def ink(self, weight: float) -> str:
         """The character of the ramp for a weight."""
-        return RAMP[round(min(max(self.share(weight), 0.0), 1.0) * (len(RAMP) - 1))]
+        return self.ramp[round(min(max(self.share(weight), 0.0), 1.0) * (len(self.ramp) - 1))]
+
+    def beside_numbers(self) -> Heat:
+        """The same with an ink that no sign of a number is taken for."""
+        return replace(self, ramp=RAMP_OF_NUMBERS)
 
     def shade(self, weight: float) -> Style:
         """The colour of a weight behind a text, with an ink that is read on it."""
@@ -93,11 +100,19 @@ class Heat:
             return Span(" ") if below is None else Span("▄", Style(fg=below))
         return Span("▀", Style(fg=above, bg=below))
 
+    def digits_note(self) -> str:
+        """What the digits in cells mean, by the example of the largest weight: `93 means 0.93`; nothing where none is
+        large enough to have some."""
+        if self.relative:
+            return "100 means the largest"
+        largest = hundredths(self.full)
+        return f"{largest} means {int(largest) / 100:.2f}" if largest else ""
+
     def scale(self) -> Line:
         """What the colours or characters mean: `0 <ramp> 0.93`."""
-        full = number(self.full, self.terminal) if self.full >= 0.1 else f"{self.full:.2g}"
+        full = two_digits(self.full)
         if not self.colored:
-            return Line.of(f"0 [{RAMP}] {full}")
+            return Line.of(f"0 [{self.ramp}] {full}")
         steps = (step / (_SCALE_CELLS - 1) for step in range(_SCALE_CELLS))
         return Line.of("0 ", *(self.cell(step * self.full, 1) for step in steps), f" {full}")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from attncli.render.bars import bar
+from attncli.render.bars import bar, bar_scale
 from attncli.render.cells import cell_width, clusters, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
 from attncli.render.heads.shaded_text import marked
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -30,46 +32,60 @@ class _Columns:
 
     place: int
     text: int
+    weight: int
     bar: int
-    uniform: bool
+    uniform: int
     head: int
     context: int
 
 
 def key_table(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) -> list[Line]:
     """A key a row. in_context: with what stands around it, or the whole line."""
-    columns = _columns(stack, reading, heat.terminal, in_context=in_context)
+    columns = _columns(stack, reading, heat, in_context=in_context)
     rows = [_row(stack, reading, key, columns, heat) for key in reading.top]
-    return [_heading(reading, columns), *rows]
+    return [_heading(reading, columns, heat), *rows]
 
 
-def weight_number(weight: float, decimals: int = 3) -> str:
-    """A weight with so many digits behind the point, as six cells hold."""
-    return f"{weight:.{decimals}f}" if weight < 10 else f"{weight:.1f}"
+def _weight(key: KeyRead, heat: Heat) -> str:
+    return weight_number(key.weight, decimals_for(heat.full))
 
 
-def decimals_for(largest: float) -> int:
-    """One digit more where all weights are small, as those of a long text."""
-    return 4 if largest < 0.1 else 3
+def _uniform(key: KeyRead, heat: Heat) -> str:
+    return "" if key.uniform is None else weight_number(key.uniform, decimals_for(heat.full))
 
 
-def _columns(stack: Stack, reading: Reading, terminal: Terminal, *, in_context: bool) -> _Columns:
+def _by_head(key: KeyRead) -> str:
+    return f"{key.head} ({weight_number(key.head_weight)})"
+
+
+def _columns(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) -> _Columns:
+    terminal = heat.terminal
     place = max((len(_place(stack, reading, key)) for key in reading.top), default=1)
     place = max(place, len(_place_name(reading)) if reading.lines is not None else 0)
     texts = [cell_width(token_text(stack.keys[key.place], terminal)) for key in reading.top]
     text = 0 if reading.lines is not None else min(max(texts, default=0), _LONGEST_TEXT, terminal.width // 4)
-    head = max((len(key.head) for key in reading.top), default=0) + 7 if reading.heads > 1 else 0
-    head = max(head, len("most by head")) if head else 0
-    fixed = place + (1 + text if text else 0) + 2 + len("weight")
-    even = len("uniform") + 2 if reading.uniform is not None else 0
+    head = _widest("top head", map(_by_head, reading.top)) if _names_heads(reading) else 0
+    weight = _widest("weight", (_weight(key, heat) for key in reading.top))
+    fixed = place + (1 + text if text else 0) + 2 + weight
+    uniform = _widest("uniform", (_uniform(key, heat) for key in reading.top)) if reading.uniform is not None else 0
+    even = uniform and uniform + 2
     least = _LEAST_CONTEXT + 2 if in_context else 0
     # What has the least to say goes first where there is little room.
     for cells in _BARS:
         room = terminal.width - fixed - 2 - cells - even - (head and head + 2)
         if room >= least:
-            return _Columns(place, text, cells, bool(even), head, max(room - 2, 0) if in_context else 0)
+            return _Columns(place, text, weight, cells, uniform, head, max(room - 2, 0) if in_context else 0)
     room = terminal.width - fixed - (head and head + 2)
-    return _Columns(place, text, 0, False, head if room >= 0 else 0, max(room - 2, 0) if in_context else 0)
+    return _Columns(place, text, weight, 0, 0, head if room >= 0 else 0, max(room - 2, 0) if in_context else 0)
+
+
+def _names_heads(reading: Reading) -> bool:
+    """Whether there are several heads, of which one reads a key most."""
+    return reading.heads > 1 and all(key.head is not None for key in reading.top)
+
+
+def _widest(heading: str, texts: Iterable[str]) -> int:
+    return max(len(heading), *map(len, texts))
 
 
 def _place_name(reading: Reading) -> str:
@@ -83,28 +99,27 @@ def _place(stack: Stack, reading: Reading, key: KeyRead) -> str:
     return "" if line is None else f"{line:,}"
 
 
-def _heading(reading: Reading, columns: _Columns) -> Line:
+def _heading(reading: Reading, columns: _Columns, heat: Heat) -> Line:
     start = _place_name(reading).rjust(columns.place) + (f" {'':{columns.text}}" if columns.text else "")
-    words = f"{start}  weight"
-    words += f"  {'':{columns.bar}}" if columns.bar else ""
-    words += "  uniform" if columns.uniform else ""
-    words += f"  {'most by head':{columns.head}}" if columns.head else ""
+    words = f"{start}  {'weight':>{columns.weight}}"
+    words += f"  {bar_scale(two_digits(heat.full), columns.bar)}" if columns.bar else ""
+    words += f"  {'uniform':>{columns.uniform}}" if columns.uniform else ""
+    words += f"  {'top head':{columns.head}}" if columns.head else ""
     return Line.of(Span(words, _DIM))
 
 
 def _row(stack: Stack, reading: Reading, key: KeyRead, columns: _Columns, heat: Heat) -> Line:
     terminal, token = heat.terminal, stack.keys[key.place]
-    decimals = decimals_for(heat.full)
     parts = [Span(_place(stack, reading, key).rjust(columns.place), _DIM)]
     if columns.text:
         parts.append(Span(" " + in_place(token_text(token, terminal), columns.text, terminal)))
-    parts.append(Span(f"  {weight_number(key.weight, decimals):>6}", _BOLD))
+    parts.append(Span(f"  {_weight(key, heat):>{columns.weight}}", _BOLD))
     if columns.bar:
         parts.append(Span(f"  {bar(heat.share(key.weight), columns.bar, terminal)}"))
-    if columns.uniform and key.uniform is not None:
-        parts.append(Span(f"  {weight_number(key.uniform, decimals):>7}", _DIM))
+    if columns.uniform:
+        parts.append(Span(f"  {_uniform(key, heat):>{columns.uniform}}", _DIM))
     if columns.head:
-        parts.append(Span("  " + f"{key.head} {weight_number(key.head_weight)}".ljust(columns.head)))
+        parts.append(Span("  " + _by_head(key).ljust(columns.head)))
     if columns.context:
         parts.append(Span("  "))
         parts.extend(_context(stack, reading, key.place, columns.context, terminal))

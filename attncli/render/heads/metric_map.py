@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attncli.render.bars import bar
-from attncli.render.heads.header import has_text, stack_lines, tokens_line
+from attncli.render.heads.header import has_text, stack_lines, tokens_line, whole_noun
 from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.metric_words import MEANINGS, number
+from attncli.render.heads.metric_words import meaning, number
 from attncli.render.heads.value_map import value_map
 from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
@@ -26,19 +26,19 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
     lines = stack_lines(stack, terminal)
     if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal))
-    lines += [Line(), *_title(metric, terminal)]
+    lines += [Line(), *_title(metric, stack, terminal)]
     if not known:
-        return [*lines, Line.of(f"nothing shows {metric} in this text")]
+        return [*lines, Line.of(f"nothing shows {metric} in this {whole_noun(stack)}")]
     heat = Heat(max(known), terminal)
     ranked = sorted((head for head in stack.metrics if head.values.get(metric) is not None), key=_by(metric))
     rows = [_ranking(head, metric, stack, heat) for head in ranked[:top]]
-    picture = value_map(stack, values, lambda value: number(value, terminal), heat)
+    picture = value_map(stack, values, heat)
     return [*lines, *beside(picture, rows, width=terminal.width)]
 
 
-def _title(metric: str, terminal: Terminal) -> list[Line]:
-    meaning = [Line.of(Span(word, _DIM)) for word in MEANINGS.get(metric, "").split()]
-    return flow([Line.of(Span(f"{metric}:", _BOLD)), *meaning], separator=" ", width=terminal.width)
+def _title(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:
+    words = [Line.of(Span(word, _DIM)) for word in meaning(metric, stack.key_medium).split()]
+    return flow([Line.of(Span(f"{metric}:", _BOLD)), *words], separator=" ", width=terminal.width)
 
 
 def _by(metric: str) -> Callable[[HeadMetrics], float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line, Rgb, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Interval
-from attncli.results.media import Medium
+from attncli.results.media import TOKENS, Medium
 
 _BLACK: Rgb = (0, 0, 0)
 
@@ -45,8 +45,8 @@ LABELS = {
 
 # What each metric says, with its unit; the formulas are in the documentation of the functions that compute them.
 MEANINGS = {
-    "entropy": "nats: how widely a row spreads its weight",
-    "distance": "tokens: how far away it looks",
+    "entropy": "how widely a row spreads its weight (nats)",
+    "distance": "how far away it looks (tokens)",
     "confidence": "largest weight of a row",
     "previous": "weight on the previous token",
     "current": "weight on the token itself",
@@ -61,10 +61,22 @@ MEANINGS = {
 
 # Where patches of a picture stand for tokens.
 _OF_PATCHES = {
-    "distance": "patches: how far away it looks",
+    "distance": "how far away it looks (patches)",
     "previous": "weight on the patch to the left",
     "current": "weight on the patch itself",
     "next": "weight on the patch to the right",
+    "first": "weight on the first position",
+    "special": "weight on what is no patch, as [CLS]",
+    "virtual_sink": "weight that no patch gets",
+    "duplicate": "weight on earlier copies of the patch",
+}
+
+#: What labels say there.
+_TARGETS_OF_PATCHES = {
+    "previous": "the patch to the left",
+    "next": "the patch to the right",
+    "first": "the first position",
+    "special": "what is no patch",
 }
 
 
@@ -76,9 +88,17 @@ def meaning(name: str, medium: Medium) -> str:
     return said.replace("token", "frame") if medium.kind == "frames" else said
 
 
-def label_of(name: str) -> Label:
-    """The label called `name`; one that this table doesn't know is drawn by its first letter, without a colour."""
-    return LABELS.get(name) or Label(name[:1].upper(), name, f"stands out by {name}")
+def label_of(name: str, medium: Medium = TOKENS) -> Label:
+    """The label called `name`, in words for what is looked at; one that this table doesn't know is drawn by its first
+    letter, without a colour."""
+    label = LABELS.get(name) or Label(name[:1].upper(), name, f"stands out by {name}")
+    if medium.kind == "frames":
+        target, sentence = (words.replace("token", "frame") for words in (label.target, label.sentence))
+        return replace(label, target=target, sentence=sentence)
+    if medium.kind == "patches" and name in _TARGETS_OF_PATCHES:
+        target = _TARGETS_OF_PATCHES[name]
+        return replace(label, target=target.removeprefix("the "), sentence=f"looks at {target}")
+    return label
 
 
 def in_order(names: Iterable[str]) -> list[str]:

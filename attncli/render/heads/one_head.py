@@ -5,7 +5,7 @@ from __future__ import annotations
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_words import label_of, meaning, number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
-from attncli.render.heads.picture_notes import pooling_lines, scale_lines
+from attncli.render.heads.picture_notes import pooling_lines, scale_lines, scope_lines, unit_lines
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -18,11 +18,11 @@ _ROOM_FOR_MEANINGS = 60
 def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
     """The pattern with its labels, its scale, and the head's metrics beside those of uniform attention."""
     head = next(one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head))
-    title = title_lines(head, terminal)
+    title = title_lines(head, stack, terminal)
     if weighting == "norm":
         title += _sentence("weights times the norm of what is read there (Kobayashi et al. 2020)", terminal)
     lines = [*title, *_pattern_lines(stack, pattern, terminal, relative=weighting == "norm"), Line()]
-    return lines + metric_lines(head, stack, terminal)
+    return [*lines, *scope_lines(stack, terminal), *metric_lines(head, stack, terminal)]
 
 
 def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
@@ -35,7 +35,9 @@ def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]
 def _pattern_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, relative: bool = False) -> list[Line]:
     grid = fitted_grid(stack, pattern, terminal)
     heat = Heat(full_scale((grid.pattern,)), terminal, relative)
-    lines = [*pooling_lines(stack, grid.pattern, terminal), Line(), *grid_lines(stack, grid, heat), Line()]
+    heat = heat.beside_numbers() if heat.has_digits(grid.cell) else heat
+    notes = [*unit_lines(stack, terminal), *pooling_lines(stack, grid.pattern, terminal)]
+    lines = [*notes, Line(), *grid_lines(stack, grid, heat), Line()]
     return [*lines, *scale_lines(heat, grid.cell)]
 
 
@@ -43,9 +45,10 @@ def _sentence(text: str, terminal: Terminal) -> list[Line]:
     return flow([Line.of(Span(word, _DIM)) for word in text.split()], separator=" ", width=terminal.width)
 
 
-def title_lines(head: HeadMetrics, terminal: Terminal) -> list[Line]:
+def title_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
     """The head's name, and what its labels say."""
-    said = [Line.of(label.tile(3, terminal), f" {label.sentence}") for label in map(label_of, head.labels)]
+    labels = (label_of(name, stack.key_medium) for name in head.labels)
+    said = [Line.of(label.tile(3, terminal), f" {label.sentence}") for label in labels]
     return flow([Line.of(Span(f"head {head.name}", _BOLD)), *said], separator="  ", width=terminal.width)
 
 

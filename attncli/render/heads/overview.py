@@ -69,7 +69,7 @@ def _halves(stack: Stack, terminal: Terminal) -> tuple[Stack, Stack] | None:
 def _legend(stack: Stack, terminal: Terminal) -> list[Line]:
     """Only the letters that the map shows."""
     shown = in_order(head.labels[0] for head in stack.metrics if head.labels)
-    entries = [_entry(label_of(name), terminal) for name in shown]
+    entries = [_entry(label_of(name, stack.key_medium), terminal) for name in shown]
     if any(not head.labels for head in stack.metrics):
         entries.append(Line.of(Span(f" {glyphs(terminal).dot} ", _DIM), " none of these" if entries else " no label"))
     if _halves(stack, terminal) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attncli.render.glyphs import glyphs
+from attncli.render.heads.header import whole_noun
 from attncli.render.heads.heatmap import Heat
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
@@ -15,11 +16,37 @@ _DIM = Style(dim=True)
 def scale_lines(heat: Heat, cell: int = 1) -> list[Line]:
     """What a colour or a character of a picture means, and which way to read it."""
     notes = ["rows look at columns"]
-    if heat.has_digits(cell):
-        notes.append("digits: hundredths of the largest" if heat.relative else "digits: hundredths")
+    if heat.has_digits(cell) and (said := heat.digits_note()):
+        notes.append(said)
     return flow(
         [heat.scale(), *(Line.of(Span(note, _DIM)) for note in notes)], separator="   ", width=heat.terminal.width
     )
+
+
+def unit_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+    """What the numbers of rows and columns count, where these are not tokens."""
+    said = {
+        "word": "rows and columns are words, and their numbers those of their first tokens",
+        "line": "rows and columns are lines, numbered from 1",
+    }
+    return _dim_lines(said.get(stack.unit, ""), terminal)
+
+
+def scope_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+    """What the metrics are of, where the picture shows less than that, or something else than tokens."""
+    part = stack.whole is not None and stack.whole != (len(stack.queries), len(stack.keys))
+    if not part and stack.unit == "token":
+        return []
+    said = f"metrics are of the whole {whole_noun(stack)}"
+    said += ", not of the part above" if part else ""
+    said += f", token by token (not {stack.unit} by {stack.unit})" if stack.unit != "token" else ""
+    return _dim_lines(said, terminal)
+
+
+def _dim_lines(text: str, terminal: Terminal) -> list[Line]:
+    if not text:
+        return []
+    return flow([Line.of(Span(word, _DIM)) for word in text.split()], separator=" ", width=terminal.width)
 
 
 def pooling_lines(stack: Stack, shown: Pattern, terminal: Terminal) -> list[Line]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from itertools import islice
 
-from attncli.render.heads.header import stack_lines
+from attncli.render.heads.header import stack_lines, unit_noun
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.key_table import key_table
 from attncli.render.heads.one_head import title_lines
 from attncli.render.heads.patch_view import head_maps, reading_map
 from attncli.render.heads.ranking import place_words, ranking_lines
-from attncli.render.heads.shaded_text import Shaded, shaded_text
+from attncli.render.heads.shaded_text import ARRIVES, HERE, Shaded, shaded_text
 from attncli.render.heads.strip import strip_lines
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
@@ -19,7 +19,7 @@ from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.reading import Reading
 
-_DIM = Style(dim=True)
+_BOLD, _DIM = Style(bold=True), Style(dim=True)
 # A text of more rows is told by its top keys in their places, and drawn as a strip.
 _MOST_ROWS = 20
 # So many heads have a map of a picture each.
@@ -51,31 +51,45 @@ def _reading_lines(stack: Stack, reading: Reading, terminal: Terminal, weighting
     """The position, the text or a strip of it, and the top keys with the heads that read them most."""
     heat = Heat(max(reading.weights.tolist(), default=0.0), terminal, relative=weighting == "norm")
     shades = reading.lines is None and stack.key_medium.kind == "tokens"
-    text = _whole_text(stack, reading, heat) if shades else None
+    here = ARRIVES if weighting == "rollout" else HERE
+    text = _whole_text(stack, reading, heat, here) if shades else None
     lines = [*stack_lines(stack, terminal), *_title(stack, reading, terminal, weighting), Line()]
     table = key_table(stack, reading, heat, in_context=text is None and stack.key_medium.kind == "tokens")
     if text is None:
-        return [*lines, *table, Line(), *strip_lines(stack, reading, heat)]
+        return [*lines, *table, Line(), *strip_lines(stack, reading, heat, here)]
     return [*lines, *text, Line(), heat.scale(), Line(), *table]
 
 
-def _whole_text(stack: Stack, reading: Reading, heat: Heat) -> list[Line] | None:
+def _whole_text(stack: Stack, reading: Reading, heat: Heat, here: str) -> list[Line] | None:
     """The text shaded; None where it takes too many rows."""
     seen = zip(reading.weights.tolist(), reading.visible.tolist(), strict=True)
     cells = [
         Shaded(key, weight if visible else None, is_query=place in reading.own)
         for place, (key, (weight, visible)) in enumerate(zip(stack.keys, seen, strict=True))
     ]
-    rows = list(islice(shaded_text(cells, heat), _MOST_ROWS + 1))
+    rows = list(islice(shaded_text(cells, heat, here), _MOST_ROWS + 1))
     return None if len(rows) > _MOST_ROWS else [line for row in rows for line in row]
 
 
 def _title(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
     """`where it (token 8) looks, mean of all 72 heads`; the name of an only head and its labels first."""
+    if weighting == "rollout":
+        return _rollout_title(stack, reading, terminal)
     looks = [Line.of(Span("where", _DIM)), Line.of(_place(stack, reading, terminal))]
     words = [Line.of(Span(word, _DIM)) for word in _of_heads(stack, reading, weighting).split()]
     title = flow([*looks, *words], separator=" ", width=terminal.width)
-    return [*title_lines(stack.metrics[0], terminal), *title] if reading.heads == 1 else title
+    return [*title_lines(stack.metrics[0], stack, terminal), *title] if reading.heads == 1 else title
+
+
+def _rollout_title(stack: Stack, reading: Reading, terminal: Terminal) -> list[Line]:
+    """`rollout up to layer 5: how much of each token reaches it (token 8), heads averaged`."""
+    name = Line.of(Span(f"rollout up to layer {stack.patterns[0].layer}:", _BOLD))
+    before, after = (
+        [Line.of(Span(word, _DIM)) for word in words.split()]
+        for words in (f"how much of each {unit_noun(stack)} reaches", "heads averaged")
+    )
+    place = Line.of(_place(stack, reading, terminal), Span(",", _DIM))
+    return flow([name, *before, place, *after], separator=" ", width=terminal.width)
 
 
 def _place(stack: Stack, reading: Reading, terminal: Terminal) -> Span:

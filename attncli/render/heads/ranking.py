@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from attncli.render.bars import bar
+from attncli.render.bars import bar, bar_scale
+from attncli.render.cells import shorten
+from attncli.render.glyphs import glyphs
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import stack_lines
 from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.key_table import weight_number
+from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
 from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, token_text
+from attncli.render.token_text import direction_end, token_text, unit_text
 from attncli.results.heads import Stack
 from attncli.results.reading import HeadWeight, Ranking
 from attncli.results.tokens import Token
@@ -19,6 +21,8 @@ _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _CELL_WIDTHS = (5, 2, 1)
 _BAR = 20
 _ROOM_FOR_BARS = 64
+# Cells of a word or a line in a sentence.
+_LONGEST_PLACE = 32
 
 
 def ranking_lines(
@@ -26,8 +30,7 @@ def ranking_lines(
 ) -> list[Line]:
     """The two tokens, the map of the heads' weights, and the `top` heads with the key's place in their rows."""
     weights = {(head.layer, head.head): head.weight for head in ranking.heads}
-    heat = Heat(max(weights.values(), default=0.0), terminal, relative=weighting == "norm")
-
+    heat = Heat(max(weights.values(), default=0.0), terminal, weighting == "norm").beside_numbers()
     drawn: set[int] = set()
 
     def cell(head: tuple[int, int], width: int) -> Span:
@@ -47,45 +50,62 @@ def ranking_lines(
 
 def _legend(heat: Heat, *, digits: bool) -> list[Line]:
     """The scale, and what the digits are, if there are any."""
-    what = "hundredths of the largest" if heat.relative else "hundredths"
-    note = [Line.of(Span(f"digits: {what}", _DIM))] if digits else []
+    said = heat.digits_note() if digits else ""
+    note = [Line.of(Span(said, _DIM))] if said else []
     return flow([heat.scale(), *note], separator="   ", width=heat.terminal.width)
 
 
 def place_words(token: Token, terminal: Terminal, line: int | None = None) -> Span:
     """A position as it is called in a sentence: its text and its number."""
-    text = token_text(token._replace(text=token.text.strip() or token.text), terminal)
+    whole = token_text(token._replace(text=token.text.strip() or token.text), terminal)
+    text = shorten(whole, _LONGEST_PLACE, glyphs(terminal).cut)
     place = f"token {token.index:,}" if line is None else f"token {token.index:,}, line {line:,}"
     return Span(f"{text}{direction_end(text)} ({place})", _BOLD)
 
 
+def _places(ranking: Ranking, terminal: Terminal) -> tuple[Span, Span]:
+    """The query and the key in words; a key that is a line is called by its number."""
+    query = place_words(ranking.query, terminal, ranking.query_line)
+    if ranking.key_line is None:
+        return query, place_words(ranking.key, terminal)
+    text = shorten(unit_text(ranking.key, "line", terminal), _LONGEST_PLACE, glyphs(terminal).cut)
+    return query, Span(f"line {ranking.key_line:,} ({text}{direction_end(text)})", _BOLD)
+
+
 def _title(ranking: Ranking, terminal: Terminal, weighting: str) -> list[Line]:
-    norms = " times the norm of what is read" if weighting == "norm" else ""
+    norms = weighting == "norm"
+    by = "by each head's weight times the norm of what it reads there" if norms else "by the weight of each head"
     start, end = ([Line.of(Span(word, _DIM)) for word in words.split()]
-                  for words in ("how much", f"by the weight{norms} of each head"))  # fmt: skip
-    query, key = (Line.of(place_words(token, terminal)) for token in (ranking.query, ranking.key))
+                  for words in ("how much", by))  # fmt: skip
+    query, key = (Line.of(words) for words in _places(ranking, terminal))
     parts = [*start, query, Line.of(Span("looks at", _DIM)), Line((*key.spans, Span(",", _DIM))), *end]
     return flow(parts, separator=" ", width=terminal.width)
 
 
 def _rows(ranking: Ranking, heat: Heat, top: int) -> list[Line]:
     """A head a row, beneath what the columns are."""
-    terminal = heat.terminal
-    name = max((len(head.name) for head in ranking.heads), default=0)
-    name = max(name, len("head"))
-    cells = _BAR if terminal.width >= _ROOM_FOR_BARS else 0
-    space = f"  {'':{cells}}" if cells else ""
+    shown = ranking.heads[:top]
+    name = max(len("head"), *(len(head.name) for head in ranking.heads))
+    weight = max(len("weight"), *(len(_number(head.weight, heat)) for head in shown))
+    cells = _BAR if heat.terminal.width >= _ROOM_FOR_BARS else 0
+    scale = f"  {bar_scale(two_digits(heat.full), cells)}" if cells else ""
     uniform = "  uniform" if ranking.heads[0].uniform is not None else ""
-    heading = Line.of(Span(f"{'head':>{name}}  weight{space}{uniform}  place in its row", _DIM))
-    return [heading, *(_row(head, name, cells, heat) for head in ranking.heads[:top])]
+    heading = Line.of(Span(f"{'head':>{name}}  {'weight':>{weight}}{scale}{uniform}  place in its row", _DIM))
+    return [heading, *(_row(head, (name, weight, cells), heat) for head in shown)]
 
 
-def _row(head: HeadWeight, name: int, cells: int, heat: Heat) -> Line:
+def _number(weight: float | None, heat: Heat) -> str:
+    return "" if weight is None else weight_number(weight, decimals_for(heat.full))
+
+
+def _row(head: HeadWeight, widths: tuple[int, int, int], heat: Heat) -> Line:
+    """widths: of the head's name, its weight and the bar."""
+    name, weight, cells = widths
     filled = f"  {bar(heat.share(head.weight), cells, heat.terminal)}" if cells else ""
-    uniform = "" if head.uniform is None else f"  {weight_number(head.uniform):>7}"
+    uniform = "" if head.uniform is None else f"  {_number(head.uniform, heat):>7}"
     return Line.of(
         f"{head.name:>{name}}",
-        Span(f"  {weight_number(head.weight):>6}", _BOLD),
+        Span(f"  {_number(head.weight, heat):>{weight}}", _BOLD),
         filled,
         Span(uniform, _DIM),
         f"  {'not seen' if head.rank is None else f'{head.rank:,} of {head.keys:,}'}",
@@ -94,7 +114,7 @@ def _row(head: HeadWeight, name: int, cells: int, heat: Heat) -> Line:
 
 def _unseen(stack: Stack, ranking: Ranking, terminal: Terminal) -> list[Line]:
     """What there is to say where no head could give the key any weight."""
-    query, key = (place_words(token, terminal) for token in (ranking.query, ranking.key))
+    query, key = _places(ranking, terminal)
     later = stack.causal and ranking.key.index > ranking.query.index
     why = "comes later, and each token sees earlier ones alone" if later else "is hidden from it by the model's mask"
     words = [Line.of(key), *(Line.of(word) for word in f"{why}: no head looks there from".split()), Line.of(query)]

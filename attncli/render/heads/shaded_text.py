@@ -13,6 +13,11 @@ from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, running_text
 from attncli.results.tokens import Token
 
+#: What stands beside a mark that points at the query.
+HERE = "looks from here"
+#: The same of a rollout.
+ARRIVES = "arrives here"
+
 
 @dataclass(frozen=True, slots=True)
 class Shaded:
@@ -36,14 +41,37 @@ class _Piece:
         return self.gap + cell_width(self.text)
 
 
-def shaded_text(tokens: Sequence[Shaded], heat: Heat) -> Iterator[list[Line]]:
-    """The text row by row: a line each in colour, and without colours a line of ink beneath it."""
+def shaded_text(tokens: Sequence[Shaded], heat: Heat, here: str = HERE) -> Iterator[list[Line]]:
+    """The text row by row: a line each in colour, and without colours a line of ink beneath it; and a line that points
+    at the query, by `here`, beneath those where it stands."""
     for row in _rows(tokens, heat.terminal):
         if heat.colored:
-            yield [Line(tuple(span for piece in row for span in _on_color(piece, heat)))]
+            lines = [Line(tuple(span for piece in row for span in _on_color(piece, heat)))]
         else:
             ink = "".join(" " * piece.gap + _ink(piece, heat) for piece in row)
-            yield [Line(tuple(span for piece in row for span in _plain(piece))), Line.of(ink)]
+            lines = [Line(tuple(span for piece in row for span in _plain(piece))), Line.of(ink)]
+        yield [*lines, *_pointer(row, here, heat.terminal)]
+
+
+def _pointer(row: Sequence[_Piece], here: str, terminal: Terminal) -> list[Line]:
+    """`▲▲ looks from here` beneath the query; nothing beneath a row without it."""
+    if not any(piece.shaded.is_query for piece in row):
+        return []
+    marks = "".join(_under(piece, glyphs(terminal).pointer) for piece in row).rstrip(" ")
+    start = len(marks) - len(marks.lstrip(" "))
+    if len(marks) + 1 + len(here) <= terminal.width:
+        marks = f"{marks} {here}"
+    elif start > len(here):
+        marks = f"{' ' * (start - len(here) - 1)}{here} {marks[start:]}"
+    return [Line.of(Span(marks, Style(bold=True)))]
+
+
+def _under(piece: _Piece, mark: str) -> str:
+    """Marks beneath a piece of the query, but not beneath the space before its word; else spaces."""
+    if not piece.shaded.is_query:
+        return " " * piece.width
+    space = piece.gap + len(piece.text) - len(piece.text.lstrip(" "))
+    return " " * space + mark * (piece.width - space)
 
 
 def _rows(tokens: Sequence[Shaded], terminal: Terminal) -> Iterator[list[_Piece]]:

@@ -32,9 +32,13 @@ class Standout:
         return self.head.values.get(self.metric)
 
 
-def standouts(stack: Stack, limit: int) -> tuple[Standout, ...]:
-    """At most `limit` heads: the strongest two of every label in turn, then the extremes where there is room."""
-    labelled = _labelled(stack, limit)
+def standouts(stack: Stack, limit: int, *, sought: str | None = None) -> tuple[Standout, ...]:
+    """At most `limit` heads: the strongest two of every label in turn, then the extremes where there is room.
+
+    sought: a label that everybody asks for; where no head earns it, the strongest is told all the same.
+    """
+    short = [] if sought is None else _short_of(stack, sought)
+    labelled = [*_labelled(stack, limit - len(short)), *short]
     taken = {standout.head.name for standout in labelled}
     # Extremes of a handful of heads would only list them all.
     room = min(limit - len(labelled), len(stack.metrics) // 2)
@@ -55,7 +59,16 @@ def _strongest(stack: Stack, label: str) -> list[Standout]:
     """The heads that the map shows with this label, the largest value first."""
     heads = [head for head in stack.metrics if head.labels[:1] == (label,) and head.values.get(label) is not None]
     heads.sort(key=lambda head: -(head.values[label] or 0.0))
-    return [Standout(head, label, label_of(label).sentence, label) for head in heads[:_OF_EACH_LABEL]]
+    return [Standout(head, label, label_of(label, stack.key_medium).sentence, label) for head in heads[:_OF_EACH_LABEL]]
+
+
+def _short_of(stack: Stack, label: str) -> list[Standout]:
+    """The head with the most of a metric, if that was measured, and no head has enough for the label."""
+    heads = [head for head in stack.metrics if head.values.get(label) is not None]
+    if not heads or any(label in head.labels for head in stack.metrics):
+        return []
+    strongest = max(heads, key=lambda head: head.values[label] or 0.0)
+    return [Standout(strongest, label, f"strongest {label}, no label")]
 
 
 def _in_turn(queues: Sequence[Sequence[Standout]]) -> Iterator[Standout]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
+from attncli.render.heads.numbers import place_number
 from attncli.render.layout import joined, padded
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -17,6 +18,8 @@ _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _LONGEST_TOKEN = 12
 _MOST_NUMBERS = 6
 _BAR = 16
+# Cells of a line that has room to say what z is.
+_ROOM_FOR_SUM = 30
 
 
 class Symbols(NamedTuple):
@@ -41,11 +44,15 @@ def symbols(terminal: Terminal) -> Symbols:
 
 
 class Column(NamedTuple):
-    """Numbers under a heading, right-aligned, the last of them of the keys that aren't listed."""
+    """Numbers under a heading, right-aligned, the last of them of the keys that aren't listed.
+
+    worth: a column of less goes before one of more where there is no room for all.
+    """
 
     heading: str
     cells: tuple[str, ...]
     style: Style = Style()
+    worth: int = 9
 
     @property
     def width(self) -> int:
@@ -72,17 +79,21 @@ def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> 
 def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
     """A row a key: k, q·k, what becomes of it, and the weight."""
     signs = symbols(terminal)
-    columns = [Column(f"q{signs.dot}k", _cells(steps.products, steps))]
+    columns = [Column(f"q{signs.dot}k", _cells(steps.products, steps), worth=1)]
     if steps.scale != 1:
         scale = f"{signs.over}{1 / steps.scale:.2f}" if steps.scale < 1 else f"{signs.times}{steps.scale:.3g}"
-        columns.append(Column(scale, _cells(steps.scaled, steps)))
+        columns.append(Column(scale, _cells(steps.scaled, steps), worth=2))
     if steps.capped is not None:
-        columns.append(Column("capped", _cells(steps.capped, steps)))
+        columns.append(Column("capped", _cells(steps.capped, steps), worth=2))
     if steps.bias is not None:
-        columns += [Column("+bias", _cells(steps.bias, steps)), Column("score", _cells(steps.scores, steps))]
+        columns += [
+            Column("+bias", _cells(steps.bias, steps), worth=2),
+            Column("score", _cells(steps.scores, steps), worth=3),
+        ]
     weights = [*steps.weights.tolist(), *([steps.others.weight] if steps.others.visible else [])]
-    columns.append(Column("weight", tuple(f"{weight:.2f}" for weight in weights), _BOLD))
+    columns.append(Column("weight", _weights(weights), _BOLD))
     labels = _labels(steps, terminal)
+    columns = _fitting(columns, terminal.width - labels[0].width)
     taken = labels[0].width + sum(column.width + 2 for column in columns)
     bars = _bars(weights, min(_BAR, terminal.width - taken - 2), terminal)
     norms = Column("norm", _cells(steps.key_norms, steps))
@@ -97,17 +108,29 @@ def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
 def read_table(steps: Steps, terminal: Terminal) -> list[Line]:
     """A row a key: its weight and v; and their sum."""
     signs = symbols(terminal)
-    labels = [*_labels(steps, terminal), Line.of(" z, their sum")]
+    labels = [*_labels(steps, terminal), Line.of(" z, their sum" if terminal.width >= _ROOM_FOR_SUM else " z")]
     width = max(line.width for line in labels)
     others = bool(steps.others.visible)
     weights = [*steps.weights.tolist(), *([steps.others.weight] if others else [])]
-    times = Column("weight", (*(f"{weight:.2f} {signs.times}" for weight in weights), ""), _BOLD)
+    times = Column("weight", (*(f"{weight} {signs.times}" for weight in _weights(weights)), ""), _BOLD)
     norms = (*(_number(norm) for norm in steps.value_norms.tolist()), *([""] * others), _number(steps.sum_norm))
-    norm = Column("norm", norms)
-    room = terminal.width - width - sum(column.width + 2 for column in (times, norm))
+    columns = _fitting([times, Column("norm", norms, worth=1)], terminal.width - width)
+    room = terminal.width - width - sum(column.width + 2 for column in columns)
     vectors = _vectors("v", steps.values, steps, room, terminal, total=steps.weighted_sum)
     lines = [padded(line, width) for line in labels]
-    return _table(lines, [times, *vectors, norm], [Line()] * len(lines))
+    return _table(lines, [times, *vectors, *columns[1:]], [Line()] * len(lines))
+
+
+def _weights(weights: Sequence[float]) -> tuple[str, ...]:
+    return tuple(place_number(weight, 2) for weight in weights)
+
+
+def _fitting(columns: Sequence[Column], room: int) -> list[Column]:
+    """The columns without those of least worth, as many as have room; the last that is worth most stays in any case."""
+    kept = list(columns)
+    while len(kept) > 1 and sum(column.width + 2 for column in kept) > room:
+        kept.remove(min(kept, key=lambda column: column.worth))
+    return kept
 
 
 def _labels(steps: Steps, terminal: Terminal) -> list[Line]:
@@ -160,4 +183,5 @@ def _bars(weights: Sequence[float], width: int, terminal: Terminal) -> list[Line
 
 def _table(labels: Sequence[Line], columns: Sequence[Column], bars: Sequence[Line]) -> list[Line]:
     rows = zip(labels, *(column.lines() for column in columns), bars, strict=True)
-    return [joined(row, "  ") for row in rows]
+    # What is blank at the end takes no room.
+    return [joined(row if row[-1].width else row[:-1], "  ") for row in rows]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attncli.render.glyphs import glyphs
 from attncli.render.heads.column_heads import key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
+from attncli.render.heads.shaded_text import HERE
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -13,19 +15,18 @@ from attncli.results.heads import Pattern, Stack
 from attncli.results.reading import Reading
 
 _DIM = Style(dim=True)
-_HERE = "looks from here"
 # Cells that a line takes where there are few; from four on there would be digits.
 _WIDEST = 3
 
 
-def strip_lines(stack: Stack, reading: Reading, heat: Heat) -> list[Line]:
+def strip_lines(stack: Stack, reading: Reading, heat: Heat, here: str = HERE) -> list[Line]:
     """What the cells are, a cell for so many tokens or lines, the numbers of some of them, and the scale."""
     terminal = heat.terminal
     pooled = pooled_evenly(Pattern(0, None, reading.weights[None]), 1, terminal.width)
     spans = spans_of(pooled).columns
     cell = min(terminal.width // max(len(spans), 1), _WIDEST)
     shown = Heat(float(pooled.weights.max(initial=0.0)), terminal)
-    numbers = [_number(stack, reading, start) for start, _ in spans]
+    numbers = [key_number(stack, start) for start, _ in spans]
     cells = [
         shown.cell(weight, cell) if reading.visible[start:end].any() else Span(" " * cell)
         for weight, (start, end) in zip(pooled.weights[0].tolist(), spans, strict=True)
@@ -34,7 +35,7 @@ def strip_lines(stack: Stack, reading: Reading, heat: Heat) -> list[Line]:
         *_title(stack, len(spans), terminal.width),
         Line(tuple(cells)),
         Line.of(Span(ruler(numbers, cell)[: terminal.width], _DIM)),
-        *_query_mark(reading, spans, cell, terminal),
+        *_query_mark(reading, spans, cell, here, terminal),
         shown.scale(),
     ]
 
@@ -46,19 +47,14 @@ def _title(stack: Stack, cells: int, width: int) -> list[Line]:
     return flow([Line.of(Span(word, _DIM)) for word in words.split()], separator=" ", width=width)
 
 
-def _number(stack: Stack, reading: Reading, place: int) -> int | str:
-    """What a reader knows a key by: its line, else its position, or when it is heard."""
-    if reading.lines is None:
-        return key_number(stack, place)
-    return next((line for line in reading.lines[place:] if line is not None), len(reading.lines))
-
-
-def _query_mark(reading: Reading, spans: Sequence[tuple[int, int]], cell: int, terminal: Terminal) -> list[Line]:
+def _query_mark(
+    reading: Reading, spans: Sequence[tuple[int, int]], cell: int, here: str, terminal: Terminal
+) -> list[Line]:
     """Where the query stands; nothing where it is not among the keys."""
     if not reading.own:
         return []
     place = cell * next(place for place, (_, end) in enumerate(spans) if reading.own[0] < end)
-    mark = "▲" if terminal.unicode else "^"
-    fits = place + len(mark) + len(_HERE) < terminal.width
-    text = f"{mark} {_HERE}" if fits else f"{_HERE} {mark}"
-    return [Line.of(" " * (place if fits else max(place - len(_HERE) - 1, 0)), text)]
+    mark = glyphs(terminal).pointer
+    fits = place + len(mark) + len(here) < terminal.width
+    text = f"{mark} {here}" if fits else f"{here} {mark}"
+    return [Line.of(" " * (place if fits else max(place - len(here) - 1, 0)), Span(text, Style(bold=True)))]

@@ -8,7 +8,7 @@ from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.averages import average_lines, interval_lines
 from attncli.render.heads.difference import difference_lines
-from attncli.render.heads.header import has_text, model_lines, stack_lines, tokens_line
+from attncli.render.heads.header import both_texts, has_text, model_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
@@ -79,7 +79,8 @@ def _averages(result: HeadsResult, terminal: Terminal) -> list[Line]:
 def _overviews(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The maps of all stacks under one another, and what to type next."""
     limit = _sentences(terminal) // max(len(result.stacks), 1)
-    found = [standouts(stack, max(limit, 2)) for stack in result.stacks]
+    sought = "induction" if result.probe is not None else None
+    found = [standouts(stack, max(limit, 2), sought=sought) for stack in result.stacks]
     parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
     crossing = [lines for stack in result.stacks if (lines := crossing_lines(stack, terminal))]
     lines = apart([*parts, *crossing])
@@ -116,7 +117,7 @@ def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
     heat = Heat(full_scale(pattern for stack in small for pattern in stack.patterns), terminal)
     parts = []
     for stack in small:
-        text = [tokens_line(stack.keys, terminal)] if has_text(stack) else []
+        text = [tokens_line(stack.keys, terminal)] if has_text(stack) else both_texts(stack, terminal)
         parts.append([*stack_lines(stack, terminal), *text, Line(), *thumbnails(stack, heat, terminal)])
     crossing = (lines for stack in stacks if (lines := crossing_lines(stack, terminal)))
     return list(apart([[*apart(parts), Line(), *scale_lines(heat)], *crossing]))

@@ -10,7 +10,7 @@ import numpy as np
 
 from attncli.render.heads.heatmap import Heat, Mask, pooled_evenly, unseen
 from attncli.render.heads.metric_words import label_of, number
-from attncli.render.heads.picture_notes import pooling_lines
+from attncli.render.heads.picture_notes import pooling_lines, scope_lines
 from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -26,10 +26,11 @@ _METRICS_SHOWN = 2
 _ALWAYS = ("entropy", "distance", "confidence")
 
 
-def shrunk(stack: Stack, terminal: Terminal) -> Stack:
-    """The stack with its patterns pooled to the size of small pictures."""
-    fits = max(len(stack.queries), len(stack.keys)) <= min(_LARGEST, terminal.width)
-    side = _LARGEST if fits else min(_SIDE, terminal.width)
+def shrunk(stack: Stack, terminal: Terminal, *, least: int = 1) -> Stack:
+    """The stack with its patterns pooled to the size of small pictures. least: cells that a weight needs."""
+    room = terminal.width // least
+    fits = max(len(stack.queries), len(stack.keys)) <= min(_LARGEST, room)
+    side = _LARGEST if fits else max(min(_SIDE, room), 1)
     return replace(stack, patterns=tuple(pooled_evenly(pattern, side, side) for pattern in stack.patterns))
 
 
@@ -41,7 +42,12 @@ def thumbnails(stack: Stack, heat: Heat, terminal: Terminal) -> list[Line]:
     blocks = [[*picture(stack, pattern, heat), *_caption(head, terminal)] for pattern, head in pairs]
     width = min(max(line.width for block in blocks for line in block), terminal.width)
     lines = [line for row in in_rows(blocks, width, terminal) for line in row]
-    return [*lines, *_uniform_lines(stack, shown, terminal), *pooling_lines(stack, stack.patterns[0], terminal)]
+    return [
+        *lines,
+        *scope_lines(stack, terminal),
+        *_uniform_lines(stack, shown, terminal),
+        *pooling_lines(stack, stack.patterns[0], terminal),
+    ]
 
 
 def in_rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> list[list[Line]]:
@@ -57,7 +63,7 @@ def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> li
     hidden = unseen(stack, pattern)
     if heat.colored and heat.terminal.unicode:
         return _half_blocks(pattern.weights, hidden, heat, side)
-    width = 2 if heat.least == 2 or 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width) else 1
+    width = heat.least if heat.least > 1 else 2 if 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width) else 1
     return [
         Line(tuple(Span(" " * width) if masked else heat.cell(weight, width) for weight, masked in row))
         for row in map(zip, pattern.weights.tolist(), hidden.tolist())
@@ -86,7 +92,8 @@ def _caption(head: HeadMetrics, terminal: Terminal) -> list[Line]:
 def _metrics_of(head: HeadMetrics) -> list[str]:
     """What earned the head its labels, then what every head has."""
     names = [name for name in head.labels if name in head.values]
-    return [*names, *(name for name in _ALWAYS if name not in names)][:_METRICS_SHOWN]
+    known = (name for name in _ALWAYS if name not in names and head.values.get(name) is not None)
+    return [*names, *known][:_METRICS_SHOWN]
 
 
 def _uniform_lines(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> list[Line]:

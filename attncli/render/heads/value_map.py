@@ -1,39 +1,56 @@
-"""A number for every head: written on its colour, or behind its ink, where there is room for it."""
+"""A number for every head: written as it is, on its colour, where there is room for it; else its colour or its ink."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from attncli.render.glyphs import glyphs
-from attncli.render.heads.head_map import head_map
+from attncli.render.heads.head_map import has_room, head_map
 from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.numbers import place_number, signed_place
+from attncli.render.heads.signed_heat import SignedHeat
 from attncli.render.lines import Line, Span, Style
 from attncli.results.heads import Stack
 
 _DIM = Style(dim=True)
+# Two digits behind the point tell most; three, where the largest number would not have two that count.
+_TWO_TELL = 0.095
+
+Head = tuple[int, int]
 
 
-def value_map(
-    stack: Stack, values: Mapping[tuple[int, int], float | None], text: Callable[[float], str], heat: Heat
-) -> list[Line]:
-    """The map and its scale. values: by layer and head; None draws a dot, what isn't there draws nothing.
+def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat, *, small: bool = False) -> list[Line]:
+    """The map, and its scale where colours or ink stand for numbers.
 
-    At least one of them is known.
+    values: by layer and head; None draws a dot, what isn't there draws nothing. At least one of them is known.
+    small: whether a number that would be nothing but zeros is written by its power of ten.
     """
-    texts = {head: text(value) for head, value in values.items() if value is not None}
+    texts = _texts(values, heat, small=small)
     widest = max(map(len, texts.values()))
+    # Ink of its own stands before a number where there are no colours, unless the number has a sign that says as much.
+    inked = not heat.colored and heat.least == 1 and has_room(stack, widest + 2, heat.terminal)
+    heat = heat if heat.least > 1 else heat.beside_numbers()
     drawn: set[int] = set()
 
-    def cell(head: tuple[int, int], width: int) -> Span:
+    def cell(head: Head, width: int) -> Span:
         value = values.get(head)
         if value is None:
             return Span((glyphs(heat.terminal).dot if head in values else "").center(width), _DIM)
         drawn.add(width)
-        if width < widest + 2:
+        if width <= widest:
             return heat.cell(value, width)
-        return heat.labelled(value, f"{texts[head]:>{widest}}", width)
+        text = f"{heat.ink(value) if inked else ''}{texts[head]:>{widest}}".center(width)
+        return Span(text, heat.shade(value)) if heat.colored else Span(text)
 
-    grid = head_map(stack, cell, (widest + 2, 2, heat.least), heat.terminal)
-    # Numbers alone, without colour or ink, need no scale.
-    speaks = heat.least > 1 and min(drawn) >= widest + 2
-    return grid if speaks else [*grid, Line(), heat.scale()]
+    grid = head_map(stack, cell, (widest + 2, widest + 1, max(2, heat.least), heat.least), heat.terminal)
+    says_all = not heat.colored and not inked and min(drawn) > widest
+    return grid if says_all else [*grid, Line(), heat.scale()]
+
+
+def _texts(values: Mapping[Head, float | None], heat: Heat, *, small: bool) -> dict[Head, str]:
+    """The known numbers; those with signs have a third digit in place of the zero before their point."""
+    known = {head: value for head, value in values.items() if value is not None}
+    if isinstance(heat, SignedHeat):
+        return {head: signed_place(value) for head, value in known.items()}
+    decimals = 2 if heat.full >= _TWO_TELL else 3
+    return {head: place_number(value, decimals, small=small) for head, value in known.items()}

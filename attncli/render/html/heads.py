@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import cast
 
 import numpy as np
 
 from attncli.render.colormap import HEX
 from attncli.render.escape import visible
-from attncli.render.heads.differing import DIFFERENCE, compared, difference_stacks
+from attncli.render.heads.differing import DIFFERENCE, difference_stacks
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of, meaning
 from attncli.render.heads.picture_notes import pooling_lines
+from attncli.render.heads.running import line_numbers, plain_text, running
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.html.packing import pack, pack_pixels
 from attncli.render.html.page import page
+from attncli.render.html.reading import WEIGHT, reading_data, with_weights
 from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, shortened
 from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Pattern, Span, Stack
 from attncli.results.media import Medium
@@ -25,11 +28,13 @@ from attncli.results.tokens import Token
 _MOST_SENTENCES = 8
 #: Characters of a token, a word or a line that a page shows; of a bin, from its first to its last token.
 _LONGEST_TEXT, _LONGEST_BIN = 160, 24
+#: Tokens that stand beside rows and above columns on any screen.
+_MOST_NAMED = 24
 
 _READING = {
     "attention": "Rows look at columns; a row sums to 1.",
     "norm": "Weights times the norm of what is read there (Kobayashi et al. 2020); rows do not sum to 1.",
-    DIFFERENCE: "The other side less this one: its weights, and its metrics.",
+    DIFFERENCE: "B minus A, weights and metrics: orange where B has more, purple where A has more.",
     "rollout": "How much of each token (columns) reaches each position (rows), heads averaged (Abnar & Zuidema 2020).",
 }
 
@@ -46,30 +51,52 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
         data["facts"] = [facts, *_compared(result)]
     kinds = {stack.key_medium.kind for stack in result.stacks}
     kind = next((each for each in ("patches", "frames") if each in kinds), "heads")
-    return page(kind, data, title=title or result.model, made_by=result.made_by)
+    return page(kind, data, title=title or result.model, made_by=result.made_by, more=tuple(_more(data)))
+
+
+def _more(data: Mapping[str, object]) -> Iterator[str]:
+    """The assets that draw what is on this page, and not on every one."""
+    stacks = cast("list[dict[str, object]]", data["stacks"])
+    if any("reading" in stack for stack in stacks):
+        yield "heads_reading"
+    if data["counted"]:
+        yield "positions"
+    if data["metric"] is None and not all(stack["blocks"] for stack in stacks):
+        yield "heads_metrics"
 
 
 def heads_data(result: HeadsResult) -> dict[str, object]:
     """What the page's script reads: see `assets/heads.js`."""
     differences = difference_stacks(result)
-    names = {name for stack in (*result.stacks, *differences) for head in stack.metrics for name in head.values}
+    own = [with_weights(stack) for stack in result.stacks]
+    names = {name for stack in (*own, *differences) for head in stack.metrics for name in head.values}
     metrics = [*(name for name in METRICS if name in names), *sorted(names - set(METRICS))]
-    stacks = [_stack(stack, metrics, result.weighting) for stack in result.stacks]
-    stacks += [_stack(stack, metrics, DIFFERENCE) for stack in differences]
+    labels = _label_names(result)
+    stacks = [_stack(stack, metrics, labels, result.weighting) for stack in own]
+    stacks += [_stack(stack, metrics, labels, DIFFERENCE) for stack in differences]
     return {
         "facts": [plain(model_lines(result, PAGE)), *_compared(result)],
         "notes": [printed(text) for text in (*result.warnings, *result.notes)],
-        "metric": result.metric,
-        "labels": {name: _label(name) for name in _label_names(result)},
+        "metric": WEIGHT if any(stack.ranking for stack in own) else result.metric,
+        "labels": {name: _label(name) for name in labels},
         "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
         "colors": HEX,
+        "counted": any(map(_is_counted, own)),
         "stacks": stacks,
+        # What was compared opens with the difference.
+        **({"first": len(own)} if differences else {}),
         **({} if result.picture is None else {"picture": pack_pixels(result.picture.pixels)}),
     }
 
 
 def _compared(result: HeadsResult) -> list[str]:
-    return [] if result.difference is None else [printed(f"difference: {compared(result, result.difference)}")]
+    """What A and B are, where the page is of their difference."""
+    if result.difference is None:
+        return []
+    if result.difference.kind == "models":
+        return [f"A: {printed(result.model)}", f"B: {printed(result.difference.model)}"]
+    here, there = result.stacks[0].keys, result.difference.stacks[0].keys
+    return [f"A: {running(here)}", f"B: {running(there)}"] if here and there else ["B: the other text"]
 
 
 def _label_names(result: HeadsResult) -> list[str]:
@@ -83,48 +110,68 @@ def _label(name: str) -> dict[str, object]:
     return {"letter": label.letter, "target": label.target, "sentence": label.sentence, "color": color}
 
 
-def _stack(stack: Stack, metrics: Sequence[str], weighting: str) -> dict[str, object]:
+def _is_counted(stack: Stack) -> bool:
+    """Whether there are so many rows or columns, or any that stand for several, that positions say more than texts."""
+    binned = any(pattern.bins is not None for pattern in stack.patterns)
+    return binned or not stack.patterns or max(len(stack.queries), len(stack.keys)) > _MOST_NAMED
+
+
+def _stack(stack: Stack, metrics: Sequence[str], labels: Sequence[str], weighting: str) -> dict[str, object]:
     shown = next(iter(stack.patterns), None)
-    rows = _axis(stack.queries, stack.query_medium, shown.bins.rows if shown and shown.bins else None)
-    columns = _axis(stack.keys, stack.key_medium, shown.bins.columns if shown and shown.bins else None)
-    found = () if weighting in ("rollout", DIFFERENCE) else standouts(stack, _MOST_SENTENCES)
+    bins = shown.bins if shown else None
+    rows = _axis(stack, stack.queries, stack.query_medium, stack.query_lines, bins.rows if bins else None)
+    columns = _axis(stack, stack.keys, stack.key_medium, stack.key_lines, bins.columns if bins else None)
+    found = () if weighting in ("rollout", DIFFERENCE) or stack.ranking else standouts(stack, _MOST_SENTENCES)
     return {
         "name": stack.stack,
         "title": plain(stack_lines(stack, PAGE)),
         "pooling": plain(pooling_lines(stack, shown, PAGE)) if shown else "",
-        "reading": _READING.get(weighting, ""),
+        "legend": _READING.get(weighting, ""),
         "causal": stack.causal,
         "layers": [[layer.layer, layer.mixer and printed(layer.mixer)] for layer in stack.layers],
         "rows": rows,
         # One list where both sides are the same, as they mostly are.
         "columns": None if not is_cross(stack) and rows == columns else columns,
         "prefix": _prefix(stack),
-        "heads": list(_heads(stack, metrics, weighting)),
+        "heads": list(_heads(stack, metrics, labels, weighting)),
         "uniform": {layer: _values(values, metrics) for layer, values in stack.baselines.items()},
         "standouts": [_standout(one, stack) for one in found],
+        **reading_data(stack, weighting),
         "blocks": [_block(layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer)],
         **_senses(stack, metrics),
         **({} if shown is None or shown.bins is not None else _patches(stack)),
     }
 
 
-def _axis(tokens: Sequence[Token], medium: Medium, spans: Sequence[Span] | None) -> dict[str, object]:
-    """What stands beside rows or columns: texts, which of them are special tokens, and the positions they stand for."""
+def _axis(
+    stack: Stack,
+    tokens: Sequence[Token],
+    medium: Medium,
+    lines: Sequence[int | None] | None,
+    spans: Sequence[Span] | None,
+) -> dict[str, object]:
+    """What stands beside rows or columns: texts, which of them are special tokens, and the positions they stand for.
+
+    With lines, positions are those; and `lines` says which of the rows or columns are none.
+    """
+    numbers = [token.index for token in tokens] if lines is None else line_numbers(lines)
     if spans is not None:
         texts = [_bin(tokens[a], tokens[b - 1], medium) for a, b in spans]
-        places = [[tokens[a].index, tokens[b - 1].index + 1] for a, b in spans]
-        return {"texts": texts, "special": [], "places": places}
-    indices = [token.index for token in tokens]
+        places = [[numbers[a], numbers[b - 1] + 1] for a, b in spans]
+        return {"texts": texts, "special": [], "places": places, "unit": "token" if lines is None else "line"}
+    plainly = [[number, number + 1] for number in numbers]
     return {
-        "texts": [_text(token, _LONGEST_TEXT) for token in tokens],
+        "texts": [_text(token, stack.unit) for token in tokens],
         "special": [place for place, token in enumerate(tokens) if token.special],
-        "places": None if indices == list(range(len(tokens))) else [[index, index + 1] for index in indices],
+        "places": None if numbers == list(range(len(tokens))) else plainly,
+        **({} if lines is None else {"lines": list(lines)}),
     }
 
 
 def _bin(first: Token, last: Token, medium: Medium) -> str:
     seconds = medium.stretch(first.index, last.index)
-    return seconds or f"{_text(first, _LONGEST_BIN)} … {_text(last, _LONGEST_BIN)}"
+    texts = [visible(_cut(token.text or token.token or str(token.id), _LONGEST_BIN)) for token in (first, last)]
+    return seconds or " … ".join(texts)
 
 
 def _senses(stack: Stack, metrics: Sequence[str]) -> dict[str, object]:
@@ -143,9 +190,15 @@ def _patches(stack: Stack) -> dict[str, object]:
     return {"patches": {"keys": keys.to_dict(), "queries": None if queries is None else queries.to_dict()}}
 
 
-def _text(token: Token, longest: int) -> str:
-    text = token.text or token.token or str(token.id)
-    return visible(text if len(text) <= longest else f"{text[: longest - 1]}…")
+def _text(token: Token, unit: str) -> str:
+    """A token with its spaces to be seen; a word or a line as plain text."""
+    if unit == "token":
+        return visible(_cut(token.text or token.token or str(token.id), _LONGEST_TEXT))
+    return _cut(" ".join(plain_text(token).split()), _LONGEST_TEXT)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _prefix(stack: Stack) -> str:
@@ -154,14 +207,20 @@ def _prefix(stack: Stack) -> str:
     return "" if first is None else first.name.removesuffix(f"{first.layer}.{first.head}")
 
 
-def _heads(stack: Stack, metrics: Sequence[str], weighting: str) -> Iterator[Sequence[object]]:
-    """Layer, head, values of the metrics, labels, and half the widths of intervals: as lists, as they may be many."""
+def _heads(stack: Stack, metrics: Sequence[str], labels: Sequence[str], weighting: str) -> Iterator[Sequence[object]]:
+    """Layer, head, values, places of labels, and half the widths of intervals: as lists, as they may be many."""
     if weighting == "rollout":
         yield from ([pattern.layer, None] for pattern in stack.patterns)
         return
     for head in stack.metrics:
         give = [] if head.spread is None else [[_give(head, name) for name in metrics]]
-        yield [head.layer, head.head, _values(head.values, metrics), head.labels, *give]
+        yield [
+            head.layer,
+            head.head,
+            _values(head.values, metrics),
+            [labels.index(name) for name in head.labels],
+            *give,
+        ]
 
 
 def _values(values: Mapping[str, float | None], metrics: Sequence[str]) -> list[float | None]:

@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
@@ -34,16 +34,21 @@ _MARKUP = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 #: Comments that stand on lines of their own, and the white space at the ends of lines.
 _COMMENTS = re.compile(r"^\s*(?://[^\n]*|/\*.*?\*/\s*)$", re.MULTILINE | re.DOTALL)
 _ENDS = re.compile(r"\s*\n\s*")
+#: White space that says nothing to a style: around braces, and behind what ends a name or a value.
+_STYLE_SPACE = re.compile(r"\s*([{}])\s*|(?<=[;:,])\s+")
 
 _ASSETS = files("attncli.render.html") / "assets"
 
 _NOTEBOOK_HEIGHT = 640
 
 
-def page(kind: str, data: Mapping[str, object], *, title: str, made_by: MadeBy) -> str:
-    """A whole HTML document of this kind. title, and every text in the data, may hold anything."""
+def page(kind: str, data: Mapping[str, object], *, title: str, made_by: MadeBy, more: Sequence[str] = ()) -> str:
+    """A whole HTML document of this kind. title, and every text in the data, may hold anything.
+
+    more: assets that not every page of the kind needs; they come first.
+    """
     title = printable(title)
-    style, script = _assets(kind, ".css"), _assets(kind, ".js")
+    style, script = _assets((*more, *_PARTS[kind]), ".css"), _assets((*more, *_PARTS[kind]), ".js")
     content = {"title": title, "made_by": _made_by(made_by), **data}
     return Template(_asset("page.html")).substitute(
         title=html.escape(title),
@@ -69,10 +74,11 @@ def _made_by(made_by: MadeBy) -> str:
     return " · ".join(parts + [printable(text) for text in (made_by.model_class, made_by.revision) if text])
 
 
-def _assets(kind: str, ending: str) -> str:
-    """The shared asset of an ending and those of a kind of page, one behind the other."""
-    names = [f"{name}{ending}" for name in ("page", *_PARTS[kind])]
-    return "".join(_compact(_asset(name)) for name in names if (_ASSETS / name).is_file())
+def _assets(parts: Sequence[str], ending: str) -> str:
+    """The shared asset of an ending and those of the parts of a page, one behind the other."""
+    names = [f"{name}{ending}" for name in ("page", *parts)]
+    code = "".join(_compact(_asset(name)) for name in names if (_ASSETS / name).is_file())
+    return _STYLE_SPACE.sub(lambda found: found[1] or "", code) if ending == ".css" else code
 
 
 def _asset(name: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 from attncli.render.escape import visible
 from attncli.render.html.page import page
 from attncli.render.html.words import printed, rounded
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.forms import Form
-from attncli.render.tokenize.record import RecordText
 from attncli.render.tokenize.summary_forms import SummaryForm
+from attncli.render.tokenize.whole import text_form, written
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 from attncli.results.tokens import Token
 
@@ -76,14 +75,8 @@ class PageForm(Form):
 
 def tokens_html(result: TokenizeResult) -> str:
     """A whole result as one HTML document that needs nothing else."""
-    summarised = result.statistics is not None or result.vocabularies is not None
-    linted = any(text.findings is not None for text in result.texts)
-    told: Form = SummaryForm("text", SCREEN, lambda: ()) if summarised else RecordText(SCREEN, lint=linted)
-    form = PageForm(told, tokens=not summarised)
-    comparisons = iter(result.comparisons or ())
-    for number, texts in groupby(result.texts, lambda text: text.record):
-        form.record(Record(number, tuple(texts), next(comparisons, None)))
-    return "".join(str(part) for part in form.end(result))
+    told = text_form(result, SCREEN)
+    return written(result, PageForm(told, tokens=not isinstance(told, SummaryForm)))
 
 
 def _says_more(record: Record) -> bool:

@@ -11,7 +11,7 @@ from attncli.render.lines import Line, Style
 from attncli.render.params.grid import Cells, Column, table
 from attncli.render.params.quantities import bytes_text, flops_text
 from attncli.render.terminal import Terminal
-from attncli.render.token_text import name_text
+from attncli.render.token_text import last_part, name_text
 from attncli.results.costs import CACHE_BITS, Costs, Fits, in_bytes
 from attncli.results.params import ModelParameters, ParamsResult
 
@@ -103,5 +103,5 @@ def _longest(fits: Fits | None) -> str:
 def _short(model: ModelParameters, terminal: Terminal) -> str:
     """The end of a name says most: `Llama-3.1-8B` of `meta-llama/Llama-3.1-8B`."""
     whole = model.counted.model
-    name = name_text(whole.rstrip("/").rpartition("/")[2].removeprefix("preset:") or whole, terminal)
+    name = name_text(last_part(whole).removeprefix("preset:") or whole, terminal)
     return name if cell_width(name) <= _NUMBER else shorten(name, _NUMBER, glyphs(terminal).cut)

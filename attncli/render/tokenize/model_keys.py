@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from string import ascii_uppercase
 
@@ -9,6 +10,7 @@ from attncli.render.cells import cell_width, crop
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.terminal import Terminal
+from attncli.render.token_text import SLASHES
 
 #: Names up to this width are their own keys, on terminals of at least that one.
 _SHORT_NAME, _WIDE = 10, 60
@@ -28,12 +30,11 @@ def shortened_name(name: str, width: int, terminal: Terminal) -> str:
     if cell_width(name) <= width:
         return name
     cut = glyphs(terminal).cut
-    parts = name.split("/")
-    for index in range(1, len(parts)):
-        shorter = f"{cut}/{'/'.join(parts[index:])}"
+    for slash in re.finditer(SLASHES, name):
+        shorter = cut + name[slash.start() :]
         if cell_width(shorter) <= width:
             return shorter
-    end = crop(parts[-1][::-1], width - 1)[::-1]
+    end = crop(re.split(SLASHES, name)[-1][::-1], width - 1)[::-1]
     return cut + end
 
 

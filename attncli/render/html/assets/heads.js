@@ -1,10 +1,11 @@
 // The page of heads: what is chosen, and what is drawn of it.
 
-/** Heads come as lists of layer, head, values, labels and intervals. */
+/** Heads come as lists of layer, head, values, places of labels, and intervals. */
+const labelNames = Object.keys(data.labels);
 for (const stack of data.stacks) {
   stack.heads = stack.heads.map(([layer, head, values, labels, give]) => {
     const name = head === null ? `rollout to layer ${layer}` : `${stack.prefix}${layer}.${head}`;
-    return { name, layer, head, values, labels: labels ?? [], give };
+    return { name, layer, head, values, labels: (labels ?? []).map((place) => labelNames[place]), give };
   });
 }
 
@@ -20,7 +21,9 @@ const legend = element("div", { id: "legend" });
 const side = element("section", { id: "side" }, controls, about, holder, legend);
 const said = element("section", { id: "said" });
 const detail = element("section", { id: "head", hidden: true, tabindex: "-1" });
-const main = [detail, side, said];
+const read = element("section", { id: "reading" });
+const maps = element("section", { id: "maps" });
+const main = [detail, read, side, said, maps];
 
 const stackNow = () => data.stacks[state.stack];
 const headNow = () => stackNow().heads.find((head) => head.name === state.head) ?? null;
@@ -81,18 +84,29 @@ function sharing() {
 
 function drawOverview() {
   const stack = stackNow();
-  about.replaceChildren(stack.title, ...textOf(stack));
+  about.replaceChildren(stack.title, ...textOf(stack), element("p", { class: "how screen" }, howTo()));
   holder.replaceChildren(headGrid(stack, { ...state, choose: (head) => update({ head: head.name }) }));
   legend.replaceChildren(...legendOf(stack));
   side.dataset.view = state.view;
   said.replaceChildren(...sentences(stack));
+  maps.replaceChildren(...(stack.blocks.length || data.metric ? [] : metricMaps(stack)));
+  read.replaceChildren();
+  if (stack.reading) readingOf(stack, read.clientWidth || 640).then((parts) => stackNow() === stack && read.replaceChildren(...parts));
   mark();
+}
+
+/** What the squares are, and what can be done with them. */
+function howTo() {
+  const shown = { pictures: "its pattern", labels: "a letter if it clearly looks at one thing" }[state.view] ?? `its ${state.view}`;
+  return `Layers down, heads across: of each ${shown}. A click opens it.`;
 }
 
 /** The picture, or the text as its tokens where there is one and it is short. */
 function textOf(stack) {
   if (stack.patches && data.picture) return [element("p", { class: "tokens" }, smallPicture())];
   const { texts, special } = stack.columns ?? stack.rows;
+  // It stands above, shaded.
+  if (stack.reading) return [];
   if (!texts.length || texts.length > MOST_TOKENS) return [];
   const tokens = texts.flatMap((text, index) => [element("span", { class: special.includes(index) ? "token dim" : "token" }, text), " "]);
   return [element("p", { class: "tokens" }, ...tokens)];
@@ -107,7 +121,7 @@ function legendOf(stack) {
     const signed = stack.blocks.some((block) => block.signed);
     const colors = signed ? DIFFERENCES : WEIGHTS;
     const high = state.shared ? scaleText(full) : "each head's largest";
-    return [scaleLegend(signed ? `−${high}` : "0", high, stack.reading, colors), named];
+    return [scaleLegend(signed ? `−${high}` : "0", high, stack.legend, colors), named];
   }
   const index = data.metrics.findIndex(({ name }) => name === state.view);
   const { full, signed } = valueScale(heads, index);
@@ -130,13 +144,18 @@ function tileOf(name) {
 /** The heads that stand out, a sentence each. */
 function sentences(stack) {
   const rows = stack.standouts.map((found) => {
-    const open = element("button", { type: "button", class: "plain", "data-open": found.head }, found.head);
-    open.addEventListener("click", () => update({ head: found.head }));
     const [value, even] = [figure(found.value), figure(found.uniform)];
-    const cells = [found.label ? tileOf(found.label) : "", open, found.sentence, `${found.metric} ${value}`, `uniform ${even}`];
+    const cells = [found.label ? tileOf(found.label) : "", headButton(found.head), found.sentence, `${found.metric} ${value}`, `uniform ${even}`];
     return element("tr", {}, ...cells.map((cell, index) => element("td", { class: index > 3 ? "dim" : "" }, cell)));
   });
-  return rows.length ? [element("h3", {}, "Heads that stand out"), element("div", { class: "wide" }, element("table", {}, element("tbody", {}, ...rows)))] : [];
+  return rows.length ? [element("h3", {}, stack.said ?? "Heads that stand out"), element("div", { class: "wide" }, element("table", {}, element("tbody", {}, ...rows)))] : [];
+}
+
+/** The name of a head, which opens it. */
+function headButton(name) {
+  const open = element("button", { type: "button", class: "plain", "data-open": name }, name);
+  open.addEventListener("click", () => update({ head: name }));
+  return open;
 }
 
 // --- one head ---
@@ -178,7 +197,7 @@ function picture(stack, head, pattern, links) {
   const width = detail.clientWidth || 640;
   const colors = pattern.colors;
   const high = scaleText(pattern.scale);
-  const scale = scaleLegend(pattern.signed ? `−${high}` : "0", high, stack.reading, colors);
+  const scale = scaleLegend(pattern.signed ? `−${high}` : "0", high, stack.legend, colors);
   const pooled = stack.pooling ? element("p", { class: "dim" }, stack.pooling) : null;
   const exact = element("p", { class: "dim", id: "exactness" }, exactnessOf(pattern));
   // A picture says all that an only row of its patches does, and more than the matrix of all of them.
@@ -274,6 +293,13 @@ function update(changes) {
   if (hasAddress) location.replace(`#${encodeURIComponent(state.head ?? "")}`);
 }
 
+/** The only head opens by itself; where two sides were compared, their difference comes first. */
+function firstChoice() {
+  const stack = data.first ?? 0;
+  const { heads } = data.stacks[stack];
+  return { stack, head: heads.length === 1 ? heads[0].name : null };
+}
+
 /** Open the head that the address names; whether there is one. */
 function fromAddress() {
   const given = hasAddress ? location.hash.slice(1) : "";
@@ -284,8 +310,7 @@ function fromAddress() {
 }
 
 show(...main);
-const heads = data.stacks.flatMap((stack) => stack.heads);
-if (!fromAddress()) update({ stack: 0, head: heads.length === 1 ? heads[0].name : null });
+if (!fromAddress()) update(firstChoice());
 addEventListener("hashchange", fromAddress);
 addEventListener("keydown", keydown);
 let resized = 0;

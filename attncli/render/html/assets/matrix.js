@@ -2,7 +2,8 @@
 //
 // What is to be seen is a view: { name, rows, columns (counts), beside, above (texts by index), isDim (index of either
 // side), paint (draws a pixel a cell onto a canvas), number (text and colour of a cell, or null), words (nodes to be
-// said of a cell) }.
+// said of a cell) }; longest (characters beside a row); and counted (of the pixels there are), what stands in place of
+// texts: { left, top (characters), rows, columns (labels, of a frame) }, of which any may be missing.
 
 const LARGEST_CELL = 44;
 const CELL_WITH_NUMBER = 26;
@@ -21,7 +22,7 @@ function cut(text, most) {
 
 /** The view as an element `width` pixels wide at most. `point` is told the row and column under the pointer, or nulls. */
 function matrix(view, width, point) {
-  const { left, top, right } = margins(view);
+  const { left, top, right } = margins(view, width);
   const size = cellSize(Math.max(width - left - right, 200), Math.max(view.rows, view.columns));
   const tall = Math.max(size, Math.min(LABEL, Math.floor(LEAST_HEIGHT / view.rows)));
   const frame = { left, top, size, tall, width: view.columns * size, height: view.rows * tall };
@@ -29,7 +30,7 @@ function matrix(view, width, point) {
   view.paint(canvas);
   Object.assign(canvas.style, { left: `${left}px`, top: `${top}px`, width: `${frame.width}px`, height: `${frame.height}px` });
   const whole = { width: left + frame.width + right, height: top + frame.height + 4 };
-  const picture = drawing(view, frame, whole);
+  const picture = drawing(view, frame, whole, width);
   const box = element("div", { class: "matrix" }, canvas, picture);
   Object.assign(box.style, { width: `${whole.width}px`, height: `${whole.height}px` });
   follow(picture, view, frame, point);
@@ -37,10 +38,11 @@ function matrix(view, width, point) {
 }
 
 /** Pixels around the cells: what the longest labels take. */
-function margins(view) {
+function margins(view, width) {
   const longest = (count, text, most) => Math.min(most, Math.max(0, ...Array.from({ length: count }, (_, index) => Array.from(text(index)).length)));
-  const beside = longest(view.rows, view.beside, LONGEST_BESIDE);
-  const above = longest(view.columns, view.above, LONGEST_ABOVE);
+  const counted = view.counted?.(width) ?? {};
+  const beside = counted.left ?? longest(view.rows, view.beside, view.longest ?? LONGEST_BESIDE);
+  const above = counted.top ?? longest(view.columns, view.above, LONGEST_ABOVE);
   return { left: Math.ceil(beside * WIDTH_BESIDE) + 14, top: Math.ceil(above * HEIGHT_ABOVE) + 14, right: Math.ceil(above * WIDTH_ABOVE) };
 }
 
@@ -50,14 +52,15 @@ function cellSize(room, count) {
   return size < 4 ? size : Math.floor(size);
 }
 
-function drawing(view, frame, whole) {
+function drawing(view, frame, whole, room) {
   const { left, top, size, tall, width, height } = frame;
+  const counted = view.counted?.(room) ?? {};
   const marks = [svg("rect", { class: "mark row", hidden: true }), svg("rect", { class: "mark column", hidden: true })];
   return svg(
     "svg",
     { ...whole, role: "img", "aria-label": view.name },
-    ...labels(view.rows, tall, (index, at) => rowLabel(view, index, left - 6, top + at + 4)),
-    ...labels(view.columns, size, (index, at) => columnLabel(view, index, left + at + 3, top - 6)),
+    ...(counted.rows?.(frame) ?? labels(view.rows, tall, (index, at) => rowLabel(view, index, left - 6, top + at + 4))),
+    ...(counted.columns?.(frame) ?? labels(view.columns, size, (index, at) => columnLabel(view, index, left + at + 3, top - 6))),
     svg("rect", { x: left, y: top, width, height, class: "frame" }),
     ...(size >= CELL_WITH_NUMBER ? numbersOf(view, frame) : []), ...marks,
   );
@@ -81,7 +84,7 @@ function roundStep(least) {
 
 function rowLabel(view, index, x, y) {
   const given = { class: view.isDim("beside", index) ? "token dim" : "token", "text-anchor": "end", x, y };
-  return svg("text", given, cut(view.beside(index), LONGEST_BESIDE));
+  return svg("text", given, cut(view.beside(index), view.longest ?? LONGEST_BESIDE));
 }
 
 function columnLabel(view, index, x, y) {

@@ -100,19 +100,22 @@ function hush() {
 
 // --- the frame of the page ---
 
-/** Whether the page is dark: as was chosen, else as the system is. */
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+
+/** Whether the page is dark: as was chosen, else as the system is, or the notebook around it. */
 function isDark() {
   const chosen = document.documentElement.style.colorScheme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return chosen ? chosen === "dark" : darkness.matches;
 }
 
 function themeSwitch() {
-  const name = () => (isDark() ? "☀ light" : "☾ dark");
-  const button = element("button", { class: "screen", id: "theme", type: "button", title: "light or dark" }, name());
+  const button = element("button", { class: "screen", id: "theme", type: "button", title: "light or dark" });
+  const name = () => (button.textContent = isDark() ? "☀ light" : "☾ dark");
+  name();
+  darkness.addEventListener("change", name);
   button.addEventListener("click", () => {
     document.documentElement.style.colorScheme = isDark() ? "light" : "dark";
-    button.textContent = name();
-    dispatchEvent(new Event("themechange"));
+    name();
   });
   return button;
 }

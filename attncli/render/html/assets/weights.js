@@ -3,6 +3,8 @@
 /** Weights that stay unpacked: those of the blocks that were asked for last. */
 const MOST_KEPT = 32e6;
 const unpacked = new Map();
+/** Characters of a line of the text beside a row. */
+const LONGEST_LINE = 32;
 
 const sizeOf = (block) => block.heads.length * block.rows * block.columns;
 
@@ -113,8 +115,15 @@ function nameOf(axis, index) {
 
 /** The position that a row or a column stands for, or the first and the last of several. */
 function numberOf(axis, index) {
+  if (axis.lines) return axis.lines[index] === null ? "" : `line ${axis.lines[index]}`;
   const [start, end] = placesOf(axis)(index);
+  if (axis.unit === "line") return `lines ${start}–${end - 1}`;
   return end - start === 1 ? `${start}` : `${start}–${end - 1}`;
+}
+
+/** The same with the number of its line, where it is one. */
+function shortName(axis, index) {
+  return axis.lines?.[index] ? `${axis.lines[index]} ${nameOf(axis, index)}` : nameOf(axis, index);
 }
 
 /** A head's pattern as a view (see matrix.js). */
@@ -123,13 +132,14 @@ function patternView(stack, head, pattern) {
   const palette = pattern.palette(pattern.scale);
   const unit = pattern.scale > 1.5 ? pattern.scale : 1;
   const token = (axis, index) => element("span", {}, `${numberOf(axis, index)} `, element("span", { class: "token" }, nameOf(axis, index)));
-  return {
+  const view = {
     name: `pattern of head ${head.name}`,
     rows: pattern.rows,
     columns: pattern.columns,
-    beside: (index) => nameOf(sides.beside, index),
-    above: (index) => nameOf(sides.above, index),
+    beside: (index) => shortName(sides.beside, index),
+    above: (index) => shortName(sides.above, index),
     isDim: (side, index) => sides[side].special.includes(index),
+    longest: sides.beside.lines ? LONGEST_LINE : undefined,
     paint: (canvas) => paint(canvas, pattern, pattern.scale, { hidden: unseen(stack) }),
     // Hundredths, as the terminal writes them; nothing of less than half a hundredth.
     number: (row, column) => {
@@ -141,4 +151,6 @@ function patternView(stack, head, pattern) {
       element("b", {}, weightText(pattern.value(row, column))),
     ],
   };
+  if (data.counted && !stack.kind) view.counted = (width) => countedBy(view, (side) => positionsOf(sides[side]), width);
+  return view;
 }

@@ -1,0 +1,120 @@
+"""A number for every head as a map, layers down and heads across: a metric, a weight, a change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from attncli.render.figures.lettering import line_height, lines_at, wrapped
+from attncli.render.figures.panels import Array, Box, Scale, axes_at, cells, color_bar, numbers
+from attncli.render.figures.sheet import EDGE
+from attncli.render.figures.sides import Side, labels
+
+#: Inches: the largest cell, and a map that stands alone or beside another.
+_LARGEST, _ALONE, _BESIDE, _LEAST = 0.46, 8.0, 4.6, 3.2
+#: Left of a map and above it: numbers of layers and heads. Beneath it: the scale.
+_LEFT, _ABOVE, _BAR, _BAR_WIDTH = 0.5, 0.42, 0.42, 2.6
+_TITLE, _NOTE = 8.5, 7.5
+_DIM = "0.32"
+
+
+class HeadMap(NamedTuple):
+    """One map. values: (layers, heads), nan where there is none.
+
+    notes: what stands beneath the title.  framed: rows and columns of heads that stand out.
+    """
+
+    title: str
+    values: Array
+    layers: Sequence[int]
+    heads: Sequence[int]
+    notes: Sequence[str] = ()
+    framed: Collection[tuple[int, int]] = ()
+
+    @classmethod
+    def of(cls, title: str, values: Mapping[tuple[int, int], float | None], notes: Sequence[str] = ()) -> HeadMap:
+        """Of values by layer and head."""
+        layers, heads = (sorted(set(side)) for side in zip(*values, strict=True))
+        map_ = np.full((len(layers), len(heads)), np.nan)
+        for (layer, head), value in values.items():
+            map_[layers.index(layer), heads.index(head)] = np.nan if value is None else value
+        return cls(title, map_, layers, heads, notes)
+
+    def framing(self, heads: Collection[tuple[int, int]]) -> HeadMap:
+        """With a frame around these heads."""
+        return self._replace(framed=[(self.layers.index(layer), self.heads.index(head)) for layer, head in heads])
+
+
+class HeadMaps(NamedTuple):
+    """Maps beside and under one another, each on a scale of its own."""
+
+    maps: Sequence[HeadMap]
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [text for each in self.maps for text in (each.title, *each.notes)]
+
+    @property
+    def _across(self) -> int:
+        return min(len(self.maps), 2)
+
+    @property
+    def _cell(self) -> float:
+        most = max(len(each.heads) for each in self.maps)
+        return min(_LARGEST, (_ALONE if self._across == 1 else _BESIDE) / most)
+
+    @property
+    def _width(self) -> float:
+        """Inches of a map with what stands around it."""
+        return max(_LEFT + max(len(each.heads) for each in self.maps) * self._cell + 0.25, _LEAST)
+
+    def _words(self, each: HeadMap) -> list[str]:
+        """The title and the notes, broken to the width of a map."""
+        room = self._width - 0.3
+        notes = [line for note in each.notes for line in wrapped(note, room, _NOTE)]
+        return [*wrapped(each.title, room, _TITLE), *notes]
+
+    @property
+    def _above(self) -> float:
+        return max(len(self._words(each)) for each in self.maps) * line_height(_TITLE) + _ABOVE
+
+    @property
+    def _height(self) -> float:
+        return self._above + max(len(each.layers) for each in self.maps) * self._cell + _BAR
+
+    def size(self) -> tuple[float, float]:
+        down = ceil(len(self.maps) / self._across)
+        return EDGE + self._across * self._width, down * self._height + (down - 1) * 0.2
+
+    def draw(self, figure: Figure, top: float) -> None:
+        for place, each in enumerate(self.maps):
+            down, right = divmod(place, self._across)
+            self._one(figure, each, EDGE + right * self._width, top + down * (self._height + 0.2))
+
+    def _one(self, figure: Figure, each: HeadMap, left: float, top: float) -> None:
+        cell, scale = self._cell, Scale.of([each.values])
+        self._write(figure, each, left, top)
+        layers, heads = each.values.shape
+        box = Box(left + _LEFT, top + self._above, heads * cell, layers * cell)
+        axes = axes_at(figure, box)
+        picture = cells(axes, each.values, scale)
+        labels(axes, Side([str(each) for each in each.layers]), Side([str(each) for each in each.heads]), cell=cell)
+        axes.set_ylabel("layer", size=8)
+        axes.set_xlabel("head", size=8)
+        axes.xaxis.set_label_position("top")
+        numbers(axes, each.values, scale, cell=cell)
+        for row, column in each.framed:
+            axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="tab:red", linewidth=1.4))
+        color_bar(figure, picture, Box(box.left, box.top + box.height + 0.1, _BAR_WIDTH, 0.09), "")
+
+    def _write(self, figure: Figure, each: HeadMap, left: float, top: float) -> None:
+        room = self._width - 0.3
+        title = wrapped(each.title, room, _TITLE)
+        below = lines_at(figure, title, top=top, left=left, size=_TITLE, color="black")
+        notes = [line for note in each.notes for line in wrapped(note, room, _NOTE)]
+        lines_at(figure, notes, top=below, left=left, size=_NOTE, color=_DIM)

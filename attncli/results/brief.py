@@ -1,0 +1,83 @@
+"""How a value shows itself in a line of Python: what it is and how much it holds, never all that it holds.
+
+>>> result.stacks[0].patterns[0]
+Pattern(layer=5, head=1, weights=<float32 (7, 7)>)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeVar
+
+#: Characters of a text, of a value within a value, and of the values of a collection that are shown.
+_MOST_TEXT = 50
+_MOST_VALUE = 100
+_MOST_LISTED = 240
+#: Values of a collection that are looked at.
+_MOST_VALUES = 4
+
+#: What stands for the fields of a value that has no room for them.
+_CUT = "(...)"
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def briefly(cls: _Class) -> _Class:
+    """A decorator of named tuples and dataclasses: their `repr` is brief, whatever they hold.
+
+    Fields that are as they are by default are left out; of arrays there is the shape, of long collections the length.
+    """
+    cls.__repr__ = _brief  # type: ignore[method-assign, assignment]
+    return cls
+
+
+def shortened(text: str) -> str:
+    """A text as Python writes it, or the start of a long one."""
+    return repr(text) if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]!r}..."
+
+
+def _brief(value: object) -> str:
+    fields = ", ".join(f"{name}={_shown(each)}" for name, each in _told(value))
+    return f"{type(value).__name__}({fields})"
+
+
+def _told(value: Any) -> Iterator[tuple[str, object]]:
+    """The fields that say something, by name."""
+    fields = getattr(value, "__dataclass_fields__", None)
+    names = value._fields if fields is None else fields
+    for name in names:
+        default = value._field_defaults.get(name, value) if fields is None else fields[name].default
+        each = getattr(value, name)
+        if not (each is default or _is_empty(each) or (type(each) is type(default) and each == default)):
+            yield name, each
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, Collection) and not isinstance(value, str) and len(value) == 0)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return shortened(value)
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"<{value.dtype} {tuple(value.shape)}>"
+    if hasattr(value, "_fields") or not isinstance(value, Collection):
+        text = repr(value)
+        return text if len(text) <= _MOST_VALUE else f"{type(value).__name__}{_CUT}"
+    return _listed(value)
+
+
+def _listed(values: Collection[Any]) -> str:
+    """The values where they are few and short, else how many there are, and of what."""
+    if isinstance(values, Mapping):
+        return f"<{len(values):,} by {_kinds(values)}>"
+    if len(values) <= _MOST_VALUES:
+        shown = [_shown(value) for value in values]
+        texts = ", ".join(shown)
+        if len(texts) <= _MOST_LISTED and not any(text.endswith(_CUT) for text in shown):
+            return f"({texts},)" if len(values) == 1 else f"({texts})"
+    return f"<{len(values):,} {_kinds(values)}>"
+
+
+def _kinds(values: Collection[Any]) -> str:
+    return type(next(iter(values))).__name__

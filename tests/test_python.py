@@ -1,0 +1,120 @@
+"""What a user of Python meets: four functions with their types and documentation, and results that show themselves."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import attncli
+from tests.cli.conftest import attn
+
+VERBS = ("compare", "heads", "params", "tokenize")
+DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
+INDUCTION = "builtin:induction"
+MOLES = ["A mole dug", "One mole of gas", "The mole on my skin", "A mole of salt"]
+
+#: A call, and the same as a command.
+CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
+    "tokens": (lambda: attncli.tokenize(["a\x1bb", "café"]), ["tokenize", "a\x1bb", "café"]),
+    "steps of a tokenizer": (lambda: attncli.tokenize("moles", why=True), ["tokenize", "moles", "--why"]),
+    "findings": (lambda: attncli.tokenize("a  ", lint=True), ["tokenize", "a  ", "--lint"]),
+    "figures": (lambda: attncli.tokenize(["a b", "c"], stats=True), ["tokenize", "a b", "c", "--stats"]),
+    "a vocabulary": (lambda: attncli.tokenize("mole", vocab=True), ["tokenize", "mole", "--vocab"]),
+    "two tokenizers": (
+        lambda: attncli.tokenize("moles", model=[DEFAULT, INDUCTION]),
+        ["tokenize", "moles", "-m", DEFAULT, "-m", INDUCTION],
+    ),
+    "heads": (lambda: attncli.heads("abcabc", model=INDUCTION), ["heads", "abcabc", "-m", INDUCTION]),
+    "one head": (
+        lambda: attncli.heads("abcabc", model=INDUCTION, head="1.2"),
+        ["heads", "abcabc", "-m", INDUCTION, "-H", "1.2"],
+    ),
+    "a walk": (
+        lambda: attncli.heads("abcabc", model=INDUCTION, head="1.2", steps=True),
+        ["heads", "abcabc", "-m", INDUCTION, "-H", "1.2", "--steps"],
+    ),
+    "a position": (
+        lambda: attncli.heads("abcabc", model=INDUCTION, query=-1),
+        ["heads", "abcabc", "-m", INDUCTION, "--query", "-1"],
+    ),
+    "a difference": (
+        lambda: attncli.heads("abcabc", against="abcdef", model=INDUCTION),
+        ["heads", "abcabc", "--against", "abcdef", "-m", INDUCTION],
+    ),
+    "probes": (lambda: attncli.heads(probe=True, model=INDUCTION), ["heads", "--probe", "-m", INDUCTION]),
+    "parameters": (lambda: attncli.params("preset:gpt2"), ["params", "preset:gpt2"]),
+    "modules": (
+        lambda: attncli.params("preset:gpt2", by="module", depth=2),
+        ["params", "preset:gpt2", "--by", "module", "--depth", "2"],
+    ),
+    "two models": (lambda: attncli.params(["preset:gpt2", "preset:gpt3"]), ["params", "preset:gpt2", "preset:gpt3"]),
+    "presets": (lambda: attncli.params(list_presets=True), ["params", "--list-presets"]),
+    "moles": (lambda: attncli.compare("mole", MOLES), ["compare", "mole", *MOLES]),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_result_is_a_line_for_python_and_the_command_s_text_in_print(name: str) -> None:
+    call, command = CALLS[name]
+    result = call()
+    for value in held_by(result):
+        shown = repr(value)
+        assert len(shown) < 800 and shown.isprintable(), f"{type(value).__name__}: {len(shown)} characters"
+    assert repr(result).startswith(type(result).__name__) and len(repr(result)) < 500
+    outcome = attn(*command)
+    assert outcome.code == 0, outcome.err
+    assert f"{result}\n" == outcome.text
+
+
+def held_by(value: Any) -> Iterator[Any]:
+    """A result and every value of ours in it."""
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
+        for each in value:
+            yield from held_by(each)
+    elif type(value).__module__.startswith("attncli.results"):
+        yield value
+        for name in getattr(value, "_fields", None) or value.__dataclass_fields__:
+            yield from held_by(getattr(value, name))
+
+
+def test_what_a_line_says_of_results() -> None:
+    tokens = attncli.tokenize("Take a biopsy")
+    assert repr(tokens.texts[0]) == f"<TokenizedText 'Take a biopsy' by '{DEFAULT}': 6 tokens>"
+    assert repr(tokens.texts[0]) in repr(tokens)
+    heads = attncli.heads("abcabc", model=INDUCTION, head="1.2")
+    assert "stacks=(<Stack decoder: 2 layers of 4 heads, 6 tokens>,)" in repr(heads)
+    assert repr(heads.stacks[0].patterns) == "(Pattern(layer=1, head=2, weights=<float32 (6, 6)>),)"
+    count = attncli.params("preset:gpt2").models[0]
+    assert repr(count) == "<ModelParameters 'preset:gpt2': 124,439,808 parameters>"
+    compared = attncli.compare("mole", MOLES)
+    assert "occurrences=<4 Occurrence>" in repr(compared) and "similarity=<float64 (4, 4)>" in repr(compared.states[-1])
+
+
+def test_the_names_of_the_package() -> None:
+    assert attncli.__all__ == dir(attncli) == ["__version__", *VERBS]
+    with pytest.raises(AttributeError, match="has no attribute 'head'"):
+        attncli.head  # noqa: B018
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_function_tells_its_types_and_what_it_does(verb: str) -> None:
+    function = getattr(attncli, verb)
+    signature = inspect.signature(function)
+    assert signature.return_annotation == f"{verb.capitalize()}Result"
+    assert all(parameter.annotation is not parameter.empty for parameter in signature.parameters.values())
+    text = inspect.getdoc(function)
+    assert text is not None and "Raises" in text and re.search(rf">>> .*attncli\.{verb}\(", text)
+    # Every keyword is spoken of, but for those that all functions share.
+    shared = {"revision", "refresh", "trust_remote_code", "allow_pickle", "progress", "sharing", "device", "dtype"}
+    assert [name for name in signature.parameters if name not in shared and name not in text] == []
+
+
+def test_help_shows_the_functions_though_nothing_was_imported_yet() -> None:
+    text = pydoc.render_doc(attncli, renderer=pydoc.plaintext)
+    for verb in VERBS:
+        assert f"    {verb}(" in text and f"-> '{verb.capitalize()}Result'" in text
