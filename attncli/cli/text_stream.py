@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.cli.environment import Environment
 from attncli.cli.options import TextOptions
 from attncli.cli.texts import STDIN, check_one_kind, check_one_stdin, notes_on, read_id_lines, read_ids
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
-from attncli.results.tokenize import Source
+
+if TYPE_CHECKING:
+    from attncli.results.tokenize import Source
 
 
 class TextStream(NamedTuple):
@@ -41,6 +43,8 @@ class TextStream(NamedTuple):
 
     def sourced_texts(self) -> Iterator[tuple[str, Source | None]]:
         """Every text in turn, and where it was read: a file, a line, or both. Raises as `texts` does."""
+        from attncli.results.tokenize import Source
+
         for index, blocks in enumerate(self.blocks()):
             file = self._file(index)
             if self.lines:

@@ -15,17 +15,18 @@ Several tokenizers stand in columns beside one another, on the same texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from attncli.render.cells import cell_width, pad
 from attncli.render.document import lower
 from attncli.render.escape import visible
 from attncli.render.glyphs import glyphs
-from attncli.render.layout import apart, flow, joined
-from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.layout import apart, flow
+from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, name_text
+from attncli.render.tokenize.figure_table import Row, figure_table
 from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
 from attncli.results.tokenize import MUCH_UNKNOWN, TokenizedText, TokenStats
 
@@ -35,9 +36,6 @@ _GAP = "  "
 
 #: The widest that a column may become for the name of a model.
 _WIDEST = 24
-
-#: With less room than this beside the values, what they mean is written beneath them.
-_MEANING_ROOM = 30
 
 #: What ASCII has no letter for.
 _ASCII = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
@@ -54,10 +52,6 @@ class _Figure(NamedTuple):
     meaning: str
     always: bool = True
     is_known: Callable[[TokenizerStatistics], bool] = bool
-
-
-#: A line of a table: what it is about, and a value a column.
-Row = tuple[str, Sequence[str]]
 
 
 class TextLine(NamedTuple):
@@ -145,7 +139,7 @@ def _figures(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity]
         rows.append(("parity", [_decimal(1.0, terminal), *(_decimal(each.tokens, terminal) for each in parity)]))
         meanings.append(_parity_meaning(parity))
     names = _column_names(statistics, terminal) if len(statistics) > 1 else []
-    return _table("", names, rows, terminal, meanings=[_written(meaning, terminal) for meaning in meanings])
+    return figure_table("", names, rows, terminal, meanings=[_written(meaning, terminal) for meaning in meanings])
 
 
 def _parity_meaning(parity: Sequence[Parity]) -> str:
@@ -202,7 +196,7 @@ def _texts(
 ) -> list[Line]:
     names = ("tokens", "words", "bytes/token", "fertility", "unknown")
     rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
-    table = _table("by text", names, rows, terminal)
+    table = figure_table("by text", names, rows, terminal)
     return [Line.of(Span(name_text(statistics.model, terminal), _DIM)), *table] if named else table
 
 
@@ -219,7 +213,7 @@ def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
 def _scripts(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
     names = ("tokens", "words", "characters", "bytes/token", "fertility", "continued", "unknown")
     rows = [(_script_name(script.script), _script_values(script, terminal)) for script in statistics.scripts]
-    return _table("by script", names, rows, terminal)
+    return figure_table("by script", names, rows, terminal)
 
 
 def _script_values(script: ScriptStatistics, terminal: Terminal) -> list[str]:
@@ -262,7 +256,7 @@ def _scripts_of_several(
     side = max(map(cell_width, (*tables, *scripts)))
     for title, table in tables.items():
         if title != "parity" or parity:
-            yield _table(pad(title, side), names, table, terminal)
+            yield figure_table(pad(title, side), names, table, terminal)
 
 
 def _parities(
@@ -288,64 +282,6 @@ def _cut_word(word: CutWord, terminal: Terminal) -> str:
         text += glyphs(terminal).cut
     count = f" {word.tokens:,}"
     return in_place(text, min(cell_width(text), max(terminal.width - len(count) - 2, 1)), terminal) + count
-
-
-def _table(
-    title: str, names: Sequence[str], rows: Sequence[Row], terminal: Terminal, meanings: Sequence[str] = ()
-) -> list[Line]:
-    """Rows under the names of their columns, in as many parts as the width asks for.
-
-    meanings: one a row, beside the first part or beneath its rows.
-    """
-    side = max(cell_width(label) for label in (title, *(label for label, _ in rows)))
-    cells = list(zip(*(values for _, values in rows), strict=True))
-    headed = [(name, column) for name, column in zip(names or [""] * len(cells), cells, strict=True)]
-    lines: list[Line] = []
-    for number, part in enumerate(_fitting(headed, terminal.width - side)):
-        if lines:
-            lines.append(Line())
-        if names:
-            lines.append(_row(title, side, [(name, _width(name, column)) for name, column in part], _BOLD))
-        for index, (label, _) in enumerate(rows):
-            row = _row(label, side, [(column[index], _width(name, column)) for name, column in part], PLAIN)
-            lines += _explained(row, meanings[index] if meanings and not number else "", terminal)
-    return lines
-
-
-def _fitting(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> Iterator[list[tuple[str, Sequence[str]]]]:
-    """The columns in parts that are no wider than there is room, but for one that is alone."""
-    part: list[tuple[str, Sequence[str]]] = []
-    taken = 0
-    for name, column in columns:
-        width = len(_GAP) + _width(name, column)
-        if part and taken + width > room:
-            yield part
-            part, taken = [], 0
-        part.append((name, column))
-        taken += width
-    if part:
-        yield part
-
-
-def _width(name: str, column: Iterable[str]) -> int:
-    return max(cell_width(text) for text in (name, *column))
-
-
-def _row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
-    values = [Span(_GAP + pad(text, width, right=True), style) for text, width in cells]
-    return Line.of(Span(pad(label, side), style), *values)
-
-
-def _explained(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
-    room = terminal.width - row.width - len(_GAP)
-    if not meaning:
-        return [row]
-    words = [Line.of(Span(word, _DIM)) for word in meaning.split()]
-    beside = room >= _MEANING_ROOM
-    lines = flow(words, separator=" ", width=room if beside else max(terminal.width - 2, 1))
-    if not beside:
-        return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
-    return [joined([row if not index else Line.of(" " * row.width), line], _GAP) for index, line in enumerate(lines)]
 
 
 def _column_names(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[str]:
