@@ -237,7 +237,7 @@ def test_a_few_texts_have_a_line_each() -> None:
     form = SummaryForm("text", Terminal(80), lambda: (), texts=2)
     assert not form.summary
     for number, words in enumerate(("American shrew mole", "One\tmole of carbon dioxide and more of it")):
-        stats = TokenStats(number + 4, 2, 3, 19, 19, 19 / 4, 19 / 4, 4 / 3, 1, 1 / 3, number, 0.0)
+        stats = TokenStats(number + 4, 2, 3, 19, 19, 19 / 4, 19 / 4, 4 / 3, 1, 1 / 3, number, 0.0, 4, 3)
         form.record(Record(number, (TokenizedText(number, "org/bert", words, (), stats),)))
     (written,) = form.end(TokenizeResult((), MadeBy("0.1.0"), statistics=(ONE,), parity=()))
     assert written == statistics_text([ONE], (), Terminal(80)).replace(

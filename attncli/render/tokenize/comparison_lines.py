@@ -12,6 +12,7 @@ from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.aligned_columns import tokens_line
 from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell
+from attncli.render.tokenize.picture import unknown_text, why_no_fertility, without_words
 from attncli.results.comparison import Comparison, Difference
 from attncli.results.tokenize import TokenizedText, TokenStats
 
@@ -51,6 +52,20 @@ def statistics_table(
         for name, numbers in rows:
             cells = (GAP + _right(numbers[index], widths[index]) for index in shown)
             yield Line.of(Span(name + " " * (head - cell_width(name)), DIM), *cells)
+
+
+def figure_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
+    """What the numbers leave out, and which of them flatter: one unknown token may stand for a long stretch."""
+    stats = texts[0].stats
+    notes = [*why_no_fertility(stats)] if stats.fertility is None else []
+    if not notes and stats.unspaced_scripts:
+        notes.append(f"fertility is without {without_words(stats)}")
+    for text, key in zip(texts, keys, strict=True):
+        if text.stats.flattered:
+            notes.append(f"{key} has unknown tokens for {unknown_text(text.stats)}, which flatters its other figures")
+    for note in notes:
+        words = [Line.of(Span(word, DIM)) for word in note.split(" ")]
+        yield from flow(words, separator=" ", width=terminal.width, indent=2)
 
 
 def difference_lines(

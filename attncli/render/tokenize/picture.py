@@ -147,21 +147,38 @@ def measures(stats: TokenStats) -> Iterator[str]:
 
 def _fertility(stats: TokenStats) -> Iterator[str]:
     """Fertility, and of which words it is where that is not all of them; or why there is none."""
-    unspaced = [script.replace("_", " ") for script in stats.unspaced_scripts if script != SYMBOLS]
-    left_out = _listed([*unspaced, *(["symbols"] if SYMBOLS in stats.unspaced_scripts else [])])
-    if stats.fertility is not None:
-        words, tokens = _counted(stats.spaced_words, "word"), _counted(stats.spaced_tokens, "token")
-        yield f"fertility {stats.fertility:.2f}" + (f" ({tokens} for {words}, without {left_out})" if left_out else "")
-    elif unspaced:
+    if stats.fertility is None:
+        yield from why_no_fertility(stats)
+        return
+    left_out = without_words(stats)
+    words, tokens = _counted(stats.spaced_words, "word"), _counted(stats.spaced_tokens, "token")
+    yield f"fertility {stats.fertility:.2f}" + (f" ({tokens} for {words}, without {left_out})" if left_out else "")
+
+
+def why_no_fertility(stats: TokenStats) -> Iterator[str]:
+    """A phrase where there are no words to count by; nothing where there is no text."""
+    if unspaced := _unspaced(stats):
         yield f"no fertility: no spaces between words in {_listed(unspaced)}"
-    elif left_out:
+    elif stats.unspaced_scripts:
         yield "no fertility: symbols are no words"
 
 
+def without_words(stats: TokenStats) -> str:
+    """What fertility leaves out: `Thai, Han and symbols`."""
+    return _listed([*_unspaced(stats), *(["symbols"] if SYMBOLS in stats.unspaced_scripts else [])])
+
+
+def _unspaced(stats: TokenStats) -> list[str]:
+    return [script.replace("_", " ") for script in stats.unspaced_scripts if script != SYMBOLS]
+
+
 def _flattery(stats: TokenStats) -> str:
-    if not stats.flattered:
-        return ""
-    return f" for {stats.unknown_characters / stats.characters:.0%} of the text, which flatters the other figures"
+    return f" for {unknown_text(stats)}, which flatters the other figures" if stats.flattered else ""
+
+
+def unknown_text(stats: TokenStats) -> str:
+    """How much of a text became unknown tokens."""
+    return f"{stats.unknown_characters / stats.characters:.0%} of the text"
 
 
 def _counted(count: int, what: str) -> str:

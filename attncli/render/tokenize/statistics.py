@@ -203,7 +203,7 @@ def _texts(
 def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
     return [
         f"{text.tokens:,}",
-        f"{text.words:,}",
+        f"{text.spaced_words:,}",
         _decimal(text.bytes_per_token, terminal),
         _decimal(text.fertility, terminal),
         f"{text.unknown:,}",
