@@ -189,6 +189,15 @@ def test_lint_says_which_line_of_which_file(folder: Path, tmp_path: Path) -> Non
     assert rows[1].endswith(f",2,4,{file}")
 
 
+def test_lint_counts_the_texts_without_findings(folder: Path) -> None:
+    model = ("-m", str(folder), "--lint", "--width", "200")
+    assert attn("tokenize", "the mole", *model).text.startswith(f"nothing found · {folder}\n\nvocabulary: ")
+    assert attn("tokenize", "the mole", "the", *model).text.startswith("nothing found in 2 of 2 texts\n\nvocabulary: ")
+    shown = attn("tokenize", "the mole", "the\u200b mole", *model).text
+    assert shown.startswith(f"1 warning · text 2 of 2 · {folder}\n")
+    assert "\n\nnothing found in 1 of 2 texts\n\nvocabulary: " in shown
+
+
 def test_a_failed_check_says_where_to_look(folder: Path, other: Path) -> None:
     models = ("-m", str(folder), "-m", str(other))
     outcome = attn("tokenize", "the moles", "--check", "same", *models)
