@@ -13,6 +13,9 @@ of these options, as do `device` and `dtype` where a model runs; and `progress`,
 being done, how much of it is, and of how much.
 
 `print(result)` shows what the command prints, and a notebook shows a page.
+
+What goes wrong is an `AttnError`: a `UsageError` for what was asked, a `ModelError` for a model that is not to be had,
+a `FailedError` for a file or memory that is not. Its `message` says what happened, its `hint` what mends it.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from attncli.errors import AttnError, FailedError, ModelError, UsageError
     from attncli.verbs.compare import compare
     from attncli.verbs.heads import heads
     from attncli.verbs.params import params
@@ -30,14 +34,18 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        if name in ("compare", "heads", "params", "tokenize"):
-            from importlib import import_module
+        from importlib import import_module
 
+        if name in ("compare", "heads", "params", "tokenize"):
             return getattr(import_module(f"attncli.verbs.{name}"), name)
+        if name in ("AttnError", "FailedError", "ModelError", "UsageError"):
+            return getattr(import_module("attncli.errors"), name)
         raise AttributeError(f"module 'attncli' has no attribute {name!r}")
 
 
-__all__ = ["__version__", "compare", "heads", "params", "tokenize"]
+__all__ = [
+    "AttnError", "FailedError", "ModelError", "UsageError", "__version__", "compare", "heads", "params", "tokenize",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:

@@ -22,7 +22,7 @@ class AttnError(Exception):
     """A failure that a user can understand and mend.
 
     `message` is one sentence about what happened, without a final full stop; `hint` names the flag or the name that
-    mends it. The subclass decides the exit code.
+    mends it, and stands beneath the message in a traceback. The subclass decides the exit code.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
@@ -31,6 +31,7 @@ class AttnError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.add_note(f"hint: {hint}")
 
 
 class FailedError(AttnError):

@@ -22,5 +22,15 @@ class Progress(Protocol):
     def __call__(self, what: str, done: int, total: int | None) -> None: ...
 
 
-def silent(what: str, done: int, total: int | None) -> None:
-    """The listener that says nothing: the default of the Python functions."""
+class _Silent:
+    """A listener that says nothing."""
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Nobody looks."""
+
+    def __repr__(self) -> str:
+        return "silent"
+
+
+#: The default of the Python functions; by this name it stands in their signatures.
+silent = _Silent()

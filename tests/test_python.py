@@ -5,18 +5,31 @@ from __future__ import annotations
 import inspect
 import pydoc
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import attncli
+from attncli import errors
+from attncli.errors import CheckError
+from attncli.results import compare, costs, heads, parameters, params, patterns, provenance, tokenize, tokens
 from tests.cli.conftest import attn
 
 VERBS = ("compare", "heads", "params", "tokenize")
+ERRORS = ("AttnError", "FailedError", "ModelError", "UsageError")
 DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
 INDUCTION = "builtin:induction"
 MOLES = ["A mole dug", "One mole of gas", "The mole on my skin", "A mole of salt"]
+
+#: What `help()` is asked about.
+DESCRIBED = (
+    compare.CompareResult, compare.State, compare.Occurrence,
+    heads.HeadsResult, heads.Stack, heads.HeadMetrics, patterns.Pattern,
+    params.ParamsResult, params.ModelParameters, parameters.ParameterCount, parameters.PerHead, costs.Costs,
+    tokenize.TokenizeResult, tokenize.TokenizedText, tokenize.TokenStats, tokens.Token, provenance.MadeBy,
+)  # fmt: skip
 
 #: A call, and the same as a command.
 CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
@@ -96,9 +109,51 @@ def test_what_a_line_says_of_results() -> None:
 
 
 def test_the_names_of_the_package() -> None:
-    assert attncli.__all__ == dir(attncli) == ["__version__", *VERBS]
+    assert attncli.__all__ == dir(attncli) == [*ERRORS, "__version__", *VERBS]
     with pytest.raises(AttributeError, match="has no attribute 'head'"):
         attncli.head  # noqa: B018
+
+
+def test_an_error_shows_what_mends_it() -> None:
+    with pytest.raises(attncli.UsageError) as caught:
+        attncli.tokenize("")
+    assert isinstance(caught.value, attncli.AttnError)
+    assert {*map(attncli.__getattr__, ERRORS)} == {errors.AttnError, *errors.AttnError.__subclasses__()} - {CheckError}
+    shown = "".join(traceback.format_exception(caught.value))
+    assert shown.endswith("UsageError: the text is empty\nhint: give some text, or numbers with --input-ids\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"top": "5"}, "--top can't be '5': it is a whole number from 1 on", "for instance --top 10"),
+        ({"bins": 0}, "--bins can't be 0: it is a whole number from 1 on", "for instance --bins 64"),
+        ({"head": 1.8}, "'1.8' names nothing", 'a head is a string: "1.8"'),
+        ({"head": [0.1]}, "'0.1' names nothing", 'a head is a string: "0.1"'),
+        (
+            {"layer": 1.0},
+            "'1.0' names nothing",
+            "-l takes layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last",
+        ),
+        ({"seed": "a"}, "--seed can't be 'a': it is a whole number from 0 on", "for instance --seed 1"),
+    ],
+)
+def test_a_keyword_of_the_wrong_kind_is_refused(options: dict[str, Any], message: str, hint: str) -> None:
+    for text in ("a b", None):
+        with pytest.raises(attncli.UsageError) as caught:
+            attncli.heads(text, probe=text is None, model=INDUCTION, **options)
+        assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_signature_shows_no_addresses(verb: str) -> None:
+    assert "0x" not in str(inspect.signature(getattr(attncli, verb)))
+
+
+@pytest.mark.parametrize("kind", DESCRIBED)
+def test_every_field_of_a_result_is_described(kind: Any) -> None:
+    text, fields = inspect.getdoc(kind) or "", getattr(kind, "_fields", None) or kind.__dataclass_fields__
+    assert [name for name in fields if not re.search(rf"\b{name}\b", text)] == []
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -19,7 +19,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import attncli
-from attncli.errors import CheckError
+from attncli.errors import ModelError, UsageError
 from tests import tiny
 from tests.cli.conftest import attn
 from tests.gguf_files import Entry, gguf_bytes, text, u32
@@ -103,6 +103,9 @@ def test_gpt3_as_the_teaching_literature_counts_it() -> None:
         **dict.fromkeys(("query", "key", "value", "output"), 1_572_864),
         "heads": 96,
         "layer": 603_979_776,
+        "stack": "transformer.h",
+        "layers": 96,
+        "shapes": {"query": [12_288, 128], "key": [12_288, 128], "value": [12_288, 128], "output": [128, 12_288]},
         "parameters": 6_291_456,
     }
     assert found["attention_entries_per_head"] == 4_194_304
@@ -319,9 +322,19 @@ def test_total_and_check(tmp_path: Path) -> None:
     assert attn("params", model, "--check", f"{TOTAL:,}").code == 0
     outcome = attn("params", model, "--check", "25k")
     assert outcome.code == 4
-    assert outcome.err.startswith(f"error: {model} has 29,600 parameters, 4,000 more than the 25,600 expected\nhint: ")
-    with pytest.raises(CheckError):
-        attncli.params(model, check=1)
+    told = f"{model} has 29,600 parameters, 4,000 more than the 25,600 expected"
+    assert outcome.err.startswith(f"failed: {told}\nerror: 1 check does not hold\nhint: ")
+    # The result comes all the same, and is the one of Python, which has no exit code to fail with.
+    assert f"{TOTAL:,} parameters" in outcome.text
+    assert attncli.params(model, check="25k").failures == (told,)
+    assert json.loads(attn("params", model, "--check", "25k", "--json").text)["failures"] == [told]
+    assert attncli.params(model, check=TOTAL).failures == ()
+    assert attncli.params(model).failures is None
+
+
+def test_a_total_of_another_way_of_counting_is_told() -> None:
+    (told,) = attncli.params("preset:gpt3", check=175_181_291_520).failures or ()
+    assert "; so many has its reading matrices: " in told
 
 
 def test_untying(tmp_path: Path) -> None:
@@ -374,6 +387,58 @@ def test_what_it_costs(tmp_path: Path) -> None:
 def test_a_module_that_was_handed_over() -> None:
     model = transformers.AutoModel.from_config(tiny.gpt2())
     assert attncli.params(model).models[0].counted.total == sum(each.numel() for each in model.parameters())
+    for beside in ({"source": "header"}, {"revision": "v1"}, {"refresh": True}, {"trust_remote_code": True}):
+        with pytest.raises(UsageError, match=f"{next(iter(beside))}= goes with the name of a model"):
+            attncli.params(model, **beside)  # type: ignore[arg-type]
+
+
+def test_a_what_if_is_told_from_the_real_one(tmp_path: Path) -> None:
+    arguments = ("params", "preset:gpt2", "--set", "n_layer=2", "--set", "n_head = 6")
+    label = "preset:gpt2 with n_layer=2, n_head=6"
+    assert attn(*arguments).text.startswith(f"{label} · ")
+    assert next(csv.DictReader(io.StringIO(attn(*arguments, "--format", "csv").text)))["model"] == label
+    attn(*arguments, "-o", str(tmp_path / "x.html"))
+    assert f'"name":"{label}"' in (tmp_path / "x.html").read_text(encoding="utf-8").replace('": "', '":"')
+    found = json.loads(attn(*arguments, "--json").text)["models"][0]
+    assert (found["model"], found["changes"]) == ("preset:gpt2", ["n_layer=2", "n_head=6"])
+    assert one("preset:gpt2")["changes"] == []
+    # In Python a mapping says the same.
+    assert attncli.params("preset:gpt2", set={"n_layer": 2, "n_head": 6}).models[0].to_dict() == found
+    assert attncli.params("preset:gpt2", set={"tie_word_embeddings": False}).models[0].changes == (
+        "tie_word_embeddings=false",
+    )
+
+
+def test_several_models_are_listed_one_by_one() -> None:
+    two = ("preset:gpt2", "preset:bert-base")
+    for by in ("layer", "part", "module", "tensor"):
+        told = attn("params", *two, "--by", by).text
+        assert told == "\n".join(attn("params", name, "--by", by).text for name in two)
+
+
+def test_depth_goes_with_trees() -> None:
+    for by in ("component", "layer", "part"):
+        with pytest.raises(UsageError, match=f"--by {by} has no depth"):
+            attncli.params("preset:gpt2", by=by, depth=2)
+    with pytest.raises(UsageError, match="--depth can't be '2': it is a whole number from 1 on"):
+        attncli.params("preset:gpt2", by="module", depth="2")  # type: ignore[arg-type]
+    assert "attn" not in attn("params", "preset:gpt2", "--by", "module", "--depth", "2").text
+
+
+@pytest.mark.parametrize("given", [5, [5], {"n_layer": {1}}])
+def test_what_changes_nothing(given: Any) -> None:
+    with pytest.raises(UsageError, match="set"):
+        attncli.params("preset:gpt2", set=given)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [("gpt3", "gpt3"), ("meta-llama/Llama-3.1-8B", "llama3.1-8b"), ("x", None)]
+)
+def test_a_preset_is_named_where_the_hub_fails(name: str, preset: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError) as caught:
+        attncli.params(name)
+    assert caught.value.hint.startswith(f"preset:{preset} counts this architecture without the hub; ") == bool(preset)
 
 
 # What can't be

@@ -175,10 +175,12 @@ class Wanted:
     steps: View | None = None
 
     def __post_init__(self) -> None:
-        if self.bins is not None and (not isinstance(self.bins, int) or self.bins < 1):
-            raise UsageError(f"{self.bins} bins can't hold a pattern", hint="--bins takes a number from 1")
-        if not isinstance(self.top, int) or self.top < 1:
-            raise UsageError(f"the top {self.top} of something is nothing", hint="--top takes a number from 1")
+        for option, number, instance in (("--bins", self.bins, 64), ("--top", self.top, 10)):
+            if number is not None and (not isinstance(number, int) or number < 1):
+                raise UsageError(
+                    f"{option} can't be {number!r}: it is a whole number from 1 on",
+                    hint=f"for instance {option} {instance}",
+                )
 
     @property
     def shows_patterns(self) -> bool:
@@ -220,6 +222,9 @@ def _parts(spec: Spec, hint: str) -> list[str]:
     parts = [part for item in items for part in str(item).replace(",", " ").split()]
     if not parts or not all(isinstance(item, str | int) for item in items):
         named = " ".join(map(str, items))
+        if hint == _HEAD_HINT and any(isinstance(item, float) for item in items):
+            # As a number, head 5.10 would be 5.1.
+            hint = f'a head is a string: "{parts[0]}"'
         raise UsageError(f"{named!r} names nothing", hint=hint)
     return parts
 

@@ -73,17 +73,21 @@ def _in_utf8(text: str) -> str:
 
 
 class WholeNumber(click.types.IntParamType):
-    """How many of something: 1 or more (or from `least` on), up to a limit if there is one."""
+    """How many of something: 1 or more (or from `least` on), up to a limit if there is one.
+
+    example: what a hint shows where there is no default.
+    """
 
     name = "N"
 
-    def __init__(self, most: int | None = None, *, least: int = 1) -> None:
+    def __init__(self, most: int | None = None, *, least: int = 1, example: int = 2) -> None:
         self.most = most
         self.least = least
+        self.example = example
 
     def _example(self, param: click.Parameter | None) -> int:
         usual = param.default if param is not None else None
-        return usual if isinstance(usual, int) else max(self.least, min(80, self.most or 80))
+        return usual if isinstance(usual, int) else self.example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):

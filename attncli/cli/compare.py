@@ -145,7 +145,13 @@ measure_options = bundle(
         shell_complete=completed_by("files"),
         help="Sentences of that sample, one a line; or none.",
     ),
-    option("--dimensions", group=_MEASURE, type=WholeNumber(), metavar="K", help="Name so many that drive the cosine."),
+    option(
+        "--dimensions",
+        group=_MEASURE,
+        type=WholeNumber(example=3),
+        metavar="K",
+        help="Name so many that drive the cosine.",
+    ),
     option("--seed", group=_MEASURE, type=_Seed(), default=0, help="Of random labelings and groups. [default: 0]"),
 )
 

@@ -146,7 +146,7 @@ head_options = bundle(
     option(
         "--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise; with one query, ranks the heads by it."
     ),
-    option("--bins", group=_VIEW, type=WholeNumber(), help="Pool patterns to at most N × N cells."),
+    option("--bins", group=_VIEW, type=WholeNumber(example=64), help="Pool patterns to at most N × N cells."),
     option(
         "--by",
         group=_VIEW,

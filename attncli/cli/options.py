@@ -195,7 +195,7 @@ def output_options(endings: tuple[str, ...]) -> Decorator:
         *([titled] if ".html" in endings else []),
         option("--color", group=_OUTPUT, type=Choice(COLORS), default="auto", help="When to colour the text."),
         flag("--no-color", group=_OUTPUT, help="Short for --color never."),
-        option("--width", group=_OUTPUT, type=WholeNumber(MAX_WIDTH), help="Width of the text in cells."),
+        option("--width", group=_OUTPUT, type=WholeNumber(MAX_WIDTH, example=80), help="Width of the text in cells."),
         flag("--ascii", group=_OUTPUT, help="Use no characters beyond ASCII."),
         flag("-q", "--quiet", group=_OUTPUT, help="No notes, warnings or progress on stderr."),
         flag("--debug", group=_OUTPUT, help="Show tracebacks and what libraries print, on stderr."),

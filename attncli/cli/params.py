@@ -134,6 +134,10 @@ def params(
         result = verb.params(named, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
     messages.warnings(result.warnings)
     deliver(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
+    messages.fail(
+        result.failures or (),
+        hint="--by component and --by tensor show where they sit; --untie counts tied tensors apart",
+    )
 
 
 def _render(result: ParamsResult, form: str, terminal: Terminal, title: str | None) -> str | bytes:

@@ -182,7 +182,7 @@ def _no_utf8(name: str, place: int, error: UnicodeDecodeError) -> FailedError:
     encoding = "utf-16" if place == 0 and error.object.startswith(_UTF16) else "latin1"
     return FailedError(
         f"{name} is not valid UTF-8: byte {place} is 0x{error.object[error.start]:02x}",
-        hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; --errors replace reads it as it is",
+        hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; --errors replace puts U+FFFD in its place",
     )
 
 

@@ -72,7 +72,7 @@ def parse_states(state: Spec, stack: str | None = None) -> StateChoice:
     """
     if state is None:
         return StateChoice(stack=stack)
-    items = [state] if isinstance(state, str | int) else list(state)
+    items = list(state) if isinstance(state, Sequence) and not isinstance(state, str) else [state]
     parts = [part for item in items for part in str(item).replace(",", " ").split()]
     if parts == ["all"]:
         return StateChoice((), stack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,21 @@ def read_preset(name: str) -> Preset:
     near = closest(name.lower(), [*presets, *by_alias])
     hint = f"did you mean preset:{near}?" if near else "attn params --list-presets names all of them"
     raise ModelError(f"there is no preset {name!r}", hint=hint)
+
+
+def preset_called(name: str) -> str | None:
+    """The preset of a model of the hub, told by its name or an alias of it; None where there is none.
+
+    >>> preset_called("meta-llama/Llama-3.1-8B")
+    'llama3.1-8b'
+    """
+    own = _plain(name.rpartition("/")[2])
+    called = (preset.name for preset in _presets().values() if own in map(_plain, (preset.name, *preset.aliases)))
+    return next(called, None)
+
+
+def _plain(name: str) -> str:
+    return re.sub("[-_ ]", "", name).lower()
 
 
 def changed_preset(preset: Preset, changes: Sequence[str]) -> Preset:

@@ -42,5 +42,8 @@ class Alone:
     def gather(self, part: Part) -> list[Part]:
         return [part]
 
+    def __repr__(self) -> str:
+        return "ALONE"
+
 
 ALONE = Alone()

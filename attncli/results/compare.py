@@ -193,11 +193,15 @@ class State:
     chosen: it was asked for, and not only passed on the way.  self_similarity: mean cosine over pairs of occurrences
     of the (first) word; adjusted_self_similarity: the same of adjusted vectors.
     explained_variance: σ₁²/Σσ² of their matrix (Ethayarajh 2019).
+    similarity: cosines.  adjusted: the same of adjusted vectors, or less the baseline.
     similarity, adjusted, percentile: (occurrences, occurrences); None where there are too many, or none was asked for.
     percentile: the share of random pairs (from 0 to 1) that are less alike, adjusted as they are.
-    nearest: the index of each occurrence's nearest neighbour (−1: none was looked for).
-    vectors, positions: (occurrences, d), and in two principal components (occurrences, 2) with the share that each
-    explains.
+    reference: what the sample says.  within, across: mean similarity of pairs of the same label, and of different ones,
+    adjusted as they are.  senses: these labels held against all similarities.  groups: what vectors without labels fall
+    into.  words: a word each, where there are several.  dimensions: those that make up the mean cosine, if asked for.
+    nearest: the index of each occurrence's nearest neighbour (−1: none was looked for); nearest_similarity: with it.
+    vectors, positions: (occurrences, d), and in two principal components (occurrences, 2); explained: the share of the
+    variance that each of the two has.
     """
 
     state: int
@@ -287,9 +291,14 @@ class SampleInfo(NamedTuple):
 class CompareResult:
     """Occurrences of a word, and how alike they are at every state that was run.
 
+    model, device, dtype: what was run, where, and in which number format.
     word: the first word.  words: all of them.  stack: whose states these are.  state_count: those that the model has.
+    occurrences: in the order of the sentences; rows and columns of matrices are in this order.
+    states: those that were chosen, and those that were passed on the way there.
     adjust, pool: as asked.  best: the state at which labels (of the chosen and those on the way) are farthest apart.
-    left_out: numbers of the sentences that were left out.
+    sample: what random pairs are drawn from; None where there is no sample.  made_by: versions that took part.
+    causal: what follows a word can't change its vector.  left_out: numbers of the sentences that were left out.
+    warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
     """
 
     model: str

@@ -200,6 +200,8 @@ class Lora(NamedTuple):
 class Costs(NamedTuple):
     """Everything that one model costs.
 
+    parameters: what weights are kept for.  cache: of keys and values; None where nothing is kept.
+    fits, lora: None where they are not asked for.
     flops: at the context that was asked for; None where it has none.  growth: the same as the context grows.
     assumed_context: whether that context is ours, as the model names none.
     attends: whether any layer has attention.  training: by the dtype of the weights; empty where it isn't asked for.

@@ -114,6 +114,8 @@ class Quadrants(NamedTuple):
 class HeadMetrics:
     """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
 
+    layer, head: from 0.  labels: what the head does, as its metrics show it (`previous`, `induction`); often nothing.
+    values: the metrics by name; None where the text can't show one.
     spread: where the values are means over several texts.  quadrants: where there are two texts in one.
     """
 
@@ -140,6 +142,7 @@ class HeadMetrics:
 class Stack:
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
+    stack: which of these.  layers: all of the stack.  metrics: a head each.
     queries, keys: the tokens of the rows and of the columns; none where the metrics are means over many texts.
     query_medium, key_medium: what these are: tokens of a text, patches of a picture, frames of a sound.
     causal: no query sees a key after it.
@@ -221,6 +224,8 @@ class Stack:
 class HeadsResult:
     """Where the heads of one model look on one text, or on the mean over many.
 
+    model, device, dtype: what was run, where, and in which number format.  stacks: what was found, a stack each: one
+    in most models, encoder, decoder and cross where there are both.  made_by: versions that took part.
     warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
     chosen: the user named layers, heads or positions, so a picture shows those instead of the overview.
     metric: the one that was asked for, which a picture maps.  by: what rows and columns of patterns stand for.

@@ -102,7 +102,9 @@ class Reading(NamedTuple):
 class PerHead(NamedTuple):
     """The matrices that one head works with, without biases; heads of a group have the same key and value matrices.
 
-    heads: how many a layer has.  layer: the attention matrices of the whole layer.
+    heads: how many a layer has.  layer: the attention matrices of the whole layer.  stack: the path of its stack.
+    layers: how many in it have such heads.  shapes: of query, key, value and output, each (what it reads, what it
+    gives); None where they can't be told.
     """
 
     query: int
@@ -111,13 +113,18 @@ class PerHead(NamedTuple):
     output: int
     heads: int
     layer: int
+    stack: str = ""
+    layers: int = 1
+    shapes: tuple[tuple[int, int], ...] | None = None
 
     @property
     def parameters(self) -> int:
         return self.query + self.key + self.value + self.output
 
-    def to_dict(self) -> dict[str, int]:
-        return {**self._asdict(), "parameters": self.parameters}
+    def to_dict(self) -> dict[str, object]:
+        named = zip(("query", "key", "value", "output"), self.shapes or (), strict=False)
+        shapes = {name: list(shape) for name, shape in named} or None
+        return {**self._asdict(), "shapes": shapes, "parameters": self.parameters}
 
 
 class Active(NamedTuple):
@@ -135,7 +142,11 @@ class Active(NamedTuple):
 class ParameterCount(NamedTuple):
     """The parameters of one model, each counted once.
 
-    source: where the shapes came from (`config`, `header`).  tied: the names of each tensor that has several.
+    model: its name.  source: where the shapes came from (`config`, `header`).  total: all of them.
+    components, layers: the same by component and by layer, each component by its part.
+    tied: the names of each tensor that has several.  readings: other ways to count.  per_head: what one head holds;
+    None where no head can be told.  active: what one token passes through.  rows: modules or tensors, where these are
+    to be listed.  notes: what a reader should know of the count.
     """
 
     model: str

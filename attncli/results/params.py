@@ -17,9 +17,12 @@ SCHEMA = "attncli.params/1"
 class ModelParameters(NamedTuple):
     """One model: its parameters and what they cost.
 
+    counted: how many parameters there are, and where.  costs: memory, cache and arithmetic.
     model_class: the class that its parameters are those of, if one is known.  dtype: what its configuration says that
     the weights are kept in.  stored_bytes: what its files hold, if they were looked at.
     tree: its modules, where they are to be listed.  reconciliation: what a checkpoint at hand holds instead.
+    notes: what a reader should know of all that.
+    changes: what was set otherwise in its configuration, each `key=value`: then no such model need exist.
     """
 
     counted: ParameterCount
@@ -30,13 +33,20 @@ class ModelParameters(NamedTuple):
     notes: tuple[str, ...] = ()
     tree: tuple[Node, ...] = ()
     reconciliation: Reconciliation | None = None
+    changes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What tells it from others: `gpt2`, or `gpt2 with n_layer=48`."""
+        return f"{self.counted.model} with {', '.join(self.changes)}" if self.changes else self.counted.model
 
     def __repr__(self) -> str:
-        return f"<ModelParameters {self.counted.model!r}: {self.counted.total:,} parameters>"
+        return f"<ModelParameters {self.name!r}: {self.counted.total:,} parameters>"
 
     def to_dict(self) -> dict[str, object]:
         fields = self.counted.to_dict()
-        head = {name: fields.pop(name) for name in ("model", "source", "total")}
+        head = {name: fields.pop(name) for name in ("model", "source")}
+        head |= {"changes": list(self.changes), "total": fields.pop("total")}
         notes = [*self.counted.notes, *self.notes]
         kept = {"model_class": self.model_class, "dtype": self.dtype, "stored_bytes": self.stored_bytes}
         held = {"reconciliation": None if self.reconciliation is None else self.reconciliation.to_dict()}
@@ -77,6 +87,9 @@ class ListedPreset(NamedTuple):
 class ParamsResult(NamedTuple):
     """Every model that was asked for; differences where there are several.
 
+    models: as they were named.  made_by: versions that took part.  warnings: what makes the numbers doubtful.
+    differences: a row a component.
+    by: what is listed.  failures: a sentence for each model whose total is not the expected one; None where none was.
     presets: every architecture that `preset:` knows, where they are what was asked for, and no model.
     """
 
@@ -86,6 +99,7 @@ class ParamsResult(NamedTuple):
     by: str = "component"
     warnings: tuple[str, ...] = ()
     presets: tuple[ListedPreset, ...] = ()
+    failures: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Exactly the JSON that `attn params --json` prints."""
@@ -95,6 +109,7 @@ class ParamsResult(NamedTuple):
             "models": [model.to_dict() for model in self.models],
             "differences": [difference.to_dict() for difference in self.differences],
             **({"presets": [preset.to_dict() for preset in self.presets]} if self.presets else {}),
+            **({} if self.failures is None else {"failures": list(self.failures)}),
             "made_by": self.made_by.to_dict(),
         }
 

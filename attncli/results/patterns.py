@@ -38,7 +38,8 @@ def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
 class Pattern:
     """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin.
 
-    head: None where it is of all heads together, a rollout up to this layer.
+    layer, head: from 0; head: None where it is of all heads together, a rollout up to this layer.
+    weights: the matrix.  bins: what its rows and columns stand for, where it is pooled.
     """
 
     layer: int

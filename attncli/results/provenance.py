@@ -9,7 +9,11 @@ from attncli.results.brief import briefly
 
 @briefly
 class MadeBy(NamedTuple):
-    """Versions of the libraries that took part (None: not used), the model's class and the hub's commit, if any."""
+    """Versions of the libraries that took part, the model's class and the hub's commit, if any.
+
+    attncli, tokenizers, transformers, torch: None where one was not used.  model_class, revision: None where there are
+    several models.
+    """
 
     attncli: str
     tokenizers: str | None = None

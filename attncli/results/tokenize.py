@@ -41,9 +41,11 @@ MUCH_UNKNOWN = 0.1
 class TokenStats(NamedTuple):
     """Counts and ratios of one text; special tokens that the tokenizer added are left out of all but their own count.
 
-    Words are maximal runs of non-space characters. fertility = tokens / words; continued words are those of two or
-    more tokens (Rust et al. 2021). These two leave out what is in scripts that put no spaces between words, and
-    symbols. A ratio is None where its denominator is 0.
+    tokens, special_tokens, words, characters, bytes (of UTF-8): how many.  bytes_per_token, characters_per_token.
+    Words are maximal runs of non-space characters. fertility = tokens / words; continued_words are those of two or
+    more tokens (Rust et al. 2021), continued_words_share of all. These leave out what is in scripts that put no spaces
+    between words, and symbols. unknown: tokens that stand for what the vocabulary lacks, unknown_share of all. A ratio
+    is None where its denominator is 0.
 
     spaced_tokens, spaced_words: what fertility is the ratio of.  unspaced_scripts: what it leaves out, those with the
     most characters first.  unknown_characters: those that unknown tokens took the place of.
@@ -90,7 +92,8 @@ class Source(NamedTuple):
 class TokenizedText(NamedTuple):
     """One text cut by one model's tokenizer. `record` counts the texts of the call from 0.
 
-    text: None where only ids were given.  pair: the second segment beside it.
+    model: its name.  text: None where only ids were given.  pair: the second segment beside it.
+    tokens: in their order.  stats: what can be counted of them.
     max_length: the number of tokens that the model takes, if it says.
     sequences: an entry a token, 0 for those of the text, 1 for those of its pair, None for added ones; empty where all
     are of the text.  unknown_id: the id that stands for what the vocabulary can't spell. Neither is part of the JSON.
@@ -174,9 +177,11 @@ class IdsPart(NamedTuple):
 class TokenizeResult(NamedTuple):
     """Every text under every model asked for, text by text, and what is to be said of all of them.
 
+    texts: each under the first model, then under the others, before the next.  made_by: versions that took part.
+    warnings: what a reader should know of the tokenizers and of the texts.
     comparisons: a text each, where there are several models.  statistics: a model each; parity: of each model but the
     first.  vocabularies, unreachable: a model each.  failures: a sentence for each check that does not hold.
-    All of these are None where they were not asked for.
+    All of these from `comparisons` on are None where they were not asked for.
     """
 
     texts: tuple[TokenizedText, ...]

@@ -39,6 +39,18 @@ def count_of(option: str, given: int | str | None, *, instance: str = "131,072 o
     )
 
 
+def check_number(option: str, given: object, *, least: int = 1, instance: int) -> None:
+    """Raise UsageError for what is no whole number from `least` on; a number as a text is none.
+
+    option, instance: as `count_of` takes them.
+    """
+    if not isinstance(given, int) or isinstance(given, bool) or given < least:
+        raise UsageError(
+            f"{option} can't be {given!r}: it is a whole number from {least} on",
+            hint=f"for instance {option} {instance}",
+        )
+
+
 class Total(NamedTuple):
     """A total that is expected: `number`, give or take `margin`, as it was `written`."""
 

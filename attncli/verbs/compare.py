@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from attncli.embeddings.choice import Spec, StateChoice, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
+from attncli.verbs.amounts import check_number
 from attncli.verbs.compare_messages import listed, notes_before, warnings_before, warnings_of
 from attncli.verbs.made_by import made_by
 from attncli.verbs.occurrences import EVERY, Asked, Encoded, Found, beyond_reach, find_occurrences, read_sentences
@@ -78,7 +79,7 @@ def compare(
     how = _How(choice, pool, adjust, dimensions, seed, skip)
     sample = read_sample(reference)
     _check(how, sample, occurrence)
-    words = (word, *([versus] if isinstance(versus, str) else versus))
+    words = _words(word, versus)
     opening = Opening(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
     files = opening.files()
     # The word is found before torch is imported: what is wrong with it is said at once.
@@ -108,8 +109,19 @@ def _check(how: _How, sample: Sample | None, occurrence: int | str | None) -> No
         raise UsageError(f"--adjust {how.adjust} needs a reference sample", hint="leave --reference none out")
     if occurrence not in (None, EVERY) and not (isinstance(occurrence, int) and occurrence >= 1):
         raise UsageError(f"no occurrence {occurrence!r}", hint="--occurrence takes a number from 1, or all")
-    if how.dimensions is not None and how.dimensions < 1:
-        raise UsageError(f"no {how.dimensions} dimensions", hint="--dimensions takes a number from 1")
+    if how.dimensions is not None:
+        check_number("--dimensions", how.dimensions, instance=3)
+    check_number("--seed", how.seed, least=0, instance=1)
+
+
+def _words(word: object, versus: object) -> tuple[str, ...]:
+    """The word and those to hold beside it. Raises UsageError for what is none."""
+    if not isinstance(word, str):
+        raise UsageError(f"{word!r:.40} is no word", hint="give one string; further words go to versus=")
+    others = (versus,) if isinstance(versus, str) else versus
+    if not isinstance(others, Sequence) or not all(isinstance(other, str) for other in others):
+        raise UsageError("versus= takes words", hint="give a string, or a list of them")
+    return (word, *others)
 
 
 def _found(
@@ -120,7 +132,7 @@ def _found(
     progress: Progress,
 ) -> Found:
     """All occurrences. Raises UsageError where some sentence can't take part, or too few are left."""
-    if isinstance(sentences, str):
+    if isinstance(sentences, str | bytes) or not isinstance(sentences, Iterable):
         raise UsageError("sentences are a list of texts", hint="pass a list, even of one")
     read = list(read_sentences(sentences))
     if not read:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from attncli.verbs.occurrences import Found, is_other_form
+from attncli.verbs.occurrences import Found, form_of, is_other_form
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.encoding import Tokenizer
@@ -56,15 +56,15 @@ def _unknown_piece(tokenizer: Tokenizer) -> str | None:
 
 
 def _differing_pieces(occurrences: Sequence[Occurrence]) -> Iterator[str]:
-    for word in dict.fromkeys(each.word for each in occurrences):
-        cuts: dict[tuple[str, ...], list[int]] = {}
-        for each in occurrences:
-            if each.word == word:
-                cuts.setdefault(each.pieces, []).append(each.sentence)
+    """Of one form of a word: that others are cut otherwise is no surprise."""
+    forms: dict[str, dict[tuple[str, ...], list[int]]] = {}
+    for each in occurrences:
+        forms.setdefault(form_of(each.matched), {}).setdefault(each.pieces, []).append(each.sentence)
+    for form, cuts in forms.items():
         if len(cuts) > 1:
             rarer = sorted(cuts.items(), key=lambda item: -len(item[1]))[1:]
             named = "; ".join(f"{' + '.join(pieces)} in {sentences(numbers)}" for pieces, numbers in rarer[:3])
-            yield f"{word!r} is cut in {len(cuts)} ways ({named}), which alone makes a difference"
+            yield f"{form!r} is cut in {len(cuts)} ways ({named}), which alone makes a difference"
 
 
 def warnings_of(occurrences: Sequence[Occurrence], states: Sequence[State], *, causal: bool) -> Iterator[str]:

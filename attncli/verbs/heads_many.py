@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.progress import Progress
+from attncli.verbs.amounts import check_number
 from attncli.verbs.heads_result import heads_result, notes_on, warnings_on_unread
 from attncli.verbs.ids import id_lists
 from attncli.verbs.many_texts import Cutting, Given
@@ -47,8 +48,9 @@ class Many(Protocol):
 def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bool, truncate: bool) -> Many | None:
     """What was given, where it is more than one text or list of ids; None where it is one.
 
-    Raises UsageError for a text beside `probe`, two kinds of input, no texts at all, and what is no text.
+    Raises UsageError for a text beside `probe`, two kinds of input, no texts at all, and what is no text or no seed.
     """
+    check_number("--seed", seed, least=0, instance=1)
     if probe:
         if text is not None or input_ids is not None:
             raise UsageError("--probe takes the place of a text", hint="leave out --probe, or the text or ids")
@@ -76,7 +78,8 @@ def average_many(
 ) -> HeadsResult:
     """Run the model on all of it. patterns, pair, target: what belongs to one text, and is refused here."""
     _refuse_what_one_has(wanted, patterns=patterns, pair=pair, target=target)
-    opening = replace(opening, device=sharing.own_device(opening.device))
+    if not opening.is_loaded:
+        opening = replace(opening, device=sharing.own_device(opening.device))
     files = opening.files()
     tokenizer = opening.find_tokenizer(files, needed=many.needs_tokenizer)
     loaded = opening.load(files, wanted.selection.depth)

@@ -83,8 +83,13 @@ def read_sentences(given: Iterable[str | tuple[str, str | None]]) -> Iterator[Se
 
 def _text_and_label(given: str | tuple[str, str | None], number: int) -> tuple[str, str | None]:
     if not isinstance(given, str):
-        if len(given) == 2 and isinstance(given[0], str) and isinstance(given[1], str | None):
-            return given
+        if (
+            isinstance(given, Sequence)
+            and len(given) == 2
+            and isinstance(given[0], str)
+            and isinstance(given[1], str | None)
+        ):
+            return given[0], given[1]
         raise UsageError(f"sentence {number} is no text", hint="give strings, or pairs of a string and a label")
     text, *labels = given.split("\t")
     if len(labels) > 1:
@@ -225,4 +230,9 @@ def _occurrence(sentence: Sentence, place: _Place, pieces: Sequence[Token]) -> O
 
 def is_other_form(occurrence: Occurrence) -> bool:
     """Whether something else than the word itself was matched: other case, or an inflection."""
-    return " ".join(fold(occurrence.matched).text.split()) != " ".join(fold(occurrence.word).text.split())
+    return form_of(occurrence.matched) != form_of(occurrence.word)
+
+
+def form_of(text: str) -> str:
+    """The form of a word, whatever its apostrophes and spaces: `Mole` and `moles` are others than `mole`."""
+    return " ".join(fold(text).text.split())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from attncli.errors import UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.reference import Kind, ModelRef, parse_reference
 from attncli.progress import Progress
@@ -32,8 +32,7 @@ class How(NamedTuple):
             return self._from_function(ref)
         if ref.kind is Kind.PRESET:
             return self._from_preset(ref)
-        files = open_files(ref, refresh=self.refresh, progress=self.progress)
-        fields = _fields(files)
+        files, fields = self._opened(ref)
         wants_header = self.source == "header" or (self.source is None and (ref.named_file or not fields))
         found = self._from_headers(files) if wants_header else self._from_config(files, fields)
         if files.base is None:
@@ -41,6 +40,20 @@ class How(NamedTuple):
         from attncli.verbs.checkpoints import with_adapter
 
         return with_adapter(found, files)
+
+    def _opened(self, ref: ModelRef) -> tuple[ModelFiles, dict[str, Any]]:
+        """The files of a model, and its configuration. Where they are not to be had, a preset may do."""
+        try:
+            files = open_files(ref, refresh=self.refresh, progress=self.progress)
+            return files, _fields(files)
+        except ModelError as error:
+            from attncli.models.presets import preset_called
+
+            preset = preset_called(ref.location) if ref.kind is Kind.HUB else None
+            if preset is None:
+                raise
+            hint = f"preset:{preset} counts this architecture without the hub; {error.hint}"
+            raise ModelError(error.message, hint=hint) from error
 
     def _from_function(self, ref: ModelRef) -> Shapes:
         if self.changes or self.source:

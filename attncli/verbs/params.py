@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from attncli.errors import CheckError, UsageError
+from attncli.errors import UsageError
 from attncli.models.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
-from attncli.verbs.amounts import Total, count_of, size_of, total_of
+from attncli.verbs.amounts import Total, check_number, count_of, size_of, total_of
 from attncli.verbs.made_by import made_by
 from attncli.verbs.opening import How, Source
 from attncli.verbs.shapes import Shapes, from_module, named_models
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from attncli.results.provenance import MadeBy
     from attncli.results.trees import Node
 
+#: Listings that are a tree.
+_DEEP = ("module", "tensor")
 #: How deep modules are listed where nothing is said.
 _DEPTH = 3
 
@@ -31,7 +34,7 @@ def params(
     source: str | None = None,
     by: str = "component",
     depth: int | None = None,
-    set: str | Sequence[str] = (),  # noqa: A002 (as the option is called)
+    set: str | Sequence[str] | Mapping[str, object] = (),  # noqa: A002 (as the option is called)
     context: int | str | None = None,
     batch: int | str | None = None,
     fit: int | str | None = None,
@@ -51,36 +54,37 @@ def params(
     model: a hub name, a path, a `torch.nn.Module`, or a list of them to set side by side; None is all-MiniLM-L6-v2.
     source: `config` or `header`, where the shapes are from; None is the configuration where there is one.
     by: "module" and "tensor" add rows, down to `depth` steps of a module's path.
-    set: what if: `"num_hidden_layers=48"`, or several of these.  untie: count tied tensors apart.
+    set: what if: `"num_hidden_layers=48"`, several of these, or `{"num_hidden_layers": 48}`; `changes` says so.
+    untie: count tied tensors apart.
     context, batch: tokens a text (`8192`, `"128k"`) and texts, for the cache and the arithmetic.
     fit: memory that has to do, in bytes or as `"24GiB"`.
     lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
-    check: the total that is expected, to the last digit, or rounded as people write it (`"175B"`, `"7.24B"`).
+    check: the total that is expected, to the last digit, or rounded as people write it (`"175B"`, `"7.24B"`);
+    `failures` says which models have another.
     list_presets: say which architectures `preset:` knows, and count nothing.
 
         >>> attncli.params("gpt2").models[0].counted.total
         124439808
 
-    Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be, CheckError
-    where `check` does not hold.
+    Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be.
     """
     if list_presets:
         return _presets()
-    wanted, wishes = _by(by), _wishes(context, batch, fit, training=training, lora=lora)
+    wanted, wishes = _by(by, depth), _wishes(context, batch, fit, training=training, lora=lora)
     expected = total_of("--check", check)
     if source is not None and source not in get_args(Source):
         raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
-    changes = (set,) if isinstance(set, str) else tuple(set)
+    changes = _changes(set)
     how = How(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
     opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
 
     from attncli.parameters.differences import differences
 
-    models = tuple(_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened)
-    if expected is not None:
-        _check(models, expected)
+    counted = (_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened)
+    models = tuple(model._replace(changes=changes) for model in counted)
     rows = differences([model.counted for model in models])
-    return ParamsResult(models, _made_by(opened), rows, by=wanted, warnings=tuple(_doubts(models)))
+    failed = None if expected is None else tuple(_failures(models, expected))
+    return ParamsResult(models, _made_by(opened), rows, by=wanted, warnings=tuple(_doubts(models)), failures=failed)
 
 
 def _doubts(models: Sequence[ModelParameters]) -> Iterator[str]:
@@ -108,11 +112,34 @@ def _made_by(opened: Sequence[Shapes]) -> MadeBy:
     return made._replace(**{name: version for shapes in opened for name, version in shapes.versions.items()})
 
 
-def _by(by: str) -> By:
+def _changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
+    """Each `key=value`. Raises UsageError for what is none."""
+    if isinstance(given, Mapping):
+        written = ((key, value if isinstance(value, str) else _json(key, value)) for key, value in given.items())
+        return tuple(f"{key}={value}" for key, value in written)
+    changes = (given,) if isinstance(given, str) else given
+    if not isinstance(changes, Sequence) or not all(isinstance(change, str) for change in changes):
+        raise UsageError("set= takes changes", hint='for instance "num_hidden_layers=48", or {"num_hidden_layers": 48}')
+    return tuple("=".join(part.strip() for part in change.split("=", 1)) for change in changes)
+
+
+def _json(key: str, value: object) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--set {key} can't be {value!r}", hint="give what a config.json can hold") from error
+
+
+def _by(by: str, depth: int | None) -> By:
+    """What is listed, and with depth whether that has any. Raises UsageError where it can't be."""
     from attncli.parameters.count import By
 
     if by not in get_args(By):
         raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(get_args(By))}")
+    if depth is not None:
+        check_number("--depth", depth, instance=2)
+        if by not in _DEEP:
+            raise UsageError(f"--by {by} has no depth", hint="add --by module or --by tensor, or leave --depth out")
     return cast("By", by)
 
 
@@ -127,7 +154,7 @@ def _wishes(
     from attncli.parameters.costs import Wishes
     from attncli.parameters.lora import parse_lora
 
-    tokens, texts = count_of("--context", context), count_of("--batch", batch) or 1
+    tokens, texts = count_of("--context", context), count_of("--batch", batch, instance="32") or 1
     return Wishes(tokens, texts, size_of("--fit", fit), training, parse_lora(lora))
 
 
@@ -136,6 +163,10 @@ def _opened(model: Any, how: How) -> Shapes:
         return how.shapes(model)
     if how.changes:
         raise UsageError("a module that was handed over can't be changed", hint="build it anew from its configuration")
+    beside = {"source": how.source, "revision": how.revision, "refresh": how.refresh}
+    for name, given in {**beside, "trust_remote_code": how.trust_remote_code}.items():
+        if given:
+            raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
     return from_module(model)
 
 
@@ -154,14 +185,14 @@ def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
-        notes=(*shapes.notes, assumed) if cost.assumed_context else shapes.notes,
+        notes=(*shapes.notes, *([assumed] if cost.assumed_context else []), *_untied(shapes, untie=untie)),
         reconciliation=shapes.reconciliation,
         tree=_tree(placements.apart if untie else placements.once, by, depth),
     )
 
 
 def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ...]:
-    if by not in ("module", "tensor"):
+    if by not in _DEEP:
         return ()
     from attncli.parameters.tree import tree
 
@@ -169,21 +200,19 @@ def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ..
     return tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
 
 
-def _check(models: Sequence[ModelParameters], expected: Total) -> None:
-    """Raise CheckError for the first model with another total."""
+def _untied(shapes: Shapes, *, untie: bool) -> Iterator[str]:
+    if untie and shapes.inventory.tied:
+        yield "tied tensors are counted once for each of their names"
+
+
+def _failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
+    """A sentence for each model with another total, and whose way of counting gives the expected one."""
     for model in models:
         total = model.counted.total
-        if not expected.holds(total):
-            more = total - expected.number
-            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
-            raise CheckError(
-                f"{model.counted.model} has {total:,} parameters, {than}",
-                hint=_reading(model, expected)
-                or "--by component and --by tensor show where they sit; --untie counts tied tensors apart",
-            )
-
-
-def _reading(model: ModelParameters, expected: Total) -> str | None:
-    """Whose way of counting gives a total, if one is known."""
-    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
-    return next((f"so many has its reading {reading.name}: {reading.source}" for reading in found), None)
+        if expected.holds(total):
+            continue
+        more = total - expected.number
+        than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
+        found = (reading for reading in model.counted.readings if expected.holds(reading.total))
+        reading = next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")
+        yield f"{model.name} has {total:,} parameters, {than}{reading}"

@@ -45,10 +45,16 @@ def open_readers(
     """The tokenizers of the named models, or the one that was loaded already.
 
     needed: whether a model without one is an error; ids can be shown as numbers.
-    Raises UsageError for what names no model, ModelError for a tokenizer that is not to be had.
+    Raises UsageError for what names no model and for both, ModelError for a tokenizer that is not to be had.
     """
     if tokenizer is not None:
-        return (_wrapped(tokenizer, model),)
+        beside = {"model": model is not None, "revision": revision is not None, "refresh": refresh}
+        for name, is_given in {**beside, "trust_remote_code": trust_remote_code}.items():
+            if is_given:
+                raise UsageError(
+                    f"{name}= names a tokenizer, and one is loaded already", hint=f"leave {name}= or tokenizer= out"
+                )
+        return (_wrapped(tokenizer),)
     refs = [parse_reference(name, revision=revision) for name in _names(model)]
     return tuple(
         _load(open_files(ref, refresh=refresh, progress=progress), trust_remote_code, needed=needed) for ref in refs
@@ -93,7 +99,7 @@ def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> Reader
     return Reader(name, tokenizer, files, notes=tuple(notes))
 
 
-def _wrapped(given: Any, model: object) -> Reader:
+def _wrapped(given: Any) -> Reader:
     tokenizer = wrap_tokenizer(given)
-    name = model if isinstance(model, str | Path) else getattr(given, "name_or_path", None)
+    name = getattr(given, "name_or_path", None)
     return Reader(str(name or tokenizer.class_name), tokenizer, given=given)

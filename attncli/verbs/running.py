@@ -37,9 +37,29 @@ class Opening:
     dtype: str = "auto"
     progress: Progress = silent
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for what goes with a name alone, beside a model that was handed over."""
+        if not self.is_loaded:
+            return
+        placed = {"device": self.device != "auto", "dtype": self.dtype != "auto"}
+        fetched = ("revision", "refresh", "trust_remote_code", "allow_pickle")
+        for name, given in {**placed, **{each: bool(getattr(self, each)) for each in fetched}}.items():
+            if given:
+                hint = (
+                    f"leave it out; model.to({name}=…) changes it"
+                    if name in placed
+                    else "leave it out, or give the model by its name"
+                )
+                raise UsageError(f"{name}= goes with the name of a model, and this one is loaded already", hint=hint)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it was handed over."""
+        return not (self.model is None or isinstance(self.model, str | Path))
+
     def files(self) -> ModelFiles | None:
         """Raises UsageError for what names no model, ModelError for one that is not to be had."""
-        if not (self.model is None or isinstance(self.model, str | Path)):
+        if self.is_loaded:
             return None
         ref = parse_reference(str(self.model) if self.model else DEFAULT_MODEL, revision=self.revision)
         return open_files(ref, refresh=self.refresh, progress=self.progress)

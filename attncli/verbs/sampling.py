@@ -51,9 +51,11 @@ def read_sample(reference: Iterable[str] | None) -> Sample | None:
     """The sentences of the package, or the user's; None where an empty list says that no sample is wanted."""
     if reference is None:
         return Sample(shipped_sentences())
-    if isinstance(reference, str):
+    if isinstance(reference, str | bytes) or not isinstance(reference, Iterable):
         raise UsageError("a reference is a list of sentences", hint="pass a list of strings, or [] for none")
     given = list(reference)
+    if not all(isinstance(line, str) for line in given):
+        raise UsageError("a reference is a list of sentences", hint="pass a list of strings, or [] for none")
     sentences = tuple(line.split("\t")[0] for line in given if line.split("\t")[0].strip())
     if given and len(sentences) < 2:
         raise UsageError(

@@ -66,7 +66,7 @@ from tests.cli.conftest import Recorder, attn
         (
             ("heads", "x", "--bins", "many"),
             "--bins can't be 'many': it is a whole number from 1 on",
-            "for instance --bins 80",
+            "for instance --bins 64",
         ),
         (("tokenize", "x", "--ids", "--count"), "--ids and --count contradict each other", "leave one of them out"),
         (

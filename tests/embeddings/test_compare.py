@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,7 +259,10 @@ def test_warnings_of_forms_and_pieces(folder: Folder) -> None:
     result = compare(folder("gpt2"), ["the mole", "the Moles", "MOLE"], any_form=True)
     text = "\n".join(result.warnings)
     assert "sentences 2 and 3: 'Moles' and 'MOLE' were taken for the word" in text
-    assert "'mole' is cut in 3 ways" in text
+    # Nothing is cut in several ways here: other forms are other words to a tokenizer.
+    assert "is cut in" not in text
+    twice = compare(folder("gpt2"), ["the mole", "mole"], any_form=True)
+    assert "'mole' is cut in 2 ways" in "\n".join(twice.warnings)
     assert compare(folder("bert"), ["the mole", "one mole"]).warnings == ()
 
 
@@ -273,7 +277,15 @@ def test_warnings_of_forms_and_pieces(folder: Folder) -> None:
         ({"adjust": "mean"}, "no adjustment"),
         ({"adjust": "abtt"}, "needs a reference sample"),
         ({"occurrence": 0}, "no occurrence 0"),
-        ({"dimensions": 0}, "no 0 dimensions"),
+        ({"dimensions": 0}, "--dimensions can't be 0: it is a whole number from 1 on"),
+        ({"dimensions": "3"}, "--dimensions can't be '3'"),
+        ({"seed": "x"}, "--seed can't be 'x': it is a whole number from 0 on"),
+        ({"seed": -1}, "--seed can't be -1"),
+        ({"state": 1.5}, "'1.5' names no state"),
+        ({"reference": 5}, "a reference is a list of sentences"),
+        ({"reference": [5, 6]}, "a reference is a list of sentences"),
+        ({"versus": None}, "versus= takes words"),
+        ({"versus": [5]}, "versus= takes words"),
         ({"reference": ["one"]}, "fewer than 2 sentences"),
         ({"reference": ["one", "two"]}, "2 words, which say nothing"),
         ({"versus": "zebra"}, "no sentence has 'zebra'"),
@@ -282,6 +294,34 @@ def test_warnings_of_forms_and_pieces(folder: Folder) -> None:
 def test_what_cannot_be_is_refused(folder: Folder, options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         compare(folder("bert"), ["the mole dug", "one mole"], **options)
+
+
+@pytest.mark.parametrize(
+    ("word", "sentences", "message"),
+    [
+        (None, ["the mole"], "None is no word"),
+        (["mole", "gas"], ["the mole"], "\\['mole', 'gas'] is no word"),
+        ("mole", None, "sentences are a list of texts"),
+        ("mole", 5, "sentences are a list of texts"),
+        ("mole", "the mole", "sentences are a list of texts"),
+        ("mole", b"the mole", "sentences are a list of texts"),
+        ("mole", [1, 2], "sentence 1 is no text"),
+        ("mole", ["the mole", None], "sentence 2 is no text"),
+        ("mole", [("the mole", 5)], "sentence 1 is no text"),
+    ],
+)
+def test_what_is_no_word_or_no_sentence_is_refused(word: Any, sentences: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        attncli.compare(word, sentences)
+
+
+@pytest.mark.parametrize("beside", ["device", "dtype", "revision", "refresh", "trust_remote_code", "allow_pickle"])
+def test_what_goes_with_a_name_is_refused_beside_a_model(folder: Folder, beside: str) -> None:
+    model = transformers.AutoModel.from_pretrained(folder("bert"))
+    with pytest.raises(UsageError, match=f"{beside}= goes with the name of a model, and this one is loaded already"):
+        attncli.compare("mole", ["the mole"], model=model, tokenizer="any", **{beside: "junk"})
+    with pytest.raises(UsageError, match=f"{beside}= goes with the name of a model"):
+        attncli.heads(model=model, input_ids=[5, 6], **{beside: "junk"})
 
 
 def test_many_occurrences_need_no_matrix(folder: Folder) -> None:

@@ -115,6 +115,9 @@ def test_gpt3_as_teaching_counts_it() -> None:
         "parameters": 6_291_456,
         "heads": 96,
         "layer": 603_979_776,
+        "stack": "transformer.h",
+        "layers": 96,
+        "shapes": {"query": [12_288, 128], "key": [12_288, 128], "value": [12_288, 128], "output": [128, 12_288]},
     }
     block = found.layers[0].components
     assert sum(part.weights for part in block if part.component.startswith("attention.")) == 603_979_776
@@ -143,6 +146,15 @@ def test_grouped_heads_share_keys() -> None:
     per_head = counted(name, **fields).per_head
     assert per_head is not None
     assert per_head[:4] == (4096 * 128,) * 4
+    assert (per_head.layers, per_head.shapes) == (32, ((4096, 128),) * 3 + ((128, 4096),))
+
+
+def test_a_head_behind_a_latent_reads_that() -> None:
+    # DeepSeek-V3, section 2.1.1: queries come from 1,536 numbers, keys and values from 512; 192 are 128 and 64 turned.
+    name, fields, _ = KNOWN["DeepSeek-V3"]
+    per_head = counted(name, **fields).per_head
+    assert per_head is not None
+    assert per_head.shapes == ((1536, 192), (512, 128), (512, 128), (128, 7168))
 
 
 def test_gpt_oss_by_component() -> None:

@@ -22,7 +22,14 @@ def test_the_transformer_of_torch() -> None:
         *(("encoder", layer) for layer in range(2)),
         *(("decoder", layer) for layer in range(3)),
     ]
-    assert found.per_head == PerHead(*(64 * 16,) * 4, heads=4, layer=64 * 64 * 4)
+    assert found.per_head == PerHead(
+        *(64 * 16,) * 4,
+        heads=4,
+        layer=64 * 64 * 4,
+        stack="decoder.layers",
+        layers=3,
+        shapes=((64, 16),) * 3 + ((16, 64),),
+    )
 
 
 def test_packed_attention_with_its_biases() -> None:

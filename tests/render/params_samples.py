@@ -69,7 +69,9 @@ COUNTED = ParameterCount(
     layers=LAYERS,
     tied=(("transformer.wte.weight", "lm_head.weight"),),
     readings=(Reading("matrices", 95_220_480, "weights without norms and positions: how teaching counts"),),
-    per_head=PerHead(49_152, 49_152, 49_152, 49_152, heads=12, layer=2_359_296),
+    per_head=PerHead(
+        *(49_152,) * 4, heads=12, layer=2_359_296, stack="h", layers=6, shapes=((768, 64),) * 3 + ((64, 768),)
+    ),
     active=Active(96_119_040, 95_332_608),
     notes=("1 layer is stored and run as 12",),
 )

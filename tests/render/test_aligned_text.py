@@ -237,7 +237,7 @@ ANY = st.sampled_from(TEXTS) | st.text(st.sampled_from("mole s\n\t,é日👍\u03
     unicode=st.booleans(),
 )
 def test_no_line_is_wider_than_the_terminal(text: str, names: list[str], width: int, unicode: bool) -> None:
-    texts = [attncli.tokenize(text, tokenizer=EVERY[name], model=f"{name}\x1b").texts[0] for name in names]
+    texts = [attncli.tokenize(text, tokenizer=EVERY[name]).texts[0]._replace(model=f"{name}\x1b") for name in names]
     picture = aligned_text(texts, compare_cuts(texts), Terminal(width, unicode=unicode))
     for line in picture.split("\n"):
         assert cell_width(line) <= width
@@ -249,7 +249,7 @@ def test_no_line_is_wider_than_the_terminal(text: str, names: list[str], width: 
 @given(text=ANY, width=st.integers(45, 120))
 def test_every_id_is_shown(text: str, width: int) -> None:
     names = {"bpe": "byte_bpe", "wordpiece": "word_piece"}
-    texts = [attncli.tokenize(text, tokenizer=EVERY[name], model=key).texts[0] for key, name in names.items()]
+    texts = [attncli.tokenize(text, tokenizer=EVERY[name]).texts[0]._replace(model=key) for key, name in names.items()]
     lines = aligned_text(texts, compare_cuts(texts), Terminal(width)).splitlines()
     table = next(index for index, line in enumerate(lines) if line.split() in (["A", "B"], ["bpe", "wordpiece"]))
     for key, each in zip(lines[table].split(), texts, strict=True):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from attncli.errors import UsageError
 from attncli.results.compare import CompareResult
-from tests.render.compare_samples import FOUR, compare_result, first_state, last_state, occurrence
+from tests.render.compare_samples import FOUR, UNLABELLED, compare_result, first_state, last_state, occurrence
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
 
+from attncli.render.figures import panels
 from attncli.render.figures.compare import compare_figure
 
 
@@ -37,6 +40,33 @@ def test_several_states_stand_above_one_another() -> None:
     assert [text for text in found if text.startswith("state ")] == [
         "state 1, after layer 0", "state 2, after layer 1 (the last)",
     ]  # fmt: skip
+
+
+def test_all_states_have_one_scale_and_no_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    def cells(axes: Any, values: Any, scale: Any) -> Any:
+        seen.append((values, scale))
+        return panels.cells(axes, values, scale)
+
+    monkeypatch.setattr("attncli.render.figures.compare.cells", cells)
+    low = np.array([[1, 0.5, 0.6, 0.6], [0.5, 1, 0.6, 0.6], [0.6, 0.6, 1, 0.6], [0.6, 0.6, 0.6, 1]])
+    flat = {"positions": None, "explained": None}
+    one, other = last_state(low, **flat), replace(last_state(low + 0.3, **flat), state=2)
+    found = texts(replace(compare_result(one, other), state_count=3))
+    assert [scale[:2] for _, scale in seen] == [pytest.approx((0.5, 0.9))] * 2
+    assert all(np.isnan(np.diag(values)).all() for values, _ in seen)
+    assert not {"1.00", "1.30"} & {*found}
+
+
+def test_colours_of_labels_have_a_key_and_no_other_meaning() -> None:
+    drawn = compare_figure(compare_result(), "svg").decode()
+    assert {"animal", "unit"} < {*texts(compare_result())}
+    # Points and their key alone; curves are told apart by their dashes.
+    orange = drawn.count("fill: #e69f00")
+    assert orange == drawn.count("#e69f00") > 0
+    unlabelled = compare_result(occurrences=UNLABELLED)
+    assert "no label" not in texts(unlabelled)
 
 
 def test_a_pair_is_a_path_alone() -> None:

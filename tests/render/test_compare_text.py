@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,10 +12,12 @@ from attncli.embeddings.measure import similarities, unit_vectors
 from attncli.render.cells import cell_width
 from attncli.render.compare.text import compare_text
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.results.compare import Groups, Occurrence
+from attncli.results.compare import Groups, Occurrence, State
 from tests.render.compare_samples import (
     FOUR,
     GROUPS,
+    MATRIX,
+    REFERENCE,
     UNLABELLED,
     compare_result,
     first_state,
@@ -61,11 +65,11 @@ a map in two principal components, 60 % and 20 % of the variance:
 │                                                                        │
 │                        2 animal                                        │
 
-from state 0 to 1, ▁ 0.40 to █ 1.00:
+from state 0 to 1, ▁ 0.40 to █ 1.00, ↓ lower:
    all pairs  █▄  1.00 → 0.69
   same label  █▇  1.00 → 0.85
  other label  █▃  1.00 → 0.61
-random words  ▁▁  0.10 → 0.25
+random words  ↓↓  0.10 → 0.25
 
 1–2  █▇  1.00 → 0.90   1–4  █▃  1.00 → 0.60   2–4  ██  1.00 → 0.95
 1–3  █▂  1.00 → 0.50   2–3  █▁  1.00 → 0.40   3–4  █▆  1.00 → 0.80
@@ -86,6 +90,49 @@ def test_ascii_says_the_same() -> None:
     text = compare_text(compare_result(), Terminal(80, unicode=False))
     assert text.isascii()
     assert "1-2  98  1.00 -> 0.90" in text and "tiny | cpu | float32" in text and "(2-3) to 0.95" in text
+
+
+def test_values_beneath_the_scale_are_marked() -> None:
+    low = State(0, False, 1.0, similarity=np.ones((4, 4)), reference=REFERENCE, within=1.0, across=0.5)
+    told = compare_text(compare_result(low, last_state()), Terminal(80, unicode=False))
+    assert "from state 0 to 1, 0 0.40 to 9 1.00, v lower:\n" in told and "random words  vv  0.25 -> 0.25\n" in told
+    within = replace(REFERENCE, baseline=0.45)
+    states = (replace(low, reference=within), replace(last_state(), reference=within))
+    told = compare_text(compare_result(*states), Terminal(80))
+    assert "random words  ▁▁  0.45 → 0.45\n" in told and "lower" not in told
+
+
+def test_adjusted_values_are_told_from_raw_ones() -> None:
+    adjusted = last_state(adjusted=MATRIX - 0.25, adjusted_self_similarity=0.44)
+    told = compare_text(compare_result(first_state(), adjusted, adjust="baseline"), Terminal(80))
+    assert "\nSelf-similarity 0.44 (raw 0.69), raw explained variance 0.80 (the share that one\n" in told
+
+
+def test_what_is_said_of_one_word_of_several_names_it() -> None:
+    beside = occurrence(5, "a gas", "gas", label="unit")
+    five = (*FOUR, beside)
+    matrix = np.eye(5) + 0.5 * (1 - np.eye(5))
+    last = last_state(matrix, positions=None, explained=None)
+    first = State(0, False, 1.0, similarity=matrix, reference=REFERENCE, within=1.0, across=1.0)
+    told = compare_text(compare_result(first, last, occurrences=five), Terminal(100))
+    assert "\nmole: same label 0.85, other label 0.61: " in told
+    assert "\n2 of 4 of mole have their nearest neighbour" in told
+    assert "\nmole: labels are farthest apart at state 1: " in told
+    assert "\nmole: self-similarity 0.69, " in told
+    for track in ("    pairs of mole", " mole: same label", "mole: other label"):
+        assert f"\n{track}  █" in told
+    # A label is a sense of the first word, and none of another in the same sentence.
+    assert "\n5 gas " in told and "\n1 mole: animal " in told
+
+
+def test_no_word_reaches_the_terminal_as_it_is() -> None:
+    words = (
+        occurrence(1, "a\x1b[31mb", "a\x1b[31mb"),
+        occurrence(2, "a\x1b[31mb", "a\x1b[31mb"),
+        occurrence(3, "x", "x"),
+    )
+    last = last_state(np.eye(3), positions=None, explained=None, senses=None)
+    assert "\x1b" not in compare_text(compare_result(first_state(), last, occurrences=words), Terminal(80))
 
 
 def test_a_narrow_terminal_shows_hundredths() -> None:

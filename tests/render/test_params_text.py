@@ -34,8 +34,10 @@ text          96,026,112  92,928  96,119,040  100.0%
 reading     95,220,480 matrices: weights without norms and positions: how
             teaching counts
 one block   layers 0–2, 4–5: 2,952,960 each · layer 3: 2,363,904
-one head    196,608 · query 49,152 · key 49,152 · value 49,152 · output 49,152
-            all 12 of a layer 2,359,296
+one head    196,608 · query 768 × 64 = 49,152 · key 768 × 64 = 49,152
+            value ("value down") 768 × 64 = 49,152
+            output ("value up") 64 × 768 = 49,152 · all 12 of a layer 2,359,296
+            12 in each of 6 layers: 72 heads
 active      all for each token · 95,332,608 without the embedding lookup
 tied        transformer.wte.weight = lm_head.weight
 memory      float32 367 MiB · bfloat16 183 MiB · int8 91.7 MiB · int4 45.8 MiB
@@ -99,23 +101,23 @@ org/small · SmallLMHeadModel · from config · bfloat16
 ./tiny · from config
 1,024 parameters
 
-component                   small         tiny   difference
-total                  96,119,040        1,024  -96,118,016
-  attention.output     21,261,312            –  -21,261,312
-  attention.query       7,087,104            –   -7,087,104
-  embedding.position      786,432            –     -786,432
-  embedding.token      38,597,376        1,000  -38,596,376
-  mlp.gate                      –           24          +24
-  mlp.up               28,348,416            –  -28,348,416
-  norm                     38,400            –      -38,400
-active a token         96,119,040        1,024
-memory, bfloat16          183 MiB  2,048 bytes
-cache a token         6,144 bytes      0 bytes
-arithmetic             493 MFLOPs     48 FLOPs
-  at tokens                 8,192           16
-longest context            74,075
-training                 1.50 GiB
-LoRA                        7,168
+component                          small         tiny   difference
+total                         96,119,040        1,024  -96,118,016
+  attention.output            21,261,312            –  -21,261,312
+  attention.query              7,087,104            –   -7,087,104
+  embedding.position             786,432            –     -786,432
+  embedding.token             38,597,376        1,000  -38,596,376
+  mlp.gate                             –           24          +24
+  mlp.up                      28,348,416            –  -28,348,416
+  norm                            38,400            –      -38,400
+active a token                96,119,040        1,024
+memory, bfloat16                 183 MiB  2,048 bytes
+cache a token, bfloat16      6,144 bytes      0 bytes
+arithmetic                    493 MFLOPs     48 FLOPs
+  at tokens                        8,192           16
+longest context, bfloat16  74,075 tokens
+training, bfloat16              1.50 GiB
+LoRA                               7,168
 """
 
 NARROW = """\
@@ -142,9 +144,12 @@ one block
   layers 0-2, 4-5: 2,952,960 each
   layer 3: 2,363,904
 one head
-  196,608 | query 49,152 | key 49,152
-  value 49,152 | output 49,152
+  196,608 | query 768 x 64 = 49,152
+  key 768 x 64 = 49,152
+  value ("value down") 768 x 64 = 49,152
+  output ("value up") 64 x 768 = 49,152
   all 12 of a layer 2,359,296
+  12 in each of 6 layers: 72 heads
 active
   all for each token
   95,332,608 without the embedding
@@ -219,6 +224,33 @@ def test_layers_parts_and_modules_come_alone() -> None:
     assert params_text(alone("tensor"), WIDE) == params_text(alone("module"), WIDE) == TREE
 
 
+def test_groups_of_a_layer_go_to_rows_where_columns_have_no_room() -> None:
+    assert (
+        params_text(alone("layer"), Terminal(50)).partition("\n\n")[2]
+        == """\
+layers                   each   together
+text (h)
+  0–2               2,952,960  8,858,880
+    attention         590,592  1,771,776
+    mlp             2,362,368  7,087,104
+  3                 2,363,904  2,363,904
+    mlp             2,362,368  2,362,368
+    norm                1,536      1,536
+  4–5               2,952,960  5,905,920
+    attention         590,592  1,181,184
+    mlp             2,362,368  4,724,736
+outside of layers  78,990,336
+"""
+    )
+
+
+def test_what_is_set_otherwise_stands_in_the_head() -> None:
+    changed = model(changes=("n_layer=48", "n_head=6"))
+    assert params_text(result(changed), WIDE).startswith("org/small with n_layer=48, n_head=6 · SmallLMHeadModel")
+    beside = compared()._replace(models=(changed, model()))
+    assert "org/small with n_layer=48" in params_text(beside, WIDE)
+
+
 def test_what_was_asked_for_stands_under_every_listing() -> None:
     assert "\nLoRA        rank 16 adds 7,168" in params_text(result(by="layer"), WIDE)
 
@@ -228,7 +260,7 @@ def test_two_models_side_by_side() -> None:
 
 
 def test_more_models_than_fit_go_on_beneath() -> None:
-    lines = params_text(compared(4), WIDE).splitlines()
+    lines = params_text(compared(4), Terminal(70)).splitlines()
     headings = [line.split() for line in lines if line.startswith("component ")]
     assert headings == [["component", "small", "tiny", "tiny"], ["component", "tiny"]]
 

@@ -23,7 +23,7 @@ EVERY = {name: kind() for name, kind in KINDS.items()} | {"llama": byte_bpe(bos=
 
 def _cut(text: str, name: str, tokenizer: Tokenizer | None = None, pair: str | None = None) -> TokenizedText:
     given_ = EVERY[name] if tokenizer is None else tokenizer
-    return attncli.tokenize(text, pair=pair, tokenizer=given_, model=name).texts[0]
+    return attncli.tokenize(text, pair=pair, tokenizer=given_).texts[0]._replace(model=name)
 
 
 def _made(model: str, text: str, *spans: tuple[int, int] | None, first_id: int = 10) -> TokenizedText:

@@ -139,7 +139,9 @@ def test_a_loaded_tokenizer(folder: Path) -> None:
     theirs = attncli.tokenize("the mole", tokenizer=AutoTokenizer.from_pretrained(str(folder)))
     assert ours.texts[0].ids == theirs.texts[0].ids
     assert (ours.texts[0].model, theirs.texts[0].model) == ("WordPiece", str(folder))
-    assert attncli.tokenize("the", tokenizer=made.word_piece(), model="mine").texts[0].model == "mine"
+    for beside in ({"model": "other"}, {"revision": "v1"}, {"refresh": True}, {"trust_remote_code": True}):
+        with pytest.raises(UsageError, match=f"{next(iter(beside))}= names a tokenizer, and one is loaded already"):
+            attncli.tokenize("the", tokenizer=made.word_piece(), **beside)  # type: ignore[arg-type]
 
 
 # What is slow

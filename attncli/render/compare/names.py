@@ -50,7 +50,10 @@ def _letter(number: int) -> str:
 
 
 class Tags(NamedTuple):
-    """What stands beside an occurrence's number: its label, or its word where there are several."""
+    """What stands beside an occurrence's number: its label, or its word where there are several.
+
+    Labels are senses of the first word: where there are others, its own occurrences alone show them (`bank: money`).
+    """
 
     texts: tuple[str, ...]
     groups: tuple[str, ...]
@@ -59,8 +62,9 @@ class Tags(NamedTuple):
     @classmethod
     def of(cls, result: CompareResult, terminal: Terminal) -> Tags:
         several = len(result.words) > 1
-        parts = [(each.word if several else None, each.label) for each in result.occurrences]
-        texts = tuple(label_text(" ".join(filter(None, part)), terminal) for part in parts)
+        labels = [each.label if each.word == result.word else None for each in result.occurrences]
+        parts = zip((each.word if several else None for each in result.occurrences), labels, strict=True)
+        texts = tuple(label_text(": ".join(filter(None, part)), terminal) for part in parts)
         by_word = sorted(range(len(texts)), key=lambda index: result.words.index(result.occurrences[index].word))
         return cls(texts, tuple(dict.fromkeys(texts[index] for index in by_word)), has_colormap(terminal.color))
 

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from attncli.render.cells import cell_width
-from attncli.render.compare.names import BOLD, DIM, ascii_safe, figure, occurrence_names, paragraph
+from attncli.render.compare.names import BOLD, DIM, ascii_safe, figure, label_text, occurrence_names, paragraph
 from attncli.render.layout import joined, padded
 from attncli.render.lines import Line, Span
 from attncli.render.terminal import Terminal
@@ -15,6 +15,8 @@ from attncli.results.compare import CompareResult, State
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _DIGITS = "0123456789"
+#: Values beneath what is drawn to scale.
+_LOWER, _LOWER_ASCII = "↓", "v"
 #: With more occurrences than this, pairs are too many to be looked at one by one.
 _MOST_IN_PAIRS = 6
 #: The track of the baseline.
@@ -33,7 +35,7 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
     states = result.states
     if len(states) < 2:
         return []
-    summary, pairs = summary_tracks(result), pair_tracks(result)
+    summary, pairs = summary_tracks(result, terminal), pair_tracks(result)
     if len(result.occurrences) == 2:
         # One pair is all pairs.
         pairs = []
@@ -44,19 +46,22 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
         return []
     low, high = min(known), max(known)
     name = max(cell_width(track.name) for track in summary)
-    lines = [_track_line(track, name, low, high, terminal) for track in summary]
     marks = _BLOCKS if terminal.unicode else _DIGITS
+    drawn = [_track_line(track, name, low, high, terminal) for track in summary]
+    lower = _LOWER if terminal.unicode else _LOWER_ASCII
+    beneath = f", {lower} lower" if any(_is_lower(track, low) for track in summary) else ""
     title = (
         f"from state {states[0].state} to {states[-1].state}, {marks[0]} {figure(low, terminal)} "
-        f"to {marks[-1]} {figure(high, terminal)}:"
+        f"to {marks[-1]} {figure(high, terminal)}{beneath}:"
     )
-    return [*paragraph(ascii_safe(title, terminal), terminal), *lines, *_in_columns(pairs, low, high, terminal)]
+    return [*paragraph(ascii_safe(title, terminal), terminal), *drawn, *_in_columns(pairs, low, high, terminal)]
 
 
-def summary_tracks(result: CompareResult) -> list[Track]:
-    """What is said of all pairs together, state by state."""
+def summary_tracks(result: CompareResult, terminal: Terminal) -> list[Track]:
+    """What is said of all pairs together, state by state; of several words, of the first."""
     states = result.states
-    every = "all pairs" if len(result.words) == 1 else f"pairs of {result.word}"
+    word = label_text(result.word, terminal)
+    every, of = ("all pairs", "") if len(result.words) == 1 else (f"pairs of {word}", f"{word}: ")
     if result.adjust == "none":
         means = tuple(state.self_similarity for state in states)
         random = tuple(None if state.reference is None else state.reference.baseline for state in states)
@@ -65,8 +70,8 @@ def summary_tracks(result: CompareResult) -> list[Track]:
         means, random = tuple(state.adjusted_self_similarity for state in states), ()
     tracks = [
         Track(every, means),
-        Track("same label", tuple(state.within for state in states)),
-        Track("other label", tuple(state.across for state in states)),
+        Track(f"{of}same label", tuple(state.within for state in states)),
+        Track(f"{of}other label", tuple(state.across for state in states)),
         Track(RANDOM_WORDS, random),
     ]
     return [track for track in tracks if any(value is not None for value in track.values)]
@@ -99,8 +104,14 @@ def _mark(value: float | None, low: float, high: float, terminal: Terminal) -> s
     marks = _BLOCKS if terminal.unicode else _DIGITS
     if value is None:
         return " "
+    if value < low:
+        return _LOWER if terminal.unicode else _LOWER_ASCII
     share = (value - low) / (high - low) if high - low > 1e-9 else 1.0
     return marks[min(max(int(share * len(marks)), 0), len(marks) - 1)]
+
+
+def _is_lower(track: Track, low: float) -> bool:
+    return any(value is not None and value < low for value in track.values)
 
 
 def _in_columns(tracks: Sequence[Track], low: float, high: float, terminal: Terminal) -> list[Line]:

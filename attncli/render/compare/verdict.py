@@ -23,7 +23,7 @@ def verdict_lines(state: State, result: CompareResult, names: Sequence[str], ter
         *_pairs(state, result, names, terminal),
         *_senses(state, names, result, terminal),
         *(_groups(state.groups, names) if len(names) >= _FEWEST_IN_GROUPS else ()),
-        *_spread(state, terminal),
+        *_spread(state, result, terminal),
         *_words(state, terminal),
         *_dimensions(state, terminal),
     ]
@@ -78,8 +78,9 @@ def _senses(state: State, names: Sequence[str], result: CompareResult, terminal:
     if senses is None:
         return
     if senses.within is not None and senses.across is not None:
+        within, across = figure(senses.within, terminal), figure(senses.across, terminal)
         yield (
-            f"Same label {figure(senses.within, terminal)}, other label {figure(senses.across, terminal)}: "
+            f"{_of_word('Same label', result, terminal)} {within}, other label {across}: "
             f"{figure(senses.separation, terminal)} apart{_tested(senses)}."
         )
     elif senses.why_no_p:
@@ -88,6 +89,13 @@ def _senses(state: State, names: Sequence[str], result: CompareResult, terminal:
         yield f"Silhouette {figure(senses.silhouette, terminal)} (1: apart, 0: overlapping)."
     if senses.neighbours is not None:
         yield from _neighbours(senses.neighbours, names, result, terminal)
+
+
+def _of_word(sentence: str, result: CompareResult, terminal: Terminal) -> str:
+    """The sentence, beginning with the first word where it says nothing of the others: `bank: same label 0.86`."""
+    if len(result.words) == 1:
+        return sentence
+    return f"{label_text(result.word, terminal)}: {sentence[0].lower()}{sentence[1:]}"
 
 
 def _tested(senses: Senses) -> str:
@@ -112,7 +120,8 @@ def _p_value(value: float) -> str:
 def _neighbours(found: Neighbours, names: Sequence[str], result: CompareResult, terminal: Terminal) -> Iterator[str]:
     chance = figure(found.chance * found.of, terminal)
     right = "have their nearest neighbour among their own label" if found.of > 1 else "has its nearest neighbour there"
-    yield f"{found.right} of {found.of} {right} (chance: {chance})."
+    of = f" of {label_text(result.word, terminal)}" if len(result.words) > 1 else ""
+    yield f"{found.right} of {found.of}{of} {right} (chance: {chance})."
     if not found.right:
         return
     yield from (_wrong(miss, names, result, terminal) for miss in found.wrong[:_MOST_NAMED])
@@ -154,11 +163,15 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:10])} and {len(names) - 10:,} more"
 
 
-def _spread(state: State, terminal: Terminal) -> Iterator[str]:
+def _spread(state: State, result: CompareResult, terminal: Terminal) -> Iterator[str]:
+    """Of vectors as they are; where these are adjusted, so is their similarity, and which is which is said."""
     if state.self_similarity is None or state.explained_variance is None:
         return
+    similarity, raw = figure(state.self_similarity, terminal), ""
+    if result.adjust != "none":
+        similarity, raw = f"{figure(state.adjusted_self_similarity, terminal)} (raw {similarity})", "raw "
     yield (
-        f"Self-similarity {figure(state.self_similarity, terminal)}, explained variance "
+        f"{_of_word('Self-similarity', result, terminal)} {similarity}, {raw}explained variance "
         f"{figure(state.explained_variance, terminal)} (the share that one vector explains)."
     )
 
@@ -185,8 +198,9 @@ def best_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
     if best is None or len(result.states) < 2:
         return []
     text = (
-        f"Labels are farthest apart at state {best.state}: {figure(best.within, terminal)} and "
-        f"{figure(best.across, terminal)} (the largest of {len(result.states)}, chosen afterwards)."
+        f"{_of_word('Labels are farthest', result, terminal)} apart at state {best.state}: "
+        f"{figure(best.within, terminal)} and {figure(best.across, terminal)} "
+        f"(the largest of {len(result.states)}, chosen afterwards)."
     )
     return paragraph(ascii_safe(text, terminal), terminal, indent=2)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from attncli.errors import UsageError
 from attncli.render.compare.names import LABEL_COLORS, Tags, occurrence_names, state_title
-from attncli.render.compare.paths import RANDOM_WORDS, pair_tracks, summary_tracks
+from attncli.render.compare.paths import RANDOM_WORDS, Track, pair_tracks, summary_tracks
 from attncli.render.escape import printable
 from attncli.render.figures.fonts import drawable
 from attncli.render.figures.lettering import heading, room_for, type_size
@@ -18,7 +19,7 @@ from attncli.render.figures.panels import Box, Scale, axes_at, cells, color_bar,
 from attncli.render.figures.saving import drawn
 from attncli.render.figures.sides import Side, labels
 from attncli.render.html.words import PAGE
-from attncli.results.compare import CompareResult, State
+from attncli.results.compare import CompareResult, Matrix, State
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,15 +31,27 @@ _TITLE, _EDGE, _GAP, _BELOW = 0.5, 0.3, 0.7, 0.85
 #: More occurrences than this have no names on the map.
 _MOST_NAMED = 60
 _PLAIN = (11 / 255, 99 / 255, 176 / 255)
-_SUMMARY = (_PLAIN, (0.0, 0.5, 0.36), (0.72, 0.31, 0.0))
+#: Styles of the means over pairs, which colours would confuse with labels; and of random words.
+_SUMMARY, _RANDOM = (("0", "-"), ("0", "--"), ("0", ":")), ("0.5", "-.")
+#: Inches of a line of a key, and of the mark before its text.
+_KEY_LINE, _KEY_MARK = 0.17, 0.3
+
+
+Color = tuple[float, float, float]
 
 
 class Names(NamedTuple):
-    """What each occurrence is called, and the colour of its label."""
+    """What each occurrence is called, the colour of its label, and what the colours stand for, if for anything."""
 
     numbers: Sequence[str]
     tagged: Sequence[str]
-    colors: Sequence[tuple[float, float, float]]
+    colors: Sequence[Color]
+    key: Mapping[str, Color]
+
+    @property
+    def key_width(self) -> float:
+        """Inches."""
+        return room_for([*self.key], 7.5) + _KEY_MARK if self.key else 0.0
 
 
 def compare_figure(result: CompareResult, form: str, *, title: str | None = None) -> bytes:
@@ -55,15 +68,23 @@ def compare_figure(result: CompareResult, form: str, *, title: str | None = None
         raise UsageError(
             "a figure needs three occurrences, or several states", hint="give more sentences, or --state all"
         )
-    return drawn(lambda: _figure(result, states, names, title), form, texts=[title, *names.tagged])
+    tracks = [track._replace(name=drawable(track.name, form)) for track in summary_tracks(result, PAGE)]
+    return drawn(lambda: _figure(result, states, names, tracks, title), form, texts=[title, *names.tagged])
 
 
 def _names(result: CompareResult, form: str) -> Names:
     tags, numbers_ = Tags.of(result, PAGE), occurrence_names(result)
     tagged = [drawable(f"{name} {tag}".strip(), form) for name, tag in zip(numbers_, tags.texts, strict=True)]
     places = [tags.groups.index(text) % len(LABEL_COLORS) for text in tags.texts]
-    colors = [tuple(part / 255 for part in LABEL_COLORS[place]) if tags.told_apart else _PLAIN for place in places]
-    return Names(numbers_, tagged, colors)  # type: ignore[arg-type]
+    colors = [_color(place) if tags.told_apart else _PLAIN for place in places]
+    groups = tags.groups if tags.told_apart else ()
+    key = {drawable(text, form) or "no label": _color(place) for place, text in enumerate(groups)}
+    return Names(numbers_, tagged, colors, key)
+
+
+def _color(place: int) -> Color:
+    red, green, blue = LABEL_COLORS[place % len(LABEL_COLORS)]
+    return red / 255, green / 255, blue / 255
 
 
 def _is_drawn(state: State) -> bool:
@@ -74,32 +95,48 @@ def _mapped(state: State) -> bool:
     return state.positions is not None and state.explained is not None
 
 
-def _figure(result: CompareResult, states: Sequence[State], names: Names, title: str) -> Figure:
+def _figure(
+    result: CompareResult, states: Sequence[State], names: Names, tracks: Sequence[Track], title: str
+) -> Figure:
     cell = min(_LARGEST_CELL, _MATRIX / len(names.numbers))
     room = room_for(names.tagged, type_size(cell))
     side = cell * len(names.numbers)
     height = room + max(side, _MAP[1] if any(map(_mapped, states)) else 0) + _BELOW + 0.35
     path = _PATH[1] + 0.9 if len(result.states) > 1 else 0
-    width = _EDGE + room + max(side, 2.4) + (_GAP + _MAP[0] if any(map(_mapped, states)) else 0) + _EDGE
+    beside = _GAP + _MAP[0] + names.key_width if any(map(_mapped, states)) else 0
+    width = _EDGE + room + max(side, 2.4) + beside + _EDGE
+    scale = _scale(states)
     figure = Figure(figsize=(max(width, (_PATH[0] + 1.9) if path else 0, 3.4), _TITLE + len(states) * height + path))
     heading(figure, title)
     for place, state in enumerate(states):
         top = _TITLE + place * height
         heading(figure, state_title(state.state, result), top=top, size=9.5)
-        _matrix(figure, state, names, Box(_EDGE + room, top + 0.3 + room, side, side), cell)
+        _matrix(figure, state, names, scale, Box(_EDGE + room, top + 0.3 + room, side, side), cell)
         _map(figure, state, names, Box(_EDGE + room + max(side, 2.4) + _GAP, top + 0.3 + room, *_MAP))
     if path:
-        _path(figure, result, Box(_EDGE + 0.4, _TITLE + len(states) * height + 0.35, *_PATH))
+        _path(figure, result, tracks, Box(_EDGE + 0.4, _TITLE + len(states) * height + 0.35, *_PATH))
     return figure
 
 
-def _matrix(figure: Figure, state: State, names: Names, box: Box, cell: float) -> None:
-    """Colours from the least to the greatest value off the diagonal, which says nothing."""
+def _scale(states: Sequence[State]) -> Scale:
+    """One for all states: from the least to the greatest of their values."""
+    matrices = [_off_diagonal(state.shown) for state in states if state.shown is not None]
+    if not matrices:
+        return Scale.between(0, 1)
+    return Scale.between(
+        min(float(np.nanmin(each)) for each in matrices), max(float(np.nanmax(each)) for each in matrices)
+    )
+
+
+def _off_diagonal(matrix: Matrix) -> Matrix:
+    """The matrix with nothing on its diagonal, which says nothing."""
+    return np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
+
+
+def _matrix(figure: Figure, state: State, names: Names, scale: Scale, box: Box, cell: float) -> None:
     if state.shown is None:
         return
-    values = np.asarray(state.shown, dtype=np.float64)
-    between = values[~np.eye(len(values), dtype=bool)]
-    scale = Scale.between(float(between.min()), float(between.max()))
+    values = _off_diagonal(state.shown)
     axes = axes_at(figure, box)
     picture = cells(axes, values, scale)
     labels(axes, Side(names.tagged), Side(names.tagged), cell=cell)
@@ -117,6 +154,7 @@ def _map(figure: Figure, state: State, names: Names, box: Box) -> None:
     if len(names.numbers) <= _MOST_NAMED:
         for name, place in zip(names.numbers, state.positions.tolist(), strict=True):
             axes.annotate(name, place, xytext=(4, 3), textcoords="offset points", size=7.5)
+    _key(axes, names.key, most=int(box.height / _KEY_LINE))
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.12)
     axes.tick_params(labelsize=7, length=2)
@@ -124,16 +162,26 @@ def _map(figure: Figure, state: State, names: Names, box: Box) -> None:
         axis.set_label_text(f"component {number} ({share:.0%} of the variance)", size=8)
 
 
-def _path(figure: Figure, result: CompareResult, box: Box) -> None:
+def _key(axes: Axes, key: Mapping[str, Color], *, most: int) -> None:
+    """Beside a map: which colour is which label; of more than so many, the first."""
+    marks = [
+        Line2D([], [], linestyle="", marker="o", color=color, markeredgecolor="black", markeredgewidth=0.5, label=text)
+        for text, color in [*key.items()][:most]
+    ]
+    if marks:
+        axes.legend(
+            handles=marks, fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), handletextpad=0.1
+        )
+
+
+def _path(figure: Figure, result: CompareResult, tracks: Sequence[Track], box: Box) -> None:
     """Single pairs as thin lines, means over pairs as thick ones, random words beneath."""
     axes = axes_at(figure, box)
     states = [state.state for state in result.states]
     for track in pair_tracks(result) if len(result.occurrences) > 2 else []:
-        axes.plot(states, _known(track.values), color="0.6", linewidth=0.6, zorder=1)
-    summary = summary_tracks(result)
-    for place, track in enumerate(summary):
-        random = track.name == RANDOM_WORDS
-        color, style = ("0.35", "--") if random else (_SUMMARY[place % len(_SUMMARY)], "-")
+        axes.plot(states, _known(track.values), color="0.7", linewidth=0.6, zorder=1)
+    for place, track in enumerate(tracks):
+        color, style = _RANDOM if track.name == RANDOM_WORDS else _SUMMARY[place % len(_SUMMARY)]
         axes.plot(states, _known(track.values), style, color=color, linewidth=1.6, label=track.name, zorder=2)
     _frame(axes, states)
     axes.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -94,7 +94,7 @@ def _path(result: CompareResult) -> dict[str, object] | None:
     if len(result.states) < 2:
         return None
     pairs = [] if len(result.occurrences) == 2 else pair_tracks(result)
-    tracks = [*((track, "summary") for track in summary_tracks(result)), *((track, "pair") for track in pairs)]
+    tracks = [*((track, "summary") for track in summary_tracks(result, PAGE)), *((track, "pair") for track in pairs)]
     return {
         "states": [state.state for state in result.states],
         "tracks": [_track(track, kind) for track, kind in tracks],

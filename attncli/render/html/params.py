@@ -20,7 +20,7 @@ from attncli.results.trees import Node
 def params_html(result: ParamsResult, *, title: str | None = None) -> str:
     """The result as one HTML document that needs nothing else."""
     if title is None:
-        title = "presets" if result.presets else " and ".join(model.counted.model for model in result.models)
+        title = "presets" if result.presets else " and ".join(model.name for model in result.models)
     return page("params", params_data(result), title=title, made_by=result.made_by)
 
 
@@ -41,8 +41,8 @@ def _model(model: ModelParameters, by: str) -> dict[str, object]:
     count = model.counted
     names, totals = header(model, PAGE)[:2]
     return {
-        "name": printed(count.model),
-        "facts": [names.plain.removeprefix(f"{printed(count.model)}{SEPARATOR}"), totals.plain],
+        "name": printed(model.name),
+        "facts": [names.plain.removeprefix(f"{printed(model.name)}{SEPARATOR}"), totals.plain],
         "total": count.total,
         "parts": [
             _part(part, list(members)) for part, members in groupby(groups(count.components), lambda one: one.part)

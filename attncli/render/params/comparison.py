@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.cells import cell_width, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart
 from attncli.render.lines import Line, Style
-from attncli.render.params.grid import Cells, Column, table
-from attncli.render.params.quantities import bytes_text, flops_text
+from attncli.render.params.grid import Cells, Column, has_room, table
+from attncli.render.params.quantities import bytes_text, flops_text, longest_text
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import last_part, name_text
-from attncli.results.costs import CACHE_BITS, Costs, Fits, in_bytes
+from attncli.results.costs import CACHE_BITS, Costs, in_bytes
 from attncli.results.params import ModelParameters, ParamsResult
 
 _BOLD = Style(bold=True)
 #: What is said in one dtype alone is said in the one that nearly every model runs in.
 _USUAL = "bfloat16"
-_NUMBER = 16
-_LEAST_NAME = 14
+#: Cells that the name of a model takes above its column.
+_NAME = 16
+
+#: The columns and the rows of a table.
+Block = tuple[list[Column], list[Cells]]
 
 
 def comparison(result: ParamsResult, terminal: Terminal) -> list[Line]:
@@ -27,23 +30,30 @@ def comparison(result: ParamsResult, terminal: Terminal) -> list[Line]:
     from attncli.render.params.text import header
 
     heads = [header(model, terminal) for model in result.models]
-    room = max((terminal.width - _LEAST_NAME) // (_NUMBER + 2), 1)
-    if len(result.models) == 2 and room >= 3:
-        return apart([*heads, _beside(result, [0, 1], terminal)])
-    places = list(range(len(result.models)))
-    blocks = [_beside(result, places[start : start + room], terminal) for start in range(0, len(places), room)]
-    return apart([*heads, *blocks])
+    beside = range(len(result.models), 1, -1)
+    most = next((count for count in beside if _fit(_blocks(result, count, terminal), terminal)), 1)
+    return apart([*heads, *(table(*block, terminal) for block in _blocks(result, most, terminal))])
 
 
-def _beside(result: ParamsResult, places: Sequence[int], terminal: Terminal) -> list[Line]:
+def _fit(blocks: Iterable[Block], terminal: Terminal) -> bool:
+    return all(has_room(columns, rows, terminal) for columns, rows in blocks)
+
+
+def _blocks(result: ParamsResult, count: int, terminal: Terminal) -> list[Block]:
+    """Tables of so many models each."""
+    places = range(len(result.models))
+    return [_beside(result, places[start : start + count], terminal) for start in places[::count]]
+
+
+def _beside(result: ParamsResult, places: Sequence[int], terminal: Terminal) -> Block:
     models = [result.models[place] for place in places]
     differs = len(result.models) == 2 == len(places)
     columns = [Column("component", right=False), *(Column(_short(model, terminal)) for model in models)]
     if differs:
-        columns.append(Column("difference"))
+        columns.append(Column("difference", spare=1))
     rows = [_total(models, terminal, differs=differs), *_components(result, places, terminal, differs=differs)]
     rows += [Cells((label, *values, *([""] if differs else []))) for label, values in _costs(models)]
-    return table(columns, rows, terminal)
+    return columns, rows
 
 
 def _total(models: Sequence[ModelParameters], terminal: Terminal, *, differs: bool) -> Cells:
@@ -78,7 +88,7 @@ def _costs(models: Sequence[ModelParameters]) -> Iterator[tuple[str, list[str]]]
     caches = [model.costs.cache for model in models]
     if any(caches):
         cached = [in_bytes(cache.per_token, CACHE_BITS[_USUAL]) if cache else 0 for cache in caches]
-        yield "cache a token", [bytes_text(size) for size in cached]
+        yield f"cache a token, {_USUAL}", [bytes_text(size) for size in cached]
     yield "arithmetic", [flops_text(model.costs.flops.total) for model in models]
     if len({model.costs.flops.context for model in models}) > 1:
         yield "  at tokens", [f"{model.costs.flops.context:,}" for model in models]
@@ -88,20 +98,24 @@ def _costs(models: Sequence[ModelParameters]) -> Iterator[tuple[str, list[str]]]
 def _asked(costs: Sequence[Costs]) -> Iterator[tuple[str, list[str]]]:
     """What is said only where it was asked for."""
     if any(cost.fits for cost in costs):
-        yield "longest context", [_longest(cost.fits) for cost in costs]
+        yield f"longest context, {_USUAL}", [_longest(cost) for cost in costs]
     if any(cost.training for cost in costs):
-        yield "training", [bytes_text(cost.training[_USUAL].total) if cost.training else "" for cost in costs]
+        yield (
+            f"training, {_USUAL}",
+            [bytes_text(cost.training[_USUAL].total) if cost.training else "" for cost in costs],
+        )
     if any(cost.lora for cost in costs):
         yield "LoRA", [f"{cost.lora.parameters:,}" if cost.lora else "" for cost in costs]
 
 
-def _longest(fits: Fits | None) -> str:
-    contexts = [choice.context for choice in fits.choices if choice.weights == _USUAL] if fits else []
-    return next(("any" if context is None else f"{context:,}" for context in contexts), "")
+def _longest(costs: Costs) -> str:
+    choices = costs.fits.choices if costs.fits else ()
+    contexts = (choice.context for choice in choices if choice.weights == _USUAL)
+    return next((longest_text(context, caches=costs.cache is not None) for context in contexts), "")
 
 
 def _short(model: ModelParameters, terminal: Terminal) -> str:
     """The end of a name says most: `Llama-3.1-8B` of `meta-llama/Llama-3.1-8B`."""
     whole = model.counted.model
     name = name_text(last_part(whole).removeprefix("preset:") or whole, terminal)
-    return name if cell_width(name) <= _NUMBER else shorten(name, _NUMBER, glyphs(terminal).cut)
+    return name if cell_width(name) <= _NAME else shorten(name, _NAME, glyphs(terminal).cut)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line
 from attncli.render.params.labelled import labelled
-from attncli.render.params.quantities import bytes_text, context_text, flops_text, share_text
+from attncli.render.params.quantities import bytes_text, context_text, flops_text, longest_text, share_text
 from attncli.render.terminal import Terminal
 from attncli.results.costs import CACHE_BITS, Cache, Costs, Fits, Flops, Lora, Training, in_bytes
 
@@ -96,13 +96,7 @@ def _fits(fits: Fits, *, caches: bool) -> Iterator[str]:
         if choice.weights == _SAME:
             continue
         beside = "" if choice.cache == choice.weights or not caches else f" (cache {choice.cache})"
-        yield f"{choice.weights}{beside} {_longest(choice.context, caches=caches)}"
-
-
-def _longest(context: int | None, *, caches: bool) -> str:
-    if context is None:
-        return "any length" if caches else "fits"
-    return f"{context:,} tokens" if context else "does not fit"
+        yield f"{choice.weights}{beside} {longest_text(choice.context, caches=caches)}"
 
 
 def _training(dtype: str, need: Training, *, adapters: bool) -> Iterator[str]:

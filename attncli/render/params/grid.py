@@ -30,24 +30,38 @@ class Cells(NamedTuple):
     style: Style = PLAIN
 
 
+def has_room(columns: Sequence[Column], rows: Sequence[Cells], terminal: Terminal) -> bool:
+    """Whether a table keeps all columns but the spare ones, and no name in it is cut."""
+    needed = [index for index, column in enumerate(columns) if not column.spare]
+    return _taken(needed, _widths(columns, _safe(rows, terminal))) <= terminal.width
+
+
 def table(columns: Sequence[Column], rows: Sequence[Cells], terminal: Terminal) -> list[Line]:
     """A heading and the rows, columns aligned. The first column is cut where nothing else helps.
 
     Texts may come from outside, and are made safe for a terminal here.
     """
-    rows = [Cells(tuple(name_text(text, terminal) for text in row.texts), row.style) for row in rows]
+    rows = _safe(rows, terminal)
     kept, widths = _fitting(columns, rows, terminal.width)
     heading = Cells(tuple(column.title for column in columns), Style(dim=True))
     lines = [heading, *rows] if any(column.title for column in columns) else rows
     return [_line(row, columns, kept, widths, terminal) for row in lines]
 
 
-def _fitting(columns: Sequence[Column], rows: Sequence[Cells], width: int) -> tuple[list[int], dict[int, int]]:
-    """The columns that fit, by their places, and their widths."""
-    widths = {
+def _safe(rows: Sequence[Cells], terminal: Terminal) -> list[Cells]:
+    return [Cells(tuple(name_text(text, terminal) for text in row.texts), row.style) for row in rows]
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Cells]) -> dict[int, int]:
+    return {
         index: max([cell_width(column.title), *(cell_width(row.texts[index]) for row in rows)])
         for index, column in enumerate(columns)
     }
+
+
+def _fitting(columns: Sequence[Column], rows: Sequence[Cells], width: int) -> tuple[list[int], dict[int, int]]:
+    """The columns that fit, by their places, and their widths."""
+    widths = _widths(columns, rows)
     kept = [index for index in range(len(columns)) if any(row.texts[index].strip() for row in rows)]
     while _taken(kept, widths) > width:
         spare = [index for index in kept if columns[index].spare]

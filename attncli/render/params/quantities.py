@@ -29,6 +29,13 @@ def context_text(context: int) -> str:
     return f"{context:,}"
 
 
+def longest_text(context: int | None, *, caches: bool) -> str:
+    """The longest context that fits, where None is any; caches: whether length costs anything at all."""
+    if context is None:
+        return "any length" if caches else "fits"
+    return f"{context:,} tokens" if context else "does not fit"
+
+
 def share_text(share: float) -> str:
     """`33.1%`; what is there but rounds to nothing is `<0.1%`."""
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"

@@ -31,7 +31,7 @@ def params_csv(result: ParamsResult) -> str:
 
 
 def _components(model: ModelParameters) -> Iterator[Row]:
-    name, total = model.counted.model, model.counted.total or 1
+    name, total = model.name, model.counted.total or 1
     for part, component, weights, biases in model.counted.components:
         yield name, part, component, weights, biases, weights + biases, (weights + biases) / total
 
@@ -39,16 +39,16 @@ def _components(model: ModelParameters) -> Iterator[Row]:
 def _layers(model: ModelParameters) -> Iterator[Row]:
     for layer in model.counted.layers:
         for _, component, weights, biases in layer.components:
-            start = (model.counted.model, layer.part, layer.stack, layer.layer)
+            start = (model.name, layer.part, layer.stack, layer.layer)
             yield *start, component, weights, biases, weights + biases
 
 
 def _modules(model: ModelParameters) -> Iterator[Row]:
     for row in model.counted.rows:
-        yield model.counted.model, row.module, row.component, row.parameters
+        yield model.name, row.module, row.component, row.parameters
 
 
 def _tensors(model: ModelParameters) -> Iterator[Row]:
     for row in model.counted.rows:
         shape = "" if row.shape is None else "x".join(map(str, row.shape))
-        yield model.counted.model, row.module, row.tensor, shape, row.component, row.parameters
+        yield model.name, row.module, row.tensor, shape, row.component, row.parameters

@@ -8,7 +8,7 @@ from itertools import groupby
 from attncli.render.bars import bar
 from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line, Style
-from attncli.render.params.grid import Cells, Column, table
+from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.render.params.quantities import run_text, share_text
 from attncli.render.terminal import Terminal
 from attncli.results.parameters import COMPONENTS, ParameterCount
@@ -39,23 +39,37 @@ def part_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
 
 
 def layer_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """Runs of equal layers: what each has, in which groups, and what stands outside of all layers."""
+    """Runs of equal layers: what each has, in which groups, and what stands outside of all layers.
+
+    A column a group; a row a group beneath its run where there is no room for all of them.
+    """
     runs = layer_runs(count.layers)
     known = list(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
     names = sorted({group.name for run in runs for group in groups(run.components)}, key=known.index)
-    columns = [
-        Column("layers", right=False),
-        Column("each"),
-        *(Column(name, spare=len(names) + 1 - index) for index, name in enumerate(names)),
-        Column("together", spare=1),
-    ]
+    beside = _layer_rows(count, runs, terminal, names)
+    columns = _layer_columns(names)
+    if has_room(columns, beside, terminal):
+        return table(columns, beside, terminal)
+    return table(_layer_columns(()), _layer_rows(count, runs, terminal, ()), terminal)
+
+
+def _layer_columns(names: Iterable[str]) -> list[Column]:
+    return [Column("layers", right=False), Column("each"), *map(Column, names), Column("together", spare=1)]
+
+
+def _layer_rows(
+    count: ParameterCount, runs: Sequence[LayerRun], terminal: Terminal, names: Sequence[str]
+) -> list[Cells]:
+    """names: of groups that have a column; without any, each has a row."""
     rows: list[Cells] = []
     empty = ("",) * (len(names) + 2)
     for stack, members in groupby(runs, key=lambda run: (run.part, run.stack)):
         rows.append(Cells((f"{stack[0]} ({stack[1]})", *empty), _BOLD))
-        rows += [_layer_row(run, names, terminal) for run in members]
+        for run in members:
+            rows.append(_layer_row(run, names, terminal))
+            rows += [] if names else _group_of_layer_rows(run)
     rows.append(Cells(("outside of layers", f"{outside_layers(count):,}", *empty[1:])))
-    return table(columns, rows, terminal)
+    return rows
 
 
 def _layer_row(run: LayerRun, names: Sequence[str], terminal: Terminal) -> Cells:
@@ -63,6 +77,11 @@ def _layer_row(run: LayerRun, names: Sequence[str], terminal: Terminal) -> Cells
     name = f"  {run_text(run.first, run.last, terminal)}"
     numbers = (_number(found.get(group, 0), terminal) for group in names)
     return Cells((name, f"{run.each:,}", *numbers, f"{run.total:,}"))
+
+
+def _group_of_layer_rows(run: LayerRun) -> Iterator[Cells]:
+    for group in groups(run.components):
+        yield Cells((f"    {group.name}", f"{group.parameters:,}", f"{run.layers * group.parameters:,}"))
 
 
 def _by_part(count: ParameterCount) -> Iterator[tuple[str, list[Group]]]:

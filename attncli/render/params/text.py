@@ -23,6 +23,8 @@ _TABLES = {"component": component_table, "layer": layer_table, "part": part_tabl
 #: Tied names beyond this many are counted, not listed.
 _MOST_TIED = 4
 _MOST_KINDS = 6
+#: The matrices of a head, and what courses call two of them, which together map values to what is added.
+_MATRICES = {"query": "", "key": "", "value": ' ("value down")', "output": ' ("value up")'}
 _MOST_RUNS = 3
 
 
@@ -32,6 +34,8 @@ def params_text(result: ParamsResult, terminal: Terminal) -> str:
         from attncli.render.params.presets import preset_lines
 
         return lower(preset_lines(result.presets, terminal), terminal)
+    if len(result.models) > 1 and result.by != "component":
+        return lower(apart([_model(model, result.by, terminal) for model in result.models]), terminal)
     if len(result.models) > 1:
         from attncli.render.params.comparison import comparison
 
@@ -69,7 +73,7 @@ def _notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
 def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
     """The model, its class, where its shapes came from; beneath, the total."""
     told = (model.model_class, f"from {model.counted.source}", model.dtype)
-    parts = [Line.of(Span(name_text(model.counted.model, terminal), _BOLD))]
+    parts = [Line.of(Span(name_text(model.name, terminal), _BOLD))]
     parts += [Line.of(Span(name_text(text, terminal), _DIM)) for text in told if text]
     total = [Line.of(Span(f"{model.counted.total:,} parameters", _BOLD))]
     if model.stored_bytes is not None:
@@ -93,7 +97,7 @@ def _facts(count: ParameterCount, terminal: Terminal) -> list[Line]:
         name = reading.name.replace("_", "-")
         lines += labelled("" if index else "reading", [f"{reading.total:,} {name}: {reading.source}"], terminal)
     lines += labelled("one block", _blocks(count, terminal), terminal)
-    lines += labelled("one head", _head(count), terminal)
+    lines += labelled("one head", _head(count, terminal), terminal)
     lines += labelled("active", _active(count), terminal)
     return lines + labelled("tied", _tied(count), terminal)
 
@@ -117,12 +121,19 @@ def _places(kind: LayerKind, terminal: Terminal) -> str:
     return f"{named}, {glyphs(terminal).ellipsis} ({kind.layers} of them)"
 
 
-def _head(count: ParameterCount) -> Iterator[str]:
-    if count.per_head is not None:
-        one = count.per_head
-        yield f"{one.parameters:,}"
-        yield from (f"{name} {getattr(one, name):,}" for name in ("query", "key", "value", "output"))
-        yield f"all {one.heads:,} of a layer {one.layer:,}"
+def _head(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
+    if count.per_head is None:
+        return
+    one = count.per_head
+    yield f"{one.parameters:,}"
+    times = f" {glyphs(terminal).times} "
+    shapes = [f"{times.join(f'{side:,}' for side in shape)} = " for shape in one.shapes or ()] or [""] * len(_MATRICES)
+    for (name, also), shape in zip(_MATRICES.items(), shapes, strict=True):
+        yield f"{name}{also} {shape}{getattr(one, name):,}"
+    yield f"all {one.heads:,} of a layer {one.layer:,}"
+    if one.layers > 1:
+        where = f" of {one.stack}" if len({layer.stack for layer in count.layers}) > 1 else ""
+        yield f"{one.heads:,} in each of {one.layers:,} layers{where}: {one.heads * one.layers:,} heads"
 
 
 def _active(count: ParameterCount) -> Iterator[str]:
