@@ -84,7 +84,7 @@ view_options = bundle(
         group=_VIEW,
         type=Choice(_CHECKS),
         multiple=True,
-        help="Exit with 4 unless all models cut alike (same), or nothing is to mend (lint).",
+        help="Exit with 4 unless all models give the same ids (same), or nothing is to mend (lint).",
     ),
 )
 
