@@ -193,11 +193,35 @@ def test_a_long_target_is_cut_where_that_is_asked_for(tmp_path: Path) -> None:
 def test_models_without_a_decoder_say_so(option: tuple[str, str]) -> None:
     outcome = attn("heads", TEXT, *option)
     assert (outcome.code, outcome.text) == (2, "")
-    does = "write" if option[0] == "--generate" else "read a target"
+    does = "writes no text" if option[0] == "--generate" else "is no encoder–decoder: there is no second text that it reads"
     assert outcome.error == (
-        f"BertModel has no decoder to {does}",
+        f"BertModel {does}",
         f"leave {option[0]} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
     )
+
+
+def test_a_model_of_one_stack_that_writes_reads_no_target_either() -> None:
+    model = tiny.build(tiny.gpt2())
+    with pytest.raises(UsageError, match="GPT2Model is no encoder–decoder"):
+        attncli.heads(model=model, input_ids=[5, 7], target_ids=[1, 2])
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("options", [{}, {"target": TARGET}, {"generate": 2}])
+def test_a_rollout_is_of_the_stacks_that_have_one(tmp_path: Path, family: str, options: dict[str, object]) -> None:
+    folder = saved(tmp_path, family)
+    result = attncli.heads(TEXT, model=folder, rollout=True, **options)  # type: ignore[arg-type]
+    assert [stack.stack for stack in result.stacks] == ["encoder", "decoder"]
+    for stack in result.stacks:
+        (pattern,) = stack.patterns
+        assert (pattern.layer, pattern.head) == (1, None)
+        np.testing.assert_allclose(pattern.weights.sum(axis=1), 1, atol=1e-5)
+    assert "cross" not in str(result)
+
+
+def test_cross_attention_has_no_rollout(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cross-attention has no rollout"):
+        attncli.heads(TEXT, model=saved(tmp_path, "t5"), rollout=True, stack="cross")
 
 
 def test_many_texts_have_no_target() -> None:

@@ -159,6 +159,11 @@ class Collector:
         """Layers of a stack, those too that weren't read; a shared block counts once for every time it runs."""
         return max(self.model.layer_count(key.path), *(layer + 1 for layer in self.layers.get(key, ())), 1)
 
+    def can_show(self, key: StackKey) -> bool:
+        """Whether a stack has what is asked for: only one whose tokens look at one another can be rolled out."""
+        layers = self.layers[key].values()
+        return self.wanted.weighting != "rollout" or all(layer.pair.same for layer in layers)
+
     def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
         pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(attention.device)
         chosen = self._chosen(key, layer, attention.heads)
@@ -167,7 +172,7 @@ class Collector:
             known = {key: missing, **self.without_position} if chosen else {**self.without_position, key: missing}
             self.without_position, chosen = known, ()
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
-        if not chosen:
+        if not chosen or (self.wanted.weighting == "rollout" and rolled is None):
             return LayerSeen(pair, attention.heads, path)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
         kept = self.wanted.patterns or self._is_sketched(key, attention.heads)

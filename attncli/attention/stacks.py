@@ -84,6 +84,11 @@ def named_stacks(collector: Collector) -> NamedStacks:
     names = {key: _name(collector, key) for key in collector.layers}
     _refuse_unknown_stack(wanted.selection, tuple(names.values()))
     asked = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
+    asked = {key: name for key, name in asked.items() if collector.can_show(key)}
+    if not asked:
+        raise UsageError(
+            "--rollout needs a stack whose tokens look at one another", hint="leave --rollout out, or choose -H"
+        )
     chosen = {key: name for key, name in asked.items() if key not in collector.without_position}
     if not chosen:
         raise next(error for key, error in collector.without_position.items() if key in asked)

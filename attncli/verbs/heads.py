@@ -145,6 +145,11 @@ def _weighting(selection: Selection, *, rollout: bool, norm_weighted: bool) -> W
         raise UsageError("--rollout and --norm-weighted contradict each other", hint="leave one of them out")
     if rollout and selection.heads:
         raise UsageError("--rollout is of all heads of a layer together", hint="choose layers with -l, or nothing")
+    if rollout and selection.stack == "cross":
+        raise UsageError(
+            "cross-attention has no rollout: its queries are other tokens than its keys",
+            hint="--stack encoder and --stack decoder have one; or leave --rollout out",
+        )
     return "rollout" if rollout else "norm" if norm_weighted else "attention"
 
 

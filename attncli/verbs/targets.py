@@ -163,9 +163,10 @@ def _continued(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedTe
     if not choice.given:
         return Sides(text)
     if choice.generate is None or not loaded.generates:
-        does = "write" if choice.generate is not None else "read a target"
+        writes = choice.generate is not None
+        does = "writes no text" if writes else "is no encoder–decoder: there is no second text that it reads"
         raise UsageError(
-            f"{loaded.class_name} has no decoder to {does}",
+            f"{loaded.class_name} {does}",
             hint=f"leave {choice.flag} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
         )
     count = len(text.tokens)

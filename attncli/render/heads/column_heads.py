@@ -9,7 +9,7 @@ from attncli.render.cells import cell_width, clusters, pad, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end
-from attncli.results.heads import Stack
+from attncli.results.heads import Span, Stack
 
 # From this many cells a column on, a token that is cut short still says more across than downwards.
 _ACROSS = 5
@@ -23,13 +23,13 @@ def headings(texts: Sequence[str], cell: int, spare: int, terminal: Terminal) ->
     return _downwards(texts, cell, terminal)
 
 
-def key_number(stack: Stack, place: int) -> str:
-    """What a ruler calls a key: its position, its line, or when it is heard."""
+def key_number(stack: Stack, span: Span) -> str:
+    """What a ruler calls the first of some keys: its position, its line, or when it is heard; nothing where none of
+    them stands in a line."""
     if stack.key_lines is not None:
-        # What stands in no line, as a special token before the first, takes the number of what follows.
-        return str(next((line for line in stack.key_lines[place:] if line is not None), len(stack.key_lines)))
-    seconds = stack.key_medium.seconds
-    return str(stack.keys[place].index) if seconds is None else f"{stack.keys[place].index * seconds:.3g}s"
+        return next((str(line) for line in stack.key_lines[slice(*span)] if line is not None), "")
+    seconds, first = stack.key_medium.seconds, stack.keys[span[0]].index
+    return str(first) if seconds is None else f"{first * seconds:.3g}s"
 
 
 def ruler(positions: Sequence[int | str], cell: int) -> str:
@@ -39,7 +39,7 @@ def ruler(positions: Sequence[int | str], cell: int) -> str:
     text = ""
     for column in range(0, len(positions), step):
         text = text.ljust(column * cell) + str(positions[column])
-    return text
+    return text.rstrip(" ")
 
 
 def _steps() -> Iterator[int]:

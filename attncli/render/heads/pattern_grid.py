@@ -132,7 +132,7 @@ def _headings(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     """The tokens of the columns, or a ruler of positions where tokens have no room."""
     spans = spans_of(grid.pattern).columns
     if not _names_columns(stack, grid):
-        numbers = [key_number(stack, start) for start, _ in spans]
+        numbers = [key_number(stack, span) for span in spans]
         return [Line.of(" " * grid.margin, Span(ruler(numbers, grid.cell), _DIM))]
     if stack.key_lines is not None:
         return [Line.of(" " * grid.margin, _line_numbers(stack, stack.key_lines, grid, terminal))]

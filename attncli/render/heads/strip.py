@@ -26,7 +26,7 @@ def strip_lines(stack: Stack, reading: Reading, heat: Heat, here: str = HERE) ->
     spans = spans_of(pooled).columns
     cell = min(terminal.width // max(len(spans), 1), _WIDEST)
     shown = Heat(float(pooled.weights.max(initial=0.0)), terminal)
-    numbers = [key_number(stack, start) for start, _ in spans]
+    numbers = [key_number(stack, span) for span in spans]
     cells = [
         shown.cell(weight, cell) if reading.visible[start:end].any() else Span(" " * cell)
         for weight, (start, end) in zip(pooled.weights[0].tolist(), spans, strict=True)
