@@ -193,7 +193,11 @@ def test_a_long_target_is_cut_where_that_is_asked_for(tmp_path: Path) -> None:
 def test_models_without_a_decoder_say_so(option: tuple[str, str]) -> None:
     outcome = attn("heads", TEXT, *option)
     assert (outcome.code, outcome.text) == (2, "")
-    does = "writes no text" if option[0] == "--generate" else "is no encoder–decoder: there is no second text that it reads"
+    does = (
+        "writes no text"
+        if option[0] == "--generate"
+        else "is no encoder–decoder: there is no second text that it reads"
+    )
     assert outcome.error == (
         f"BertModel {does}",
         f"leave {option[0]} out, or name an encoder–decoder such as google-t5/t5-small (-m)",

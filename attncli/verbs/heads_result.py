@@ -27,9 +27,23 @@ def heads_result(
         stacks=stacks,
         made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
         warnings=(*loaded.warnings, *warnings),
-        notes=notes,
+        notes=(*notes, *_notes_on_shape(stacks, wanted)),
         chosen=wanted.shows_patterns,
     )
+
+
+def _notes_on_shape(stacks: tuple[Stack, ...], wanted: Wanted) -> Iterator[str]:
+    """What shapes patterns, where none is shown."""
+    if wanted.patterns:
+        return
+    sketched = any(stack.sketches for stack in stacks)
+    shaping = {
+        "--norm-weighted": wanted.weighting == "norm",
+        "--hide-special": wanted.view.hide_special and not sketched,
+        f"--by {wanted.view.by}": wanted.view.by != "token" and not sketched,
+    }
+    for flag in (flag for flag, given in shaping.items() if given):
+        yield f"{flag} shapes patterns, and none is shown here: choose some with -l, -H or --query"
 
 
 def warnings_on_unread(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:

@@ -95,3 +95,13 @@ def test_the_last_layer_is_rolled_out_to() -> None:
     for wrong in ({"head": "1.1"}, {"norm_weighted": True}):
         with pytest.raises(UsageError):
             heads(model=model, input_ids=IDS, rollout=True, **wrong)  # type: ignore[arg-type]
+
+
+def test_what_shapes_patterns_is_noted_where_none_is_shown() -> None:
+    model = tiny.build(tiny.FAMILIES["bert"]())
+    shaped = {"norm_weighted": True, "hide_special": True, "by": "word"}
+    notes = [note for note in heads(model=model, input_ids=IDS, **shaped).notes if "shapes patterns" in note]  # type: ignore[arg-type]
+    assert [note.split(" shapes")[0] for note in notes] == ["--norm-weighted", "--hide-special", "--by word"]
+    for shows in ({"layer": 1}, {"query": 3}, {"patterns": True}):
+        result = heads(model=model, input_ids=IDS, **shaped, **shows)  # type: ignore[arg-type]
+        assert not any("shapes patterns" in note for note in result.notes)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.render.heads.metric_words import give
+from attncli.render.heads.metric_words import even_number, give
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadsResult, Interval, Probe, Spread
@@ -66,7 +66,7 @@ def test_random_tokens_and_cross_attention() -> None:
         "cross | 2 layers x 4 heads | decoder tokens look at encoder tokens",
     ]
     assert "        previous 0.91 +- 0.01, uniform 0.08\n" in text
-    assert text.endswith("\n+- 95 % interval of the mean over the texts that show it\n")
+    assert text.endswith("\n+- 95 % interval of the mean over the probes that show it\n")
 
 
 def test_one_text_has_no_interval() -> None:
@@ -104,13 +104,37 @@ def test_no_line_is_wider_than_the_terminal(texts: int, width: int, unicode: boo
 def test_the_probe_tells_the_most_induction_even_where_it_earns_no_label() -> None:
     probe = Probe(8, 25, 4, 0)
     found = averaged("0.0", "1.2", "1.3", texts=8, probe=probe)
-    said = "    1.2  strongest induction, no label  induction 0.08 ± 0.01, uniform 0.08\n"
+    said = "    1.2  strongest induction, no label  induction 0.13 ± 0.01, uniform 0.08\n"
+    chance = "    1.2  no head does induction: the largest  induction 0.08 ± 0.01, uniform 0.08\n"
     heads = tuple(replace(one, values={**one.values, "induction": value})
-                  for one, value in zip(found.stacks[0].metrics, (None, 0.0789, 0.02), strict=True))  # fmt: skip
+                  for one, value in zip(found.stacks[0].metrics, (None, 0.1289, 0.02), strict=True))  # fmt: skip
     some = replace(found, chosen=False, stacks=(replace(found.stacks[0], metrics=heads),))
     assert said in heads_text(some, WIDE)
+    little = tuple(replace(one, values={**one.values, "induction": value})
+                   for one, value in zip(heads, (None, 0.0789, 0.02), strict=True))  # fmt: skip
+    assert chance in heads_text(replace(some, stacks=(replace(some.stacks[0], metrics=little),)), WIDE)
     assert "strongest" not in heads_text(replace(some, probe=None), WIDE)
     assert "strongest" not in heads_text(averaged(texts=8, probe=probe), WIDE)
     unmeasured = tuple(replace(one, values={**one.values, "induction": None}) for one in heads)
     none = replace(some, stacks=(replace(some.stacks[0], metrics=unmeasured),))
     assert "strongest" not in heads_text(none, WIDE)
+
+
+def test_the_heads_by_one_metric_have_their_intervals() -> None:
+    found = replace(averaged("0.0", "1.1", texts=8, probe=Probe(8, 25, 4, 0)), metric="induction", chosen=False)
+    lines = heads_text(found, Terminal(80)).splitlines()
+    assert "1.1   0.68 ± 0.01  ████████████████████  uniform 0.08" in lines
+    assert lines[-1] == "± 95 % interval of the mean over the probes that show it"
+    narrow = heads_text(found, Terminal(36)).splitlines()
+    assert "1.1   0.68 ± 0.01  uniform 0.08" in narrow
+
+
+def test_the_ranking_has_the_digits_of_the_map() -> None:
+    heads = tuple(head(name, induction=value) for name, value in (("0.0", 0.0213), ("0.1", 0.0004)))
+    even = {layer: {**UNIFORM, "induction": 0.0204} for layer in range(2)}
+    found = replace(result(stack(heads=heads, baselines=even)), metric="induction")
+    assert "0.0  0.021  ████████████████████  uniform 0.020\n" in heads_text(found, Terminal(80))
+
+
+def test_even_attention_is_never_rounded_to_nothing() -> None:
+    assert [even_number(value, WIDE) for value in (0.0045, 0.25, 0.0, None)] == ["0.0045", "0.25", "0.00", "–"]

@@ -232,3 +232,21 @@ def test_metrics_say_what_they_are_of_where_less_is_shown() -> None:
     assert "\nmetrics are of the whole text, not of the part above\nuniform attention: " in heads_text(
         result(several, chosen=True), Terminal(80)
     )
+
+
+def test_what_is_hidden_is_said_to_be() -> None:
+    part = SENTENCE[1:-1]
+    one = head("0.0", "special", "first", special=0.9, first=0.8)
+    shown = stack(pattern("0.0", even()[1:-1, 1:-1]), heads=(one,), queries=part, keys=part, whole=(12, 12))
+    text = heads_text(result(shown, chosen=True), Terminal(100))
+    assert "S  looks at special tokens (not shown)   F  looks at the first token (not shown)\n" in text
+    assert "\nmetrics are of the whole text, not of the part above\n" in text
+
+
+def test_metrics_beside_norms_are_of_plain_weights() -> None:
+    several = (pattern("0.0", even()), pattern("0.1", even()))
+    for patterns in (several[:1], several):
+        found = replace(result(stack(*patterns), chosen=True), weighting="norm")
+        text = heads_text(found, Terminal(100))
+        assert "\nweights times the norm of what is read there (Kobayashi et al. 2020)\n" in text
+        assert "\nmetrics are of the weights alone, without norms\n" in text

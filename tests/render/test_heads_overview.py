@@ -13,7 +13,7 @@ from attncli.render.heads.text import heads_text
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import HeadMetrics, Layer, Stack
-from tests.render.heads_samples import HEADS, head, result, stack
+from tests.render.heads_samples import HEADS, SENTENCE, head, result, stack
 from tests.render.patch_samples import looking
 
 
@@ -221,3 +221,11 @@ def test_labels_of_patches() -> None:
     text = heads_text(result(replace(of, metrics=heads, patterns=())), Terminal(100))
     assert " P  patch to the left   S  what is no patch\n" in text
     assert " P  1.0  looks at the patch to the left " in text
+
+
+def test_a_map_of_a_text_that_is_shown_in_part_says_what_its_letters_are_of() -> None:
+    part = stack(queries=SENTENCE[1:-1], keys=SENTENCE[1:-1], whole=(12, 12))
+    said = "\nmetrics are of the whole text, not of the part above\n"
+    assert said in heads_text(result(part), Terminal(80))
+    assert said in heads_text(replace(result(part), metric="first"), Terminal(80))
+    assert said not in heads_text(result(stack()), Terminal(80))

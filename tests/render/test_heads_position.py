@@ -153,6 +153,13 @@ the whole text, a cell for each line
     )
 
 
+def test_what_stands_in_no_line_has_no_number_on_the_strip() -> None:
+    keys = placed("[CLS]", "first\n", "second\n", "third", "[SEP]")
+    reading = reading_of(keys, [0.4, 0.3, 0.1, 0.1, 0.1], 4, lines=(None, 1, 2, 3, None))
+    lines = heads_text(position(reading, keys, unit="line"), Terminal(80)).splitlines()
+    assert lines[-3:-1] == ["   1  2  3", "            ▲ looks from here"]
+
+
 def test_heads_by_one_weight() -> None:
     of = ranked(0.01, 0.02, 0.5, 0.03, 0.25, 0.04, 0.05, 0.1)
     assert (

@@ -63,6 +63,7 @@ encoder · 2 layers × 4 heads · 12 tokens · each sees every other
 previous 0.91  next 0.83      entropy 2.41   first 0.71
 entropy 0.40   entropy 0.52   distance 4.10  entropy 1.20
 
+ P  previous token   N  next token   F  first token
 uniform attention: entropy 2.48, distance 3.97, previous 0.08, next 0.08,
   first 0.08
 

@@ -19,7 +19,8 @@ def interval_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """What ± means beneath the sentences; one text alone has no interval."""
     if (result.texts or 0) < 2:
         return []
-    words = f"{glyphs(terminal).give} 95 % interval of the mean over the texts that show it".split(" ")
+    several = "texts" if result.probe is None else "probes"
+    words = f"{glyphs(terminal).give} 95 % interval of the mean over the {several} that show it".split(" ")
     return [Line(), *flow([Line.of(Span(word, _DIM)) for word in words], separator=" ", width=terminal.width)]
 
 

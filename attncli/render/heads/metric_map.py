@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attncli.render.bars import bar
 from attncli.render.heads.header import has_text, stack_lines, tokens_line, whole_noun
 from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.metric_words import meaning, number
-from attncli.render.heads.value_map import value_map
+from attncli.render.heads.metric_words import even_number, give, meaning
+from attncli.render.heads.numbers import place_number
+from attncli.render.heads.picture_notes import scope_lines
+from attncli.render.heads.value_map import decimals_of, value_map
 from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -16,7 +18,8 @@ from attncli.results.heads import HeadMetrics, Stack
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _RANKED = 10
-_BAR = 20
+# Cells of the bars, the longest that fits.
+_BARS = (20, 10, 0)
 
 
 def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RANKED) -> list[Line]:
@@ -31,9 +34,10 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
         return [*lines, Line.of(f"nothing shows {metric} in this {whole_noun(stack)}")]
     heat = Heat(max(known), terminal)
     ranked = sorted((head for head in stack.metrics if head.values.get(metric) is not None), key=_by(metric))
-    rows = [_ranking(head, metric, stack, heat) for head in ranked[:top]]
+    rows = _ranking(ranked[:top], metric, stack, heat)
     picture = value_map(stack, values, heat)
-    return [*lines, *beside(picture, rows, width=terminal.width)]
+    scope = scope_lines(stack, terminal)
+    return [*lines, *beside(picture, rows, width=terminal.width), *([Line(), *scope] if scope else [])]
 
 
 def _title(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:
@@ -46,14 +50,23 @@ def _by(metric: str) -> Callable[[HeadMetrics], float]:
     return lambda head: -(head.values[metric] or 0.0)
 
 
-def _ranking(head: HeadMetrics, metric: str, stack: Stack, heat: Heat) -> Line:
-    terminal = heat.terminal
+def _ranking(heads: Sequence[HeadMetrics], metric: str, stack: Stack, heat: Heat) -> list[Line]:
+    """A head a row: its value with the interval of a mean, a bar as long as there is room for, and even attention's."""
+    rows = [_row(head, metric, stack, heat, _BARS[0]) for head in heads]
+    over = max((row.width for row in rows), default=0) - heat.terminal.width
+    cells = next((cells for cells in _BARS if _BARS[0] - cells >= over), _BARS[-1])
+    return rows if over <= 0 else [_row(head, metric, stack, heat, cells) for head in heads]
+
+
+def _row(head: HeadMetrics, metric: str, stack: Stack, heat: Heat, cells: int) -> Line:
+    terminal, decimals = heat.terminal, decimals_of(heat)
     value = head.values[metric] or 0.0
-    even = number(stack.baselines.get(head.layer, {}).get(metric), terminal)
+    even = even_number(stack.baselines.get(head.layer, {}).get(metric), terminal, decimals)
     name = max(len(each.name) for each in stack.metrics)
     return Line.of(
         f"{head.name:>{name}}",
-        Span(f"{number(value, terminal):>7}", _BOLD),
-        f"  {bar(heat.share(value), _BAR, terminal)}",
+        Span(f"{place_number(value, decimals, small=False):>7}", _BOLD),
+        give(head.interval(metric), terminal, decimals),
+        f"  {bar(heat.share(value), cells, terminal)}" if cells else "",
         Span(f"  uniform {even}", _DIM),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from attncli.render.glyphs import glyphs
+from attncli.render.heads.numbers import place_number, two_digits
 from attncli.render.lines import Line, Rgb, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Interval
@@ -101,6 +102,11 @@ def label_of(name: str, medium: Medium = TOKENS) -> Label:
     return label
 
 
+def label_entry(label: Label, terminal: Terminal) -> Line:
+    """A label's letter and what it means, for a legend."""
+    return Line.of(label.tile(3, terminal), f" {label.target}")
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """Labels, each once: those that we know in their own order, then the rest as they come."""
     present = dict.fromkeys(names)
@@ -114,11 +120,23 @@ def number(value: float | None, terminal: Terminal) -> str:
     return f"{value:z.1f}" if abs(value) >= 100 else f"{value:z.2f}"
 
 
-def give(interval: Interval | None, terminal: Terminal) -> str:
+def even_number(value: float | None, terminal: Terminal, decimals: int = 2) -> str:
+    """The same of even attention: one that would be nothing but zeros has two digits that count.
+
+    >>> even_number(0.0045, Terminal())
+    '0.0045'
+    """
+    if value is None:
+        return glyphs(terminal).dash
+    is_zero = round(value, decimals) == 0
+    return two_digits(value) if is_zero and abs(value) > 1e-9 else place_number(value, decimals)
+
+
+def give(interval: Interval | None, terminal: Terminal, decimals: int = 2) -> str:
     """` ± 0.02`: half the width of an interval around a mean; nothing where there is none."""
     if interval is None:
         return ""
-    return f" {glyphs(terminal).give} {number((interval[1] - interval[0]) / 2, terminal)}"
+    return f" {glyphs(terminal).give} {place_number((interval[1] - interval[0]) / 2, decimals, small=False)}"
 
 
 def beside_uniform(
@@ -126,4 +144,4 @@ def beside_uniform(
 ) -> list[Line]:
     """`next 0.83 ± 0.02` and `uniform 0.07`: a value, its interval if it is a mean, and that of even attention."""
     here = Line.of(f"{metric} ", Span(number(value, terminal), Style(bold=True)), give(interval, terminal))
-    return [here, Line.of(Span(f"uniform {number(uniform, terminal)}", Style(dim=True)))]
+    return [here, Line.of(Span(f"uniform {even_number(uniform, terminal)}", Style(dim=True)))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_words import label_of, meaning, number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
-from attncli.render.heads.picture_notes import pooling_lines, scale_lines, scope_lines, unit_lines
+from attncli.render.heads.picture_notes import norm_lines, pooling_lines, scale_lines, scope_lines, unit_lines
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -18,11 +18,9 @@ _ROOM_FOR_MEANINGS = 60
 def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
     """The pattern with its labels, its scale, and the head's metrics beside those of uniform attention."""
     head = next(one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head))
-    title = title_lines(head, stack, terminal)
-    if weighting == "norm":
-        title += _sentence("weights times the norm of what is read there (Kobayashi et al. 2020)", terminal)
+    title = [*title_lines(head, stack, terminal), *norm_lines(weighting, terminal)]
     lines = [*title, *_pattern_lines(stack, pattern, terminal, relative=weighting == "norm"), Line()]
-    return [*lines, *scope_lines(stack, terminal), *metric_lines(head, stack, terminal)]
+    return [*lines, *scope_lines(stack, terminal, weighting=weighting), *metric_lines(head, stack, terminal)]
 
 
 def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
@@ -47,9 +45,22 @@ def _sentence(text: str, terminal: Terminal) -> list[Line]:
 
 def title_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
     """The head's name, and what its labels say."""
-    labels = (label_of(name, stack.key_medium) for name in head.labels)
-    said = [Line.of(label.tile(3, terminal), f" {label.sentence}") for label in labels]
+    labels = ((label_of(name, stack.key_medium), _shows(name, stack)) for name in head.labels)
+    said = [
+        Line.of(label.tile(3, terminal), f" {label.sentence}{'' if shown else ' (not shown)'}")
+        for label, shown in labels
+    ]
     return flow([Line.of(Span(f"head {head.name}", _BOLD)), *said], separator="  ", width=terminal.width)
+
+
+def _shows(label: str, stack: Stack) -> bool:
+    """Whether what a label names is among the keys, of which a part may be shown."""
+    if not stack.keys:
+        return True
+    if label == "first":
+        return stack.keys[0].index == 0
+    whole = stack.whole is None or stack.whole[1] == len(stack.keys)
+    return label != "special" or whole or any(key.special for key in stack.keys)
 
 
 def metric_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import has_text, stack_lines, tokens_line
-from attncli.render.heads.metric_words import Label, in_order, label_of
+from attncli.render.heads.metric_words import in_order, label_entry, label_of
+from attncli.render.heads.picture_notes import scope_lines
 from attncli.render.heads.sentences import sentence_lines
-from attncli.render.heads.sketches import sketch_lines
+from attncli.render.heads.sketches import SKETCHED_LETTERS, sketch_lines
 from attncli.render.heads.standouts import Standout
 from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import Line, Span, Style
@@ -29,10 +30,11 @@ def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> l
     lines = stack_lines(stack, terminal)
     if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal))
-    lines += [Line(), *letter_map(stack, terminal), Line(), *_legend(stack, terminal)]
+    sketches = sketch_lines(stack, terminal)
+    legend = _legend(stack, terminal, sketched=bool(sketches))
+    lines += [Line(), *letter_map(stack, terminal), Line(), *legend, *scope_lines(stack, terminal)]
     if found:
         lines += [Line(), *sentence_lines(found, stack, terminal)]
-    sketches = sketch_lines(stack, terminal)
     return [*lines, Line(), *sketches] if sketches else lines
 
 
@@ -66,17 +68,14 @@ def _halves(stack: Stack, terminal: Terminal) -> tuple[Stack, Stack] | None:
     return replace(stack, layers=stack.layers[:middle]), replace(stack, layers=stack.layers[middle:])
 
 
-def _legend(stack: Stack, terminal: Terminal) -> list[Line]:
-    """Only the letters that the map shows."""
-    shown = in_order(head.labels[0] for head in stack.metrics if head.labels)
-    entries = [_entry(label_of(name, stack.key_medium), terminal) for name in shown]
+def _legend(stack: Stack, terminal: Terminal, *, sketched: bool) -> list[Line]:
+    """Only the letters that the map shows, and the pictures beneath it."""
+    letters = SKETCHED_LETTERS if sketched else 1
+    shown = in_order(name for head in stack.metrics for name in head.labels[:letters])
+    entries = [label_entry(label_of(name, stack.key_medium), terminal) for name in shown]
     if any(not head.labels for head in stack.metrics):
         entries.append(Line.of(Span(f" {glyphs(terminal).dot} ", _DIM), " none of these" if entries else " no label"))
     if _halves(stack, terminal) is not None:
         # Side by side, maps have no room to say so.
         entries.append(Line.of(Span("layers down, heads across", _DIM)))
     return flow(entries, separator="  ", width=terminal.width)
-
-
-def _entry(label: Label, terminal: Terminal) -> Line:
-    return Line.of(label.tile(3, terminal), f" {label.target}")

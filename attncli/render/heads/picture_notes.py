@@ -23,6 +23,12 @@ def scale_lines(heat: Heat, cell: int = 1) -> list[Line]:
     )
 
 
+def norm_lines(weighting: str, terminal: Terminal) -> list[Line]:
+    """What patterns hold, if not plain weights."""
+    said = "weights times the norm of what is read there (Kobayashi et al. 2020)"
+    return _dim_lines(said if weighting == "norm" else "", terminal)
+
+
 def unit_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     """What the numbers of rows and columns count, where these are not tokens."""
     said = {
@@ -32,15 +38,21 @@ def unit_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     return _dim_lines(said.get(stack.unit, ""), terminal)
 
 
-def scope_lines(stack: Stack, terminal: Terminal) -> list[Line]:
-    """What the metrics are of, where the picture shows less than that, or something else than tokens."""
-    part = stack.whole is not None and stack.whole != (len(stack.queries), len(stack.keys))
+def scope_lines(stack: Stack, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
+    """What the metrics are of, where the picture shows less than that, or something else than tokens or weights."""
+    plain = "metrics are of the weights alone, without norms" if weighting == "norm" else ""
+    return _dim_lines("; ".join(words for words in (_scope(stack), plain) if words), terminal)
+
+
+def _scope(stack: Stack) -> str:
+    # Means over many texts have no rows and columns.
+    part = bool(stack.queries) and stack.whole is not None and stack.whole != (len(stack.queries), len(stack.keys))
     if not part and stack.unit == "token":
-        return []
+        return ""
     said = f"metrics are of the whole {whole_noun(stack)}"
     said += ", not of the part above" if part else ""
     said += f", token by token (not {stack.unit} by {stack.unit})" if stack.unit != "token" else ""
-    return _dim_lines(said, terminal)
+    return said
 
 
 def _dim_lines(text: str, terminal: Terminal) -> list[Line]:

@@ -14,6 +14,8 @@ _BOLD = Style(bold=True)
 # Cells a side: two rows of four of them and the map are a screen.
 _SIDE = 12
 _GAP = 2
+#: So many of a head's letters stand beside its name.
+SKETCHED_LETTERS = 2
 
 
 def sketch_lines(stack: Stack, terminal: Terminal) -> list[Line]:
@@ -41,5 +43,7 @@ def _small(pattern: Pattern, heat: Heat) -> Pattern:
 
 
 def _caption(head: HeadMetrics, terminal: Terminal) -> Line:
-    tiles = [part for label in head.labels[:2] for part in (Span(" "), label_of(label).tile(3, terminal))]
+    tiles = [
+        part for label in head.labels[:SKETCHED_LETTERS] for part in (Span(" "), label_of(label).tile(3, terminal))
+    ]
     return Line.of(Span(head.name, _BOLD), *tiles)

@@ -16,6 +16,8 @@ _EXTREMES: tuple[tuple[str, Callable[..., HeadMetrics], str], ...] = (
 )
 
 _OF_EACH_LABEL = 2
+# How much more than even attention a head gives where it does something.
+_LEAST_LIFT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,10 @@ def _short_of(stack: Stack, label: str) -> list[Standout]:
     if not heads or any(label in head.labels for head in stack.metrics):
         return []
     strongest = max(heads, key=lambda head: head.values[label] or 0.0)
-    return [Standout(strongest, label, f"strongest {label}, no label")]
+    even = stack.baselines.get(strongest.layer, {}).get(label) or 0.0
+    tells = (strongest.values[label] or 0.0) > _LEAST_LIFT * even
+    said = f"strongest {label}, no label" if tells else f"no head does {label}: the largest"
+    return [Standout(strongest, label, said)]
 
 
 def _in_turn(queues: Sequence[Sequence[Standout]]) -> Iterator[Standout]:

@@ -14,7 +14,7 @@ from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
 from attncli.render.heads.overview import overview
 from attncli.render.heads.patch_view import patch_lines
-from attncli.render.heads.picture_notes import scale_lines
+from attncli.render.heads.picture_notes import norm_lines, scale_lines
 from attncli.render.heads.position import position_lines
 from attncli.render.heads.quadrants import crossing_lines, quadrant_lines
 from attncli.render.heads.standouts import Standout, standouts
@@ -36,7 +36,8 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     elif result.difference is not None:
         lines = difference_lines(result, result.difference, terminal)
     elif result.metric is not None and not result.chosen:
-        lines = apart(metric_map(stack, result.metric, terminal, top=result.top) for stack in result.stacks)
+        of_stacks = apart(metric_map(stack, result.metric, terminal, top=result.top) for stack in result.stacks)
+        lines = [*of_stacks, *interval_lines(result, terminal)]
     elif any(stack.reading or stack.ranking for stack in result.stacks):
         lines = apart(position_lines(result, stack, terminal) for stack in result.stacks)
     elif result.texts is not None:
@@ -54,7 +55,7 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
     elif sum(len(stack.patterns) for stack in stacks) == 1:
         lines = _one_head(stacks[0], terminal, result.weighting)
     else:
-        lines = _pictures(stacks, terminal)
+        lines = _pictures(stacks, terminal, result.weighting)
     return lower([*model_lines(result, terminal), *lines], terminal)
 
 
@@ -111,13 +112,14 @@ def _one_head(stack: Stack, terminal: Terminal, weighting: str) -> list[Line]:
     return list(apart(block for block in (lines, quadrant_lines(head, stack, terminal)) if block))
 
 
-def _pictures(stacks: Sequence[Stack], terminal: Terminal) -> list[Line]:
+def _pictures(stacks: Sequence[Stack], terminal: Terminal, weighting: str) -> list[Line]:
     """The chosen heads of each stack, all on one scale."""
     small = [shrunk(stack, terminal) for stack in stacks]
     heat = Heat(full_scale(pattern for stack in small for pattern in stack.patterns), terminal)
     parts = []
     for stack in small:
         text = [tokens_line(stack.keys, terminal)] if has_text(stack) else both_texts(stack, terminal)
-        parts.append([*stack_lines(stack, terminal), *text, Line(), *thumbnails(stack, heat, terminal)])
+        start = [*stack_lines(stack, terminal), *text, *norm_lines(weighting, terminal), Line()]
+        parts.append([*start, *thumbnails(stack, heat, terminal, weighting=weighting)])
     crossing = (lines for stack in stacks if (lines := crossing_lines(stack, terminal)))
     return list(apart([[*apart(parts), Line(), *scale_lines(heat)], *crossing]))

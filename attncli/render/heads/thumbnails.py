@@ -9,7 +9,7 @@ from math import ceil, isnan
 import numpy as np
 
 from attncli.render.heads.heatmap import Heat, Mask, pooled_evenly, unseen
-from attncli.render.heads.metric_words import label_of, number
+from attncli.render.heads.metric_words import in_order, label_entry, label_of, number
 from attncli.render.heads.picture_notes import pooling_lines, scope_lines
 from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import Line, Span, Style
@@ -34,7 +34,7 @@ def shrunk(stack: Stack, terminal: Terminal, *, least: int = 1) -> Stack:
     return replace(stack, patterns=tuple(pooled_evenly(pattern, side, side) for pattern in stack.patterns))
 
 
-def thumbnails(stack: Stack, heat: Heat, terminal: Terminal) -> list[Line]:
+def thumbnails(stack: Stack, heat: Heat, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
     """The patterns of a stack that is `shrunk`, as many beside one another as the width takes, all drawn by `heat`."""
     heads = {(head.layer, head.head): head for head in stack.metrics}
     shown = [heads[pattern.layer, pattern.head] for pattern in stack.patterns if pattern.head is not None]
@@ -44,7 +44,8 @@ def thumbnails(stack: Stack, heat: Heat, terminal: Terminal) -> list[Line]:
     lines = [line for row in in_rows(blocks, width, terminal) for line in row]
     return [
         *lines,
-        *scope_lines(stack, terminal),
+        *_legend(stack, shown, terminal),
+        *scope_lines(stack, terminal, weighting=weighting),
         *_uniform_lines(stack, shown, terminal),
         *pooling_lines(stack, stack.patterns[0], terminal),
     ]
@@ -81,6 +82,13 @@ def _half_blocks(weights: Weights, hidden: Mask, heat: Heat, side: int) -> list[
         Line(tuple(heat.half_block(top, bottom) for top, bottom in zip(above, below, strict=True)))
         for above, below in zip(cells[::2], cells[1::2], strict=True)
     ]
+
+
+def _legend(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> list[Line]:
+    """What the letters beside the names mean."""
+    names = in_order(name for head in heads for name in head.labels)
+    entries = [label_entry(label_of(name, stack.key_medium), terminal) for name in names]
+    return flow(entries, separator="  ", width=terminal.width)
 
 
 def _caption(head: HeadMetrics, terminal: Terminal) -> list[Line]:

@@ -47,10 +47,14 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat, *, 
     return grid if says_all else [*grid, Line(), heat.scale()]
 
 
+def decimals_of(heat: Heat) -> int:
+    """How many digits stand behind the points of a map's numbers."""
+    return 2 if heat.full >= _TWO_TELL else 3
+
+
 def _texts(values: Mapping[Head, float | None], heat: Heat, *, small: bool) -> dict[Head, str]:
     """The known numbers; those with signs have a third digit in place of the zero before their point."""
     known = {head: value for head, value in values.items() if value is not None}
     if isinstance(heat, SignedHeat):
         return {head: signed_place(value) for head, value in known.items()}
-    decimals = 2 if heat.full >= _TWO_TELL else 3
-    return {head: place_number(value, decimals, small=small) for head, value in known.items()}
+    return {head: place_number(value, decimals_of(heat), small=small) for head, value in known.items()}
