@@ -37,10 +37,21 @@ class Claim:
     def failure(self, stacks: Sequence[Stack]) -> str | None:
         """Why it does not hold; None where it does. Raises UsageError for a head that isn't there."""
         value = self._measured(stacks).values[self.metric]
-        if value is not None and _SIGNS[self.sign](value, self.number):
+        if self._allows(value):
             return None
         found = "nothing shows it in this text" if value is None else f"it is {value:.4g}"
-        return f"{self.head} {self.metric} {self.sign} {self.number:g} does not hold: {found}"
+        return f"{self} does not hold: {found}"
+
+    def success(self, stacks: Sequence[Stack]) -> str | None:
+        """That it holds, and by what value; None where it does not. Raises UsageError for a head that isn't there."""
+        value = self._measured(stacks).values[self.metric]
+        return f"{self} holds: it is {value:.4g}" if self._allows(value) else None
+
+    def __str__(self) -> str:
+        return f"{self.head} {self.metric} {self.sign} {self.number:g}"
+
+    def _allows(self, value: float | None) -> bool:
+        return value is not None and _SIGNS[self.sign](value, self.number)
 
     def _measured(self, stacks: Sequence[Stack]) -> HeadMetrics:
         known = {head.name: head for stack in stacks for head in stack.metrics}
@@ -58,6 +69,11 @@ def parse_claims(texts: Sequence[str]) -> tuple[Claim, ...]:
 def failures(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
     """A sentence for each claim that does not hold."""
     yield from (failure for claim in claims if (failure := claim.failure(stacks)) is not None)
+
+
+def successes(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
+    """A sentence for each claim that holds."""
+    yield from (success for claim in claims if (success := claim.success(stacks)) is not None)
 
 
 def known_metric(name: str, flag: str) -> str:

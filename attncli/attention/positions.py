@@ -72,6 +72,10 @@ class Position:
             if found:
                 times = f"{len(found)} time{'s' if len(found) > 1 else ''}"
                 raise self._missing(f"{word!r} stands {times} in the text, not {number}", f"{word}#1 is the first")
+        if phrase := _phrase(typed, tokens):
+            start, stop = phrase
+            message = f"{typed!r} is several words, and a position is one of them"
+            raise self._missing(message, f"a slice holds them all: {self.flag} {start}:{stop}")
         raise self._missing(f"{typed!r} is not in the text", _nearest(word, tokens))
 
     def _missing(self, message: str, hint: str) -> UsageError:
@@ -108,6 +112,17 @@ def _words(typed: str, tokens: Sequence[Token]) -> list[Span]:
 
 def _bare(text: str) -> str:
     return text.strip(_PUNCTUATION) or text
+
+
+def _phrase(typed: str, tokens: Sequence[Token]) -> Span | None:
+    """The tokens of the first words in a row that read so; None where they are not in the text, or only one."""
+    wanted = [_bare(word).lower() for word in typed.split()]
+    spans = [span for span in words_of(tokens) if tokens[span[0]].word is not None]
+    texts = [_bare(word_text(tokens, span)).lower() for span in spans]
+    for first in range(len(spans) - len(wanted) + 1) if len(wanted) > 1 else ():
+        if texts[first : first + len(wanted)] == wanted:
+            return spans[first][0], spans[first + len(wanted) - 1][1]
+    return None
 
 
 def _pieces(typed: str, tokens: Sequence[Token]) -> list[Span]:

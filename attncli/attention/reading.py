@@ -103,6 +103,12 @@ def _position_token(view: View, pair: Pair) -> Token:
     return merged(tokens[slice(*view.query.span(tokens))])
 
 
+def _query_tokens(view: View, pair: Pair) -> int:
+    assert view.query is not None
+    start, stop = view.query.span(pair.queries.tokens[0])
+    return stop - start
+
+
 def _key_units(view: View, pair: Pair) -> list[int]:
     """Which units of the whole axis the key is."""
     assert view.key is not None
@@ -136,7 +142,8 @@ def mean_reading(
     weights = np.asarray(np.stack([layer.total for layer in layers]).sum(axis=0) / heads, dtype=np.float32)
     even = np.asarray(counts @ np.stack([layer.even for layer in layers]) / heads, dtype=np.float32)
     reading = Reading(_position_token(view, pair), heads, weights, even if shares else None, even > 0, ())
-    reading = replace(reading, top=_top(reading, layers, names, top), own=_own(view, pair) if pair.same else ())
+    own = _own(view, pair) if pair.same else ()
+    reading = replace(reading, top=_top(reading, layers, names, top), own=own, query_tokens=_query_tokens(view, pair))
     return _with_lines(reading, view, pair) if view.by == "line" else reading
 
 
@@ -187,6 +194,8 @@ def ranking(layers: Sequence[LayerReading], pair: Pair, view: View, names: Names
         for at in layer.at_key
     ]
     spans = view.shown(tokens, None)
-    key, query = merged(tokens[spans[units[0]][0] : spans[units[-1]][1]]), _position_token(view, pair)
-    lines = lines_of([query, key], view) or ()
-    return Ranking(query, key, tuple(sorted(found, key=lambda head: -head.weight)), *lines)
+    start, stop = spans[units[0]][0], spans[units[-1]][1]
+    key, query = merged(tokens[start:stop]), _position_token(view, pair)
+    ordered = tuple(sorted(found, key=lambda head: -head.weight))
+    query_line, key_line = lines_of([query, key], view) or (None, None)
+    return Ranking(query, key, ordered, query_line, key_line, _query_tokens(view, pair), stop - start)

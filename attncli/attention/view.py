@@ -51,7 +51,7 @@ class View:
             return spans
         ordinary = [(a, b) for a, b in spans if not all(token.special for token in tokens[a:b])]
         if not ordinary:
-            raise UsageError("nothing but special tokens is left to show", hint="leave --hide-special out")
+            raise _all_special(tokens, position, start, stop)
         return ordinary
 
     def _units(self, tokens: Sequence[Token]) -> list[Span]:
@@ -65,6 +65,20 @@ class View:
         ]
         groups = (list(places) for _, places in groupby(range(len(tokens)), keys.__getitem__))
         return [(places[0], places[-1] + 1) for places in groups]
+
+
+def _all_special(tokens: Sequence[Token], position: Position | None, start: int, stop: int) -> UsageError:
+    """What there is to say where special tokens are all that was asked for, with the nearest of the others."""
+    others = [place for place, token in enumerate(tokens) if not token.special]
+    if position is None or not others:
+        return UsageError("nothing but special tokens is left to show", hint="leave --hide-special out")
+    nearest = min(others, key=lambda place: abs(place - start))
+    names = ", ".join(token.token for token in tokens[start:stop])
+    are = "is a special token" if stop - start == 1 else "are special tokens"
+    return UsageError(
+        f"{position.flag} {position.typed}: {names} {are}, which --hide-special leaves out",
+        hint=f"leave --hide-special out; the nearest other token is {nearest} ({tokens[nearest].text.strip()})",
+    )
 
 
 def line_starts(text: str) -> tuple[int, ...]:

@@ -42,6 +42,7 @@ class Reading:
     visible: bool (keys,), which of them the position sees at all.
     top: the keys that it reads most, the largest weight first.
     own: the places of the keys that are the position itself.
+    query_tokens: how many tokens it has.
     query_line, lines: the line of the text, from 1, in which the query and each key begin; None but by line, and for
     what stands in none.
     """
@@ -55,6 +56,7 @@ class Reading:
     own: tuple[int, ...] = ()
     query_line: int | None = None
     lines: tuple[int | None, ...] | None = None
+    query_tokens: int = 1
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -92,7 +94,8 @@ class HeadWeight(NamedTuple):
 class Ranking:
     """The chosen heads by one weight, that of a query on a key; the largest first.
 
-    key: the whole word or line, where weights are of those.  query_line, key_line: the lines in which they begin, from
+    key: the whole word or line, where weights are of those.  query_tokens, key_tokens: how many tokens they have.
+    query_line, key_line: the lines in which they begin, from
     1; None but by line.
     """
 
@@ -101,6 +104,8 @@ class Ranking:
     heads: tuple[HeadWeight, ...]
     query_line: int | None = None
     key_line: int | None = None
+    query_tokens: int = 1
+    key_tokens: int = 1
 
     def to_dict(self) -> dict[str, object]:
         lines = {"query_line": self.query_line, "key_line": self.key_line}

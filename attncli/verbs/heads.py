@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.attention.claims import failures, parse_claims, parse_thresholds
+from attncli.attention.claims import failures, parse_claims, parse_thresholds, successes
 from attncli.attention.positions import Position
 from attncli.attention.selection import Selection, Spec, Wanted, Weighting, parse_selection
 from attncli.attention.view import UNITS, Unit, View, line_starts
@@ -137,7 +137,8 @@ def heads(
     else:
         result = look_at_one(one, opening, wanted, choice)
     failed = tuple(failures(claims, result.stacks)) if claims else None
-    return replace(result, metric=metric, by=by, weighting=weighting, failures=failed, top=top)
+    notes = (*result.notes, *successes(claims, result.stacks))
+    return replace(result, metric=metric, by=by, weighting=weighting, failures=failed, top=top, notes=notes)
 
 
 def _weighting(selection: Selection, *, rollout: bool, norm_weighted: bool) -> Weighting:

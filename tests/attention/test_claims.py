@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.attention.claims import failures, parse_claims, parse_thresholds
+from attncli.attention.claims import failures, parse_claims, parse_thresholds, successes
 from attncli.errors import UsageError
 from tests.cli.samples import stack
 
@@ -15,6 +15,11 @@ def failed(*claims: str) -> list[str]:
 
 def test_claims_that_hold_say_nothing() -> None:
     assert failed("0.0 entropy == 0.5", "0.0 entropy>=0.5", "2.0 entropy < 0.2", "0.1 first > 0.2") == []
+
+
+def test_claims_that_hold_can_be_told() -> None:
+    claims = parse_claims(["0.0 entropy == 0.5", "0.0 entropy > 0.8", "0.1 entropy > 0.1"])
+    assert list(successes(claims, [stack()])) == ["0.0 entropy == 0.5 holds: it is 0.5"]
 
 
 def test_claims_that_fail_say_what_was_found() -> None:

@@ -79,6 +79,8 @@ def test_what_a_position_means(typed: str, span: tuple[int, int]) -> None:
         ("4:4", "the slice 4:4 holds none", "0 to 9"),
         ("mol", "'mol' is not in the text", "moles"),
         ("molse", "'molse' is not in the text", "moles"),
+        ("the moles", "'the moles' is several words", "--query 1:4"),
+        ("moles the", "'moles the' is not in the text", "moles"),
         ("saw#2", "'saw' stands 1 time in the text, not 2", "saw#1"),
     ],
 )
@@ -131,8 +133,21 @@ def test_words_look_with_the_mean_and_are_looked_at_with_the_sum() -> None:
 def test_hidden_special_tokens_leave_rows_that_sum_to_one() -> None:
     names, weights = patterns(View(hide_special=True), torch.full((10, 10), 0.1))
     assert len(names) == 8 and all(sum(row) == pytest.approx(1) for row in weights)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "nearest"),
+    [("cls", "--query cls: [CLS] is a special token, which", "1 (The)"), ("-1:", "[SEP] is a special", "8 (7)")],
+)
+def test_a_position_that_is_hidden_is_told_with_its_neighbour(typed: str, message: str, nearest: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        patterns(View(Position(typed, "--query"), hide_special=True), WEIGHTS)
+    assert message in caught.value.message and caught.value.hint.endswith(nearest)
+
+
+def test_nothing_but_special_tokens() -> None:
     with pytest.raises(UsageError, match="nothing but special"):
-        patterns(View(Position("cls", "--query"), hide_special=True), WEIGHTS)
+        View(hide_special=True).shown([TEXT[0], TEXT[-1]], None)
 
 
 def test_lines_begin_after_line_breaks() -> None:

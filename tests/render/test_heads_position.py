@@ -153,6 +153,16 @@ the whole text, a cell for each line
     )
 
 
+def test_a_position_of_several_tokens_is_called_by_all_of_them() -> None:
+    text = heads_text(position(replace(READ.stacks[0].reading, query_tokens=3), WORDS), Terminal(80))
+    assert "\nwhere ding (tokens 5–7) looks, mean of all 8 heads\n" in text
+    of = ranked(0.5, 0.25)
+    (shown,) = of.stacks
+    ranking = replace(shown.ranking, query_tokens=2, key_tokens=4)
+    text = heads_text(replace(of, stacks=(replace(shown, ranking=ranking),)), Terminal(80, unicode=False))
+    assert "\nsat (tokens 0-1) looks at cat (tokens 1-4)\n" in text
+
+
 def test_what_stands_in_no_line_has_no_number_on_the_strip() -> None:
     keys = placed("[CLS]", "first\n", "second\n", "third", "[SEP]")
     reading = reading_of(keys, [0.4, 0.3, 0.1, 0.1, 0.1], 4, lines=(None, 1, 2, 3, None))
@@ -177,6 +187,7 @@ layer   0    1    2    3   head
 
 0 [ .:=*#%@] 0.50   50 means 0.50
 
+sat (token 0) looks at cat (token 1)
 head  weight  uniform  place in its row
  0.2   0.500    0.125  3 of 8
  1.0   0.250    0.125  5 of 8

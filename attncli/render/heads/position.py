@@ -94,7 +94,7 @@ def _rollout_title(stack: Stack, reading: Reading, terminal: Terminal) -> list[L
 
 def _place(stack: Stack, reading: Reading, terminal: Terminal) -> Span:
     if stack.query_medium.kind != "patches":
-        return place_words(reading.query, terminal, reading.query_line)
+        return place_words(reading.query, terminal, reading.query_line, reading.query_tokens)
     name = token_text(reading.query, terminal)
     return Span(name if reading.query.special else f"patch {name}", Style(bold=True))
 

@@ -45,7 +45,11 @@ def ranking_lines(
         return [*lines, *table]
     grid = head_map(stack, cell, _CELL_WIDTHS, terminal)
     picture = [*grid, Line(), *_legend(heat, digits=any(map(heat.has_digits, drawn)))]
-    return [*lines, *beside(picture, table, width=terminal.width)]
+    together = beside(picture, table, width=terminal.width)
+    if len(together) > max(len(picture), len(table)):
+        # Beneath the map, the ranking may be a screen away from the title.
+        together = [*picture, Line(), *_who(ranking, terminal), *table]
+    return [*lines, *together]
 
 
 def _legend(heat: Heat, *, digits: bool) -> list[Line]:
@@ -55,19 +59,20 @@ def _legend(heat: Heat, *, digits: bool) -> list[Line]:
     return flow([heat.scale(), *note], separator="   ", width=heat.terminal.width)
 
 
-def place_words(token: Token, terminal: Terminal, line: int | None = None) -> Span:
-    """A position as it is called in a sentence: its text and its number."""
+def place_words(token: Token, terminal: Terminal, line: int | None = None, count: int = 1) -> Span:
+    """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
     whole = token_text(token._replace(text=token.text.strip() or token.text), terminal)
     text = shorten(whole, _LONGEST_PLACE, glyphs(terminal).cut)
-    place = f"token {token.index:,}" if line is None else f"token {token.index:,}, line {line:,}"
-    return Span(f"{text}{direction_end(text)} ({place})", _BOLD)
+    last = token.index + count - 1
+    place = f"token {last:,}" if count == 1 else f"tokens {token.index:,}{glyphs(terminal).dash}{last:,}"
+    return Span(f"{text}{direction_end(text)} ({place}{'' if line is None else f', line {line:,}'})", _BOLD)
 
 
 def _places(ranking: Ranking, terminal: Terminal) -> tuple[Span, Span]:
     """The query and the key in words; a key that is a line is called by its number."""
-    query = place_words(ranking.query, terminal, ranking.query_line)
+    query = place_words(ranking.query, terminal, ranking.query_line, ranking.query_tokens)
     if ranking.key_line is None:
-        return query, place_words(ranking.key, terminal)
+        return query, place_words(ranking.key, terminal, count=ranking.key_tokens)
     text = shorten(unit_text(ranking.key, "line", terminal), _LONGEST_PLACE, glyphs(terminal).cut)
     return query, Span(f"line {ranking.key_line:,} ({text}{direction_end(text)})", _BOLD)
 
@@ -80,6 +85,12 @@ def _title(ranking: Ranking, terminal: Terminal, weighting: str) -> list[Line]:
     query, key = (Line.of(words) for words in _places(ranking, terminal))
     parts = [*start, query, Line.of(Span("looks at", _DIM)), Line((*key.spans, Span(",", _DIM))), *end]
     return flow(parts, separator=" ", width=terminal.width)
+
+
+def _who(ranking: Ranking, terminal: Terminal) -> list[Line]:
+    """`it (token 8) looks at cat (token 2)`"""
+    query, key = (Line.of(Span(words.text)) for words in _places(ranking, terminal))
+    return flow([query, Line.of(Span("looks at", _DIM)), key], separator=" ", width=terminal.width)
 
 
 def _rows(ranking: Ranking, heat: Heat, top: int) -> list[Line]:
