@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from attncli.render.document import lower
@@ -12,8 +13,8 @@ from attncli.render.heads.standouts import standouts
 from attncli.render.heads.text import heads_text
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.results.heads import HeadMetrics, Layer, Stack
-from tests.render.heads_samples import HEADS, SENTENCE, head, result, stack
+from attncli.results.heads import HeadMetrics, Layer, Pattern, Stack
+from tests.render.heads_samples import HEADS, SENTENCE, head, result, stack, tokens
 from tests.render.patch_samples import looking
 
 
@@ -229,3 +230,32 @@ def test_a_map_of_a_text_that_is_shown_in_part_says_what_its_letters_are_of() ->
     assert said in heads_text(result(part), Terminal(80))
     assert said in heads_text(replace(result(part), metric="first"), Terminal(80))
     assert said not in heads_text(result(stack()), Terminal(80))
+
+
+def test_a_dot_is_no_space_where_it_is_a_head() -> None:
+    keys = tokens("the", " cat")
+    for unlabelled in (True, False):
+        of = stack(queries=keys, keys=keys, heads=HEADS if unlabelled else HEADS[:2])
+        lines = heads_text(result(of), Terminal(80)).splitlines()
+        assert ("the ␣cat" if unlabelled else "the ·cat") in lines
+    assert "the _cat\n" in heads_text(result(stack(queries=keys, keys=keys)), Terminal(80, unicode=False))
+
+
+def test_one_token_tells_no_heads_apart() -> None:
+    one = tokens("[CLS]")
+    weight = np.ones((1, 1), dtype=np.float32)
+    alone = stack(queries=one, keys=one, whole=(1, 1), sketches=(Pattern(0, 0, weight),))
+    said = "there is one token to look at, and no head can look elsewhere"
+    assert heads_text(result(alone), Terminal(80)).splitlines()[2:] == ["[CLS]", said]
+    chosen = replace(alone, patterns=(Pattern(0, 0, weight), Pattern(0, 1, weight)))
+    assert heads_text(result(chosen, chosen=True), Terminal(80)).splitlines()[2:] == ["[CLS]", said]
+
+
+def test_letters_beside_pictures_are_explained() -> None:
+    both = replace(HEADS[4], labels=("special", "first"))
+    of = stack(heads=(both,), layers=(Layer(1, 1),))
+    picture = Pattern(1, 0, np.full((12, 12), 1 / 12, dtype=np.float32))
+    explained = " S  special tokens   F  first token\n"
+    explained = " F  first token   S  special tokens\n"
+    assert explained in heads_text(result(replace(of, sketches=(picture,))), Terminal(80))
+    assert explained not in heads_text(result(of), Terminal(80))

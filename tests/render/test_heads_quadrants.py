@@ -63,3 +63,17 @@ def test_csv_has_them_in_columns() -> None:
     row = dict(zip(header, first, strict=True))
     assert (row["a_to_b"], row["baseline_a_to_b"], row["b_to_special"]) == ("0.03", "0.25", "0.735")
     assert "a_to_a" not in heads_csv(result(stack())).splitlines()[0]
+
+
+def test_under_a_causal_mask_nothing_crosses_to_the_pair() -> None:
+    (shown,) = of_two_texts().stacks
+    heads = tuple(replace(head, quadrants=replaced(head.quadrants)) for head in shown.metrics)
+    even = dict.fromkeys((0, 1), EVEN._replace(a_to_b=0.0))
+    text = heads_text(result(replace(shown, metrics=heads, even_quadrants=even, causal=True)), Terminal(120))
+    assert "these heads of the encoder cross most (A can't see B, which comes later):\n" in text
+    assert "    0.3  B→A 0.20, uniform 0.50\n" in text and "A→B" not in text
+
+
+def replaced(quadrants: Quadrants | None) -> Quadrants:
+    assert quadrants is not None
+    return quadrants._replace(a_to_b=0.0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.heads import Pattern
 from tests.render.heads_samples import SGR, even, head, on_offset, pattern, result, stack, tokens
 
 UNICODE = Terminal(80)
@@ -173,3 +177,14 @@ def test_a_model_name_is_only_shown() -> None:
     first = heads_text(result(stack(), model="evil\x1b[2Jé"), UNICODE).splitlines()[0]
     assert first == r"evil\x1b[2Jé · cpu · float32"
     assert heads_text(result(stack(), model="é"), ASCII).splitlines()[0] == r"\xe9 | cpu | float32"
+
+
+def test_one_weight_is_a_number_and_no_picture() -> None:
+    one = np.full((1, 1), 0.125, dtype=np.float32)
+    part = {"queries": tokens("a")[:1], "keys": tokens("b")[:1], "whole": (8, 8)}
+    lines = heads_text(result(stack(Pattern(0, 0, one), Pattern(0, 1, one), **part), chosen=True), UNICODE).splitlines()
+    assert lines[5].split() == ["weight", "0.125", "weight", "0.125"]
+    assert not any("rows look at columns" in line for line in lines)
+    rolled = replace(result(stack(Pattern(1, None, one), **part), chosen=True), weighting="rollout")
+    text = heads_text(rolled, UNICODE)
+    assert text.endswith("rollout up to layer 1\n0.125 of b (token 0) reaches a (token 0) (heads averaged)\n")

@@ -15,6 +15,7 @@ from attncli.results.tokens import Token
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
 # Class, distillation and register tokens that are named one by one.
 _FEW_NAMES = 2
+_SPACE = "␣"
 
 
 def model_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
@@ -43,6 +44,17 @@ def stack_lines(stack: Stack, terminal: Terminal) -> list[Line]:
 def has_text(stack: Stack) -> bool:
     """Whether rows and columns are the tokens of one text, which can be written out. Patches and frames are counted."""
     return bool(stack.keys) and not is_cross(stack) and stack.key_medium.kind == "tokens"
+
+
+def is_alone(stack: Stack) -> bool:
+    """Whether there is one key alone to look at, so that heads can't be told apart by where they look."""
+    return len(stack.keys) == 1 and (stack.whole is None or stack.whole[1] == 1)
+
+
+def alone_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+    """What there is to say of such a stack."""
+    said = f"there is one {unit_noun(stack)} to look at, and no head can look elsewhere"
+    return flow(map(Line.of, said.split()), separator=" ", width=terminal.width)
 
 
 def unit_noun(stack: Stack) -> str:
@@ -82,9 +94,12 @@ def _listed(noun: str, numbers: Sequence[int]) -> str:
     return f"{noun}s {', '.join(most)} and {last}" if most else f"{noun} {last}"
 
 
-def tokens_line(tokens: Sequence[Token], terminal: Terminal) -> Line:
-    """The text as its tokens."""
-    texts = (_ended(token_text(token, terminal)) for token in tokens[: terminal.width])
+def tokens_line(tokens: Sequence[Token], terminal: Terminal, *, above_dots: bool = False) -> Line:
+    """The text as its tokens. above_dots: whether dots stand for something else in what follows: spaces are none."""
+    shown = tokens[: terminal.width]
+    if above_dots and terminal.unicode:
+        shown = [token._replace(text=token.text.replace(" ", _SPACE)) for token in shown]
+    texts = (_ended(token_text(token, terminal)) for token in shown)
     styles = (_DIM if token.special else Style() for token in tokens)
     return joined([Line.of(Span(text, style)) for text, style in zip(texts, styles, strict=False)], " ")
 

@@ -28,7 +28,7 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
     known = [value for value in values.values() if value is not None]
     lines = stack_lines(stack, terminal)
     if has_text(stack):
-        lines.append(tokens_line(stack.keys, terminal))
+        lines.append(tokens_line(stack.keys, terminal, above_dots=len(known) < len(values)))
     lines += [Line(), *_title(metric, stack, terminal)]
     if not known:
         return [*lines, Line.of(f"nothing shows {metric} in this {whole_noun(stack)}")]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_words import label_of, meaning, number
+from attncli.render.heads.numbers import weight_number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.picture_notes import norm_lines, pooling_lines, scale_lines, scope_lines, unit_lines
+from attncli.render.heads.ranking import place_words
 from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -26,8 +28,18 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: s
 def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
     """The rollout up to a layer: what of each token reaches each position."""
     title = Line.of(Span(f"rollout up to layer {pattern.layer}", _BOLD))
+    if pattern.weights.shape == (1, 1) and pattern.bins is None:
+        return [title, *_one_share(stack, float(pattern.weights[0, 0]), terminal)]
     said = _sentence("how much of each token (columns) reaches each position (rows), heads averaged", terminal)
     return [title, *said, *_pattern_lines(stack, pattern, terminal)]
+
+
+def _one_share(stack: Stack, share: float, terminal: Terminal) -> list[Line]:
+    """`0.026 of cat (token 2) reaches it (token 8), heads averaged`"""
+    query, key = (Line.of(place_words(tokens[0], terminal)) for tokens in (stack.queries, stack.keys))
+    shared = Line.of(Span(weight_number(share), _BOLD))
+    words = [shared, Line.of("of"), key, Line.of("reaches"), query, Line.of("(heads averaged)")]
+    return flow(words, separator=" ", width=terminal.width)
 
 
 def _pattern_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, relative: bool = False) -> list[Line]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.head_map import head_map
-from attncli.render.heads.header import has_text, stack_lines, tokens_line
+from attncli.render.heads.header import alone_lines, has_text, is_alone, stack_lines, tokens_line
 from attncli.render.heads.metric_words import in_order, label_entry, label_of
 from attncli.render.heads.picture_notes import scope_lines
 from attncli.render.heads.sentences import sentence_lines
@@ -29,7 +29,9 @@ def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> l
     """The stack's map, what its letters mean, and a sentence for each head that was `found` to stand out."""
     lines = stack_lines(stack, terminal)
     if has_text(stack):
-        lines.append(tokens_line(stack.keys, terminal))
+        lines.append(tokens_line(stack.keys, terminal, above_dots=any(not head.labels for head in stack.metrics)))
+    if is_alone(stack):
+        return [*lines, *alone_lines(stack, terminal)]
     sketches = sketch_lines(stack, terminal)
     legend = _legend(stack, terminal, sketched=bool(sketches))
     lines += [Line(), *letter_map(stack, terminal), Line(), *legend, *scope_lines(stack, terminal)]

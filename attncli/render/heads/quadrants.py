@@ -23,11 +23,14 @@ def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
         return []
     arrow = _arrow(terminal)
     name = max(len(head.name) for head, _, _ in known[:_SHOWN])
-    said = f"between the text (A) and its pair (B), these heads of the {stack.stack} cross most:"
+    # Under a causal mask, A comes before all of B.
+    sees_both = any(even.a_to_b > 0 for _, _, even in known)
+    blind = "" if sees_both else " (A can't see B, which comes later)"
+    said = f"between the text (A) and its pair (B), these heads of the {stack.stack} cross most{blind}:"
     lines = flow(map(Line.of, said.split()), separator=" ", width=terminal.width)
     for head, own, even in known[:_SHOWN]:
         parts = [Line.of(Span(f"    {head.name:>{name}}", _BOLD))]
-        parts += _beside(f"A{arrow}B", own.a_to_b, even.a_to_b, terminal)
+        parts += _beside(f"A{arrow}B", own.a_to_b, even.a_to_b, terminal) if sees_both else ()
         parts += _beside(f"B{arrow}A", own.b_to_a, even.b_to_a, terminal)
         lines += flow(parts, separator="  ", width=terminal.width, indent=name + 6)
     return lines

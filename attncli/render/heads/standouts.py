@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from attncli.render.heads.header import is_alone
 from attncli.render.heads.metric_words import in_order, label_of
 from attncli.results.heads import HeadMetrics, Stack
 
@@ -39,6 +40,8 @@ def standouts(stack: Stack, limit: int, *, sought: str | None = None) -> tuple[S
 
     sought: a label that everybody asks for; where no head earns it, the strongest is told all the same.
     """
+    if is_alone(stack):
+        return ()
     short = [] if sought is None else _short_of(stack, sought)
     labelled = [*_labelled(stack, limit - len(short)), *short]
     taken = {standout.head.name for standout in labelled}

@@ -8,7 +8,15 @@ from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.averages import average_lines, interval_lines
 from attncli.render.heads.difference import difference_lines
-from attncli.render.heads.header import both_texts, has_text, model_lines, stack_lines, tokens_line
+from attncli.render.heads.header import (
+    alone_lines,
+    both_texts,
+    has_text,
+    is_alone,
+    model_lines,
+    stack_lines,
+    tokens_line,
+)
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_map import metric_map
 from attncli.render.heads.one_head import one_head, rolled_out
@@ -18,7 +26,7 @@ from attncli.render.heads.picture_notes import norm_lines, scale_lines
 from attncli.render.heads.position import position_lines
 from attncli.render.heads.quadrants import crossing_lines, quadrant_lines
 from attncli.render.heads.standouts import Standout, standouts
-from attncli.render.heads.thumbnails import shrunk, thumbnails
+from attncli.render.heads.thumbnails import is_one_weight, shrunk, thumbnails
 from attncli.render.layout import apart
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -119,7 +127,10 @@ def _pictures(stacks: Sequence[Stack], terminal: Terminal, weighting: str) -> li
     parts = []
     for stack in small:
         text = [tokens_line(stack.keys, terminal)] if has_text(stack) else both_texts(stack, terminal)
-        start = [*stack_lines(stack, terminal), *text, *norm_lines(weighting, terminal), Line()]
-        parts.append([*start, *thumbnails(stack, heat, terminal, weighting=weighting)])
+        start = [*stack_lines(stack, terminal), *text, *norm_lines(weighting, terminal)]
+        drawn = [Line(), *thumbnails(stack, heat, terminal, weighting=weighting)]
+        parts.append([*start, *(alone_lines(stack, terminal) if is_alone(stack) else drawn)])
     crossing = (lines for stack in stacks if (lines := crossing_lines(stack, terminal)))
-    return list(apart([[*apart(parts), Line(), *scale_lines(heat)], *crossing]))
+    draws = any(not is_one_weight(pattern) for stack in small for pattern in stack.patterns)
+    scale = [Line(), *scale_lines(heat)] if draws else []
+    return list(apart([[*apart(parts), *scale], *crossing]))

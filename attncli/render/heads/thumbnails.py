@@ -10,6 +10,7 @@ import numpy as np
 
 from attncli.render.heads.heatmap import Heat, Mask, pooled_evenly, unseen
 from attncli.render.heads.metric_words import in_order, label_entry, label_of, number
+from attncli.render.heads.numbers import weight_number
 from attncli.render.heads.picture_notes import pooling_lines, scope_lines
 from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import Line, Span, Style
@@ -39,7 +40,7 @@ def thumbnails(stack: Stack, heat: Heat, terminal: Terminal, *, weighting: str =
     heads = {(head.layer, head.head): head for head in stack.metrics}
     shown = [heads[pattern.layer, pattern.head] for pattern in stack.patterns if pattern.head is not None]
     pairs = zip(stack.patterns, shown, strict=True)
-    blocks = [[*picture(stack, pattern, heat), *_caption(head, terminal)] for pattern, head in pairs]
+    blocks = [[*_drawn(stack, pattern, heat), *_caption(head, terminal)] for pattern, head in pairs]
     width = min(max(line.width for block in blocks for line in block), terminal.width)
     lines = [line for row in in_rows(blocks, width, terminal) for line in row]
     return [
@@ -57,6 +58,18 @@ def in_rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> lis
     count = ceil(len(blocks) / ceil(len(blocks) / most))
     groups = [blocks[start : start + count] for start in range(0, len(blocks), count)]
     return [[*side_by_side(group, width=width, gap=_GAP), Line()] for group in groups]
+
+
+def is_one_weight(pattern: Pattern) -> bool:
+    """Whether there is one weight alone, of which a picture would be a dot."""
+    return pattern.weights.shape == (1, 1) and pattern.bins is None
+
+
+def _drawn(stack: Stack, pattern: Pattern, heat: Heat) -> list[Line]:
+    """The picture, or the weight where there is only one."""
+    if not is_one_weight(pattern):
+        return picture(stack, pattern, heat)
+    return [Line.of("weight ", Span(weight_number(float(pattern.weights[0, 0])), _BOLD))]
 
 
 def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> list[Line]:
