@@ -281,6 +281,6 @@ def test_copies_are_what_the_probe_repeats() -> None:
 
 def test_a_chosen_head_is_told_in_figures(gpt2: str) -> None:
     text = attn("heads", "--probe", "-m", gpt2, "-H", "1.2").text
-    assert "head 1.2" in text and "uniform    texts" in text
+    assert "head 1.2" in text and "uniform   probes" in text
     layer = attn("heads", "--probe", "-m", gpt2, "-l", "0").text
-    assert "± 95 % interval of the mean over the texts that show it" in layer
+    assert "± 95 % interval of the mean over the probes that show it" in layer

@@ -15,7 +15,8 @@ THRESHOLDS: Mapping[str, float] = dict(zip(LABELS, (0.4, 0.5, 0.5, 0.6, 0.6), st
 #: How much more than even attention a head must give: on a text of three tokens, nearly everything is above a half.
 LEAST_LIFT = 1.5
 
-#: A mean over fewer queries than this is shown but earns no label: one repeated word is a coincidence.
+#: A mean over fewer queries than this is shown but earns no label: one repeated word is a coincidence. Where tokens
+#: repeat, special ones don't count.
 LEAST_QUERIES = 2
 
 

@@ -35,6 +35,8 @@ from attncli.results.heads import METRICS
 from attncli.results.media import TOKENS, Medium
 from attncli.results.tokens import Token
 
+_OF_REPEATS = frozenset({"duplicate", "induction"})
+
 #: A value for every row, (batch, heads, rows), and the rows that can show it, broadcastable to that.
 Shown = tuple[Tensor, Tensor]
 
@@ -95,19 +97,24 @@ class MetricSums:
     heads: int = 1
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _counts: dict[str, Tensor] = field(default_factory=dict)
+    #: Of those the ordinary tokens: separators that repeat say nothing of what a head does with a text that does.
+    _telling: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, start: int, weights: Tensor, visible: Tensor) -> None:
         """Take in the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
-        self.add_rows(row_metrics(self.pair, start, weights, visible))
+        self.add_rows(row_metrics(self.pair, start, weights, visible), start)
 
-    def add_rows(self, rows: Mapping[str, Shown]) -> None:
-        """Take in metrics of rows."""
+    def add_rows(self, rows: Mapping[str, Shown], start: int = 0) -> None:
+        """Take in metrics of the rows from `start`."""
         for name, (value, shows) in rows.items():
             shows = shows.expand_as(value)
             # Rows that can't show a metric may hold anything, NaN too.
             total = summable(torch.where(shows, value, 0)).sum(-1, dtype=torch.float64)
             self._sums[name] = self._sums.get(name, 0) + total
             self._counts[name] = self._counts.get(name, 0) + summable(shows.sum(-1))
+            if name in _OF_REPEATS:
+                special = self.pair.queries.special[:, None, start : start + value.shape[-1]]
+                self._telling[name] = self._telling.get(name, 0) + summable((shows & ~special).sum(-1))
 
     def means(self) -> list[list[dict[str, float | None]]]:
         """The metrics of every head of every text; None where no query can show one."""
@@ -125,13 +132,14 @@ class MetricSums:
         return torch.stack(means, dim=1).cpu()
 
     def all_queries(self) -> Tensor:
-        """How many queries of all texts together showed each metric, int64 (metrics,) on a CPU."""
-        counts = [self._counts[name].amax(1).sum() if name in self._counts else None for name in METRICS]
+        """How many queries of all texts together told each metric, int64 (metrics,) on a CPU: see `queries`."""
+        told = self._counts | self._telling
+        counts = [told[name].amax(1).sum() if name in told else None for name in METRICS]
         return torch.tensor([0 if count is None else int(count) for count in counts])
 
     def queries(self, text: int) -> dict[str, int]:
-        """How many queries of a text showed each metric."""
-        return {name: int(count[text].max()) for name, count in self._counts.items()}
+        """How many queries of a text told each metric: all that showed it, or of repeats the ordinary tokens."""
+        return {name: int(count[text].max()) for name, count in (self._counts | self._telling).items()}
 
     def _head(
         self, sums: dict[str, Tensor], counts: dict[str, Tensor], text: int, head: int

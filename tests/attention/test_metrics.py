@@ -12,6 +12,7 @@ from attncli.attention.metrics import MetricSums, Pair, Side, uniform
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import look
 from attncli.models.loaded import wrap_model
+from attncli.results.metrics import METRICS
 from tests import tiny
 
 
@@ -115,3 +116,19 @@ def test_closed_forms_without_weights(length: int) -> None:
         assert {name: head.values[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     # Even attention is its own baseline.
     assert stack.baselines[0] == pytest.approx(stack.metrics[0].values, abs=1e-6)
+
+
+def test_special_tokens_that_repeat_show_a_metric_and_earn_no_label() -> None:
+    one = side([9, 5, 6, 9, 5, 7, 9], special=(9,))
+    whole, parts = (MetricSums(Pair(one, one, same=True), has_sink=False) for _ in range(2))
+    weights = torch.full((1, 1, 7, 7), 1 / 7)
+    visible = torch.ones_like(weights, dtype=torch.bool)
+    whole.add(0, weights, visible)
+    parts.add(0, weights[:, :, :4], visible[:, :, :4])
+    parts.add(4, weights[:, :, 4:], visible[:, :, 4:])
+    for sums in (whole, parts):
+        # Rows 3, 4 and 6 have earlier copies; of these, 4 alone is no special token.
+        assert sums.queries(0)["induction"] == sums.queries(0)["duplicate"] == 1
+        assert sums.queries(0)["previous"] == 6
+        assert sums.all_queries()[METRICS.index("induction")] == 1
+        assert sums.means()[0][0]["induction"] == pytest.approx((1 / 7 + 1 / 7 + 2 / 7) / 3)

@@ -19,19 +19,25 @@ def interval_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """What ± means beneath the sentences; one text alone has no interval."""
     if (result.texts or 0) < 2:
         return []
-    several = "texts" if result.probe is None else "probes"
-    words = f"{glyphs(terminal).give} 95 % interval of the mean over the {several} that show it".split(" ")
+    words = f"{glyphs(terminal).give} 95 % interval of the mean over the {averaged_noun(result)} that show it".split(
+        " "
+    )
     return [Line(), *flow([Line.of(Span(word, _DIM)) for word in words], separator=" ", width=terminal.width)]
 
 
-def average_lines(stack: Stack, head: HeadMetrics, terminal: Terminal) -> list[Line]:
-    """One head: every metric with its interval, beside uniform attention, and how many texts show it."""
+def averaged_noun(result: HeadsResult) -> str:
+    """What the values are means over."""
+    return "texts" if result.probe is None else "probes"
+
+
+def average_lines(stack: Stack, head: HeadMetrics, terminal: Terminal, *, noun: str = "texts") -> list[Line]:
+    """One head: every metric with its interval, beside uniform attention, and how many texts (`noun`) show it."""
     lines = [*stack_lines(stack, terminal), *title_lines(head, stack, terminal), Line()]
     spread = head.spread or Spread({}, {})
     uniform = stack.baselines.get(head.layer, {})
     column = max(map(len, head.values), default=0)
     around = f"{glyphs(terminal).give} 95 %"
-    heading = ("mean", f"{around:<7}", "uniform", "texts", "")
+    heading = ("mean", f"{around:<7}", "uniform", noun, "")
     rows = [Line.of(Span(_row("", column, heading, terminal), _DIM))]
     for name, value in head.values.items():
         around = give(spread.intervals.get(name), terminal).strip()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
-from attncli.render.heads.averages import average_lines, interval_lines
+from attncli.render.heads.averages import average_lines, averaged_noun, interval_lines
 from attncli.render.heads.difference import difference_lines
 from attncli.render.heads.header import (
     alone_lines,
@@ -81,7 +81,7 @@ def _averages(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The maps of all stacks, or the figures of the only head; no picture belongs to many texts."""
     only = [(stack, head) for stack in result.stacks for head in stack.metrics]
     if len(only) == 1:
-        return average_lines(*only[0], terminal)
+        return average_lines(*only[0], terminal, noun=averaged_noun(result))
     return [*_overviews(result, terminal), *interval_lines(result, terminal)]
 
 
