@@ -12,7 +12,7 @@ from attncli.render.heads.differing import DIFFERENCE
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.heatmap import spans_of
 from attncli.render.heads.metric_words import label_of
-from attncli.render.heads.running import line_numbers, plain_text, running
+from attncli.render.heads.running import line_numbers, numbered, plain_text, running
 from attncli.render.html.words import PAGE, SEPARATOR, plain, printed
 from attncli.results.heads import HeadsResult, Pattern, Stack
 from attncli.results.media import Medium
@@ -102,8 +102,7 @@ def head_title(stack: Stack, pattern: Pattern) -> str:
     return f"{'' if head.name.startswith(DIFFERENCE) else 'head '}{head.name}{said}"
 
 
-def place_text(token: Token, form: str, line: int | None = None) -> str:
-    """A position as it is called in a sentence: its text and its number."""
+def place_text(token: Token, form: str, line: int | None = None, count: int = 1) -> str:
+    """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
     text = " ".join(plain_text(token).split()) or visible(token.text or token.token)
-    place = f"token {token.index:,}" if line is None else f"token {token.index:,}, line {line:,}"
-    return drawable(f"{_cut(text, _LONGEST_LINE)} ({place})", form)
+    return drawable(f"{_cut(text, _LONGEST_LINE)} ({numbered(token.index, count, line)})", form)

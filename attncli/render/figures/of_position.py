@@ -49,7 +49,7 @@ def _reading_parts(result: HeadsResult, stack: Stack, reading: Reading, form: st
 
 def _looks(stack: Stack, reading: Reading, form: str) -> str:
     """`Where it (token 8) looks: the mean of 72 heads`."""
-    who = place_text(reading.query, form, reading.query_line)
+    who = place_text(reading.query, form, reading.query_line, reading.query_tokens)
     if reading.heads > 1:
         return f"where {who} looks: the mean of {reading.heads:,} heads"
     head = stack.metrics[0]
@@ -87,7 +87,8 @@ def _strip_title(stack: Stack, cells: int) -> str:
 def _ranking_maps(result: HeadsResult, stack: Stack, ranking: Ranking, form: str) -> HeadMaps:
     """One weight by every head."""
     norms = " × norm of what is read" if result.weighting == "norm" else ""
-    query, key = (place_text(token, form) for token in (ranking.query, ranking.key))
+    query = place_text(ranking.query, form, count=ranking.query_tokens)
+    key = place_text(ranking.key, form, count=ranking.key_tokens)
     title = f"how much {query} looks at {key}: weight{norms} of each head"
     values = {(head.layer, head.head): head.weight for head in ranking.heads}
     return HeadMaps([HeadMap.of(title, values, _ranking_notes(stack, ranking, query, key))])

@@ -40,8 +40,9 @@ def unit_lines(stack: Stack, terminal: Terminal) -> list[Line]:
 
 def scope_lines(stack: Stack, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
     """What the metrics are of, where the picture shows less than that, or something else than tokens or weights."""
-    plain = "metrics are of the weights alone, without norms" if weighting == "norm" else ""
-    return _dim_lines("; ".join(words for words in (_scope(stack), plain) if words), terminal)
+    plain = "of the weights alone, without norms" if weighting == "norm" else ""
+    said = ", and ".join(words for words in (_scope(stack), plain) if words)
+    return _dim_lines(f"metrics are {said}" if said else "", terminal)
 
 
 def _scope(stack: Stack) -> str:
@@ -49,7 +50,7 @@ def _scope(stack: Stack) -> str:
     part = bool(stack.queries) and stack.whole is not None and stack.whole != (len(stack.queries), len(stack.keys))
     if not part and stack.unit == "token":
         return ""
-    said = f"metrics are of the whole {whole_noun(stack)}"
+    said = f"of the whole {whole_noun(stack)}"
     said += ", not of the part above" if part else ""
     said += f", token by token (not {stack.unit} by {stack.unit})" if stack.unit != "token" else ""
     return said

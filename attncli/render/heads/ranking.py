@@ -9,6 +9,7 @@ from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import stack_lines
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
+from attncli.render.heads.running import numbered
 from attncli.render.layout import beside, flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
@@ -63,9 +64,7 @@ def place_words(token: Token, terminal: Terminal, line: int | None = None, count
     """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
     whole = token_text(token._replace(text=token.text.strip() or token.text), terminal)
     text = shorten(whole, _LONGEST_PLACE, glyphs(terminal).cut)
-    last = token.index + count - 1
-    place = f"token {last:,}" if count == 1 else f"tokens {token.index:,}{glyphs(terminal).dash}{last:,}"
-    return Span(f"{text}{direction_end(text)} ({place}{'' if line is None else f', line {line:,}'})", _BOLD)
+    return Span(f"{text}{direction_end(text)} ({numbered(token.index, count, line, glyphs(terminal).dash)})", _BOLD)
 
 
 def _places(ranking: Ranking, terminal: Terminal) -> tuple[Span, Span]:

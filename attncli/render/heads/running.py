@@ -33,6 +33,12 @@ def plain_text(token: Token) -> str:
     return " ".join(visible(word) if word else "" for word in text.replace("\n", " ").split(" "))
 
 
+def numbered(index: int, count: int, line: int | None, dash: str = "–") -> str:
+    """`token 8`, or `tokens 2–3, line 1`: where a position of so many tokens stands."""
+    place = f"token {index:,}" if count == 1 else f"tokens {index:,}{dash}{index + count - 1:,}"
+    return place if line is None else f"{place}, line {line:,}"
+
+
 def line_numbers(lines: Sequence[int | None]) -> list[int]:
     """The line that each begins, the next one of what stands in none, and behind the last line the one after."""
     following = max((line for line in lines if line is not None), default=0) + 1

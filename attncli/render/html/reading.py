@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from attncli.render.heads.running import plain_text
+from attncli.render.heads.running import numbered, plain_text
 from attncli.render.html.packing import pack
 from attncli.render.html.words import shortened
 from attncli.results.heads import HeadMetrics, Stack
@@ -42,7 +42,7 @@ def reading_data(stack: Stack, weighting: str) -> dict[str, object]:
 
 def _ranked(ranking: Ranking, weighting: str) -> dict[str, object]:
     norms = " × norm of what is read" if weighting == "norm" else ""
-    said = f"how much {_place(ranking.query)} looks at {_place(ranking.key)}"
+    said = f"how much {_query(ranking)} looks at {_place(ranking.key, count=ranking.key_tokens)}"
     rows = [
         {
             "head": head.name,
@@ -64,7 +64,7 @@ def _read(stack: Stack, reading: Reading, weighting: str) -> dict[str, object]:
     norms = ", weight × norm of what is read (Kobayashi et al. 2020)" if weighting == "norm" else ""
     packed = pack(reading.weights[None, None])
     return {
-        "said": f"Where {_place(reading.query, reading.query_line)} looks: {many}{norms}",
+        "said": f"Where {_query(reading)} looks: {many}{norms}",
         "own": list(reading.own),
         "unseen": [place for place, seen in enumerate(reading.visible.tolist()) if not seen],
         "top": [_key(stack, key, reading) for key in reading.top],
@@ -79,6 +79,10 @@ def _key(stack: Stack, key: KeyRead, reading: Reading) -> list[object]:
     return [number, key.place, key.weight, key.uniform, key.head, key.head_weight]
 
 
-def _place(token: Token, line: int | None = None) -> str:
+def _query(of: Reading | Ranking) -> str:
+    return _place(of.query, of.query_line, of.query_tokens)
+
+
+def _place(token: Token, line: int | None = None, count: int = 1) -> str:
     text = " ".join(plain_text(token).split())
-    return f"{text} (token {token.index:,}{'' if line is None else f', line {line:,}'})"
+    return f"{text} ({numbered(token.index, count, line)})"
