@@ -15,16 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attncli.attention.capture import LayerSeen, StackKey
+from attncli.attention.capture import Collector, LayerSeen, StackKey
 from attncli.attention.positions import Position
 from attncli.attention.stacks import NamedStacks
 from attncli.attention.view import View
 from attncli.errors import UsageError
-from attncli.results.steps import Others, Steps, Written
+from attncli.results.steps import Origin, Others, Projection, Steps, Written
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.addition import Addition, Watched
+    from attncli.models.entering import Made
+    from attncli.models.query_key import QueryKeyAttention
+    from attncli.models.query_row import QueryRow
 
 #: Keys that are listed one by one up to this number, and how many of more.
 _ALL, _LISTED = 1024, 64
@@ -78,7 +81,8 @@ def _steps(named: NamedStacks, view: View, key: StackKey, number: int, head: int
     query, keys = _query_place(layer, view), layer.pair.keys.tokens[0]
     call = sum(other.path == layer.path for place, other in collector.layers[key].items() if place < number)
     watched = collector.model.watch(collector.inputs.arguments, layer.path, call=call, query=query)
-    place = Place(f"{name}.{number}.{head}" if named.several else f"{number}.{head}", name, number, head)
+    called = f"{name}.{number}.{head}" if named.several else f"{number}.{head}"
+    place = Place(called, name, number, head, _reader(collector, key, layer))
     whole = _walked(watched, place, layer.pair.queries.tokens[0][query], keys)
     if view.key is not None:
         return whole.only(range(*view.key.span(keys)))
@@ -107,12 +111,13 @@ def _chosen_query(tokens: Sequence[Token], position: Position | None) -> int:
 
 
 class Place(NamedTuple):
-    """A head, and what it is called."""
+    """A head, and what it is called. reader: see `Origin`."""
 
     name: str
     stack: str
     layer: int
     head: int
+    reader: str | None
 
 
 def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
@@ -130,7 +135,10 @@ def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...
     weighted_sum = weights @ row.values
     tolerance = _TOLERANCE.get(attention.value.dtype, _HALF_TOLERANCE)
     return Steps(
-        **place._asdict(),
+        name=place.name,
+        stack=place.stack,
+        layer=place.layer,
+        head=place.head,
         key_head=row.key_head,
         sharing=attention.heads // attention.key.shape[1],
         query=query,
@@ -153,7 +161,43 @@ def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...
         others=Others(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
         written=None if watched.addition is None else _written(watched.addition, weighted_sum, place.head, tolerance),
+        origin=_origin(watched, attention, row, place, query.index),
+        causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
+
+
+def _origin(watched: Watched, attention: QueryKeyAttention, row: QueryRow, place: Place, query: int) -> Origin:
+    """What q, k and v were made of, as far as it can be told."""
+    entering = watched.entering
+    if entering is None:
+        return Origin(reader=place.reader)
+    # Positions turn the first one by nothing; another tells what is a part of a matrix from what a norm came after.
+    last = attention.keys - 1
+    made_query = entering.making(attention.query[0, place.head], [0, query])
+    made_key, made_value = (
+        entering.making(states[0, row.key_head], [0, last]) for states in (attention.key, attention.value)
+    )
+    return Origin(
+        states=entering.states.numpy(),
+        normalised=entering.normalised(watched.residual),
+        query=_projection(made_query),
+        key=_projection(made_key),
+        value=_projection(made_value),
+        before_rotation=made_query.vectors[-1].numpy() if made_query is not None and watched.rotated else None,
+        reader=place.reader,
+    )
+
+
+def _projection(made: Made | None) -> Projection | None:
+    return None if made is None else Projection(*made[:-1])
+
+
+def _reader(collector: Collector, key: StackKey, layer: LayerSeen) -> str | None:
+    """The stack that asks, where another one answers."""
+    if not key.cross:
+        return None
+    blocks = collector.model.site_of(layer.path).block_list
+    return "decoder" if blocks is None or blocks.word is None else blocks.word
 
 
 def _written(addition: Addition, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:

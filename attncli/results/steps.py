@@ -87,6 +87,62 @@ class Written:
 
 
 @briefly
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """How a linear module makes a head's q, k or v of what it is given: factor · (x W[:, start:stop] + b).
+
+    module: its path.  start, stop: the head's columns of W, which is (d_model, …): rows of the weight of a `Linear`.
+    bias: whether there is a b.  factor: 1, but for models that scale q here and not the scores later.
+    """
+
+    module: str
+    start: int
+    stop: int
+    bias: bool
+    factor: float
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "module": self.module,
+            "columns": [self.start, self.stop],
+            "bias": self.bias,
+            "factor": self.factor,
+        }
+
+
+@briefly
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What q, k and v are made of.
+
+    states: what enters the attention layer at the query, (d_model,), or None where that isn't known.
+    normalised: whether that is a norm of the residual stream and not the stream itself; None where it isn't known.
+    query, key, value: what makes each; None where more than one linear module does, or it isn't known.
+    before_rotation: q before its position turned it, (d,); None where nothing does.
+    reader: of cross-attention the stack that q comes from; k and v are of what another stack gives out. None where all
+    three are of the same states.
+    """
+
+    states: Vector | None = None
+    normalised: bool | None = None
+    query: Projection | None = None
+    key: Projection | None = None
+    value: Projection | None = None
+    before_rotation: Vector | None = None
+    reader: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        made = {"query": self.query, "key": self.key, "value": self.value}
+        return {
+            "cross": self.reader is not None,
+            "input": None if self.states is None else self.states.tolist(),
+            "input_normalised": self.normalised,
+            "projections": {name: None if each is None else each.to_dict() for name, each in made.items()},
+            "query_before_rotation": None if self.before_rotation is None else self.before_rotation.tolist(),
+        }
+
+
+@briefly
 @dataclass(frozen=True)
 class Steps:
     """From the query q of one token to what the head adds there, key by key.
@@ -101,6 +157,7 @@ class Steps:
     softmax.
     log_sum: ln Σ e^score, of all keys, those that aren't listed and the sink among them.
     written: None where the model's heads go through no plain output matrix.
+    causal: every token sees itself and earlier ones alone.
     """
 
     name: str
@@ -129,6 +186,13 @@ class Steps:
     others: Others
     weighted_sum: Vector
     written: Written | None
+    origin: Origin = Origin()
+    causal: bool = False
+
+    @property
+    def hidden(self) -> int:
+        """How many keys the query doesn't see."""
+        return self.others.hidden + int((~self.visible).sum())
 
     @property
     def sink_weight(self) -> float | None:
@@ -201,6 +265,7 @@ class Steps:
             "key_head": self.key_head,
             "sharing": self.sharing,
             "query": self.query.to_dict(),
+            **self.origin.to_dict(),
             "query_vector": self.query_vector.tolist(),
             "rotated": self.rotated,
             "scale": self.scale,
@@ -211,6 +276,7 @@ class Steps:
             "scaled": self.scaled.tolist(),
             "capped": None if self.capped is None else self.capped.tolist(),
             "bias": None if self.bias is None else _finite(self.bias),
+            "causal": self.causal,
             "visible": self.visible.tolist(),
             "scores": _finite(self.scores),
             "sink": self.sink,
