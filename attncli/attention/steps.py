@@ -45,10 +45,37 @@ def walk(named: NamedStacks, view: View) -> tuple[Steps, ...]:
     return tuple(_steps(named, view, *place) for place in _places(named, view))
 
 
+def elsewhere(named: NamedStacks, view: View, walks: Sequence[Steps]) -> tuple[str, ...]:
+    """The first head that was walked through, in the other stacks that have the query; none where one was named."""
+    if not walks or _names_stack(named):
+        return ()
+    first = walks[0]
+    return tuple(
+        f"{name}.{first.layer}.{first.head}"
+        for key, name in named.names.items()
+        if name != first.stack
+        and (key, first.layer, first.head) in _heads_of(named, key)
+        and _has_query(named, view, key, first.layer)
+    )
+
+
+def _has_query(named: NamedStacks, view: View, key: StackKey, number: int) -> bool:
+    try:
+        _query_place(named.collector.layers[key][number], view)
+    except UsageError:
+        return False
+    return True
+
+
+def _names_stack(named: NamedStacks) -> bool:
+    selection = named.collector.wanted.selection
+    return selection.stack is not None or any(head.stack for head in selection.heads)
+
+
 def _places(named: NamedStacks, view: View) -> list[tuple[StackKey, int, int]]:
     """The chosen heads. Where no stack was named, those of the first that has the query."""
-    selection, missing = named.collector.wanted.selection, None
-    if selection.stack is not None or any(head.stack for head in selection.heads):
+    missing = None
+    if _names_stack(named):
         return [place for key in named.names for place in _heads_of(named, key)]
     for key in named.names:
         found = _heads_of(named, key)
