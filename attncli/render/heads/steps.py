@@ -82,7 +82,7 @@ def _made(projection: Projection | None, state: str, matrix: str, bias: str = "p
 
 def _state(origin: Origin) -> str:
     if origin.normalised is None:
-        return "its state as it enters the layer"
+        return "its state, as it enters the layer,"
     return "its state, normalised," if origin.normalised else "its state"
 
 
