@@ -198,19 +198,15 @@ def _origin(watched: Watched, attention: QueryKeyAttention, row: QueryRow, place
     entering = watched.entering
     if entering is None:
         return Origin(reader=place.reader)
-    # Positions turn the first one by nothing; another tells what is a part of a matrix from what a norm came after.
-    last = attention.keys - 1
-    made_query = entering.making(attention.query[0, place.head], [0, query])
-    made_key, made_value = (
-        entering.making(states[0, row.key_head], [0, last]) for states in (attention.key, attention.value)
-    )
+    made_query = entering.making(attention.query[0, place.head], query)
+    made_key, made_value = (entering.making(states[0, row.key_head]) for states in (attention.key, attention.value))
     return Origin(
         states=entering.states.numpy(),
         normalised=entering.normalised(watched.residual),
         query=_projection(made_query),
         key=_projection(made_key),
         value=_projection(made_value),
-        before_rotation=made_query.vectors[-1].numpy() if made_query is not None and watched.rotated else None,
+        before_rotation=made_query.vector.numpy() if made_query is not None and watched.rotated else None,
         reader=place.reader,
     )
 

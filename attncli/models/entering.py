@@ -8,7 +8,7 @@ as rotary position encoding (Su et al. 2021) turns that by nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ class Made(NamedTuple):
     """How a linear module makes a vector of one head: factor · (x W[:, start:stop] + b).
 
     module: its path.  bias: whether there is a b.  factor: 1 but for families that scale queries instead of scores.
-    vectors: what it makes at the places that were asked for, before position encoding, (places, d) in float64.
+    vector: what it makes at the position that was asked for, before position encoding, (d,) in float64.
     """
 
     module: str
@@ -35,7 +35,7 @@ class Made(NamedTuple):
     stop: int
     bias: bool
     factor: float
-    vectors: Tensor
+    vector: Tensor
 
 
 class _Call(NamedTuple):
@@ -57,12 +57,12 @@ class Entering:
     from_norm: bool
     calls: tuple[_Call, ...]
 
-    def making(self, vectors: Tensor, places: Sequence[int]) -> Made | None:
-        """What made these vectors of a head at these places, (positions, d), the first of which is not rotated.
+    def making(self, vectors: Tensor, place: int = 0) -> Made | None:
+        """What made these vectors of a head, (positions, d); told of the one at `place`.
 
         None where no linear module made them of what enters: a norm or a second matrix may stand between.
         """
-        found = (_made(call, vectors, list(places)) for call in self.calls)
+        found = (_made(call, vectors, place) for call in self.calls)
         return next((made for made in found if made is not None), None)
 
     def normalised(self, residual: Tensor | None) -> bool | None:
@@ -120,11 +120,13 @@ class EnteringWatch:
         )
 
 
-def _made(call: _Call, vectors: Tensor, places: list[int]) -> Made | None:
+def _made(call: _Call, vectors: Tensor, place: int) -> Made | None:
     """The stretch of a module's columns that holds these vectors, if there is one."""
     size, (positions, width) = vectors.shape[-1], call.output.shape
-    if width % size or max(places) >= min(positions, len(vectors)) or not bool(vectors[places[0]].any()):
+    if width % size or positions < len(vectors) or not bool(vectors[0].any()):
         return None
+    # A norm would multiply each position by a number of its own: one of them can't tell it from a factor.
+    places, alone = [0, len(vectors) - 1, place], len(vectors) == 1
     tolerance = _TOLERANCE.get(call.output.dtype, _HALF_TOLERANCE)
     parts, wanted = exact(call.output[places]).reshape(len(places), -1, size), exact(vectors[places])
     lengths, wanted_lengths = parts.norm(dim=-1), wanted.norm(dim=-1)[:, None]
@@ -137,4 +139,6 @@ def _made(call: _Call, vectors: Tensor, places: list[int]) -> Made | None:
         return None
     part, factor = same[0], float(factors[same[0]])
     factor = 1.0 if abs(factor - 1) < tolerance else factor
-    return Made(call.module, part * size, (part + 1) * size, call.bias, factor, parts[:, part] * factor)
+    if alone and factor != 1:
+        return None
+    return Made(call.module, part * size, (part + 1) * size, call.bias, factor, parts[-1, part] * factor)

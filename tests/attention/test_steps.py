@@ -206,9 +206,12 @@ def test_queries_that_are_scaled_or_normalised_on_the_way() -> None:
     assert (walk["scale"], walk["projections"]["query"]["factor"]) == (1, pytest.approx(0.25, rel=1e-4))
     np.testing.assert_allclose(made(walk, opt), walk["query_vector"], atol=1e-4)
     # Norms of queries and keys, head by head: no matrix makes them.
-    (walk,) = walks(tiny_model("qwen3").module, head="1.1", query=QUERY)
-    assert (walk["projections"]["query"], walk["projections"]["key"], walk["input_normalised"]) == (None, None, True)
-    assert walk["projections"]["value"]["bias"] is False and walk["query_before_rotation"] is None
+    # Nor where they have no weights of their own, whichever the token.
+    for kind, query in (("qwen3", QUERY), ("llama4_text", QUERY), ("llama4_text", 0)):
+        (walk,) = walks(tiny_model(kind).module, head="0.1", query=query)
+        made_of = walk["projections"]
+        assert (made_of["query"], made_of["key"], walk["input_normalised"]) == (None, None, True)
+        assert made_of["value"]["bias"] is False and walk["query_before_rotation"] is None
 
 
 def test_cross_attention_and_the_causal_mask_are_told() -> None:
