@@ -149,7 +149,7 @@ class Place(NamedTuple):
 
 def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
     """The walk with all keys listed."""
-    attention = watched.attention.values_of
+    attention = None if watched.attention is None else watched.attention.values_of
     if attention is None:
         raise _no_vectors(place.name)
     row = attention.row(place.head, query.index)

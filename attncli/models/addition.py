@@ -52,12 +52,13 @@ class Addition(NamedTuple):
 class Watched(NamedTuple):
     """An attention computation and what became of it. addition: None where its heads go through no plain matrix.
 
+    attention: None where the module did not run again: BigBird exchanges its own in the pass over its first short text.
     rotated: queries and keys were turned by their positions before they met (RoPE, Su et al. 2021).
     entering: what the module was given, if that was states.  residual: the states that stand in the residual stream
     before it, (width,), or None where that isn't known.
     """
 
-    attention: Attention
+    attention: Attention | None
     addition: Addition | None
     rotated: bool
     entering: Entering | None
@@ -76,7 +77,6 @@ def watch_attention(
     watch = _Watch(path, call, query, model.site_of(path).cross, modules, entering)
     with watch.watching():
         model.attend(arguments, watch.observe)
-    assert watch.attention is not None, "a module that was seen before runs again"
     addition = watch.addition()
     return Watched(watch.attention, addition, watch.rotated, watch.entering, watch.residual(addition))
 

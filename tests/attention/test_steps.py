@@ -289,6 +289,8 @@ def test_what_can_not_be_walked() -> None:
     with pytest.raises(UsageError, match=r"hands out the weights of head 0\.0 alone") as caught:
         walks(tiny.build(tiny.bloom()))
     assert caught.value.hint == "-H 0.0 --query P shows the weights of one query; or name another model (-m)"
+    with pytest.raises(UsageError, match="hands out the weights"):
+        walks(tiny_model("big_bird").module)
     bert = tiny.build(tiny.bert())
     with pytest.raises(UsageError, match="walks from one query, and 1:3 are 2") as caught:
         walks(bert, query="1:3")
