@@ -31,13 +31,15 @@ def read_blocks(
 ) -> Iterator[str]:
     """A file, or stdin (`-`), as blocks of text less one final newline; nothing of an empty one.
 
-    A byte order mark stays, as in what a script reads that opens the file as UTF-8, and so does NUL.
+    A byte order mark at its beginning says how the file is encoded and is no text: it is left out, so that all places
+    count from behind it. Anywhere else it is a character like others, and so is NUL.
 
     errors: `strict`, or `replace` for U+FFFD instead of bytes that are no UTF-8.  progress: told the bytes on disk.
     Raises FailedError for what can't be read or decoded: a missing file, a folder, broken UTF-8 or gzip data.
     """
     with _opened(name, environment) as source:
-        yield from _without_final_newline(_decoded(_unpacked(source, progress), source.name, errors))
+        text = _decoded(_unpacked(source, progress), source.name, errors)
+        yield from _without_final_newline(_without_mark(text))
 
 
 def lines(blocks: Iterable[str]) -> Iterator[str]:
@@ -182,6 +184,15 @@ def _no_utf8(name: str, place: int, error: UnicodeDecodeError) -> FailedError:
         f"{name} is not valid UTF-8: byte {place} is 0x{error.object[error.start]:02x}",
         hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; --errors replace puts U+FFFD in its place",
     )
+
+
+def _without_mark(blocks: Iterable[str]) -> Iterator[str]:
+    first = True
+    for block in blocks:
+        text = block.removeprefix("\ufeff") if first else block
+        first = False
+        if text:
+            yield text
 
 
 def _without_final_newline(blocks: Iterable[str]) -> Iterator[str]:

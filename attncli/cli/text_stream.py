@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.cli.environment import Environment
 from attncli.cli.options import TextOptions
 from attncli.cli.texts import STDIN, check_one_kind, check_one_stdin, notes_on, read_id_lines, read_ids
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from attncli.results.tokenize import Source
 
 
 class TextStream(NamedTuple):
@@ -36,13 +39,20 @@ class TextStream(NamedTuple):
 
     def texts(self) -> Iterator[str]:
         """Every text in turn. Raises FailedError for what can't be read, UsageError for an empty text or file."""
-        for blocks in self.blocks():
+        return (text for text, _ in self.sourced_texts())
+
+    def sourced_texts(self) -> Iterator[tuple[str, Source | None]]:
+        """Every text in turn, and where it was read: a file, a line, or both. Raises as `texts` does."""
+        from attncli.results.tokenize import Source
+
+        for index, blocks in enumerate(self.blocks()):
+            file = self._file(index)
             if self.lines:
                 from attncli.cli.reading import lines
 
-                yield from lines(blocks)
+                yield from ((line, Source(file, number)) for number, line in enumerate(lines(blocks), start=1))
             else:
-                yield "".join(blocks)
+                yield "".join(blocks), Source(file) if file is not None else None
 
     def blocks(self, *, may_be_empty: bool = False) -> Iterator[Iterable[str]]:
         """Every text or file in turn, as the blocks that it is read in.
@@ -53,6 +63,11 @@ class TextStream(NamedTuple):
         sources += [self._read(name) for name in self.names]
         for index, blocks in enumerate(sources):
             yield blocks if may_be_empty else _not_empty(blocks, self._name(index, len(sources)))
+
+    def _file(self, index: int) -> str | None:
+        """The file that a text is read from; None for one that was given itself."""
+        name = self.literal[index] if index < len(self.literal) else self.names[index - len(self.literal)]
+        return "stdin" if name == STDIN else name if index >= len(self.literal) else None
 
     def _name(self, index: int, count: int) -> str:
         """What a text is called: by its file, by its number, or as the only one."""

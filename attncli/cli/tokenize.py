@@ -84,7 +84,7 @@ view_options = bundle(
         group=_VIEW,
         type=Choice(_CHECKS),
         multiple=True,
-        help="Exit with 4 unless all models cut alike (same), or nothing is to mend (lint).",
+        help="Exit with 4 unless all models give the same ids (same), or nothing is to mend (lint).",
     ),
 )
 
@@ -146,7 +146,20 @@ def tokenize(
             messages.warnings(tokenizing.notes)
             write(outlets, tokenizing, stream._replace(progress=progress), wanted, chat=taken.chat, pair=encoding.pair)
     messages.warnings(tokenizing.warnings)
-    messages.fail(tokenizing.failures, hint="--lint shows each place; several -m show where models differ")
+    messages.fail(tokenizing.failures, hint=_where_to_look(wanted))
+
+
+def _where_to_look(wanted: ViewOptions) -> str:
+    """What shows the places that a check has found."""
+    shown = {"--ids": wanted.ids, "--count": wanted.count_only, "--table": wanted.table, "--stats": wanted.stats}
+    instead = [name for name, value in {**shown, "--lint": wanted.lint}.items() if value]
+    hints = []
+    if "lint" in wanted.check:
+        hints.append("the report on stdout shows each place" if wanted.lint else "--lint shows each place")
+    if "same" in wanted.check:
+        listed = "the models beside one another, and lists each difference"
+        hints.append(f"leaving {instead[0]} out shows {listed}" if instead else f"stdout shows {listed}")
+    return "; ".join(hints)
 
 
 def _refuse_forms(wanted: ViewOptions, forms: frozenset[str]) -> None:

@@ -74,7 +74,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     if outlet.form == "jsonl":
         return forms.JsonLinesForm(wanted.view, several=several, ascii_only=not terminal.unicode)
     if wanted.view != "tokens":
-        return forms.IdsText() if wanted.ids else forms.CountText()
+        return forms.IdsText(several=several) if wanted.ids else forms.CountText(several=several)
     from attncli.render.tokenize.record import RecordText
 
     return RecordText(
@@ -149,4 +149,4 @@ def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextIn
 
         yield from (TextInput(conversation=each) for each in conversations(stream.texts(), lines=stream.lines))
     else:
-        yield from (TextInput(text, pair) for text in stream.texts())
+        yield from (TextInput(text, pair, source=source) for text, source in stream.sourced_texts())

@@ -91,7 +91,10 @@ class ModelRef(NamedTuple):
     @property
     def tokenizer_file(self) -> Path | None:
         """The file of a tokenizer that the user named, if one was."""
-        return self.path if self.kind is Kind.FILE and self.path.name.endswith(TOKENIZER_ENDINGS) else None
+        name = self.path.name
+        # Of other names, JSON that holds a tokenizer is the only one that is let in.
+        json = name.endswith(".json") and name != "config.json" and not name.endswith(WEIGHT_ENDINGS)
+        return self.path if self.kind is Kind.FILE and (json or name.endswith(TOKENIZER_ENDINGS)) else None
 
 
 def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
@@ -148,11 +151,30 @@ def _existing(text: str) -> ModelRef | None:
         return None
     if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
         return ModelRef(text, Kind.FILE, str(Path(path)))
-    raise _not_a_model(text)
+    if not path.endswith(".json"):
+        raise _not_a_model(text)
+    lacking = lacks_tokenizer(Path(path))
+    if lacking is not None:
+        raise _not_a_model(text, f": {lacking}")
+    return ModelRef(text, Kind.FILE, str(Path(path)))
 
 
-def _not_a_model(text: str) -> ModelError:
-    message = f"{text} is a file, but not one that holds a model"
+def lacks_tokenizer(path: Path) -> str | None:
+    """What a JSON file lacks to be a tokenizer as the library `tokenizers` saves one; None where it is one."""
+    import json
+
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return "it is no JSON"
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict):
+        return 'a tokenizer would have the key "model"'
+    return None if "vocab" in model else 'the "model" of a tokenizer would have the key "vocab"'
+
+
+def _not_a_model(text: str, why: str = "") -> ModelError:
+    message = f"{text} is a file, but not one that holds a model{why}"
     if text.endswith(".py"):
         return ModelError(message, hint=f"name the function in it that returns the module: {text}:function")
     if is_repository(text) and "." not in text:

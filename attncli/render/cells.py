@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 _ZERO_WIDTH_JOINER = "\u200d"
 
+
+#: Marks among the spacing ones (Mc) that take no cell: tone marks of Hangul, and reading marks of Vietnamese Han.
+_OVER = frozenset("\u302e\u302f\U00016ff0\U00016ff1")
 
 #: What we draw ourselves with: one cell each.
 _OURS = frozenset("–…│┃←⏎⇥⟨⟩◌█▉▊▋▌▍▎▏├└─")
 
 
 def cell_width(text: str) -> int:
-    """Cells that `text` takes: wide characters two, combining ones none."""
+    """Cells that `text` takes: wide characters two, combining ones none, but those that stand beside their base one.
+
+    rich counts those (Mc: many vowel signs of Indic scripts, as in का) as none; terminals draw them in a cell of their
+    own, as the C library's wcwidth has it.
+    """
     if text.isascii() or all(_is_one_cell(character) for character in text):
         return len(text)
     from rich.cells import cell_len
 
-    return cell_len(text)
+    return cell_len(text) + sum(map(_is_spacing, text))
 
 
 def _is_one_cell(character: str) -> bool:
     """Below the combining marks, every printable character takes one cell."""
     return character in _OURS or (character < "\u0300" and character.isprintable())
+
+
+def _is_spacing(character: str) -> bool:
+    """Whether it combines with its base, but is drawn beside it."""
+    return character > "\u0900" and category(character) == "Mc" and character not in _OVER
 
 
 def crop(text: str, width: int) -> str:
@@ -53,7 +67,8 @@ def clusters(text: str) -> list[str]:
     """`text` in pieces that stand in a place of their own: what combines or joins stays with its base."""
     pieces: list[str] = []
     for character in text:
-        if pieces and (cell_width(character) == 0 or pieces[-1].endswith(_ZERO_WIDTH_JOINER)):
+        joins = cell_width(character) == 0 or _is_spacing(character)
+        if pieces and (joins or pieces[-1].endswith(_ZERO_WIDTH_JOINER)):
             pieces[-1] += character
         else:
             pieces.append(character)

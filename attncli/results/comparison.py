@@ -19,7 +19,8 @@ class Segment(NamedTuple):
     byte_end: its UTF-8 bytes.  Cuts within a character begin no segment, so `text` is whole characters. White space
     counts to what follows it.
     tokens: for each model, the range of its tokens that stand for the stretch; it may be empty.
-    same_cuts, same_ids: for each model, whether it has the same cuts and the same ids here as the first model.
+    same_cuts, same_ids: for each model, whether it has the same cuts and the same ids here as the first model. A token
+    that stands for no character of the text (a space put before it) cuts nothing.
     added: special tokens that a tokenizer added here; such a segment has no text.
     """
 

@@ -21,6 +21,8 @@ class Finding(NamedTuple):
     start, end: characters of the text, half open; byte_start: the UTF-8 byte where it begins. None for ids without a
     text.  segment: 0 for the text, 1 for the pair beside it.
     tokens: the indices of the tokens that hold it; none where it left no trace in them.
+    line, column: where it begins, both from 1 and column in characters, as editors count them: of the file that the
+    text was read from (`source`), else of the text.
     """
 
     kind: str
@@ -32,6 +34,15 @@ class Finding(NamedTuple):
     byte_start: int | None = None
     tokens: tuple[int, ...] = ()
     segment: int = 0
+    line: int | None = None
+    column: int | None = None
+
+    def place(self, file: str | None = None) -> str:
+        """`file:3:5`, as compilers and linters say it; `pair 3:5` of the text beside it, `token 7` of bare ids."""
+        if self.line is None:
+            return f"token {self.tokens[0]}" if self.tokens else "text"
+        where = "pair " if self.segment else f"{file}:" if file is not None else ""
+        return f"{where}{self.line}:{self.column}"
 
     def to_dict(self) -> dict[str, object]:
         return {**self._asdict(), "tokens": list(self.tokens)}

@@ -16,8 +16,11 @@ from attncli.results.brief import briefly
 class ScriptStatistics(NamedTuple):
     """The part of the texts that is in one script, and the tokens that begin in it.
 
-    script: its name in Unicode's Scripts.txt (`Latin`, `Han`); `Common` where a text has no letter of any.
+    script: its name in Unicode's Scripts.txt (`Latin`, `Han`); `Common` where a text has no letter of any; `Symbols`
+    for emoji and other symbols.
     fertility = tokens / words; continued words are those of two or more tokens (Rust et al. 2021).
+    unknown_characters: those of the script that unknown tokens took the place of, wherever these begin: one token may
+    swallow a text in several scripts.
     """
 
     script: str
@@ -32,6 +35,8 @@ class ScriptStatistics(NamedTuple):
     continued_words_share: float | None
     unknown: int
     unknown_share: float | None
+    unknown_characters: int = 0
+    unknown_characters_share: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
@@ -42,7 +47,9 @@ class TotalStatistics(NamedTuple):
 
     fertility = tokens / words, both of scripts with spaces alone, as continued words are.
     renyi_efficiency: H_α / log₂ V of the tokens' frequencies with α = 2.5, where V are the distinct tokens of these
-    texts: 1 where all are used alike (Zouhar et al. 2023).
+    texts: 1 where all are used alike (Zouhar et al. 2023). None for less than 1,000 tokens: where most occur once it
+    would be near 1, whatever the tokenizer.
+    unknown_characters: those that unknown tokens took the place of.
     """
 
     tokens: int
@@ -59,6 +66,8 @@ class TotalStatistics(NamedTuple):
     unknown_share: float | None
     distinct_tokens: int
     renyi_efficiency: float | None
+    unknown_characters: int = 0
+    unknown_characters_share: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
@@ -123,6 +132,8 @@ class Parity(NamedTuple):
     """How many tokens one tokenizer needs for each token of another on the same texts (Petrov et al. 2023).
 
     tokens: tokens of `model` / tokens of `reference`; below 1, `model` needs fewer.  scripts: the same by script.
+    None where one of the two has unknown tokens for a tenth of the characters or more, as one token may then stand for
+    any length of text; and where no token begins in a script.
     """
 
     model: str

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 SCHEMA = "attncli.tokenize/1"
 
+#: What emoji and other symbols are called among scripts, of none of which they are.
+SYMBOLS = "Symbols"
+
+#: From this share of its characters on, a text's unknown tokens make all its other figures look better.
+MUCH_UNKNOWN = 0.1
+
 
 class TokenStats(NamedTuple):
     """Counts and ratios of one text; special tokens that the tokenizer added are left out of all but their own count.
@@ -38,8 +44,11 @@ class TokenStats(NamedTuple):
     tokens, special_tokens, words, characters, bytes (of UTF-8): how many.  bytes_per_token, characters_per_token.
     Words are maximal runs of non-space characters. fertility = tokens / words; continued_words are those of two or
     more tokens (Rust et al. 2021), continued_words_share of all. These leave out what is in scripts that put no spaces
-    between words. unknown: tokens that stand for what the vocabulary lacks, unknown_share of all. A ratio is None where
-    its denominator is 0.
+    between words, and symbols. unknown: tokens that stand for what the vocabulary lacks, unknown_share of all. A ratio
+    is None where its denominator is 0.
+
+    spaced_tokens, spaced_words: what fertility is the ratio of.  unspaced_scripts: what it leaves out, those with the
+    most characters first.  unknown_characters: those that unknown tokens took the place of.
     """
 
     tokens: int
@@ -54,8 +63,29 @@ class TokenStats(NamedTuple):
     continued_words_share: float | None
     unknown: int
     unknown_share: float | None
+    spaced_tokens: int = 0
+    spaced_words: int = 0
+    unspaced_scripts: tuple[str, ...] = ()
+    unknown_characters: int = 0
 
-    def to_dict(self) -> dict[str, int | float | None]:
+    @property
+    def flattered(self) -> bool:
+        """Whether so much of the text became unknown tokens, each of which may stand for any length of it, that all
+        other figures look better than they are."""
+        return self.unknown_characters > 0 and self.unknown_characters >= MUCH_UNKNOWN * self.characters
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self._asdict(), "unspaced_scripts": list(self.unspaced_scripts)}
+
+
+class Source(NamedTuple):
+    """Where a text begins: in which file (`stdin`; None for a text that was given itself), and in which line of it,
+    from 1."""
+
+    file: str | None
+    line: int = 1
+
+    def to_dict(self) -> dict[str, object]:
         return self._asdict()
 
 
@@ -69,6 +99,7 @@ class TokenizedText(NamedTuple):
     are of the text.  unknown_id: the id that stands for what the vocabulary can't spell. Neither is part of the JSON.
     chat: whose the tokens are, where the text is a conversation.  why: how the tokenizer came to them.
     findings: what is odd about them.  None where it was not asked for.
+    source: where the text was read; None where it was given itself, and for a conversation, which a template wrote.
     """
 
     record: int
@@ -83,6 +114,7 @@ class TokenizedText(NamedTuple):
     chat: Chat | None = None
     why: Explanation | None = None
     findings: tuple[Finding, ...] | None = None
+    source: Source | None = None
 
     def __repr__(self) -> str:
         text = "ids" if self.text is None else shortened(self.text)
@@ -105,8 +137,10 @@ class TokenizedText(NamedTuple):
         }
 
     def _asked_for(self) -> dict[str, object]:
-        """What a text has only where it was asked for; otherwise there is no such key."""
+        """What a text has only where it was asked for, or read from a file; otherwise there is no such key."""
         content: dict[str, object] = {}
+        if self.source is not None:
+            content["source"] = self.source.to_dict()
         if self.chat is not None:
             content["chat"] = self.chat.to_dict()
         if self.why is not None:

@@ -8,7 +8,7 @@ word that goes on from a script with spaces into one without (`Python写`) ends 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -21,7 +21,10 @@ _WORD = re.compile(r"\S+")
 
 
 class RunCounts(NamedTuple):
-    """What begins in one run of one script. `words` is 0 where a script puts no space between them."""
+    """What begins in one run of one script. `words` is 0 where a script puts no space between them.
+
+    unknown_characters: those of the run that unknown tokens took the place of, wherever these begin.
+    """
 
     script: str
     characters: int
@@ -30,6 +33,7 @@ class RunCounts(NamedTuple):
     unknown: int
     words: int
     continued: int
+    unknown_characters: int = 0
 
 
 class CountedText(NamedTuple):
@@ -58,6 +62,7 @@ def count_by_script(text: str, spans: Sequence[Span | None], unknown: Sequence[b
         _by_run(runs, [start for start, lost in zip(starts, unknown, strict=True) if lost]),
         _by_run(runs, [start for start, _ in words]),
         _by_run(runs, [start for (start, _), count in zip(words, pieces, strict=True) if count > 1]),
+        _taken(runs, [span for span, lost in zip(spans, unknown, strict=True) if lost and span is not None]),
         strict=True,
     )
     return CountedText(tuple(RunCounts(*each) for each in counts), words, pieces)
@@ -116,6 +121,22 @@ def _by_run(runs: Sequence[ScriptRun], places: Sequence[int]) -> list[int]:
     ordered = sorted(places)
     borders = [0, *(bisect_left(ordered, run.start) for run in runs[1:]), len(ordered)]
     return [after - before for before, after in pairwise(borders)]
+
+
+def _taken(runs: Sequence[ScriptRun], spans: Iterable[Span]) -> list[int]:
+    """How many characters of each run some spans take, each counted once."""
+    taken = [0] * len(runs)
+    starts = [run.start for run in runs]
+    reach = 0
+    for start, end in sorted(spans):
+        start = max(start, reach)
+        index = max(bisect_right(starts, start) - 1, 0)
+        while index < len(runs) and start < end:
+            until = min(end, runs[index].end)
+            taken[index] += max(until - start, 0)
+            start, index = max(until, start), index + 1
+        reach = max(reach, end)
+    return taken
 
 
 def _size(text: str) -> int:

@@ -8,7 +8,7 @@ from itertools import pairwise, zip_longest
 from attncli.errors import UsageError
 from attncli.results.comparison import Comparison, Difference, IdDifference, Segment
 from attncli.results.sequences import own_texts
-from attncli.results.tokenize import TokenizedText
+from attncli.results.tokenize import Source, TokenizedText
 from attncli.results.tokens import Token
 from attncli.tokens.cuts import Cuts, Ruler
 
@@ -43,15 +43,16 @@ def compare_cuts(texts: Sequence[TokenizedText]) -> Comparison:
     )
 
 
-def failures(comparison: Comparison) -> list[str]:
+def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
     """A sentence for each model that does not cut the text as the first one does, or that gives it other ids.
 
+    source: where the text was read.
     Empty where all models make the same ids of it at the same places.
     """
     return [
         sentence
         for model in range(1, len(comparison.models))
-        if (sentence := _cut_otherwise(comparison, model) or _other_ids(comparison, model))
+        if (sentence := _cut_otherwise(comparison, model, source) or _other_ids(comparison, model))
     ]
 
 
@@ -79,7 +80,10 @@ def _segment(
     ruler: Ruler,
 ) -> Segment:
     added = place[0] == place[1]
-    ends = [cut.ends[first:last] for cut, (first, last) in zip(cuts, ranges, strict=True)]
+    # A token that stands for nothing of the text, as a space put before it, ends where the one before it does.
+    ends = [
+        {end for end in cut.ends[first:last] if end > place[0]} for cut, (first, last) in zip(cuts, ranges, strict=True)
+    ]
     ids = [[token.id for token in text.tokens[first:last]] for text, (first, last) in zip(texts, ranges, strict=True)]
     sequence = ruler.sequence(max(place[0] - added, 0))  # added ones stand at the end of a text, or at the beginning
     offset = ruler.starts[sequence]
@@ -122,16 +126,27 @@ def _ratio(one: int, other: int) -> float | None:
     return one / other if other else None
 
 
-def _cut_otherwise(comparison: Comparison, model: int) -> str | None:
+def _cut_otherwise(comparison: Comparison, model: int, source: Source | None) -> str | None:
     first, other = comparison.models[0], comparison.models[model]
     for difference in comparison.differences:
         segment = difference.segment
         if not segment.same_cuts[model]:
             ours, theirs = _spelled(difference.pieces[0]), _spelled(difference.pieces[model])
-            where = f"character {segment.start}{' of the pair' if segment.sequence else ''}"
+            where = _place(comparison, segment, source)
             pieces = f"{_short(segment.text)} is {ours} in {first} and {theirs} in {other}"
             return f"{other} cuts the text in other places than {first}, first at {where}: {pieces}"
     return None
+
+
+def _place(comparison: Comparison, segment: Segment, source: Source | None) -> str:
+    """Line and column from 1, as lint and editors count them; of the file, where the text was read from one."""
+    own = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
+    # White space counts to what follows it, which is what the sentence shows.
+    start = segment.start + (len(segment.text) - len(segment.text.lstrip()) if segment.text.strip() else 0)
+    source = source if source is not None and not segment.sequence else Source(None)
+    line, column = source.line + own.count("\n", 0, start), start - own.rfind("\n", 0, start)
+    where = "pair " if segment.sequence else f"{source.file}:" if source.file is not None else ""
+    return f"{where}{line}:{column}"
 
 
 def _other_ids(comparison: Comparison, model: int) -> str | None:

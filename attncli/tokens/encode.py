@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attncli.errors import FailedError, UsageError
 from attncli.results.tokens import Token
 from attncli.tokens.align import align
-from attncli.tokens.spans import Words, byte_spans, untrimmed
+from attncli.tokens.spans import Words, byte_spans, emptied, untrimmed
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.encoding import Encoding, Piece, Tokenizer
@@ -120,7 +120,7 @@ def _places(text: str, encoding: Encoding, pieces: Sequence[Piece], members: Seq
     if None in given:
         given = align(text, [pieces[index].data for index in members])
     data = [pieces[index].data for index, span in zip(members, given, strict=True) if span is not None]
-    found = untrimmed(text, [span for span in given if span is not None], data)
+    found = emptied(text, untrimmed(text, [span for span in given if span is not None], data), data)
     in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
     words = Words(text)
     for place in given:

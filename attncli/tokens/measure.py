@@ -3,7 +3,8 @@
 Special tokens that the tokenizer added are left out of all but their own count; words are maximal runs of non-space
 characters. With t tokens, w words and b UTF-8 bytes: fertility = t/w, the share of continued words = words of two or
 more tokens / w (Rust et al. 2021), bytes per token = b/t, the share of unknown tokens = unknown tokens / t. Fertility
-and continued words leave out what is in scripts that put no spaces between words, as there are none to count.
+and continued words leave out what is in scripts that put no spaces between words, as there are none to count, and
+symbols, which are no words.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText
 from attncli.tokens.spans import Words
 
-#: Where the blocks of those scripts are, roughly: a text without any of these need not be looked at closer.
+#: Where the blocks of those are, roughly: a text without any of these need not be looked at closer.
 _MAY_BE_UNSPACED = (
-    "[\u0e00-\u109f\u1780-\u1aaf\u1b00-\u1b7f\u2e80-\ua4cf\ua980-\uaadf\uf900-\ufaff\uff66-\uff9f"
-    "\U00011700-\U0001174f\U00016fe0-\U0001b2ff\U00020000-\U0003ffff]"
+    "[\u0e00-\u109f\u1780-\u1aaf\u1b00-\u1b7f\u203c\u2049\u2150-\u2bff\u2e50-\ua4cf\ua830-\ua83f\ua980-\uaadf"
+    "\uf900-\ufaff\uff66-\uff9f\uffe0-\uffef\U00010100-\U000101ff\U00011700-\U0001174f\U00016fe0-\U0003ffff]"
 )
 
 
@@ -36,9 +37,10 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
     sizes = Counter((sequence, token.word) for sequence, token in placed if token.word is not None)
     characters, size = sum(map(len, texts)), sum(len(text.encode("utf-8")) for text in texts)
     words = sum(len(Words(text)) for text in texts)
-    counted = _Counted(len(own), words, sum(count > 1 for count in sizes.values()))
+    counted = _Counted(len(own), words, sum(count > 1 for count in sizes.values()), ())
     spaced = _where_spaces_part(placed, texts) if any(map(_may_be_unspaced, texts)) else counted
-    unknown = sum(token.id == unknown_id for token in own)
+    lost = [token for token in own if token.id == unknown_id]
+    unknown, swallowed = len(lost), sum((token.end or 0) - (token.start or 0) for token in lost)
     return TokenStats(
         tokens=len(own),
         special_tokens=len(encoded.tokens) - len(own),
@@ -52,6 +54,10 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
         continued_words_share=_ratio(spaced.continued, spaced.words),
         unknown=unknown,
         unknown_share=_ratio(unknown, len(own)),
+        spaced_tokens=spaced.tokens,
+        spaced_words=spaced.words,
+        unspaced_scripts=spaced.left_out,
+        unknown_characters=min(swallowed, characters),
     )
 
 
@@ -59,6 +65,7 @@ class _Counted(NamedTuple):
     tokens: int
     words: int
     continued: int
+    left_out: tuple[str, ...]
 
 
 def _may_be_unspaced(text: str) -> bool:
@@ -69,15 +76,24 @@ def _may_be_unspaced(text: str) -> bool:
 def _where_spaces_part(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _Counted:
     """Tokens and words of those parts of the texts that are in scripts with spaces, as `--stats` counts them."""
     # Knowing the scripts takes a while to import, which few texts need.
-    from attncli.tokens.by_script import count_by_script
+    from attncli.tokens.by_script import RunCounts, count_by_script
     from attncli.tokens.scripts import UNSPACED
 
-    runs = []
+    runs: list[RunCounts] = []
     for number, text in enumerate(texts):
         own = [token for sequence, token in placed if sequence == number]
         spans = [None if token.start is None or token.end is None else (token.start, token.end) for token in own]
-        runs += [run for run in count_by_script(text, spans, [False] * len(own)).runs if run.script not in UNSPACED]
-    return _Counted(sum(run.tokens for run in runs), sum(run.words for run in runs), sum(run.continued for run in runs))
+        runs += count_by_script(text, spans, [False] * len(own)).runs
+    left_out: Counter[str] = Counter()
+    for run in runs:
+        left_out[run.script] += run.characters if run.script in UNSPACED else 0
+    spaced = [run for run in runs if run.script not in UNSPACED]
+    return _Counted(
+        sum(run.tokens for run in spaced),
+        sum(run.words for run in spaced),
+        sum(run.continued for run in spaced),
+        tuple(script for script, characters in left_out.most_common() if characters),
+    )
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -1,7 +1,9 @@
 """The script of a character, and the runs of one script that a text falls into.
 
 Scripts are those of Unicode's Scripts.txt, by their long names (`Latin`, `Han`). Python's own `unicodedata` does not
-know them; the package `regex` does, and carries its own copy of Unicode's tables.
+know them; the package `regex` does, and carries its own copy of Unicode's tables. Emoji and other symbols are of no
+script there, but a tokenizer knows them or not whatever letters stand around them: here they are `Symbols`, as ISO
+15924 has it (Zsym).
 """
 
 from __future__ import annotations
@@ -12,19 +14,31 @@ from typing import NamedTuple
 
 import regex
 
+from attncli.results.tokenize import SYMBOLS
+
 #: What stands in texts of any script (digits, punctuation, spaces), what takes on the script before it (accents), and
 #: what has none (private use, not assigned).
 COMMON, INHERITED, UNKNOWN = NEUTRAL = ("Common", "Inherited", "Unknown")
 
+#: Emoji, skin tones, and whatever else is a symbol (So) of no script: 👍, 🏽, ★. Those of Latin-1 (©, °) and letters in
+#: another dress (℃, ㎏) stand among letters, as signs of mathematics and of currencies do, and stay there.
+_SYMBOL = (
+    r"[[\p{Script=Common}&&[\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}]]"
+    r"--[\x00-\xff\u2100-\u214f\u3200-\u33ff\ufffc\ufffd]]"
+)
+#: With what joins emoji, and with what chooses how one is drawn.
+_SYMBOLS = rf"{_SYMBOL}[{_SYMBOL}\p{{Script=Inherited}}\p{{Cf}}]*+"
+
 #: Scripts whose words have no space between them: a run of non-space is a phrase there, so nothing can be counted
 #: per word. Line breaking needs a dictionary for the first nine (class SA of UAX #14); the ideographic ones and kana
 #: break nearly anywhere (class ID and CJ); Tibetan has a mark after each syllable (UAX #14, class BA); Balinese and
-#: Javanese break between syllables (class AK). Hangul has spaces.
+#: Javanese break between syllables (class AK). Hangul has spaces. Symbols make no words at all.
 UNSPACED = frozenset(
     (
         *("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Ahom"),
         *("Han", "Hiragana", "Katakana", "Bopomofo", "Yi", "Tangut", "Nushu", "Khitan_Small_Script"),
         *("Tibetan", "Balinese", "Javanese"),
+        SYMBOLS,
     )
 )
 
@@ -49,7 +63,8 @@ _NAMES = (
     "Yi Zanabazar_Square"
 )
 
-_ANY = regex.compile("|".join(rf"(?P<{name}>\p{{Script={name}}})" for name in (*NEUTRAL, *_NAMES.split())))
+_CLASSES = {SYMBOLS: _SYMBOL} | {name: rf"\p{{Script={name}}}" for name in (*NEUTRAL, *_NAMES.split())}
+_ANY = regex.compile("|".join(f"(?P<{name}>{each})" for name, each in _CLASSES.items()), regex.VERSION1)
 
 
 class ScriptRun(NamedTuple):
@@ -62,7 +77,7 @@ class ScriptRun(NamedTuple):
 
 @lru_cache(maxsize=1 << 14)
 def script_of(character: str) -> str:
-    """The script of one character by its name in Unicode: `Latin`, or `Common`, `Inherited` or `Unknown`."""
+    """The script of one character by its name in Unicode: `Latin`, or `Common`, `Inherited` or `Unknown`; `Symbols`."""
     match = _ANY.match(character)
     return match.lastgroup or UNKNOWN if match else UNKNOWN
 
@@ -72,42 +87,69 @@ def script_runs(text: str) -> Iterator[ScriptRun]:
 
     Characters without a script of their own belong to the run before them; but where a space parts them from it and
     none parts them from the run behind, they belong there, the space too: `写 (hi)` is `写` and ` (hi)`. Those before
-    the first run belong to it. A text of nothing else is one run of `Common`.
+    the first run belong to it. Symbols take nothing but the space before them along: what stands behind them goes on
+    with the script before them. Without one it is `Common`, as a text of nothing else is.
 
     Linear in the length of the text.
     """
     scripts = frozenset(map(script_of, set(text))).difference(NEUTRAL)
-    if len(scripts) < 2:
+    if not scripts or (len(scripts) == 1 and SYMBOLS not in scripts):
         if text:
             yield ScriptRun(next(iter(scripts), COMMON), 0, len(text))
         return
     script, start = "", 0
-    for match in _stretches(scripts).finditer(text):
-        found = match.lastgroup or COMMON
+    for found, place in _found(text, scripts):
         if script and found != script:
-            border = _border(text, start, match.start())
+            border = _border(text, start, place, clings=found != SYMBOLS)
             yield ScriptRun(script, start, border)
             start = border
         script = found
     yield ScriptRun(script, start, len(text))
 
 
+def _found(text: str, scripts: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """Where each stretch of one script begins. What is of none, at the beginning or behind symbols, takes on the script
+    before it; at the beginning that of what follows, unless that is a symbol."""
+    letters = ""
+    for match in _stretches(scripts).finditer(text):
+        script = match.lastgroup or COMMON
+        if script == COMMON:
+            if match[0].isspace() or _goes_on(text, *match.span()):
+                continue
+            script = letters or COMMON
+        elif script != SYMBOLS:
+            letters = script
+        yield script, match.start()
+
+
+def _goes_on(text: str, start: int, end: int) -> bool:
+    """Whether what is of no script belongs to the letters behind it: at the beginning, and where one space parts it
+    from what is before."""
+    letters = end < len(text) and script_of(text[end]) != SYMBOLS
+    return letters and (not start or (text[start].isspace() and len(text[start:end].split()) == 1))
+
+
 @lru_cache(maxsize=1 << 8)
 def _stretches(scripts: Iterable[str]) -> regex.Pattern[str]:
-    """Finds each character of one of these scripts with all of its run; the group that matches is named like it.
+    """Finds each character of one of these scripts with all of its run; the group that matches is named like it, or
+    `Common` for what stands in none.
 
     Only the scripts that a text is known to have, as every group more takes time at every match.
     """
-    kinds = {name: rf"\p{{Script={name}}}" for name in sorted(scripts)}
+    kinds = {name: _CLASSES[name] for name in sorted(scripts)}
     others = {name: "".join(kind for other, kind in kinds.items() if other != name) for name in kinds}
-    return regex.compile("|".join(rf"(?P<{name}>{kind}[^{others[name]}]*+)" for name, kind in kinds.items()))
+    runs = {name: f"{kind}[^{others[name]}]*+" if others[name] else kind for name, kind in kinds.items()}
+    if SYMBOLS in kinds:
+        runs[SYMBOLS] = _SYMBOLS
+    runs[COMMON] = f"[^{''.join(kinds.values())}]++"
+    return regex.compile("|".join(f"(?P<{name}>{run})" for name, run in runs.items()), regex.VERSION1)
 
 
-def _border(text: str, start: int, end: int) -> int:
+def _border(text: str, start: int, end: int, *, clings: bool) -> int:
     """Where the run from `start` ends that another script follows at `end`: before the space before what clings to
-    that, if nothing of the run itself does."""
+    that, if nothing of the run itself does.  clings: whether anything but space does."""
     place = end
-    while place > start and not text[place - 1].isspace():
+    while clings and place > start and not text[place - 1].isspace():
         if script_of(text[place - 1]) not in NEUTRAL:
             return end
         place -= 1

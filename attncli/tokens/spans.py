@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 Span = tuple[int, int]
 
@@ -49,6 +50,29 @@ def untrimmed(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[S
         mended.append((start, end))
         reach = max(reach, end)
     return mended
+
+
+def emptied(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
+    """The spans, but an empty one for each token that spells a space alone which was put before the text.
+
+    The library `tokenizers` gives the `▁` that Metaspace puts there the first character of the text, which the token
+    behind it spells (`▁` and `I` of `I` are both 0 to 1), but the `Ġ` that ByteLevel puts there none.
+    """
+    mended = list(spans)
+    for index in shared_starts(text, spans):
+        if data[index] and not data[index].strip(b" "):
+            start, _ = spans[index]
+            mended[index] = (start, start)
+    return mended
+
+
+def shared_starts(text: str, spans: Sequence[Span]) -> list[int]:
+    """The indices of tokens that begin, with something other than space, where the token behind them does."""
+    return [
+        index
+        for index, ((start, end), (following, _)) in enumerate(pairwise(spans))
+        if start == following and start < end and not text[start].isspace()
+    ]
 
 
 def byte_spans(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:

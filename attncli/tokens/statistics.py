@@ -17,9 +17,11 @@ from attncli.results.statistics import (
     TokenizerStatistics,
     TotalStatistics,
 )
+from attncli.results.tokenize import MUCH_UNKNOWN
 from attncli.tokens.align import align
 from attncli.tokens.by_script import RunCounts, count_by_script, covered
 from attncli.tokens.scripts import UNSPACED
+from attncli.tokens.spans import emptied, shared_starts
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.encoding import Encoding, Tokenizer
@@ -28,6 +30,9 @@ Span = tuple[int, int]
 
 #: The order of the Rényi entropy that goes best with how well models do (Zouhar et al. 2023).
 ALPHA = 2.5
+
+#: With fewer tokens most of them occur once, and the evenness of those that occur says nothing.
+_ENOUGH_TOKENS = 1000
 
 #: How many of the words that are cut the most are kept.
 _MOST_CUT = 5
@@ -113,8 +118,14 @@ class Statistics:
     def _spans(self, text: str, ids: Sequence[int], encoding: Encoding, number: int) -> list[Span | None]:
         own = zip(encoding.spans, encoding.sequences, strict=True)
         spans = [span for span, sequence in own if sequence == number]
-        if None not in spans or self._tokenizer is None:
+        if self._tokenizer is None:
             return spans
+        if None not in spans:
+            found = [span for span in spans if span is not None]
+            if not shared_starts(text, found):
+                return spans
+            pieces = self._tokenizer.describe(ids)
+            return [*emptied(text, found, [b"" if piece is None else piece.data for piece in pieces])]
         return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
 
     def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:
@@ -130,6 +141,7 @@ class Statistics:
         tokens, words = sum(each.tokens for each in every), sum(each.words for each in every)
         characters, size = sum(each.characters for each in every), sum(each.bytes for each in every)
         continued, unknown = sum(each.continued for each in every), sum(each.unknown for each in every)
+        lost = sum(each.unknown_characters for each in every)
         return TotalStatistics(
             tokens=tokens,
             special_tokens=self._special_tokens,
@@ -144,7 +156,9 @@ class Statistics:
             unknown=unknown,
             unknown_share=_ratio(unknown, tokens),
             distinct_tokens=len(self._used),
-            renyi_efficiency=renyi_efficiency(self._used.values()),
+            renyi_efficiency=renyi_efficiency(self._used.values()) if tokens >= _ENOUGH_TOKENS else None,
+            unknown_characters=lost,
+            unknown_characters_share=_ratio(lost, characters),
         )
 
 
@@ -153,16 +167,30 @@ def parity(statistics: Sequence[TokenizerStatistics]) -> tuple[Parity, ...]:
     if not statistics:
         return ()
     reference, *others = statistics
-    before = {script.script: script.tokens for script in reference.scripts}
+    before = {script.script: script for script in reference.scripts}
     return tuple(
         Parity(
             model=other.model,
             reference=reference.model,
-            tokens=_ratio(other.total.tokens, reference.total.tokens),
-            scripts={script.script: _ratio(script.tokens, before.get(script.script, 0)) for script in other.scripts},
+            tokens=_parity(other.total, reference.total),
+            scripts={script.script: _parity(script, before.get(script.script)) for script in other.scripts},
         )
         for other in others
     )
+
+
+def _parity(
+    own: TotalStatistics | ScriptStatistics, reference: TotalStatistics | ScriptStatistics | None
+) -> float | None:
+    if reference is None or not own.tokens or _is_unknown(own) or _is_unknown(reference):
+        return None
+    return _ratio(own.tokens, reference.tokens)
+
+
+def _is_unknown(figures: TotalStatistics | ScriptStatistics) -> bool:
+    """Whether too much became unknown tokens to count these."""
+    share = figures.unknown_characters_share if figures.characters else figures.unknown_share
+    return share is not None and share >= MUCH_UNKNOWN
 
 
 def renyi_efficiency(frequencies: Iterable[int]) -> float | None:
@@ -183,6 +211,7 @@ class _Counts:
 
     def __init__(self) -> None:
         self.tokens = self.unknown = self.words = self.continued = self.characters = self.bytes = 0
+        self.unknown_characters = 0
 
     def add(self, run: RunCounts) -> None:
         self.characters += run.characters
@@ -191,6 +220,7 @@ class _Counts:
         self.unknown += run.unknown
         self.words += run.words
         self.continued += run.continued
+        self.unknown_characters += run.unknown_characters
 
 
 class _MostCut:
@@ -234,11 +264,13 @@ def _script(name: str, counts: _Counts) -> ScriptStatistics:
         bytes=counts.bytes,
         bytes_per_token=_ratio(counts.bytes, counts.tokens),
         characters_per_token=_ratio(counts.characters, counts.tokens),
-        fertility=_ratio(counts.tokens, words),
+        fertility=_ratio(counts.tokens, words) if counts.tokens else None,
         continued_words=continued,
         continued_words_share=_ratio(continued, words),
         unknown=counts.unknown,
         unknown_share=_ratio(counts.unknown, counts.tokens),
+        unknown_characters=counts.unknown_characters,
+        unknown_characters_share=_ratio(counts.unknown_characters, counts.characters),
     )
 
 

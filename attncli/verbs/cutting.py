@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import UsageError
 from attncli.models.tokenizers.encoding import Encoding
-from attncli.results.tokenize import TokenizedText
+from attncli.results.tokenize import Source, TokenizedText
 from attncli.tokens.encode import check_text, encode, from_ids, kept, was_cut
 from attncli.tokens.measure import measure
 from attncli.verbs.readers import Reader
@@ -21,12 +21,16 @@ CHECKS = ("same", "lint")
 
 
 class TextInput(NamedTuple):
-    """One text, and the pair beside it; or ids; or a conversation, for the chat template of each model."""
+    """One text, and the pair beside it; or ids; or a conversation, for the chat template of each model.
+
+    source: where the text was read.
+    """
 
     text: str = ""
     pair: str | None = None
     ids: Sequence[int] | None = None
     conversation: Conversation | None = None
+    source: Source | None = None
 
 
 class Settings(NamedTuple):
@@ -95,6 +99,7 @@ def cut_text(given: TextInput, reader: Reader, record: int, settings: Settings) 
         max_length=limit,
         sequences=encoded.sequences,
         unknown_id=unknown_id,
+        source=given.source,
     )
     return text, truncated
 

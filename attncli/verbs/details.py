@@ -67,7 +67,7 @@ class Checks:
         if "same" in self._names:
             self._failures += (f"same: {_which(record)}{sentence}" for sentence in _different(record))
         if "lint" in self._names:
-            self._failures += (f"lint: {_which(record)}{sentence}" for sentence in _mendable(record))
+            self._failures += (f"lint: {sentence}" for sentence in _mendable(record))
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def _different(record: Record) -> list[str]:
         return [] if len(ids) == 1 else ["the models are given different texts"]
     from attncli.tokens.comparison import failures
 
-    return failures(record.comparison)
+    return failures(record.comparison, record.texts[0].source)
 
 
 def _mendable(record: Record) -> list[str]:
@@ -92,7 +92,8 @@ def _mendable(record: Record) -> list[str]:
 
     several = len(record.texts) > 1
     return [
-        f"{text.model}: {sentence}" if several else sentence
+        f"{_which(record) if file is None else ''}{f'{text.model}: ' if several else ''}{sentence}"
         for text in record.texts
-        for sentence in failures(text.findings or ())
+        for file in (text.source and text.source.file,)
+        for sentence in failures(text.findings or (), file)
     ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 from attncli.verbs.heads_result import heads_result, notes_on, warnings_on_unread
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from attncli.models.loaded import LoadedModel
     from attncli.models.tokenizers.encoding import Tokenizer
     from attncli.results.heads import HeadsResult
+
+#: Tokens, special ones included, of which nearly every head gives most of its weight to a neighbour or to the first.
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[
     named = named_stacks(collector)
     (stacks,) = described(collector, named)
     warnings = (*warnings, *warnings_on_unread(unread_stacks(collector), wanted.selection))
-    notes = (*target_notes(sides), *notes_on(stacks, "the text repeats nothing"))
+    notes = (*target_notes(sides), *_few(sides, wanted), *notes_on(stacks, "the text repeats nothing"))
     result = heads_result(loaded, stacks, wanted, warnings=warnings, notes=notes)
     result = replace(result, generated=sides.generated)
     if wanted.steps is None:
@@ -120,6 +125,14 @@ def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[
     steps = walk(named, wanted.steps)
     others = elsewhere(named, wanted.steps, steps)
     return replace(result, steps=steps, notes=(*result.notes, *walk_notes(steps, others)))
+
+
+def _few(sides: Sides, wanted: Wanted) -> Iterator[str]:
+    """Said where heads are named by what they do, and the text is so short that nearly all of them do the same."""
+    count = len(sides.text.tokens)
+    if count <= _FEW and wanted.view == EVERYTHING and not wanted.selection.chosen and wanted.steps is None:
+        several = f"{count} token{'s are' if count > 1 else ' is'}"
+        yield f"{several} too few to tell heads apart by; a sentence shows more, and --probe most"
 
 
 def _too_long(tokens: int, limit: int) -> UsageError:

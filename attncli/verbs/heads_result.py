@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 from attncli.verbs.made_by import made_by
 from attncli.verbs.reading import UNMEASURED, is_unmeasured
 
-#: Tokens, special ones included, of which nearly every head gives most of its weight to a neighbour or to the first.
-_FEW = 3
-
 if TYPE_CHECKING:
     from attncli.attention.selection import Selection, Wanted
     from attncli.models.loaded import LoadedModel
@@ -48,10 +45,6 @@ def notes_on(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
         yield UNMEASURED
         return
     positional = [stack for stack in stacks if stack.stack != "cross"]
-    counts = [len(stack.keys) for stack in positional]
-    if counts and max(counts) <= _FEW:
-        count = f"{counts[0]} token{'s are' if counts[0] > 1 else ' is'}"
-        yield f"{count} too few to tell heads apart by; a sentence shows more, and --probe most"
     repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
     if positional and not repeated:
         yield f"{without_repeats}, so that duplicate and induction are null (--probe shows them)"

@@ -8,7 +8,7 @@ from typing import Any
 
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
-from attncli.results.tokenize import TokenizeResult
+from attncli.results.tokenize import Source, TokenizeResult
 from attncli.tokens.spans import split_lines
 from attncli.verbs.cutting import TextInput
 from attncli.verbs.ids import id_lists
@@ -95,8 +95,13 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -
         raise UsageError("either a text or ids are needed", hint="give a text, or numbers with --input-ids")
     if text is not None:
         texts = _texts(text, pair)
-        own = [line for each in texts for line in split_lines(each)] if lines else texts
-        return [TextInput(each, pair) for each in own]
+        if lines:
+            return [
+                TextInput(line, pair, source=Source(None, number))
+                for each in texts
+                for number, line in enumerate(split_lines(each), start=1)
+            ]
+        return [TextInput(each, pair) for each in texts]
     if pair is not None:
         raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
     return [TextInput(ids=each) for each in id_lists(ids)]

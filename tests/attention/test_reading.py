@@ -202,9 +202,15 @@ def test_a_text_of_three_tokens_is_said_to_show_little(ids: list[int], few: str 
     assert [note.partition(" too few")[0] for note in notes if "too few" in note] == ([few] if few else [])
 
 
+def test_nothing_is_said_of_few_tokens_where_one_head_or_one_position_is_asked_for() -> None:
+    model = tiny.build(tiny.llama())
+    found = [heads(model=model, input_ids=[5, 6], **asked).notes for asked in ({"query": 1}, {"head": "0.1"})]
+    assert not any("too few" in note for notes in found for note in notes)
+
+
 def test_nothing_is_no_number_of_keys() -> None:
-    with pytest.raises(UsageError, match="top 0"):
-        Wanted(top=0)
+    with pytest.raises(UsageError, match="--top can't be 0"):
+        heads(model=tiny.build(tiny.bert()), input_ids=IDS, top=0)
 
 
 def test_the_json_has_what_was_read() -> None:

@@ -69,9 +69,11 @@ print(time.perf_counter() - start)
 
 #: Sentences per second against the peer's, and seconds from the start of the program to its answer.
 _RATE, _START = 0.9, 1.1
+#: Memory beside that of the passes alone.
+_HELD = 1.5
 
 
-def run(runs: int, *, sentences: int = 20_000) -> Iterator[Ratio]:
+def run(runs: int, *, sentences: int = 4_000) -> Iterator[Ratio]:
     """Every figure in turn. sentences: lines of the file."""
     folder = str(Path(open_files(parse_reference(DEFAULT_MODEL)).require("config.json")).parent)
     ours = [attn(), "compare", "mole", *SENTENCES]
@@ -83,13 +85,23 @@ def run(runs: int, *, sentences: int = 20_000) -> Iterator[Ratio]:
     with tempfile.TemporaryDirectory() as place:
         text = Path(place) / "sentences.txt"
         _write(text, sentences)
-        scripts = ([sys.executable, "-c", each.format(folder=folder, text=str(text))] for each in (OURS, PASSES))
+        scripts = [[sys.executable, "-c", each.format(folder=folder, text=str(text))] for each in (OURS, PASSES)]
         yield compare(
             f"{sentences:,} sentences", *_named(*scripts), aim=1 / _RATE, runs=3, measure=_told_seconds, warm_ups=0
         )
         if os.name != "nt":
-            held = memory([attn(), "compare", "mole", "-f", str(text), "-q", "-o", str(Path(place) / "x.npz")])
-            print(f"  memory of it: {held >> 20} MiB, the model and torch among it")
+            # The model and torch are among both.
+            asked = [attn(), "compare", "mole", "-f", str(text), "-q", "-o", str(Path(place) / "x.npz")]
+            held, theirs = (memory(each) for each in (asked, scripts[1]))
+            yield Ratio(
+                f"{sentences:,} sentences: memory",
+                "batched forward passes alone",
+                held,
+                theirs,
+                held / theirs,
+                _HELD,
+                "MB",
+            )
 
 
 def _named(ours: Sequence[str], peer: Sequence[str]) -> tuple[Sequence[str], str, Sequence[str]]:

@@ -36,7 +36,7 @@ class Ratio:
         scale, unit, digits = {"ms": (1e3, "ms", 0), "MB": (1e-6, "MB", 0), "times": (1, "×", 1)}[self.unit]
         ours, theirs = (f"{value * scale:,.{digits}f} {unit}" for value in (self.ours, self.theirs))
         name, peer = f"{self.name:<{_NAME}}", f"{self.peer:<{_PEER}}"
-        return f"| {name} | {peer} | {ours:>10} | {theirs:>10} | {self.ratio:5.2f} | {self.aim:>5.3g} | {verdict:<6} |"
+        return f"| {name} | {peer} | {ours:>10} | {theirs:>10} | {self.ratio:5.2f} | {self.aim:5.2f} | {verdict:<6} |"
 
 
 #: Columns of the widest names.

@@ -34,8 +34,8 @@ with open({text!r}, encoding="utf-8") as file:
 print(tokens)
 """
 
-#: Of the 100 MB file: seconds at most 1 / 0.9 of the peer's, and this much memory.
-_RATE, _MEMORY = 0.9, 300 << 20
+#: Of the file of many lines: seconds at most 1 / 0.9 of the peer's; memory at most 1.1 of what a tenth of it takes.
+_RATE, _HELD = 0.9, 1.1
 
 #: Of the long line: four times the text in at most this many times the time.
 _GROWTH = 4.4
@@ -77,10 +77,10 @@ def _many_lines(tokenizer: Path, path: Path, megabytes: float) -> Iterator[Ratio
         warm_ups=0,
     )
     if sys.platform != "win32":
-        held = memory(ours)
-        print(
-            f"  memory of it: {held >> 20} MiB ({'met' if held <= _MEMORY else 'missed'}: at most {_MEMORY >> 20} MiB)"
-        )
+        few = path.with_name("few.txt")
+        _write(few, megabytes / 10, lines=True)
+        held, fewer = (memory([*ours[:-2], str(each), "-q"]) for each in (path, few))
+        yield Ratio(f"{name}: memory", f"{megabytes / 10:g} MB of them", held, fewer, held / fewer, _HELD, "MB")
 
 
 def _one_line(folder: Path, megabytes: float) -> Iterator[Ratio]:

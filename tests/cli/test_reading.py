@@ -50,7 +50,8 @@ def file_failure(name: Path) -> tuple[str, str]:
 @given(st.text(CHARACTERS), st.integers(1, 9), st.booleans())
 def test_the_blocks_do_not_show(text: str, block: int, packed: bool) -> None:
     content = gzip.compress(text.encode()) if packed else text.encode()
-    expected = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+    own = text.removeprefix("\ufeff")
+    expected = own.removesuffix("\n").removesuffix("\r") if own.endswith("\n") else own
     assert read(content, block=block if not packed else block + 1) == expected
 
 
@@ -76,7 +77,15 @@ def test_nothing_comes_of_an_empty_file(empty: bytes) -> None:
 
 
 def test_what_looks_odd_is_text_all_the_same() -> None:
-    assert read(b"\xef\xbb\xbfa\x00b") == "\ufeffa\x00b"
+    assert read(b"a\xef\xbb\xbf\x00b") == "a\ufeff\x00b"
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 1000])
+def test_a_byte_order_mark_is_no_text(block: int) -> None:
+    assert read(b"\xef\xbb\xbfa\nb\n", block=block) == "a\nb"
+    assert read(b"\xef\xbb\xbf\xef\xbb\xbfa", block=block) == "\ufeffa"
+    assert read(b"\xef\xbb\xbf", block=block) == ""
+    assert read(gzip.compress(b"\xef\xbb\xbfa", mtime=0)) == "a"
 
 
 def test_a_long_line_is_held_alone() -> None:

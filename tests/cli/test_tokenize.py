@@ -149,6 +149,65 @@ def test_why(folder: Path, other: Path) -> None:
     assert [token["id"] for token in why["tokens"]] == [token["id"] for token in content["texts"][0]["tokens"]]  # type: ignore[index]
 
 
+def test_a_tokenizer_saved_under_any_name(folder: Path, tmp_path: Path) -> None:
+    for name in ("mine.json", "my-vocab.json"):
+        file = tmp_path / name
+        file.write_bytes((folder / "tokenizer.json").read_bytes())
+        assert attn("tokenize", "the moles", "--count", "-m", str(file)).text == (
+            attn("tokenize", "the moles", "--count", "-m", str(folder / "tokenizer.json")).text
+        )
+
+
+def test_a_byte_order_mark_moves_nothing(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "notepad.txt"
+    file.write_bytes(b"\xef\xbb\xbfthe mole\r\n")
+    (text,) = json_of(attn("tokenize", "-f", str(file), "--json", "-m", str(folder)))["texts"]  # type: ignore[misc]
+    assert (text["text"], text["source"]) == ("the mole", {"file": str(file), "line": 1})
+    assert next(token["start"] for token in text["tokens"] if not token["special"]) == 0
+
+
+def test_lint_says_which_line_of_which_file(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "data.txt"
+    file.write_text("the mole\nthe\u200b mole\nthe mole\n", encoding="utf-8")
+    model = ("-m", str(folder), "-f", str(file))
+    for lines in ((), ("--lines",)):
+        shown = attn("tokenize", "--lint", *lines, *model, "--width", "200").text
+        assert f"{file}:2:4 warning (invisible)" in shown
+        assert ("nothing found in 2 of 3 texts" in shown) == bool(lines)
+        failed = attn("tokenize", "--check", "lint", "--count", *lines, *model)
+        assert failed.err.startswith(f"failed: lint: {file}:2:4 (invisible): ")
+    (odd,) = (
+        text for text in json_of(attn("tokenize", "--lint", "--lines", "--json", *model))["texts"] if text["findings"]
+    )  # type: ignore[misc]
+    assert (odd["source"], odd["findings"][0]["line"], odd["findings"][0]["column"]) == (
+        {"file": str(file), "line": 2},
+        2,
+        4,
+    )
+    rows = attn("tokenize", "--lint", "--lines", "--format", "csv", *model).text.splitlines()
+    assert rows[0].endswith(",line,column,file")
+    assert rows[1].endswith(f",2,4,{file}")
+
+
+def test_lint_counts_the_texts_without_findings(folder: Path) -> None:
+    model = ("-m", str(folder), "--lint", "--width", "200")
+    assert attn("tokenize", "the mole", *model).text.startswith(f"nothing found · {folder}\n\nvocabulary: ")
+    assert attn("tokenize", "the mole", "the", *model).text.startswith("nothing found in 2 of 2 texts\n\nvocabulary: ")
+    shown = attn("tokenize", "the mole", "the\u200b mole", *model).text
+    assert shown.startswith(f"1 warning · text 2 of 2 · {folder}\n")
+    assert "\n\nnothing found in 1 of 2 texts\n\nvocabulary: " in shown
+
+
+def test_a_failed_check_says_where_to_look(folder: Path, other: Path) -> None:
+    models = ("-m", str(folder), "-m", str(other))
+    outcome = attn("tokenize", "the moles", "--check", "same", *models)
+    assert outcome.err.splitlines()[-1] == "hint: stdout shows the models beside one another, and lists each difference"
+    outcome = attn("tokenize", "the moles", "--check", "same", "--count", *models)
+    assert outcome.err.splitlines()[-1].startswith("hint: leaving --count out shows the models beside one another")
+    outcome = attn("tokenize", "the\u200b mole", "--check", "lint", "-m", str(folder))
+    assert outcome.err.splitlines()[-1] == "hint: --lint shows each place"
+
+
 def test_lint_finds_and_check_fails(folder: Path) -> None:
     model = ("-m", str(folder))
     clean, odd = "the mole", "the\u200b mole "

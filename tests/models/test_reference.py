@@ -178,6 +178,28 @@ def test_other_things_that_are_no_model(text: str, message: str) -> None:
     assert caught.value.message == message
 
 
+def test_json_that_holds_a_tokenizer_may_have_any_name(workplace: Path) -> None:
+    (workplace / "mine.json").write_text('{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}}}')
+    ref = parse_reference("mine.json")
+    assert (ref.kind, ref.tokenizer_file, ref.named_file) == (Kind.FILE, Path("mine.json"), None)
+
+
+@pytest.mark.parametrize(
+    ("content", "lacking"),
+    [
+        ("{", "it is no JSON"),
+        ("[1]", 'a tokenizer would have the key "model"'),
+        ('{"model": "gpt2"}', 'a tokenizer would have the key "model"'),
+        ('{"model": {"type": "BPE"}}', 'the "model" of a tokenizer would have the key "vocab"'),
+    ],
+)
+def test_json_that_holds_none_is_told_what_it_lacks(workplace: Path, content: str, lacking: str) -> None:
+    (workplace / "mine.json").write_text(content)
+    with pytest.raises(ModelError) as caught:
+        parse_reference("mine.json")
+    assert caught.value.message == f"mine.json is a file, but not one that holds a model: {lacking}"
+
+
 def test_a_file_in_the_way_of_a_hub_name_is_told_how_to_pass() -> None:
     with pytest.raises(ModelError) as caught:
         parse_reference("notes")

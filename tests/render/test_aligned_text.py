@@ -257,3 +257,27 @@ def test_every_id_is_shown(text: str, width: int) -> None:
         ids = [below for line, below in rows if line.startswith(f"{key} ")]
         shown = [word for line in ids for word in line.replace("│", " ").split()]
         assert shown == [str(number) for number in each.ids]
+
+
+def test_tokens_for_nothing_are_explained() -> None:
+    prefixed = GPT._replace(tokens=(Token(0, 3, "▁", " ", 0, 0, 0, 0), *GPT.tokens))
+    shown = aligned_text((BERT, prefixed), COMPARISON, Terminal(80), count=1)
+    assert shown.endswith(
+        "B has 1 token for no character of the text (a space put before it):\n  counted, but no cut\n"
+    )
+
+
+def test_what_the_numbers_leave_out_and_which_flatter() -> None:
+    def notes(**changes: object) -> list[str]:
+        texts = [text._replace(stats=text.stats._replace(**changes)) for text in (BERT, GPT)]  # type: ignore[arg-type]
+        lines = aligned_text(texts, COMPARISON, Terminal(80), count=1).splitlines()
+        table = lines[next(index for index, line in enumerate(lines) if line.startswith("cuts shared with")) + 1 :]
+        return table[: table.index("")]
+
+    assert notes() == []
+    assert notes(unspaced_scripts=("Thai", "Symbols")) == ["fertility is without Thai and symbols"]
+    assert notes(fertility=None, unspaced_scripts=("Thai",)) == ["no fertility: no spaces between words in Thai"]
+    assert notes(unknown_characters=9) == [
+        "A has unknown tokens for 100% of the text, which flatters its other figures",
+        "B has unknown tokens for 100% of the text, which flatters its other figures",
+    ]

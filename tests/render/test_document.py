@@ -16,11 +16,21 @@ RED = Style(fg=(255, 0, 0))
 FAMILY = "👩\u200d👧"
 
 #: Letters, wide letters, combining marks, emoji, joiners and selectors.
-TEXTS = st.text(st.sampled_from("ab 猫犬e\u0301\u0303👍❤\ufe0f\u200dש·…"), max_size=12)
+TEXTS = st.text(st.sampled_from("ab 猫犬काe\u0301\u0303👍❤\ufe0f\u200dש·…"), max_size=12)
 
 
 def test_widths_are_cells() -> None:
     assert [cell_width(text) for text in ("", "cat", "猫", "e\u0301", "👍", "·")] == [0, 3, 2, 1, 2, 1]
+
+
+def test_vowel_signs_that_stand_beside_their_letter_have_a_cell() -> None:
+    # As a terminal's cursor moves (tmux 3.3) and wcwidth 0.9 has it.
+    widths = {"का": 2, "की": 2, "दुनिया": 5, "கா": 2, "က\u102c": 2, "នា": 2, "กำ": 2, "நி": 2, "பு": 2, "க்": 1}
+    assert {text: cell_width(text) for text in widths} == widths
+    assert cell_width("한\u302e") == 2
+    assert clusters("दुनिया") == ["दु", "नि", "या"]
+    assert pad("का", 4) == "का  "
+    assert crop("काका", 3) == "काक"
 
 
 def test_cropping_never_halves_a_wide_character() -> None:

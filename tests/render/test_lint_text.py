@@ -8,21 +8,22 @@ from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.findings import lint_text, unreachable_sentence
+from attncli.render.tokenize.findings import clean_text, lint_text, unreachable_sentence
 from attncli.results.findings import DeadEntry, Finding, Severity, Unreachable
-from attncli.results.tokenize import TokenizedText, TokenStats
+from attncli.results.tokenize import Source, TokenizedText, TokenStats
 from attncli.tokens.lint.failures import failures
 
 STATS = TokenStats(6, 2, 5, 23, 24, 4.0, 23 / 6, 1.2, 1, 0.2, 1, 1 / 6)
-INVISIBLE = Finding("invisible", "warning", "U+200B shows nothing", "take it out", 4, 5, 4, (1,))
+INVISIBLE = Finding("invisible", "warning", "U+200B shows nothing", "take it out", 4, 5, 4, (1,), line=1, column=5)
 
 
 def _text(text: str | None, pair: str | None = None) -> TokenizedText:
     return TokenizedText(0, "org/gpt", text, (), STATS, pair=pair)
 
 
-def _space(place: int, severity: Severity = "warning") -> Finding:
-    return Finding("odd_space", severity, "it looks like a space", "write a space", place, place + 1)
+def _space(place: int, severity: Severity = "warning", line: int = 1) -> Finding:
+    span = (place, place + 1)
+    return Finding("odd_space", severity, "it looks like a space", "write a space", *span, line=line, column=2)
 
 
 def test_nothing() -> None:
@@ -41,7 +42,9 @@ def test_a_finding() -> None:
 
 
 def test_ascii() -> None:
-    finding = Finding("round_trip", "note", "“é” comes back as “e”", "it does that to every text", 7, 8, 8)
+    finding = Finding(
+        "round_trip", "note", "“é” comes back as “e”", "it does that to every text", 7, 8, 8, line=2, column=2
+    )
     assert lint_text((finding,), _text("first\ncé x"), Terminal(80, unicode=False)) == (
         "1 note | org/gpt\n"
         "\n"
@@ -54,7 +57,7 @@ def test_ascii() -> None:
 
 def test_a_narrow_terminal_shows_what_is_around_the_place() -> None:
     text = "some words before it\u200bwords behind it"
-    finding = INVISIBLE._replace(start=20, end=21)
+    finding = INVISIBLE._replace(start=20, end=21, column=21)
     assert lint_text((finding,), _text(text), Terminal(30)).splitlines()[2:] == [
         "1:21 warning (invisible):",
         "    U+200B shows nothing",
@@ -65,13 +68,15 @@ def test_a_narrow_terminal_shows_what_is_around_the_place() -> None:
 
 
 def test_white_space_at_the_end_is_drawn() -> None:
-    finding = Finding("trailing_space", "warning", "the text ends with a newline", "take it out", 4, 6, 4)
+    finding = Finding(
+        "trailing_space", "warning", "the text ends with a newline", "take it out", 4, 6, 4, line=1, column=5
+    )
     assert lint_text((finding,), _text("mole \n"), Terminal(80)).splitlines()[3:5] == ["    mole·⏎", "        ^^"]
 
 
 def test_many_of_a_kind_are_named_by_their_place() -> None:
     text = "a\u00a0\n" * 20
-    shown = lint_text([_space(3 * index + 1) for index in range(20)], _text(text), Terminal(80))
+    shown = lint_text([_space(3 * index + 1, line=index + 1) for index in range(20)], _text(text), Terminal(80))
     assert shown.count("warning (odd_space)") == 3
     assert shown.endswith(
         "    hint: write a space\n"
@@ -81,7 +86,7 @@ def test_many_of_a_kind_are_named_by_their_place() -> None:
 
 
 def test_notes_come_last_and_once_a_kind() -> None:
-    findings = [_space(0, "note"), _space(1, "note"), INVISIBLE]
+    findings = [_space(0, "note")._replace(column=1), _space(1, "note"), INVISIBLE]
     lines = lint_text(findings, _text("zero\u200bwidth"), Terminal(80)).splitlines()
     assert lines[0] == "1 warning, 2 notes · org/gpt"
     assert [line.split(":")[1][:10] for line in lines if line[:1].isdigit() and "(" in line] == [
@@ -89,6 +94,20 @@ def test_notes_come_last_and_once_a_kind() -> None:
         "1 note (od",
     ]
     assert lines[-1] == "    1 more at 1:2"
+
+
+def test_a_file_is_named_and_can_do_no_harm() -> None:
+    text = _text("zero\u200bwidth")._replace(source=Source("a\x1b[2J.txt", 3))
+    lines = lint_text((INVISIBLE._replace(line=3),), text, Terminal(80), count=None).splitlines()
+    assert lines[0] == "1 warning · text 1 · org/gpt"
+    assert lines[2] == r"a\x1b[2J.txt:3:5 warning (invisible): U+200B shows nothing"
+
+
+def test_texts_without_findings_are_counted() -> None:
+    assert clean_text(["org/gpt"], [1234], 5678, Terminal(80)) == "nothing found in 1,234 of 5,678 texts\n"
+    assert clean_text(["a", "b"], [1, 0], 1, Terminal(80)) == (
+        "a: nothing found in 1 of 1 text\nb: nothing found in 0 of 1 text\n"
+    )
 
 
 def test_ids_without_a_text_have_no_place_to_show() -> None:
@@ -102,7 +121,7 @@ def test_ids_without_a_text_have_no_place_to_show() -> None:
 
 
 def test_a_pair_is_named() -> None:
-    finding = INVISIBLE._replace(start=1, end=2, segment=1)
+    finding = INVISIBLE._replace(start=1, end=2, segment=1, column=2)
     lines = lint_text((finding,), _text("ab", "x\u200by"), Terminal(80)).splitlines()
     assert lines[2:4] == ["pair 1:2 warning (invisible): U+200B shows nothing", "    x\\u{200b}y"]
 
@@ -127,9 +146,13 @@ def test_failures_are_the_warnings() -> None:
     bare = Finding("non_canonical", "warning", "5 6 is 7", "", tokens=(3,))
     pair = INVISIBLE._replace(segment=1)
     assert failures([INVISIBLE, pair, bare, _space(1, "note")]) == [
-        "character 4 (invisible): U+200B shows nothing",
-        "pair, character 4 (invisible): U+200B shows nothing",
+        "1:5 (invisible): U+200B shows nothing",
+        "pair 1:5 (invisible): U+200B shows nothing",
         "token 3 (non_canonical): 5 6 is 7",
+    ]
+    assert failures([INVISIBLE, pair], "notes.txt") == [
+        "notes.txt:1:5 (invisible): U+200B shows nothing",
+        "pair 1:5 (invisible): U+200B shows nothing",
     ]
 
 

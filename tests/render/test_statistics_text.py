@@ -24,9 +24,9 @@ from attncli.results.statistics import (
 )
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult, TokenStats
 
-LATIN = ScriptStatistics("Latin", 16, 14, 70, 70, 4.375, 4.375, 16 / 14, 2, 1 / 7, 0, 0.0)
-HAN = ScriptStatistics("Han", 2, None, 4, 12, 6.0, 2.0, None, None, None, 1, 0.5)
-TOTAL = TotalStatistics(18, 6, 14, 74, 82, 82 / 18, 74 / 18, 16 / 14, 2, 1 / 7, 1, 1 / 18, 13, 0.9)
+LATIN = ScriptStatistics("Latin", 16, 14, 70, 70, 4.375, 4.375, 16 / 14, 2, 1 / 7, 0, 0.0, 0, 0.0)
+HAN = ScriptStatistics("Han", 2, None, 4, 12, 6.0, 2.0, None, None, None, 1, 0.5, 2, 0.05)
+TOTAL = TotalStatistics(18, 6, 14, 74, 82, 82 / 18, 74 / 18, 16 / 14, 2, 1 / 7, 1, 1 / 18, 13, 0.9, 2, 2 / 74)
 LENGTHS = TextLengths(6, 7.0, 9, 0, 512)
 WORDS = (CutWord("biopsy", 6, 2), CutWord("shrew", 5, 2))
 ONE = TokenizerStatistics("org/bert", 3, 30522, TOTAL, (LATIN, HAN), LENGTHS, WORDS)
@@ -53,10 +53,11 @@ continued words    14.3%  words of two or more tokens; lower is better
 bytes/token         4.56  higher is better
 characters/token    4.11  higher is better
 unknown                1  tokens for what the vocabulary can't spell; 0 is best
+unknown text        2.7%  characters that these took the place of; 0 is best
 distinct tokens       13  that these texts use
 vocabulary        30,522  tokens that there are
-Rényi efficiency    0.90  how evenly tokens are used, 0 to 1 (α = 2.5); higher
-                          is better
+Rényi efficiency    0.90  how evenly the distinct tokens seen are used, 0 to 1
+                          (α = 2.5); higher is better
 shortest text          6  tokens, special ones included
 median text            7
 longest text           9
@@ -65,8 +66,8 @@ longer texts           0  of more tokens than the model takes
 """
 SCRIPTS = """\
 by script  tokens  words  characters  bytes/token  fertility  continued  unknown
-Latin          16     14          70         4.38       1.14      14.3%        0
-Han             2      –           4         6.00          –          –        1
+Latin          16     14          70         4.38       1.14      14.3%     0.0%
+Han             2      –           4         6.00          –          –     5.0%
 """
 
 
@@ -89,10 +90,7 @@ def test_ascii() -> None:
         )
         .replace("–", "-")
         .replace("é", "e")
-        .replace(
-            "0 to 1 (α = 2.5); higher\n                          is better",
-            "0 to 1 (alpha = 2.5);\n                          higher is better",
-        )
+        .replace("α", "alpha")
     )
 
 
@@ -106,7 +104,7 @@ def test_several_tokenizers() -> None:
         "special tokens           6        6  added by the tokenizer",
         "words                   14       14  runs of non-space, in scripts that put",
     ]
-    assert "Rényi efficiency      0.90        –  how evenly tokens are used, 0 to 1 (α =" in lines
+    assert "Rényi efficiency      0.90        –  how evenly the distinct tokens seen are" in lines
     assert "median text              7      8.5" in lines
     assert "parity                1.00     2.00  tokens for each token of the first one;" in lines
     assert lines[lines.index("tokens       org/bert  org/gpt") :] == [
@@ -127,8 +125,8 @@ def test_several_tokenizers() -> None:
         "Han              6.00     6.00",
         "",
         "unknown      org/bert  org/gpt",
-        "Latin               0        0",
-        "Han                 1        1",
+        "Latin            0.0%     0.0%",
+        "Han              5.0%     5.0%",
         "",
         "words of the most tokens with org/bert",
         "  biopsy 2 · shrew 2",
@@ -217,16 +215,29 @@ def test_no_line_is_wider_than_the_terminal(
 
 
 def test_many_unknown_tokens_are_said_to_flatter() -> None:
-    spoilt = ONE._replace(total=TOTAL._replace(unknown_share=0.5))
-    shown = statistics_text((spoilt,), (), Terminal(80))
-    assert "org/bert: 50% of its tokens are unknown, so that its other figures flatter it\n" in shown
+    spoilt = ONE._replace(total=TOTAL._replace(unknown_characters_share=0.5))
+    shown = statistics_text((spoilt,), (), Terminal(100))
+    assert "org/bert: 50% of the text became unknown tokens: its other figures flatter it\n" in shown
+    of_one = ONE._replace(scripts=(LATIN, HAN._replace(unknown_characters_share=0.9)))
+    shown = statistics_text((of_one,), (), Terminal(100))
+    assert "org/bert: 3% of the text became unknown tokens (Han 90%): its other figures there flatter it\n" in shown
+    bare = ONE._replace(total=TOTAL._replace(characters=0, unknown_characters_share=None, unknown_share=0.5))
+    assert "org/bert: 50% of its tokens are unknown\n" in statistics_text((bare,), (), Terminal(80))
+
+
+def test_what_nobody_can_tell_is_left_out() -> None:
+    few = ONE._replace(total=TOTAL._replace(renyi_efficiency=None))
+    assert "efficiency" not in statistics_text((few,), (), Terminal(80))
+    lost = PARITY._replace(tokens=None)
+    shown = " ".join(statistics_text([ONE, OTHER], [lost], Terminal(80)).split())
+    assert "it needs fewer; none where much of the text became unknown tokens" in shown.replace("- ", "")
 
 
 def test_a_few_texts_have_a_line_each() -> None:
     form = SummaryForm("text", Terminal(80), lambda: (), texts=2)
     assert not form.summary
     for number, words in enumerate(("American shrew mole", "One\tmole of carbon dioxide and more of it")):
-        stats = TokenStats(number + 4, 2, 3, 19, 19, 19 / 4, 19 / 4, 4 / 3, 1, 1 / 3, number, 0.0)
+        stats = TokenStats(number + 4, 2, 3, 19, 19, 19 / 4, 19 / 4, 4 / 3, 1, 1 / 3, number, 0.0, 4, 3)
         form.record(Record(number, (TokenizedText(number, "org/bert", words, (), stats),)))
     (written,) = form.end(TokenizeResult((), MadeBy("0.1.0"), statistics=(ONE,), parity=()))
     assert written == statistics_text([ONE], (), Terminal(80)).replace(

@@ -142,6 +142,12 @@ def test_a_part_that_no_text_came_in_leaves_a_line() -> None:
     assert IdsText().part(IdsPart(0, "bert", ())) == "\n"
 
 
+def test_bare_numbers_of_several_models_are_named() -> None:
+    ids, count = IdsText(several=True), CountText(several=True)
+    for form, expected in ((ids, "5 6\tbert\n8\ta\\x1bb\n"), (count, "2\tbert\n1\ta\\x1bb\n")):
+        assert form.part(IdsPart(0, "bert", (5, 6))) + form.part(IdsPart(0, "a\x1bb", (8,))) == expected
+
+
 def test_a_blank_line_stands_between_two_pictures() -> None:
     terminal = Terminal()
     picture = text_picture(tokenized(0), terminal, count=2)

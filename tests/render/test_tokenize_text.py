@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.picture import count_text, ids_text, text_picture, tokenize_text
+from attncli.render.tokenize.picture import count_text, ids_text, measures, text_picture, tokenize_text
 from attncli.results.provenance import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 from attncli.results.tokens import Token
@@ -82,7 +82,8 @@ def test_rows_wrap_between_tokens_and_a_bar_carries_a_word_over() -> None:
         "│psy    [SEP]*\n"
         "│18075  102\n"
         "\n"
-        "5 words (runs of non-spac…\n"
+        "5 words (runs of\n"
+        "  non-space)\n"
         "fertility 1.20\n"
         "1 continued\n"
         "4.00 bytes/token\n"
@@ -129,6 +130,44 @@ def test_a_cut_character_is_drawn_once_with_its_bytes(terminal: Terminal, drawn:
     cut = _bytes(("ðŁ", r"\xf0\x9f"), ("ĳ", r"\x91"), ("į", r"\x8d"), first=1)
     picture = tokenize_text(_result(_text((Token(0, 49, "x", "x"), *cut), text="👍")), terminal)
     assert picture.splitlines()[2] == drawn
+
+
+@pytest.mark.parametrize("character", ["\u200d", "\U0001f3fd", "\u200b"])
+def test_of_a_cut_character_that_shows_nothing_there_are_the_bytes(character: str) -> None:
+    first, *others = character.encode("utf-8")
+    cut = _bytes(("ð", f"\\x{first:02x}"), ("ĳ", "".join(f"\\x{byte:02x}" for byte in others)), first=1)
+    picture = tokenize_text(_result(_text((Token(0, 49, "x", "x"), *cut), text=character)), Terminal(80))
+    rest = " ".join(f"{byte:02X}" for byte in others)
+    assert picture.splitlines()[2] == f"x   ⟨{first:02X}⟩│⟨{rest}⟩"
+
+
+@pytest.mark.parametrize(
+    ("changes", "phrases"),
+    [
+        ({}, ["5 words (runs of non-space)", "fertility 1.20"]),
+        (
+            {"spaced_tokens": 5, "spaced_words": 4, "unspaced_scripts": ("Thai", "Tai_Le", "Symbols")},
+            ["5 words (runs of non-space)", "fertility 1.20 (5 tokens for 4 words, without Thai, Tai Le and symbols)"],
+        ),
+        (
+            {"fertility": None, "unspaced_scripts": ("Thai", "Symbols"), "words": 1},
+            ["1 word (runs of non-space)", "no fertility: no spaces between words in Thai"],
+        ),
+        (
+            {"fertility": None, "unspaced_scripts": ("Symbols",), "words": 1},
+            ["1 word (runs of non-space)", "no fertility: symbols are no words"],
+        ),
+        ({"fertility": None, "words": 0}, ["0 words (runs of non-space)"]),
+    ],
+)
+def test_fertility_says_of_which_words_it_is(changes: dict[str, object], phrases: list[str]) -> None:
+    assert list(measures(STATS._replace(**changes)))[:-3] == phrases  # type: ignore[arg-type]
+
+
+def test_unknown_tokens_say_that_they_flatter() -> None:
+    assert list(measures(STATS._replace(unknown_characters=2)))[-1] == "1 unknown"
+    *_, phrase = measures(STATS._replace(unknown_characters=23))
+    assert phrase == "1 unknown for 100% of the text, which flatters the other figures"
 
 
 def test_what_is_whole_stays_whole_beside_a_cut_character() -> None:

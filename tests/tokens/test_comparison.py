@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 import attncli
 from attncli.errors import UsageError
 from attncli.results.comparison import Comparison
-from attncli.results.tokenize import TokenizedText, TokenStats
+from attncli.results.tokenize import Source, TokenizedText, TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.comparison import compare_cuts, failures
 from tests.tokens.vocabularies import KINDS, TEXTS, byte_bpe, word_level, word_piece
@@ -60,6 +60,13 @@ def test_the_same_cuts_and_ids() -> None:
     assert found.same
     assert found.agreement == ((1.0, 1.0), (1.0, 1.0))
     assert failures(found) == []
+
+
+def test_a_space_put_before_the_text_is_no_cut() -> None:
+    bare, prefixed = _made("bare", "moles", (0, 5)), _made("prefixed", "moles", (0, 0), (0, 5))
+    found = compare_cuts([bare, prefixed])
+    assert (found.differences, found.same, found.agreement[0][1]) == ((), False, 1.0)
+    assert failures(found)[0].startswith("prefixed cuts the text as bare does but gives it other ids")
 
 
 def test_texts_left_whole_agree() -> None:
@@ -177,11 +184,27 @@ def test_a_sentence_for_each_model_that_differs() -> None:
     longer = _made("longer", "moles dig", *((i, i + 1) for i in range(5)), *((i, i + 1) for i in (6, 7, 8)))
     other = _made("other", "moles dig", (0, 5), (6, 7), (7, 9))
     assert failures(compare_cuts([one, other, one, longer])) == [
-        "other cuts the text in other places than one, first at character 5: 'dig' is 'dig' in one and "
-        "'d' + 'ig' in other",
-        "longer cuts the text in other places than one, first at character 0: 'moles' is 'moles' in one and "
+        "other cuts the text in other places than one, first at 1:7: 'dig' is 'dig' in one and 'd' + 'ig' in other",
+        "longer cuts the text in other places than one, first at 1:1: 'moles' is 'moles' in one and "
         "'m' + 'o' + 'l' + 'e' + 's' in longer",
     ]
+
+
+def test_a_sentence_says_where_in_its_file() -> None:
+    one = _made("one", "dig\nmoles", (0, 3), (4, 9))
+    other = _made("other", "dig\nmoles", (0, 3), (4, 8), (8, 9))
+    [sentence] = failures(compare_cuts([one, other]), Source("notes.txt", 7))
+    assert "first at notes.txt:8:1: 'moles'" in sentence
+    pair = [_made(name, "moles", (0, 5))._replace(pair="a b") for name in ("one", "other")]
+    cut = [
+        each._replace(
+            tokens=(*each.tokens, *(Token(1, 5, "b", "b", 0, end, 0, end) for end in ends)),
+            sequences=(0, *(1 for _ in ends)),
+        )
+        for each, ends in zip(pair, [(3,), (1,)], strict=True)
+    ]
+    [sentence] = failures(compare_cuts(cut), Source("notes.txt", 7))
+    assert "first at pair 1:1" in sentence
 
 
 def test_a_sentence_is_short() -> None:

@@ -107,8 +107,21 @@ def test_a_cut_character_that_a_normaliser_changed_stays_whole() -> None:
 
 def test_a_space_put_before_the_text_has_no_bytes() -> None:
     first, second = encode(tokenizer("byte_fallback"), "a", special=False).tokens
-    assert (first.text, first.start, first.end, first.byte_start, first.byte_end) == (" ", 0, 1, 0, 0)
+    assert (first.text, first.start, first.end, first.byte_start, first.byte_end) == (" ", 0, 0, 0, 0)
     assert (second.text, second.start, second.end, second.byte_start, second.byte_end) == ("a", 0, 1, 0, 1)
+
+
+def test_a_space_put_before_the_text_has_no_characters_and_no_word() -> None:
+    places = [
+        (token.token, token.start, token.end, token.byte_start, token.byte_end, token.word)
+        for token in encode(tokenizer("byte_fallback"), "é mole", special=False).tokens
+    ]
+    assert places[:3] == [("▁", 0, 0, 0, 0, None), ("<0xC3>", 0, 1, 0, 1, 0), ("<0xA9>", 0, 1, 1, 2, 0)]
+    # One that stands for a space has it, and one that stands for itself too.
+    (space, *_) = encode(tokenizer("byte_fallback"), " b", special=False).tokens
+    (itself,) = encode(tokenizer("byte_fallback"), "▁", special=False).tokens
+    assert (itself.start, itself.end, itself.byte_end) == (0, 1, 3)
+    assert (space.start, space.end) == (0, 1)
 
 
 def test_offsets_are_those_of_the_original_text() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from functools import cache
 
 import pytest
@@ -13,9 +15,10 @@ from attncli.models.tokenizers.encoding import Tokenizer
 from attncli.models.tokenizers.opening import wrap_tokenizer
 from attncli.results.chat import Chat, ChatMessage
 from attncli.results.findings import Finding
-from attncli.results.tokenize import TokenizedText
+from attncli.results.tokenize import Source, TokenizedText
 from attncli.tokens.encode import encode, from_ids
 from attncli.tokens.lint import lint
+from attncli.tokens.lint.letters import _SPLIT_VOWELS, letter_suspects
 from attncli.tokens.lint.round_trip import explain
 from attncli.tokens.lint.suspects import Suspect, mend
 from attncli.tokens.measure import measure
@@ -70,6 +73,9 @@ def test_ordinary_texts_have_nothing(text: str) -> None:
         ("a\ue000b", "damaged", "\ue000"),
         ("cafe\u0301 x", "decomposed", "e\u0301"),
         ("\u1112\u1161\u11ab", "decomposed", "\u1112\u1161\u11ab"),
+        ("\u0e19\u0e4d\u0e32", "decomposed", "\u0e4d\u0e32"),
+        ("\u0e19\u0e4d\u0e49\u0e32", "decomposed", "\u0e4d\u0e49\u0e32"),
+        ("\u0e99\u0ecd\u0eb2", "decomposed", "\u0ecd\u0eb2"),
         ("a 𝐇𝐢 b", "compatibility", "𝐇𝐢"),
         ("ｗｏ", "compatibility", "ｗｏ"),
         ("ﬁne", "compatibility", "ﬁ"),
@@ -136,6 +142,8 @@ def test_a_doubled_special_token() -> None:
         end=3,
         byte_start=0,
         tokens=(0, 1),
+        line=1,
+        column=1,
     )
     assert [each.start for each in found("word_piece", "[CLS] the mole [SEP]") if each.kind == "double_special"] == [
         0,
@@ -170,6 +178,45 @@ def test_a_pair_has_places_of_its_own() -> None:
         (0, 1, (2, 3, 4)),
         (1, 0, (7, 8, 9)),
     ]
+
+
+def test_vowels_of_two_characters_are_those_of_unicode() -> None:
+    kinds = {"Mn": "mark", "Lo": "letter"}
+    split = {}
+    for character in map(chr, range(sys.maxunicode + 1)):
+        kind, *codes = unicodedata.decomposition(character).split() or [""]
+        parts = "".join(chr(int(code, 16)) for code in codes) if kind == "<compat>" else ""
+        if [kinds.get(unicodedata.category(part)) for part in parts] == ["mark", "letter"]:
+            split[parts] = character
+    assert split == _SPLIT_VOWELS
+    for parts, character in split.items():
+        assert unicodedata.normalize("NFC", parts) == parts
+        assert unicodedata.normalize("NFKC", parts) == unicodedata.normalize("NFKC", character)
+
+
+def test_a_mended_vowel_keeps_its_tone_mark() -> None:
+    (suspect,) = letter_suspects("\u0e19\u0e4d\u0e49\u0e32")
+    assert mend("\u0e19\u0e4d\u0e49\u0e32", [suspect]) == "\u0e19\u0e49\u0e33"
+    assert suspect.message == "\u0e33 is written as two characters, U+0E4D and U+0E32"
+
+
+def test_lines_and_columns_are_those_of_the_file() -> None:
+    text = tokenized("byte_bpe", "the\nmo\u200ble \u00a0", "a\n\u200bb")._replace(source=Source("notes.txt", 5))
+    found = lint(tokenizer("byte_bpe"), text)
+    assert [(each.kind, each.segment, each.line, each.column) for each in found if each.kind != "round_trip"] == [
+        ("invisible", 0, 6, 3),
+        ("trailing_space", 0, 6, 6),
+        ("odd_space", 0, 6, 7),
+        ("invisible", 1, 2, 1),
+    ]
+    assert found[0].to_dict()["line"] == 6
+    assert [each.place("notes.txt") for each in (found[0], found[-1])] == ["notes.txt:6:3", "pair 2:1"]
+
+
+def test_the_round_trip_shows_what_it_left_out() -> None:
+    # The unknown emoji has a finding of its own.
+    finding = next(each for each in found("word_piece", "The m👍le and") if each.kind == "round_trip")
+    assert finding.message.startswith("“The … and”")
 
 
 def test_the_round_trip_says_where_and_why() -> None:

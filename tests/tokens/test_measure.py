@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +14,8 @@ from attncli.models.tokenizers.opening import wrap_tokenizer
 from attncli.results.tokenize import TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
-from attncli.tokens.measure import measure
+from attncli.tokens.measure import _MAY_BE_UNSPACED, measure
+from attncli.tokens.scripts import SYMBOLS, script_of
 from tests.tokens import vocabularies as made
 
 
@@ -34,11 +38,15 @@ def test_one_text() -> None:
         bytes=14,
         bytes_per_token=3.5,
         characters_per_token=2.75,
-        fertility=4 / 3,
+        fertility=3 / 2,
         continued_words=1,
-        continued_words_share=1 / 3,
+        continued_words_share=1 / 2,
         unknown=1,
         unknown_share=0.25,
+        spaced_tokens=3,
+        spaced_words=2,
+        unspaced_scripts=("Symbols",),
+        unknown_characters=1,
     )
 
 
@@ -85,9 +93,33 @@ def test_scripts_without_spaces_have_no_words_to_count_by() -> None:
         assert stats.bytes_per_token is not None
 
 
+def test_what_fertility_is_of_is_told() -> None:
+    tokenizer = wrap_tokenizer(made.byte_bpe())
+    stats = measure(encode(tokenizer, text := "the ไทย 日 mole 👍"), [text])
+    assert (stats.words, stats.spaced_words) == (5, 2)
+    assert stats.unspaced_scripts == ("Thai", "Han", "Symbols")  # " ไทย" is 4 characters
+    assert stats.fertility == stats.spaced_tokens / 2
+    plain = measure(encode(tokenizer, "the mole"), ["the mole"])
+    assert (plain.spaced_words, plain.spaced_tokens, plain.unspaced_scripts) == (2, plain.tokens, ())
+
+
+def test_symbols_are_looked_for_wherever_they_are() -> None:
+    symbols = [each for each in map(chr, range(sys.maxunicode + 1)) if script_of(each) == SYMBOLS]
+    assert len(symbols) > 3000
+    assert [each for each in symbols if re.match(_MAY_BE_UNSPACED, each) is None] == []
+
+
+def test_unknown_tokens_flatter_by_the_text_that_they_take() -> None:
+    tokenizer = wrap_tokenizer(made.word_piece())
+    swallowed = measure(encode(tokenizer, text := "the " + "ж" * 16), [text], unknown_id=1)
+    assert (swallowed.unknown, swallowed.unknown_characters, swallowed.flattered) == (1, 16, True)
+    one_of_many = measure(encode(tokenizer, text := "the mole " * 3 + "жж"), [text], unknown_id=1)
+    assert (one_of_many.unknown_characters, one_of_many.flattered) == (2, False)
+
+
 @given(st.text("the mole,👍 \n", max_size=60))
 def test_counts(text: str) -> None:
     stats = measure(encode(wrap_tokenizer(made.word_piece()), text), [text], unknown_id=1)
     assert stats.words == len(text.split())
-    assert stats.continued_words <= min(stats.words, stats.tokens)
-    assert (stats.fertility is None) == (not stats.words)
+    assert stats.continued_words <= min(stats.spaced_words, stats.tokens)
+    assert (stats.fertility is None) == (not stats.spaced_words)

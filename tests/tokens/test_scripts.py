@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.tokens.scripts import COMMON, NEUTRAL, UNSPACED, script_of, script_runs
+from attncli.tokens.scripts import COMMON, NEUTRAL, SYMBOLS, UNSPACED, script_of, script_runs
 
 SCRIPTS = {
     "a": "Latin",
@@ -32,7 +32,19 @@ SCRIPTS = {
     "7": "Common",
     " ": "Common",
     "ー": "Common",
-    "👍": "Common",
+    "👍": "Symbols",
+    "🏽": "Symbols",
+    "🇹": "Symbols",
+    "★": "Symbols",
+    "♥": "Symbols",
+    "°": "Common",
+    "©": "Common",
+    "℃": "Common",
+    "㎏": "Common",
+    "→": "Common",
+    "€": "Common",
+    "\ufffd": "Common",
+    "\u200d": "Inherited",
     "\u0301": "Inherited",
     "\ue000": "Unknown",
     "\u0378": "Unknown",
@@ -61,6 +73,14 @@ def test_script_of_a_character(character: str, script: str) -> None:
         ("日本語です。", [("Han", "日本語"), ("Hiragana", "です。")]),
         ("Tокен", [("Latin", "T"), ("Cyrillic", "окен")]),
         ("a\ue000б", [("Latin", "a\ue000"), ("Cyrillic", "б")]),
+        # Symbols take the space before them and what joins them, and nothing else.
+        ("👍", [("Symbols", "👍")]),
+        ("ok 👍🏽 👩\u200d👧 so", [("Latin", "ok"), ("Symbols", " 👍🏽 👩\u200d👧"), ("Latin", " so")]),
+        ("नमस्ते\n👍", [("Devanagari", "नमस्ते"), ("Symbols", "\n👍")]),
+        ("a ❤️! б", [("Latin", "a"), ("Symbols", " ❤️"), ("Latin", "!"), ("Cyrillic", " б")]),
+        ("写👍 (hi)", [("Han", "写"), ("Symbols", "👍"), ("Latin", " (hi)")]),
+        ("5 ★ 7", [("Common", "5"), ("Symbols", " ★"), ("Common", " 7")]),
+        ("5★ 写", [("Common", "5"), ("Symbols", "★"), ("Han", " 写")]),
     ],
 )
 def test_runs(text: str, runs: list[tuple[str, str]]) -> None:
@@ -78,11 +98,12 @@ def test_runs_are_the_text(text: str) -> None:
     assert all(before.end == after.start and before.script != after.script for before, after in pairwise(runs))
     for run in runs:
         found = {script_of(character) for character in text[run.start : run.end]}.difference(NEUTRAL)
-        assert found == ({run.script} - {COMMON})
+        assert found <= {run.script} - {COMMON}
+        assert found or run.script != SYMBOLS
 
 
 def test_every_script_is_known() -> None:
     # Python names letters of a script after it: whatever is a letter for it has a script here.
     letters = (chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Ll", "Lu", "Lt"))
     assert {letter for letter in letters if script_of(letter) == "Unknown"} == set()
-    assert set(map(script_of, "ไລខမབᥐᦀᨠꪀ𑜀日ひカㄅꀀ𗀀𛅰𘬀ᬅꦄ")) == UNSPACED
+    assert set(map(script_of, "ไລខမབᥐᦀᨠꪀ𑜀日ひカㄅꀀ𗀀𛅰𘬀ᬅꦄ")) | {SYMBOLS} == UNSPACED

@@ -85,6 +85,11 @@ def test_evenness() -> None:
     assert renyi_efficiency([3, 1]) == pytest.approx(0.6319, abs=1e-4)
     assert (renyi_efficiency([]), renyi_efficiency([7])) == (None, None)
     whole = count(letters(), "aaab").total
+    assert (whole.distinct_tokens, whole.renyi_efficiency) == (2, None)
+    # So few tokens say nothing of evenness.
+    whole = count(letters(), "aaab" * 249, "aaa").total
+    assert (whole.tokens, whole.renyi_efficiency) == (999, None)
+    whole = count(letters(), "aaab" * 250).total
     assert (whole.distinct_tokens, whole.renyi_efficiency) == (2, renyi_efficiency([3, 1]))
 
 
@@ -178,6 +183,41 @@ def test_parity() -> None:
     assert found.scripts["Han"] == next(s.tokens for s in second.scripts if s.script == "Han") / 2
     assert parity([first]) == () == parity([])
     assert found.to_dict()["scripts"][0].keys() == {"script", "tokens"}
+
+
+def test_an_unknown_token_of_several_scripts() -> None:
+    # WordPiece makes one unknown token of each word: "カカカです" is Katakana and Hiragana.
+    found = count(words(), "the カカカです mole")
+    latin, katakana, hiragana = found.scripts
+    assert [script.script for script in (latin, katakana, hiragana)] == ["Latin", "Katakana", "Hiragana"]
+    assert (katakana.tokens, katakana.unknown, katakana.unknown_characters) == (1, 1, 3)
+    assert (hiragana.tokens, hiragana.unknown, hiragana.unknown_characters) == (0, 0, 2)
+    assert (hiragana.unknown_characters_share, hiragana.bytes_per_token, latin.unknown_characters) == (1.0, None, 0)
+    assert found.total.unknown_characters == 5
+
+
+def test_parity_of_what_became_unknown_is_none() -> None:
+    text = "the mole カカカです"
+    spelt, lost = count(wrap_tokenizer(made.byte_bpe()), text), count(words(), text)
+    for pair in ([spelt, lost], [lost, spelt]):
+        (found,) = parity(pair)
+        assert (found.tokens, found.scripts["Katakana"], found.scripts["Hiragana"]) == (None, None, None)
+        assert found.scripts["Latin"]
+
+
+def test_symbols_are_counted_apart() -> None:
+    found = count(words(), "the mole 👍 dug", "👍🏽 mole")
+    latin, symbols = found.scripts
+    assert (latin.script, latin.tokens, latin.unknown) == ("Latin", 5 - 1, 0)
+    assert (symbols.script, symbols.tokens, symbols.unknown, symbols.words) == ("Symbols", 2, 2, None)
+    assert (found.total.words, found.total.fertility) == (4, 1.0)
+
+
+def test_a_space_put_before_the_text_cuts_no_word() -> None:
+    tokenizer = _made("byte_fallback")
+    text = "a mole"
+    whole, one = count(tokenizer, text).total, measure(encode(tokenizer, text), [text])
+    assert (whole.tokens, whole.continued_words) == (one.tokens, one.continued_words) == (3, 0)
 
 
 def test_the_form_of_the_json() -> None:

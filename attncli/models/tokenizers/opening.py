@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attncli.errors import ModelError, UsageError
+from attncli.models.reference import lacks_tokenizer
 from attncli.models.tokenizers.config import Files, TokenizerConfig, read_config, sane_length
 from attncli.models.tokenizers.encoding import Encoding, NoTokenizerError, Piece, Tokenizer
 
@@ -85,7 +86,9 @@ def _fits(tokenizer: Tokenizer, files: Files) -> bool:
 
 def _named(files: Files, path: Path) -> Tokenizer:
     """A tokenizer's own file; the settings beside it are those of the file that has the standard name."""
-    if not path.name.endswith(TOKENIZER_FILE):
+    # A file of any name may have been saved by the library `tokenizers`.
+    saved = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and lacks_tokenizer(path) is None)
+    if not saved:
         from attncli.models.tokenizers.named import load_named_tokenizer
 
         return load_named_tokenizer(files, path, read_config(files))

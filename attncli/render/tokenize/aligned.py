@@ -25,7 +25,14 @@ from attncli.render.lines import Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.aligned_columns import Column, columns
 from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, token_cells
-from attncli.render.tokenize.comparison_lines import MARK, MARKED, difference_lines, statistics_table
+from attncli.render.tokenize.comparison_lines import (
+    MARK,
+    MARKED,
+    difference_lines,
+    figure_notes,
+    invented_lines,
+    statistics_table,
+)
 from attncli.render.tokenize.model_keys import model_keys, shortened_name
 from attncli.render.tokenize.picture import which_text
 from attncli.results.comparison import Comparison
@@ -54,8 +61,10 @@ def _lines(
     yield from _blocks(comparison, cells, keys, terminal)
     yield Line()
     yield from statistics_table(texts, comparison, keys, terminal)
+    yield from figure_notes(texts, keys, terminal)
     yield Line()
     yield from difference_lines(comparison, cells, keys, terminal)
+    yield from invented_lines(texts, keys, terminal)
 
 
 def _header(comparison: Comparison, keys: Sequence[str], count: int | None, terminal: Terminal) -> Iterator[Line]:

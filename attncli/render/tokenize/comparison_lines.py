@@ -12,6 +12,7 @@ from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.aligned_columns import tokens_line
 from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell
+from attncli.render.tokenize.picture import unknown_text, why_no_fertility, without_words
 from attncli.results.comparison import Comparison, Difference
 from attncli.results.tokenize import TokenizedText, TokenStats
 
@@ -53,6 +54,20 @@ def statistics_table(
             yield Line.of(Span(name + " " * (head - cell_width(name)), DIM), *cells)
 
 
+def figure_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
+    """What the numbers leave out, and which of them flatter: one unknown token may stand for a long stretch."""
+    stats = texts[0].stats
+    notes = [*why_no_fertility(stats)] if stats.fertility is None else []
+    if not notes and stats.unspaced_scripts:
+        notes.append(f"fertility is without {without_words(stats)}")
+    for text, key in zip(texts, keys, strict=True):
+        if text.stats.flattered:
+            notes.append(f"{key} has unknown tokens for {unknown_text(text.stats)}, which flatters its other figures")
+    for note in notes:
+        words = [Line.of(Span(word, DIM)) for word in note.split(" ")]
+        yield from flow(words, separator=" ", width=terminal.width, indent=2)
+
+
 def difference_lines(
     comparison: Comparison, cells: Sequence[Sequence[Cell]], keys: Sequence[str], terminal: Terminal
 ) -> Iterator[Line]:
@@ -68,6 +83,20 @@ def difference_lines(
         yield from _difference(difference, cells, keys, terminal)
     if len(found) > _LISTED:
         yield Line.of(Span(f"  and {len(found) - _LISTED:,} more", DIM))
+
+
+def invented_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
+    """Which models have tokens that stand for nothing of the text, as those count among tokens and not among cuts."""
+    for text, key in zip(texts, keys, strict=True):
+        count = sum(token.start is not None and token.start == token.end for token in text.tokens)
+        if count:
+            tokens = f"{count:,} token{'' if count == 1 else 's'}"
+            parts = [
+                f"{key} has {tokens} for no character of the text",
+                "(a space put before it):",
+                "counted, but no cut",
+            ]
+            yield from flow([Line.of(Span(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)
 
 
 def _rows(

@@ -67,10 +67,15 @@ def _share(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> 
         if len(held) == len(encoded):
             whole += text[index]
             continue
-        begun = whole + text[index] if held[0] == 0 else whole
+        begun = whole + text[index] if held[0] == 0 and _is_seen(whole, text[index], terminal) else whole
         shown += visible(begun, unicode=terminal.unicode) + _hex(encoded[held[0] : held[-1] + 1], terminal)
         whole = ""
     return shown + visible(whole, unicode=terminal.unicode)
+
+
+def _is_seen(before: str, character: str, terminal: Terminal) -> bool:
+    """Whether a character shows itself: of a joiner or a lone skin tone the bytes say more, and take less room."""
+    return not terminal.unicode or visible(before + character, unicode=True).endswith(character)
 
 
 def _hex(data: bytes, terminal: Terminal) -> str:

@@ -7,7 +7,8 @@
             ^^^^^^^^
         hint: take it out, or if it is meant, look at the tokens that it takes
 
-Lines and columns count from 1, as editors do; characters in the JSON count from 0.
+Lines and columns count from 1, as editors do, and are those of the file that the text was read from (`notes.txt:1:5`);
+characters in the JSON count from 0.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
 from attncli.render.lines import PLAIN, Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.picture import which_text
 from attncli.results.findings import Finding, Unreachable
 from attncli.results.tokenize import TokenizedText
 
@@ -49,10 +51,28 @@ REASONS = {
 
 
 def lint_text(
-    findings: Sequence[Finding], text: TokenizedText, terminal: Terminal, *, unreachable: Unreachable | None = None
+    findings: Sequence[Finding],
+    text: TokenizedText,
+    terminal: Terminal,
+    *,
+    unreachable: Unreachable | None = None,
+    count: int | None = 1,
 ) -> str:
-    """Every kind of finding, warnings first; where there are many of a kind, a few of them and the places of others."""
-    return lower(_lines(findings, text, terminal, unreachable), terminal)
+    """Every kind of finding, warnings first; where there are many of a kind, a few of them and the places of others.
+
+    count: how many texts there are; None where that is not known yet. One of several is named.
+    """
+    return lower(_lines(findings, text, terminal, unreachable, count), terminal)
+
+
+def clean_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal: Terminal) -> str:
+    """For each model, in how many of the texts nothing was found."""
+    lines: list[Line] = []
+    for model, number in zip(models, clean, strict=True):
+        name = f"{printable(model, unicode=terminal.unicode)}: " if len(models) > 1 else ""
+        sentence = f"{name}nothing found in {number:,} of {texts:,} text{'' if texts == 1 else 's'}"
+        lines += _wrapped(sentence, terminal, style=_BOLD)
+    return lower(lines, terminal)
 
 
 def unreachable_text(models: Sequence[str], found: Sequence[Unreachable], terminal: Terminal) -> str:
@@ -75,11 +95,18 @@ def unreachable_sentence(found: Unreachable) -> str:
 
 
 def _lines(
-    findings: Sequence[Finding], text: TokenizedText, terminal: Terminal, unreachable: Unreachable | None
+    findings: Sequence[Finding],
+    text: TokenizedText,
+    terminal: Terminal,
+    unreachable: Unreachable | None,
+    count: int | None,
 ) -> Iterator[Line]:
     separator = glyphs(terminal).separator
+    which = which_text(text.record, count)
     yield Line.of(
-        Span(_counts(findings), _BOLD), Span(separator + printable(text.model, unicode=terminal.unicode), _DIM)
+        Span(_counts(findings), _BOLD),
+        separator + which if which else "",
+        Span(separator + printable(text.model, unicode=terminal.unicode), _DIM),
     )
     page = _Page(text, terminal)
     for group in _by_kind(findings):
@@ -119,17 +146,13 @@ class _Lines(NamedTuple):
     def of(cls, text: str) -> _Lines:
         return cls(text, [0, *(place + 1 for place, character in enumerate(text) if character == "\n")])
 
-    def position(self, place: int) -> str:
-        line = bisect_right(self.starts, place)
-        return f"{line}:{place - self.starts[line - 1] + 1}"
-
 
 class _Page:
     """The texts that findings are about, and how they are drawn."""
 
     def __init__(self, text: TokenizedText, terminal: Terminal) -> None:
         self._texts = [_Lines.of(each) for each in (text.text, text.pair) if each is not None]
-        self._tokens = text.tokens
+        self._file = text.source and text.source.file
         self._terminal = terminal
 
     def finding(self, finding: Finding) -> Iterator[Line]:
@@ -156,10 +179,7 @@ class _Page:
         return printable(plain, unicode=self._terminal.unicode)
 
     def _where(self, finding: Finding) -> str:
-        if finding.start is None or not self._texts:
-            return f"token {finding.tokens[0]}" if finding.tokens else "text"
-        pair = "pair " if finding.segment else ""
-        return pair + self._texts[finding.segment].position(finding.start)
+        return printable(finding.place(self._file), unicode=self._terminal.unicode)
 
     def _place(self, finding: Finding) -> Iterator[Line]:
         """The place in its line, and a mark beneath."""

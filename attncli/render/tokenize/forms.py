@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from attncli.render.data import csv_text, json_line, json_value
+from attncli.render.escape import printable
 from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizedText, TokenizeResult
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
 View = Literal["tokens", "ids", "count"]
 
-_FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start")
+_FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start", "line", "column")
 _TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", "byte_end", "word", "special")
 
 
@@ -57,14 +58,20 @@ class PartsForm(Form):
 
 
 class IdsText(PartsForm):
-    """A text per line: its ids, with a space between them."""
+    """A text per line: its ids, with a space between them; of several models, then a tab and the model's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, several: bool = False) -> None:
+        self._several = several
         self._digits = _Digits()
 
     def part(self, part: IdsPart) -> str:
         words = " ".join(map(self._digits.__getitem__, part.ids))
-        return f"{'' if part.first or not words else ' '}{words}{chr(10) if part.last else ''}"
+        return f"{'' if part.first or not words else ' '}{words}{_line_end(part, self._several) if part.last else ''}"
+
+
+def _line_end(part: IdsPart, several: bool) -> str:
+    """The name of the model, where there are several, and the newline."""
+    return f"\t{printable(part.model)}\n" if several else "\n"
 
 
 class _Digits(dict[int, str]):
@@ -75,14 +82,16 @@ class _Digits(dict[int, str]):
 
 
 class CountText(PartsForm):
-    """A text per line: the number of its tokens, special ones included."""
+    """A text per line: the number of its tokens, special ones included; of several models, then a tab and the model's
+    name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, several: bool = False) -> None:
+        self._several = several
         self._tokens = 0
 
     def part(self, part: IdsPart) -> str:
         self._tokens = len(part.ids) + (0 if part.first else self._tokens)
-        return f"{self._tokens}\n" if part.last else ""
+        return f"{self._tokens}{_line_end(part, self._several)}" if part.last else ""
 
 
 class JsonForm(PartsForm):
@@ -184,12 +193,13 @@ class FindingsCsv(Form):
     """A finding per row, with the text and the model that it is about."""
 
     def start(self) -> str:
-        return csv_text(("record", "model", *_FINDING_COLUMNS), ())
+        return csv_text(("record", "model", *_FINDING_COLUMNS, "file"), ())
 
     def record(self, record: Record) -> str:
         return "".join(
-            csv_text((text.record, text.model, *(getattr(finding, column) for column in _FINDING_COLUMNS)), ())
+            csv_text((text.record, text.model, *(getattr(finding, column) for column in _FINDING_COLUMNS), file), ())
             for text in record.texts
+            for file in (text.source and text.source.file,)
             for finding in text.findings or ()
         )
 

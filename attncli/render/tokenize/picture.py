@@ -25,7 +25,7 @@ from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place
 from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
 from attncli.render.tokenize.cut_words import CutWord
-from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
+from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenizeResult, TokenStats
 
 #: So many words of many tokens are named, each in at most so many cells.
 _NAMED_WORDS = 5
@@ -84,10 +84,19 @@ def statistics(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
     for part in parts:
         longer = line + separator + part if line else part
         if line and cell_width(longer) > terminal.width:
-            yield Line.of(Span(line, DIM))
+            yield from _wrapped(line, terminal)
             longer = part
         line = longer
-    yield Line.of(Span(line, DIM))
+    yield from _wrapped(line, terminal)
+
+
+def _wrapped(line: str, terminal: Terminal) -> Iterable[Line]:
+    """A line, or several where a phrase is wider than the terminal."""
+    if cell_width(line) <= terminal.width:
+        return [Line.of(Span(line, DIM))]
+    from attncli.render.layout import flow  # few terminals are so narrow
+
+    return flow([Line.of(Span(word, DIM)) for word in line.split(" ")], separator=" ", width=terminal.width, indent=2)
 
 
 def _picture(text: TokenizedText, count: int | None, terminal: Terminal) -> Iterator[Line]:
@@ -126,15 +135,59 @@ def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, L
 
 def measures(stats: TokenStats) -> Iterator[str]:
     """The statistics of a text, a phrase each."""
-    yield f"{stats.words:,} word{'' if stats.words == 1 else 's'} (runs of non-space)"
-    if stats.fertility is not None:
-        yield f"fertility {stats.fertility:.2f}"
+    yield f"{_counted(stats.words, 'word')} (runs of non-space)"
+    yield from _fertility(stats)
     if stats.continued_words:
         yield f"{stats.continued_words:,} continued"
     if stats.bytes_per_token is not None:
         yield f"{stats.bytes_per_token:.2f} bytes/token"
     if stats.unknown:
-        yield f"{stats.unknown:,} unknown"
+        yield f"{stats.unknown:,} unknown{_flattery(stats)}"
+
+
+def _fertility(stats: TokenStats) -> Iterator[str]:
+    """Fertility, and of which words it is where that is not all of them; or why there is none."""
+    if stats.fertility is None:
+        yield from why_no_fertility(stats)
+        return
+    left_out = without_words(stats)
+    words, tokens = _counted(stats.spaced_words, "word"), _counted(stats.spaced_tokens, "token")
+    yield f"fertility {stats.fertility:.2f}" + (f" ({tokens} for {words}, without {left_out})" if left_out else "")
+
+
+def why_no_fertility(stats: TokenStats) -> Iterator[str]:
+    """A phrase where there are no words to count by; nothing where there is no text."""
+    if unspaced := _unspaced(stats):
+        yield f"no fertility: no spaces between words in {_listed(unspaced)}"
+    elif stats.unspaced_scripts:
+        yield "no fertility: symbols are no words"
+
+
+def without_words(stats: TokenStats) -> str:
+    """What fertility leaves out: `Thai, Han and symbols`."""
+    return _listed([*_unspaced(stats), *(["symbols"] if SYMBOLS in stats.unspaced_scripts else [])])
+
+
+def _unspaced(stats: TokenStats) -> list[str]:
+    return [script.replace("_", " ") for script in stats.unspaced_scripts if script != SYMBOLS]
+
+
+def _flattery(stats: TokenStats) -> str:
+    return f" for {unknown_text(stats)}, which flatters the other figures" if stats.flattered else ""
+
+
+def unknown_text(stats: TokenStats) -> str:
+    """How much of a text became unknown tokens."""
+    return f"{stats.unknown_characters / stats.characters:.0%} of the text"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:

@@ -16,7 +16,8 @@ from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 class RecordText(Form):
     """Texts one after another, a blank line between them.
 
-    table: tokens as a table.  lint: their findings, and in the end those of the vocabulary.
+    table: tokens as a table.  lint: their findings, and in the end those of the vocabulary; of several texts those
+    without any are only counted.
     count: how many texts there are; None where that is not known yet.
     """
 
@@ -35,18 +36,27 @@ class RecordText(Form):
         self._lint = lint
         self._count = count
         self._begun = False
+        self._texts, self._clean = 0, dict.fromkeys(models, 0)
 
     def record(self, record: Record) -> str:
-        text = "\n".join(self._blocks(record))
+        self._texts += 1
+        text = "\n".join(block for block in self._blocks(record) if block)
+        if not text:
+            return ""
         gap = "\n" if self._begun else ""
         self._begun = True
         return gap + text
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
-        if self._lint and summary.unreachable is not None:
-            from attncli.render.tokenize.findings import unreachable_text
+        if not self._lint:
+            return
+        from attncli.render.tokenize.findings import clean_text, unreachable_text
 
-            yield "\n" + unreachable_text(self._models, summary.unreachable, self._terminal)
+        if self._count != 1:
+            yield "\n" * self._begun + clean_text(self._models, list(self._clean.values()), self._texts, self._terminal)
+            self._begun = True
+        if summary.unreachable is not None:
+            yield "\n" * self._begun + unreachable_text(self._models, summary.unreachable, self._terminal)
 
     def _blocks(self, record: Record) -> Iterator[str]:
         if record.comparison is not None and not (self._table or self._lint):
@@ -73,7 +83,10 @@ class RecordText(Form):
         if self._lint:
             from attncli.render.tokenize.findings import lint_text
 
-            return lint_text(text.findings or (), text, self._terminal)
+            if self._count != 1 and not text.findings:
+                self._clean[text.model] += 1
+                return ""
+            return lint_text(text.findings or (), text, self._terminal, count=self._count)
         if self._table:
             from attncli.render.tokenize.table import token_table
 

@@ -7,27 +7,28 @@
     …
 
     by script  tokens  words  characters  bytes/token  fertility  continued  unknown
-    Latin          16     14          70         4.38       1.14      14.3%        0
-    Han             6      –           7         3.17          –          –        2
+    Latin          16     14          70         4.38       1.14      14.3%     0.0%
+    Han             6      –           7         3.17          –          –    28.6%
 
 Several tokenizers stand in columns beside one another, on the same texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from attncli.render.cells import cell_width, pad
 from attncli.render.document import lower
 from attncli.render.escape import visible
 from attncli.render.glyphs import glyphs
-from attncli.render.layout import apart, flow, joined
-from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.layout import apart, flow
+from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, name_text
+from attncli.render.tokenize.figure_table import Row, figure_table
 from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
-from attncli.results.tokenize import TokenizedText, TokenStats
+from attncli.results.tokenize import MUCH_UNKNOWN, TokenizedText, TokenStats
 
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
@@ -36,27 +37,21 @@ _GAP = "  "
 #: The widest that a column may become for the name of a model.
 _WIDEST = 24
 
-#: With less room than this beside the values, what they mean is written beneath them.
-_MEANING_ROOM = 30
-
 #: What ASCII has no letter for.
 _ASCII = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
 
 
 class _Figure(NamedTuple):
-    """One line of the table: what it is called, its value for each tokenizer, and what that means."""
+    """One line of the table: what it is called, its value for each tokenizer, and what that means.
+
+    always: else only where a tokenizer has it (`is_known`).
+    """
 
     name: str
     value: Callable[[TokenizerStatistics], str]
     meaning: str
-
-
-#: A line of a table: what it is about, and a value a column.
-Row = tuple[str, Sequence[str]]
-
-
-#: From this share on, unknown tokens make all other figures look better.
-_MUCH_UNKNOWN = 0.1
+    always: bool = True
+    is_known: Callable[[TokenizerStatistics], bool] = bool
 
 
 class TextLine(NamedTuple):
@@ -105,11 +100,26 @@ def statistics_text(
 def _spoilt(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
     """Which tokenizers look better than they are: one unknown token may stand for a long stretch of text."""
     for each in statistics:
-        share = each.total.unknown_share or 0.0
-        if share >= _MUCH_UNKNOWN:
-            sentence = f"{share:.0%} of its tokens are unknown, so that its other figures flatter it"
+        if sentence := _flattered(each):
             words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
             yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
+
+
+def _flattered(statistics: TokenizerStatistics) -> str:
+    """What of a tokenizer's figures is not to be trusted; nothing where most of the text is spelt."""
+    whole, scripts = statistics.total, statistics.scripts
+    if not whole.characters:
+        share = whole.unknown_share or 0.0
+        return f"{share:.0%} of its tokens are unknown" if share >= MUCH_UNKNOWN else ""
+    shares = {each.script: each.unknown_characters_share or 0.0 for each in scripts}
+    much = [f"{_script_name(script)} {share:.0%}" for script, share in shares.items() if share >= MUCH_UNKNOWN]
+    if not much and (whole.unknown_characters_share or 0.0) < MUCH_UNKNOWN:
+        return ""
+    which = f" ({', '.join(much)})" if much and len(scripts) > 1 else ""
+    share = whole.unknown_characters_share or 0.0
+    return (
+        f"{share:.0%} of the text became unknown tokens{which}: its other figures {'there ' if which else ''}flatter it"
+    )
 
 
 def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[Line]:
@@ -121,14 +131,21 @@ def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> l
 
 def _figures(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal) -> list[Line]:
     """Every figure; more tokenizers than fit beside one another are continued under the first ones."""
-    figures = list(_figures_of(terminal))
+    every = _figures_of(terminal)
+    figures = [figure for figure in every if figure.always or any(map(figure.is_known, statistics))]
     rows = [(figure.name, [figure.value(each) for each in statistics]) for figure in figures]
     meanings = [figure.meaning for figure in figures]
     if parity:
         rows.append(("parity", [_decimal(1.0, terminal), *(_decimal(each.tokens, terminal) for each in parity)]))
-        meanings.append("tokens for each token of the first one; below 1 it needs fewer")
+        meanings.append(_parity_meaning(parity))
     names = _column_names(statistics, terminal) if len(statistics) > 1 else []
-    return _table("", names, rows, terminal, meanings=[_written(meaning, terminal) for meaning in meanings])
+    return figure_table("", names, rows, terminal, meanings=[_written(meaning, terminal) for meaning in meanings])
+
+
+def _parity_meaning(parity: Sequence[Parity]) -> str:
+    means = "tokens for each token of the first one; below 1 it needs fewer"
+    lost = any(each.tokens is None for each in parity)
+    return f"{means}; none where much of the text became unknown tokens" if lost else means
 
 
 def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
@@ -153,12 +170,19 @@ def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("bytes/token", lambda s: number(s.total.bytes_per_token), "higher is better")
     yield _Figure("characters/token", lambda s: number(s.total.characters_per_token), "higher is better")
     yield _Figure("unknown", lambda s: f"{s.total.unknown:,}", "tokens for what the vocabulary can't spell; 0 is best")
+    yield _Figure(
+        "unknown text",
+        lambda s: _share(s.total.unknown_characters_share, terminal),
+        "characters that these took the place of; 0 is best",
+    )
     yield _Figure("distinct tokens", lambda s: f"{s.total.distinct_tokens:,}", "that these texts use")
     yield _Figure("vocabulary", lambda s: _count(s.vocabulary_size, terminal), "tokens that there are")
     yield _Figure(
         _written("Rényi efficiency", terminal),
         lambda s: number(s.total.renyi_efficiency),
-        "how evenly tokens are used, 0 to 1 (α = 2.5); higher is better",
+        "how evenly the distinct tokens seen are used, 0 to 1 (α = 2.5); higher is better",
+        always=False,
+        is_known=lambda s: s.total.renyi_efficiency is not None,
     )
     yield _Figure("shortest text", lambda s: _count(s.lengths.minimum, terminal), "tokens, special ones included")
     yield _Figure("median text", lambda s: _median(s.lengths.median, terminal), "")
@@ -172,14 +196,14 @@ def _texts(
 ) -> list[Line]:
     names = ("tokens", "words", "bytes/token", "fertility", "unknown")
     rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
-    table = _table("by text", names, rows, terminal)
+    table = figure_table("by text", names, rows, terminal)
     return [Line.of(Span(name_text(statistics.model, terminal), _DIM)), *table] if named else table
 
 
 def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
     return [
         f"{text.tokens:,}",
-        f"{text.words:,}",
+        f"{text.spaced_words:,}",
         _decimal(text.bytes_per_token, terminal),
         _decimal(text.fertility, terminal),
         f"{text.unknown:,}",
@@ -188,8 +212,8 @@ def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
 
 def _scripts(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
     names = ("tokens", "words", "characters", "bytes/token", "fertility", "continued", "unknown")
-    rows = [(script.script, _script_values(script, terminal)) for script in statistics.scripts]
-    return _table("by script", names, rows, terminal)
+    rows = [(_script_name(script.script), _script_values(script, terminal)) for script in statistics.scripts]
+    return figure_table("by script", names, rows, terminal)
 
 
 def _script_values(script: ScriptStatistics, terminal: Terminal) -> list[str]:
@@ -200,8 +224,12 @@ def _script_values(script: ScriptStatistics, terminal: Terminal) -> list[str]:
         _decimal(script.bytes_per_token, terminal),
         _decimal(script.fertility, terminal),
         _share(script.continued_words_share, terminal),
-        f"{script.unknown:,}",
+        _share(script.unknown_characters_share, terminal),
     ]
+
+
+def _script_name(script: str) -> str:
+    return script.replace("_", " ")
 
 
 def _scripts_of_several(
@@ -214,19 +242,21 @@ def _scripts_of_several(
 
     def rows(value: Callable[[ScriptStatistics], str]) -> list[Row]:
         none = glyphs(terminal).dash
-        return [(name, [value(own[name]) if name in own else none for own in by_name]) for name in scripts]
+        return [
+            (_script_name(name), [value(own[name]) if name in own else none for own in by_name]) for name in scripts
+        ]
 
     tables: dict[str, Sequence[Row]] = {
         "tokens": rows(lambda script: f"{script.tokens:,}"),
-        "parity": [(name, _parities(name, by_name[0], parity, terminal)) for name in scripts],
+        "parity": [(_script_name(name), _parities(name, by_name[0], parity, terminal)) for name in scripts],
         "fertility": rows(lambda script: _decimal(script.fertility, terminal)),
         "bytes/token": rows(lambda script: _decimal(script.bytes_per_token, terminal)),
-        "unknown": rows(lambda script: f"{script.unknown:,}"),
+        "unknown": rows(lambda script: _share(script.unknown_characters_share, terminal)),
     }
     side = max(map(cell_width, (*tables, *scripts)))
     for title, table in tables.items():
         if title != "parity" or parity:
-            yield _table(pad(title, side), names, table, terminal)
+            yield figure_table(pad(title, side), names, table, terminal)
 
 
 def _parities(
@@ -252,64 +282,6 @@ def _cut_word(word: CutWord, terminal: Terminal) -> str:
         text += glyphs(terminal).cut
     count = f" {word.tokens:,}"
     return in_place(text, min(cell_width(text), max(terminal.width - len(count) - 2, 1)), terminal) + count
-
-
-def _table(
-    title: str, names: Sequence[str], rows: Sequence[Row], terminal: Terminal, meanings: Sequence[str] = ()
-) -> list[Line]:
-    """Rows under the names of their columns, in as many parts as the width asks for.
-
-    meanings: one a row, beside the first part or beneath its rows.
-    """
-    side = max(cell_width(label) for label in (title, *(label for label, _ in rows)))
-    cells = list(zip(*(values for _, values in rows), strict=True))
-    headed = [(name, column) for name, column in zip(names or [""] * len(cells), cells, strict=True)]
-    lines: list[Line] = []
-    for number, part in enumerate(_fitting(headed, terminal.width - side)):
-        if lines:
-            lines.append(Line())
-        if names:
-            lines.append(_row(title, side, [(name, _width(name, column)) for name, column in part], _BOLD))
-        for index, (label, _) in enumerate(rows):
-            row = _row(label, side, [(column[index], _width(name, column)) for name, column in part], PLAIN)
-            lines += _explained(row, meanings[index] if meanings and not number else "", terminal)
-    return lines
-
-
-def _fitting(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> Iterator[list[tuple[str, Sequence[str]]]]:
-    """The columns in parts that are no wider than there is room, but for one that is alone."""
-    part: list[tuple[str, Sequence[str]]] = []
-    taken = 0
-    for name, column in columns:
-        width = len(_GAP) + _width(name, column)
-        if part and taken + width > room:
-            yield part
-            part, taken = [], 0
-        part.append((name, column))
-        taken += width
-    if part:
-        yield part
-
-
-def _width(name: str, column: Iterable[str]) -> int:
-    return max(cell_width(text) for text in (name, *column))
-
-
-def _row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
-    values = [Span(_GAP + pad(text, width, right=True), style) for text, width in cells]
-    return Line.of(Span(pad(label, side), style), *values)
-
-
-def _explained(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
-    room = terminal.width - row.width - len(_GAP)
-    if not meaning:
-        return [row]
-    words = [Line.of(Span(word, _DIM)) for word in meaning.split()]
-    beside = room >= _MEANING_ROOM
-    lines = flow(words, separator=" ", width=room if beside else max(terminal.width - 2, 1))
-    if not beside:
-        return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
-    return [joined([row if not index else Line.of(" " * row.width), line], _GAP) for index, line in enumerate(lines)]
 
 
 def _column_names(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[str]:

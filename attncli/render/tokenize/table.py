@@ -107,6 +107,8 @@ def _note(token: Token, unknown: bool) -> str:
         return "special"
     if unknown:
         return "unknown"
+    if token.start is not None and token.start == token.end:
+        return "not in the text"
     return "part of a character" if holds_bytes(token) else ""
 
 

@@ -70,7 +70,7 @@ def _everything(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...
     by_segment = [
         [token for token in text.tokens if _placed(token, segments, segment)] for segment in range(len(texts))
     ]
-    placed = _placed_in_bytes(findings, texts)
+    placed = _placed_in(findings, texts, text.source.line if text.source is not None else 1)
     found = [finding if finding.tokens else _with_tokens(finding, by_segment[finding.segment]) for finding in placed]
     return tuple(sorted(found, key=lambda finding: (finding.segment, finding.start or 0)))
 
@@ -143,18 +143,22 @@ def _placed(token: Token, segments: Sequence[int], segment: int) -> bool:
     return token.start is not None and segments[token.index] == segment
 
 
-def _placed_in_bytes(findings: Iterable[Finding], texts: Sequence[str]) -> Iterator[Finding]:
-    """Findings with the byte where each begins, in one walk through each text."""
-    segment, place, size = 0, 0, 0
+def _placed_in(findings: Iterable[Finding], texts: Sequence[str], first_line: int) -> Iterator[Finding]:
+    """Findings with the byte, the line and the column where each begins, in one walk through each text.
+
+    first_line: the line of its file that the text begins in; a pair is in no file.
+    """
+    segment, place, size, line = 0, 0, 0, first_line
     for finding in sorted(findings, key=lambda each: (each.segment, each.start or 0)):
         if finding.segment != segment:
-            segment, place, size = finding.segment, 0, 0
+            segment, place, size, line = finding.segment, 0, 0, 1
         if finding.start is None:
             yield finding
             continue
-        size += len(texts[segment][place : finding.start].encode("utf-8"))
-        place = finding.start
-        yield finding._replace(byte_start=size)
+        passed = texts[segment][place : finding.start]
+        size, line, place = size + len(passed.encode("utf-8")), line + passed.count("\n"), finding.start
+        column = place - texts[segment].rfind("\n", 0, place)
+        yield finding._replace(byte_start=size, line=line, column=column)
 
 
 def _with_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from attncli.results.findings import Finding
 
 
-def failures(findings: Sequence[Finding]) -> list[str]:
-    """A sentence for each warning, with its place; notes are no failure."""
-    return [f"{_place(finding)}: {finding.message}" for finding in findings if finding.severity == "warning"]
+def failures(findings: Sequence[Finding], file: str | None = None) -> list[str]:
+    """A sentence for each warning, with its place; notes are no failure.
 
-
-def _place(finding: Finding) -> str:
-    pair = "pair, " if finding.segment else ""
-    if finding.start is not None:
-        return f"{pair}character {finding.start} ({finding.kind})"
-    return f"{pair}token {finding.tokens[0] if finding.tokens else 0} ({finding.kind})"
+    file: where the text was read.
+    """
+    warnings = (finding for finding in findings if finding.severity == "warning")
+    return [f"{finding.place(file)} ({finding.kind}): {finding.message}" for finding in warnings]

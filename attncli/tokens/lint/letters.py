@@ -12,6 +12,12 @@ from attncli.tokens.lint.suspects import Suspect
 #: A character with the marks and Hangul vowels and consonants after it, which NFC may put together.
 _CLUSTER = regex.compile(r"[^\p{M}\u1160-\u11ff][\p{M}\u1160-\u11ff]+")
 
+#: Vowels that NFC leaves apart, as their one character has a compatibility decomposition only: a mark that is drawn
+#: onto the consonant, and a letter behind it, with the tone mark perhaps between. (UnicodeData.txt has no other
+#: character of a mark and a letter.) Thai and Lao are typed with the one character, which looks the same.
+_SPLIT_VOWELS = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
+_SPLIT_VOWEL = regex.compile(r"\u0e4d([\u0e48-\u0e4b]*)\u0e32|\u0ecd([\u0ec8-\u0ecb]*)\u0eb2")
+
 #: Letters and digits that are another letter in a different dress, and Latin ligatures.
 _DRESSED = regex.compile(r"[\p{L}\p{N}\ufb00-\ufb06--[\x00-\xff]]+", regex.VERSION1)
 
@@ -27,7 +33,18 @@ def letter_suspects(text: str) -> Iterator[Suspect]:
         return
     if not unicodedata.is_normalized("NFC", text):
         yield from _decomposed(text)
+    yield from _split_vowels(text)
     yield from _dressed(text)
+
+
+def _split_vowels(text: str) -> Iterator[Suspect]:
+    for match in _SPLIT_VOWEL.finditer(text):
+        written = match[0]
+        vowel = _SPLIT_VOWELS[written[0] + written[-1]]
+        codes = " and ".join(f"U+{ord(character):04X}" for character in (written[0], written[-1]))
+        message = f"{vowel} is written as two characters, {codes}"
+        hint = f"write it as one character (U+{ord(vowel):04X}), which looks the same"
+        yield Suspect("decomposed", match.start(), match.end(), message, hint, written[1:-1] + vowel)
 
 
 def _decomposed(text: str) -> Iterator[Suspect]:

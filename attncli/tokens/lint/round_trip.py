@@ -77,7 +77,7 @@ def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[st
     first = _first_difference(before, after)
     severity: Severity = "warning" if losses is None else "note"
     lost = f" (it differs in {', '.join(losses)})" if losses else ""
-    message = f"{_quoted(before, first)} comes back as {_quoted(after, first)}{lost}"
+    message = f"{_quoted(before, first, places)} comes back as {_quoted(after, first)}{lost}"
     hint = (
         "this tokenizer does that to every text; nothing is wrong with this one"
         if losses
@@ -123,7 +123,14 @@ def _first_difference(before: str, after: str) -> int:
     return low
 
 
-def _quoted(text: str, first: int) -> str:
-    part = text[first : first + _SHOWN]
-    more = "…" if len(text) > first + _SHOWN else ""
+def _quoted(text: str, first: int, places: Sequence[int] | None = None) -> str:
+    """What stands from the first difference on, with an ellipsis where something follows or was left out.
+
+    places: where each character stood before something was left out, and the end of it all.
+    """
+    last = min(first + _SHOWN, len(text))
+    places = range(len(text) + 1) if places is None else places
+    gaps = (places[index + 1] != places[index] + 1 for index in range(first, last))
+    part = "".join(text[index] + "…" * gap for index, gap in zip(range(first, last), gaps, strict=True))
+    more = "…" if len(text) > last and not part.endswith("…") else ""
     return f"“{part}{more}”" if part else "nothing"
