@@ -20,7 +20,8 @@ from attncli.attention.positions import Position
 from attncli.attention.stacks import NamedStacks
 from attncli.attention.view import View
 from attncli.errors import UsageError
-from attncli.results.steps import Origin, Others, Projection, Steps, Written
+from attncli.results.origin import Origin, Projection
+from attncli.results.steps import Others, Steps, Written
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text
-from attncli.results.steps import Origin, Projection, Steps, Written
+from attncli.results.origin import Origin, Projection
+from attncli.results.steps import Steps, Written
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _INDENT = 2

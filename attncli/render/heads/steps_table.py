@@ -14,7 +14,8 @@ from attncli.render.layout import joined, padded
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, token_text
-from attncli.results.steps import Steps, Vector
+from attncli.results.origin import Vector
+from attncli.results.steps import Steps
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _LONGEST_TOKEN = 12
