@@ -145,9 +145,8 @@ def test_an_installation_has_its_pages_and_completions_where_they_are_looked_for
 
 
 def test_an_installation_lacks_nothing(installed: Path, tmp_path: Path) -> None:
-    assert "No broken requirements" in ran(
-        sys.executable, "-m", "pip", "--python", python(installed), "check", cwd=tmp_path
-    )
+    # It exits with 1 where a requirement is missing; what it says depends on how talkative pip is told to be.
+    ran(sys.executable, "-m", "pip", "--python", python(installed), "check", cwd=tmp_path)
 
 
 CONSUMER = """\
