@@ -128,8 +128,8 @@ class Steps:
     others: Others
     weighted_sum: Vector
     written: Written | None
-    origin: Origin = Origin()
-    causal: bool = False
+    origin: Origin
+    causal: bool
 
     @property
     def hidden(self) -> int:

@@ -58,6 +58,7 @@ TOY = Steps(
         key=Projection("attention.key", 0, 2, bias=False, factor=1.0),
         value=Projection("attention.value", 0, 2, bias=True, factor=1.0),
     ),
+    causal=False,
 )
 
 PLAIN = Terminal()
