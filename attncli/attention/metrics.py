@@ -17,6 +17,9 @@ A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or
     duplicate     Σ A_ij over j < i with x_j = x_i                Wang et al. 2022
     induction     Σ A_ij over 1 ≤ j < i with x_{j−1} = x_i        Olsson et al. 2022
 
+What followed an earlier copy is another token than the query: where x_{i−1} = x_i the query itself did, and that weight
+counts as `current` alone.
+
 Between patches of a picture |i−j| is the distance of their centres, i−1 and i+1 are the patches to the left and to the
 right; a class token has no place, neither as a query nor as a key.
 """

@@ -15,16 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attncli.attention.capture import LayerSeen, StackKey
+from attncli.attention.capture import Collector, LayerSeen, StackKey
 from attncli.attention.positions import Position
 from attncli.attention.stacks import NamedStacks
 from attncli.attention.view import View
 from attncli.errors import UsageError
+from attncli.results.origin import Origin, Projection
 from attncli.results.steps import Others, Steps, Written
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.addition import Addition, Watched
+    from attncli.models.entering import Made
+    from attncli.models.query_key import QueryKeyAttention
+    from attncli.models.query_row import QueryRow
 
 #: Keys that are listed one by one up to this number, and how many of more.
 _ALL, _LISTED = 1024, 64
@@ -42,10 +46,37 @@ def walk(named: NamedStacks, view: View) -> tuple[Steps, ...]:
     return tuple(_steps(named, view, *place) for place in _places(named, view))
 
 
+def elsewhere(named: NamedStacks, view: View, walks: Sequence[Steps]) -> tuple[str, ...]:
+    """The first head that was walked through, in the other stacks that have the query; none where one was named."""
+    if not walks or _names_stack(named):
+        return ()
+    first = walks[0]
+    return tuple(
+        f"{name}.{first.layer}.{first.head}"
+        for key, name in named.names.items()
+        if name != first.stack
+        and (key, first.layer, first.head) in _heads_of(named, key)
+        and _has_query(named, view, key, first.layer)
+    )
+
+
+def _has_query(named: NamedStacks, view: View, key: StackKey, number: int) -> bool:
+    try:
+        _query_place(named.collector.layers[key][number], view)
+    except UsageError:
+        return False
+    return True
+
+
+def _names_stack(named: NamedStacks) -> bool:
+    selection = named.collector.wanted.selection
+    return selection.stack is not None or any(head.stack for head in selection.heads)
+
+
 def _places(named: NamedStacks, view: View) -> list[tuple[StackKey, int, int]]:
     """The chosen heads. Where no stack was named, those of the first that has the query."""
-    selection, missing = named.collector.wanted.selection, None
-    if selection.stack is not None or any(head.stack for head in selection.heads):
+    missing = None
+    if _names_stack(named):
         return [place for key in named.names for place in _heads_of(named, key)]
     for key in named.names:
         found = _heads_of(named, key)
@@ -78,7 +109,8 @@ def _steps(named: NamedStacks, view: View, key: StackKey, number: int, head: int
     query, keys = _query_place(layer, view), layer.pair.keys.tokens[0]
     call = sum(other.path == layer.path for place, other in collector.layers[key].items() if place < number)
     watched = collector.model.watch(collector.inputs.arguments, layer.path, call=call, query=query)
-    place = Place(f"{name}.{number}.{head}" if named.several else f"{number}.{head}", name, number, head)
+    called = f"{name}.{number}.{head}" if named.several else f"{number}.{head}"
+    place = Place(called, name, number, head, _reader(collector, key, layer))
     whole = _walked(watched, place, layer.pair.queries.tokens[0][query], keys)
     if view.key is not None:
         return whole.only(range(*view.key.span(keys)))
@@ -107,17 +139,18 @@ def _chosen_query(tokens: Sequence[Token], position: Position | None) -> int:
 
 
 class Place(NamedTuple):
-    """A head, and what it is called."""
+    """A head, and what it is called. reader: see `Origin`."""
 
     name: str
     stack: str
     layer: int
     head: int
+    reader: str | None
 
 
 def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
     """The walk with all keys listed."""
-    attention = watched.attention.values_of
+    attention = None if watched.attention is None else watched.attention.values_of
     if attention is None:
         raise _no_vectors(place.name)
     row = attention.row(place.head, query.index)
@@ -130,7 +163,10 @@ def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...
     weighted_sum = weights @ row.values
     tolerance = _TOLERANCE.get(attention.value.dtype, _HALF_TOLERANCE)
     return Steps(
-        **place._asdict(),
+        name=place.name,
+        stack=place.stack,
+        layer=place.layer,
+        head=place.head,
         key_head=row.key_head,
         sharing=attention.heads // attention.key.shape[1],
         query=query,
@@ -153,7 +189,39 @@ def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...
         others=Others(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
         written=None if watched.addition is None else _written(watched.addition, weighted_sum, place.head, tolerance),
+        origin=_origin(watched, attention, row, place, query.index),
+        causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
+
+
+def _origin(watched: Watched, attention: QueryKeyAttention, row: QueryRow, place: Place, query: int) -> Origin:
+    """What q, k and v were made of, as far as it can be told."""
+    entering = watched.entering
+    if entering is None:
+        return Origin(reader=place.reader)
+    made_query = entering.making(attention.query[0, place.head], query)
+    made_key, made_value = (entering.making(states[0, row.key_head]) for states in (attention.key, attention.value))
+    return Origin(
+        states=entering.states.numpy(),
+        normalised=entering.normalised(watched.residual),
+        query=_projection(made_query),
+        key=_projection(made_key),
+        value=_projection(made_value),
+        before_rotation=made_query.vector.numpy() if made_query is not None and watched.rotated else None,
+        reader=place.reader,
+    )
+
+
+def _projection(made: Made | None) -> Projection | None:
+    return None if made is None else Projection(*made[:-1])
+
+
+def _reader(collector: Collector, key: StackKey, layer: LayerSeen) -> str | None:
+    """The stack that asks, where another one answers."""
+    if not key.cross:
+        return None
+    blocks = collector.model.site_of(layer.path).block_list
+    return "decoder" if blocks is None or blocks.word is None else blocks.word
 
 
 def _written(addition: Addition, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:

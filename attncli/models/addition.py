@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 
+from attncli.models.entering import Entering, EnteringWatch
 from attncli.models.projection import plain_matrix
+from attncli.models.query_row import exact
 
 if TYPE_CHECKING:
     from attncli.models.call import Attention
@@ -50,12 +52,17 @@ class Addition(NamedTuple):
 class Watched(NamedTuple):
     """An attention computation and what became of it. addition: None where its heads go through no plain matrix.
 
+    attention: None where the module did not run again: BigBird exchanges its own in the pass over its first short text.
     rotated: queries and keys were turned by their positions before they met (RoPE, Su et al. 2021).
+    entering: what the module was given, if that was states.  residual: the states that stand in the residual stream
+    before it, (width,), or None where that isn't known.
     """
 
-    attention: Attention
+    attention: Attention | None
     addition: Addition | None
     rotated: bool
+    entering: Entering | None
+    residual: Tensor | None
 
 
 def watch_attention(
@@ -65,11 +72,13 @@ def watch_attention(
 
     path: of the module.  call: which of its calls in one pass, where a block runs again and again.
     """
-    watch = _Watch(path, call, query, model.site_of(path).cross, dict(model.module.named_modules()))
+    modules = dict(model.module.named_modules())
+    entering = EnteringWatch({id(module): name for name, module in modules.items()}, query)
+    watch = _Watch(path, call, query, model.site_of(path).cross, modules, entering)
     with watch.watching():
         model.attend(arguments, watch.observe)
-    assert watch.attention is not None, "a module that was seen before runs again"
-    return Watched(watch.attention, watch.addition(), watch.rotated)
+    addition = watch.addition()
+    return Watched(watch.attention, addition, watch.rotated, watch.entering, watch.residual(addition))
 
 
 @dataclass
@@ -81,6 +90,8 @@ class _Watch:
     query: int
     cross: bool
     modules: Mapping[str, nn.Module]
+    begun: EnteringWatch
+    entering: Entering | None = None
     attention: Attention | None = None
     rotated: bool = False
     _calls: int = 0
@@ -96,7 +107,7 @@ class _Watch:
             return
         if self._calls == self.call:
             reader = attention.values_of
-            self.attention, self.rotated = attention, self._touched
+            self.attention, self.rotated, self.entering = attention, self._touched, self.begun.end()
             self._expected = None if reader is None else attention.heads * reader.value.shape[-1]
         self._calls += 1
 
@@ -108,9 +119,17 @@ class _Watch:
         assert matrix is not None
         bias, residual = getattr(module, "bias", None), self._flow.residual
         if self._flow.scale is None and self._entered is not None and not self.cross:
-            residual = _row(self._entered, self.query)
-        exact_bias = None if bias is None else _exact(bias)
-        return Addition(read, _exact(matrix), exact_bias, output, residual, self._flow.scale)
+            residual = self._entered_row()
+        exact_bias = None if bias is None else exact(bias)
+        return Addition(read, exact(matrix), exact_bias, output, residual, self._flow.scale)
+
+    def residual(self, addition: Addition | None) -> Tensor | None:
+        """The states before the module. What is added to a cross-attention's output alone says which those are."""
+        known = None if addition is None else addition.residual
+        return self._entered_row() if known is None and not self.cross else known
+
+    def _entered_row(self) -> Tensor | None:
+        return None if self._entered is None else _row(self._entered, self.query)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -137,10 +156,14 @@ class _Watch:
             self._entered = given[0] if given else None
 
     def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if self._calls == self.call:
+            self.begun.begin(inputs, named)
         self._positions = list(_positions(inputs, named))
         self._touched = any("rotary" in type(part).__name__.lower() for part in module.children())
 
     def _meet(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if self.attention is None:
+            self.begun.meet(module, inputs, output)
         matrix = None if self._expected is None or not inputs else plain_matrix(module)
         if matrix is None or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
             return
@@ -226,8 +249,4 @@ def _positions(inputs: tuple[Any, ...], named: dict[str, Any]) -> Iterator[Tenso
 
 def _row(states: Tensor, query: int) -> Tensor:
     """One position of (1, positions, width), however the first two are folded."""
-    return _exact(states.reshape(-1, states.shape[-1])[query]).clone()
-
-
-def _exact(states: Tensor) -> Tensor:
-    return states.detach().cpu().double()
+    return exact(states.reshape(-1, states.shape[-1])[query]).clone()

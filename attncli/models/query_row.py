@@ -43,7 +43,7 @@ def query_row(attention: QueryKeyAttention, head: int, query: int) -> QueryRow:
     """The row of a query of the first text, of one head. O(N·d)."""
     key_head = head // (attention.heads // attention.key.shape[1])
     vector, keys, values = (
-        _exact(states)
+        exact(states)
         for states in (attention.query[0, head, query], attention.key[0, key_head], attention.value[0, key_head])
     )
     products = keys @ vector
@@ -51,7 +51,7 @@ def query_row(attention: QueryKeyAttention, head: int, query: int) -> QueryRow:
     capped = None if attention.softcap is None else torch.tanh(scaled / attention.softcap) * attention.softcap
     visible, added = attention.mask_rows(query, query + 1)
     biases = [
-        _exact(_place(each, head, query if each is attention.bias else 0)).expand(attention.keys)
+        exact(_place(each, head, query if each is attention.bias else 0)).expand(attention.keys)
         for each in (attention.bias, added)
         if each is not None
     ]
@@ -61,7 +61,8 @@ def query_row(attention: QueryKeyAttention, head: int, query: int) -> QueryRow:
     return QueryRow(key_head, vector, keys, values, products, scaled, capped, bias, seen, sink)
 
 
-def _exact(states: Tensor) -> Tensor:
+def exact(states: Tensor) -> Tensor:
+    """The same numbers in float64 on a CPU."""
     return states.detach().cpu().double()
 
 

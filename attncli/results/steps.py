@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.results.brief import briefly
+from attncli.results.origin import Origin, Vector
 from attncli.results.tokens import Token
-
-#: float64, computed from the queries, keys and values that the model made in its own precision.
-Vector = npt.NDArray[np.float64]
 
 
 @briefly
@@ -101,6 +99,7 @@ class Steps:
     softmax.
     log_sum: ln Σ e^score, of all keys, those that aren't listed and the sink among them.
     written: None where the model's heads go through no plain output matrix.
+    causal: every token sees itself and earlier ones alone.
     """
 
     name: str
@@ -129,6 +128,13 @@ class Steps:
     others: Others
     weighted_sum: Vector
     written: Written | None
+    origin: Origin
+    causal: bool
+
+    @property
+    def hidden(self) -> int:
+        """How many keys the query doesn't see."""
+        return self.others.hidden + int((~self.visible).sum())
 
     @property
     def sink_weight(self) -> float | None:
@@ -201,6 +207,7 @@ class Steps:
             "key_head": self.key_head,
             "sharing": self.sharing,
             "query": self.query.to_dict(),
+            **self.origin.to_dict(),
             "query_vector": self.query_vector.tolist(),
             "rotated": self.rotated,
             "scale": self.scale,
@@ -211,6 +218,7 @@ class Steps:
             "scaled": self.scaled.tolist(),
             "capped": None if self.capped is None else self.capped.tolist(),
             "bias": None if self.bias is None else _finite(self.bias),
+            "causal": self.causal,
             "visible": self.visible.tolist(),
             "scores": _finite(self.scores),
             "sink": self.sink,

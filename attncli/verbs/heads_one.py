@@ -13,6 +13,7 @@ from attncli.verbs.heads_result import heads_result, notes_on, warnings_on_unrea
 from attncli.verbs.ids import id_lists
 from attncli.verbs.running import Opening
 from attncli.verbs.targets import Sides, TargetChoice, both_sides, checked_alone, target_notes
+from attncli.verbs.walking import walk_notes
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Wanted
@@ -103,7 +104,7 @@ def look_at_one(one: OneText, opening: Opening, wanted: Wanted, target: TargetCh
 def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
-    from attncli.attention.steps import walk
+    from attncli.attention.steps import elsewhere, walk
 
     inputs = build_inputs(
         loaded,
@@ -118,8 +119,12 @@ def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[
     warnings = (*warnings, *warnings_on_unread(unread_stacks(collector), wanted.selection))
     notes = (*target_notes(sides), *_few(sides, wanted), *notes_on(stacks, "the text repeats nothing"))
     result = heads_result(loaded, stacks, wanted, warnings=warnings, notes=notes)
-    steps = None if wanted.steps is None else walk(named, wanted.steps)
-    return replace(result, steps=steps, generated=sides.generated)
+    result = replace(result, generated=sides.generated)
+    if wanted.steps is None:
+        return result
+    steps = walk(named, wanted.steps)
+    others = elsewhere(named, wanted.steps, steps)
+    return replace(result, steps=steps, notes=(*result.notes, *walk_notes(steps, others)))
 
 
 def _few(sides: Sides, wanted: Wanted) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from attncli.attention.selection import EVERYTHING, Selection, Spec, Wanted, parse_selection
 from attncli.errors import UsageError
+from attncli.results.steps import Steps
 
 
 def walked_selection(layer: Spec, head: Spec, stack: str | None) -> Selection:
@@ -13,6 +15,14 @@ def walked_selection(layer: Spec, head: Spec, stack: str | None) -> Selection:
     if head is not None:
         return parse_selection(layer, head, stack)
     return parse_selection(layer, "0" if layer is not None else "0.0", stack)
+
+
+def walk_notes(steps: Sequence[Steps], others: Sequence[str]) -> tuple[str, ...]:
+    """Where no stack was named, and others could be walked through: `others` are heads of theirs."""
+    if not others:
+        return ()
+    heads = " or ".join(f"-H {name}" for name in others)
+    return (f"the walk is through the {steps[0].stack}; {heads} walks through another stack",)
 
 
 def to_walk(wanted: Wanted) -> Wanted:

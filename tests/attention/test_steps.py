@@ -170,6 +170,76 @@ def test_what_it_says_of_positions_and_shared_keys() -> None:
     assert walk("mistral")["scores"][:6].count(None) == 5
 
 
+def made(walk: dict, model: nn.Module, name: str = "query") -> np.ndarray:
+    """x W + b from the data's own input and the weights of the module that it names."""
+    said = walk["projections"][name]
+    module = model.get_submodule(said["module"])
+    weight = module.weight if isinstance(module, nn.Linear) else module.weight.T
+    start, stop = said["columns"]
+    product = np.array(walk["input"]) @ weight[start:stop].T.double().detach().numpy()
+    assert said["bias"] == (module.bias is not None)
+    return (product + (module.bias[start:stop].double().detach().numpy() if said["bias"] else 0)) * said["factor"]
+
+
+@pytest.mark.parametrize(("family", "normalised"), [("bert", False), ("gpt2", True), ("llama", True), ("t5", True)])
+def test_q_can_be_computed_again_from_what_enters_the_layer(family: str, normalised: bool) -> None:
+    model = tiny.build(tiny.FAMILIES[family]())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias" in name or "norm" in name.lower() or "ln_" in name:
+                parameter.normal_()
+    (walk,) = walks(model, layer=1, head=2, query=QUERY)
+    assert (walk["input_normalised"], walk["cross"]) == (normalised, False)
+    before = walk["query_before_rotation"]
+    assert (before is not None) == walk["rotated"] == (family == "llama")
+    np.testing.assert_allclose(made(walk, model), before or walk["query_vector"], atol=1e-5)
+    # The keys and values of the query's own token come of the same states.
+    assert walk["keys"][QUERY]["index"] == QUERY
+    np.testing.assert_allclose(made(walk, model, "value"), walk["values"][QUERY], atol=1e-5)
+    if before is None:
+        np.testing.assert_allclose(made(walk, model, "key"), walk["key_vectors"][QUERY], atol=1e-5)
+
+
+def test_queries_that_are_scaled_or_normalised_on_the_way() -> None:
+    opt = tiny_model("opt").module
+    (walk,) = walks(opt, head="1.1", query=QUERY)
+    assert (walk["scale"], walk["projections"]["query"]["factor"]) == (1, pytest.approx(0.25, rel=1e-4))
+    np.testing.assert_allclose(made(walk, opt), walk["query_vector"], atol=1e-4)
+    # Norms of queries and keys, head by head: no matrix makes them.
+    # Nor where they have no weights of their own, whichever the token.
+    for kind, query in (("qwen3", QUERY), ("llama4_text", QUERY), ("llama4_text", 0)):
+        (walk,) = walks(tiny_model(kind).module, head="0.1", query=query)
+        made_of = walk["projections"]
+        assert (made_of["query"], made_of["key"], walk["input_normalised"]) == (None, None, True)
+        assert made_of["value"]["bias"] is False and walk["query_before_rotation"] is None
+
+
+def test_cross_attention_and_the_causal_mask_are_told() -> None:
+    bart, t5 = tiny.build(tiny.bart()), tiny.build(tiny.t5())
+    for model, normalised in ((bart, False), (t5, True)):
+        (walk,) = walks(model, head="cross.1.2")
+        assert (walk["cross"], walk["input_normalised"], walk["causal"]) == (True, normalised, False)
+        np.testing.assert_allclose(made(walk, model), walk["query_vector"], atol=1e-5)
+        encoded = model.encoder(torch.tensor([IDS])).last_hidden_state[0, 3].double().detach().numpy()
+        again = {**walk, "input": encoded}
+        np.testing.assert_allclose(made(again, model, "key"), walk["key_vectors"][3], atol=1e-5)
+    causal = {family: walks(tiny.build(tiny.FAMILIES[family]()))[0]["causal"] for family in ("bert", "gpt2", "llama")}
+    assert causal == {"bert": False, "gpt2": True, "llama": True}
+
+
+def test_where_no_stack_is_named_the_others_are() -> None:
+    t5 = tiny.build(tiny.t5())
+
+    def notes(**options: object) -> list[str]:
+        result = attncli.heads(input_ids=IDS, model=t5, steps=True, **options)
+        return [note for note in result.notes if "walk" in note]
+
+    assert notes() == ["the walk is through the encoder; -H decoder.0.0 or -H cross.0.0 walks through another stack"]
+    assert "-H decoder.1.3 or -H cross.1.3 walks" in notes(head="1.3")[0]
+    # The decoder is given one token.
+    assert notes(query=QUERY) == notes(head="cross.1.3") == notes(stack="decoder") == []
+
+
 def test_without_a_choice_it_is_head_0_0_and_the_last_ordinary_token() -> None:
     result = attncli.heads("The cat sat on the mat", steps=True)
     (steps,) = result.steps or ()
@@ -219,6 +289,8 @@ def test_what_can_not_be_walked() -> None:
     with pytest.raises(UsageError, match=r"hands out the weights of head 0\.0 alone") as caught:
         walks(tiny.build(tiny.bloom()))
     assert caught.value.hint == "-H 0.0 --query P shows the weights of one query; or name another model (-m)"
+    with pytest.raises(UsageError, match="hands out the weights"):
+        walks(tiny_model("big_bird").module)
     bert = tiny.build(tiny.bert())
     with pytest.raises(UsageError, match="walks from one query, and 1:3 are 2") as caught:
         walks(bert, query="1:3")

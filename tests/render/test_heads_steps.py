@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from attncli.render.cells import cell_width
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.origin import Origin, Projection
 from attncli.results.steps import Others, Steps, Written
 from tests.render.heads_samples import SGR, result, stack, tokens
 from tests.render.test_heads_any_text import TERMINALS, TOKENS, tokens_of
@@ -50,6 +51,14 @@ TOY = Steps(
         residual=8.125,
         scale=1.0,
     ),
+    origin=Origin(
+        states=np.array([0.5, 0.25, -1.0]),
+        normalised=False,
+        query=Projection("attention.query", 0, 2, bias=True, factor=1.0),
+        key=Projection("attention.key", 0, 2, bias=False, factor=1.0),
+        value=Projection("attention.value", 0, 2, bias=True, factor=1.0),
+    ),
+    causal=False,
 )
 
 PLAIN = Terminal()
@@ -59,7 +68,8 @@ all-MiniLM-L6-v2 · cpu · float32
 encoder · 2 layers × 4 heads · 12 tokens · each sees every other
 head 1.3 from sat (token 2), step by step
 
-1 query: q, what sat looks for: its state times this head's 2 columns of W_Q
+1 query: q, what sat looks for: its state times this head's 2 columns of W_Q,
+  plus their bias
   q = [1.00 1.00]  norm 1.41
 
 2 keys: k, what each token offers: its state times W_K; a large q·k is a match
@@ -72,7 +82,8 @@ head 1.3 from sat (token 2), step by step
  1 cat  [ 1.00  1.00]  1.41   2.00   1.41    0.62  ████████████████
  2 sat  [ 0.00 -1.00]  1.00  -1.00  -0.71    0.07  ██
 
-5 values: v, what each token hands on: its state times W_V; z = Σ weight × v
+5 values: v, what each token hands on: its state times W_V, plus its bias; z = Σ
+  weight × v
  key           weight   v              norm
  0 The         0.31 ×  [ 0.50 -1.50]   1.58
  1 cat         0.62 ×  [ 2.00  0.00]   2.00
@@ -130,12 +141,76 @@ def test_steps_that_only_some_models_take() -> None:
     assert step("mask", text) == "6 mask: 1 token is hidden: score −∞, weight 0"
     assert "with a sink outside of the text (score 0.75, weight 0.32) they sum to 1" in step("softmax", text)
     assert "q·k  ÷16.00  capped  +bias  score  weight" in text
-    assert "2 sat" not in text
+    # Who is hidden stands among the scores, and is not read.
+    assert " 2 sat  1.00  -1.00   -0.71   -0.71   0.00     −∞       0\n" in text
+    assert text.count("2 sat") == 1
     assert step("output", text).startswith("9 output: a gate or a norm changes z; then z times this head's 2 rows")
     residual = " ".join(text.split("\n\n")[-1].split())
     assert residual == (
         "10 residual stream: this head adds 0.21 (after the model's own factor 0.22), all heads together 0.55"
     )
+
+
+MADE = Projection("qkv", 0, 2, bias=True, factor=1.0)
+
+
+def test_it_says_how_q_k_and_v_are_made_as_far_as_that_is_known() -> None:
+    normed = replace(TOY, origin=Origin(normalised=True, query=MADE, key=MADE, value=MADE))
+    assert "sat looks for: its state, normalised, times this head's 2 columns of W_Q, plus their bias" in step(
+        "query", shown(normed)
+    )
+    assert "offers: its state, normalised, times W_K, plus its bias; a" in step("keys", shown(normed))
+    # A norm or a second matrix comes between, as in Qwen 3 and DeepSeek.
+    between = shown(replace(TOY, rotated=True, origin=Origin(normalised=True)))
+    assert (
+        step("query", between)
+        .split("  q = ")[0]
+        .startswith(
+            "1 query: q, what sat looks for: made of its state, normalised, by this layer's weights, then turned by its"
+        )
+    )
+    assert "W_" not in "".join(step(name, between) for name in ("query", "keys", "values"))
+    assert "made of its state, as it enters the layer, by this" in step("keys", shown(replace(TOY, origin=Origin())))
+
+
+def test_models_that_scale_queries_instead_of_scores() -> None:
+    scaled = shown(replace(TOY, scale=1.0, origin=Origin(normalised=False, query=replace(MADE, factor=0.125))))
+    assert "columns of W_Q, plus their bias, and times 0.125" in step("query", scaled)
+    assert step("scale", scaled) == "3 scale: score = q·k as it is: q was scaled when it was made"
+
+
+def test_cross_attention_reads_another_stack() -> None:
+    text = shown(replace(TOY, origin=Origin(normalised=True, query=MADE, key=MADE, value=MADE, reader="decoder")))
+    assert "q, what sat looks for, from the decoder: its state, normalised, times" in step("query", text)
+    assert "k, what each token of the encoder offers: the encoder's output times W_K" in step("keys", text)
+    assert "v, what each token of the encoder hands on: the encoder's output times W_V" in step("values", text)
+
+
+def test_a_negative_log_sum_is_added() -> None:
+    assert "= e^(score + 2.89); they" in step("softmax", shown(replace(TOY, log_sum=-2.89)))
+    assert "= e^(score − 2.89); they" in step("softmax", shown(replace(TOY, log_sum=2.89)))
+
+
+def test_a_causal_mask_is_told_of_where_it_hides_nothing_and_where_it_does() -> None:
+    last = replace(TOY, causal=True)
+    assert step("mask", shown(last)) == (
+        "4 mask: each token sees itself and earlier ones; later ones would be hidden (score −∞, weight 0)"
+    )
+    middle = replace(last, query=TOY.keys[1], visible=np.array([True, True, False]))
+    assert step("mask", shown(middle)) == "4 mask: 1 token after cat is hidden: score −∞, weight 0"
+    count = 40
+    long = replace(
+        TOY,
+        keys=tokens(*(f"w{place}" for place in range(count))),
+        key_vectors=np.ones((count, 2)),
+        products=np.ones(count),
+        scaled=np.ones(count),
+        visible=np.arange(count) // 10 % 2 == 1,
+        scores=np.ones(count),
+        weights=np.ones(count) / count,
+        values=np.ones((count, 2)),
+    )
+    assert step("mask", shown(long)) == "4 mask: 20 tokens (0 to 9, 20 to 29) are hidden: score −∞, weight 0"
 
 
 def test_what_the_model_changes_once_more_or_does_not_show() -> None:
@@ -202,6 +277,7 @@ def walks(draw: st.DrawFn) -> Steps:
         sink=draw(st.sampled_from([None, 0.5])),
         weights=numbers.random(count) * visible,
         values=numbers.normal(size=(count, width)) * size,
+        causal=draw(st.booleans()),
         others=Others(0, 0, 0.0, np.zeros(width)),
         weighted_sum=numbers.normal(size=width) * size,
     )

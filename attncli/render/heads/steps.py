@@ -10,12 +10,15 @@ from attncli.render.layout import flow
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text
+from attncli.results.origin import Origin, Projection
 from attncli.results.steps import Steps, Written
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _INDENT = 2
 #: Keys that are listed at most.
 _LISTED = 16
+# Stretches of hidden tokens that are told by their places.
+_MOST_STRETCHES = 3
 
 #: What a step is called, and what is said of it.
 Step = tuple[str, str]
@@ -23,13 +26,13 @@ Step = tuple[str, str]
 
 def steps_lines(steps: Steps, terminal: Terminal) -> list[Line]:
     """One walk from top to bottom."""
-    listed, signs = steps.seen().listing(_LISTED), symbols(terminal)
+    listed, signs = steps.listing(_LISTED), symbols(terminal)
     numbered = _Numbered(terminal)
     lines = _title(steps, terminal)
     lines += [*numbered(_query(steps, terminal)), shown_vector("q", steps.query_vector, steps.query_norm, terminal)]
-    lines += [line for step in _scoring(steps, listed.others.hidden, signs) for line in numbered(step)]
+    lines += [line for step in _scoring(steps, listed, terminal) for line in numbered(step)]
     lines += score_table(listed, terminal)
-    lines += [*numbered(_values(signs)), *read_table(listed, terminal)]
+    lines += [*numbered(_values(steps, signs)), *read_table(listed.seen(), terminal)]
     if steps.written is None:
         return [*lines, *numbered(("output", "z goes through no plain matrix in this model, and the walk ends here"))]
     lines += numbered(_output(steps, steps.written, signs))
@@ -63,18 +66,43 @@ def _token(steps: Steps, terminal: Terminal) -> str:
 
 
 def _query(steps: Steps, terminal: Terminal) -> Step:
+    reader = f", from the {steps.origin.reader}" if steps.origin.reader is not None else ""
     columns = f"this head's {len(steps.query_vector):,} columns of W_Q"
+    made = _made(steps.origin.query, _state(steps.origin), columns, "plus their bias")
     turned = ", then turned by its position (rotary)" if steps.rotated else ""
-    return "query", f"q, what {_token(steps, terminal)} looks for: its state times {columns}{turned}"
+    return "query", f"q, what {_token(steps, terminal)} looks for{reader}: {made}{turned}"
 
 
-def _scoring(steps: Steps, hidden: int, signs: Symbols) -> Iterator[Step]:
+def _made(projection: Projection | None, state: str, matrix: str, bias: str = "plus its bias") -> str:
+    """What a vector is made of; the matrix alone is named only where nothing but it makes the vector."""
+    if projection is None:
+        return f"made of {state} by this layer's weights"
+    factor = f", and times {projection.factor:.4g}" if projection.factor != 1 else ""
+    return f"{state} times {matrix}{f', {bias}' if projection.bias else ''}{factor}"
+
+
+def _state(origin: Origin) -> str:
+    if origin.normalised is None:
+        return "its state, as it enters the layer,"
+    return "its state, normalised," if origin.normalised else "its state"
+
+
+def _answering(origin: Origin) -> tuple[str, str]:
+    """Whose keys and values these are, and what they are made of."""
+    if origin.reader is None:
+        return "each token", _state(origin)
+    return "each token of the encoder", "the encoder's output"
+
+
+def _scoring(steps: Steps, listed: Steps, terminal: Terminal) -> Iterator[Step]:
     """From keys to weights; steps that this model does not take are left out."""
+    signs, origin = symbols(terminal), steps.origin
+    each, state = _answering(origin)
     turned = ", turned likewise" if steps.rotated else ""
     shared = f" ({steps.sharing} heads share them)" if steps.sharing > 1 else ""
     yield (
         "keys",
-        f"k, what each token offers: its state times W_K{turned}{shared}; a large q{signs.dot}k is a match",
+        f"k, what {each} offers: {_made(origin.key, state, 'W_K')}{turned}{shared}; a large q{signs.dot}k is a match",
     )
     yield "scale", _scaling(steps, signs)
     if steps.softcap is not None:
@@ -82,9 +110,8 @@ def _scoring(steps: Steps, hidden: int, signs: Symbols) -> Iterator[Step]:
         yield "softcap", f"{cap} {signs.times} tanh(score {signs.over} {cap}), so that no score passes {cap}"
     if steps.bias is not None:
         yield "bias", "what the model adds for the places of the two tokens"
-    if hidden:
-        tokens = "1 token is" if hidden == 1 else f"{hidden:,} tokens are"
-        yield "mask", f"{tokens} hidden: score {signs.minus}{signs.infinity}, weight 0"
+    if steps.causal or steps.hidden:
+        yield "mask", _mask(steps, listed, terminal)
     yield "softmax", _softmax(steps, signs)
 
 
@@ -94,22 +121,55 @@ def _scaling(steps: Steps, signs: Symbols) -> str:
     if isclose(steps.scale, 1 / sqrt(size), rel_tol=1e-6):
         root = f"{signs.root}{size} ({sqrt(size):.2f})"
         return f"{product} {signs.over} {root}, or it would grow with the size of q and k"
+    if steps.scale == 1 and steps.origin.query is not None and steps.origin.query.factor != 1:
+        return f"{product} as it is: q was scaled when it was made"
     if steps.scale == 1:
         return f"{product} as it is: this model divides it by nothing"
     return f"{product} {signs.times} {steps.scale:.4g}, this model's own scale"
 
 
+def _mask(steps: Steps, listed: Steps, terminal: Terminal) -> str:
+    """Who is hidden; of a causal model also where nobody is."""
+    signs = symbols(terminal)
+    comes_to = f"score {signs.minus}{signs.infinity}, weight 0"
+    if not steps.hidden:
+        return f"each token sees itself and earlier ones; later ones would be hidden ({comes_to})"
+    tokens = "1 token" if steps.hidden == 1 else f"{steps.hidden:,} tokens"
+    after = f" after {_token(steps, terminal)}" if steps.causal else ""
+    are = "is" if steps.hidden == 1 else "are"
+    return f"{tokens}{after}{_unlisted(steps, listed)} {are} hidden: {comes_to}"
+
+
+def _unlisted(steps: Steps, listed: Steps) -> str:
+    """The places of hidden tokens, first and last of each stretch, where the table has no room for them."""
+    if not listed.others.hidden or steps.others.hidden:
+        return ""
+    places = [key.index for key, seen in zip(steps.keys, steps.visible.tolist(), strict=True) if not seen]
+    starts = [place for place in places if place - 1 not in set(places)]
+    stops = [place for place in places if place + 1 not in set(places)]
+    if len(starts) > _MOST_STRETCHES:
+        return ""
+    stretches = (
+        f"{start}" if start == stop else f"{start} to {stop}" for start, stop in zip(starts, stops, strict=True)
+    )
+    return f" ({', '.join(stretches)})"
+
+
 def _softmax(steps: Steps, signs: Symbols) -> str:
     all_sum = f"{signs.sum} e^score"
-    said = f"weight = e^score {signs.over} {all_sum} = e^(score {signs.minus} {steps.log_sum:.2f});"
+    # Less a negative number is plus: `score + 2.89`.
+    sign = "+" if steps.log_sum < 0 else signs.minus
+    said = f"weight = e^score {signs.over} {all_sum} = e^(score {sign} {abs(steps.log_sum):.2f});"
     if steps.sink_weight is None:
         return f"{said} they sum to 1"
     sink = f"a sink outside of the text (score {steps.sink:.2f}, weight {steps.sink_weight:.2f})"
     return f"{said} with {sink} they sum to 1"
 
 
-def _values(signs: Symbols) -> Step:
-    return "values", f"v, what each token hands on: its state times W_V; z = {signs.sum} weight {signs.times} v"
+def _values(steps: Steps, signs: Symbols) -> Step:
+    each, state = _answering(steps.origin)
+    made = _made(steps.origin.value, state, "W_V")
+    return "values", f"v, what {each} hands on: {made}; z = {signs.sum} weight {signs.times} v"
 
 
 def _output(steps: Steps, written: Written, signs: Symbols) -> Step:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
@@ -12,7 +14,8 @@ from attncli.render.layout import joined, padded
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, token_text
-from attncli.results.steps import Steps, Vector
+from attncli.results.origin import Vector
+from attncli.results.steps import Steps
 
 _BOLD, _DIM = Style(bold=True), Style(dim=True)
 _LONGEST_TOKEN = 12
@@ -58,9 +61,11 @@ class Column(NamedTuple):
     def width(self) -> int:
         return max(map(cell_width, (self.heading, *self.cells)))
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self, hidden: Collection[int] = ()) -> Iterator[Line]:
+        """The heading and the cells; those of hidden keys are grey."""
         yield Line.of(Span(" " * (self.width - cell_width(self.heading)) + self.heading, _DIM))
-        yield from (Line.of(Span(cell.rjust(self.width), self.style)) for cell in self.cells)
+        for row, cell in enumerate(self.cells):
+            yield Line.of(Span(cell.rjust(self.width), _DIM if row in hidden else self.style))
 
 
 def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> Line:
@@ -86,12 +91,17 @@ def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
     if steps.capped is not None:
         columns.append(Column("capped", _cells(steps.capped, steps), worth=2))
     if steps.bias is not None:
-        columns += [
-            Column("+bias", _cells(steps.bias, steps), worth=2),
-            Column("score", _cells(steps.scores, steps), worth=3),
-        ]
+        columns.append(Column("+bias", _cells(steps.bias, steps), worth=2))
+    hidden = frozenset(np.flatnonzero(~steps.visible).tolist())
+    if steps.bias is not None or hidden:
+        scores = (
+            f"{signs.minus}{signs.infinity}" if row in hidden else cell
+            for row, cell in enumerate(_cells(steps.scores, steps))
+        )
+        columns.append(Column("score", tuple(scores), worth=3))
     weights = [*steps.weights.tolist(), *([steps.others.weight] if steps.others.visible else [])]
-    columns.append(Column("weight", _weights(weights), _BOLD))
+    shown = ("0" if row in hidden else weight for row, weight in enumerate(_weights(weights)))
+    columns.append(Column("weight", tuple(shown), _BOLD))
     labels = _labels(steps, terminal)
     columns = _fitting(columns, terminal.width - labels[0].width)
     taken = labels[0].width + sum(column.width + 2 for column in columns)
@@ -102,7 +112,7 @@ def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
         columns.insert(0, norms)
         room -= norms.width + 2
     vectors = _vectors("k", steps.key_vectors, steps, room - 2, terminal)
-    return _table(labels, [*vectors, *columns], bars)
+    return _table(labels, [*vectors, *columns], bars, hidden)
 
 
 def read_table(steps: Steps, terminal: Terminal) -> list[Line]:
@@ -139,8 +149,11 @@ def _labels(steps: Steps, terminal: Terminal) -> list[Line]:
     texts = [token_text(token, terminal) for token in steps.keys]
     widest = min(max(map(cell_width, texts), default=3), _LONGEST_TOKEN, terminal.width // 4)
     rows = [
-        Line.of(Span(f" {token.index:>{places}} ", _DIM), in_place(text, widest, terminal))
-        for token, text in zip(steps.keys, texts, strict=True)
+        Line.of(
+            Span(f" {token.index:>{places}} ", _DIM),
+            Span(in_place(text, widest, terminal), Style() if seen else _DIM),
+        )
+        for token, text, seen in zip(steps.keys, texts, steps.visible.tolist(), strict=True)
     ]
     if steps.others.visible:
         rows.append(Line.of(Span(f" {glyphs(terminal).ellipsis} {steps.others.visible:,} others", _DIM)))
@@ -181,7 +194,9 @@ def _bars(weights: Sequence[float], width: int, terminal: Terminal) -> list[Line
     return [Line(), *bars]
 
 
-def _table(labels: Sequence[Line], columns: Sequence[Column], bars: Sequence[Line]) -> list[Line]:
-    rows = zip(labels, *(column.lines() for column in columns), bars, strict=True)
+def _table(
+    labels: Sequence[Line], columns: Sequence[Column], bars: Sequence[Line], hidden: Collection[int] = ()
+) -> list[Line]:
+    rows = zip(labels, *(column.lines(hidden) for column in columns), bars, strict=True)
     # What is blank at the end takes no room.
     return [joined(row if row[-1].width else row[:-1], "  ") for row in rows]
