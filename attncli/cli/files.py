@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -35,7 +34,11 @@ def check_target(name: str) -> Path:
 
 def _making(folder: Path) -> str:
     """The command that makes a folder. That of Windows makes those above by itself, and takes `-p` for another."""
-    return f'mkdir "{folder}"' if os.name == "nt" else f"mkdir -p {shlex.quote(str(folder))}"
+    if os.name == "nt":
+        return f'mkdir "{folder}"'
+    from shlex import quote  # only a failure needs it
+
+    return f"mkdir -p {quote(str(folder))}"
 
 
 class ResultFile:
