@@ -62,15 +62,19 @@ class Configured:
 
     def shapes(self) -> Shapes:
         """The shapes, as they were kept, or from the module."""
+        return self._remembered() or self._made()
+
+    def _remembered(self) -> Shapes | None:
+        """The shapes that were kept; None where there are none, or of another form: they are then written anew."""
         from attncli.parameters.kept import from_json
 
         kept = self._kept(self._fields)
-        if kept is not None:
-            try:
-                return self._shapes(**_known(kept), inventory=from_json(kept["inventory"]))
-            except (KeyError, TypeError, ValueError):
-                pass  # an entry of another form counts as absent, and is written anew
-        return self._made()
+        if kept is None:
+            return None
+        try:
+            return self._shapes(**_known(kept), inventory=from_json(kept["inventory"]))
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def called(self, names: Sequence[str]) -> Called:
         """What the module calls the tensors of a checkpoint."""

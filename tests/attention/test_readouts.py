@@ -98,7 +98,7 @@ def assert_same(found: MetricSums, expected: MetricSums) -> None:
                 assert head[name] == pytest.approx(other[name], abs=TOLERANCE.get(name, 1e-4)), name
 
 
-def compare(call: QueryKeyAttention, pair: Pair) -> None:
+def assert_read_alike(call: QueryKeyAttention, pair: Pair) -> None:
     assert call.reader is not None
     even = even_rows(pair, call.reader.visibility)
     readouts = read(call.reader, pair, even)
@@ -125,7 +125,7 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
     one = side(padding)
-    compare(attention(rule(kind, padding)), Pair(one, one, same=True))
+    assert_read_alike(attention(rule(kind, padding)), Pair(one, one, same=True))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
 @pytest.mark.parametrize("kind", ["causal", "window"])
 def test_grouped_heads_sinks_and_widths(kind: str, kwargs: dict[str, object]) -> None:
     one = side("right")
-    compare(attention(rule(kind, "right"), **kwargs), Pair(one, one, same=True))  # type: ignore[arg-type]
+    assert_read_alike(attention(rule(kind, "right"), **kwargs), Pair(one, one, same=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -156,7 +156,7 @@ def test_as_many_key_heads_at_once_as_there_are_threads(
     one, call = side("right"), attention(rule(kind, "right"), groups=groups)
     parts = [reading.heads for reading in call.reader.readings()]
     assert parts == ([slice(0, 3), slice(3, 4)] if groups == 1 else [slice(0, 4)])
-    compare(call, Pair(one, one, same=True))
+    assert_read_alike(call, Pair(one, one, same=True))
 
 
 @pytest.mark.parametrize("mask", ["none", "bool", "added"])
@@ -168,7 +168,7 @@ def test_masks_of_other_makes(mask: str) -> None:
         "bool": triangle,
         "added": torch.zeros(triangle.shape).masked_fill(~triangle, torch.finfo(torch.float32).min),
     }
-    compare(attention(made[mask]), Pair(one, one, same=True))
+    assert_read_alike(attention(made[mask]), Pair(one, one, same=True))
 
 
 def test_keys_of_another_sequence() -> None:
@@ -177,7 +177,7 @@ def test_keys_of_another_sequence() -> None:
     pair = Pair(queries, keys, same=False)
     even = even_rows(pair, call.visibility)
     assert set(read(call.reader, pair, even).rows) == {"entropy", "confidence", "special", "first"}
-    compare(call, pair)
+    assert_read_alike(call, pair)
 
 
 def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
@@ -216,7 +216,7 @@ def test_the_output_is_the_weighted_sum(kind: str, kwargs: dict[str, object]) ->
 def test_half_precision_is_read_as_what_it_is() -> None:
     one, call = side("none"), attention(rule("causal", "none"))
     half = QueryKeyAttention(call.query.bfloat16(), call.key.bfloat16(), call.value.bfloat16(), call.mask, True, 0.4)
-    compare(half, Pair(one, one, same=True))
+    assert_read_alike(half, Pair(one, one, same=True))
     assert half.output().dtype == torch.bfloat16
 
 

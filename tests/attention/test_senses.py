@@ -62,7 +62,7 @@ def stack_of(result: HeadsResult, name: str) -> Stack:
     return next(stack for stack in result.stacks if stack.stack == name)
 
 
-def agree(stack: Stack, expected: Sequence[torch.Tensor]) -> None:
+def assert_agree(stack: Stack, expected: Sequence[torch.Tensor]) -> None:
     """Every head of every layer; expected: per layer (1, heads, queries, keys)."""
     assert len(stack.patterns) == sum(weights.shape[1] for weights in expected) > 0
     for pattern in stack.patterns:
@@ -92,7 +92,7 @@ def test_vision_towers_and_the_names_of_their_positions(name: str, models: dict[
     assert [token.special for token in stack.keys] == [True] * len(special) + [False] * 16
     assert stack.query_medium.grid == stack.key_medium.grid == Grid(4, 4, len(special))
     reference = eager(models[name], getattr(transformers, cls))
-    agree(stack, reference(pixel_values=pixel_values(), output_attentions=True).attentions)
+    assert_agree(stack, reference(pixel_values=pixel_values(), output_attentions=True).attentions)
 
 
 def test_both_towers_of_clip_beside_a_text_and_one_without(models: dict[str, Path], picture: Path) -> None:
@@ -100,11 +100,11 @@ def test_both_towers_of_clip_beside_a_text_and_one_without(models: dict[str, Pat
     assert [stack.stack for stack in both.stacks] == ["vision", "text"]
     reference = eager(models["clip"], transformers.CLIPModel)
     output = reference(pixel_values=pixel_values(), input_ids=token_ids(both, "text"), output_attentions=True)
-    agree(stack_of(both, "vision"), output.vision_model_output.attentions)
-    agree(stack_of(both, "text"), output.text_model_output.attentions)
+    assert_agree(stack_of(both, "vision"), output.vision_model_output.attentions)
+    assert_agree(stack_of(both, "text"), output.text_model_output.attentions)
     assert stack_of(both, "text").key_medium.kind == "tokens"
     (alone,) = heads(image=picture, model=models["clip"], patterns=True).stacks
-    agree(alone, output.vision_model_output.attentions)
+    assert_agree(alone, output.vision_model_output.attentions)
 
 
 def test_captions_of_blip_look_at_patches(models: dict[str, Path], picture: Path) -> None:
@@ -120,10 +120,10 @@ def test_captions_of_blip_look_at_patches(models: dict[str, Path], picture: Path
         output_attentions=True,
         use_cache=False,
     )
-    agree(stack_of(result, "vision"), seen.attentions)
-    agree(stack_of(result, "decoder"), output.attentions)
+    assert_agree(stack_of(result, "vision"), seen.attentions)
+    assert_agree(stack_of(result, "decoder"), output.attentions)
     cross = stack_of(result, "cross")
-    agree(cross, output.cross_attentions)
+    assert_agree(cross, output.cross_attentions)
     assert (cross.query_medium.kind, cross.key_medium.grid) == ("tokens", Grid(4, 4, 1))
 
 
@@ -135,8 +135,8 @@ def test_captions_of_git_stand_in_the_same_rows_as_the_picture(models: dict[str,
     output = reference(pixel_values=pixel_values(), input_ids=ids, output_attentions=True, use_cache=False)
     seen = 17
     assert output.attentions[0].shape[-1] == seen + ids.shape[1]
-    agree(stack_of(result, "cross"), [weights[:, :, seen:, :seen] for weights in output.attentions])
-    agree(stack_of(result, "decoder"), [weights[:, :, seen:, seen:] for weights in output.attentions])
+    assert_agree(stack_of(result, "cross"), [weights[:, :, seen:, :seen] for weights in output.attentions])
+    assert_agree(stack_of(result, "decoder"), [weights[:, :, seen:, seen:] for weights in output.attentions])
     assert stack_of(result, "decoder").causal
 
 
@@ -161,9 +161,9 @@ def test_an_encoder_of_pictures_and_its_decoder(models: dict[str, Path], picture
     reference = eager(models["captioner"], transformers.VisionEncoderDecoderModel)
     ids = token_ids(result, "decoder")
     output = reference(pixel_values=pixel_values(), decoder_input_ids=ids, output_attentions=True, use_cache=False)
-    agree(stack_of(result, "encoder"), output.encoder_attentions)
-    agree(stack_of(result, "decoder"), output.decoder_attentions)
-    agree(stack_of(result, "cross"), output.cross_attentions)
+    assert_agree(stack_of(result, "encoder"), output.encoder_attentions)
+    assert_agree(stack_of(result, "decoder"), output.decoder_attentions)
+    assert_agree(stack_of(result, "cross"), output.cross_attentions)
     assert stack_of(result, "cross").key_medium.grid == Grid(4, 4, 1)
 
 
@@ -218,7 +218,7 @@ def test_windows_of_swin_stand_at_their_places(models: dict[str, Path], folder: 
     reference(pixel_values=pixel_values(32), output_attentions=True)
     caught = [weights for weights in caught if isinstance(weights, torch.Tensor)][:4]
     for stack, grid, layers in zip(result.stacks, (16, 8), (caught[:2], caught[2:]), strict=True):
-        agree(stack, [dense(layers[0], grid, grid, 4, 0)[None], dense(layers[1], grid, grid, 4, 2)[None]])
+        assert_agree(stack, [dense(layers[0], grid, grid, 4, 0)[None], dense(layers[1], grid, grid, 4, 2)[None]])
 
 
 def test_the_stages_of_swin_can_be_chosen(models: dict[str, Path], picture: Path) -> None:
@@ -237,9 +237,9 @@ def test_whisper_hears_in_seconds(models: dict[str, Path], sound: Path) -> None:
     heard = extractor(samples, sampling_rate=rate, return_tensors="pt").input_features
     reference = eager(models["whisper"], transformers.WhisperModel)
     output = reference(heard, decoder_input_ids=token_ids(result, "decoder"), output_attentions=True, use_cache=False)
-    agree(stack_of(result, "encoder"), output.encoder_attentions)
-    agree(stack_of(result, "decoder"), output.decoder_attentions)
-    agree(stack_of(result, "cross"), output.cross_attentions)
+    assert_agree(stack_of(result, "encoder"), output.encoder_attentions)
+    assert_agree(stack_of(result, "decoder"), output.decoder_attentions)
+    assert_agree(stack_of(result, "cross"), output.cross_attentions)
     frames = stack_of(result, "cross").keys
     assert (len(frames), frames[0].text, frames[1].text, frames[-1].text) == (50, "0.00s", "0.02s", "0.98s")
     assert stack_of(result, "encoder").key_medium.seconds == pytest.approx(0.02)
@@ -254,7 +254,7 @@ def test_raw_waves_are_heard_in_seconds(models: dict[str, Path], sound: Path) ->
     samples, _ = soundfile.read(sound, dtype="float32")
     wave = torch.tensor((samples - samples.mean()) / np.sqrt(samples.var() + 1e-7))[None]
     reference = eager(models["wav2vec2"], transformers.Wav2Vec2Model)
-    agree(stack, reference(wave, output_attentions=True).attentions)
+    assert_agree(stack, reference(wave, output_attentions=True).attentions)
 
 
 def test_any_rate_and_several_channels_are_brought_to_the_models_own(models: dict[str, Path], folder: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_model_that_was_handed_over_takes_its_processor_along(models: dict[str
     module = eager(models["vit"], transformers.ViTModel)
     processor = transformers.ViTImageProcessorPil.from_dict(senses.SQUARE)
     (stack,) = heads(image=picture, model=module, processor=processor, patterns=True).stacks
-    agree(stack, module(pixel_values=pixel_values(), output_attentions=True).attentions)
+    assert_agree(stack, module(pixel_values=pixel_values(), output_attentions=True).attentions)
 
 
 def test_the_picture_that_was_seen_is_in_the_result_and_in_no_data(models: dict[str, Path], picture: Path) -> None:

@@ -110,8 +110,10 @@ def test_rows_of_the_matrix_are_drawn_over_the_picture_while_pointed_at(browser:
     browser.wait("document.querySelector('.matrix svg .frame')")
     browser.hover(".matrix .frame", 0.9, 6.5 / 7)
     browser.wait("document.querySelector('#picture .said').textContent.startsWith('patch 1,2 looks at')")
+    assert browser.text("#picture .said").startswith("patch 1,2 looks at")
     browser.hover("h1")
     browser.wait("document.querySelector('#picture .said').textContent.startsWith('[CLS] looks at')")
+    assert browser.text("#picture .said").startswith("[CLS] looks at")
 
 
 def test_arrows_walk_over_the_picture_and_leave_the_head_alone(browser: Browser, folder: Path) -> None:

@@ -97,7 +97,7 @@ def expected(model: LoadedModel, word: str | None = None) -> tuple[Tensor, ...]:
     return output.encoder_hidden_states if word == "encoder" else output.decoder_hidden_states
 
 
-def equal(ours: list[Tensor], theirs: tuple[Tensor, ...] | list[Tensor]) -> None:
+def assert_equal(ours: list[Tensor], theirs: tuple[Tensor, ...] | list[Tensor]) -> None:
     assert len(ours) == len(theirs)
     for own, their in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, their, atol=0, rtol=0)
@@ -119,14 +119,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("t5", "bart", "mamba")])
 def test_states_are_what_transformers_calls_hidden_states(family: str) -> None:
     model = wrap_model(tiny.build(FAMILIES[family]()))
-    equal(states_of(model), expected(model))
+    assert_equal(states_of(model), expected(model))
 
 
 def test_a_state_space_model_has_a_state_before_its_first_block_too() -> None:
     """Mamba's hidden_states leave out what enters the first block, and hold the last state with and without a norm."""
     model = wrap_model(tiny.build(tiny.mamba()))
     ours, theirs = states_of(model), expected(model)
-    equal([ours[1], ours[2]], [theirs[0], theirs[2]])
+    assert_equal([ours[1], ours[2]], [theirs[0], theirs[2]])
     torch.testing.assert_close(ours[0], model.module.embeddings(IDS), atol=0, rtol=0)
 
 
@@ -134,7 +134,7 @@ def test_a_state_space_model_has_a_state_before_its_first_block_too() -> None:
 @pytest.mark.parametrize("word", ["encoder", "decoder"])
 def test_states_of_both_stacks_of_an_encoder_decoder(family: str, word: str) -> None:
     model = wrap_model(tiny.build(FAMILIES[family]()))
-    equal(states_of(model, word), expected(model, word))
+    assert_equal(states_of(model, word), expected(model, word))
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in SHARING | {"t5", "bart"}])
@@ -144,7 +144,7 @@ def test_later_blocks_are_never_read(folder: Callable[[str], Path], tmp_path: Pa
     path = _broken_from(folder(family), tmp_path, whole.lists[-1].path, blocks - 1)
     cut = opened(path, first(all=blocks - 1, encoder=blocks - 1))
     assert cut.lists[-1].length == blocks - 1 and len(cut.blocks[cut.lists[-1].path]) == blocks
-    equal(states_of(cut), states_of(whole)[:-1])
+    assert_equal(states_of(cut), states_of(whole)[:-1])
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
@@ -155,10 +155,10 @@ def test_an_encoder_needs_no_decoder_and_a_decoder_the_whole_encoder(
     encoder, decoder = (known.path for known in whole.lists)
     path = _broken_from(_broken_from(folder(family), tmp_path / "once", encoder, 1), tmp_path / "twice", decoder, 0)
     cut = opened(path, first(encoder=1, decoder=0))
-    equal(states_of(cut, "encoder"), states_of(whole, "encoder")[:2])
+    assert_equal(states_of(cut, "encoder"), states_of(whole, "encoder")[:2])
     path = _broken_from(folder(family), tmp_path / "decoder", decoder, 2)
     cut = opened(path, first(decoder=2))
-    equal(states_of(cut, "decoder"), states_of(whole, "decoder")[:3])
+    assert_equal(states_of(cut, "decoder"), states_of(whole, "decoder")[:3])
 
 
 def _broken_from(folder: Path, target: Path, path: str, block: int) -> Path:
@@ -186,13 +186,13 @@ def test_later_shards_need_not_be_whole(tmp_path: Path) -> None:
     start = int.from_bytes(content[:8], "little") + 8
     content[start:] = b"\xff" * (len(content) - start)
     last.write_bytes(content)
-    equal(states_of(opened(tmp_path, first(all=3))), whole[:4])
+    assert_equal(states_of(opened(tmp_path, first(all=3))), whole[:4])
 
 
 def test_a_block_that_runs_again_has_a_state_for_every_run(folder: Callable[[str], Path]) -> None:
     whole = opened(folder("albert"))
     assert whole.lists[-1].length == 1
-    equal(states_of(whole), expected(whole))
+    assert_equal(states_of(whole), expected(whole))
 
 
 def test_states_that_are_not_one_for_each_token_are_refused() -> None:
@@ -203,6 +203,6 @@ def test_states_that_are_not_one_for_each_token_are_refused() -> None:
 def test_the_hooks_are_gone_afterwards_and_training_goes_on() -> None:
     module = tiny.build(tiny.bert()).train()
     model = wrap_model(module)
-    equal(states_of(model), states_of(model))
+    assert_equal(states_of(model), states_of(model))
     assert module.training
     assert not any(block._forward_hooks or block._forward_pre_hooks for block in model.lists[0].blocks)
