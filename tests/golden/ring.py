@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.attn import Outcome, complete, run_attn, write_manual
+from tests.golden.attn import Outcome, complete, run_attn, run_python, write_manual
 from tests.golden.commands import COMMANDS, Command
 from tests.golden.comparing import agree
 from tests.golden.forms import Section, mask, section, shown
@@ -30,6 +30,8 @@ _FORMS = ("json", "jsonl", "csv")
 
 def absent(command: Command) -> str | None:
     """Why it can't be run here; None if it can."""
+    if os.name == "nt":
+        return "paths are written in another way on Windows"
     for name in command.needs:
         if find_spec(name) is None:
             return f"{name} isn't installed"
@@ -69,6 +71,8 @@ def outcome_of(command: Command, folder: Path) -> list[Section]:
 
 
 def _run(command: Command, folder: Path) -> Outcome:
+    if command.line.startswith("python "):
+        return run_python(command.line.removeprefix("python "))
     words = shlex.split(command.line)
     if words[0] == "complete":
         return complete(command.line.removeprefix("complete "), command.variables.get("SHELL", "bash"))
@@ -106,6 +110,8 @@ def _hub(command: Command) -> Iterator[None]:
 
 def _form(command: Command) -> str:
     """What is on stdout: `--json`, `--format csv`, else text."""
+    if command.line.startswith("python "):
+        return "html" if "_repr_html_" in command.line else "json" if "json.dumps" in command.line else "text"
     words = shlex.split(command.line)
     if "--json" in words:
         return "json"

@@ -6,7 +6,9 @@ depends on a trainer, on the order of modules, or on the version of torch.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -232,7 +234,28 @@ def _models() -> dict[str, tuple[Callable[[], Any], dict[str, Any] | None, float
             SCORES,
             0.25,
         ),
+        "jamba": (
+            lambda: t.JambaModel(
+                t.JambaConfig(
+                    **decoder, num_experts=2, attn_layer_period=3, attn_layer_offset=1, use_mamba_kernels=False
+                )
+            ),
+            BYTES,
+            0.25,
+        ),
+        "deberta": (
+            lambda: t.DebertaV2Model(t.DebertaV2Config(**bert, relative_attention=True)),
+            PARTS,
+            0.25,
+        ),
         "vit": (lambda: t.ViTModel(t.ViTConfig(**EYE)), None, 0.2),
+        "swin": (
+            lambda: t.SwinModel(
+                t.SwinConfig(image_size=32, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4)
+            ),
+            None,
+            0.2,
+        ),
         "clip": (
             lambda: t.CLIPModel(
                 t.CLIPConfig(
@@ -257,6 +280,7 @@ PIXELS = {"do_resize": True, "do_normalize": True, "do_rescale": True, "image_me
 SQUARE = {**PIXELS, "size": {"height": 16, "width": 16}}
 PREPARED = {
     "vit": {**SQUARE, "image_processor_type": "ViTImageProcessor"},
+    "swin": {**SQUARE, "image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}},
     "blip": {**SQUARE, "image_processor_type": "BlipImageProcessor"},
     "clip": {
         **PIXELS,
@@ -406,6 +430,8 @@ TEXTS: dict[str, str | bytes] = {
     "lines.txt": "the cat sat on the mat\na mole dug a tunnel\nthe dog was tired\n",
     "story.txt": "The cat sat on the mat.\nIt was tired, and the mole dug on.\n\nHello world! One mole weighs more.\n",
     "mixed.txt": "naïve café Größe\n👍 the 👩‍👩‍👧 mole 🇩🇪\n日本語 и русский\nx</s>y\u200b  z \n",
+    "long.txt": "".join(f"the mole number {number} dug a tunnel under the lawn\n" for number in range(24)),
+    "lines.txt.gz": gzip.compress(b"the cat sat\na mole dug\n", mtime=0),
     "latin.txt": b"na\xefve mole\n",
     "bom.txt": b"\xef\xbb\xbfHello world\n",
     "empty.txt": "",
@@ -469,6 +495,50 @@ def write_adapter(folder: Path) -> None:
     save_file(tensors, target / "adapter_model.safetensors")
 
 
+def write_gguf(folder: Path) -> None:
+    """A GGUF file with weights, where the library that writes it is installed."""
+    if find_spec("gguf") is None:
+        return
+    import gguf
+
+    writer = gguf.GGUFWriter(str(folder / "whole.gguf"), "llama")
+    writer.add_context_length(128)
+    writer.add_embedding_length(32)
+    writer.add_block_count(2)
+    writer.add_feed_forward_length(48)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(99)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"t{number}" for number in range(99)])
+    writer.add_token_scores([0.0] * 99)
+    writer.add_token_types([1] * 99)
+    shapes = {"token_embd": (99, 32), "output": (99, 32), "output_norm": (32,)}
+    sizes = {
+        "attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32), "attn_norm": (32,),
+        "ffn_gate": (48, 32), "ffn_up": (48, 32), "ffn_down": (32, 48), "ffn_norm": (32,),
+    }  # fmt: skip
+    shapes |= {f"blk.{layer}.{name}": shape for layer in range(2) for name, shape in sizes.items()}
+    for name, shape in shapes.items():
+        random = np.random.RandomState(zlib.crc32(name.encode()))
+        values = np.ones(shape) if "norm" in name else random.standard_normal(shape) * 0.25
+        writer.add_tensor(f"{name}.weight", values.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_vocabularies(folder: Path) -> None:
+    """Tokenizers in the files that came before tokenizer.json."""
+    write_json(folder / "wordpiece" / "config.json", {"model_type": "bert"})
+    (folder / "wordpiece" / "vocab.txt").write_text("".join(f"{each}\n" for each in PARTS["model"]["vocab"]), "utf-8")
+    ranks = [*(bytes([byte]) for byte in range(256)), b"th", b"the", b" m", b" mo", b" mol", b" mole"]
+    lines = (f"{base64.b64encode(word).decode()} {rank}\n" for rank, word in enumerate(ranks))
+    (folder / "ranks.tiktoken").write_text("".join(lines), "utf-8")
+
+
 def write_samples(folder: Path) -> None:
     """Everything that a command of the table may name."""
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
@@ -477,6 +547,8 @@ def write_samples(folder: Path) -> None:
         write_json(folder / name / "config.json", fields)
     write_weights(folder)
     write_adapter(folder)
+    write_gguf(folder)
+    write_vocabularies(folder)
     write_texts(folder)
     write_media(folder)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.commands import COMMANDS
+from tests.golden.commands import PLAIN
 from tests.golden.ring import check
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name.startswith("heads/")])
+@pytest.mark.parametrize("name", [name for name in PLAIN if name.startswith("heads/")])
 def test_a_command_writes_what_was_recorded(name: str, samples: Path) -> None:
     check(name, samples)
