@@ -665,7 +665,6 @@ ATTN: dict[str, Group] = {
         "broken-tokenizer": "attn tokenize 'the cat' -m broken",
         "no-tokenizer": "attn tokenize 'the cat' -m vit",
         "pickle": "attn heads --input-ids '5 6' -m pickled",
-        "pickle-allowed": "attn heads --input-ids '5 6' -m pickled --allow-pickle",
         "empty-name": "attn tokenize 'the cat' -m ''",
         "variable": Command("attn tokenize 'the cat' --ids", variables={"ATTN_MODEL": "gpt2"}),
         "hub": Command("attn tokenize 'the cat' --ids -m org/tiny", hub=True),

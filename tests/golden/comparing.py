@@ -12,8 +12,8 @@ from typing import NamedTuple
 RAMPS = (" .:-=+*#%@", " .:=*#%@", " ▏▎▍▌▋▊▉█", " ▁▂▃▄▅▆▇█", "▁▂▃▄▅▆▇█")
 NEIGHBOURS = {frozenset(pair) for ramp in RAMPS for pair in pairwise(ramp)}
 
-#: How far apart two floats of data may be.
-CLOSE = 1e-5
+#: How far apart two floats of data may be: one step of the five decimals that pages have.
+CLOSE = 1.1e-5
 #: A figure of packed bytes, of which each may be one step away.
 LOOSE = 0.6
 

@@ -447,8 +447,9 @@ TEXTS: dict[str, str | bytes] = {
     "moles.tsv": "a mole dug a tunnel\tanimal\nthe mole sat on the lawn\tanimal\none mole of carbon dioxide\tunit\n"
     "a mole of dioxide weighs more\tunit\ntake a biopsy of the mole\tskin\n",
     "moles.txt": "a mole dug a tunnel\none mole of carbon dioxide\ntake a biopsy of the mole\n",
-    "sample.txt": "the cat sat on the mat\nthe dog was tired and it sat\none world under the lawn\nhello and more\n"
-    "a tunnel under the world weighs more\nit was one of the dog and the cat\n",
+    # No word stands twice at one place: before the first layer such two are equal, and which is larger is chance.
+    "sample.txt": "the cat sat on a mat\nit was tired and more\none dog dug under the lawn\nhello world because of it\n"
+    "a tunnel weighs one dioxide\ntake carbon on skin\n",
 }  # fmt: skip
 
 
