@@ -20,6 +20,8 @@ class Style(NamedTuple):
 
 
 PLAIN = Style()
+BOLD = Style(bold=True)
+DIM = Style(dim=True)
 
 
 class Span(NamedTuple):

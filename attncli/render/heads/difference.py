@@ -13,14 +13,13 @@ from attncli.render.heads.signed_heat import SignedHeat
 from attncli.render.heads.thumbnails import in_rows, picture, shrunk
 from attncli.render.heads.value_map import value_map
 from attncli.render.layout import apart, beside, flow, joined
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.difference import Difference, HeadChange, StackDifference
 from attncli.results.heads import HeadsResult, Pattern, Stack
 from attncli.results.tokens import Token
 
-_BOLD, _DIM = Style(bold=True), Style(dim=True)
 _VARIATION = "share of its weight that a head puts elsewhere, mean of its rows"
 _LARGEST = "the largest change of a metric that is a share of the row"
 
@@ -36,7 +35,7 @@ def difference_lines(result: HeadsResult, difference: Difference, terminal: Term
 
 
 def _other_model(difference: Difference, terminal: Terminal) -> list[Line]:
-    return [Line.of(Span("against ", _DIM), Span(name_text(difference.model, terminal), _BOLD))]
+    return [Line.of(Span("against ", DIM), Span(name_text(difference.model, terminal), BOLD))]
 
 
 def _header(here: Stack, changed: StackDifference, difference: Difference, terminal: Terminal) -> list[Line]:
@@ -46,7 +45,7 @@ def _header(here: Stack, changed: StackDifference, difference: Difference, termi
         return lines
     if difference.kind == "models":
         return [*lines, tokens_line(here.keys, terminal)]
-    against = joined([Line.of(Span("against ", _DIM)), tokens_line(changed.keys, terminal)])
+    against = joined([Line.of(Span("against ", DIM)), tokens_line(changed.keys, terminal)])
     return [*lines, tokens_line(here.keys, terminal), against]
 
 
@@ -78,7 +77,7 @@ def _said(difference: Difference, terminal: Terminal) -> list[Line]:
     title, words = "change:", _VARIATION if difference.of_patterns else _LARGEST
     if difference.metric is not None:
         title, words = f"{difference.metric}:", f"its change, + where the other {difference.kind[:-1]} has more"
-    parts = [Line.of(Span(title, _BOLD)), *(Line.of(Span(word, _DIM)) for word in words.split())]
+    parts = [Line.of(Span(title, BOLD)), *(Line.of(Span(word, DIM)) for word in words.split())]
     return flow(parts, separator=" ", width=terminal.width)
 
 
@@ -92,7 +91,7 @@ def _one(
     grid = fitted_grid(both, pattern, terminal, least=SignedHeat(1.0, terminal).least)
     heat = SignedHeat(_largest((grid.pattern,)), terminal)
     title = flow(
-        [Line.of(Span(f"head {head.name}", _BOLD)), change_words(head, terminal)], separator="  ", width=terminal.width
+        [Line.of(Span(f"head {head.name}", BOLD)), change_words(head, terminal)], separator="  ", width=terminal.width
     )
     lines = [
         *_header(here, changed, difference, terminal),
@@ -124,7 +123,7 @@ def _small(
 
 
 def _caption(head: HeadChange, terminal: Terminal) -> list[Line]:
-    return [Line.of(Span(head.name, _BOLD)), change_words(head, terminal)]
+    return [Line.of(Span(head.name, BOLD)), change_words(head, terminal)]
 
 
 def _legend(heat: SignedHeat, cell: int, difference: Difference) -> list[Line]:
@@ -133,7 +132,7 @@ def _legend(heat: SignedHeat, cell: int, difference: Difference) -> list[Line]:
     digits = heat.has_digits(cell)
     notes += [heat.digits_note()] if digits and not heat.has_numbers(cell) else []
     scale = [] if digits and not heat.colored else [heat.scale()]
-    parts = [*scale, *(Line.of(Span(note, _DIM)) for note in notes)]
+    parts = [*scale, *(Line.of(Span(note, DIM)) for note in notes)]
     return flow(parts, separator="   ", width=heat.terminal.width)
 
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text, token_text
 from attncli.results.heads import HeadsResult, Layer, Probe, Stack
 from attncli.results.tokens import Token
 
-_BOLD, _DIM = Style(bold=True), Style(dim=True)
 # Class, distillation and register tokens that are named one by one.
 _FEW_NAMES = 2
 _SPACE = "␣"
@@ -20,7 +19,7 @@ _SPACE = "␣"
 
 def model_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The model, the device and the dtype; and what its values are means over, if they are."""
-    parts = [Line.of(Span(name_text(result.model, terminal), _BOLD)), Line.of(result.device), Line.of(result.dtype)]
+    parts = [Line.of(Span(name_text(result.model, terminal), BOLD)), Line.of(result.device), Line.of(result.dtype)]
     if result.texts is not None:
         parts.append(Line.of(_averaged(result.texts, result.probe)))
     return flow(parts, separator=glyphs(terminal).separator, width=terminal.width)
@@ -34,7 +33,7 @@ def _averaged(texts: int, probe: Probe | None) -> str:
 
 def stack_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     """`encoder · 6 layers × 12 heads · 12 tokens · each sees every other`; the heads that were chosen, if in words."""
-    name, shape = Line.of(Span(stack.stack, _BOLD)), Line.of(_shape(stack.layers, terminal))
+    name, shape = Line.of(Span(stack.stack, BOLD)), Line.of(_shape(stack.layers, terminal))
     chosen = [Line.of(words)] if (words := _chosen(stack)) else []
     return flow(
         [name, shape, *chosen, *_direction(stack, terminal)], separator=glyphs(terminal).separator, width=terminal.width
@@ -100,7 +99,7 @@ def tokens_line(tokens: Sequence[Token], terminal: Terminal, *, above_dots: bool
     if above_dots and terminal.unicode:
         shown = [token._replace(text=token.text.replace(" ", _SPACE)) for token in shown]
     texts = (_ended(token_text(token, terminal)) for token in shown)
-    styles = (_DIM if token.special else Style() for token in tokens)
+    styles = (DIM if token.special else Style() for token in tokens)
     return joined([Line.of(Span(text, style)) for text, style in zip(texts, styles, strict=False)], " ")
 
 
@@ -110,7 +109,7 @@ def both_texts(stack: Stack, terminal: Terminal) -> list[Line]:
         return []
     sides = (("rows", stack.queries, stack.query_medium), ("columns", stack.keys, stack.key_medium))
     return [
-        joined([Line.of(Span(f"{name:<7} ", _DIM)), tokens_line(tokens, terminal)])
+        joined([Line.of(Span(f"{name:<7} ", DIM)), tokens_line(tokens, terminal)])
         for name, tokens, medium in sides
         if tokens and medium.kind == "tokens"
     ]

@@ -11,13 +11,12 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
 from attncli.render.heads.shaded_text import marked
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, running_text, token_text
 from attncli.results.heads import Stack
 from attncli.results.reading import KeyRead, Reading
 
-_BOLD, _DIM = Style(bold=True), Style(dim=True)
 _LONGEST_TEXT = 16
 # Cells that a line of context needs at the least to say something, and those of bars.
 _LEAST_CONTEXT = 30
@@ -105,19 +104,19 @@ def _heading(reading: Reading, columns: _Columns, heat: Heat) -> Line:
     words += f"  {bar_scale(two_digits(heat.full), columns.bar)}" if columns.bar else ""
     words += f"  {'uniform':>{columns.uniform}}" if columns.uniform else ""
     words += f"  {'top head':{columns.head}}" if columns.head else ""
-    return Line.of(Span(words, _DIM))
+    return Line.of(Span(words, DIM))
 
 
 def _row(stack: Stack, reading: Reading, key: KeyRead, columns: _Columns, heat: Heat) -> Line:
     terminal, token = heat.terminal, stack.keys[key.place]
-    parts = [Span(_place(stack, reading, key).rjust(columns.place), _DIM)]
+    parts = [Span(_place(stack, reading, key).rjust(columns.place), DIM)]
     if columns.text:
         parts.append(Span(" " + in_place(token_text(token, terminal), columns.text, terminal)))
-    parts.append(Span(f"  {_weight(key, heat):>{columns.weight}}", _BOLD))
+    parts.append(Span(f"  {_weight(key, heat):>{columns.weight}}", BOLD))
     if columns.bar:
         parts.append(Span(f"  {bar(heat.share(key.weight), columns.bar, terminal)}"))
     if columns.uniform:
-        parts.append(Span(f"  {_uniform(key, heat):>{columns.uniform}}", _DIM))
+        parts.append(Span(f"  {_uniform(key, heat):>{columns.uniform}}", DIM))
     if columns.head:
         parts.append(Span("  " + _by_head(key).ljust(columns.head)))
     if columns.context:
@@ -139,7 +138,7 @@ def _context(stack: Stack, reading: Reading, place: int, width: int, terminal: T
     after = _gap(stack, place) + "".join(_spaced(stack, other, terminal) for other in around if other > place)
     left = _end_of(before, (width - cell_width(own)) // 2)
     right = shorten(after, width - cell_width(own) - cell_width(left), cut)
-    return [_run(left, _DIM), _run(own, Style(bold=True, underline=True)), _run(right, _DIM)]
+    return [_run(left, DIM), _run(own, Style(bold=True, underline=True)), _run(right, DIM)]
 
 
 def _run(text: str, style: Style) -> Span:

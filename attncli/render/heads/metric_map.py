@@ -12,11 +12,10 @@ from attncli.render.heads.numbers import place_number
 from attncli.render.heads.picture_notes import scope_lines
 from attncli.render.heads.value_map import decimals_of, value_map
 from attncli.render.layout import beside, flow
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
 
-_BOLD, _DIM = Style(bold=True), Style(dim=True)
 _RANKED = 10
 # Cells of the bars, the longest that fits.
 _BARS = (20, 10, 0)
@@ -41,8 +40,8 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
 
 
 def _title(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:
-    words = [Line.of(Span(word, _DIM)) for word in meaning(metric, stack.key_medium).split()]
-    return flow([Line.of(Span(f"{metric}:", _BOLD)), *words], separator=" ", width=terminal.width)
+    words = [Line.of(Span(word, DIM)) for word in meaning(metric, stack.key_medium).split()]
+    return flow([Line.of(Span(f"{metric}:", BOLD)), *words], separator=" ", width=terminal.width)
 
 
 def _by(metric: str) -> Callable[[HeadMetrics], float]:
@@ -65,8 +64,8 @@ def _row(head: HeadMetrics, metric: str, stack: Stack, heat: Heat, cells: int) -
     name = max(len(each.name) for each in stack.metrics)
     return Line.of(
         f"{head.name:>{name}}",
-        Span(f"{place_number(value, decimals, small=False):>7}", _BOLD),
+        Span(f"{place_number(value, decimals, small=False):>7}", BOLD),
         give(head.interval(metric), terminal, decimals),
         f"  {bar(heat.share(value), cells, terminal)}" if cells else "",
-        Span(f"  uniform {even}", _DIM),
+        Span(f"  uniform {even}", DIM),
     )

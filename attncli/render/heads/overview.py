@@ -13,11 +13,10 @@ from attncli.render.heads.sentences import sentence_lines
 from attncli.render.heads.sketches import SKETCHED_LETTERS, sketch_lines
 from attncli.render.heads.standouts import Standout
 from attncli.render.layout import flow, side_by_side
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, DIM
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
 
-_DIM = Style(dim=True)
 # Cells a letter: three look best, one is the least.
 _CELL_WIDTHS = (3, 2, 1)
 # Layers that a map has below one another before their upper half goes beside the lower; a screen has 24 lines.
@@ -49,7 +48,7 @@ def letter_map(stack: Stack, terminal: Terminal) -> list[Line]:
         if own is None:
             # It wasn't asked for.
             return Span(" " * width)
-        return label_of(own[0]).tile(width, terminal) if own else Span(glyphs(terminal).dot.center(width), _DIM)
+        return label_of(own[0]).tile(width, terminal) if own else Span(glyphs(terminal).dot.center(width), DIM)
 
     halves = _halves(stack, terminal)
     if halves is None:
@@ -76,8 +75,8 @@ def _legend(stack: Stack, terminal: Terminal, *, sketched: bool) -> list[Line]:
     shown = in_order(name for head in stack.metrics for name in head.labels[:letters])
     entries = [label_entry(label_of(name, stack.key_medium), terminal) for name in shown]
     if any(not head.labels for head in stack.metrics):
-        entries.append(Line.of(Span(f" {glyphs(terminal).dot} ", _DIM), " none of these" if entries else " no label"))
+        entries.append(Line.of(Span(f" {glyphs(terminal).dot} ", DIM), " none of these" if entries else " no label"))
     if _halves(stack, terminal) is not None:
         # Side by side, maps have no room to say so.
-        entries.append(Line.of(Span("layers down, heads across", _DIM)))
+        entries.append(Line.of(Span("layers down, heads across", DIM)))
     return flow(entries, separator="  ", width=terminal.width)

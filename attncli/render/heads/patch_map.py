@@ -12,11 +12,10 @@ import numpy.typing as npt
 from attncli.render.colormap import heat as heat_color
 from attncli.render.colormap import ink_on
 from attncli.render.heads.heatmap import Heat
-from attncli.render.lines import Line, Rgb, Span, Style
+from attncli.render.lines import Line, Rgb, Span, Style, DIM
 from attncli.results.media import Grid, Picture
 from attncli.results.tokens import Token
 
-_DIM = Style(dim=True)
 # How much of a patch's colour is its weight's, at no weight and at the full scale. The rest is the grey of the picture.
 _LEAST_TINT, _MOST_TINT = 0.35, 0.9
 # Grey is the picture's luminance (ITU-R BT.601), less bright than colours so that it does not pass for a weight.
@@ -106,7 +105,7 @@ def inked_map(patches: Patches, heat: Heat, cell: int) -> list[Line]:
     if patches.own is not None:
         row, column = patches.own
         lines[row][column] = Span(own_mark(cell))
-    numbered = [Line.of(Span(f"{row:>{_MARGIN - 1}} ", _DIM), *spans) for row, spans in enumerate(lines)]
+    numbered = [Line.of(Span(f"{row:>{_MARGIN - 1}} ", DIM), *spans) for row, spans in enumerate(lines)]
     return [_ruler(patches.weights.shape[1], cell), *numbered]
 
 
@@ -146,7 +145,7 @@ def _framed(lines: list[list[Span]], patches: Patches, side: int, heat: Heat) ->
         _mark(lines, patches.own, side)
     first_lines = {row * side // 2: row for row in reversed(range(patches.weights.shape[0]))}
     numbered = [
-        Line.of(Span(_row_number(first_lines.get(place), side), _DIM), *spans) for place, spans in enumerate(lines)
+        Line.of(Span(_row_number(first_lines.get(place), side), DIM), *spans) for place, spans in enumerate(lines)
     ]
     return [_ruler(patches.weights.shape[1], side), *numbered]
 
@@ -176,4 +175,4 @@ def _ruler(columns: int, cell: int) -> Line:
         place = column * cell + (cell - 1) // 2
         if place > len(text) or not text:
             text = f"{text:<{place}}{column}"
-    return Line.of(Span(" " * _MARGIN + text, _DIM))
+    return Line.of(Span(" " * _MARGIN + text, DIM))

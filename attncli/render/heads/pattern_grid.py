@@ -11,7 +11,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.column_heads import headings, key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, DIM
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, token_text, unit_text
 from attncli.results.heads import Pattern, Stack
@@ -19,7 +19,6 @@ from attncli.results.heads import Span as Positions
 from attncli.results.media import Medium
 from attncli.results.tokens import Token
 
-_DIM = Style(dim=True)
 # Cells a weight: two look square, and from four on there is room for digits.
 _SQUARE, _WITH_DIGITS, _WIDEST = 2, 4, 7
 _LONGEST_LABEL = 16
@@ -79,7 +78,7 @@ def _longest_label(terminal: Terminal) -> int:
 
 
 def _row_label(stack: Stack, span: Positions, grid: Grid, terminal: Terminal) -> tuple[Span, Span]:
-    positions = Span(f"{_position_text(_rows(stack), span, terminal):>{grid.positions}} ", _DIM)
+    positions = Span(f"{_position_text(_rows(stack), span, terminal):>{grid.positions}} ", DIM)
     return positions, Span(in_place(_span_text(_rows(stack), span, terminal), grid.tokens, terminal) + " ")
 
 
@@ -133,7 +132,7 @@ def _headings(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     spans = spans_of(grid.pattern).columns
     if not _names_columns(stack, grid):
         numbers = [key_number(stack, span) for span in spans]
-        return [Line.of(" " * grid.margin, Span(ruler(numbers, grid.cell), _DIM))]
+        return [Line.of(" " * grid.margin, Span(ruler(numbers, grid.cell), DIM))]
     if stack.key_lines is not None:
         return [Line.of(" " * grid.margin, _line_numbers(stack, stack.key_lines, grid, terminal))]
     texts = [unit_text(stack.keys[start], stack.unit, terminal) for start, _ in spans]
@@ -164,9 +163,9 @@ def _column_list(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     if (_names_columns(stack, grid) and stack.key_lines is None) or stack.keys == stack.queries:
         return []
     entries = [_column_entry(stack, span, terminal) for span in spans_of(grid.pattern).columns]
-    return [Line(), *flow([Line.of(Span("columns:", _DIM)), *entries], separator="  ", width=terminal.width, indent=2)]
+    return [Line(), *flow([Line.of(Span("columns:", DIM)), *entries], separator="  ", width=terminal.width, indent=2)]
 
 
 def _column_entry(stack: Stack, span: Positions, terminal: Terminal) -> Line:
     text = shorten(_span_text(_columns(stack), span, terminal), _LONGEST_LABEL, glyphs(terminal).cut)
-    return Line.of(Span(f"{_position_text(_columns(stack), span, terminal)} ", _DIM), text + direction_end(text))
+    return Line.of(Span(f"{_position_text(_columns(stack), span, terminal)} ", DIM), text + direction_end(text))

@@ -13,13 +13,12 @@ from attncli.render.heads.ranking import place_words, ranking_lines
 from attncli.render.heads.shaded_text import ARRIVES, HERE, Shaded, shaded_text
 from attncli.render.heads.strip import strip_lines
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.reading import Reading
 
-_BOLD, _DIM = Style(bold=True), Style(dim=True)
 # A text of more rows is told by its top keys in their places, and drawn as a strip.
 _MOST_ROWS = 20
 # So many heads have a map of a picture each.
@@ -75,20 +74,20 @@ def _title(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -
     """`where it (token 8) looks, mean of all 72 heads`; the name of an only head and its labels first."""
     if weighting == "rollout":
         return _rollout_title(stack, reading, terminal)
-    looks = [Line.of(Span("where", _DIM)), Line.of(_place(stack, reading, terminal))]
-    words = [Line.of(Span(word, _DIM)) for word in _of_heads(stack, reading, weighting).split()]
+    looks = [Line.of(Span("where", DIM)), Line.of(_place(stack, reading, terminal))]
+    words = [Line.of(Span(word, DIM)) for word in _of_heads(stack, reading, weighting).split()]
     title = flow([*looks, *words], separator=" ", width=terminal.width)
     return [*title_lines(stack.metrics[0], stack, terminal), *title] if reading.heads == 1 else title
 
 
 def _rollout_title(stack: Stack, reading: Reading, terminal: Terminal) -> list[Line]:
     """`rollout up to layer 5: how much of each token reaches it (token 8), heads averaged`."""
-    name = Line.of(Span(f"rollout up to layer {stack.patterns[0].layer}:", _BOLD))
+    name = Line.of(Span(f"rollout up to layer {stack.patterns[0].layer}:", BOLD))
     before, after = (
-        [Line.of(Span(word, _DIM)) for word in words.split()]
+        [Line.of(Span(word, DIM)) for word in words.split()]
         for words in (f"how much of each {unit_noun(stack)} reaches", "heads averaged")
     )
-    place = Line.of(_place(stack, reading, terminal), Span(",", _DIM))
+    place = Line.of(_place(stack, reading, terminal), Span(",", DIM))
     return flow([name, *before, place, *after], separator=" ", width=terminal.width)
 
 

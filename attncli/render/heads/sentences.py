@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from attncli.render.heads.metric_words import beside_uniform, label_of
 from attncli.render.heads.standouts import Standout
 from attncli.render.layout import flow, joined, padded
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
 
-_BOLD = Style(bold=True)
 
 
 def sentence_lines(found: tuple[Standout, ...], stack: Stack, terminal: Terminal) -> list[Line]:
@@ -33,7 +32,7 @@ def _said(standout: Standout, name_width: int, terminal: Terminal) -> Line:
 
 def _named(standout: Standout, name_width: int, terminal: Terminal) -> Line:
     tile = label_of(standout.label).tile(3, terminal) if standout.label else Span("   ")
-    return Line.of(tile, " ", Span(standout.head.name.rjust(name_width), _BOLD))
+    return Line.of(tile, " ", Span(standout.head.name.rjust(name_width), BOLD))
 
 
 def _in_words(standout: Standout, name_width: int, numbers: Sequence[Line], terminal: Terminal) -> list[Line]:

@@ -6,11 +6,10 @@ from attncli.render.heads.heatmap import Heat, full_scale, pooled_evenly
 from attncli.render.heads.metric_words import label_of
 from attncli.render.heads.picture_notes import pooling_lines, scale_lines
 from attncli.render.heads.thumbnails import in_rows, picture
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Pattern, Stack
 
-_BOLD = Style(bold=True)
 # Cells a side: two rows of four of them and the map are a screen.
 _SIDE = 12
 _GAP = 2
@@ -46,4 +45,4 @@ def _caption(head: HeadMetrics, terminal: Terminal) -> Line:
     tiles = [
         part for label in head.labels[:SKETCHED_LETTERS] for part in (Span(" "), label_of(label).tile(3, terminal))
     ]
-    return Line.of(Span(head.name, _BOLD), *tiles)
+    return Line.of(Span(head.name, BOLD), *tiles)

@@ -7,13 +7,12 @@ from math import isclose, sqrt
 
 from attncli.render.heads.steps_table import Symbols, read_table, score_table, shown_vector, symbols
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text
 from attncli.results.origin import Origin, Projection
 from attncli.results.steps import Steps, Written
 
-_BOLD, _DIM = Style(bold=True), Style(dim=True)
 _INDENT = 2
 #: Keys that are listed at most.
 _LISTED = 16
@@ -50,13 +49,13 @@ class _Numbered:
     def __call__(self, step: Step) -> list[Line]:
         self._number += 1
         name, said = step
-        words = [Line.of(Span(f"{self._number} {name}:", _BOLD)), *map(Line.of, said.split(" "))]
+        words = [Line.of(Span(f"{self._number} {name}:", BOLD)), *map(Line.of, said.split(" "))]
         return [Line(), *flow(words, separator=" ", width=self._terminal.width, indent=_INDENT)]
 
 
 def _title(steps: Steps, terminal: Terminal) -> list[Line]:
     words = f"from {_token(steps, terminal)} (token {steps.query.index}), step by step".split(" ")
-    name = Line.of(Span(f"head {steps.name}", _BOLD))
+    name = Line.of(Span(f"head {steps.name}", BOLD))
     return flow([name, *map(Line.of, words)], separator=" ", width=terminal.width)
 
 

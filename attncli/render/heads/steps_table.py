@@ -11,13 +11,12 @@ from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.numbers import place_number
 from attncli.render.layout import joined, padded
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, token_text
 from attncli.results.origin import Vector
 from attncli.results.steps import Steps
 
-_BOLD, _DIM = Style(bold=True), Style(dim=True)
 _LONGEST_TOKEN = 12
 _MOST_NUMBERS = 6
 _BAR = 16
@@ -63,9 +62,9 @@ class Column(NamedTuple):
 
     def lines(self, hidden: Collection[int] = ()) -> Iterator[Line]:
         """The heading and the cells; those of hidden keys are grey."""
-        yield Line.of(Span(" " * (self.width - cell_width(self.heading)) + self.heading, _DIM))
+        yield Line.of(Span(" " * (self.width - cell_width(self.heading)) + self.heading, DIM))
         for row, cell in enumerate(self.cells):
-            yield Line.of(Span(cell.rjust(self.width), _DIM if row in hidden else self.style))
+            yield Line.of(Span(cell.rjust(self.width), DIM if row in hidden else self.style))
 
 
 def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> Line:
@@ -77,7 +76,7 @@ def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> 
         numbers = " ".join(_number(each) for each in vector[:count])
         text = f"  {name} = [{numbers}{f' {more} {rest:,} more' if rest else ''}]"
         if cell_width(text + end) <= terminal.width:
-            return Line.of(text, Span(end, _DIM))
+            return Line.of(text, Span(end, DIM))
     return Line.of(f"  {end.strip()}")
 
 
@@ -101,7 +100,7 @@ def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
         columns.append(Column("score", tuple(scores), worth=3))
     weights = [*steps.weights.tolist(), *([steps.others.weight] if steps.others.visible else [])]
     shown = ("0" if row in hidden else weight for row, weight in enumerate(_weights(weights)))
-    columns.append(Column("weight", tuple(shown), _BOLD))
+    columns.append(Column("weight", tuple(shown), BOLD))
     labels = _labels(steps, terminal)
     columns = _fitting(columns, terminal.width - labels[0].width)
     taken = labels[0].width + sum(column.width + 2 for column in columns)
@@ -122,7 +121,7 @@ def read_table(steps: Steps, terminal: Terminal) -> list[Line]:
     width = max(line.width for line in labels)
     others = bool(steps.others.visible)
     weights = [*steps.weights.tolist(), *([steps.others.weight] if others else [])]
-    times = Column("weight", (*(f"{weight} {signs.times}" for weight in _weights(weights)), ""), _BOLD)
+    times = Column("weight", (*(f"{weight} {signs.times}" for weight in _weights(weights)), ""), BOLD)
     norms = (*(_number(norm) for norm in steps.value_norms.tolist()), *([""] * others), _number(steps.sum_norm))
     columns = _fitting([times, Column("norm", norms, worth=1)], terminal.width - width)
     room = terminal.width - width - sum(column.width + 2 for column in columns)
@@ -150,15 +149,15 @@ def _labels(steps: Steps, terminal: Terminal) -> list[Line]:
     widest = min(max(map(cell_width, texts), default=3), _LONGEST_TOKEN, terminal.width // 4)
     rows = [
         Line.of(
-            Span(f" {token.index:>{places}} ", _DIM),
-            Span(in_place(text, widest, terminal), Style() if seen else _DIM),
+            Span(f" {token.index:>{places}} ", DIM),
+            Span(in_place(text, widest, terminal), Style() if seen else DIM),
         )
         for token, text, seen in zip(steps.keys, texts, steps.visible.tolist(), strict=True)
     ]
     if steps.others.visible:
-        rows.append(Line.of(Span(f" {glyphs(terminal).ellipsis} {steps.others.visible:,} others", _DIM)))
+        rows.append(Line.of(Span(f" {glyphs(terminal).ellipsis} {steps.others.visible:,} others", DIM)))
     whole = max((line.width for line in rows), default=0)
-    return [padded(Line.of(Span(f" {'key':>{places}}", _DIM)), whole), *(padded(line, whole) for line in rows)]
+    return [padded(Line.of(Span(f" {'key':>{places}}", DIM)), whole), *(padded(line, whole) for line in rows)]
 
 
 def _cells(values: Vector, steps: Steps) -> tuple[str, ...]:

@@ -9,12 +9,11 @@ from attncli.render.heads.column_heads import key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
 from attncli.render.heads.shaded_text import HERE
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, DIM
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Pattern, Stack
 from attncli.results.reading import Reading
 
-_DIM = Style(dim=True)
 # Cells that a line takes where there are few; from four on there would be digits.
 _WIDEST = 3
 
@@ -34,7 +33,7 @@ def strip_lines(stack: Stack, reading: Reading, heat: Heat, here: str = HERE) ->
     return [
         *_title(stack, len(spans), terminal.width),
         Line(tuple(cells)),
-        Line.of(Span(ruler(numbers, cell)[: terminal.width], _DIM)),
+        Line.of(Span(ruler(numbers, cell)[: terminal.width], DIM)),
         *_query_mark(reading, spans, cell, here, terminal),
         shown.scale(),
     ]
@@ -44,7 +43,7 @@ def _title(stack: Stack, cells: int, width: int) -> list[Line]:
     unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
     many = f"{len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
     words = many if cells < len(stack.keys) else f"the whole {whole}, a cell for each {unit}"
-    return flow([Line.of(Span(word, _DIM)) for word in words.split()], separator=" ", width=width)
+    return flow([Line.of(Span(word, DIM)) for word in words.split()], separator=" ", width=width)
 
 
 def _query_mark(

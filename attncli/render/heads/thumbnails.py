@@ -13,11 +13,10 @@ from attncli.render.heads.metric_words import in_order, label_entry, label_of, n
 from attncli.render.heads.numbers import weight_number
 from attncli.render.heads.picture_notes import pooling_lines, scope_lines
 from attncli.render.layout import flow, side_by_side
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 from attncli.results.heads import METRICS, HeadMetrics, Pattern, Stack, Weights
 
-_BOLD, _DIM = Style(bold=True), Style(dim=True)
 _GAP = 2
 # What pictures of few tokens are magnified to and those of many pooled to: four of this size fit 80 columns.
 _SIDE = 18
@@ -69,7 +68,7 @@ def _drawn(stack: Stack, pattern: Pattern, heat: Heat) -> list[Line]:
     """The picture, or the weight where there is only one."""
     if not is_one_weight(pattern):
         return picture(stack, pattern, heat)
-    return [Line.of("weight ", Span(weight_number(float(pattern.weights[0, 0])), _BOLD))]
+    return [Line.of("weight ", Span(weight_number(float(pattern.weights[0, 0])), BOLD))]
 
 
 def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> list[Line]:
@@ -106,8 +105,8 @@ def _legend(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> l
 
 def _caption(head: HeadMetrics, terminal: Terminal) -> list[Line]:
     tiles = [part for label in head.labels for part in (Span(" "), label_of(label).tile(3, terminal))]
-    values = [Line.of(f"{name} ", Span(number(head.values.get(name), terminal), _BOLD)) for name in _metrics_of(head)]
-    return [Line.of(Span(head.name, _BOLD), *tiles), *values]
+    values = [Line.of(f"{name} ", Span(number(head.values.get(name), terminal), BOLD)) for name in _metrics_of(head)]
+    return [Line.of(Span(head.name, BOLD), *tiles), *values]
 
 
 def _metrics_of(head: HeadMetrics) -> list[str]:
@@ -135,4 +134,4 @@ def _uniform(values: Sequence[str], layers: Sequence[int], terminal: Terminal) -
     start, *rest = (f"{value}," for value in values)
     parts = [f"uniform attention{where}: {start}", *rest]
     parts[-1] = parts[-1].removesuffix(",")
-    return flow([Line.of(Span(part, _DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)
+    return flow([Line.of(Span(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)

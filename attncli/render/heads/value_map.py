@@ -9,10 +9,9 @@ from attncli.render.heads.head_map import has_room, head_map
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import place_number, signed_place
 from attncli.render.heads.signed_heat import SignedHeat
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, DIM
 from attncli.results.heads import Stack
 
-_DIM = Style(dim=True)
 # Two digits behind the point tell most; three, where the largest number would not have two that count.
 _TWO_TELL = 0.095
 
@@ -35,7 +34,7 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat, *, 
     def cell(head: Head, width: int) -> Span:
         value = values.get(head)
         if value is None:
-            return Span((glyphs(heat.terminal).dot if head in values else "").center(width), _DIM)
+            return Span((glyphs(heat.terminal).dot if head in values else "").center(width), DIM)
         drawn.add(width)
         if width <= widest:
             return heat.cell(value, width)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart
-from attncli.render.lines import Line, Style
+from attncli.render.lines import Line, Style, BOLD
 from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.render.params.labelled import labelled
 from attncli.render.params.names import short_names
@@ -15,7 +15,6 @@ from attncli.render.terminal import Terminal
 from attncli.results.costs import CACHE_BITS, Costs, in_bytes
 from attncli.results.params import ModelParameters, ParamsResult
 
-_BOLD = Style(bold=True)
 #: What is said in one dtype alone is said in the one that nearly every model runs in.
 _USUAL = "bfloat16"
 #: Cells that the name of a model takes above its column.
@@ -73,7 +72,7 @@ def _beside(result: ParamsResult, places: Sequence[int], terminal: Terminal) -> 
 
 
 def _total(models: Sequence[ModelParameters], terminal: Terminal, *, differs: bool) -> Cells:
-    return Cells(("total", *_numbers([model.counted.total for model in models], terminal, differs=differs)), _BOLD)
+    return Cells(("total", *_numbers([model.counted.total for model in models], terminal, differs=differs)), BOLD)
 
 
 def _components(result: ParamsResult, places: Sequence[int], terminal: Terminal, *, differs: bool) -> Iterator[Cells]:
@@ -82,7 +81,7 @@ def _components(result: ParamsResult, places: Sequence[int], terminal: Terminal,
     before = None
     for difference in shown:
         if several and difference.part != before:
-            yield Cells((difference.part, *[""] * (len(places) + differs)), _BOLD)
+            yield Cells((difference.part, *[""] * (len(places) + differs)), BOLD)
             before = difference.part
         numbers = [difference.parameters[place] for place in places]
         yield Cells((f"  {difference.component}", *_numbers(numbers, terminal, differs=differs)))

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from attncli.render.cells import cell_width, pad
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, DIM
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 
-_DIM = Style(dim=True)
 #: Cells that labels take.
 LABEL = 12
 _NARROW = 50
@@ -43,6 +42,6 @@ def _with_label(label: str, lines: list[Line], indent: int) -> list[Line]:
     if not lines:
         return []
     if cell_width(label) >= indent:
-        return [Line.of(Span(label, _DIM)), *(joined([Line.of(" " * indent), line]) for line in lines)]
-    heads = [Line.of(Span(pad(label, indent), _DIM)), *[Line.of(" " * indent)] * (len(lines) - 1)]
+        return [Line.of(Span(label, DIM)), *(joined([Line.of(" " * indent), line]) for line in lines)]
+    heads = [Line.of(Span(pad(label, indent), DIM)), *[Line.of(" " * indent)] * (len(lines) - 1)]
     return [joined([head, line]) for head, line in zip(heads, lines, strict=True)]

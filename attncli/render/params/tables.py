@@ -7,14 +7,13 @@ from itertools import groupby
 
 from attncli.render.bars import bar
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import Line, Style
+from attncli.render.lines import Line, Style, BOLD
 from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.render.params.quantities import run_text, share_text
 from attncli.render.terminal import Terminal
 from attncli.results.parameters import COMPONENTS, ParameterCount
 from attncli.results.summaries import Group, LayerRun, groups, layer_runs, outside_layers
 
-_BOLD = Style(bold=True)
 #: Between blue and cyan: told apart from black and from white by its lightness, and by any eye.
 _BAR = Style(fg=(0x2E, 0x8F, 0xC2))
 _BAR_WIDTHS = (20, 14, 8)
@@ -25,7 +24,7 @@ def component_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
     """Parts with their groups, and the components of each group; weights apart from biases where there are any."""
     rows: list[Cells] = []
     for part, members in _by_part(count):
-        rows.append(_row(part, members, count.total, _BOLD))
+        rows.append(_row(part, members, count.total, BOLD))
         for group in members:
             rows += _group_rows(group, count.total)
     return _with_bars("component", rows, _shares(count), terminal)
@@ -64,7 +63,7 @@ def _layer_rows(
     rows: list[Cells] = []
     empty = ("",) * (len(names) + 2)
     for stack, members in groupby(runs, key=lambda run: (run.part, run.stack)):
-        rows.append(Cells((f"{stack[0]} ({stack[1]})", *empty), _BOLD))
+        rows.append(Cells((f"{stack[0]} ({stack[1]})", *empty), BOLD))
         for run in members:
             rows.append(_layer_row(run, names, terminal))
             rows += [] if names else _group_of_layer_rows(run)

@@ -14,15 +14,13 @@ from typing import NamedTuple
 from attncli.render.cells import cell_width, shorten
 from attncli.render.escape import visible
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import PLAIN, Span, Style
+from attncli.render.lines import PLAIN, Span, Style, BOLD, DIM
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.cut_characters import token_texts
 from attncli.render.tokenize.cut_words import CutWord, cut_words, goes_on
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token
 
-DIM = Style(dim=True)
-BOLD = Style(bold=True)
 _LIGHT = (0xFF, 0xFF, 0xFF)
 
 #: Two dark backgrounds, of one lightness and told apart by blue and yellow, which colour-blind eyes see too; with

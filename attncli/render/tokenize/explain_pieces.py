@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from attncli.render.cells import cell_width, clusters
 from attncli.render.escape import visible
 from attncli.render.layout import flow, joined, padded
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end
 from attncli.results.explanation import Entry
 
-DIM = Style(dim=True)
-BOLD = Style(bold=True)
 GAP = "  "
 
 #: So many pieces are drawn one after another.

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.cells import cell_width, pad
 from attncli.render.layout import flow, joined
-from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.lines import PLAIN, Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import Terminal
 
 #: A line of a table: what it is about, and a value a column.
 Row = tuple[str, Sequence[str]]
 
-_DIM = Style(dim=True)
-_BOLD = Style(bold=True)
 _GAP = "  "
 
 #: With less room than this beside the values, what they mean is written beneath them.
@@ -35,7 +33,7 @@ def figure_table(
         if lines:
             lines.append(Line())
         if names:
-            lines.append(_row(title, side, [(name, _width(name, column)) for name, column in part], _BOLD))
+            lines.append(_row(title, side, [(name, _width(name, column)) for name, column in part], BOLD))
         for index, (label, _) in enumerate(rows):
             row = _row(label, side, [(column[index], _width(name, column)) for name, column in part], PLAIN)
             lines += _explained(row, meanings[index] if meanings and not number else "", terminal)
@@ -70,7 +68,7 @@ def _explained(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
     room = terminal.width - row.width - len(_GAP)
     if not meaning:
         return [row]
-    words = [Line.of(Span(word, _DIM)) for word in meaning.split()]
+    words = [Line.of(Span(word, DIM)) for word in meaning.split()]
     beside = room >= _MEANING_ROOM
     lines = flow(words, separator=" ", width=room if beside else max(terminal.width - 2, 1))
     if not beside:

@@ -22,14 +22,12 @@ from attncli.render.document import lower
 from attncli.render.escape import printable, visible
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.lines import PLAIN, Line, Span, Style, BOLD, DIM
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import which_text
 from attncli.results.findings import Finding, Unreachable
 from attncli.results.tokenize import TokenizedText
 
-_BOLD = Style(bold=True)
-_DIM = Style(dim=True)
 _MARK = Style(bold=True, underline=True)
 
 #: How many findings of a kind are shown with their place, and how many more are named by it.
@@ -71,7 +69,7 @@ def clean_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal
     for model, number in zip(models, clean, strict=True):
         name = f"{printable(model, unicode=terminal.unicode)}: " if len(models) > 1 else ""
         sentence = f"{name}nothing found in {number:,} of {texts:,} text{'' if texts == 1 else 's'}"
-        lines += _wrapped(sentence, terminal, style=_BOLD)
+        lines += _wrapped(sentence, terminal, style=BOLD)
     return lower(lines, terminal)
 
 
@@ -80,7 +78,7 @@ def unreachable_text(models: Sequence[str], found: Sequence[Unreachable], termin
     lines: list[Line] = []
     for model, each in zip(models, found, strict=True):
         name = f"{printable(model, unicode=terminal.unicode)}: " if len(models) > 1 else ""
-        lines += _wrapped(name + unreachable_sentence(each), terminal, style=_DIM)
+        lines += _wrapped(name + unreachable_sentence(each), terminal, style=DIM)
     return lower(lines, terminal)
 
 
@@ -104,9 +102,9 @@ def _lines(
     separator = glyphs(terminal).separator
     which = which_text(text.record, count)
     yield Line.of(
-        Span(_counts(findings), _BOLD),
+        Span(_counts(findings), BOLD),
         separator + which if which else "",
-        Span(separator + printable(text.model, unicode=terminal.unicode), _DIM),
+        Span(separator + printable(text.model, unicode=terminal.unicode), DIM),
     )
     page = _Page(text, terminal)
     for group in _by_kind(findings):
@@ -117,7 +115,7 @@ def _lines(
         yield from page.others(group[most:])
     if unreachable is not None:
         yield Line()
-        yield from _wrapped(unreachable_sentence(unreachable), terminal, style=_DIM)
+        yield from _wrapped(unreachable_sentence(unreachable), terminal, style=DIM)
 
 
 def _counts(findings: Sequence[Finding]) -> str:
@@ -157,12 +155,12 @@ class _Page:
 
     def finding(self, finding: Finding) -> Iterator[Line]:
         style = _severity_style(finding, self._terminal)
-        head = [Line.of(Span(self._where(finding), _BOLD)), Line.of(Span(finding.severity, style))]
+        head = [Line.of(Span(self._where(finding), BOLD)), Line.of(Span(finding.severity, style))]
         words = f"({finding.kind}): {self._said(finding.message)}".split(" ")
         parts = [*head, *(Line.of(word) for word in words)]
         yield from flow(parts, separator=" ", width=self._terminal.width, indent=_INDENT)
         yield from self._place(finding)
-        yield from _wrapped(f"hint: {finding.hint}", self._terminal, indent=_INDENT, style=_DIM)
+        yield from _wrapped(f"hint: {finding.hint}", self._terminal, indent=_INDENT, style=DIM)
 
     def others(self, findings: Sequence[Finding]) -> Iterator[Line]:
         """The places of findings that are not drawn."""
@@ -189,7 +187,7 @@ class _Page:
         before, marked, after = self._parts(finding, room)
         width = max(cell_width(marked), 1)
         indent = " " * _INDENT
-        yield Line.of(indent, Span(before, _DIM), Span(marked, _MARK), Span(after, _DIM))
+        yield Line.of(indent, Span(before, DIM), Span(marked, _MARK), Span(after, DIM))
         yield Line.of(indent, " " * cell_width(before), Span("^" * width, _severity_style(finding, self._terminal)))
 
     def _parts(self, finding: Finding, room: int) -> tuple[str, str, str]:
