@@ -15,7 +15,7 @@ import torch
 
 import attncli
 from attncli.errors import UsageError
-from attncli.results.heads import METRICS
+from attncli.results.metrics import METRICS
 from attncli.verbs import many_texts
 from attncli.verbs.many_texts import CutText, Given, batches, groups
 from tests import tiny

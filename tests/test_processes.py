@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from attncli.cli.environment import ProcessPlace
-from attncli.results.heads import METRICS
+from attncli.results.metrics import METRICS
 from tests.cli.conftest import Recorder, attn, heads, surroundings
 from tests.test_whole import saved
 

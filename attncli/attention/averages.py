@@ -18,7 +18,8 @@ from attncli.attention.intervals import interval
 from attncli.attention.labels import THRESHOLDS, labels
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import collect, named_stacks, unread_stacks
-from attncli.results.heads import METRICS, HeadMetrics, Spread, Stack
+from attncli.results.heads import HeadMetrics, Spread, Stack
+from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from attncli.attention.capture import Measured, StackKey

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attncli.attention.positions import Position
 from attncli.attention.view import View
-from attncli.results.heads import Bins, equal_spans
+from attncli.results.patterns import Bins, equal_spans
 from attncli.results.tokens import Token
 
 #: Sequences up to this length are kept exact unless bins were asked for; longer ones get `DEFAULT_BINS`.

@@ -10,7 +10,8 @@ from difflib import get_close_matches
 
 from attncli.attention.labels import THRESHOLDS
 from attncli.errors import UsageError
-from attncli.results.heads import METRICS, HeadMetrics, Stack
+from attncli.results.heads import HeadMetrics, Stack
+from attncli.results.metrics import METRICS
 
 _CLAIM = re.compile(r"\s*(?P<head>[\w.-]+)\s+(?P<metric>\w+)\s*(?P<sign><=|>=|==|<|>)\s*(?P<number>\S+)\s*")
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from attncli.errors import UsageError
 from attncli.results.difference import Difference, HeadChange, Kind, StackDifference
-from attncli.results.heads import HeadMetrics, HeadsResult, Pattern, Stack
+from attncli.results.heads import HeadMetrics, HeadsResult, Stack
+from attncli.results.patterns import Pattern
 
 #: Metrics that are shares of a row, so that their changes can be compared with one another.
 SHARES = ("confidence", "previous", "current", "next", "first", "special", "virtual_sink", "duplicate", "induction")

@@ -34,8 +34,8 @@ from torch import Tensor
 
 from attncli.attention.exact import summable
 from attncli.attention.geometry import distances, neighbours, placed
-from attncli.results.heads import METRICS
 from attncli.results.media import TOKENS, Medium
+from attncli.results.metrics import METRICS
 from attncli.results.tokens import Token
 
 _OF_REPEATS = frozenset({"duplicate", "induction"})

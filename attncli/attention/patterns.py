@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attncli.attention.axes import Axes
-from attncli.results.heads import Pattern
+from attncli.results.patterns import Pattern
 
 
 @dataclass

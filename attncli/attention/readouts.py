@@ -29,7 +29,7 @@ from torch import Tensor
 from attncli.attention.evenly import EvenRows
 from attncli.attention.metrics import Pair
 from attncli.attention.pairs import InTile
-from attncli.results.heads import METRICS
+from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from attncli.models.query_key import QueryKeyAttention

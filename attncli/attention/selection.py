@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attncli.attention.view import View
 from attncli.errors import UsageError
-from attncli.results.heads import METRICS
+from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from attncli.models.structure import BlockList

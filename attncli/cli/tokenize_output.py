@@ -52,7 +52,7 @@ class _Sink(NamedTuple):
 
 
 def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
-    from attncli.render.tokenize import forms as forms
+    from attncli.render.tokenize import forms
 
     terminal, several = outlet.terminal, len(tokenizing.models) > 1
     if outlet.form == "npz":

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.render.tokenize.forms import PartsForm
-from attncli.results.heads import HeadsResult, Pattern, Stack
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.patterns import Pattern
 from attncli.results.tokenize import IdsPart, TokenizeResult
 
 Array = npt.NDArray[Any]

@@ -10,7 +10,8 @@ from attncli.errors import UsageError
 from attncli.models.files import ModelFiles, open_files
 from attncli.models.processors import without_text
 from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers.opening import NoTokenizerError, load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.encoding import NoTokenizerError
+from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:

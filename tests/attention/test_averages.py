@@ -14,7 +14,7 @@ from attncli.attention.intervals import interval, student_quantile
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
 from attncli.models.loaded import wrap_model
-from attncli.results.heads import METRICS
+from attncli.results.metrics import METRICS
 from tests import tiny
 
 NAN = math.nan

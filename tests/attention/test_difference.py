@@ -10,7 +10,8 @@ import transformers
 import attncli
 from attncli.attention.difference import difference, total_variation
 from attncli.errors import UsageError
-from attncli.results.heads import Bins, HeadsResult, Pattern
+from attncli.results.heads import HeadsResult
+from attncli.results.patterns import Bins, Pattern
 from tests import tiny
 from tests.render.heads_samples import head, on_offset, pattern, result, stack, tokens
 

@@ -27,7 +27,7 @@ from attncli.models import reader, visibility
 from attncli.models.loaded import wrap_model
 from attncli.models.mask import mask_rule
 from attncli.models.query_key import QueryKeyAttention
-from attncli.results.heads import METRICS
+from attncli.results.metrics import METRICS
 from tests import tiny
 from tests.attention.test_agreement import IDS, inputs_for
 

@@ -158,7 +158,7 @@ def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
     from attncli.attention.selection import Wanted
     from attncli.attention.stacks import look
     from attncli.models.loaded import wrap_model
-    from attncli.results.heads import METRICS
+    from attncli.results.metrics import METRICS
     from attncli.results.tokens import Token
 
     loaded = wrap_model(model)

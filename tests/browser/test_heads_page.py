@@ -10,7 +10,8 @@ import pytest
 
 from attncli.render.html.heads import heads_html
 from attncli.render.html.page import notebook
-from attncli.results.heads import HeadsResult, Pattern
+from attncli.results.heads import HeadsResult
+from attncli.results.patterns import Pattern
 from tests.browser.conftest import Browser
 from tests.render.difference_samples import compared
 from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from attncli.results.costs import Costs, Flops
-from attncli.results.heads import Bins, HeadMetrics, HeadsResult, Layer, Pattern, Stack
+from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.parameters import Active, Component, ParameterCount, PerHead
 from attncli.results.parameters import Layer as CountedLayer
 from attncli.results.params import ModelParameters, ParamsResult
+from attncli.results.patterns import Bins, Pattern
 from attncli.results.provenance import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 from attncli.results.tokens import Token

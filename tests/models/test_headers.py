@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from attncli.models.headers import TensorEntry, read_header
+from attncli.models.headers import read_header
+from attncli.models.tensor_headers import TensorEntry
 from tests.opening import weights_refusal
 from tests.weight_files import with_header
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import masking_utils
 
-from attncli.models.call import WeightsAttention
+from attncli.models.call import WeightsAttention, row_spans
 from attncli.models.mask import RuleMask, mask_rule, only_selected
-from attncli.models.query_key import QueryKeyAttention, row_spans
+from attncli.models.query_key import QueryKeyAttention
 
 PADDING = torch.tensor([[True] * 7, [False, False, True, True, True, True, True]])
 RULES = {

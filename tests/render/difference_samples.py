@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from attncli.results.difference import Difference, HeadChange, Kind, StackDifference
-from attncli.results.heads import HeadsResult, Pattern, Stack
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
 from tests.render.heads_samples import HEADS, result, stack, tokens
 

@@ -6,7 +6,9 @@ import re
 
 import numpy as np
 
-from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Layer, Pattern, Stack, Weights
+from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
+from attncli.results.metrics import METRICS
+from attncli.results.patterns import Pattern, Weights
 from attncli.results.provenance import MadeBy
 from attncli.results.tokens import Token
 

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from attncli.results.costs import (
-    Cache,
-    CachedLayer,
-    Costs,
-    Fit,
-    Fits,
-    Flops,
-    Lora,
-    LoraComponent,
-    Training,
-)
+from attncli.results.costs import Cache, CachedLayer, Costs, Fit, Fits, Flops, Lora, LoraComponent, Training
 from attncli.results.parameters import Active, Component, Layer, ParameterCount, PerHead, Reading
 from attncli.results.params import Difference, ModelParameters, ParamsResult
 from attncli.results.provenance import MadeBy

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Layer, Pattern, Stack
+from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.media import TOKENS, Grid, Medium, Picture
+from attncli.results.metrics import METRICS
+from attncli.results.patterns import Pattern
 from attncli.results.provenance import MadeBy
 from attncli.results.tokens import Token
 

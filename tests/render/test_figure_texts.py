@@ -8,7 +8,8 @@ from itertools import combinations
 
 import pytest
 
-from attncli.results.heads import Bins, HeadsResult, Pattern, equal_spans
+from attncli.results.heads import HeadsResult
+from attncli.results.patterns import Bins, Pattern, equal_spans
 from tests.render.difference_samples import compared, moved_weights
 from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
 from tests.render.position_samples import with_row

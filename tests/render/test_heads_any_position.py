@@ -15,7 +15,8 @@ from attncli.render.heads.shaded_text import Shaded, shaded_text
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.difference import Difference, HeadChange, StackDifference
-from attncli.results.heads import HeadsResult, Pattern
+from attncli.results.heads import HeadsResult
+from attncli.results.patterns import Pattern
 from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading
 from attncli.results.tokens import Token
 from tests.render.heads_samples import SGR, made_up_values

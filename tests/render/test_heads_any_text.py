@@ -13,7 +13,9 @@ from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Layer, Pattern, Stack
+from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
+from attncli.results.metrics import METRICS
+from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
 from tests.render.heads_samples import SGR, made_up_values, result
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from attncli.render.heads.differing import differences_alone
-from attncli.results.heads import Bins, HeadsResult, Pattern
+from attncli.results.heads import HeadsResult
+from attncli.results.patterns import Bins, Pattern
 from tests.render.difference_samples import compared
 from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
 

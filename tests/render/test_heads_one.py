@@ -9,7 +9,8 @@ import numpy as np
 from attncli.render.heads.column_heads import headings
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.results.heads import Bins, Pattern, Stack, Weights
+from attncli.results.heads import Stack
+from attncli.results.patterns import Bins, Pattern, Weights
 from attncli.results.tokens import Token
 from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens
 

@@ -13,7 +13,8 @@ from attncli.render.heads.standouts import standouts
 from attncli.render.heads.text import heads_text
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.results.heads import HeadMetrics, Layer, Pattern, Stack
+from attncli.results.heads import HeadMetrics, Layer, Stack
+from attncli.results.patterns import Pattern
 from tests.render.heads_samples import HEADS, SENTENCE, head, result, stack, tokens
 from tests.render.patch_samples import looking
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from attncli.render.heads.tables import heads_csv
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import Terminal
-from attncli.results.heads import HeadsResult, Pattern, Quadrants
+from attncli.results.heads import HeadsResult, Quadrants
+from attncli.results.patterns import Pattern
 from tests.render.heads_samples import HEADS, result, stack
 
 EVEN = Quadrants(0.5, 0.25, 0.25, 0.5, 0.25, 0.25)

@@ -9,7 +9,7 @@ import pytest
 
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.results.heads import Pattern
+from attncli.results.patterns import Pattern
 from tests.render.heads_samples import SGR, even, head, on_offset, pattern, result, stack, tokens
 
 UNICODE = Terminal(80)

@@ -7,7 +7,7 @@ import io
 import numpy as np
 
 from attncli.render.npz import heads_npz
-from attncli.results.heads import Pattern
+from attncli.results.patterns import Pattern
 from tests.cli.samples import PATTERN, POOLED, QUARTERS, heads_result, stack
 
 

@@ -151,7 +151,7 @@ def test_a_page_takes_less_than_two_bytes_a_weight_and_64_kilobytes(layers: int,
 
 
 def test_a_page_of_bins_names_them_and_not_every_token() -> None:
-    from attncli.results.heads import Bins, Pattern
+    from attncli.results.patterns import Bins, Pattern
 
     words = tokens(*(f"t{index}" for index in range(5000)))
     spans = tuple((start, start + 1000) for start in range(0, 5000, 1000))

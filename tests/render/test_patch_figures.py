@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from attncli.results.heads import HeadsResult, Pattern
+from attncli.results.heads import HeadsResult
 from attncli.results.media import Medium
+from attncli.results.patterns import Pattern
 from tests.render.heads_samples import on_offset, result, stack, tokens
 from tests.render.patch_samples import PICTURE, looking, positions, words
 
@@ -104,7 +105,7 @@ def test_without_a_picture_the_weights_stand_alone() -> None:
 
 
 def test_bins_of_a_sound_say_from_when_to_when() -> None:
-    from attncli.results.heads import Bins
+    from attncli.results.patterns import Bins
 
     medium = Medium("frames", seconds=0.02)
     frames = tokens(*(f"{place * 0.02:.2f}s" for place in range(12)))

@@ -15,8 +15,10 @@ from attncli.render.heads.patch_map import colored_map, on_patches
 from attncli.render.heads.text import heads_text
 from attncli.render.lines import Style
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Layer, Pattern, Stack
+from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.media import TOKENS, Grid, Medium, Picture
+from attncli.results.metrics import METRICS
+from attncli.results.patterns import Pattern
 from attncli.results.provenance import MadeBy
 from attncli.results.tokens import Token
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import attncli
 from attncli.models.tokenizers.opening import wrap_tokenizer
-from attncli.results.tokenize import TokenStats
+from attncli.results.tokenize import SYMBOLS, TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
 from attncli.tokens.measure import _MAY_BE_UNSPACED, measure
-from attncli.tokens.scripts import SYMBOLS, script_of
+from attncli.tokens.scripts import script_of
 from tests.tokens import vocabularies as made
 
 

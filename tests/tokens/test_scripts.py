@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.tokens.scripts import COMMON, NEUTRAL, SYMBOLS, UNSPACED, script_of, script_runs
+from attncli.results.tokenize import SYMBOLS
+from attncli.tokens.scripts import COMMON, NEUTRAL, UNSPACED, script_of, script_runs
 
 SCRIPTS = {
     "a": "Latin",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from attncli.errors import AttnError, FailedError, ModelError
-from attncli.models.chat import places as places
+from attncli.models.chat import places
 from attncli.models.chat.conversation import Conversation, Message
 from attncli.models.chat.places import MessagePlace, Span
 from attncli.models.chat.sandbox import Call, Rendering, Sandbox, StoppedError

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attncli.render.cells import cell_width, clusters, crop, pad
-from attncli.render.compare.names import DIM, Tags, ascii_safe, occurrence_names
+from attncli.render.compare.names import Tags, ascii_safe, occurrence_names
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import joined
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end
 from attncli.results.compare import CompareResult, Occurrence

@@ -9,10 +9,10 @@ import numpy as np
 
 from attncli.render.cells import pad
 from attncli.render.colormap import has_colormap, heat, ink_on
-from attncli.render.compare.names import DIM, Tags, figure
+from attncli.render.compare.names import Tags, figure
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.compare import Matrix
 

@@ -10,11 +10,10 @@ from attncli.render.colormap import has_colormap, ink_on
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Rgb, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, Line, Rgb, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text
 from attncli.results.compare import CompareResult
-
 
 # Okabe & Ito's colours for colour-blind eyes (2008), without black; as backgrounds they work on dark and on light.
 LABEL_COLORS: tuple[Rgb, ...] = (

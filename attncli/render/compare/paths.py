@@ -7,9 +7,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 from attncli.render.cells import cell_width
-from attncli.render.compare.names import BOLD, DIM, ascii_safe, figure, label_text, occurrence_names, paragraph
+from attncli.render.compare.names import ascii_safe, figure, label_text, occurrence_names, paragraph
 from attncli.render.layout import joined, padded
-from attncli.render.lines import Line, Span
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.compare import CompareResult, State
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from attncli.render.cells import cell_width
-from attncli.render.compare.names import DIM, Tags, ascii_safe, paragraph, percent
-from attncli.render.lines import Line, Span, Style
+from attncli.render.compare.names import Tags, ascii_safe, paragraph, percent
+from attncli.render.lines import DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.compare import Matrix, State
 

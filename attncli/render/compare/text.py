@@ -6,22 +6,14 @@ import numpy as np
 
 from attncli.render.compare.contexts import context_lines
 from attncli.render.compare.matrix import matrix_lines
-from attncli.render.compare.names import (
-    BOLD,
-    Tags,
-    ascii_safe,
-    label_text,
-    occurrence_names,
-    paragraph,
-    state_title,
-)
+from attncli.render.compare.names import Tags, ascii_safe, label_text, occurrence_names, paragraph, state_title
 from attncli.render.compare.paths import path_lines
 from attncli.render.compare.plot import map_lines
 from attncli.render.compare.verdict import best_lines, sample_line, verdict_lines
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow
-from attncli.render.lines import Line, Span
+from attncli.render.lines import BOLD, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.compare import CompareResult, Indices, State

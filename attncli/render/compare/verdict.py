@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from attncli.render.compare.names import DIM, ascii_safe, figure, label_text, paragraph, percent
-from attncli.render.lines import Line, Span
+from attncli.render.compare.names import ascii_safe, figure, label_text, paragraph, percent
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.compare import CompareResult, Groups, Indices, Miss, Neighbours, Permutation, Senses, State
 

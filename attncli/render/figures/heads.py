@@ -26,7 +26,8 @@ from attncli.render.heads.heatmap import unseen
 from attncli.render.heads.patch_looks import head_name
 from attncli.render.heads.picture_notes import pooling_lines
 from attncli.render.html.words import PAGE, plain
-from attncli.results.heads import HeadsResult, Pattern, Stack
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.patterns import Pattern
 
 #: Heads that are drawn side by side, each with its tokens; more of them are small pictures.
 _MOST_WITH_TOKENS = 16

@@ -8,7 +8,8 @@ from attncli.render.figures.head_maps import HeadMap
 from attncli.render.figures.of_position import span_text
 from attncli.render.heads.metric_words import meaning
 from attncli.results.difference import Difference, StackDifference
-from attncli.results.heads import METRICS, HeadsResult, Stack
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.metrics import METRICS
 
 FRAMED = "red frame: a head that earns the label of this metric"
 _VARIATION = "share of its weight that a head puts elsewhere, mean of its rows (total variation)"

@@ -14,7 +14,8 @@ from attncli.render.figures.patches import mean_map
 from attncli.render.figures.sheet import Caption, Part
 from attncli.render.heads.heatmap import pooled_evenly, spans_of
 from attncli.render.heads.numbers import weight_number
-from attncli.results.heads import HeadsResult, Pattern, Stack
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.patterns import Pattern
 from attncli.results.reading import KeyRead, Ranking, Reading
 
 #: Cells that a strip of a long text has.

@@ -7,7 +7,7 @@ from attncli.render.heads.header import stack_lines
 from attncli.render.heads.metric_words import MEANINGS, give, number
 from attncli.render.heads.one_head import title_lines
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, HeadsResult, Spread, Stack
 

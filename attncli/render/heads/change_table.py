@@ -9,10 +9,11 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import MEANINGS
 from attncli.render.heads.numbers import decimals_for, signed_number, weight_number
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.difference import HeadChange
-from attncli.results.heads import METRICS, HeadMetrics, Stack
+from attncli.results.heads import HeadMetrics, Stack
+from attncli.results.metrics import METRICS
 
 _BAR = 20
 # Digits behind the point of two values that differ: as few as show it, or the fewest where even the most do not.

@@ -9,7 +9,8 @@ from attncli.render.cells import cell_width, clusters, pad, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end
-from attncli.results.heads import Span, Stack
+from attncli.results.heads import Stack
+from attncli.results.patterns import Span
 
 # From this many cells a column on, a token that is cut short still says more across than downwards.
 _ACROSS = 5

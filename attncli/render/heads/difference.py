@@ -13,11 +13,12 @@ from attncli.render.heads.signed_heat import SignedHeat
 from attncli.render.heads.thumbnails import in_rows, picture, shrunk
 from attncli.render.heads.value_map import value_map
 from attncli.render.layout import apart, beside, flow, joined
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.difference import Difference, HeadChange, StackDifference
-from attncli.results.heads import HeadsResult, Pattern, Stack
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
 
 _VARIATION = "share of its weight that a head puts elsewhere, mean of its rows"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from attncli.render.layout import apart
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.heads import Layer, Stack

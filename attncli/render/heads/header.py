@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text, token_text
 from attncli.results.heads import HeadsResult, Layer, Probe, Stack

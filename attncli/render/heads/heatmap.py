@@ -13,7 +13,8 @@ from attncli.render.colormap import has_colormap, heat, ink_on
 from attncli.render.heads.numbers import two_digits
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.results.heads import Bins, Pattern, Stack
+from attncli.results.heads import Stack
+from attncli.results.patterns import Bins, Pattern
 
 #: From no weight to full scale; each character has more ink than the one before.
 RAMP = " .:-=+*#%@"

@@ -11,7 +11,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
 from attncli.render.heads.shaded_text import marked
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, running_text, token_text
 from attncli.results.heads import Stack

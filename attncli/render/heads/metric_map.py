@@ -12,7 +12,7 @@ from attncli.render.heads.numbers import place_number
 from attncli.render.heads.picture_notes import scope_lines
 from attncli.render.heads.value_map import decimals_of, value_map
 from attncli.render.layout import beside, flow
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
 

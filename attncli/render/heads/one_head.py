@@ -9,9 +9,11 @@ from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.picture_notes import norm_lines, pooling_lines, scale_lines, scope_lines, unit_lines
 from attncli.render.heads.ranking import place_words
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
-from attncli.results.heads import METRICS, HeadMetrics, Pattern, Stack
+from attncli.results.heads import HeadMetrics, Stack
+from attncli.results.metrics import METRICS
+from attncli.results.patterns import Pattern
 
 _ROOM_FOR_MEANINGS = 60
 

@@ -13,7 +13,7 @@ from attncli.render.heads.sentences import sentence_lines
 from attncli.render.heads.sketches import SKETCHED_LETTERS, sketch_lines
 from attncli.render.heads.standouts import Standout
 from attncli.render.layout import flow, side_by_side
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
 

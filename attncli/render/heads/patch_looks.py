@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from attncli.results.heads import Pattern, Stack
+from attncli.results.heads import Stack
+from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
 
 #: More maps than these are told to be asked for.

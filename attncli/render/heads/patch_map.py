@@ -12,7 +12,7 @@ import numpy.typing as npt
 from attncli.render.colormap import heat as heat_color
 from attncli.render.colormap import ink_on
 from attncli.render.heads.heatmap import Heat
-from attncli.render.lines import Line, Rgb, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Rgb, Span, Style
 from attncli.results.media import Grid, Picture
 from attncli.results.tokens import Token
 

@@ -29,7 +29,7 @@ from attncli.render.heads.patch_map import (
     plain_picture,
 )
 from attncli.render.layout import apart, flow, side_by_side
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack

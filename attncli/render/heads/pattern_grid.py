@@ -11,12 +11,13 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.column_heads import headings, key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, token_text, unit_text
-from attncli.results.heads import Pattern, Stack
-from attncli.results.heads import Span as Positions
+from attncli.results.heads import Stack
 from attncli.results.media import Medium
+from attncli.results.patterns import Pattern
+from attncli.results.patterns import Span as Positions
 from attncli.results.tokens import Token
 
 # Cells a weight: two look square, and from four on there is room for digits.

@@ -6,10 +6,10 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.header import whole_noun
 from attncli.render.heads.heatmap import Heat
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
-from attncli.results.heads import Pattern, Stack
-
+from attncli.results.heads import Stack
+from attncli.results.patterns import Pattern
 
 
 def scale_lines(heat: Heat, cell: int = 1) -> list[Line]:

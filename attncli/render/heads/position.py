@@ -13,7 +13,7 @@ from attncli.render.heads.ranking import place_words, ranking_lines
 from attncli.render.heads.shaded_text import ARRIVES, HERE, Shaded, shaded_text
 from attncli.render.heads.strip import strip_lines
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attncli.render.heads.metric_words import number
 from attncli.render.layout import flow, joined, padded
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Quadrants, Stack
 

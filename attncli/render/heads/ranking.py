@@ -11,7 +11,7 @@ from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
 from attncli.render.heads.running import numbered
 from attncli.render.layout import beside, flow
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text, unit_text
 from attncli.results.heads import Stack

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from attncli.render.heads.metric_words import beside_uniform, label_of
 from attncli.render.heads.standouts import Standout
 from attncli.render.layout import flow, joined, padded
-from attncli.render.lines import Line, Span, Style, BOLD
+from attncli.render.lines import BOLD, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
-
 
 
 def sentence_lines(found: tuple[Standout, ...], stack: Stack, terminal: Terminal) -> list[Line]:

@@ -6,9 +6,10 @@ from attncli.render.heads.heatmap import Heat, full_scale, pooled_evenly
 from attncli.render.heads.metric_words import label_of
 from attncli.render.heads.picture_notes import pooling_lines, scale_lines
 from attncli.render.heads.thumbnails import in_rows, picture
-from attncli.render.lines import Line, Span, Style, BOLD
+from attncli.render.lines import BOLD, Line, Span
 from attncli.render.terminal import Terminal
-from attncli.results.heads import HeadMetrics, Pattern, Stack
+from attncli.results.heads import HeadMetrics, Stack
+from attncli.results.patterns import Pattern
 
 # Cells a side: two rows of four of them and the map are a screen.
 _SIDE = 12

@@ -7,7 +7,7 @@ from math import isclose, sqrt
 
 from attncli.render.heads.steps_table import Symbols, read_table, score_table, shown_vector, symbols
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style, BOLD
+from attncli.render.lines import BOLD, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text
 from attncli.results.origin import Origin, Projection

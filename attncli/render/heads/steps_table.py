@@ -11,7 +11,7 @@ from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.numbers import place_number
 from attncli.render.layout import joined, padded
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, token_text
 from attncli.results.origin import Vector

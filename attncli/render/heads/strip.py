@@ -9,9 +9,10 @@ from attncli.render.heads.column_heads import key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
 from attncli.render.heads.shaded_text import HERE
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
-from attncli.results.heads import Pattern, Stack
+from attncli.results.heads import Stack
+from attncli.results.patterns import Pattern
 from attncli.results.reading import Reading
 
 # Cells that a line takes where there are few; from four on there would be digits.

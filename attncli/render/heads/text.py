@@ -28,7 +28,7 @@ from attncli.render.heads.quadrants import crossing_lines, quadrant_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.heads.thumbnails import is_one_weight, shrunk, thumbnails
 from attncli.render.layout import apart
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadsResult, Stack
 

@@ -13,9 +13,11 @@ from attncli.render.heads.metric_words import in_order, label_entry, label_of, n
 from attncli.render.heads.numbers import weight_number
 from attncli.render.heads.picture_notes import pooling_lines, scope_lines
 from attncli.render.layout import flow, side_by_side
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
-from attncli.results.heads import METRICS, HeadMetrics, Pattern, Stack, Weights
+from attncli.results.heads import HeadMetrics, Stack
+from attncli.results.metrics import METRICS
+from attncli.results.patterns import Pattern, Weights
 
 _GAP = 2
 # What pictures of few tokens are magnified to and those of many pooled to: four of this size fit 80 columns.

@@ -9,7 +9,7 @@ from attncli.render.heads.head_map import has_room, head_map
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import place_number, signed_place
 from attncli.render.heads.signed_heat import SignedHeat
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.results.heads import Stack
 
 # Two digits behind the point tell most; three, where the largest number would not have two that count.

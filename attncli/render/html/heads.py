@@ -20,8 +20,10 @@ from attncli.render.html.packing import pack, pack_pixels
 from attncli.render.html.page import page
 from attncli.render.html.reading import WEIGHT, reading_data, with_weights
 from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, shortened
-from attncli.results.heads import METRICS, HeadMetrics, HeadsResult, Pattern, Span, Stack
+from attncli.results.heads import HeadMetrics, HeadsResult, Stack
 from attncli.results.media import Medium
+from attncli.results.metrics import METRICS
+from attncli.results.patterns import Pattern, Span
 from attncli.results.tokens import Token
 
 #: Heads that the overview says something of.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart
-from attncli.render.lines import Line, Style, BOLD
+from attncli.render.lines import BOLD, Line
 from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.render.params.labelled import labelled
 from attncli.render.params.names import short_names

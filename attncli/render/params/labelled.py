@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from attncli.render.cells import cell_width, pad
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
-from attncli.render.lines import Line, Span, Style, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 

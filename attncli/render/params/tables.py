@@ -7,7 +7,7 @@ from itertools import groupby
 
 from attncli.render.bars import bar
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import Line, Style, BOLD
+from attncli.render.lines import BOLD, Line, Style
 from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.render.params.quantities import run_text, share_text
 from attncli.render.terminal import Terminal

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.params.costs import asked_lines, cost_lines
 from attncli.render.params.labelled import labelled
 from attncli.render.params.quantities import run_text

@@ -21,10 +21,10 @@ from collections.abc import Iterator, Sequence
 from attncli.render.cells import cell_width
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import Line, Span
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.aligned_columns import Column, columns
-from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, token_cells
+from attncli.render.tokenize.cells import GAP, Cell, token_cells
 from attncli.render.tokenize.comparison_lines import (
     MARK,
     MARKED,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from attncli.render.cells import cell_width, shorten
 from attncli.render.escape import visible
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import PLAIN, Span, Style, BOLD, DIM
+from attncli.render.lines import DIM, PLAIN, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.cut_characters import token_texts
 from attncli.render.tokenize.cut_words import CutWord, cut_words, goes_on

@@ -24,10 +24,10 @@ from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, PLAIN, Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.token_text import in_place
-from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.tokenize.cells import GAP, Cell, bar, token_cells, without_boldness
 from attncli.render.tokenize.picture import header
 from attncli.results.chat import Chat
 from attncli.results.tokenize import TokenizedText

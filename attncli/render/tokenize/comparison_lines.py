@@ -8,10 +8,10 @@ from itertools import groupby
 from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.aligned_columns import tokens_line
-from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell
+from attncli.render.tokenize.cells import GAP, Cell
 from attncli.render.tokenize.picture import unknown_text, why_no_fertility, without_words
 from attncli.results.comparison import Comparison, Difference
 from attncli.results.tokenize import TokenizedText, TokenStats

@@ -19,10 +19,10 @@ from typing import NamedTuple
 from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import joined, padded
-from attncli.render.lines import Line, Span
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place
-from attncli.render.tokenize.explain_pieces import BOLD, DIM, GAP, entries, listed, raw, told
+from attncli.render.tokenize.explain_pieces import GAP, entries, listed, raw, told
 from attncli.results.explanation import Merge, MergedWord, Pair, Symbol, Word
 
 #: So many merges of a word are drawn, and so many characters that have no entry are told of.

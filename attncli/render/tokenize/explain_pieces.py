@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from attncli.render.cells import cell_width, clusters
 from attncli.render.escape import visible
 from attncli.render.layout import flow, joined, padded
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end
 from attncli.results.explanation import Entry

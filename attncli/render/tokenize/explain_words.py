@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 from attncli.render.cells import cell_width
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.explain_merges import Columns, merged_lines
-from attncli.render.tokenize.explain_pieces import BOLD, DIM, GAP, MANY, beside, entries, listed, raw, told
+from attncli.render.tokenize.explain_pieces import GAP, MANY, beside, entries, listed, raw, told
 from attncli.results.explanation import LookedUpWord, Match, MatchedWord, MergedWord, Path, ScoredWord, Word
 
 

@@ -23,10 +23,10 @@ from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import Line, Span
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.explain_merges import columns_of
-from attncli.render.tokenize.explain_pieces import BOLD, DIM, MANY, beside, broken, entries, listed, raw, told
+from attncli.render.tokenize.explain_pieces import MANY, beside, broken, entries, listed, raw, told
 from attncli.render.tokenize.explain_words import is_whole, word_lines
 from attncli.render.tokenize.step_words import step_words
 from attncli.results.explanation import Explanation, Model, Segment, Step

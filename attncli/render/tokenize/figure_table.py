@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.cells import cell_width, pad
 from attncli.render.layout import flow, joined
-from attncli.render.lines import PLAIN, Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, PLAIN, Line, Span, Style
 from attncli.render.terminal import Terminal
 
 #: A line of a table: what it is about, and a value a column.

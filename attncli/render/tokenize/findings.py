@@ -22,7 +22,7 @@ from attncli.render.document import lower
 from attncli.render.escape import printable, visible
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import PLAIN, Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, PLAIN, Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import which_text
 from attncli.results.findings import Finding, Unreachable

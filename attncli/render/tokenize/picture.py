@@ -20,10 +20,10 @@ from attncli.render.cells import cell_width, shorten
 from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import Line, Span
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place
-from attncli.render.tokenize.cells import BOLD, DIM, GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.tokenize.cells import GAP, Cell, bar, token_cells, without_boldness
 from attncli.render.tokenize.cut_words import CutWord
 from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenizeResult, TokenStats
 

@@ -23,7 +23,7 @@ from attncli.render.document import lower
 from attncli.render.escape import visible
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, name_text
 from attncli.render.tokenize.figure_table import Row, figure_table

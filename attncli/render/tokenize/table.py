@@ -19,10 +19,10 @@ from attncli.render.cells import cell_width
 from attncli.render.document import lower
 from attncli.render.escape import visible
 from attncli.render.glyphs import Glyphs, glyphs
-from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.lines import DIM, PLAIN, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place
-from attncli.render.tokenize.cells import DIM, GAP, Cell, token_cells
+from attncli.render.tokenize.cells import GAP, Cell, token_cells
 from attncli.render.tokenize.cut_characters import holds_bytes
 from attncli.render.tokenize.picture import cut_word_lines, header, measures, statistics
 from attncli.render.tokenize.unknown import unknown_tokens

@@ -11,13 +11,12 @@ from attncli.render.document import lower
 from attncli.render.escape import printable, visible
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow, joined, padded
-from attncli.render.lines import Line, Span, Style, BOLD, DIM
+from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text
 from attncli.render.tokenize.findings import REASONS, unreachable_sentence
 from attncli.results.findings import DeadEntry, Unreachable
 from attncli.results.vocabulary import Entry, Search, SpecialEntry, Vocabulary
-
 
 #: Cells of the names at the left, and the most that one token takes.
 _LABEL, _TOKEN = 10, 40
