@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from attncli.errors import ExitCode, ModelError
-from attncli.models.files import ModelFiles, open_files
-from attncli.models.reference import parse_reference
+from attncli.models.files.model_files import ModelFiles, open_files
+from attncli.models.files.reference import parse_reference
 from tests.weight_files import safetensors_bytes
 
 WEIGHTS = safetensors_bytes(a=1000)

@@ -14,8 +14,8 @@ from attncli.cli.files import check_target
 from attncli.cli.main import prepare_torch
 from attncli.cli.signals import Signals
 from attncli.errors import FailedError
-from attncli.models import reference
-from attncli.models.reference import Kind, parse_reference
+from attncli.models.files import reference
+from attncli.models.files.reference import Kind, parse_reference
 from attncli.render.token_text import last_part
 from tests.cli.conftest import attn
 

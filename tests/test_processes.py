@@ -87,7 +87,7 @@ def test_the_second_process_is_silent() -> None:
 def test_stdin_belongs_to_one_process(
     arguments: tuple[str, ...], heads: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attncli.models.processes.Processes", Lonely)
+    monkeypatch.setattr("attncli.models.loading.distributed.Processes", Lonely)
     outcome = attn("heads", *arguments, stdin="a mole", variables={**SECOND, "RANK": "0"})
     assert outcome.code == 2 and outcome.error[0] == "several processes can't share stdin"
     assert heads.calls == []

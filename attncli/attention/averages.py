@@ -23,7 +23,7 @@ from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from attncli.attention.capture import Measured, StackKey
-    from attncli.models.loaded import LoadedModel
+    from attncli.models.loading.loaded_model import LoadedModel
 
 
 @dataclass(frozen=True)

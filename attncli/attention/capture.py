@@ -23,10 +23,10 @@ from attncli.attention.selection import EVERYTHING, Wanted
 from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from attncli.models.call import Attention, RowBlock
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.reader import Reader
-    from attncli.models.structure import Site
+    from attncli.models.capture.attention_types import Attention, RowBlock
+    from attncli.models.capture.fused_attention import Reader
+    from attncli.models.capture.structure import Site
+    from attncli.models.loading.loaded_model import LoadedModel
 
 #: Weights of a layer up to this number are computed outright (64 MiB of float32); beyond, they are read without.
 EXPLICIT_ELEMENTS = 1 << 24

@@ -17,7 +17,7 @@ from attncli.attention.metrics import Pair, Shown, row_metrics, uniform
 from attncli.attention.pairs import EarlierPairs, earlier_copies
 
 if TYPE_CHECKING:
-    from attncli.models.visibility import Visibility
+    from attncli.models.capture.lazy_mask import Visibility
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.attention.scenes import Scene
-    from attncli.models.loaded import LoadedModel
+    from attncli.models.loading.loaded_model import LoadedModel
 
 
 @dataclass(frozen=True)

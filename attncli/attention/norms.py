@@ -16,7 +16,7 @@ from torch import Tensor
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.models.call import Attention
+    from attncli.models.capture.attention_types import Attention
 
 
 def value_norms(path: str, attention: Attention, projections: Mapping[str, Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ from attncli.results.heads import Probe
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.loaded import LoadedModel
+    from attncli.models.loading.loaded_model import LoadedModel
 
 #: How many sequences, of how many different tokens, each how many times over.
 SEQUENCES, TOKENS, REPEATS = 8, 25, 4

@@ -19,8 +19,8 @@ from attncli.attention.metrics import Pair, uniform
 from attncli.results.heads import Quadrants
 
 if TYPE_CHECKING:
-    from attncli.models.reader import Reader
-    from attncli.models.visibility import Visibility
+    from attncli.models.capture.fused_attention import Reader
+    from attncli.models.capture.lazy_mask import Visibility
 
 #: What a token is part of: the first text, the second, or neither (special tokens); −1 for padding.
 FIRST, SECOND, APART = 0, 1, 2

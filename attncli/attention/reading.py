@@ -23,7 +23,7 @@ from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading, RowOf
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.call import Attention
+    from attncli.models.capture.attention_types import Attention
 
 #: What a head is called, by its layer and number.
 Names = Mapping[tuple[int, int], str]

@@ -32,8 +32,8 @@ from attncli.attention.pairs import InTile
 from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
-    from attncli.models.query_key import QueryKeyAttention
-    from attncli.models.reader import Reader, Reading, ScoreTile
+    from attncli.models.capture.fused_attention import Reader, Reading, ScoreTile
+    from attncli.models.capture.query_key_attention import QueryKeyAttention
 
 #: Metrics whose rows come from readings at values of ours, from weights at known keys, and from scores tile by tile.
 _TILED = frozenset({"confidence", "duplicate", "induction"})

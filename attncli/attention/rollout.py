@@ -15,7 +15,7 @@ from torch import Tensor
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.models.call import Attention
+    from attncli.models.capture.attention_types import Attention
 
 #: R is a whole matrix: beyond this many tokens it takes too much memory and time to be worth it.
 LONGEST = 8192

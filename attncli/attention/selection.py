@@ -12,7 +12,7 @@ from attncli.errors import UsageError
 from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
-    from attncli.models.structure import BlockList
+    from attncli.models.capture.structure import BlockList
 
 #: Weights themselves, times the norm of what is read, or rolled out over the layers up to one.
 Weighting = Literal["attention", "norm", "rollout"]

@@ -19,7 +19,7 @@ from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.attention.metrics import Side
-    from attncli.models.loaded import LoadedModel
+    from attncli.models.loading.loaded_model import LoadedModel
 
 
 def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0) -> tuple[Stack, ...]:

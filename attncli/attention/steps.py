@@ -25,10 +25,9 @@ from attncli.results.steps import Others, Steps, Written
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.addition import Addition, Watched
-    from attncli.models.entering import Made
-    from attncli.models.query_key import QueryKeyAttention
-    from attncli.models.query_row import QueryRow
+    from attncli.models.capture.qkv_inputs import Made
+    from attncli.models.capture.query_key_attention import QueryKeyAttention, QueryRow
+    from attncli.models.capture.residual_trace import Addition, Watched
 
 #: Keys that are listed one by one up to this number, and how many of more.
 _ALL, _LISTED = 1024, 64

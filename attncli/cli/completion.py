@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def models(ctx: click.Context, _: click.Parameter, incomplete: str) -> Items:
     """The model that ships with the package, the cached ones, for `params` architectures without weights, and files."""
-    from attncli.models.cache import cached_models, hub_settings
-    from attncli.models.presets import preset_names
+    from attncli.models.builtin.presets import preset_names
+    from attncli.models.files.hub_cache import cached_models, hub_settings
 
     presets = [f"preset:{name}" for name in preset_names()] if ctx.info_name == "params" else []
     names = ["builtin:induction", *cached_models(hub_settings()), *presets]

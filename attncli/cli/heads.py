@@ -30,7 +30,7 @@ from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.cli.output import Plan
-    from attncli.models.sharing import Sharing
+    from attncli.models.loading.distributed import Sharing
     from attncli.render.terminal import Terminal
     from attncli.results.heads import HeadsResult
 

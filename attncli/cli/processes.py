@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attncli.cli.environment import Environment
 
 if TYPE_CHECKING:
-    from attncli.models.sharing import Sharing
+    from attncli.models.loading.distributed import Sharing
 
 
 def shared(callback: Callable[..., None]) -> Callable[..., None]:
@@ -28,12 +28,12 @@ def shared(callback: Callable[..., None]) -> Callable[..., None]:
 @contextmanager
 def _together(environment: Environment) -> Iterator[Sharing]:
     if environment.processes.world == 1:
-        from attncli.models.sharing import ALONE
+        from attncli.models.loading.distributed import ALONE
 
         yield ALONE
         return
     from attncli.cli.failures import as_attn_error
-    from attncli.models.processes import Processes
+    from attncli.models.loading.distributed import Processes
 
     processes = Processes(*environment.processes)
     # After everything is said and written: see there.

@@ -13,8 +13,8 @@ from torch import Tensor
 from attncli.results.compare import Vectors
 
 if TYPE_CHECKING:
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.structure import BlockList
+    from attncli.models.capture.structure import BlockList
+    from attncli.models.loading.loaded_model import LoadedModel
 
 #: Sentences in a batch, and tokens with their padding, at most.
 _SENTENCES, _TOKENS = 64, 8192

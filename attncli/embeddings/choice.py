@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.structure import BlockList
+    from attncli.models.capture.structure import BlockList
+    from attncli.models.loading.loaded_model import LoadedModel
 
 #: What `--state` and the Python keyword `state=` take.
 Spec = str | int | Sequence[str | int] | None

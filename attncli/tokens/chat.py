@@ -11,8 +11,8 @@ from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.chat.text import ChatText
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.chat.chat_text import ChatText
+    from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.tokenize import TokenizedText
 
 Span = tuple[int, int]

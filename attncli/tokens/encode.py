@@ -11,7 +11,7 @@ from attncli.tokens.align import align
 from attncli.tokens.spans import Words, byte_spans, emptied, untrimmed
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Encoding, Piece, Tokenizer
+    from attncli.models.tokenizers.types import Encoding, Piece, Tokenizer
 
 Span = tuple[int, int]
 #: start, end, byte_start, byte_end and word of a token.

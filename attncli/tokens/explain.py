@@ -13,8 +13,8 @@ from attncli.tokens.longest_match import LongestMatch, WholeWord
 from attncli.tokens.merging import Merging
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Encoding, Tokenizer
-    from attncli.models.tokenizers.parts import Cut, Part, Slot, TokenizerParts
+    from attncli.models.tokenizers.pipeline import Cut, Part, Slot, TokenizerParts
+    from attncli.models.tokenizers.types import Encoding, Tokenizer
 
 
 class _Explains(Protocol):

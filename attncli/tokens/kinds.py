@@ -10,8 +10,8 @@ import regex
 from attncli.tokens.scripts import NEUTRAL, script_of
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Piece
-    from attncli.models.tokenizers.spelling import Spelling
+    from attncli.models.tokenizers.token_bytes import Spelling
+    from attncli.models.tokenizers.types import Piece
 
 #: By kind, in the order in which they are tried; the first that the whole text without the space before it matches.
 _KINDS = {

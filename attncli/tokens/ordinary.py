@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attncli.tokens.kinds import kind_of, word_mark
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Piece, Tokenizer
+    from attncli.models.tokenizers.types import Piece, Tokenizer
 
 #: Kinds of entries that no text needs to hold, or that are no text.
 _ODD = frozenset({"special", "byte", "partial", "empty", "space"})

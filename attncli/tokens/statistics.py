@@ -24,7 +24,7 @@ from attncli.tokens.scripts import UNSPACED
 from attncli.tokens.spans import emptied, shared_starts
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Encoding, Tokenizer
+    from attncli.models.tokenizers.types import Encoding, Tokenizer
 
 Span = tuple[int, int]
 

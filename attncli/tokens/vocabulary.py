@@ -14,7 +14,7 @@ from attncli.tokens.kinds import kind_of, script_of_entry, word_mark
 from attncli.tokens.lint.unreachable import unreachable
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Piece, Tokenizer
+    from attncli.models.tokenizers.types import Piece, Tokenizer
 
 #: How many of the longest entries, and of those that contain a text, are listed.
 _LONGEST, _FOUND = 10, 20

@@ -13,8 +13,8 @@ from attncli.verbs.many_texts import CutText, Cutting, Given, batches, groups
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Wanted
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.sharing import Sharing
+    from attncli.models.loading.distributed import Sharing
+    from attncli.models.loading.loaded_model import LoadedModel
     from attncli.results.heads import Probe, Stack
 
 

@@ -6,10 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attncli.errors import AttnError
-from attncli.models.chat.conversation import Conversation, conversation, parse_conversation
+from attncli.models.chat.chat_text import ChatText, render_chat
 from attncli.models.chat.sandbox import Sandbox
-from attncli.models.chat.template import ChatFormat, loaded_format, read_format
-from attncli.models.chat.text import ChatText, render_chat
+from attncli.models.chat.template import (
+    ChatFormat,
+    Conversation,
+    conversation,
+    loaded_format,
+    parse_conversation,
+    read_format,
+)
 from attncli.verbs.readers import Reader
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from attncli.embeddings.choice import Spec, StateChoice, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
-from attncli.verbs.amounts import check_number
+from attncli.quantities import check_number
 from attncli.verbs.compare_messages import listed, notes_before, warnings_before, warnings_of
 from attncli.verbs.made_by import made_by
 from attncli.verbs.occurrences import EVERY, Asked, Encoded, Found, beyond_reach, find_occurrences, read_sentences
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from attncli.embeddings.behaviour import Behaviour
     from attncli.embeddings.describe import Rows
     from attncli.embeddings.keep import Keeper
-    from attncli.models.files import ModelFiles
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.files.model_files import ModelFiles
+    from attncli.models.loading.loaded_model import LoadedModel
+    from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.compare import CompareResult, Occurrence, State
 
 POOLS = ("mean", "first", "last")

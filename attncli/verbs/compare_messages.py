@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attncli.verbs.occurrences import Found, form_of, is_other_form
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.compare import Occurrence, State
 
 _MOST_LISTED = 5

@@ -8,17 +8,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.numbers import whole_number
-from attncli.models.shape_cache import ShapeCache, cache_key
+from attncli.models.files.shape_cache import ShapeCache, cache_key
 from attncli.progress import Progress
+from attncli.quantities import whole_number
 from attncli.verbs.shapes import Shapes, check_fields, dtype_of
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig
 
-    from attncli.models.files import ModelFiles
-    from attncli.models.presets import Preset
+    from attncli.models.builtin.presets import Preset
+    from attncli.models.files.model_files import ModelFiles
 
 #: Libraries that have a say in what a configuration becomes.
 _MAKERS = ("transformers", "torch")
@@ -82,7 +82,7 @@ class Configured:
         kept = self._kept(fields)
         if kept is not None and kept.keys() == set(Called._fields):
             return Called(**kept)
-        from attncli.models.conversion import buffer_names, module_names
+        from attncli.models.loading.meta_model import buffer_names, module_names
 
         found = module_names(self.built.module, names)
         buffers = buffer_names(self.built.module)
@@ -94,7 +94,7 @@ class Configured:
         return called
 
     def _made(self) -> Shapes:
-        from attncli.models.generation import generates
+        from attncli.models.loading.meta_model import generates
         from attncli.parameters.kept import to_json
         from attncli.parameters.walk import walk
 
@@ -129,8 +129,8 @@ def of_files(
 
     def build() -> Built:
         progress("starting torch", 0, None)
-        from attncli.models.architecture import empty_module, whole_class
-        from attncli.models.skeleton import read_config
+        from attncli.models.loading.configuration import read_config
+        from attncli.models.loading.meta_model import empty_module, whole_class
 
         config = _changed(read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name)
         cls = whole_class(config, files, trust_remote_code=trust_remote_code)
@@ -145,12 +145,12 @@ def of_files(
 
 def of_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> Configured:
     """The configuration of a preset, with changes in it. Raises UsageError for changes that can't be."""
-    from attncli.models.presets import changed_preset
+    from attncli.models.builtin.presets import changed_preset
 
     def build() -> Built:
         progress("starting torch", 0, None)
-        from attncli.models.architecture import empty_module, whole_class
-        from attncli.models.preset_modules import preset_config, preset_module
+        from attncli.models.builtin.preset_modules import preset_config, preset_module
+        from attncli.models.loading.meta_model import empty_module, whole_class
 
         config = preset_config(preset)
         if config is None:
@@ -192,7 +192,7 @@ def _changed(
 ) -> PreTrainedConfig:
     if not changes:
         return config
-    from attncli.models.changed import changed_fields, rebuilt
+    from attncli.models.loading.config_overrides import changed_fields, rebuilt
 
     changed = changed_fields(config, fields or config.to_diff_dict(), changes)
     _check_changed(changed, name)

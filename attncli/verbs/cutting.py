@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import UsageError
-from attncli.models.tokenizers.encoding import Encoding
+from attncli.models.tokenizers.types import Encoding
 from attncli.results.tokenize import Source, TokenizedText
 from attncli.tokens.encode import check_text, encode, from_ids, kept, was_cut
 from attncli.tokens.measure import measure
 from attncli.verbs.readers import Reader
 
 if TYPE_CHECKING:
-    from attncli.models.chat.conversation import Conversation
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.chat.template import Conversation
+    from attncli.models.tokenizers.types import Tokenizer
 
 #: What can be checked: that all models make the same tokens, that there is nothing to mend in a text.
 CHECKS = ("same", "lint")

@@ -12,7 +12,7 @@ from attncli.attention.positions import Position
 from attncli.attention.selection import Selection, Spec, Wanted, Weighting, parse_selection
 from attncli.attention.view import UNITS, Unit, View, line_starts
 from attncli.errors import UsageError
-from attncli.models.sharing import ALONE, Sharing
+from attncli.models.loading.distributed import ALONE, Sharing
 from attncli.progress import Progress, silent
 from attncli.verbs.difference import comparing
 from attncli.verbs.heads_many import average_many, many_texts

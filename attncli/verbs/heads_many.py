@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.progress import Progress
-from attncli.verbs.amounts import check_number
+from attncli.quantities import check_number
 from attncli.verbs.heads_result import heads_result, notes_on, warnings_on_unread
 from attncli.verbs.ids import id_lists
 from attncli.verbs.many_texts import Cutting, Given
@@ -19,9 +19,9 @@ from attncli.verbs.targets import START_ALONE, TargetChoice
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Wanted
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.sharing import Sharing
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.loading.distributed import Sharing
+    from attncli.models.loading.loaded_model import LoadedModel
+    from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.heads import HeadsResult
     from attncli.verbs.averaging import Average
 

@@ -17,8 +17,8 @@ from attncli.verbs.walking import walk_notes
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Wanted
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.loading.loaded_model import LoadedModel
+    from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.heads import HeadsResult
 
 #: Tokens, special ones included, of which nearly every head gives most of its weight to a neighbour or to the first.

@@ -10,7 +10,7 @@ from attncli.verbs.reading import UNMEASURED, is_unmeasured
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Selection, Wanted
-    from attncli.models.loaded import LoadedModel
+    from attncli.models.loading.loaded_model import LoadedModel
     from attncli.results.heads import HeadsResult, Stack
 
 

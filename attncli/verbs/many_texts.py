@@ -15,7 +15,7 @@ from attncli.results.tokens import Token
 from attncli.tokens.encode import check_text, from_ids
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.tokenizers.types import Tokenizer
 
 #: Texts that are sorted by length at a time, and the most that are held for it, in characters.
 _WINDOW_TEXTS, _WINDOW_SIZE = 2048, 1 << 22

@@ -14,7 +14,7 @@ from attncli.results.tokens import Token
 from attncli.tokens.encode import encode
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.tokenizers.types import Tokenizer
 
 #: What `occurrence=` takes besides a number.
 EVERY = "all"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.files import ModelFiles, open_files
-from attncli.models.reference import Kind, ModelRef, parse_reference
+from attncli.models.files.model_files import ModelFiles, open_files
+from attncli.models.files.reference import Kind, ModelRef, parse_reference
 from attncli.progress import Progress
 from attncli.verbs.shapes import Shapes, from_module
 
@@ -36,7 +36,7 @@ class How(NamedTuple):
         files, fields = self._opened(ref)
         if files.base is None:
             return self._from_files(files, fields)
-        from attncli.models.adapters import check_adapter_header
+        from attncli.models.files.adapters import check_adapter_header
         from attncli.verbs.checkpoints import with_adapter
 
         check_adapter_header(ref, files.source)
@@ -52,7 +52,7 @@ class How(NamedTuple):
             files = open_files(ref, refresh=self.refresh, progress=self.progress)
             return files, _fields(files)
         except ModelError as error:
-            from attncli.models.presets import preset_called
+            from attncli.models.builtin.presets import preset_called
 
             preset = preset_called(ref.location) if ref.kind is Kind.HUB else None
             if preset is None:
@@ -64,14 +64,14 @@ class How(NamedTuple):
         if self.changes or self.source:
             raise UsageError(f"{ref.name} has no configuration", hint="leave --set and --source out")
         self.progress("starting torch", 0, None)
-        from attncli.models.function import module_of
+        from attncli.models.loading.own_code import module_of
 
         return from_module(module_of(ref), ref.name)
 
     def _from_preset(self, ref: ModelRef) -> Shapes:
         if self.source == "header":
             raise UsageError(f"{ref.name} is an architecture without weights", hint="leave --source header out")
-        from attncli.models.presets import read_preset
+        from attncli.models.builtin.presets import read_preset
         from attncli.verbs.configured import of_preset
 
         return of_preset(ref.name, read_preset(ref.location), self.changes, self.progress).shapes()
@@ -80,7 +80,7 @@ class How(NamedTuple):
         """The tensors of the weights, by the headers of their files. Imports neither torch nor transformers."""
         if self.changes:
             raise UsageError("--set changes a configuration, not a checkpoint", hint="name its config.json instead")
-        from attncli.models.checkpoint import read_checkpoint
+        from attncli.models.files.checkpoint import read_checkpoint
         from attncli.verbs.checkpoints import from_checkpoint
 
         return from_checkpoint(read_checkpoint(files), files)
@@ -96,10 +96,10 @@ class How(NamedTuple):
 
 def _fields(files: ModelFiles) -> dict[str, Any] | None:
     """What config.json holds; None where there is none, as beside a GGUF file."""
-    from attncli.models import headers
+    from attncli.models.files import weight_headers
 
     path = files.find("config.json")
-    return headers.read_json(path, mend=files.mend) if path is not None else None
+    return weight_headers.read_json(path, mend=files.mend) if path is not None else None
 
 
 def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:

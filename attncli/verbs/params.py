@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from attncli.errors import UsageError
-from attncli.models.reference import DEFAULT_MODEL
+from attncli.models.files.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
+from attncli.quantities import Size, check_number, count_of, size_of, total_of
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
-from attncli.verbs.amounts import Size, check_number, count_of, size_of, total_of
 from attncli.verbs.made_by import made_by
 from attncli.verbs.opening import How, Source
 from attncli.verbs.shapes import Shapes, from_module, named_models
@@ -92,7 +92,7 @@ def params(
 
 
 def _presets() -> ParamsResult:
-    from attncli.models.presets import preset_names, read_preset
+    from attncli.models.builtin.presets import preset_names, read_preset
 
     found = map(read_preset, preset_names())
     listed = (ListedPreset(p.name, p.title, p.published, p.source, p.aliases, p.notes) for p in found)

@@ -16,9 +16,9 @@ from attncli.verbs.many_texts import CutText, batches
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Wanted
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.sharing import Sharing
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.loading.distributed import Sharing
+    from attncli.models.loading.loaded_model import LoadedModel
+    from attncli.models.tokenizers.types import Tokenizer
 
 
 def average_probe(

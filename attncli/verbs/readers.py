@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.errors import UsageError
-from attncli.models.files import ModelFiles, open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers.encoding import NoTokenizerError
-from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
+from attncli.models.files.model_files import ModelFiles, open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.types import NoTokenizerError
 from attncli.progress import Progress, silent
 from attncli.results.provenance import MadeBy
 from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.tokenizers.types import Tokenizer
 
 
 class Reader(NamedTuple):

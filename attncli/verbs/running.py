@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.errors import UsageError
-from attncli.models.files import ModelFiles, open_files
-from attncli.models.processors import without_text
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers.encoding import NoTokenizerError
-from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
+from attncli.models.files.model_files import ModelFiles, open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.media.pictures import without_text
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.types import NoTokenizerError
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from attncli.models.depth import Depth
-    from attncli.models.entry import Sense
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.loading.forward import Sense
+    from attncli.models.loading.loaded_model import LoadedModel
+    from attncli.models.loading.weights import Depth
+    from attncli.models.tokenizers.types import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class Opening:
         """
         # Some seconds for libraries alone; whoever waits should know for what.
         self.progress("starting torch", 0, None)
-        from attncli.models.load import load_model
-        from attncli.models.loaded import wrap_model
+        from attncli.models.loading.loaded_model import wrap_model
+        from attncli.models.loading.weights import load_model
 
         if files is None:
             loaded = wrap_model(self.model)

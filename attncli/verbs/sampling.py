@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from attncli.embeddings.adjust import SampleStatistics
     from attncli.embeddings.batches import Run, Words
     from attncli.embeddings.behaviour import Behaviour
-    from attncli.models.files import ModelFiles
-    from attncli.models.sample_cache import SampleCache
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.files.model_files import ModelFiles
+    from attncli.models.files.sample_cache import SampleCache
+    from attncli.models.tokenizers.types import Tokenizer
 
 #: Of fewer words a deviation in every dimension is more chance than measure.
 _FEW = 100
@@ -80,7 +80,7 @@ def run_or_recall(
     Of a model that was handed over nothing is kept: nobody knows what it is.
     Raises UsageError for a sample of too few words.
     """
-    from attncli.models.sample_cache import SampleCache, sample_key
+    from attncli.models.files.sample_cache import SampleCache, sample_key
 
     cache = SampleCache.of_user()
     how = {

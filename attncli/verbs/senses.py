@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.errors import UsageError
-from attncli.models.audio import Recording, feature_extractor, listen, read_recording
-from attncli.models.images import Photo, image_processor, process, read_photo
+from attncli.models.media.pictures import Photo, image_processor, process, read_photo
+from attncli.models.media.sounds import Recording, feature_extractor, listen, read_recording
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from attncli.attention.inputs import ModelInputs
     from attncli.attention.scenes import Scene
     from attncli.attention.selection import Wanted
-    from attncli.models.entry import Sense
-    from attncli.models.files import ModelFiles
-    from attncli.models.loaded import LoadedModel
+    from attncli.models.files.model_files import ModelFiles
+    from attncli.models.loading.forward import Sense
+    from attncli.models.loading.loaded_model import LoadedModel
     from attncli.results.heads import Stack
     from attncli.results.media import Picture
     from attncli.tokens.encode import EncodedText
@@ -114,7 +114,7 @@ def open_scene(image: str | Path | None, audio: str | Path | None, *, beside: Ma
 
 def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
     from attncli.attention.scenes import PictureScene
-    from attncli.models.patches import patch_layout
+    from attncli.models.media.pictures import patch_layout
     from attncli.results.media import Picture
 
     values, seen = process(photo, processor)

@@ -38,7 +38,7 @@ class Shapes(NamedTuple):
 
 def from_module(module: nn.Module, name: str | None = None) -> Shapes:
     """The tensors of a module that was handed over."""
-    from attncli.models.generation import generates
+    from attncli.models.loading.meta_model import generates
     from attncli.parameters.walk import walk
 
     config = getattr(module, "config", None)
@@ -71,7 +71,7 @@ def dtype_of(config: object) -> str | None:
 
 def check_fields(fields: Mapping[str, Any], name: str) -> None:
     """Raise ModelError for a configuration with numbers that no model can have."""
-    from attncli.models.declared import declares_value
+    from attncli.models.loading.config_source import declares_value
     from attncli.parameters.plausible import OWN_HEAD_WIDTH, check_numbers
 
     check_numbers(fields, name, has_own_head_width=lambda kind: declares_value(kind, OWN_HEAD_WIDTH) is not False)

@@ -13,10 +13,10 @@ from attncli.verbs.ids import id_lists
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Selection
-    from attncli.models.depth import Depth
-    from attncli.models.loaded import LoadedModel
-    from attncli.models.structure import BlockList
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.capture.structure import BlockList
+    from attncli.models.loading.loaded_model import LoadedModel
+    from attncli.models.loading.weights import Depth
+    from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.heads import Generated
 
 

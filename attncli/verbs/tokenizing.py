@@ -26,8 +26,8 @@ from attncli.verbs.lengths import Lengths
 from attncli.verbs.readers import Reader, open_readers, versions
 
 if TYPE_CHECKING:
+    from attncli.models.chat.chat_text import ChatText
     from attncli.models.chat.sandbox import Sandbox
-    from attncli.models.chat.text import ChatText
     from attncli.results.findings import Unreachable
     from attncli.results.vocabulary import Entry, Vocabulary
     from attncli.tokens.statistics import Statistics

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from attncli.quantities import Total
 from attncli.results.params import ModelParameters
-from attncli.verbs.amounts import Total
 
 
 def doubts(models: Sequence[ModelParameters]) -> Iterator[str]:

@@ -228,7 +228,7 @@ def _compared(model_type: str, model: Any) -> Outcome:
     import torch
 
     from attncli.errors import AttnError
-    from attncli.models.loaded import wrap_model
+    from attncli.models.loading.loaded_model import wrap_model
     from tests.attention import transformers_reference as theirs
 
     loaded = wrap_model(model, model_type)

@@ -13,7 +13,7 @@ from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look_each
-from attncli.models.loaded import wrap_model
+from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Stack
 from tests import tiny
 

@@ -13,7 +13,7 @@ from attncli.attention.inputs import build_inputs
 from attncli.attention.intervals import interval, student_quantile
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
-from attncli.models.loaded import wrap_model
+from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.metrics import METRICS
 from tests import tiny
 

@@ -13,7 +13,7 @@ import transformers
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look, look_each
 from attncli.errors import ModelError, UsageError
-from attncli.models.loaded import LoadedModel, wrap_model
+from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.verbs.heads import heads
 from tests import tiny
 from tests.attention import transformers_reference as theirs

@@ -18,7 +18,7 @@ from attncli.attention.evenly import even_rows
 from attncli.attention.exact import WITHOUT_FLOAT64
 from attncli.attention.metrics import MetricSums, Pair, Side
 from attncli.attention.quadrants import QuadrantSums
-from attncli.models.visibility import implied
+from attncli.models.capture.lazy_mask import implied
 
 CPU = torch.device("cpu")
 #: What torch can run over without a driver.

@@ -9,7 +9,7 @@ from attncli.attention.probing import fitting_probe, probe_ids, with_targets
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import look
 from attncli.errors import UsageError
-from attncli.models.loaded import wrap_model
+from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Probe
 from tests import tiny
 

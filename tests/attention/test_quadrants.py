@@ -10,7 +10,7 @@ from attncli.attention import capture
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import look, look_each
-from attncli.models.loaded import wrap_model
+from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Quadrants
 from tests import tiny
 

@@ -12,7 +12,7 @@ from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
 from attncli.attention.view import View, line_starts
 from attncli.errors import UsageError
-from attncli.models.loaded import LoadedModel, wrap_model
+from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.results.heads import Stack
 from attncli.results.tokens import Token
 from attncli.verbs.heads import heads

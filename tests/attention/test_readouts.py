@@ -23,10 +23,10 @@ from attncli.attention.patterns import PatternSums
 from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look_each
-from attncli.models import reader, visibility
-from attncli.models.loaded import wrap_model
-from attncli.models.mask import mask_rule
-from attncli.models.query_key import QueryKeyAttention
+from attncli.models.capture import fused_attention, lazy_mask
+from attncli.models.capture.lazy_mask import mask_rule
+from attncli.models.capture.query_key_attention import QueryKeyAttention
+from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.metrics import METRICS
 from tests import tiny
 from tests.attention.test_agreement import IDS, inputs_for
@@ -117,8 +117,8 @@ def assert_read_alike(call: QueryKeyAttention, pair: Pair) -> None:
 def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks and tiles, so that there are several of them."""
     torch.manual_seed(0)
-    monkeypatch.setattr(visibility, "_MASK_ELEMENTS", 2 * LENGTH * 10)
-    monkeypatch.setattr(reader, "_TILE_ELEMENTS", 2 * 4 * 16 * 16)
+    monkeypatch.setattr(lazy_mask, "_MASK_ELEMENTS", 2 * LENGTH * 10)
+    monkeypatch.setattr(fused_attention, "_TILE_ELEMENTS", 2 * 4 * 16 * 16)
 
 
 @pytest.mark.parametrize("kind", ["causal", "full", "window"])

@@ -4,7 +4,7 @@ import pytest
 
 from attncli.attention.selection import HeadName, LayerSpan, parse_selection
 from attncli.errors import UsageError
-from attncli.models.structure import block_lists
+from attncli.models.capture.structure import block_lists
 from tests import tiny
 
 

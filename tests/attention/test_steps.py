@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import attncli
 from attncli.attention.steps import _ALL, _LISTED
 from attncli.errors import UsageError
-from attncli.models.loaded import wrap_model
+from attncli.models.loading.loaded_model import wrap_model
 from attncli.render.data import json_text
 from tests import tiny
 from tests.attention.test_families import tiny_model

@@ -14,8 +14,8 @@ from attncli.attention.rollout import LONGEST, Rollout
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
 from attncli.errors import UsageError
-from attncli.models.call import WeightsAttention
-from attncli.models.loaded import LoadedModel, wrap_model
+from attncli.models.capture.attention_types import WeightsAttention
+from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.verbs.heads import heads
 from tests import tiny
 

@@ -17,7 +17,7 @@ from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import look_each
-from attncli.models.loaded import LoadedModel
+from attncli.models.loading.loaded_model import LoadedModel
 from attncli.results.heads import Stack
 from tests import tiny
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attncli.embeddings.sample import shipped_sentences
-from attncli.models.files import open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from tests.benchmarks.processes import Ratio, compare, memory
 from tests.benchmarks.startup import attn
 

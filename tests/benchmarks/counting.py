@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
-from attncli.models.presets import read_preset
+from attncli.models.builtin.presets import read_preset
 from tests.benchmarks.processes import Ratio, compare, seconds
 from tests.benchmarks.startup import attn
 

@@ -157,7 +157,7 @@ def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.selection import Wanted
     from attncli.attention.stacks import look
-    from attncli.models.loaded import wrap_model
+    from attncli.models.loading.loaded_model import wrap_model
     from attncli.results.metrics import METRICS
     from attncli.results.tokens import Token
 

@@ -7,8 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from attncli.models.files import open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from tests.benchmarks.processes import Ratio, compare
 
 BARE_TOKENIZERS = """

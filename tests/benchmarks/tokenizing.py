@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from attncli.models.files import open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from tests.benchmarks.processes import Ratio, compare, memory, seconds_on_terminal, seconds_to_file
 from tests.benchmarks.startup import BARE_TOKENIZERS, attn
 

@@ -19,7 +19,7 @@ from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
 from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
-from attncli.models.sharing import ALONE
+from attncli.models.loading.distributed import ALONE
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import tokenize_text

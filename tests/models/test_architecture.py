@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from attncli.errors import ModelError
-from attncli.models.architecture import empty_module, whole_class
+from attncli.models.loading.meta_model import empty_module, whole_class
 
 
 def named(config: str, **fields: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attncli.models.cache import cached_models, hub_settings
+from attncli.models.files.hub_cache import cached_models, hub_settings
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from attncli.errors import UsageError
-from attncli.models.changed import changed_fields, rebuilt
+from attncli.models.loading.config_overrides import changed_fields, rebuilt
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 99}
 

@@ -9,8 +9,8 @@ import pytest
 
 from attncli.errors import ModelError, UsageError
 from attncli.models.chat.template import ChatFormat, ChatTemplate, loaded_format, read_format
-from attncli.models.files import open_files
-from attncli.models.reference import parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import parse_reference
 from tests.gguf_files import gguf_bytes, strings, text, u32
 from tests.tokens import vocabularies as made
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from attncli.errors import FailedError, ModelError
-from attncli.models.chat.conversation import conversation
+from attncli.models.chat.chat_text import ChatText, render_chat
 from attncli.models.chat.sandbox import Sandbox
-from attncli.models.chat.template import ChatFormat, ChatTemplate
-from attncli.models.chat.text import ChatText, render_chat
+from attncli.models.chat.template import ChatFormat, ChatTemplate, conversation
 from tests.models import chat_samples as samples
 from tests.models.chat_samples import SAMPLES, Sample
 from tests.tokens import vocabularies as made

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.errors import ModelError
-from attncli.models.checkpoint import Checkpoint, StoredTensor, read_checkpoint
-from attncli.models.tensor_headers import LENGTH_BYTES, FaultError, header_end, parse_header
+from attncli.models.files.checkpoint import Checkpoint, StoredTensor, read_checkpoint
+from attncli.models.files.weight_headers import LENGTH_BYTES, FaultError, header_end, parse_header
 from tests.gguf_files import Entry, gguf_bytes, strings, text, u32
 from tests.hub_server import HubServer
 from tests.opening import opened
@@ -285,9 +285,9 @@ def test_headers_need_neither_torch_nor_the_hub(tmp_path: Path) -> None:
     folder(tmp_path, {**SHARDS, **INDEX})
     program = (
         "import sys\n"
-        "from attncli.models.files import open_files\n"
-        "from attncli.models.reference import parse_reference\n"
-        "from attncli.models.checkpoint import read_checkpoint\n"
+        "from attncli.models.files.model_files import open_files\n"
+        "from attncli.models.files.reference import parse_reference\n"
+        "from attncli.models.files.checkpoint import read_checkpoint\n"
         f"assert len(read_checkpoint(open_files(parse_reference({str(tmp_path)!r}))).tensors) == 3\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'huggingface_hub', 'rich'} & set(sys.modules)))"
     )

@@ -8,9 +8,8 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers
 
-from attncli.models.tokenizers.class_rules import rebuild_spaces
-from attncli.models.tokenizers.config import read_config
-from attncli.models.tokenizers.opening import load_tokenizer
+from attncli.models.tokenizers.config import read_config, rebuild_spaces
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from tests.tokens import vocabularies as made
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

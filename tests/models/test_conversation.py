@@ -7,7 +7,7 @@ import json
 import pytest
 
 from attncli.errors import FailedError, UsageError
-from attncli.models.chat.conversation import conversation, parse_conversation
+from attncli.models.chat.template import conversation, parse_conversation
 
 HELLO = {"role": "user", "content": "Hello"}
 

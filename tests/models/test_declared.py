@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import CONFIG_MAPPING
 
-from attncli.models.declared import declares_value, declares_writing
+from attncli.models.loading.config_source import declares_value, declares_writing
 
 
 def test_who_gives_heads_a_width_of_their_own() -> None:

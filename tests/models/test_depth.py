@@ -13,12 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from attncli.errors import ModelError
-from attncli.models.depth import Depth
-from attncli.models.files import open_files
-from attncli.models.load import load_model
-from attncli.models.loaded import LoadedModel, wrap_model
-from attncli.models.reference import parse_reference
-from attncli.models.structure import BlockList
+from attncli.models.capture.structure import BlockList
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import parse_reference
+from attncli.models.loading.loaded_model import LoadedModel, wrap_model
+from attncli.models.loading.weights import Depth, load_model
 from tests import tiny
 
 IDS = torch.tensor([[5, 7, 9, 11, 5, 7], [5, 8, 2, 1, 40, 41]])

@@ -14,11 +14,11 @@ from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
 from attncli.errors import FailedError, ModelError
-from attncli.models.files import open_files
-from attncli.models.load import load_model
-from attncli.models.loaded import LoadedModel, wrap_model
-from attncli.models.placement import placement
-from attncli.models.reference import parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import parse_reference
+from attncli.models.loading.device import placement
+from attncli.models.loading.loaded_model import LoadedModel, wrap_model
+from attncli.models.loading.weights import load_model
 from tests import tiny
 
 
@@ -123,7 +123,7 @@ def test_a_gguf_file_gives_the_patterns_of_its_model(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the package hidden, as in an installation without the extra."""
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
-    monkeypatch.setattr("attncli.models.skeleton.find_spec", lambda name: None if name == "gguf" else name)
+    monkeypatch.setattr("attncli.models.loading.configuration.find_spec", lambda name: None if name == "gguf" else name)
     with pytest.raises(ModelError) as caught:
         opened(tmp_path / "tiny.gguf")
     assert caught.value.hint == "pip install 'attncli[gguf]'" and caught.value.message.endswith("the package gguf")
@@ -134,7 +134,7 @@ def too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A saved model, on a device that is said to have less room than its weights take."""
     torch.manual_seed(0)
     tiny.build(tiny.llama()).save_pretrained(tmp_path)
-    monkeypatch.setattr("attncli.models.placement.free_memory", lambda _: 1000)
+    monkeypatch.setattr("attncli.models.loading.device.free_memory", lambda _: 1000)
     return tmp_path
 
 
@@ -168,7 +168,7 @@ def test_weights_may_be_away_until_they_are_needed(tmp_path: Path) -> None:
 
 
 def test_without_accelerate_it_is_said_what_is_missing(too_large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attncli.models.placement.find_spec", lambda _: None)
+    monkeypatch.setattr("attncli.models.loading.device.find_spec", lambda _: None)
     with pytest.raises(FailedError) as caught:
         opened(too_large)
     assert "are free on cpu" in caught.value.message and "attncli[large]" in caught.value.hint

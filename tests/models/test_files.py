@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import ModelError
-from attncli.models import files as files_module
-from attncli.models.weights import WeightFiles
+from attncli.models.files import model_files as files_module
+from attncli.models.files.weight_files import WeightFiles
 from tests.opening import opened, weights_refusal
 from tests.weight_files import LFS_POINTER, index_bytes, safetensors_bytes
 
@@ -204,8 +204,8 @@ def test_builtin_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_local_files_and_the_package_need_no_library(model_folder: Path) -> None:
     code = f"""
 import sys
-from attncli.models.files import open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 open_files(parse_reference({str(model_folder)!r})).weights()
 print(sorted({{"huggingface_hub", "torch", "transformers", "numpy", "rich", "importlib.metadata"}} & set(sys.modules)))
 """

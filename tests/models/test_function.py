@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import ModelError
-from attncli.models.function import module_of
-from attncli.models.reference import parse_reference
+from attncli.models.files.reference import parse_reference
+from attncli.models.loading.own_code import module_of
 
 GOOD = """
 from dataclasses import dataclass

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.errors import ModelError
-from attncli.models.gguf_header import (
+from attncli.models.files.gguf_header import (
+    GGML_TYPES,
     GgufTensor,
     ShortError,
     SkippedArray,
@@ -19,9 +20,8 @@ from attncli.models.gguf_header import (
     read_gguf_header,
     read_metadata,
 )
-from attncli.models.gguf_names import configuration, module_name
-from attncli.models.gguf_types import GGML_TYPES
-from attncli.models.tensor_headers import FaultError
+from attncli.models.files.gguf_names import configuration, module_name
+from attncli.models.files.weight_headers import FaultError
 from tests.gguf_files import Entry, gguf_bytes, numbers, string, strings, text, u32
 
 METADATA = {

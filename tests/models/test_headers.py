@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attncli.models.headers import read_header
-from attncli.models.tensor_headers import TensorEntry
+from attncli.models.files.weight_headers import TensorEntry, read_header
 from tests.opening import weights_refusal
 from tests.weight_files import with_header
 

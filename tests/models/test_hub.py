@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import ModelError
-from attncli.models.cache import hub_settings
-from attncli.models.files import open_files
-from attncli.models.reference import parse_reference
+from attncli.models.files.hub_cache import hub_settings
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import parse_reference
 from tests.hub_server import HubModel, HubServer
 from tests.opening import FILES, WEIGHTS, fetch_all, opened, refusal
 from tests.weight_files import index_bytes, safetensors_bytes
@@ -40,8 +40,8 @@ def test_a_cached_model_costs_no_request(hub: HubServer, cached: HubModel) -> No
 def test_a_cached_model_needs_no_huggingface_hub(cached: HubModel) -> None:
     code = """
 import sys
-from attncli.models.files import open_files
-from attncli.models.reference import parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import parse_reference
 files = open_files(parse_reference("org/model"))
 print(files.require("config.json").name, files.find("tokenizer_config.json"), len(files.weights().paths))
 print(sorted({"huggingface_hub", "torch", "transformers", "numpy", "rich"} & set(sys.modules)))
@@ -259,7 +259,7 @@ def test_a_broken_file_in_the_cache_says_what_to_delete(hub: HubServer) -> None:
 
 
 def test_an_adapter_on_the_hub(hub: HubServer, cached: HubModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attncli.models.adapters.find_spec", lambda _: object())
+    monkeypatch.setattr("attncli.models.files.adapters.find_spec", lambda _: object())
     config = b'{"base_model_name_or_path": "org/model"}'
     hub.add("org/adapter", {"adapter_config.json": config, "adapter_model.safetensors": safetensors_bytes(lora=1)})
     files = opened("org/adapter")

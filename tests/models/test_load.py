@@ -17,11 +17,11 @@ from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
 from attncli.errors import FailedError, ModelError, UsageError
-from attncli.models import device, memory
-from attncli.models.files import open_files
-from attncli.models.load import load_model
-from attncli.models.loaded import LoadedModel, wrap_model
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.loading import device
+from attncli.models.loading.loaded_model import LoadedModel, wrap_model
+from attncli.models.loading.weights import load_model
 from tests import tiny
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
@@ -286,8 +286,8 @@ def test_running_out_of_memory_says_what_would_fit(
     ],
 )
 def test_what_would_fit(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, free: int, hint: str) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _: free)
-    assert memory.out_of_memory(torch.device("cuda:0"), dtype, 8_000_000_000, 32).hint == hint
+    monkeypatch.setattr(device, "free_memory", lambda _: free)
+    assert device.out_of_memory(torch.device("cuda:0"), dtype, 8_000_000_000, 32).hint == hint
 
 
 def test_only_transformers_models_can_be_handed_over() -> None:

@@ -16,17 +16,15 @@ from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, p
 from tokenizers import Tokenizer as Backend
 
 from attncli.errors import FailedError
-from attncli.models.files import open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers import chunks
-from attncli.models.tokenizers.ahead import one_ahead
-from attncli.models.tokenizers.chunks import Sizes, stretches
-from attncli.models.tokenizers.encoding import Encoding
+from attncli.models.tokenizers.chunks import Chunk, Seam, Sizes, find_seam, one_ahead, stretches
 from attncli.models.tokenizers.fast import LONG, FastTokenizer
 from attncli.models.tokenizers.long_text import Frame, deciding, encode_many, encode_stream, frame_of, framed
-from attncli.models.tokenizers.opening import load_tokenizer
 from attncli.models.tokenizers.python import PythonTokenizer
-from attncli.models.tokenizers.seams import Chunk, Seam, find_seam
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
+from attncli.models.tokenizers.types import Encoding
 from tests.tokens import vocabularies as made
 
 LLAMA_3 = (

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from attncli.errors import ExitCode, FailedError, ModelError, UsageError
-from attncli.models.audio import MOST_SAMPLES, feature_extractor, listen, read_recording
-from attncli.models.files import open_files
-from attncli.models.images import image_processor, process, read_photo
-from attncli.models.reference import parse_reference
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import parse_reference
+from attncli.models.media.pictures import image_processor, process, read_photo
+from attncli.models.media.sounds import MOST_SAMPLES, feature_extractor, listen, read_recording
 from tests import senses
 
 
@@ -109,7 +109,7 @@ def test_of_several_pictures_the_first_is_taken_and_said(tmp_path: Path) -> None
 def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
     from importlib.util import find_spec
 
-    for module in ("attncli.models.images", "attncli.models.audio"):
+    for module in ("attncli.models.media.pictures", "attncli.models.media.sounds"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None if name in missing else find_spec(name))
 
 
@@ -201,7 +201,7 @@ def test_a_sound_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch, t
     pytest.importorskip("soundfile")
     path = senses.save_sound(tmp_path / "long.wav", seconds=2)
     assert MOST_SAMPLES > 16000 * 3600
-    monkeypatch.setattr("attncli.models.audio.MOST_SAMPLES", 1000)
+    monkeypatch.setattr("attncli.models.media.sounds.MOST_SAMPLES", 1000)
     with pytest.raises(FailedError, match="is too long"):
         read_recording(path)
 

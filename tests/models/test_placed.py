@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attncli.models.call import Attention, WeightsAttention
-from attncli.models.placed import PlacedAttention, Section, neighbour_columns, window_columns
+from attncli.models.capture.attention_types import Attention, WeightsAttention
+from attncli.models.capture.local_attention import PlacedAttention, Section, neighbour_columns, window_columns
 
 
 def whole(attention: Attention, **chosen: object) -> torch.Tensor:

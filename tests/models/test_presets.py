@@ -7,8 +7,8 @@ import re
 import pytest
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.preset_modules import preset_module
-from attncli.models.presets import preset_names, read_preset
+from attncli.models.builtin.preset_modules import preset_module
+from attncli.models.builtin.presets import preset_names, read_preset
 
 #: Totals of public models: the README's and the sources' own, to the last digit.
 TOTALS = {

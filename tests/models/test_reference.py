@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import ExitCode, ModelError, UsageError
-from attncli.models.reference import Kind, ModelRef, parse_reference
+from attncli.models.files.reference import Kind, ModelRef, parse_reference
 
 
 @pytest.fixture(autouse=True)

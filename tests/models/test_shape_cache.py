@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from attncli.models import shape_cache
-from attncli.models.cache import own_cache_folder
-from attncli.models.shape_cache import ShapeCache, cache_key
+from attncli.models.files import shape_cache
+from attncli.models.files.hub_cache import own_cache_folder
+from attncli.models.files.shape_cache import ShapeCache, cache_key
 
 FIELDS = {"model_type": "gpt2", "n_layer": 2, "n_embd": 8}
 ENTRY = {"inventory": {"tensors": [["a", [2, 3]]]}, "model_class": "GPT2LMHeadModel"}
@@ -129,7 +129,7 @@ def test_the_folder_is_where_the_system_keeps_such_things(monkeypatch: pytest.Mo
 def test_a_key_needs_no_torch() -> None:
     program = (
         "import sys, json\n"
-        "from attncli.models.shape_cache import ShapeCache, cache_key\n"
+        "from attncli.models.files.shape_cache import ShapeCache, cache_key\n"
         f"ShapeCache(None).read(cache_key(json.loads({json.dumps(FIELDS)!r})))\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'huggingface_hub'} & set(sys.modules)))"
     )

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, pre_tokenizers
 
-from attncli.models.tokenizers.encoding import Piece
-from attncli.models.tokenizers.spelling import Spelling, spelling_of
+from attncli.models.tokenizers.token_bytes import Spelling, spelling_of
+from attncli.models.tokenizers.types import Piece
 
 
 def _parts(part) -> dict:

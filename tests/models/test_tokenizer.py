@@ -15,11 +15,11 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
 from attncli.errors import FailedError, ModelError, UsageError
-from attncli.models.files import ModelFiles, open_files
-from attncli.models.reference import DEFAULT_MODEL, Kind, ModelRef, parse_reference
-from attncli.models.sources import FolderSource
-from attncli.models.tokenizers.encoding import NoTokenizerError
-from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
+from attncli.models.files.model_files import ModelFiles, open_files
+from attncli.models.files.reference import DEFAULT_MODEL, Kind, ModelRef, parse_reference
+from attncli.models.files.sources import FolderSource
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.types import NoTokenizerError
 from tests.tokens import vocabularies as made
 
 GENERIC = "PreTrainedTokenizerFast"
@@ -379,9 +379,9 @@ def test_reading_imports_nothing_heavy(tmp_path: Path) -> None:
     made.save(tmp_path, made.word_piece())
     script = """if True:
         import sys
-        from attncli.models.files import open_files
-        from attncli.models.reference import parse_reference
-        from attncli.models.tokenizers.opening import load_tokenizer
+        from attncli.models.files.model_files import open_files
+        from attncli.models.files.reference import parse_reference
+        from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
         load_tokenizer(open_files(parse_reference(sys.argv[1]))).encode("the mole")
         print(*sorted({"torch", "transformers", "numpy", "rich", "huggingface_hub"} & set(sys.modules)))
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attncli.models.tokenizers.opening import load_tokenizer
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from tests.tokens import vocabularies as made
 
 GENERIC = "PreTrainedTokenizerFast"

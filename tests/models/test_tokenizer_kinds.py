@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.files import open_files
-from attncli.models.reference import Kind, parse_reference
-from attncli.models.tokenizers.encoding import Tokenizer
-from attncli.models.tokenizers.opening import load_tokenizer
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import Kind, parse_reference
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
+from attncli.models.tokenizers.types import Tokenizer
 from attncli.tokens.encode import encode, from_ids
 from tests.tokens import vocabularies as made
 
@@ -355,7 +355,7 @@ def test_a_broken_vocabulary(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("identifier", [-1, 330, 10**9, 2**40])
 def test_ids_out_of_range(identifier: int) -> None:
-    from attncli.models.tokenizers.opening import wrap_tokenizer
+    from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 
     with pytest.raises(UsageError) as caught:
         from_ids(wrap_tokenizer(made.byte_bpe()), [5, identifier])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tokenizers import AddedToken, NormalizedString, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from attncli.models.tokenizers.encoding import Piece
-from attncli.models.tokenizers.opening import wrap_tokenizer
-from attncli.models.tokenizers.parts import Part, PreToken, Segment, Slot, TokenizerParts
+from attncli.models.tokenizers.pipeline import Part, PreToken, Segment, Slot, TokenizerParts
 from attncli.models.tokenizers.python import PythonTokenizer
+from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
+from attncli.models.tokenizers.types import Piece
 from tests.tokens.vocabularies import byte_bpe, unigram, word_piece
 
 

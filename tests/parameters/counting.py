@@ -7,7 +7,7 @@ from typing import Any
 import transformers
 from torch import nn
 
-from attncli.models.architecture import empty_module, whole_class
+from attncli.models.loading.meta_model import empty_module, whole_class
 from attncli.parameters.count import count
 from attncli.parameters.inventory import Inventory
 from attncli.parameters.walk import walk

@@ -61,7 +61,7 @@ def outcome(model_type: str) -> Outcome:
     from transformers import CONFIG_MAPPING
 
     from attncli.errors import ModelError, reason_of
-    from attncli.models.architecture import empty_module, whole_class
+    from attncli.models.loading.meta_model import empty_module, whole_class
     from attncli.parameters.count import count
     from attncli.parameters.walk import walk
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attncli.errors import UsageError
-from attncli.verbs.amounts import count_of, size_of, total_of
+from attncli.quantities import count_of, size_of, total_of
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 import transformers
 from torch import nn
 
-from attncli.models.preset_modules import preset_module
-from attncli.models.presets import read_preset
+from attncli.models.builtin.preset_modules import preset_module
+from attncli.models.builtin.presets import read_preset
 from attncli.parameters.costs import Wishes, costs
 from attncli.parameters.count import count
 from attncli.parameters.inventory import Inventory

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.models.conversion import module_names
-from attncli.models.preset_modules import preset_module
-from attncli.models.presets import read_preset
+from attncli.models.builtin.preset_modules import preset_module
+from attncli.models.builtin.presets import read_preset
+from attncli.models.loading.meta_model import module_names
 from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.reconcile import reconcile
 from attncli.parameters.stored import Weights

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from attncli.models.tokenizers.opening import wrap_tokenizer
+from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.explanation import explain_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.models.tokenizers.opening import wrap_tokenizer
+from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.tokens.align import align
 from attncli.tokens.encode import encode
 from tests.tokens import vocabularies as made

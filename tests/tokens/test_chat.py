@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from attncli.models.chat.places import MessagePlace
-from attncli.models.chat.text import ChatText
-from attncli.models.tokenizers.opening import wrap_tokenizer
+from attncli.models.chat.chat_text import ChatText, MessagePlace
+from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token

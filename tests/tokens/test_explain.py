@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from attncli.errors import UsageError
-from attncli.models.files import open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers.encoding import Encoding, Piece
-from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.types import Encoding, Piece
 from attncli.results.explanation import (
     Entry,
     Explanation,

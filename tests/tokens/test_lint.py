@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from attncli.models.tokenizers.encoding import Tokenizer
-from attncli.models.tokenizers.opening import wrap_tokenizer
+from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
+from attncli.models.tokenizers.types import Tokenizer
 from attncli.results.chat import Chat, ChatMessage
 from attncli.results.findings import Finding
 from attncli.results.tokenize import Source, TokenizedText

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from attncli.models.tokenizers.opening import wrap_tokenizer
+from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.results.findings import DeadEntry
 from attncli.tokens.lint.unreachable import unreachable
 from tests.tokens import vocabularies as made

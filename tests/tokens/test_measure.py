@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attncli
-from attncli.models.tokenizers.opening import wrap_tokenizer
+from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.results.tokenize import SYMBOLS, TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids

@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
-from attncli.models.files import open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers.encoding import Tokenizer
-from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.types import Tokenizer
 from attncli.results.tokens import Token
 from attncli.tokens.encode import encode
 from tests.tokens import vocabularies as made

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
-from attncli.models.files import open_files
-from attncli.models.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers.encoding import Encoding, Tokenizer
-from attncli.models.tokenizers.opening import load_tokenizer, wrap_tokenizer
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
+from attncli.models.tokenizers.types import Encoding, Tokenizer
 from attncli.results.statistics import CutWord, TextLengths, TokenizerStatistics
 from attncli.tokens.encode import encode
 from attncli.tokens.measure import measure

@@ -11,7 +11,7 @@ import pytest
 
 import attncli
 from attncli.errors import ModelError, UsageError
-from attncli.models.reference import DEFAULT_MODEL
+from attncli.models.files.reference import DEFAULT_MODEL
 from tests.tokens import vocabularies as made
 
 

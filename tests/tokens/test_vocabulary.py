@@ -6,9 +6,9 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from attncli.errors import UsageError
-from attncli.models.tokenizers.encoding import Piece
-from attncli.models.tokenizers.opening import wrap_tokenizer
-from attncli.models.tokenizers.spelling import Spelling
+from attncli.models.tokenizers.token_bytes import Spelling
+from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
+from attncli.models.tokenizers.types import Piece
 from attncli.results.vocabulary import Entry, SpecialEntry
 from attncli.tokens.kinds import kind_of, script_of_entry
 from attncli.tokens.vocabulary import COLUMNS, describe_vocabulary, vocabulary_rows

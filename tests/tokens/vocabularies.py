@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from attncli.models.files import ModelFiles, open_files
-from attncli.models.reference import parse_reference
+from attncli.models.files.model_files import ModelFiles, open_files
+from attncli.models.files.reference import parse_reference
 
 CORPUS = [
     "the mole dug a tunnel under the lawn, and the mole dug more",

@@ -13,16 +13,15 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
 from attncli.errors import FailedError, ModelError
-from attncli.models.tokenizers.class_rules import follow_class
-from attncli.models.tokenizers.config import TokenizerConfig
-from attncli.models.tokenizers.encoding import Encoding, Piece
-from attncli.models.tokenizers.spelling import Spelling, spelling_of
+from attncli.models.tokenizers.config import TokenizerConfig, follow_class
+from attncli.models.tokenizers.token_bytes import Spelling, spelling_of
+from attncli.models.tokenizers.types import Encoding, Piece
 
 if TYPE_CHECKING:
     from tokenizers import Encoding as BackendEncoding
 
     from attncli.models.tokenizers.long_text import Frame
-    from attncli.models.tokenizers.parts import TokenizerParts
+    from attncli.models.tokenizers.pipeline import TokenizerParts
 
 #: Characters from which on a text is cut in chunks, which changes nothing but the time.
 LONG = 1 << 16
@@ -32,7 +31,7 @@ _UNKNOWN_CHARACTER = "\U0010fffd"
 
 
 class FastTokenizer:
-    """`attncli.models.tokenizers.encoding.Tokenizer` around a `tokenizers.Tokenizer`.
+    """`attncli.models.tokenizers.types.Tokenizer` around a `tokenizers.Tokenizer`.
 
     The wrapped object's own truncation and padding are set aside during a call and given back after it, so that an
     object that belongs to somebody else stays as it was. Calls from several threads wait for each other.
@@ -117,7 +116,7 @@ class FastTokenizer:
         return self._spelling
 
     def parts(self) -> TokenizerParts:
-        from attncli.models.tokenizers.parts import TokenizerParts
+        from attncli.models.tokenizers.pipeline import TokenizerParts
 
         return TokenizerParts(self._backend)
 

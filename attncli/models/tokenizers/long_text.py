@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.models.tokenizers.ahead import one_ahead
-from attncli.models.tokenizers.chunks import Stretch
-from attncli.models.tokenizers.encoding import Encoding
+from attncli.models.tokenizers.chunks import Stretch, one_ahead
+from attncli.models.tokenizers.types import Encoding
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.tokenizers.types import Tokenizer
 
 #: A batch of texts is full when it has this many characters, or texts: enough for every core, little enough to hold.
 _CHARACTERS = 1 << 19

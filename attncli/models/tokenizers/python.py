@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from attncli.errors import FailedError
-from attncli.models.tokenizers.encoding import Encoding, Piece
-from attncli.models.tokenizers.spelling import Spelling
+from attncli.models.tokenizers.token_bytes import Spelling
+from attncli.models.tokenizers.types import Encoding, Piece
 
 
 class PythonTokenizer:
-    """`attncli.models.tokenizers.encoding.Tokenizer` around a tokenizer of transformers that is written in Python."""
+    """`attncli.models.tokenizers.types.Tokenizer` around a tokenizer of transformers that is written in Python."""
 
     note: str | None = None
 

@@ -20,7 +20,7 @@ from attncli.tokens.lint.suspects import Suspect, mend
 from attncli.tokens.lint.trailing import trailing_suspects
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.chat import Chat, ChatMessage
 
 __all__ = ["lint"]

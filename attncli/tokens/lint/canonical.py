@@ -10,7 +10,7 @@ from attncli.results.findings import Finding
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.tokenizers.types import Tokenizer
 
 #: How many ids a message names.
 _SHOWN = 4

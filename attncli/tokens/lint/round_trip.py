@@ -11,7 +11,7 @@ import regex
 from attncli.results.findings import Finding, Severity
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Tokenizer
+    from attncli.models.tokenizers.types import Tokenizer
 
 Span = tuple[int, int]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attncli.results.findings import DeadEntry, Unreachable
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.encoding import Piece, Tokenizer
+    from attncli.models.tokenizers.types import Piece, Tokenizer
 
 #: How many letters (or short words) are tried before and behind an entry that its text alone does not give.
 _LETTERS = 6

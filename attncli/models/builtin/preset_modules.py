@@ -1,0 +1,61 @@
+"""Presets -> configurations of transformers, or modules of our own, on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+from attncli.errors import UsageError, reason_of
+from attncli.models.builtin.presets import Preset
+from attncli.models.loading.meta_model import empty_module, whole_class
+
+
+def preset_config(preset: Preset) -> PreTrainedConfig | None:
+    """The configuration of a preset; None for a module of our own, which has none."""
+    if preset.module is not None:
+        return None
+    fields = dict(preset.fields)
+    config: PreTrainedConfig = CONFIG_MAPPING[fields.pop("model_type")](**fields)
+    return config
+
+
+def preset_module(preset: Preset) -> nn.Module:
+    """The module of a preset, without weights.
+
+    Raises UsageError where its numbers, changed by `--set`, don't make a model.
+    """
+    config = preset_config(preset)
+    if config is not None:
+        return empty_module(whole_class(config), config)
+    try:
+        with torch.device("meta"):
+            return MODULES[str(preset.module)](preset.fields)
+    except (ValueError, TypeError, RuntimeError, AssertionError, ArithmeticError) as error:
+        raise UsageError(
+            f"{preset.title} can't be built with these numbers: {reason_of(error)}",
+            hint="set d_model to a multiple of num_heads",
+        ) from error
+
+
+class Transformer(nn.Module):
+    """The encoder–decoder of Vaswani et al. 2017: no norm after the last layer, no learned positions, and one table for
+    both embeddings and the unembedding."""
+
+    def __init__(self, d_model: int, num_heads: int, num_layers: int, d_ff: int, vocab_size: int) -> None:
+        super().__init__()
+        self.shared = nn.Embedding(vocab_size, d_model)
+        encoder_layer = nn.TransformerEncoderLayer(d_model, num_heads, d_ff, batch_first=True)
+        decoder_layer = nn.TransformerDecoderLayer(d_model, num_heads, d_ff, batch_first=True)
+        self.encoder = nn.TransformerEncoder(encoder_layer, num_layers, enable_nested_tensor=False)
+        self.decoder = nn.TransformerDecoder(decoder_layer, num_layers)
+        self.lm_head = nn.Linear(d_model, vocab_size, bias=False)
+        self.lm_head.weight = self.shared.weight
+
+
+MODULES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
+    "transformer": lambda fields: Transformer(**fields),
+}

@@ -1,0 +1,126 @@
+"""One attention computation as the probe meets it: the vocabulary between the models and the analysis of heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+
+    from attncli.models.capture.fused_attention import Reader
+    from attncli.models.capture.query_key_attention import QueryKeyAttention
+
+#: Scores that are alive at once, over all heads: 64 MiB of float32.
+_BLOCK_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """The attention of the queries start…stop of every head.
+
+    weights: float32, (batch, heads, stop − start, keys).  visible: bool, broadcastable to the weights.
+    """
+
+    start: int
+    stop: int
+    weights: Tensor
+    visible: Tensor
+
+
+class Attention(Protocol):
+    """What every family's attention has in common, however it was caught."""
+
+    @property
+    def heads(self) -> int: ...
+    @property
+    def queries(self) -> int: ...
+    @property
+    def keys(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def has_sink(self) -> bool:
+        """Rows may sum to less than 1: some attention goes to a place outside the sequence."""
+        ...
+
+    @property
+    def reader(self) -> Reader | None:
+        """What reads it without its matrix; None where its weights have to be computed."""
+        ...
+
+    @property
+    def values_of(self) -> QueryKeyAttention | None:
+        """Itself where what its heads read is known; None where there are weights alone."""
+        ...
+
+    def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
+        """All rows in order, as many at a time as fit into a bounded memory.
+
+        heads: of these alone.  rows: start and stop of those that are wanted.
+        """
+        ...
+
+
+def row_spans(rows: int, elements_a_row: int) -> Iterator[tuple[int, int]]:
+    """Cut `rows` into spans of at most `_BLOCK_ELEMENTS` elements, and of one row at least."""
+    step = max(1, _BLOCK_ELEMENTS // max(1, elements_a_row))
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
+
+
+class WithoutStates:
+    """The part of an `Attention` that has weights, and neither queries nor keys."""
+
+    @property
+    def reader(self) -> None:
+        return None
+
+    @property
+    def values_of(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class HandedOut(WithoutStates):
+    """Attention that a family computes its own way. weights: (batch, heads, queries, …)."""
+
+    weights: Tensor
+
+    @property
+    def heads(self) -> int:
+        return self.weights.shape[1]
+
+    @property
+    def queries(self) -> int:
+        return self.weights.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.device
+
+
+@dataclass(frozen=True)
+class WeightsAttention(HandedOut):
+    """Weights for every key: (batch, heads, queries, keys)."""
+
+    @property
+    def keys(self) -> int:
+        return self.weights.shape[3]
+
+    @property
+    def has_sink(self) -> bool:
+        # Half precision alone moves a sum by less than this.
+        return bool((self.weights.float().sum(-1) < 0.99).any())
+
+    def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
+        first, last = rows or (0, self.queries)
+        for start, stop in row_spans(last - first, self.weights[:, :, :1].numel()):
+            start, stop = first + start, first + stop
+            weights = self.weights[:, :, start:stop].float()
+            # The mask itself is not to be had here; a masked weight is exactly 0 in every head, and others are not.
+            visible = (weights != 0).any(dim=1, keepdim=True)
+            yield RowBlock(start, stop, weights if heads is None else weights[:, list(heads)], visible)

@@ -1,0 +1,245 @@
+"""Attention given by queries and keys, whatever the family: its weights block by block, and its output.
+
+One query of one head, taken apart: every number between its vectors and its scores.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attncli.models.capture.attention_types import RowBlock, row_spans
+from attncli.models.capture.fused_attention import Reader, can_fuse
+from attncli.models.capture.lazy_mask import RuleMask, Visibility, implied
+
+
+@dataclass(frozen=True)
+class QueryKeyAttention:
+    """Attention given by queries and keys, after position encoding.
+
+    A = softmax(softcap(scaling · Q Kᵀ) + bias + mask), with the sinks as one more column that is dropped again.
+
+    query: (batch, heads, queries, d).  key, value: (batch, key heads, keys, d), shared by groups of query heads.
+    mask: None, a `RuleMask`, or a tensor (bool: True is visible; else added).  bias: added to the scores, or None.
+    sinks: one logit a head, (heads,), or one a head and query, (batch, heads, queries, 1); or None.
+    softcap: c·tanh(score/c), or None.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    is_causal: bool
+    scaling: float
+    bias: Tensor | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+    #: The output, once somebody has computed it on the way to something else.
+    _outputs: list[Tensor] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def heads(self) -> int:
+        return self.query.shape[1]
+
+    @property
+    def queries(self) -> int:
+        return self.query.shape[2]
+
+    @property
+    def keys(self) -> int:
+        return self.key.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        return self.query.device
+
+    @property
+    def has_sink(self) -> bool:
+        return self.sinks is not None
+
+    @cached_property
+    def visibility(self) -> Visibility | None:
+        """Which keys are visible; None where the mask adds numbers as well."""
+        if isinstance(self.mask, RuleMask):
+            return self.mask.rule.visibility
+        if self.mask is None:
+            return implied(causal=self.is_causal, queries=self.queries, keys=self.keys, device=self.query.device)
+        if self.mask.dtype != torch.bool and any(bool(added.any()) for *_, added in self._mask_blocks()):
+            return None
+        rows = lambda start, stop: self.mask_rows(start, stop)[0]  # noqa: E731
+        return Visibility("other", self.queries, self.keys, None, rows, self.query.device)
+
+    @property
+    def values_of(self) -> QueryKeyAttention:
+        """Itself: `value` is what its heads read."""
+        return self
+
+    @property
+    def reader(self) -> Reader | None:
+        """What reads it without its matrix; None where its scores are more than products of queries and keys, or its
+        mask more than hides."""
+        plain = self.bias is None and self.softcap is None and (self.sinks is None or self.sinks.ndim == 1)
+        if not plain or self.visibility is None or not can_fuse(self.device):
+            return None
+        return Reader(self, self.visibility)
+
+    def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
+        """All rows in order, or those of `rows` (start, stop); of all heads, or of `heads` alone."""
+        chosen = list(range(self.heads)) if heads is None else list(heads)
+        first, last = rows or (0, self.queries)
+        whole = heads is None and rows is None and not self._outputs
+        read = []
+        for start, stop in row_spans(last - first, self.query.shape[0] * len(chosen) * self.keys):
+            start, stop = first + start, first + stop
+            visible, added = self.mask_rows(start, stop)
+            weights = self._weights(chosen, start, stop, visible, added)
+            if whole:
+                read.append((weights @ self._grouped(self.value, chosen).float()).to(self.value.dtype))
+            yield RowBlock(start, stop, weights, visible)
+        if whole:
+            self.keep_output(torch.cat(read, dim=2))
+
+    def row(self, head: int, query: int) -> QueryRow:
+        """One query of one head of the first text, taken apart: see `attncli.models.capture.query_key_attention`."""
+
+        return query_row(self, head, query)
+
+    def keep_output(self, output: Tensor) -> None:
+        """Take what the heads read, (batch, heads, queries, d), from whoever has computed it."""
+        self._outputs.append(output)
+
+    def output(self) -> Tensor:
+        """What the heads read, as the model's own attention would return it: (batch, queries, heads, d)."""
+        if not self._outputs:
+            reader = self.reader
+            _exhaust(self.blocks() if reader is None else reader.readings())
+        return self._outputs[0].transpose(1, 2).contiguous()
+
+    def _weights(self, heads: Sequence[int], start: int, stop: int, visible: Tensor, added: Tensor | None) -> Tensor:
+        query, key = self.query[:, list(heads), start:stop].float(), self._grouped(self.key, heads).float()
+        scores = (query @ key.transpose(2, 3)) * self.scaling
+        if self.softcap is not None:
+            scores = torch.tanh(scores / self.softcap) * self.softcap
+        if self.bias is not None:
+            scores = scores + _of_heads(_rows(self.bias, start, stop), heads).float()
+        if added is not None:
+            scores = scores + _of_heads(added, heads)
+        # The least number, not −∞: a row that sees nothing (padding) comes out even, as in transformers, and not NaN.
+        scores = torch.where(_of_heads(visible, heads), scores, torch.finfo(torch.float32).min)
+        if self.sinks is None:
+            return scores.softmax(-1)
+        sinks = self.sinks.reshape(1, -1, 1, 1) if self.sinks.ndim == 1 else _rows(self.sinks, start, stop)
+        sinks = sinks[:, list(heads)].float().expand(*scores.shape[:-1], 1)
+        return torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
+
+    def _mask_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        assert self.mask is not None
+        for start, stop in row_spans(self.queries, self.mask[..., :1, :].numel()):
+            visible, added = self.mask_rows(start, stop)
+            yield visible, torch.zeros(()) if added is None else added
+
+    def mask_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """Which keys the rows see, and what a mask of finite numbers adds to their scores."""
+        if isinstance(self.mask, RuleMask):
+            return self.mask.rule.rows(start, stop), None
+        if self.mask is None:
+            assert self.visibility is not None
+            return self.visibility.evaluate(start, stop), None
+        rows = _rows(self.mask, start, stop)[..., : self.keys]
+        if rows.dtype == torch.bool:
+            return rows, None
+        # Models hide a key with −∞ or with a number near the least one; what is larger is a bias and stays one.
+        visible = rows > torch.finfo(rows.dtype).min / 2
+        return visible, torch.where(visible, rows, 0).float()
+
+    def _grouped(self, states: Tensor, heads: Sequence[int]) -> Tensor:
+        """The keys or values of each of the heads."""
+        groups = self.heads // states.shape[1]
+        return states[:, [head // groups for head in heads]]
+
+
+def _rows(tensor: Tensor, start: int, stop: int) -> Tensor:
+    """Rows of a mask or bias that may be one row for all queries."""
+    return tensor if tensor.shape[-2] == 1 else tensor[..., start:stop, :]
+
+
+def _of_heads(tensor: Tensor, heads: Sequence[int]) -> Tensor:
+    """Some heads of a mask or bias that may be one for all heads."""
+    return tensor if tensor.ndim < 4 or tensor.shape[1] == 1 else tensor[:, list(heads)]
+
+
+def _exhaust(parts: Iterator[object]) -> None:
+    deque(parts, maxlen=0)
+
+
+class QueryRow(NamedTuple):
+    """What the query meets; float64 on a CPU, of the very numbers that the model computed in its own precision.
+
+    key_head: of the keys and values, which several heads may share.  query: (d,).  keys: (keys, d).  values: (keys,
+    d_value).  products: q·k_j, (keys,).  scaled: products times the scale.  capped: c·tanh(scaled/c), or None.
+    bias: what is added for positions, or None where that is nothing.  visible: bool, (keys,).  sink: the logit of a
+    place outside the sequence, or None.
+    """
+
+    key_head: int
+    query: Tensor
+    keys: Tensor
+    values: Tensor
+    products: Tensor
+    scaled: Tensor
+    capped: Tensor | None
+    bias: Tensor | None
+    visible: Tensor
+    sink: float | None
+
+    @property
+    def scores(self) -> Tensor:
+        """What the softmax is taken of, (keys,): −∞ where a key is hidden."""
+        scores = self.scaled if self.capped is None else self.capped
+        scores = scores if self.bias is None else scores + self.bias
+        return scores.masked_fill(~self.visible, -torch.inf)
+
+
+def query_row(attention: QueryKeyAttention, head: int, query: int) -> QueryRow:
+    """The row of a query of the first text, of one head. O(N·d)."""
+    key_head = head // (attention.heads // attention.key.shape[1])
+    vector, keys, values = (
+        exact(states)
+        for states in (attention.query[0, head, query], attention.key[0, key_head], attention.value[0, key_head])
+    )
+    products = keys @ vector
+    scaled = products * attention.scaling
+    capped = None if attention.softcap is None else torch.tanh(scaled / attention.softcap) * attention.softcap
+    visible, added = attention.mask_rows(query, query + 1)
+    biases = [
+        exact(_place(each, head, query if each is attention.bias else 0)).expand(attention.keys)
+        for each in (attention.bias, added)
+        if each is not None
+    ]
+    seen = _place(visible, head, 0).cpu().expand(attention.keys)
+    sink = None if attention.sinks is None else _sink(attention.sinks, head, query)
+    bias = sum(biases[1:], biases[0]) if any(bool(each.any()) for each in biases) else None
+    return QueryRow(key_head, vector, keys, values, products, scaled, capped, bias, seen, sink)
+
+
+def exact(states: Tensor) -> Tensor:
+    """The same numbers in float64 on a CPU."""
+    return states.detach().cpu().double()
+
+
+def _place(tensor: Tensor, head: int, row: int) -> Tensor:
+    """One row of something that may be one for all texts, heads and rows: (…, heads or 1, rows or 1, keys)."""
+    whole = tensor[(None,) * (4 - tensor.ndim)] if tensor.ndim < 4 else tensor
+    return whole[0, head if whole.shape[1] > 1 else 0, row if whole.shape[2] > 1 else 0]
+
+
+def _sink(sinks: Tensor, head: int, query: int) -> float:
+    if sinks.ndim == 1:
+        return float(sinks[head].detach())
+    return float(_place(sinks, head, query)[0].detach())

@@ -1,0 +1,324 @@
+"""Where messages stand in the text that a chat template makes of them.
+
+A template only gives a text. The rest is found out by rendering other conversations: with marks around each content,
+which shows the contents; and the first 0, 1, 2, … messages alone (or the last ones), whose texts end where the next
+message begins, wherever they are the beginning (or the end) of the whole. What can't be told for sure is left open.
+
+A conversation through a model's chat template: the text that it reads, and where each message stands in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from attncli.errors import AttnError, FailedError, ModelError
+from attncli.models.chat.sandbox import Call, Rendering, Sandbox, StoppedError
+from attncli.models.chat.template import ChatFormat, ChatTemplate, Conversation, Message
+
+Span = tuple[int, int]
+
+#: Marks around the contents: characters that are nobody's, a pair for each of so many messages.
+_OPENING, _CLOSING, MOST_MARKED = 0xF0000, 0x100000, 0xFFFE
+_MARK = re.compile(f"[{chr(_OPENING)}-{chr(0x10FFFF)}]")
+
+
+class MessagePlace(NamedTuple):
+    """Where a message stands in the text, in characters, half open.
+
+    span: all that the template writes for it; None where that can't be told from what it writes for its neighbours.
+    contents: its own text, in one piece or more; empty where it has none. None where it was not found.
+    """
+
+    role: str
+    span: Span | None
+    contents: tuple[Span, ...] | None
+
+
+# Marks around the contents
+
+
+def has_marks(text: str) -> bool:
+    """Whether a text holds characters that are used as marks."""
+    return _MARK.search(text) is not None
+
+
+def own_texts(message: Message) -> list[str]:
+    """The texts that are a message's content: one, or one a part."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def marked(message: Message, place: int, inside: bool) -> Message:
+    """A message whose texts stand between the marks of its place; `inside` the space around each text."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return {**message, "content": [_marked_part(part, place, inside) for part in content]}
+    return {**message, "content": _between(content, place, inside)} if isinstance(content, str) else message
+
+
+def _marked_part(part: object, place: int, inside: bool) -> object:
+    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+        return {**part, "text": _between(part["text"], place, inside)}
+    return _between(part, place, inside) if isinstance(part, str) else part
+
+
+def _between(text: str, place: int, inside: bool) -> str:
+    inner = text.strip()
+    if not inner:
+        return text
+    before, _, after = text.partition(inner) if inside else ("", "", "")
+    return f"{before}{chr(_OPENING + place)}{inner if inside else text}{chr(_CLOSING + place)}{after}"
+
+
+def found(rendering: str | None, text: str) -> dict[int, tuple[Span, ...]] | None:
+    """From a rendering with marks: the spans of each place in the text; None where it isn't that text with marks."""
+    if rendering is None:
+        return None
+    pieces: list[str] = []
+    length = last = 0
+    opened: dict[int, int] = {}
+    spans: dict[int, tuple[Span, ...]] = {}
+    for match in _MARK.finditer(rendering):
+        pieces.append(rendering[last : match.start()])
+        length, last = length + len(pieces[-1]), match.end()
+        number = ord(match.group())
+        if number < _CLOSING:
+            opened[number - _OPENING] = length
+        elif (start := opened.pop(number - _CLOSING, None)) is not None:
+            place = number - _CLOSING
+            spans[place] = (*spans.get(place, ()), (start, length))
+    return spans if "".join([*pieces, rendering[last:]]) == text else None
+
+
+# Whole messages
+
+
+def before_first(once: str | None, twice: str | None) -> int:
+    """What a template writes before the first message, told by what a second one like it adds.
+
+    Needed where it can't do without messages; 0 where that can't be told either.
+    """
+    if once is None or twice is None or not twice.startswith(once):
+        return 0
+    added = twice[len(once) :]
+    return len(once) - len(added) if added and once.endswith(added) else 0
+
+
+def before_ending(text: str, ending: str | None, first: int) -> int | None:
+    """Where the last messages begin in the text, told by their rendering alone; None where it doesn't tell.
+
+    first: where the first message begins, behind what stands before any messages.
+    """
+    if ending is None or len(ending) <= first or ending[:first] != text[:first] or not text.endswith(ending[first:]):
+        return None
+    return len(text) - len(ending) + first
+
+
+def message_spans(
+    contents: Sequence[tuple[Span, ...] | None], boundaries: Mapping[int, int], end: int
+) -> Iterator[Span | None]:
+    """The span of each message: between two boundaries, or around its contents where it shares that space."""
+    known = {place: at for place, at in {**boundaries, len(contents): end}.items() if _parts(contents, place, at)}
+    rising = _rising(known)
+    for place, own in enumerate(contents):
+        if place in rising and place + 1 in rising:
+            yield rising[place], rising[place + 1]
+        else:
+            yield (own[0][0], own[-1][1]) if own else None
+
+
+def _parts(contents: Sequence[tuple[Span, ...] | None], place: int, at: int) -> bool:
+    """Whether a boundary before the message at `place` parts the contents of the messages before from the others."""
+    before = (end for own in contents[:place] for _, end in own or ())
+    after = (start for own in contents[place:] for start, _ in own or ())
+    return max(before, default=0) <= at <= min(after, default=at)
+
+
+def _rising(boundaries: Mapping[int, int]) -> dict[int, int]:
+    """The boundaries in order; none of them where they don't rise as the messages do."""
+    ordered = dict(sorted(boundaries.items()))
+    falls = any(left > right for left, right in pairwise(ordered.values()))
+    return {} if falls else ordered
+
+
+#: Every beginning of a longer conversation would take long to render; there its contents alone are told.
+_MOST_PARTS = 256
+
+#: How much of a failing statement is shown.
+_EXCERPT = 80
+
+
+class ChatText(NamedTuple):
+    """What a template makes of a conversation.
+
+    template: its name.  generation: the prompt for an answer, where one was asked for and the template has one.
+    warnings: what a user should know of it.
+    """
+
+    text: str
+    template: str
+    messages: tuple[MessagePlace, ...]
+    generation: Span | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def render_chat(
+    conversation: Conversation,
+    form: ChatFormat,
+    sandbox: Sandbox,
+    *,
+    template: str | None = None,
+    generation_prompt: bool = False,
+) -> ChatText:
+    """Write a conversation as a model's chat template does.
+
+    template: the name of one of several.  generation_prompt: with what makes the model answer.
+
+    Raises ModelError where there is no such template, or it is broken or takes too long, and FailedError where it
+    refuses the conversation or fails on it.
+    """
+    chosen = form.template(template, tools=conversation.variables.get("tools") is not None)
+    run = _Run(sandbox, form, chosen, conversation)
+    every = range(len(conversation.messages))
+    try:
+        whole, plain = run.rendered([Call(every, generation_prompt), Call(every)])
+    except StoppedError as error:
+        raise run.stopped(slow=error.slow) from error
+    if whole.text is None:
+        raise run.failure(whole)
+    generation = _rest(whole.text, plain.text)
+    messages, warnings = run.located(whole.text, generation_prompt, generation)
+    return ChatText(whole.text, chosen.name, messages, generation, tuple(warnings))
+
+
+class _Run(NamedTuple):
+    """One conversation on its way through one template."""
+
+    sandbox: Sandbox
+    form: ChatFormat
+    template: ChatTemplate
+    conversation: Conversation
+
+    def rendered(self, calls: Sequence[Call], marked: Sequence[Message] = ()) -> list[Rendering]:
+        """The renderings of the messages, behind which the `marked` ones are counted on. Raises StoppedError."""
+        variables = {**self.form.special_tokens, **self.conversation.variables}
+        messages = [*self.conversation.messages, *marked]
+        return self.sandbox.render(self.template.source, messages, variables, calls)
+
+    def located(self, text: str, asked: bool, generation: Span | None) -> tuple[tuple[MessagePlace, ...], list[str]]:
+        """Where the messages stand in the text, and what is to be said of it.
+
+        asked: for the prompt for an answer, which is at `generation`.
+        """
+        roles = [str(message["role"]) for message in self.conversation.messages]
+        warnings = list(self._warnings(asked and generation is None))
+        end = len(text) if generation is None else generation[0]
+        try:
+            contents = self.contents(text, asked)
+            boundaries = self.boundaries(text, end)
+        except StoppedError:
+            warnings.append(f"the chat template of {self.form.model} is slow: where its messages stand was not sought")
+            return tuple(MessagePlace(role, None, None) for role in roles), warnings
+        spans = message_spans(contents, boundaries, end)
+        return tuple(map(MessagePlace, roles, spans, contents)), warnings
+
+    def contents(self, text: str, generation: bool) -> list[tuple[Span, ...] | None]:
+        """The places of each message's contents in the text; None for those that aren't found."""
+        messages = self.conversation.messages
+        count = len(messages)
+        if has_marks(text) or count > MOST_MARKED:
+            return [None] * count
+        every = [range(count, 2 * count)]
+        # Many templates strip contents. Else the space around a text is a part of it too.
+        for inside in (False, True):
+            if (found := self._marked(every, text, generation, inside)[0]) is not None:
+                break
+        else:
+            # The template looks into some content, where a mark changes what it does: the others one by one.
+            picks = [[*range(i), count + i, *range(i + 1, count)] for i in range(min(count, _MOST_PARTS))]
+            singles = self._marked(picks, text, generation, True)
+            found = {index: (single or {}).get(index, ()) for index, single in enumerate(singles)}
+        return [found.get(index, ()) or _none(message) for index, message in enumerate(messages)]
+
+    def _marked(
+        self, picks: Sequence[Sequence[int]], text: str, generation: bool, inside: bool
+    ) -> list[dict[int, tuple[Span, ...]] | None]:
+        """What marked messages show, which are counted on behind the unmarked ones; inside the space around them?"""
+        marked = [marked(message, index, inside) for index, message in enumerate(self.conversation.messages)]
+        renderings = self.rendered([Call(pick, generation) for pick in picks], marked)
+        return [found(each.text, text) for each in renderings]
+
+    def boundaries(self, text: str, end: int) -> dict[int, int]:
+        """By the index of a message: where it begins in the text, as far as parts of the conversation tell.
+
+        end: where the last message ends.
+        """
+        count = len(self.conversation.messages)
+        if count > _MOST_PARTS:
+            return {0: 0}
+        calls = [Call([0]), Call([0, 0]), *(Call(range(length)) for length in range(count))]
+        once, twice, *beginnings = (each.text for each in self.rendered(calls))
+        known = {i: len(part) for i, part in enumerate(beginnings) if part is not None and text.startswith(part)}
+        first = known.setdefault(0, before_first(once, twice))
+        # Where a message looks different when it is the last one, the messages behind it may tell.
+        unknown = [index for index in range(count) if index not in known]
+        endings = (each.text for each in self.rendered([Call(range(index, count)) for index in unknown]))
+        found = {i: before_ending(text[:end], part, first) for i, part in zip(unknown, endings, strict=True)}
+        return {**known, **{index: at for index, at in found.items() if at is not None}}
+
+    def failure(self, rendering: Rendering) -> AttnError:
+        """Why there is no text, as an error that says where."""
+        model, origin = self.form.model, self.template.origin
+        if rendering.kind == "memory":
+            return self.stopped(slow=False)
+        where = origin if rendering.line is None else f"{origin}, {_place(rendering)}"
+        said = " ".join(rendering.message.split()).rstrip(".")
+        if rendering.kind == "syntax":
+            return ModelError(f"the chat template of {model} is broken: {said} ({where})", hint=self._another)
+        if rendering.kind == "refused":
+            hint = "change the messages as it says"
+            return FailedError(f"the chat template of {model} refuses the conversation: {said} ({where})", hint=hint)
+        hint = "give it what that place needs, in a message or beside the messages"
+        return FailedError(f"the chat template of {model} fails on the conversation: {said} ({where})", hint=hint)
+
+    def stopped(self, *, slow: bool) -> ModelError:
+        """Why there is no text, where the template had to be stopped."""
+        limit = f"{self.sandbox.seconds:g} seconds" if slow else "memory than a template may"
+        message = f"the chat template of {self.form.model} ({self.template.origin}) took more {'than ' * slow}{limit}"
+        return ModelError(f"{message} and was stopped", hint=self._another)
+
+    def _warnings(self, lacks_prompt: bool) -> Iterator[str]:
+        for name in self.form.unnamed(self.template):
+            yield f"the chat template of {self.form.model} speaks of {name}, which its files do not name"
+        for name in ("tools", "documents"):
+            if self.conversation.variables.get(name) and name not in self.template.source:
+                yield f"the chat template of {self.form.model} knows no {name}: they are left out"
+        if lacks_prompt:
+            yield f"the chat template of {self.form.model} has no generation prompt"
+
+    @property
+    def _another(self) -> str:
+        others = [name for name in self.form.templates if name != self.template.name]
+        return f"choose another one with --template: {', '.join(others)}" if others else "try another -m"
+
+
+def _place(rendering: Rendering) -> str:
+    """`line 3, column 4: {{ … }}`."""
+    column = "" if rendering.column is None else f", column {rendering.column}"
+    excerpt = rendering.excerpt if len(rendering.excerpt) <= _EXCERPT else f"{rendering.excerpt[:_EXCERPT]}…"
+    return f"line {rendering.line}{column}: {excerpt}"
+
+
+def _rest(text: str, plain: str | None) -> Span | None:
+    """The end that a text has beyond another one."""
+    return (len(plain), len(text)) if plain is not None and text != plain and text.startswith(plain) else None
+
+
+def _none(message: Message) -> tuple[Span, ...] | None:
+    """What the contents of a message are that were not found: none at all, or unknown where it has some."""
+    return None if any(text.strip() for text in own_texts(message)) else ()

@@ -1,0 +1,280 @@
+"""What the user typed for a model -> a `ModelRef` that says what kind of thing it is. Touches no network.
+
+>>> parse_reference("org/name@v2").revision
+'v2'
+>>> parse_reference("org/name/x.gguf").file
+'x.gguf'
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from attncli.errors import ModelError, UsageError
+
+# os.path rather than pathlib: it keeps the user's spelling (`./x` stays `./x`), and answers False, raising nothing, for
+# a text that no path can be.
+# ruff: noqa: PTH110, PTH111, PTH112, PTH113, PTH118, PTH119, PTH208
+
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+#: Files that are a model, or the weights of one, by themselves; longer endings come before those that they end in.
+WEIGHT_ENDINGS = (".safetensors.index.json", ".safetensors", ".gguf", ".bin.index.json", ".bin")
+
+#: What the names of files end with that hold a tokenizer, and nothing else of a model.
+TOKENIZER_ENDINGS = (
+    "tokenizer.json",
+    "tekken.json",
+    "vocab.json",  # with merges.txt beside it
+    "merges.txt",
+    "vocab.txt",
+    ".model",  # SentencePiece or tiktoken
+    ".spm",
+    ".tiktoken",
+)
+
+# What nobody would end a model's name with: a name that ends so and isn't there is a misspelt path.
+_FILE_ENDINGS = (*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS, ".json", ".py", ".pt", ".pth")
+_PATH_STARTS = ("./", "../", "/", "~")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[^:/\\]*)")
+_URL = re.compile(r"\w+://[^/]+/(?P<name>[^/?#]+(/[^/?#]+)?)")
+
+# The hub's own rules, as huggingface_hub checks them: ASCII, at most 96 characters a part, and no "--", which parts the
+# names of folders in the cache.
+_REPOSITORY = re.compile(r"(\b[\w\-.]{1,96}\b/)?\b[\w\-.]{1,96}\b", re.ASCII)
+# What git lets a branch or a tag be called, near enough; it becomes part of a path, so `..` above all must not pass.
+_REVISION = re.compile(r"(?!.*\.\.)(?!.*//)[^\s~^:?*\[\\/\x00-\x1f\x7f@][^\s~^:?*\[\\\x00-\x1f\x7f]*(?<![/.])")
+
+
+class Kind(Enum):
+    """The rows of the table of models in the README."""
+
+    HUB = "hub"
+    FOLDER = "folder"
+    FILE = "file"
+    BUILTIN = "builtin"
+    PRESET = "preset"
+    FUNCTION = "function"
+
+
+class ModelRef(NamedTuple):
+    """A model as it was named.
+
+    name: what to call it in results (`gpt2`, `./folder`).  kind: what it is.
+    location: the hub's repository (`org/name`), the local path, or the name behind `builtin:` and `preset:`.
+    revision: a hub branch, tag or commit; None for the main branch.
+    file: a file inside a hub repository (`org/name/x.gguf`), or the function behind `file.py:function`.
+    """
+
+    name: str
+    kind: Kind
+    location: str
+    revision: str | None = None
+    file: str | None = None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
+
+    @property
+    def named_file(self) -> str | None:
+        """The file of weights that the user named, if one was."""
+        if self.kind is Kind.FILE:
+            return self.path.name if self.path.name.endswith(WEIGHT_ENDINGS) else None
+        return self.file
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """The file of a tokenizer that the user named, if one was."""
+        name = self.path.name
+        # Of other names, JSON that holds a tokenizer is the only one that is let in.
+        json = name.endswith(".json") and name != "config.json" and not name.endswith(WEIGHT_ENDINGS)
+        return self.path if self.kind is Kind.FILE and (json or name.endswith(TOKENIZER_ENDINGS)) else None
+
+
+def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
+    """Say what kind of model `text` names; an existing path wins over a hub name.
+
+    revision: what `--revision` says, if given; only the hub has revisions.
+    Raises ModelError for a path that isn't there and a name that the hub can't have, UsageError for a revision of
+    something local and for two that differ.
+    """
+    if not text.strip():
+        raise ModelError("the model's name is empty", hint="leave out -m for the default model, or name one")
+    local = _prefixed(text) or _function(text) or _existing(text)
+    if local is not None:
+        return _without_revision(local, revision)
+    if _looks_like_path(text):
+        raise _missing_path(text)
+    return _with_revision(_hub(text), revision)
+
+
+def is_repository(name: str) -> bool:
+    """Whether the hub can have a model of this name."""
+    allowed = "--" not in name and ".." not in name and not name.endswith(".git")
+    return allowed and _REPOSITORY.fullmatch(name) is not None
+
+
+def _prefixed(text: str) -> ModelRef | None:
+    for kind in (Kind.BUILTIN, Kind.PRESET):
+        prefix = f"{kind.value}:"
+        if text.startswith(prefix):
+            name = text.removeprefix(prefix)
+            if not name:
+                raise ModelError(f"'{text}' names no model", hint=f"write a name after {prefix}")
+            return ModelRef(text, kind, name)
+    return None
+
+
+def _function(text: str) -> ModelRef | None:
+    match = _FUNCTION.fullmatch(text)
+    if match is None or os.path.exists(text):
+        return None
+    path = os.path.expanduser(match["file"])
+    if not os.path.isfile(path):
+        raise _missing_path(match["file"])
+    if not match["function"].isidentifier():
+        raise ModelError(f"'{text}' names no function", hint=f"write {match['file']}:function")
+    return ModelRef(text, Kind.FUNCTION, str(Path(path)), file=match["function"])
+
+
+def _existing(text: str) -> ModelRef | None:
+    path = os.path.expanduser(text)
+    if os.path.isdir(path):
+        return ModelRef(text, Kind.FOLDER, str(Path(path)))
+    if not os.path.exists(path):
+        return None
+    if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
+        return ModelRef(text, Kind.FILE, str(Path(path)))
+    if not path.endswith(".json"):
+        raise _not_a_model(text)
+    lacking = lacks_tokenizer(Path(path))
+    if lacking is not None:
+        raise _not_a_model(text, f": {lacking}")
+    return ModelRef(text, Kind.FILE, str(Path(path)))
+
+
+def lacks_tokenizer(path: Path) -> str | None:
+    """What a JSON file lacks to be a tokenizer as the library `tokenizers` saves one; None where it is one."""
+    import json
+
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return "it is no JSON"
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict):
+        return 'a tokenizer would have the key "model"'
+    return None if "vocab" in model else 'the "model" of a tokenizer would have the key "vocab"'
+
+
+def _not_a_model(text: str, why: str = "") -> ModelError:
+    message = f"{text} is a file, but not one that holds a model{why}"
+    if text.endswith(".py"):
+        return ModelError(message, hint=f"name the function in it that returns the module: {text}:function")
+    if is_repository(text) and "." not in text:
+        return ModelError(message, hint=f"for the hub's model of that name write {text}@main")
+    hint = "name its folder, or a config.json, .safetensors, .safetensors.index.json, .gguf, or a tokenizer's own file"
+    return ModelError(message, hint=hint)
+
+
+def _looks_like_path(text: str) -> bool:
+    if "://" in text:
+        return False
+    if text.startswith(_PATH_STARTS) or text.endswith("/") or "\\" in text or _DRIVE.match(text):
+        return True
+    return text.endswith(_FILE_ENDINGS) and not _is_hub_file(text)
+
+
+def _is_hub_file(text: str) -> bool:
+    """`org/name/x.gguf`, unless `org` is a folder here, which makes it a misspelt path."""
+    return text.endswith(".gguf") and text.count("/") >= 2 and not os.path.isdir(text.split("/")[0])
+
+
+def _missing_path(text: str) -> ModelError:
+    near = nearest_path(text)
+    hint = f"did you mean {near}?" if near else "check the path, or name a model of the hub as org/name"
+    return ModelError(f"there is no file or folder {text}", hint=hint)
+
+
+def nearest_path(text: str) -> str | None:
+    """The existing path most like a missing one, told by the first of its parts that isn't there."""
+    parent, missing = os.path.split(text.rstrip("/\\"))
+    while parent and not os.path.isdir(os.path.expanduser(parent)):
+        above, missing = os.path.split(parent)
+        if above == parent:
+            return None
+        parent = above
+    try:
+        names = sorted(os.listdir(os.path.expanduser(parent) or "."))
+    except OSError:
+        return None
+    near = closest(missing, names)
+    return os.path.join(parent, near) if near else None
+
+
+def closest(name: str, names: list[str]) -> str | None:
+    """The one of `names` that looks most like `name`, if any looks like it at all."""
+    from difflib import get_close_matches  # only a failure needs it
+
+    found = get_close_matches(name, names, n=1)
+    return found[0] if found else None
+
+
+def _hub(text: str) -> ModelRef:
+    name, at, revision = text.partition("@")
+    if at:
+        _check_revision(text, revision)
+    repository, file = name, None
+    if name.endswith(".gguf") and name.count("/") >= 2:
+        owner, repository, file = name.split("/", 2)
+        repository = f"{owner}/{repository}"
+    if not is_repository(repository) or (file is not None and not is_plain_path(file)):
+        raise _impossible_name(text)
+    return ModelRef(text, Kind.HUB, repository, revision if at else None, file)
+
+
+def is_plain_path(name: str) -> bool:
+    """Whether a file's name, `/` between folders, stays inside the folder that it is looked up in."""
+    parts = name.split("/")
+    return all(part not in ("", ".", "..") for part in parts) and not any(mark in name for mark in "\\:\0")
+
+
+def _impossible_name(text: str) -> ModelError:
+    message = f"the hub can't have a model named '{text}'"
+    url = _URL.match(text)
+    if url is not None:
+        return ModelError(message, hint=f"write its name without the address: {url['name']}")
+    if "/" in text:
+        return ModelError(message, hint=f"a hub name is org/name; if this is a local path, it isn't there: ./{text}")
+    return ModelError(message, hint="a hub name is org/name, made of letters, digits, '-', '_' and '.'")
+
+
+def _check_revision(text: str, revision: str) -> None:
+    if revision.endswith(".gguf"):
+        raise ModelError(f"'{text}' names a file in its revision", hint="put the revision last: org/name/x.gguf@v1")
+    if _REVISION.fullmatch(revision) is None:
+        hint = "name a branch, a tag or a commit: org/name@main"
+        raise ModelError(f"the hub can't have the revision '{revision}' of '{text}'", hint=hint)
+
+
+def _with_revision(ref: ModelRef, revision: str | None) -> ModelRef:
+    if revision is None or revision == ref.revision:
+        return ref
+    if ref.revision is not None:
+        message = f"two revisions are asked for: {ref.revision} in {ref.name}, and {revision}"
+        raise UsageError(message, hint="give one of them: either @REVISION or --revision")
+    _check_revision(ref.name, revision)
+    return ref._replace(revision=revision)
+
+
+def _without_revision(ref: ModelRef, revision: str | None) -> ModelRef:
+    if revision is not None:
+        raise UsageError(f"{ref.name} is not on the hub and has no revisions", hint="leave out --revision")
+    return ref

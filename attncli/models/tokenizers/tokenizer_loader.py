@@ -1,0 +1,115 @@
+"""A model's files, or a tokenizer that a user has loaded already -> a `Tokenizer`.
+
+Where there is a tokenizer.json, the library `tokenizers` alone reads it; anything else (vocab.txt, SentencePiece,
+tiktoken, tekken) is loaded through transformers, which is slower. Importing this module imports neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attncli.errors import ModelError, UsageError
+from attncli.models.files.reference import lacks_tokenizer
+from attncli.models.tokenizers.config import Files, TokenizerConfig, read_config, sane_length
+from attncli.models.tokenizers.types import Encoding, NoTokenizerError, Piece, Tokenizer
+
+__all__ = ["Encoding", "NoTokenizerError", "Piece", "Tokenizer", "load_tokenizer", "wrap_tokenizer"]
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+def load_tokenizer(files: Files, *, trust_remote_code: bool = False) -> Tokenizer:
+    """The tokenizer of a model.
+
+    trust_remote_code: run the tokenizer class that came with the model, if it brings one; without it, its
+    tokenizer.json (which is data) is used where it has one, and the tokenizer is refused where it has none.
+
+    Raises NoTokenizerError where the model has no tokenizer, and ModelError where it is broken, needs a package that
+    is not installed, or needs the model's own code and that was not allowed.
+    """
+    if (named := files.ref.tokenizer_file) is not None:
+        return _named(files, named)
+    path = files.find(TOKENIZER_FILE)
+    config = read_config(files)
+    if path is None or (config.code is not None and trust_remote_code):
+        return _slow(files, config, trust_remote_code)
+    from attncli.models.tokenizers.fast import read_fast_tokenizer
+
+    tokenizer = read_fast_tokenizer(path, config, mend=files.source.mend, note=_code_note(files, config))
+    return tokenizer if _fits(tokenizer, files) else _slow(files, config, trust_remote_code)
+
+
+def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
+    """A tokenizer that somebody has loaded: of transformers (fast or slow), or of `tokenizers`; or one of ours.
+
+    It is used as it is, but for its truncation and padding, and left as it was.
+
+    Raises UsageError for anything else.
+    """
+    if hasattr(tokenizer, "describe"):
+        return tokenizer  # type: ignore[no-any-return]
+    if hasattr(tokenizer, "convert_ids_to_tokens"):
+        from attncli.models.tokenizers.slow import wrap_loaded
+
+        return wrap_loaded(tokenizer, max_length=sane_length(tokenizer.model_max_length), slow=False)
+    from tokenizers import Tokenizer as Backend
+
+    if not isinstance(tokenizer, Backend):
+        raise UsageError(
+            f"tokenizer is a {type(tokenizer).__name__}, which is no tokenizer of transformers or tokenizers",
+            hint="load it with transformers.AutoTokenizer, or name the model with model=",
+        )
+    from attncli.models.tokenizers.fast import FastTokenizer
+
+    return FastTokenizer(tokenizer)
+
+
+def _fits(tokenizer: Tokenizer, files: Files) -> bool:
+    """Whether a tokenizer.json beside a GGUF file holds the vocabulary that the file has itself, and so may stand in.
+
+    A file that is still on the hub is not fetched for that: what lies in one repository belongs together.
+    """
+    name = files.ref.named_file
+    gguf = files.source.local(name) if name is not None and name.endswith(".gguf") else None
+    if gguf is None:
+        return True
+    from attncli.models.files.gguf_header import read_metadata
+
+    tokens = read_metadata(gguf, mend=files.source.mend).get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, list):
+        return True
+    # Files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
+    pieces = zip(tokens, tokenizer.describe(range(len(tokens))), strict=True)
+    return all(piece is None or piece.token == token for token, piece in pieces)
+
+
+def _named(files: Files, path: Path) -> Tokenizer:
+    """A tokenizer's own file; the settings beside it are those of the file that has the standard name."""
+    # A file of any name may have been saved by the library `tokenizers`.
+    saved = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and lacks_tokenizer(path) is None)
+    if not saved:
+        from attncli.models.tokenizers.slow import load_named_tokenizer
+
+        return load_named_tokenizer(files, path, read_config(files))
+    from attncli.models.tokenizers.fast import read_fast_tokenizer
+
+    config = read_config(files) if path.name == TOKENIZER_FILE else TokenizerConfig()
+    return read_fast_tokenizer(path, config, mend=files.source.mend)
+
+
+def _slow(files: Files, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:
+    if config.code is not None and not trust_remote_code:
+        raise ModelError(
+            f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
+            hint="--trust-remote-code runs it; --input-ids needs no tokenizer",
+        )
+    from attncli.models.tokenizers.slow import load_slow_tokenizer
+
+    return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
+
+
+def _code_note(files: Files, config: TokenizerConfig) -> str | None:
+    if config.code is None:
+        return None
+    return f"{files.ref.name}: its tokenizer.json was used, and not its own class {config.code} (--trust-remote-code)"
