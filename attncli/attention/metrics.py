@@ -1,4 +1,6 @@
-"""The metrics of a head, as means over the queries that can show them.
+"""How far apart positions are, and which are neighbours: along a text or a sound, or in the grid of a picture.
+
+The metrics of a head, as means over the queries that can show them.
 
 Each is computed on blocks of rows, so the N × N matrix of a head never has to exist, and is computed a second time on
 attention spread evenly over the visible keys: that is the uniform baseline that a value is read against.
@@ -22,21 +24,74 @@ counts as `current` alone.
 
 Between patches of a picture |i−j| is the distance of their centres, i−1 and i+1 are the patches to the left and to the
 right; a class token has no place, neither as a query nor as a key.
+
+How much attention stays within each of two texts that were read together, and how much crosses over.
+
+A quadrant is the mean over the queries of one text of their weight on the keys of one text: Σ_j A_ij over j in B, at
+the mean over i in A. That is linear in the weights, so that long texts need no matrix: it is attention to an indicator
+of B.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from attncli.attention.exact import summable
-from attncli.attention.geometry import distances, neighbours, placed
-from attncli.results.media import TOKENS, Medium
+from attncli.attention.float64 import summable
+from attncli.results.heads import Quadrants
+from attncli.results.media import TOKENS, Grid, Medium
 from attncli.results.metrics import METRICS
 from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from attncli.models.capture.fused_attention import Reader
+    from attncli.models.capture.lazy_mask import Visibility
+
+
+def distances(medium: Medium, rows: Tensor, keys: int) -> Tensor:
+    """From each of `rows` to every key: float32 (rows, keys).
+
+    In a text |i − j|; in a picture the distance of the patches' centres, in patches. What is no patch has no place, so
+    that it adds nothing.
+    """
+    columns = torch.arange(keys, device=rows.device)
+    if medium.grid is None:
+        return (rows[:, None] - columns[None, :]).abs().float()
+    here, there = _cells(medium.grid, rows), _cells(medium.grid, columns)
+    apart = (here[:, None] - there[None, :]).float().norm(dim=-1)
+    both = placed(medium, rows)[:, None] & placed(medium, columns)[None, :]
+    return torch.where(both, apart, 0)
+
+
+def placed(medium: Medium, positions: Tensor) -> Tensor:
+    """Which positions have a place, from which distances can be measured: all of a text, the patches of a picture."""
+    if medium.grid is None:
+        return torch.ones_like(positions, dtype=torch.bool)
+    return (positions >= medium.grid.patches.start) & (positions < medium.grid.patches.stop)
+
+
+def neighbours(medium: Medium, rows: Tensor, step: int) -> Tensor:
+    """The position before (step −1), at (0) or after (1) each of `rows`, −1 for none: (rows,).
+
+    In a picture these are the patches beside it in the same row.
+    """
+    beside = rows + step
+    if medium.grid is None or step == 0:
+        return beside
+    columns = _cells(medium.grid, rows)[:, 1] + step
+    inside = placed(medium, rows) & (columns >= 0) & (columns < medium.grid.columns)
+    return torch.where(inside, beside, -1)
+
+
+def _cells(grid: Grid, positions: Tensor) -> Tensor:
+    """Row and column of positions, (positions, 2); without meaning for what is no patch."""
+    place = positions - grid.first
+    return torch.stack([place.div(grid.columns, rounding_mode="floor"), place % grid.columns], dim=-1)
+
 
 _OF_REPEATS = frozenset({"duplicate", "induction"})
 
@@ -211,3 +266,69 @@ def _mass(weights: Tensor, seen: Tensor, keys: Tensor) -> Shown:
     """The weight on a set of keys a row, (batch, rows, keys); shown where one of them is visible."""
     chosen = seen & keys[:, None]
     return torch.where(chosen, weights, 0).sum(-1), chosen.any(-1)
+
+
+#: What a token is part of: the first text, the second, or neither (special tokens); −1 for padding.
+FIRST, SECOND, APART = 0, 1, 2
+
+
+def parts_of(sequences: Sequence[int | None], special: Sequence[bool]) -> list[int]:
+    """The part of every token. sequences: of which text it is, None of neither."""
+    return [
+        APART if sequence is None or apart else sequence for sequence, apart in zip(sequences, special, strict=True)
+    ]
+
+
+@dataclass
+class QuadrantSums:
+    """Running sums of the mass on each part, of so many heads of one layer, by the part of the query.
+
+    They are (batch, heads, 2, 3): queries of the first and the second text; keys of the first, the second, of neither.
+    """
+
+    pair: Pair
+    _sums: Tensor | None = field(default=None, init=False)
+
+    @classmethod
+    def of(cls, pair: Pair) -> QuadrantSums | None:
+        """None where queries or keys are not of two texts."""
+        parts = pair.queries.parts, pair.keys.parts
+        return None if any(side is None or not bool((side == SECOND).any()) for side in parts) else cls(pair)
+
+    @property
+    def indicators(self) -> Tensor:
+        """A column for each part, float32 (batch, keys, 3)."""
+        assert self.pair.keys.parts is not None
+        return torch.stack([self.pair.keys.parts == part for part in (FIRST, SECOND, APART)], dim=-1).float()
+
+    def add(self, start: int, weights: Tensor) -> None:
+        """Take in the rows from `start`: weights float32 (batch, heads, rows, keys)."""
+        self.add_masses(start, weights @ self.indicators[:, None])
+
+    def add_masses(self, start: int, masses: Tensor) -> None:
+        """Take in what rows give to each part: (batch, heads, rows, 3)."""
+        assert self.pair.queries.parts is not None
+        parts = self.pair.queries.parts[:, start : start + masses.shape[2]]
+        own = summable(torch.stack([parts == part for part in (FIRST, SECOND)], dim=1)).double()
+        total = own[:, None] @ summable(masses).double()
+        self._sums = total if self._sums is None else self._sums + total
+
+    def read(self, reader: Reader) -> None:
+        """Take in all rows without the matrix."""
+        heads = reader.attention.heads
+        for reading in reader.readings(self.indicators):
+            masses = reading.values.new_zeros(reading.values.shape[0], heads, *reading.values.shape[2:])
+            masses[:, reading.heads] = reading.values
+            self.add_masses(reading.start, masses)
+
+    def spread(self, visibility: Visibility) -> None:
+        """Take in attention spread evenly over what a mask shows."""
+        for start, _, visible in visibility.blocks(self.pair.keys.ids.shape[0]):
+            self.add(start, uniform(visible & self.pair.keys.real[:, None, None, :]))
+
+    def means(self, text: int) -> list[Quadrants]:
+        """The quadrants of every head."""
+        assert self._sums is not None and self.pair.queries.parts is not None
+        counts = torch.stack([(self.pair.queries.parts[text] == part).sum() for part in (FIRST, SECOND)])
+        means = (self._sums[text].cpu() / counts.clamp(min=1)[:, None].cpu()).tolist()
+        return [Quadrants(*first, *second) for first, second in means]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby
 
-from attncli.attention.places import NoPlaceError, place_of
+from attncli.attention.media_positions import NoPlaceError, place_of
 from attncli.errors import UsageError
 from attncli.results.tokens import Token
 

@@ -1,4 +1,10 @@
-"""Readouts: statistics of attention without the matrix.
+"""Norm-weighted attention: what a key is worth to a query counts the size of what is read there, not the weight alone.
+
+A head adds Σ_j A_ij f(x_j) to the residual stream, with f(x) = (x W_V + b_V) W_O. Kobayashi et al. 2020 ("Attention is
+not only a weight") look at ‖A_ij f(x_j)‖ = A_ij ‖f(x_j)‖ instead of A_ij: the separator that a head rests on often has
+a large weight and a tiny vector.
+
+Readouts: statistics of attention without the matrix.
 
 What is linear in the attention weights is attention with other values: A V' comes out of the same fused kernel that
 gives the model its A V, for any V', and the N × N matrix A never exists. With V' = …
@@ -19,21 +25,45 @@ pairs of tokens (duplicate, induction) goes tile by tile over the scores, and ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from attncli.attention.evenly import EvenRows
 from attncli.attention.metrics import Pair
-from attncli.attention.pairs import InTile
+from attncli.attention.token_matches import InTile
+from attncli.attention.uniform_baseline import EvenRows
+from attncli.errors import UsageError
 from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
+    from attncli.models.capture.attention_types import Attention
     from attncli.models.capture.fused_attention import Reader, Reading, ScoreTile
     from attncli.models.capture.query_key_attention import QueryKeyAttention
+
+
+def value_norms(path: str, attention: Attention, projections: Mapping[str, Tensor]) -> Tensor:
+    """‖f(x_j)‖ of every key for every head: float32 (batch, heads, keys). O(N · d²) a head.
+
+    Raises UsageError where the values or the output matrix of the module are not to be had.
+    """
+    reader, matrix = attention.values_of, projections.get(path)
+    if reader is None or matrix is None:
+        raise UsageError(
+            "--norm-weighted needs the values that heads read, and this model's attention doesn't show them",
+            hint="leave --norm-weighted out, or name another model (-m)",
+        )
+    value = reader.value.float()
+    heads, width = attention.heads, value.shape[-1]
+    output = matrix.float().to(value.device).reshape(heads, width, -1)
+    # ‖v W‖² = v (W Wᵀ) vᵀ: no vector of the model's width is kept for each key of each head.
+    gram = output @ output.transpose(1, 2)
+    value = value.repeat_interleave(heads // value.shape[1], dim=1)
+    squares = torch.einsum("bhkd,hde,bhke->bhk", value, gram, value)
+    return squares.clamp(min=0).sqrt()
+
 
 #: Metrics whose rows come from readings at values of ours, from weights at known keys, and from scores tile by tile.
 _TILED = frozenset({"confidence", "duplicate", "induction"})

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attncli.attention.axes import lines_of
-from attncli.attention.capture import Collector, LayerSeen, Measured, StackKey
+from attncli.attention.claims import THRESHOLDS, labels
+from attncli.attention.collector import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.labels import THRESHOLDS, labels
-from attncli.attention.reading import mean_reading, ranking
+from attncli.attention.pattern_axes import lines_of
+from attncli.attention.row_reading import mean_reading, ranking
 from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
 from attncli.results.heads import HeadMetrics, Layer, Stack

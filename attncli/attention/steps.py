@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attncli.attention.capture import Collector, LayerSeen, StackKey
+from attncli.attention.collector import Collector, LayerSeen, StackKey
 from attncli.attention.positions import Position
+from attncli.attention.selection import View
 from attncli.attention.stacks import NamedStacks
-from attncli.attention.view import View
 from attncli.errors import UsageError
 from attncli.results.origin import Origin, Projection
 from attncli.results.steps import Others, Steps, Written

@@ -60,7 +60,7 @@ def _compared(
     kind: Kind,
 ) -> HeadsResult:
     """Look twice, with the patterns of all heads where a text has them, and keep those that were asked for."""
-    from attncli.attention.difference import difference
+    from attncli.attention.head_differences import difference
 
     asked = bool(options.get("patterns")) or any(options.get(name) is not None for name in _CHOICES)
     metric, average = options.get("metric"), _is_average(texts, options)

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.attention.claims import failures, parse_claims, parse_thresholds, successes
 from attncli.attention.positions import Position
-from attncli.attention.selection import Selection, Spec, Wanted, Weighting, parse_selection
-from attncli.attention.view import UNITS, Unit, View, line_starts
+from attncli.attention.selection import (
+    UNITS,
+    Selection,
+    Spec,
+    Unit,
+    View,
+    Wanted,
+    Weighting,
+    line_starts,
+    parse_selection,
+)
 from attncli.errors import UsageError
 from attncli.models.loading.distributed import ALONE, Sharing
 from attncli.progress import Progress, silent

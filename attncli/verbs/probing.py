@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attncli.attention.averages import Averages
-from attncli.attention.inputs import ModelInputs
-from attncli.attention.probing import TOKENS, fitting_probe, probe_ids, with_targets
+from attncli.attention.inputs import TOKENS, ModelInputs, fitting_probe, probe_ids, with_targets
 from attncli.progress import Progress
 from attncli.tokens.encode import from_ids
 from attncli.tokens.ordinary import ordinary_ids

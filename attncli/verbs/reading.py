@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attncli.attention.claims import known_metric
-from attncli.attention.view import View
+from attncli.attention.selection import View
 from attncli.results.heads import Stack
 from attncli.results.metrics import METRICS
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from attncli.attention.inputs import ModelInputs
-    from attncli.attention.scenes import Scene
+    from attncli.attention.media_positions import Scene
     from attncli.attention.selection import Wanted
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.forward import Sense
@@ -113,7 +113,7 @@ def open_scene(image: str | Path | None, audio: str | Path | None, *, beside: Ma
 
 
 def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
-    from attncli.attention.scenes import PictureScene
+    from attncli.attention.media_positions import PictureScene
     from attncli.models.media.pictures import patch_layout
     from attncli.results.media import Picture
 
@@ -131,7 +131,7 @@ def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
 
 
 def _ready_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _Ready:
-    from attncli.attention.scenes import SoundScene
+    from attncli.attention.media_positions import SoundScene
 
     heard = listen(recording, extractor, truncate=truncate)
     # Models of raw waves know how many samples they make one position of.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from attncli.attention.capture import Collector
+from attncli.attention.collector import Collector
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import Wanted, parse_selection

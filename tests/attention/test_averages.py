@@ -8,9 +8,8 @@ import statistics
 import pytest
 import torch
 
-from attncli.attention.averages import Averages, Moments
+from attncli.attention.averages import Averages, Moments, interval, student_quantile
 from attncli.attention.inputs import build_inputs
-from attncli.attention.intervals import interval, student_quantile
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
 from attncli.models.loading.loaded_model import wrap_model

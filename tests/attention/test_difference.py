@@ -8,7 +8,7 @@ import torch
 import transformers
 
 import attncli
-from attncli.attention.difference import difference, total_variation
+from attncli.attention.head_differences import difference, total_variation
 from attncli.errors import UsageError
 from attncli.results.heads import HeadsResult
 from attncli.results.patterns import Bins, Pattern

@@ -14,10 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attncli.attention.evenly import even_rows
-from attncli.attention.exact import WITHOUT_FLOAT64
-from attncli.attention.metrics import MetricSums, Pair, Side
-from attncli.attention.quadrants import QuadrantSums
+from attncli.attention.float64 import WITHOUT_FLOAT64
+from attncli.attention.metrics import MetricSums, Pair, QuadrantSums, Side
+from attncli.attention.uniform_baseline import even_rows
 from attncli.models.capture.lazy_mask import implied
 
 CPU = torch.device("cpu")
@@ -47,7 +46,7 @@ def pair() -> Pair:
 @pytest.fixture(autouse=True)
 def without_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert "mps" in WITHOUT_FLOAT64
-    monkeypatch.setattr("attncli.attention.exact.WITHOUT_FLOAT64", {GPU.type})
+    monkeypatch.setattr("attncli.attention.float64.WITHOUT_FLOAT64", {GPU.type})
     with FakeTensorMode(), WithoutFloat64():
         yield
 

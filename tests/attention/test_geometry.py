@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 
-from attncli.attention.geometry import distances, neighbours, placed
-from attncli.attention.metrics import MetricSums, Pair, uniform
+from attncli.attention.media_positions import PictureScene, SoundScene
+from attncli.attention.metrics import MetricSums, Pair, distances, neighbours, placed, uniform
 from attncli.attention.positions import Position
-from attncli.attention.scenes import PictureScene, SoundScene
 from attncli.errors import UsageError
 from attncli.results.media import TOKENS, Grid, Medium
 

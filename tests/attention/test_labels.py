@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.attention.labels import labels
+from attncli.attention.claims import labels
 
 MANY = {"previous": 9, "special": 9, "induction": 9}
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attncli.attention.axes import Axes, axis
-from attncli.attention.patterns import PatternSums
+from attncli.attention.pattern_axes import Axes, PatternSums, axis
 from attncli.attention.positions import Position
-from attncli.attention.view import View, line_starts
+from attncli.attention.selection import View, line_starts
 from attncli.errors import UsageError
 from attncli.results.tokens import Token
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.attention.inputs import build_inputs
-from attncli.attention.probing import fitting_probe, probe_ids, with_targets
+from attncli.attention.inputs import build_inputs, fitting_probe, probe_ids, with_targets
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import look
 from attncli.errors import UsageError

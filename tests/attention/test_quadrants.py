@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import attncli
-from attncli.attention import capture
+from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import look, look_each
@@ -31,7 +31,7 @@ def test_quadrants_are_means_of_rows_and_sums_of_columns(
     family: str, explicit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not explicit:
-        monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", 1)
+        monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 1)
     model = wrap_model(tiny.build(tiny.FAMILIES[family]()))
     inputs = build_inputs(model, [tiny.tokens(IDS, special=(1, 2))], sequences=[SEQUENCES])
     stack, *others = look(model, inputs, Wanted(patterns=True))

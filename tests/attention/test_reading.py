@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attncli.attention import capture
+from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.positions import Position
-from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.selection import View, Wanted, line_starts, parse_selection
 from attncli.attention.stacks import look
-from attncli.attention.view import View, line_starts
 from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.results.heads import Stack
@@ -48,9 +47,9 @@ def rows(stack: Stack, query: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "mistral", "gemma2", "gpt_oss", "deberta", "bloom"])
-@pytest.mark.parametrize("limit", [0, capture.EXPLICIT_ELEMENTS])
+@pytest.mark.parametrize("limit", [0, collector.EXPLICIT_ELEMENTS])
 def test_the_mean_over_heads_is_that_of_their_rows(family: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", limit)
+    monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", limit)
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()))
     whole = rows(seen(loaded, View()), 6)
     stack = seen(loaded, View(query=at("6")), top=4)
@@ -177,7 +176,7 @@ def test_only_chosen_heads_are_averaged() -> None:
 
 
 def test_a_long_text_is_read_exactly_and_without_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", 0)
+    monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 0)
     model = tiny.build(tiny.llama())
     ids = (IDS * 200)[:1500]
     result = heads(model=model, input_ids=ids, query="-1")

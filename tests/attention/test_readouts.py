@@ -14,15 +14,14 @@ from transformers.masking_utils import (
     sliding_window_bidirectional_mask_function,
 )
 
-from attncli.attention import capture, pairs
-from attncli.attention.axes import Axes, Axis
-from attncli.attention.evenly import even_rows
+from attncli.attention import collector, token_matches
 from attncli.attention.metrics import MetricSums, Pair, Side, uniform
-from attncli.attention.pairs import EarlierPairs, earlier_copies
-from attncli.attention.patterns import PatternSums
+from attncli.attention.pattern_axes import Axes, Axis, PatternSums
 from attncli.attention.readouts import read
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look_each
+from attncli.attention.token_matches import EarlierPairs, earlier_copies
+from attncli.attention.uniform_baseline import even_rows
 from attncli.models.capture import fused_attention, lazy_mask
 from attncli.models.capture.lazy_mask import mask_rule
 from attncli.models.capture.query_key_attention import QueryKeyAttention
@@ -240,7 +239,7 @@ def test_earlier_copies_are_counted() -> None:
 @pytest.mark.parametrize("metric", ["duplicate", "induction"])
 @pytest.mark.parametrize("limit", [0, 256])
 def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_PAIRS_A_TOKEN", limit)
+    monkeypatch.setattr(token_matches, "_PAIRS_A_TOKEN", limit)
     one = side("left", vocabulary=4)
     in_tile = EarlierPairs(Pair(one, one, same=True)).in_tiles(metric, 10, 16)
     found = set()
@@ -266,7 +265,7 @@ def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, mon
     inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)
     wanted = Wanted(parse_selection(head="1.2"), patterns=True, bins=4)
     computed = look_each(loaded, inputs, wanted)
-    monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", 0)
+    monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 0)
     for text, (ours, theirs) in enumerate(zip(look_each(loaded, inputs, wanted), computed, strict=True)):
         for stack, other in zip(ours, theirs, strict=True):
             assert (stack.stack, stack.causal, len(stack.patterns)) == (other.stack, other.causal, 1)

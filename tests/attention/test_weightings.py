@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attncli.attention import capture
+from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
-from attncli.attention.rollout import LONGEST, Rollout
+from attncli.attention.row_reading import LONGEST, Rollout
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
 from attncli.errors import UsageError
@@ -69,9 +69,9 @@ def test_rollout_by_hand() -> None:
     assert rollout.step(WeightsAttention(second))[0].tolist() == [[1.0, 0.0], [0.5625, 0.4375]]
 
 
-@pytest.mark.parametrize("limit", [0, capture.EXPLICIT_ELEMENTS])
+@pytest.mark.parametrize("limit", [0, collector.EXPLICIT_ELEMENTS])
 def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "EXPLICIT_ELEMENTS", limit)
+    monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", limit)
     loaded = wrap_model(tiny.build(tiny.FAMILIES["llama"]()))
     plain = patterns(loaded, Wanted(patterns=True))
     expected = torch.eye(len(IDS))

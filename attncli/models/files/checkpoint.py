@@ -16,7 +16,14 @@ from attncli.errors import ModelError
 from attncli.models.files import weight_headers
 from attncli.models.files.reference import Kind, ModelRef, is_plain_path
 from attncli.models.files.sources import OnDisk, Source
-from attncli.models.files.weight_headers import LENGTH_BYTES, FaultError, TensorEntry, header_end, parse_header, shown
+from attncli.models.files.weight_headers import (
+    LENGTH_BYTES,
+    FaultError,
+    TensorEntry,
+    header_end,
+    parse_header,
+    shown,
+)
 
 if TYPE_CHECKING:
     from attncli.models.files.gguf_header import GgufHeader

@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.axes import Axes, axis
-from attncli.attention.evenly import EvenRows, even_rows
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.metrics import MetricSums, Pair, uniform
-from attncli.attention.norms import value_norms
-from attncli.attention.patterns import PatternSums
-from attncli.attention.quadrants import QuadrantSums
-from attncli.attention.reading import LayerReading, read_layer, read_rollout
-from attncli.attention.readouts import read
-from attncli.attention.rollout import Rollout
+from attncli.attention.metrics import MetricSums, Pair, QuadrantSums, uniform
+from attncli.attention.pattern_axes import Axes, PatternSums, axis
+from attncli.attention.readouts import read, value_norms
+from attncli.attention.row_reading import LayerReading, Rollout, read_layer, read_rollout
 from attncli.attention.selection import EVERYTHING, Wanted
+from attncli.attention.uniform_baseline import EvenRows, even_rows
 from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:

@@ -1,4 +1,10 @@
-"""One position and what it reads, O(N·d) a head: the rows of that position alone are computed.
+"""Attention rollout: how much of each token of the input is in each position, if attention alone carried it.
+
+    Â = rownorm(mean_h A + I),   R_l = Â_l R_{l−1},   R_{−1} = I          Abnar & Zuidema 2020
+
+The identity stands for the residual stream. Rows of R sum to 1; in a causal model they tend to the first token.
+
+One position and what it reads, O(N·d) a head: the rows of that position alone are computed.
 
 A position of several tokens reads the mean of what they do, a key of several tokens gets the sum of what they do (Clark
 et al. 2019). The heads of all layers are then averaged, and each key remembers the head that reads it most.
@@ -15,15 +21,42 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from attncli.attention.axes import Axes, Axis, axis, lines_of, merged
 from attncli.attention.metrics import Pair, uniform
-from attncli.attention.patterns import PatternSums
-from attncli.attention.view import View
+from attncli.attention.pattern_axes import Axes, Axis, PatternSums, axis, lines_of, merged
+from attncli.attention.selection import View
+from attncli.errors import UsageError
 from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading, RowOfWeights
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
+
+#: R is a whole matrix: beyond this many tokens it takes too much memory and time to be worth it.
+LONGEST = 8192
+
+
+class Rollout:
+    """R of one stack, layer after layer: float32 (batch, positions, positions)."""
+
+    def __init__(self, batch: int, length: int, device: torch.device) -> None:
+        if length > LONGEST:
+            raise UsageError(
+                f"--rollout needs the whole matrix of {length:,} tokens, and takes {LONGEST:,} at most",
+                hint="--truncate cuts the text, or leave --rollout out",
+            )
+        self.product = torch.eye(length, device=device).expand(batch, -1, -1)
+
+    def step(self, attention: Attention) -> Tensor:
+        """Take one layer in, and answer with R so far."""
+        parts = []
+        for block in attention.blocks():
+            mean = block.weights.mean(dim=1).to(self.product.device)
+            places = torch.arange(block.start, block.stop, device=mean.device)
+            mean[:, places - block.start, places] += 1
+            parts.append((mean / mean.sum(-1, keepdim=True)) @ self.product)
+        self.product = torch.cat(parts, dim=1)
+        return self.product
+
 
 #: What a head is called, by its layer and number.
 Names = Mapping[tuple[int, int], str]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.exact import with_float64
+from attncli.attention.float64 import with_float64
 from attncli.attention.metrics import Pair, Shown, row_metrics, uniform
-from attncli.attention.pairs import EarlierPairs, earlier_copies
+from attncli.attention.token_matches import EarlierPairs, earlier_copies
 
 if TYPE_CHECKING:
     from attncli.models.capture.lazy_mask import Visibility
