@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attncli.embeddings.adjust import adjusted_vectors, percentiles
+from attncli.embeddings.accumulator import Contrast, GroupSums, Keeper
 from attncli.embeddings.groups import find_groups
-from attncli.embeddings.keep import Keeper
 from attncli.embeddings.measure import (
     Floats,
     Indices,
@@ -24,8 +23,8 @@ from attncli.embeddings.measure import (
     similarities,
     unit_vectors,
 )
-from attncli.embeddings.path import Contrast, GroupSums
-from attncli.embeddings.senses import measure_senses
+from attncli.embeddings.reference_sample import adjusted_vectors, percentiles
+from attncli.embeddings.sense_statistics import measure_senses
 from attncli.results.compare import (
     MOST_IN_MATRIX,
     MOST_ON_THE_WAY,

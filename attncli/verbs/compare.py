@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.embeddings.choice import Spec, StateChoice, parse_states, text_stack
+from attncli.embeddings.state_selection import Spec, StateChoice, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.quantities import check_number
@@ -16,10 +16,9 @@ from attncli.verbs.running import Opening
 from attncli.verbs.sampling import Sample, Sampled, read_sample, run_or_recall
 
 if TYPE_CHECKING:
-    from attncli.embeddings.batches import Run
-    from attncli.embeddings.behaviour import Behaviour
+    from attncli.embeddings.accumulator import Keeper
+    from attncli.embeddings.batches import Behaviour, Run
     from attncli.embeddings.describe import Rows
-    from attncli.embeddings.keep import Keeper
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
@@ -166,8 +165,7 @@ class _Comparing(NamedTuple):
     tokenizer: Tokenizer
 
     def compare(self, loaded: LoadedModel, found: Found) -> CompareResult:
-        from attncli.embeddings.batches import Run
-        from attncli.embeddings.behaviour import try_out
+        from attncli.embeddings.batches import Run, try_out
         from attncli.embeddings.describe import describe_states
 
         found = self._within_reach(found, loaded)
@@ -216,7 +214,7 @@ class _Comparing(NamedTuple):
         )
 
     def _keeper(self, rows: Rows, chosen: Sequence[int], sampled: Sampled | None) -> Keeper:
-        from attncli.embeddings.keep import Keeper
+        from attncli.embeddings.accumulator import Keeper
 
         statistics = sampled.states if sampled else {}
         references = {state: each.reference(self.how.adjust) for state, each in statistics.items()}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.embeddings.folding import Span, fold
-from attncli.embeddings.locate import Sought, find_word, nearest_forms, take_brackets
+from attncli.embeddings.text_matching import Sought, Span, find_word, fold, nearest_forms, take_brackets
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.compare import Occurrence

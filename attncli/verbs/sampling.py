@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.embeddings.sample import FEWEST, sample_spans, shipped_sentences
+from attncli.embeddings.reference_sample import FEWEST, sample_spans, shipped_sentences
 from attncli.errors import UsageError
 from attncli.progress import Progress
 from attncli.results.compare import SampleInfo
@@ -13,9 +13,8 @@ from attncli.tokens.encode import encode
 from attncli.verbs.occurrences import pieces_of
 
 if TYPE_CHECKING:
-    from attncli.embeddings.adjust import SampleStatistics
-    from attncli.embeddings.batches import Run, Words
-    from attncli.embeddings.behaviour import Behaviour
+    from attncli.embeddings.batches import Behaviour, Run, Words
+    from attncli.embeddings.reference_sample import SampleStatistics
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.files.sample_cache import SampleCache
     from attncli.models.tokenizers.types import Tokenizer
@@ -98,7 +97,7 @@ def run_or_recall(
 
 
 def _recalled(cache: SampleCache, key: str, states: int) -> dict[int, SampleStatistics] | None:
-    from attncli.embeddings.adjust import SampleStatistics
+    from attncli.embeddings.reference_sample import SampleStatistics
 
     found = {}
     for state in range(states):
@@ -112,7 +111,7 @@ def _recalled(cache: SampleCache, key: str, states: int) -> dict[int, SampleStat
 def _run(
     run: Run, sample: Sample, behaviour: Behaviour, tokenizer: Tokenizer, states: int, progress: Progress
 ) -> dict[int, SampleStatistics]:
-    from attncli.embeddings.reference import run_sample
+    from attncli.embeddings.reference_sample import run_sample
 
     sentences = sample_words(sample.sentences, tokenizer, run.model.max_positions)
     total = sum(len(sentence.rows) for sentence in sentences)

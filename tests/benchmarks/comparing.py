@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attncli.embeddings.sample import shipped_sentences
+from attncli.embeddings.reference_sample import shipped_sentences
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from tests.benchmarks.processes import Ratio, compare, memory

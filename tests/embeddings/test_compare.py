@@ -13,7 +13,7 @@ import transformers
 from tokenizers import Tokenizer
 
 import attncli
-from attncli.embeddings.sample import shipped_sentences
+from attncli.embeddings.reference_sample import shipped_sentences
 from attncli.errors import UsageError
 from attncli.results.compare import CompareResult
 from tests import tiny

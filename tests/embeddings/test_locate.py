@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.embeddings.folding import fold
-from attncli.embeddings.forms import forms
-from attncli.embeddings.locate import Marked, Sought, find_word, nearest_forms, take_brackets
+from attncli.embeddings.text_matching import Marked, Sought, find_word, fold, forms, nearest_forms, take_brackets
 
 
 def matched(text: str, word: str, *, any_form: bool = False) -> list[str]:

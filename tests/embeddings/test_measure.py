@@ -8,7 +8,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from attncli.embeddings.adjust import adjusted_vectors, describe_sample, percentiles, random_pairs
+from attncli.embeddings.accumulator import GroupSums
 from attncli.embeddings.describe import ruling_dimensions, top_dimensions
 from attncli.embeddings.groups import find_groups
 from attncli.embeddings.measure import (
@@ -20,8 +20,8 @@ from attncli.embeddings.measure import (
     similarities,
     unit_vectors,
 )
-from attncli.embeddings.path import GroupSums
-from attncli.embeddings.senses import measure_senses, permutation_test, silhouette
+from attncli.embeddings.reference_sample import adjusted_vectors, describe_sample, percentiles, random_pairs
+from attncli.embeddings.sense_statistics import measure_senses, permutation_test, silhouette
 
 THREE = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
 HALF = sqrt(0.5)

@@ -31,7 +31,12 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 _LIBRARIES = ("transformers", "tokenizers", "torch")
 #: Our own modules that decide what is kept: an edit of one makes other entries, whatever the version says.
-_OWN = ("embeddings/adjust.py", "embeddings/batches.py", "embeddings/reference.py", "models/capture/structure.py")
+_OWN = (
+    "embeddings/reference_sample.py",
+    "embeddings/batches.py",
+    "embeddings/reference_sample.py",
+    "models/capture/structure.py",
+)
 _DECIDING = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _DIGEST_BYTES = 32
 

@@ -9,8 +9,8 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from attncli.embeddings.accumulator import Contrast, GroupSums
 from attncli.embeddings.measure import Floats, Indices, drawn_rows, row_blocks
-from attncli.embeddings.path import Contrast, GroupSums
 from attncli.results.compare import Miss, Neighbours, Permutation, Senses
 
 #: Up to so many ways to deal the labels, all of them are looked at.

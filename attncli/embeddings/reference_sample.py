@@ -1,4 +1,8 @@
-"""Vectors and cosines held against a reference sample: the baseline, and three ways to even out crowded dimensions.
+"""The sentences of the reference sample, and which of their words take part.
+
+The reference sample: words of plain sentences, run through the model as the user's are.
+
+Vectors and cosines held against a reference sample: the baseline, and three ways to even out crowded dimensions.
 
 baseline     raw − baseline, the mean cosine of random words of different sentences (Ethayarajh 2019)
 standardize  (x − μ) / σ in every dimension (Timkey & van Schijndel 2021)
@@ -7,16 +11,77 @@ abtt         all but the top: x − μ − Σ_{k ≤ D} (u_kᵀx) u_k, D = d/100
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from math import ceil
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from attncli.embeddings.batches import Run, Words, take_words
 from attncli.embeddings.measure import Floats, Indices, Vectors, unit_vectors
+from attncli.embeddings.text_matching import Span
 from attncli.results.compare import Reference
+
+#: Words that a sentence gives to the sample, at most.
+_WORDS_A_SENTENCE = 4
+_WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
+#: Of fewer words neither a mean cosine nor a deviation says anything.
+FEWEST = 10
+
+
+def shipped_sentences() -> tuple[str, ...]:
+    """The sentences that come with the package; they were written for it."""
+    text = files("attncli.embeddings").joinpath("sample.txt").read_text("utf-8")
+    return tuple(text.splitlines())
+
+
+def sample_spans(text: str, number: int) -> list[Span]:
+    """Which words of a sentence take part: some at random, always the same. Any text without words gives none."""
+    spans = [match.span() for match in _WORD.finditer(text)]
+    if len(spans) <= _WORDS_A_SENTENCE:
+        return spans
+    chosen = np.random.default_rng(number).choice(len(spans), _WORDS_A_SENTENCE, replace=False)
+    return [spans[index] for index in sorted(chosen.tolist())]
+
+
+def run_sample(
+    run: Run, sentences: Sequence[Words], states: int, *, causal: bool, progress: Callable[[int], None]
+) -> tuple[int, dict[int, SampleStatistics]]:
+    """Run the sample and describe its first `states` states. Answers how many words it had, too.
+
+    causal: words at the first position are left out. There a model of this kind parks what attention has to spare, and
+    its state is like no other.
+    """
+    kept = [_without_first(sentence) if causal else sentence for sentence in sentences]
+    owners = np.array([number for number, each in enumerate(kept) for _ in each.rows], dtype=np.int64)
+    found: dict[int, Vectors] = {}
+
+    def take(state: int, rows: Sequence[int], vectors: Vectors) -> None:
+        if state < states:
+            kept_so_far = found.setdefault(state, np.zeros((len(owners), vectors.shape[1]), dtype=np.float32))
+            kept_so_far[list(rows)] = vectors
+
+    take_words(run, [each for each in _numbered(kept) if each.rows], take, progress)
+    return len(owners), {state: describe_sample(vectors, owners) for state, vectors in found.items()}
+
+
+def _without_first(sentence: Words) -> Words:
+    return sentence._replace(rows=tuple((row, places) for row, places in sentence.rows if 0 not in places))
+
+
+def _numbered(sentences: Sequence[Words]) -> list[Words]:
+    """With rows counted through all sentences."""
+    numbered, row = [], 0
+    for sentence in sentences:
+        places = [places for _, places in sentence.rows]
+        numbered.append(sentence._replace(rows=tuple(enumerate(places, row))))
+        row += len(places)
+    return numbered
+
 
 ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 
