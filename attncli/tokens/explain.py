@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attncli.errors import UsageError
 from attncli.results.explanation import Entry, Explanation, Model, PreToken, Segment, Step, Word
-from attncli.tokens.best_path import BestPath
 from attncli.tokens.encode import check_text
-from attncli.tokens.longest_match import LongestMatch, WholeWord
-from attncli.tokens.merging import Merging
+from attncli.tokens.tokenizer_models import BestPath, LongestMatch, Merging, WholeWord
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.pipeline import Cut, Part, Slot, TokenizerParts

@@ -76,8 +76,7 @@ def _may_be_unspaced(text: str) -> bool:
 def _where_spaces_part(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _Counted:
     """Tokens and words of those parts of the texts that are in scripts with spaces, as `--stats` counts them."""
     # Knowing the scripts takes a while to import, which few texts need.
-    from attncli.tokens.by_script import RunCounts, count_by_script
-    from attncli.tokens.scripts import UNSPACED
+    from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script
 
     runs: list[RunCounts] = []
     for number, text in enumerate(texts):

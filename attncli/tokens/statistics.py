@@ -18,9 +18,8 @@ from attncli.results.statistics import (
     TotalStatistics,
 )
 from attncli.results.tokenize import MUCH_UNKNOWN
-from attncli.tokens.align import align
-from attncli.tokens.by_script import RunCounts, count_by_script, covered
-from attncli.tokens.scripts import UNSPACED
+from attncli.tokens.encode import align
+from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script, covered
 from attncli.tokens.spans import emptied, shared_starts
 
 if TYPE_CHECKING:

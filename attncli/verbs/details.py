@@ -26,14 +26,14 @@ class Details:
     def of(self, text: TokenizedText, tokenizer: Tokenizer, chat: ChatText | None) -> TokenizedText:
         """A text with the answers.  chat: the conversation that a template made the text of."""
         if chat is not None:
-            from attncli.tokens.chat import assign, has_double_bos
+            from attncli.tokens.chat_roles import assign, has_double_bos
 
             text = text._replace(chat=assign(text, chat, double_bos=has_double_bos(text, tokenizer)))
         if self._settings.why and text.text is not None:
             special = self._settings.special and chat is None
             text = text._replace(why=self._explainer(tokenizer).explain(text.text, special=special))
         if self._settings.lint or "lint" in self._settings.check:
-            from attncli.tokens.lint import lint
+            from attncli.tokens.lint.lint import lint
 
             text = text._replace(findings=lint(tokenizer, text))
         return text
@@ -51,7 +51,7 @@ def compared(texts: Sequence[TokenizedText]) -> Comparison | None:
     first = texts[0]
     if len(texts) == 1 or first.text is None or any(text.text != first.text for text in texts):
         return None
-    from attncli.tokens.comparison import compare_cuts
+    from attncli.tokens.tokenizer_comparison import compare_cuts
 
     return compare_cuts(texts)
 
@@ -82,13 +82,13 @@ def _different(record: Record) -> list[str]:
     if record.comparison is None:
         ids = {tuple(text.ids) for text in record.texts}
         return [] if len(ids) == 1 else ["the models are given different texts"]
-    from attncli.tokens.comparison import failures
+    from attncli.tokens.tokenizer_comparison import failures
 
     return failures(record.comparison, record.texts[0].source)
 
 
 def _mendable(record: Record) -> list[str]:
-    from attncli.tokens.lint.failures import failures
+    from attncli.tokens.lint.lint import failures
 
     several = len(record.texts) > 1
     return [

@@ -154,7 +154,7 @@ class RandomTokens:
         sharing: Sharing,
         progress: Progress,
     ) -> Average:
-        from attncli.tokens.ordinary import first_special
+        from attncli.tokens.vocabulary import first_special
         from attncli.verbs.probing import average_probe
 
         first = first_special(tokenizer) if tokenizer is not None and self._special else None

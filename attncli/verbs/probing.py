@@ -9,7 +9,7 @@ from attncli.attention.averages import Averages
 from attncli.attention.inputs import TOKENS, ModelInputs, fitting_probe, probe_ids, with_targets
 from attncli.progress import Progress
 from attncli.tokens.encode import from_ids
-from attncli.tokens.ordinary import ordinary_ids
+from attncli.tokens.vocabulary import ordinary_ids
 from attncli.verbs.averaging import Average, inputs_of
 from attncli.verbs.many_texts import CutText, batches
 

@@ -164,7 +164,7 @@ class Tokenizing:
         return record
 
     def _unreachable(self) -> tuple[Unreachable, ...]:
-        from attncli.tokens.lint.unreachable import unreachable
+        from attncli.tokens.vocabulary import unreachable
 
         return tuple(unreachable(reader.tokenizer) for reader in self._readers if reader.tokenizer is not None)
 

@@ -16,7 +16,7 @@ from attncli.render.tokenize.model_keys import model_keys, shortened_name
 from attncli.results.comparison import Comparison, Difference, IdDifference, Segment
 from attncli.results.tokenize import TokenizedText, TokenStats
 from attncli.results.tokens import Token
-from attncli.tokens.comparison import compare_cuts
+from attncli.tokens.tokenizer_comparison import compare_cuts
 from tests.tokens.vocabularies import KINDS, TEXTS
 
 BERT = TokenizedText(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
-from attncli.tokens.align import align
-from attncli.tokens.encode import encode
+from attncli.tokens.encode import align, encode
 from tests.tokens import vocabularies as made
 
 

@@ -15,7 +15,7 @@ from attncli.errors import UsageError
 from attncli.results.comparison import Comparison
 from attncli.results.tokenize import Source, TokenizedText, TokenStats
 from attncli.results.tokens import Token
-from attncli.tokens.comparison import compare_cuts, failures
+from attncli.tokens.tokenizer_comparison import compare_cuts, failures
 from tests.tokens.vocabularies import KINDS, TEXTS, byte_bpe, word_level, word_piece
 
 EVERY = {name: kind() for name, kind in KINDS.items()} | {"llama": byte_bpe(bos=True, trim=False)}

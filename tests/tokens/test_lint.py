@@ -17,10 +17,10 @@ from attncli.results.chat import Chat, ChatMessage
 from attncli.results.findings import Finding
 from attncli.results.tokenize import Source, TokenizedText
 from attncli.tokens.encode import encode, from_ids
-from attncli.tokens.lint import lint
+from attncli.tokens.lint.characters import Suspect, mend
 from attncli.tokens.lint.letters import _SPLIT_VOWELS, letter_suspects
+from attncli.tokens.lint.lint import lint
 from attncli.tokens.lint.round_trip import explain
-from attncli.tokens.lint.suspects import Suspect, mend
 from attncli.tokens.measure import measure
 from tests.tokens import vocabularies as made
 

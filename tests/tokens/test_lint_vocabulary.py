@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.results.findings import DeadEntry
-from attncli.tokens.lint.unreachable import unreachable
+from attncli.tokens.vocabulary import unreachable
 from tests.tokens import vocabularies as made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import AddedToken, Tokenizer, decoders, models, processors
 
 from attncli.models.tokenizers.fast import FastTokenizer
-from attncli.tokens.ordinary import first_special, ordinary_ids
+from attncli.tokens.vocabulary import first_special, ordinary_ids
 from tests.tokens.vocabularies import byte_bpe
 
 

@@ -10,8 +10,7 @@ from attncli.models.tokenizers.token_bytes import Spelling
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Piece
 from attncli.results.vocabulary import Entry, SpecialEntry
-from attncli.tokens.kinds import kind_of, script_of_entry
-from attncli.tokens.vocabulary import COLUMNS, describe_vocabulary, vocabulary_rows
+from attncli.tokens.vocabulary import COLUMNS, describe_vocabulary, kind_of, script_of_entry, vocabulary_rows
 from tests.tokens import vocabularies as made
 
 PIECES = ("[UNK]", "mole", "##mole", "Mole", "molecule", "a", "tadmole", "[CLS]")

@@ -1,6 +1,6 @@
 """A tokenizer of transformers that is written in Python: it gives ids, and keeps no record of their places.
 
-`attncli.tokens.align` finds out afterwards where in the text each token came from.
+`attncli.tokens.encode` finds out afterwards where in the text each token came from.
 """
 
 from __future__ import annotations

@@ -1,14 +1,41 @@
-"""Characters that show nothing or not what they are: invisible ones, odd spaces, controls, damage."""
+"""Places in a text that may cut it in a way that its reader does not expect, before a tokenizer is asked.
+
+Characters that show nothing or not what they are: invisible ones, odd spaces, controls, damage.
+
+White space at the end of a text, which a model that goes on writing takes badly.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 import regex
 
-from attncli.tokens.lint.suspects import Suspect
+
+class Suspect(NamedTuple):
+    """A half-open span of characters, and what would stand there if it were mended."""
+
+    kind: str
+    start: int
+    end: int
+    message: str
+    hint: str
+    mended: str
+
+
+def mend(text: str, suspects: list[Suspect]) -> str:
+    """The text with every suspect mended; where two overlap, the first."""
+    parts: list[str] = []
+    place = 0
+    for suspect in sorted(suspects, key=lambda each: each.start):
+        if suspect.start >= place:
+            parts += [text[place : suspect.start], suspect.mended]
+            place = suspect.end
+    return "".join([*parts, text[place:]])
+
 
 #: Runs of characters that no reader sees: what Unicode's DerivedCoreProperties.txt says to ignore where it can't be
 #: drawn (zero-width characters, bidi controls, variation selectors, tags, fillers), with the interlinear marks and the
@@ -156,3 +183,17 @@ def _damaged(text: str, start: int, end: int) -> Iterator[Suspect]:
     else:
         what, hint = "is no character of Unicode", "read the text again in the encoding that it was written in"
     yield Suspect("damaged", start, end, f"{named(run)} {what}", hint, "")
+
+
+def trailing_suspects(text: str) -> Iterator[Suspect]:
+    """The white space at the end of a text that has anything else."""
+    kept = text.rstrip()
+    if not kept or len(kept) == len(text):
+        return
+    space = text[len(kept) :]
+    what = "a newline" if space.endswith("\n") else "a space" if space.endswith(" ") else "white space"
+    message = f"the text ends with {what}"
+    hint = "take it out: a model begins its next word with the space, and rarely saw one stand alone"
+    if space.endswith("\n"):
+        hint = "take it out, unless what the model goes on with shall begin a line"
+    yield Suspect("trailing_space", len(kept), len(text), message, hint, "")

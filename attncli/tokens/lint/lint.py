@@ -1,0 +1,245 @@
+"""Special tokens where a text should not have any: doubled ones, and ones that the text itself spells.
+
+`lint`: what a reader of a text would not expect of its tokens. Asked for with `--lint` only.
+
+What makes `--check lint` fail.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+from attncli.results.findings import Finding, Severity
+from attncli.results.tokenize import TokenizedText
+from attncli.results.tokens import Token
+from attncli.tokens.lint.characters import Suspect, character_suspects, mend, trailing_suspects
+from attncli.tokens.lint.letters import letter_suspects, lookalike_suspects
+from attncli.tokens.lint.round_trip import non_canonical, round_trip
+
+if TYPE_CHECKING:
+    from attncli.models.tokenizers.types import Tokenizer
+    from attncli.results.chat import Chat, ChatMessage
+
+
+def doubled(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) -> Iterator[Finding]:
+    """A special token beside the same one, as where a chat template writes one and the tokenizer adds another.
+
+    template: the ids that the tokenizer puts around a text.  bare: the ids came without a text.
+    """
+    for first, second in pairwise(tokens):
+        if first.id != second.id or first.id not in template or not (first.special and second.special):
+            continue
+        written = [token for token in (first, second) if token.start is not None]
+        if not bare and len(written) != 1:
+            continue
+        message = f"{first.token} stands there twice" if bare else f"the text has {first.token}, and one more is added"
+        hint = "leave one of the ids out" if bare else "take it out of the text, or encode with --no-special"
+        own = written[0] if written else None
+        yield Finding(
+            "double_special",
+            "warning",
+            message,
+            hint,
+            start=own.start if own else None,
+            end=own.end if own else None,
+            byte_start=own.byte_start if own else None,
+            tokens=(first.index, second.index),
+        )
+
+
+def spelled(tokens: Sequence[Token]) -> Iterator[Finding]:
+    """Special tokens that the text spells and that it gets: whoever writes the text can end a turn with them."""
+    for token in tokens:
+        if token.special and token.start is not None:
+            yield Finding(
+                "special_in_text",
+                "warning",
+                f"{token.token} in the text becomes the special token {token.id}",
+                "where others write the text, escape it or encode with split_special_tokens",
+                start=token.start,
+                end=token.end,
+                byte_start=token.byte_start,
+                tokens=(token.index,),
+            )
+
+
+def unknown(
+    tokens: Sequence[Token], texts: Sequence[str], segments: Sequence[int], unknown_id: int | None
+) -> Iterator[Finding]:
+    """Tokens that stand for what the vocabulary can't spell.
+
+    segments: for each token, the one of `texts` that it is of.
+    """
+    for token in tokens:
+        if token.id != unknown_id:
+            continue
+        lost = texts[segments[token.index]][token.start : token.end] if texts and token.start is not None else ""
+        what = f"{lost} becomes" if lost else "this is"
+        yield Finding(
+            "unknown",
+            "warning",
+            f"{what} {token.token}: the vocabulary can't spell it",
+            "the model doesn't see what stands there; write it in other characters, or take another model",
+            start=token.start,
+            end=token.end,
+            byte_start=token.byte_start,
+            tokens=(token.index,),
+        )
+
+
+__all__ = ["lint"]
+
+#: What has no one place in a conversation.
+_OF_THE_WHOLE = frozenset({"double_special", "round_trip"})
+
+
+def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
+    """Everything odd about a text and its tokens, in the order of the text; about ids without a text likewise.
+
+    Of a conversation that a chat template wrote (`text.chat`), what stands in somebody's message is looked at alone:
+    the template means the special tokens and newlines around it.
+    """
+    if text.chat is not None:
+        return tuple(_in_messages(_everything(tokenizer, text), text.chat))
+    return _everything(tokenizer, text)
+
+
+def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
+    """What is odd within a message, and says which; and what is odd about the whole."""
+    for finding in findings:
+        message = next((index for index, each in enumerate(chat.messages) if _holds(each, finding)), None)
+        if message is not None:
+            role = chat.messages[message].role
+            yield finding._replace(message=f"in message {message + 1} ({role}), {finding.message}")
+        elif finding.kind in _OF_THE_WHOLE:
+            yield finding
+
+
+def _holds(message: ChatMessage, finding: Finding) -> bool:
+    start, end = finding.start, finding.end
+    if start is None or end is None or finding.kind in _OF_THE_WHOLE:
+        return False
+    return any(first <= start and end <= last for first, last in message.contents or ())
+
+
+def _everything(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
+    texts = [each for each in (text.text, text.pair) if each is not None]
+    segments = _segments(text)
+    findings = [
+        *_about_tokens(tokenizer, text, texts, segments),
+        *(found for segment, each in enumerate(texts) for found in _about_text(tokenizer, each, segment)),
+    ]
+    if not texts:
+        return tuple(findings)
+    by_segment = [
+        [token for token in text.tokens if _placed(token, segments, segment)] for segment in range(len(texts))
+    ]
+    placed = _placed_in(findings, texts, text.source.line if text.source is not None else 1)
+    found = [finding if finding.tokens else _with_tokens(finding, by_segment[finding.segment]) for finding in placed]
+    return tuple(sorted(found, key=lambda finding: (finding.segment, finding.start or 0)))
+
+
+def _about_tokens(
+    tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int]
+) -> Iterator[Finding]:
+    """What the tokens alone show; each with the text that its token is of."""
+    template = frozenset(tokenizer.encode("", special=True).ids)
+    twice = list(doubled(text.tokens, template, bare=not texts))
+    told = {index for finding in twice for index in finding.tokens}
+    found = [*twice, *unknown(text.tokens, texts, segments, tokenizer.unknown_id)]
+    found += (finding for finding in spelled(text.tokens) if told.isdisjoint(finding.tokens))
+    if not texts:
+        found += non_canonical(tokenizer, text.tokens)
+    for finding in found:
+        own = next((index for index in finding.tokens if text.tokens[index].start is not None), None)
+        yield finding if own is None else finding._replace(segment=segments[own])
+
+
+def _about_text(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
+    """What the characters show, once the tokenizer has said whether they make a difference."""
+    suspects = [
+        *character_suspects(text),
+        *letter_suspects(text),
+        *lookalike_suspects(text),
+        *trailing_suspects(text),
+    ]
+    ordered = sorted(suspects, key=lambda each: each.kind)
+    for finding in _weighed(tokenizer, text, [list(group) for _, group in groupby(ordered, lambda each: each.kind)]):
+        yield finding._replace(segment=segment)
+    if (lost := round_trip(tokenizer, text)) is not None:
+        yield lost._replace(segment=segment)
+
+
+def _weighed(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]]) -> Iterator[Finding]:
+    """Suspects, kind by kind: notes where the text without any of that kind has the same tokens."""
+    if not kinds:
+        return
+    given, *others = tokenizer.encode_batch([text, *(mend(text, group) for group in kinds)], special=False)
+    for group, mended in zip(kinds, others, strict=True):
+        same = list(mended) == list(given)
+        if same and group[0].kind == "trailing_space":
+            continue  # this tokenizer drops white space: nothing stands at the end
+        severity: Severity = "note" if same else "warning"
+        for suspect in group:
+            hint = "this tokenizer makes the same tokens without it" if same else suspect.hint
+            yield Finding(suspect.kind, severity, suspect.message, hint, start=suspect.start, end=suspect.end)
+
+
+def _segments(text: TokenizedText) -> list[int]:
+    """For each token, the text that it is of: 1 from where the pair begins.
+
+    That is where places jump back, or where placed tokens go on after special ones that stand in neither text.
+    """
+    segments: list[int] = []
+    segment, reach, gap = 0, -1, False
+    for token in text.tokens:
+        if token.byte_start is not None:
+            begins = reach >= 0 and (gap or token.byte_start < reach)
+            segment = 1 if text.pair is not None and begins else segment
+            reach, gap = token.byte_start, False
+        else:
+            gap = gap or token.special
+        segments.append(segment)
+    return segments
+
+
+def _placed(token: Token, segments: Sequence[int], segment: int) -> bool:
+    return token.start is not None and segments[token.index] == segment
+
+
+def _placed_in(findings: Iterable[Finding], texts: Sequence[str], first_line: int) -> Iterator[Finding]:
+    """Findings with the byte, the line and the column where each begins, in one walk through each text.
+
+    first_line: the line of its file that the text begins in; a pair is in no file.
+    """
+    segment, place, size, line = 0, 0, 0, first_line
+    for finding in sorted(findings, key=lambda each: (each.segment, each.start or 0)):
+        if finding.segment != segment:
+            segment, place, size, line = finding.segment, 0, 0, 1
+        if finding.start is None:
+            yield finding
+            continue
+        passed = texts[segment][place : finding.start]
+        size, line, place = size + len(passed.encode("utf-8")), line + passed.count("\n"), finding.start
+        column = place - texts[segment].rfind("\n", 0, place)
+        yield finding._replace(byte_start=size, line=line, column=column)
+
+
+def _with_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
+    """A finding with the tokens that hold any of its characters."""
+    start, end = finding.start or 0, finding.end or 0
+    first = bisect_left(tokens, start + 1, key=lambda token: token.end or 0)
+    last = bisect_left(tokens, end, key=lambda token: token.start or 0)
+    return finding._replace(tokens=tuple(token.index for token in tokens[first:last]))
+
+
+def failures(findings: Sequence[Finding], file: str | None = None) -> list[str]:
+    """A sentence for each warning, with its place; notes are no failure.
+
+    file: where the text was read.
+    """
+    warnings = (finding for finding in findings if finding.severity == "warning")
+    return [f"{finding.place(file)} ({finding.kind}): {finding.message}" for finding in warnings]
