@@ -1,4 +1,13 @@
-"""An inventory -> how many parameters each component, layer, part and tensor has."""
+"""Active parameters: what one token passes through in a mixture of experts, in both conventions.
+
+Other ways to count the same model.
+
+Several models, component by component.
+
+The tensors of a model as the tree that their names make, with layers that are alike drawn together.
+
+An inventory -> how many parameters each component, layer, part and tensor has.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +16,125 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from attncli.parameters.active import count_active
-from attncli.parameters.classify import Share, classify
-from attncli.parameters.heads import per_head
-from attncli.parameters.inventory import Inventory
-from attncli.parameters.parts import Place, place
-from attncli.parameters.readings import readings
-from attncli.parameters.settings import Settings
-from attncli.results.parameters import COMPONENTS, Component, Layer, ParameterCount, Row
+from attncli.parameters.attention_layers import per_head
+from attncli.parameters.classify import Share, also_unembeds, classify
+from attncli.parameters.inventory import Inventory, Settings
+from attncli.parameters.locate import Place, place
+from attncli.results.parameters import COMPONENTS, Active, Component, Layer, ParameterCount, Reading, Row
+from attncli.results.params import Difference
+from attncli.results.trees import Node
+
+_EXPERTS = ("moe.gate", "moe.up", "moe.down")
+_TABLES = ("embedding.position", "embedding.segment")
+
+
+def count_active(placed: Sequence[Placed], settings: Settings) -> Active:
+    """Count the active parameters: of the routed experts, as many as a token is sent to."""
+    total = sum(_active(share, settings) for share, _ in placed)
+    return Active(total, total - sum(share.parameters for share, _ in placed if _is_looked_up(share)))
+
+
+def _active(share: Share, settings: Settings) -> int:
+    if share.component not in _EXPERTS:
+        return share.parameters
+    path = share.tensor.module
+    experts, chosen = settings.look(path, "experts"), settings.look(path, "active_experts")
+    if not experts or not chosen or chosen >= experts:
+        return share.parameters
+    return share.parameters * chosen // experts
+
+
+def _is_looked_up(share: Share) -> bool:
+    """Whether a token takes one row of it; a token table that is the unembedding too is multiplied whole."""
+    if share.component == "embedding.token":
+        return not also_unembeds(share.tensor)
+    return share.component in _TABLES
+
+
+_NO_MATRIX = ("norm", "embedding.position", "embedding.segment")
+_TOKENS = ("embedding.token",)
+_EMBEDDINGS = ("embedding.token", "embedding.position", "embedding.segment", "unembedding")
+
+
+def readings(inventory: Inventory, shares: Sequence[Share]) -> tuple[Reading, ...]:
+    """The readings of a language model, one that has a table of tokens; none for other models."""
+    if not _sum(shares, _TOKENS):
+        return ()
+    again = sum(share.parameters for share in shares if share.component in _TOKENS and also_unembeds(share.tensor))
+    matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NO_MATRIX)
+    return (
+        Reading(
+            "matrices",
+            matrices + again,
+            "weights without norms and positions, a tied unembedding counted again: how teaching counts GPT-3",
+        ),
+        Reading(
+            "non_embedding",
+            inventory.total - _sum(shares, _EMBEDDINGS),
+            "without embeddings and unembedding (Kaplan 2020)",
+        ),
+    )
+
+
+def _sum(shares: Iterable[Share], components: Sequence[str]) -> int:
+    return sum(share.parameters for share in shares if share.component in components)
+
+
+def differences(counts: Sequence[ParameterCount]) -> tuple[Difference, ...]:
+    """Every component that any of the models has, aligned by part and component; nothing for one model.
+
+    Models of one part each are compared whatever their parts are called.
+    """
+    if len(counts) < 2:
+        return ()
+    alone = all(len({component.part for component in count.components}) == 1 for count in counts)
+    name = counts[0].components[0].part if alone else None
+    tables = [
+        {(name or component.part, component.component): component.parameters for component in count.components}
+        for count in counts
+    ]
+    parts = {part: index for index, part in enumerate(dict.fromkeys(part for table in tables for part, _ in table))}
+    keys = sorted({key for table in tables for key in table}, key=lambda key: (parts[key[0]], COMPONENTS.index(key[1])))
+    return tuple(Difference(*key, tuple(table.get(key, 0) for table in tables)) for key in keys)
+
+
+def tree(shares: Sequence[Share], *, depth: int | None, tensors: bool) -> tuple[Node, ...]:
+    """The modules of a model, down to `depth` steps of their paths; with `tensors`, those within that depth too."""
+    entries = [(share.tensor.name.split("."), share) for share in shares]
+    return _nodes(entries, 0, depth, tensors=tensors)
+
+
+def _nodes(
+    entries: Sequence[tuple[list[str], Share]], level: int, depth: int | None, *, tensors: bool
+) -> tuple[Node, ...]:
+    if depth is not None and level >= depth:
+        return ()
+    groups: dict[str, list[tuple[list[str], Share]]] = defaultdict(list)
+    for steps, share in entries:
+        groups[steps[level]].append((steps, share))
+    nodes: list[Node] = []
+    for name, group in groups.items():
+        node = _node(name, group, level, depth, tensors=tensors)
+        if node is None:
+            continue
+        before = nodes[-1] if nodes else None
+        if before is not None and name.isdigit() and before.name.isdigit() and before.alike(node):
+            nodes[-1] = before._replace(copies=before.copies + 1, last=name)
+        else:
+            nodes.append(node)
+    return tuple(nodes)
+
+
+def _node(
+    name: str, group: Sequence[tuple[list[str], Share]], level: int, depth: int | None, *, tensors: bool
+) -> Node | None:
+    parameters = sum(share.parameters for _, share in group)
+    steps, first = group[0]
+    if len(steps) == level + 1:
+        components = "+".join(dict.fromkeys(share.component for _, share in group))
+        return Node(name, parameters, shape=first.tensor.shape, component=components) if tensors else None
+    return Node(name, parameters, children=_nodes(group, level + 1, depth, tensors=tensors))
+
 
 By = Literal["component", "layer", "part", "module", "tensor"]
 

@@ -1,15 +1,63 @@
-"""What the analysis of parameters works on: a model's tensors by name, wherever the names come from.
+"""Numbers that shapes alone don't tell (heads, experts), looked up near the module that they hold for.
+
+What the analysis of parameters works on: a model's tensors by name, wherever the names come from.
 
 A module on the meta device gives an inventory with everything in it (`walk.py`); the headers of a checkpoint give the
 names and the shapes alone. Nothing after this point knows the difference.
+
+An inventory as JSON and back, so that the same configuration need not be built again.
+
+A model repeats itself: chains of classes and configurations are written once and numbered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from math import prod
 from typing import Any, NamedTuple
+
+#: What modules and configurations call a number; the first that is there.
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "heads": ("num_attention_heads", "num_heads", "n_head", "n_heads", "attention_heads", "num_attn_heads", "nhead"),
+    "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "kv_n_heads", "n_kv_heads", "kv_heads"),
+    "head_dim": ("head_dim", "attention_head_size", "d_kv", "head_size", "kv_channels", "d_head"),
+    "value_head_dim": ("v_head_dim", "value_head_dim"),
+    "latent_rank": ("kv_lora_rank",),
+    "hidden": ("hidden_size", "d_model", "n_embd", "embed_dim", "dim"),
+    "vocabulary": ("vocab_size", "n_vocab", "vocabulary_size"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"),
+    "active_experts": ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk", "top_k", "moe_k",
+                       "num_selected_experts", "n_active_experts", "top_k_experts"),
+}  # fmt: skip
+
+
+class Settings(NamedTuple):
+    """The numbers of a model by the path of the module that holds them; "" is the model itself."""
+
+    sources: Mapping[str, tuple[Any, ...]]
+
+    def look(self, path: str, field: str) -> int | None:
+        """The number called `field` in FIELDS that holds at `path`: the innermost module that knows it decides."""
+        for source in self._near(path):
+            for name in FIELDS[field]:
+                value = _fields(source).get(name)
+                if type(value) is int and value > 0:
+                    return value
+        return None
+
+    def _near(self, path: str) -> Iterator[Any]:
+        """What is known at a path, then at the path that holds it, and so on to the whole model."""
+        while path:
+            yield from self.sources.get(path, ())
+            path = path.rpartition(".")[0]
+        yield from self.sources.get("", ())
+
+
+def _fields(source: Any) -> Mapping[str, Any]:
+    # Not by getattr: a configuration whose layers differ refuses to name one value for them all.
+    return source if isinstance(source, Mapping) else vars(source)
 
 
 class Kind(Enum):
@@ -73,3 +121,65 @@ class Inventory(NamedTuple):
         """The same model with a tensor of its own for every name."""
         apart = (part for tensor in self.tensors for part in (tensor._replace(aliases=()), *tensor.aliases))
         return self._replace(tensors=tuple(apart))
+
+
+_SCALARS = (int, float, str, type(None))  # bool is an int
+
+
+def to_json(inventory: Inventory) -> dict[str, Any]:
+    """What `from_json` makes the same inventory of. Of configurations it keeps numbers, words and lists of them."""
+    classes: dict[tuple[str, ...], int] = {}
+    sources: list[dict[str, Any]] = []
+    numbers: dict[int, int] = {}
+
+    def tensor(each: Tensor) -> list[Any]:
+        chain = classes.setdefault(each.classes, len(classes))
+        return [each.name, list(each.shape), each.kind.value, chain, [tensor(alias) for alias in each.aliases]]
+
+    def source(each: Any) -> int:
+        # By identity: one configuration serves many modules. The inventory keeps it alive meanwhile.
+        if id(each) not in numbers:
+            fields = _plain(each)
+            if fields not in sources:
+                sources.append(fields)
+            numbers[id(each)] = sources.index(fields)
+        return numbers[id(each)]
+
+    tensors = [tensor(each) for each in inventory.tensors]
+    settings = {path: [source(each) for each in found] for path, found in inventory.settings.items()}
+    return {"classes": list(map(list, classes)), "tensors": tensors, "sources": sources, "settings": settings}
+
+
+def from_json(kept: Mapping[str, Any]) -> Inventory:
+    """The inventory that `to_json` wrote. Raises ValueError for anything else."""
+    try:
+        classes = [tuple(map(str, chain)) for chain in kept["classes"]]
+        sources = kept["sources"]
+        tensors = tuple(_tensor(fields, classes) for fields in kept["tensors"])
+        settings = {path: tuple(sources[number] for number in found) for path, found in kept["settings"].items()}
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError("no inventory") from error
+    return Inventory(tensors, settings)
+
+
+def _tensor(fields: list[Any], classes: list[tuple[str, ...]]) -> Tensor:
+    name, shape, kind, chain, aliases = fields
+    return Tensor(
+        str(name),
+        tuple(map(int, shape)),
+        Kind(kind),
+        classes[chain],
+        tuple(_tensor(alias, classes) for alias in aliases),
+    )
+
+
+def _plain(source: Any) -> dict[str, Any]:
+    """The fields that JSON can hold, as numbers are looked up in them."""
+    fields = source if isinstance(source, Mapping) else vars(source)
+    return {name: value for name, value in fields.items() if _is_plain(value) and not name.startswith("_")}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(isinstance(each, _SCALARS) for each in value)
+    return isinstance(value, _SCALARS)

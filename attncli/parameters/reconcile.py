@@ -1,4 +1,9 @@
-"""A module's inventory held against a checkpoint's tensors: every tensor of either side is matched, or explained."""
+"""Layers for multi-token prediction, which checkpoints hold behind a model's own and which it runs without.
+
+The unembedding that a checkpoint leaves out because it is the table of tokens.
+
+A module's inventory held against a checkpoint's tensors: every tensor of either side is matched, or explained.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,53 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-from attncli.parameters.inventory import Inventory, Tensor
-from attncli.parameters.named import is_buffer
-from attncli.parameters.prediction import PREDICTION_LAYERS
-from attncli.parameters.stored import Weights
+from attncli.parameters.classify import classify
+from attncli.parameters.header_inventory import is_buffer
+from attncli.parameters.inventory import Inventory, Kind, Tensor
+from attncli.parameters.quantization import Weights
 from attncli.results.reconciliation import REASONS, Difference, Reconciliation
+
+#: What configurations call the number of such layers.
+PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
+_OWN_LAYERS = "num_hidden_layers"
+
+
+def prediction_layers(inventory: Inventory, config: Mapping[str, Any]) -> tuple[int, int]:
+    """The number of the first such layer of a checkpoint, and the parameters from there on; (0, 0) where none is."""
+    first = config.get(_OWN_LAYERS)
+    if type(first) is not int or not any(config.get(name) for name in PREDICTION_LAYERS):
+        return 0, 0
+    beyond = sum(tensor.parameters for tensor in _beyond(inventory.tensors, first))
+    return (first, beyond) if beyond else (0, 0)
+
+
+def _beyond(tensors: Iterable[Tensor], first: int) -> Iterable[Tensor]:
+    for tensor in tensors:
+        layer = next((int(step) for step in tensor.name.split(".") if step.isdecimal()), -1)
+        if layer >= first:
+            yield tensor
+
+
+_UNEMBEDDING = "lm_head.weight"
+
+
+def with_tied_unembedding(inventory: Inventory) -> Inventory:
+    """The inventory of a model that writes, as its files list it, with its unembedding under a name of its own.
+
+    Who writes must turn vectors into tokens: where nothing else does, the table of tokens does it too.
+    """
+    # Neither stands in a block, and blocks are nearly all that there is.
+    outside = (tensor for tensor in inventory.tensors if not any(map(str.isdigit, tensor.name.split("."))))
+    shares = classify(inventory._replace(tensors=tuple(outside)))
+    if any(share.component == "unembedding" for share in shares):
+        return inventory
+    tables = [share.tensor for share in shares if share.component == "embedding.token" and not share.is_bias]
+    if len(tables) != 1 or tables[0].aliases:
+        return inventory
+    table = tables[0]
+    tied = table._replace(aliases=(table._replace(name=_UNEMBEDDING, kind=Kind.LINEAR),))
+    return inventory._replace(tensors=tuple(tied if each is table else each for each in inventory.tensors))
+
 
 #: Names of modules that only multi-token prediction has.
 _PREDICTION = frozenset({"mtp", "nextn", "eh_proj", "enorm", "hnorm"})
@@ -96,12 +143,12 @@ def _explained(inventory: Inventory, left: Iterable[Weights], buffers: Set[str])
     """What the checkpoint may hold beside the module's parameters."""
     last = _last_layers(inventory.tensors)
     predicts = any(_number(source, PREDICTION_LAYERS) for source in inventory.settings.get("", ()))
-    beyond = {stem for each in left if (stem := _beyond(each.name, last)) is not None}
+    beyond = {stem for each in left if (stem := _beyond_last_layer(each.name, last)) is not None}
     # One telling tensor in a layer tells what the whole layer is.
-    telling = {_beyond(each.name, last) for each in left if _PREDICTION.intersection(each.name.split("."))}
+    telling = {_beyond_last_layer(each.name, last) for each in left if _PREDICTION.intersection(each.name.split("."))}
     pairs, rest = [], []
     for each in left:
-        stem = _beyond(each.name, last)
+        stem = _beyond_last_layer(each.name, last)
         if each.name in buffers or is_buffer(each.name, each.shape):
             pairs.append(_Pair("buffer", (each,)))
         elif "mtp" in each.name.split(".") or (stem in beyond and (predicts or stem in telling)):
@@ -132,7 +179,7 @@ def _numbered(name: str) -> Iterator[tuple[str, int]]:
     return ((".".join(steps[:place]), int(step)) for place, step in enumerate(steps) if step.isdecimal())
 
 
-def _beyond(name: str, last: Mapping[str, int]) -> str | None:
+def _beyond_last_layer(name: str, last: Mapping[str, int]) -> str | None:
     """The path of the layer that a tensor is in, where that layer's number is higher than any of the module."""
     return next((f"{stem}.{number}" for stem, number in _numbered(name) if number > last.get(stem, number)), None)
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from attncli.errors import ModelError
 from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_own_checkpoint
-from attncli.parameters.named import from_names
-from attncli.parameters.prediction import prediction_layers
-from attncli.parameters.stored import unpack
+from attncli.parameters.header_inventory import from_names
+from attncli.parameters.quantization import unpack
+from attncli.parameters.reconcile import prediction_layers
 from attncli.verbs.shapes import Shapes, check_fields
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.parameters.inventory import Inventory
-    from attncli.parameters.stored import Unpacked
+    from attncli.parameters.quantization import Unpacked
     from attncli.verbs.configured import Configured
 
 #: What peft writes before the names of the modules that it adapts.
@@ -26,7 +26,7 @@ _PEFT = "base_model.model."
 def from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> Shapes:
     """The weights that stored tensors stand for: packed ones unfolded, buffers left out."""
     from attncli.models.loading.config_source import declares_writing
-    from attncli.parameters.tying import with_tied_unembedding
+    from attncli.parameters.reconcile import with_tied_unembedding
 
     config = checkpoint.config
     check_fields(config or {}, files.ref.name)

@@ -66,7 +66,7 @@ class Configured:
 
     def _remembered(self) -> Shapes | None:
         """The shapes that were kept; None where there are none, or of another form: they are then written anew."""
-        from attncli.parameters.kept import from_json
+        from attncli.parameters.inventory import from_json
 
         kept = self._kept(self._fields)
         if kept is None:
@@ -95,8 +95,8 @@ class Configured:
 
     def _made(self) -> Shapes:
         from attncli.models.loading.meta_model import generates
-        from attncli.parameters.kept import to_json
-        from attncli.parameters.walk import walk
+        from attncli.parameters.inventory import to_json
+        from attncli.parameters.module_inventory import walk
 
         module, config, writes, notes = self.built
         inventory = walk(module)

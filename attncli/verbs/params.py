@@ -80,7 +80,7 @@ def params(
     how = How(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
     opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
 
-    from attncli.parameters.differences import differences
+    from attncli.parameters.count import differences
 
     counted = [_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened]
     models = tuple(model._replace(changes=changes) for model in counted)
@@ -200,7 +200,7 @@ def _nothing_to_adapt(opened: Sequence[Shapes], wish: LoraWish) -> UsageError:
 def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ...]:
     if by not in _DEEP:
         return ()
-    from attncli.parameters.tree import tree
+    from attncli.parameters.count import tree
 
     wanted = depth or (_DEPTH if by == "module" else None)
     return tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")

@@ -39,7 +39,7 @@ class Shapes(NamedTuple):
 def from_module(module: nn.Module, name: str | None = None) -> Shapes:
     """The tensors of a module that was handed over."""
     from attncli.models.loading.meta_model import generates
-    from attncli.parameters.walk import walk
+    from attncli.parameters.module_inventory import walk
 
     config = getattr(module, "config", None)
     return Shapes(
@@ -72,6 +72,6 @@ def dtype_of(config: object) -> str | None:
 def check_fields(fields: Mapping[str, Any], name: str) -> None:
     """Raise ModelError for a configuration with numbers that no model can have."""
     from attncli.models.loading.config_source import declares_value
-    from attncli.parameters.plausible import OWN_HEAD_WIDTH, check_numbers
+    from attncli.parameters.config_checks import OWN_HEAD_WIDTH, check_numbers
 
     check_numbers(fields, name, has_own_head_width=lambda kind: declares_value(kind, OWN_HEAD_WIDTH) is not False)

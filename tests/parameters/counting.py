@@ -10,7 +10,7 @@ from torch import nn
 from attncli.models.loading.meta_model import empty_module, whole_class
 from attncli.parameters.count import count
 from attncli.parameters.inventory import Inventory
-from attncli.parameters.walk import walk
+from attncli.parameters.module_inventory import walk
 from attncli.results.parameters import ParameterCount
 
 

@@ -63,7 +63,7 @@ def outcome(model_type: str) -> Outcome:
     from attncli.errors import ModelError, reason_of
     from attncli.models.loading.meta_model import empty_module, whole_class
     from attncli.parameters.count import count
-    from attncli.parameters.walk import walk
+    from attncli.parameters.module_inventory import walk
 
     try:
         config = CONFIG_MAPPING[model_type]()

@@ -8,7 +8,7 @@ import pytest
 
 from attncli.parameters.cache import cached_layers, longest_contexts
 from attncli.parameters.count import place_shares
-from attncli.parameters.settings import Settings
+from attncli.parameters.inventory import Settings
 from attncli.results.costs import Cache, CachedLayer
 from tests.parameters.counting import inventory_of
 

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from attncli.errors import UsageError
-from attncli.parameters.costs import Wishes, costs
+from attncli.parameters.costs import Wishes, costs, training_memory
 from attncli.parameters.count import Placements
 from attncli.parameters.lora import LoraWish, nothing_to_adapt, parse_lora
-from attncli.parameters.training import training_memory
 from attncli.results.costs import Costs, by_dtype
 from tests.parameters.counting import inventory_of
 

@@ -12,9 +12,8 @@ from attncli.models.builtin.preset_modules import preset_module
 from attncli.models.builtin.presets import read_preset
 from attncli.parameters.costs import Wishes, costs
 from attncli.parameters.count import count
-from attncli.parameters.inventory import Inventory
-from attncli.parameters.kept import from_json, to_json
-from attncli.parameters.walk import walk
+from attncli.parameters.inventory import Inventory, from_json, to_json
+from attncli.parameters.module_inventory import walk
 from tests.parameters.counting import inventory_of
 
 

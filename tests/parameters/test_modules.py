@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attncli.parameters.walk import walk
+from attncli.parameters.module_inventory import walk
 from attncli.results.parameters import PerHead
 from tests.parameters.counting import counted_module, sums
 

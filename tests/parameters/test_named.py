@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from attncli.parameters.count import count
-from attncli.parameters.named import from_names, is_buffer
+from attncli.parameters.header_inventory import from_names, is_buffer
 from tests.parameters.counting import inventory_of, sums
 from tests.parameters.test_known_answers import KNOWN
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from attncli.errors import ModelError
-from attncli.parameters.plausible import check_numbers
+from attncli.parameters.config_checks import check_numbers
 
 SOUND = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 99}
 

@@ -12,9 +12,9 @@ from attncli.models.builtin.preset_modules import preset_module
 from attncli.models.builtin.presets import read_preset
 from attncli.models.loading.meta_model import module_names
 from attncli.parameters.inventory import Inventory, Kind, Tensor
+from attncli.parameters.module_inventory import walk
+from attncli.parameters.quantization import Weights
 from attncli.parameters.reconcile import reconcile
-from attncli.parameters.stored import Weights
-from attncli.parameters.walk import walk
 from attncli.results.reconciliation import FAULTS, Difference, Reconciliation
 
 

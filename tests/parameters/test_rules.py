@@ -5,13 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attncli.parameters.classify import LAYOUTS
 from attncli.parameters.count import count
-from attncli.parameters.fused import LAYOUTS
+from attncli.parameters.header_inventory import from_names
 from attncli.parameters.inventory import Kind
-from attncli.parameters.named import from_names
-from attncli.parameters.rules import RULES
-from attncli.parameters.units import UNITS
-from attncli.parameters.words import Rule, first
+from attncli.parameters.name_rules import RULES, UNITS, Rule, first
 from attncli.results.parameters import COMPONENTS
 
 #: Meanings that the shape or the place of a tensor decides.

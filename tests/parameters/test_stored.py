@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.parameters.stored import SCHEMES, Unpacked, Weights, unpack
+from attncli.parameters.quantization import SCHEMES, Unpacked, Weights, unpack
 
 SIZES = {"I32": 4, "U32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1}
 

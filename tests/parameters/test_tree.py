@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from attncli.parameters.classify import classify
-from attncli.parameters.differences import differences
-from attncli.parameters.named import from_names
-from attncli.parameters.tree import tree
-from attncli.parameters.tying import with_tied_unembedding
+from attncli.parameters.count import differences, tree
+from attncli.parameters.header_inventory import from_names
+from attncli.parameters.reconcile import with_tied_unembedding
 from attncli.results.parameters import Active, Component, ParameterCount
 from attncli.results.trees import Node
 from tests.parameters.counting import inventory_of

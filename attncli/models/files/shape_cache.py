@@ -22,7 +22,7 @@ from attncli.models.files.hub_cache import own_cache_folder
 
 _LIBRARIES = ("transformers", "torch")
 #: Our own modules that decide what is kept: an edit of one makes other entries, whatever the version says.
-_OWN = ("parameters/inventory.py", "parameters/walk.py", "parameters/kept.py", "models/loading/meta_model.py",
+_OWN = ("parameters/inventory.py", "parameters/module_inventory.py", "parameters/inventory.py", "models/loading/meta_model.py",
         "models/builtin/preset_modules.py", "models/loading/meta_model.py", "models/loading/config_overrides.py")  # fmt: skip
 #: Files of a model type in transformers: an installation from a checkout changes without its version.
 _THEIRS = ("configuration_{0}.py", "modeling_{0}.py")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attncli.parameters.inventory import Inventory, Kind, Tensor
-from attncli.parameters.parts import TOWERS
-from attncli.parameters.words import Rule, first
+from attncli.parameters.locate import TOWERS
+from attncli.parameters.name_rules import Rule, first
 
 Shape = tuple[int, ...]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 from attncli.errors import ModelError
-from attncli.parameters.settings import FIELDS
+from attncli.parameters.inventory import FIELDS
 
 #: The largest model that anyone has described has a few hundred layers; each one here would be built.
 _MOST_LAYERS = 2_000
