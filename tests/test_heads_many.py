@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import attncli
+from attncli.choices import METRICS
 from attncli.errors import UsageError
-from attncli.results.metrics import METRICS
 from attncli.verbs import many_texts
 from attncli.verbs.many_texts import CutText, Given, batches, groups
 from tests import tiny

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from attncli.choices import METRICS
 from attncli.cli.environment import ProcessPlace
-from attncli.results.metrics import METRICS
 from tests.cli.conftest import Recorder, attn, heads, surroundings
 from tests.test_whole import saved
 

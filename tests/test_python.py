@@ -14,7 +14,7 @@ import pytest
 import attncli
 from attncli import errors
 from attncli.errors import CheckError
-from attncli.results import compare, costs, heads, parameters, params, patterns, provenance, tokenize, tokens
+from attncli.results import base, compare, costs, heads, params, patterns, tokenize
 from tests.cli.conftest import attn
 
 VERBS = ("compare", "heads", "params", "tokenize")
@@ -27,8 +27,8 @@ MOLES = ["A mole dug", "One mole of gas", "The mole on my skin", "A mole of salt
 DESCRIBED = (
     compare.CompareResult, compare.State, compare.Occurrence,
     heads.HeadsResult, heads.Stack, heads.HeadMetrics, patterns.Pattern,
-    params.ParamsResult, params.ModelParameters, parameters.ParameterCount, parameters.PerHead, costs.Costs,
-    tokenize.TokenizeResult, tokenize.TokenizedText, tokenize.TokenStats, tokens.Token, provenance.MadeBy,
+    params.ParamsResult, params.ModelParameters, params.ParameterCount, params.PerHead, costs.Costs,
+    tokenize.TokenizeResult, tokenize.TokenizedText, tokenize.TokenStats, tokenize.Token, base.MadeBy,
 )  # fmt: skip
 
 #: A call, and the same as a command.

@@ -76,9 +76,9 @@ SHOWING_ITSELF = ("__str__", "_repr_html_")
 
 #: Modules that the start of `attn tokenize` passes through: no numpy there.
 WITHOUT_NUMPY = (
-    "results/tokens.py",
     "results/tokenize.py",
-    "results/provenance.py",
+    "results/tokenize.py",
+    "results/base.py",
     "render/data.py",
     "render/heads/tables.py",
 )

@@ -13,7 +13,7 @@ import transformers
 import attncli
 from attncli.errors import ModelError, UsageError
 from attncli.results.heads import HeadsResult
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 from attncli.verbs.targets import in_words
 from tests import tiny
 from tests.cli.conftest import attn

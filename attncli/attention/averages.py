@@ -21,8 +21,8 @@ from attncli.attention.claims import THRESHOLDS, labels
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import collect, named_stacks, unread_stacks
+from attncli.choices import METRICS
 from attncli.results.heads import HeadMetrics, Interval, Spread, Stack
-from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from attncli.attention.collector import Measured, StackKey

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from attncli.choices import LABELS, METRICS
 from attncli.errors import UsageError
 from attncli.results.heads import HeadMetrics, Stack
-from attncli.results.metrics import LABELS, METRICS
 
 #: The least value of a metric that earns a head its label; the first that fits is the one that a map shows.
 #: Above one half a head gives the place more than to all others together; the two that a head may rest on when it has

@@ -13,8 +13,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from attncli.errors import UsageError
-from attncli.results.difference import Difference, HeadChange, Kind, StackDifference
-from attncli.results.heads import HeadMetrics, HeadsResult, Stack
+from attncli.results.heads import (
+    DifferenceKind,
+    HeadChange,
+    HeadMetrics,
+    HeadsDifference,
+    HeadsResult,
+    Stack,
+    StackDifference,
+)
 from attncli.results.patterns import Pattern
 
 #: Metrics that are shares of a row, so that their changes can be compared with one another.
@@ -32,7 +39,9 @@ def total_variation(here: Pattern, there: Pattern) -> float:
     return float(np.average(rows, weights=sizes))
 
 
-def difference(here: HeadsResult, there: HeadsResult, kind: Kind, *, metric: str | None, patterns: bool) -> Difference:
+def difference(
+    here: HeadsResult, there: HeadsResult, kind: DifferenceKind, *, metric: str | None, patterns: bool
+) -> HeadsDifference:
     """The other result less this one, stack by stack; heads in the order of how much they changed.
 
     metric: the one by which to rank; None for how much they changed altogether.
@@ -45,7 +54,7 @@ def difference(here: HeadsResult, there: HeadsResult, kind: Kind, *, metric: str
     if patterns:
         _refuse_other_lengths(pairs, kind)
     stacks = tuple(_stack(a, b, metric, patterns=patterns) for a, b in pairs)
-    return Difference(kind, there.model, metric, all(_comparable(a, b) for a, b in pairs), stacks)
+    return HeadsDifference(kind, there.model, metric, all(_comparable(a, b) for a, b in pairs), stacks)
 
 
 def _comparable(here: Stack, there: Stack) -> bool:
@@ -91,7 +100,7 @@ def _largest(changes: Mapping[str, float | None]) -> str | None:
     return max(known, key=lambda name: known[name], default=None)
 
 
-def _refuse_other_shapes(here: HeadsResult, there: HeadsResult, kind: Kind) -> None:
+def _refuse_other_shapes(here: HeadsResult, there: HeadsResult, kind: DifferenceKind) -> None:
     shapes = [dict(_shape(result)) for result in (here, there)]
     if shapes[0] != shapes[1]:
         raise UsageError(
@@ -118,7 +127,7 @@ def _layers(heads: tuple[int, ...]) -> str:
     return f"{layers} of {heads[0]} heads" if len(set(heads)) == 1 else f"{sum(heads)} heads in {layers}"
 
 
-def _refuse_other_lengths(pairs: list[tuple[Stack, Stack]], kind: Kind) -> None:
+def _refuse_other_lengths(pairs: list[tuple[Stack, Stack]], kind: DifferenceKind) -> None:
     for here, there in pairs:
         if _lengths(here) != _lengths(there):
             (a, b), (c, d) = _lengths(here), _lengths(there)

@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 
 from attncli.attention.metrics import Side
-from attncli.results.media import Grid, Medium
-from attncli.results.tokens import Token
+from attncli.results.patterns import Grid, Medium
+from attncli.results.tokenize import Token
 
 _PATCH = re.compile(r"(-?\d+)\s*,\s*(-?\d+)")
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*s")

@@ -42,10 +42,10 @@ import torch
 from torch import Tensor
 
 from attncli.attention.float64 import summable
+from attncli.choices import METRICS
 from attncli.results.heads import Quadrants
-from attncli.results.media import TOKENS, Grid, Medium
-from attncli.results.metrics import METRICS
-from attncli.results.tokens import Token
+from attncli.results.patterns import TOKENS, Grid, Medium
+from attncli.results.tokenize import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.fused_attention import Reader

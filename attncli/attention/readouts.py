@@ -35,8 +35,8 @@ from torch import Tensor
 from attncli.attention.metrics import Pair
 from attncli.attention.token_matches import InTile
 from attncli.attention.uniform_baseline import EvenRows
+from attncli.choices import METRICS
 from attncli.errors import UsageError
-from attncli.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention

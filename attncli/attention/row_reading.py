@@ -25,8 +25,8 @@ from attncli.attention.metrics import Pair, uniform
 from attncli.attention.pattern_axes import Axes, Axis, PatternSums, axis, lines_of, merged
 from attncli.attention.selection import View
 from attncli.errors import UsageError
-from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading, RowOfWeights
-from attncli.results.tokens import Token
+from attncli.results.patterns import HeadWeight, KeyRead, Ranking, Reading, RowOfWeights
+from attncli.results.tokenize import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention

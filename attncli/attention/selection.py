@@ -13,9 +13,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal, get_args
 
 from attncli.attention.positions import Position, Span, words_of
+from attncli.choices import METRICS
 from attncli.errors import UsageError
-from attncli.results.metrics import METRICS
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.structure import BlockList

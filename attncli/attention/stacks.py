@@ -14,8 +14,8 @@ from attncli.attention.row_reading import mean_reading, ranking
 from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
 from attncli.results.heads import HeadMetrics, Layer, Stack
-from attncli.results.reading import Ranking, Reading
-from attncli.results.tokens import Token
+from attncli.results.patterns import Ranking, Reading
+from attncli.results.tokenize import Token
 
 if TYPE_CHECKING:
     from attncli.attention.metrics import Side

@@ -20,9 +20,8 @@ from attncli.attention.positions import Position
 from attncli.attention.selection import View
 from attncli.attention.stacks import NamedStacks
 from attncli.errors import UsageError
-from attncli.results.origin import Origin, Projection
-from attncli.results.steps import Others, Steps, Written
-from attncli.results.tokens import Token
+from attncli.results.steps import Origin, Others, Projection, Steps, Written
+from attncli.results.tokenize import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.qkv_inputs import Made

@@ -33,21 +33,21 @@ def files(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 
 def metrics(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    from attncli.results.metrics import METRICS
+    from attncli.choices import METRICS
 
     return _beginning(METRICS, incomplete)
 
 
 def claims(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """A claim is quoted; its metric comes behind the head."""
-    from attncli.results.metrics import METRICS
+    from attncli.choices import METRICS
 
     head, space, metric = incomplete.partition(" ")
     return _beginning((f"{head} {name} " for name in METRICS), f"{head} {metric}") if space else []
 
 
 def thresholds(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    from attncli.results.metrics import LABELS
+    from attncli.choices import LABELS
 
     return _beginning((f"{label}=" for label in LABELS), incomplete)
 
@@ -62,7 +62,7 @@ def devices(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """RANK[:COMPONENT,…]: the last component."""
-    from attncli.results.parameters import COMPONENTS
+    from attncli.results.params import COMPONENTS
 
     rank, colon, named = incomplete.partition(":")
     if not colon:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.parameters.classify import width_in, width_out
 from attncli.parameters.inventory import FIELDS, Kind, Settings, Tensor
-from attncli.results.parameters import PerHead
+from attncli.results.params import PerHead
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import Share

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from attncli.parameters.inventory import Inventory, Kind, Settings, Tensor
 from attncli.parameters.locate import Located, locate
 from attncli.parameters.name_rules import RULES
-from attncli.results.parameters import COMPONENTS
+from attncli.results.params import COMPONENTS
 
 #: A piece: the component's name within its unit, and its share of the width.
 Pieces = list[tuple[str, int]]

@@ -20,9 +20,17 @@ from attncli.parameters.attention_layers import per_head
 from attncli.parameters.classify import Share, also_unembeds, classify
 from attncli.parameters.inventory import Inventory, Settings
 from attncli.parameters.locate import Place, place
-from attncli.results.parameters import COMPONENTS, Active, Component, Layer, ParameterCount, Reading, Row
-from attncli.results.params import Difference
-from attncli.results.trees import Node
+from attncli.results.params import (
+    COMPONENTS,
+    Active,
+    Component,
+    Layer,
+    Node,
+    ParameterCount,
+    ParameterDifference,
+    Reading,
+    Row,
+)
 
 _EXPERTS = ("moe.gate", "moe.up", "moe.down")
 _TABLES = ("embedding.position", "embedding.segment")
@@ -80,7 +88,7 @@ def _sum(shares: Iterable[Share], components: Sequence[str]) -> int:
     return sum(share.parameters for share in shares if share.component in components)
 
 
-def differences(counts: Sequence[ParameterCount]) -> tuple[Difference, ...]:
+def differences(counts: Sequence[ParameterCount]) -> tuple[ParameterDifference, ...]:
     """Every component that any of the models has, aligned by part and component; nothing for one model.
 
     Models of one part each are compared whatever their parts are called.
@@ -95,7 +103,7 @@ def differences(counts: Sequence[ParameterCount]) -> tuple[Difference, ...]:
     ]
     parts = {part: index for index, part in enumerate(dict.fromkeys(part for table in tables for part, _ in table))}
     keys = sorted({key for table in tables for key in table}, key=lambda key: (parts[key[0]], COMPONENTS.index(key[1])))
-    return tuple(Difference(*key, tuple(table.get(key, 0) for table in tables)) for key in keys)
+    return tuple(ParameterDifference(*key, tuple(table.get(key, 0) for table in tables)) for key in keys)
 
 
 def tree(shares: Sequence[Share], *, depth: int | None, tensors: bool) -> tuple[Node, ...]:

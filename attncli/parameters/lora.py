@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attncli.errors import UsageError
 from attncli.parameters.inventory import Kind, Tensor
 from attncli.results.costs import Lora, LoraComponent
-from attncli.results.parameters import COMPONENTS
+from attncli.results.params import COMPONENTS
 
 if TYPE_CHECKING:
     from attncli.parameters.count import Placed

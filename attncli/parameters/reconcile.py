@@ -15,7 +15,7 @@ from attncli.parameters.classify import classify
 from attncli.parameters.header_inventory import is_buffer
 from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.quantization import Weights
-from attncli.results.reconciliation import REASONS, Difference, Reconciliation
+from attncli.results.reconciliation import REASONS, Reconciliation, TensorDifference
 
 #: What configurations call the number of such layers.
 PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
@@ -223,7 +223,7 @@ def _stems(name: str) -> Iterator[str]:
     return (".".join(steps[:place]) for place in range(len(steps) - 1, 0, -1))
 
 
-def _differences(pairs: Iterable[_Pair]) -> Iterator[Difference]:
+def _differences(pairs: Iterable[_Pair]) -> Iterator[TensorDifference]:
     """Pairs that are alike but for numbers in their names, as one."""
     groups: dict[tuple[str, str | None, str | None], list[_Pair]] = defaultdict(list)
     for pair in pairs:
@@ -232,7 +232,7 @@ def _differences(pairs: Iterable[_Pair]) -> Iterator[Difference]:
     for (reason, checkpoint, module), group in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
         held = [each for pair in group for each in pair.weights]
         wanted = [each for pair in group for each in pair.tensors]
-        yield Difference(
+        yield TensorDifference(
             reason,
             checkpoint,
             module,

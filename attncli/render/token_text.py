@@ -9,7 +9,7 @@ from attncli.render.cells import cell_width, pad, shorten
 from attncli.render.escape import printable, visible
 from attncli.render.glyphs import glyphs
 from attncli.render.terminal import Terminal
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 # Terminals that reorder right-to-left text would take the numbers and cells beside it along. This mark ends the run.

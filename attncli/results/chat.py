@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attncli.results.brief import briefly
+from attncli.results.base import short_repr
 
 Span = tuple[int, int]
 
 
-@briefly
+@short_repr
 class ChatMessage(NamedTuple):
     """One message of a conversation, in the text that the chat template made of it.
 
@@ -54,7 +54,7 @@ class RoleTokens(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class Chat(NamedTuple):
     """Whose the tokens of a conversation are.
 

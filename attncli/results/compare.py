@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attncli.results.brief import briefly
-from attncli.results.provenance import MadeBy
+from attncli.results.base import MadeBy, short_repr
 
 SCHEMA = "attncli.compare/1"
 
@@ -23,7 +22,7 @@ Matrix = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 
-@briefly
+@short_repr
 class Occurrence(NamedTuple):
     """One place of a word.
 
@@ -72,7 +71,7 @@ class Miss(NamedTuple):
     tied: bool
 
 
-@briefly
+@short_repr
 class Neighbours(NamedTuple):
     """How many occurrences have their nearest neighbour in their own sense.
 
@@ -88,7 +87,7 @@ class Neighbours(NamedTuple):
         return {**self._asdict(), "wrong": [miss._asdict() for miss in self.wrong]}
 
 
-@briefly
+@short_repr
 class Senses(NamedTuple):
     """Labels held against the similarities of one word's occurrences.
 
@@ -120,7 +119,7 @@ class Senses(NamedTuple):
         }
 
 
-@briefly
+@short_repr
 class Groups(NamedTuple):
     """Groups that the vectors fall into by themselves.
 
@@ -155,7 +154,7 @@ class Dimension(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class WordFigures(NamedTuple):
     """One of several words at one state, and its mean similarity with each of the others."""
 
@@ -169,7 +168,7 @@ class WordFigures(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What the sample says of a state: the baseline, and what `--adjust` needs of it.
@@ -185,7 +184,7 @@ class Reference:
     components: Vectors | None = None
 
 
-@briefly
+@short_repr
 @dataclass(frozen=True, slots=True)
 class State:
     """One state of the model: 0 enters the first block, k leaves block k−1, the last has passed the final norm.
@@ -286,7 +285,7 @@ class SampleInfo(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 @dataclass(frozen=True, slots=True)
 class CompareResult:
     """Occurrences of a word, and how alike they are at every state that was run.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attncli.results.brief import briefly
-from attncli.results.tokens import Token
+from attncli.results.base import short_repr
+from attncli.results.tokenize import Token
 
 #: A half-open range of indices into the tokens of one model.
 TokenRange = tuple[int, int]
 
 
-@briefly
+@short_repr
 class Segment(NamedTuple):
     """A stretch of the text between two neighbouring cuts that all models have in common.
 
@@ -45,8 +45,8 @@ class Segment(NamedTuple):
         return {**content, **{key: list(content[key]) for key in ("same_cuts", "same_ids")}, "tokens": _lists(self)}
 
 
-@briefly
-class Difference(NamedTuple):
+@short_repr
+class TokenDifference(NamedTuple):
     """A segment that not all models cut alike, with the tokens that each makes of it."""
 
     segment: Segment
@@ -58,7 +58,7 @@ class Difference(NamedTuple):
         return {**place, "text": self.segment.text, "pieces": pieces}
 
 
-@briefly
+@short_repr
 class IdDifference(NamedTuple):
     """The first place where a model's ids are others than those of the first model.
 
@@ -76,7 +76,7 @@ class IdDifference(NamedTuple):
         return {"index": self.position, **{key: token and _short(token) for key, token in sides.items()}}
 
 
-@briefly
+@short_repr
 class Comparison(NamedTuple):
     """One text under several tokenizers, in the order in which they were named.
 
@@ -91,7 +91,7 @@ class Comparison(NamedTuple):
     record: int
     models: tuple[str, ...]
     segments: tuple[Segment, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[TokenDifference, ...]
     ids: tuple[IdDifference | None, ...]
     agreement: tuple[tuple[float, ...], ...]
     parity: tuple[tuple[float | None, ...], ...]

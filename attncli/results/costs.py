@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attncli.results.brief import briefly
+from attncli.results.base import short_repr
 
 #: Bits of a number, by the dtypes that weights are kept in.
 WEIGHT_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
@@ -50,7 +50,7 @@ class CachedLayer(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class Cache(NamedTuple):
     """The cache of a model that goes on from token to token, for `context` tokens of `batch` texts."""
 
@@ -149,7 +149,7 @@ class Fit(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class Fits(NamedTuple):
     """What fits into `budget` bytes.
 
@@ -194,7 +194,7 @@ class LoraComponent(NamedTuple):
     parameters: int
 
 
-@briefly
+@short_repr
 class Lora(NamedTuple):
     """Low-rank adapters: rank · (in + out) parameters a matrix (Hu 2021)."""
 
@@ -210,7 +210,7 @@ class Lora(NamedTuple):
         return {"rank": self.rank, "parameters": self.parameters, "components": components}
 
 
-@briefly
+@short_repr
 class Costs(NamedTuple):
     """Everything that one model costs.
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attncli.results.brief import briefly
+from attncli.results.base import short_repr
 
 
 class Entry(NamedTuple):
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class Step(NamedTuple):
     """A step of the normaliser or of the pre-tokenizer: its kind and settings as the tokenizer's file has them.
 
@@ -40,7 +40,7 @@ class Step(NamedTuple):
         return {"kind": self.kind, "settings": dict(self.settings), **counted}
 
 
-@briefly
+@short_repr
 class Segment(NamedTuple):
     """What is normalised at once: text without added tokens.
 
@@ -104,7 +104,7 @@ class Pair(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class Merge(NamedTuple):
     """A merge that was applied.
 
@@ -123,7 +123,7 @@ class Merge(NamedTuple):
         return {**self.pair.to_dict(), "result": self.result, "at": self.at, "rival": rival}
 
 
-@briefly
+@short_repr
 class MergedWord(NamedTuple):
     """BPE (Sennrich et al. 2016): of all neighbours, the pair of lowest rank is merged, until none is in the table.
 
@@ -145,7 +145,7 @@ class MergedWord(NamedTuple):
         }
 
 
-@briefly
+@short_repr
 class Match(NamedTuple):
     """The longest entry at a place of a word, or none.
 
@@ -163,7 +163,7 @@ class Match(NamedTuple):
         return {**self._asdict(), "misses": list(self.misses)}
 
 
-@briefly
+@short_repr
 class MatchedWord(NamedTuple):
     """WordPiece: the longest entry that begins the word, then the longest that goes on, and so to its end.
 
@@ -193,7 +193,7 @@ class Scored(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class Path(NamedTuple):
     """A way to cut a word, and the sum of its pieces' scores."""
 
@@ -204,7 +204,7 @@ class Path(NamedTuple):
         return {"score": self.score, "pieces": [piece.to_dict() for piece in self.pieces]}
 
 
-@briefly
+@short_repr
 class ScoredWord(NamedTuple):
     """Unigram (Kudo 2018): the path with the highest score; `runner_up` is the second best, if there are two."""
 
@@ -218,7 +218,7 @@ class ScoredWord(NamedTuple):
         return {**_word(self), "best": self.best.to_dict(), "runner_up": runner_up}
 
 
-@briefly
+@short_repr
 class LookedUpWord(NamedTuple):
     """WordLevel: the word is in the vocabulary, or unknown."""
 
@@ -233,7 +233,7 @@ class LookedUpWord(NamedTuple):
 Word = MergedWord | MatchedWord | ScoredWord | LookedUpWord
 
 
-@briefly
+@short_repr
 class Model(NamedTuple):
     """The model part: its kind (BPE, WordPiece, Unigram, WordLevel), and its other settings as its file has them.
 
@@ -249,7 +249,7 @@ class Model(NamedTuple):
         return {**self._asdict(), "settings": dict(self.settings)}
 
 
-@briefly
+@short_repr
 class Explanation(NamedTuple):
     """How the tokens of one text came about.
 

@@ -1,20 +1,119 @@
-"""What `attn heads` found: stacks of layers of heads, their metrics, and the patterns that were asked for."""
+"""How the heads of one result differ from those of another: two models on one text, or one model on two texts.
+
+What `attn heads` found: stacks of layers of heads, their metrics, and the patterns that were asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from attncli.results.brief import briefly
-from attncli.results.difference import Difference
-from attncli.results.media import TOKENS, Medium, Picture
-from attncli.results.metrics import METRICS
-from attncli.results.patterns import Bins, Pattern, Span, Weights, equal_spans
-from attncli.results.provenance import MadeBy
-from attncli.results.reading import Ranking, Reading
+from attncli.choices import METRICS
+from attncli.results.base import MadeBy, short_repr
+from attncli.results.patterns import (
+    TOKENS,
+    Bins,
+    Medium,
+    Pattern,
+    Picture,
+    Ranking,
+    Reading,
+    Span,
+    Weights,
+    equal_spans,
+)
 from attncli.results.steps import Steps
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
+
+#: What is different.
+DifferenceKind = Literal["models", "texts"]
+
+
+@short_repr
+class HeadChange(NamedTuple):
+    """One head here and there.
+
+    total_variation: the mean over its queries of ½ Σ_j |a_ij − b_ij|, from 0 (the same) to 1 (no key in common): the
+    share of its weight that it puts elsewhere. None where there are no patterns of the same tokens.
+    labels, values: of the other side.  changes: the other side's metrics less those of this one, None where one of them
+    is missing.  largest: the metric whose share of a row changed most, None where no share is known on both sides.
+    """
+
+    name: str
+    layer: int
+    head: int
+    total_variation: float | None
+    labels: tuple[str, ...]
+    values: Mapping[str, float | None]
+    changes: Mapping[str, float | None]
+    largest: str | None
+
+    @property
+    def change(self) -> float | None:
+        """How much changed, from 0 to 1: the total variation, else the largest change of a share."""
+        if self.total_variation is not None or self.largest is None:
+            return self.total_variation
+        return abs(self.changes[self.largest] or 0.0)
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "layer": self.layer,
+            "head": self.head,
+            "total_variation": self.total_variation,
+            "labels": list(self.labels),
+            "metrics": dict(self.values),
+            "changes": dict(self.changes),
+            "largest": self.largest,
+        }
+
+
+@short_repr
+@dataclass(frozen=True, slots=True)
+class StackDifference:
+    """The heads of a stack by how much they changed, the most first.
+
+    queries, keys: the other side's.  patterns: the other side's weights less those of this one, of the chosen heads.
+    """
+
+    stack: str
+    queries: tuple[Token, ...]
+    keys: tuple[Token, ...]
+    heads: tuple[HeadChange, ...]
+    patterns: tuple[Pattern, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "stack": self.stack,
+            "queries": [token.to_dict() for token in self.queries],
+            "keys": [token.to_dict() for token in self.keys],
+            "heads": [head.to_dict() for head in self.heads],
+            "patterns": [pattern.to_dict() for pattern in self.patterns],
+        }
+
+
+@short_repr
+@dataclass(frozen=True, slots=True)
+class HeadsDifference:
+    """The other side less this one. model: the other side's.  metric: the one that heads are ranked by; None for how
+    much they changed altogether.  of_patterns: whether that is their total variation, or the largest change of a share.
+    """
+
+    kind: DifferenceKind
+    model: str
+    metric: str | None
+    of_patterns: bool
+    stacks: tuple[StackDifference, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "kind": self.kind,
+            "model": self.model,
+            "ranked_by": self.metric or ("total_variation" if self.of_patterns else "largest"),
+            "stacks": [stack.to_dict() for stack in self.stacks],
+        }
+
 
 __all__ = [
     "METRICS",
@@ -39,7 +138,7 @@ SCHEMA = "attncli.heads/1"
 Interval = tuple[float, float]
 
 
-@briefly
+@short_repr
 class Spread(NamedTuple):
     """How sure a mean over texts is. intervals: 95 % of each metric, None for fewer than two texts that show it.
 
@@ -66,7 +165,7 @@ class Probe(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class Generated(NamedTuple):
     """What the model wrote itself, token by token the likeliest. text: None where there was no tokenizer."""
 
@@ -109,7 +208,7 @@ class Quadrants(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 @dataclass(frozen=True, slots=True)
 class HeadMetrics:
     """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
@@ -219,7 +318,7 @@ class Stack:
         return {"layer": layer, **self.baselines[layer], **quadrants}
 
 
-@briefly
+@short_repr
 @dataclass(frozen=True, slots=True)
 class HeadsResult:
     """Where the heads of one model look on one text, or on the mean over many.
@@ -256,7 +355,7 @@ class HeadsResult:
     texts: int | None = None
     probe: Probe | None = None
     top: int = 10
-    difference: Difference | None = None
+    difference: HeadsDifference | None = None
     steps: tuple[Steps, ...] | None = None
     generated: Generated | None = None
     picture: Picture | None = None

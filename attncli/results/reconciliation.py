@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attncli.results.brief import briefly
+from attncli.results.base import short_repr
 
 #: Why checkpoint and module differ: how a difference is called, and the sentence that says it. Those that a model is
 #: none the worse for come first.
@@ -24,7 +24,7 @@ REASONS: Mapping[str, str] = {
 FAULTS = frozenset({"extra_layer", "size", "missing", "unexpected"})
 
 
-class Difference(NamedTuple):
+class TensorDifference(NamedTuple):
     """All tensors that differ for one reason, alike but for the numbers in their names.
 
     reason: a key of REASONS.  checkpoint, module: their names on either side, a `*` for each number that differs;
@@ -52,7 +52,7 @@ class Difference(NamedTuple):
         return {**self._asdict(), "why": self.why}
 
 
-@briefly
+@short_repr
 class Reconciliation(NamedTuple):
     """A module held against a checkpoint.
 
@@ -63,7 +63,7 @@ class Reconciliation(NamedTuple):
     module_total: int
     checkpoint_total: int
     matched: int
-    differences: tuple[Difference, ...]
+    differences: tuple[TensorDifference, ...]
 
     @property
     def agrees(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attncli.results.brief import briefly
+from attncli.results.base import short_repr
 
 
 class ScriptStatistics(NamedTuple):
@@ -100,7 +100,7 @@ class CutWord(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class TokenizerStatistics(NamedTuple):
     """All that one model's tokenizer made of the texts.
 
@@ -127,7 +127,7 @@ class TokenizerStatistics(NamedTuple):
         }
 
 
-@briefly
+@short_repr
 class Parity(NamedTuple):
     """How many tokens one tokenizer needs for each token of another on the same texts (Petrov et al. 2023).
 

@@ -1,4 +1,7 @@
-"""One head and one query, walked through step by step with the model's own numbers."""
+"""What the queries, keys and values of one head are made of.
+
+One head and one query, walked through step by step with the model's own numbers.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,70 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from attncli.results.brief import briefly
-from attncli.results.origin import Origin, Vector
-from attncli.results.tokens import Token
+from attncli.results.base import short_repr
+from attncli.results.tokenize import Token
+
+#: float64, computed from the queries, keys and values that the model made in its own precision.
+Vector = npt.NDArray[np.float64]
 
 
-@briefly
+@short_repr
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """How a linear module makes a head's q, k or v of what it is given: factor · (x W[:, start:stop] + b).
+
+    module: its path.  start, stop: the head's columns of W, which is (d_model, …): rows of the weight of a `Linear`.
+    bias: whether there is a b.  factor: 1, but for models that scale q here and not the scores later.
+    """
+
+    module: str
+    start: int
+    stop: int
+    bias: bool
+    factor: float
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "module": self.module,
+            "columns": [self.start, self.stop],
+            "bias": self.bias,
+            "factor": self.factor,
+        }
+
+
+@short_repr
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What q, k and v are made of.
+
+    states: what enters the attention layer at the query, (d_model,), or None where that isn't known.
+    normalised: whether that is a norm of the residual stream and not the stream itself; None where it isn't known.
+    query, key, value: what makes each; None where more than one linear module does, or it isn't known.
+    before_rotation: q before its position turned it, (d,); None where nothing does.
+    reader: of cross-attention the stack that q comes from; k and v are of what another stack gives out. None where all
+    three are of the same states.
+    """
+
+    states: Vector | None = None
+    normalised: bool | None = None
+    query: Projection | None = None
+    key: Projection | None = None
+    value: Projection | None = None
+    before_rotation: Vector | None = None
+    reader: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        made = {"query": self.query, "key": self.key, "value": self.value}
+        return {
+            "cross": self.reader is not None,
+            "input": None if self.states is None else self.states.tolist(),
+            "input_normalised": self.normalised,
+            "projections": {name: None if each is None else each.to_dict() for name, each in made.items()},
+            "query_before_rotation": None if self.before_rotation is None else self.before_rotation.tolist(),
+        }
+
+
+@short_repr
 @dataclass(frozen=True, slots=True)
 class Others:
     """The keys that aren't listed, together: how many the query sees of them, and how many it doesn't.
@@ -36,7 +97,7 @@ class Others:
         }
 
 
-@briefly
+@short_repr
 @dataclass(frozen=True, slots=True)
 class Written:
     """What the head writes, by its rows of the output matrix, and what that is added to.
@@ -84,7 +145,7 @@ class Written:
         }
 
 
-@briefly
+@short_repr
 @dataclass(frozen=True)
 class Steps:
     """From the query q of one token to what the head adds there, key by key.

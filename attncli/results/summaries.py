@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from attncli.results.brief import briefly
-from attncli.results.parameters import Component, Layer, ParameterCount
+from attncli.results.base import short_repr
+from attncli.results.params import Component, Layer, ParameterCount
 
 
-@briefly
+@short_repr
 class Group(NamedTuple):
     """The components of a part that begin alike: `attention` stands for `attention.query` and its like."""
 
@@ -31,7 +31,7 @@ class Group(NamedTuple):
         return self.weights + self.biases
 
 
-@briefly
+@short_repr
 class LayerRun(NamedTuple):
     """Layers in a row that have the same parameters, component by component."""
 
@@ -75,7 +75,7 @@ def layer_runs(layers: Sequence[Layer]) -> tuple[LayerRun, ...]:
     return tuple(runs)
 
 
-@briefly
+@short_repr
 class LayerKind(NamedTuple):
     """All layers of a stack that have the same parameters, wherever they stand in it."""
 

@@ -1,4 +1,8 @@
-"""What `attn tokenize` found. Imports no numpy: the verb must start at once.
+"""A token and where it stands in its text: the vocabulary that `tokenize` and `heads` share. Imports no numpy.
+
+Which of its two texts each token of a `TokenizedText` stands in.
+
+What `attn tokenize` found. Imports no numpy: the verb must start at once.
 
 For the same reason its values are named tuples, which are defined in a tenth of the time of dataclasses.
 """
@@ -8,20 +12,59 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.results.brief import briefly, shortened
-from attncli.results.provenance import MadeBy
-from attncli.results.tokens import Token
+from attncli.results.base import MadeBy, short_repr, shortened
 
 if TYPE_CHECKING:
     from typing import Protocol
 
-    # Each belongs to a view of its own: who asks for plain tokens does not pay for their definition.
     from attncli.results.chat import Chat
     from attncli.results.comparison import Comparison
     from attncli.results.explanation import Explanation
-    from attncli.results.findings import Finding, Unreachable
     from attncli.results.statistics import Parity, TokenizerStatistics
-    from attncli.results.vocabulary import Vocabulary
+    from attncli.results.vocabulary import Finding, Unreachable, Vocabulary
+
+
+class Token(NamedTuple):
+    """One token of a text.
+
+    index: place among the text's tokens, from 0.  id: number in the vocabulary.
+    token: the raw form in the vocabulary (`Ġmole`, `##les`).  text: what a reader sees of it (` mole`, `les`).
+    start, end: characters of the input, half open; byte_start, byte_end: UTF-8 bytes of it. None where the token has
+    no place in the input: an added special token, or ids that came without a text.
+    word: index of the run of non-space characters that the token starts in; None likewise.
+    special: added by the tokenizer, or one of its special tokens.
+    """
+
+    index: int  # type: ignore[assignment]  # not the method of tuples, which nobody calls on a token
+    id: int
+    token: str
+    text: str
+    start: int | None = None
+    end: int | None = None
+    byte_start: int | None = None
+    byte_end: int | None = None
+    word: int | None = None
+    special: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+def sequences(text: TokenizedText) -> list[int | None]:
+    """An entry a token: 0 in the text, 1 in the pair beside it, None without a place in either."""
+    owners = text.sequences or (0,) * len(text.tokens)
+    return [None if token.start is None else owner for token, owner in zip(text.tokens, owners, strict=True)]
+
+
+def own_texts(text: TokenizedText) -> tuple[str, ...]:
+    """The text, and the pair beside it if there is one; nothing for ids that came without a text."""
+    if text.text is None:
+        return ()
+    return (text.text,) if text.pair is None else (text.text, text.pair)
+
+
+if TYPE_CHECKING:
+    # Each belongs to a view of its own: who asks for plain tokens does not pay for their definition.
 
     class HasDict(Protocol):
         """A part of a result."""
@@ -150,7 +193,7 @@ class TokenizedText(NamedTuple):
         return content
 
 
-@briefly
+@short_repr
 class Record(NamedTuple):
     """One text of the call under every model asked for, in the order in which they were named.
 
@@ -162,7 +205,7 @@ class Record(NamedTuple):
     comparison: Comparison | None = None
 
 
-@briefly
+@short_repr
 class IdsPart(NamedTuple):
     """Some of the ids of one text under one model; `first` and `last` say where the text begins and ends."""
 
@@ -173,7 +216,7 @@ class IdsPart(NamedTuple):
     last: bool = True
 
 
-@briefly
+@short_repr
 class TokenizeResult(NamedTuple):
     """Every text under every model asked for, text by text, and what is to be said of all of them.
 

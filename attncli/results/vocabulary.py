@@ -1,14 +1,104 @@
-"""What `attn tokenize --vocab` found. Imports no numpy."""
+"""What `attn tokenize --lint` found in a text, and in a vocabulary.
+
+What `attn tokenize --vocab` found. Imports no numpy.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
-from attncli.results.brief import briefly
-from attncli.results.findings import Unreachable
+from attncli.results.base import short_repr
+
+#: A warning is something to mend in the text or in its ids. A note is what this tokenizer does to every such text, or
+#: what makes no difference to it. `--check lint` counts warnings.
+Severity = Literal["warning", "note"]
 
 
-class Entry(NamedTuple):
+@short_repr
+class Finding(NamedTuple):
+    """One thing that a reader of the text would not expect of its tokens.
+
+    kind: a stable identifier (`trailing_space`).  message: a sentence.  hint: what mends it.
+    start, end: characters of the text, half open; byte_start: the UTF-8 byte where it begins. None for ids without a
+    text.  segment: 0 for the text, 1 for the pair beside it.
+    tokens: the indices of the tokens that hold it; none where it left no trace in them.
+    line, column: where it begins, both from 1 and column in characters, as editors count them: of the file that the
+    text was read from (`source`), else of the text.
+    """
+
+    kind: str
+    severity: Severity
+    message: str
+    hint: str
+    start: int | None = None
+    end: int | None = None
+    byte_start: int | None = None
+    tokens: tuple[int, ...] = ()
+    segment: int = 0
+    line: int | None = None
+    column: int | None = None
+
+    def place(self, file: str | None = None) -> str:
+        """`file:3:5`, as compilers and linters say it; `pair 3:5` of the text beside it, `token 7` of bare ids."""
+        if self.line is None:
+            return f"token {self.tokens[0]}" if self.tokens else "text"
+        where = "pair " if self.segment else f"{file}:" if file is not None else ""
+        return f"{where}{self.line}:{self.column}"
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self._asdict(), "tokens": list(self.tokens)}
+
+
+@short_repr
+class DeadEntry(NamedTuple):
+    """An entry of a vocabulary that its own text never encodes to.
+
+    reason: `normalized`, the text is changed before it is cut; `cut`, other tokens take it; `duplicate`, another entry
+    of the same text does; `unknown`, it becomes the unknown token.  ids: what its text, alone, encodes to instead.
+    """
+
+    id: int
+    token: str
+    text: str
+    reason: str
+    ids: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self._asdict(), "ids": list(self.ids)}
+
+
+@short_repr
+class Unreachable(NamedTuple):
+    """The entries of a vocabulary that no text was seen to need.
+
+    entries: by id.  tried: entries whose own text was encoded, alone and beside a few others.
+    undecided: entries that stand for part of a character, or for no text, so that there is nothing to encode.
+    reserved: special tokens, which are not meant to come from a text.
+    """
+
+    entries: tuple[DeadEntry, ...]
+    tried: int
+    undecided: int
+    reserved: int
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many entries there are of each reason, the most frequent first."""
+        return counts(entry.reason for entry in self.entries)
+
+    def to_dict(self) -> dict[str, object]:
+        entries = [entry.to_dict() for entry in self.entries]
+        return {**self._asdict(), "entries": entries, "reasons": self.reasons}
+
+
+def counts(names: Iterable[str]) -> dict[str, int]:
+    """How often each name occurs, the most frequent first."""
+    return dict(Counter(names).most_common())
+
+
+class VocabularyEntry(NamedTuple):
     """One entry of a vocabulary.
 
     token: the raw form (`Ġmole`).  text: what a reader sees of it; bytes that make no whole character are `\\xf0`.
@@ -27,7 +117,7 @@ class Entry(NamedTuple):
         return self._asdict()
 
 
-@briefly
+@short_repr
 class SpecialEntry(NamedTuple):
     """A special token, and what is known of its use: `begins` or `ends` a text, `unknown`."""
 
@@ -39,7 +129,7 @@ class SpecialEntry(NamedTuple):
         return {**self._asdict(), "uses": list(self.uses)}
 
 
-@briefly
+@short_repr
 class Search(NamedTuple):
     """What a vocabulary holds of a text.
 
@@ -50,12 +140,12 @@ class Search(NamedTuple):
     """
 
     text: str
-    by_id: Entry | None
-    exact: tuple[Entry, ...]
-    variants: tuple[Entry, ...]
-    containing: tuple[Entry, ...]
+    by_id: VocabularyEntry | None
+    exact: tuple[VocabularyEntry, ...]
+    variants: tuple[VocabularyEntry, ...]
+    containing: tuple[VocabularyEntry, ...]
     hits: int
-    cut: tuple[Entry, ...]
+    cut: tuple[VocabularyEntry, ...]
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -69,7 +159,7 @@ class Search(NamedTuple):
         }
 
 
-@briefly
+@short_repr
 class Vocabulary(NamedTuple):
     """A vocabulary in numbers.
 
@@ -92,8 +182,8 @@ class Vocabulary(NamedTuple):
     holes: tuple[tuple[int, int], ...]
     word_mark: str | None
     specials: tuple[SpecialEntry, ...]
-    longest: tuple[Entry, ...]
-    spaces: tuple[Entry, ...]
+    longest: tuple[VocabularyEntry, ...]
+    spaces: tuple[VocabularyEntry, ...]
     kinds: dict[str, int]
     scripts: dict[str, int]
     duplicates: int
@@ -112,5 +202,5 @@ class Vocabulary(NamedTuple):
         }
 
 
-def _dicts(entries: tuple[Entry, ...]) -> list[dict[str, object]]:
+def _dicts(entries: tuple[VocabularyEntry, ...]) -> list[dict[str, object]]:
     return [entry.to_dict() for entry in entries]

@@ -15,10 +15,8 @@ from itertools import accumulate, pairwise, zip_longest
 from typing import NamedTuple
 
 from attncli.errors import UsageError
-from attncli.results.comparison import Comparison, Difference, IdDifference, Segment
-from attncli.results.sequences import own_texts, sequences
-from attncli.results.tokenize import Source, TokenizedText
-from attncli.results.tokens import Token
+from attncli.results.comparison import Comparison, IdDifference, Segment, TokenDifference
+from attncli.results.tokenize import Source, Token, TokenizedText, own_texts, sequences
 
 _BEFORE_SPACE = re.compile(r"\S*")
 
@@ -260,9 +258,9 @@ def _segment(
     )
 
 
-def _difference(texts: Sequence[TokenizedText], segment: Segment) -> Difference:
+def _difference(texts: Sequence[TokenizedText], segment: Segment) -> TokenDifference:
     pairs = zip(texts, segment.tokens, strict=True)
-    return Difference(segment, tuple(text.tokens[first:last] for text, (first, last) in pairs))
+    return TokenDifference(segment, tuple(text.tokens[first:last] for text, (first, last) in pairs))
 
 
 def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference | None:

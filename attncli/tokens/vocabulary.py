@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import regex
 
-from attncli.results.findings import DeadEntry, Unreachable, counts
-from attncli.results.vocabulary import Entry, Search, SpecialEntry, Vocabulary
+from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry, counts
 from attncli.tokens.encode import check_text
 from attncli.tokens.scripts import NEUTRAL, script_of
 
@@ -144,7 +143,7 @@ _LONGEST, _FOUND = 10, 20
 _MOST_DIGITS = 12
 
 #: The columns of `vocabulary_rows`.
-COLUMNS = Entry._fields
+COLUMNS = VocabularyEntry._fields
 
 
 def describe_vocabulary(
@@ -178,7 +177,7 @@ def describe_vocabulary(
     )
 
 
-def vocabulary_rows(tokenizer: Tokenizer) -> Iterator[Entry]:
+def vocabulary_rows(tokenizer: Tokenizer) -> Iterator[VocabularyEntry]:
     """Every entry by id, as rows of a table."""
     pieces = list(tokenizer.vocabulary())
     return map(_Kinds(tokenizer, pieces).entry, pieces)
@@ -195,9 +194,11 @@ class _Kinds:
     def of(self, piece: Piece) -> str:
         return "special" if piece.id == self._unknown_id else kind_of(piece, self._spelling, self.mark)
 
-    def entry(self, piece: Piece) -> Entry:
+    def entry(self, piece: Piece) -> VocabularyEntry:
         kind = self.of(piece)
-        return Entry(piece.id, piece.token, piece.text, len(piece.data), piece.data.hex(), kind, kind == "special")
+        return VocabularyEntry(
+            piece.id, piece.token, piece.text, len(piece.data), piece.data.hex(), kind, kind == "special"
+        )
 
 
 def _is_text(piece: Piece) -> bool:

@@ -8,8 +8,7 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 from attncli.errors import UsageError
-from attncli.results.difference import Kind
-from attncli.results.heads import HeadsResult
+from attncli.results.heads import DifferenceKind, HeadsResult
 
 P = ParamSpec("P")
 
@@ -57,7 +56,7 @@ def _compared(
     texts: tuple[Any, Any],
     models: Sequence[Any],
     options: Mapping[str, Any],
-    kind: Kind,
+    kind: DifferenceKind,
 ) -> HeadsResult:
     """Look twice, with the patterns of all heads where a text has them, and keep those that were asked for."""
     from attncli.attention.head_differences import difference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import attncli
-from attncli.results.provenance import MadeBy
+from attncli.results.base import MadeBy
 
 
 def made_by(*packages: str, model_class: str | None = None, revision: str | None = None) -> MadeBy:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from attncli.parameters.costs import Wishes
     from attncli.parameters.count import By, Placed
     from attncli.parameters.lora import LoraWish
-    from attncli.results.provenance import MadeBy
-    from attncli.results.trees import Node
+    from attncli.results.base import MadeBy
+    from attncli.results.params import Node
 
 #: Listings that are a tree.
 _DEEP = ("module", "tensor")

@@ -12,7 +12,7 @@ from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
 from attncli.models.tokenizers.types import NoTokenizerError
 from attncli.progress import Progress, silent
-from attncli.results.provenance import MadeBy
+from attncli.results.base import MadeBy
 from attncli.verbs.made_by import made_by
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from attncli.attention.claims import known_metric
 from attncli.attention.selection import View
+from attncli.choices import METRICS
 from attncli.results.heads import Stack
-from attncli.results.metrics import METRICS
 
 #: Said where a long text was looked at from one position alone.
 UNMEASURED = "the metrics of heads are left out for one position of a text this long (--metric NAME has one measured)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from attncli.errors import UsageError
 from attncli.models.media.pictures import Photo, image_processor, process, read_photo
 from attncli.models.media.sounds import Recording, feature_extractor, listen, read_recording
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from attncli.models.loading.forward import Sense
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.results.heads import Stack
-    from attncli.results.media import Picture
+    from attncli.results.patterns import Picture
     from attncli.tokens.encode import EncodedText
 
 #: Pixels of a side of the picture that a result keeps.
@@ -115,7 +115,7 @@ def open_scene(image: str | Path | None, audio: str | Path | None, *, beside: Ma
 def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
     from attncli.attention.media_positions import PictureScene
     from attncli.models.media.pictures import patch_layout
-    from attncli.results.media import Picture
+    from attncli.results.patterns import Picture
 
     values, seen = process(photo, processor)
     height, width = seen.shape[:2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attncli.errors import UsageError
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
 from attncli.verbs.ids import id_lists
 

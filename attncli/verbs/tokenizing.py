@@ -28,8 +28,7 @@ from attncli.verbs.readers import Reader, open_readers, versions
 if TYPE_CHECKING:
     from attncli.models.chat.chat_text import ChatText
     from attncli.models.chat.sandbox import Sandbox
-    from attncli.results.findings import Unreachable
-    from attncli.results.vocabulary import Entry, Vocabulary
+    from attncli.results.vocabulary import Unreachable, Vocabulary, VocabularyEntry
     from attncli.tokens.statistics import Statistics
     from attncli.verbs.chatting import Chatting
     from attncli.verbs.details import Checks, Details
@@ -128,7 +127,7 @@ class Tokenizing:
             for reader in self._readers
         )
 
-    def entries(self) -> Iterator[tuple[str, Entry]]:
+    def entries(self) -> Iterator[tuple[str, VocabularyEntry]]:
         """Every entry of every vocabulary, with the name of its model."""
         from attncli.tokens.vocabulary import vocabulary_rows
 

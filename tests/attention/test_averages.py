@@ -12,8 +12,8 @@ from attncli.attention.averages import Averages, Moments, interval, student_quan
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look
+from attncli.choices import METRICS
 from attncli.models.loading.loaded_model import wrap_model
-from attncli.results.metrics import METRICS
 from tests import tiny
 
 NAN = math.nan

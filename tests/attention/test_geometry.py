@@ -11,7 +11,7 @@ from attncli.attention.media_positions import PictureScene, SoundScene
 from attncli.attention.metrics import MetricSums, Pair, distances, neighbours, placed, uniform
 from attncli.attention.positions import Position
 from attncli.errors import UsageError
-from attncli.results.media import TOKENS, Grid, Medium
+from attncli.results.patterns import TOKENS, Grid, Medium
 
 #: [CLS] and 2 × 3 patches:  1 2 3 / 4 5 6
 GRID = Medium("patches", grid=Grid(2, 3, 1))

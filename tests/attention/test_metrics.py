@@ -11,8 +11,8 @@ from attncli.attention.inputs import build_inputs
 from attncli.attention.metrics import MetricSums, Pair, Side, uniform
 from attncli.attention.selection import Wanted
 from attncli.attention.stacks import look
+from attncli.choices import METRICS
 from attncli.models.loading.loaded_model import wrap_model
-from attncli.results.metrics import METRICS
 from tests import tiny
 
 

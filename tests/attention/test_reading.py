@@ -13,7 +13,7 @@ from attncli.attention.stacks import look
 from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.results.heads import Stack
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 from attncli.verbs.heads import heads
 from tests import tiny
 

@@ -22,11 +22,11 @@ from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look_each
 from attncli.attention.token_matches import EarlierPairs, earlier_copies
 from attncli.attention.uniform_baseline import even_rows
+from attncli.choices import METRICS
 from attncli.models.capture import fused_attention, lazy_mask
 from attncli.models.capture.lazy_mask import mask_rule
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.loading.loaded_model import wrap_model
-from attncli.results.metrics import METRICS
 from tests import tiny
 from tests.attention.test_agreement import IDS, inputs_for
 

@@ -13,7 +13,7 @@ import transformers
 
 from attncli.errors import UsageError
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.media import Grid
+from attncli.results.patterns import Grid
 from attncli.verbs.heads import heads
 from tests import senses
 

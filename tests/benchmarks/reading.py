@@ -157,9 +157,9 @@ def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.selection import Wanted
     from attncli.attention.stacks import look
+    from attncli.choices import METRICS
     from attncli.models.loading.loaded_model import wrap_model
-    from attncli.results.metrics import METRICS
-    from attncli.results.tokens import Token
+    from attncli.results.tokenize import Token
 
     loaded = wrap_model(model)
     inputs = build_inputs(loaded, [[Token(place, each, "", "") for place, each in enumerate(ids)]])

@@ -13,7 +13,7 @@ from attncli.render.html.page import notebook
 from attncli.render.html.params import params_html
 from attncli.render.html.tokens import tokens_html
 from attncli.results.compare import CompareResult
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 from tests.browser.conftest import Browser
 from tests.browser.test_heads_page import NASTY
 from tests.cli.samples import tokenize_result, tokenized

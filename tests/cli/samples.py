@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from attncli.results.base import MadeBy
 from attncli.results.costs import Costs, Flops
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
-from attncli.results.parameters import Active, Component, ParameterCount, PerHead
-from attncli.results.parameters import Layer as CountedLayer
-from attncli.results.params import ModelParameters, ParamsResult
+from attncli.results.params import Active, Component, ModelParameters, ParameterCount, ParamsResult, PerHead
+from attncli.results.params import Layer as CountedLayer
 from attncli.results.patterns import Bins, Pattern
-from attncli.results.provenance import MadeBy
-from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token, TokenizedText, TokenizeResult, TokenStats
 
 MADE_BY = MadeBy("0.1.0", tokenizers="0.23.1", model_class="BertTokenizer")
 

@@ -11,7 +11,7 @@ from attncli.models.loading.meta_model import empty_module, whole_class
 from attncli.parameters.count import count
 from attncli.parameters.inventory import Inventory
 from attncli.parameters.module_inventory import walk
-from attncli.results.parameters import ParameterCount
+from attncli.results.params import ParameterCount
 
 
 def inventory_of(name: str, *, architecture: str | None = None, **fields: Any) -> Inventory:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from attncli.parameters.module_inventory import walk
-from attncli.results.parameters import PerHead
+from attncli.results.params import PerHead
 from tests.parameters.counting import counted_module, sums
 
 

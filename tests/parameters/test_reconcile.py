@@ -15,7 +15,7 @@ from attncli.parameters.inventory import Inventory, Kind, Tensor
 from attncli.parameters.module_inventory import walk
 from attncli.parameters.quantization import Weights
 from attncli.parameters.reconcile import reconcile
-from attncli.results.reconciliation import FAULTS, Difference, Reconciliation
+from attncli.results.reconciliation import FAULTS, Reconciliation, TensorDifference
 
 
 def weights(name: str, *shape: int) -> Weights:
@@ -40,7 +40,7 @@ def test_what_agrees_has_no_differences() -> None:
 
 def test_a_tied_copy_that_was_saved() -> None:
     found = reconcile(MODULE, [*CHECKPOINT, weights("lm_head.weight", 10, 4)])
-    assert found.differences == (Difference("tied_copy", "lm_head.weight", None, 1, 40, 0),)
+    assert found.differences == (TensorDifference("tied_copy", "lm_head.weight", None, 1, 40, 0),)
     assert (found.checkpoint_total, found.matched, found.agrees) == (112, 72, True)
 
 
@@ -48,8 +48,8 @@ def test_buffers() -> None:
     masks = [weights(f"layers.{n}.attn.bias", 1, 1, 8, 8) for n in range(2)]
     found = reconcile(MODULE, [*CHECKPOINT, *masks, weights("position_ids", 1, 8)])
     assert found.differences == (
-        Difference("buffer", "layers.*.attn.bias", None, 2, 128, 0),
-        Difference("buffer", "position_ids", None, 1, 8, 0),
+        TensorDifference("buffer", "layers.*.attn.bias", None, 2, 128, 0),
+        TensorDifference("buffer", "position_ids", None, 1, 8, 0),
     )
     assert found.agrees
 
@@ -71,7 +71,7 @@ def test_a_layer_for_multi_token_prediction() -> None:
 
 def test_a_layer_too_many() -> None:
     found = reconcile(MODULE, [*CHECKPOINT, weights("layers.2.q.weight", 4, 4)])
-    assert found.differences == (Difference("extra_layer", "layers.*.q.weight", None, 1, 16, 0),)
+    assert found.differences == (TensorDifference("extra_layer", "layers.*.q.weight", None, 1, 16, 0),)
     assert not found.agrees
     assert not found.is_same_model
 
@@ -84,22 +84,22 @@ def test_what_is_loaded_is_what_was_counted_where_the_checkpoint_has_more() -> N
 def test_missing_and_unexpected_tensors() -> None:
     found = reconcile(MODULE, [*CHECKPOINT[:2], weights("pooler.weight", 4)])
     assert found.differences == (
-        Difference("missing", None, "layers.*.q.weight", 1, 0, 16),
-        Difference("unexpected", "pooler.weight", None, 1, 4, 0),
+        TensorDifference("missing", None, "layers.*.q.weight", 1, 0, 16),
+        TensorDifference("unexpected", "pooler.weight", None, 1, 4, 0),
     )
     assert (found.matched, found.agrees, found.is_same_model) == (56, False, False)
 
 
 def test_another_size() -> None:
     found = reconcile(MODULE, [weights("embed.weight", 12, 4), *CHECKPOINT[1:]])
-    assert found.differences == (Difference("size", "embed.weight", "embed.weight", 1, 48, 40),)
+    assert found.differences == (TensorDifference("size", "embed.weight", "embed.weight", 1, 48, 40),)
     assert (found.matched, found.agrees) == (32, False)
 
 
 def test_names_that_differ() -> None:
     names = {f"h.{n}.query.weight": f"layers.{n}.q.weight" for n in range(2)}
     found = reconcile(MODULE, [CHECKPOINT[0], *(weights(name, 4, 4) for name in names)], names)
-    assert found.differences == (Difference("renamed", "h.*.query.weight", "layers.*.q.weight", 2, 32, 32),)
+    assert found.differences == (TensorDifference("renamed", "h.*.query.weight", "layers.*.q.weight", 2, 32, 32),)
     assert found.matched == 72
 
 
@@ -108,7 +108,7 @@ def test_experts_that_become_one_tensor() -> None:
     names = {f"layers.0.moe.{e}.{w}.weight": "layers.0.experts.gate_up_proj" for e in range(2) for w in ("w1", "w3")}
     found = reconcile(module, [weights(name, 4, 4) for name in names], names)
     pattern = "layers.*.moe.*.w1.weight, layers.*.moe.*.w3.weight"
-    assert found.differences == (Difference("merged", pattern, "layers.*.experts.gate_up_proj", 4, 64, 64),)
+    assert found.differences == (TensorDifference("merged", pattern, "layers.*.experts.gate_up_proj", 4, 64, 64),)
     assert found.agrees
 
 
@@ -116,7 +116,7 @@ def test_a_module_whose_tensors_add_up_is_the_same_by_other_names() -> None:
     module = inventory(*(Tensor(f"layers.{n}.{name}.weight", (4, 4)) for n in range(2) for name in "qkv"))
     found = reconcile(module, [weights(f"layers.{n}.qkv.weight", 12, 4) for n in range(2)])
     names = "layers.*.k.weight, layers.*.q.weight, layers.*.v.weight"
-    assert found.differences == (Difference("merged", "layers.*.qkv.weight", names, 2, 96, 96),)
+    assert found.differences == (TensorDifference("merged", "layers.*.qkv.weight", names, 2, 96, 96),)
     assert found.matched == 96
 
 

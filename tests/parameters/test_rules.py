@@ -10,7 +10,7 @@ from attncli.parameters.count import count
 from attncli.parameters.header_inventory import from_names
 from attncli.parameters.inventory import Kind
 from attncli.parameters.name_rules import RULES, UNITS, Rule, first
-from attncli.results.parameters import COMPONENTS
+from attncli.results.params import COMPONENTS
 
 #: Meanings that the shape or the place of a tensor decides.
 OPEN = {*LAYOUTS, "TABLE", "FRONT_END"}

@@ -6,8 +6,7 @@ from attncli.parameters.classify import classify
 from attncli.parameters.count import differences, tree
 from attncli.parameters.header_inventory import from_names
 from attncli.parameters.reconcile import with_tied_unembedding
-from attncli.results.parameters import Active, Component, ParameterCount
-from attncli.results.trees import Node
+from attncli.results.params import Active, Component, Node, ParameterCount
 from tests.parameters.counting import inventory_of
 
 GPT2 = {"n_embd": 8, "n_layer": 3, "n_head": 2, "vocab_size": 10, "n_positions": 4}

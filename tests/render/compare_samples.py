@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from attncli.results.base import MadeBy
 from attncli.results.compare import (
     CompareResult,
     Groups,
@@ -17,7 +18,6 @@ from attncli.results.compare import (
     Senses,
     State,
 )
-from attncli.results.provenance import MadeBy
 
 MADE_BY = MadeBy("0.1.0", transformers="5.16.0", torch="2.6.0", model_class="BertModel")
 SAMPLE = SampleInfo("sentences of attncli", 300, 1200, 10_000)

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from attncli.results.difference import Difference, HeadChange, Kind, StackDifference
-from attncli.results.heads import HeadsResult, Stack
+from attncli.results.heads import DifferenceKind, HeadChange, HeadsDifference, HeadsResult, Stack, StackDifference
 from attncli.results.patterns import Pattern
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 from tests.render.heads_samples import HEADS, result, stack, tokens
 
 #: Total variation of each head of `HEADS`, and how its `first` changed.
@@ -48,7 +47,7 @@ def changed(*, of_patterns: bool = True) -> tuple[HeadChange, ...]:
 
 def compared(
     *patterns: Pattern,
-    kind: Kind = "texts",
+    kind: DifferenceKind = "texts",
     metric: str | None = None,
     there: tuple[Token, ...] = OTHER,
     of_patterns: bool = True,
@@ -60,7 +59,7 @@ def compared(
     heads = changed(of_patterns=of_patterns) if heads is None else heads
     other = StackDifference(here.stack, there, there, heads, patterns)
     name = "all-MiniLM-L6-v2" if kind == "texts" else "org/its-fine-tune"
-    found = Difference(kind, name, metric, of_patterns, (other,))
+    found = HeadsDifference(kind, name, metric, of_patterns, (other,))
     return replace(result(here, chosen=bool(patterns)), difference=found, top=3)
 
 

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
+from attncli.choices import METRICS
+from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
-from attncli.results.metrics import METRICS
 from attncli.results.patterns import Pattern, Weights
-from attncli.results.provenance import MadeBy
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 

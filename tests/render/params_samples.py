@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from attncli.results.base import MadeBy
 from attncli.results.costs import Cache, CachedLayer, Costs, Fit, Fits, Flops, Lora, LoraComponent, Training
-from attncli.results.parameters import Active, Component, Layer, ParameterCount, PerHead, Reading
-from attncli.results.params import Difference, ModelParameters, ParamsResult
-from attncli.results.provenance import MadeBy
-from attncli.results.trees import Node
+from attncli.results.params import (
+    Active,
+    Component,
+    Layer,
+    ModelParameters,
+    Node,
+    ParameterCount,
+    ParameterDifference,
+    ParamsResult,
+    PerHead,
+    Reading,
+)
 
 MADE_BY = MadeBy("0.1.0", transformers="5.16.0")
 
@@ -105,6 +114,6 @@ def compared(count: int = 2) -> ParamsResult:
     table = {**dict.fromkeys(["mlp.gate"], 0), **dict(both)}
     others = {"embedding.token": 1_000, "mlp.gate": 24}
     differences = tuple(
-        Difference("text", name, (table[name], *[others.get(name, 0)] * (count - 1))) for name in sorted(table)
+        ParameterDifference("text", name, (table[name], *[others.get(name, 0)] * (count - 1))) for name in sorted(table)
     )
     return ParamsResult((model(), *[small()] * (count - 1)), MADE_BY, differences)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from attncli.choices import METRICS
+from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
-from attncli.results.media import TOKENS, Grid, Medium, Picture
-from attncli.results.metrics import METRICS
-from attncli.results.patterns import Pattern
-from attncli.results.provenance import MadeBy
-from attncli.results.tokens import Token
+from attncli.results.patterns import TOKENS, Grid, Medium, Pattern, Picture
+from attncli.results.tokenize import Token
 
 GRID = Grid(2, 3, 1)
 #: Blue on the left, orange on the right.

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading
-from attncli.results.tokens import Token
+from attncli.results.patterns import HeadWeight, KeyRead, Ranking, Reading
+from attncli.results.tokenize import Token
 from tests.render.heads_samples import HEADS, pattern, result, stack, tokens
 
 

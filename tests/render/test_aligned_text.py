@@ -13,9 +13,8 @@ from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.aligned import aligned_text
 from attncli.render.tokenize.model_keys import model_keys, shortened_name
-from attncli.results.comparison import Comparison, Difference, IdDifference, Segment
-from attncli.results.tokenize import TokenizedText, TokenStats
-from attncli.results.tokens import Token
+from attncli.results.comparison import Comparison, IdDifference, Segment, TokenDifference
+from attncli.results.tokenize import Token, TokenizedText, TokenStats
 from attncli.tokens.tokenizer_comparison import compare_cuts
 from tests.tokens.vocabularies import KINDS, TEXTS
 
@@ -54,7 +53,7 @@ COMPARISON = Comparison(
     record=0,
     models=(BERT.model, GPT.model),
     segments=SEGMENTS,
-    differences=(Difference(MOLES, (BERT.tokens[2:4], GPT.tokens[1:3])),),
+    differences=(TokenDifference(MOLES, (BERT.tokens[2:4], GPT.tokens[1:3])),),
     ids=(None, IdDifference(0, BERT.tokens[0], GPT.tokens[0])),
     agreement=((1.0, 1 / 3), (1 / 3, 1.0)),
     parity=((1.0, 1.0), (1.0, 1.0)),
@@ -181,7 +180,7 @@ def test_models_that_cut_alike_share_a_way() -> None:
     ]
     ones = ((1.0,) * 3,) * 3
     spaced = (Token(2, 9, "▁Mole", " Mole", 3, 8, 3, 8, 1), BERT.tokens[3])
-    difference = Difference(both[0], (BERT.tokens[2:4], GPT.tokens[1:3], spaced))
+    difference = TokenDifference(both[0], (BERT.tokens[2:4], GPT.tokens[1:3], spaced))
     found = Comparison(0, ("a", "b", "c"), tuple(both), (difference,) * 12, (None,) * 3, ones, ones)
     for terminal in (Terminal(80), Terminal(80, ColorDepth.TRUE)):
         lines = aligned_text((BERT, GPT, BERT), found, terminal).splitlines()

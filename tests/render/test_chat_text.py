@@ -12,8 +12,7 @@ from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.chat import chat_text
 from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
-from attncli.results.tokenize import TokenizedText, TokenStats
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token, TokenizedText, TokenStats
 
 STATS = TokenStats(9, 0, 5, 28, 28, 3.1, 3.1, 1.8, 1, 0.2, 0, 0.0)
 

@@ -14,11 +14,9 @@ from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.shaded_text import Shaded, shaded_text
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
-from attncli.results.difference import Difference, HeadChange, StackDifference
-from attncli.results.heads import HeadsResult
-from attncli.results.patterns import Pattern
-from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading
-from attncli.results.tokens import Token
+from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, StackDifference
+from attncli.results.patterns import HeadWeight, KeyRead, Pattern, Ranking, Reading
+from attncli.results.tokenize import Token
 from tests.render.heads_samples import SGR, made_up_values
 from tests.render.test_heads_any_text import CHARACTERS, TERMINALS, TOKENS, results, tokens_of, weights
 
@@ -82,7 +80,9 @@ def differences(draw: st.DrawFn) -> HeadsResult:
     other = StackDifference(stack.stack, there, keys, heads, patterns)
     metric = draw(st.sampled_from((None, "distance", "first")))
     kind = draw(st.sampled_from(("models", "texts")))
-    return replace(of, difference=Difference(kind, draw(st.text(CHARACTERS)), metric, draw(st.booleans()), (other,)))
+    return replace(
+        of, difference=HeadsDifference(kind, draw(st.text(CHARACTERS)), metric, draw(st.booleans()), (other,))
+    )
 
 
 PICTURES = st.one_of(readings(), differences())

@@ -8,15 +8,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attncli.choices import METRICS
 from attncli.render.cells import cell_width
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.text import heads_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
-from attncli.results.metrics import METRICS
 from attncli.results.patterns import Pattern
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 from tests.render.heads_samples import SGR, made_up_values, result
 
 #: Ordinary letters, and all that has ever moved a column: wide, combining, joining, right to left, control, lone.

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.findings import clean_text, lint_text, unreachable_sentence
-from attncli.results.findings import DeadEntry, Finding, Severity, Unreachable
 from attncli.results.tokenize import Source, TokenizedText, TokenStats
+from attncli.results.vocabulary import DeadEntry, Finding, Severity, Unreachable
 from attncli.tokens.lint.lint import failures
 
 STATS = TokenStats(6, 2, 5, 23, 24, 4.0, 23 / 6, 1.2, 1, 0.2, 1, 1 / 6)

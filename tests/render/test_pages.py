@@ -23,10 +23,10 @@ from attncli.render.html.params import params_data, params_html
 from attncli.render.html.tokens import PageForm, tokens_html
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.record import RecordText
-from attncli.results.findings import Finding
+from attncli.results.base import MadeBy
 from attncli.results.heads import Layer
-from attncli.results.provenance import MadeBy
 from attncli.results.tokenize import Record
+from attncli.results.vocabulary import Finding
 from tests.cli.samples import tokenize_result, tokenized
 from tests.render import compare_samples, params_samples
 from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens

@@ -13,9 +13,7 @@ from attncli.render.params.names import short_names
 from attncli.render.params.text import params_text
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.costs import Cache, CachedLayer
-from attncli.results.parameters import COMPONENTS, Component, Layer, ParameterCount
-from attncli.results.params import ParamsResult
-from attncli.results.trees import Node
+from attncli.results.params import COMPONENTS, Component, Layer, Node, ParameterCount, ParamsResult
 from tests.render.heads_samples import SGR
 from tests.render.params_samples import compared, model, result
 

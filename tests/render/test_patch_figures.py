@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from attncli.results.heads import HeadsResult
-from attncli.results.media import Medium
-from attncli.results.patterns import Pattern
+from attncli.results.patterns import Medium, Pattern
 from tests.render.heads_samples import on_offset, result, stack, tokens
 from tests.render.patch_samples import PICTURE, looking, positions, words
 

@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attncli.choices import METRICS
 from attncli.render.cells import cell_width
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.patch_map import colored_map, on_patches
 from attncli.render.heads.text import heads_text
 from attncli.render.lines import Style
 from attncli.render.terminal import ColorDepth, Terminal
+from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
-from attncli.results.media import TOKENS, Grid, Medium, Picture
-from attncli.results.metrics import METRICS
-from attncli.results.patterns import Pattern
-from attncli.results.provenance import MadeBy
-from attncli.results.tokens import Token
+from attncli.results.patterns import TOKENS, Grid, Medium, Pattern, Picture
+from attncli.results.tokenize import Token
 
 GRID = Grid(3, 4, 1)
 CLS = Token(0, 0, "[CLS]", "[CLS]", special=True)

@@ -13,7 +13,7 @@ from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.statistics import statistics_text
 from attncli.render.tokenize.statistics_tables import statistics_columns, statistics_csv
 from attncli.render.tokenize.summary_forms import SummaryForm
-from attncli.results.provenance import MadeBy
+from attncli.results.base import MadeBy
 from attncli.results.statistics import (
     CutWord,
     Parity,

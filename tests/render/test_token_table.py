@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.table import token_table
-from attncli.results.tokenize import TokenizedText, TokenStats
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token, TokenizedText, TokenStats
 from tests.render.test_tokenize_text import EMBEDDINGS, SOME, TOKENS
 
 STATS = TokenStats(4, 1, 2, 14, 17, 4.25, 3.5, 2.0, 1, 0.5, 1, 0.25)

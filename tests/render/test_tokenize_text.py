@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from attncli.render.cells import cell_width
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import count_text, ids_text, measures, text_picture, tokenize_text
-from attncli.results.provenance import MadeBy
-from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
-from attncli.results.tokens import Token
+from attncli.results.base import MadeBy
+from attncli.results.tokenize import Token, TokenizedText, TokenizeResult, TokenStats
 
 STATS = TokenStats(6, 2, 5, 23, 24, 4.0, 23 / 6, 1.2, 1, 0.2, 1, 1 / 6)
 
@@ -298,9 +297,9 @@ def test_plain_pictures_need_no_rich() -> None:
         import sys
         from attncli.render.terminal import Terminal
         from attncli.render.tokenize.picture import tokenize_text
-        from attncli.results.provenance import MadeBy
+        from attncli.results.base import MadeBy
         from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
-        from attncli.results.tokens import Token
+        from attncli.results.tokenize import Token
         tokens = (Token(0, 1, "a", "a", 0, 1, 0, 1, 0), Token(1, 2, "##b", "b", 1, 2, 1, 2, 0))
         stats = TokenStats(2, 0, 1, 2, 2, 1.0, 1.0, 2.0, 1, 1.0, 0, 0.0)
         result = TokenizeResult((TokenizedText(0, "m", "ab", tokens, stats),), MadeBy("0"))

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from attncli.render.cells import cell_width
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.vocabulary import vocabulary_text
-from attncli.results.findings import DeadEntry, Unreachable
-from attncli.results.vocabulary import Entry, Search, SpecialEntry, Vocabulary
+from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry
 
-MOLE = Entry(16709, "mole", "mole", 4, "6d6f6c65", "word")
-PSY = Entry(18075, "##psy", "psy", 3, "707379", "continuation")
-NAIVE = Entry(7, "naïve", "naïve", 6, "6e61c3af7665", "word")
-HALF = Entry(8, "ðŁ", "\\xf0\\x9f", 2, "f09f", "partial")
+MOLE = VocabularyEntry(16709, "mole", "mole", 4, "6d6f6c65", "word")
+PSY = VocabularyEntry(18075, "##psy", "psy", 3, "707379", "continuation")
+NAIVE = VocabularyEntry(7, "naïve", "naïve", 6, "6e61c3af7665", "word")
+HALF = VocabularyEntry(8, "ðŁ", "\\xf0\\x9f", 2, "f09f", "partial")
 
 SMALL = Vocabulary(
     model="org/bert",
@@ -31,7 +30,7 @@ SMALL = Vocabulary(
         SpecialEntry(2, "[CLS]", ("begins", "ends")),
     ),
     longest=(NAIVE, MOLE),
-    spaces=(Entry(9, "ĠĠ", "  ", 2, "2020", "space"),),
+    spaces=(VocabularyEntry(9, "ĠĠ", "  ", 2, "2020", "space"),),
     kinds={"word": 1100, "continuation": 97, "special": 3, "partial": 1},
     scripts={"Latin": 1000, "Old_Italic": 1},
     duplicates=12,
@@ -113,7 +112,7 @@ ANY = st.text(st.sampled_from("ab é日👍\u0301\u200b\n\x1b\u202eא") | st.cha
 @settings(deadline=None, max_examples=100)
 @given(text=ANY, width=st.integers(1, 130))
 def test_no_line_is_wider_than_the_terminal(unicode: bool, text: str, width: int) -> None:
-    entry = Entry(7, text, text, 3, "616263", "word")
+    entry = VocabularyEntry(7, text, text, 3, "616263", "word")
     found = Unreachable((DeadEntry(1, text, text, "cut", (2,)),), 10, 0, 0)
     vocabulary = SMALL._replace(
         model=text,

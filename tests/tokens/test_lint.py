@@ -14,8 +14,8 @@ from tokenizers import pre_tokenizers
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Tokenizer
 from attncli.results.chat import Chat, ChatMessage
-from attncli.results.findings import Finding
 from attncli.results.tokenize import Source, TokenizedText
+from attncli.results.vocabulary import Finding
 from attncli.tokens.encode import encode, from_ids
 from attncli.tokens.lint.characters import Suspect, mend
 from attncli.tokens.lint.letters import _SPLIT_VOWELS, letter_suspects

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
-from attncli.results.findings import DeadEntry
+from attncli.results.vocabulary import DeadEntry
 from attncli.tokens.vocabulary import unreachable
 from tests.tokens import vocabularies as made
 

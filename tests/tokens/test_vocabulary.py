@@ -9,7 +9,7 @@ from attncli.errors import UsageError
 from attncli.models.tokenizers.token_bytes import Spelling
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Piece
-from attncli.results.vocabulary import Entry, SpecialEntry
+from attncli.results.vocabulary import SpecialEntry, VocabularyEntry
 from attncli.tokens.vocabulary import COLUMNS, describe_vocabulary, kind_of, script_of_entry, vocabulary_rows
 from tests.tokens import vocabularies as made
 
@@ -63,7 +63,7 @@ def test_a_text_sought() -> None:
 
 def test_a_number_is_an_id_as_well() -> None:
     one, none = describe_vocabulary(wrap_tokenizer(_small()), search=["4", "99"]).searches
-    assert one.by_id == Entry(4, "molecule", "molecule", 8, "6d6f6c6563756c65", "word")
+    assert one.by_id == VocabularyEntry(4, "molecule", "molecule", 8, "6d6f6c6563756c65", "word")
     assert (none.by_id, none.exact, none.hits) == (None, (), 0)
     assert [entry.token for entry in none.cut] == ["[UNK]"]
 
@@ -119,7 +119,7 @@ def test_rows_are_the_whole_vocabulary() -> None:
     rows = list(vocabulary_rows(wrap_tokenizer(made.byte_bpe())))
     assert COLUMNS == ("id", "token", "text", "bytes", "hex", "kind", "special")
     assert [row.id for row in rows] == list(range(330))
-    assert rows[0] == Entry(0, "<s>", "<s>", 3, "3c733e", "special", True)
+    assert rows[0] == VocabularyEntry(0, "<s>", "<s>", 3, "3c733e", "special", True)
     assert sum(row.kind == "byte" for row in rows) == 128
 
 

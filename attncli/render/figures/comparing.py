@@ -10,9 +10,8 @@ from attncli.render.figures.sheet import Words
 from attncli.render.heads.differing import differences_alone
 from attncli.render.heads.running import running
 from attncli.render.html.words import printed
-from attncli.results.difference import Difference
-from attncli.results.heads import HeadsResult, Stack
-from attncli.results.tokens import Token
+from attncli.results.heads import HeadsDifference, HeadsResult, Stack
+from attncli.results.tokenize import Token
 
 LEGEND = "weight in B minus weight in A"
 COLORS = "orange: B has more, purple: A has more, white: the same"
@@ -44,7 +43,7 @@ def _named(before: Token, after: Token) -> Token:
     return before if before.text == after.text else before._replace(text=f"{before.text.strip()}→{after.text.strip()}")
 
 
-def compared_words(result: HeadsResult, difference: Difference, form: str, title: str | None) -> Words:
+def compared_words(result: HeadsResult, difference: HeadsDifference, form: str, title: str | None) -> Words:
     """What is held against what, and what both sides are."""
     texts = difference.kind == "texts"
     given = title or (f"{result.model}: B minus A" if texts else "B minus A")
@@ -53,11 +52,11 @@ def compared_words(result: HeadsResult, difference: Difference, form: str, title
     return Words(drawable(visible_line(given), form), [drawable(fact, form) for fact in facts], [COLORS])
 
 
-def _two_models(result: HeadsResult, difference: Difference) -> list[str]:
+def _two_models(result: HeadsResult, difference: HeadsDifference) -> list[str]:
     models = [f"A: {printed(result.model)}", f"B: {printed(difference.model)}"]
     return [*models, *stack_facts(result.stacks[0])[1:]]
 
 
-def _two_texts(result: HeadsResult, difference: Difference) -> list[str]:
+def _two_texts(result: HeadsResult, difference: HeadsDifference) -> list[str]:
     here, there = result.stacks[0].keys, difference.stacks[0].keys
     return [f"A: {running(here)}", f"B: {running(there)}"] if here and there else []

@@ -15,9 +15,8 @@ from attncli.render.heads.metric_words import label_of
 from attncli.render.heads.running import line_numbers, numbered, plain_text, running
 from attncli.render.html.words import PAGE, SEPARATOR, plain, printed
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.media import Medium
-from attncli.results.patterns import Pattern
-from attncli.results.tokens import Token
+from attncli.results.patterns import Medium, Pattern
+from attncli.results.tokenize import Token
 
 _LONGEST_TOKEN, _LONGEST_LINE = 18, 34
 #: Frames of a sound that are named one by one.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attncli.choices import METRICS
 from attncli.render.figures.head_maps import HeadMap
 from attncli.render.figures.of_position import span_text
 from attncli.render.heads.metric_words import meaning
-from attncli.results.difference import Difference, StackDifference
-from attncli.results.heads import HeadsResult, Stack
-from attncli.results.metrics import METRICS
+from attncli.results.heads import HeadsDifference, HeadsResult, Stack, StackDifference
 
 FRAMED = "red frame: a head that earns the label of this metric"
 _VARIATION = "share of its weight that a head puts elsewhere, mean of its rows (total variation)"
@@ -38,7 +37,7 @@ def _metric_map(stack: Stack, metric: str, where: str) -> HeadMap:
     return HeadMap.of(title, values, notes).framing(labelled)
 
 
-def change_maps(difference: Difference | None) -> list[HeadMap]:
+def change_maps(difference: HeadsDifference | None) -> list[HeadMap]:
     """How much each head changed altogether, of every stack; none where nothing was compared."""
     if difference is None:
         return []

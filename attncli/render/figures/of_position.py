@@ -15,8 +15,7 @@ from attncli.render.figures.sheet import Caption, Part
 from attncli.render.heads.heatmap import pooled_evenly, spans_of
 from attncli.render.heads.numbers import weight_number
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import Pattern
-from attncli.results.reading import KeyRead, Ranking, Reading
+from attncli.results.patterns import KeyRead, Pattern, Ranking, Reading
 
 #: Cells that a strip of a long text has.
 _MOST_CELLS = 160

@@ -18,10 +18,8 @@ from attncli.render.figures.sides import Side, labels
 from attncli.render.heads.patch_looks import Look, are_words, head_name, looks_of, share_text, shown_maps, who_looks
 from attncli.render.heads.patch_map import grey_of, on_patches, tint_of
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.media import Grid, Picture
-from attncli.results.patterns import Pattern
-from attncli.results.reading import Reading
-from attncli.results.tokens import Token
+from attncli.results.patterns import Grid, Pattern, Picture, Reading
+from attncli.results.tokenize import Token
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

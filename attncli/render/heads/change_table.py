@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attncli.choices import METRICS
 from attncli.render.bars import bar
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
@@ -11,9 +12,7 @@ from attncli.render.heads.metric_words import MEANINGS
 from attncli.render.heads.numbers import decimals_for, signed_number, weight_number
 from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
-from attncli.results.difference import HeadChange
-from attncli.results.heads import HeadMetrics, Stack
-from attncli.results.metrics import METRICS
+from attncli.results.heads import HeadChange, HeadMetrics, Stack
 
 _BAR = 20
 # Digits behind the point of two values that differ: as few as show it, or the fewest where even the most do not.

@@ -16,16 +16,15 @@ from attncli.render.layout import apart, beside, flow, joined
 from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
-from attncli.results.difference import Difference, HeadChange, StackDifference
-from attncli.results.heads import HeadsResult, Stack
+from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, Stack, StackDifference
 from attncli.results.patterns import Pattern
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 _VARIATION = "share of its weight that a head puts elsewhere, mean of its rows"
 _LARGEST = "the largest change of a metric that is a share of the row"
 
 
-def difference_lines(result: HeadsResult, difference: Difference, terminal: Terminal) -> list[Line]:
+def difference_lines(result: HeadsResult, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
     """All stacks under one another: the only pattern in full, several small ones, or maps."""
     lines = _other_model(difference, terminal) if difference.kind == "models" else []
     pairs = list(zip(result.stacks, difference.stacks, strict=True))
@@ -35,11 +34,11 @@ def difference_lines(result: HeadsResult, difference: Difference, terminal: Term
     return [*lines, *apart(view(here, changed, result, difference, terminal) for here, changed in shown)]
 
 
-def _other_model(difference: Difference, terminal: Terminal) -> list[Line]:
+def _other_model(difference: HeadsDifference, terminal: Terminal) -> list[Line]:
     return [Line.of(Span("against ", DIM), Span(name_text(difference.model, terminal), BOLD))]
 
 
-def _header(here: Stack, changed: StackDifference, difference: Difference, terminal: Terminal) -> list[Line]:
+def _header(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
     """The stack, and the text or both texts."""
     lines = stack_lines(here, terminal)
     if is_cross(here) or not here.keys:
@@ -51,7 +50,7 @@ def _header(here: Stack, changed: StackDifference, difference: Difference, termi
 
 
 def _map(
-    here: Stack, changed: StackDifference, result: HeadsResult, difference: Difference, terminal: Terminal
+    here: Stack, changed: StackDifference, result: HeadsResult, difference: HeadsDifference, terminal: Terminal
 ) -> list[Line]:
     """How much each head changed, and those that changed most."""
     metric = difference.metric
@@ -73,7 +72,7 @@ def _measure(head: HeadChange, metric: str | None) -> float | None:
     return head.change if metric is None else head.changes.get(metric)
 
 
-def _said(difference: Difference, terminal: Terminal) -> list[Line]:
+def _said(difference: HeadsDifference, terminal: Terminal) -> list[Line]:
     """What the map shows."""
     title, words = "change:", _VARIATION if difference.of_patterns else _LARGEST
     if difference.metric is not None:
@@ -83,7 +82,7 @@ def _said(difference: Difference, terminal: Terminal) -> list[Line]:
 
 
 def _one(
-    here: Stack, changed: StackDifference, result: HeadsResult, difference: Difference, terminal: Terminal
+    here: Stack, changed: StackDifference, result: HeadsResult, difference: HeadsDifference, terminal: Terminal
 ) -> list[Line]:
     """One head: the pattern of differences, and its metrics on both sides."""
     (pattern,) = changed.patterns
@@ -106,7 +105,7 @@ def _one(
 
 
 def _small(
-    here: Stack, changed: StackDifference, result: HeadsResult, difference: Difference, terminal: Terminal
+    here: Stack, changed: StackDifference, result: HeadsResult, difference: HeadsDifference, terminal: Terminal
 ) -> list[Line]:
     """Several heads beside one another."""
     least = SignedHeat(1.0, terminal).least
@@ -127,7 +126,7 @@ def _caption(head: HeadChange, terminal: Terminal) -> list[Line]:
     return [Line.of(Span(head.name, BOLD)), change_words(head, terminal)]
 
 
-def _legend(heat: SignedHeat, cell: int, difference: Difference) -> list[Line]:
+def _legend(heat: SignedHeat, cell: int, difference: HeadsDifference) -> list[Line]:
     """What colours, signs and digits mean, and which way to read the picture."""
     notes = [f"+ where the other {difference.kind[:-1]} has more", "rows look at columns"]
     digits = heat.has_digits(cell)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from attncli.results.difference import Difference, HeadChange, StackDifference
-from attncli.results.heads import HeadMetrics, HeadsResult, Stack
+from attncli.results.heads import HeadChange, HeadMetrics, HeadsDifference, HeadsResult, Stack, StackDifference
 
 #: What the patterns of such a stack hold, in place of attention.
 DIFFERENCE = "difference"
@@ -27,7 +26,7 @@ def differences_alone(result: HeadsResult) -> HeadsResult:
     return replace(result, stacks=stacks, model=compared(result, result.difference), weighting=DIFFERENCE)
 
 
-def compared(result: HeadsResult, difference: Difference) -> str:
+def compared(result: HeadsResult, difference: HeadsDifference) -> str:
     """What is held against what."""
     if difference.kind == "models":
         return f"{difference.model} less {result.model}"

@@ -10,7 +10,7 @@ from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text, token_text
 from attncli.results.heads import HeadsResult, Layer, Probe, Stack
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 # Class, distillation and register tokens that are named one by one.
 _FEW_NAMES = 2

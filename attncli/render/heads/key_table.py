@@ -15,7 +15,7 @@ from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, running_text, token_text
 from attncli.results.heads import Stack
-from attncli.results.reading import KeyRead, Reading
+from attncli.results.patterns import KeyRead, Reading
 
 _LONGEST_TEXT = 16
 # Cells that a line of context needs at the least to say something, and those of bars.

@@ -10,7 +10,7 @@ from attncli.render.heads.numbers import place_number, two_digits
 from attncli.render.lines import Line, Rgb, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Interval
-from attncli.results.media import TOKENS, Medium
+from attncli.results.patterns import TOKENS, Medium
 
 _BLACK: Rgb = (0, 0, 0)
 

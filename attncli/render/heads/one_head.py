@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attncli.choices import METRICS
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_words import label_of, meaning, number
 from attncli.render.heads.numbers import weight_number
@@ -12,7 +13,6 @@ from attncli.render.layout import flow
 from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
-from attncli.results.metrics import METRICS
 from attncli.results.patterns import Pattern
 
 _ROOM_FOR_MEANINGS = 60

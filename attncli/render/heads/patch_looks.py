@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from attncli.results.heads import Stack
 from attncli.results.patterns import Pattern
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 #: More maps than these are told to be asked for.
 MOST_MAPS = 24

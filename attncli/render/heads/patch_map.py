@@ -13,8 +13,8 @@ from attncli.render.colormap import heat as heat_color
 from attncli.render.colormap import ink_on
 from attncli.render.heads.heatmap import Heat
 from attncli.render.lines import DIM, Line, Rgb, Span, Style
-from attncli.results.media import Grid, Picture
-from attncli.results.tokens import Token
+from attncli.results.patterns import Grid, Picture
+from attncli.results.tokenize import Token
 
 # How much of a patch's colour is its weight's, at no weight and at the full scale. The rest is the grey of the picture.
 _LEAST_TINT, _MOST_TINT = 0.35, 0.9

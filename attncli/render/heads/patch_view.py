@@ -33,8 +33,8 @@ from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.media import Grid, Picture
-from attncli.results.tokens import Token
+from attncli.results.patterns import Grid, Picture
+from attncli.results.tokenize import Token
 
 _GAP = 3
 # Rows of a terminal that one map may take, and one of several.

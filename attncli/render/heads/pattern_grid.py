@@ -15,10 +15,9 @@ from attncli.render.lines import DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, token_text, unit_text
 from attncli.results.heads import Stack
-from attncli.results.media import Medium
-from attncli.results.patterns import Pattern
+from attncli.results.patterns import Medium, Pattern
 from attncli.results.patterns import Span as Positions
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 # Cells a weight: two look square, and from four on there is room for digits.
 _SQUARE, _WITH_DIGITS, _WIDEST = 2, 4, 7

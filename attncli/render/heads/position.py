@@ -17,7 +17,7 @@ from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.reading import Reading
+from attncli.results.patterns import Reading
 
 # A text of more rows is told by its top keys in their places, and drawn as a strip.
 _MOST_ROWS = 20

@@ -15,8 +15,8 @@ from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text, unit_text
 from attncli.results.heads import Stack
-from attncli.results.reading import HeadWeight, Ranking
-from attncli.results.tokens import Token
+from attncli.results.patterns import HeadWeight, Ranking
+from attncli.results.tokenize import Token
 
 _CELL_WIDTHS = (5, 2, 1)
 _BAR = 20

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from attncli.render.escape import visible
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 #: Characters of a text that a heading holds at the most.
 _LONGEST = 600

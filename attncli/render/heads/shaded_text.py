@@ -11,7 +11,7 @@ from attncli.render.heads.heatmap import Heat
 from attncli.render.lines import Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, running_text
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 #: What stands beside a mark that points at the query.
 HERE = "looks from here"

@@ -10,8 +10,7 @@ from attncli.render.layout import flow
 from attncli.render.lines import BOLD, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text
-from attncli.results.origin import Origin, Projection
-from attncli.results.steps import Steps, Written
+from attncli.results.steps import Origin, Projection, Steps, Written
 
 _INDENT = 2
 #: Keys that are listed at most.

@@ -14,8 +14,7 @@ from attncli.render.layout import joined, padded
 from attncli.render.lines import BOLD, DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, token_text
-from attncli.results.origin import Vector
-from attncli.results.steps import Steps
+from attncli.results.steps import Steps, Vector
 
 _LONGEST_TOKEN = 12
 _MOST_NUMBERS = 6

@@ -12,8 +12,7 @@ from attncli.render.layout import flow
 from attncli.render.lines import DIM, Line, Span, Style
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
-from attncli.results.patterns import Pattern
-from attncli.results.reading import Reading
+from attncli.results.patterns import Pattern, Reading
 
 # Cells that a line takes where there are few; from four on there would be digits.
 _WIDEST = 3

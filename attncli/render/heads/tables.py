@@ -10,10 +10,8 @@ from attncli.render.data import csv_text, jsonl_text
 
 if TYPE_CHECKING:
     # At run time tokenize must not pay for the numpy that the results of heads import.
-    from attncli.results.difference import HeadChange
-    from attncli.results.heads import HeadMetrics, HeadsResult, Spread, Stack
-    from attncli.results.media import Medium
-    from attncli.results.patterns import Pattern
+    from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
+    from attncli.results.patterns import Medium, Pattern
     from attncli.results.steps import Steps
 
 Row = Sequence[object]

@@ -8,6 +8,7 @@ from math import ceil, isnan
 
 import numpy as np
 
+from attncli.choices import METRICS
 from attncli.render.heads.heatmap import Heat, Mask, pooled_evenly, unseen
 from attncli.render.heads.metric_words import in_order, label_entry, label_of, number
 from attncli.render.heads.numbers import weight_number
@@ -16,7 +17,6 @@ from attncli.render.layout import flow, side_by_side
 from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
-from attncli.results.metrics import METRICS
 from attncli.results.patterns import Pattern, Weights
 
 _GAP = 2

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from attncli.choices import METRICS
 from attncli.render.colormap import HEX
 from attncli.render.escape import visible
 from attncli.render.heads.differing import DIFFERENCE, difference_stacks
@@ -21,10 +22,8 @@ from attncli.render.html.page import page
 from attncli.render.html.reading import WEIGHT, reading_data, with_weights
 from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, shortened
 from attncli.results.heads import HeadMetrics, HeadsResult, Stack
-from attncli.results.media import Medium
-from attncli.results.metrics import METRICS
-from attncli.results.patterns import Pattern, Span
-from attncli.results.tokens import Token
+from attncli.results.patterns import Medium, Pattern, Span
+from attncli.results.tokenize import Token
 
 #: Heads that the overview says something of.
 _MOST_SENTENCES = 8

@@ -16,7 +16,7 @@ from importlib.resources import files
 from string import Template
 
 from attncli.render.escape import printable
-from attncli.results.provenance import MadeBy
+from attncli.results.base import MadeBy
 
 #: Each kind of page, and the assets that it is made of besides the shared ones; `.css` and `.js` of each where it is.
 _PARTS = {

@@ -11,10 +11,8 @@ from attncli.render.lines import Line
 from attncli.render.params.labelled import LABEL
 from attncli.render.params.quantities import run_text
 from attncli.render.params.text import details, header
-from attncli.results.parameters import COMPONENTS, ParameterCount
-from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
+from attncli.results.params import COMPONENTS, ListedPreset, ModelParameters, Node, ParameterCount, ParamsResult
 from attncli.results.summaries import Group, groups, layer_runs
-from attncli.results.trees import Node
 
 
 def params_html(result: ParamsResult, *, title: str | None = None) -> str:

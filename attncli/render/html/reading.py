@@ -8,8 +8,8 @@ from attncli.render.heads.running import numbered, plain_text
 from attncli.render.html.packing import pack
 from attncli.render.html.words import shortened
 from attncli.results.heads import HeadMetrics, Stack
-from attncli.results.reading import HeadWeight, KeyRead, Ranking, Reading
-from attncli.results.tokens import Token
+from attncli.results.patterns import HeadWeight, KeyRead, Ranking, Reading
+from attncli.results.tokenize import Token
 
 #: What a page calls the one weight by which heads are ranked, beside their metrics.
 WEIGHT = "weight"

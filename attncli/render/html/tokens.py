@@ -11,8 +11,7 @@ from attncli.render.terminal import Terminal
 from attncli.render.tokenize.forms import Form
 from attncli.render.tokenize.summary_forms import SummaryForm
 from attncli.render.tokenize.whole import text_form, written
-from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Record, Token, TokenizedText, TokenizeResult
 
 #: Tokens that a page shows; a browser can't hold those of any file.
 _MOST = 20_000

@@ -9,7 +9,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.lines import Line
 from attncli.render.params.labelled import labelled
 from attncli.render.terminal import Terminal
-from attncli.results.reconciliation import Difference, Reconciliation
+from attncli.results.reconciliation import Reconciliation, TensorDifference
 
 #: Kinds of names beyond this many, of one reason, are counted, not listed.
 _MOST = 3
@@ -41,14 +41,14 @@ def _summary(found: Reconciliation) -> Iterator[str]:
     yield f"{found.matched:,} in common"
 
 
-def _sentence(differences: Sequence[Difference]) -> str:
+def _sentence(differences: Sequence[TensorDifference]) -> str:
     held = sum(difference.checkpoint_parameters for difference in differences)
     wanted = sum(difference.module_parameters for difference in differences)
     both = held and wanted and held != wanted
     return f"{f'{held:,} for {wanted:,}' if both else f'{held or wanted:,}'} in {differences[0].why}:"
 
 
-def _names(difference: Difference, terminal: Terminal) -> str:
+def _names(difference: TensorDifference, terminal: Terminal) -> str:
     names = [name for name in (difference.checkpoint, difference.module) if name]
     times = f" ({difference.tensors:,} tensors)" if difference.tensors > 1 else ""
     return f"{_bullet(terminal)}{' as '.join(dict.fromkeys(names))}{times}"

@@ -11,7 +11,7 @@ from attncli.render.lines import BOLD, Line, Style
 from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.render.params.quantities import run_text, share_text
 from attncli.render.terminal import Terminal
-from attncli.results.parameters import COMPONENTS, ParameterCount
+from attncli.results.params import COMPONENTS, ParameterCount
 from attncli.results.summaries import Group, LayerRun, groups, layer_runs, outside_layers
 
 #: Between blue and cyan: told apart from black and from white by its lightness, and by any eye.

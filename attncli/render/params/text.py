@@ -14,8 +14,7 @@ from attncli.render.params.quantities import run_text
 from attncli.render.params.tables import component_table, layer_table, part_table
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
-from attncli.results.parameters import ParameterCount, PerHead
-from attncli.results.params import ModelParameters, ParamsResult
+from attncli.results.params import ModelParameters, ParameterCount, ParamsResult, PerHead
 from attncli.results.summaries import LayerKind, layer_kinds
 
 _TABLES = {"component": component_table, "layer": layer_table, "part": part_table}

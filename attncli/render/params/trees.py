@@ -9,7 +9,7 @@ from attncli.render.lines import Line, Style
 from attncli.render.params.grid import Cells, Column, table
 from attncli.render.params.quantities import run_text, share_text
 from attncli.render.terminal import Terminal
-from attncli.results.trees import Node
+from attncli.results.params import Node
 
 _COLUMNS = (
     Column("module", right=False),

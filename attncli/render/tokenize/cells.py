@@ -18,8 +18,7 @@ from attncli.render.lines import DIM, PLAIN, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.cut_characters import token_texts
 from attncli.render.tokenize.cut_words import CutWord, cut_words, goes_on
-from attncli.results.tokenize import TokenizedText
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token, TokenizedText
 
 _LIGHT = (0xFF, 0xFF, 0xFF)
 
@@ -117,7 +116,7 @@ def _borders(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
 
 def _line_beginnings(text: TokenizedText) -> frozenset[int]:
     """The tokens before which a line ends: a newline is at the end of a token, or between two that leave it out."""
-    from attncli.results.sequences import own_texts, sequences
+    from attncli.results.tokenize import own_texts, sequences
 
     texts, owners = own_texts(text), sequences(text)
     pairs = zip(pairwise(text.tokens), pairwise(owners), strict=True)

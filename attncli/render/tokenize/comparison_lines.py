@@ -13,7 +13,7 @@ from attncli.render.terminal import Terminal
 from attncli.render.tokenize.aligned_columns import tokens_line
 from attncli.render.tokenize.cells import GAP, Cell
 from attncli.render.tokenize.picture import unknown_text, why_no_fertility, without_words
-from attncli.results.comparison import Comparison, Difference
+from attncli.results.comparison import Comparison, TokenDifference
 from attncli.results.tokenize import TokenizedText, TokenStats
 
 #: So many differences are listed.
@@ -132,7 +132,7 @@ def _like_the_first(comparison: Comparison, model: int, keys: Sequence[str], ter
 
 
 def _difference(
-    difference: Difference, cells: Sequence[Sequence[Cell]], keys: Sequence[str], terminal: Terminal
+    difference: TokenDifference, cells: Sequence[Sequence[Cell]], keys: Sequence[str], terminal: Terminal
 ) -> list[Line]:
     """The place, and each way to cut it with the models that do so."""
     segment = difference.segment

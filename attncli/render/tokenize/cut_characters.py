@@ -14,7 +14,7 @@ from operator import itemgetter
 from attncli.render.escape import visible
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
 
 _BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
 

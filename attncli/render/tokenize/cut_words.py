@@ -12,8 +12,7 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from attncli.results.tokenize import TokenizedText
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token, TokenizedText
 
 #: From so many tokens on a word is noticed.
 MANY = 3
@@ -54,7 +53,7 @@ def cut_words(text: TokenizedText) -> list[CutWord]:
     runs = [(first, last) for first, last in _runs(text.tokens) if last - first >= MANY]
     if not runs or text.text is None:
         return []
-    from attncli.results.sequences import own_texts, sequences
+    from attncli.results.tokenize import own_texts, sequences
 
     texts, owners = own_texts(text), sequences(text)
     words = (CutWord(first, last, _spelled(text.tokens[first:last], texts[owners[first] or 0])) for first, last in runs)

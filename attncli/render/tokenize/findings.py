@@ -25,8 +25,8 @@ from attncli.render.layout import flow
 from attncli.render.lines import BOLD, DIM, PLAIN, Line, Span, Style
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import which_text
-from attncli.results.findings import Finding, Unreachable
 from attncli.results.tokenize import TokenizedText
+from attncli.results.vocabulary import Finding, Unreachable
 
 _MARK = Style(bold=True, underline=True)
 

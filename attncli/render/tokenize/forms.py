@@ -16,7 +16,7 @@ from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizedText, Tok
 
 if TYPE_CHECKING:
     from attncli.results.comparison import Comparison
-    from attncli.results.tokens import Token
+    from attncli.results.tokenize import Token
 
 #: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
 View = Literal["tokens", "ids", "count"]

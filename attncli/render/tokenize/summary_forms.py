@@ -9,7 +9,7 @@ from attncli.render.data import csv_text, json_line
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.forms import Form
 from attncli.results.tokenize import Record, TokenizeResult
-from attncli.results.vocabulary import Entry, Search, Vocabulary
+from attncli.results.vocabulary import Search, Vocabulary, VocabularyEntry
 
 if TYPE_CHECKING:
     from attncli.render.tokenize.statistics import TextLine
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FEW = 50
 
 #: Every entry of every vocabulary, with the name of its model.
-Entries = Callable[[], Iterable[tuple[str, Entry]]]
+Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
 
 
 class SummaryForm(Form):
@@ -69,7 +69,7 @@ class SummaryForm(Form):
         elif any(each.searches for each in summary.vocabularies or ()):
             yield from self._found(summary.vocabularies or ())
         elif self._form == "csv":
-            yield csv_text(("model", *Entry._fields), ())
+            yield csv_text(("model", *VocabularyEntry._fields), ())
             yield from (csv_text((model, *entry), ()) for model, entry in self._entries())
         else:
             yield from (self._line({"model": model, **entry.to_dict()}) for model, entry in self._entries())
@@ -77,7 +77,7 @@ class SummaryForm(Form):
     def _found(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
         """The entries that were found, with what was sought and how they match it."""
         if self._form == "csv":
-            yield csv_text(("model", "search", "match", *Entry._fields), ())
+            yield csv_text(("model", "search", "match", *VocabularyEntry._fields), ())
         for vocabulary in vocabularies:
             for search in vocabulary.searches:
                 for match, entry in _matches(search):
@@ -91,7 +91,7 @@ class SummaryForm(Form):
         return json_line(content, ascii_only=not self._terminal.unicode)
 
 
-def _matches(search: Search) -> Iterator[tuple[str, Entry]]:
+def _matches(search: Search) -> Iterator[tuple[str, VocabularyEntry]]:
     if search.by_id is not None:
         yield "id", search.by_id
     for match in ("exact", "variants", "containing", "cut"):

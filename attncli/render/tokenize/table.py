@@ -26,8 +26,7 @@ from attncli.render.tokenize.cells import GAP, Cell, token_cells
 from attncli.render.tokenize.cut_characters import holds_bytes
 from attncli.render.tokenize.picture import cut_word_lines, header, measures, statistics
 from attncli.render.tokenize.unknown import unknown_tokens
-from attncli.results.tokenize import TokenizedText
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token, TokenizedText
 
 #: Columns to leave out, first things first, where the raw form and the text would have less than so many cells each.
 _EXPENDABLE = {"note": 24, "bytes": 12, "word": 12, "characters": 12}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from attncli.results.sequences import own_texts, sequences
-from attncli.results.tokenize import TokenizedText
+from attncli.results.tokenize import TokenizedText, own_texts, sequences
 
 
 def unknown_tokens(text: TokenizedText) -> dict[int, str]:

@@ -15,8 +15,7 @@ from attncli.render.lines import BOLD, DIM, Line, Span
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text
 from attncli.render.tokenize.findings import REASONS, unreachable_sentence
-from attncli.results.findings import DeadEntry, Unreachable
-from attncli.results.vocabulary import Entry, Search, SpecialEntry, Vocabulary
+from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry
 
 #: Cells of the names at the left, and the most that one token takes.
 _LABEL, _TOKEN = 10, 40
@@ -111,7 +110,7 @@ def _special(special: SpecialEntry, terminal: Terminal) -> Line:
     return Line.of(_drawn(special.token, terminal), Span(said, DIM))
 
 
-def _sized(entry: Entry, terminal: Terminal) -> Line:
+def _sized(entry: VocabularyEntry, terminal: Terminal) -> Line:
     """A long token: characters, and bytes where these are more."""
     characters = len(entry.text)
     size = f"{characters:,}" if characters == entry.bytes else f"{characters:,}, {entry.bytes:,} bytes"
@@ -134,7 +133,7 @@ def _found(search: Search) -> bool:
     return bool(search.exact or search.by_id)
 
 
-def _entry(entry: Entry, terminal: Terminal) -> Line:
+def _entry(entry: VocabularyEntry, terminal: Terminal) -> Line:
     """The raw form, as only that tells `les` from `##les`."""
     whole = entry.kind not in ("byte", "partial")
     return Line.of(_drawn(entry.token if whole else entry.text, terminal), Span(f" {entry.id}", DIM))

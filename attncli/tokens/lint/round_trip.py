@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import regex
 
-from attncli.results.findings import Finding, Severity
-from attncli.results.tokens import Token
+from attncli.results.tokenize import Token
+from attncli.results.vocabulary import Finding, Severity
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer

@@ -2,12 +2,14 @@
 
 >>> result.stacks[0].patterns[0]
 Pattern(layer=5, head=1, weights=<float32 (7, 7)>)
+
+What made a result: the versions and the model that a reader needs to make it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 #: Characters of a text, of a value within a value, and of the values of a collection that are shown.
 _MOST_TEXT = 50
@@ -22,7 +24,7 @@ _CUT = "(...)"
 _Class = TypeVar("_Class", bound=type)
 
 
-def briefly(cls: _Class) -> _Class:
+def short_repr(cls: _Class) -> _Class:
     """A decorator of named tuples and dataclasses: their `repr` is brief, whatever they hold.
 
     Fields that are as they are by default are left out; of arrays there is the shape, of long collections the length.
@@ -81,3 +83,22 @@ def _listed(values: Collection[Any]) -> str:
 
 def _kinds(values: Collection[Any]) -> str:
     return type(next(iter(values))).__name__
+
+
+@short_repr
+class MadeBy(NamedTuple):
+    """Versions of the libraries that took part, the model's class and the hub's commit, if any.
+
+    attncli, tokenizers, transformers, torch: None where one was not used.  model_class, revision: None where there are
+    several models.
+    """
+
+    attncli: str
+    tokenizers: str | None = None
+    transformers: str | None = None
+    torch: str | None = None
+    model_class: str | None = None
+    revision: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        return self._asdict()
