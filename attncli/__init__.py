@@ -26,11 +26,11 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from attncli.api.compare import compare
+    from attncli.api.heads import heads
+    from attncli.api.params import params
+    from attncli.api.tokenize import tokenize
     from attncli.errors import AttnError, FailedError, ModelError, UsageError
-    from attncli.verbs.compare import compare
-    from attncli.verbs.heads import heads
-    from attncli.verbs.params import params
-    from attncli.verbs.tokenize import tokenize
 else:
 
     def __getattr__(name: str) -> object:

@@ -11,10 +11,10 @@ import torch
 import transformers
 
 import attncli
+from attncli.api.targets import in_words
 from attncli.errors import ModelError, UsageError
 from attncli.results.heads import HeadsResult
 from attncli.results.tokenize import Token
-from attncli.verbs.targets import in_words
 from tests import tiny
 from tests.cli.conftest import attn
 from tests.tokens.vocabularies import byte_bpe

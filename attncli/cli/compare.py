@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
-#: As in `attncli.verbs.compare`, which has no place in the start of the program.
+#: As in `attncli.api.compare`, which has no place in the start of the program.
 _POOLS = ("mean", "first", "last")
 _ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 #: What --reference takes instead of a file.
@@ -199,7 +199,7 @@ def compare(
     sentences = _sentences(word, given, environment)
     reference = _reference(measured.reference, environment)
     with messages.progress() as progress:
-        from attncli.verbs import compare as verb
+        from attncli.api import compare as verb
 
         result = verb.compare(
             word or "",

@@ -214,7 +214,7 @@ def heads(
     given = read_heads_input(source, many, environment)
     messages.notes(given.notes)
     with messages.progress() as progress:
-        from attncli.verbs import heads as verb
+        from attncli.api import heads as verb
 
         result = verb.heads(
             given.text,

@@ -12,8 +12,8 @@ from attncli.cli.texts import STDIN
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
+    from attncli.api.text_batches import Given
     from attncli.cli.text_stream import TextStream
-    from attncli.verbs.many_texts import Given
 
 
 class ManyOptions(NamedTuple):
@@ -144,8 +144,8 @@ def _many(source: TextOptions, environment: Environment, *, lines: bool) -> Head
 
 def _given(stream: TextStream) -> Iterator[Given]:
     """The texts of a stream, with what to call each where something is wrong with it."""
+    from attncli.api.text_batches import Given
     from attncli.cli.reading import lines
-    from attncli.verbs.many_texts import Given
 
     for number, ids in enumerate(stream.ids or (), 1):
         yield Given(f"list {number} of ids", ids=ids)

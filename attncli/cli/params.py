@@ -129,7 +129,7 @@ def params(
     messages = Messages(environment, quiet=output.quiet)
     named = chosen_models((*models, *model), environment)
     with messages.progress() as progress:
-        from attncli.verbs import params as verb
+        from attncli.api import params as verb
 
         result = verb.params(named, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
     # Who checks must hear of what makes the check doubtful, --quiet or not.

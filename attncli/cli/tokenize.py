@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz", ".html")
 
-#: As in `attncli.verbs.tokenizing`, which has no place in the start of the program.
+#: As in `attncli.api.tokenizing`, which has no place in the start of the program.
 _CHECKS = ("same", "lint")
 
 
@@ -121,12 +121,12 @@ def tokenize(
     wanted: ViewOptions,
     output: OutputOptions,
 ) -> None:
+    from attncli.api.tokenizing import open_tokenizing
     from attncli.cli.messages import Messages
     from attncli.cli.output import open_outlets, plan_output
     from attncli.cli.text_stream import open_texts
     from attncli.cli.texts import chosen_models
     from attncli.cli.tokenize_output import write
-    from attncli.verbs.tokenizing import open_tokenizing
 
     _refuse_contradictions(source, taken, encoding, wanted)
     plan = plan_output(output, environment, endings=ENDINGS)

@@ -10,11 +10,11 @@ from attncli.cli.streams import encoded
 from attncli.cli.text_stream import TextStream
 
 if TYPE_CHECKING:
+    from attncli.api.cutting import TextInput
+    from attncli.api.tokenizing import Tokenizing
     from attncli.cli.tokenize import ViewOptions
     from attncli.render.tokenize.forms import Form
     from attncli.results.tokenize import IdsPart
-    from attncli.verbs.cutting import TextInput
-    from attncli.verbs.tokenizing import Tokenizing
 
 
 def write(
@@ -140,12 +140,12 @@ def _parts(tokenizing: Tokenizing, stream: TextStream) -> Iterator[IdsPart]:
 
 
 def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextInput]:
-    from attncli.verbs.cutting import TextInput
+    from attncli.api.cutting import TextInput
 
     if stream.ids is not None:
         yield from (TextInput(ids=ids) for ids in stream.ids)
     elif chat:
-        from attncli.verbs.chatting import conversations
+        from attncli.api.tokenizing import conversations
 
         yield from (TextInput(conversation=each) for each in conversations(stream.texts(), lines=stream.lines))
     else:

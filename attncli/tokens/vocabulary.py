@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import regex
 
-from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry, counts
+from attncli.results.vocabulary import (
+    DeadEntry,
+    Search,
+    SpecialEntry,
+    Unreachable,
+    Vocabulary,
+    VocabularyEntry,
+    counts,
+)
 from attncli.tokens.encode import check_text
 from attncli.tokens.scripts import NEUTRAL, script_of
 

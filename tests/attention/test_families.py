@@ -10,11 +10,11 @@ import pytest
 import torch
 import transformers
 
+from attncli.api.heads import heads
 from attncli.attention.selection import Wanted, parse_selection
 from attncli.attention.stacks import look, look_each
 from attncli.errors import ModelError, UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
-from attncli.verbs.heads import heads
 from tests import tiny
 from tests.attention import transformers_reference as theirs
 from tests.attention.shrink import FORMS, default_config, shrunk, spread_weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attncli.api.heads import heads
 from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.positions import Position
@@ -14,7 +15,6 @@ from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.results.heads import Stack
 from attncli.results.tokenize import Token
-from attncli.verbs.heads import heads
 from tests import tiny
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]

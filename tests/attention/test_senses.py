@@ -11,10 +11,10 @@ import pytest
 import torch
 import transformers
 
+from attncli.api.heads import heads
 from attncli.errors import UsageError
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Grid
-from attncli.verbs.heads import heads
 from tests import senses
 
 TEXT = "the mole dug"

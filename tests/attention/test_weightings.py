@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attncli.api.heads import heads
 from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.row_reading import LONGEST, Rollout
@@ -16,7 +17,6 @@ from attncli.attention.stacks import look
 from attncli.errors import UsageError
 from attncli.models.capture.attention_types import WeightsAttention
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
-from attncli.verbs.heads import heads
 from tests import tiny
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]

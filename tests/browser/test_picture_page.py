@@ -189,7 +189,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_what_a_model_gave_is_what_is_shown(
     name: str, text: tuple[str, ...], head: str, tiny: dict[str, Any], browser: Browser, folder: Path
 ) -> None:
-    from attncli.verbs.heads import heads
+    from attncli.api.heads import heads
 
     result: HeadsResult = heads(*text, image=tiny["image"], model=tiny[name], patterns=True)
     path = page(folder, result)

@@ -16,7 +16,7 @@ pytest.importorskip("soxr")
 
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from attncli.verbs.heads import heads
+    from attncli.api.heads import heads
 
     folder = tmp_path_factory.mktemp("ears")
     sound = senses.save_sound(folder / "tone.wav")

@@ -132,26 +132,26 @@ class TokenizeRecorder(Recorder):
 @pytest.fixture
 def tokenize(monkeypatch: pytest.MonkeyPatch) -> TokenizeRecorder:
     recorder = TokenizeRecorder(tokenize_result())
-    monkeypatch.setattr("attncli.verbs.tokenizing.open_tokenizing", recorder)
+    monkeypatch.setattr("attncli.api.tokenizing.open_tokenizing", recorder)
     return recorder
 
 
 @pytest.fixture
 def compare(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(compare_result())
-    monkeypatch.setattr("attncli.verbs.compare.compare", recorder)
+    monkeypatch.setattr("attncli.api.compare.compare", recorder)
     return recorder
 
 
 @pytest.fixture
 def heads(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(heads_result())
-    monkeypatch.setattr("attncli.verbs.heads.heads", recorder)
+    monkeypatch.setattr("attncli.api.heads.heads", recorder)
     return recorder
 
 
 @pytest.fixture
 def params(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(params_result())
-    monkeypatch.setattr("attncli.verbs.params.params", recorder)
+    monkeypatch.setattr("attncli.api.params.params", recorder)
     return recorder

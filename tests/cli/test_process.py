@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 FAKE = """
 import os, sys
 from contextlib import contextmanager
-import attncli.verbs.tokenizing as verb
+import attncli.api.tokenizing as verb
 from tests.cli.told import ToldTokenizing
 def result():
 {body}

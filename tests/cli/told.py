@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from attncli.api.cutting import Settings, TextInput
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
-from attncli.verbs.cutting import Settings, TextInput
 
 
 class ToldTokenizing:

@@ -1,4 +1,7 @@
-"""`attncli.params`: how many parameters a model has, where they sit, and what they cost."""
+"""Whether counted models are what they are taken for: by the total that is expected, and by the weights beside them.
+
+`attncli.params`: how many parameters a model has, where they sit, and what they cost.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from attncli.api.configured_shapes import Shapes, from_module, named_models
+from attncli.api.loading import made_by
+from attncli.api.shape_sources import ShapeSource, Source
 from attncli.errors import UsageError
 from attncli.models.files.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
-from attncli.quantities import Size, check_number, count_of, size_of, total_of
+from attncli.quantities import Size, Total, check_number, count_of, size_of, total_of
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
-from attncli.verbs.made_by import made_by
-from attncli.verbs.opening import How, Source
-from attncli.verbs.shapes import Shapes, from_module, named_models
-from attncli.verbs.totals import doubts, failures
 
 if TYPE_CHECKING:
     from attncli.parameters.costs import Wishes
@@ -23,6 +25,43 @@ if TYPE_CHECKING:
     from attncli.parameters.lora import LoraWish
     from attncli.results.base import MadeBy
     from attncli.results.params import Node
+
+
+def doubts(models: Sequence[ModelParameters]) -> Iterator[str]:
+    """A sentence for each model whose configuration and weights disagree."""
+    for model in models:
+        found = model.reconciliation
+        if found is None or found.agrees:
+            continue
+        if found.is_same_model:
+            yield f"the weights of {model.counted.model} hold {found.unexpected:,} elements that its model doesn't have"
+        else:
+            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
+
+
+def failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
+    """A sentence for each model with another total, and for each whose weights are of another model.
+
+    Of another total, whose way of counting gives the expected one is said too.
+    """
+    for model in models:
+        total, held = model.counted.total, model.reconciliation
+        if not expected.holds(total):
+            more = total - expected.number
+            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
+            yield f"{model.name} has {total:,} parameters, {than}{_reading(model, expected)}"
+        elif held is not None and not held.is_same_model:
+            yield (
+                f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
+                f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
+                "(--source header counts them)"
+            )
+
+
+def _reading(model: ModelParameters, expected: Total) -> str:
+    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
+    return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")
+
 
 #: Listings that are a tree.
 _DEEP = ("module", "tensor")
@@ -77,7 +116,7 @@ def params(
     if source is not None and source not in get_args(Source):
         raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
     changes = _changes(set)
-    how = How(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
+    how = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
     opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
 
     from attncli.parameters.count import differences
@@ -157,7 +196,7 @@ def _wishes(
     return Wishes(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
 
 
-def _opened(model: Any, how: How) -> Shapes:
+def _opened(model: Any, how: ShapeSource) -> Shapes:
     if isinstance(model, str | Path):
         return how.shapes(model)
     if how.changes:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from attncli.results.tokenize import Record, TokenizedText
 
 if TYPE_CHECKING:
+    from attncli.api.cutting import Settings
     from attncli.models.chat.chat_text import ChatText
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.comparison import Comparison
     from attncli.tokens.explain import Explainer
-    from attncli.verbs.cutting import Settings
 
 
 class Details:

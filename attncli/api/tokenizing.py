@@ -1,4 +1,7 @@
-"""Texts as they come -> tokens: a record at a time, so that memory does not grow with the number of texts."""
+"""Conversations on their way to tokens: each model writes them with a chat template of its own.
+
+Texts as they come -> tokens: a record at a time, so that memory does not grow with the number of texts.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,9 @@ from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.errors import UsageError
-from attncli.progress import Progress, silent
-from attncli.results.tokenize import IdsPart, Record, TokenizedText, TokenizeResult
-from attncli.tokens.encode import check_text
-from attncli.verbs.cutting import (
+from attncli.api.cutting import (
     CHECKS,
+    Lengths,
     Settings,
     TextInput,
     check_texts,
@@ -22,16 +22,78 @@ from attncli.verbs.cutting import (
     own_texts,
     tokenizer_of,
 )
-from attncli.verbs.lengths import Lengths
-from attncli.verbs.readers import Reader, open_readers, versions
+from attncli.api.loading import Reader, open_readers, versions
+from attncli.errors import AttnError, UsageError
+from attncli.models.chat.chat_text import ChatText, render_chat
+from attncli.models.chat.sandbox import Sandbox
+from attncli.models.chat.template import (
+    ChatFormat,
+    Conversation,
+    conversation,
+    loaded_format,
+    parse_conversation,
+    read_format,
+)
+from attncli.progress import Progress, silent
+from attncli.results.tokenize import IdsPart, Record, TokenizedText, TokenizeResult
+from attncli.tokens.encode import check_text
 
 if TYPE_CHECKING:
-    from attncli.models.chat.chat_text import ChatText
-    from attncli.models.chat.sandbox import Sandbox
+    from attncli.api.text_details import Checks, Details
     from attncli.results.vocabulary import Unreachable, Vocabulary, VocabularyEntry
     from attncli.tokens.statistics import Statistics
-    from attncli.verbs.chatting import Chatting
-    from attncli.verbs.details import Checks, Details
+
+
+class Chatting:
+    """The chat templates of all readers, and the child process that renders them.
+
+    template: the name of one of several.  generation_prompt: with what makes the model answer.
+    """
+
+    def __init__(
+        self, readers: Sequence[Reader], sandbox: Sandbox, *, template: str | None, generation_prompt: bool
+    ) -> None:
+        self._template = template
+        self._generation_prompt = generation_prompt
+        self._formats = {id(reader): _format(reader, template) for reader in readers}
+        self._sandbox = sandbox
+
+    def written(self, given: Conversation, reader: Reader) -> ChatText:
+        """A conversation as the model of `reader` reads it. Raises as `render_chat` does."""
+        return render_chat(
+            given,
+            self._formats[id(reader)],
+            self._sandbox,
+            template=self._template,
+            generation_prompt=self._generation_prompt,
+        )
+
+
+def read_conversation(given: Any) -> Conversation:
+    """JSON, or what it would hold: a list of messages, or an object with them. Raises AttnError for anything else."""
+    return parse_conversation(given) if isinstance(given, str) else conversation(given)
+
+
+def conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:
+    """A conversation a text; where each is a line, blank ones are passed over, as JSON Lines allows.
+
+    Raises as `read_conversation` does, and says in which line.
+    """
+    for number, text in enumerate(texts, start=1):
+        if lines and not text.strip():
+            continue
+        try:
+            yield read_conversation(text)
+        except AttnError as error:
+            if lines:
+                error.message = f"line {number}: {error.message}"
+            raise
+
+
+def _format(reader: Reader, template: str | None) -> ChatFormat:
+    if reader.files is None:
+        return loaded_format(reader.given, reader.model)
+    return read_format(reader.files, template)
 
 
 class Tokenizing:
@@ -155,7 +217,7 @@ class Tokenizing:
         return result
 
     def _compared(self, record: Record) -> Record:
-        from attncli.verbs.details import compared
+        from attncli.api.text_details import compared
 
         record = record._replace(comparison=compared(record.texts))
         if self._checks is not None:
@@ -186,7 +248,7 @@ class Tokenizing:
         if chat is None and not (self.settings.needs_tokens and reader.tokenizer):
             return text
         if self._details is None:
-            from attncli.verbs.details import Details
+            from attncli.api.text_details import Details
 
             self._details = Details(self.settings)
         return self._details.of(text, tokenizer_of(reader), chat)
@@ -249,8 +311,6 @@ def open_tokenizing(
             raise UsageError("--check same compares models, and there is one", hint="name two or more, each with -m")
         chatting = None
         if sandbox is not None:
-            from attncli.verbs.chatting import Chatting
-
             chatting = Chatting(readers, sandbox, template=template, generation_prompt=generation_prompt)
         yield Tokenizing(readers, settings, chatting=chatting)
 
@@ -276,7 +336,7 @@ def _check_settings(settings: Settings, *, chat: bool, asked: bool) -> None:
 def _checks(settings: Settings) -> Checks | None:
     if not settings.check:
         return None
-    from attncli.verbs.details import Checks
+    from attncli.api.text_details import Checks
 
     return Checks(settings.check)
 

@@ -1,20 +1,74 @@
-"""One text, or ids, in the tokens of one model."""
+"""Ids of tokens as a caller of the Python functions may hand them over.
+
+Texts that are longer than their model takes, and texts that were cut to fit: one sentence for each kind.
+
+One text, or ids, in the tokens of one model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from operator import index
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.api.loading import Reader
 from attncli.errors import UsageError
 from attncli.models.tokenizers.types import Encoding
 from attncli.results.tokenize import Source, TokenizedText
 from attncli.tokens.encode import check_text, encode, from_ids, kept, was_cut
 from attncli.tokens.measure import measure
-from attncli.verbs.readers import Reader
 
 if TYPE_CHECKING:
     from attncli.models.chat.template import Conversation
     from attncli.models.tokenizers.types import Tokenizer
+
+
+def id_lists(ids: Any) -> list[list[int]]:
+    """One list of ids, or several; also as an array or a tensor. Raises UsageError for anything else."""
+    given = ids.tolist() if hasattr(ids, "tolist") else ids
+    try:
+        several = all(isinstance(each, Sequence) for each in given)
+        lists = [[index(number) for number in each] for each in (given if several else [given])]
+    except TypeError as error:
+        raise UsageError("ids have to be whole numbers", hint="give the ids of tokens, or a text") from error
+    if not all(lists) or not lists:
+        raise UsageError("there are no ids", hint="give some numbers, or a text")
+    return lists
+
+
+class Lengths:
+    """Counts what is too long while texts stream by, so that a million long lines are one warning."""
+
+    def __init__(self) -> None:
+        self._texts = 0
+        # By model and kind: the number of texts, and the first of them with its tokens and the model's limit.
+        self._found: dict[tuple[str, bool], tuple[int, int, int, int]] = {}
+
+    def see(self, record: int, model: str, tokens: int, limit: int | None, *, cut: bool) -> None:
+        """Take note of one text under one model; `cut`: what was beyond the limit is left out."""
+        self._texts = max(self._texts, record + 1)
+        if limit is not None and (cut or tokens > limit):
+            count, *first = self._found.get((model, cut), (0, record, tokens, limit))
+            self._found[model, cut] = (count + 1, first[0], first[1], first[2])
+
+    def warnings(self) -> Iterator[str]:
+        for (model, cut), (count, record, tokens, limit) in self._found.items():
+            which = self._which(count, record)
+            if cut:
+                verb = "were" if count > 1 else "was"
+                yield f"{which} {verb} cut to the {limit:,} tokens that {model} takes"
+            elif count == 1:
+                yield f"{which} has {tokens:,} tokens and {model} takes {limit:,} (--truncate cuts it)"
+            else:
+                yield f"{which} have more tokens than the {limit:,} that {model} takes (--truncate cuts them)"
+
+    def _which(self, count: int, record: int) -> str:
+        if self._texts == 1:
+            return "the text"
+        if count == 1:
+            return f"text {record + 1} of {self._texts:,}"
+        return f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
+
 
 #: What can be checked: that all models make the same tokens, that there is nothing to mend in a text.
 CHECKS = ("same", "lint")

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attncli.api.cutting import TextInput, id_lists
+from attncli.api.tokenizing import open_tokenizing
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import Source, TokenizeResult
 from attncli.tokens.spans import split_lines
-from attncli.verbs.cutting import TextInput
-from attncli.verbs.ids import id_lists
-from attncli.verbs.tokenizing import open_tokenizing
 
 
 def tokenize(
@@ -108,7 +107,7 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -
 
 
 def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[TextInput]:
-    from attncli.verbs.chatting import conversations, read_conversation
+    from attncli.api.tokenizing import conversations, read_conversation
 
     if text is None or ids is not None or pair is not None:
         raise UsageError("a conversation stands alone", hint="--chat takes no ids and no --pair")

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.api.loading import ModelLoader, made_by
+from attncli.api.occurrences import (
+    EVERY,
+    Asked,
+    Encoded,
+    Found,
+    beyond_reach,
+    find_occurrences,
+    listed,
+    notes_before,
+    read_sentences,
+    warnings_before,
+    warnings_of,
+)
+from attncli.api.reference_states import Sample, Sampled, read_sample, run_or_recall
 from attncli.embeddings.state_selection import Spec, StateChoice, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.quantities import check_number
-from attncli.verbs.compare_messages import listed, notes_before, warnings_before, warnings_of
-from attncli.verbs.made_by import made_by
-from attncli.verbs.occurrences import EVERY, Asked, Encoded, Found, beyond_reach, find_occurrences, read_sentences
-from attncli.verbs.running import Opening
-from attncli.verbs.sampling import Sample, Sampled, read_sample, run_or_recall
 
 if TYPE_CHECKING:
     from attncli.embeddings.accumulator import Keeper
@@ -79,7 +89,7 @@ def compare(
     sample = read_sample(reference)
     _check(how, sample, occurrence)
     words = _words(word, versus)
-    opening = Opening(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
+    opening = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
     files = opening.files()
     # The word is found before torch is imported: what is wrong with it is said at once.
     opened = opening.open_tokenizer(files)
@@ -160,7 +170,7 @@ class _Comparing(NamedTuple):
     how: _How
     words: tuple[str, ...]
     sample: Sample | None
-    opening: Opening
+    opening: ModelLoader
     files: ModelFiles | None
     tokenizer: Tokenizer
 

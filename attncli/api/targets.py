@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from attncli.api.cutting import id_lists
 from attncli.errors import UsageError
 from attncli.results.tokenize import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
-from attncli.verbs.ids import id_lists
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Selection

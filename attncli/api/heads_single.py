@@ -1,19 +1,23 @@
-"""One text, or one list of ids, for `heads`: cut into tokens, and looked at."""
+"""One text, or one list of ids, for `heads`: cut into tokens, and looked at.
+
+A picture or a sound, alone or with a text, for `heads`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attncli.api.cutting import id_lists
+from attncli.api.heads_result import heads_result, notes_on, walk_notes, warnings_on_unread
+from attncli.api.loading import ModelLoader
+from attncli.api.modalities import open_scene
+from attncli.api.targets import Sides, TargetChoice, both_sides, checked_alone, target_notes
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
-from attncli.verbs.heads_result import heads_result, notes_on, warnings_on_unread
-from attncli.verbs.ids import id_lists
-from attncli.verbs.running import Opening
-from attncli.verbs.targets import Sides, TargetChoice, both_sides, checked_alone, target_notes
-from attncli.verbs.walking import walk_notes
 
 if TYPE_CHECKING:
     from attncli.attention.selection import Wanted
@@ -83,7 +87,7 @@ class OneText:
             raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
 
 
-def look_at_one(one: OneText, opening: Opening, wanted: Wanted, target: TargetChoice) -> HeadsResult:
+def look_at_one(one: OneText, opening: ModelLoader, wanted: Wanted, target: TargetChoice) -> HeadsResult:
     """Run the model on one text, and on what its decoder is given."""
     files = opening.files()
     tokenizer = opening.find_tokenizer(files, needed=one.ids is None or target.text is not None)
@@ -141,3 +145,28 @@ def _too_long(tokens: int, limit: int) -> UsageError:
 
 def _cut_warning(kept: EncodedText) -> str:
     return f"the text was cut to the {len(kept.tokens):,} tokens that the model takes"
+
+
+def look_at_scene(
+    image: str | Path | None,
+    audio: str | Path | None,
+    one: OneText,
+    opening: ModelLoader,
+    wanted: Wanted,
+    *,
+    processor: Any,
+    beside: Mapping[str, bool],
+) -> HeadsResult:
+    """Run the model on a picture or a sound, and on the text if there is one.
+
+    processor: of a model that was handed over.  beside: what does not go with a picture, and whether it was asked for.
+    """
+    scene = open_scene(image, audio, beside=beside)
+    files = opening.files()
+    encoded = None
+    if one.text is not None or one.ids is not None:
+        encoded = one.encode(opening.find_tokenizer(files, needed=one.ids is None))
+    loaded = opening.load(files, wanted.selection.depth, sense=scene.sense)
+    looked = scene.look(loaded, files, processor, encoded, wanted, truncate=one.truncate)
+    result = heads_result(loaded, looked.stacks, wanted, warnings=(), notes=looked.notes)
+    return replace(result, picture=looked.picture)

@@ -7,6 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attncli.api.heads_many import average_many, many_texts
+from attncli.api.heads_result import comparing, long_metrics, to_walk, walked_selection
+from attncli.api.heads_single import OneText, look_at_one
+from attncli.api.loading import ModelLoader
+from attncli.api.targets import parse_target
 from attncli.attention.claims import failures, parse_claims, parse_thresholds, successes
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
@@ -23,17 +28,10 @@ from attncli.attention.selection import (
 from attncli.errors import UsageError
 from attncli.models.loading.distributed import ALONE, Sharing
 from attncli.progress import Progress, silent
-from attncli.verbs.difference import comparing
-from attncli.verbs.heads_many import average_many, many_texts
-from attncli.verbs.heads_one import OneText, look_at_one
-from attncli.verbs.reading import long_metrics
-from attncli.verbs.running import Opening
-from attncli.verbs.targets import parse_target
-from attncli.verbs.walking import to_walk, walked_selection
 
 if TYPE_CHECKING:
+    from attncli.api.text_batches import Given
     from attncli.results.heads import HeadsResult
-    from attncli.verbs.many_texts import Given
 
 
 @comparing
@@ -131,12 +129,12 @@ def heads(
     wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds, top)
     wanted = to_walk(replace(wanted, patterns=patterns)) if steps else wanted
     choice = parse_target(target, target_ids, generate)
-    opening = Opening(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
+    opening = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
     one = OneText(text, pair, input_ids, special=not no_special, truncate=truncate)
     many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
     # The text is met before torch is imported: what is wrong with it is said at once.
     if image is not None or audio is not None:
-        from attncli.verbs.heads_scene import look_at_scene
+        from attncli.api.heads_single import look_at_scene
 
         beside = {"several texts": many is not None, "--pair": pair is not None, "--steps": steps}
         beside["--target or --generate"] = choice.given

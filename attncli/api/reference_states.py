@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from attncli.api.occurrences import pieces_of
 from attncli.embeddings.reference_sample import FEWEST, sample_spans, shipped_sentences
 from attncli.errors import UsageError
 from attncli.progress import Progress
 from attncli.results.compare import SampleInfo
 from attncli.tokens.encode import encode
-from attncli.verbs.occurrences import pieces_of
 
 if TYPE_CHECKING:
     from attncli.embeddings.batches import Behaviour, Run, Words

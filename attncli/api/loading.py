@@ -1,11 +1,19 @@
-"""A model that was named, or handed over, and its tokenizer: what verbs that run a model begin with."""
+"""Which versions of which libraries took part in a result.
+
+The tokenizers that a call works with: one a model, loaded before the first text is read.
+
+A model that was named, or handed over, and its tokenizer: what verbs that run a model begin with.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import attncli
 from attncli.errors import UsageError
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
@@ -13,6 +21,7 @@ from attncli.models.media.pictures import without_text
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
 from attncli.models.tokenizers.types import NoTokenizerError
 from attncli.progress import Progress, silent
+from attncli.results.base import MadeBy
 
 if TYPE_CHECKING:
     from attncli.models.loading.forward import Sense
@@ -21,8 +30,101 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
 
 
+def made_by(*packages: str, model_class: str | None = None, revision: str | None = None) -> MadeBy:
+    """Our version, and those of the named packages as far as they took part, that is, were imported."""
+    imported = {package: sys.modules[package] for package in packages if package in sys.modules}
+    versions = {package: str(module.__version__) for package, module in imported.items()}
+    return MadeBy(attncli.__version__, **versions, model_class=model_class, revision=revision)
+
+
+class Reader(NamedTuple):
+    """A tokenizer (None: ids stay numbers), the name of its model, and what a user should know of it.
+
+    files: what else the model brings (a chat template); None for a tokenizer that a user loaded, which is `given`.
+    """
+
+    model: str
+    tokenizer: Tokenizer | None
+    files: ModelFiles | None = None
+    given: Any = None
+    notes: tuple[str, ...] = ()
+
+
+def open_readers(
+    model: str | Path | Sequence[str | Path] | None,
+    *,
+    tokenizer: Any = None,
+    needed: bool = True,
+    revision: str | None = None,
+    refresh: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress = silent,
+) -> tuple[Reader, ...]:
+    """The tokenizers of the named models, or the one that was loaded already.
+
+    needed: whether a model without one is an error; ids can be shown as numbers.
+    Raises UsageError for what names no model and for both, ModelError for a tokenizer that is not to be had.
+    """
+    if tokenizer is not None:
+        beside = {"model": model is not None, "revision": revision is not None, "refresh": refresh}
+        for name, is_given in {**beside, "trust_remote_code": trust_remote_code}.items():
+            if is_given:
+                raise UsageError(
+                    f"{name}= names a tokenizer, and one is loaded already", hint=f"leave {name}= or tokenizer= out"
+                )
+        return (_wrapped(tokenizer),)
+    refs = [parse_reference(name, revision=revision) for name in _names(model)]
+    return tuple(
+        _load(open_files(ref, refresh=refresh, progress=progress), trust_remote_code, needed=needed) for ref in refs
+    )
+
+
+def versions(readers: Iterable[Reader]) -> MadeBy:
+    """The versions that took part; the tokenizer's class and the commit where there is one model."""
+    every = list(readers)
+    tokenizers = [reader.tokenizer for reader in every if reader.tokenizer is not None]
+    packages = ["tokenizers"] * bool(tokenizers) + ["transformers"] * any(tokenizer.slow for tokenizer in tokenizers)
+    alone = every[0] if len(every) == 1 else None
+    return made_by(
+        *packages,
+        model_class=alone.tokenizer.class_name if alone is not None and alone.tokenizer is not None else None,
+        revision=alone.files.revision if alone is not None and alone.files is not None else None,
+    )
+
+
+def _names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
+    if not model:
+        return [DEFAULT_MODEL]
+    if isinstance(model, str | Path):
+        return [str(model)]
+    if not isinstance(model, Sequence) or not all(isinstance(name, str | Path) for name in model):
+        raise UsageError(
+            f"a {type(model).__name__} names no model", hint="give a name or a path; tokenizer= takes objects"
+        )
+    return [str(name) for name in model]
+
+
+def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> Reader:
+    name = files.ref.name
+    try:
+        tokenizer = load_tokenizer(files, trust_remote_code=trust_remote_code)
+    except NoTokenizerError:
+        if needed:
+            raise
+        return Reader(name, None, files, notes=(f"{name} has no tokenizer, so its ids are shown as numbers",))
+    slow = f"the tokenizer of {name} was read by transformers, which takes seconds; a tokenizer.json is read at once"
+    notes = ([slow] if tokenizer.slow else []) + ([tokenizer.note] if tokenizer.note else [])
+    return Reader(name, tokenizer, files, notes=tuple(notes))
+
+
+def _wrapped(given: Any) -> Reader:
+    tokenizer = wrap_tokenizer(given)
+    name = getattr(given, "name_or_path", None)
+    return Reader(str(name or tokenizer.class_name), tokenizer, given=given)
+
+
 @dataclass(frozen=True)
-class Opening:
+class ModelLoader:
     """How a model is to be had. model: a name or a path (None: the default), or a loaded module.
 
     files: of a model that was named; None for one that was handed over.

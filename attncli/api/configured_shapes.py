@@ -1,17 +1,20 @@
-"""A configuration, of a file or a preset, and the shapes that follow from it: built once, and kept."""
+"""The tensors of a model as far as its parameters need them: shapes, and no weights; wherever they come from.
+
+A configuration, of a file or a preset, and the shapes that follow from it: built once, and kept.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.shape_cache import ShapeCache, cache_key
 from attncli.progress import Progress
 from attncli.quantities import whole_number
-from attncli.verbs.shapes import Shapes, check_fields, dtype_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +22,71 @@ if TYPE_CHECKING:
 
     from attncli.models.builtin.presets import Preset
     from attncli.models.files.model_files import ModelFiles
+    from attncli.parameters.inventory import Inventory
+    from attncli.results.reconciliation import Reconciliation
+
+
+class Shapes(NamedTuple):
+    """The tensors of a model, and what else is known of it.
+
+    name: as the user wrote it.  source: where the shapes came from.  generates: whether the model goes on from token
+    to token.  dtype: what its weights are kept in.  versions: of the libraries that the shapes were made with.
+    reconciliation: what a checkpoint that was at hand holds instead.
+    """
+
+    name: str
+    source: str
+    inventory: Inventory
+    model_class: str | None = None
+    generates: bool = False
+    dtype: str | None = None
+    revision: str | None = None
+    stored_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = {}
+    reconciliation: Reconciliation | None = None
+
+
+def from_module(module: nn.Module, name: str | None = None) -> Shapes:
+    """The tensors of a module that was handed over."""
+    from attncli.models.loading.meta_model import generates
+    from attncli.parameters.module_inventory import walk
+
+    config = getattr(module, "config", None)
+    return Shapes(
+        name=name or getattr(module, "name_or_path", None) or type(module).__name__,
+        source="module",
+        inventory=walk(module),
+        model_class=type(module).__name__,
+        generates=generates(type(module), config),
+        dtype=dtype_of(config),
+    )
+
+
+def named_models(model: Any) -> list[Any]:
+    """One model or several, by name or handed over. Raises UsageError for what is neither."""
+    given = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
+    for each in given:
+        if not isinstance(each, str | Path) and not hasattr(each, "named_modules"):
+            raise UsageError(f"a {type(each).__name__} is no model", hint="give a name, a path or a torch module")
+    if not given:
+        raise UsageError("there is no model in that list", hint="name one, or leave it out for the default model")
+    return given
+
+
+def dtype_of(config: object) -> str | None:
+    """What a configuration says that its weights are kept in."""
+    dtype = getattr(config, "dtype", None)
+    return str(dtype).removeprefix("torch.") if dtype is not None else None
+
+
+def check_fields(fields: Mapping[str, Any], name: str) -> None:
+    """Raise ModelError for a configuration with numbers that no model can have."""
+    from attncli.models.loading.config_source import declares_value
+    from attncli.parameters.config_checks import OWN_HEAD_WIDTH, check_numbers
+
+    check_numbers(fields, name, has_own_head_width=lambda kind: declares_value(kind, OWN_HEAD_WIDTH) is not False)
+
 
 #: Libraries that have a say in what a configuration becomes.
 _MAKERS = ("transformers", "torch")
