@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attncli.render.lines import Line, Span
+from attncli.render.lines import Line, StyledSpan
 from attncli.render.terminal import ColorDepth, Terminal
 
 
@@ -29,6 +29,6 @@ def _trimmed(line: Line) -> Line:
     while spans and spans[-1].style.bg is None and not spans[-1].style.underline:
         last = spans.pop()
         if text := last.text.rstrip(" "):
-            spans.append(Span(text, last.style))
+            spans.append(StyledSpan(text, last.style))
             break
     return Line(tuple(spans))

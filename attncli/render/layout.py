@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from attncli.render.cells import cell_width
-from attncli.render.lines import Line, Span
+from attncli.render.lines import Line, StyledSpan
 
 
 def joined(parts: Iterable[Line], separator: str = "") -> Line:
     """One line of several, with `separator` between them."""
-    spans: list[Span] = []
+    spans: list[StyledSpan] = []
     for index, part in enumerate(parts):
         if index and separator:
-            spans.append(Span(separator))
+            spans.append(StyledSpan(separator))
         spans.extend(part.spans)
     return Line(tuple(spans))
 
@@ -22,7 +22,7 @@ def joined(parts: Iterable[Line], separator: str = "") -> Line:
 def padded(line: Line, width: int) -> Line:
     """`line` filled with spaces to `width` cells; longer ones stay as they are."""
     fill = width - line.width
-    return Line((*line.spans, Span(" " * fill))) if fill > 0 else line
+    return Line((*line.spans, StyledSpan(" " * fill))) if fill > 0 else line
 
 
 def flow(parts: Iterable[Line], *, separator: str, width: int, indent: int = 0) -> list[Line]:

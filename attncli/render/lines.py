@@ -24,7 +24,7 @@ BOLD = Style(bold=True)
 DIM = Style(dim=True)
 
 
-class Span(NamedTuple):
+class StyledSpan(NamedTuple):
     """A run of text in one style. The text is escaped already: it holds no control character."""
 
     text: str
@@ -34,11 +34,11 @@ class Span(NamedTuple):
 class Line(NamedTuple):
     """One row of the screen."""
 
-    spans: tuple[Span, ...] = ()
+    spans: tuple[StyledSpan, ...] = ()
 
     @classmethod
-    def of(cls, *parts: Span | str) -> Line:
-        return cls(tuple(Span(part) if isinstance(part, str) else part for part in parts))
+    def of(cls, *parts: StyledSpan | str) -> Line:
+        return cls(tuple(StyledSpan(part) if isinstance(part, str) else part for part in parts))
 
     @property
     def plain(self) -> str:
@@ -54,11 +54,11 @@ class Line(NamedTuple):
         if self.width <= width:
             return self
         room = width - cell_width(ellipsis)
-        kept: list[Span] = []
+        kept: list[StyledSpan] = []
         for span in self.spans:
             text = crop(span.text, room)
-            kept.append(Span(text, span.style))
+            kept.append(StyledSpan(text, span.style))
             room -= cell_width(text)
             if text != span.text:
                 break
-        return Line((*kept, Span(ellipsis)))
+        return Line((*kept, StyledSpan(ellipsis)))

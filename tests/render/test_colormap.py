@@ -10,7 +10,7 @@ from attncli.render.ansi import ansi_line
 from attncli.render.colormap import has_colormap, heat, ink_on, signed_heat
 from attncli.render.heads.heatmap import RAMP, Heat, hundredths
 from attncli.render.heads.metric_words import number
-from attncli.render.lines import Line, Rgb, Span, Style
+from attncli.render.lines import Line, Rgb, Style, StyledSpan
 from attncli.render.terminal import ColorDepth, Terminal
 
 STEPS = [step / 255 for step in range(256)]
@@ -46,7 +46,7 @@ def test_weights_beyond_the_scale_take_its_ends() -> None:
 
 
 def test_the_256_colours_are_written_as_they_are_meant() -> None:
-    cells = [Span(" ", Style(bg=heat(step / 7, ColorDepth.EIGHT_BIT))) for step in range(8)]
+    cells = [StyledSpan(" ", Style(bg=heat(step / 7, ColorDepth.EIGHT_BIT))) for step in range(8)]
     written = [ansi_line(Line.of(cell), ColorDepth.EIGHT_BIT) for cell in cells]
     assert written == [f"\x1b[48;5;{number}m \x1b[0m" for number in (17, 19, 24, 30, 36, 77, 184, 226)]
 

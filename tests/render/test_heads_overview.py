@@ -11,7 +11,7 @@ from attncli.render.document import lower
 from attncli.render.heads.overview import letter_map, overview
 from attncli.render.heads.standouts import standouts
 from attncli.render.heads.text import heads_text
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Style, StyledSpan
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from attncli.results.patterns import Pattern
@@ -106,7 +106,7 @@ def test_each_label_has_a_colour_of_its_own() -> None:
         lines = overview(stack(), (), terminal)
         tiles = {span.text.strip(): span.style.bg for line in lines for span in line.spans if span.style.bg}
         assert set(tiles) == set("PNFSI")
-        written = {lower([Line.of(Span(" ", Style(bg=color)))], terminal) for color in tiles.values()}
+        written = {lower([Line.of(StyledSpan(" ", Style(bg=color)))], terminal) for color in tiles.values()}
         assert len(written) == len(tiles)
 
 

@@ -9,7 +9,7 @@ from attncli.render.compare.names import Tags, ascii_safe, occurrence_names
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import joined
-from attncli.render.lines import DIM, Line, Span, Style
+from attncli.render.lines import DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end
 from attncli.results.compare import CompareResult, Occurrence
@@ -31,15 +31,15 @@ def context_lines(result: CompareResult, tags: Tags, terminal: Terminal) -> list
     room = max(rest - (pieces_width + 2 if pieces_width else 0), _LEAST_CONTEXT)
     lines = []
     for index in shown:
-        name = Span(names[index].rjust(name_width), tags.style(index))
-        tag = Span(f"{pad(tags.texts[index], tags.width)}  " if tags.width else "")
+        name = StyledSpan(names[index].rjust(name_width), tags.style(index))
+        tag = StyledSpan(f"{pad(tags.texts[index], tags.width)}  " if tags.width else "")
         context = in_context(result.occurrences[index], room, terminal)
         gap = " " * max(room - context.width, 0)
-        behind = Span(f"{gap}  {crop(pieces[index], pieces_width)}" if pieces_width else "", DIM)
+        behind = StyledSpan(f"{gap}  {crop(pieces[index], pieces_width)}" if pieces_width else "", DIM)
         lines.append(Line.of(name, "  ", tag, *context.spans, behind))
     if len(shown) < len(names):
         more = f"and {len(names) - len(shown):,} more; --format jsonl lists them all"
-        lines.append(Line.of(Span(ascii_safe(f"… {more}", terminal), DIM)))
+        lines.append(Line.of(StyledSpan(ascii_safe(f"… {more}", terminal), DIM)))
     return lines
 
 
@@ -69,7 +69,7 @@ def in_context(occurrence: Occurrence, room: int, terminal: Terminal) -> Line:
             before = cut + _end_of(before, share - 1)
         if cell_width(after) > left - cell_width(before):
             after = crop(after, max(left - cell_width(before) - 1, 0)) + cut
-    parts = [Line.of(before), Line.of("[", Span(word + direction_end(word), _MARK), "]"), Line.of(after)]
+    parts = [Line.of(before), Line.of("[", StyledSpan(word + direction_end(word), _MARK), "]"), Line.of(after)]
     return joined(parts).cropped(room, cut)
 
 

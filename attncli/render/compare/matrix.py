@@ -12,7 +12,7 @@ from attncli.render.colormap import has_colormap, heat, ink_on
 from attncli.render.compare.names import Tags, figure
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import DIM, Line, Span, Style
+from attncli.render.lines import DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.compare import Matrix
 
@@ -38,14 +38,14 @@ class Scale(NamedTuple):
     def share(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low) if self.high - self.low > 1e-9 else 1.0
 
-    def cell(self, value: float, width: int) -> Span:
+    def cell(self, value: float, width: int) -> StyledSpan:
         """One value in so many cells."""
         text = _value_text(value, width, self.terminal)
         if has_colormap(self.terminal.color):
             color = heat(self.share(value), self.terminal.color)
-            return Span(text.rjust(width - 1) + " ", Style(fg=ink_on(color), bg=color))
+            return StyledSpan(text.rjust(width - 1) + " ", Style(fg=ink_on(color), bg=color))
         ink = RAMP[round(min(max(self.share(value), 0.0), 1.0) * (len(RAMP) - 1))]
-        return Span(text.rjust(width - 1) + ink if text else ink * width)
+        return StyledSpan(text.rjust(width - 1) + ink if text else ink * width)
 
     def legend(self) -> Line:
         """What the ends of the scale are: `0.78 <ramp> 0.97`."""
@@ -53,7 +53,7 @@ class Scale(NamedTuple):
         if not has_colormap(self.terminal.color):
             return Line.of(f"{low} [{RAMP}] {high}")
         steps = (heat(step / (_SCALE_CELLS - 1), self.terminal.color) for step in range(_SCALE_CELLS))
-        return Line.of(f"{low} ", *(Span(" ", Style(bg=color)) for color in steps), f" {high}")
+        return Line.of(f"{low} ", *(StyledSpan(" ", Style(bg=color)) for color in steps), f" {high}")
 
 
 def _value_text(value: float, width: int, terminal: Terminal) -> str:
@@ -75,17 +75,17 @@ def matrix_lines(matrix: Matrix, names: Sequence[str], tags: Tags, terminal: Ter
     headings = "".join(f"{names[index]:>{cell - end}}{' ' * end}" for index in order)
     legend = [scale.legend()]
     if cell == _SHORT:
-        legend.append(Line.of(Span("50 means 0.50", DIM)))
+        legend.append(Line.of(StyledSpan("50 means 0.50", DIM)))
     below = flow(legend, separator="   ", width=terminal.width)
-    return [Line.of(" " * margin, Span(headings, DIM)), *rows, Line(), *below]
+    return [Line.of(" " * margin, StyledSpan(headings, DIM)), *rows, Line(), *below]
 
 
 def _row(
     index: int, order: Sequence[int], matrix: Matrix, names: Sequence[str], tags: Tags, cell: int, scale: Scale
 ) -> Line:
-    name = Span(names[index].rjust(max(map(len, names))), tags.style(index))
-    tag = Span(f" {pad(tags.texts[index], tags.width)}" if tags.width else "")
-    same = Span(glyphs(scale.terminal).dot.rjust(cell - 1).ljust(cell), DIM)
+    name = StyledSpan(names[index].rjust(max(map(len, names))), tags.style(index))
+    tag = StyledSpan(f" {pad(tags.texts[index], tags.width)}" if tags.width else "")
+    same = StyledSpan(glyphs(scale.terminal).dot.rjust(cell - 1).ljust(cell), DIM)
     cells = [same if other == index else scale.cell(float(matrix[index, other]), cell) for other in order]
     return Line.of(name, tag, " ", *cells)
 

@@ -10,7 +10,7 @@ from attncli.render.colormap import has_colormap, ink_on
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import BOLD, Line, Rgb, Span, Style
+from attncli.render.lines import BOLD, Line, Rgb, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text
 from attncli.results.compare import CompareResult
@@ -90,7 +90,7 @@ def label_text(label: str, terminal: Terminal) -> str:
 
 def paragraph(text: str, terminal: Terminal, *, indent: int = 0, style: Style | None = None) -> list[Line]:
     """A sentence over as many lines as it needs."""
-    words = [Line.of(Span(word, style) if style else word) for word in text.split()]
+    words = [Line.of(StyledSpan(word, style) if style else word) for word in text.split()]
     return flow(words, separator=" ", width=terminal.width, indent=indent)
 
 

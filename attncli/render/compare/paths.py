@@ -9,7 +9,7 @@ from typing import NamedTuple
 from attncli.render.cells import cell_width
 from attncli.render.compare.names import ascii_safe, figure, label_text, occurrence_names, paragraph
 from attncli.render.layout import joined, padded
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.compare import CompareResult, State
 
@@ -97,7 +97,9 @@ def _track_line(track: Track, name: int, low: float, high: float, terminal: Term
     first, last = (next(v for v in values if v is not None) for values in (track.values, track.values[::-1]))
     ends = ascii_safe(f"{figure(first, terminal)} → {figure(last, terminal)}", terminal)
     spark = "".join(_mark(value, low, high, terminal) for value in track.values)
-    return Line.of(Span(ascii_safe(track.name, terminal).rjust(name), DIM), "  ", Span(spark, BOLD), "  ", ends)
+    return Line.of(
+        StyledSpan(ascii_safe(track.name, terminal).rjust(name), DIM), "  ", StyledSpan(spark, BOLD), "  ", ends
+    )
 
 
 def _mark(value: float | None, low: float, high: float, terminal: Terminal) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from attncli.render.cells import cell_width
 from attncli.render.compare.names import Tags, ascii_safe, paragraph, percent
-from attncli.render.lines import DIM, Line, Span, Style
+from attncli.render.lines import DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.compare import Matrix, State
 
@@ -45,7 +45,7 @@ def map_lines(state: State, names: Sequence[str], tags: Tags, terminal: Terminal
         marks, key = _crowd(state.positions, tags, width, rows), _key(tags)
     across, up = (percent(share) for share in state.explained)
     title = f"a map in two principal components, {across} and {up} of the variance{key}:"
-    side = Span("|" if not terminal.unicode else "│", DIM)
+    side = StyledSpan("|" if not terminal.unicode else "│", DIM)
     drawn = [Line.of(side, *_drawn(row, marks, width), side) for row in range(rows)]
     return [*paragraph(ascii_safe(title, terminal), terminal), *drawn]
 
@@ -119,9 +119,9 @@ def _is_free(place: tuple[int, int], length: int, width: int, taken: set[tuple[i
     return column + length <= width and not any((row, column + step) in taken for step in range(length))
 
 
-def _drawn(row: int, marks: dict[tuple[int, int], _Mark], width: int) -> Iterator[Span]:
+def _drawn(row: int, marks: dict[tuple[int, int], _Mark], width: int) -> Iterator[StyledSpan]:
     column = 0
     while column < width:
         mark = marks.get((row, column))
-        yield Span(mark.text, mark.style) if mark else Span(" ")
+        yield StyledSpan(mark.text, mark.style) if mark else StyledSpan(" ")
         column += mark.width if mark else 1

@@ -13,7 +13,7 @@ from attncli.render.compare.verdict import best_lines, sample_line, verdict_line
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow
-from attncli.render.lines import BOLD, Line, Span
+from attncli.render.lines import BOLD, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.compare import CompareResult, Indices, State
@@ -39,11 +39,15 @@ def compare_text(result: CompareResult, terminal: Terminal) -> str:
 
 def _header(result: CompareResult, terminal: Terminal) -> list[Line]:
     separator = glyphs(terminal).separator
-    model = [Line.of(Span(name_text(result.model, terminal), BOLD)), Line.of(result.device), Line.of(result.dtype)]
+    model = [
+        Line.of(StyledSpan(name_text(result.model, terminal), BOLD)),
+        Line.of(result.device),
+        Line.of(result.dtype),
+    ]
     words = " / ".join(label_text(word, terminal) for word in result.words)
     count = len(result.occurrences)
     about = [
-        Line.of(Span(words, BOLD)),
+        Line.of(StyledSpan(words, BOLD)),
         Line.of(f"{count:,} occurrence{'s' if count != 1 else ''}"),
         Line.of(f"{result.stack}, states 0{glyphs(terminal).dash}{result.state_count - 1}"),
     ]
@@ -55,7 +59,7 @@ def _header(result: CompareResult, terminal: Terminal) -> list[Line]:
 def _state(
     state: State, result: CompareResult, names: tuple[str, ...], tags: Tags, terminal: Terminal
 ) -> list[list[Line]]:
-    title = Line.of(Span(state_title(state.state, result), BOLD))
+    title = Line.of(StyledSpan(state_title(state.state, result), BOLD))
     said = verdict_lines(state, result, names, terminal)
     plane = map_lines(state, names, tags, terminal)
     if state.shown is None or len(names) < 3:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from attncli.render.compare.names import ascii_safe, figure, label_text, paragraph, percent
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.compare import CompareResult, Groups, Indices, Miss, Neighbours, Permutation, Senses, State
 
@@ -214,4 +214,4 @@ def sample_line(result: CompareResult, terminal: Terminal) -> list[Line]:
         f"Random pairs: {sample.pairs:,} of {sample.words:,} words in {sample.sentences:,} {sample.source}, no two of "
         "one sentence."
     )
-    return [Line.of(*(Span(span.text, DIM) for span in line.spans)) for line in paragraph(text, terminal)]
+    return [Line.of(*(StyledSpan(span.text, DIM) for span in line.spans)) for line in paragraph(text, terminal)]

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 #: Inches: all pictures of a layer together, one of them at the most and at the least, and what is between two.
-_WIDE, _LARGEST, _LEAST, _BETWEEN = 9.0, 0.9, 0.3, 0.06
+_WIDE, _LARGEST, _LEAST_TILE, _BETWEEN = 9.0, 0.9, 0.3, 0.06
 #: Above the pictures: `head` and, so far down, the numbers of heads; beside them those of layers; beneath them a scale.
-_ABOVE, _NUMBERS, _BESIDE, _BAR, _BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
+_ABOVE, _NUMBERS, _BESIDE, _TILES_BAR, _TILES_BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
 #: Points: names of heads, numbers, and the least size of tokens.
 _NAME, _LEAST_NAME, _NUMBER, _TOKEN = 6.5, 4.2, 8.0, 4.6
 _DIM = "0.32"
@@ -65,7 +65,7 @@ class HeadTiles:
     @cached_property
     def _tile(self) -> tuple[float, float]:
         """Inches of the width and the height of a picture: as its cells are, but never a strip that can't be seen."""
-        side = max(min(_LARGEST, _WIDE / len(self._heads)) - _BETWEEN, _LEAST)
+        side = max(min(_LARGEST, _WIDE / len(self._heads)) - _BETWEEN, _LEAST_TILE)
         rows, columns = self._cells
         return max(side * min(columns / rows, 1.0), 0.12), max(side * min(rows / columns, 1.0), 0.12)
 
@@ -98,7 +98,7 @@ class HeadTiles:
 
     def size(self) -> tuple[float, float]:
         (left, above), (width, height) = self._corner, self._step
-        return left + max(len(self._heads) * width, _BAR_WIDTH), above + len(self._layers) * height + _BAR
+        return left + max(len(self._heads) * width, _TILES_BAR_WIDTH), above + len(self._layers) * height + _TILES_BAR
 
     def draw(self, figure: Figure, top: float) -> None:
         (left, above), (width, height) = self._corner, self._step
@@ -113,7 +113,7 @@ class HeadTiles:
         self._headings(axes, left)
         if self._named:
             self._tokens(axes)
-        color_bar(figure, picture, Box(left, top + above + tall + 0.14, _BAR_WIDTH, 0.1), self.legend)
+        color_bar(figure, picture, Box(left, top + above + tall + 0.14, _TILES_BAR_WIDTH, 0.1), self.legend)
 
     def _one(self, axes: Axes, name: str, values: Array, corner: tuple[float, float]) -> ScalarMappable:
         """A picture with its name above and a frame around it."""

@@ -12,7 +12,7 @@ from attncli.results.heads import HeadsDifference, HeadsResult, Stack, StackDiff
 
 FRAMED = "red frame: a head that earns the label of this metric"
 _VARIATION = "share of its weight that a head puts elsewhere, mean of its rows (total variation)"
-_LARGEST = "the largest change of a metric that is a share of the row"
+_LARGEST_CHANGE = "the largest change of a metric that is a share of the row"
 
 
 def metric_maps(result: HeadsResult) -> list[HeadMap]:
@@ -41,7 +41,7 @@ def change_maps(difference: HeadsDifference | None) -> list[HeadMap]:
     """How much each head changed altogether, of every stack; none where nothing was compared."""
     if difference is None:
         return []
-    what = _VARIATION if difference.of_patterns else _LARGEST
+    what = _VARIATION if difference.of_patterns else _LARGEST_CHANGE
     return [_change_map(stack, what, several=len(difference.stacks) > 1) for stack in difference.stacks]
 
 

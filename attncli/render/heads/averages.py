@@ -7,7 +7,7 @@ from attncli.render.heads.header import stack_lines
 from attncli.render.heads.metric_words import MEANINGS, give, number
 from attncli.render.heads.one_head import title_lines
 from attncli.render.layout import flow
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, HeadsResult, Spread, Stack
 
@@ -21,7 +21,7 @@ def interval_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     words = f"{glyphs(terminal).give} 95 % interval of the mean over the {averaged_noun(result)} that show it".split(
         " "
     )
-    return [Line(), *flow([Line.of(Span(word, DIM)) for word in words], separator=" ", width=terminal.width)]
+    return [Line(), *flow([Line.of(StyledSpan(word, DIM)) for word in words], separator=" ", width=terminal.width)]
 
 
 def averaged_noun(result: HeadsResult) -> str:
@@ -37,7 +37,7 @@ def average_lines(stack: Stack, head: HeadMetrics, terminal: Terminal, *, noun: 
     column = max(map(len, head.values), default=0)
     around = f"{glyphs(terminal).give} 95 %"
     heading = ("mean", f"{around:<7}", "uniform", noun, "")
-    rows = [Line.of(Span(_row("", column, heading, terminal), DIM))]
+    rows = [Line.of(StyledSpan(_row("", column, heading, terminal), DIM))]
     for name, value in head.values.items():
         around = give(spread.intervals.get(name), terminal).strip()
         figures = (number(value, terminal), f"{around:<7}", number(uniform.get(name), terminal))

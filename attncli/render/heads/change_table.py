@@ -10,7 +10,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import MEANINGS
 from attncli.render.heads.numbers import decimals_for, signed_number, weight_number
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadChange, HeadMetrics, Stack
 
@@ -46,8 +46,8 @@ def _row(before: HeadMetrics, head: HeadChange, texts: tuple[str, str], metric: 
     cells = _BAR if terminal.width >= _ROOM_FOR_BARS else 0
     filled = f"  {bar(heat.share(abs(value or 0.0)), cells, terminal)}" if cells else ""
     said = metric or head.largest
-    moved = Span(f"  {said} {_moved(before, head, said, terminal)}" if said else "", DIM)
-    return Line.of(name, Span(text, BOLD), filled, moved)
+    moved = StyledSpan(f"  {said} {_moved(before, head, said, terminal)}" if said else "", DIM)
+    return Line.of(name, StyledSpan(text, BOLD), filled, moved)
 
 
 def _moved(before: HeadMetrics, head: HeadChange, metric: str, terminal: Terminal) -> str:
@@ -66,7 +66,7 @@ def _digits(value: float | None, decimals: int, terminal: Terminal) -> str:
 def change_words(head: HeadChange, terminal: Terminal) -> Line:
     """`change 0.531`."""
     text = glyphs(terminal).dash if head.change is None else weight_number(head.change, decimals_for(head.change))
-    return Line.of("change ", Span(text, BOLD))
+    return Line.of("change ", StyledSpan(text, BOLD))
 
 
 def head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> list[Line]:
@@ -74,12 +74,12 @@ def head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> list[Line
     before = next(one for one in here.metrics if one.name == head.name)
     names = [name for name in METRICS if name in before.values]
     column = max(map(len, names), default=0)
-    lines = [Line.of(Span(f"{'':{column}}  {'here':>7}  {'against':>7}  {'change':>7}", DIM))]
+    lines = [Line.of(StyledSpan(f"{'':{column}}  {'here':>7}  {'against':>7}  {'change':>7}", DIM))]
     for name in names:
         here_, there = (_digits(value, 3, terminal) for value in (before.values[name], head.values.get(name)))
         change = head.changes.get(name)
         changed = glyphs(terminal).dash if change is None else signed_number(change)
         meaning = f"  {MEANINGS.get(name, '')}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
-        values = (f"  {here_:>7}  {there:>7}", Span(f"  {changed:>7}", BOLD), Span(meaning, DIM))
+        values = (f"  {here_:>7}  {there:>7}", StyledSpan(f"  {changed:>7}", BOLD), StyledSpan(meaning, DIM))
         lines.append(Line.of(f"{name:{column}}", *values))
     return lines

@@ -13,7 +13,7 @@ from attncli.render.heads.signed_heat import SignedHeat
 from attncli.render.heads.thumbnails import in_rows, picture, shrunk
 from attncli.render.heads.value_map import value_map
 from attncli.render.layout import apart, beside, flow, joined
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, Stack, StackDifference
@@ -35,7 +35,7 @@ def difference_lines(result: HeadsResult, difference: HeadsDifference, terminal:
 
 
 def _other_model(difference: HeadsDifference, terminal: Terminal) -> list[Line]:
-    return [Line.of(Span("against ", DIM), Span(name_text(difference.model, terminal), BOLD))]
+    return [Line.of(StyledSpan("against ", DIM), StyledSpan(name_text(difference.model, terminal), BOLD))]
 
 
 def _header(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
@@ -45,7 +45,7 @@ def _header(here: Stack, changed: StackDifference, difference: HeadsDifference, 
         return lines
     if difference.kind == "models":
         return [*lines, tokens_line(here.keys, terminal)]
-    against = joined([Line.of(Span("against ", DIM)), tokens_line(changed.keys, terminal)])
+    against = joined([Line.of(StyledSpan("against ", DIM)), tokens_line(changed.keys, terminal)])
     return [*lines, tokens_line(here.keys, terminal), against]
 
 
@@ -77,7 +77,7 @@ def _said(difference: HeadsDifference, terminal: Terminal) -> list[Line]:
     title, words = "change:", _VARIATION if difference.of_patterns else _LARGEST
     if difference.metric is not None:
         title, words = f"{difference.metric}:", f"its change, + where the other {difference.kind[:-1]} has more"
-    parts = [Line.of(Span(title, BOLD)), *(Line.of(Span(word, DIM)) for word in words.split())]
+    parts = [Line.of(StyledSpan(title, BOLD)), *(Line.of(StyledSpan(word, DIM)) for word in words.split())]
     return flow(parts, separator=" ", width=terminal.width)
 
 
@@ -91,7 +91,9 @@ def _one(
     grid = fitted_grid(both, pattern, terminal, least=SignedHeat(1.0, terminal).least)
     heat = SignedHeat(_largest((grid.pattern,)), terminal)
     title = flow(
-        [Line.of(Span(f"head {head.name}", BOLD)), change_words(head, terminal)], separator="  ", width=terminal.width
+        [Line.of(StyledSpan(f"head {head.name}", BOLD)), change_words(head, terminal)],
+        separator="  ",
+        width=terminal.width,
     )
     lines = [
         *_header(here, changed, difference, terminal),
@@ -123,7 +125,7 @@ def _small(
 
 
 def _caption(head: HeadChange, terminal: Terminal) -> list[Line]:
-    return [Line.of(Span(head.name, BOLD)), change_words(head, terminal)]
+    return [Line.of(StyledSpan(head.name, BOLD)), change_words(head, terminal)]
 
 
 def _legend(heat: SignedHeat, cell: int, difference: HeadsDifference) -> list[Line]:
@@ -132,7 +134,7 @@ def _legend(heat: SignedHeat, cell: int, difference: HeadsDifference) -> list[Li
     digits = heat.has_digits(cell)
     notes += [heat.digits_note()] if digits and not heat.has_numbers(cell) else []
     scale = [] if digits and not heat.colored else [heat.scale()]
-    parts = [*scale, *(Line.of(Span(note, DIM)) for note in notes)]
+    parts = [*scale, *(Line.of(StyledSpan(note, DIM)) for note in notes)]
     return flow(parts, separator="   ", width=heat.terminal.width)
 
 

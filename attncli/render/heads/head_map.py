@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from attncli.render.layout import apart
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 from attncli.results.heads import Layer, Stack
@@ -18,7 +18,7 @@ _ROUND = 8
 _EVERY_NUMBER = 3
 
 #: What stands for a head (layer, head) in so many cells.
-Cell = Callable[[tuple[int, int], int], Span]
+Cell = Callable[[tuple[int, int], int], StyledSpan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _ruler(start: int, end: int, place: _Map, width: int) -> Line:
         step = 5 if place.cell > 1 else 10
         marks = _marks(start, end, step, place.cell)
     ruler = f"{corner:>{place.margin - 1}} {marks:{(end - start) * place.cell}}"
-    return Line.of(Span(f"{ruler} head" if len(ruler) + len(" head") <= width else ruler, DIM))
+    return Line.of(StyledSpan(f"{ruler} head" if len(ruler) + len(" head") <= width else ruler, DIM))
 
 
 def _marks(start: int, end: int, step: int, cell: int) -> str:
@@ -90,9 +90,9 @@ def _marks(start: int, end: int, step: int, cell: int) -> str:
 
 
 def _row(layer: Layer, start: int, cell: Cell, place: _Map, terminal: Terminal) -> Line:
-    number = Span(f"{layer.layer:>{place.margin - 1}} ", DIM)
+    number = StyledSpan(f"{layer.layer:>{place.margin - 1}} ", DIM)
     if not layer.heads:
         mixer = name_text(layer.mixer or "no attention", terminal)
-        return Line.of(number, Span(" " * (place.cell // 2) + mixer, DIM))
+        return Line.of(number, StyledSpan(" " * (place.cell // 2) + mixer, DIM))
     heads = range(start, min(layer.heads, start + place.block))
     return Line.of(number, *(cell((layer.layer, head), place.cell) for head in heads))

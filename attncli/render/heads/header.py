@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
-from attncli.render.lines import BOLD, DIM, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text, token_text
 from attncli.results.heads import HeadsResult, Layer, Probe, Stack
@@ -19,7 +19,11 @@ _SPACE = "␣"
 
 def model_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The model, the device and the dtype; and what its values are means over, if they are."""
-    parts = [Line.of(Span(name_text(result.model, terminal), BOLD)), Line.of(result.device), Line.of(result.dtype)]
+    parts = [
+        Line.of(StyledSpan(name_text(result.model, terminal), BOLD)),
+        Line.of(result.device),
+        Line.of(result.dtype),
+    ]
     if result.texts is not None:
         parts.append(Line.of(_averaged(result.texts, result.probe)))
     return flow(parts, separator=glyphs(terminal).separator, width=terminal.width)
@@ -33,7 +37,7 @@ def _averaged(texts: int, probe: Probe | None) -> str:
 
 def stack_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     """`encoder · 6 layers × 12 heads · 12 tokens · each sees every other`; the heads that were chosen, if in words."""
-    name, shape = Line.of(Span(stack.stack, BOLD)), Line.of(_shape(stack.layers, terminal))
+    name, shape = Line.of(StyledSpan(stack.stack, BOLD)), Line.of(_shape(stack.layers, terminal))
     chosen = [Line.of(words)] if (words := _chosen(stack)) else []
     return flow(
         [name, shape, *chosen, *_direction(stack, terminal)], separator=glyphs(terminal).separator, width=terminal.width
@@ -100,7 +104,7 @@ def tokens_line(tokens: Sequence[Token], terminal: Terminal, *, above_dots: bool
         shown = [token._replace(text=token.text.replace(" ", _SPACE)) for token in shown]
     texts = (_ended(token_text(token, terminal)) for token in shown)
     styles = (DIM if token.special else Style() for token in tokens)
-    return joined([Line.of(Span(text, style)) for text, style in zip(texts, styles, strict=False)], " ")
+    return joined([Line.of(StyledSpan(text, style)) for text, style in zip(texts, styles, strict=False)], " ")
 
 
 def both_texts(stack: Stack, terminal: Terminal) -> list[Line]:
@@ -109,7 +113,7 @@ def both_texts(stack: Stack, terminal: Terminal) -> list[Line]:
         return []
     sides = (("rows", stack.queries, stack.query_medium), ("columns", stack.keys, stack.key_medium))
     return [
-        joined([Line.of(Span(f"{name:<7} ", DIM)), tokens_line(tokens, terminal)])
+        joined([Line.of(StyledSpan(f"{name:<7} ", DIM)), tokens_line(tokens, terminal)])
         for name, tokens, medium in sides
         if tokens and medium.kind == "tokens"
     ]

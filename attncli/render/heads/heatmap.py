@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from attncli.render.colormap import has_colormap, heat, ink_on
 from attncli.render.heads.numbers import two_digits
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
 from attncli.results.patterns import Bins, Pattern
@@ -65,21 +65,21 @@ class Heat:
         background = heat(self.share(weight), self.terminal.color)
         return Style(fg=ink_on(background), bg=background)
 
-    def cell(self, weight: float, width: int) -> Span:
+    def cell(self, weight: float, width: int) -> StyledSpan:
         """One weight in `width` cells, with its hundredths where there is room: on its colour, or between its ink."""
         text = hundredths(self.share(weight) if self.relative else weight) if self.has_digits(width) else ""
         if not self.colored:
-            return Span(self._inked(self.ink(weight), text, width))
+            return StyledSpan(self._inked(self.ink(weight), text, width))
         background = heat(self.share(weight), self.terminal.color)
         if not text:
-            return Span(" " * width, Style(bg=background))
-        return Span(f"{text:>2}".center(width), Style(fg=ink_on(background), bg=background))
+            return StyledSpan(" " * width, Style(bg=background))
+        return StyledSpan(f"{text:>2}".center(width), Style(fg=ink_on(background), bg=background))
 
-    def labelled(self, weight: float, text: str, width: int) -> Span:
+    def labelled(self, weight: float, text: str, width: int) -> StyledSpan:
         """A text on the colour of a weight, or behind its ink, in the middle of `width` cells."""
         if not self.colored:
-            return Span(f"{self.ink(weight)}{text}".center(width))
-        return Span(text.center(width), self.shade(weight))
+            return StyledSpan(f"{self.ink(weight)}{text}".center(width))
+        return StyledSpan(text.center(width), self.shade(weight))
 
     def has_digits(self, width: int) -> bool:
         """Whether cells of this width show their weights as numbers, too."""
@@ -92,14 +92,14 @@ class Heat:
             return (ink * (width if width <= 2 else width - 1)).ljust(width)
         return f"{ink}{text:>2}{ink}"[: width - 1].center(width)
 
-    def half_block(self, top: float | None, bottom: float | None) -> Span:
+    def half_block(self, top: float | None, bottom: float | None) -> StyledSpan:
         """Two weights above each other in one cell; None where a query can't see the key."""
         depth = self.terminal.color
         above = None if top is None else heat(self.share(top), depth)
         below = None if bottom is None else heat(self.share(bottom), depth)
         if above is None:
-            return Span(" ") if below is None else Span("▄", Style(fg=below))
-        return Span("▀", Style(fg=above, bg=below))
+            return StyledSpan(" ") if below is None else StyledSpan("▄", Style(fg=below))
+        return StyledSpan("▀", Style(fg=above, bg=below))
 
     def digits_note(self) -> str:
         """What the digits in cells mean, by the example of the largest weight: `93 means 0.93`; nothing where none is

@@ -11,7 +11,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
 from attncli.render.heads.shaded_text import marked
-from attncli.render.lines import BOLD, DIM, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, running_text, token_text
 from attncli.results.heads import Stack
@@ -104,28 +104,28 @@ def _heading(reading: Reading, columns: _Columns, heat: Heat) -> Line:
     words += f"  {bar_scale(two_digits(heat.full), columns.bar)}" if columns.bar else ""
     words += f"  {'uniform':>{columns.uniform}}" if columns.uniform else ""
     words += f"  {'top head':{columns.head}}" if columns.head else ""
-    return Line.of(Span(words, DIM))
+    return Line.of(StyledSpan(words, DIM))
 
 
 def _row(stack: Stack, reading: Reading, key: KeyRead, columns: _Columns, heat: Heat) -> Line:
     terminal, token = heat.terminal, stack.keys[key.place]
-    parts = [Span(_place(stack, reading, key).rjust(columns.place), DIM)]
+    parts = [StyledSpan(_place(stack, reading, key).rjust(columns.place), DIM)]
     if columns.text:
-        parts.append(Span(" " + in_place(token_text(token, terminal), columns.text, terminal)))
-    parts.append(Span(f"  {_weight(key, heat):>{columns.weight}}", BOLD))
+        parts.append(StyledSpan(" " + in_place(token_text(token, terminal), columns.text, terminal)))
+    parts.append(StyledSpan(f"  {_weight(key, heat):>{columns.weight}}", BOLD))
     if columns.bar:
-        parts.append(Span(f"  {bar(heat.share(key.weight), columns.bar, terminal)}"))
+        parts.append(StyledSpan(f"  {bar(heat.share(key.weight), columns.bar, terminal)}"))
     if columns.uniform:
-        parts.append(Span(f"  {_uniform(key, heat):>{columns.uniform}}", DIM))
+        parts.append(StyledSpan(f"  {_uniform(key, heat):>{columns.uniform}}", DIM))
     if columns.head:
-        parts.append(Span("  " + _by_head(key).ljust(columns.head)))
+        parts.append(StyledSpan("  " + _by_head(key).ljust(columns.head)))
     if columns.context:
-        parts.append(Span("  "))
+        parts.append(StyledSpan("  "))
         parts.extend(_context(stack, reading, key.place, columns.context, terminal))
     return Line(tuple(parts))
 
 
-def _context(stack: Stack, reading: Reading, place: int, width: int, terminal: Terminal) -> list[Span]:
+def _context(stack: Stack, reading: Reading, place: int, width: int, terminal: Terminal) -> list[StyledSpan]:
     """The line itself; or a token between what stands before and after it."""
     cut = glyphs(terminal).cut
     own = running_text(stack.keys[place], terminal)
@@ -141,8 +141,8 @@ def _context(stack: Stack, reading: Reading, place: int, width: int, terminal: T
     return [_run(left, DIM), _run(own, Style(bold=True, underline=True)), _run(right, DIM)]
 
 
-def _run(text: str, style: Style) -> Span:
-    return Span(text + direction_end(text), style)
+def _run(text: str, style: Style) -> StyledSpan:
+    return StyledSpan(text + direction_end(text), style)
 
 
 def _spaced(stack: Stack, place: int, terminal: Terminal) -> str:

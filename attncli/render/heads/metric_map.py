@@ -12,7 +12,7 @@ from attncli.render.heads.numbers import place_number
 from attncli.render.heads.picture_notes import scope_lines
 from attncli.render.heads.value_map import decimals_of, value_map
 from attncli.render.layout import beside, flow
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
 
@@ -40,8 +40,8 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
 
 
 def _title(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:
-    words = [Line.of(Span(word, DIM)) for word in meaning(metric, stack.key_medium).split()]
-    return flow([Line.of(Span(f"{metric}:", BOLD)), *words], separator=" ", width=terminal.width)
+    words = [Line.of(StyledSpan(word, DIM)) for word in meaning(metric, stack.key_medium).split()]
+    return flow([Line.of(StyledSpan(f"{metric}:", BOLD)), *words], separator=" ", width=terminal.width)
 
 
 def _by(metric: str) -> Callable[[HeadMetrics], float]:
@@ -51,21 +51,21 @@ def _by(metric: str) -> Callable[[HeadMetrics], float]:
 
 def _ranking(heads: Sequence[HeadMetrics], metric: str, stack: Stack, heat: Heat) -> list[Line]:
     """A head a row: its value with the interval of a mean, a bar as long as there is room for, and even attention's."""
-    rows = [_row(head, metric, stack, heat, _BARS[0]) for head in heads]
+    rows = [_ranked_row(head, metric, stack, heat, _BARS[0]) for head in heads]
     over = max((row.width for row in rows), default=0) - heat.terminal.width
     cells = next((cells for cells in _BARS if _BARS[0] - cells >= over), _BARS[-1])
-    return rows if over <= 0 else [_row(head, metric, stack, heat, cells) for head in heads]
+    return rows if over <= 0 else [_ranked_row(head, metric, stack, heat, cells) for head in heads]
 
 
-def _row(head: HeadMetrics, metric: str, stack: Stack, heat: Heat, cells: int) -> Line:
+def _ranked_row(head: HeadMetrics, metric: str, stack: Stack, heat: Heat, cells: int) -> Line:
     terminal, decimals = heat.terminal, decimals_of(heat)
     value = head.values[metric] or 0.0
     even = even_number(stack.baselines.get(head.layer, {}).get(metric), terminal, decimals)
     name = max(len(each.name) for each in stack.metrics)
     return Line.of(
         f"{head.name:>{name}}",
-        Span(f"{place_number(value, decimals, small=False):>7}", BOLD),
+        StyledSpan(f"{place_number(value, decimals, small=False):>7}", BOLD),
         give(head.interval(metric), terminal, decimals),
         f"  {bar(heat.share(value), cells, terminal)}" if cells else "",
-        Span(f"  uniform {even}", DIM),
+        StyledSpan(f"  uniform {even}", DIM),
     )

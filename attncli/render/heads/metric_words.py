@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.numbers import place_number, two_digits
-from attncli.render.lines import Line, Rgb, Span, Style
+from attncli.render.lines import Line, Rgb, Style, StyledSpan
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Interval
 from attncli.results.patterns import TOKENS, Medium
@@ -25,12 +25,14 @@ class Label:
     color: Rgb | None = None
     basic_color: Rgb | None = None
 
-    def tile(self, width: int, terminal: Terminal) -> Span:
+    def tile(self, width: int, terminal: Terminal) -> StyledSpan:
         """The letter in the middle of `width` coloured cells."""
         # Bold black is grey where there are only sixteen colours.
         few = terminal.color is ColorDepth.ANSI
         background = self.basic_color if few else self.color
-        return Span(self.letter.center(width), Style(background and _BLACK, background, bold=not (few and background)))
+        return StyledSpan(
+            self.letter.center(width), Style(background and _BLACK, background, bold=not (few and background))
+        )
 
 
 # Colours that colour-blind eyes can tell apart: Okabe & Ito 2008, "Color universal design".
@@ -143,5 +145,5 @@ def beside_uniform(
     metric: str, value: float | None, uniform: float | None, terminal: Terminal, interval: Interval | None = None
 ) -> list[Line]:
     """`next 0.83 ± 0.02` and `uniform 0.07`: a value, its interval if it is a mean, and that of even attention."""
-    here = Line.of(f"{metric} ", Span(number(value, terminal), Style(bold=True)), give(interval, terminal))
-    return [here, Line.of(Span(f"uniform {even_number(uniform, terminal)}", Style(dim=True)))]
+    here = Line.of(f"{metric} ", StyledSpan(number(value, terminal), Style(bold=True)), give(interval, terminal))
+    return [here, Line.of(StyledSpan(f"uniform {even_number(uniform, terminal)}", Style(dim=True)))]

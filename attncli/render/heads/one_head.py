@@ -10,7 +10,7 @@ from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.picture_notes import norm_lines, pooling_lines, scale_lines, scope_lines, unit_lines
 from attncli.render.heads.ranking import place_words
 from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern
@@ -28,7 +28,7 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: s
 
 def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
     """The rollout up to a layer: what of each token reaches each position."""
-    title = Line.of(Span(f"rollout up to layer {pattern.layer}", BOLD))
+    title = Line.of(StyledSpan(f"rollout up to layer {pattern.layer}", BOLD))
     if pattern.weights.shape == (1, 1) and pattern.bins is None:
         return [title, *_one_share(stack, float(pattern.weights[0, 0]), terminal)]
     said = _sentence("how much of each token (columns) reaches each position (rows), heads averaged", terminal)
@@ -38,7 +38,7 @@ def rolled_out(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]
 def _one_share(stack: Stack, share: float, terminal: Terminal) -> list[Line]:
     """`0.026 of cat (token 2) reaches it (token 8), heads averaged`"""
     query, key = (Line.of(place_words(tokens[0], terminal)) for tokens in (stack.queries, stack.keys))
-    shared = Line.of(Span(weight_number(share), BOLD))
+    shared = Line.of(StyledSpan(weight_number(share), BOLD))
     words = [shared, Line.of("of"), key, Line.of("reaches"), query, Line.of("(heads averaged)")]
     return flow(words, separator=" ", width=terminal.width)
 
@@ -53,7 +53,7 @@ def _pattern_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, relati
 
 
 def _sentence(text: str, terminal: Terminal) -> list[Line]:
-    return flow([Line.of(Span(word, DIM)) for word in text.split()], separator=" ", width=terminal.width)
+    return flow([Line.of(StyledSpan(word, DIM)) for word in text.split()], separator=" ", width=terminal.width)
 
 
 def title_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
@@ -63,7 +63,7 @@ def title_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Lin
         Line.of(label.tile(3, terminal), f" {label.sentence}{'' if shown else ' (not shown)'}")
         for label, shown in labels
     ]
-    return flow([Line.of(Span(f"head {head.name}", BOLD)), *said], separator="  ", width=terminal.width)
+    return flow([Line.of(StyledSpan(f"head {head.name}", BOLD)), *said], separator="  ", width=terminal.width)
 
 
 def _shows(label: str, stack: Stack) -> bool:
@@ -81,10 +81,10 @@ def metric_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Li
     uniform = stack.baselines.get(head.layer, {})
     names = [*(name for name in METRICS if name in head.values), *(name for name in head.values if name not in METRICS)]
     column = max(map(len, names), default=0)
-    lines = [Line.of(Span(f"{'':{column}}  {'here':>7}  {'uniform':>7}", DIM))]
+    lines = [Line.of(StyledSpan(f"{'':{column}}  {'here':>7}  {'uniform':>7}", DIM))]
     for name in names:
         here, even = number(head.values[name], terminal), number(uniform.get(name), terminal)
         said = f"  {meaning(name, stack.key_medium)}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
-        values = (Span(f"  {here:>7}", BOLD), Span(f"  {even:>7}{said}", DIM))
+        values = (StyledSpan(f"  {here:>7}", BOLD), StyledSpan(f"  {even:>7}{said}", DIM))
         lines.append(Line.of(f"{name:{column}}", *values))
     return lines

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from attncli.render.colormap import heat as heat_color
 from attncli.render.colormap import ink_on
 from attncli.render.heads.heatmap import Heat
-from attncli.render.lines import DIM, Line, Rgb, Span, Style
+from attncli.render.lines import DIM, Line, Rgb, Style, StyledSpan
 from attncli.results.patterns import Grid, Picture
 from attncli.results.tokenize import Token
 
@@ -99,13 +99,13 @@ def plain_picture(picture: Picture, patches: Patches, side: int, heat: Heat) -> 
 def inked_map(patches: Patches, heat: Heat, cell: int) -> list[Line]:
     """The weights as characters, `cell` of them a patch."""
     lines = [
-        [Span(" " * cell) if isnan(weight) else heat.cell(weight, cell) for weight in row]
+        [StyledSpan(" " * cell) if isnan(weight) else heat.cell(weight, cell) for weight in row]
         for row in patches.weights.tolist()
     ]
     if patches.own is not None:
         row, column = patches.own
-        lines[row][column] = Span(own_mark(cell))
-    numbered = [Line.of(Span(f"{row:>{_MARGIN - 1}} ", DIM), *spans) for row, spans in enumerate(lines)]
+        lines[row][column] = StyledSpan(own_mark(cell))
+    numbered = [Line.of(StyledSpan(f"{row:>{_MARGIN - 1}} ", DIM), *spans) for row, spans in enumerate(lines)]
     return [_ruler(patches.weights.shape[1], cell), *numbered]
 
 
@@ -114,7 +114,7 @@ def own_mark(side: int) -> str:
     return "o" if side == 1 else f"[{' ' * (side - 2)}]"
 
 
-def _half_blocks(pixels: Pixels, hidden: npt.NDArray[np.bool_]) -> list[list[Span]]:
+def _half_blocks(pixels: Pixels, hidden: npt.NDArray[np.bool_]) -> list[list[StyledSpan]]:
     """Two rows of pixels a line."""
     height = len(pixels)
     return [
@@ -126,12 +126,12 @@ def _half_blocks(pixels: Pixels, hidden: npt.NDArray[np.bool_]) -> list[list[Spa
     ]
 
 
-def _block(pixels: Pixels, hidden: npt.NDArray[np.bool_], top: int, bottom: int | None, column: int) -> Span:
+def _block(pixels: Pixels, hidden: npt.NDArray[np.bool_], top: int, bottom: int | None, column: int) -> StyledSpan:
     above = None if hidden[top, column] else _rgb(pixels[top, column])
     below = None if bottom is None or hidden[bottom, column] else _rgb(pixels[bottom, column])
     if above is None:
-        return Span(" ") if below is None else Span("▄", Style(fg=below))
-    return Span("▀", Style(fg=above, bg=below))
+        return StyledSpan(" ") if below is None else StyledSpan("▄", Style(fg=below))
+    return StyledSpan("▀", Style(fg=above, bg=below))
 
 
 def _rgb(values: npt.NDArray[np.float32]) -> Rgb:
@@ -139,18 +139,18 @@ def _rgb(values: npt.NDArray[np.float32]) -> Rgb:
     return red, green, blue
 
 
-def _framed(lines: list[list[Span]], patches: Patches, side: int, heat: Heat) -> list[Line]:
+def _framed(lines: list[list[StyledSpan]], patches: Patches, side: int, heat: Heat) -> list[Line]:
     """Lines of half-blocks with the numbers of rows and columns, and the patch that looks marked."""
     if patches.own is not None:
         _mark(lines, patches.own, side)
     first_lines = {row * side // 2: row for row in reversed(range(patches.weights.shape[0]))}
     numbered = [
-        Line.of(Span(_row_number(first_lines.get(place), side), DIM), *spans) for place, spans in enumerate(lines)
+        Line.of(StyledSpan(_row_number(first_lines.get(place), side), DIM), *spans) for place, spans in enumerate(lines)
     ]
     return [_ruler(patches.weights.shape[1], side), *numbered]
 
 
-def _mark(lines: list[list[Span]], own: tuple[int, int], side: int) -> None:
+def _mark(lines: list[list[StyledSpan]], own: tuple[int, int], side: int) -> None:
     """Brackets on the left and right edge of a patch, in the line of its middle."""
     line = min((own[0] * side + (side - 1) // 2) // 2, len(lines) - 1)
     for place, mark in enumerate(own_mark(side), own[1] * side):
@@ -158,7 +158,7 @@ def _mark(lines: list[list[Span]], own: tuple[int, int], side: int) -> None:
             continue
         style = lines[line][place].style
         below = style.bg or style.fg or (0, 0, 0)
-        lines[line][place] = Span(mark, Style(fg=ink_on(below), bg=below, bold=True))
+        lines[line][place] = StyledSpan(mark, Style(fg=ink_on(below), bg=below, bold=True))
 
 
 def _row_number(row: int | None, side: int) -> str:
@@ -175,4 +175,4 @@ def _ruler(columns: int, cell: int) -> Line:
         place = column * cell + (cell - 1) // 2
         if place > len(text) or not text:
             text = f"{text:<{place}}{column}"
-    return Line.of(Span(" " * _MARGIN + text, DIM))
+    return Line.of(StyledSpan(" " * _MARGIN + text, DIM))

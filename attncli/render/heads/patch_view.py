@@ -29,7 +29,7 @@ from attncli.render.heads.patch_map import (
     plain_picture,
 )
 from attncli.render.layout import apart, flow, side_by_side
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack
@@ -64,7 +64,7 @@ def _class_token(stack: Stack, picture: Picture | None, terminal: Terminal) -> l
     assert grid is not None
     query = stack.queries[0]
     look = Look("", pattern.weights[0].tolist(), query)
-    name = Line.of(Span(f"head {head_name(stack, pattern)}", BOLD))
+    name = Line.of(StyledSpan(f"head {head_name(stack, pattern)}", BOLD))
     title = flow([name, Line.of(f"where {_who(stack, terminal)} looks")], separator=": ", width=terminal.width)
     lines = [*stack_lines(stack, terminal), *title, *one_map(stack.keys, look, grid, picture, terminal)]
     metrics = [] if head is None else [Line(), *metric_lines(head, stack, terminal)]
@@ -111,7 +111,7 @@ def _stack_maps(stack: Stack, looks: list[Look], picture: Picture | None, termin
 
 def _title(stack: Stack, terminal: Terminal) -> list[Line]:
     """Who looks: the query of all maps, or the head of all words."""
-    name = Span(f"head {head_name(stack, stack.patterns[0])}", BOLD)
+    name = StyledSpan(f"head {head_name(stack, stack.patterns[0])}", BOLD)
     if are_words(stack):
         return [Line.of(name)]
     who = _who(stack, terminal)
@@ -159,13 +159,13 @@ def _small_map(
     else:
         lines = inked_map(patches, heat, _ink_cell(grid, terminal.width))
     name = shorten(look.name, max(lines[-1].width - 3, 8), glyphs(terminal).cut)
-    return [*lines, Line.of("   ", Span(name, BOLD)), *_numbers(patches, terminal)]
+    return [*lines, Line.of("   ", StyledSpan(name, BOLD)), *_numbers(patches, terminal)]
 
 
 def _numbers(patches: Patches, terminal: Terminal) -> list[Line]:
-    largest = Line.of("   ", Span(f"to {share_text(patches.largest)}", DIM))
+    largest = Line.of("   ", StyledSpan(f"to {share_text(patches.largest)}", DIM))
     beside = [
-        Line.of("   ", Span(f"{token_text(token, terminal)} {share_text(weight)}", DIM))
+        Line.of("   ", StyledSpan(f"{token_text(token, terminal)} {share_text(weight)}", DIM))
         for token, weight in patches.beside[:1]
     ]
     return [largest, *beside]
@@ -179,7 +179,7 @@ def _in_rows(maps: list[list[Line]], terminal: Terminal) -> list[Line]:
 
 
 def _in_words(text: str, terminal: Terminal) -> list[Line]:
-    return flow([Line.of(Span(word, DIM)) for word in text.split()], separator=" ", width=terminal.width)
+    return flow([Line.of(StyledSpan(word, DIM)) for word in text.split()], separator=" ", width=terminal.width)
 
 
 def _legend(patches: Patches, heat: Heat, side: int) -> list[Line]:
@@ -187,9 +187,9 @@ def _legend(patches: Patches, heat: Heat, side: int) -> list[Line]:
     notes = []
     if patches.own is not None:
         own = float(patches.weights[patches.own])
-        notes.append(Line.of(f"{own_mark(side)} ", Span(f"the patch itself, {share_text(own)}", DIM)))
+        notes.append(Line.of(f"{own_mark(side)} ", StyledSpan(f"the patch itself, {share_text(own)}", DIM)))
     notes += [
-        Line.of(f"{token_text(token, heat.terminal)} ", Span(share_text(weight), BOLD))
+        Line.of(f"{token_text(token, heat.terminal)} ", StyledSpan(share_text(weight), BOLD))
         for token, weight in patches.beside
     ]
     return flow([heat.scale(), *notes], separator="   ", width=heat.terminal.width)

@@ -11,7 +11,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.column_heads import headings, key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.render.layout import flow
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place, token_text, unit_text
 from attncli.results.heads import Stack
@@ -77,14 +77,14 @@ def _longest_label(terminal: Terminal) -> int:
     return min(_LONGEST_LABEL, terminal.width // 4)
 
 
-def _row_label(stack: Stack, span: Positions, grid: Grid, terminal: Terminal) -> tuple[Span, Span]:
-    positions = Span(f"{_position_text(_rows(stack), span, terminal):>{grid.positions}} ", DIM)
-    return positions, Span(in_place(_span_text(_rows(stack), span, terminal), grid.tokens, terminal) + " ")
+def _row_label(stack: Stack, span: Positions, grid: Grid, terminal: Terminal) -> tuple[StyledSpan, StyledSpan]:
+    positions = StyledSpan(f"{_position_text(_rows(stack), span, terminal):>{grid.positions}} ", DIM)
+    return positions, StyledSpan(in_place(_span_text(_rows(stack), span, terminal), grid.tokens, terminal) + " ")
 
 
-def _cells(weights: Sequence[float], hidden: Sequence[bool], width: int, heat: Heat) -> list[Span]:
+def _cells(weights: Sequence[float], hidden: Sequence[bool], width: int, heat: Heat) -> list[StyledSpan]:
     return [
-        Span(" " * width) if masked else heat.cell(weight, width)
+        StyledSpan(" " * width) if masked else heat.cell(weight, width)
         for weight, masked in zip(weights, hidden, strict=True)
     ]
 
@@ -132,7 +132,7 @@ def _headings(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     spans = spans_of(grid.pattern).columns
     if not _names_columns(stack, grid):
         numbers = [key_number(stack, span) for span in spans]
-        return [Line.of(" " * grid.margin, Span(ruler(numbers, grid.cell), DIM))]
+        return [Line.of(" " * grid.margin, StyledSpan(ruler(numbers, grid.cell), DIM))]
     if stack.key_lines is not None:
         return [Line.of(" " * grid.margin, _line_numbers(stack, stack.key_lines, grid, terminal))]
     texts = [unit_text(stack.keys[start], stack.unit, terminal) for start, _ in spans]
@@ -163,9 +163,12 @@ def _column_list(stack: Stack, grid: Grid, terminal: Terminal) -> list[Line]:
     if (_names_columns(stack, grid) and stack.key_lines is None) or stack.keys == stack.queries:
         return []
     entries = [_column_entry(stack, span, terminal) for span in spans_of(grid.pattern).columns]
-    return [Line(), *flow([Line.of(Span("columns:", DIM)), *entries], separator="  ", width=terminal.width, indent=2)]
+    return [
+        Line(),
+        *flow([Line.of(StyledSpan("columns:", DIM)), *entries], separator="  ", width=terminal.width, indent=2),
+    ]
 
 
 def _column_entry(stack: Stack, span: Positions, terminal: Terminal) -> Line:
     text = shorten(_span_text(_columns(stack), span, terminal), _LONGEST_LABEL, glyphs(terminal).cut)
-    return Line.of(Span(f"{_position_text(_columns(stack), span, terminal)} ", DIM), text + direction_end(text))
+    return Line.of(StyledSpan(f"{_position_text(_columns(stack), span, terminal)} ", DIM), text + direction_end(text))

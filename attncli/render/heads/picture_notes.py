@@ -6,7 +6,7 @@ from attncli.render.glyphs import glyphs
 from attncli.render.heads.header import whole_noun
 from attncli.render.heads.heatmap import Heat
 from attncli.render.layout import flow
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
 from attncli.results.patterns import Pattern
@@ -18,7 +18,7 @@ def scale_lines(heat: Heat, cell: int = 1) -> list[Line]:
     if heat.has_digits(cell) and (said := heat.digits_note()):
         notes.append(said)
     return flow(
-        [heat.scale(), *(Line.of(Span(note, DIM)) for note in notes)], separator="   ", width=heat.terminal.width
+        [heat.scale(), *(Line.of(StyledSpan(note, DIM)) for note in notes)], separator="   ", width=heat.terminal.width
     )
 
 
@@ -58,7 +58,7 @@ def _scope(stack: Stack) -> str:
 def _dim_lines(text: str, terminal: Terminal) -> list[Line]:
     if not text:
         return []
-    return flow([Line.of(Span(word, DIM)) for word in text.split()], separator=" ", width=terminal.width)
+    return flow([Line.of(StyledSpan(word, DIM)) for word in text.split()], separator=" ", width=terminal.width)
 
 
 def pooling_lines(stack: Stack, shown: Pattern, terminal: Terminal) -> list[Line]:

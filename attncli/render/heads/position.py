@@ -13,7 +13,7 @@ from attncli.render.heads.ranking import place_words, ranking_lines
 from attncli.render.heads.shaded_text import ARRIVES, HERE, Shaded, shaded_text
 from attncli.render.heads.strip import strip_lines
 from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import token_text
 from attncli.results.heads import HeadsResult, Stack
@@ -74,28 +74,28 @@ def _title(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -
     """`where it (token 8) looks, mean of all 72 heads`; the name of an only head and its labels first."""
     if weighting == "rollout":
         return _rollout_title(stack, reading, terminal)
-    looks = [Line.of(Span("where", DIM)), Line.of(_place(stack, reading, terminal))]
-    words = [Line.of(Span(word, DIM)) for word in _of_heads(stack, reading, weighting).split()]
+    looks = [Line.of(StyledSpan("where", DIM)), Line.of(_place(stack, reading, terminal))]
+    words = [Line.of(StyledSpan(word, DIM)) for word in _of_heads(stack, reading, weighting).split()]
     title = flow([*looks, *words], separator=" ", width=terminal.width)
     return [*title_lines(stack.metrics[0], stack, terminal), *title] if reading.heads == 1 else title
 
 
 def _rollout_title(stack: Stack, reading: Reading, terminal: Terminal) -> list[Line]:
     """`rollout up to layer 5: how much of each token reaches it (token 8), heads averaged`."""
-    name = Line.of(Span(f"rollout up to layer {stack.patterns[0].layer}:", BOLD))
+    name = Line.of(StyledSpan(f"rollout up to layer {stack.patterns[0].layer}:", BOLD))
     before, after = (
-        [Line.of(Span(word, DIM)) for word in words.split()]
+        [Line.of(StyledSpan(word, DIM)) for word in words.split()]
         for words in (f"how much of each {unit_noun(stack)} reaches", "heads averaged")
     )
-    place = Line.of(_place(stack, reading, terminal), Span(",", DIM))
+    place = Line.of(_place(stack, reading, terminal), StyledSpan(",", DIM))
     return flow([name, *before, place, *after], separator=" ", width=terminal.width)
 
 
-def _place(stack: Stack, reading: Reading, terminal: Terminal) -> Span:
+def _place(stack: Stack, reading: Reading, terminal: Terminal) -> StyledSpan:
     if stack.query_medium.kind != "patches":
         return place_words(reading.query, terminal, reading.query_line, reading.query_tokens)
     name = token_text(reading.query, terminal)
-    return Span(name if reading.query.special else f"patch {name}", Style(bold=True))
+    return StyledSpan(name if reading.query.special else f"patch {name}", Style(bold=True))
 
 
 def _of_heads(stack: Stack, reading: Reading, weighting: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attncli.render.heads.metric_words import number
 from attncli.render.layout import flow, joined, padded
-from attncli.render.lines import BOLD, DIM, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Quadrants, Stack
 
@@ -28,7 +28,7 @@ def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     said = f"between the text (A) and its pair (B), these heads of the {stack.stack} cross most{blind}:"
     lines = flow(map(Line.of, said.split()), separator=" ", width=terminal.width)
     for head, own, even in known[:_SHOWN]:
-        parts = [Line.of(Span(f"    {head.name:>{name}}", BOLD))]
+        parts = [Line.of(StyledSpan(f"    {head.name:>{name}}", BOLD))]
         parts += _beside(f"A{arrow}B", own.a_to_b, even.a_to_b, terminal) if sees_both else ()
         parts += _beside(f"B{arrow}A", own.b_to_a, even.b_to_a, terminal)
         lines += flow(parts, separator="  ", width=terminal.width, indent=name + 6)
@@ -38,8 +38,8 @@ def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
 def _beside(name: str, value: float, even: float, terminal: Terminal) -> Iterator[Line]:
     yield joined(
         [
-            Line.of(f"{name} ", Span(number(value, terminal), BOLD)),
-            Line.of(Span(f", uniform {number(even, terminal)}", DIM)),
+            Line.of(f"{name} ", StyledSpan(number(value, terminal), BOLD)),
+            Line.of(StyledSpan(f", uniform {number(even, terminal)}", DIM)),
         ]
     )
 
@@ -50,12 +50,12 @@ def quadrant_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[
     if own is None or even is None:
         return []
     said = "A is the text, B its pair; shares of what queries of one give to keys of one:"
-    lines = flow([Line.of(Span(word, DIM)) for word in said.split()], separator=" ", width=terminal.width)
+    lines = flow([Line.of(StyledSpan(word, DIM)) for word in said.split()], separator=" ", width=terminal.width)
     heading = "".join(f"{name:>9}" for name in ("to A", "to B", "special"))
-    lines.append(Line.of(Span(f"{'':8}{heading}", DIM)))
+    lines.append(Line.of(StyledSpan(f"{'':8}{heading}", DIM)))
     for name, row, even_row in zip(("from A", "from B"), _rows(own), _rows(even), strict=True):
         lines.append(joined([padded(Line.of(f"{name}"), 8), _numbers(row, terminal, BOLD)]))
-        lines.append(joined([padded(Line.of(Span(" uniform", DIM)), 8), _numbers(even_row, terminal, DIM)]))
+        lines.append(joined([padded(Line.of(StyledSpan(" uniform", DIM)), 8), _numbers(even_row, terminal, DIM)]))
     return lines
 
 
@@ -64,7 +64,7 @@ def _rows(quadrants: Quadrants) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _numbers(values: tuple[float, ...], terminal: Terminal, style: Style) -> Line:
-    return Line.of(Span("".join(f"{number(value, terminal):>9}" for value in values), style))
+    return Line.of(StyledSpan("".join(f"{number(value, terminal):>9}" for value in values), style))
 
 
 def _arrow(terminal: Terminal) -> str:

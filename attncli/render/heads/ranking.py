@@ -11,7 +11,7 @@ from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
 from attncli.render.heads.running import numbered
 from attncli.render.layout import beside, flow
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text, unit_text
 from attncli.results.heads import Stack
@@ -33,11 +33,11 @@ def ranking_lines(
     heat = Heat(max(weights.values(), default=0.0), terminal, weighting == "norm").beside_numbers()
     drawn: set[int] = set()
 
-    def cell(head: tuple[int, int], width: int) -> Span:
+    def cell(head: tuple[int, int], width: int) -> StyledSpan:
         drawn.add(width)
-        return heat.cell(weights[head], width) if head in weights else Span(" " * width)
+        return heat.cell(weights[head], width) if head in weights else StyledSpan(" " * width)
 
-    lines = [*stack_lines(stack, terminal), *_title(ranking, terminal, weighting), Line()]
+    lines = [*stack_lines(stack, terminal), *_ranking_title(ranking, terminal, weighting), Line()]
     if all(head.rank is None for head in ranking.heads):
         return [*lines, *_unseen(stack, ranking, terminal)]
     table = [*_rows(ranking, heat, top), *_rest(ranking, top)]
@@ -55,40 +55,42 @@ def ranking_lines(
 def _legend(heat: Heat, *, digits: bool) -> list[Line]:
     """The scale, and what the digits are, if there are any."""
     said = heat.digits_note() if digits else ""
-    note = [Line.of(Span(said, DIM))] if said else []
+    note = [Line.of(StyledSpan(said, DIM))] if said else []
     return flow([heat.scale(), *note], separator="   ", width=heat.terminal.width)
 
 
-def place_words(token: Token, terminal: Terminal, line: int | None = None, count: int = 1) -> Span:
+def place_words(token: Token, terminal: Terminal, line: int | None = None, count: int = 1) -> StyledSpan:
     """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
     whole = token_text(token._replace(text=token.text.strip() or token.text), terminal)
     text = shorten(whole, _LONGEST_PLACE, glyphs(terminal).cut)
-    return Span(f"{text}{direction_end(text)} ({numbered(token.index, count, line, glyphs(terminal).dash)})", BOLD)
+    return StyledSpan(
+        f"{text}{direction_end(text)} ({numbered(token.index, count, line, glyphs(terminal).dash)})", BOLD
+    )
 
 
-def _places(ranking: Ranking, terminal: Terminal) -> tuple[Span, Span]:
+def _places(ranking: Ranking, terminal: Terminal) -> tuple[StyledSpan, StyledSpan]:
     """The query and the key in words; a key that is a line is called by its number."""
     query = place_words(ranking.query, terminal, ranking.query_line, ranking.query_tokens)
     if ranking.key_line is None:
         return query, place_words(ranking.key, terminal, count=ranking.key_tokens)
     text = shorten(unit_text(ranking.key, "line", terminal), _LONGEST_PLACE, glyphs(terminal).cut)
-    return query, Span(f"line {ranking.key_line:,} ({text}{direction_end(text)})", BOLD)
+    return query, StyledSpan(f"line {ranking.key_line:,} ({text}{direction_end(text)})", BOLD)
 
 
-def _title(ranking: Ranking, terminal: Terminal, weighting: str) -> list[Line]:
+def _ranking_title(ranking: Ranking, terminal: Terminal, weighting: str) -> list[Line]:
     norms = weighting == "norm"
     by = "by each head's weight times the norm of what it reads there" if norms else "by the weight of each head"
-    start, end = ([Line.of(Span(word, DIM)) for word in words.split()]
+    start, end = ([Line.of(StyledSpan(word, DIM)) for word in words.split()]
                   for words in ("how much", by))  # fmt: skip
     query, key = (Line.of(words) for words in _places(ranking, terminal))
-    parts = [*start, query, Line.of(Span("looks at", DIM)), Line((*key.spans, Span(",", DIM))), *end]
+    parts = [*start, query, Line.of(StyledSpan("looks at", DIM)), Line((*key.spans, StyledSpan(",", DIM))), *end]
     return flow(parts, separator=" ", width=terminal.width)
 
 
 def _who(ranking: Ranking, terminal: Terminal) -> list[Line]:
     """`it (token 8) looks at cat (token 2)`"""
-    query, key = (Line.of(Span(words.text)) for words in _places(ranking, terminal))
-    return flow([query, Line.of(Span("looks at", DIM)), key], separator=" ", width=terminal.width)
+    query, key = (Line.of(StyledSpan(words.text)) for words in _places(ranking, terminal))
+    return flow([query, Line.of(StyledSpan("looks at", DIM)), key], separator=" ", width=terminal.width)
 
 
 def _rows(ranking: Ranking, heat: Heat, top: int) -> list[Line]:
@@ -99,7 +101,7 @@ def _rows(ranking: Ranking, heat: Heat, top: int) -> list[Line]:
     cells = _BAR if heat.terminal.width >= _ROOM_FOR_BARS else 0
     scale = f"  {bar_scale(two_digits(heat.full), cells)}" if cells else ""
     uniform = "  uniform" if ranking.heads[0].uniform is not None else ""
-    heading = Line.of(Span(f"{'head':>{name}}  {'weight':>{weight}}{scale}{uniform}  place in its row", DIM))
+    heading = Line.of(StyledSpan(f"{'head':>{name}}  {'weight':>{weight}}{scale}{uniform}  place in its row", DIM))
     return [heading, *(_row(head, (name, weight, cells), heat) for head in shown)]
 
 
@@ -114,9 +116,9 @@ def _row(head: HeadWeight, widths: tuple[int, int, int], heat: Heat) -> Line:
     uniform = "" if head.uniform is None else f"  {_number(head.uniform, heat):>7}"
     return Line.of(
         f"{head.name:>{name}}",
-        Span(f"  {_number(head.weight, heat):>{weight}}", BOLD),
+        StyledSpan(f"  {_number(head.weight, heat):>{weight}}", BOLD),
         filled,
-        Span(uniform, DIM),
+        StyledSpan(uniform, DIM),
         f"  {'not seen' if head.rank is None else f'{head.rank:,} of {head.keys:,}'}",
     )
 
@@ -133,4 +135,4 @@ def _unseen(stack: Stack, ranking: Ranking, terminal: Terminal) -> list[Line]:
 def _rest(ranking: Ranking, top: int) -> list[Line]:
     """How many heads there are besides those shown."""
     more = len(ranking.heads) - top
-    return [Line.of(Span(f"and {more:,} more (--top K)", DIM))] if more > 0 else []
+    return [Line.of(StyledSpan(f"and {more:,} more (--top K)", DIM))] if more > 0 else []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attncli.render.heads.metric_words import beside_uniform, label_of
 from attncli.render.heads.standouts import Standout
 from attncli.render.layout import flow, joined, padded
-from attncli.render.lines import BOLD, Line, Span
+from attncli.render.lines import BOLD, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
 
@@ -30,8 +30,8 @@ def _said(standout: Standout, name_width: int, terminal: Terminal) -> Line:
 
 
 def _named(standout: Standout, name_width: int, terminal: Terminal) -> Line:
-    tile = label_of(standout.label).tile(3, terminal) if standout.label else Span("   ")
-    return Line.of(tile, " ", Span(standout.head.name.rjust(name_width), BOLD))
+    tile = label_of(standout.label).tile(3, terminal) if standout.label else StyledSpan("   ")
+    return Line.of(tile, " ", StyledSpan(standout.head.name.rjust(name_width), BOLD))
 
 
 def _in_words(standout: Standout, name_width: int, numbers: Sequence[Line], terminal: Terminal) -> list[Line]:

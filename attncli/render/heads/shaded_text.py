@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from attncli.render.cells import cell_width, shorten
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.heatmap import Heat
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, running_text
 from attncli.results.tokenize import Token
@@ -63,7 +63,7 @@ def _pointer(row: Sequence[_Piece], here: str, terminal: Terminal) -> list[Line]
         marks = f"{marks} {here}"
     elif start > len(here):
         marks = f"{' ' * (start - len(here) - 1)}{here} {marks[start:]}"
-    return [Line.of(Span(marks, Style(bold=True)))]
+    return [Line.of(StyledSpan(marks, Style(bold=True)))]
 
 
 def _under(piece: _Piece, mark: str) -> str:
@@ -116,22 +116,24 @@ def marked(text: str, *, begins: bool = True, ends: bool = True) -> str:
     return f"{text[: len(text) - len(word)]}{'>' * begins}{word}{'<' * ends}"
 
 
-def _on_color(piece: _Piece, heat: Heat) -> Iterator[Span]:
+def _on_color(piece: _Piece, heat: Heat) -> Iterator[StyledSpan]:
     shaded = piece.shaded
     if piece.gap:
-        yield Span(" " * piece.gap)
+        yield StyledSpan(" " * piece.gap)
     end = direction_end(piece.text)
     if shaded.weight is None:
-        yield Span(piece.text + end, Style(dim=True, underline=shaded.is_query))
+        yield StyledSpan(piece.text + end, Style(dim=True, underline=shaded.is_query))
         return
-    yield Span(piece.text + end, heat.shade(shaded.weight)._replace(bold=shaded.is_query, underline=shaded.is_query))
+    yield StyledSpan(
+        piece.text + end, heat.shade(shaded.weight)._replace(bold=shaded.is_query, underline=shaded.is_query)
+    )
 
 
-def _plain(piece: _Piece) -> Iterator[Span]:
+def _plain(piece: _Piece) -> Iterator[StyledSpan]:
     # Sixteen colours have no shades, but they have an underline.
     style = Style(dim=piece.shaded.token.special, bold=piece.shaded.is_query, underline=piece.shaded.is_query)
-    yield Span(" " * piece.gap)
-    yield Span(piece.text + direction_end(piece.text), style)
+    yield StyledSpan(" " * piece.gap)
+    yield StyledSpan(piece.text + direction_end(piece.text), style)
 
 
 def _ink(piece: _Piece, heat: Heat) -> str:

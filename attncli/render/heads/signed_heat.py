@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from attncli.render.colormap import ink_on, signed_heat
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import two_digits
-from attncli.render.lines import PLAIN, Line, Rgb, Span, Style
+from attncli.render.lines import PLAIN, Line, Rgb, Style, StyledSpan
 
-_SCALE_CELLS = 21
+_SIGNED_SCALE_CELLS = 21
 _NINTHS = 9
 # A sign and a digit.
 _CODE = 2
@@ -63,11 +63,11 @@ class SignedHeat(Heat):
         background = self._background(weight)
         return Style(fg=ink_on(background), bg=background)
 
-    def labelled(self, weight: float, text: str, width: int) -> Span:
+    def labelled(self, weight: float, text: str, width: int) -> StyledSpan:
         """A text on the colour of a difference; its own sign says all where there are no colours."""
-        return Span(text.center(width), self.shade(weight) if self.colored else PLAIN)
+        return StyledSpan(text.center(width), self.shade(weight) if self.colored else PLAIN)
 
-    def cell(self, weight: float, width: int) -> Span:
+    def cell(self, weight: float, width: int) -> StyledSpan:
         """One difference in `width` cells: the number where there is room, else its colour, or sign and digit."""
         text = self.text(weight, width)
         # Digits stand under digits, about the middle of the cell.
@@ -75,13 +75,13 @@ class SignedHeat(Heat):
         before = " " * ((width - widest) // 2)
         return self.labelled(weight, f"{before}{text.rjust(widest)}".ljust(width)[:width], width)
 
-    def half_block(self, top: float | None, bottom: float | None) -> Span:
+    def half_block(self, top: float | None, bottom: float | None) -> StyledSpan:
         """Two differences above each other in one cell; None where a query can't see the key."""
         above = None if top is None else self._background(top)
         below = None if bottom is None else self._background(bottom)
         if above is None:
-            return Span(" ") if below is None else Span("▄", Style(fg=below))
-        return Span("▀", Style(fg=above, bg=below))
+            return StyledSpan(" ") if below is None else StyledSpan("▄", Style(fg=below))
+        return StyledSpan("▀", Style(fg=above, bg=below))
 
     def digits_note(self) -> str:
         """What hundredths are, by the example of the largest."""
@@ -93,7 +93,7 @@ class SignedHeat(Heat):
         full = two_digits(self.full)
         if not self.colored:
             return Line.of(f"+{_NINTHS} means +{full}, -{_NINTHS} means -{full}")
-        steps = (2 * step / (_SCALE_CELLS - 1) - 1 for step in range(_SCALE_CELLS))
+        steps = (2 * step / (_SIGNED_SCALE_CELLS - 1) - 1 for step in range(_SIGNED_SCALE_CELLS))
         return Line.of(f"-{full} ", *(self.cell(step * self.full, 1) for step in steps), f" +{full}")
 
     def _background(self, weight: float) -> Rgb:

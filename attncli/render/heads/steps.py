@@ -7,7 +7,7 @@ from math import isclose, sqrt
 
 from attncli.render.heads.steps_table import Symbols, read_table, score_table, shown_vector, symbols
 from attncli.render.layout import flow
-from attncli.render.lines import BOLD, Line, Span
+from attncli.render.lines import BOLD, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, token_text
 from attncli.results.steps import Origin, Projection, Steps, Written
@@ -48,13 +48,13 @@ class _Numbered:
     def __call__(self, step: Step) -> list[Line]:
         self._number += 1
         name, said = step
-        words = [Line.of(Span(f"{self._number} {name}:", BOLD)), *map(Line.of, said.split(" "))]
+        words = [Line.of(StyledSpan(f"{self._number} {name}:", BOLD)), *map(Line.of, said.split(" "))]
         return [Line(), *flow(words, separator=" ", width=self._terminal.width, indent=_INDENT)]
 
 
 def _title(steps: Steps, terminal: Terminal) -> list[Line]:
     words = f"from {_token(steps, terminal)} (token {steps.query.index}), step by step".split(" ")
-    name = Line.of(Span(f"head {steps.name}", BOLD))
+    name = Line.of(StyledSpan(f"head {steps.name}", BOLD))
     return flow([name, *map(Line.of, words)], separator=" ", width=terminal.width)
 
 

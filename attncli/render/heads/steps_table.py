@@ -11,7 +11,7 @@ from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
 from attncli.render.heads.numbers import place_number
 from attncli.render.layout import joined, padded
-from attncli.render.lines import BOLD, DIM, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, token_text
 from attncli.results.steps import Steps, Vector
@@ -61,9 +61,9 @@ class Column(NamedTuple):
 
     def lines(self, hidden: Collection[int] = ()) -> Iterator[Line]:
         """The heading and the cells; those of hidden keys are grey."""
-        yield Line.of(Span(" " * (self.width - cell_width(self.heading)) + self.heading, DIM))
+        yield Line.of(StyledSpan(" " * (self.width - cell_width(self.heading)) + self.heading, DIM))
         for row, cell in enumerate(self.cells):
-            yield Line.of(Span(cell.rjust(self.width), DIM if row in hidden else self.style))
+            yield Line.of(StyledSpan(cell.rjust(self.width), DIM if row in hidden else self.style))
 
 
 def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> Line:
@@ -75,7 +75,7 @@ def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> 
         numbers = " ".join(_number(each) for each in vector[:count])
         text = f"  {name} = [{numbers}{f' {more} {rest:,} more' if rest else ''}]"
         if cell_width(text + end) <= terminal.width:
-            return Line.of(text, Span(end, DIM))
+            return Line.of(text, StyledSpan(end, DIM))
     return Line.of(f"  {end.strip()}")
 
 
@@ -148,15 +148,15 @@ def _labels(steps: Steps, terminal: Terminal) -> list[Line]:
     widest = min(max(map(cell_width, texts), default=3), _LONGEST_TOKEN, terminal.width // 4)
     rows = [
         Line.of(
-            Span(f" {token.index:>{places}} ", DIM),
-            Span(in_place(text, widest, terminal), Style() if seen else DIM),
+            StyledSpan(f" {token.index:>{places}} ", DIM),
+            StyledSpan(in_place(text, widest, terminal), Style() if seen else DIM),
         )
         for token, text, seen in zip(steps.keys, texts, steps.visible.tolist(), strict=True)
     ]
     if steps.others.visible:
-        rows.append(Line.of(Span(f" {glyphs(terminal).ellipsis} {steps.others.visible:,} others", DIM)))
+        rows.append(Line.of(StyledSpan(f" {glyphs(terminal).ellipsis} {steps.others.visible:,} others", DIM)))
     whole = max((line.width for line in rows), default=0)
-    return [padded(Line.of(Span(f" {'key':>{places}}", DIM)), whole), *(padded(line, whole) for line in rows)]
+    return [padded(Line.of(StyledSpan(f" {'key':>{places}}", DIM)), whole), *(padded(line, whole) for line in rows)]
 
 
 def _cells(values: Vector, steps: Steps) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from attncli.render.heads.column_heads import key_number, ruler
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
 from attncli.render.heads.shaded_text import HERE
 from attncli.render.layout import flow
-from attncli.render.lines import DIM, Line, Span, Style
+from attncli.render.lines import DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import Stack
 from attncli.results.patterns import Pattern, Reading
@@ -27,13 +27,13 @@ def strip_lines(stack: Stack, reading: Reading, heat: Heat, here: str = HERE) ->
     shown = Heat(float(pooled.weights.max(initial=0.0)), terminal)
     numbers = [key_number(stack, span) for span in spans]
     cells = [
-        shown.cell(weight, cell) if reading.visible[start:end].any() else Span(" " * cell)
+        shown.cell(weight, cell) if reading.visible[start:end].any() else StyledSpan(" " * cell)
         for weight, (start, end) in zip(pooled.weights[0].tolist(), spans, strict=True)
     ]
     return [
         *_title(stack, len(spans), terminal.width),
         Line(tuple(cells)),
-        Line.of(Span(ruler(numbers, cell)[: terminal.width], DIM)),
+        Line.of(StyledSpan(ruler(numbers, cell)[: terminal.width], DIM)),
         *_query_mark(reading, spans, cell, here, terminal),
         shown.scale(),
     ]
@@ -43,7 +43,7 @@ def _title(stack: Stack, cells: int, width: int) -> list[Line]:
     unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
     many = f"{len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
     words = many if cells < len(stack.keys) else f"the whole {whole}, a cell for each {unit}"
-    return flow([Line.of(Span(word, DIM)) for word in words.split()], separator=" ", width=width)
+    return flow([Line.of(StyledSpan(word, DIM)) for word in words.split()], separator=" ", width=width)
 
 
 def _query_mark(
@@ -56,4 +56,4 @@ def _query_mark(
     mark = glyphs(terminal).pointer
     fits = place + len(mark) + len(here) < terminal.width
     text = f"{mark} {here}" if fits else f"{here} {mark}"
-    return [Line.of(" " * (place if fits else max(place - len(here) - 1, 0)), Span(text, Style(bold=True)))]
+    return [Line.of(" " * (place if fits else max(place - len(here) - 1, 0)), StyledSpan(text, Style(bold=True)))]

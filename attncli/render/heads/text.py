@@ -28,7 +28,7 @@ from attncli.render.heads.quadrants import crossing_lines, quadrant_lines
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.heads.thumbnails import is_one_weight, shrunk, thumbnails
 from attncli.render.layout import apart
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadsResult, Stack
 
@@ -109,7 +109,7 @@ def _hint(found: Sequence[Standout], terminal: Terminal) -> Line | None:
     head = found[0].head
     short = f"Try: attn heads {glyphs(terminal).ellipsis} -H {head.name}"
     hints = (f"{short} to see that head, -l {head.layer} to see all heads of its layer", short)
-    return next((Line.of(Span(hint, DIM)) for hint in hints if len(hint) <= terminal.width), None)
+    return next((Line.of(StyledSpan(hint, DIM)) for hint in hints if len(hint) <= terminal.width), None)
 
 
 def _one_head(stack: Stack, terminal: Terminal, weighting: str) -> list[Line]:

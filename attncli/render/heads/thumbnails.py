@@ -14,7 +14,7 @@ from attncli.render.heads.metric_words import in_order, label_entry, label_of, n
 from attncli.render.heads.numbers import weight_number
 from attncli.render.heads.picture_notes import pooling_lines, scope_lines
 from attncli.render.layout import flow, side_by_side
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern, Weights
@@ -70,7 +70,7 @@ def _drawn(stack: Stack, pattern: Pattern, heat: Heat) -> list[Line]:
     """The picture, or the weight where there is only one."""
     if not is_one_weight(pattern):
         return picture(stack, pattern, heat)
-    return [Line.of("weight ", Span(weight_number(float(pattern.weights[0, 0])), BOLD))]
+    return [Line.of("weight ", StyledSpan(weight_number(float(pattern.weights[0, 0])), BOLD))]
 
 
 def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> list[Line]:
@@ -80,7 +80,7 @@ def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> li
         return _half_blocks(pattern.weights, hidden, heat, side)
     width = heat.least if heat.least > 1 else 2 if 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width) else 1
     return [
-        Line(tuple(Span(" " * width) if masked else heat.cell(weight, width) for weight, masked in row))
+        Line(tuple(StyledSpan(" " * width) if masked else heat.cell(weight, width) for weight, masked in row))
         for row in map(zip, pattern.weights.tolist(), hidden.tolist())
     ]
 
@@ -106,9 +106,11 @@ def _legend(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> l
 
 
 def _caption(head: HeadMetrics, terminal: Terminal) -> list[Line]:
-    tiles = [part for label in head.labels for part in (Span(" "), label_of(label).tile(3, terminal))]
-    values = [Line.of(f"{name} ", Span(number(head.values.get(name), terminal), BOLD)) for name in _metrics_of(head)]
-    return [Line.of(Span(head.name, BOLD), *tiles), *values]
+    tiles = [part for label in head.labels for part in (StyledSpan(" "), label_of(label).tile(3, terminal))]
+    values = [
+        Line.of(f"{name} ", StyledSpan(number(head.values.get(name), terminal), BOLD)) for name in _metrics_of(head)
+    ]
+    return [Line.of(StyledSpan(head.name, BOLD), *tiles), *values]
 
 
 def _metrics_of(head: HeadMetrics) -> list[str]:
@@ -136,4 +138,4 @@ def _uniform(values: Sequence[str], layers: Sequence[int], terminal: Terminal) -
     start, *rest = (f"{value}," for value in values)
     parts = [f"uniform attention{where}: {start}", *rest]
     parts[-1] = parts[-1].removesuffix(",")
-    return flow([Line.of(Span(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)
+    return flow([Line.of(StyledSpan(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)

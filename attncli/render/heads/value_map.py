@@ -9,7 +9,7 @@ from attncli.render.heads.head_map import has_room, head_map
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.numbers import place_number, signed_place
 from attncli.render.heads.signed_heat import SignedHeat
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.results.heads import Stack
 
 # Two digits behind the point tell most; three, where the largest number would not have two that count.
@@ -31,15 +31,15 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat, *, 
     heat = heat if heat.least > 1 else heat.beside_numbers()
     drawn: set[int] = set()
 
-    def cell(head: Head, width: int) -> Span:
+    def cell(head: Head, width: int) -> StyledSpan:
         value = values.get(head)
         if value is None:
-            return Span((glyphs(heat.terminal).dot if head in values else "").center(width), DIM)
+            return StyledSpan((glyphs(heat.terminal).dot if head in values else "").center(width), DIM)
         drawn.add(width)
         if width <= widest:
             return heat.cell(value, width)
         text = f"{heat.ink(value) if inked else ''}{texts[head]:>{widest}}".center(width)
-        return Span(text, heat.shade(value)) if heat.colored else Span(text)
+        return StyledSpan(text, heat.shade(value)) if heat.colored else StyledSpan(text)
 
     grid = head_map(stack, cell, (widest + 2, widest + 1, max(2, heat.least), heat.least), heat.terminal)
     says_all = not heat.colored and not inked and min(drawn) > widest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from attncli.render.cells import cell_width
-from attncli.render.lines import PLAIN, Line, Span, Style
+from attncli.render.lines import PLAIN, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, name_text
 
@@ -81,10 +81,10 @@ def _taken(kept: Sequence[int], widths: dict[int, int]) -> int:
 def _line(
     row: Cells, columns: Sequence[Column], kept: Sequence[int], widths: dict[int, int], terminal: Terminal
 ) -> Line:
-    spans: list[Span] = []
+    spans: list[StyledSpan] = []
     for place, index in enumerate(kept):
         text = in_place(row.texts[index], widths[index], terminal, right=columns[index].right)
         style = row.style if row.style != PLAIN else columns[index].style
-        spans.append(Span(" " * (_GAP if place else 0)))
-        spans.append(Span(text, style))
+        spans.append(StyledSpan(" " * (_GAP if place else 0)))
+        spans.append(StyledSpan(text, style))
     return Line(tuple(spans))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from attncli.render.cells import cell_width, pad
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import name_text
 
@@ -42,6 +42,6 @@ def _with_label(label: str, lines: list[Line], indent: int) -> list[Line]:
     if not lines:
         return []
     if cell_width(label) >= indent:
-        return [Line.of(Span(label, DIM)), *(joined([Line.of(" " * indent), line]) for line in lines)]
-    heads = [Line.of(Span(pad(label, indent), DIM)), *[Line.of(" " * indent)] * (len(lines) - 1)]
+        return [Line.of(StyledSpan(label, DIM)), *(joined([Line.of(" " * indent), line]) for line in lines)]
+    heads = [Line.of(StyledSpan(pad(label, indent), DIM)), *[Line.of(" " * indent)] * (len(lines) - 1)]
     return [joined([head, line]) for head, line in zip(heads, lines, strict=True)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.params.costs import asked_lines, cost_lines
 from attncli.render.params.labelled import labelled
 from attncli.render.params.quantities import run_text
@@ -71,9 +71,9 @@ def _notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
 def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
     """The model, its class, where its shapes came from; beneath, the total."""
     told = (model.model_class, f"from {model.counted.source}", model.dtype)
-    parts = [Line.of(Span(name_text(model.name, terminal), BOLD))]
-    parts += [Line.of(Span(name_text(text, terminal), DIM)) for text in told if text]
-    total = [Line.of(Span(f"{model.counted.total:,} parameters", BOLD))]
+    parts = [Line.of(StyledSpan(name_text(model.name, terminal), BOLD))]
+    parts += [Line.of(StyledSpan(name_text(text, terminal), DIM)) for text in told if text]
+    total = [Line.of(StyledSpan(f"{model.counted.total:,} parameters", BOLD))]
     if model.stored_bytes is not None:
         total.append(Line.of(f"{model.stored_bytes:,} bytes stored"))
     separator = glyphs(terminal).separator

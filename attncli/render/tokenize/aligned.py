@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from attncli.render.cells import cell_width
 from attncli.render.document import lower
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.aligned_columns import Column, columns
 from attncli.render.tokenize.cells import GAP, Cell, token_cells
@@ -72,12 +72,12 @@ def _header(comparison: Comparison, keys: Sequence[str], count: int | None, term
     place = which_text(comparison.record, count)
     named = list(keys) == list(comparison.models)
     names = separator + separator.join(keys) if named else ""
-    title = Span(f"{len(keys)} tokenizers", BOLD)
-    yield Line.of(title, separator + place if place else "", Span(names, DIM))
+    title = StyledSpan(f"{len(keys)} tokenizers", BOLD)
+    yield Line.of(title, separator + place if place else "", StyledSpan(names, DIM))
     for key, model in zip(keys, comparison.models, strict=True):
         if not named:
             name = shortened_name(model, terminal.width - cell_width(key) - len(GAP), terminal)
-            yield Line.of(Span(key, BOLD), GAP, Span(name, DIM))
+            yield Line.of(StyledSpan(key, BOLD), GAP, StyledSpan(name, DIM))
 
 
 def _blocks(
@@ -107,29 +107,29 @@ def _block(block: Sequence[Column], keys: Sequence[str], margin: int) -> Iterato
         ids = [column.rows[model].ids for column in block]
         if not any(line.plain.strip() for line in ids):
             continue  # it has no token here
-        yield _row(block, texts, [Span(key, BOLD), Span(" " * (margin - cell_width(key)))])
-        yield _row(block, ids, [Span(" " * margin)])
+        yield _row(block, texts, [StyledSpan(key, BOLD), StyledSpan(" " * (margin - cell_width(key)))])
+        yield _row(block, ids, [StyledSpan(" " * margin)])
     if any(column.differs for column in block):
         yield _marks(block, margin)
 
 
-def _row(block: Sequence[Column], parts: Sequence[Line], start: Sequence[Span]) -> Line:
+def _row(block: Sequence[Column], parts: Sequence[Line], start: Sequence[StyledSpan]) -> Line:
     """The margin and the parts; a word that goes on from the block before has its bar in the margin."""
     spans = list(start)
     for index, (column, part) in enumerate(zip(block, parts, strict=True)):
         if index:
             spans.append(column.before)
         elif column.before.text.strip():
-            spans[-1:] = [Span(spans[-1].text[: -len(column.before.text)]), column.before]
+            spans[-1:] = [StyledSpan(spans[-1].text[: -len(column.before.text)]), column.before]
         spans.extend(part.spans)
     return Line(tuple(spans))
 
 
 def _marks(block: Sequence[Column], margin: int) -> Line:
-    spans = [Span(" " * margin)]
+    spans = [StyledSpan(" " * margin)]
     for index, column in enumerate(block):
         gap = " " * len(column.before.text) if index else ""
-        spans.append(Span(gap + " " * column.width) if not column.differs else Span(gap))
+        spans.append(StyledSpan(gap + " " * column.width) if not column.differs else StyledSpan(gap))
         if column.differs:
-            spans.append(Span(MARK * column.width, MARKED))
+            spans.append(StyledSpan(MARK * column.width, MARKED))
     return Line(tuple(spans))

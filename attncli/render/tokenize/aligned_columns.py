@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from attncli.render.lines import Line, Span
+from attncli.render.lines import Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place
 from attncli.render.tokenize.cells import GAP, Cell, bar
@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
     rows: tuple[Row, ...]
     width: int
-    before: Span
+    before: StyledSpan
     differs: bool
     begins_line: bool
 
@@ -46,7 +46,7 @@ def columns(
     for segment in comparison.segments:
         own = [drawn[first:last] for drawn, (first, last) in zip(cells, segment.tokens, strict=True)]
         inside = bar(False, terminal)
-        before = inside if previous is not None and _amid_word(previous, segment) else Span(GAP)
+        before = inside if previous is not None and _amid_word(previous, segment) else StyledSpan(GAP)
         begins_line = previous is not None and _begins_line(previous, segment)
         wrapped = [list(_wrapped(drawn, width, inside)) for drawn in own]
         for part in zip_longest(*wrapped, fillvalue=()):
@@ -57,11 +57,11 @@ def columns(
 
 def tokens_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
     """The texts of some tokens beside one another, each as wide as it is."""
-    spans: list[Span] = []
+    spans: list[StyledSpan] = []
     for index, cell in enumerate(cells):
         if index:
             spans.append(bar(False, terminal))
-        spans.append(Span(cell.text + direction_end(cell.text), cell.style._replace(bold=False)))
+        spans.append(StyledSpan(cell.text + direction_end(cell.text), cell.style._replace(bold=False)))
     return Line(tuple(spans))
 
 
@@ -80,7 +80,7 @@ def _begins_line(previous: Segment, segment: Segment) -> bool:
     return ended or bool(begun)
 
 
-def _wrapped(cells: Sequence[Cell], width: int, inside: Span) -> Iterator[tuple[Cell, ...]]:
+def _wrapped(cells: Sequence[Cell], width: int, inside: StyledSpan) -> Iterator[tuple[Cell, ...]]:
     """The cells in rows of at most `width` cells; one that is wider alone has a row of its own."""
     row: list[Cell] = []
     used = 0
@@ -96,7 +96,7 @@ def _wrapped(cells: Sequence[Cell], width: int, inside: Span) -> Iterator[tuple[
 
 
 def _column(
-    part: Sequence[Sequence[Cell]], before: Span, segment: Segment, begins_line: bool, terminal: Terminal
+    part: Sequence[Sequence[Cell]], before: StyledSpan, segment: Segment, begins_line: bool, terminal: Terminal
 ) -> Column:
     inside = bar(False, terminal)
     width = max(sum(cell.width for cell in own) + len(inside.text) * max(len(own) - 1, 0) for own in part)
@@ -104,18 +104,18 @@ def _column(
     return Column(rows, width, before, segment.differs, begins_line)
 
 
-def _row(cells: Sequence[Cell], width: int, inside: Span, terminal: Terminal) -> Row:
+def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Terminal) -> Row:
     """The cells of one model; the last one takes the room that others need for more of them."""
     if not cells:
         return Row(Line.of(" " * width), Line.of(" " * width), width)
-    texts: list[Span] = []
-    ids: list[Span] = []
+    texts: list[StyledSpan] = []
+    ids: list[StyledSpan] = []
     left = width
     for index, cell in enumerate(cells):
         room = left if index == len(cells) - 1 else cell.width
         style = cell.style._replace(bold=False)
-        texts.append(Span(in_place(cell.text, room, terminal), style))
-        ids.append(Span(in_place(cell.id, room, terminal), style))
+        texts.append(StyledSpan(in_place(cell.text, room, terminal), style))
+        ids.append(StyledSpan(in_place(cell.id, room, terminal), style))
         left -= room + len(inside.text)
         if index < len(cells) - 1:
             texts.append(inside)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from attncli.render.cells import cell_width, shorten
 from attncli.render.escape import visible
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import DIM, PLAIN, Span, Style
+from attncli.render.lines import DIM, PLAIN, Style, StyledSpan
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.cut_characters import token_texts
 from attncli.render.tokenize.cut_words import CutWord, cut_words, goes_on
@@ -71,11 +71,11 @@ def token_cells(text: TokenizedText, terminal: Terminal) -> tuple[list[Cell], li
     return cells, words
 
 
-def bar(many: bool, terminal: Terminal) -> Span:
+def bar(many: bool, terminal: Terminal) -> StyledSpan:
     """What stands between two tokens of one word."""
     if terminal.unicode:
-        return Span("┃") if many else Span("│", DIM)
-    return Span("||") if many else Span("|", DIM)
+        return StyledSpan("┃") if many else StyledSpan("│", DIM)
+    return StyledSpan("||") if many else StyledSpan("|", DIM)
 
 
 def without_boldness(style: Style) -> Style:

@@ -24,7 +24,7 @@ from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, PLAIN, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.token_text import in_place
 from attncli.render.tokenize.cells import GAP, Cell, bar, token_cells, without_boldness
@@ -71,7 +71,7 @@ def _picture(text: TokenizedText, chat: Chat, count: int | None, terminal: Termi
     separator = glyphs(terminal).separator
     name = f"{separator}chat template {_name(chat.template, terminal)}"
     yield from flow(
-        [header(text, count, terminal), Line.of(Span(name.removeprefix(separator), DIM))],
+        [header(text, count, terminal), Line.of(StyledSpan(name.removeprefix(separator), DIM))],
         separator=separator,
         width=terminal.width,
         indent=_INDENT,
@@ -112,9 +112,9 @@ def _heading(part: _Part, chat: Chat, colors: dict[str, Style], terminal: Termin
     content = sum(chat.content[part.first : part.last])
     counted = f" {_tokens(tokens)}" + (f", {content:,} of content" if content else "")
     if not isinstance(part.owner, int):
-        return Line.of(Span(part.owner or _TEMPLATE, DIM), Span(counted, DIM))
+        return Line.of(StyledSpan(part.owner or _TEMPLATE, DIM), StyledSpan(counted, DIM))
     role = chat.messages[part.owner].role
-    return Line.of(Span(f" {_name(role, terminal)} ", colors[role]), counted)
+    return Line.of(StyledSpan(f" {_name(role, terminal)} ", colors[role]), counted)
 
 
 def _colors(chat: Chat, terminal: Terminal) -> dict[str, Style]:
@@ -125,7 +125,7 @@ def _colors(chat: Chat, terminal: Terminal) -> dict[str, Style]:
 class _Item(NamedTuple):
     """What is drawn at one place of a row: a text over an id, and what parts them from the item before."""
 
-    before: Span
+    before: StyledSpan
     text: str
     id: str
     style: Style
@@ -140,20 +140,20 @@ def _items(part: _Part, cells: Sequence[Cell], chat: Chat, terminal: Terminal) -
         cell, content = cells[index], chat.content[index]
         parted = content != inside
         if parted:
-            yield _Item(Span(GAP), opening if content else closing, "", BOLD)
+            yield _Item(StyledSpan(GAP), opening if content else closing, "", BOLD)
             inside = content
         goes_on = cell.goes_on and not parted and index > part.first
-        before = bar(cell.many and content, terminal) if goes_on else Span(GAP)
+        before = bar(cell.many and content, terminal) if goes_on else StyledSpan(GAP)
         style = cell.style if content else DIM
         yield _Item(before, cell.text, cell.id, style, cell.begins_line and not parted)
     if inside:
-        yield _Item(Span(GAP), closing, "", BOLD)
+        yield _Item(StyledSpan(GAP), closing, "", BOLD)
 
 
 def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
     """The items in rows as wide as the terminal, wrapped between them: texts, and ids beneath."""
-    texts: list[Span] = []
-    ids: list[Span] = []
+    texts: list[StyledSpan] = []
+    ids: list[StyledSpan] = []
     used = 0
     for item in items:
         room = terminal.width - _INDENT
@@ -165,20 +165,20 @@ def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Li
             texts.append(item.before)
             ids.append(item.before)
             used += len(item.before.text)
-        texts.append(Span(in_place(item.text, width, terminal), item.style))
-        ids.append(Span(in_place(item.id, width, terminal), without_boldness(item.style) if item.id else PLAIN))
+        texts.append(StyledSpan(in_place(item.text, width, terminal), item.style))
+        ids.append(StyledSpan(in_place(item.id, width, terminal), without_boldness(item.style) if item.id else PLAIN))
         used += width
     if texts:
         yield _indented(texts), _indented(ids)
 
 
-def _indented(spans: Sequence[Span]) -> Line:
-    return Line((Span(" " * _INDENT), *spans))
+def _indented(spans: Sequence[StyledSpan]) -> Line:
+    return Line((StyledSpan(" " * _INDENT), *spans))
 
 
 def _summary(chat: Chat, terminal: Terminal) -> Iterator[Line]:
     separator = glyphs(terminal).separator
-    parts = [Line.of(Span(part, DIM)) for part in _shares(chat)]
+    parts = [Line.of(StyledSpan(part, DIM)) for part in _shares(chat)]
     yield from flow(parts, separator=separator, width=terminal.width, indent=_INDENT)
     roles = [f"{_name(role.role, terminal)} {role.tokens:,}" for role in chat.roles]
     others = sum(owner is None for owner in chat.owners)
@@ -186,7 +186,7 @@ def _summary(chat: Chat, terminal: Terminal) -> Iterator[Line]:
         roles.append(f"{_PROMPT} {chat.generation_prompt.tokens:,}")
         others -= chat.generation_prompt.tokens
     roles += [f"{_TEMPLATE} alone {others:,}"] * bool(others)
-    by_role = [Line.of(Span(f"by role: {part}" if index == 0 else part, DIM)) for index, part in enumerate(roles)]
+    by_role = [Line.of(StyledSpan(f"by role: {part}" if index == 0 else part, DIM)) for index, part in enumerate(roles)]
     yield from flow(by_role, separator=separator, width=terminal.width, indent=_INDENT)
     yield from _notes(chat, terminal)
 

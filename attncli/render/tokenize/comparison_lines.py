@@ -8,7 +8,7 @@ from itertools import groupby
 from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow, joined
-from attncli.render.lines import BOLD, DIM, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.aligned_columns import tokens_line
 from attncli.render.tokenize.cells import GAP, Cell
@@ -48,10 +48,10 @@ def statistics_table(
         if first:
             yield Line()
         shown = range(first, min(first + fitting, len(keys)))
-        yield Line.of(" " * head, *(Span(GAP + _right(keys[index], widths[index]), BOLD) for index in shown))
+        yield Line.of(" " * head, *(StyledSpan(GAP + _right(keys[index], widths[index]), BOLD) for index in shown))
         for name, numbers in rows:
             cells = (GAP + _right(numbers[index], widths[index]) for index in shown)
-            yield Line.of(Span(name + " " * (head - cell_width(name)), DIM), *cells)
+            yield Line.of(StyledSpan(name + " " * (head - cell_width(name)), DIM), *cells)
 
 
 def figure_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
@@ -64,7 +64,7 @@ def figure_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: 
         if text.stats.flattered:
             notes.append(f"{key} has unknown tokens for {unknown_text(text.stats)}, which flatters its other figures")
     for note in notes:
-        words = [Line.of(Span(word, DIM)) for word in note.split(" ")]
+        words = [Line.of(StyledSpan(word, DIM)) for word in note.split(" ")]
         yield from flow(words, separator=" ", width=terminal.width, indent=2)
 
 
@@ -78,11 +78,11 @@ def difference_lines(
             yield from _like_the_first(comparison, model, keys, terminal)
     if found:
         count = f" {len(found):,} place{'' if len(found) == 1 else 's'} not cut alike:"
-        yield Line.of(Span(MARK, MARKED), Span(count, DIM))
+        yield Line.of(StyledSpan(MARK, MARKED), StyledSpan(count, DIM))
     for difference in found[:_LISTED]:
         yield from _difference(difference, cells, keys, terminal)
     if len(found) > _LISTED:
-        yield Line.of(Span(f"  and {len(found) - _LISTED:,} more", DIM))
+        yield Line.of(StyledSpan(f"  and {len(found) - _LISTED:,} more", DIM))
 
 
 def invented_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
@@ -96,7 +96,9 @@ def invented_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal
                 "(a space put before it):",
                 "counted, but no cut",
             ]
-            yield from flow([Line.of(Span(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)
+            yield from flow(
+                [Line.of(StyledSpan(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2
+            )
 
 
 def _rows(
@@ -140,12 +142,14 @@ def _difference(
     # Shades, case and space within a token make no other way to cut.
     spelled = [[token.text.strip().casefold() for token in tokens] for tokens in difference.pieces]
     order = sorted(range(len(keys)), key=lambda model: (spelled.index(spelled[model]), model))
-    parts = [Line.of(Span(f"  {segment.start}{glyphs(terminal).dash}{segment.end}", DIM))]
+    parts = [Line.of(StyledSpan(f"  {segment.start}{glyphs(terminal).dash}{segment.end}", DIM))]
     for _, run in groupby(order, key=lambda model: spelled[model]):
         models = list(run)
-        parts.append(joined([Line.of(Span(",".join(keys[model] for model in models), BOLD), " "), ways[models[0]]]))
+        parts.append(
+            joined([Line.of(StyledSpan(",".join(keys[model] for model in models), BOLD), " "), ways[models[0]]])
+        )
     return flow(parts, separator=GAP, width=terminal.width, indent=6)
 
 
 def _way(cells: Sequence[Cell], terminal: Terminal) -> Line:
-    return tokens_line(cells, terminal) if cells else Line.of(Span("nothing", DIM))
+    return tokens_line(cells, terminal) if cells else Line.of(StyledSpan("nothing", DIM))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from attncli.render.cells import cell_width
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import joined, padded
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place
 from attncli.render.tokenize.explain_pieces import GAP, entries, listed, raw, told
@@ -76,7 +76,7 @@ def merged_lines(word: MergedWord, columns: Columns, room: int, terminal: Termin
     steps = list(_words(word, terminal) if fits else _results(word, terminal))
     yield from _rows(steps[:_MERGES], columns, room, terminal)
     if left := sum(step.times for step in steps[_MERGES:]):
-        yield Line.of(Span(f"and {left:,} more merge{'' if left == 1 else 's'}", DIM))
+        yield Line.of(StyledSpan(f"and {left:,} more merge{'' if left == 1 else 's'}", DIM))
     if not steps:
         yield from told("no pair of these has a rank", room)
     elif left or not fits:
@@ -102,7 +102,7 @@ def _words(word: MergedWord, terminal: Terminal) -> Iterator[_Step]:
         places = list(state)
         del state[places[places.index(merge.at) + 1]]
         state[merge.at] = raw(merge.result, terminal)
-        spans = (Span(text, BOLD) if place == merge.at else Span(text) for place, text in state.items())
+        spans = (StyledSpan(text, BOLD) if place == merge.at else StyledSpan(text) for place, text in state.items())
         yield _Step(merge, joined([Line.of(span) for span in spans], " "))
 
 
@@ -111,7 +111,7 @@ def _results(word: MergedWord, terminal: Terminal) -> Iterator[_Step]:
     for _, run in groupby(word.merges, key=attrgetter("pair")):
         merges = list(run)
         times = f" {glyphs(terminal).times}{len(merges):,}" if len(merges) > 1 else ""
-        result = Line.of(Span(raw(merges[-1].result, terminal), BOLD), Span(times, DIM))
+        result = Line.of(StyledSpan(raw(merges[-1].result, terminal), BOLD), StyledSpan(times, DIM))
         yield _Step(merges[-1], result, len(merges))
 
 
@@ -120,13 +120,13 @@ def _rows(steps: Sequence[_Step], columns: Columns, room: int, terminal: Termina
     for merge, after, _ in steps:
         rank = f"{merge.pair.rank:,}".rjust(columns.rank)
         pair = in_place(_pair(merge.pair, terminal), columns.pair, terminal)
-        line = joined([Line.of(Span(rank, DIM), GAP, pair, GAP), after])
+        line = joined([Line.of(StyledSpan(rank, DIM), GAP, pair, GAP), after])
         longer = line if merge.rival is None else _before(merge.rival, padded(line, columns.indent + width), terminal)
         yield longer if longer.width <= room else line
 
 
 def _before(rival: Pair, line: Line, terminal: Terminal) -> Line:
-    return joined([line, Line.of(Span(f"before {_pair(rival, terminal)} ({rival.rank:,})", DIM))])
+    return joined([line, Line.of(StyledSpan(f"before {_pair(rival, terminal)} ({rival.rank:,})", DIM))])
 
 
 def _pair(pair: Pair, terminal: Terminal) -> str:
@@ -143,4 +143,4 @@ def _lacking(symbols: Sequence[Symbol], room: int, terminal: Terminal) -> Iterat
         tokens = " ".join(dict.fromkeys(raw(symbol.token, terminal) for symbol in own))
         yield from told(f"{raw(source, terminal)} is not in the vocabulary{_INSTEAD[how].format(tokens)}", room)
     if len(found) > _LACKING:
-        yield Line.of(Span(f"nor are {len(found) - _LACKING:,} more", DIM))
+        yield Line.of(StyledSpan(f"nor are {len(found) - _LACKING:,} more", DIM))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from attncli.render.cells import cell_width, clusters
 from attncli.render.escape import visible
 from attncli.render.layout import flow, joined, padded
-from attncli.render.lines import DIM, Line, Span
+from attncli.render.lines import DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end
 from attncli.results.explanation import Entry
@@ -37,7 +37,7 @@ def listed(texts: Sequence[str], room: int, *, separator: str = " ") -> list[Lin
     """Pieces after one another over as many rows as they need; of many, the first ones and how many more there are."""
     parts = [Line.of(part) for text in texts[:MANY] for part in broken(text, room)]
     if len(texts) > MANY:
-        parts.append(Line.of(Span(f"and {len(texts) - MANY:,} more", DIM)))
+        parts.append(Line.of(StyledSpan(f"and {len(texts) - MANY:,} more", DIM)))
     return flow(parts, separator=separator, width=room)
 
 
@@ -56,7 +56,7 @@ def told(sentence: str, room: int) -> list[Line]:
     """Our own words, wrapped between them."""
     parts = (Line.of(part) for word in sentence.split(" ") for part in broken(word, room))
     words = flow(parts, separator=" ", width=room)
-    return [Line.of(Span(line.plain, DIM)) for line in words]
+    return [Line.of(StyledSpan(line.plain, DIM)) for line in words]
 
 
 def beside(head: Line, block: Sequence[Line], column: int) -> list[Line]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from attncli.render.cells import cell_width
 from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.explain_merges import Columns, merged_lines
 from attncli.render.tokenize.explain_pieces import GAP, MANY, beside, entries, listed, raw, told
@@ -55,8 +55,8 @@ def _matched(word: MatchedWord, room: int, terminal: Terminal) -> Iterator[Line]
     tokens = [last if match.token is None else raw(match.token, terminal) for match in word.matches]
     column = min(max(map(cell_width, tokens)), room // 2) + len(GAP)
     for match, token in zip(word.matches, tokens, strict=True):
-        misses = [Line.of(Span(text, DIM)) for text in _misses(match, terminal)]
-        yield from beside(Line.of(Span(token, BOLD)), flow(misses, separator=" ", width=room - column), column)
+        misses = [Line.of(StyledSpan(text, DIM)) for text in _misses(match, terminal)]
+        yield from beside(Line.of(StyledSpan(token, BOLD)), flow(misses, separator=" ", width=room - column), column)
 
 
 def _misses(match: Match, terminal: Terminal) -> list[str]:
@@ -73,17 +73,17 @@ def _scored(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
     paths = [word.best] if word.runner_up is None else [word.best, word.runner_up]
     column = max(len(f"{path.score:.2f}") for path in paths) + len(GAP)
     for path, style in zip(paths, (BOLD, DIM), strict=False):
-        total = Line.of(Span(f"{path.score:.2f}".rjust(column - len(GAP)), style))
+        total = Line.of(StyledSpan(f"{path.score:.2f}".rjust(column - len(GAP)), style))
         yield from beside(total, _path(path, style, room - column, terminal), column)
     yield from _unknown_pieces(word, room, terminal)
 
 
 def _path(path: Path, style: Style, room: int, terminal: Terminal) -> list[Line]:
-    scores = (Span(f" {piece.score:.2f}", DIM) for piece in path.pieces[:MANY])
-    texts = (Span(raw(piece.text, terminal), style) for piece in path.pieces[:MANY])
+    scores = (StyledSpan(f" {piece.score:.2f}", DIM) for piece in path.pieces[:MANY])
+    texts = (StyledSpan(raw(piece.text, terminal), style) for piece in path.pieces[:MANY])
     parts = [Line.of(text, score) for text, score in zip(texts, scores, strict=True)]
     if len(path.pieces) > MANY:
-        parts.append(Line.of(Span(f"and {len(path.pieces) - MANY:,} more", DIM)))
+        parts.append(Line.of(StyledSpan(f"and {len(path.pieces) - MANY:,} more", DIM)))
     return flow(parts, separator=GAP, width=room)
 
 
@@ -97,6 +97,6 @@ def _unknown_pieces(word: ScoredWord, room: int, terminal: Terminal) -> Iterator
 
 def _becomes(word: Word, reason: str, room: int, terminal: Terminal) -> list[Line]:
     """The unknown token, and why it is that."""
-    token = Line.of(Span(" ".join(entries(word.tokens, terminal)), BOLD))
+    token = Line.of(StyledSpan(" ".join(entries(word.tokens, terminal)), BOLD))
     column = token.width + len(GAP)
     return beside(token, told(reason, room - column), column)

@@ -23,7 +23,7 @@ from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.explain_merges import columns_of
 from attncli.render.tokenize.explain_pieces import MANY, beside, broken, entries, listed, raw, told
@@ -71,7 +71,7 @@ def _lines(explanation: Explanation, terminal: Terminal) -> Iterator[Line]:
     room = max(terminal.width - column, _NARROWEST)
     for label, block in _stages(explanation, room, terminal):
         if block:
-            yield from beside(Line.of(Span(label, BOLD)), block, column)
+            yield from beside(Line.of(StyledSpan(label, BOLD)), block, column)
     if explanation.words:
         yield Line()
     columns = columns_of((explanation.words[index] for index in told_of[:_WORDS]), terminal)
@@ -79,7 +79,7 @@ def _lines(explanation: Explanation, terminal: Terminal) -> Iterator[Line]:
         block = word_lines(explanation.words[index], columns, room, terminal)
         yield from beside(Line.of(shorten(labels[index], column - 1, glyphs(terminal).cut)), block, column)
     if (left := len(told_of) - _WORDS) > 0:
-        yield Line.of(Span(f"and {left:,} more word{'' if left == 1 else 's'} (--json has them all)", DIM))
+        yield Line.of(StyledSpan(f"and {left:,} more word{'' if left == 1 else 's'} (--json has them all)", DIM))
     yield from _whole(explanation, terminal)
 
 
@@ -118,7 +118,7 @@ def _normalized(explanation: Explanation, room: int, terminal: Terminal) -> Iter
     for segment in changed[:_SEGMENTS]:
         yield from _changes(segment, explanation.normalizer, room, terminal)
     if len(changed) > _SEGMENTS:
-        yield Line.of(Span(f"and {len(changed) - _SEGMENTS:,} more between added tokens", DIM))
+        yield Line.of(StyledSpan(f"and {len(changed) - _SEGMENTS:,} more between added tokens", DIM))
     if not changed:
         steps = ", ".join(_steps(explanation.normalizer, terminal))
         yield from told(f"(nothing to change: {steps})", room)
@@ -178,7 +178,7 @@ def _whole(explanation: Explanation, terminal: Terminal) -> list[Line]:
         return []
     parts = [*told("as they are in the vocabulary:", terminal.width), *(Line.of(text) for text in own[:MANY])]
     if len(own) > MANY:
-        parts.append(Line.of(Span(f"and {len(own) - MANY:,} more", DIM)))
+        parts.append(Line.of(StyledSpan(f"and {len(own) - MANY:,} more", DIM)))
     return flow(parts, separator=" ", width=terminal.width)
 
 

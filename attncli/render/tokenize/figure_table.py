@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.cells import cell_width, pad
 from attncli.render.layout import flow, joined
-from attncli.render.lines import BOLD, DIM, PLAIN, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 
 #: A line of a table: what it is about, and a value a column.
@@ -60,15 +60,15 @@ def _width(name: str, column: Iterable[str]) -> int:
 
 
 def _row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
-    values = [Span(_GAP + pad(text, width, right=True), style) for text, width in cells]
-    return Line.of(Span(pad(label, side), style), *values)
+    values = [StyledSpan(_GAP + pad(text, width, right=True), style) for text, width in cells]
+    return Line.of(StyledSpan(pad(label, side), style), *values)
 
 
 def _explained(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
     room = terminal.width - row.width - len(_GAP)
     if not meaning:
         return [row]
-    words = [Line.of(Span(word, DIM)) for word in meaning.split()]
+    words = [Line.of(StyledSpan(word, DIM)) for word in meaning.split()]
     beside = room >= _MEANING_ROOM
     lines = flow(words, separator=" ", width=room if beside else max(terminal.width - 2, 1))
     if not beside:

@@ -22,7 +22,7 @@ from attncli.render.document import lower
 from attncli.render.escape import printable, visible
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, PLAIN, Line, Span, Style
+from attncli.render.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import which_text
 from attncli.results.tokenize import TokenizedText
@@ -102,9 +102,9 @@ def _lines(
     separator = glyphs(terminal).separator
     which = which_text(text.record, count)
     yield Line.of(
-        Span(_counts(findings), BOLD),
+        StyledSpan(_counts(findings), BOLD),
         separator + which if which else "",
-        Span(separator + printable(text.model, unicode=terminal.unicode), DIM),
+        StyledSpan(separator + printable(text.model, unicode=terminal.unicode), DIM),
     )
     page = _Page(text, terminal)
     for group in _by_kind(findings):
@@ -155,7 +155,7 @@ class _Page:
 
     def finding(self, finding: Finding) -> Iterator[Line]:
         style = _severity_style(finding, self._terminal)
-        head = [Line.of(Span(self._where(finding), BOLD)), Line.of(Span(finding.severity, style))]
+        head = [Line.of(StyledSpan(self._where(finding), BOLD)), Line.of(StyledSpan(finding.severity, style))]
         words = f"({finding.kind}): {self._said(finding.message)}".split(" ")
         parts = [*head, *(Line.of(word) for word in words)]
         yield from flow(parts, separator=" ", width=self._terminal.width, indent=_INDENT)
@@ -187,8 +187,10 @@ class _Page:
         before, marked, after = self._parts(finding, room)
         width = max(cell_width(marked), 1)
         indent = " " * _INDENT
-        yield Line.of(indent, Span(before, DIM), Span(marked, _MARK), Span(after, DIM))
-        yield Line.of(indent, " " * cell_width(before), Span("^" * width, _severity_style(finding, self._terminal)))
+        yield Line.of(indent, StyledSpan(before, DIM), StyledSpan(marked, _MARK), StyledSpan(after, DIM))
+        yield Line.of(
+            indent, " " * cell_width(before), StyledSpan("^" * width, _severity_style(finding, self._terminal))
+        )
 
     def _parts(self, finding: Finding, room: int) -> tuple[str, str, str]:
         """What stands before the place, at it and after it, in at most `room` cells."""
@@ -230,6 +232,6 @@ def _severity_style(finding: Finding, terminal: Terminal) -> Style:
 def _wrapped(sentence: str, terminal: Terminal, *, indent: int = 0, style: Style = PLAIN) -> Iterator[Line]:
     """A sentence between words on as many lines as it needs."""
     margin = " " * indent
-    words = (Line.of(Span(word, style)) for word in sentence.split(" "))
+    words = (Line.of(StyledSpan(word, style)) for word in sentence.split(" "))
     for line in flow(words, separator=" ", width=max(terminal.width - indent, 1)):
         yield Line.of(margin, *line.spans)

@@ -20,7 +20,7 @@ from attncli.render.cells import cell_width, shorten
 from attncli.render.document import lower
 from attncli.render.escape import printable
 from attncli.render.glyphs import glyphs
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, in_place
 from attncli.render.tokenize.cells import GAP, Cell, bar, token_cells, without_boldness
@@ -65,8 +65,8 @@ def header(text: TokenizedText, count: int | None, terminal: Terminal) -> Line:
     special = f" ({starred:,} special*)" if starred else ""
     place = which_text(text.record, count)
     tokens = len(text.tokens)
-    bold = Span(f"{tokens:,} token{'' if tokens == 1 else 's'}", BOLD)
-    model = Span(separator + printable(text.model, unicode=terminal.unicode), DIM)
+    bold = StyledSpan(f"{tokens:,} token{'' if tokens == 1 else 's'}", BOLD)
+    model = StyledSpan(separator + printable(text.model, unicode=terminal.unicode), DIM)
     return Line.of(bold, special + (separator + place if place else ""), model)
 
 
@@ -93,10 +93,12 @@ def statistics(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
 def _wrapped(line: str, terminal: Terminal) -> Iterable[Line]:
     """A line, or several where a phrase is wider than the terminal."""
     if cell_width(line) <= terminal.width:
-        return [Line.of(Span(line, DIM))]
+        return [Line.of(StyledSpan(line, DIM))]
     from attncli.render.layout import flow  # few terminals are so narrow
 
-    return flow([Line.of(Span(word, DIM)) for word in line.split(" ")], separator=" ", width=terminal.width, indent=2)
+    return flow(
+        [Line.of(StyledSpan(word, DIM)) for word in line.split(" ")], separator=" ", width=terminal.width, indent=2
+    )
 
 
 def _picture(text: TokenizedText, count: int | None, terminal: Terminal) -> Iterator[Line]:
@@ -113,11 +115,11 @@ def _picture(text: TokenizedText, count: int | None, terminal: Terminal) -> Iter
 
 def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
     """The cells in rows as wide as the terminal, wrapped between tokens: texts, and ids beneath."""
-    texts: list[Span] = []
-    ids: list[Span] = []
+    texts: list[StyledSpan] = []
+    ids: list[StyledSpan] = []
     used = 0
     for cell in cells:
-        before = bar(cell.many, terminal) if cell.goes_on else Span(GAP)
+        before = bar(cell.many, terminal) if cell.goes_on else StyledSpan(GAP)
         width = min(cell.width, terminal.width - len(before.text))
         if texts and (cell.begins_line or used + len(before.text) + width > terminal.width):
             yield Line(tuple(texts)), Line(tuple(ids))
@@ -126,8 +128,8 @@ def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, L
             texts.append(before)
             ids.append(before)
             used += len(before.text)
-        texts.append(Span(in_place(cell.text, width, terminal), cell.style))
-        ids.append(Span(in_place(cell.id, width, terminal), without_boldness(cell.style)))
+        texts.append(StyledSpan(in_place(cell.text, width, terminal), cell.style))
+        ids.append(StyledSpan(in_place(cell.id, width, terminal), without_boldness(cell.style)))
         used += width
     if texts:
         yield Line(tuple(texts)), Line(tuple(ids))
@@ -203,7 +205,10 @@ def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:
     rest = [f"and {len(most) - len(named):,} more"] if len(most) > len(named) else []
     opening = f" {len(words):,} word{'' if len(words) == 1 else 's'} of more than two tokens:"
     listed = [f"{name}," for name in [*named, *rest][:-1]] + [*named, *rest][-1:]
-    parts = [Line.of(bar(True, terminal), Span(opening, DIM)), *(Line.of(Span(part, DIM)) for part in listed)]
+    parts = [
+        Line.of(bar(True, terminal), StyledSpan(opening, DIM)),
+        *(Line.of(StyledSpan(part, DIM)) for part in listed),
+    ]
     return flow(parts, separator=" ", width=terminal.width, indent=2)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from attncli.render.document import lower
 from attncli.render.escape import printable
-from attncli.render.lines import Line, Span, Style
+from attncli.render.lines import Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.tokenize.forms import Form
 from attncli.render.tokenize.picture import text_picture
@@ -76,7 +76,8 @@ class RecordText(Form):
         if record.comparison is None:
             return ""
         return lower(
-            [Line.of(Span(printable(text.model, unicode=self._terminal.unicode), Style(bold=True)))], self._terminal
+            [Line.of(StyledSpan(printable(text.model, unicode=self._terminal.unicode), Style(bold=True)))],
+            self._terminal,
         )
 
     def _picture(self, text: TokenizedText) -> str:

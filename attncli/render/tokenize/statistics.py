@@ -23,7 +23,7 @@ from attncli.render.document import lower
 from attncli.render.escape import visible
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place, name_text
 from attncli.render.tokenize.figure_table import Row, figure_table
@@ -122,8 +122,8 @@ def _flattered(statistics: TokenizerStatistics) -> str:
 
 def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[Line]:
     texts = max((each.texts for each in statistics), default=0)
-    count = Span(f"{texts:,} text{'' if texts == 1 else 's'}", BOLD)
-    names = [Line.of(Span(name_text(each.model, terminal), DIM)) for each in statistics]
+    count = StyledSpan(f"{texts:,} text{'' if texts == 1 else 's'}", BOLD)
+    names = [Line.of(StyledSpan(name_text(each.model, terminal), DIM)) for each in statistics]
     return flow([Line.of(count), *names], separator=glyphs(terminal).separator, width=terminal.width)
 
 
@@ -195,7 +195,7 @@ def _texts(
     names = ("tokens", "words", "bytes/token", "fertility", "unknown")
     rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
     table = figure_table("by text", names, rows, terminal)
-    return [Line.of(Span(name_text(statistics.model, terminal), DIM)), *table] if named else table
+    return [Line.of(StyledSpan(name_text(statistics.model, terminal), DIM)), *table] if named else table
 
 
 def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
@@ -271,7 +271,7 @@ def _cut_words(statistics: TokenizerStatistics, terminal: Terminal, *, named: bo
         Line.of("  " * (not index), _cut_word(word, terminal)) for index, word in enumerate(statistics.most_cut_words)
     ]
     listed = flow(words, separator=glyphs(terminal).separator, width=terminal.width, indent=2)
-    return [Line.of(Span(f"words of the most tokens{whose}", BOLD)), *listed]
+    return [Line.of(StyledSpan(f"words of the most tokens{whose}", BOLD)), *listed]
 
 
 def _cut_word(word: CutWord, terminal: Terminal) -> str:

@@ -19,7 +19,7 @@ from attncli.render.cells import cell_width
 from attncli.render.document import lower
 from attncli.render.escape import visible
 from attncli.render.glyphs import Glyphs, glyphs
-from attncli.render.lines import DIM, PLAIN, Line, Span, Style
+from attncli.render.lines import DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import in_place
 from attncli.render.tokenize.cells import GAP, Cell, token_cells
@@ -142,9 +142,9 @@ def _row(columns: Sequence[_Column], index: int, style: Style, terminal: Termina
 
 
 def _line(columns: Sequence[_Column], values: Sequence[str], styles: Iterable[Style], terminal: Terminal) -> Line:
-    spans: list[Span] = []
+    spans: list[StyledSpan] = []
     for column, value, style in zip(columns, values, styles, strict=True):
         width = min(cell_width(value), column.width)
-        own, rest = Span(in_place(value, width, terminal), style), Span(" " * (column.width - width))
-        spans += [Span(GAP if spans else ""), *((rest, own) if column.right else (own, rest))]
+        own, rest = StyledSpan(in_place(value, width, terminal), style), StyledSpan(" " * (column.width - width))
+        spans += [StyledSpan(GAP if spans else ""), *((rest, own) if column.right else (own, rest))]
     return Line(tuple(spans))

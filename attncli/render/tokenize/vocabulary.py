@@ -11,7 +11,7 @@ from attncli.render.document import lower
 from attncli.render.escape import printable, visible
 from attncli.render.glyphs import glyphs
 from attncli.render.layout import apart, flow, joined, padded
-from attncli.render.lines import BOLD, DIM, Line, Span
+from attncli.render.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.terminal import Terminal
 from attncli.render.token_text import direction_end, name_text
 from attncli.render.tokenize.findings import REASONS, unreachable_sentence
@@ -62,12 +62,12 @@ def vocabulary_text(vocabulary: Vocabulary, terminal: Terminal) -> str:
 
 def _header(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[Line]:
     parts = [
-        Line.of(Span(f"{vocabulary.size:,} {'entry' if vocabulary.size == 1 else 'entries'}", BOLD)),
-        Line.of(Span(printable(vocabulary.algorithm, unicode=terminal.unicode))),
-        Line.of(Span(name_text(vocabulary.model, terminal), DIM)),
+        Line.of(StyledSpan(f"{vocabulary.size:,} {'entry' if vocabulary.size == 1 else 'entries'}", BOLD)),
+        Line.of(StyledSpan(printable(vocabulary.algorithm, unicode=terminal.unicode))),
+        Line.of(StyledSpan(name_text(vocabulary.model, terminal), DIM)),
     ]
     yield from flow(parts, separator=glyphs(terminal).separator, width=terminal.width)
-    said = [Line.of(Span(part, DIM)) for part in _ids(vocabulary, terminal)]
+    said = [Line.of(StyledSpan(part, DIM)) for part in _ids(vocabulary, terminal)]
     yield from flow(said, separator=glyphs(terminal).separator, width=terminal.width)
 
 
@@ -83,7 +83,7 @@ def _ids(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[str]:
 def _numbers(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[Line]:
     yield from _row("kinds", _kinds(vocabulary), terminal)
     if vocabulary.word_mark is not None:
-        yield from _row("", [Line.of(Span(f"({_MARKS[vocabulary.word_mark]})", DIM))], terminal)
+        yield from _row("", [Line.of(StyledSpan(f"({_MARKS[vocabulary.word_mark]})", DIM))], terminal)
     yield from _row("scripts", _capped(_counted(vocabulary.scripts), len(vocabulary.scripts), _SCRIPTS), terminal)
     specials = [_special(special, terminal) for special in vocabulary.specials[:_SPECIALS]]
     yield from _row("special", _capped(specials, len(vocabulary.specials), _SPECIALS), terminal)
@@ -100,25 +100,25 @@ def _counted(numbers: Mapping[str, int]) -> list[Line]:
 
 
 def _capped(parts: Sequence[Line], total: int, most: int) -> list[Line]:
-    more = [Line.of(Span(f"{total - most:,} more", DIM))] if total > most else []
+    more = [Line.of(StyledSpan(f"{total - most:,} more", DIM))] if total > most else []
     return [*parts[:most], *more]
 
 
 def _special(special: SpecialEntry, terminal: Terminal) -> Line:
     uses = ", ".join(_USES[use] for use in special.uses)
     said = f" {special.id}" + (f" ({uses})" if uses else "")
-    return Line.of(_drawn(special.token, terminal), Span(said, DIM))
+    return Line.of(_drawn(special.token, terminal), StyledSpan(said, DIM))
 
 
 def _sized(entry: VocabularyEntry, terminal: Terminal) -> Line:
     """A long token: characters, and bytes where these are more."""
     characters = len(entry.text)
     size = f"{characters:,}" if characters == entry.bytes else f"{characters:,}, {entry.bytes:,} bytes"
-    return Line.of(_drawn(entry.text, terminal), Span(f" ({size})", DIM))
+    return Line.of(_drawn(entry.text, terminal), StyledSpan(f" ({size})", DIM))
 
 
 def _search(search: Search, terminal: Terminal) -> Iterator[Line]:
-    yield Line.of(Span(_drawn(search.text, terminal), BOLD), *([] if _found(search) else [" is no entry"]))
+    yield Line.of(StyledSpan(_drawn(search.text, terminal), BOLD), *([] if _found(search) else [" is no entry"]))
     if search.by_id is not None:
         yield from _row("  id", [_entry(search.by_id, terminal)], terminal)
     yield from _row("  entry", [_entry(entry, terminal) for entry in search.exact], terminal)
@@ -136,16 +136,16 @@ def _found(search: Search) -> bool:
 def _entry(entry: VocabularyEntry, terminal: Terminal) -> Line:
     """The raw form, as only that tells `les` from `##les`."""
     whole = entry.kind not in ("byte", "partial")
-    return Line.of(_drawn(entry.token if whole else entry.text, terminal), Span(f" {entry.id}", DIM))
+    return Line.of(_drawn(entry.token if whole else entry.text, terminal), StyledSpan(f" {entry.id}", DIM))
 
 
 def _unreachable(found: Unreachable, terminal: Terminal) -> Iterator[Line]:
-    words = [Line.of(Span(word, BOLD)) for word in unreachable_sentence(found).split(" ")]
+    words = [Line.of(StyledSpan(word, BOLD)) for word in unreachable_sentence(found).split(" ")]
     yield from flow(words, separator=" ", width=terminal.width)
     for reason in found.reasons:
         entries = [entry for entry in found.entries if entry.reason == reason]
         yield Line()
-        yield Line.of(Span(f"{len(entries):,} {REASONS[reason]}", BOLD))
+        yield Line.of(StyledSpan(f"{len(entries):,} {REASONS[reason]}", BOLD))
         yield from flow(_dead(entries, terminal), separator=glyphs(terminal).separator, width=terminal.width)
 
 
@@ -159,9 +159,9 @@ def _dead(entries: Sequence[DeadEntry], terminal: Terminal) -> Iterator[Line]:
         first, last = members[0], members[-1]
         if len(members) > 2 and first.token != last.token:
             names = f"{_drawn(first.token, terminal)} {ellipsis} {_drawn(last.token, terminal)}"
-            yield Line.of(names, Span(f" {first.id}{dash}{last.id}", DIM))
+            yield Line.of(names, StyledSpan(f" {first.id}{dash}{last.id}", DIM))
             continue
-        yield from (Line.of(_drawn(each.token, terminal), Span(f" {each.id}", DIM)) for each in members)
+        yield from (Line.of(_drawn(each.token, terminal), StyledSpan(f" {each.id}", DIM)) for each in members)
 
 
 def _drawn(text: str, terminal: Terminal) -> str:
@@ -176,9 +176,9 @@ def _row(name: str, parts: Sequence[Line], terminal: Terminal) -> Iterator[Line]
         return
     width = terminal.width - _LABEL - 2
     if width < _LABEL:
-        yield Line.of(Span(name, DIM))
+        yield Line.of(StyledSpan(name, DIM))
         yield from flow(parts, separator=glyphs(terminal).separator, width=terminal.width)
         return
     for index, line in enumerate(flow(parts, separator=glyphs(terminal).separator, width=width)):
-        label = Line.of(Span("" if index else name, DIM))
+        label = Line.of(StyledSpan("" if index else name, DIM))
         yield joined([padded(label, _LABEL + 2), line])
