@@ -16,7 +16,7 @@ from attncli.cli.signals import Signals
 from attncli.errors import FailedError
 from attncli.models.files import reference
 from attncli.models.files.reference import Kind, parse_reference
-from attncli.render.token_text import last_part
+from attncli.render.common.escape import last_part
 from tests.cli.conftest import attn
 
 PACKAGE = Path(__file__).parents[1] / "attncli"

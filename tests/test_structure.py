@@ -196,7 +196,7 @@ def test_what_tokenize_starts_with_imports_no_numpy(name: str) -> None:
 
 def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
     # At the top of its modules it knows the vocabulary alone; a verb's callback fetches what it needs.
-    light = {"attncli.errors", "attncli.progress", "attncli.render.terminal"}
+    light = {"attncli.errors", "attncli.progress", "attncli.render.common.terminal"}
     wrong = [
         f"{module.name}:{found.line} imports {found.module}"
         for module in modules()

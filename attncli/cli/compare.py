@@ -24,7 +24,7 @@ from attncli.cli.options import (
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.render.terminal import Terminal
+    from attncli.render.common.terminal import Terminal
     from attncli.results.compare import CompareResult
 
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
@@ -257,7 +257,7 @@ def _render(result: CompareResult, form: str, terminal: Terminal, title: str | N
 
         return compare_text(result, terminal)
     if form == "npz":
-        from attncli.render.compare.arrays import compare_npz
+        from attncli.render.compare.tables import compare_npz
 
         return compare_npz(result)
     if form == "html":

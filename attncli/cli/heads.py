@@ -31,7 +31,7 @@ from attncli.errors import UsageError
 if TYPE_CHECKING:
     from attncli.cli.output import Plan
     from attncli.models.loading.distributed import Sharing
-    from attncli.render.terminal import Terminal
+    from attncli.render.common.terminal import Terminal
     from attncli.results.heads import HeadsResult
 
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")

@@ -22,7 +22,7 @@ _SETTLED = 1.0
 
 def one_line(text: str) -> str:
     """`text` as it may stand in a message: no control character, no line break, whatever it was made of."""
-    from attncli.render.escape import printable
+    from attncli.render.common.escape import printable
 
     return printable(" ".join(line.rstrip() for line in text.splitlines()))
 

@@ -13,7 +13,7 @@ from attncli.cli.options import OutputOptions
 from attncli.cli.streams import StdoutWriter, encoded, write_stdout
 from attncli.cli.terminal import choose_terminal
 from attncli.errors import FailedError, UsageError
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.terminal import ColorDepth, Terminal
 
 #: Lowers a result to a form (`text`, `json`, …) for a terminal.
 Render = Callable[[str, Terminal], str | bytes]

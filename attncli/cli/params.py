@@ -20,7 +20,7 @@ from attncli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from attncli.render.terminal import Terminal
+    from attncli.render.common.terminal import Terminal
     from attncli.results.params import ParamsResult
 
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".html")
@@ -155,7 +155,7 @@ def _render(result: ParamsResult, form: str, terminal: Terminal, title: str | No
         from attncli.render.data import json_text
 
         return json_text(result, ascii_only=not terminal.unicode)
-    from attncli.render.params import rows as params_rows
+    from attncli.render.params import tables as params_rows
 
     if form == "csv":
         return params_rows.params_csv(result)

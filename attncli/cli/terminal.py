@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attncli.cli.environment import Environment
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.terminal import ColorDepth, Terminal
 
 DEFAULT_WIDTH = 80
 MAX_WIDTH = 10_000

@@ -64,7 +64,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     if outlet.form == "json":
         return forms.JsonForm(wanted.view, several=several, ascii_only=not terminal.unicode)
     if wanted.stats or wanted.vocab:
-        from attncli.render.tokenize.summary_forms import SummaryForm
+        from attncli.render.tokenize.forms import SummaryForm
 
         return SummaryForm(outlet.form, terminal, tokenizing.entries, texts=stream.texts_known)
     if outlet.form == "csv" and wanted.lint:
@@ -87,7 +87,7 @@ def _page_form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wante
     from attncli.render.html.tokens import SCREEN, PageForm
 
     if wanted.stats or wanted.vocab:
-        from attncli.render.tokenize.summary_forms import SummaryForm
+        from attncli.render.tokenize.forms import SummaryForm
 
         summaries = SummaryForm("text", SCREEN, tokenizing.entries, texts=stream.texts_known)
         return PageForm(summaries, tokens=False, title=outlet.title)

@@ -353,8 +353,8 @@ class CompareResult:
 
     def __str__(self) -> str:
         """What the command prints, 80 columns wide and without colours."""
+        from attncli.render.common.terminal import Terminal
         from attncli.render.compare.text import compare_text
-        from attncli.render.terminal import Terminal
 
         return compare_text(self, Terminal()).removesuffix("\n")
 

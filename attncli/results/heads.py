@@ -383,8 +383,8 @@ class HeadsResult:
 
     def __str__(self) -> str:
         """What the command prints, 80 columns wide and without colours."""
+        from attncli.render.common.terminal import Terminal
         from attncli.render.heads.text import heads_text
-        from attncli.render.terminal import Terminal
 
         return heads_text(self, Terminal()).removesuffix("\n")
 

@@ -335,8 +335,8 @@ class ParamsResult(NamedTuple):
 
     def __str__(self) -> str:
         """What the command prints, 80 columns wide and without colours."""
+        from attncli.render.common.terminal import Terminal
         from attncli.render.params.text import params_text
-        from attncli.render.terminal import Terminal
 
         return params_text(self, Terminal()).removesuffix("\n")
 

@@ -261,8 +261,8 @@ class TokenizeResult(NamedTuple):
 
     def __str__(self) -> str:
         """What the command prints, 80 columns wide and without colours."""
-        from attncli.render.terminal import Terminal
-        from attncli.render.tokenize.whole import tokenize_text
+        from attncli.render.common.terminal import Terminal
+        from attncli.render.tokenize.record import tokenize_text
 
         return tokenize_text(self, Terminal()).removesuffix("\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attncli.cli.terminal import choose_color, choose_terminal, choose_width
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.terminal import ColorDepth, Terminal
 from tests.cli.conftest import surroundings
 
 NONE, ANSI, EIGHT_BIT, TRUE = ColorDepth.NONE, ColorDepth.ANSI, ColorDepth.EIGHT_BIT, ColorDepth.TRUE

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attncli
-from attncli.render.cells import cell_width
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.aligned import aligned_text
-from attncli.render.tokenize.model_keys import model_keys, shortened_name
+from attncli.render.tokenize.comparison_lines import model_keys, shortened_name
 from attncli.results.comparison import Comparison, IdDifference, Segment, TokenDifference
 from attncli.results.tokenize import Token, TokenizedText, TokenStats
 from attncli.tokens.tokenizer_comparison import compare_cuts

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.embeddings.measure import similarities, unit_vectors
-from attncli.render.cells import cell_width
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.compare.text import compare_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.compare import Groups, Occurrence, State
 from tests.render.compare_samples import (
     FOUR,

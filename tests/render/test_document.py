@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width, clusters, crop, pad, shorten
-from attncli.render.document import lower
-from attncli.render.layout import apart, flow, joined, padded, side_by_side
-from attncli.render.lines import Line, Style, StyledSpan
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.cells import cell_width, clusters, crop, pad, shorten
+from attncli.render.common.lines import Line, Style, StyledSpan, apart, flow, joined, lower, padded, side_by_side
+from attncli.render.common.terminal import ColorDepth, Terminal
 
 RED = Style(fg=(255, 0, 0))
 FAMILY = "👩\u200d👧"

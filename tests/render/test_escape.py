@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
-from attncli.render.escape import printable, visible
+from attncli.render.common.cells import cell_width
+from attncli.render.common.escape import printable, visible
 
 #: Any text, half characters and all, with more of what is dangerous than chance would bring.
 ANY = st.text(

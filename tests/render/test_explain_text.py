@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
-from attncli.render.cells import cell_width
-from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.explanation import explain_text
-from attncli.render.tokenize.step_words import step_words
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.explanation import explain_text, step_words
 from attncli.results.explanation import (
     Entry,
     Explanation,

@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.shaded_text import Shaded, shaded_text
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, StackDifference
 from attncli.results.patterns import HeadWeight, KeyRead, Pattern, Ranking, Reading
 from attncli.results.tokenize import Token

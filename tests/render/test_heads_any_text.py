@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.choices import METRICS
-from attncli.render.cells import cell_width
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import Pattern
 from attncli.results.tokenize import Token

@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attncli.render.common.terminal import Terminal
 from attncli.render.heads.metric_words import even_number, give
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadsResult, Interval, Probe, Spread
 from tests.render.heads_samples import HEADS, UNIFORM, head, result, stack
 

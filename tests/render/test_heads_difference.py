@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attncli.render.heads.signed_heat import SignedHeat
+from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.heads.heatmap import SignedHeat
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from tests.render.difference_samples import compared, moved_weights
 from tests.render.heads_samples import SENTENCE, SGR, pattern
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attncli.render.heads.differing import differences_alone
+from attncli.render.heads.difference_view import differences_alone
 from attncli.results.heads import HeadsResult
 from attncli.results.patterns import Bins, Pattern
 from tests.render.difference_samples import compared
@@ -20,11 +20,15 @@ matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not install
 
 from attncli.render.figures.head_patterns import OneHead, Panel  # noqa: E402
 from attncli.render.figures.heads import heads_figure  # noqa: E402
-from attncli.render.figures.of_metrics import metric_maps  # noqa: E402
-from attncli.render.figures.panels import Scale, tick_text  # noqa: E402
-from attncli.render.figures.saving import drawn  # noqa: E402
-from attncli.render.figures.sheet import Words, composed  # noqa: E402
-from attncli.render.figures.sides import Side  # noqa: E402
+from attncli.render.figures.labels import Side  # noqa: E402
+from attncli.render.figures.metric_map import metric_maps  # noqa: E402
+from attncli.render.figures.panels import (  # noqa: E402  # noqa: E402
+    Scale,
+    Words,
+    composed,
+    drawn,  # noqa: E402
+    tick_text,
+)
 
 FORMS = ("svg", "pdf", "png")
 NEXT = pattern("0.1", on_offset(1))

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from tests.render.heads_samples import HEADS, SGR, head, result, stack
 from tests.render.patch_samples import looking
 

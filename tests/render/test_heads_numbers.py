@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.render.heads.numbers import (
+from attncli.render.heads.metric_words import (
     decimals_for,
     place_number,
     signed_number,

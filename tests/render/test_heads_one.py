@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from attncli.render.heads.column_heads import headings
+from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.heads.pattern_grid import headings
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Stack
 from attncli.results.patterns import Bins, Pattern, Weights
 from attncli.results.tokenize import Token

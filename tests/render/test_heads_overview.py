@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attncli.render.document import lower
+from attncli.render.common.lines import Line, Style, StyledSpan, lower
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.overview import letter_map, overview
 from attncli.render.heads.standouts import standouts
 from attncli.render.heads.text import heads_text
-from attncli.render.lines import Line, Style, StyledSpan
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from attncli.results.patterns import Pattern
 from tests.render.heads_samples import HEADS, SENTENCE, head, result, stack, tokens

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.heads import Layer, Stack
 from tests.render.heads_samples import SGR, UNIFORM, even, head, on_offset, pattern, result, stack, tokens
 

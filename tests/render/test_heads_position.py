@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from attncli.render.heads.running import numbered
+from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.heads.shaded_text import numbered
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.patterns import Pattern
 from tests.render.heads_samples import SGR, head
 from tests.render.position_samples import WORDS, placed, position, ranked, reading_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from attncli.render.common.terminal import Terminal
 from attncli.render.heads.tables import heads_csv
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import Terminal
 from attncli.results.heads import HeadsResult, Quadrants
 from attncli.results.patterns import Pattern
 from tests.render.heads_samples import HEADS, result, stack

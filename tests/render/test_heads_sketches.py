@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.render.cells import cell_width
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from tests.render.heads_samples import HEADS, SGR, even, on_offset, pattern, result, stack
 
 SKETCHES = tuple(pattern(one.name, on_offset(place - 4)) for place, one in enumerate(HEADS))

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.steps import Origin, Others, Projection, Steps, Written
 from tests.render.heads_samples import SGR, result, stack, tokens
 from tests.render.test_heads_any_text import TERMINALS, TOKENS, tokens_of

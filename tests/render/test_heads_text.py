@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.patterns import Pattern
 from tests.render.heads_samples import SGR, even, head, on_offset, pattern, result, stack, tokens
 

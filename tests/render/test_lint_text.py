@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.findings import clean_text, lint_text, unreachable_sentence
 from attncli.results.tokenize import Source, TokenizedText, TokenStats
 from attncli.results.vocabulary import DeadEntry, Finding, Severity, Unreachable

@@ -15,13 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attncli.render.common.terminal import Terminal
 from attncli.render.html.compare import compare_html
 from attncli.render.html.heads import heads_html
-from attncli.render.html.packing import pack, pack_finely
-from attncli.render.html.page import notebook, page
+from attncli.render.html.page import notebook, pack, pack_finely, page
 from attncli.render.html.params import params_data, params_html
 from attncli.render.html.tokens import PageForm, tokens_html
-from attncli.render.terminal import Terminal
 from attncli.render.tokenize.record import RecordText
 from attncli.results.base import MadeBy
 from attncli.results.heads import Layer

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
-from attncli.render.params.names import short_names
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.params.costs import short_names
 from attncli.render.params.text import params_text
-from attncli.render.terminal import ColorDepth, Terminal
 from attncli.results.costs import Cache, CachedLayer
 from attncli.results.params import COMPONENTS, Component, Layer, Node, ParameterCount, ParamsResult
 from tests.render.heads_samples import SGR

@@ -8,11 +8,10 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.forms import SummaryForm, statistics_columns, statistics_csv
 from attncli.render.tokenize.statistics import statistics_text
-from attncli.render.tokenize.statistics_tables import statistics_columns, statistics_csv
-from attncli.render.tokenize.summary_forms import SummaryForm
 from attncli.results.base import MadeBy
 from attncli.results.statistics import (
     CutWord,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
-from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.table import token_table
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.tokenize.record import token_table
 from attncli.results.tokenize import Token, TokenizedText, TokenStats
 from tests.render.test_tokenize_text import EMBEDDINGS, SOME, TOKENS
 

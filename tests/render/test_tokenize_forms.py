@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
+from attncli.render.common.terminal import Terminal
 from attncli.render.npz import IdsForm
-from attncli.render.terminal import Terminal
 from attncli.render.tokenize.forms import CountText, CsvForm, Form, IdsText, JsonForm, JsonLinesForm, PartsForm, View
 from attncli.render.tokenize.picture import text_picture
 from attncli.render.tokenize.record import RecordText

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import count_text, ids_text, measures, text_picture, tokenize_text
 from attncli.results.base import MadeBy
 from attncli.results.tokenize import Token, TokenizedText, TokenizeResult, TokenStats
@@ -295,7 +295,7 @@ def test_no_line_is_wider_than_the_terminal(
 def test_plain_pictures_need_no_rich() -> None:
     script = """if True:
         import sys
-        from attncli.render.terminal import Terminal
+        from attncli.render.common.terminal import Terminal
         from attncli.render.tokenize.picture import tokenize_text
         from attncli.results.base import MadeBy
         from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats

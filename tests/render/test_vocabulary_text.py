@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.render.cells import cell_width
-from attncli.render.terminal import Terminal
+from attncli.render.common.cells import cell_width
+from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.vocabulary import vocabulary_text
 from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry
 

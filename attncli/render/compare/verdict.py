@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from attncli.render.compare.names import ascii_safe, figure, label_text, paragraph, percent
-from attncli.render.lines import DIM, Line, StyledSpan
-from attncli.render.terminal import Terminal
+from attncli.render.common.lines import DIM, Line, StyledSpan
+from attncli.render.common.terminal import Terminal
+from attncli.render.compare.paths import ascii_safe, figure, label_text, paragraph, percent
 from attncli.results.compare import CompareResult, Groups, Indices, Miss, Neighbours, Permutation, Senses, State
 
 _MOST_NAMED = 8

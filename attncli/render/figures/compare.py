@@ -10,15 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from attncli.errors import UsageError
-from attncli.render.compare.names import LABEL_COLORS, Tags, occurrence_names, state_title
-from attncli.render.compare.paths import RANDOM_WORDS, Track, pair_tracks, summary_tracks
-from attncli.render.escape import printable
-from attncli.render.figures.fonts import drawable
-from attncli.render.figures.lettering import heading, room_for, type_size
-from attncli.render.figures.panels import Box, Scale, axes_at, cells, color_bar, numbers
-from attncli.render.figures.saving import drawn
-from attncli.render.figures.sides import Side, labels
-from attncli.render.html.words import PAGE
+from attncli.render.common.escape import printable
+from attncli.render.compare.paths import (
+    LABEL_COLORS,
+    RANDOM_WORDS,
+    Tags,
+    Track,
+    occurrence_names,
+    pair_tracks,
+    state_title,
+    summary_tracks,
+)
+from attncli.render.figures.labels import Side, labels
+from attncli.render.figures.panels import Box, Scale, axes_at, cells, color_bar, drawn, numbers
+from attncli.render.figures.text_layout import drawable, heading, room_for, type_size
+from attncli.render.html.page import PAGE
 from attncli.results.compare import CompareResult, Matrix, State
 
 if TYPE_CHECKING:

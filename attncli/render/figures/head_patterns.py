@@ -1,15 +1,24 @@
-"""Patterns of heads with what stands beside their rows and above their columns: one, or several side by side."""
+"""Patterns of heads with what stands beside their rows and above their columns: one, or several side by side.
+
+All patterns of a stack: layers down, heads across, a small picture with its name for each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from attncli.render.figures.lettering import heading, line_height, lines_at, room_for, wrapped
+from attncli.render.figures.labels import Side, labels
 from attncli.render.figures.panels import (
+    DPI,
+    EDGE,
     Array,
     Box,
     Scale,
@@ -19,11 +28,13 @@ from attncli.render.figures.panels import (
     has_hundredths,
     hundredths,
     row_height,
+    smaller,
+    unmarked,
 )
-from attncli.render.figures.sheet import EDGE
-from attncli.render.figures.sides import Side, labels
+from attncli.render.figures.text_layout import POINTS, heading, line_height, lines_at, room_for, text_width, wrapped
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
 #: Inches: the largest picture of one head, its largest cells, the same where several stand side by side.
@@ -159,3 +170,141 @@ class SideBySide(NamedTuple):
         axes = axes_at(figure, Box(corner[0] + left, corner[1] + above, columns * cell, rows * tall))
         labels(axes, panel.rows, panel.columns, cell=cell, tall=tall)
         return cells(axes, panel.values, self.scale)
+
+
+#: Inches: all pictures of a layer together, one of them at the most and at the least, and what is between two.
+_WIDE, _LARGEST, _LEAST_TILE, _BETWEEN = 9.0, 0.9, 0.3, 0.06
+#: Above the pictures: `head` and, so far down, the numbers of heads; beside them those of layers; beneath them a scale.
+_ABOVE, _NUMBERS, _BESIDE, _TILES_BAR, _TILES_BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
+#: Points: names of heads, numbers, and the least size of tokens.
+_NAME, _LEAST_NAME, _NUMBER, _TOKEN = 6.5, 4.2, 8.0, 4.6
+_DIM = "0.32"
+#: Cells along a side of a picture.
+_MOST = 96
+
+
+@dataclass(frozen=True)
+class HeadTiles:
+    """The patterns of a stack by layer and head, all on one scale.
+
+    rows, columns: the tokens of both sides, which the outer pictures name where there is room.
+    """
+
+    patterns: Mapping[tuple[int, int], Array]
+    scale: Scale
+    legend: str
+    rows: Side
+    columns: Side
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.legend, *(self.rows.texts if self._named else ()), *(self.columns.texts if self._named else ())]
+
+    @cached_property
+    def _layers(self) -> list[int]:
+        return sorted({layer for layer, _ in self.patterns})
+
+    @cached_property
+    def _heads(self) -> list[int]:
+        return sorted({head for _, head in self.patterns})
+
+    @cached_property
+    def _cells(self) -> tuple[int, int]:
+        """The most that any has: layers may look at windows of other sizes."""
+        shapes = [values.shape for values in self.patterns.values()]
+        return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
+
+    @cached_property
+    def _tile(self) -> tuple[float, float]:
+        """Inches of the width and the height of a picture: as its cells are, but never a strip that can't be seen."""
+        side = max(min(_LARGEST, _WIDE / len(self._heads)) - _BETWEEN, _LEAST_TILE)
+        rows, columns = self._cells
+        return max(side * min(columns / rows, 1.0), 0.12), max(side * min(rows / columns, 1.0), 0.12)
+
+    @cached_property
+    def _name(self) -> float:
+        """Points of the names."""
+        longest = f"{self._layers[-1]}.{self._heads[-1]}"
+        return max(min(_NAME, _NAME * self._tile[0] / text_width(longest, _NAME)), _LEAST_NAME)
+
+    @cached_property
+    def _named(self) -> bool:
+        """Whether the cells of the outer pictures have room for their tokens."""
+        (rows, columns), (width, height) = self._cells, self._tile
+        named = len(self.rows.texts) == rows and len(self.columns.texts) == columns
+        return named and min(width / columns, height / rows) * POINTS >= _TOKEN * 1.2
+
+    @cached_property
+    def _step(self) -> tuple[float, float]:
+        width, height = self._tile
+        return width + _BETWEEN, height + line_height(self._name) + 0.02
+
+    @cached_property
+    def _corner(self) -> tuple[float, float]:
+        if not self._named:
+            return EDGE + _BESIDE, _ABOVE
+        return EDGE + _BESIDE + self._room(self.rows), _ABOVE + self._room(self.columns)
+
+    def _room(self, side: Side) -> float:
+        return max((text_width(text, _TOKEN) for text in side.texts), default=0.0) + 0.06
+
+    def size(self) -> tuple[float, float]:
+        (left, above), (width, height) = self._corner, self._step
+        return left + max(len(self._heads) * width, _TILES_BAR_WIDTH), above + len(self._layers) * height + _TILES_BAR
+
+    def draw(self, figure: Figure, top: float) -> None:
+        (left, above), (width, height) = self._corner, self._step
+        wide, tall = len(self._heads) * width, len(self._layers) * height
+        axes = axes_at(figure, Box(left, top + above, wide, tall))
+        # One unit is an inch; the first layer stands on top.
+        axes.set(xlim=(0, wide), ylim=(tall, 0), autoscale_on=False)
+        unmarked(axes)
+        for (layer, head), values in self.patterns.items():
+            corner = (self._heads.index(head) * width, (self._layers.index(layer) + 1) * height - self._tile[1])
+            picture = self._one(axes, f"{layer}.{head}", values, corner)
+        self._headings(axes, left)
+        if self._named:
+            self._tokens(axes)
+        color_bar(figure, picture, Box(left, top + above + tall + 0.14, _TILES_BAR_WIDTH, 0.1), self.legend)
+
+    def _one(self, axes: Axes, name: str, values: Array, corner: tuple[float, float]) -> ScalarMappable:
+        """A picture with its name above and a frame around it."""
+        (left, top), (width, height) = corner, self._tile
+        # Layers whose windows are smaller leave room.
+        rows, columns = self._cells
+        shown = np.full((rows, columns), np.nan)
+        shown[: values.shape[0], : values.shape[1]] = values
+        small = smaller(shown, min(_MOST, int(max(self._tile) * DPI)))
+        place = (left, left + width, top + height, top)
+        given: dict[str, Any] = {"cmap": self.scale.colormap, "norm": self.scale.norm, "extent": place}
+        picture = axes.imshow(np.ma.masked_invalid(small), aspect="auto", interpolation="none", **given)
+        axes.text(left, top - 0.02, name, size=self._name, va="bottom", ha="left")
+        axes.add_artist(Rectangle((left, top), width, height, fill=False, edgecolor="0.6", linewidth=0.3))
+        return picture
+
+    def _headings(self, axes: Axes, left: float) -> None:
+        """The numbers of heads above their columns, and those of layers beside their rows."""
+        (width, height), (wide, tall) = self._step, self._tile
+        for place, head in enumerate(self._heads):
+            _centred(axes, place * width + wide / 2, _NUMBERS - self._corner[1], str(head))
+        for place, layer in enumerate(self._layers):
+            _centred(axes, EDGE + 0.32 - left, (place + 1) * height - tall / 2, str(layer))
+        _centred(axes, len(self._heads) * width / 2, _NUMBERS - 0.17 - self._corner[1], "head")
+        _centred(axes, EDGE + 0.08 - left, len(self._layers) * height / 2, "layer", rotation=90)
+
+    def _tokens(self, axes: Axes) -> None:
+        """The tokens of rows beside the pictures on the left, and those of columns above those on top."""
+        (width, height), (wide, tall) = self._step, self._tile
+        for start in range(len(self._layers)):
+            for place, text in enumerate(self.rows.texts):
+                down = (start + 1) * height - tall + (place + 0.5) * tall / len(self.rows.texts)
+                axes.text(-0.03, down, text, size=_TOKEN, ha="right", va="center")
+        name = line_height(self._name)
+        for start in range(len(self._heads)):
+            for place, text in enumerate(self.columns.texts):
+                right = start * width + (place + 0.5) * wide / len(self.columns.texts)
+                axes.text(right, height - tall - name, text, size=_TOKEN, ha="center", va="bottom", rotation=90)
+
+
+def _centred(axes: Axes, x: float, y: float, text: str, rotation: float = 0.0) -> None:
+    axes.text(x, y, text, size=_NUMBER, ha="center", va="center", color=_DIM, rotation=rotation)

@@ -1,4 +1,7 @@
-"""Attention heads as a figure: one head, several, all of them, what one position reads, or a number for each head."""
+"""What was compared, as something to draw: A is what was looked at first, B what it was held against.
+
+Attention heads as a figure: one head, several, all of them, what one position reads, or a number for each head.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,80 @@ from dataclasses import replace
 
 import numpy as np
 
-from attncli.render.figures.comparing import LEGEND, compared_words, differing
-from attncli.render.figures.fonts import drawable
-from attncli.render.figures.head_maps import HeadMaps
-from attncli.render.figures.head_patterns import OneHead, Panel, SideBySide
-from attncli.render.figures.head_reading import Bars
-from attncli.render.figures.head_tiles import HeadTiles
-from attncli.render.figures.naming import head_title, key_side, place_text, query_side, stack_facts, words_of
-from attncli.render.figures.of_metrics import FRAMED, change_maps, metric_maps
-from attncli.render.figures.of_position import UNIFORM, position_parts
-from attncli.render.figures.panels import Array, Scale
+from attncli.render.figures.head_patterns import HeadTiles, OneHead, Panel, SideBySide
+from attncli.render.figures.labels import (
+    Side,
+    head_title,
+    key_side,
+    place_text,
+    query_side,
+    stack_facts,
+    visible_line,
+    words_of,
+)
+from attncli.render.figures.metric_map import FRAMED, HeadMaps, change_maps, metric_maps
+from attncli.render.figures.panels import Array, Caption, Part, Scale, Words, composed, drawn, texts_of
 from attncli.render.figures.patches import PatchMaps, on_grid, patch_maps, query_name
-from attncli.render.figures.saving import drawn
-from attncli.render.figures.sheet import Caption, Part, Words, composed, texts_of
-from attncli.render.figures.sides import Side
-from attncli.render.heads.differing import DIFFERENCE
+from attncli.render.figures.position import UNIFORM, Bars, position_parts
+from attncli.render.figures.text_layout import drawable
+from attncli.render.heads.difference_view import DIFFERENCE, differences_alone
 from attncli.render.heads.heatmap import unseen
-from attncli.render.heads.patch_looks import head_name
-from attncli.render.heads.picture_notes import pooling_lines
-from attncli.render.html.words import PAGE, plain
-from attncli.results.heads import HeadsResult, Stack
+from attncli.render.heads.one_head import pooling_lines
+from attncli.render.heads.patch_view import head_name
+from attncli.render.heads.shaded_text import running
+from attncli.render.html.page import PAGE, plain, printed
+from attncli.results.heads import HeadsDifference, HeadsResult, Stack
 from attncli.results.patterns import Pattern
+from attncli.results.tokenize import Token
+
+LEGEND = "weight in B minus weight in A"
+COLORS = "orange: B has more, purple: A has more, white: the same"
+
+
+def differing(result: HeadsResult) -> HeadsResult:
+    """The differences as heads, their tokens named as in both texts: `cat→dog`. Itself where nothing was compared."""
+    if result.difference is None:
+        return result
+    own = {stack.stack: stack for stack in result.stacks}
+    changed = differences_alone(result)
+    stacks = [
+        _in_both(stack, own[other.stack]) if result.difference.kind == "texts" else stack
+        for stack, other in zip(changed.stacks, result.difference.stacks, strict=True)
+    ]
+    return replace(changed, stacks=tuple(stacks))
+
+
+def _in_both(stack: Stack, own: Stack) -> Stack:
+    if (len(stack.queries), len(stack.keys)) != (len(own.queries), len(own.keys)):
+        return stack
+    queries, keys = (
+        tuple(map(_named, before, after)) for before, after in ((own.queries, stack.queries), (own.keys, stack.keys))
+    )
+    return replace(stack, queries=queries, keys=keys)
+
+
+def _named(before: Token, after: Token) -> Token:
+    return before if before.text == after.text else before._replace(text=f"{before.text.strip()}→{after.text.strip()}")
+
+
+def compared_words(result: HeadsResult, difference: HeadsDifference, form: str, title: str | None) -> Words:
+    """What is held against what, and what both sides are."""
+    texts = difference.kind == "texts"
+    given = title or (f"{result.model}: B minus A" if texts else "B minus A")
+    shape = stack_facts(result.stacks[0])[:1] if len(result.stacks) == 1 else []
+    facts = [*shape, *(_two_texts(result, difference) if texts else _two_models(result, difference))]
+    return Words(drawable(visible_line(given), form), [drawable(fact, form) for fact in facts], [COLORS])
+
+
+def _two_models(result: HeadsResult, difference: HeadsDifference) -> list[str]:
+    models = [f"A: {printed(result.model)}", f"B: {printed(difference.model)}"]
+    return [*models, *stack_facts(result.stacks[0])[1:]]
+
+
+def _two_texts(result: HeadsResult, difference: HeadsDifference) -> list[str]:
+    here, there = result.stacks[0].keys, difference.stacks[0].keys
+    return [f"A: {running(here)}", f"B: {running(there)}"] if here and there else []
+
 
 #: Heads that are drawn side by side, each with its tokens; more of them are small pictures.
 _MOST_WITH_TOKENS = 16

@@ -10,13 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attncli.render.escape import visible
-from attncli.render.figures.fonts import drawable
-from attncli.render.figures.lettering import heading
+from attncli.render.common.escape import visible
+from attncli.render.figures.labels import Side, labels
 from attncli.render.figures.panels import Array, Box, Scale, axes_at, color_bar, unmarked
-from attncli.render.figures.sides import Side, labels
-from attncli.render.heads.patch_looks import Look, are_words, head_name, looks_of, share_text, shown_maps, who_looks
+from attncli.render.figures.text_layout import drawable, heading
 from attncli.render.heads.patch_map import grey_of, on_patches, tint_of
+from attncli.render.heads.patch_view import Look, are_words, head_name, looks_of, share_text, shown_maps, who_looks
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Grid, Pattern, Picture, Reading
 from attncli.results.tokenize import Token

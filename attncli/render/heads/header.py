@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attncli.render.glyphs import glyphs
-from attncli.render.layout import flow, joined
-from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, name_text, token_text
+from attncli.render.common.cells import glyphs
+from attncli.render.common.escape import direction_end, name_text, token_text
+from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined
+from attncli.render.common.terminal import Terminal
 from attncli.results.heads import HeadsResult, Layer, Probe, Stack
 from attncli.results.tokenize import Token
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from attncli.render.bars import bar, bar_scale
-from attncli.render.cells import cell_width, clusters, shorten
-from attncli.render.glyphs import glyphs
+from attncli.render.common.cells import bar, bar_scale, cell_width, clusters, glyphs, shorten
+from attncli.render.common.escape import direction_end, in_place, running_text, token_text
+from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan
+from attncli.render.common.terminal import Terminal
 from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.numbers import decimals_for, two_digits, weight_number
+from attncli.render.heads.metric_words import decimals_for, two_digits, weight_number
 from attncli.render.heads.shaded_text import marked
-from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, in_place, running_text, token_text
 from attncli.results.heads import Stack
 from attncli.results.patterns import KeyRead, Reading
 

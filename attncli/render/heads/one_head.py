@@ -1,19 +1,85 @@
-"""One head in full: its labelled pattern, the scale, and what its metrics say."""
+"""What stands beneath pictures of patterns: their scale, and how they were made smaller.
+
+One head in full: its labelled pattern, the scale, and what its metrics say.
+
+How two texts look at each other: the heads that cross most, or the quadrants of one head.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attncli.choices import METRICS
+from attncli.render.common.cells import glyphs
+from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded
+from attncli.render.common.terminal import Terminal
+from attncli.render.heads.header import whole_noun
 from attncli.render.heads.heatmap import Heat, full_scale
-from attncli.render.heads.metric_words import label_of, meaning, number
-from attncli.render.heads.numbers import weight_number
+from attncli.render.heads.metric_words import label_of, meaning, number, weight_number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
-from attncli.render.heads.picture_notes import norm_lines, pooling_lines, scale_lines, scope_lines, unit_lines
-from attncli.render.heads.ranking import place_words
-from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, Line, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.results.heads import HeadMetrics, Stack
+from attncli.render.heads.position import place_words
+from attncli.results.heads import HeadMetrics, Quadrants, Stack
 from attncli.results.patterns import Pattern
+
+
+def scale_lines(heat: Heat, cell: int = 1) -> list[Line]:
+    """What a colour or a character of a picture means, and which way to read it."""
+    notes = ["rows look at columns"]
+    if heat.has_digits(cell) and (said := heat.digits_note()):
+        notes.append(said)
+    return flow(
+        [heat.scale(), *(Line.of(StyledSpan(note, DIM)) for note in notes)], separator="   ", width=heat.terminal.width
+    )
+
+
+def norm_lines(weighting: str, terminal: Terminal) -> list[Line]:
+    """What patterns hold, if not plain weights."""
+    said = "weights times the norm of what is read there (Kobayashi et al. 2020)"
+    return _dim_lines(said if weighting == "norm" else "", terminal)
+
+
+def unit_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+    """What the numbers of rows and columns count, where these are not tokens."""
+    said = {
+        "word": "rows and columns are words, and their numbers those of their first tokens",
+        "line": "rows and columns are lines, numbered from 1",
+    }
+    return _dim_lines(said.get(stack.unit, ""), terminal)
+
+
+def scope_lines(stack: Stack, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
+    """What the metrics are of, where the picture shows less than that, or something else than tokens or weights."""
+    plain = "of the weights alone, without norms" if weighting == "norm" else ""
+    said = ", and ".join(words for words in (_scope(stack), plain) if words)
+    return _dim_lines(f"metrics are {said}" if said else "", terminal)
+
+
+def _scope(stack: Stack) -> str:
+    # Means over many texts have no rows and columns.
+    part = bool(stack.queries) and stack.whole is not None and stack.whole != (len(stack.queries), len(stack.keys))
+    if not part and stack.unit == "token":
+        return ""
+    said = f"of the whole {whole_noun(stack)}"
+    said += ", not of the part above" if part else ""
+    said += f", token by token (not {stack.unit} by {stack.unit})" if stack.unit != "token" else ""
+    return said
+
+
+def _dim_lines(text: str, terminal: Terminal) -> list[Line]:
+    if not text:
+        return []
+    return flow([Line.of(StyledSpan(word, DIM)) for word in text.split()], separator=" ", width=terminal.width)
+
+
+def pooling_lines(stack: Stack, shown: Pattern, terminal: Terminal) -> list[Line]:
+    """How many weights a cell stands for, where it is more than one."""
+    if shown.bins is None:
+        return []
+    times = glyphs(terminal).times
+    rows, columns = shown.weights.shape
+    whole = f"{len(stack.queries):,} {times} {len(stack.keys):,} weights in {rows} {times} {columns} cells:"
+    return flow([Line.of(whole), Line.of("rows averaged, columns summed")], separator=" ", width=terminal.width)
+
 
 _ROOM_FOR_MEANINGS = 60
 
@@ -88,3 +154,64 @@ def metric_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Li
         values = (StyledSpan(f"  {here:>7}", BOLD), StyledSpan(f"  {even:>7}{said}", DIM))
         lines.append(Line.of(f"{name:{column}}", *values))
     return lines
+
+
+_SHOWN = 3
+
+
+def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+    """The heads that look most from either text to the other, beside what even attention would."""
+    heads = [(head, head.quadrants, stack.even_quadrants.get(head.layer)) for head in stack.metrics]
+    known = [(head, own, even) for head, own, even in heads if own is not None and even is not None]
+    known.sort(key=lambda entry: -entry[1].crossing)
+    if not known:
+        return []
+    arrow = _arrow(terminal)
+    name = max(len(head.name) for head, _, _ in known[:_SHOWN])
+    # Under a causal mask, A comes before all of B.
+    sees_both = any(even.a_to_b > 0 for _, _, even in known)
+    blind = "" if sees_both else " (A can't see B, which comes later)"
+    said = f"between the text (A) and its pair (B), these heads of the {stack.stack} cross most{blind}:"
+    lines = flow(map(Line.of, said.split()), separator=" ", width=terminal.width)
+    for head, own, even in known[:_SHOWN]:
+        parts = [Line.of(StyledSpan(f"    {head.name:>{name}}", BOLD))]
+        parts += _beside(f"A{arrow}B", own.a_to_b, even.a_to_b, terminal) if sees_both else ()
+        parts += _beside(f"B{arrow}A", own.b_to_a, even.b_to_a, terminal)
+        lines += flow(parts, separator="  ", width=terminal.width, indent=name + 6)
+    return lines
+
+
+def _beside(name: str, value: float, even: float, terminal: Terminal) -> Iterator[Line]:
+    yield joined(
+        [
+            Line.of(f"{name} ", StyledSpan(number(value, terminal), BOLD)),
+            Line.of(StyledSpan(f", uniform {number(even, terminal)}", DIM)),
+        ]
+    )
+
+
+def quadrant_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
+    """The shares of one head as a table, each row beside that of even attention."""
+    own, even = head.quadrants, stack.even_quadrants.get(head.layer)
+    if own is None or even is None:
+        return []
+    said = "A is the text, B its pair; shares of what queries of one give to keys of one:"
+    lines = flow([Line.of(StyledSpan(word, DIM)) for word in said.split()], separator=" ", width=terminal.width)
+    heading = "".join(f"{name:>9}" for name in ("to A", "to B", "special"))
+    lines.append(Line.of(StyledSpan(f"{'':8}{heading}", DIM)))
+    for name, row, even_row in zip(("from A", "from B"), _rows(own), _rows(even), strict=True):
+        lines.append(joined([padded(Line.of(f"{name}"), 8), _numbers(row, terminal, BOLD)]))
+        lines.append(joined([padded(Line.of(StyledSpan(" uniform", DIM)), 8), _numbers(even_row, terminal, DIM)]))
+    return lines
+
+
+def _rows(quadrants: Quadrants) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return quadrants[:3], quadrants[3:]
+
+
+def _numbers(values: tuple[float, ...], terminal: Terminal, style: Style) -> Line:
+    return Line.of(StyledSpan("".join(f"{number(value, terminal):>9}" for value in values), style))
+
+
+def _arrow(terminal: Terminal) -> str:
+    return "→" if terminal.unicode else "->"

@@ -9,10 +9,10 @@ from math import isnan, nan
 import numpy as np
 import numpy.typing as npt
 
-from attncli.render.colormap import heat as heat_color
-from attncli.render.colormap import ink_on
+from attncli.render.common.colormap import heat as heat_color
+from attncli.render.common.colormap import ink_on
+from attncli.render.common.lines import DIM, Line, Rgb, Style, StyledSpan
 from attncli.render.heads.heatmap import Heat
-from attncli.render.lines import DIM, Line, Rgb, Style, StyledSpan
 from attncli.results.patterns import Grid, Picture
 from attncli.results.tokenize import Token
 

@@ -1,17 +1,66 @@
-"""A text whose tokens are shaded by weights, as it reads: on their colours, or above a row of ink."""
+"""Tokens as the text that they are, and the lines of it, where a reader has room for plain words.
+
+A text whose tokens are shaded by weights, as it reads: on their colours, or above a row of ink.
+
+A whole text as one row of cells, however long it is, and where in it the query stands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from attncli.render.cells import cell_width, shorten
-from attncli.render.glyphs import glyphs
-from attncli.render.heads.heatmap import Heat
-from attncli.render.lines import Line, Style, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, running_text
+from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.escape import direction_end, running_text, visible
+from attncli.render.common.lines import DIM, Line, Style, StyledSpan, flow
+from attncli.render.common.terminal import Terminal
+from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
+from attncli.render.heads.pattern_grid import key_number, ruler
+from attncli.results.heads import Stack
+from attncli.results.patterns import Pattern, Reading
 from attncli.results.tokenize import Token
+
+#: Characters of a text that a heading holds at the most.
+_LONGEST = 600
+
+
+def running(tokens: Sequence[Token]) -> str:
+    """Tokens as one line of text, as far as a heading could hold it."""
+    found: list[str] = []
+    length = 0
+    for token, after in zip_longest(tokens, tokens[1:]):
+        found.append(plain_text(token))
+        length += len(found[-1])
+        if length > _LONGEST:
+            found.append("…")
+            break
+        touches = after is not None and token.end is not None and token.end == after.start
+        found.append("" if touches else " ")
+    return " ".join("".join(found).split())
+
+
+def plain_text(token: Token) -> str:
+    """A token, a word or a line as a part of its text: spaces and line breaks are spaces, nothing else is unseen."""
+    text = token.text or token.token or str(token.id)
+    return " ".join(visible(word) if word else "" for word in text.replace("\n", " ").split(" "))
+
+
+def numbered(index: int, count: int, line: int | None, dash: str = "–") -> str:
+    """`token 8`, or `tokens 2–3, line 1`: where a position of so many tokens stands."""
+    place = f"token {index:,}" if count == 1 else f"tokens {index:,}{dash}{index + count - 1:,}"
+    return place if line is None else f"{place}, line {line:,}"
+
+
+def line_numbers(lines: Sequence[int | None]) -> list[int]:
+    """The line that each begins, the next one of what stands in none, and behind the last line the one after."""
+    following = max((line for line in lines if line is not None), default=0) + 1
+    numbers = []
+    for line in reversed(lines):
+        following = following if line is None else line
+        numbers.append(following)
+    return numbers[::-1]
+
 
 #: What stands beside a mark that points at the query.
 HERE = "looks from here"
@@ -139,3 +188,48 @@ def _plain(piece: _Piece) -> Iterator[StyledSpan]:
 def _ink(piece: _Piece, heat: Heat) -> str:
     weight = piece.shaded.weight
     return ("" if weight is None else heat.ink(weight)).ljust(1) * cell_width(piece.text)
+
+
+# Cells that a line takes where there are few; from four on there would be digits.
+_WIDEST = 3
+
+
+def strip_lines(stack: Stack, reading: Reading, heat: Heat, here: str = HERE) -> list[Line]:
+    """What the cells are, a cell for so many tokens or lines, the numbers of some of them, and the scale."""
+    terminal = heat.terminal
+    pooled = pooled_evenly(Pattern(0, None, reading.weights[None]), 1, terminal.width)
+    spans = spans_of(pooled).columns
+    cell = min(terminal.width // max(len(spans), 1), _WIDEST)
+    shown = Heat(float(pooled.weights.max(initial=0.0)), terminal)
+    numbers = [key_number(stack, span) for span in spans]
+    cells = [
+        shown.cell(weight, cell) if reading.visible[start:end].any() else StyledSpan(" " * cell)
+        for weight, (start, end) in zip(pooled.weights[0].tolist(), spans, strict=True)
+    ]
+    return [
+        *_title(stack, len(spans), terminal.width),
+        Line(tuple(cells)),
+        Line.of(StyledSpan(ruler(numbers, cell)[: terminal.width], DIM)),
+        *_query_mark(reading, spans, cell, here, terminal),
+        shown.scale(),
+    ]
+
+
+def _title(stack: Stack, cells: int, width: int) -> list[Line]:
+    unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
+    many = f"{len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
+    words = many if cells < len(stack.keys) else f"the whole {whole}, a cell for each {unit}"
+    return flow([Line.of(StyledSpan(word, DIM)) for word in words.split()], separator=" ", width=width)
+
+
+def _query_mark(
+    reading: Reading, spans: Sequence[tuple[int, int]], cell: int, here: str, terminal: Terminal
+) -> list[Line]:
+    """Where the query stands; nothing where it is not among the keys."""
+    if not reading.own:
+        return []
+    place = cell * next(place for place, (_, end) in enumerate(spans) if reading.own[0] < end)
+    mark = glyphs(terminal).pointer
+    fits = place + len(mark) + len(here) < terminal.width
+    text = f"{mark} {here}" if fits else f"{here} {mark}"
+    return [Line.of(" " * (place if fits else max(place - len(here) - 1, 0)), StyledSpan(text, Style(bold=True)))]

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attncli.render.colormap import HEX
-from attncli.render.compare.names import LABEL_COLORS, Tags, occurrence_names, state_title
-from attncli.render.compare.paths import RANDOM_WORDS, Track, pair_tracks, summary_tracks
+from attncli.render.common.colormap import HEX
+from attncli.render.compare.paths import (
+    LABEL_COLORS,
+    RANDOM_WORDS,
+    Tags,
+    Track,
+    occurrence_names,
+    pair_tracks,
+    state_title,
+    summary_tracks,
+)
 from attncli.render.compare.verdict import best_lines, sample_line, verdict_lines
-from attncli.render.html.packing import pack_finely
-from attncli.render.html.page import page
-from attncli.render.html.words import PAGE, SEPARATOR, plain, printed, rounded, rounded_all
+from attncli.render.html.page import PAGE, SEPARATOR, pack_finely, page, plain, printed, rounded, rounded_all
 from attncli.results.compare import CompareResult, Matrix, Occurrence, State
 
 #: Characters of a sentence on either side of the word.

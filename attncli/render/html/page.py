@@ -1,4 +1,8 @@
-"""One page from a result's data and the scripts and styles beside this module; and the same page within a notebook.
+"""Texts and numbers on their way to a page.
+
+Numbers small enough to be mailed: bytes with a scale, deflated, in the letters of base64.
+
+One page from a result's data and the scripts and styles beside this module; and the same page within a notebook.
 
 Nothing on a page comes from anywhere else: its content security policy names its one script and its one style by their
 hashes, and allows nothing more. Data stand in a block of JSON that no browser runs, and reach the page as text alone.
@@ -10,13 +14,120 @@ import base64
 import hashlib
 import html
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
+from typing import NamedTuple
 
-from attncli.render.escape import printable
+import numpy as np
+import numpy.typing as npt
+
+from attncli.render.common.cells import glyphs
+from attncli.render.common.escape import printable
+from attncli.render.common.lines import Line
+from attncli.render.common.terminal import Terminal
 from attncli.results.base import MadeBy
+
+#: A page as the lines of a terminal see it: no line has to be broken, and every character can be shown.
+PAGE = Terminal(width=1_000_000)
+SEPARATOR = glyphs(PAGE).separator
+
+_DIGITS = 4
+
+
+def plain(lines: Sequence[Line]) -> str:
+    """Lines for a terminal as one text, which a page breaks itself."""
+    return " ".join(line.plain.strip() for line in lines)
+
+
+def printed(text: str) -> str:
+    """A message or a name as one line without a character that only looks like another."""
+    return printable(text)
+
+
+def rounded(value: float | None) -> float | None:
+    """A number to four digits, enough for a reader and a third of the size; None for what is none."""
+    if value is None or not math.isfinite(value):
+        return None
+    short = float(f"{value:.{_DIGITS}g}")
+    return int(short) if short.is_integer() else short
+
+
+def shortened(value: float | None) -> float | None:
+    """A metric to five decimals, where two are shown: there are eleven for each of a thousand heads."""
+    if value is None or not math.isfinite(value):
+        return None
+    # More digits than are shown: rounded twice, 0.8948 would be 0.90.
+    short = round(value, 5 if abs(value) < 100 else 2)
+    return int(short) if short.is_integer() else short
+
+
+def rounded_all(values: Iterable[float | None]) -> list[float | None]:
+    return [rounded(value) for value in values]
+
+
+Floats = npt.NDArray[np.floating]
+
+#: Steps between nothing and a head's largest weight: 255 of one sign, 127 on either side of zero.
+_STEPS, _SIGNED_STEPS = 255, 127
+#: The same in two bytes.
+_FINE_STEPS = 32_767
+
+
+class Packed(NamedTuple):
+    """(count, rows, columns) as one byte a number.
+
+    scales: the largest absolute value of each of the `count` to six digits, the value of a full byte.
+    signed: zero is byte 128, so that there are 127 steps on either side.  content: deflated (zlib), then base64.
+    """
+
+    rows: int
+    columns: int
+    scales: list[float]
+    signed: bool
+    content: str
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
+def pack(values: Floats) -> Packed:
+    """Round (count, rows, columns) to bytes: each is exact to half a step of its own scale.
+
+    A step is 1/255 of the largest value, or 1/127 where some are negative; what is no number becomes 0.
+    """
+    known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+    scales = np.array([float(f"{largest:.6g}") for largest in np.abs(known).max(axis=(1, 2), initial=0.0)])
+    signed = bool((known < 0).any())
+    steps = _SIGNED_STEPS if signed else _STEPS
+    shares = known * np.divide(steps, scales, out=np.zeros_like(scales), where=scales > 0)[:, None, None]
+    # A scale may have been rounded down by a hair.
+    whole = np.clip(np.rint(shares), -steps, steps)
+    numbers = (whole + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint8)
+    _, rows, columns = values.shape
+    return Packed(rows, columns, scales.tolist(), signed, _letters(numbers.tobytes()))
+
+
+def pack_finely(values: Floats) -> dict[str, object]:
+    """(rows, columns) as two bytes a number, little-endian, exact to 1/65,534 of the largest absolute value."""
+    known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    scale = float(np.abs(known).max(initial=0.0))
+    numbers = np.rint(known * (_FINE_STEPS / scale if scale else 0.0)).astype("<i2")
+    return {"rows": len(values), "scale": scale, "content": _letters(numbers.tobytes())}
+
+
+def pack_pixels(pixels: npt.NDArray[np.uint8]) -> dict[str, object]:
+    """(height, width, 3) as they are."""
+    height, width, _ = pixels.shape
+    return {"height": height, "width": width, "content": _letters(pixels.tobytes())}
+
+
+def _letters(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 6)).decode("ascii")
+
 
 #: Each kind of page, and the assets that it is made of besides the shared ones; `.css` and `.js` of each where it is.
 _PARTS = {

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from attncli.render.html.page import page
-from attncli.render.html.words import PAGE, SEPARATOR, printed
-from attncli.render.lines import Line
-from attncli.render.params.labelled import LABEL
-from attncli.render.params.quantities import run_text
+from attncli.render.common.lines import Line
+from attncli.render.html.page import PAGE, SEPARATOR, page, printed
+from attncli.render.params.costs import run_text
+from attncli.render.params.grid import LABEL
 from attncli.render.params.text import details, header
 from attncli.results.params import COMPONENTS, ListedPreset, ModelParameters, Node, ParameterCount, ParamsResult
 from attncli.results.summaries import Group, groups, layer_runs

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attncli.render.escape import visible
-from attncli.render.html.page import page
-from attncli.render.html.words import printed, rounded
-from attncli.render.terminal import Terminal
-from attncli.render.tokenize.forms import Form
-from attncli.render.tokenize.summary_forms import SummaryForm
-from attncli.render.tokenize.whole import text_form, written
+from attncli.render.common.escape import visible
+from attncli.render.common.terminal import Terminal
+from attncli.render.html.page import page, printed, rounded
+from attncli.render.tokenize.forms import Form, SummaryForm
+from attncli.render.tokenize.record import text_form, written
 from attncli.results.tokenize import Record, Token, TokenizedText, TokenizeResult
 
 #: Tokens that a page shows; a browser can't hold those of any file.

@@ -1,14 +1,17 @@
-"""Tables of names and numbers that keep to the width: what matters least goes first where there is no room."""
+"""Tables of names and numbers that keep to the width: what matters least goes first where there is no room.
+
+Facts under a label: `memory   float32 29.9 GiB · bfloat16 15.0 GiB`, wrapped between the facts where it must be.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from attncli.render.cells import cell_width
-from attncli.render.lines import PLAIN, Line, Style, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.token_text import in_place, name_text
+from attncli.render.common.cells import cell_width, glyphs, pad
+from attncli.render.common.escape import in_place, name_text
+from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan, flow, joined
+from attncli.render.common.terminal import Terminal
 
 _GAP = 2
 _LEAST_NAME = 8
@@ -88,3 +91,39 @@ def _line(
         spans.append(StyledSpan(" " * (_GAP if place else 0)))
         spans.append(StyledSpan(text, style))
     return Line(tuple(spans))
+
+
+#: Cells that labels take.
+LABEL = 12
+_NARROW = 50
+
+
+def labelled(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]:
+    """The facts after one another, lines after the first indented; a long one is wrapped between its words.
+
+    They may hold names from outside, and are made safe for a terminal here.
+    """
+    indent = LABEL if terminal.width >= _NARROW else 2
+    room = terminal.width - indent
+    lines: list[Line] = []
+    pending: list[Line] = []
+    separator = glyphs(terminal).separator
+    for fact in (name_text(fact, terminal) for fact in facts):
+        if cell_width(fact) <= room:
+            pending.append(Line.of(fact))
+            continue
+        lines += flow(pending, separator=separator, width=room)
+        lines += flow([Line.of(word) for word in fact.split(" ")], separator=" ", width=room)
+        pending = []
+    lines += flow(pending, separator=separator, width=room)
+    return _with_label(label, lines, indent)
+
+
+def _with_label(label: str, lines: list[Line], indent: int) -> list[Line]:
+    """The label before the first line; above it where it is too long, or the terminal too narrow."""
+    if not lines:
+        return []
+    if cell_width(label) >= indent:
+        return [Line.of(StyledSpan(label, DIM)), *(joined([Line.of(" " * indent), line]) for line in lines)]
+    heads = [Line.of(StyledSpan(pad(label, indent), DIM)), *[Line.of(" " * indent)] * (len(lines) - 1)]
+    return [joined([head, line]) for head, line in zip(heads, lines, strict=True)]

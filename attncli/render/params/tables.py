@@ -1,154 +1,54 @@
-"""The tables of `attn params`: components by part, parts alone, and layers with equal ones drawn together."""
+"""`attn params` as tidy rows: a component or a tensor per row of CSV, a model per line of JSON Lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 
-from attncli.render.bars import bar
-from attncli.render.glyphs import glyphs
-from attncli.render.lines import BOLD, Line, Style
-from attncli.render.params.grid import Cells, Column, has_room, table
-from attncli.render.params.quantities import run_text, share_text
-from attncli.render.terminal import Terminal
-from attncli.results.params import COMPONENTS, ParameterCount
-from attncli.results.summaries import Group, LayerRun, groups, layer_runs, outside_layers
+from attncli.render.data import csv_text, jsonl_text
+from attncli.results.params import ModelParameters, ParamsResult
 
-#: Between blue and cyan: told apart from black and from white by its lightness, and by any eye.
-_BAR = Style(fg=(0x2E, 0x8F, 0xC2))
-_BAR_WIDTHS = (20, 14, 8)
-_SHARES = (Column("weights", spare=3), Column("biases", spare=2), Column("parameters"), Column("share", spare=4))
+Row = Sequence[object]
+
+_PRESET = ("preset", "title", "published", "source")
+_COUNTS = ("component", "weights", "biases", "parameters")
 
 
-def component_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """Parts with their groups, and the components of each group; weights apart from biases where there are any."""
-    rows: list[Cells] = []
-    for part, members in _by_part(count):
-        rows.append(_row(part, members, count.total, BOLD))
-        for group in members:
-            rows += _group_rows(group, count.total)
-    return _with_bars("component", rows, _shares(count), terminal)
+def params_jsonl(result: ParamsResult, *, ascii_only: bool = False) -> str:
+    """A model per line, as in the list `models` of the JSON; or a preset."""
+    return jsonl_text((each.to_dict() for each in result.presets or result.models), ascii_only=ascii_only)
 
 
-def part_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """The parts alone."""
-    rows = [_row(part, members, count.total) for part, members in _by_part(count)]
-    shares = [_sum(members) / max(count.total, 1) for _, members in _by_part(count)]
-    return _with_bars("part", rows, shares, terminal)
+def params_csv(result: ParamsResult) -> str:
+    """What was listed: components by part, by layer, rows of modules and tensors, or presets."""
+    if result.presets:
+        return csv_text(_PRESET, ((p.name, p.title, p.published, p.source) for p in result.presets))
+    header, rows = {
+        "layer": (("model", "part", "stack", "layer", *_COUNTS), _layers),
+        "module": (("model", "module", "component", "parameters"), _modules),
+        "tensor": (("model", "module", "tensor", "shape", "component", "parameters"), _tensors),
+    }.get(result.by, (("model", "part", *_COUNTS, "share"), _components))
+    return csv_text(header, (row for model in result.models for row in rows(model)))
 
 
-def layer_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """Runs of equal layers: what each has, in which groups, and what stands outside of all layers.
-
-    A column a group; a row a group beneath its run where there is no room for all of them.
-    """
-    runs = layer_runs(count.layers)
-    known = list(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
-    names = sorted({group.name for run in runs for group in groups(run.components)}, key=known.index)
-    beside = _layer_rows(count, runs, terminal, names)
-    columns = _layer_columns(names)
-    if has_room(columns, beside, terminal):
-        return table(columns, beside, terminal)
-    return table(_layer_columns(()), _layer_rows(count, runs, terminal, ()), terminal)
+def _components(model: ModelParameters) -> Iterator[Row]:
+    name, total = model.name, model.counted.total or 1
+    for part, component, weights, biases in model.counted.components:
+        yield name, part, component, weights, biases, weights + biases, (weights + biases) / total
 
 
-def _layer_columns(names: Iterable[str]) -> list[Column]:
-    return [Column("layers", right=False), Column("each"), *map(Column, names), Column("together", spare=1)]
+def _layers(model: ModelParameters) -> Iterator[Row]:
+    for layer in model.counted.layers:
+        for _, component, weights, biases in layer.components:
+            start = (model.name, layer.part, layer.stack, layer.layer)
+            yield *start, component, weights, biases, weights + biases
 
 
-def _layer_rows(
-    count: ParameterCount, runs: Sequence[LayerRun], terminal: Terminal, names: Sequence[str]
-) -> list[Cells]:
-    """names: of groups that have a column; without any, each has a row."""
-    rows: list[Cells] = []
-    empty = ("",) * (len(names) + 2)
-    for stack, members in groupby(runs, key=lambda run: (run.part, run.stack)):
-        rows.append(Cells((f"{stack[0]} ({stack[1]})", *empty), BOLD))
-        for run in members:
-            rows.append(_layer_row(run, names, terminal))
-            rows += [] if names else _group_of_layer_rows(run)
-    rows.append(Cells(("outside of layers", f"{outside_layers(count):,}", *empty[1:])))
-    return rows
+def _modules(model: ModelParameters) -> Iterator[Row]:
+    for row in model.counted.rows:
+        yield model.name, row.module, row.component, row.parameters
 
 
-def _layer_row(run: LayerRun, names: Sequence[str], terminal: Terminal) -> Cells:
-    found = {group.name: group.parameters for group in groups(run.components)}
-    name = f"  {run_text(run.first, run.last, terminal)}"
-    numbers = (_number(found.get(group, 0), terminal) for group in names)
-    return Cells((name, f"{run.each:,}", *numbers, f"{run.total:,}"))
-
-
-def _group_of_layer_rows(run: LayerRun) -> Iterator[Cells]:
-    for group in groups(run.components):
-        yield Cells((f"    {group.name}", f"{group.parameters:,}", f"{run.layers * group.parameters:,}"))
-
-
-def _by_part(count: ParameterCount) -> Iterator[tuple[str, list[Group]]]:
-    for part, members in groupby(groups(count.components), key=lambda group: group.part):
-        yield part, list(members)
-
-
-def _group_rows(group: Group, total: int) -> Iterator[Cells]:
-    if len(group.components) == 1:
-        component = group.components[0]
-        yield _cells(f"  {component.component}", component.weights, component.biases, total)
-        return
-    yield _cells(f"  {group.name}", group.weights, group.biases, total)
-    for component in group.components:
-        kind = component.component.partition(".")[2]
-        yield _cells(f"    {kind}", component.weights, component.biases, total)
-
-
-def _row(part: str, members: Sequence[Group], total: int, style: Style | None = None) -> Cells:
-    weights, biases = sum(group.weights for group in members), sum(group.biases for group in members)
-    cells = _cells(part, weights, biases, total)
-    return cells._replace(style=style) if style else cells
-
-
-def _cells(name: str, weights: int, biases: int, total: int) -> Cells:
-    share = share_text((weights + biases) / max(total, 1))
-    return Cells((name, f"{weights:,}", f"{biases:,}", f"{weights + biases:,}", share))
-
-
-def _shares(count: ParameterCount) -> list[float | None]:
-    """The share of each row that gets a bar: groups and components, not the parts that hold them."""
-    total = max(count.total, 1)
-    shares: list[float | None] = []
-    for _, members in _by_part(count):
-        shares.append(None)
-        for group in members:
-            shares.append(group.parameters / total)
-            if len(group.components) > 1:
-                shares += [component.parameters / total for component in group.components]
-    return shares
-
-
-def _with_bars(title: str, rows: Sequence[Cells], shares: Iterable[float | None], terminal: Terminal) -> list[Line]:
-    """The table with as long a bar for each share as there is room for."""
-    has_biases = any(row.texts[2] not in ("0", "") for row in rows)
-    columns = [Column(title, right=False), *_SHARES]
-    if not has_biases:
-        rows = [row._replace(texts=(row.texts[0], "", "", *row.texts[3:])) for row in rows]
-    rows = [row._replace(texts=tuple(_dash(text, terminal) for text in row.texts)) for row in rows]
-    plain = table(columns, rows, terminal)
-    shares = list(shares)
-    room = terminal.width - max(line.width for line in plain) - 2
-    width = next((width for width in _BAR_WIDTHS if width <= room), 0)
-    if not width:
-        return plain
-    bars = [Cells((*row.texts, "" if share is None else bar(share, width, terminal)), row.style)
-            for row, share in zip(rows, shares, strict=True)]  # fmt: skip
-    return table([*columns, Column("", right=False, spare=1, style=_BAR)], bars, terminal)
-
-
-def _number(count: int, terminal: Terminal) -> str:
-    return _dash(f"{count:,}", terminal)
-
-
-def _dash(text: str, terminal: Terminal) -> str:
-    """Nothing there, where a zero would only be noise."""
-    return glyphs(terminal).dash if text == "0" else text
-
-
-def _sum(members: Iterable[Group]) -> int:
-    return sum(group.parameters for group in members)
+def _tensors(model: ModelParameters) -> Iterator[Row]:
+    for row in model.counted.rows:
+        shape = "" if row.shape is None else "x".join(map(str, row.shape))
+        yield model.name, row.module, row.tensor, shape, row.component, row.parameters

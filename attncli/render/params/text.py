@@ -1,21 +1,212 @@
-"""What `attn params` shows in a terminal: a model's components and costs, or several models side by side."""
+"""The architectures that `preset:` knows, those of one source together.
+
+A configuration held against its checkpoint: whether they agree, and each difference with its reason.
+
+Several models side by side: components aligned, what each costs, and how two of them differ.
+
+What `attn params` shows in a terminal: a model's components and costs, or several models side by side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
-from attncli.render.document import lower
-from attncli.render.glyphs import glyphs
-from attncli.render.layout import apart, flow
-from attncli.render.lines import BOLD, DIM, Line, StyledSpan
-from attncli.render.params.costs import asked_lines, cost_lines
-from attncli.render.params.labelled import labelled
-from attncli.render.params.quantities import run_text
-from attncli.render.params.tables import component_table, layer_table, part_table
-from attncli.render.terminal import Terminal
-from attncli.render.token_text import name_text
-from attncli.results.params import ModelParameters, ParameterCount, ParamsResult, PerHead
+from attncli.render.common.cells import glyphs
+from attncli.render.common.escape import name_text
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow, lower
+from attncli.render.common.terminal import Terminal
+from attncli.render.params.component_tables import component_table, layer_table, part_table
+from attncli.render.params.costs import (
+    asked_lines,
+    bytes_text,
+    cost_lines,
+    flops_text,
+    longest_text,
+    run_text,
+    short_names,
+)
+from attncli.render.params.grid import Cells, Column, has_room, labelled, table
+from attncli.results.costs import CACHE_BITS, Costs, in_bytes
+from attncli.results.params import ListedPreset, ModelParameters, ParameterCount, ParamsResult, PerHead
+from attncli.results.reconciliation import Reconciliation, TensorDifference
 from attncli.results.summaries import LayerKind, layer_kinds
+
+_COLUMNS = (Column("preset", right=False), Column("published", right=False, spare=1))
+
+
+def preset_lines(presets: Sequence[ListedPreset], terminal: Terminal) -> list[Line]:
+    """A row a preset; beneath each family, where its numbers are from."""
+    cells = [Cells((f"preset:{preset.name}", preset.published)) for preset in presets]
+    heading, *rows = table(_COLUMNS, cells, terminal)
+    lines = [heading]
+    for source, family in groupby(zip(presets, rows, strict=True), key=lambda pair: pair[0].source):
+        lines += [*(row for _, row in family), *labelled("", [source], terminal), Line()]
+    return [*lines, *labelled("try", ["attn params preset:gpt3", "attn params preset:gpt2 preset:gpt2-xl"], terminal)]
+
+
+#: Kinds of names beyond this many, of one reason, are counted, not listed.
+_MOST = 3
+
+
+def checkpoint_lines(found: Reconciliation, terminal: Terminal) -> list[Line]:
+    """What the weights beside a configuration hold; what shouldn't be comes first."""
+    lines = labelled("checkpoint", _summary(found), terminal)
+    ordered = sorted(found.differences, key=lambda difference: not difference.is_fault)
+    for _, alike in groupby(ordered, key=lambda difference: difference.reason):
+        differences = list(alike)
+        lines += labelled("", [_sentence(differences)], terminal)
+        for difference in differences[:_MOST]:
+            lines += labelled("", [_names(difference, terminal)], terminal)
+        if len(differences) > _MOST:
+            lines += labelled("", [f"{_bullet(terminal)}{len(differences) - _MOST} more with --json"], terminal)
+    return lines
+
+
+def _summary(found: Reconciliation) -> Iterator[str]:
+    if not found.differences:
+        yield f"holds these {found.matched:,} parameters and nothing else"
+        return
+    if found.is_same_model:
+        yield "holds the same model" if found.agrees else "holds the same model and more"
+    else:
+        yield "is of another model than the configuration"
+    yield f"{found.checkpoint_total:,} stored elements"
+    yield f"{found.matched:,} in common"
+
+
+def _sentence(differences: Sequence[TensorDifference]) -> str:
+    held = sum(difference.checkpoint_parameters for difference in differences)
+    wanted = sum(difference.module_parameters for difference in differences)
+    both = held and wanted and held != wanted
+    return f"{f'{held:,} for {wanted:,}' if both else f'{held or wanted:,}'} in {differences[0].why}:"
+
+
+def _names(difference: TensorDifference, terminal: Terminal) -> str:
+    names = [name for name in (difference.checkpoint, difference.module) if name]
+    times = f" ({difference.tensors:,} tensors)" if difference.tensors > 1 else ""
+    return f"{_bullet(terminal)}{' as '.join(dict.fromkeys(names))}{times}"
+
+
+def _bullet(terminal: Terminal) -> str:
+    return f"{glyphs(terminal).dash} "
+
+
+#: What is said in one dtype alone is said in the one that nearly every model runs in.
+_USUAL = "bfloat16"
+#: Cells that the name of a model takes above its column.
+_NAME = 16
+
+#: The columns and the rows of a table.
+Block = tuple[list[Column], list[Cells]]
+
+
+def comparison(result: ParamsResult, terminal: Terminal) -> list[Line]:
+    """Who is who, then the table; as many models beside one another as there is room for, the others beneath."""
+
+    heads = [header(model, terminal) for model in result.models]
+    beside = range(len(result.models), 1, -1)
+    most = next((count for count in beside if _fit(_blocks(result, count, terminal), terminal)), 1)
+    tables = (table(*block, terminal) for block in _blocks(result, most, terminal))
+    notes = _notes(result, terminal)
+    return apart([*heads, *tables, *([notes] if notes else [])])
+
+
+def _comparison_names(result: ParamsResult, terminal: Terminal) -> list[str]:
+    return short_names([model.counted.model for model in result.models], _NAME, terminal)
+
+
+def _notes(result: ParamsResult, terminal: Terminal) -> list[Line]:
+    """What has to be known to read the numbers, by model."""
+    named = zip(_comparison_names(result, terminal), result.models, strict=True)
+    notes = [f"{name}: {note}" for name, model in named for note in model.costs.notes]
+    return [line for note in notes for line in labelled("note", [note], terminal)]
+
+
+def _fit(blocks: Iterable[Block], terminal: Terminal) -> bool:
+    return all(has_room(columns, rows, terminal) for columns, rows in blocks)
+
+
+def _blocks(result: ParamsResult, count: int, terminal: Terminal) -> list[Block]:
+    """Tables of so many models each."""
+    places = range(len(result.models))
+    return [_beside(result, places[start : start + count], terminal) for start in places[::count]]
+
+
+def _beside(result: ParamsResult, places: Sequence[int], terminal: Terminal) -> Block:
+    models = [result.models[place] for place in places]
+    differs = len(result.models) == 2 == len(places)
+    names = _comparison_names(result, terminal)
+    columns = [Column("component", right=False), *(Column(names[place]) for place in places)]
+    if differs:
+        columns.append(Column("difference", spare=1))
+    rows = [_total(models, terminal, differs=differs), *_components(result, places, terminal, differs=differs)]
+    at = len({model.costs.flops.context for model in result.models}) > 1
+    costs = _costs(models, glyphs(terminal).dash, lengths_differ=at)
+    rows += [Cells((label, *values, *([""] if differs else []))) for label, values in costs]
+    return columns, rows
+
+
+def _total(models: Sequence[ModelParameters], terminal: Terminal, *, differs: bool) -> Cells:
+    return Cells(("total", *_numbers([model.counted.total for model in models], terminal, differs=differs)), BOLD)
+
+
+def _components(result: ParamsResult, places: Sequence[int], terminal: Terminal, *, differs: bool) -> Iterator[Cells]:
+    shown = [row for row in result.differences if any(row.parameters[place] for place in places)]
+    several = len({difference.part for difference in shown}) > 1
+    before = None
+    for difference in shown:
+        if several and difference.part != before:
+            yield Cells((difference.part, *[""] * (len(places) + differs)), BOLD)
+            before = difference.part
+        numbers = [difference.parameters[place] for place in places]
+        yield Cells((f"  {difference.component}", *_numbers(numbers, terminal, differs=differs)))
+
+
+def _numbers(numbers: Sequence[int], terminal: Terminal, *, differs: bool) -> list[str]:
+    dash = glyphs(terminal).dash
+    texts = [f"{number:,}" if number else dash for number in numbers]
+    if differs:
+        more = numbers[1] - numbers[0]
+        texts.append(f"{more:+,}" if more else "same")
+    return texts
+
+
+def _costs(models: Sequence[ModelParameters], dash: str, *, lengths_differ: bool) -> Iterator[tuple[str, list[str]]]:
+    """What the models cost, in the dtype that nearly all of them run in.
+
+    lengths_differ: whether any two of all models were reckoned for texts of another length.
+    """
+    yield "active a token", [f"{model.counted.active.total:,}" for model in models]
+    yield f"memory, {_USUAL}", [bytes_text(model.costs.memory[_USUAL]) for model in models]
+    caches = [model.costs.cache for model in models]
+    if any(caches):
+        cached = [in_bytes(cache.per_token, CACHE_BITS[_USUAL]) if cache else 0 for cache in caches]
+        yield f"cache a token, {_USUAL}", [bytes_text(size) for size in cached]
+    yield "arithmetic", [flops_text(model.costs.flops.total) for model in models]
+    if lengths_differ:
+        yield "  at tokens", [f"{model.costs.flops.context:,}" for model in models]
+    yield from _asked([model.costs for model in models], dash)
+
+
+def _asked(costs: Sequence[Costs], dash: str) -> Iterator[tuple[str, list[str]]]:
+    """What is said only where it was asked for."""
+    if any(cost.fits for cost in costs):
+        yield f"longest context, {_USUAL}", [_longest(cost) for cost in costs]
+    if any(cost.training for cost in costs):
+        yield (
+            f"training, {_USUAL}",
+            [bytes_text(cost.training[_USUAL].total) if cost.training else dash for cost in costs],
+        )
+    if any(cost.lora for cost in costs):
+        yield "LoRA", [f"{cost.lora.parameters:,}" if cost.lora else dash for cost in costs]
+
+
+def _longest(costs: Costs) -> str:
+    choices = costs.fits.choices if costs.fits else ()
+    contexts = (choice.context for choice in choices if choice.weights == _USUAL)
+    return next((longest_text(context, caches=costs.cache is not None) for context in contexts), "")
+
 
 _TABLES = {"component": component_table, "layer": layer_table, "part": part_table}
 #: Tied names beyond this many are counted, not listed.
@@ -29,14 +220,10 @@ _MOST_RUNS = 3
 def params_text(result: ParamsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     if result.presets:
-        from attncli.render.params.presets import preset_lines
-
         return lower(preset_lines(result.presets, terminal), terminal)
     if len(result.models) > 1 and result.by != "component":
         return lower(apart([_model(model, result.by, terminal) for model in result.models]), terminal)
     if len(result.models) > 1:
-        from attncli.render.params.comparison import comparison
-
         return lower(comparison(result, terminal), terminal)
     return lower(_model(result.models[0], result.by, terminal), terminal)
 
@@ -51,19 +238,18 @@ def details(model: ModelParameters, by: str, terminal: Terminal) -> tuple[list[L
     costs = asked_lines(model.costs, terminal)
     if by == "component":
         costs = [*_facts(model.counted, terminal), *cost_lines(model.costs, terminal), *costs]
-    return costs, _checkpoint(model, by, terminal), _notes(model, terminal)
+    return costs, _checkpoint(model, by, terminal), _text_notes(model, terminal)
 
 
 def _checkpoint(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
     found = model.reconciliation
     if found is None or (found.agrees and by != "component"):
         return []
-    from attncli.render.params.checkpoint import checkpoint_lines
 
     return checkpoint_lines(found, terminal)
 
 
-def _notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
+def _text_notes(model: ModelParameters, terminal: Terminal) -> list[Line]:
     notes = (*model.counted.notes, *model.notes, *model.costs.notes)
     return [line for note in notes for line in labelled("note", [note], terminal)]
 
@@ -83,7 +269,7 @@ def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
 def _listing(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
     if by in _TABLES:
         return _TABLES[by](model.counted, terminal)
-    from attncli.render.params.trees import tree_lines
+    from attncli.render.params.component_tables import tree_lines
 
     return tree_lines(model.tree, model.counted.total, terminal)
 
@@ -94,13 +280,13 @@ def _facts(count: ParameterCount, terminal: Terminal) -> list[Line]:
     for index, reading in enumerate(count.readings):
         name = reading.name.replace("_", "-")
         lines += labelled("" if index else "reading", [f"{reading.total:,} {name}: {reading.source}"], terminal)
-    lines += labelled("one block", _blocks(count, terminal), terminal)
+    lines += labelled("one block", _text_blocks(count, terminal), terminal)
     lines += labelled("one head", _head(count, terminal), terminal)
     lines += labelled("active", _active(count), terminal)
     return lines + labelled("tied", _tied(count), terminal)
 
 
-def _blocks(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
+def _text_blocks(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
     kinds = layer_kinds(count.layers)
     several = len({kind.stack for kind in kinds}) > 1
     for kind in kinds[:_MOST_KINDS]:

@@ -18,23 +18,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attncli.render.cells import cell_width
-from attncli.render.document import lower
-from attncli.render.glyphs import glyphs
-from attncli.render.lines import BOLD, DIM, Line, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.tokenize.aligned_columns import Column, columns
-from attncli.render.tokenize.cells import GAP, Cell, token_cells
+from attncli.render.common.cells import cell_width, glyphs
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, lower
+from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.comparison_lines import (
     MARK,
     MARKED,
+    Column,
+    columns,
     difference_lines,
     figure_notes,
     invented_lines,
+    model_keys,
+    shortened_name,
     statistics_table,
 )
-from attncli.render.tokenize.model_keys import model_keys, shortened_name
 from attncli.render.tokenize.picture import which_text
+from attncli.render.tokenize.token_cells import GAP, Cell, token_cells
 from attncli.results.comparison import Comparison
 from attncli.results.tokenize import TokenizedText
 

@@ -19,16 +19,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from attncli.render.cells import cell_width, shorten
-from attncli.render.document import lower
-from attncli.render.escape import printable
-from attncli.render.glyphs import glyphs
-from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan
-from attncli.render.terminal import ColorDepth, Terminal
-from attncli.render.token_text import in_place
-from attncli.render.tokenize.cells import GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.escape import in_place, printable
+from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow, lower
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import header
+from attncli.render.tokenize.token_cells import GAP, Cell, bar, token_cells, without_boldness
 from attncli.results.chat import Chat
 from attncli.results.tokenize import TokenizedText
 

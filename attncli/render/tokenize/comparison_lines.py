@@ -1,20 +1,168 @@
-"""What several tokenizers make of a text, beneath the picture of it: numbers side by side, and where they part."""
+"""Short keys for models that stand beside one another: their names where these are short, else letters.
+
+Segments of a comparison as columns: the tokens of each model over one another, as wide as the widest of them.
+
+What several tokenizers make of a text, beneath the picture of it: numbers side by side, and where they part.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
+from string import ascii_uppercase
+from typing import NamedTuple
 
-from attncli.render.cells import cell_width
-from attncli.render.glyphs import glyphs
-from attncli.render.layout import flow, joined
-from attncli.render.lines import BOLD, DIM, Line, Style, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.tokenize.aligned_columns import tokens_line
-from attncli.render.tokenize.cells import GAP, Cell
+from attncli.render.common.cells import cell_width, crop, glyphs
+from attncli.render.common.escape import SLASHES, direction_end, in_place, printable
+from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined
+from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.picture import unknown_text, why_no_fertility, without_words
-from attncli.results.comparison import Comparison, TokenDifference
+from attncli.render.tokenize.token_cells import GAP, Cell, bar
+from attncli.results.comparison import Comparison, Segment, TokenDifference
 from attncli.results.tokenize import TokenizedText, TokenStats
+
+#: Names up to this width are their own keys, on terminals of at least that one.
+_SHORT_NAME, _WIDE = 10, 60
+
+
+def model_keys(models: Sequence[str], terminal: Terminal) -> list[str]:
+    """A key for each model; the names themselves, if they are short and all different."""
+    names = [printable(model, unicode=terminal.unicode) for model in models]
+    if len(set(names)) == len(names) and terminal.width >= _WIDE and max(map(cell_width, names)) <= _SHORT_NAME:
+        return names
+    return [_letter(index) for index in range(len(models))]
+
+
+def shortened_name(name: str, width: int, terminal: Terminal) -> str:
+    """A model's name in at most `width` cells. What is left out is at its beginning: folders and owners first."""
+    name = printable(name, unicode=terminal.unicode)
+    if cell_width(name) <= width:
+        return name
+    cut = glyphs(terminal).cut
+    for slash in re.finditer(SLASHES, name):
+        shorter = cut + name[slash.start() :]
+        if cell_width(shorter) <= width:
+            return shorter
+    end = crop(re.split(SLASHES, name)[-1][::-1], width - 1)[::-1]
+    return cut + end
+
+
+def _letter(index: int) -> str:
+    """A to Z, then A2 to Z2 and so on."""
+    round_, place = divmod(index, len(ascii_uppercase))
+    return ascii_uppercase[place] + (str(round_ + 1) if round_ else "")
+
+
+class Row(NamedTuple):
+    """What one model has in a column: texts over ids, both `width` cells wide."""
+
+    texts: Line
+    ids: Line
+    width: int
+
+
+class Column(NamedTuple):
+    """One stretch of the text, or a part of it where it is too wide for the terminal.
+
+    rows: one a model.  before: what parts it from the column before it.  differs: not all models cut it alike.
+    begins_line: a line of the text ends before it.
+    """
+
+    rows: tuple[Row, ...]
+    width: int
+    before: StyledSpan
+    differs: bool
+    begins_line: bool
+
+
+def columns(
+    comparison: Comparison, cells: Sequence[Sequence[Cell]], width: int, terminal: Terminal
+) -> Iterator[Column]:
+    """The text from its beginning to its end, in columns of at most `width` cells.
+
+    cells: those of each model, an entry a token.
+    """
+    previous: Segment | None = None
+    for segment in comparison.segments:
+        own = [drawn[first:last] for drawn, (first, last) in zip(cells, segment.tokens, strict=True)]
+        inside = bar(False, terminal)
+        before = inside if previous is not None and _amid_word(previous, segment) else StyledSpan(GAP)
+        begins_line = previous is not None and _begins_line(previous, segment)
+        wrapped = [list(_wrapped(drawn, width, inside)) for drawn in own]
+        for part in zip_longest(*wrapped, fillvalue=()):
+            yield _column(part, before, segment, begins_line, terminal)
+            before, begins_line = inside, False
+        previous = segment
+
+
+def tokens_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
+    """The texts of some tokens beside one another, each as wide as it is."""
+    spans: list[StyledSpan] = []
+    for index, cell in enumerate(cells):
+        if index:
+            spans.append(bar(False, terminal))
+        spans.append(StyledSpan(cell.text + direction_end(cell.text), cell.style._replace(bold=False)))
+    return Line(tuple(spans))
+
+
+def _amid_word(previous: Segment, segment: Segment) -> bool:
+    """Whether the word before the cut goes on behind it."""
+    if previous.added or segment.added or previous.sequence != segment.sequence:
+        return False
+    return not previous.text[-1:].isspace() and not segment.text[:1].isspace()
+
+
+def _begins_line(previous: Segment, segment: Segment) -> bool:
+    if previous.added or segment.added or previous.sequence != segment.sequence:
+        return False
+    ended = "\n" in previous.text[len(previous.text.rstrip()) :] and not segment.text.startswith("\n")
+    begun = segment.text.strip() and "\n" in segment.text[: -len(segment.text.lstrip())]
+    return ended or bool(begun)
+
+
+def _wrapped(cells: Sequence[Cell], width: int, inside: StyledSpan) -> Iterator[tuple[Cell, ...]]:
+    """The cells in rows of at most `width` cells; one that is wider alone has a row of its own."""
+    row: list[Cell] = []
+    used = 0
+    for cell in cells:
+        needed = len(inside.text) + min(cell.width, width)
+        if row and used + needed > width:
+            yield tuple(row)
+            row, used = [], 0
+        used += needed if row else needed - len(inside.text)
+        row.append(cell._replace(width=min(cell.width, width)))
+    if row:
+        yield tuple(row)
+
+
+def _column(
+    part: Sequence[Sequence[Cell]], before: StyledSpan, segment: Segment, begins_line: bool, terminal: Terminal
+) -> Column:
+    inside = bar(False, terminal)
+    width = max(sum(cell.width for cell in own) + len(inside.text) * max(len(own) - 1, 0) for own in part)
+    rows = tuple(_row(own, width, inside, terminal) for own in part)
+    return Column(rows, width, before, segment.differs, begins_line)
+
+
+def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Terminal) -> Row:
+    """The cells of one model; the last one takes the room that others need for more of them."""
+    if not cells:
+        return Row(Line.of(" " * width), Line.of(" " * width), width)
+    texts: list[StyledSpan] = []
+    ids: list[StyledSpan] = []
+    left = width
+    for index, cell in enumerate(cells):
+        room = left if index == len(cells) - 1 else cell.width
+        style = cell.style._replace(bold=False)
+        texts.append(StyledSpan(in_place(cell.text, room, terminal), style))
+        ids.append(StyledSpan(in_place(cell.id, room, terminal), style))
+        left -= room + len(inside.text)
+        if index < len(cells) - 1:
+            texts.append(inside)
+            ids.append(inside)
+    return Row(Line(tuple(texts)), Line(tuple(ids)), width)
+
 
 #: So many differences are listed.
 _LISTED = 10

@@ -17,13 +17,10 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from attncli.render.cells import cell_width, clusters, shorten
-from attncli.render.document import lower
-from attncli.render.escape import printable, visible
-from attncli.render.glyphs import glyphs
-from attncli.render.layout import flow
-from attncli.render.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan
-from attncli.render.terminal import ColorDepth, Terminal
+from attncli.render.common.cells import cell_width, clusters, glyphs, shorten
+from attncli.render.common.escape import printable, visible
+from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow, lower
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import which_text
 from attncli.results.tokenize import TokenizedText
 from attncli.results.vocabulary import Finding, Unreachable

@@ -1,22 +1,73 @@
-"""The forms of what `attn tokenize` finds, each written text by text, so that any number of texts takes no memory.
+"""The statistics of tokenizers as tidy rows, and as the part of the JSON that they are.
+
+The forms of what `attn tokenize` finds, each written text by text, so that any number of texts takes no memory.
 
 A form says what stands before the texts, for every text, and after the last one. The short forms (`ids`, `count`) and
 npz are content with bare ids, which may come in parts.
+
+Forms that hold nothing of single texts: statistics of all of them, and vocabularies.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from attncli.render.common.escape import printable
+from attncli.render.common.terminal import Terminal
 from attncli.render.data import csv_text, json_line, json_value
-from attncli.render.escape import printable
+from attncli.results.statistics import Parity, ScriptStatistics, TokenizerStatistics, TotalStatistics
 from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizedText, TokenizeResult
+from attncli.results.vocabulary import Search, Vocabulary, VocabularyEntry
 
 if TYPE_CHECKING:
+    from attncli.render.tokenize.statistics import TextLine
     from attncli.results.comparison import Comparison
     from attncli.results.tokenize import Token
+
+_TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "longer", "max_length")
+
+
+def statistics_columns() -> tuple[str, ...]:
+    """What each field of a row of `statistics_rows` is."""
+    return ("model", "script", *_figures(), "parity", *_TEXT_COLUMNS)
+
+
+def statistics_rows(
+    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()
+) -> Iterator[tuple[object, ...]]:
+    """A row for each tokenizer with all scripts (whose `script` is None), and one for each of its scripts.
+
+    parity: of each tokenizer but the first, in their order.  Fields that say nothing of a single script are None there.
+    """
+    for index, each in enumerate(statistics):
+        ratio = parity[index - 1] if parity and index else None
+        yield (each.model, None, *_values(each.total), ratio and ratio.tokens, *_text_values(each))
+        scripts: Mapping[str, float | None] = ratio.scripts if ratio is not None else {}
+        for script in each.scripts:
+            nothing = (None,) * len(_TEXT_COLUMNS)
+            yield (each.model, script.script, *_values(script), scripts.get(script.script), *nothing)
+
+
+def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> str:
+    """The same as CSV."""
+    return csv_text(statistics_columns(), statistics_rows(statistics, parity))
+
+
+def _figures() -> tuple[str, ...]:
+    """Every figure of a whole and of a script, those of both first."""
+    both = [name for name in ScriptStatistics._fields if name in TotalStatistics._fields]
+    return (*both, *(name for name in TotalStatistics._fields if name not in both))
+
+
+def _values(figures: TotalStatistics | ScriptStatistics) -> list[object]:
+    return [getattr(figures, name, None) for name in _figures()]
+
+
+def _text_values(statistics: TokenizerStatistics) -> tuple[object, ...]:
+    return (statistics.texts, statistics.vocabulary_size, *statistics.lengths)
+
 
 #: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
 View = Literal["tokens", "ids", "count"]
@@ -206,3 +257,85 @@ class FindingsCsv(Form):
 
 def _token_row(text: TokenizedText, token: Token) -> str:
     return csv_text((text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS)), ())
+
+
+#: So many texts have a line each among the statistics.
+_FEW = 50
+
+#: Every entry of every vocabulary, with the name of its model.
+Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
+
+
+class SummaryForm(Form):
+    """Writes in the end what was found in all texts, or in the vocabularies.
+
+    form: `text`, `csv` or `jsonl`.  entries: what rows of vocabularies are made of.
+    texts: how many there are; None where that is not known yet. A few stand in lines of their own too.
+    """
+
+    def __init__(self, form: str, terminal: Terminal, entries: Entries, texts: int | None = None) -> None:
+        self._form = form
+        self._terminal = terminal
+        self._entries = entries
+        self.summary = form != "text" or texts is None or not 2 <= texts <= _FEW
+        self._lines: list[TextLine] = []
+
+    def record(self, record: Record) -> str:
+        if not self.summary:
+            from attncli.render.tokenize.statistics import text_line
+
+            self._lines += [text_line(text, self._terminal) for text in record.texts]
+        return ""
+
+    def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
+        if summary.statistics is not None:
+            yield from self._statistics(summary)
+        if summary.vocabularies is not None:
+            yield from self._vocabularies(summary)
+
+    def _statistics(self, summary: TokenizeResult) -> Iterator[str]:
+        statistics, parity = summary.statistics or (), summary.parity or ()
+        if self._form == "text":
+            from attncli.render.tokenize.statistics import statistics_text
+
+            yield statistics_text(statistics, parity, self._terminal, self._lines)
+        elif self._form == "csv":
+            yield statistics_csv(statistics, parity)
+        else:
+            yield from (self._line(each.to_dict()) for each in statistics)
+
+    def _vocabularies(self, summary: TokenizeResult) -> Iterator[str]:
+        if self._form == "text":
+            from attncli.render.tokenize.vocabulary import vocabulary_text
+
+            yield "\n".join(vocabulary_text(each, self._terminal) for each in summary.vocabularies or ())
+        elif any(each.searches for each in summary.vocabularies or ()):
+            yield from self._found(summary.vocabularies or ())
+        elif self._form == "csv":
+            yield csv_text(("model", *VocabularyEntry._fields), ())
+            yield from (csv_text((model, *entry), ()) for model, entry in self._entries())
+        else:
+            yield from (self._line({"model": model, **entry.to_dict()}) for model, entry in self._entries())
+
+    def _found(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
+        """The entries that were found, with what was sought and how they match it."""
+        if self._form == "csv":
+            yield csv_text(("model", "search", "match", *VocabularyEntry._fields), ())
+        for vocabulary in vocabularies:
+            for search in vocabulary.searches:
+                for match, entry in _matches(search):
+                    if self._form == "csv":
+                        yield csv_text((vocabulary.model, search.text, match, *entry), ())
+                    else:
+                        start = {"model": vocabulary.model, "search": search.text, "match": match}
+                        yield self._line({**start, **entry.to_dict()})
+
+    def _line(self, content: dict[str, object]) -> str:
+        return json_line(content, ascii_only=not self._terminal.unicode)
+
+
+def _matches(search: Search) -> Iterator[tuple[str, VocabularyEntry]]:
+    if search.by_id is not None:
+        yield "id", search.by_id
+    for match in ("exact", "variants", "containing", "cut"):
+        yield from ((match, entry) for entry in getattr(search, match))

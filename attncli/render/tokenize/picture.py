@@ -16,15 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from attncli.render.cells import cell_width, shorten
-from attncli.render.document import lower
-from attncli.render.escape import printable
-from attncli.render.glyphs import glyphs
-from attncli.render.lines import BOLD, DIM, Line, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, in_place
-from attncli.render.tokenize.cells import GAP, Cell, bar, token_cells, without_boldness
-from attncli.render.tokenize.cut_words import CutWord
+from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.escape import direction_end, in_place, printable
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, lower
+from attncli.render.common.terminal import Terminal
+from attncli.render.tokenize.token_cells import GAP, Cell, CutWord, bar, token_cells, without_boldness
 from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenizeResult, TokenStats
 
 #: So many words of many tokens are named, each in at most so many cells.
@@ -94,7 +90,7 @@ def _wrapped(line: str, terminal: Terminal) -> Iterable[Line]:
     """A line, or several where a phrase is wider than the terminal."""
     if cell_width(line) <= terminal.width:
         return [Line.of(StyledSpan(line, DIM))]
-    from attncli.render.layout import flow  # few terminals are so narrow
+    from attncli.render.common.lines import flow  # few terminals are so narrow
 
     return flow(
         [Line.of(StyledSpan(word, DIM)) for word in line.split(" ")], separator=" ", width=terminal.width, indent=2
@@ -196,7 +192,7 @@ def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:
     """How many words have more than two tokens, and which have the most; nothing where there are none."""
     if not words:
         return []
-    from attncli.render.layout import flow  # most texts are drawn without it
+    from attncli.render.common.lines import flow  # most texts are drawn without it
 
     most: dict[str, int] = {}
     for word in sorted(words, key=lambda word: -word.tokens):

@@ -6,14 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from attncli.render.cells import shorten
-from attncli.render.document import lower
-from attncli.render.escape import printable, visible
-from attncli.render.glyphs import glyphs
-from attncli.render.layout import apart, flow, joined, padded
-from attncli.render.lines import BOLD, DIM, Line, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.token_text import direction_end, name_text
+from attncli.render.common.cells import glyphs, shorten
+from attncli.render.common.escape import direction_end, name_text, printable, visible
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow, joined, lower, padded
+from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.findings import REASONS, unreachable_sentence
 from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attncli.render.lines import Rgb
-from attncli.render.terminal import ColorDepth
+from attncli.render.common.lines import Rgb
+from attncli.render.common.terminal import ColorDepth
 
 # viridis by Stéfan van der Walt and Nathaniel Smith (2015): lightness rises evenly from dark to bright, also for
 # colour-blind eyes. 64 evenly spaced entries of the 256 in https://github.com/BIDS/colormap, released under CC0.

@@ -1,24 +1,149 @@
-"""How the heads of one model or text differ from those of another: a map, the most changed, or one head in full."""
+"""A difference as stacks of heads, so that what draws heads can draw how they differ.
+
+Heads by how much they changed, and one head's metrics on both sides.
+
+How the heads of one model or text differ from those of another: a map, the most changed, or one head in full.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from attncli.render.heads.change_table import change_rows, change_words, head_changes
+from attncli.choices import METRICS
+from attncli.render.common.cells import bar, glyphs
+from attncli.render.common.escape import name_text
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, beside, flow, joined
+from attncli.render.common.terminal import Terminal
+from attncli.render.heads.head_map import value_map
 from attncli.render.heads.header import is_cross, stack_lines, tokens_line
-from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.heatmap import Heat, SignedHeat
+from attncli.render.heads.metric_words import MEANINGS, decimals_for, signed_number, weight_number
+from attncli.render.heads.one_head import pooling_lines, scope_lines, unit_lines
+from attncli.render.heads.overview import in_rows, picture, shrunk
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
-from attncli.render.heads.picture_notes import pooling_lines, scope_lines, unit_lines
-from attncli.render.heads.signed_heat import SignedHeat
-from attncli.render.heads.thumbnails import in_rows, picture, shrunk
-from attncli.render.heads.value_map import value_map
-from attncli.render.layout import apart, beside, flow, joined
-from attncli.render.lines import BOLD, DIM, Line, StyledSpan
-from attncli.render.terminal import Terminal
-from attncli.render.token_text import name_text
-from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, Stack, StackDifference
+from attncli.results.heads import HeadChange, HeadMetrics, HeadsDifference, HeadsResult, Stack, StackDifference
 from attncli.results.patterns import Pattern
 from attncli.results.tokenize import Token
+
+#: What the patterns of such a stack hold, in place of attention.
+DIFFERENCE = "difference"
+
+
+def difference_stacks(result: HeadsResult) -> tuple[Stack, ...]:
+    """The other side less this one: patterns of differences, and the changes of metrics in place of their values."""
+    if result.difference is None:
+        return ()
+    own = {stack.stack: stack for stack in result.stacks}
+    return tuple(_stack(changed, own[changed.stack]) for changed in result.difference.stacks)
+
+
+def differences_alone(result: HeadsResult) -> HeadsResult:
+    """A result whose heads are the differences; itself where nothing was compared."""
+    stacks = difference_stacks(result)
+    if not stacks or result.difference is None:
+        return result
+    return replace(result, stacks=stacks, model=compared(result, result.difference), weighting=DIFFERENCE)
+
+
+def compared(result: HeadsResult, difference: HeadsDifference) -> str:
+    """What is held against what."""
+    if difference.kind == "models":
+        return f"{difference.model} less {result.model}"
+    return f"{result.model}: the other text less this one"
+
+
+def _stack(changed: StackDifference, own: Stack) -> Stack:
+    heads = sorted(changed.heads, key=lambda head: (head.layer, head.head))
+    return replace(
+        own,
+        stack=f"{changed.stack}, {DIFFERENCE}",
+        queries=changed.queries,
+        keys=changed.keys,
+        metrics=tuple(map(_changes, heads)),
+        baselines={},
+        patterns=changed.patterns,
+        whole=None,
+        reading=None,
+        ranking=None,
+    )
+
+
+def _changes(head: HeadChange) -> HeadMetrics:
+    values = {"total_variation": head.total_variation, **head.changes}
+    return HeadMetrics(f"{DIFFERENCE} {head.name}", head.layer, head.head, (), values)
+
+
+_BAR = 20
+# Digits behind the point of two values that differ: as few as show it, or the fewest where even the most do not.
+_DECIMALS = (3, 4, 5, 6)
+_ROOM_FOR_BARS, _ROOM_FOR_MEANINGS = 70, 90
+
+
+def change_rows(here: Stack, heads: Sequence[HeadChange], metric: str | None, heat: Heat) -> list[Line]:
+    """A head a row: how much it changed, a bar of that, and the metric that changed most (or the one asked for)."""
+    befores = {head.name: head for head in here.metrics}
+    name = max((len(head.name) for head in heads), default=0)
+    texts = [_changed(head, metric, heat) for head in heads]
+    width = max(map(len, texts), default=0)
+    return [
+        _row(befores[head.name], head, (f"{head.name:>{name}}", f"  {text:>{width}}"), metric, heat)
+        for head, text in zip(heads, texts, strict=True)
+    ]
+
+
+def _changed(head: HeadChange, metric: str | None, heat: Heat) -> str:
+    decimals = decimals_for(heat.full)
+    if metric is None:
+        return weight_number(head.change or 0.0, decimals)
+    return signed_number(head.changes.get(metric) or 0.0, decimals)
+
+
+def _row(before: HeadMetrics, head: HeadChange, texts: tuple[str, str], metric: str | None, heat: Heat) -> Line:
+    """texts: the head's name, and how much it changed."""
+    terminal, (name, text) = heat.terminal, texts
+    value = head.change if metric is None else head.changes.get(metric)
+    cells = _BAR if terminal.width >= _ROOM_FOR_BARS else 0
+    filled = f"  {bar(heat.share(abs(value or 0.0)), cells, terminal)}" if cells else ""
+    said = metric or head.largest
+    moved = StyledSpan(f"  {said} {_moved(before, head, said, terminal)}" if said else "", DIM)
+    return Line.of(name, StyledSpan(text, BOLD), filled, moved)
+
+
+def _moved(before: HeadMetrics, head: HeadChange, metric: str, terminal: Terminal) -> str:
+    """`0.12 → 0.71`, with as many digits as tell the two apart."""
+    arrow = "→" if terminal.unicode else "->"
+    here, there = before.values.get(metric), head.values.get(metric)
+    change = 0.0 if here is None or there is None else abs(there - here)
+    decimals = next((decimals for decimals in _DECIMALS if change >= 10.0**-decimals), _DECIMALS[0])
+    return f"{_digits(here, decimals, terminal)} {arrow} {_digits(there, decimals, terminal)}"
+
+
+def _digits(value: float | None, decimals: int, terminal: Terminal) -> str:
+    return glyphs(terminal).dash if value is None else f"{value:z.{decimals}f}"
+
+
+def change_words(head: HeadChange, terminal: Terminal) -> Line:
+    """`change 0.531`."""
+    text = glyphs(terminal).dash if head.change is None else weight_number(head.change, decimals_for(head.change))
+    return Line.of("change ", StyledSpan(text, BOLD))
+
+
+def head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> list[Line]:
+    """Every metric on both sides, and its change."""
+    before = next(one for one in here.metrics if one.name == head.name)
+    names = [name for name in METRICS if name in before.values]
+    column = max(map(len, names), default=0)
+    lines = [Line.of(StyledSpan(f"{'':{column}}  {'here':>7}  {'against':>7}  {'change':>7}", DIM))]
+    for name in names:
+        here_, there = (_digits(value, 3, terminal) for value in (before.values[name], head.values.get(name)))
+        change = head.changes.get(name)
+        changed = glyphs(terminal).dash if change is None else signed_number(change)
+        meaning = f"  {MEANINGS.get(name, '')}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
+        values = (f"  {here_:>7}  {there:>7}", StyledSpan(f"  {changed:>7}", BOLD), StyledSpan(meaning, DIM))
+        lines.append(Line.of(f"{name:{column}}", *values))
+    return lines
+
 
 _VARIATION = "share of its weight that a head puts elsewhere, mean of its rows"
 _LARGEST = "the largest change of a metric that is a share of the row"

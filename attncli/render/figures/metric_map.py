@@ -1,8 +1,11 @@
-"""A number for every head as a map, layers down and heads across: a metric, a weight, a change."""
+"""A number for every head as a map, layers down and heads across: a metric, a weight, a change.
+
+Metrics out of a result, and how much heads changed, as maps of layers and heads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -10,10 +13,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attncli.render.figures.lettering import line_height, lines_at, wrapped
-from attncli.render.figures.panels import Array, Box, Scale, axes_at, cells, color_bar, numbers
-from attncli.render.figures.sheet import EDGE
-from attncli.render.figures.sides import Side, labels
+from attncli.choices import METRICS
+from attncli.render.figures.labels import Side, labels
+from attncli.render.figures.panels import EDGE, Array, Box, Scale, axes_at, cells, color_bar, numbers
+from attncli.render.figures.position import span_text
+from attncli.render.figures.text_layout import line_height, lines_at, wrapped
+from attncli.render.heads.metric_words import meaning
+from attncli.results.heads import HeadsDifference, HeadsResult, Stack, StackDifference
 
 #: Inches: the largest cell, and a map that stands alone or beside another.
 _LARGEST, _ALONE, _BESIDE, _LEAST = 0.46, 8.0, 4.6, 3.2
@@ -118,3 +124,43 @@ class HeadMaps(NamedTuple):
         below = lines_at(figure, title, top=top, left=left, size=_TITLE, color="black")
         notes = [line for note in each.notes for line in wrapped(note, room, _NOTE)]
         lines_at(figure, notes, top=below, left=left, size=_NOTE, color=_DIM)
+
+
+FRAMED = "red frame: a head that earns the label of this metric"
+_VARIATION = "share of its weight that a head puts elsewhere, mean of its rows (total variation)"
+_LARGEST_CHANGE = "the largest change of a metric that is a share of the row"
+
+
+def metric_maps(result: HeadsResult) -> list[HeadMap]:
+    """A map of layers × heads for the metric that was asked for; without one, for each that any head shows."""
+    return [
+        _metric_map(stack, name, f"{stack.stack}, " if len(result.stacks) > 1 else "")
+        for stack in result.stacks
+        for name in ([result.metric] if result.metric else _known(stack))
+    ]
+
+
+def _known(stack: Stack) -> Iterator[str]:
+    return (name for name in METRICS if any(head.values.get(name) is not None for head in stack.metrics))
+
+
+def _metric_map(stack: Stack, metric: str, where: str) -> HeadMap:
+    values = {(head.layer, head.head): head.values.get(metric) for head in stack.metrics}
+    even = [layer[metric] for layer in stack.baselines.values() if layer.get(metric) is not None]
+    notes = [f"uniform: {span_text(value for value in even if value is not None)}"] if even else []
+    labelled = [(head.layer, head.head) for head in stack.metrics if metric in head.labels]
+    title = f"{where}{metric}: {meaning(metric, stack.key_medium)}"
+    return HeadMap.of(title, values, notes).framing(labelled)
+
+
+def change_maps(difference: HeadsDifference | None) -> list[HeadMap]:
+    """How much each head changed altogether, of every stack; none where nothing was compared."""
+    if difference is None:
+        return []
+    what = _VARIATION if difference.of_patterns else _LARGEST_CHANGE
+    return [_change_map(stack, what, several=len(difference.stacks) > 1) for stack in difference.stacks]
+
+
+def _change_map(stack: StackDifference, what: str, *, several: bool) -> HeadMap:
+    where = f"{stack.stack}, " if several else ""
+    return HeadMap.of(f"{where}change: {what}", {(head.layer, head.head): head.change for head in stack.heads})

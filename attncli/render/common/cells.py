@@ -1,8 +1,42 @@
-"""How many cells a text takes on a terminal. Plain letters are counted without importing rich."""
+"""The few characters of our own that ASCII has no place for, each beside its stand-in.
+
+How many cells a text takes on a terminal. Plain letters are counted without importing rich.
+
+Shares as bars.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from unicodedata import category
+
+from attncli.render.common.terminal import Terminal
+
+
+class Glyphs(NamedTuple):
+    """dot: nothing to see here.  separator: between parts of a line.  dash: a range, or a number that isn't there.
+
+    give: plus or minus.  pointer: from below, at what stands above it.
+    """
+
+    dot: str
+    separator: str
+    times: str
+    dash: str
+    ellipsis: str
+    cut: str
+    give: str
+    pointer: str
+
+
+_UNICODE = Glyphs(dot="·", separator=" · ", times="×", dash="–", ellipsis="…", cut="…", give="±", pointer="▲")
+_ASCII = Glyphs(dot=".", separator=" | ", times="x", dash="-", ellipsis="...", cut="~", give="+-", pointer="^")
+
+
+def glyphs(terminal: Terminal) -> Glyphs:
+    """The characters that this terminal can show."""
+    return _UNICODE if terminal.unicode else _ASCII
+
 
 _ZERO_WIDTH_JOINER = "\u200d"
 
@@ -73,3 +107,21 @@ def clusters(text: str) -> list[str]:
         else:
             pieces.append(character)
     return pieces
+
+
+#: A cell filled by eighths, from empty to full.
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def bar_scale(largest: str, width: int) -> str:
+    """What stands above bars of `width` cells: where they begin, and the number of a full one; blank without room."""
+    return f"0{largest:>{width - 1}}" if len(largest) + 2 <= width else " " * width
+
+
+def bar(share: float, width: int, terminal: Terminal) -> str:
+    """A bar of `width` cells filled by `share`; where there is anything at all, a bit of it is seen."""
+    if not terminal.unicode:
+        return ("#" * max(round(share * width), int(share > 0))).ljust(width)
+    eighths = max(round(share * width * 8), int(share > 0))
+    full, rest = divmod(eighths, 8)
+    return (_EIGHTHS[8] * full + (_EIGHTHS[rest] if rest else "")).ljust(width)

@@ -1,0 +1,252 @@
+"""What one position reads: a bar for each of the keys that it reads most, and the whole text as a strip.
+
+What one position reads, out of a result: bars and a strip of the text, or the map of one weight by every head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from attncli.render.figures.labels import Side, head_title, key_side, label_text, labels, place_text
+from attncli.render.figures.metric_map import HeadMap, HeadMaps
+from attncli.render.figures.panels import EDGE, Array, Box, Caption, Part, Scale, axes_at, cells, color_bar, tick_text
+from attncli.render.figures.patches import mean_map
+from attncli.render.figures.text_layout import drawable, heading, line_height, room_for
+from attncli.render.heads.heatmap import pooled_evenly, spans_of
+from attncli.render.heads.metric_words import decimals_for, weight_number
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.patterns import KeyRead, Pattern, Ranking, Reading
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Inches: a bar with the gap beneath it, the longest bar, and the axis beneath them.
+_BAR, _LONGEST, _AXIS = 0.23, 3.2, 0.5
+#: Inches: a strip and its scale of colours, and the widest cells of one.
+_STRIP, _STRIP_WIDTH, _SCALE, _SCALE_WIDTH, _WIDEST = 0.26, 6.6, 0.55, 2.6, 0.36
+#: Inches of a weight as a number.
+_NUMBER = 0.6
+_TYPE, _SMALL = 8.5, 7.5
+_COLOR, _DIM, _MARK = "#31688e", "0.32", "black"
+
+
+class Bar(NamedTuple):
+    """A key: its name, its weight, what even attention would give it, and the head that reads it most."""
+
+    name: str
+    weight: float
+    uniform: float | None
+    head: str
+
+
+class Bars(NamedTuple):
+    """Keys under one another, the most read first. legend: what the weights are."""
+
+    bars: Sequence[Bar]
+    legend: str
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.legend, *(text for bar in self.bars for text in (bar.name, bar.head))]
+
+    @property
+    def _left(self) -> float:
+        return EDGE + room_for([bar.name for bar in self.bars], _TYPE)
+
+    @property
+    def _heads(self) -> bool:
+        return any(bar.head for bar in self.bars)
+
+    def size(self) -> tuple[float, float]:
+        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TYPE) if self._heads else 0.0
+        return self._left + _LONGEST + 0.12 + _NUMBER + heads, self._above + len(self.bars) * _BAR + _AXIS
+
+    @property
+    def _above(self) -> float:
+        return line_height(_SMALL) + 0.04 if self._heads else 0.0
+
+    def draw(self, figure: Figure, top: float) -> None:
+        box = Box(self._left, top + self._above, _LONGEST, len(self.bars) * _BAR)
+        axes = axes_at(figure, box)
+        places = range(len(self.bars))
+        axes.barh(places, [bar.weight for bar in self.bars], height=0.66, color=_COLOR)
+        for place, bar in zip(places, self.bars, strict=True):
+            if bar.uniform is not None:
+                axes.plot([bar.uniform] * 2, [place - 0.42, place + 0.42], color=_MARK, linewidth=1.0)
+        self._axes(axes)
+        self._columns(figure, box)
+
+    def _axes(self, axes: Axes) -> None:
+        longest = max(max(bar.weight, bar.uniform or 0.0) for bar in self.bars) or 1.0
+        axes.set(xlim=(0, 1.02 * longest), ylim=(len(self.bars) - 0.5, -0.5))
+        axes.set_yticks(range(len(self.bars)), [bar.name for bar in self.bars], size=_TYPE)
+        ticks = [tick for tick in MaxNLocator(4).tick_values(0, longest) if tick <= 1.02 * longest]
+        axes.set_xticks(ticks, [tick_text(tick, longest) for tick in ticks], size=_SMALL)
+        axes.set_xlabel(self.legend, size=_SMALL)
+        axes.tick_params(axis="y", length=0)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+
+    def _columns(self, figure: Figure, box: Box) -> None:
+        """Weights as numbers to the right of the bars, and the heads that read the most."""
+        decimals = decimals_for(max(bar.weight for bar in self.bars))
+        left = box.left + box.width + 0.12
+        if self._heads:
+            for text, column in (("weight", left), ("most by head", left + _NUMBER)):
+                heading(figure, text, top=box.top - self._above, left=column, size=_SMALL, color=_DIM)
+        for place, bar in enumerate(self.bars):
+            row = box.top + (place + 0.5) * _BAR - line_height(_TYPE) / 2 + 0.02
+            heading(figure, weight_number(bar.weight, decimals), top=row, left=left, size=_TYPE)
+            heading(figure, bar.head, top=row, left=left + _NUMBER, size=_TYPE, color=_DIM)
+
+
+class Strip(NamedTuple):
+    """A whole text as one row of cells. own: the cell that the position itself is in; said: what stands beneath it."""
+
+    title: str
+    values: Array
+    side: Side
+    own: int | None
+    said: str
+    legend: str
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.title, self.said, self.legend, *self.side.texts]
+
+    @property
+    def _cell(self) -> float:
+        return min(_WIDEST, _STRIP_WIDTH / len(self.side.texts))
+
+    @property
+    def _above(self) -> float:
+        return line_height(_TYPE) + self.side.height(self._cell)
+
+    def size(self) -> tuple[float, float]:
+        width = max(len(self.side.texts) * self._cell, room_for([self.title], _TYPE), _SCALE_WIDTH)
+        return EDGE + width + 0.2, self._above + _STRIP + line_height(_SMALL) + _SCALE
+
+    def draw(self, figure: Figure, top: float) -> None:
+        heading(figure, self.title, top=top, left=EDGE, size=_TYPE)
+        box = Box(EDGE, top + self._above, len(self.side.texts) * self._cell, _STRIP)
+        axes = axes_at(figure, box)
+        picture = cells(axes, self.values, Scale.of([self.values]))
+        labels(axes, Side([""]), self.side, cell=self._cell, tall=_STRIP)
+        below = box.top + _STRIP
+        if self.own is not None:
+            self._mark(figure, box.left + (self.own + 0.5) * self._cell, below)
+        color_bar(figure, picture, Box(EDGE, below + line_height(_SMALL) + 0.1, _SCALE_WIDTH, 0.1), self.legend)
+
+    def _mark(self, figure: Figure, place: float, below: float) -> None:
+        """A triangle beneath the position, and words on the side where there is room for them."""
+        width, height = figure.get_size_inches()
+        given: dict[str, Any] = {"size": _SMALL, "va": "top"}
+        y = 1 - (below + 0.03) / height
+        figure.text(place / width, y, "▲", ha="center", **given)
+        left = place + room_for([self.said], _SMALL) + 0.1 > width
+        figure.text((place + (-0.08 if left else 0.08)) / width, y, self.said, ha="right" if left else "left", **given)
+
+
+#: Cells that a strip of a long text has.
+_MOST_CELLS = 160
+_NORMS = "weight × norm of what is read (Kobayashi et al. 2020)"
+
+UNIFORM = "black line across a bar: what attention spread evenly over all that it may see would give"
+
+
+def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
+    """What one position reads in one stack: of all keys, or of one by every head."""
+    if stack.ranking is not None:
+        return [_ranking_maps(result, stack, stack.ranking, form)]
+    assert stack.reading is not None
+    if (mean := mean_map(result, stack, stack.reading, form)) is not None:
+        return [Caption(mean.maps.about), mean]
+    return _reading_parts(result, stack, stack.reading, form)
+
+
+def _reading_parts(result: HeadsResult, stack: Stack, reading: Reading, form: str) -> list[Part]:
+    """The keys that a position reads most, and all of them in their places."""
+    legend = _NORMS if result.weighting == "norm" else "attention weight"
+    many = f", mean of {reading.heads:,} heads" if reading.heads > 1 else ""
+    bars = [_bar(stack, reading, key, form) for key in reading.top]
+    parts: list[Part] = [Caption(_looks(stack, reading, form))]
+    if bars:
+        parts.append(Bars(bars, f"{legend}{many}"))
+    if len(stack.keys) > 1:
+        parts.append(_strip(stack, reading, form, f"{legend}{many}"))
+    return parts
+
+
+def _looks(stack: Stack, reading: Reading, form: str) -> str:
+    """`Where it (token 8) looks: the mean of 72 heads`."""
+    who = place_text(reading.query, form, reading.query_line, reading.query_tokens)
+    if reading.heads > 1:
+        return f"where {who} looks: the mean of {reading.heads:,} heads"
+    head = stack.metrics[0]
+    only = Pattern(head.layer, head.head, np.zeros((1, 1), dtype=np.float32))
+    return f"where {who} looks in {head_title(stack, only)}"
+
+
+def _bar(stack: Stack, reading: Reading, key: KeyRead, form: str) -> Bar:
+    token = stack.keys[key.place]
+    line = None if reading.lines is None else reading.lines[key.place]
+    text = label_text(token, stack.unit, form, line)
+    name = text if stack.unit == "line" or stack.key_medium.kind != "tokens" else f"{token.index:,}  {text}"
+    return Bar(name, key.weight, key.uniform, f"{key.head}  {weight_number(key.head_weight)}" * (reading.heads > 1))
+
+
+def _strip(stack: Stack, reading: Reading, form: str, legend: str) -> Strip:
+    """All keys as cells, several in each where there are many; blank where the position sees none."""
+    whole = Pattern(0, None, reading.weights[None])
+    pooled = pooled_evenly(whole, 1, _MOST_CELLS)
+    spans = spans_of(pooled).columns
+    seen = np.array([[reading.visible[start:end].any() for start, end in spans]])
+    values = np.where(seen, pooled.weights.astype(np.float64), np.nan)
+    own = next((at for at, (_, end) in enumerate(spans) if reading.own and reading.own[0] < end), None)
+    side = key_side(stack, pooled, form)
+    return Strip(_strip_title(stack, len(spans)), values, side, own, drawable("looks from here", form), legend)
+
+
+def _strip_title(stack: Stack, cells: int) -> str:
+    unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
+    if cells == len(stack.keys):
+        return f"the whole {whole}, a cell for each {unit}"
+    return f"the whole {whole}: {len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
+
+
+def _ranking_maps(result: HeadsResult, stack: Stack, ranking: Ranking, form: str) -> HeadMaps:
+    """One weight by every head."""
+    norms = " × norm of what is read" if result.weighting == "norm" else ""
+    query = place_text(ranking.query, form, count=ranking.query_tokens)
+    key = place_text(ranking.key, form, count=ranking.key_tokens)
+    title = f"how much {query} looks at {key}: weight{norms} of each head"
+    values = {(head.layer, head.head): head.weight for head in ranking.heads}
+    return HeadMaps([HeadMap.of(title, values, _ranking_notes(stack, ranking, query, key))])
+
+
+def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequence[str]:
+    first = ranking.heads[0]
+    if all(head.rank is None for head in ranking.heads):
+        later = stack.causal and ranking.key.index > ranking.query.index
+        why = "comes later, and each token sees earlier ones alone" if later else "is hidden by the model's mask"
+        return [f"{key} {why}: no head looks there from {query}"]
+    place = "" if first.rank is None else f", place {first.rank:,} of {first.keys:,} in its row"
+    most = f"largest: head {first.name} with {_short(first.weight)}{place}"
+    even = [head.uniform for head in ranking.heads if head.uniform is not None]
+    return [most, f"uniform: {span_text(even)} with attention spread evenly"] if even else [most]
+
+
+def span_text(values: Iterable[float]) -> str:
+    """A number, or from the smallest to the largest of several."""
+    found = list(dict.fromkeys(map(_short, sorted(values))))
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _short(value: float) -> str:
+    """Three digits behind the point, or two that count where it is small."""
+    return weight_number(value) if value >= 0.01 or not value else f"{value:.2g}"

@@ -1,0 +1,297 @@
+r"""Unknown tokens, and the text that each stands for.
+
+Characters that a vocabulary of bytes cuts over several tokens: drawn once, with the bytes that each token holds.
+
+Such a token spells its bytes as `\xf0\x9f` in its text and in another way in its raw form (`ðŁ`, `<0xF0>`), which
+tells them from a backslash that somebody wrote.
+
+Words that fell into more than two tokens, to be drawn so that they are noticed.
+
+A word is a maximal run of non-space, as everywhere; but where a script has no spaces between its words such a run is a
+phrase, and many tokens in it mean nothing.
+
+Tokens as cells: what is drawn for each, over its id, in which colours, and what parts it from the one before it.
+
+The picture of one text, the table and the alignment of several tokenizers are made of the same cells. All that a colour
+says, a character says as well: `*` a special token, `[UNK]←👍` an unknown one and what it took the place of, a bar
+between the tokens of one word, a heavy bar (`||` in ASCII) where these are more than two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import NamedTuple
+
+from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.escape import token_text, visible
+from attncli.render.common.lines import DIM, PLAIN, Style, StyledSpan
+from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.results.tokenize import Token, TokenizedText, own_texts, sequences
+
+
+def unknown_tokens(text: TokenizedText) -> dict[int, str]:
+    """By index of an unknown token, the part of the text that it took the place of; empty where that is not known."""
+    if text.unknown_id is None or text.text is None:
+        return {}
+    texts = own_texts(text)
+    places = zip(text.tokens, sequences(text), strict=True)
+    return {
+        index: "" if owner is None else texts[owner][token.start : token.end].strip()
+        for index, (token, owner) in enumerate(places)
+        if token.id == text.unknown_id and not token.special
+    }
+
+
+_BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
+
+
+def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
+    """What to draw for each token, safe for a terminal."""
+    texts: list[str] = []
+    for cut, run in groupby(tokens, holds_bytes):
+        members = list(run)
+        whole = _joined([_data(token.text) for token in members], terminal) if cut else None
+        texts += whole or [token_text(token, terminal) for token in members]
+    return texts
+
+
+def holds_bytes(token: Token) -> bool:
+    """Whether a token stands for bytes that are a part of a character only."""
+    return "\\" not in token.token and _BYTES.search(token.text) is not None
+
+
+def _data(text: str) -> bytes:
+    """The bytes behind a token's text."""
+    parts = _BYTES.split(text)  # every second one is made of bytes
+    return b"".join(
+        bytes.fromhex(part.replace("\\x", "")) if index % 2 else part.encode("utf-8", "replace")
+        for index, part in enumerate(parts)
+    )
+
+
+def _joined(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
+    """A run of tokens as its characters; None where its bytes make none."""
+    try:
+        text = b"".join(pieces).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    # For each byte, the character that it is of and its place in it.
+    places = [(index, place) for index, character in enumerate(text) for place in range(len(character.encode("utf-8")))]
+    drawn, start = [], 0
+    for piece in pieces:
+        drawn.append(_share(text, places[start : start + len(piece)], terminal))
+        start += len(piece)
+    return drawn
+
+
+def _share(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> str:
+    """One token's bytes: whole characters as they are, the first part of a cut one with it, and its bytes in hex."""
+    shown, whole = "", ""
+    for index, run in groupby(places, key=itemgetter(0)):
+        held = [place for _, place in run]
+        encoded = text[index].encode("utf-8")
+        if len(held) == len(encoded):
+            whole += text[index]
+            continue
+        begun = whole + text[index] if held[0] == 0 and _is_seen(whole, text[index], terminal) else whole
+        shown += visible(begun, unicode=terminal.unicode) + _hex(encoded[held[0] : held[-1] + 1], terminal)
+        whole = ""
+    return shown + visible(whole, unicode=terminal.unicode)
+
+
+def _is_seen(before: str, character: str, terminal: Terminal) -> bool:
+    """Whether a character shows itself: of a joiner or a lone skin tone the bytes say more, and take less room."""
+    return not terminal.unicode or visible(before + character, unicode=True).endswith(character)
+
+
+def _hex(data: bytes, terminal: Terminal) -> str:
+    digits = data.hex(" ").upper()
+    return f"⟨{digits}⟩" if terminal.unicode else f"<{digits}>"
+
+
+#: From so many tokens on a word is noticed.
+MANY = 3
+
+#: Blocks of Unicode with scripts that have no spaces between words: Thai, Lao and Tibetan, Myanmar, Khmer, New Tai
+#: Lue, Tai Tham and Balinese, radicals to Yi, Javanese, more Myanmar and Tai Viet, Han, halfwidth kana, more Han.
+_UNSPACED = (
+    ("\u0e00", "\u0fff"),
+    ("\u1000", "\u109f"),
+    ("\u1780", "\u17ff"),
+    ("\u1950", "\u19df"),
+    ("\u1a20", "\u1b7f"),
+    ("\u2e80", "\u312f"),
+    ("\u31a0", "\ua4cf"),
+    ("\ua980", "\ua9df"),
+    ("\uaa60", "\uaadf"),
+    ("\uf900", "\ufaff"),
+    ("\uff66", "\uff9f"),
+    ("\U00016fe0", "\U0001b2ff"),
+    ("\U00020000", "\U0003ffff"),
+)
+
+
+class CutWord(NamedTuple):
+    """A word in many tokens: those from `first` to before `last`."""
+
+    first: int
+    last: int
+    text: str
+
+    @property
+    def tokens(self) -> int:
+        return self.last - self.first
+
+
+def cut_words(text: TokenizedText) -> list[CutWord]:
+    """The words of at least `MANY` tokens, in the order of the text."""
+    runs = [(first, last) for first, last in _runs(text.tokens) if last - first >= MANY]
+    if not runs or text.text is None:
+        return []
+    from attncli.results.tokenize import own_texts, sequences
+
+    texts, owners = own_texts(text), sequences(text)
+    words = (CutWord(first, last, _spelled(text.tokens[first:last], texts[owners[first] or 0])) for first, last in runs)
+    return [word for word in words if not _is_phrase(word.text)]
+
+
+def goes_on(previous: Token | None, token: Token) -> bool:
+    """Whether a token is of the same word as the one before it, and not of a second text that begins there."""
+    if previous is None or token.word is None or token.word != previous.word:
+        return False
+    shares = (token.start, token.end) == (previous.start, previous.end)
+    return shares or (token.byte_start or 0) >= (previous.byte_end or 0)
+
+
+def _runs(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+    first = 0
+    for index, (previous, token) in enumerate(pairwise(tokens), start=1):
+        if not goes_on(previous, token):
+            yield first, index
+            first = index
+    yield first, len(tokens)
+
+
+def _spelled(tokens: Sequence[Token], text: str) -> str:
+    return text[tokens[0].start or 0 : tokens[-1].end].strip()
+
+
+def _is_phrase(text: str) -> bool:
+    return not text.isascii() and _unspaced().search(text) is not None
+
+
+@cache
+def _unspaced() -> re.Pattern[str]:
+    """Compiled only where a text needs it, as that takes longer than most pictures."""
+    return re.compile("[" + "".join(f"{first}-{last}" for first, last in _UNSPACED) + "]")
+
+
+_LIGHT = (0xFF, 0xFF, 0xFF)
+
+#: Two dark backgrounds, of one lightness and told apart by blue and yellow, which colour-blind eyes see too; with
+#: their own light ink they read well on any terminal. Fewer colours need bolder ones to stay two.
+_SHADES = {
+    ColorDepth.TRUE: ((0x2B, 0x52, 0x78), (0x74, 0x53, 0x24)),
+    ColorDepth.EIGHT_BIT: ((0x00, 0x5F, 0x87), (0x87, 0x5F, 0x00)),
+    ColorDepth.ANSI: ((0x00, 0x00, 0xAA), (0xAA, 0x00, 0xAA)),
+}
+
+#: What an unknown token stands for is shown up to so many cells.
+_STANDS_FOR = 16
+
+GAP = "  "
+
+
+class Cell(NamedTuple):
+    """A token as it is drawn: text over id.
+
+    width: cells that the wider of both takes.  style: of the text; ids have the same without its boldness.
+    goes_on: it is of the same word as the token before it.  many: its word has more than two tokens.
+    begins_line: a line of the text ends before it.
+    """
+
+    text: str
+    id: str
+    width: int
+    style: Style
+    goes_on: bool
+    many: bool
+    begins_line: bool
+
+
+def token_cells(text: TokenizedText, terminal: Terminal) -> tuple[list[Cell], list[CutWord]]:
+    """What to draw for each token of a text, and its words of more than two tokens."""
+    words = cut_words(text)
+    many = {index for word in words for index in range(word.first, word.last)}
+    drawn = _texts(text, terminal)
+    borders = _borders(text)
+    cells: list[Cell] = []
+    ordinary = 0
+    for index, (token, shown, (same, ends)) in enumerate(zip(text.tokens, drawn, borders, strict=True)):
+        number = str(token.id)
+        style = _style(token, ordinary, index in many, terminal)
+        cells.append(
+            Cell(shown, number, max(cell_width(shown), len(number)), style, same, same and index in many, ends)
+        )
+        ordinary += not token.special
+    return cells, words
+
+
+def bar(many: bool, terminal: Terminal) -> StyledSpan:
+    """What stands between two tokens of one word."""
+    if terminal.unicode:
+        return StyledSpan("┃") if many else StyledSpan("│", DIM)
+    return StyledSpan("||") if many else StyledSpan("|", DIM)
+
+
+def without_boldness(style: Style) -> Style:
+    return style._replace(bold=False)
+
+
+def _texts(text: TokenizedText, terminal: Terminal) -> list[str]:
+    texts = token_texts(text.tokens, terminal)
+    if text.stats.unknown:
+        # Imported only where it is needed, as the other modules below: most texts are to be drawn at once.
+
+        for index, place in unknown_tokens(text).items():
+            texts[index] += _stands_for(place, terminal) if place else ""
+    return [f"{shown}*" if token.special else shown for token, shown in zip(text.tokens, texts, strict=True)]
+
+
+def _stands_for(place: str, terminal: Terminal) -> str:
+    arrow = "←" if terminal.unicode else "<-"
+    return arrow + shorten(visible(place, unicode=terminal.unicode), _STANDS_FOR, glyphs(terminal).cut)
+
+
+def _style(token: Token, ordinary: int, many: bool, terminal: Terminal) -> Style:
+    if token.special:
+        return DIM
+    shades = _SHADES.get(terminal.color)
+    return PLAIN if shades is None else Style(_LIGHT, shades[ordinary % 2], bold=many)
+
+
+def _borders(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
+    """For each token, whether it goes on with the word before it, and whether a line of the text ends before it."""
+    beginnings = _line_beginnings(text) if "\n" in f"{text.text}{text.pair}" else frozenset()
+    previous: Token | None = None
+    for index, token in enumerate(text.tokens):
+        yield goes_on(previous, token), index in beginnings
+        previous = token
+
+
+def _line_beginnings(text: TokenizedText) -> frozenset[int]:
+    """The tokens before which a line ends: a newline is at the end of a token, or between two that leave it out."""
+    from attncli.results.tokenize import own_texts, sequences
+
+    texts, owners = own_texts(text), sequences(text)
+    pairs = zip(pairwise(text.tokens), pairwise(owners), strict=True)
+    return frozenset(
+        index
+        for index, ((previous, token), (before, owner)) in enumerate(pairs, start=1)
+        if owner is not None and owner == before and not token.text.startswith("\n")
+        if "\n" in previous.text or "\n" in texts[owner][previous.end : token.start]
+    )
