@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from attncli.cli.files import check_target
 from attncli.cli.main import prepare_torch
+from attncli.cli.output import check_target
 from attncli.cli.signals import Signals
 from attncli.errors import FailedError
 from attncli.models.files import reference
@@ -112,7 +112,7 @@ def test_the_command_that_makes_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(FailedError) as caught:
         check_target(str(missing))
     assert caught.value.hint == f"mkdir -p '{missing.parent}'"
-    monkeypatch.setattr("attncli.cli.files.os", type("os", (), {"name": "nt", "access": os.access}))
+    monkeypatch.setattr("attncli.cli.output.os", type("os", (), {"name": "nt", "access": os.access}))
     with pytest.raises(FailedError) as caught:
         check_target(str(missing))
     assert caught.value.hint == f'mkdir "{missing.parent}"'

@@ -239,7 +239,7 @@ def test_nobody_imports_a_program() -> None:
 def test_the_command_line_touches_the_process_in_few_places() -> None:
     # Everything else gets an Environment, so that a test can swap it.
     touching = {module.name for module in modules() if module.part == "cli" and list(_outside(module))}
-    assert touching <= {"cli/environment.py", "cli/main.py", "cli/shells.py", "cli/manual.py", "cli/chatter.py"}
+    assert touching <= {"cli/environment.py", "cli/main.py", "cli/shells.py", "cli/manual.py", "cli/messages.py"}
 
 
 def test_the_table_itself_flows_one_way() -> None:

@@ -239,7 +239,7 @@ def _sentences(word: str | None, given: SentenceOptions, environment: Environmen
 
 
 def _lines(names: tuple[str, ...], environment: Environment) -> Iterator[str]:
-    from attncli.cli.reading import lines, read_blocks
+    from attncli.cli.stdin_text import lines, read_blocks
 
     for name in names:
         yield from lines(read_blocks(name, environment))

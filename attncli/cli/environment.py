@@ -1,12 +1,29 @@
-"""What surrounds one run of `attn`: its streams and variables, as a value that a test can swap."""
+"""What surrounds one run of `attn`: its streams and variables, as a value that a test can swap.
+
+Options and surroundings -> the `Terminal` that a renderer is told about.
+
+What is written to stdout: at the end of a run, or bit by bit where there is more than fits in memory.
+
+One process of several that torchrun started: they share the work, and the first alone speaks and writes.
+"""
 
 from __future__ import annotations
 
+import atexit
 import codecs
+import errno
 import os
 import sys
-from collections.abc import Mapping
-from typing import BinaryIO, NamedTuple, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
+
+from attncli.errors import FailedError
+from attncli.render.common.terminal import ColorDepth, Terminal
+
+if TYPE_CHECKING:
+    from attncli.models.loading.distributed import Sharing
 
 
 class ProcessPlace(NamedTuple):
@@ -109,3 +126,160 @@ def _terminal_columns() -> int | None:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (AttributeError, OSError, ValueError):
         return None
+
+
+DEFAULT_WIDTH = 80
+MAX_WIDTH = 10_000
+
+#: What FORCE_COLOR's numbers mean, by an old convention. 1 is also how people say «colours, please», and then the
+#: environment says which.
+_FORCED = {"2": ColorDepth.EIGHT_BIT, "3": ColorDepth.TRUE}
+
+#: Set by the terminals of Windows that understand escape sequences; its old console shows them as rubbish.
+_WINDOWS_TERMINALS = ("WT_SESSION", "ConEmuANSI", "ANSICON", "TERM_PROGRAM", "TERM")
+
+
+def choose_terminal(environment: Environment, *, color: str, width: int | None, ascii_only: bool) -> Terminal:
+    """How text for stdout may look. `color` is `auto`, `always` or `never`."""
+    return Terminal(
+        width=choose_width(environment, width),
+        color=choose_color(environment, color),
+        unicode=environment.takes_unicode and not ascii_only,
+    )
+
+
+def choose_width(environment: Environment, width: int | None) -> int:
+    """`--width`, else COLUMNS, else the terminal's own, else 80."""
+    if width is not None:
+        return width
+    columns = environment.variables.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit() and len(columns) < 6 and int(columns) > 0:
+        return min(int(columns), MAX_WIDTH)
+    return environment.columns or DEFAULT_WIDTH
+
+
+def choose_color(environment: Environment, color: str) -> ColorDepth:
+    """`--color`, else NO_COLOR, else FORCE_COLOR, else TERM=dumb, else whether stdout is a terminal."""
+    variables = environment.variables
+    if color == "always":
+        return _depth(environment)
+    if color == "never" or variables.get("NO_COLOR"):
+        return ColorDepth.NONE
+    if forced := variables.get("FORCE_COLOR"):
+        return ColorDepth.NONE if forced in ("0", "false") else _depth(environment)
+    if variables.get("TERM") == "dumb" or not environment.shows_output:
+        return ColorDepth.NONE
+    if environment.windows and not any(variables.get(name) for name in _WINDOWS_TERMINALS):
+        return ColorDepth.NONE
+    return _depth(environment)
+
+
+def _depth(environment: Environment) -> ColorDepth:
+    variables = environment.variables
+    if forced := _FORCED.get(variables.get("FORCE_COLOR", "")):
+        return forced
+    if variables.get("COLORTERM", "").lower() in ("truecolor", "24bit") or variables.get("WT_SESSION"):
+        return ColorDepth.TRUE
+    term = variables.get("TERM", "")
+    if term.endswith("-direct"):
+        return ColorDepth.TRUE
+    return ColorDepth.EIGHT_BIT if "256color" in term else ColorDepth.ANSI
+
+
+#: Bytes that are worth a write of their own.
+_ENOUGH = 1 << 18
+
+
+class NoReaderError(BrokenPipeError):
+    """Whoever read our stdout has gone. (Not just any broken pipe: a library may meet one in the network.)"""
+
+
+def encoded(content: str | bytes) -> bytes:
+    """Text as UTF-8. A lone surrogate (a broken file name) becomes `\\udc80`, which JSON reads back as the same."""
+    return content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+
+
+def write_stdout(environment: Environment, content: str | bytes) -> None:
+    """Write a whole result and see it through.
+
+    Raises NoReaderError where the reader has gone, FailedError where stdout is closed or full.
+    """
+    stream = environment.stdout
+    if stream is None:
+        raise FailedError("stdout is closed, the result has nowhere to go", hint="-o FILE writes it to a file")
+    try:
+        _write_all(stream, encoded(content))
+    except OSError as error:
+        abandon(stream)
+        # Windows has no EPIPE: a pipe whose reader has gone is an invalid argument there.
+        if isinstance(error, BrokenPipeError) or (environment.windows and error.errno == errno.EINVAL):
+            raise NoReaderError from error
+        raise FailedError(
+            f"the result can't be written to stdout: {error.strerror}", hint="-o FILE writes it to a file"
+        ) from error
+
+
+class StdoutWriter:
+    """Stdout for a result that comes bit by bit: a small one is still one write, so that an error leaves nothing of it.
+
+    before: called before each write; whatever else is on the terminal makes room.
+    """
+
+    def __init__(self, environment: Environment, *, before: Callable[[], None]) -> None:
+        self._environment = environment
+        self._before = before
+        self._waiting = bytearray()
+
+    def write(self, content: bytes) -> None:
+        self._waiting += content
+        if len(self._waiting) >= _ENOUGH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Raises as `write_stdout` does."""
+        self._before()
+        write_stdout(self._environment, bytes(self._waiting))
+        self._waiting.clear()
+
+
+def _write_all(stream: BinaryIO, content: bytes) -> None:
+    rest = memoryview(content)
+    # An unbuffered stdout (PYTHONUNBUFFERED) may take a part only.
+    while rest:
+        written = stream.write(rest)
+        if not written:
+            raise BlockingIOError(errno.EAGAIN, "it takes nothing more at the moment")
+        rest = rest[written:]
+    stream.flush()
+
+
+def shared(callback: Callable[..., None]) -> Callable[..., None]:
+    """A verb's callback that gets the other processes as `sharing`, and fails where one of them fails."""
+
+    @wraps(callback)
+    def call(environment: Environment, **values: Any) -> None:
+        with _together(environment) as sharing:
+            callback(environment, sharing=sharing, **values)
+
+    return call
+
+
+@contextmanager
+def _together(environment: Environment) -> Iterator[Sharing]:
+    if environment.processes.world == 1:
+        from attncli.models.loading.distributed import ALONE
+
+        yield ALONE
+        return
+    from attncli.cli.failures import as_attn_error
+    from attncli.models.loading.distributed import Processes
+
+    processes = Processes(*environment.processes)
+    # After everything is said and written: see there.
+    atexit.register(processes.leave)
+    try:
+        yield processes
+    except Exception as error:
+        processes.tell(as_attn_error(error))
+        raise
+    processes.settle()

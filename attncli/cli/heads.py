@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
-from attncli.cli.environment import Environment
+from attncli.cli.environment import Environment, shared
 from attncli.cli.heads_input import ManyOptions, many_options, read_heads_input
 from attncli.cli.options import (
     EncodingOptions,
@@ -25,7 +25,6 @@ from attncli.cli.options import (
     running_options,
     text_options,
 )
-from attncli.cli.processes import shared
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:

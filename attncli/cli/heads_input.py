@@ -13,7 +13,7 @@ from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.api.text_batches import Given
-    from attncli.cli.text_stream import TextStream
+    from attncli.cli.texts import TextStream
 
 
 class ManyOptions(NamedTuple):
@@ -136,7 +136,7 @@ def _probe(source: TextOptions, many: ManyOptions) -> HeadsInput:
 
 
 def _many(source: TextOptions, environment: Environment, *, lines: bool) -> HeadsInput:
-    from attncli.cli.text_stream import open_texts
+    from attncli.cli.texts import open_texts
 
     stream = open_texts(source, environment, lines=lines)
     return HeadsInput(_given(stream), notes=stream.notes)
@@ -145,7 +145,7 @@ def _many(source: TextOptions, environment: Environment, *, lines: bool) -> Head
 def _given(stream: TextStream) -> Iterator[Given]:
     """The texts of a stream, with what to call each where something is wrong with it."""
     from attncli.api.text_batches import Given
-    from attncli.cli.reading import lines
+    from attncli.cli.stdin_text import lines
 
     for number, ids in enumerate(stream.ids or (), 1):
         yield Given(f"list {number} of ids", ids=ids)

@@ -63,8 +63,8 @@ def _leave(code: int) -> NoReturn:
 
 def run(arguments: Sequence[str], environment: Environment, signals: Signals | None = None) -> int:
     """One call of `attn` in the given surroundings; returns its exit code. `signals` raises `Stopped` through it."""
-    from attncli.cli.chatter import hushed
-    from attncli.cli.streams import NoReaderError
+    from attncli.cli.environment import NoReaderError
+    from attncli.cli.messages import hushed
     from attncli.errors import ExitCode
 
     debug = "--debug" in arguments
@@ -87,8 +87,8 @@ def run(arguments: Sequence[str], environment: Environment, signals: Signals | N
 def _invoke(arguments: list[str], environment: Environment) -> int:
     from click.exceptions import Exit
 
-    from attncli.cli.group import attn
-    from attncli.cli.terminal import choose_width
+    from attncli.cli.command import attn
+    from attncli.cli.environment import choose_width
     from attncli.errors import ExitCode
 
     help_width = min(choose_width(environment, None), 100)
@@ -103,7 +103,7 @@ def _invoke(arguments: list[str], environment: Environment) -> int:
 def _complete(instruction: str, environment: Environment) -> int:
     from click.shell_completion import shell_complete
 
-    from attncli.cli.group import attn
+    from attncli.cli.command import attn
     from attncli.cli.shells import register
 
     register()

@@ -15,9 +15,7 @@ from typing import NamedTuple
 import click
 
 from attncli import __version__
-from attncli.cli.command import Verb, sections
-from attncli.cli.group import VERBS, attn
-from attncli.cli.surroundings import EXIT_CODES, VARIABLES
+from attncli.cli.command import EXIT_CODES, VARIABLES, VERBS, Verb, attn, sections
 
 Entry = tuple[str, str]
 

@@ -1,7 +1,12 @@
-"""Everything that goes to stderr: notes, warnings and progress. (Errors too, through the same door.)"""
+"""Keeps what libraries print (their logs, warnings, progress bars, a model's own prints) off the user's streams.
+
+Everything that goes to stderr: notes, warnings and progress. (Errors too, through the same door.)
+"""
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +14,32 @@ from contextlib import contextmanager
 from attncli.cli.environment import Environment
 from attncli.errors import CheckError
 from attncli.progress import Bytes, Progress, Texts
+
+
+class _Nowhere(io.TextIOBase):
+    """A stream without a file that takes everything and keeps nothing."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+@contextmanager
+def hushed(*, unless: bool) -> Iterator[None]:
+    """While this holds, whatever is written to `sys.stdout` and `sys.stderr` vanishes.
+
+    Results, notes and errors don't pass through these two: they go to the streams of the `Environment`. One place
+    for all libraries, and none of them is imported for it. `unless` (that is `--debug`) shows it all on stderr.
+    """
+    stdout, stderr = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (stderr, stderr) if unless else (_Nowhere(), _Nowhere())
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+
 
 #: Seconds between two looks of the progress line; more often would only cost time.
 INTERVAL = 0.1

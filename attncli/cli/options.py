@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from attncli.cli.command import Choice, Option, Text, WholeNumber, completed_by
-from attncli.cli.terminal import MAX_WIDTH
+from attncli.cli.environment import MAX_WIDTH
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]

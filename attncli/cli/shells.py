@@ -149,7 +149,7 @@ def register() -> None:
 
 def script(shell: str) -> str:
     """The script for `bash`, `zsh` or `fish`."""
-    from attncli.cli.group import attn
+    from attncli.cli.command import attn
 
     return SHELLS[shell](attn, {}, "attn", COMPLETION).source()
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attncli.cli.command import VERBS
 from attncli.cli.compare import compare as compare_command
-from attncli.cli.group import VERBS
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
 from attncli.cli.params import params as params_command

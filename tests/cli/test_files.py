@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attncli.cli.files import check_target, write_files
+from attncli.cli.output import check_target, write_files
 from attncli.errors import FailedError
 from tests.cli.conftest import names
 

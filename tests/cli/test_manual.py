@@ -10,9 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from attncli.cli.group import VERBS, attn
+from attncli.cli.command import EXIT_CODES, VERBS, attn
 from attncli.cli.manual import manual_page, pages, reference, write
-from attncli.cli.surroundings import EXIT_CODES
 from attncli.errors import ExitCode
 
 PAGES = {page.name: page for page in pages()}

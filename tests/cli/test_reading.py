@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.cli import reading
-from attncli.cli.reading import lines, read_blocks
+from attncli.cli import stdin_text
+from attncli.cli.stdin_text import lines, read_blocks
 from attncli.errors import FailedError
 from tests.cli.conftest import surroundings
 
@@ -27,12 +27,12 @@ from tests.cli.conftest import surroundings
 CHARACTERS = "ab\r\n\x00é日👍\ufeff\x85\u2028"
 
 
-def read(content: bytes, *, block: int = reading.BLOCK, **options: Any) -> str:
-    before, reading.BLOCK = reading.BLOCK, block
+def read(content: bytes, *, block: int = stdin_text.BLOCK, **options: Any) -> str:
+    before, stdin_text.BLOCK = stdin_text.BLOCK, block
     try:
         return "".join(read_blocks("-", surroundings(stdin=content), **options))
     finally:
-        reading.BLOCK = before
+        stdin_text.BLOCK = before
 
 
 def failure(content: bytes, **options: Any) -> tuple[str, str]:
@@ -178,7 +178,7 @@ def test_a_stream_that_breaks() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_progress_tells_the_bytes_on_disk(tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BLOCK", 1000)
+    monkeypatch.setattr(stdin_text, "BLOCK", 1000)
     content = os.urandom(3000).hex().encode()
     path = tmp_path / "big.txt"
     path.write_bytes(gzip.compress(content) if packed else content)
@@ -194,7 +194,7 @@ def test_progress_tells_the_bytes_on_disk(tmp_path: Path, packed: bool, monkeypa
 def test_a_file_on_stdin_has_a_size_and_a_pipe_has_none(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("mole\n")
     script = (
-        "from attncli.cli.environment import Environment; from attncli.cli.reading import read_blocks\n"
+        "from attncli.cli.environment import Environment; from attncli.cli.stdin_text import read_blocks\n"
         "say = lambda *said: print(*said)\n"
         "print(*read_blocks('-', Environment.of_process(), progress=say))"
     )

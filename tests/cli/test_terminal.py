@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.cli.terminal import choose_color, choose_terminal, choose_width
+from attncli.cli.environment import choose_color, choose_terminal, choose_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from tests.cli.conftest import surroundings
 

@@ -14,7 +14,18 @@ from matplotlib.ticker import MaxNLocator
 
 from attncli.render.figures.labels import Side, head_title, key_side, label_text, labels, place_text
 from attncli.render.figures.metric_map import HeadMap, HeadMaps
-from attncli.render.figures.panels import EDGE, Array, Box, Caption, Part, Scale, axes_at, cells, color_bar, tick_text
+from attncli.render.figures.panels import (
+    EDGE,
+    Array,
+    Box,
+    Caption,
+    Part,
+    Scale,
+    axes_at,
+    cells,
+    color_bar,
+    tick_text,
+)
 from attncli.render.figures.patches import mean_map
 from attncli.render.figures.text_layout import drawable, heading, line_height, room_for
 from attncli.render.heads.heatmap import pooled_evenly, spans_of
