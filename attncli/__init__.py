@@ -20,7 +20,8 @@ a `FailedError` for a file or memory that is not. Its `message` says what happen
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from attncli._version import __version__
+from attncli.results import show_with
 
 #: Type checkers know this name, as they know the one in `typing`, whose import would be nine tenths of ours.
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ else:
         from importlib import import_module
 
         if name in ("compare", "heads", "params", "tokenize"):
-            return getattr(import_module(f"attncli.verbs.{name}"), name)
+            return getattr(import_module(f"attncli.api.{name}"), name)
         if name in ("AttnError", "FailedError", "ModelError", "UsageError"):
             return getattr(import_module("attncli.errors"), name)
         raise AttributeError(f"module 'attncli' has no attribute {name!r}")
@@ -50,3 +51,21 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _render(result: object, form: str) -> str:
+    """A result as the command prints it, or as the page that a notebook shows."""
+    from importlib import import_module
+
+    verb = type(result).__name__.removesuffix("Result").lower()
+    if form == "text":
+        from attncli.render.common.terminal import Terminal
+
+        text: str = getattr(import_module(f"attncli.render.{verb}.text"), f"{verb}_text")(result, Terminal())
+        return text.removesuffix("\n")
+    page = import_module("attncli.render.html.page")
+    whole: str = page.notebook(getattr(import_module(f"attncli.render.html.{verb}"), f"{verb}_html")(result))
+    return whole
+
+
+show_with(_render)

@@ -19,3 +19,11 @@ METRICS = (
 
 #: The metrics that give a head its label where they are high, the most telling first.
 LABELS = ("induction", "previous", "next", "special", "first")
+
+
+#: Set by a shell that asks for completions instead of a run.
+COMPLETION = "_ATTN_COMPLETE"
+
+
+#: What stands for stdin wherever a text, a file or ids are named.
+STDIN = "-"

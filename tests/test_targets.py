@@ -14,7 +14,7 @@ import attncli
 from attncli.api.targets import in_words
 from attncli.errors import ModelError, UsageError
 from attncli.results.heads import HeadsResult
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from tests import tiny
 from tests.cli.conftest import attn
 from tests.tokens.vocabularies import byte_bpe

@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 COMMON = {
     "hidden_size": 32,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import attncli
+from attncli._version import __version__
 from attncli.errors import UsageError
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
@@ -34,7 +34,7 @@ def made_by(*packages: str, model_class: str | None = None, revision: str | None
     """Our version, and those of the named packages as far as they took part, that is, were imported."""
     imported = {package: sys.modules[package] for package in packages if package in sys.modules}
     versions = {package: str(module.__version__) for package, module in imported.items()}
-    return MadeBy(attncli.__version__, **versions, model_class=model_class, revision=revision)
+    return MadeBy(__version__, **versions, model_class=model_class, revision=revision)
 
 
 class Reader(NamedTuple):

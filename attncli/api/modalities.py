@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from attncli.errors import UsageError
 from attncli.models.media.pictures import Photo, image_processor, process, read_photo
 from attncli.models.media.sounds import Recording, feature_extractor, listen, read_recording
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from torch import Tensor

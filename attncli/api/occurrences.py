@@ -12,7 +12,7 @@ from attncli.embeddings.text_matching import Sought, Span, find_word, fold, near
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.compare import Occurrence
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from attncli.tokens.encode import encode
 
 if TYPE_CHECKING:

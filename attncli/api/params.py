@@ -20,8 +20,9 @@ from attncli.quantities import Size, Total, check_number, count_of, size_of, tot
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
 if TYPE_CHECKING:
+    from attncli.parameters.classify import Placed
     from attncli.parameters.costs import Wishes
-    from attncli.parameters.count import By, Placed
+    from attncli.parameters.count import By
     from attncli.parameters.lora import LoraWish
     from attncli.results.base import MadeBy
     from attncli.results.params import Node

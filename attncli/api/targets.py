@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.api.cutting import id_lists
 from attncli.errors import UsageError
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
 
 if TYPE_CHECKING:
@@ -190,8 +190,9 @@ def _refuse_beyond(limit: int | None, before: int, count: int) -> None:
 
 def _greedy(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
     from attncli.attention.inputs import build_inputs
+    from attncli.models.loading.greedy_decoding import greedy
 
-    return loaded.write(build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
+    return greedy(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
 
 
 def _generated(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import AttnError, UsageError
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from attncli.tokens.encode import check_text, from_ids
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from torch import Tensor
 from attncli.attention.metrics import Pair, Side, parts_of
 from attncli.errors import UsageError
 from attncli.results.heads import Probe
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.attention.media_positions import Scene

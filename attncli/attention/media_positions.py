@@ -14,7 +14,7 @@ import torch
 
 from attncli.attention.metrics import Side
 from attncli.results.patterns import Grid, Medium
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 _PATCH = re.compile(r"(-?\d+)\s*,\s*(-?\d+)")
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*s")

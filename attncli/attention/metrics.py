@@ -45,7 +45,7 @@ from attncli.attention.float64 import summable
 from attncli.choices import METRICS
 from attncli.results.heads import Quadrants
 from attncli.results.patterns import TOKENS, Grid, Medium
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.fused_attention import Reader

@@ -16,7 +16,7 @@ from torch import Tensor
 from attncli.attention.positions import Position
 from attncli.attention.selection import View
 from attncli.results.patterns import Bins, Pattern, equal_spans
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: Sequences up to this length are kept exact unless bins were asked for; longer ones get `DEFAULT_BINS`.
 EXACT_LIMIT = 1024

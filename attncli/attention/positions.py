@@ -13,7 +13,7 @@ from itertools import groupby
 
 from attncli.attention.media_positions import NoPlaceError, place_of
 from attncli.errors import UsageError
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: Places from…to of a sequence, half open.
 Span = tuple[int, int]

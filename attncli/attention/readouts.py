@@ -40,8 +40,7 @@ from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
-    from attncli.models.capture.fused_attention import Reader, Reading, ScoreTile
-    from attncli.models.capture.query_key_attention import QueryKeyAttention
+    from attncli.models.capture.fused_attention import QueryKeyStates, Reader, Reading, ScoreTile
 
 
 def value_norms(path: str, attention: Attention, projections: Mapping[str, Tensor]) -> Tensor:
@@ -146,7 +145,7 @@ class _Whole:
     has_sink: bool
 
     @classmethod
-    def empty(cls, attention: QueryKeyAttention, pair: Pair, bins: tuple[Tensor, Tensor] | None) -> _Whole:
+    def empty(cls, attention: QueryKeyStates, pair: Pair, bins: tuple[Tensor, Tensor] | None) -> _Whole:
         batch, device = attention.query.shape[0], attention.query.device
         lse, share, score, special, position = torch.zeros(
             5, batch, attention.heads, attention.queries, device=device

@@ -26,7 +26,7 @@ from attncli.attention.pattern_axes import Axes, Axis, PatternSums, axis, lines_
 from attncli.attention.selection import View
 from attncli.errors import UsageError
 from attncli.results.patterns import HeadWeight, KeyRead, Ranking, Reading, RowOfWeights
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention

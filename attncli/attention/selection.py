@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from attncli.attention.positions import Position, Span, words_of
 from attncli.choices import METRICS
 from attncli.errors import UsageError
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.structure import BlockList

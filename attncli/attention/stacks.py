@@ -13,9 +13,10 @@ from attncli.attention.pattern_axes import lines_of
 from attncli.attention.row_reading import mean_reading, ranking
 from attncli.attention.selection import Selection, Wanted
 from attncli.errors import UsageError
+from attncli.models.capture.qkv_inputs import output_projections
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from attncli.results.patterns import Ranking, Reading
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.attention.metrics import Side
@@ -37,7 +38,7 @@ def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[
 
 def collect(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> Collector:
     """The one forward pass, and what was kept of it."""
-    projections = model.output_projections(inputs.arguments) if wanted.weighting == "norm" else {}
+    projections = output_projections(model, inputs.arguments) if wanted.weighting == "norm" else {}
     collector = Collector(model, inputs, wanted, projections)
     collector.unread = model.attend(inputs.arguments, collector)
     return collector

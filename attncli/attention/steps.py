@@ -20,8 +20,9 @@ from attncli.attention.positions import Position
 from attncli.attention.selection import View
 from attncli.attention.stacks import NamedStacks
 from attncli.errors import UsageError
+from attncli.models.capture.residual_trace import watch_attention
 from attncli.results.steps import Origin, Others, Projection, Steps, Written
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.qkv_inputs import Made
@@ -106,7 +107,7 @@ def _steps(named: NamedStacks, view: View, key: StackKey, number: int, head: int
     layer = collector.layers[key][number]
     query, keys = _query_place(layer, view), layer.pair.keys.tokens[0]
     call = sum(other.path == layer.path for place, other in collector.layers[key].items() if place < number)
-    watched = collector.model.watch(collector.inputs.arguments, layer.path, call=call, query=query)
+    watched = watch_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
     called = f"{name}.{number}.{head}" if named.several else f"{number}.{head}"
     place = Place(called, name, number, head, _reader(collector, key, layer))
     whole = _walked(watched, place, layer.pair.queries.tokens[0][query], keys)

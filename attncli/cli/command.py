@@ -242,7 +242,7 @@ class Verbs(click.Group):
 
 def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from attncli import __version__
+        from attncli._version import __version__
 
         write_stdout(ctx.obj, f"attncli {__version__}\n")
         ctx.exit()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.choices import STDIN
 from attncli.cli.command import Text, WholeNumber
 from attncli.cli.environment import Environment
 from attncli.cli.options import TextOptions, bundle, flag, option
-from attncli.cli.texts import STDIN
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,14 +9,13 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from attncli.choices import COMPLETION
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
     from attncli.cli.environment import Environment
     from attncli.cli.signals import Signals
-
-#: Set by a shell that asks for completions instead of a run.
-COMPLETION = "_ATTN_COMPLETE"
 
 
 def main() -> NoReturn:

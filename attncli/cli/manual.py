@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import click
 
-from attncli import __version__
+from attncli._version import __version__
 from attncli.cli.command import EXIT_CODES, VARIABLES, VERBS, Verb, attn, sections
 
 Entry = tuple[str, str]

@@ -23,7 +23,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from attncli.cli.main import COMPLETION
+from attncli.choices import COMPLETION
 
 # Bash cuts words at colons and equal signs too, so it hands over the line, and the piece that an answer replaces.
 # Bash 3.2, as macOS has it, knows neither compopt nor nosort.

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
+from attncli.choices import STDIN
 from attncli.cli.environment import Environment
 from attncli.cli.failures import did_you_mean
-from attncli.cli.texts import STDIN
 from attncli.errors import FailedError
 from attncli.progress import Bytes, Progress, silent
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from attncli.choices import STDIN
 from attncli.cli.environment import Environment
 from attncli.cli.options import TextOptions
 from attncli.errors import UsageError
@@ -17,8 +18,6 @@ from attncli.progress import Progress, silent
 if TYPE_CHECKING:
     from attncli.results.tokenize import Source
 
-#: What stands for stdin wherever a text, a file or ids are named.
-STDIN = "-"
 
 #: No vocabulary comes near a number of this many digits.
 _MOST_DIGITS = 12

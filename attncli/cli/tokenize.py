@@ -95,7 +95,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
         return forms.JsonLinesForm(wanted.view, several=several, ascii_only=not terminal.unicode)
     if wanted.view != "tokens":
         return forms.IdsText(several=several) if wanted.ids else forms.CountText(several=several)
-    from attncli.render.tokenize.record import RecordText
+    from attncli.render.tokenize.text import RecordText
 
     return RecordText(
         terminal, models=tokenizing.models, table=wanted.table, lint=wanted.lint, count=stream.texts_known
@@ -104,14 +104,14 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
 
 def _page_form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
     """Tokens as a page, and beneath them what there is for a terminal besides."""
-    from attncli.render.html.tokens import SCREEN, PageForm
+    from attncli.render.html.tokenize import SCREEN, PageForm
 
     if wanted.stats or wanted.vocab:
         from attncli.render.tokenize.forms import SummaryForm
 
         summaries = SummaryForm("text", SCREEN, tokenizing.entries, texts=stream.texts_known)
         return PageForm(summaries, tokens=False, title=outlet.title)
-    from attncli.render.tokenize.record import RecordText
+    from attncli.render.tokenize.text import RecordText
 
     told = RecordText(SCREEN, models=tokenizing.models, lint=wanted.lint, count=stream.texts_known)
     return PageForm(told, title=outlet.title)

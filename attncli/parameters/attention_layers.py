@@ -14,8 +14,7 @@ from attncli.parameters.inventory import FIELDS, Kind, Settings, Tensor
 from attncli.results.params import PerHead
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import Share
-    from attncli.parameters.count import Placed
+    from attncli.parameters.classify import Placed, Share
 
 #: What configurations call the number of tokens that a layer sees back, by the kind of layer that it holds for.
 _WINDOWS: Mapping[str, tuple[str, ...]] = {

@@ -17,8 +17,7 @@ from attncli.parameters.inventory import Kind, Settings
 from attncli.results.costs import CACHE_BITS, WEIGHT_BITS, CachedLayer, Fit, Fits, in_bytes
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import Share
-    from attncli.parameters.count import Placed
+    from attncli.parameters.classify import Placed, Share
 
 #: What a state holds for each of its channels, and over how many heads its keys are spread.
 _STATE_SIZE = ("ssm_state_size", "mamba_d_state", "state_size")

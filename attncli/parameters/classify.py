@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from attncli.parameters.inventory import Inventory, Kind, Settings, Tensor
-from attncli.parameters.locate import Located, locate
+from attncli.parameters.locate import Located, Place, locate
 from attncli.parameters.name_rules import RULES
 from attncli.results.params import COMPONENTS
 
@@ -329,3 +329,10 @@ _TOKENS = ("embedding.token", "TABLE")
 
 #: What a convolution over two axes is about where one of them is frequency.
 _SOUND = re.compile("audio|speech|spectro|subsampl|wav2vec", re.IGNORECASE)
+
+
+class Placed(NamedTuple):
+    """A share of a tensor, and where the tensor stands."""
+
+    share: Share
+    place: Place

@@ -19,7 +19,7 @@ from attncli.parameters.lora import LoraWish, adapters
 from attncli.results.costs import Cache, CachedLayer, Costs, Fits, Flops, Lora, Training
 
 if TYPE_CHECKING:
-    from attncli.parameters.count import Placed
+    from attncli.parameters.classify import Placed
 
 #: A token of text doesn't pass through the towers of other inputs.
 _TOWERS = frozenset({"vision", "audio", "projector"})

@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from attncli.parameters.attention_layers import per_head
-from attncli.parameters.classify import Share, also_unembeds, classify
+from attncli.parameters.classify import Placed, Share, also_unembeds, classify
 from attncli.parameters.inventory import Inventory, Settings
-from attncli.parameters.locate import Place, place
+from attncli.parameters.locate import place
 from attncli.results.params import (
     COMPONENTS,
     Active,
@@ -145,13 +145,6 @@ def _node(
 
 
 By = Literal["component", "layer", "part", "module", "tensor"]
-
-
-class Placed(NamedTuple):
-    """A share of a tensor, and where the tensor stands."""
-
-    share: Share
-    place: Place
 
 
 class Placements:

@@ -13,7 +13,7 @@ from attncli.results.costs import Lora, LoraComponent
 from attncli.results.params import COMPONENTS
 
 if TYPE_CHECKING:
-    from attncli.parameters.count import Placed
+    from attncli.parameters.classify import Placed
 
 #: What the paper adapts.
 _DEFAULT = ("attention.query", "attention.value")

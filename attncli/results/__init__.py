@@ -1,0 +1,23 @@
+"""What the verbs find, as values.
+
+A result shows itself (`print(result)`, a notebook) without importing a renderer: `attncli` hands over what renders it.
+Nothing is imported here, since `import attncli` passes through.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_renderers: list[Callable[[object, str], str]] = []
+
+
+def show_with(render: Callable[[object, str], str]) -> None:
+    """Set what renders a result in a form, `text` or `html`."""
+    _renderers[:] = [render]
+
+
+def renderer() -> Callable[[object, str], str]:
+    return _renderers[0]

@@ -1,15 +1,15 @@
-"""How a value shows itself in a line of Python: what it is and how much it holds, never all that it holds.
+"""What all results share: a short `repr`, the versions that made them, and how a result shows itself.
 
 >>> result.stacks[0].patterns[0]
 Pattern(layer=5, head=1, weights=<float32 (7, 7)>)
-
-What made a result: the versions and the model that a reader needs to make it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
+
+from attncli import results
 
 #: Characters of a text, of a value within a value, and of the values of a collection that are shown.
 _MOST_TEXT = 50
@@ -22,6 +22,23 @@ _MOST_VALUES = 4
 _CUT = "(...)"
 
 _Class = TypeVar("_Class", bound=type)
+
+
+def showable(cls: _Class) -> _Class:
+    """A decorator of results: `print` shows what the command prints, and a notebook shows the page."""
+    cls.__str__ = _as_text  # type: ignore[method-assign, assignment]
+    cls._repr_html_ = _as_html  # type: ignore[attr-defined]
+    return cls
+
+
+def _as_text(result: object) -> str:
+    """What the command prints, 80 columns wide and without colours."""
+    return results.renderer()(result, "text")
+
+
+def _as_html(result: object) -> str:
+    """The page, as notebooks show it."""
+    return results.renderer()(result, "html")
 
 
 def short_repr(cls: _Class) -> _Class:

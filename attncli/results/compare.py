@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attncli.results.base import MadeBy, short_repr
+from attncli.results.base import MadeBy, short_repr, showable
 
 SCHEMA = "attncli.compare/1"
 
@@ -285,6 +285,7 @@ class SampleInfo(NamedTuple):
         return self._asdict()
 
 
+@showable
 @short_repr
 @dataclass(frozen=True, slots=True)
 class CompareResult:
@@ -350,20 +351,6 @@ class CompareResult:
             "states": [state.to_dict(matrices=small, vectors=small and self._needs_vectors) for state in self.states],
             "made_by": self.made_by.to_dict(),
         }
-
-    def __str__(self) -> str:
-        """What the command prints, 80 columns wide and without colours."""
-        from attncli.render.common.terminal import Terminal
-        from attncli.render.compare.text import compare_text
-
-        return compare_text(self, Terminal()).removesuffix("\n")
-
-    def _repr_html_(self) -> str:
-        """The page, as notebooks show it."""
-        from attncli.render.html.compare import compare_html
-        from attncli.render.html.page import notebook
-
-        return notebook(compare_html(self))
 
     @property
     def _needs_vectors(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from attncli.results.base import short_repr
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: A half-open range of indices into the tokens of one model.
 TokenRange = tuple[int, int]

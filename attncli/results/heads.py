@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from attncli.choices import METRICS
-from attncli.results.base import MadeBy, short_repr
+from attncli.results.base import MadeBy, short_repr, showable
 from attncli.results.patterns import (
     TOKENS,
     Bins,
@@ -24,7 +24,7 @@ from attncli.results.patterns import (
     equal_spans,
 )
 from attncli.results.steps import Steps
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: What is different.
 DifferenceKind = Literal["models", "texts"]
@@ -318,6 +318,7 @@ class Stack:
         return {"layer": layer, **self.baselines[layer], **quadrants}
 
 
+@showable
 @short_repr
 @dataclass(frozen=True, slots=True)
 class HeadsResult:
@@ -380,17 +381,3 @@ class HeadsResult:
             **({} if self.difference is None else {"difference": self.difference.to_dict()}),
             "made_by": self.made_by.to_dict(),
         }
-
-    def __str__(self) -> str:
-        """What the command prints, 80 columns wide and without colours."""
-        from attncli.render.common.terminal import Terminal
-        from attncli.render.heads.text import heads_text
-
-        return heads_text(self, Terminal()).removesuffix("\n")
-
-    def _repr_html_(self) -> str:
-        """The page, as notebooks show it."""
-        from attncli.render.html.heads import heads_html
-        from attncli.render.html.page import notebook
-
-        return notebook(heads_html(self))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attncli.results.base import MadeBy, short_repr
+from attncli.results.base import MadeBy, short_repr, showable
 from attncli.results.costs import Costs
 from attncli.results.reconciliation import Reconciliation
 
@@ -303,6 +303,7 @@ class ListedPreset(NamedTuple):
         return {**self._asdict(), "aliases": list(self.aliases), "notes": list(self.notes)}
 
 
+@showable
 @short_repr
 class ParamsResult(NamedTuple):
     """Every model that was asked for; differences where there are several.
@@ -332,17 +333,3 @@ class ParamsResult(NamedTuple):
             **({} if self.failures is None else {"failures": list(self.failures)}),
             "made_by": self.made_by.to_dict(),
         }
-
-    def __str__(self) -> str:
-        """What the command prints, 80 columns wide and without colours."""
-        from attncli.render.common.terminal import Terminal
-        from attncli.render.params.text import params_text
-
-        return params_text(self, Terminal()).removesuffix("\n")
-
-    def _repr_html_(self) -> str:
-        """The page, as notebooks show it."""
-        from attncli.render.html.page import notebook
-        from attncli.render.html.params import params_html
-
-        return notebook(params_html(self))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.results.base import short_repr
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 AxisKind = Literal["tokens", "patches", "frames"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.results.base import short_repr
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: float64, computed from the queries, keys and values that the model made in its own precision.
 Vector = npt.NDArray[np.float64]

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.results.base import MadeBy, short_repr, shortened
+from attncli.results.base import MadeBy, short_repr, shortened, showable
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -22,45 +23,6 @@ if TYPE_CHECKING:
     from attncli.results.explanation import Explanation
     from attncli.results.statistics import Parity, TokenizerStatistics
     from attncli.results.vocabulary import Finding, Unreachable, Vocabulary
-
-
-class Token(NamedTuple):
-    """One token of a text.
-
-    index: place among the text's tokens, from 0.  id: number in the vocabulary.
-    token: the raw form in the vocabulary (`Ġmole`, `##les`).  text: what a reader sees of it (` mole`, `les`).
-    start, end: characters of the input, half open; byte_start, byte_end: UTF-8 bytes of it. None where the token has
-    no place in the input: an added special token, or ids that came without a text.
-    word: index of the run of non-space characters that the token starts in; None likewise.
-    special: added by the tokenizer, or one of its special tokens.
-    """
-
-    index: int  # type: ignore[assignment]  # not the method of tuples, which nobody calls on a token
-    id: int
-    token: str
-    text: str
-    start: int | None = None
-    end: int | None = None
-    byte_start: int | None = None
-    byte_end: int | None = None
-    word: int | None = None
-    special: bool = False
-
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
-
-
-def sequences(text: TokenizedText) -> list[int | None]:
-    """An entry a token: 0 in the text, 1 in the pair beside it, None without a place in either."""
-    owners = text.sequences or (0,) * len(text.tokens)
-    return [None if token.start is None else owner for token, owner in zip(text.tokens, owners, strict=True)]
-
-
-def own_texts(text: TokenizedText) -> tuple[str, ...]:
-    """The text, and the pair beside it if there is one; nothing for ids that came without a text."""
-    if text.text is None:
-        return ()
-    return (text.text,) if text.pair is None else (text.text, text.pair)
 
 
 if TYPE_CHECKING:
@@ -216,6 +178,7 @@ class IdsPart(NamedTuple):
     last: bool = True
 
 
+@showable
 @short_repr
 class TokenizeResult(NamedTuple):
     """Every text under every model asked for, text by text, and what is to be said of all of them.
@@ -259,23 +222,22 @@ class TokenizeResult(NamedTuple):
             asked["failures"] = list(self.failures)
         return {**asked, "warnings": list(self.warnings), "made_by": self.made_by.to_dict()}
 
-    def __str__(self) -> str:
-        """What the command prints, 80 columns wide and without colours."""
-        from attncli.render.common.terminal import Terminal
-        from attncli.render.tokenize.record import tokenize_text
-
-        return tokenize_text(self, Terminal()).removesuffix("\n")
-
-    def _repr_html_(self) -> str:
-        """The page, as notebooks show it."""
-        from attncli.render.html.page import notebook
-        from attncli.render.html.tokens import tokens_html
-
-        return notebook(tokens_html(self))
-
 
 _ASKED_FOR = ("comparisons", "statistics", "parity", "vocabularies", "unreachable")
 
 
 def _dicts(values: Iterable[HasDict]) -> list[dict[str, object]]:
     return [value.to_dict() for value in values]
+
+
+def sequences(text: TokenizedText) -> list[int | None]:
+    """An entry a token: 0 in the text, 1 in the pair beside it, None without a place in either."""
+    owners = text.sequences or (0,) * len(text.tokens)
+    return [None if token.start is None else owner for token, owner in zip(text.tokens, owners, strict=True)]
+
+
+def own_texts(text: TokenizedText) -> tuple[str, ...]:
+    """The text, and the pair beside it if there is one; nothing for ids that came without a text."""
+    if text.text is None:
+        return ()
+    return (text.text,) if text.pair is None else (text.text, text.pair)

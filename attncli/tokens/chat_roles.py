@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.chat.chat_text import ChatText

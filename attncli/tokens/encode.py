@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import FailedError, UsageError
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from attncli.tokens.spans import Words, byte_spans, emptied, untrimmed
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from attncli.results.tokenize import Token, TokenStats
+from attncli.results.tokenize import TokenStats
+from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText
 from attncli.tokens.spans import Words
 

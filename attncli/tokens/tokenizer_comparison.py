@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from attncli.errors import UsageError
 from attncli.results.comparison import Comparison, IdDifference, Segment, TokenDifference
-from attncli.results.tokenize import Source, Token, TokenizedText, own_texts, sequences
+from attncli.results.tokenize import Source, TokenizedText, own_texts, sequences
+from attncli.results.tokens import Token
 
 _BEFORE_SPACE = re.compile(r"\S*")
 

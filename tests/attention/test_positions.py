@@ -9,7 +9,7 @@ from attncli.attention.pattern_axes import Axes, PatternSums, axis
 from attncli.attention.positions import Position
 from attncli.attention.selection import View, line_starts
 from attncli.errors import UsageError
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 
 def tokens(*pieces: tuple[str, int | None]) -> tuple[Token, ...]:

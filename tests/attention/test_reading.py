@@ -14,7 +14,7 @@ from attncli.attention.stacks import look
 from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.results.heads import Stack
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from tests import tiny
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]

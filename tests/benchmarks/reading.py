@@ -159,7 +159,7 @@ def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
     from attncli.attention.stacks import look
     from attncli.choices import METRICS
     from attncli.models.loading.loaded_model import wrap_model
-    from attncli.results.tokenize import Token
+    from attncli.results.tokens import Token
 
     loaded = wrap_model(model)
     inputs = build_inputs(loaded, [[Token(place, each, "", "") for place, each in enumerate(ids)]])

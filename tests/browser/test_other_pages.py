@@ -11,9 +11,9 @@ import pytest
 from attncli.render.html.compare import compare_html
 from attncli.render.html.page import notebook
 from attncli.render.html.params import params_html
-from attncli.render.html.tokens import tokens_html
+from attncli.render.html.tokenize import tokenize_html
 from attncli.results.compare import CompareResult
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from tests.browser.conftest import Browser
 from tests.browser.test_heads_page import NASTY
 from tests.cli.samples import tokenize_result, tokenized
@@ -146,7 +146,7 @@ def test_nothing_sticks_out_of_the_window(browser: Browser, tmp_path: Path, cont
 
 
 def test_tokens_with_their_ids_raw_forms_and_places(browser: Browser, tmp_path: Path) -> None:
-    path = opened(browser, tmp_path, tokens_html(tokenize_result(tokenized(), tokenized(1, "other"))))
+    path = opened(browser, tmp_path, tokenize_html(tokenize_result(tokenized(), tokenized(1, "other"))))
     assert browser.console() == []
     assert browser.requests() == [path.as_uri()]
     assert browser.texts(".text h2") == ["3 tokens (1 special) bert", "3 tokens (1 special) other"]
@@ -160,7 +160,7 @@ def test_tokens_with_their_ids_raw_forms_and_places(browser: Browser, tmp_path: 
 
 def test_nasty_tokens_stay_text(browser: Browser, tmp_path: Path) -> None:
     tokens = tuple(Token(index, index, text, text, word=index) for index, text in enumerate(NASTY))
-    opened(browser, tmp_path, tokens_html(tokenize_result(tokenized(model=NASTY[1])._replace(tokens=tokens))))
+    opened(browser, tmp_path, tokenize_html(tokenize_result(tokenized(model=NASTY[1])._replace(tokens=tokens))))
     assert browser.console() == []
     assert browser.run("return document.title") == f"tokens of {NASTY[1]}"
     assert browser.texts(".chip .token")[:2] == [NASTY[0], NASTY[1].replace(" ", "·")]
@@ -168,5 +168,5 @@ def test_nasty_tokens_stay_text(browser: Browser, tmp_path: Path) -> None:
 
 def test_every_result_shows_itself_in_a_frame() -> None:
     assert compare_result()._repr_html_() == notebook(compare_html(compare_result()))
-    assert tokenize_result()._repr_html_() == notebook(tokens_html(tokenize_result()))
+    assert tokenize_result()._repr_html_() == notebook(tokenize_html(tokenize_result()))
     assert result()._repr_html_() == notebook(params_html(result()))

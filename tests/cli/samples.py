@@ -10,7 +10,8 @@ from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.params import Active, Component, ModelParameters, ParameterCount, ParamsResult, PerHead
 from attncli.results.params import Layer as CountedLayer
 from attncli.results.patterns import Bins, Pattern
-from attncli.results.tokenize import Token, TokenizedText, TokenizeResult, TokenStats
+from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
+from attncli.results.tokens import Token
 
 MADE_BY = MadeBy("0.1.0", tokenizers="0.23.1", model_class="BertTokenizer")
 

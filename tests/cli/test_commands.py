@@ -412,7 +412,7 @@ def test_attn_alone_shows_the_help() -> None:
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
 def test_the_version(flag: str) -> None:
-    from attncli import __version__
+    from attncli._version import __version__
 
     assert attn(flag).text == f"attncli {__version__}\n"
 

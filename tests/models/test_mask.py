@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import masking_utils
 
-from attncli.models.capture.attention_types import WeightsAttention, row_spans
+from attncli.models.capture.attention_types import WeightsAttention
 from attncli.models.capture.lazy_mask import RuleMask, mask_rule, only_selected
-from attncli.models.capture.query_key_attention import QueryKeyAttention
+from attncli.models.capture.query_key_attention import QueryKeyAttention, row_spans
 
 PADDING = torch.tensor([[True] * 7, [False, False, True, True, True, True, True]])
 RULES = {

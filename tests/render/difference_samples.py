@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.results.heads import DifferenceKind, HeadChange, HeadsDifference, HeadsResult, Stack, StackDifference
 from attncli.results.patterns import Pattern
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from tests.render.heads_samples import HEADS, result, stack, tokens
 
 #: Total variation of each head of `HEADS`, and how its `first` changed.

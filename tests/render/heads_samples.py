@@ -10,7 +10,7 @@ from attncli.choices import METRICS
 from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import Pattern, Weights
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -8,7 +8,7 @@ from attncli.choices import METRICS
 from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import TOKENS, Grid, Medium, Pattern, Picture
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 GRID = Grid(2, 3, 1)
 #: Blue on the left, orange on the right.

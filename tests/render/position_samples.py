@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import HeadWeight, KeyRead, Ranking, Reading
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from tests.render.heads_samples import HEADS, pattern, result, stack, tokens
 
 

@@ -14,7 +14,8 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.aligned import aligned_text
 from attncli.render.tokenize.comparison_lines import model_keys, shortened_name
 from attncli.results.comparison import Comparison, IdDifference, Segment, TokenDifference
-from attncli.results.tokenize import Token, TokenizedText, TokenStats
+from attncli.results.tokenize import TokenizedText, TokenStats
+from attncli.results.tokens import Token
 from attncli.tokens.tokenizer_comparison import compare_cuts
 from tests.tokens.vocabularies import KINDS, TEXTS
 

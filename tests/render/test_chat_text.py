@@ -12,7 +12,8 @@ from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.chat import chat_text
 from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
-from attncli.results.tokenize import Token, TokenizedText, TokenStats
+from attncli.results.tokenize import TokenizedText, TokenStats
+from attncli.results.tokens import Token
 
 STATS = TokenStats(9, 0, 5, 28, 28, 3.1, 3.1, 1.8, 1, 0.2, 0, 0.0)
 

@@ -16,7 +16,7 @@ from attncli.render.heads.shaded_text import Shaded, shaded_text
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, StackDifference
 from attncli.results.patterns import HeadWeight, KeyRead, Pattern, Ranking, Reading
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from tests.render.heads_samples import SGR, made_up_values
 from tests.render.test_heads_any_text import CHARACTERS, TERMINALS, TOKENS, results, tokens_of, weights
 

@@ -16,7 +16,7 @@ from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import Pattern
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from tests.render.heads_samples import SGR, made_up_values, result
 
 #: Ordinary letters, and all that has ever moved a column: wide, combining, joining, right to left, control, lone.

@@ -22,7 +22,7 @@ from attncli.render.figures.head_patterns import OneHead, Panel  # noqa: E402
 from attncli.render.figures.heads import heads_figure  # noqa: E402
 from attncli.render.figures.labels import Side  # noqa: E402
 from attncli.render.figures.metric_map import metric_maps  # noqa: E402
-from attncli.render.figures.panels import Scale, Words, composed, drawn, tick_text
+from attncli.render.figures.panels import Scale, Words, composed, drawn, tick_text  # noqa: E402
 
 FORMS = ("svg", "pdf", "png")
 NEXT = pattern("0.1", on_offset(1))

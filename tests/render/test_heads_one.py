@@ -11,7 +11,7 @@ from attncli.render.heads.pattern_grid import headings
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import Stack
 from attncli.results.patterns import Bins, Pattern, Weights
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens
 
 LRM = "\u200e"

@@ -20,8 +20,8 @@ from attncli.render.html.compare import compare_html
 from attncli.render.html.heads import heads_html
 from attncli.render.html.page import notebook, pack, pack_finely, page
 from attncli.render.html.params import params_data, params_html
-from attncli.render.html.tokens import PageForm, tokens_html
-from attncli.render.tokenize.record import RecordText
+from attncli.render.html.tokenize import PageForm, tokenize_html
+from attncli.render.tokenize.text import RecordText
 from attncli.results.base import MadeBy
 from attncli.results.heads import Layer
 from attncli.results.tokenize import Record
@@ -37,7 +37,7 @@ PAGES = {
     "patches": heads_html(looking()),
     "compare": compare_html(compare_samples.compare_result()),
     "params": params_html(params_samples.result()),
-    "tokens": tokens_html(tokenize_result()),
+    "tokens": tokenize_html(tokenize_result()),
 }
 
 
@@ -78,7 +78,7 @@ def test_a_page_is_the_same_every_time_and_small(kind: str) -> None:
         "patches": lambda: heads_html(looking()),
         "compare": lambda: compare_html(compare_samples.compare_result()),
         "params": lambda: params_html(params_samples.result()),
-        "tokens": lambda: tokens_html(tokenize_result()),
+        "tokens": lambda: tokenize_html(tokenize_result()),
     }
     assert again[kind]() == PAGES[kind]
 
@@ -183,7 +183,7 @@ def test_a_page_of_very_many_tokens_says_how_many_it_leaves_out() -> None:
 
 def test_what_explains_tokens_stands_beneath_them() -> None:
     finding = Finding("trailing_space", "warning", "the text ends in a space", "leave it out", 0, 1)
-    data = data_of(tokens_html(tokenize_result(tokenized()._replace(findings=(finding,)))))
+    data = data_of(tokenize_html(tokenize_result(tokenized()._replace(findings=(finding,)))))
     assert "the text ends in a space" in str(data["said"])
 
 

@@ -19,7 +19,7 @@ from attncli.render.heads.text import heads_text
 from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import TOKENS, Grid, Medium, Pattern, Picture
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 GRID = Grid(3, 4, 1)
 CLS = Token(0, 0, "[CLS]", "[CLS]", special=True)

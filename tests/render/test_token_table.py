@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.record import token_table
-from attncli.results.tokenize import Token, TokenizedText, TokenStats
+from attncli.render.tokenize.text import token_table
+from attncli.results.tokenize import TokenizedText, TokenStats
+from attncli.results.tokens import Token
 from tests.render.test_tokenize_text import EMBEDDINGS, SOME, TOKENS
 
 STATS = TokenStats(4, 1, 2, 14, 17, 4.25, 3.5, 2.0, 1, 0.5, 1, 0.25)

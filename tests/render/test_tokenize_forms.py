@@ -12,7 +12,7 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.npz import IdsForm
 from attncli.render.tokenize.forms import CountText, CsvForm, Form, IdsText, JsonForm, JsonLinesForm, PartsForm, View
 from attncli.render.tokenize.picture import text_picture
-from attncli.render.tokenize.record import RecordText
+from attncli.render.tokenize.text import RecordText
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
 from tests.cli.samples import tokenize_result, tokenized
 

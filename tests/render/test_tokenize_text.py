@@ -13,7 +13,8 @@ from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import count_text, ids_text, measures, text_picture, tokenize_text
 from attncli.results.base import MadeBy
-from attncli.results.tokenize import Token, TokenizedText, TokenizeResult, TokenStats
+from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
+from attncli.results.tokens import Token
 
 STATS = TokenStats(6, 2, 5, 23, 24, 4.0, 23 / 6, 1.2, 1, 0.2, 1, 1 / 6)
 

@@ -9,7 +9,8 @@ import pytest
 from attncli.models.chat.chat_text import ChatText, MessagePlace
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
-from attncli.results.tokenize import Token, TokenizedText
+from attncli.results.tokenize import TokenizedText
+from attncli.results.tokens import Token
 from attncli.tokens.chat_roles import assign, has_double_bos
 from attncli.tokens.encode import encode
 from attncli.tokens.measure import measure

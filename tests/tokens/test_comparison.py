@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 import attncli
 from attncli.errors import UsageError
 from attncli.results.comparison import Comparison
-from attncli.results.tokenize import Source, Token, TokenizedText, TokenStats
+from attncli.results.tokenize import Source, TokenizedText, TokenStats
+from attncli.results.tokens import Token
 from attncli.tokens.tokenizer_comparison import compare_cuts, failures
 from tests.tokens.vocabularies import KINDS, TEXTS, byte_bpe, word_level, word_piece
 

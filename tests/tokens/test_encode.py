@@ -14,7 +14,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from attncli.errors import UsageError
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Tokenizer
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
 from attncli.tokens.spans import Words
 from tests.tokens import vocabularies as made

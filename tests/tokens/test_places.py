@@ -26,7 +26,7 @@ from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
 from attncli.models.tokenizers.types import Tokenizer
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from attncli.tokens.encode import encode
 from tests.tokens import vocabularies as made
 

@@ -8,27 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from attncli.models.capture.query_key_attention import RowBlock, row_spans
+
 if TYPE_CHECKING:
     import torch
 
     from attncli.models.capture.fused_attention import Reader
     from attncli.models.capture.query_key_attention import QueryKeyAttention
-
-#: Scores that are alive at once, over all heads: 64 MiB of float32.
-_BLOCK_ELEMENTS = 1 << 24
-
-
-@dataclass(frozen=True)
-class RowBlock:
-    """The attention of the queries start…stop of every head.
-
-    weights: float32, (batch, heads, stop − start, keys).  visible: bool, broadcastable to the weights.
-    """
-
-    start: int
-    stop: int
-    weights: Tensor
-    visible: Tensor
 
 
 class Attention(Protocol):
@@ -63,13 +49,6 @@ class Attention(Protocol):
         heads: of these alone.  rows: start and stop of those that are wanted.
         """
         ...
-
-
-def row_spans(rows: int, elements_a_row: int) -> Iterator[tuple[int, int]]:
-    """Cut `rows` into spans of at most `_BLOCK_ELEMENTS` elements, and of one row at least."""
-    step = max(1, _BLOCK_ELEMENTS // max(1, elements_a_row))
-    for start in range(0, rows, step):
-        yield start, min(start + step, rows)
 
 
 class WithoutStates:

@@ -11,16 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from attncli.models.capture.lazy_mask import Visibility
-
-if TYPE_CHECKING:
-    from attncli.models.capture.query_key_attention import QueryKeyAttention
 
 #: The kernels for CUDA read rows that begin at multiples of so many elements.
 _ALIGNMENT = 16
@@ -116,6 +113,34 @@ class ScoreTile:
     scores: Tensor
 
 
+class QueryKeyStates(Protocol):
+    """What is needed of an attention here: see `QueryKeyAttention`, which has it."""
+
+    @property
+    def query(self) -> Tensor: ...
+    @property
+    def key(self) -> Tensor: ...
+    @property
+    def value(self) -> Tensor: ...
+    @property
+    def scaling(self) -> float: ...
+    @property
+    def mask(self) -> Tensor | None: ...
+    @property
+    def is_causal(self) -> bool: ...
+    @property
+    def sinks(self) -> Tensor | None: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def queries(self) -> int: ...
+    @property
+    def keys(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    def keep_output(self, output: Tensor) -> None: ...
+
+
 @dataclass(frozen=True)
 class Reader:
     """Reads attention whose scores are products of queries and keys and nothing else, under a mask that only hides.
@@ -123,7 +148,7 @@ class Reader:
     visibility: which keys the mask leaves.
     """
 
-    attention: QueryKeyAttention
+    attention: QueryKeyStates
     visibility: Visibility
 
     def readings(self, values: Tensor | None = None, *, scores: bool = False) -> Iterator[Reading]:

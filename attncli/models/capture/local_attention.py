@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from attncli.models.capture.attention_types import Attention, HandedOut, RowBlock, WithoutStates, row_spans
+from attncli.models.capture.attention_types import Attention, HandedOut, WithoutStates
+from attncli.models.capture.query_key_attention import RowBlock, row_spans
 from attncli.models.capture.structure import named_attention
 
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attncli.models.capture.attention_types import RowBlock, row_spans
 from attncli.models.capture.fused_attention import Reader, can_fuse
 from attncli.models.capture.lazy_mask import RuleMask, Visibility, implied
 
@@ -243,3 +242,27 @@ def _sink(sinks: Tensor, head: int, query: int) -> float:
     if sinks.ndim == 1:
         return float(sinks[head].detach())
     return float(_place(sinks, head, query)[0].detach())
+
+
+#: Scores that are alive at once, over all heads: 64 MiB of float32.
+_BLOCK_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """The attention of the queries start…stop of every head.
+
+    weights: float32, (batch, heads, stop − start, keys).  visible: bool, broadcastable to the weights.
+    """
+
+    start: int
+    stop: int
+    weights: Tensor
+    visible: Tensor
+
+
+def row_spans(rows: int, elements_a_row: int) -> Iterator[tuple[int, int]]:
+    """Cut `rows` into spans of at most `_BLOCK_ELEMENTS` elements, and of one row at least."""
+    step = max(1, _BLOCK_ELEMENTS // max(1, elements_a_row))
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from attncli import __version__
+from attncli._version import __version__
 from attncli.errors import ModelError
 from attncli.models.files.hub_cache import MAIN, CachedRepository, HubSettings, hub_settings, is_commit
 from attncli.models.files.hub_errors import Asked, Why, bad_endpoint, not_a_hub, offline, translated

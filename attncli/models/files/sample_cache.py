@@ -21,7 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from attncli import __version__
+from attncli._version import __version__
 from attncli.models.files.hub_cache import own_cache_folder
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attncli import __version__
+from attncli._version import __version__
 from attncli.models.files.hub_cache import own_cache_folder
 
 _LIBRARIES = ("transformers", "torch")

@@ -46,21 +46,6 @@ def generation_config(files: ModelFiles, config: PreTrainedConfig) -> Generation
         raise ModelError(message, hint=files.mend) from error
 
 
-def decoder_prefix(generation: GenerationConfig | None, config: PreTrainedConfig) -> tuple[int, ...]:
-    """What the decoder of an encoder–decoder is given before anything else: its start token, and the one that it is
-    made to write first, if there is such a one (BART's, or the language that a translator writes)."""
-    fields = (
-        (generation, "decoder_start_token_id"),
-        (config, "decoder_start_token_id"),
-        (generation, "bos_token_id"),
-        (config, "bos_token_id"),
-        (config, "pad_token_id"),
-    )
-    start = next((value for holder, name in fields if isinstance(value := getattr(holder, name, None), int)), 0)
-    forced = getattr(generation, "forced_bos_token_id", None)
-    return (start, forced) if isinstance(forced, int) else (start,)
-
-
 def greedy(model: LoadedModel, arguments: Mapping[str, Tensor | bool], count: int) -> list[int]:
     """`count` tokens at most, always the likeliest, as transformers' `generate(do_sample=False, num_beams=1)` gives.
 

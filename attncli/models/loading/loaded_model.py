@@ -25,10 +25,9 @@ from attncli.models.capture.structure import (
 )
 from attncli.models.loading.device import dtype_name, input_device, memory_guard
 from attncli.models.loading.forward import Sense, accepted_arguments, all_arguments, needs_text, refuse_without_sense
-from attncli.models.loading.greedy_decoding import decoder_prefix
 
 if TYPE_CHECKING:
-    from attncli.models.capture.residual_trace import Watched
+    pass
 
 #: Configuration fields that say how many positions a model takes.
 _POSITION_FIELDS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
@@ -122,7 +121,7 @@ class LoadedModel:
 
     @property
     def decoder_prefix(self) -> tuple[int, ...]:
-        """The ids that an encoder–decoder's decoder begins with, see `attncli.models.loading.greedy_decoding`."""
+        """The ids that an encoder–decoder's decoder begins with, see `decoder_prefix`."""
         return decoder_prefix(self.generation, self.config)
 
     @property
@@ -190,24 +189,6 @@ class LoadedModel:
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
         }
 
-    def output_projections(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
-        """The matrix behind the heads of every attention module, see `attncli.models.capture.qkv_inputs`."""
-        from attncli.models.capture.qkv_inputs import output_projections
-
-        return output_projections(self, arguments)
-
-    def write(self, arguments: Mapping[str, Tensor | bool], count: int) -> list[int]:
-        """What it writes by itself, see `greedy` of `attncli.models.loading.greedy_decoding`."""
-        from attncli.models.loading.greedy_decoding import greedy
-
-        return greedy(self, arguments, count)
-
-    def watch(self, arguments: Mapping[str, Tensor | bool], path: str, *, call: int, query: int) -> Watched:
-        """One position of one attention module and what becomes of it, see `attncli.models.capture.residual_trace`."""
-        from attncli.models.capture.residual_trace import watch_attention
-
-        return watch_attention(self, arguments, path, call=call, query=query)
-
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
@@ -238,3 +219,18 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
     if generation is None and module.config.is_encoder_decoder:
         generation = GenerationConfig.from_model_config(module.config)
     return LoadedModel(called, module, tuple(lists), blocks, generation=generation)
+
+
+def decoder_prefix(generation: GenerationConfig | None, config: PreTrainedConfig) -> tuple[int, ...]:
+    """What the decoder of an encoder–decoder is given before anything else: its start token, and the one that it is
+    made to write first, if there is such a one (BART's, or the language that a translator writes)."""
+    fields = (
+        (generation, "decoder_start_token_id"),
+        (config, "decoder_start_token_id"),
+        (generation, "bos_token_id"),
+        (config, "bos_token_id"),
+        (config, "pad_token_id"),
+    )
+    start = next((value for holder, name in fields if isinstance(value := getattr(holder, name, None), int)), 0)
+    forced = getattr(generation, "forced_bos_token_id", None)
+    return (start, forced) if isinstance(forced, int) else (start,)

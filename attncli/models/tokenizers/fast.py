@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -14,7 +14,7 @@ from tokenizers import models
 
 from attncli.errors import FailedError, ModelError
 from attncli.models.tokenizers.config import TokenizerConfig, follow_class
-from attncli.models.tokenizers.token_bytes import Spelling, spelling_of
+from attncli.models.tokenizers.token_bytes import Spelling, part_state, spelling_of
 from attncli.models.tokenizers.types import Encoding, Piece
 
 if TYPE_CHECKING:
@@ -242,16 +242,6 @@ def _unigram(model: Any) -> tuple[int | None, bool]:
     if len(pieces) > 1:
         return None, True
     return next((piece.id for piece in pieces), None), False
-
-
-def part_state(part: Any) -> Mapping[str, object] | None:
-    """A part as the JSON of a tokenizer.json; None where there is none, or where it is somebody's Python code."""
-    if part is None:
-        return None
-    try:
-        return json.loads(part.__getstate__())  # type: ignore[no-any-return]
-    except Exception:  # tokenizers raises nothing more precise for a part that it cannot write down
-        return None
 
 
 @contextmanager

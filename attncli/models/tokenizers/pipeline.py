@@ -17,7 +17,7 @@ from tokenizers import AddedToken, NormalizedString, PreTokenizedString, models,
 from tokenizers import Tokenizer as Backend
 
 from attncli.models.tokenizers.config import flat_parts
-from attncli.models.tokenizers.fast import part_state
+from attncli.models.tokenizers.token_bytes import part_state
 
 Span = tuple[int, int]
 

@@ -6,8 +6,9 @@ is read from the parts of the tokenizer, never guessed from a model's name.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 #: Which of its keys holds the parts of a part that is a sequence.
 _PARTS = ("decoders", "pretokenizers")
@@ -110,3 +111,13 @@ def _alphabet() -> dict[str, bytes]:
 
 
 _ALPHABET = _alphabet()
+
+
+def part_state(part: Any) -> Mapping[str, object] | None:
+    """A part as the JSON of a tokenizer.json; None where there is none, or where it is somebody's Python code."""
+    if part is None:
+        return None
+    try:
+        return json.loads(part.__getstate__())  # type: ignore[no-any-return]
+    except Exception:  # tokenizers raises nothing more precise for a part that it cannot write down
+        return None

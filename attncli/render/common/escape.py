@@ -16,7 +16,7 @@ from unicodedata import category
 
 from attncli.render.common.cells import cell_width, glyphs, pad, shorten
 from attncli.render.common.terminal import Terminal
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 _DOTTED_CIRCLE = "◌"
 _ZERO_WIDTH_JOINER = "\u200d"

@@ -34,7 +34,7 @@ from attncli.render.heads.shaded_text import running
 from attncli.render.html.page import PAGE, plain, printed
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack
 from attncli.results.patterns import Pattern
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 LEGEND = "weight in B minus weight in A"
 COLORS = "orange: B has more, purple: A has more, white: the same"

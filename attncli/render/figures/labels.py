@@ -6,7 +6,7 @@ What stands beside rows and above columns: every text where there is room for it
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor, log10
@@ -18,12 +18,12 @@ from attncli.render.figures.text_layout import POINTS, drawable, room_for, text_
 from attncli.render.heads.difference_view import DIFFERENCE
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.heatmap import spans_of
-from attncli.render.heads.metric_words import label_of
+from attncli.render.heads.metric_words import label_of, weight_number
 from attncli.render.heads.shaded_text import line_numbers, numbered, plain_text, running
 from attncli.render.html.page import PAGE, SEPARATOR, plain, printed
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Medium, Pattern
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -233,3 +233,14 @@ def _nice(least: float) -> float:
 def _round_step(least: float) -> int:
     """How many go from one label to the next: beyond ten 20, 50, 100 and so on, so that times and numbers are round."""
     return ceil(least) if least <= 10 else int(_nice(least))
+
+
+def span_text(values: Iterable[float]) -> str:
+    """A number, or from the smallest to the largest of several."""
+    found = list(dict.fromkeys(map(short_number, sorted(values))))
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def short_number(value: float) -> str:
+    """Three digits behind the point, or two that count where it is small."""
+    return weight_number(value) if value >= 0.01 or not value else f"{value:.2g}"

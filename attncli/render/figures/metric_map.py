@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.choices import METRICS
-from attncli.render.figures.labels import Side, labels
+from attncli.render.figures.labels import Side, labels, span_text
 from attncli.render.figures.panels import EDGE, Array, Box, Scale, axes_at, cells, color_bar, numbers
-from attncli.render.figures.position import span_text
 from attncli.render.figures.text_layout import line_height, lines_at, wrapped
 from attncli.render.heads.metric_words import meaning
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack, StackDifference

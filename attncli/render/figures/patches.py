@@ -18,7 +18,7 @@ from attncli.render.heads.patch_map import grey_of, on_patches, tint_of
 from attncli.render.heads.patch_view import Look, are_words, head_name, looks_of, share_text, shown_maps, who_looks
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Grid, Pattern, Picture, Reading
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,14 +5,23 @@ What one position reads, out of a result: bars and a strip of the text, or the m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from attncli.render.figures.labels import Side, head_title, key_side, label_text, labels, place_text
+from attncli.render.figures.labels import (
+    Side,
+    head_title,
+    key_side,
+    label_text,
+    labels,
+    place_text,
+    short_number,
+    span_text,
+)
 from attncli.render.figures.metric_map import HeadMap, HeadMaps
 from attncli.render.figures.panels import (
     EDGE,
@@ -247,17 +256,6 @@ def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequ
         why = "comes later, and each token sees earlier ones alone" if later else "is hidden by the model's mask"
         return [f"{key} {why}: no head looks there from {query}"]
     place = "" if first.rank is None else f", place {first.rank:,} of {first.keys:,} in its row"
-    most = f"largest: head {first.name} with {_short(first.weight)}{place}"
+    most = f"largest: head {first.name} with {short_number(first.weight)}{place}"
     even = [head.uniform for head in ranking.heads if head.uniform is not None]
     return [most, f"uniform: {span_text(even)} with attention spread evenly"] if even else [most]
-
-
-def span_text(values: Iterable[float]) -> str:
-    """A number, or from the smallest to the largest of several."""
-    found = list(dict.fromkeys(map(_short, sorted(values))))
-    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
-
-
-def _short(value: float) -> str:
-    """Three digits behind the point, or two that count where it is small."""
-    return weight_number(value) if value >= 0.01 or not value else f"{value:.2g}"

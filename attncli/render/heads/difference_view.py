@@ -24,7 +24,7 @@ from attncli.render.heads.overview import in_rows, picture, shrunk
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsDifference, HeadsResult, Stack, StackDifference
 from attncli.results.patterns import Pattern
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: What the patterns of such a stack hold, in place of attention.
 DIFFERENCE = "difference"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attncli.render.common.cells import glyphs
+from attncli.render.common.cells import glyphs, shorten
 from attncli.render.common.escape import direction_end, name_text, token_text
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined
 from attncli.render.common.terminal import Terminal
+from attncli.render.heads.shaded_text import numbered
 from attncli.results.heads import HeadsResult, Layer, Probe, Stack
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 # Class, distillation and register tokens that are named one by one.
 _FEW_NAMES = 2
@@ -188,3 +189,16 @@ def _amount(stack: Stack, terminal: Terminal) -> str:
 
 def _count(count: int, noun: str, several: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else several or noun + 's'}"
+
+
+# Cells of a word or a line in a sentence.
+_LONGEST_PLACE = 32
+
+
+def place_words(token: Token, terminal: Terminal, line: int | None = None, count: int = 1) -> StyledSpan:
+    """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
+    whole = token_text(token._replace(text=token.text.strip() or token.text), terminal)
+    text = shorten(whole, _LONGEST_PLACE, glyphs(terminal).cut)
+    return StyledSpan(
+        f"{text}{direction_end(text)} ({numbered(token.index, count, line, glyphs(terminal).dash)})", BOLD
+    )

@@ -13,11 +13,10 @@ from attncli.choices import METRICS
 from attncli.render.common.cells import glyphs
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import whole_noun
+from attncli.render.heads.header import place_words, whole_noun
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_words import label_of, meaning, number, weight_number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
-from attncli.render.heads.position import place_words
 from attncli.results.heads import HeadMetrics, Quadrants, Stack
 from attncli.results.patterns import Pattern
 

@@ -14,7 +14,7 @@ from attncli.render.common.colormap import ink_on
 from attncli.render.common.lines import DIM, Line, Rgb, Style, StyledSpan
 from attncli.render.heads.heatmap import Heat
 from attncli.results.patterns import Grid, Picture
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 # How much of a patch's colour is its weight's, at no weight and at the full scale. The rest is the grey of the picture.
 _LEAST_TINT, _MOST_TINT = 0.35, 0.9

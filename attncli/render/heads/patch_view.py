@@ -26,7 +26,7 @@ from attncli.render.heads.patch_map import (
 )
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Grid, Pattern, Picture
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: More maps than these are told to be asked for.
 MOST_MAPS = 24

@@ -18,7 +18,7 @@ from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of, unseen
 from attncli.results.heads import Stack
 from attncli.results.patterns import Medium, Pattern, Span
 from attncli.results.patterns import Span as Positions
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 # From this many cells a column on, a token that is cut short still says more across than downwards.
 _ACROSS = 5

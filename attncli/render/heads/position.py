@@ -12,16 +12,15 @@ from attncli.render.common.escape import direction_end, token_text, unit_text
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, beside, flow
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
-from attncli.render.heads.header import stack_lines, unit_noun
+from attncli.render.heads.header import _LONGEST_PLACE, place_words, stack_lines, unit_noun
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.key_table import key_table
 from attncli.render.heads.metric_words import decimals_for, two_digits, weight_number
 from attncli.render.heads.one_head import title_lines
 from attncli.render.heads.patch_view import head_maps, reading_map
-from attncli.render.heads.shaded_text import ARRIVES, HERE, Shaded, numbered, shaded_text, strip_lines
+from attncli.render.heads.shaded_text import ARRIVES, HERE, Shaded, shaded_text, strip_lines
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import HeadWeight, Ranking, Reading
-from attncli.results.tokenize import Token
 
 # A text of more rows is told by its top keys in their places, and drawn as a strip.
 _MOST_ROWS = 20
@@ -119,8 +118,6 @@ def _are_all(stack: Stack, reading: Reading) -> bool:
 _CELL_WIDTHS = (5, 2, 1)
 _BAR = 20
 _ROOM_FOR_BARS = 64
-# Cells of a word or a line in a sentence.
-_LONGEST_PLACE = 32
 
 
 def ranking_lines(
@@ -155,15 +152,6 @@ def _legend(heat: Heat, *, digits: bool) -> list[Line]:
     said = heat.digits_note() if digits else ""
     note = [Line.of(StyledSpan(said, DIM))] if said else []
     return flow([heat.scale(), *note], separator="   ", width=heat.terminal.width)
-
-
-def place_words(token: Token, terminal: Terminal, line: int | None = None, count: int = 1) -> StyledSpan:
-    """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
-    whole = token_text(token._replace(text=token.text.strip() or token.text), terminal)
-    text = shorten(whole, _LONGEST_PLACE, glyphs(terminal).cut)
-    return StyledSpan(
-        f"{text}{direction_end(text)} ({numbered(token.index, count, line, glyphs(terminal).dash)})", BOLD
-    )
 
 
 def _places(ranking: Ranking, terminal: Terminal) -> tuple[StyledSpan, StyledSpan]:

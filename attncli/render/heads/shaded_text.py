@@ -19,7 +19,7 @@ from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
 from attncli.render.heads.pattern_grid import key_number, ruler
 from attncli.results.heads import Stack
 from attncli.results.patterns import Pattern, Reading
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: Characters of a text that a heading holds at the most.
 _LONGEST = 600

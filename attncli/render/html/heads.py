@@ -24,7 +24,7 @@ from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.html.page import PAGE, SEPARATOR, pack, pack_pixels, page, plain, printed, shortened
 from attncli.results.heads import HeadMetrics, HeadsResult, Stack
 from attncli.results.patterns import HeadWeight, KeyRead, Medium, Pattern, Ranking, Reading, Span
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 
 #: What a page calls the one weight by which heads are ranked, beside their metrics.
 WEIGHT = "weight"

@@ -24,7 +24,7 @@ from attncli.results.vocabulary import Search, Vocabulary, VocabularyEntry
 if TYPE_CHECKING:
     from attncli.render.tokenize.statistics import TextLine
     from attncli.results.comparison import Comparison
-    from attncli.results.tokenize import Token
+    from attncli.results.tokens import Token
 
 _TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "longer", "max_length")
 

@@ -30,7 +30,8 @@ from attncli.render.common.cells import cell_width, glyphs, shorten
 from attncli.render.common.escape import token_text, visible
 from attncli.render.common.lines import DIM, PLAIN, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.results.tokenize import Token, TokenizedText, own_texts, sequences
+from attncli.results.tokenize import TokenizedText, own_texts, sequences
+from attncli.results.tokens import Token
 
 
 def unknown_tokens(text: TokenizedText) -> dict[int, str]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from attncli.results.tokenize import Token, TokenizedText
+from attncli.results.tokenize import TokenizedText
+from attncli.results.tokens import Token
 from attncli.results.vocabulary import Finding, Severity
 from attncli.tokens.lint.characters import Suspect, character_suspects, mend, trailing_suspects
 from attncli.tokens.lint.letters import letter_suspects, lookalike_suspects

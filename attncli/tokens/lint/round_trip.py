@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import regex
 
-from attncli.results.tokenize import Token
+from attncli.results.tokens import Token
 from attncli.results.vocabulary import Finding, Severity
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.forms import Form, SummaryForm
 from attncli.render.tokenize.picture import cut_word_lines, header, measures, statistics, text_picture
 from attncli.render.tokenize.token_cells import GAP, Cell, holds_bytes, token_cells, unknown_tokens
-from attncli.results.tokenize import Record, Token, TokenizedText, TokenizeResult
+from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
+from attncli.results.tokens import Token
 
 #: Columns to leave out, first things first, where the raw form and the text would have less than so many cells each.
 _EXPENDABLE = {"note": 24, "bytes": 12, "word": 12, "characters": 12}

@@ -8,8 +8,9 @@ from attncli.render.common.escape import visible
 from attncli.render.common.terminal import Terminal
 from attncli.render.html.page import page, printed, rounded
 from attncli.render.tokenize.forms import Form, SummaryForm
-from attncli.render.tokenize.record import text_form, written
-from attncli.results.tokenize import Record, Token, TokenizedText, TokenizeResult
+from attncli.render.tokenize.text import text_form, written
+from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
+from attncli.results.tokens import Token
 
 #: Tokens that a page shows; a browser can't hold those of any file.
 _MOST = 20_000
@@ -70,7 +71,7 @@ class PageForm(Form):
             self._texts.append(_text(text, kept))
 
 
-def tokens_html(result: TokenizeResult) -> str:
+def tokenize_html(result: TokenizeResult) -> str:
     """A whole result as one HTML document that needs nothing else."""
     told = text_form(result, SCREEN)
     return written(result, PageForm(told, tokens=not isinstance(told, SummaryForm)))

@@ -1,0 +1,31 @@
+"""A token and where it stands in its text: what `tokenize` and `heads` share. Imports no numpy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Token(NamedTuple):
+    """One token of a text.
+
+    index: place among the text's tokens, from 0.  id: number in the vocabulary.
+    token: the raw form in the vocabulary (`Ġmole`, `##les`).  text: what a reader sees of it (` mole`, `les`).
+    start, end: characters of the input, half open; byte_start, byte_end: UTF-8 bytes of it. None where the token has
+    no place in the input: an added special token, or ids that came without a text.
+    word: index of the run of non-space characters that the token starts in; None likewise.
+    special: added by the tokenizer, or one of its special tokens.
+    """
+
+    index: int  # type: ignore[assignment]  # not the method of tuples, which nobody calls on a token
+    id: int
+    token: str
+    text: str
+    start: int | None = None
+    end: int | None = None
+    byte_start: int | None = None
+    byte_end: int | None = None
+    word: int | None = None
+    special: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
