@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.files.shape_cache import ShapeCache, cache_key
+from attncli.models.files.user_cache import ShapeCache, cache_key
 from attncli.progress import Progress
 from attncli.quantities import whole_number
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from attncli.embeddings.batches import Behaviour, Run, Words
     from attncli.embeddings.reference_sample import SampleStatistics
     from attncli.models.files.model_files import ModelFiles
-    from attncli.models.files.sample_cache import SampleCache
+    from attncli.models.files.user_cache import SampleCache
     from attncli.models.tokenizers.types import Tokenizer
 
 #: Of fewer words a deviation in every dimension is more chance than measure.
@@ -79,7 +79,7 @@ def run_or_recall(
     Of a model that was handed over nothing is kept: nobody knows what it is.
     Raises UsageError for a sample of too few words.
     """
-    from attncli.models.files.sample_cache import SampleCache, sample_key
+    from attncli.models.files.user_cache import SampleCache, sample_key
 
     cache = SampleCache.of_user()
     how = {

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from attncli.models.files import shape_cache
+from attncli.models.files import user_cache
 from attncli.models.files.hub_cache import own_cache_folder
-from attncli.models.files.shape_cache import ShapeCache, cache_key
+from attncli.models.files.user_cache import ShapeCache, cache_key
 
 FIELDS = {"model_type": "gpt2", "n_layer": 2, "n_embd": 8}
 ENTRY = {"inventory": {"tensors": [["a", [2, 3]]]}, "model_class": "GPT2LMHeadModel"}
@@ -45,19 +45,19 @@ def test_a_key_follows_from_the_configuration_whatever_its_order() -> None:
 @pytest.mark.parametrize("library", ["transformers", "torch"])
 def test_another_version_is_another_key(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     key = cache_key(FIELDS)
-    real = shape_cache.version
-    monkeypatch.setattr(shape_cache, "version", lambda name: "0.0" if name == library else real(name))
+    real = user_cache.version
+    monkeypatch.setattr(user_cache, "version", lambda name: "0.0" if name == library else real(name))
     assert cache_key(FIELDS) != key
 
 
 def test_an_edited_source_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     key = cache_key(FIELDS)
-    monkeypatch.setattr(shape_cache, "_stamp", lambda path: (path.name, 1, 1))
+    monkeypatch.setattr(user_cache, "_shape_stamp", lambda path: (path.name, 1, 1))
     assert cache_key(FIELDS) != key
 
 
 def test_every_source_that_decides_is_there() -> None:
-    missing = [path.name for path in shape_cache._deciding_files("gpt2") if not path.is_file()]
+    missing = [path.name for path in user_cache._deciding_files("gpt2") if not path.is_file()]
     assert missing == []
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_entry_counts_as_absent_and_is_written_anew(cache: ShapeCache,
         "changed": content.replace(b"[2,3]", b"[2,4]"),
         "emptied": b"",
         "other": b"\xff\x00" * 50,
-        "list": shape_cache._digest(b"[]") + b"\n[]",
+        "list": user_cache._digest(b"[]") + b"\n[]",
     }
     path.write_bytes(damaged[damage])
     assert cache.read("key") is None
@@ -100,7 +100,7 @@ def test_many_writers_leave_one_whole_entry(cache: ShapeCache) -> None:
 
 
 def test_the_oldest_entries_go(cache: ShapeCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shape_cache, "_MOST", 3)
+    monkeypatch.setattr(user_cache, "_MOST_SHAPES", 3)
     for number in range(6):
         cache.write(f"key{number}", ENTRY)
     assert [number for number in range(6) if cache.read(f"key{number}")] == [3, 4, 5]
@@ -129,7 +129,7 @@ def test_the_folder_is_where_the_system_keeps_such_things(monkeypatch: pytest.Mo
 def test_a_key_needs_no_torch() -> None:
     program = (
         "import sys, json\n"
-        "from attncli.models.files.shape_cache import ShapeCache, cache_key\n"
+        "from attncli.models.files.user_cache import ShapeCache, cache_key\n"
         f"ShapeCache(None).read(cache_key(json.loads({json.dumps(FIELDS)!r})))\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'huggingface_hub'} & set(sys.modules)))"
     )

@@ -13,7 +13,7 @@ from attncli.errors import ModelError, UsageError
 from attncli.models.files.reference import closest
 from attncli.quantities import whole_number
 
-_FOLDER = Path(__file__).parent / "builtin" / "presets"
+_FOLDER = Path(__file__).parent / "presets"
 
 
 class Preset(NamedTuple):

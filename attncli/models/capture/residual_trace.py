@@ -1,6 +1,6 @@
 """What an attention module adds to the residual stream at one position, told by watching it run.
 
-The output matrix is the module that is handed what the heads read (see `attncli.models.capture.qkv_inputs`). What comes out of
+The output matrix is the module that is handed what the heads read (see `qkv_inputs`). What comes out of
 it is followed, through dropout and multiplication by a number, to where it is added to something: to the states that
 entered the block, or to what another branch of the block computed beside it, to which those are added in turn.
 """

@@ -16,7 +16,7 @@ from attncli.progress import Progress, silent
 if TYPE_CHECKING:
     from attncli.models.files.weight_files import WeightFiles
 
-_BUILTIN = Path(__file__).parent / "builtin"
+_BUILTIN = Path(__file__).parents[1] / "builtin"
 
 
 class ModelFiles(NamedTuple):

@@ -27,8 +27,8 @@ from attncli.render.figures.patches import PatchMaps, on_grid, patch_maps, query
 from attncli.render.figures.position import UNIFORM, Bars, position_parts
 from attncli.render.figures.text_layout import drawable
 from attncli.render.heads.difference_view import DIFFERENCE, differences_alone
+from attncli.render.heads.header import pooling_lines
 from attncli.render.heads.heatmap import unseen
-from attncli.render.heads.one_head import pooling_lines
 from attncli.render.heads.patch_view import head_name
 from attncli.render.heads.shaded_text import running
 from attncli.render.html.page import PAGE, plain, printed

@@ -16,10 +16,9 @@ from attncli.render.common.escape import name_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, beside, flow, joined
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import value_map
-from attncli.render.heads.header import is_cross, stack_lines, tokens_line
+from attncli.render.heads.header import is_cross, pooling_lines, scope_lines, stack_lines, tokens_line, unit_lines
 from attncli.render.heads.heatmap import Heat, SignedHeat
 from attncli.render.heads.metric_words import MEANINGS, decimals_for, signed_number, weight_number
-from attncli.render.heads.one_head import pooling_lines, scope_lines, unit_lines
 from attncli.render.heads.overview import in_rows, picture, shrunk
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsDifference, HeadsResult, Stack, StackDifference

@@ -15,10 +15,9 @@ from attncli.render.common.cells import bar, glyphs
 from attncli.render.common.escape import name_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, beside, flow
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import has_text, stack_lines, tokens_line, whole_noun
+from attncli.render.heads.header import has_text, scope_lines, stack_lines, tokens_line, whole_noun
 from attncli.render.heads.heatmap import Heat, SignedHeat
 from attncli.render.heads.metric_words import even_number, give, meaning, place_number, signed_place
-from attncli.render.heads.one_head import scope_lines
 from attncli.results.heads import HeadMetrics, Layer, Stack
 
 # Blocks of the map begin at a multiple of this many heads where they can.

@@ -18,10 +18,18 @@ from attncli.render.common.cells import glyphs
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, side_by_side
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
-from attncli.render.heads.header import alone_lines, has_text, is_alone, stack_lines, tokens_line
+from attncli.render.heads.header import (
+    alone_lines,
+    has_text,
+    is_alone,
+    pooling_lines,
+    scale_lines,
+    scope_lines,
+    stack_lines,
+    tokens_line,
+)
 from attncli.render.heads.heatmap import Heat, Mask, full_scale, pooled_evenly, unseen
 from attncli.render.heads.metric_words import in_order, label_entry, label_of, number, weight_number
-from attncli.render.heads.one_head import pooling_lines, scale_lines, scope_lines
 from attncli.render.heads.standouts import Standout, sentence_lines
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern, Weights

@@ -18,20 +18,14 @@ from attncli.render.heads.header import (
     has_text,
     is_alone,
     model_lines,
+    norm_lines,
+    scale_lines,
     stack_lines,
     tokens_line,
 )
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_words import MEANINGS, give, number
-from attncli.render.heads.one_head import (
-    crossing_lines,
-    norm_lines,
-    one_head,
-    quadrant_lines,
-    rolled_out,
-    scale_lines,
-    title_lines,
-)
+from attncli.render.heads.one_head import crossing_lines, one_head, quadrant_lines, rolled_out, title_lines
 from attncli.render.heads.overview import is_one_weight, overview, shrunk, thumbnails
 from attncli.render.heads.patch_view import patch_lines
 from attncli.render.heads.position import position_lines

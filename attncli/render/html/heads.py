@@ -16,9 +16,8 @@ from attncli.choices import METRICS
 from attncli.render.common.colormap import HEX
 from attncli.render.common.escape import visible
 from attncli.render.heads.difference_view import DIFFERENCE, difference_stacks
-from attncli.render.heads.header import is_cross, model_lines, stack_lines
+from attncli.render.heads.header import is_cross, model_lines, pooling_lines, stack_lines
 from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of, meaning
-from attncli.render.heads.one_head import pooling_lines
 from attncli.render.heads.shaded_text import line_numbers, numbered, plain_text, running
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.html.page import PAGE, SEPARATOR, pack, pack_pixels, page, plain, printed, shortened
