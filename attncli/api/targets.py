@@ -190,7 +190,7 @@ def _refuse_beyond(limit: int | None, before: int, count: int) -> None:
 
 def _greedy(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
     from attncli.attention.inputs import build_inputs
-    from attncli.models.loading.forward import greedy
+    from attncli.models.loading.greedy_decoding import greedy
 
     return greedy(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
 

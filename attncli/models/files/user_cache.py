@@ -214,7 +214,7 @@ def _version(library: str) -> str | None:
 
 
 def _write(path: Path, content: bytes, drop_oldest: Callable[[Path], None]) -> None:
-    """Write an entry aside and move it into place, then make room. Write failures are ignored: a cache is not needed."""
+    """Write an entry aside and move it into place, then make room. Write failures are ignored: it is a cache."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

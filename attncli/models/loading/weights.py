@@ -32,7 +32,8 @@ from attncli.models.loading.device import (
     memory_guard,
     placement,
 )
-from attncli.models.loading.forward import Sense, generation_config, head_names, refuse_without_sense, writing_class
+from attncli.models.loading.forward import Sense, refuse_without_sense
+from attncli.models.loading.greedy_decoding import generation_config, head_names, writing_class
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.progress import Progress, silent
 

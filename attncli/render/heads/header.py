@@ -8,7 +8,6 @@ from attncli.render.common.cells import glyphs, shorten
 from attncli.render.common.escape import direction_end, name_text, token_text
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import whole_noun
 from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.shaded_text import numbered
 from attncli.results.heads import HeadsResult, Layer, Probe, Stack
