@@ -308,8 +308,10 @@ def _drawing(written: str) -> str:
     kinds: dict[str, list[str]] = {}
     for name, attributes in re.findall(r"<([a-zA-Z]\w*)([^>]*)>", written):
         kinds.setdefault(name, []).append(re.sub(r'"(?:url\(|#|data:)[^"]*"|\bid="[^"]*"', "", attributes))
+    # Everything but its numbers, colours, ids and fonts, which a machine may have or lack.
+    bare = re.sub(r"""id="[^"]*"|"(?:url\(|#|data:)[^"]*"|'[^']*'|#[0-9a-f]{6}|-?\d+(\.\d+)?""", "", written)
     lines = [*size, *filter(None, texts), *(_kind(name, " ".join(drawn), len(drawn)) for name, drawn in kinds.items())]
-    return shown("".join(f"{line}\n" for line in lines))
+    return shown("".join(f"{line}\n" for line in [*lines, f"structure {_hash(bare)}"]))
 
 
 def _kind(name: str, drawn: str, count: int) -> str:
