@@ -308,8 +308,10 @@ def _drawing(written: str) -> str:
     kinds: dict[str, list[str]] = {}
     for name, attributes in re.findall(r"<([a-zA-Z]\w*)([^>]*)>", written):
         kinds.setdefault(name, []).append(re.sub(r'"(?:url\(|#|data:)[^"]*"|\bid="[^"]*"', "", attributes))
+    # Everything but its numbers, colours, ids and fonts, which a machine may have or lack.
+    bare = re.sub(r"""id="[^"]*"|"(?:url\(|#|data:)[^"]*"|'[^']*'|#[0-9a-f]{6}|-?\d+(\.\d+)?""", "", written)
     lines = [*size, *filter(None, texts), *(_kind(name, " ".join(drawn), len(drawn)) for name, drawn in kinds.items())]
-    return shown("".join(f"{line}\n" for line in lines))
+    return shown("".join(f"{line}\n" for line in [*lines, f"structure {_hash(bare)}"]))
 
 
 def _kind(name: str, drawn: str, count: int) -> str:
@@ -318,9 +320,10 @@ def _kind(name: str, drawn: str, count: int) -> str:
     ]
     mean = " ".join(f"~{each:.2f}" for each in np.mean(colors, axis=0)) if colors else ""
     numbers = [float(each) for each in re.findall(r"-?\d+\.\d+", re.sub(r"#[0-9a-f]{6}\b", "", drawn))]
-    weighted = float(np.dot(numbers, np.cos(np.arange(len(numbers)))))
+    # Large and positive, so that a tolerance relative to it is small.
+    weighted = float(np.dot(np.abs(numbers), 2 + np.cos(np.arange(len(numbers)))))
     said = f"{name}: {count}"
-    said += f", {len(numbers)} numbers of sum {sum(numbers):.2f}, weighted ~{weighted:.2f}" if numbers else ""
+    said += f", {len(numbers)} numbers of sum {sum(numbers):.2f}, weighted {weighted:.2f}" if numbers else ""
     return said + (f", {len(colors)} colours of mean {mean}" if colors else "")
 
 
@@ -333,4 +336,5 @@ def mask(text: str, folder: Path) -> str:
         # Quoted where a hint is to be typed and the folder has odd characters.
         text = re.sub(rf"'{re.escape(each)}([^']*)'", r"FOLDER\1", text).replace(each, "FOLDER")
     text = re.sub(r"http://127\.0\.0\.1:\d+", "http://HUB", text)
+    text = re.sub(r"\b(transformers|tokenizers|torch) \d+\.\d+[\w.+]*", r"\1 VERSION", text)
     return re.sub(r"\battncli \d+\.\d+\.\d+\b", "attncli VERSION", text)
