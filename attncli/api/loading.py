@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli._version import __version__
 from attncli.errors import UsageError
-from attncli.models.files.model_files import ModelFiles, open_files
+from attncli.models.files.model_files import ModelFiles, open_files, without_text
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.media.pictures import without_text
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
 from attncli.models.tokenizers.types import NoTokenizerError
 from attncli.progress import Progress, silent

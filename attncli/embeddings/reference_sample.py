@@ -16,15 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from attncli.embeddings.batches import Run, Words, take_words
 from attncli.embeddings.measure import Floats, Indices, Vectors, unit_vectors
 from attncli.embeddings.text_matching import Span
 from attncli.results.compare import Reference
+
+if TYPE_CHECKING:
+    from attncli.embeddings.batches import Run, Words
 
 #: Words that a sentence gives to the sample, at most.
 _WORDS_A_SENTENCE = 4
@@ -56,6 +58,8 @@ def run_sample(
     causal: words at the first position are left out. There a model of this kind parks what attention has to spare, and
     its state is like no other.
     """
+    from attncli.embeddings.batches import take_words  # imports torch
+
     kept = [_without_first(sentence) if causal else sentence for sentence in sentences]
     owners = np.array([number for number, each in enumerate(kept) for _ in each.rows], dtype=np.int64)
     found: dict[int, Vectors] = {}

@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 
 from attncli.render.common.colormap import has_colormap, heat, ink_on, signed_heat
-from attncli.render.common.lines import Line, Rgb, Style, StyledSpan, ansi_line
+from attncli.render.common.document import ansi_line
+from attncli.render.common.lines import Line, Rgb, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.heatmap import RAMP, Heat, hundredths
 from attncli.render.heads.metric_words import number

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width, clusters, crop, pad, shorten
-from attncli.render.common.lines import Line, Style, StyledSpan, apart, flow, joined, lower, padded, side_by_side
+from attncli.render.common.document import lower
+from attncli.render.common.lines import Line, Style, StyledSpan, apart, flow, joined, padded, side_by_side
 from attncli.render.common.terminal import ColorDepth, Terminal
 
 RED = Style(fg=(255, 0, 0))

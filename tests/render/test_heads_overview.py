@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attncli.render.common.lines import Line, Style, StyledSpan, lower
+from attncli.render.common.document import lower
+from attncli.render.common.lines import Line, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.overview import letter_map, overview
 from attncli.render.heads.standouts import standouts

@@ -249,8 +249,8 @@ class _Run(NamedTuple):
         self, picks: Sequence[Sequence[int]], text: str, generation: bool, inside: bool
     ) -> list[dict[int, tuple[Span, ...]] | None]:
         """What marked messages show, which are counted on behind the unmarked ones; inside the space around them?"""
-        marked = [marked(message, index, inside) for index, message in enumerate(self.conversation.messages)]
-        renderings = self.rendered([Call(pick, generation) for pick in picks], marked)
+        marks = [marked(message, index, inside) for index, message in enumerate(self.conversation.messages)]
+        renderings = self.rendered([Call(pick, generation) for pick in picks], marks)
         return [found(each.text, text) for each in renderings]
 
     def boundaries(self, text: str, end: int) -> dict[int, int]:

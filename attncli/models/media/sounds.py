@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.errors import FailedError, ModelError, UsageError, reason_of
-from attncli.models.media.pictures import SETTINGS, processor_settings
+from attncli.models.files.model_files import SETTINGS, processor_settings
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles

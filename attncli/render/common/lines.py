@@ -1,27 +1,15 @@
-"""The one form between results and terminals: lines of styled spans, without a word on how colours are written.
+"""Lines of styled spans, which every text renderer builds, and how they are put together.
 
-Putting lines together: after one another, beside one another, over as many rows as they need.
-
-Styled spans to ANSI escape sequences, brought down to the colours that a terminal has.
-
-Lines of styled spans, lowered to plain text or to ANSI.
-
-A renderer builds `Line`s and `lower` makes a string of them: how colours are written is said in one place, and a test
-can look at the characters alone. rich is imported only where a colour is really written.
+How colours are written is said in `document` alone, so a test can look at the characters of a line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from itertools import groupby, zip_longest
+from itertools import zip_longest
 from typing import NamedTuple
 
-from rich.color import Color, ColorSystem
-from rich.style import Style as RichStyle
-
 from attncli.render.common.cells import cell_width, crop
-from attncli.render.common.terminal import ColorDepth, Terminal
 
 Rgb = tuple[int, int, int]
 
@@ -130,53 +118,3 @@ def beside(left: Sequence[Line], right: Sequence[Line], *, width: int, gap: int 
         return [*left, Line(), *right]
     rows = zip_longest(left, right, fillvalue=Line())
     return [joined([padded(a, column + gap), b]) if b.spans else a for a, b in rows]
-
-
-_SYSTEMS = {
-    ColorDepth.ANSI: ColorSystem.STANDARD,
-    ColorDepth.EIGHT_BIT: ColorSystem.EIGHT_BIT,
-    ColorDepth.TRUE: ColorSystem.TRUECOLOR,
-}
-
-
-def ansi_line(line: Line, depth: ColorDepth) -> str:
-    """One line with its escape sequences, every one of them closed before the line ends."""
-    runs = groupby(line.spans, key=lambda span: span.style)
-    return "".join(_ansi("".join(span.text for span in run), style, depth) for style, run in runs)
-
-
-def _ansi(text: str, style: Style, depth: ColorDepth) -> str:
-    return text if style == PLAIN else _rich_style(style, depth).render(text, color_system=_SYSTEMS[depth])
-
-
-@lru_cache(maxsize=8192)
-def _rich_style(style: Style, depth: ColorDepth) -> RichStyle:
-    """The same style as rich knows it: one a depth, as rich's styles keep the codes of the first depth they meet."""
-    return RichStyle(
-        color=None if style.fg is None else Color.from_rgb(*style.fg),
-        bgcolor=None if style.bg is None else Color.from_rgb(*style.bg),
-        bold=style.bold or None,
-        dim=style.dim or None,
-        underline=style.underline or None,
-    )
-
-
-def lower(lines: Iterable[Line], terminal: Terminal) -> str:
-    """Lines to one string, each cropped to the terminal's width and ended by a newline."""
-    ellipsis = "…" if terminal.unicode else "~"
-    cropped = (line.cropped(terminal.width, ellipsis) for line in lines)
-    if terminal.color is ColorDepth.NONE:
-        return "".join(f"{line.plain.rstrip()}\n" for line in cropped)
-
-    return "".join(f"{ansi_line(_trimmed(line), terminal.color)}\n" for line in cropped)
-
-
-def _trimmed(line: Line) -> Line:
-    """The line without the spaces at its end that nobody sees."""
-    spans = list(line.spans)
-    while spans and spans[-1].style.bg is None and not spans[-1].style.underline:
-        last = spans.pop()
-        if text := last.text.rstrip(" "):
-            spans.append(StyledSpan(text, last.style))
-            break
-    return Line(tuple(spans))

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from attncli.render.common.cells import cell_width, clusters, crop, glyphs, pad
+from attncli.render.common.document import lower
 from attncli.render.common.escape import direction_end, name_text, printable
-from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, apart, flow, joined, lower
+from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, apart, flow, joined
 from attncli.render.common.terminal import Terminal
 from attncli.render.compare.matrix import map_lines, matrix_lines
 from attncli.render.compare.paths import (

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attncli.render.common.cells import glyphs
-from attncli.render.common.lines import DIM, Line, StyledSpan, apart, flow, lower
+from attncli.render.common.document import lower
+from attncli.render.common.lines import DIM, Line, StyledSpan, apart, flow
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.difference_view import difference_lines
 from attncli.render.heads.head_map import metric_map

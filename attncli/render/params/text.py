@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from attncli.render.common.cells import glyphs
+from attncli.render.common.document import lower
 from attncli.render.common.escape import name_text
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow, lower
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow
 from attncli.render.common.terminal import Terminal
 from attncli.render.params.component_tables import component_table, layer_table, part_table
 from attncli.render.params.costs import (

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from attncli.render.common.cells import cell_width, glyphs
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, lower
+from attncli.render.common.document import lower
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.comparison_lines import (
     MARK,

@@ -20,8 +20,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.document import lower
 from attncli.render.common.escape import in_place, printable
-from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow, lower
+from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import header
 from attncli.render.tokenize.token_cells import GAP, Cell, bar, token_cells, without_boldness

@@ -22,8 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.document import lower
 from attncli.render.common.escape import printable
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, lower
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.explain_words import (
     MANY,

@@ -18,8 +18,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, clusters, glyphs, shorten
+from attncli.render.common.document import lower
 from attncli.render.common.escape import printable, visible
-from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow, lower
+from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import which_text
 from attncli.results.tokenize import TokenizedText

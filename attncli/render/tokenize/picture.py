@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.document import lower
 from attncli.render.common.escape import direction_end, in_place, printable
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, lower
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.token_cells import GAP, Cell, CutWord, bar, token_cells, without_boldness
 from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenizeResult, TokenStats

@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, glyphs, pad
+from attncli.render.common.document import lower
 from attncli.render.common.escape import in_place, name_text, visible
-from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, apart, flow, joined, lower
+from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, apart, flow, joined
 from attncli.render.common.terminal import Terminal
 from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
 from attncli.results.tokenize import MUCH_UNKNOWN, TokenizedText, TokenStats

@@ -21,8 +21,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from attncli.render.common.cells import Glyphs, cell_width, glyphs
+from attncli.render.common.document import lower
 from attncli.render.common.escape import in_place, printable, visible
-from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan, lower
+from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.forms import Form, SummaryForm
 from attncli.render.tokenize.picture import cut_word_lines, header, measures, statistics, text_picture

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from attncli.render.common.cells import glyphs, shorten
+from attncli.render.common.document import lower
 from attncli.render.common.escape import direction_end, name_text, printable, visible
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow, joined, lower, padded
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow, joined, padded
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.findings import REASONS, unreachable_sentence
 from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry

@@ -1,0 +1,74 @@
+"""Lines of styled spans as one string: plain text, or with the ANSI escape sequences of the colours a terminal has.
+
+rich is imported where a colour is written, and nowhere else: a tenth of what `attn tokenize` takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from attncli.render.common.lines import PLAIN, Line, Style, StyledSpan
+from attncli.render.common.terminal import ColorDepth, Terminal
+
+if TYPE_CHECKING:
+    from rich.color import ColorSystem
+    from rich.style import Style as RichStyle
+
+
+def ansi_line(line: Line, depth: ColorDepth) -> str:
+    """One line with its escape sequences, every one of them closed before the line ends."""
+    runs = groupby(line.spans, key=lambda span: span.style)
+    return "".join(_ansi("".join(span.text for span in run), style, depth) for style, run in runs)
+
+
+def _ansi(text: str, style: Style, depth: ColorDepth) -> str:
+    return text if style == PLAIN else _rich_style(style, depth).render(text, color_system=_color_system(depth))
+
+
+@lru_cache
+def _color_system(depth: ColorDepth) -> ColorSystem:
+    from rich.color import ColorSystem
+
+    return {
+        ColorDepth.ANSI: ColorSystem.STANDARD,
+        ColorDepth.EIGHT_BIT: ColorSystem.EIGHT_BIT,
+        ColorDepth.TRUE: ColorSystem.TRUECOLOR,
+    }[depth]
+
+
+@lru_cache(maxsize=8192)
+def _rich_style(style: Style, depth: ColorDepth) -> RichStyle:
+    """The same style as rich knows it: one a depth, as rich's styles keep the codes of the first depth they meet."""
+    from rich.color import Color
+    from rich.style import Style as RichStyle
+
+    return RichStyle(
+        color=None if style.fg is None else Color.from_rgb(*style.fg),
+        bgcolor=None if style.bg is None else Color.from_rgb(*style.bg),
+        bold=style.bold or None,
+        dim=style.dim or None,
+        underline=style.underline or None,
+    )
+
+
+def lower(lines: Iterable[Line], terminal: Terminal) -> str:
+    """Lines to one string, each cropped to the terminal's width and ended by a newline."""
+    ellipsis = "…" if terminal.unicode else "~"
+    cropped = (line.cropped(terminal.width, ellipsis) for line in lines)
+    if terminal.color is ColorDepth.NONE:
+        return "".join(f"{line.plain.rstrip()}\n" for line in cropped)
+    return "".join(f"{ansi_line(_trimmed(line), terminal.color)}\n" for line in cropped)
+
+
+def _trimmed(line: Line) -> Line:
+    """The line without the spaces at its end that nobody sees."""
+    spans = list(line.spans)
+    while spans and spans[-1].style.bg is None and not spans[-1].style.underline:
+        last = spans.pop()
+        if text := last.text.rstrip(" "):
+            spans.append(StyledSpan(text, last.style))
+            break
+    return Line(tuple(spans))
