@@ -14,7 +14,7 @@ from attncli.tokens.encode import from_ids
 from attncli.tokens.vocabulary import ordinary_ids
 
 if TYPE_CHECKING:
-    from attncli.attention.selection import Wanted
+    from attncli.attention.selection import HeadsRequest
     from attncli.models.loading.distributed import Sharing
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
@@ -47,7 +47,7 @@ def average_texts(
     loaded: LoadedModel,
     texts: Iterable[Given],
     cutting: Cutting,
-    wanted: Wanted,
+    wanted: HeadsRequest,
     *,
     sharing: Sharing,
     progress: Progress,
@@ -85,7 +85,7 @@ def _texts_were(count: int) -> str:
 def average_probe(
     loaded: LoadedModel,
     tokenizer: Tokenizer | None,
-    wanted: Wanted,
+    wanted: HeadsRequest,
     *,
     first: int | None,
     seed: int,

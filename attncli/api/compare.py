@@ -26,8 +26,8 @@ from attncli.progress import Progress, silent
 from attncli.quantities import check_number
 
 if TYPE_CHECKING:
-    from attncli.embeddings.accumulator import Keeper
-    from attncli.embeddings.batches import Behaviour, Run
+    from attncli.embeddings.accumulator import StateAccumulator
+    from attncli.embeddings.batches import ModelTraits, Run
     from attncli.embeddings.describe import Rows
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
@@ -175,14 +175,14 @@ class _Comparing(NamedTuple):
     tokenizer: Tokenizer
 
     def compare(self, loaded: LoadedModel, found: Found) -> CompareResult:
-        from attncli.embeddings.batches import Run, try_out
+        from attncli.embeddings.batches import Run, detect_traits
         from attncli.embeddings.describe import describe_states
 
         found = self._within_reach(found, loaded)
         run = Run(loaded, text_stack(loaded, self.how.choice.stack), self.how.pool)
         count = loaded.layer_count(run.stack.path) + 1
         chosen = self.how.choice.within(count)
-        behaviour = try_out(run, max((sentence.ids for sentence in found.sentences), key=len))
+        behaviour = detect_traits(run, max((sentence.ids for sentence in found.sentences), key=len))
         run = run._replace(padded=behaviour.padded)
         sampled = self._sampled(run, behaviour, max(chosen) + 1)
         rows = _rows(found.occurrences, self.words)
@@ -209,7 +209,7 @@ class _Comparing(NamedTuple):
         left = found._replace(sentences=tuple(kept), problems=tuple(problems))
         return _enough(left, Asked(self.words), skip=self.how.skip)
 
-    def _sampled(self, run: Run, behaviour: Behaviour, states: int) -> Sampled | None:
+    def _sampled(self, run: Run, behaviour: ModelTraits, states: int) -> Sampled | None:
         if self.sample is None:
             return None
         return run_or_recall(
@@ -223,14 +223,14 @@ class _Comparing(NamedTuple):
             progress=self.opening.progress,
         )
 
-    def _keeper(self, rows: Rows, chosen: Sequence[int], sampled: Sampled | None) -> Keeper:
-        from attncli.embeddings.accumulator import Keeper
+    def _keeper(self, rows: Rows, chosen: Sequence[int], sampled: Sampled | None) -> StateAccumulator:
+        from attncli.embeddings.accumulator import StateAccumulator
 
         statistics = sampled.states if sampled else {}
         references = {state: each.reference(self.how.adjust) for state, each in statistics.items()}
-        return Keeper(rows.codes[0], frozenset(chosen), max(chosen), references)
+        return StateAccumulator(rows.codes[0], frozenset(chosen), max(chosen), references)
 
-    def _run(self, run: Run, found: Found, keeper: Keeper) -> None:
+    def _run(self, run: Run, found: Found, keeper: StateAccumulator) -> None:
         from attncli.embeddings.batches import take_words
 
         total = len(found.occurrences)
@@ -238,7 +238,7 @@ class _Comparing(NamedTuple):
         take_words(run, sentences, keeper.take, lambda done: self.opening.progress("reading sentences", done, total))
 
     def _asked(self) -> Any:
-        from attncli.embeddings.describe import Asked as AskedOfStates
+        from attncli.embeddings.describe import StatesRequest as AskedOfStates
 
         return AskedOfStates(self.how.adjust, self.how.dimensions, self.how.seed)
 
@@ -248,7 +248,7 @@ class _Comparing(NamedTuple):
         found: Found,
         states: tuple[State, ...],
         sampled: Sampled | None,
-        behaviour: Behaviour,
+        behaviour: ModelTraits,
         count: int,
     ) -> CompareResult:
         from attncli.results.compare import CompareResult

@@ -260,11 +260,11 @@ def _changed(
 ) -> PreTrainedConfig:
     if not changes:
         return config
-    from attncli.models.loading.config_overrides import changed_fields, rebuilt
+    from attncli.models.loading.config_overrides import override_fields, rebuild_config
 
-    changed = changed_fields(config, fields or config.to_diff_dict(), changes)
+    changed = override_fields(config, fields or config.to_diff_dict(), changes)
     _check_changed(changed, name)
-    return rebuilt(config, changed)
+    return rebuild_config(config, changed)
 
 
 def _check(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:

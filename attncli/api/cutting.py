@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.loading import Reader
+from attncli.api.loading import LoadedTokenizer
 from attncli.errors import UsageError
 from attncli.models.tokenizers.types import Encoding
 from attncli.results.tokenize import Source, TokenizedText
@@ -118,19 +118,19 @@ def check_texts(given: TextInput) -> None:
         check_text(text)
 
 
-def limit_of(reader: Reader) -> int | None:
+def limit_of(reader: LoadedTokenizer) -> int | None:
     """How many tokens the model takes, if it says."""
     return reader.tokenizer.max_length if reader.tokenizer is not None else None
 
 
-def tokenizer_of(reader: Reader) -> Tokenizer:
+def tokenizer_of(reader: LoadedTokenizer) -> Tokenizer:
     """Its tokenizer. Raises UsageError where there is none, as ids alone can be shown without."""
     if reader.tokenizer is None:
         raise UsageError(f"{reader.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
     return reader.tokenizer
 
 
-def cut_text(given: TextInput, reader: Reader, record: int, settings: Settings) -> tuple[TokenizedText, bool]:
+def cut_text(given: TextInput, reader: LoadedTokenizer, record: int, settings: Settings) -> tuple[TokenizedText, bool]:
     """One text in the tokens of one model, and whether some of it was left out to fit."""
     tokenizer, limit = reader.tokenizer, limit_of(reader)
     texts = own_texts(given)
@@ -158,7 +158,7 @@ def cut_text(given: TextInput, reader: Reader, record: int, settings: Settings) 
     return text, truncated
 
 
-def encoding_of(given: TextInput, reader: Reader, settings: Settings) -> Encoding:
+def encoding_of(given: TextInput, reader: LoadedTokenizer, settings: Settings) -> Encoding:
     """A text, or ids, as the tokenizer's own encoding: what statistics are made of."""
     if given.ids is None:
         tokenizer = tokenizer_of(reader)

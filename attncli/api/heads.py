@@ -16,11 +16,11 @@ from attncli.attention.claims import failures, parse_claims, parse_thresholds, s
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
     UNITS,
+    HeadsRequest,
     Selection,
     Spec,
     Unit,
     View,
-    Wanted,
     Weighting,
     line_starts,
     parse_selection,
@@ -126,7 +126,7 @@ def heads(
     view = _view(query, key, by, hide_special=hide_special, text=text)
     metrics = long_metrics(metric, view, checks=bool(claims))
     shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
-    wanted = Wanted(selection, shown, bins, metrics, view, weighting, thresholds, top)
+    wanted = HeadsRequest(selection, shown, bins, metrics, view, weighting, thresholds, top)
     wanted = to_walk(replace(wanted, patterns=patterns)) if steps else wanted
     choice = parse_target(target, target_ids, generate)
     opening = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)

@@ -24,7 +24,7 @@ from attncli.quantities import check_number
 
 if TYPE_CHECKING:
     from attncli.api.averaging import Average
-    from attncli.attention.selection import Wanted
+    from attncli.attention.selection import HeadsRequest
     from attncli.models.loading.distributed import Sharing
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
@@ -41,7 +41,7 @@ class Many(Protocol):
         self,
         loaded: LoadedModel,
         tokenizer: Tokenizer | None,
-        wanted: Wanted,
+        wanted: HeadsRequest,
         *,
         sharing: Sharing,
         progress: Progress,
@@ -74,7 +74,7 @@ def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bo
 def average_many(
     many: Many,
     opening: ModelLoader,
-    wanted: Wanted,
+    wanted: HeadsRequest,
     *,
     patterns: bool,
     pair: str | None,
@@ -93,7 +93,7 @@ def average_many(
     return _averaged(loaded, average, wanted)
 
 
-def _averaged(loaded: LoadedModel, average: Average, wanted: Wanted) -> HeadsResult:
+def _averaged(loaded: LoadedModel, average: Average, wanted: HeadsRequest) -> HeadsResult:
     warnings = (*average.warnings, *warnings_on_unread(average.unread, wanted.selection))
     start = (START_ALONE,) if loaded.config.is_encoder_decoder and not average.probe else ()
     notes = () if average.probe else (*start, *notes_on(average.stacks, "none of the texts repeats anything"))
@@ -101,7 +101,7 @@ def _averaged(loaded: LoadedModel, average: Average, wanted: Wanted) -> HeadsRes
     return replace(result, texts=average.texts, probe=average.probe)
 
 
-def _refuse_what_one_has(wanted: Wanted, *, patterns: bool, pair: str | None, target: TargetChoice) -> None:
+def _refuse_what_one_has(wanted: HeadsRequest, *, patterns: bool, pair: str | None, target: TargetChoice) -> None:
     shaped = wanted.view != EVERYTHING or wanted.weighting != "attention" or wanted.steps is not None
     if patterns or wanted.bins is not None or shaped:
         raise UsageError(
@@ -130,7 +130,7 @@ class ManyTexts:
         self,
         loaded: LoadedModel,
         tokenizer: Tokenizer | None,
-        wanted: Wanted,
+        wanted: HeadsRequest,
         *,
         sharing: Sharing,
         progress: Progress,
@@ -155,7 +155,7 @@ class RandomTokens:
         self,
         loaded: LoadedModel,
         tokenizer: Tokenizer | None,
-        wanted: Wanted,
+        wanted: HeadsRequest,
         *,
         sharing: Sharing,
         progress: Progress,

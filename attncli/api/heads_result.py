@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from attncli.api.loading import made_by
 from attncli.attention.claims import known_metric
-from attncli.attention.selection import EVERYTHING, Selection, Spec, View, Wanted, parse_selection
+from attncli.attention.selection import EVERYTHING, HeadsRequest, Selection, Spec, View, parse_selection
 from attncli.choices import METRICS
 from attncli.errors import UsageError
 from attncli.results.heads import DifferenceKind, HeadsResult, Stack
@@ -59,7 +59,7 @@ def walk_notes(steps: Sequence[Steps], others: Sequence[str]) -> tuple[str, ...]
     return (f"the walk is through the {steps[0].stack}; {heads} walks through another stack",)
 
 
-def to_walk(wanted: Wanted) -> Wanted:
+def to_walk(wanted: HeadsRequest) -> HeadsRequest:
     """The same, walked through. Its tokens stay whole: query and key say where the walk goes, and cut no pattern.
 
     Raises UsageError beside what changes the weights that a head computes, or what a row stands for.
@@ -82,7 +82,12 @@ def to_walk(wanted: Wanted) -> Wanted:
 
 
 def heads_result(
-    loaded: LoadedModel, stacks: tuple[Stack, ...], wanted: Wanted, *, warnings: tuple[str, ...], notes: tuple[str, ...]
+    loaded: LoadedModel,
+    stacks: tuple[Stack, ...],
+    wanted: HeadsRequest,
+    *,
+    warnings: tuple[str, ...],
+    notes: tuple[str, ...],
 ) -> HeadsResult:
     """What every look at heads comes to. warnings: beside those of the model's loading."""
     from attncli.results.heads import HeadsResult
@@ -99,7 +104,7 @@ def heads_result(
     )
 
 
-def _notes_on_shape(stacks: tuple[Stack, ...], wanted: Wanted) -> Iterator[str]:
+def _notes_on_shape(stacks: tuple[Stack, ...], wanted: HeadsRequest) -> Iterator[str]:
     """What shapes patterns, where none is shown."""
     if wanted.patterns:
         return

@@ -20,7 +20,7 @@ from attncli.errors import UsageError
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 
 if TYPE_CHECKING:
-    from attncli.attention.selection import Wanted
+    from attncli.attention.selection import HeadsRequest
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.heads import HeadsResult
@@ -87,7 +87,7 @@ class OneText:
             raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
 
 
-def look_at_one(one: OneText, opening: ModelLoader, wanted: Wanted, target: TargetChoice) -> HeadsResult:
+def look_at_one(one: OneText, opening: ModelLoader, wanted: HeadsRequest, target: TargetChoice) -> HeadsResult:
     """Run the model on one text, and on what its decoder is given."""
     files = opening.files()
     tokenizer = opening.find_tokenizer(files, needed=one.ids is None or target.text is not None)
@@ -105,7 +105,7 @@ def look_at_one(one: OneText, opening: ModelLoader, wanted: Wanted, target: Targ
     return _look(loaded, sides, wanted, warnings=warnings)
 
 
-def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[str, ...]) -> HeadsResult:
+def _look(loaded: LoadedModel, sides: Sides, wanted: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
     from attncli.attention.steps import elsewhere, walk
@@ -131,7 +131,7 @@ def _look(loaded: LoadedModel, sides: Sides, wanted: Wanted, *, warnings: tuple[
     return replace(result, steps=steps, notes=(*result.notes, *walk_notes(steps, others)))
 
 
-def _few(sides: Sides, wanted: Wanted) -> Iterator[str]:
+def _few(sides: Sides, wanted: HeadsRequest) -> Iterator[str]:
     """Said where heads are named by what they do, and the text is so short that nearly all of them do the same."""
     count = len(sides.text.tokens)
     if count <= _FEW and wanted.view == EVERYTHING and not wanted.selection.chosen and wanted.steps is None:
@@ -152,7 +152,7 @@ def look_at_scene(
     audio: str | Path | None,
     one: OneText,
     opening: ModelLoader,
-    wanted: Wanted,
+    wanted: HeadsRequest,
     *,
     processor: Any,
     beside: Mapping[str, bool],

@@ -23,7 +23,7 @@ from attncli.progress import Progress, silent
 from attncli.results.base import MadeBy
 
 if TYPE_CHECKING:
-    from attncli.models.loading.forward import Sense
+    from attncli.models.loading.forward import Modality
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
@@ -36,7 +36,7 @@ def made_by(*packages: str, model_class: str | None = None, revision: str | None
     return MadeBy(__version__, **versions, model_class=model_class, revision=revision)
 
 
-class Reader(NamedTuple):
+class LoadedTokenizer(NamedTuple):
     """A tokenizer (None: ids stay numbers), the name of its model, and what a user should know of it.
 
     files: what else the model brings (a chat template); None for a tokenizer that a user loaded, which is `given`.
@@ -49,7 +49,7 @@ class Reader(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def open_readers(
+def open_tokenizers(
     model: str | Path | Sequence[str | Path] | None,
     *,
     tokenizer: Any = None,
@@ -58,7 +58,7 @@ def open_readers(
     refresh: bool = False,
     trust_remote_code: bool = False,
     progress: Progress = silent,
-) -> tuple[Reader, ...]:
+) -> tuple[LoadedTokenizer, ...]:
     """The tokenizers of the named models, or the one that was loaded already.
 
     needed: whether a model without one is an error; ids can be shown as numbers.
@@ -78,7 +78,7 @@ def open_readers(
     )
 
 
-def versions(readers: Iterable[Reader]) -> MadeBy:
+def versions(readers: Iterable[LoadedTokenizer]) -> MadeBy:
     """The versions that took part; the tokenizer's class and the commit where there is one model."""
     every = list(readers)
     tokenizers = [reader.tokenizer for reader in every if reader.tokenizer is not None]
@@ -103,23 +103,23 @@ def _names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     return [str(name) for name in model]
 
 
-def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> Reader:
+def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> LoadedTokenizer:
     name = files.ref.name
     try:
         tokenizer = load_tokenizer(files, trust_remote_code=trust_remote_code)
     except NoTokenizerError:
         if needed:
             raise
-        return Reader(name, None, files, notes=(f"{name} has no tokenizer, so its ids are shown as numbers",))
+        return LoadedTokenizer(name, None, files, notes=(f"{name} has no tokenizer, so its ids are shown as numbers",))
     slow = f"the tokenizer of {name} was read by transformers, which takes seconds; a tokenizer.json is read at once"
     notes = ([slow] if tokenizer.slow else []) + ([tokenizer.note] if tokenizer.note else [])
-    return Reader(name, tokenizer, files, notes=tuple(notes))
+    return LoadedTokenizer(name, tokenizer, files, notes=tuple(notes))
 
 
-def _wrapped(given: Any) -> Reader:
+def _wrapped(given: Any) -> LoadedTokenizer:
     tokenizer = wrap_tokenizer(given)
     name = getattr(given, "name_or_path", None)
-    return Reader(str(name or tokenizer.class_name), tokenizer, given=given)
+    return LoadedTokenizer(str(name or tokenizer.class_name), tokenizer, given=given)
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class ModelLoader:
         *,
         eager: bool = True,
         writes: bool = False,
-        sense: Sense | None = None,
+        sense: Modality | None = None,
     ) -> LoadedModel:
         """The model, as deep as asked; a module that was handed over stays whole.
 

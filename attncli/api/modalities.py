@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.errors import UsageError
-from attncli.models.media.pictures import Photo, image_processor, process, read_photo
-from attncli.models.media.sounds import Recording, feature_extractor, listen, read_recording
+from attncli.models.media.pictures import Photo, image_processor, prepare_picture, read_photo
+from attncli.models.media.sounds import Recording, feature_extractor, prepare_sound, read_recording
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from attncli.attention.inputs import ModelInputs
     from attncli.attention.media_positions import Scene
-    from attncli.attention.selection import Wanted
+    from attncli.attention.selection import HeadsRequest
     from attncli.models.files.model_files import ModelFiles
-    from attncli.models.loading.forward import Sense
+    from attncli.models.loading.forward import Modality
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.results.heads import Stack
     from attncli.results.patterns import Picture
@@ -50,7 +50,7 @@ class _Ready(NamedTuple):
 class Seen:
     """A picture or a sound that was read, and is not yet made ready for a model."""
 
-    sense: Sense
+    sense: Modality
     content: Photo | Recording
 
     def look(
@@ -59,7 +59,7 @@ class Seen:
         files: ModelFiles | None,
         processor: Any,
         text: EncodedText | None,
-        wanted: Wanted,
+        wanted: HeadsRequest,
         *,
         truncate: bool,
     ) -> Looked:
@@ -117,7 +117,7 @@ def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
     from attncli.models.media.pictures import patch_layout
     from attncli.results.patterns import Picture
 
-    values, seen = process(photo, processor)
+    values, seen = prepare_picture(photo, processor)
     height, width = seen.shape[:2]
     layout = patch_layout(loaded.module, height, width)
     before = f"{photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,}"
@@ -133,7 +133,7 @@ def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
 def _ready_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _Ready:
     from attncli.attention.media_positions import SoundScene
 
-    heard = listen(recording, extractor, truncate=truncate)
+    heard = prepare_sound(recording, extractor, truncate=truncate)
     # Models of raw waves know how many samples they make one position of.
     samples = getattr(loaded.config, "inputs_to_logits_ratio", None)
     rate = getattr(getattr(extractor, "feature_extractor", extractor), "sampling_rate", None)

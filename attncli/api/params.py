@@ -21,9 +21,9 @@ from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import Placed
-    from attncli.parameters.costs import Wishes
+    from attncli.parameters.costs import CostsRequest
     from attncli.parameters.count import By
-    from attncli.parameters.lora import LoraWish
+    from attncli.parameters.lora import LoraRequest
     from attncli.results.base import MadeBy
     from attncli.results.params import Node
 
@@ -188,13 +188,13 @@ def _wishes(
     *,
     training: bool,
     lora: int | str | None,
-) -> Wishes:
-    from attncli.parameters.costs import Wishes
+) -> CostsRequest:
+    from attncli.parameters.costs import CostsRequest
     from attncli.parameters.lora import parse_lora
 
     tokens, texts = count_of("--context", context), count_of("--batch", batch, instance="32") or 1
     memory = size_of("--fit", fit) or Size(0)
-    return Wishes(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
+    return CostsRequest(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
 
 
 def _opened(model: Any, how: ShapeSource) -> Shapes:
@@ -209,7 +209,7 @@ def _opened(model: Any, how: ShapeSource) -> Shapes:
     return from_module(model)
 
 
-def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie: bool) -> ModelParameters:
+def _counted(shapes: Shapes, by: By, depth: int | None, wishes: CostsRequest, *, untie: bool) -> ModelParameters:
     from attncli.parameters.costs import costs
     from attncli.parameters.count import Placements, count
 
@@ -229,7 +229,7 @@ def _counted(shapes: Shapes, by: By, depth: int | None, wishes: Wishes, *, untie
     )
 
 
-def _nothing_to_adapt(opened: Sequence[Shapes], wish: LoraWish) -> UsageError:
+def _nothing_to_adapt(opened: Sequence[Shapes], wish: LoraRequest) -> UsageError:
     from attncli.parameters.count import Placements
     from attncli.parameters.lora import nothing_to_adapt
 

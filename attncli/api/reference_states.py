@@ -13,7 +13,7 @@ from attncli.results.compare import SampleInfo
 from attncli.tokens.encode import encode
 
 if TYPE_CHECKING:
-    from attncli.embeddings.batches import Behaviour, Run, Words
+    from attncli.embeddings.batches import ModelTraits, Run, Words
     from attncli.embeddings.reference_sample import SampleStatistics
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.files.user_cache import SampleCache
@@ -66,7 +66,7 @@ def read_sample(reference: Iterable[str] | None) -> Sample | None:
 def run_or_recall(
     run: Run,
     sample: Sample,
-    behaviour: Behaviour,
+    behaviour: ModelTraits,
     *,
     files: ModelFiles | None,
     tokenizer: Tokenizer,
@@ -109,7 +109,7 @@ def _recalled(cache: SampleCache, key: str, states: int) -> dict[int, SampleStat
 
 
 def _run(
-    run: Run, sample: Sample, behaviour: Behaviour, tokenizer: Tokenizer, states: int, progress: Progress
+    run: Run, sample: Sample, behaviour: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
 ) -> dict[int, SampleStatistics]:
     from attncli.embeddings.reference_sample import run_sample
 

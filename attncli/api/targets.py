@@ -190,9 +190,9 @@ def _refuse_beyond(limit: int | None, before: int, count: int) -> None:
 
 def _greedy(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
     from attncli.attention.inputs import build_inputs
-    from attncli.models.loading.greedy_decoding import greedy
+    from attncli.models.loading.greedy_decoding import greedy_decode
 
-    return greedy(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
+    return greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
 
 
 def _generated(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:

@@ -22,7 +22,7 @@ from attncli.api.cutting import (
     own_texts,
     tokenizer_of,
 )
-from attncli.api.loading import Reader, open_readers, versions
+from attncli.api.loading import LoadedTokenizer, open_tokenizers, versions
 from attncli.errors import AttnError, UsageError
 from attncli.models.chat.chat_text import ChatText, render_chat
 from attncli.models.chat.sandbox import Sandbox
@@ -51,14 +51,14 @@ class Chatting:
     """
 
     def __init__(
-        self, readers: Sequence[Reader], sandbox: Sandbox, *, template: str | None, generation_prompt: bool
+        self, readers: Sequence[LoadedTokenizer], sandbox: Sandbox, *, template: str | None, generation_prompt: bool
     ) -> None:
         self._template = template
         self._generation_prompt = generation_prompt
         self._formats = {id(reader): _format(reader, template) for reader in readers}
         self._sandbox = sandbox
 
-    def written(self, given: Conversation, reader: Reader) -> ChatText:
+    def written(self, given: Conversation, reader: LoadedTokenizer) -> ChatText:
         """A conversation as the model of `reader` reads it. Raises as `render_chat` does."""
         return render_chat(
             given,
@@ -90,7 +90,7 @@ def conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation
             raise
 
 
-def _format(reader: Reader, template: str | None) -> ChatFormat:
+def _format(reader: LoadedTokenizer, template: str | None) -> ChatFormat:
     if reader.files is None:
         return loaded_format(reader.given, reader.model)
     return read_format(reader.files, template)
@@ -99,7 +99,9 @@ def _format(reader: Reader, template: str | None) -> ChatFormat:
 class Tokenizing:
     """Cuts texts under every reader, and keeps count of what is said of all of them at the end."""
 
-    def __init__(self, readers: Sequence[Reader], settings: Settings, *, chatting: Chatting | None = None) -> None:
+    def __init__(
+        self, readers: Sequence[LoadedTokenizer], settings: Settings, *, chatting: Chatting | None = None
+    ) -> None:
         self.settings = settings
         self._readers = tuple(readers)
         self._chatting = chatting
@@ -229,7 +231,7 @@ class Tokenizing:
 
         return tuple(unreachable(reader.tokenizer) for reader in self._readers if reader.tokenizer is not None)
 
-    def _cut(self, given: TextInput, reader: Reader, record: int) -> TokenizedText:
+    def _cut(self, given: TextInput, reader: LoadedTokenizer, record: int) -> TokenizedText:
         settings = self.settings
         chat = None
         if self._chatting is not None and given.conversation is not None:
@@ -244,7 +246,7 @@ class Tokenizing:
             self._count(given, reader, settings)
         return self._detailed(text, reader, chat)
 
-    def _detailed(self, text: TokenizedText, reader: Reader, chat: ChatText | None) -> TokenizedText:
+    def _detailed(self, text: TokenizedText, reader: LoadedTokenizer, chat: ChatText | None) -> TokenizedText:
         if chat is None and not (self.settings.needs_tokens and reader.tokenizer):
             return text
         if self._details is None:
@@ -253,12 +255,12 @@ class Tokenizing:
             self._details = Details(self.settings)
         return self._details.of(text, tokenizer_of(reader), chat)
 
-    def _count(self, given: TextInput, reader: Reader, settings: Settings) -> None:
+    def _count(self, given: TextInput, reader: LoadedTokenizer, settings: Settings) -> None:
         assert self._statistics is not None  # they were asked for
         encoding = encoding_of(given, reader, settings)
         self._statistics[id(reader)].add(encoding, own_texts(given), truncated=settings.truncate)
 
-    def _fitting(self, text: str, ids: Sequence[int], reader: Reader, record: int) -> Sequence[int]:
+    def _fitting(self, text: str, ids: Sequence[int], reader: LoadedTokenizer, record: int) -> Sequence[int]:
         """The ids of a text, cut to what the model takes if that is wanted."""
         tokenizer = tokenizer_of(reader)
         limit = tokenizer.max_length
@@ -298,7 +300,7 @@ def open_tokenizing(
     settings = Settings(not no_special, truncate, why, lint, stats, tuple(check))
     _check_settings(settings, chat=chat, asked=template is not None or generation_prompt)
     with _sandbox(chat) as sandbox:
-        readers = open_readers(
+        readers = open_tokenizers(
             model,
             tokenizer=tokenizer,
             needed=needs_tokenizer,
@@ -341,7 +343,7 @@ def _checks(settings: Settings) -> Checks | None:
     return Checks(settings.check)
 
 
-def _statistics(readers: Sequence[Reader]) -> dict[int, Statistics]:
+def _statistics(readers: Sequence[LoadedTokenizer]) -> dict[int, Statistics]:
     from attncli.tokens.statistics import Statistics
 
     return {id(reader): Statistics(reader.model, reader.tokenizer) for reader in readers}

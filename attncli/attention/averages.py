@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attncli.attention.claims import THRESHOLDS, labels
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.selection import Wanted
+from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import collect, named_stacks, unread_stacks
 from attncli.choices import METRICS
 from attncli.results.heads import HeadMetrics, Interval, Spread, Stack
@@ -141,7 +141,7 @@ class LayerAverages:
 class Averages:
     """The metrics of all texts that were added, of the heads that `wanted` chooses."""
 
-    wanted: Wanted
+    wanted: HeadsRequest
     texts: int = 0
     #: What is the same for all texts (layers, heads and their names), as the first of them had it.
     frames: dict[StackKey, Stack] = field(default_factory=dict)
@@ -150,7 +150,7 @@ class Averages:
     unread: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of_all(cls, wanted: Wanted, parts: Iterable[Averages]) -> Averages:
+    def of_all(cls, wanted: HeadsRequest, parts: Iterable[Averages]) -> Averages:
         """What several have averaged, of texts of their own, together."""
         whole = cls(wanted)
         for part in parts:

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.metrics import MetricSums, Pair, QuadrantSums, uniform
+from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, uniform
 from attncli.attention.pattern_axes import Axes, PatternSums, axis
 from attncli.attention.readouts import read, value_norms
 from attncli.attention.row_reading import LayerReading, Rollout, read_layer, read_rollout
-from attncli.attention.selection import EVERYTHING, Wanted
-from attncli.attention.uniform_baseline import EvenRows, even_rows
+from attncli.attention.selection import EVERYTHING, HeadsRequest
+from attncli.attention.uniform_baseline import UniformBaseline, uniform_baseline
 from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
-    from attncli.models.capture.fused_attention import Reader
+    from attncli.models.capture.fused_attention import FusedAttention
     from attncli.models.capture.query_key_attention import RowBlock
     from attncli.models.capture.structure import Site
     from attncli.models.loading.loaded_model import LoadedModel
@@ -50,10 +50,10 @@ class Measured:
     metrics: MetricSums
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
-    quadrants: QuadrantSums | None = None
-    even_quadrants: QuadrantSums | None = None
+    quadrants: PairAttentionSums | None = None
+    even_quadrants: PairAttentionSums | None = None
 
-    def take(self, pair: Pair, block: RowBlock) -> bool:
+    def take(self, pair: QueryKeySides, block: RowBlock) -> bool:
         """Take in some rows. Answers whether each of their queries sees itself and earlier keys alone."""
         real = pair.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & pair.keys.real[:, None, None, :] & real
@@ -65,7 +65,9 @@ class Measured:
             self.even_quadrants.add(block.start, even)
         return not bool(visible.triu(block.start + 1).any())
 
-    def read(self, reader: Reader, even: EvenRows, layer: int, metrics: Sequence[str], *, pooled: bool) -> bool:
+    def read(
+        self, reader: FusedAttention, even: UniformBaseline, layer: int, metrics: Sequence[str], *, pooled: bool
+    ) -> bool:
         """Take in the metrics without the matrix; where `pooled`, and a text is alone, its pattern in the same pass.
 
         Answers whether the patterns came along.
@@ -112,7 +114,7 @@ class LayerSeen:
     path: of the module that attended.
     """
 
-    pair: Pair
+    pair: QueryKeySides
     heads: int
     path: str
     measured: Measured | None = None
@@ -129,7 +131,7 @@ class Collector:
 
     model: LoadedModel
     inputs: ModelInputs
-    wanted: Wanted
+    wanted: HeadsRequest
     projections: Mapping[str, Tensor] = field(default_factory=dict)
     layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
     #: Paths of attention modules that ran, and can't be read.
@@ -138,7 +140,9 @@ class Collector:
     without_position: dict[StackKey, UsageError] = field(default_factory=dict)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Even attention, by what it depends on: mask, causality, queries, keys, device.
-    _evens: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], EvenRows]] = field(default_factory=list)
+    _evens: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], UniformBaseline]] = field(
+        default_factory=list
+    )
 
     def __call__(self, path: str, attention: Attention) -> None:
         site = self.model.site_of(path)
@@ -175,7 +179,7 @@ class Collector:
         kept = self.wanted.patterns or self._is_sketched(key, attention.heads)
         patterns = self._patterns(layer, shown, pair) if kept else ()
         metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
-        measured = Measured(metrics, baseline, patterns, QuadrantSums.of(pair), QuadrantSums.of(pair))
+        measured = Measured(metrics, baseline, patterns, PairAttentionSums.of(pair), PairAttentionSums.of(pair))
         complete, causal = self._measure(measured, pair, layer, attention)
         norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
         if rolled is not None:
@@ -195,7 +199,7 @@ class Collector:
         few = self.layer_count(key) * heads <= SKETCHED_HEADS
         return wanted.sketches and wanted.weighting == "attention" and few
 
-    def _measure(self, measured: Measured, pair: Pair, layer: int, attention: Attention) -> tuple[bool, bool]:
+    def _measure(self, measured: Measured, pair: QueryKeySides, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
         reader = attention.reader
         if reader is not None and pair.in_line and self._is_large(attention):
@@ -205,7 +209,7 @@ class Collector:
         causal = [measured.take(pair, _finite(block, layer)) for block in attention.blocks()]
         return False, all(causal)
 
-    def _rolled_out(self, key: StackKey, pair: Pair, attention: Attention) -> Tensor | None:
+    def _rolled_out(self, key: StackKey, pair: QueryKeySides, attention: Attention) -> Tensor | None:
         """The rollout up to this layer; None where queries and keys are not the same tokens."""
         if not pair.same:
             return None
@@ -217,14 +221,14 @@ class Collector:
         """Whether all weights of a layer are more than are held at once."""
         return self.inputs.batch * attention.heads * attention.queries * attention.keys > EXPLICIT_ELEMENTS
 
-    def _even(self, pair: Pair, reader: Reader) -> EvenRows:
+    def _even(self, pair: QueryKeySides, reader: FusedAttention) -> UniformBaseline:
         """Even attention under a mask; layers that share a mask, and who looks at whom, share the answer."""
         attention = reader.attention
         known = (attention.mask, attention.is_causal, attention.queries, attention.keys, attention.device)
         for other, even in self._evens:
             if other[0] is known[0] and other[1:] == known[1:]:
                 return even
-        self._evens.append((known, even_rows(pair, reader.visibility)))
+        self._evens.append((known, uniform_baseline(pair, reader.visibility)))
         return self._evens[-1][1]
 
     def _chosen(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
@@ -233,10 +237,10 @@ class Collector:
         names = self.possible_names(key)
         return tuple(sorted({head for name in names for head in selection.heads_in(name, layer, count, heads)}))
 
-    def _patterns(self, layer: int, chosen: tuple[int | None, ...], pair: Pair) -> tuple[PatternSums, ...]:
+    def _patterns(self, layer: int, chosen: tuple[int | None, ...], pair: QueryKeySides) -> tuple[PatternSums, ...]:
         return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
 
-    def _missing_position(self, pair: Pair) -> UsageError | None:
+    def _missing_position(self, pair: QueryKeySides) -> UsageError | None:
         """What there is to say where these are not the queries or keys that are asked for."""
         if self.wanted.view == EVERYTHING:
             return None
@@ -247,7 +251,7 @@ class Collector:
             return error
         return None
 
-    def axes(self, pair: Pair, text: int) -> Axes:
+    def axes(self, pair: QueryKeySides, text: int) -> Axes:
         """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
         view = self.wanted.view
         rows, columns = (
@@ -257,7 +261,7 @@ class Collector:
         bins = self.wanted.bins if self.wanted.patterns else SKETCH_BINS
         return Axes(rows, columns, view.hide_special).fitting(bins)
 
-    def whole(self, pair: Pair, text: int) -> tuple[int, int]:
+    def whole(self, pair: QueryKeySides, text: int) -> tuple[int, int]:
         """How many queries and keys there are, whatever part of them is shown."""
         view = replace(self.wanted.view, hide_special=False)
         queries, keys = (len(view.shown(side.tokens[text], None)) for side in (pair.queries, pair.keys))

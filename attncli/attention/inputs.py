@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import Pair, Side, parts_of
+from attncli.attention.metrics import QueryKeySides, Side, parts_of
 from attncli.errors import UsageError
 from attncli.results.heads import Probe
 from attncli.results.tokens import Token
@@ -48,16 +48,16 @@ class ModelInputs:
         """What a stack is called where all stacks look at a picture, or a sound, and nothing else."""
         return self.scene.name if self.scene is not None and not self.main.length and self.target is None else None
 
-    def pair(self, stack: str | None, cross: bool, queries: int, keys: int) -> Pair:
+    def pair(self, stack: str | None, cross: bool, queries: int, keys: int) -> QueryKeySides:
         """Who looks at whom in a stack. A tower that sees neither text has positions for tokens."""
         if cross:
             seen = self._of_scene(keys) or _fitting(self.main, keys)
-            return Pair(_fitting(self.target or self.main, queries), seen, same=False)
+            return QueryKeySides(_fitting(self.target or self.main, queries), seen, same=False)
         side = self.target if stack == "decoder" and self.target is not None else self.main
         if self.scene is not None and (stack == self.scene.name or not side.length):
             sides = [self._of_scene(length) or _fitting(side, length) for length in (queries, keys)]
-            return Pair(sides[0], sides[1], same=queries == keys)
-        return Pair(_fitting(side, queries), _fitting(side, keys), same=queries == keys)
+            return QueryKeySides(sides[0], sides[1], same=queries == keys)
+        return QueryKeySides(_fitting(side, queries), _fitting(side, keys), same=queries == keys)
 
     def _of_scene(self, length: int) -> Side | None:
         return None if self.scene is None else self.scene.side(length)

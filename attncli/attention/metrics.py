@@ -48,7 +48,7 @@ from attncli.results.patterns import TOKENS, Grid, Medium
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.capture.fused_attention import Reader
+    from attncli.models.capture.fused_attention import FusedAttention
     from attncli.models.capture.lazy_mask import Visibility
 
 
@@ -130,7 +130,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
+class QueryKeySides:
     """Who looks at whom. `same`: queries and keys are one sequence, so positions can be compared."""
 
     queries: Side
@@ -142,15 +142,15 @@ class Pair:
         """Whether positions follow one another, as in a text, and don't lie in a plane."""
         return self.queries.medium.grid is None or not self.same
 
-    def to(self, device: torch.device) -> Pair:
-        return Pair(self.queries.to(device), self.keys.to(device), self.same)
+    def to(self, device: torch.device) -> QueryKeySides:
+        return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same)
 
 
 @dataclass
 class MetricSums:
     """Running sums of the metrics of one layer, of so many heads, over blocks of rows."""
 
-    pair: Pair
+    pair: QueryKeySides
     has_sink: bool
     heads: int = 1
     _sums: dict[str, Tensor] = field(default_factory=dict)
@@ -215,7 +215,7 @@ def uniform(visible: Tensor) -> Tensor:
     return visible.float() / visible.sum(-1, keepdim=True).clamp(min=1)
 
 
-def row_metrics(pair: Pair, start: int, weights: Tensor, visible: Tensor) -> dict[str, Shown]:
+def row_metrics(pair: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> dict[str, Shown]:
     """Every metric of the rows from `start`, with the rows that can show it."""
     rows = torch.arange(start, start + weights.shape[2], device=weights.device)
     seen = visible & pair.keys.real[:, None, None, :]
@@ -233,7 +233,7 @@ def row_metrics(pair: Pair, start: int, weights: Tensor, visible: Tensor) -> dic
     return {name: (value, shows & real) for name, (value, shows) in shown.items()}
 
 
-def _positional(pair: Pair, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, Shown]:
+def _positional(pair: QueryKeySides, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, Shown]:
     """The metrics that compare positions or tokens of queries and keys."""
     columns = torch.arange(weights.shape[3], device=weights.device)
     medium, batch = pair.queries.medium, weights.shape[0]
@@ -280,17 +280,17 @@ def parts_of(sequences: Sequence[int | None], special: Sequence[bool]) -> list[i
 
 
 @dataclass
-class QuadrantSums:
+class PairAttentionSums:
     """Running sums of the mass on each part, of so many heads of one layer, by the part of the query.
 
     They are (batch, heads, 2, 3): queries of the first and the second text; keys of the first, the second, of neither.
     """
 
-    pair: Pair
+    pair: QueryKeySides
     _sums: Tensor | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, pair: Pair) -> QuadrantSums | None:
+    def of(cls, pair: QueryKeySides) -> PairAttentionSums | None:
         """None where queries or keys are not of two texts."""
         parts = pair.queries.parts, pair.keys.parts
         return None if any(side is None or not bool((side == SECOND).any()) for side in parts) else cls(pair)
@@ -313,7 +313,7 @@ class QuadrantSums:
         total = own[:, None] @ summable(masses).double()
         self._sums = total if self._sums is None else self._sums + total
 
-    def read(self, reader: Reader) -> None:
+    def read(self, reader: FusedAttention) -> None:
         """Take in all rows without the matrix."""
         heads = reader.attention.heads
         for reading in reader.readings(self.indicators):

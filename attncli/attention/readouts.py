@@ -32,15 +32,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import Pair
+from attncli.attention.metrics import QueryKeySides
 from attncli.attention.token_matches import InTile
-from attncli.attention.uniform_baseline import EvenRows
+from attncli.attention.uniform_baseline import UniformBaseline
 from attncli.choices import METRICS
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
-    from attncli.models.capture.fused_attention import QueryKeyStates, Reader, Reading, ScoreTile
+    from attncli.models.capture.fused_attention import FusedAttention, FusedRows, QueryKeyStates, ScoreTile
 
 
 def value_norms(path: str, attention: Attention, projections: Mapping[str, Tensor]) -> Tensor:
@@ -84,9 +84,9 @@ class Readouts:
 
 
 def read(
-    reader: Reader,
-    pair: Pair,
-    even: EvenRows,
+    reader: FusedAttention,
+    pair: QueryKeySides,
+    even: UniformBaseline,
     *,
     metrics: Sequence[str] = METRICS,
     bins: tuple[Tensor, Tensor] | None = None,
@@ -112,7 +112,7 @@ def read(
     return Readouts(rows, whole.pooled, bool((torch.isfinite(whole.lse) | ~shows).all()))
 
 
-def _values(pair: Pair, wanted: set[str], bins: tuple[Tensor, Tensor] | None) -> tuple[Tensor, dict[str, int]]:
+def _values(pair: QueryKeySides, wanted: set[str], bins: tuple[Tensor, Tensor] | None) -> tuple[Tensor, dict[str, int]]:
     """V', (batch, keys, w): an indicator of each bin, then one column for each sum that is wanted; and their places."""
     batch, keys = pair.keys.ids.shape
     device = pair.keys.ids.device
@@ -145,7 +145,7 @@ class _Whole:
     has_sink: bool
 
     @classmethod
-    def empty(cls, attention: QueryKeyStates, pair: Pair, bins: tuple[Tensor, Tensor] | None) -> _Whole:
+    def empty(cls, attention: QueryKeyStates, pair: QueryKeySides, bins: tuple[Tensor, Tensor] | None) -> _Whole:
         batch, device = attention.query.shape[0], attention.query.device
         lse, share, score, special, position = torch.zeros(
             5, batch, attention.heads, attention.queries, device=device
@@ -155,7 +155,7 @@ class _Whole:
         pooled = None if shape is None else torch.zeros(batch, attention.heads, *shape, device=device)
         return cls(lse, share, score, special, position, pooled, rows, attention.has_sink)
 
-    def take(self, reading: Reading, places: dict[str, int]) -> None:
+    def take(self, reading: FusedRows, places: dict[str, int]) -> None:
         part = (slice(None), reading.heads, slice(reading.start, reading.stop))
         self.lse[part] = reading.lse
         self.share[part] = 1.0 if reading.share is None else reading.share
@@ -178,7 +178,7 @@ class _Whole:
         return {name: values for name, values in found.items() if name in wanted}
 
 
-def _distance(reader: Reader, whole: _Whole, even: EvenRows) -> Tensor:
+def _distance(reader: FusedAttention, whole: _Whole, even: UniformBaseline) -> Tensor:
     """Σ_j A_ij |i−j|, (batch, heads, queries)."""
     places = torch.arange(reader.attention.queries, device=whole.lse.device).float()
     if even.causal:
@@ -191,7 +191,7 @@ def _distance(reader: Reader, whole: _Whole, even: EvenRows) -> Tensor:
     return 2 * behind + whole.position - places * whole.share
 
 
-def _at_known_keys(reader: Reader, pair: Pair, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+def _at_known_keys(reader: FusedAttention, pair: QueryKeySides, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
     attention = reader.attention
     places = torch.arange(attention.queries, device=lse.device).expand(lse.shape[0], -1)
     known = {
@@ -207,7 +207,7 @@ def _at_known_keys(reader: Reader, pair: Pair, lse: Tensor, wanted: set[str]) ->
     }
 
 
-def _tiled(reader: Reader, even: EvenRows, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+def _tiled(reader: FusedAttention, even: UniformBaseline, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
     """The metrics that are not linear, or ask of pairs of tokens."""
     rows = {name: torch.zeros_like(lse) for name in sorted(wanted & _TILED)}
     if "confidence" in rows:

@@ -21,11 +21,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import Pair, uniform
+from attncli.attention.metrics import QueryKeySides, uniform
 from attncli.attention.pattern_axes import Axes, Axis, PatternSums, axis, lines_of, merged
 from attncli.attention.selection import View
 from attncli.errors import UsageError
-from attncli.results.patterns import HeadWeight, KeyRead, Ranking, Reading, RowOfWeights
+from attncli.results.patterns import HeadWeight, KeyRead, Ranking, RowOfWeights, RowReading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class LayerReading:
 
 
 def read_layer(
-    attention: Attention, pair: Pair, view: View, layer: int, heads: Sequence[int], norms: Tensor | None = None
+    attention: Attention, pair: QueryKeySides, view: View, layer: int, heads: Sequence[int], norms: Tensor | None = None
 ) -> LayerReading:
     """Read the position of `view` through the chosen heads of one layer, for a text that is alone.
 
@@ -110,7 +110,7 @@ def read_layer(
     return LayerReading(layer, len(heads), rows.sum(axis=0), rows.max(axis=0), by, spread, at_key)
 
 
-def read_rollout(rolled: Tensor, pair: Pair, view: View, layer: int, heads: int) -> LayerReading:
+def read_rollout(rolled: Tensor, pair: QueryKeySides, view: View, layer: int, heads: int) -> LayerReading:
     """What of each key reaches the position of `view` through all layers up to one, for a text that is alone.
 
     rolled: the rollout, float32 (queries, keys). A key of which nothing arrives counts as one that isn't seen.
@@ -122,7 +122,7 @@ def read_rollout(rolled: Tensor, pair: Pair, view: View, layer: int, heads: int)
     return LayerReading(layer, heads, row * heads, row, nobody, np.asarray(row > 0, dtype=np.float32))
 
 
-def _axes(view: View, pair: Pair) -> Axes:
+def _axes(view: View, pair: QueryKeySides) -> Axes:
     """All tokens of the position as one row; the keys that are shown, or all where one is to be placed among them."""
     rows = axis(view, pair.queries.tokens[0], pair.queries.real[0].cpu(), view.query)
     one = Axis((_position_token(view, pair),), torch.where(rows.group >= 0, 0, -1))
@@ -130,19 +130,19 @@ def _axes(view: View, pair: Pair) -> Axes:
     return Axes(one, axis(view, pair.keys.tokens[0], pair.keys.real[0].cpu(), position), view.hide_special)
 
 
-def _position_token(view: View, pair: Pair) -> Token:
+def _position_token(view: View, pair: QueryKeySides) -> Token:
     assert view.query is not None
     tokens = pair.queries.tokens[0]
     return merged(tokens[slice(*view.query.span(tokens))])
 
 
-def _query_tokens(view: View, pair: Pair) -> int:
+def _query_tokens(view: View, pair: QueryKeySides) -> int:
     assert view.query is not None
     start, stop = view.query.span(pair.queries.tokens[0])
     return stop - start
 
 
-def _key_units(view: View, pair: Pair) -> list[int]:
+def _key_units(view: View, pair: QueryKeySides) -> list[int]:
     """Which units of the whole axis the key is."""
     assert view.key is not None
     tokens = pair.keys.tokens[0]
@@ -163,8 +163,14 @@ def _at_key(rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units:
 
 
 def mean_reading(
-    layers: Sequence[LayerReading], pair: Pair, view: View, names: Names | None, *, top: int, shares: bool = True
-) -> Reading:
+    layers: Sequence[LayerReading],
+    pair: QueryKeySides,
+    view: View,
+    names: Names | None,
+    *,
+    top: int,
+    shares: bool = True,
+) -> RowReading:
     """The mean over all heads of all layers, and its `top` keys.
 
     names: None for a rollout, which is of no head.
@@ -174,13 +180,13 @@ def mean_reading(
     heads = int(counts.sum())
     weights = np.asarray(np.stack([layer.total for layer in layers]).sum(axis=0) / heads, dtype=np.float32)
     even = np.asarray(counts @ np.stack([layer.even for layer in layers]) / heads, dtype=np.float32)
-    reading = Reading(_position_token(view, pair), heads, weights, even if shares else None, even > 0, ())
+    reading = RowReading(_position_token(view, pair), heads, weights, even if shares else None, even > 0, ())
     own = _own(view, pair) if pair.same else ()
     reading = replace(reading, top=_top(reading, layers, names, top), own=own, query_tokens=_query_tokens(view, pair))
     return _with_lines(reading, view, pair) if view.by == "line" else reading
 
 
-def _top(reading: Reading, layers: Sequence[LayerReading], names: Names | None, count: int) -> tuple[KeyRead, ...]:
+def _top(reading: RowReading, layers: Sequence[LayerReading], names: Names | None, count: int) -> tuple[KeyRead, ...]:
     most = np.stack([layer.most for layer in layers])
     best = most.argmax(axis=0)
     order = [place for place in np.argsort(-reading.weights, kind="stable").tolist() if reading.visible[place]]
@@ -193,7 +199,7 @@ def _top(reading: Reading, layers: Sequence[LayerReading], names: Names | None, 
     return tuple(found)
 
 
-def _own(view: View, pair: Pair) -> tuple[int, ...]:
+def _own(view: View, pair: QueryKeySides) -> tuple[int, ...]:
     """The places of the position itself among the keys that are shown."""
     assert view.query is not None
     tokens = pair.keys.tokens[0]
@@ -201,14 +207,16 @@ def _own(view: View, pair: Pair) -> tuple[int, ...]:
     return tuple(place for place, (a, b) in enumerate(view.shown(tokens, view.key)) if a < stop and b > start)
 
 
-def _with_lines(reading: Reading, view: View, pair: Pair) -> Reading:
+def _with_lines(reading: RowReading, view: View, pair: QueryKeySides) -> RowReading:
     tokens = pair.keys.tokens[0]
     (line,) = lines_of([reading.query], view) or (None,)
     keys = [tokens[start] for start, _ in view.shown(tokens, view.key)]
     return replace(reading, lines=lines_of(keys, view), query_line=line)
 
 
-def ranking(layers: Sequence[LayerReading], pair: Pair, view: View, names: Names, *, shares: bool = True) -> Ranking:
+def ranking(
+    layers: Sequence[LayerReading], pair: QueryKeySides, view: View, names: Names, *, shares: bool = True
+) -> Ranking:
     """The heads by their weight on the key, the largest first; the first heads first where they are the same."""
     assert view.key is not None
     tokens = pair.keys.tokens[0]

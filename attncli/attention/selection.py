@@ -230,7 +230,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class HeadsRequest:
     """What to keep of a pass: of which heads, and whether their patterns, in how many bins a side (None: as fits).
 
     metrics: those that are wanted of long texts, where each has its price; short ones show them all.

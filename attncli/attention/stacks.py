@@ -11,11 +11,11 @@ from attncli.attention.collector import Collector, LayerSeen, Measured, StackKey
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.pattern_axes import lines_of
 from attncli.attention.row_reading import mean_reading, ranking
-from attncli.attention.selection import Selection, Wanted
+from attncli.attention.selection import HeadsRequest, Selection
 from attncli.errors import UsageError
 from attncli.models.capture.qkv_inputs import output_projections
 from attncli.results.heads import HeadMetrics, Layer, Stack
-from attncli.results.patterns import Ranking, Reading
+from attncli.results.patterns import Ranking, RowReading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
 
 
-def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0) -> tuple[Stack, ...]:
+def look(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
     """Run the model once and describe where its heads look, for one text of the batch.
 
     Raises UsageError for a layer, a head or a stack that isn't there; what `LoadedModel.attend` raises.
@@ -31,12 +31,12 @@ def look(model: LoadedModel, inputs: ModelInputs, wanted: Wanted, text: int = 0)
     return look_each(model, inputs, wanted)[text]
 
 
-def look_each(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> tuple[tuple[Stack, ...], ...]:
+def look_each(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest) -> tuple[tuple[Stack, ...], ...]:
     """The same for every text of the batch, padding left out of each."""
     return described(collect(model, inputs, wanted))
 
 
-def collect(model: LoadedModel, inputs: ModelInputs, wanted: Wanted) -> Collector:
+def collect(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest) -> Collector:
     """The one forward pass, and what was kept of it."""
     projections = output_projections(model, inputs.arguments) if wanted.weighting == "norm" else {}
     collector = Collector(model, inputs, wanted, projections)
@@ -185,7 +185,9 @@ def _lines(collector: Collector, side: Side, units: Sequence[Token], text: int) 
     return lines_of(units, collector.wanted.view)
 
 
-def _read(collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]) -> tuple[Reading | None, Ranking | None]:
+def _read(
+    collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]
+) -> tuple[RowReading | None, Ranking | None]:
     """What one position reads, or how the heads rank by one weight, if that was asked for."""
     seen = sorted(collector.layers[key].items())
     layers = [layer.reading for _, layer in seen if layer.reading is not None]

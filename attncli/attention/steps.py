@@ -20,14 +20,14 @@ from attncli.attention.positions import Position
 from attncli.attention.selection import View
 from attncli.attention.stacks import NamedStacks
 from attncli.errors import UsageError
-from attncli.models.capture.residual_trace import watch_attention
+from attncli.models.capture.residual_trace import trace_attention
 from attncli.results.steps import Origin, Others, Projection, Steps, Written
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.capture.qkv_inputs import Made
+    from attncli.models.capture.qkv_inputs import HeadProjection
     from attncli.models.capture.query_key_attention import QueryKeyAttention, QueryRow
-    from attncli.models.capture.residual_trace import Addition, Watched
+    from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
 #: Keys that are listed one by one up to this number, and how many of more.
 _ALL, _LISTED = 1024, 64
@@ -107,7 +107,7 @@ def _steps(named: NamedStacks, view: View, key: StackKey, number: int, head: int
     layer = collector.layers[key][number]
     query, keys = _query_place(layer, view), layer.pair.keys.tokens[0]
     call = sum(other.path == layer.path for place, other in collector.layers[key].items() if place < number)
-    watched = watch_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
+    watched = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
     called = f"{name}.{number}.{head}" if named.several else f"{number}.{head}"
     place = Place(called, name, number, head, _reader(collector, key, layer))
     whole = _walked(watched, place, layer.pair.queries.tokens[0][query], keys)
@@ -147,7 +147,7 @@ class Place(NamedTuple):
     reader: str | None
 
 
-def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
+def _walked(watched: AttentionTrace, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
     """The walk with all keys listed."""
     attention = None if watched.attention is None else watched.attention.values_of
     if attention is None:
@@ -193,7 +193,7 @@ def _walked(watched: Watched, place: Place, query: Token, keys: tuple[Token, ...
     )
 
 
-def _origin(watched: Watched, attention: QueryKeyAttention, row: QueryRow, place: Place, query: int) -> Origin:
+def _origin(watched: AttentionTrace, attention: QueryKeyAttention, row: QueryRow, place: Place, query: int) -> Origin:
     """What q, k and v were made of, as far as it can be told."""
     entering = watched.entering
     if entering is None:
@@ -211,7 +211,7 @@ def _origin(watched: Watched, attention: QueryKeyAttention, row: QueryRow, place
     )
 
 
-def _projection(made: Made | None) -> Projection | None:
+def _projection(made: HeadProjection | None) -> Projection | None:
     return None if made is None else Projection(*made[:-1])
 
 
@@ -223,7 +223,7 @@ def _reader(collector: Collector, key: StackKey, layer: LayerSeen) -> str | None
     return "decoder" if blocks is None or blocks.word is None else blocks.word
 
 
-def _written(addition: Addition, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:
+def _written(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:
     """What the head's rows of the output matrix make of it; None where what they are handed isn't the head's own."""
     width = len(weighted_sum)
     own = slice(head * width, (head + 1) * width)

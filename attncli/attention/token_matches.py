@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import Pair
+from attncli.attention.metrics import QueryKeySides
 
 #: A list of pairs may have so many for each token; where a text repeats itself more, they are found tile by tile.
 _PAIRS_A_TOKEN = 256
@@ -25,7 +25,7 @@ class EarlierPairs:
     and still come before it.
     """
 
-    pair: Pair
+    pair: QueryKeySides
     _lists: dict[tuple[str, int, int], InTile] = field(default_factory=dict)
 
     def in_tiles(self, metric: str, rows: int, columns: int) -> InTile:
@@ -73,7 +73,7 @@ class EarlierPairs:
         return in_tile
 
 
-def earlier_copies(pair: Pair) -> tuple[Tensor, Tensor]:
+def earlier_copies(pair: QueryKeySides) -> tuple[Tensor, Tensor]:
     """For each query, how many real keys before it hold its token, and how many follow such a key and come before it.
 
     (batch, queries) each. The key that follows the copy just before a query is the query itself, and isn't counted.
@@ -97,7 +97,7 @@ def _ranks(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(ranks).scatter_(1, order, ranks), order, begins
 
 
-def _all_pairs(pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
+def _all_pairs(pair: QueryKeySides) -> tuple[Tensor, Tensor, Tensor]:
     """Text, query and key of every pair of equal real tokens, the key before the query."""
     ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
     copies, order, begins = _ranks(ids)

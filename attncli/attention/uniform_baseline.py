@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attncli.attention.float64 import with_float64
-from attncli.attention.metrics import Pair, Shown, row_metrics, uniform
+from attncli.attention.metrics import QueryKeySides, Shown, row_metrics, uniform
 from attncli.attention.token_matches import EarlierPairs, earlier_copies
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EvenRows:
+class UniformBaseline:
     """The metrics of even attention for every query: (batch, 1, queries) each, with the queries that can show it.
 
     causal: no query sees a later key.  pairs: those of equal tokens.
@@ -32,7 +32,7 @@ class EvenRows:
     pairs: EarlierPairs
 
 
-def even_rows(pair: Pair, visibility: Visibility) -> EvenRows:
+def uniform_baseline(pair: QueryKeySides, visibility: Visibility) -> UniformBaseline:
     """What even attention would show under a mask."""
     if visibility.shape == "other" or pair.keys.length != visibility.keys:
         return _spelled_out(pair, visibility)
@@ -40,10 +40,10 @@ def even_rows(pair: Pair, visibility: Visibility) -> EvenRows:
     near = pair.to(with_float64(device))
     rows = _closed(near, _Counts.of(near, causal=causal))
     there = {name: (value.to(device), shows.to(device)) for name, (value, shows) in rows.items()}
-    return EvenRows(there, causal, EarlierPairs(pair))
+    return UniformBaseline(there, causal, EarlierPairs(pair))
 
 
-def _spelled_out(pair: Pair, visibility: Visibility) -> EvenRows:
+def _spelled_out(pair: QueryKeySides, visibility: Visibility) -> UniformBaseline:
     """Block by block of the mask's rows, for masks of any form."""
     parts: list[dict[str, Shown]] = []
     causal = True
@@ -53,7 +53,7 @@ def _spelled_out(pair: Pair, visibility: Visibility) -> EvenRows:
         causal &= not bool(seen.triu(start + 1).any())
         parts.append(row_metrics(pair, start, uniform(seen), visible))
     rows = {name: _joined([part[name] for part in parts]) for name in parts[0]}
-    return EvenRows(rows, causal, EarlierPairs(pair))
+    return UniformBaseline(rows, causal, EarlierPairs(pair))
 
 
 def _joined(parts: list[Shown]) -> Shown:
@@ -65,12 +65,12 @@ def _joined(parts: list[Shown]) -> Shown:
 class _Counts:
     """Sums over the keys that a query sees, as running sums or whole ones. All (batch, queries)."""
 
-    pair: Pair
+    pair: QueryKeySides
     causal: bool
     seen: Tensor
 
     @classmethod
-    def of(cls, pair: Pair, *, causal: bool) -> _Counts:
+    def of(cls, pair: QueryKeySides, *, causal: bool) -> _Counts:
         counts = cls(pair, causal, pair.keys.real)
         return cls(pair, causal, counts.visible_sum(pair.keys.real))
 
@@ -89,7 +89,7 @@ class _Counts:
         return inside & real & ((columns <= rows) if self.causal else True)
 
 
-def _closed(pair: Pair, counts: _Counts) -> dict[str, Shown]:
+def _closed(pair: QueryKeySides, counts: _Counts) -> dict[str, Shown]:
     seen = counts.seen.clamp(min=1)
     shown = {
         "entropy": (seen.log(), counts.seen > 0),
@@ -104,7 +104,7 @@ def _closed(pair: Pair, counts: _Counts) -> dict[str, Shown]:
     return {name: (value.float()[:, None], (shows & real)[:, None]) for name, (value, shows) in shown.items()}
 
 
-def _positions(pair: Pair, counts: _Counts, seen: Tensor) -> dict[str, Shown]:
+def _positions(pair: QueryKeySides, counts: _Counts, seen: Tensor) -> dict[str, Shown]:
     places = torch.arange(pair.keys.length, device=seen.device).expand_as(pair.keys.ids)
     copies, followed = earlier_copies(pair)
     return {
@@ -117,7 +117,7 @@ def _positions(pair: Pair, counts: _Counts, seen: Tensor) -> dict[str, Shown]:
     }
 
 
-def _distance_sum(pair: Pair, counts: _Counts, places: Tensor) -> Tensor:
+def _distance_sum(pair: QueryKeySides, counts: _Counts, places: Tensor) -> Tensor:
     """Σ |i − j| over visible keys j: what lies before, and what lies after where that is seen."""
     real = pair.keys.real.double()
     before, before_places = real.cumsum(1), (real * places).cumsum(1)

@@ -63,14 +63,14 @@ def _leave(code: int) -> NoReturn:
 def run(arguments: Sequence[str], environment: Environment, signals: Signals | None = None) -> int:
     """One call of `attn` in the given surroundings; returns its exit code. `signals` raises `Stopped` through it."""
     from attncli.cli.environment import NoReaderError
-    from attncli.cli.messages import hushed
+    from attncli.cli.messages import suppress_output
     from attncli.errors import ExitCode
 
     debug = "--debug" in arguments
     try:
         if instruction := environment.variables.get(COMPLETION):
             return _complete(instruction, environment)
-        with hushed(unless=debug):
+        with suppress_output(unless=debug):
             return _invoke(list(arguments), environment)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

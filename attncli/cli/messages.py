@@ -27,7 +27,7 @@ class _Nowhere(io.TextIOBase):
 
 
 @contextmanager
-def hushed(*, unless: bool) -> Iterator[None]:
+def suppress_output(*, unless: bool) -> Iterator[None]:
     """While this holds, whatever is written to `sys.stdout` and `sys.stderr` vanishes.
 
     Results, notes and errors don't pass through these two: they go to the streams of the `Environment`. One place

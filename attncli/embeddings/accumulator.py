@@ -72,7 +72,7 @@ _MEMORY = 256 << 20
 
 
 @dataclass
-class Keeper:
+class StateAccumulator:
     """Takes vectors as they come.
 
     codes: the group (word and label) of every row.  chosen: the states that will be looked at.

@@ -24,14 +24,14 @@ _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-4}
 _ROUNDING_OF_HALVES = 5e-2
 
 
-class Behaviour(NamedTuple):
+class ModelTraits(NamedTuple):
     """causal: a token sees itself and earlier ones alone.  padded: what is padded comes out as it would alone."""
 
     causal: bool
     padded: bool
 
 
-def try_out(run: Run, ids: Sequence[int]) -> Behaviour:
+def detect_traits(run: Run, ids: Sequence[int]) -> ModelTraits:
     """Run a sentence beside its first half, and that half alone, and hold the last states against each other.
 
     Some families mix padding into every state (FNet), or let sentences of a batch compete for experts; no field of a
@@ -43,7 +43,7 @@ def try_out(run: Run, ids: Sequence[int]) -> Behaviour:
     length = alone.shape[1]
     # A single token has nothing to be told apart by.
     causal = run.model.generates if len(ids) < 2 else _alike(together[0, :length], alone[0])
-    return Behaviour(causal, _alike(together[1, :length], alone[0]))
+    return ModelTraits(causal, _alike(together[1, :length], alone[0]))
 
 
 def _last_state(run: Run, texts: Sequence[Sequence[int]]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attncli.embeddings.accumulator import Contrast, GroupSums, Keeper
+from attncli.embeddings.accumulator import Contrast, GroupSums, StateAccumulator
 from attncli.embeddings.groups import find_groups
 from attncli.embeddings.measure import (
     Floats,
@@ -72,7 +72,7 @@ class Rows(NamedTuple):
         return any(label is not None for label in self.labels)
 
 
-class Asked(NamedTuple):
+class StatesRequest(NamedTuple):
     """How states are described: the adjustment, the number of dimensions to name, and the seed of chance."""
 
     adjust: str = "none"
@@ -80,7 +80,9 @@ class Asked(NamedTuple):
     seed: int = 0
 
 
-def describe_states(keeper: Keeper, rows: Rows, words: Sequence[str], asked: Asked) -> tuple[State, ...]:
+def describe_states(
+    keeper: StateAccumulator, rows: Rows, words: Sequence[str], asked: StatesRequest
+) -> tuple[State, ...]:
     """Every state that went by, in order."""
     _, groups = rows.codes
     return tuple(_state(number, keeper, rows, groups, words, asked) for number in sorted(keeper.raw))
@@ -109,11 +111,11 @@ def top_dimensions(units: Floats, count: int) -> tuple[Dimension, ...]:
 
 def _state(
     number: int,
-    keeper: Keeper,
+    keeper: StateAccumulator,
     rows: Rows,
     groups: Sequence[tuple[int, str | None]],
     words: Sequence[str],
-    asked: Asked,
+    asked: StatesRequest,
 ) -> State:
     reference = keeper.references.get(number)
     own = [index for index, (word, _) in enumerate(groups) if word == 0]
@@ -137,13 +139,13 @@ def _state(
     return _with_vectors(state, vectors, rows, words, asked, small=small)
 
 
-def _adjusted_mean(sums: GroupSums, own: Indices, reference: Reference | None, asked: Asked) -> float | None:
+def _adjusted_mean(sums: GroupSums, own: Indices, reference: Reference | None, asked: StatesRequest) -> float | None:
     mean = sums.self_similarity(own) if asked.adjust != "none" else None
     return None if mean is None else mean - _baseline(reference, asked)
 
 
 def _with_vectors(
-    state: State, vectors: Vectors, rows: Rows, words: Sequence[str], asked: Asked, *, small: bool
+    state: State, vectors: Vectors, rows: Rows, words: Sequence[str], asked: StatesRequest, *, small: bool
 ) -> State:
     units = unit_vectors(adjusted_vectors(vectors, state.reference))
     baseline = _baseline(state.reference, asked)
@@ -220,7 +222,7 @@ def _word_figures(
     return tuple(figures)
 
 
-def _baseline(reference: Reference | None, asked: Asked) -> float:
+def _baseline(reference: Reference | None, asked: StatesRequest) -> float:
     """What is taken off every similarity."""
     return reference.baseline if reference is not None and asked.adjust == "baseline" else 0.0
 

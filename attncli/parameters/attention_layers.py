@@ -32,7 +32,7 @@ _SWITCH = "use_sliding_window"
 _NO_TEXT = ("embedding.audio", "embedding.patch")
 
 
-class Attending(NamedTuple):
+class AttentionLayer(NamedTuple):
     """One layer's attention in numbers per token.
 
     queries: heads · d_qk.  values: heads · d_v, what the output projection takes.  cached: keys and values, or their
@@ -71,9 +71,9 @@ def encoder_positions(placed: Iterable[Placed]) -> int | None:
     return next((shape[-2] for shape in tables if len(shape) > 1 and shape[-2] > 1), None)
 
 
-def attending_layers(
+def attention_layers(
     placed: Iterable[Placed], settings: Settings, *, positions: int | None = None
-) -> tuple[Attending, ...]:
+) -> tuple[AttentionLayer, ...]:
     """Every attention of every layer, in the model's order. Tensors must stand under each of their names.
 
     positions: those of the encoder, where they are fixed (`encoder_positions`).
@@ -89,13 +89,13 @@ def attending_layers(
 
 def _attending(
     key: tuple[str, str, int, bool], shares: Sequence[Share], settings: Settings, positions: int | None
-) -> Attending:
+) -> AttentionLayer:
     part, stack, layer, cross = key
     widths = widths_of(shares)
     window = None if cross else window_of(f"{stack}.{layer}", layer, settings)
     fixed = positions if cross or part == "encoder" else None
     cached = _cached(shares, widths)
-    return Attending(part, stack, layer, widths["query"], widths["output"], cached, window, cross, fixed)
+    return AttentionLayer(part, stack, layer, widths["query"], widths["output"], cached, window, cross, fixed)
 
 
 def widths_of(shares: Iterable[Share]) -> dict[str, int]:

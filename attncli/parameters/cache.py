@@ -12,7 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.parameters.attention_layers import Attending, attending_layers, encoder_positions, number, widths_of
+from attncli.parameters.attention_layers import (
+    AttentionLayer,
+    attention_layers,
+    encoder_positions,
+    number,
+    widths_of,
+)
 from attncli.parameters.inventory import Kind, Settings
 from attncli.results.costs import CACHE_BITS, WEIGHT_BITS, CachedLayer, Fit, Fits, in_bytes
 
@@ -99,8 +105,8 @@ _ENDLESS = 1 << 48
 def cached_layers(placed: Sequence[Placed], settings: Settings) -> tuple[CachedLayer, ...]:
     """What each layer caches, in the model's order. Tensors must stand under each of their names."""
     writing = _writing(placed)
-    attending: dict[tuple[str, int], list[Attending]] = defaultdict(list)
-    for layer in attending_layers(writing, settings, positions=encoder_positions(placed)):
+    attending: dict[tuple[str, int], list[AttentionLayer]] = defaultdict(list)
+    for layer in attention_layers(writing, settings, positions=encoder_positions(placed)):
         if _runs(layer, settings):
             attending[layer.part, layer.layer].append(layer)
     kept = {(state.part, state.layer): state for state in states(writing, settings)}
@@ -116,7 +122,7 @@ def _writing(placed: Sequence[Placed]) -> list[Placed]:
 
 
 def _cached(
-    key: tuple[str, int], attending: Iterable[Attending], state: State | None, settings: Settings
+    key: tuple[str, int], attending: Iterable[AttentionLayer], state: State | None, settings: Settings
 ) -> CachedLayer:
     own = [layer for layer in attending if not layer.cross]
     other = [layer for layer in attending if layer.cross]
@@ -126,12 +132,12 @@ def _cached(
     return CachedLayer(*key, per_token, window, cross, state.numbers if state else 0, positions)
 
 
-def _runs(layer: Attending, settings: Settings) -> bool:
+def _runs(layer: AttentionLayer, settings: Settings) -> bool:
     layers = number(settings, layer.stack, _LAYERS)
     return layer.part == "decoder" or layers is None or layer.layer < layers
 
 
-def _is_shared(layer: Attending, settings: Settings) -> bool:
+def _is_shared(layer: AttentionLayer, settings: Settings) -> bool:
     layers, shared = (number(settings, layer.stack, names) for names in (_LAYERS, _SHARED))
     return bool(layers and shared) and layer.layer >= (layers or 0) - (shared or 0)
 

@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.parameters.attention_layers import Attending, attending_layers, encoder_positions, number
+from attncli.parameters.attention_layers import AttentionLayer, attention_layers, encoder_positions, number
 from attncli.parameters.cache import cached_layers, longest_contexts
 from attncli.parameters.count import Placements, count_active
 from attncli.parameters.inventory import Inventory, Settings
-from attncli.parameters.lora import LoraWish, adapters
+from attncli.parameters.lora import LoraRequest, lora_adapters
 from attncli.results.costs import Cache, CachedLayer, Costs, Fits, Flops, Lora, Training
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Arithmetic:
             for stack in {entry.place.stack for entry in run}
         )
         self.linear = 2 * sum(active)
-        layers = attending_layers(run, settings, positions=encoder_positions(placed))
+        layers = attention_layers(run, settings, positions=encoder_positions(placed))
         self._layers = [layer for layer in layers for _ in range(times.get(layer.stack, 1))]
 
     @property
@@ -50,7 +50,7 @@ class Arithmetic:
         return Flops(context, self.linear, sum(_attention(layer, context) for layer in self._layers))
 
 
-def _attention(layer: Attending, context: int) -> int:
+def _attention(layer: AttentionLayer, context: int) -> int:
     """Scores and weighted sums: a multiplication and an addition for each number of each query's and value's head."""
     return 2 * (layer.queries + layer.values) * layer.seen(context)
 
@@ -106,7 +106,7 @@ _GROWTH = (64, 16, 4, 1)
 _OTHER_INPUTS = ("vision", "audio")
 
 
-class Wishes(NamedTuple):
+class CostsRequest(NamedTuple):
     """What is asked beyond the plain numbers.
 
     context: tokens a text; None for as many as the model was made for.  fit: bytes of memory that have to do, as
@@ -118,11 +118,11 @@ class Wishes(NamedTuple):
     fit: int | None = None
     fit_written: str | None = None
     training: bool = False
-    lora: LoraWish | None = None
+    lora: LoraRequest | None = None
 
 
 def costs(
-    inventory: Inventory, wishes: Wishes, *, total: int, generates: bool, placements: Placements | None = None
+    inventory: Inventory, wishes: CostsRequest, *, total: int, generates: bool, placements: Placements | None = None
 ) -> Costs:
     """What a model costs.
 
@@ -139,7 +139,7 @@ def costs(
     longest = named or _FALLBACK_CONTEXT
     context = wishes.context or longest
     growth = {max(max(longest, context) // part, 1): None for part in _GROWTH}
-    added = None if wishes.lora is None else adapters(known.once, wishes.lora)
+    added = None if wishes.lora is None else lora_adapters(known.once, wishes.lora)
     return Costs(
         parameters=total,
         cache=Cache(context, wishes.batch, layers) if layers else None,
@@ -154,14 +154,14 @@ def costs(
     )
 
 
-def _fits(total: int, layers: Sequence[CachedLayer], wishes: Wishes, made_for: int | None) -> Fits | None:
+def _fits(total: int, layers: Sequence[CachedLayer], wishes: CostsRequest, made_for: int | None) -> Fits | None:
     if wishes.fit is None:
         return None
     found = longest_contexts(total, layers, budget=wishes.fit, batch=wishes.batch)
     return found._replace(made_for=made_for, written=wishes.fit_written)
 
 
-def _training(total: int, wishes: Wishes, added: Lora | None) -> dict[str, Training]:
+def _training(total: int, wishes: CostsRequest, added: Lora | None) -> dict[str, Training]:
     """What training holds; nothing where adapters are to be trained and there are none."""
     if not wishes.training or (wishes.lora is not None and added is None):
         return {}
@@ -169,7 +169,7 @@ def _training(total: int, wishes: Wishes, added: Lora | None) -> dict[str, Train
 
 
 def _notes(
-    wishes: Wishes, made_for: int | None, arithmetic: Arithmetic, positions: int | None, added: Lora | None
+    wishes: CostsRequest, made_for: int | None, arithmetic: Arithmetic, positions: int | None, added: Lora | None
 ) -> Iterator[str]:
     if made_for is None and wishes.context is None and arithmetic.attends:
         yield f"it doesn't say how long its texts are: {_FALLBACK_CONTEXT:,} tokens are assumed (--context)"

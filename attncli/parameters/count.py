@@ -23,12 +23,12 @@ from attncli.parameters.locate import place
 from attncli.results.params import (
     COMPONENTS,
     Active,
+    AlternativeCount,
     Component,
     Layer,
     Node,
     ParameterCount,
     ParameterDifference,
-    Reading,
     Row,
 )
 
@@ -64,19 +64,19 @@ _TOKENS = ("embedding.token",)
 _EMBEDDINGS = ("embedding.token", "embedding.position", "embedding.segment", "unembedding")
 
 
-def readings(inventory: Inventory, shares: Sequence[Share]) -> tuple[Reading, ...]:
+def readings(inventory: Inventory, shares: Sequence[Share]) -> tuple[AlternativeCount, ...]:
     """The readings of a language model, one that has a table of tokens; none for other models."""
     if not _sum(shares, _TOKENS):
         return ()
     again = sum(share.parameters for share in shares if share.component in _TOKENS and also_unembeds(share.tensor))
     matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NO_MATRIX)
     return (
-        Reading(
+        AlternativeCount(
             "matrices",
             matrices + again,
             "weights without norms and positions, a tied unembedding counted again: how teaching counts GPT-3",
         ),
-        Reading(
+        AlternativeCount(
             "non_embedding",
             inventory.total - _sum(shares, _EMBEDDINGS),
             "without embeddings and unembedding (Kaplan 2020)",

@@ -39,14 +39,14 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class LoraWish(NamedTuple):
+class LoraRequest(NamedTuple):
     """A rank, and the components to adapt: by name (`mlp.up`), or all of a group (`mlp`)."""
 
     rank: int
     components: tuple[str, ...] = _DEFAULT
 
 
-def adapters(placed: Iterable[Placed], wish: LoraWish) -> Lora | None:
+def lora_adapters(placed: Iterable[Placed], wish: LoraRequest) -> Lora | None:
     """The parameters that adapters of a rank add: rank · (in + out) for each matrix that holds a wanted component.
 
     A matrix that holds several components has one adapter; stacked matrices (experts) have one each.
@@ -100,7 +100,7 @@ def _label(components: Sequence[str]) -> str:
     return "+".join([first, *(other.rpartition(".")[2] for other in rest)])
 
 
-def nothing_to_adapt(models: Sequence[str], placed: Iterable[Placed], wish: LoraWish) -> UsageError:
+def nothing_to_adapt(models: Sequence[str], placed: Iterable[Placed], wish: LoraRequest) -> UsageError:
     """The error for models without such a matrix, which names those that they have."""
     held = {component for components in _matrices(placed).values() for component in components}
     known = ", ".join(name for name in COMPONENTS if name in held)
@@ -111,7 +111,7 @@ def nothing_to_adapt(models: Sequence[str], placed: Iterable[Placed], wish: Lora
     )
 
 
-def parse_lora(given: int | str | None) -> LoraWish | None:
+def parse_lora(given: int | str | None) -> LoraRequest | None:
     """`16` or `"16:attention.query,mlp"`; components may go by the names that peft knows, `q_proj` and `all-linear`.
 
     Raises UsageError for a rank that is none, and unknown components.
@@ -129,7 +129,7 @@ def parse_lora(given: int | str | None) -> LoraWish | None:
     if unknown is not None:
         raise _unknown(unknown, known)
     meant = (component for name in wanted or _DEFAULT for component in _SYNONYMS.get(name, (name,)))
-    return LoraWish(int(rank), tuple(dict.fromkeys(meant)))
+    return LoraRequest(int(rank), tuple(dict.fromkeys(meant)))
 
 
 def _unknown(name: str, known: Iterable[str]) -> UsageError:

@@ -18,7 +18,7 @@ from attncli.results.patterns import (
     Pattern,
     Picture,
     Ranking,
-    Reading,
+    RowReading,
     Span,
     Weights,
     equal_spans,
@@ -266,7 +266,7 @@ class Stack:
     sketches: tuple[Pattern, ...] = ()
     unit: str = "token"
     whole: tuple[int, int] | None = None
-    reading: Reading | None = None
+    reading: RowReading | None = None
     ranking: Ranking | None = None
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
     query_medium: Medium = TOKENS

@@ -124,7 +124,7 @@ class Row(NamedTuple):
         return {**self._asdict(), "shape": None if self.shape is None else list(self.shape)}
 
 
-class Reading(NamedTuple):
+class AlternativeCount(NamedTuple):
     """Another way to count the same model, and who counts so."""
 
     name: str
@@ -196,7 +196,7 @@ class ParameterCount(NamedTuple):
     components: tuple[Component, ...]
     layers: tuple[Layer, ...]
     tied: tuple[tuple[str, ...], ...]
-    readings: tuple[Reading, ...]
+    readings: tuple[AlternativeCount, ...]
     per_head: PerHead | None
     active: Active
     rows: tuple[Row, ...] = ()

@@ -182,7 +182,7 @@ class KeyRead(NamedTuple):
 
 @short_repr
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RowReading:
     """What one position reads, as the mean over some heads.
 
     query: the position, a word of several tokens as one.  heads: how many the weights are means over.

@@ -11,7 +11,7 @@ from attncli.tokens.encode import check_text
 from attncli.tokens.tokenizer_models import BestPath, LongestMatch, Merging, WholeWord
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.pipeline import Cut, Part, Slot, TokenizerParts
+    from attncli.models.tokenizers.pipeline import Cut, Part, Slot, TokenizerPipeline
     from attncli.models.tokenizers.types import Encoding, Tokenizer
 
 
@@ -83,7 +83,7 @@ class Explainer:
         )
 
 
-def _parts(tokenizer: Tokenizer) -> TokenizerParts:
+def _parts(tokenizer: Tokenizer) -> TokenizerPipeline:
     if (parts := tokenizer.parts()) is None:
         raise UsageError(
             f"{tokenizer.class_name} is written in Python, and only its own code knows how it cuts",

@@ -34,7 +34,7 @@ from attncli.tokens.encode import check_text
 from attncli.tokens.scripts import NEUTRAL, script_of
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.token_bytes import Spelling
+    from attncli.models.tokenizers.token_bytes import TokenBytes
     from attncli.models.tokenizers.types import Piece, Tokenizer
 
 #: By kind, in the order in which they are tried; the first that the whole text without the space before it matches.
@@ -47,7 +47,7 @@ _KINDS = {
 }
 
 
-def word_mark(pieces: Iterable[Piece], spelling: Spelling) -> str | None:
+def word_mark(pieces: Iterable[Piece], spelling: TokenBytes) -> str | None:
     """How the entry that begins a word is told from one that goes on with it; see `Vocabulary.word_mark`."""
     if spelling.prefix:
         return "prefix"
@@ -60,7 +60,7 @@ def _begins_with_space(piece: Piece) -> bool:
     return not piece.special and piece.data[:1] == b" " and len(piece.data) > 1
 
 
-def kind_of(piece: Piece, spelling: Spelling, mark: str | None) -> str:
+def kind_of(piece: Piece, spelling: TokenBytes, mark: str | None) -> str:
     """The kind of an entry; see `Vocabulary.kinds`."""
     if piece.special:
         return "special"
@@ -99,7 +99,7 @@ def _is_named_byte(piece: Piece) -> bool:
     return len(piece.data) == 1 and piece.token == f"<0x{piece.data[0]:02X}>"
 
 
-def _is_word(piece: Piece, spelling: Spelling, mark: str | None) -> bool:
+def _is_word(piece: Piece, spelling: TokenBytes, mark: str | None) -> bool:
     if mark == "prefix":
         return not piece.token.startswith(spelling.prefix)
     if mark == "suffix":

@@ -267,12 +267,12 @@ def _judged(found: Sequence[Any], peak: float, tolerance: float) -> tuple[str, s
 
 
 def _ours(loaded: Any, inputs: Any) -> str:
-    from attncli.attention.selection import Wanted
+    from attncli.attention.selection import HeadsRequest
     from attncli.attention.stacks import look_each
     from attncli.errors import AttnError
 
     try:
-        stacks = look_each(loaded, inputs, Wanted(patterns=True))[0]
+        stacks = look_each(loaded, inputs, HeadsRequest(patterns=True))[0]
     except AttnError as error:
         return f"{error} ({error.hint})"
     except Exception as error:

@@ -10,7 +10,7 @@ import torch
 
 from attncli.attention.averages import Averages, Moments, interval, student_quantile
 from attncli.attention.inputs import build_inputs
-from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import look
 from attncli.choices import METRICS
 from attncli.models.loading.loaded_model import wrap_model
@@ -69,7 +69,13 @@ def test_an_interval_is_the_mean_and_t_standard_errors() -> None:
     assert interval(0.5, 0.0, 2) == (0.5, 0.5)
 
 
-def averages(family: str, *, batches: list[list[list[int]]], pad_left: bool = False, wanted: Wanted = Wanted()):  # noqa: B008
+def averages(
+    family: str,
+    *,
+    batches: list[list[list[int]]],
+    pad_left: bool = False,
+    wanted: HeadsRequest = HeadsRequest(),  # noqa: B008
+):
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
     found = Averages(wanted)
     for batch in batches:
@@ -78,7 +84,7 @@ def averages(family: str, *, batches: list[list[list[int]]], pad_left: bool = Fa
 
 
 def one_by_one(loaded) -> list:
-    return [look(loaded, build_inputs(loaded, [tiny.tokens(ids)]), Wanted()) for ids in TEXTS]
+    return [look(loaded, build_inputs(loaded, [tiny.tokens(ids)]), HeadsRequest()) for ids in TEXTS]
 
 
 #: One of each way to attend. (Padding and all families: test_agreement.) What counts its positions from the left of
@@ -128,7 +134,7 @@ def test_what_several_found_is_what_one_would_have() -> None:
     _, whole = averages("t5", batches=[TEXTS[:2], TEXTS[2:]])
     parts = [averages("t5", batches=[batch])[1] for batch in (TEXTS[:2], TEXTS[2:])]
     # One that got no text has nothing to say.
-    merged = Averages.of_all(Wanted(), [Averages(Wanted()), *parts])
+    merged = Averages.of_all(HeadsRequest(), [Averages(HeadsRequest()), *parts])
     assert merged.texts == 4
     for one, other in zip(whole.stacks(), merged.stacks(), strict=True):
         assert one.layers == other.layers
@@ -138,7 +144,7 @@ def test_what_several_found_is_what_one_would_have() -> None:
 
 
 def test_only_the_chosen_heads() -> None:
-    _, found = averages("t5", batches=[TEXTS], wanted=Wanted(parse_selection(head="cross.1.2")))
+    _, found = averages("t5", batches=[TEXTS], wanted=HeadsRequest(parse_selection(head="cross.1.2")))
     assert [(stack.stack, [head.name for head in stack.metrics]) for stack in found.stacks()] == [
         ("encoder", []),
         ("decoder", []),
@@ -149,7 +155,7 @@ def test_only_the_chosen_heads() -> None:
 def test_queries_of_all_texts_together_earn_a_label() -> None:
     """A single repeated word is no sign of an induction head; one in each of several texts is."""
     loaded = wrap_model(tiny.build(tiny.llama()))
-    found = Averages(Wanted())
+    found = Averages(HeadsRequest())
     found.add(loaded, build_inputs(loaded, [tiny.tokens([5, 6, 5]), tiny.tokens([7, 8, 7])]))
     (layer, *_) = found.layers.values()
     assert layer.queries[METRICS.index("induction")] == 2

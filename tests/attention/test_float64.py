@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from attncli.attention.float64 import WITHOUT_FLOAT64
-from attncli.attention.metrics import MetricSums, Pair, QuadrantSums, Side
-from attncli.attention.uniform_baseline import even_rows
+from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, Side
+from attncli.attention.uniform_baseline import uniform_baseline
 from attncli.models.capture.lazy_mask import implied
 
 CPU = torch.device("cpu")
@@ -35,12 +35,12 @@ class WithoutFloat64(TorchDispatchMode):
         return made
 
 
-def pair() -> Pair:
+def pair() -> QueryKeySides:
     """Two texts of four tokens in one."""
     flags = torch.ones(1, 8, dtype=torch.bool, device=GPU)
     parts = torch.ones(1, 8, dtype=torch.long, device=GPU)
     side = Side(torch.ones(1, 8, dtype=torch.long, device=GPU), flags, flags, ((),), parts)
-    return Pair(side, side, same=True)
+    return QueryKeySides(side, side, same=True)
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +58,13 @@ def test_a_gpu_without_float64_takes_no_sums() -> None:
     sums = MetricSums(pair(), has_sink=True, heads=2)
     sums.add(0, weights, visible)
     assert (sums.by_text().device, sums.by_text().dtype) == (CPU, torch.float64)
-    crossing = QuadrantSums(pair())
+    crossing = PairAttentionSums(pair())
     crossing.add(0, weights)
     assert crossing._sums is not None and crossing._sums.device == CPU
 
 
 def test_even_attention_goes_back_to_where_it_is_needed() -> None:
-    rows = even_rows(pair(), implied(causal=True, queries=8, keys=8, device=GPU)).rows
+    rows = uniform_baseline(pair(), implied(causal=True, queries=8, keys=8, device=GPU)).rows
     devices = {each.device for value_and_shown in rows.values() for each in value_and_shown}
     assert devices == {GPU}
     MetricSums(pair(), has_sink=True).add_rows(rows)

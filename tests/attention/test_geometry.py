@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attncli.attention.media_positions import PictureScene, SoundScene
-from attncli.attention.metrics import MetricSums, Pair, distances, neighbours, placed, uniform
+from attncli.attention.metrics import MetricSums, QueryKeySides, distances, neighbours, placed, uniform
 from attncli.attention.positions import Position
 from attncli.errors import UsageError
 from attncli.results.patterns import TOKENS, Grid, Medium
@@ -40,7 +40,7 @@ def test_neighbours_stand_in_the_same_row() -> None:
 def metrics_of(weights: torch.Tensor) -> dict[str, float | None]:
     side = PictureScene(2, 3, ("cls",)).side(7)
     assert side is not None
-    sums = MetricSums(Pair(side, side, same=True), has_sink=False)
+    sums = MetricSums(QueryKeySides(side, side, same=True), has_sink=False)
     sums.add(0, weights, torch.ones(1, 1, 7, 7, dtype=torch.bool))
     return sums.means()[0][0]
 

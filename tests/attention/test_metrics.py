@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from attncli.attention.inputs import build_inputs
-from attncli.attention.metrics import MetricSums, Pair, Side, uniform
-from attncli.attention.selection import Wanted
+from attncli.attention.metrics import MetricSums, QueryKeySides, Side, uniform
+from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import look
 from attncli.choices import METRICS
 from attncli.models.loading.loaded_model import wrap_model
@@ -24,7 +24,7 @@ def side(ids: list[int], special: tuple[int, ...] = (), real: list[int] | None =
 
 def measure(weights: list[list[float]], ids: list[int], *, visible: torch.Tensor | None = None, **kwargs: object):
     one = side(ids, **kwargs)
-    sums = MetricSums(Pair(one, one, same=True), has_sink=False)
+    sums = MetricSums(QueryKeySides(one, one, same=True), has_sink=False)
     matrix = torch.tensor([[weights]])
     sums.add(0, matrix, torch.ones_like(matrix, dtype=torch.bool) if visible is None else visible)
     return sums.means()[0][0]
@@ -75,7 +75,7 @@ def test_first_is_the_first_real_token() -> None:
 
 def test_blocks_of_rows_add_up() -> None:
     one = side([5, 6, 5, 7])
-    whole, parts = (MetricSums(Pair(one, one, same=True), has_sink=False) for _ in range(2))
+    whole, parts = (MetricSums(QueryKeySides(one, one, same=True), has_sink=False) for _ in range(2))
     matrix, visible = torch.tensor([[A]]), torch.ones(1, 1, 4, 4, dtype=torch.bool)
     whole.add(0, matrix, visible)
     for start, stop in ((0, 1), (1, 3), (3, 4)):
@@ -85,7 +85,7 @@ def test_blocks_of_rows_add_up() -> None:
 
 def test_a_sink_is_what_rows_lack() -> None:
     one = side([5, 6])
-    sums = MetricSums(Pair(one, one, same=True), has_sink=True)
+    sums = MetricSums(QueryKeySides(one, one, same=True), has_sink=True)
     sums.add(0, torch.tensor([[[[0.5, 0.25], [0.0, 0.5]]]]), torch.ones(1, 1, 2, 2, dtype=torch.bool))
     assert sums.means()[0][0]["virtual_sink"] == pytest.approx((0.25 + 0.5) / 2)
 
@@ -104,7 +104,7 @@ def test_closed_forms_without_weights(length: int) -> None:
             if "q_proj" in name or "k_proj" in name:
                 parameter.zero_()
     loaded = wrap_model(model)
-    (stack,) = look(loaded, build_inputs(loaded, [tiny.tokens(list(range(3, 3 + length)))]), Wanted())
+    (stack,) = look(loaded, build_inputs(loaded, [tiny.tokens(list(range(3, 3 + length)))]), HeadsRequest())
     harmonic = sum(1 / n for n in range(1, length + 1))
     expected = {
         "entropy": math.lgamma(length + 1) / length,
@@ -120,7 +120,7 @@ def test_closed_forms_without_weights(length: int) -> None:
 
 def test_special_tokens_that_repeat_show_a_metric_and_earn_no_label() -> None:
     one = side([9, 5, 6, 9, 5, 7, 9], special=(9,))
-    whole, parts = (MetricSums(Pair(one, one, same=True), has_sink=False) for _ in range(2))
+    whole, parts = (MetricSums(QueryKeySides(one, one, same=True), has_sink=False) for _ in range(2))
     weights = torch.full((1, 1, 7, 7), 1 / 7)
     visible = torch.ones_like(weights, dtype=torch.bool)
     whole.add(0, weights, visible)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attncli.attention.inputs import build_inputs, fitting_probe, probe_ids, with_targets
-from attncli.attention.selection import Wanted
+from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import look
 from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import wrap_model
@@ -50,7 +50,7 @@ def test_a_decoder_reads_the_tokens_behind_its_start(family: str) -> None:
         [loaded.decoder_start, 5, 6, 7, 5, 6, 7],
         [loaded.decoder_start, 9, 8, 7, 9, 8, 7],
     ]
-    encoder, decoder, cross = look(loaded, inputs, Wanted(), text=1)
+    encoder, decoder, cross = look(loaded, inputs, HeadsRequest(), text=1)
     assert [token.id for token in decoder.queries] == [loaded.decoder_start, 9, 8, 7, 9, 8, 7]
     assert [token.index for token in decoder.queries] == list(range(7))
     assert (len(encoder.keys), len(cross.queries), len(cross.keys)) == (6, 7, 6)

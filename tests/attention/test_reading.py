@@ -9,7 +9,7 @@ from attncli.api.heads import heads
 from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.positions import Position
-from attncli.attention.selection import View, Wanted, line_starts, parse_selection
+from attncli.attention.selection import HeadsRequest, View, line_starts, parse_selection
 from attncli.attention.stacks import look
 from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
@@ -33,7 +33,7 @@ def tokens() -> tuple[Token, ...]:
 
 
 def seen(loaded: LoadedModel, view: View, **wanted: object) -> Stack:
-    (stack,) = look(loaded, build_inputs(loaded, [tokens()]), Wanted(view=view, patterns=True, **wanted))  # type: ignore[arg-type]
+    (stack,) = look(loaded, build_inputs(loaded, [tokens()]), HeadsRequest(view=view, patterns=True, **wanted))  # type: ignore[arg-type]
     return stack
 
 

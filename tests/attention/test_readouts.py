@@ -15,16 +15,17 @@ from transformers.masking_utils import (
 )
 
 from attncli.attention import collector, token_matches
-from attncli.attention.metrics import MetricSums, Pair, Side, uniform
+from attncli.attention.metrics import MetricSums, QueryKeySides, Side, uniform
 from attncli.attention.pattern_axes import Axes, Axis, PatternSums
 from attncli.attention.readouts import read
-from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import look_each
 from attncli.attention.token_matches import EarlierPairs, earlier_copies
-from attncli.attention.uniform_baseline import even_rows
+from attncli.attention.uniform_baseline import uniform_baseline
 from attncli.choices import METRICS
-from attncli.models.capture import fused_attention, lazy_mask
-from attncli.models.capture.lazy_mask import mask_rule
+from attncli.models.capture import fused_attention
+from attncli.models.capture import lazy_mask as masks
+from attncli.models.capture.lazy_mask import lazy_mask
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
@@ -55,12 +56,12 @@ def rule(kind: str, padding: str):
         "attention_mask": torch.tensor(PADDINGS[padding]).bool(),
     }
     if kind == "causal":
-        return mask_rule(**arguments, mask_function=causal_mask_function, allow_is_causal_skip=True)
+        return lazy_mask(**arguments, mask_function=causal_mask_function, allow_is_causal_skip=True)
     if kind == "full":
         full = sliding_window_bidirectional_mask_function(10 * LENGTH)
-        return mask_rule(**arguments, mask_function=full, allow_is_bidirectional_skip=True)
+        return lazy_mask(**arguments, mask_function=full, allow_is_bidirectional_skip=True)
     window = sliding_window_bidirectional_mask_function(6)
-    return mask_rule(**arguments, mask_function=window, allow_is_bidirectional_skip=True, local_size=6)
+    return lazy_mask(**arguments, mask_function=window, allow_is_bidirectional_skip=True, local_size=6)
 
 
 def attention(
@@ -79,7 +80,7 @@ def attention(
     )
 
 
-def explicit(call: QueryKeyAttention, pair: Pair) -> tuple[MetricSums, MetricSums, bool]:
+def explicit(call: QueryKeyAttention, pair: QueryKeySides) -> tuple[MetricSums, MetricSums, bool]:
     metrics, baseline, causal = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink), True
     for block in call.blocks():
         real = pair.queries.real[:, None, block.start : block.stop, None]
@@ -97,9 +98,9 @@ def assert_same(found: MetricSums, expected: MetricSums) -> None:
                 assert head[name] == pytest.approx(other[name], abs=TOLERANCE.get(name, 1e-4)), name
 
 
-def assert_read_alike(call: QueryKeyAttention, pair: Pair) -> None:
+def assert_read_alike(call: QueryKeyAttention, pair: QueryKeySides) -> None:
     assert call.reader is not None
-    even = even_rows(pair, call.reader.visibility)
+    even = uniform_baseline(pair, call.reader.visibility)
     readouts = read(call.reader, pair, even)
     metrics, baseline = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink)
     metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
@@ -116,7 +117,7 @@ def assert_read_alike(call: QueryKeyAttention, pair: Pair) -> None:
 def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks and tiles, so that there are several of them."""
     torch.manual_seed(0)
-    monkeypatch.setattr(lazy_mask, "_MASK_ELEMENTS", 2 * LENGTH * 10)
+    monkeypatch.setattr(masks, "_MASK_ELEMENTS", 2 * LENGTH * 10)
     monkeypatch.setattr(fused_attention, "_TILE_ELEMENTS", 2 * 4 * 16 * 16)
 
 
@@ -124,7 +125,7 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
     one = side(padding)
-    assert_read_alike(attention(rule(kind, padding)), Pair(one, one, same=True))
+    assert_read_alike(attention(rule(kind, padding)), QueryKeySides(one, one, same=True))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
 @pytest.mark.parametrize("kind", ["causal", "window"])
 def test_grouped_heads_sinks_and_widths(kind: str, kwargs: dict[str, object]) -> None:
     one = side("right")
-    assert_read_alike(attention(rule(kind, "right"), **kwargs), Pair(one, one, same=True))  # type: ignore[arg-type]
+    assert_read_alike(attention(rule(kind, "right"), **kwargs), QueryKeySides(one, one, same=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -155,7 +156,7 @@ def test_as_many_key_heads_at_once_as_there_are_threads(
     one, call = side("right"), attention(rule(kind, "right"), groups=groups)
     parts = [reading.heads for reading in call.reader.readings()]
     assert parts == ([slice(0, 3), slice(3, 4)] if groups == 1 else [slice(0, 4)])
-    assert_read_alike(call, Pair(one, one, same=True))
+    assert_read_alike(call, QueryKeySides(one, one, same=True))
 
 
 @pytest.mark.parametrize("mask", ["none", "bool", "added"])
@@ -167,14 +168,14 @@ def test_masks_of_other_makes(mask: str) -> None:
         "bool": triangle,
         "added": torch.zeros(triangle.shape).masked_fill(~triangle, torch.finfo(torch.float32).min),
     }
-    assert_read_alike(attention(made[mask]), Pair(one, one, same=True))
+    assert_read_alike(attention(made[mask]), QueryKeySides(one, one, same=True))
 
 
 def test_keys_of_another_sequence() -> None:
     queries, keys = side("none"), side("right")
     call = attention(rule("full", "right"))
-    pair = Pair(queries, keys, same=False)
-    even = even_rows(pair, call.visibility)
+    pair = QueryKeySides(queries, keys, same=False)
+    even = uniform_baseline(pair, call.visibility)
     assert set(read(call.reader, pair, even).rows) == {"entropy", "confidence", "special", "first"}
     assert_read_alike(call, pair)
 
@@ -188,12 +189,12 @@ def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
 @pytest.mark.parametrize("kind", ["causal", "full", "window"])
 def test_pooled_heatmaps(kind: str) -> None:
     one, call = side("right"), attention(rule(kind, "right"), groups=2)
-    pair = Pair(one, one, same=True)
+    pair = QueryKeySides(one, one, same=True)
     everything = Axis(tiny.tokens(list(range(LENGTH))), torch.arange(LENGTH))
     some = Axis(everything.units[:33], (torch.arange(LENGTH) - 4).clamp(min=-1))  # the first four are in no bin
     axes = Axes(everything.pooled(5), some.pooled(5))
     bins = axes.rows.group, axes.columns.group
-    pooled = read(call.reader, pair, even_rows(pair, call.visibility), metrics=(), bins=bins).pooled
+    pooled = read(call.reader, pair, uniform_baseline(pair, call.visibility), metrics=(), bins=bins).pooled
     sums = PatternSums(0, tuple(range(4)), axes)
     for block in call.blocks():
         sums.add(block.start, block.weights[0])
@@ -215,7 +216,7 @@ def test_the_output_is_the_weighted_sum(kind: str, kwargs: dict[str, object]) ->
 def test_half_precision_is_read_as_what_it_is() -> None:
     one, call = side("none"), attention(rule("causal", "none"))
     half = QueryKeyAttention(call.query.bfloat16(), call.key.bfloat16(), call.value.bfloat16(), call.mask, True, 0.4)
-    assert_read_alike(half, Pair(one, one, same=True))
+    assert_read_alike(half, QueryKeySides(one, one, same=True))
     assert half.output().dtype == torch.bfloat16
 
 
@@ -230,7 +231,7 @@ def test_rows_and_heads_that_are_asked_for() -> None:
 def test_earlier_copies_are_counted() -> None:
     ids = torch.tensor([[5, 6, 5, 5, 7, 6, 5]])
     one = Side(ids, ids < 0, torch.tensor([[1, 1, 1, 1, 1, 1, 0]]).bool(), ((),))
-    copies, followed = earlier_copies(Pair(one, one, same=True))
+    copies, followed = earlier_copies(QueryKeySides(one, one, same=True))
     assert copies[0, :6].tolist() == [0, 0, 1, 2, 0, 1]
     # What follows the copy at place 2 is the query at place 3 itself.
     assert followed[0, :6].tolist() == [0, 0, 1, 1, 0, 1]
@@ -241,7 +242,7 @@ def test_earlier_copies_are_counted() -> None:
 def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_matches, "_PAIRS_A_TOKEN", limit)
     one = side("left", vocabulary=4)
-    in_tile = EarlierPairs(Pair(one, one, same=True)).in_tiles(metric, 10, 16)
+    in_tile = EarlierPairs(QueryKeySides(one, one, same=True)).in_tiles(metric, 10, 16)
     found = set()
     for start in range(0, LENGTH, 10):
         for first in range(0, LENGTH, 16):
@@ -263,7 +264,7 @@ def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pyte
 def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
     inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)
-    wanted = Wanted(parse_selection(head="1.2"), patterns=True, bins=4)
+    wanted = HeadsRequest(parse_selection(head="1.2"), patterns=True, bins=4)
     computed = look_each(loaded, inputs, wanted)
     monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 0)
     for text, (ours, theirs) in enumerate(zip(look_each(loaded, inputs, wanted), computed, strict=True)):

@@ -12,7 +12,7 @@ from attncli.api.heads import heads
 from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.row_reading import LONGEST, Rollout
-from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import look
 from attncli.errors import UsageError
 from attncli.models.capture.attention_types import WeightsAttention
@@ -30,7 +30,7 @@ OUTPUTS: dict[str, Callable[[nn.Module], Tensor]] = {
 }
 
 
-def patterns(loaded: LoadedModel, wanted: Wanted) -> dict[tuple[int, int | None], Tensor]:
+def patterns(loaded: LoadedModel, wanted: HeadsRequest) -> dict[tuple[int, int | None], Tensor]:
     (stack,) = look(loaded, build_inputs(loaded, [tiny.tokens(IDS)]), wanted)
     return {(pattern.layer, pattern.head): torch.tensor(pattern.weights) for pattern in stack.patterns}
 
@@ -43,8 +43,8 @@ def test_weights_times_the_norm_of_what_is_read(family: str) -> None:
     loaded.attend(inputs.arguments, lambda _, attention: values.append(attention.values_of.value))
     value = values[1][0].repeat_interleave(4 // values[1].shape[1], dim=0)
     matrix = OUTPUTS[family](model).detach().reshape(4, value.shape[-1], -1)
-    plain = patterns(loaded, Wanted(patterns=True))
-    weighted = patterns(loaded, Wanted(parse_selection(layer=1), patterns=True, weighting="norm"))
+    plain = patterns(loaded, HeadsRequest(patterns=True))
+    weighted = patterns(loaded, HeadsRequest(parse_selection(layer=1), patterns=True, weighting="norm"))
     assert set(weighted) == {(1, head) for head in range(4)}
     for head in range(4):
         read = value[head] @ matrix[head]
@@ -56,7 +56,7 @@ def test_weights_times_the_norm_of_what_is_read(family: str) -> None:
 def test_weights_alone_have_no_norms() -> None:
     loaded = wrap_model(tiny.build(tiny.FAMILIES["deberta"]()))
     with pytest.raises(UsageError, match="needs the values"):
-        patterns(loaded, Wanted(patterns=True, weighting="norm"))
+        patterns(loaded, HeadsRequest(patterns=True, weighting="norm"))
 
 
 def test_rollout_by_hand() -> None:
@@ -73,12 +73,12 @@ def test_rollout_by_hand() -> None:
 def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", limit)
     loaded = wrap_model(tiny.build(tiny.FAMILIES["llama"]()))
-    plain = patterns(loaded, Wanted(patterns=True))
+    plain = patterns(loaded, HeadsRequest(patterns=True))
     expected = torch.eye(len(IDS))
     for layer in range(3):
         mean = torch.stack([plain[layer, head] for head in range(4)]).mean(0) + torch.eye(len(IDS))
         expected = (mean / mean.sum(-1, keepdim=True)) @ expected
-        found = patterns(loaded, Wanted(parse_selection(layer=layer), patterns=True, weighting="rollout"))
+        found = patterns(loaded, HeadsRequest(parse_selection(layer=layer), patterns=True, weighting="rollout"))
         torch.testing.assert_close(found[layer, None], expected, atol=1e-5, rtol=0)
 
 

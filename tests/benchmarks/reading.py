@@ -155,7 +155,7 @@ def _measured(weights: torch.Tensor) -> list[torch.Tensor]:
 
 def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.selection import Wanted
+    from attncli.attention.selection import HeadsRequest
     from attncli.attention.stacks import look
     from attncli.choices import METRICS
     from attncli.models.loading.loaded_model import wrap_model
@@ -163,7 +163,7 @@ def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
 
     loaded = wrap_model(model)
     inputs = build_inputs(loaded, [[Token(place, each, "", "") for place, each in enumerate(ids)]])
-    wanted = Wanted(patterns=True, bins=60, metrics=ASKED[what][0] or METRICS)
+    wanted = HeadsRequest(patterns=True, bins=60, metrics=ASKED[what][0] or METRICS)
     return lambda: look(loaded, inputs, wanted)
 
 

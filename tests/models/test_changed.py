@@ -8,13 +8,13 @@ import pytest
 import transformers
 
 from attncli.errors import UsageError
-from attncli.models.loading.config_overrides import changed_fields, rebuilt
+from attncli.models.loading.config_overrides import override_fields, rebuild_config
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 99}
 
 
 def changed(*changes: str, config: transformers.PreTrainedConfig | None = None, **fields: Any) -> dict[str, Any]:
-    return changed_fields(config or transformers.LlamaConfig(**LLAMA), {**LLAMA, **fields}, changes)
+    return override_fields(config or transformers.LlamaConfig(**LLAMA), {**LLAMA, **fields}, changes)
 
 
 @pytest.mark.parametrize(
@@ -38,41 +38,41 @@ def test_values_keep_the_type_of_the_old_ones(change: str, field: str, value: ob
 def test_what_follows_from_a_field_follows_from_its_new_value() -> None:
     config = transformers.LlamaConfig(**LLAMA)
     assert config.head_dim == 8
-    assert rebuilt(config, changed("hidden_size=64")).head_dim == 16
+    assert rebuild_config(config, changed("hidden_size=64")).head_dim == 16
 
 
 def test_a_field_may_be_called_as_other_models_call_it() -> None:
     config = transformers.GPT2Config(n_layer=2)
-    fields = changed_fields(config, {"model_type": "gpt2", "n_layer": 2}, ["num_hidden_layers=3"])
+    fields = override_fields(config, {"model_type": "gpt2", "n_layer": 2}, ["num_hidden_layers=3"])
     assert fields == {"model_type": "gpt2", "n_layer": 3}
-    assert rebuilt(config, fields).num_hidden_layers == 3
+    assert rebuild_config(config, fields).num_hidden_layers == 3
     # The file may have used that other name as well.
-    assert changed_fields(config, {"num_hidden_layers": 2}, ["n_layer=3"]) == {"n_layer": 3}
+    assert override_fields(config, {"num_hidden_layers": 2}, ["n_layer=3"]) == {"n_layer": 3}
 
 
 def test_a_field_may_be_called_as_it_was_called_before() -> None:
     config = transformers.LlamaConfig(**LLAMA)
     fields = changed("torch_dtype=float16", torch_dtype="bfloat16")
     assert fields == {**LLAMA, "dtype": "float16"}
-    assert str(rebuilt(config, fields).dtype) == "torch.float16"
+    assert str(rebuild_config(config, fields).dtype) == "torch.float16"
     # What the file says under its former name is no second opinion.
     assert changed("dtype=float16", torch_dtype="bfloat16") == fields
 
 
 def test_a_field_of_a_part() -> None:
     config = transformers.LlavaConfig()
-    fields = changed_fields(config, {"model_type": "llava"}, ["text_config.num_hidden_layers=3"])
-    assert rebuilt(config, fields).text_config.num_hidden_layers == 3
+    fields = override_fields(config, {"model_type": "llava"}, ["text_config.num_hidden_layers=3"])
+    assert rebuild_config(config, fields).text_config.num_hidden_layers == 3
 
 
 def test_lists_of_layers_go_on_as_they_begin() -> None:
     kinds = ["sliding_attention", "full_attention"] * 2
     config = transformers.Gemma2Config(num_hidden_layers=4, layer_types=kinds)
     fields = {"num_hidden_layers": 4, "layer_types": kinds, "other": [1, 2]}
-    more = changed_fields(config, fields, ["num_hidden_layers=5"])
+    more = override_fields(config, fields, ["num_hidden_layers=5"])
     assert more["layer_types"] == [*kinds, "sliding_attention"]
     assert more["other"] == [1, 2]
-    assert changed_fields(config, fields, ["num_hidden_layers=1"])["layer_types"] == ["sliding_attention"]
+    assert override_fields(config, fields, ["num_hidden_layers=1"])["layer_types"] == ["sliding_attention"]
     assert fields["layer_types"] == kinds, "what was given stays as it is"
 
 
@@ -105,17 +105,17 @@ def test_changes_that_cannot_be(change: str, message: str, hint: str) -> None:
 
 def test_another_kind_of_part_is_another_configuration_too() -> None:
     with pytest.raises(UsageError, match=r"--set text_config.model_type can't make gpt2 of a configuration of llama"):
-        changed_fields(transformers.LlavaConfig(), {"model_type": "llava"}, ["text_config.model_type=gpt2"])
+        override_fields(transformers.LlavaConfig(), {"model_type": "llava"}, ["text_config.model_type=gpt2"])
     assert changed("model_type=llama") == LLAMA
 
 
 def test_a_field_of_a_part_that_was_named_without_it() -> None:
     with pytest.raises(UsageError) as caught:
-        changed_fields(transformers.LlavaConfig(), {}, ["num_key_value_heads=3"])
+        override_fields(transformers.LlavaConfig(), {}, ["num_key_value_heads=3"])
     assert caught.value.hint == "did you mean --set text_config.num_key_value_heads=…?"
 
 
 def test_what_the_class_refuses_is_a_sentence() -> None:
     config = transformers.LlamaConfig(**LLAMA)
     with pytest.raises(UsageError, match="LlamaConfig can't be as --set makes it"):
-        rebuilt(config, {**LLAMA, "num_attention_heads": 0})
+        rebuild_config(config, {**LLAMA, "num_attention_heads": 0})

@@ -11,7 +11,7 @@ import transformers
 
 import attncli
 from attncli.attention.inputs import build_inputs
-from attncli.attention.selection import Wanted, parse_selection
+from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import look
 from attncli.errors import FailedError, ModelError
 from attncli.models.files.model_files import open_files
@@ -27,7 +27,7 @@ def opened(path: Path, layer: str | None = None) -> LoadedModel:
 
 
 def patterns(model: LoadedModel) -> np.ndarray:
-    (stack,) = look(model, build_inputs(model, [tiny.tokens([5, 6, 7, 8, 9])]), Wanted(patterns=True))
+    (stack,) = look(model, build_inputs(model, [tiny.tokens([5, 6, 7, 8, 9])]), HeadsRequest(patterns=True))
     return np.stack([pattern.weights for pattern in stack.patterns])
 
 

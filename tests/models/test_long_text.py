@@ -19,7 +19,7 @@ from attncli.errors import FailedError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers import chunks
-from attncli.models.tokenizers.chunks import Chunk, Seam, Sizes, find_seam, one_ahead, stretches
+from attncli.models.tokenizers.chunks import Chunk, ChunkOverlap, Sizes, find_overlap, prefetch, stretches
 from attncli.models.tokenizers.fast import LONG, FastTokenizer
 from attncli.models.tokenizers.long_text import Frame, deciding, encode_many, encode_stream, frame_of, framed
 from attncli.models.tokenizers.python import PythonTokenizer
@@ -194,10 +194,10 @@ def test_a_seam_is_between_pre_tokens_that_both_chunks_hold() -> None:
 
     left = chunk(0, 28)
     # From within "dug" on: the right chunk holds half of it, so "a" follows something else there.
-    assert find_seam(left, chunk(10, 36), 7) == Seam(4, 2)
-    assert find_seam(left, chunk(10, 36), 14) is None
-    assert find_seam(left, chunk(22, 36), 0) is None
-    assert find_seam(left, chunk(16, 36), 0) is None
+    assert find_overlap(left, chunk(10, 36), 7) == ChunkOverlap(4, 2)
+    assert find_overlap(left, chunk(10, 36), 14) is None
+    assert find_overlap(left, chunk(22, 36), 0) is None
+    assert find_overlap(left, chunk(16, 36), 0) is None
 
 
 def test_an_added_token_that_takes_all_the_space_after_it_has_taken_it_before_a_seam() -> None:
@@ -431,7 +431,7 @@ def test_no_thread_is_left_behind(stopped: str) -> None:
         if stopped == "interrupt":
             raise KeyboardInterrupt
 
-    results = one_ahead(lambda number: number * 2, items())
+    results = prefetch(lambda number: number * 2, items())
     if stopped == "close":
         assert next(results) == 0
         assert workers()
@@ -456,7 +456,7 @@ def test_whoever_stops_early_waits_for_nothing() -> None:
             leave.wait(10)
         return number
 
-    results = one_ahead(slow, range(5))
+    results = prefetch(slow, range(5))
     assert next(results) == 0
     assert begun.wait(5)
     before = time.monotonic()

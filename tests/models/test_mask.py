@@ -7,7 +7,7 @@ import torch
 from transformers import masking_utils
 
 from attncli.models.capture.attention_types import WeightsAttention
-from attncli.models.capture.lazy_mask import RuleMask, mask_rule, only_selected
+from attncli.models.capture.lazy_mask import LazyMaskTensor, lazy_mask, only_selected
 from attncli.models.capture.query_key_attention import QueryKeyAttention, row_spans
 
 PADDING = torch.tensor([[True] * 7, [False, False, True, True, True, True, True]])
@@ -37,24 +37,24 @@ def arguments(rule: str, padding: torch.Tensor | None, use_vmap: bool = False) -
 def test_rows_are_those_of_transformers_mask(rule: str, padding: torch.Tensor | None, use_vmap: bool) -> None:
     given = arguments(rule, padding, use_vmap)
     whole = masking_utils.sdpa_mask(**given, allow_is_causal_skip=False)
-    mask = mask_rule(**given, allow_is_causal_skip=True, config=None)
+    mask = lazy_mask(**given, allow_is_causal_skip=True, config=None)
     for start, stop in ((0, 7), (2, 5), (6, 7)):
         assert torch.equal(mask.rule.rows(start, stop).expand(2, 1, -1, -1), whole[:, :, start:stop])
 
 
 def test_it_passes_for_a_tensor_until_somebody_computes_with_it() -> None:
     given = arguments("causal", PADDING)
-    mask = mask_rule(**given)
+    mask = lazy_mask(**given)
     assert isinstance(mask, torch.Tensor) and mask.shape == (2, 1, 7, 7) and mask.dtype == torch.float32
     real = masking_utils.eager_mask(**given)
     for computed in (mask + 0, mask[:, :, :, :7], torch.cat([mask, mask])[:2], mask.to(torch.float64).float()):
         assert type(computed) is torch.Tensor and torch.equal(computed, real)
-    assert "RuleMask" in repr(mask) and isinstance(mask, RuleMask)
+    assert "RuleMask" in repr(mask) and isinstance(mask, LazyMaskTensor)
 
 
 def test_it_stays_a_rule_on_another_device() -> None:
-    mask = mask_rule(**arguments("causal", PADDING)).to("meta")
-    assert isinstance(mask, RuleMask) and mask.device.type == "meta"
+    mask = lazy_mask(**arguments("causal", PADDING)).to("meta")
+    assert isinstance(mask, LazyMaskTensor) and mask.device.type == "meta"
     assert mask.rule.rows(0, 2).device.type == mask.rule.visibility.device.type == (mask + 0).device.type == "meta"
 
 
@@ -72,7 +72,7 @@ def test_every_form_of_a_mask_means_the_same() -> None:
     given = arguments("causal", None)
     boolean = masking_utils.sdpa_mask(**given, allow_is_causal_skip=False)
     additive = masking_utils.eager_mask(**given)
-    expected = whole(attention(mask_rule(**given)))
+    expected = whole(attention(lazy_mask(**given)))
     for call in (attention(boolean), attention(additive), attention(None, is_causal=True)):
         torch.testing.assert_close(whole(call), expected)
     assert (whole(attention(None)) > 0).all()
@@ -116,7 +116,7 @@ def test_a_search_leaves_only_the_keys_that_it_chose(form: str) -> None:
     given = arguments("causal", None)
     boolean = masking_utils.sdpa_mask(**given, allow_is_causal_skip=False).expand(2, -1, -1, -1)
     forms = {
-        "rule": mask_rule(**given),
+        "rule": lazy_mask(**given),
         "boolean": boolean,
         "additive": masking_utils.eager_mask(**given),
         "none": None,

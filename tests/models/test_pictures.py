@@ -14,8 +14,8 @@ import pytest
 from attncli.errors import ExitCode, FailedError, ModelError, UsageError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import parse_reference
-from attncli.models.media.pictures import image_processor, process, read_photo
-from attncli.models.media.sounds import MOST_SAMPLES, feature_extractor, listen, read_recording
+from attncli.models.media.pictures import image_processor, prepare_picture, read_photo
+from attncli.models.media.sounds import MOST_SAMPLES, feature_extractor, prepare_sound, read_recording
 from tests import senses
 
 
@@ -165,7 +165,7 @@ def test_a_model_that_does_not_say_how_pictures_are_made_ready(tmp_path: Path) -
 def test_pictures_of_odd_sizes_are_made_ready(height: int, width: int, tmp_path: Path) -> None:
     pytest.importorskip("PIL")
     photo = read_photo(senses.save_picture(tmp_path / "odd.png", height, width))
-    made = process(photo, image_processor(model_files(tmp_path, senses.SQUARE)))
+    made = prepare_picture(photo, image_processor(model_files(tmp_path, senses.SQUARE)))
     assert tuple(made.values.shape) == (1, 3, 16, 16)
     assert made.seen.shape == (16, 16, 3)
 
@@ -212,9 +212,9 @@ def test_a_sound_longer_than_the_window_is_cut_only_when_asked(tmp_path: Path) -
     recording = read_recording(senses.save_sound(tmp_path / "long.wav", seconds=2.5, rate=16000, channels=1))
     extractor = feature_extractor(model_files(tmp_path, senses.EARS))
     with pytest.raises(UsageError, match=r"lasts 2.5 s and the model hears 1 s at a time") as caught:
-        listen(recording, extractor, truncate=False)
+        prepare_sound(recording, extractor, truncate=False)
     assert caught.value.hint == "--truncate takes the first 1 s"
-    heard = listen(recording, extractor, truncate=True)
+    heard = prepare_sound(recording, extractor, truncate=True)
     assert heard.notes == ("the model hears 1 s at a time: the first of 2.5 s",)
     assert tuple(heard.arguments["input_features"].shape) == (1, 8, 100)
     assert heard.seconds == 1

@@ -143,7 +143,7 @@ def test_a_broken_file_is_an_error(tmp_path: Path) -> None:
     files = made.save(tmp_path, None)
     with pytest.raises(ModelError, match=r"tokenizer\.json could not be read") as caught:
         load_tokenizer(files)
-    assert caught.value.hint == files.source.mend
+    assert caught.value.hint == files.source.repair_hint
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\xff"])

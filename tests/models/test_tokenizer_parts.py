@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokenizers import AddedToken, NormalizedString, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from attncli.models.tokenizers.pipeline import Part, PreToken, Segment, Slot, TokenizerParts
+from attncli.models.tokenizers.pipeline import Part, PreToken, Segment, Slot, TokenizerPipeline
 from attncli.models.tokenizers.python import PythonTokenizer
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Piece
@@ -17,7 +17,7 @@ def _bare() -> Tokenizer:
 
 def test_a_tokenizer_gives_its_parts() -> None:
     parts = wrap_tokenizer(word_piece()).parts()
-    assert isinstance(parts, TokenizerParts)
+    assert isinstance(parts, TokenizerPipeline)
     assert parts.pre_tokenizer == (Part("BertPreTokenizer", {}),)
     assert parts.model()["vocab"]["[CLS]"] == 2
 
@@ -32,19 +32,19 @@ def test_a_tokenizer_of_python_code_has_none() -> None:
 def test_a_bert_normaliser_is_told_as_what_it_does() -> None:
     tokenizer = _bare()
     tokenizer.normalizer = normalizers.BertNormalizer(clean_text=False, lowercase=True)
-    told = [part.settings for part in TokenizerParts(tokenizer).normalizer]
+    told = [part.settings for part in TokenizerPipeline(tokenizer).normalizer]
     assert told == [{"handle_chinese_chars": True}, {"strip_accents": True}, {"lowercase": True}]
 
 
 def test_each_step_of_a_normaliser_has_its_text() -> None:
     tokenizer = _bare()
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "_")])
-    (segment,) = TokenizerParts(tokenizer).cut("A B").segments
+    (segment,) = TokenizerPipeline(tokenizer).cut("A B").segments
     assert segment == Segment(0, 3, ("a b", "a_b"))
 
 
 def test_a_pre_token_knows_where_it_comes_from() -> None:
-    cut = TokenizerParts(unigram()).cut("ﬁn é</s>x")
+    cut = TokenizerPipeline(unigram()).cut("ﬁn é</s>x")
     assert cut.pre_tokens == (
         PreToken(0, 2, "▁fin"),
         PreToken(2, 4, "▁é"),
@@ -58,7 +58,7 @@ def test_only_the_start_of_the_text_counts_as_its_start() -> None:
     tokenizer = _bare()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     tokenizer.add_tokens([AddedToken("<s>", normalized=False)])
-    forms = [each.form for each in TokenizerParts(tokenizer).cut("a<s>b").pre_tokens]
+    forms = [each.form for each in TokenizerPipeline(tokenizer).cut("a<s>b").pre_tokens]
     assert forms == ["▁a", "<s>", "b"]
 
 
@@ -66,7 +66,7 @@ def test_added_tokens_take_space_along_and_stand_alone_as_they_are_told_to() -> 
     tokenizer = _bare()
     flags = {"normalized": False, "special": False}
     tokenizer.add_tokens([AddedToken("ab", single_word=True, **flags), AddedToken("<x>", lstrip=True, **flags)])
-    cut = TokenizerParts(tokenizer).cut("ab abc  <x>")
+    cut = TokenizerPipeline(tokenizer).cut("ab abc  <x>")
     found = [(each.form, each.added) for each in cut.pre_tokens]
     assert found == [("ab", 1), (" abc", None), ("  <x>", 2)]
 
@@ -74,17 +74,17 @@ def test_added_tokens_take_space_along_and_stand_alone_as_they_are_told_to() -> 
 def test_special_tokens_may_be_told_to_be_text() -> None:
     tokenizer = word_piece()
     tokenizer.encode_special_tokens = True
-    assert [each.form for each in TokenizerParts(tokenizer).cut("[SEP]").pre_tokens] == ["[", "sep", "]"]
+    assert [each.form for each in TokenizerPipeline(tokenizer).cut("[SEP]").pre_tokens] == ["[", "sep", "]"]
 
 
 def test_the_template_is_read_from_any_post_processor() -> None:
     text = Slot("$A")
-    assert TokenizerParts(_bare()).template() == (text,)
-    assert TokenizerParts(byte_bpe()).template() == (text,)
-    assert TokenizerParts(byte_bpe(bos=True)).template() == (Slot("<s>", (0,)), text)
+    assert TokenizerPipeline(_bare()).template() == (text,)
+    assert TokenizerPipeline(byte_bpe()).template() == (text,)
+    assert TokenizerPipeline(byte_bpe(bos=True)).template() == (Slot("<s>", (0,)), text)
     tokenizer = _bare()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    assert TokenizerParts(tokenizer).template() == (Slot("[CLS]", (2,)), text, Slot("[SEP]", (3,)))
+    assert TokenizerPipeline(tokenizer).template() == (Slot("[CLS]", (2,)), text, Slot("[SEP]", (3,)))
 
 
 def test_parts_in_python_code_are_run_as_well() -> None:
@@ -94,7 +94,7 @@ def test_parts_in_python_code_are_run_as_well() -> None:
 
     tokenizer = _bare()
     tokenizer.normalizer = normalizers.Normalizer.custom(Shouting())
-    parts = TokenizerParts(tokenizer)
+    parts = TokenizerPipeline(tokenizer)
     assert parts.cut("mole").segments == (Segment(0, 4, ("MOLE",)),)
     assert [part.settings for part in parts.normalizer] == [{}]
 
@@ -102,6 +102,6 @@ def test_parts_in_python_code_are_run_as_well() -> None:
 def test_the_tokenizer_stays_as_it_was() -> None:
     tokenizer = word_piece()
     before = tokenizer.to_str()
-    TokenizerParts(tokenizer).cut("Take a biopsy [SEP] of the mole")
+    TokenizerPipeline(tokenizer).cut("Take a biopsy [SEP] of the mole")
     assert tokenizer.to_str() == before
     assert Piece.of(58, "the", b"the") in wrap_tokenizer(tokenizer).describe([58])

@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 
 from attncli.errors import UsageError
-from attncli.parameters.costs import Wishes, costs, training_memory
+from attncli.parameters.costs import CostsRequest, costs, training_memory
 from attncli.parameters.count import Placements
-from attncli.parameters.lora import LoraWish, nothing_to_adapt, parse_lora
+from attncli.parameters.lora import LoraRequest, nothing_to_adapt, parse_lora
 from attncli.results.costs import Costs, by_dtype
 from tests.parameters.counting import inventory_of
 
 LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
 
 
-def costs_of(name: str, wishes: Wishes = Wishes(), *, generates: bool = True, **fields: Any) -> Costs:  # noqa: B008
+def costs_of(name: str, wishes: CostsRequest = CostsRequest(), *, generates: bool = True, **fields: Any) -> Costs:  # noqa: B008
     inventory = inventory_of(name, **fields)
     return costs(inventory, wishes, total=inventory.total, generates=generates)
 
 
 def test_llama_3_1_8b() -> None:
     shape = {"num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8}
-    found = costs_of("Llama", Wishes(context=8192), **shape, intermediate_size=14336, vocab_size=128256)
+    found = costs_of("Llama", CostsRequest(context=8192), **shape, intermediate_size=14336, vocab_size=128256)
     assert found.flops.linear == 2 * (8_030_261_248 - 128_256 * 4096)
     assert found.flops.attention == 2 * 32 * 32 * (128 + 128) * 8192
     assert found.memory["bfloat16"] == 2 * 8_030_261_248
@@ -31,7 +31,7 @@ def test_llama_3_1_8b() -> None:
 
 
 def test_deepseek_v3_multiplies_what_is_active() -> None:
-    found = costs_of("DeepseekV3", Wishes(context=1000))
+    found = costs_of("DeepseekV3", CostsRequest(context=1000))
     assert found.flops.linear == 2 * 36_625_603_584
     # 128 heads; queries and keys of 128 + 64 numbers, values of 128.
     assert found.flops.attention == 2 * 61 * 128 * (192 + 128) * 1000
@@ -47,7 +47,7 @@ def test_a_tied_unembedding_is_multiplied() -> None:
 
 def test_a_window_bounds_attention() -> None:
     found = [
-        costs_of("Mistral", Wishes(context=context), **LLAMA, num_key_value_heads=2, sliding_window=8).flops
+        costs_of("Mistral", CostsRequest(context=context), **LLAMA, num_key_value_heads=2, sliding_window=8).flops
         for context in (4, 8, 100)
     ]
     assert [flops.attention for flops in found] == [2 * 2 * (32 + 32) * seen for seen in (4, 8, 8)]
@@ -56,7 +56,7 @@ def test_a_window_bounds_attention() -> None:
 def test_a_layer_that_is_stored_once_runs_as_often_as_it_runs() -> None:
     shape = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
     once, twelve = (
-        costs_of("Albert", Wishes(context=10), **shape, embedding_size=16, num_hidden_layers=layers).flops
+        costs_of("Albert", CostsRequest(context=10), **shape, embedding_size=16, num_hidden_layers=layers).flops
         for layers in (1, 12)
     )
     assert twelve.attention == 12 * once.attention
@@ -92,7 +92,7 @@ def test_a_context_that_nobody_names_is_assumed() -> None:
 
 def test_a_context_beyond_what_a_model_is_made_for() -> None:
     beyond, within = (
-        costs_of("Llama", Wishes(context=context), **LLAMA, max_position_embeddings=64) for context in (65, 64)
+        costs_of("Llama", CostsRequest(context=context), **LLAMA, max_position_embeddings=64) for context in (65, 64)
     )
     assert beyond.notes == ("it is made for 64 tokens: what is said of 65 is beyond what it takes",)
     assert (within.notes, within.made_for) == ((), 64)
@@ -108,7 +108,7 @@ WHISPER = {
 
 @pytest.mark.parametrize("context", [4, 16, 1000])
 def test_an_encoder_of_sound_has_as_many_positions_as_its_table(context: int) -> None:
-    found = costs_of("Whisper", Wishes(context=context), **WHISPER)
+    found = costs_of("Whisper", CostsRequest(context=context), **WHISPER)
     assert found.cache is not None
     # Two layers of keys and values of 32 numbers each: for every token of the text, and for 20 positions of the sound.
     assert found.cache.numbers() == 2 * 2 * 32 * (context + 20)
@@ -121,14 +121,16 @@ def test_an_encoder_of_sound_has_as_many_positions_as_its_table(context: int) ->
 
 def test_an_encoder_of_pages_reads_their_texts_too() -> None:
     shape = {"d_model": 32, "num_layers": 1, "num_heads": 4, "d_kv": 8, "d_ff": 48, "vocab_size": 99}
-    found = costs_of("Udop", Wishes(context=10), **shape)
+    found = costs_of("Udop", CostsRequest(context=10), **shape)
     assert found.cache is not None
     assert found.cache.cross and found.cache.cross_positions is None
 
 
 def test_an_encoder_of_texts_reads_as_much_as_is_asked_for() -> None:
     shape = {**WHISPER, "max_position_embeddings": 16}
-    found = costs_of("Bart", Wishes(context=16), **{name: shape[name] for name in shape if "_positions" not in name})
+    found = costs_of(
+        "Bart", CostsRequest(context=16), **{name: shape[name] for name in shape if "_positions" not in name}
+    )
     assert found.cache is not None
     assert found.cache.numbers() == 2 * 2 * 32 * (16 + 16)
     assert found.notes == ()
@@ -150,7 +152,7 @@ def test_training_adapters_freezes_the_rest() -> None:
 
 
 def test_adapters_of_separate_matrices() -> None:
-    found = costs_of("Llama", Wishes(lora=LoraWish(4)), **LLAMA, num_key_value_heads=2).lora
+    found = costs_of("Llama", CostsRequest(lora=LoraRequest(4)), **LLAMA, num_key_value_heads=2).lora
     assert found is not None
     assert [tuple(component) for component in found.components] == [
         ("attention.query", 2, 2 * 4 * (32 + 32)),
@@ -160,20 +162,20 @@ def test_adapters_of_separate_matrices() -> None:
 
 
 def test_a_fused_matrix_has_one_adapter() -> None:
-    found = costs_of("GPT2", Wishes(lora=LoraWish(4)), n_embd=32, n_layer=2, n_head=4, vocab_size=99).lora
+    found = costs_of("GPT2", CostsRequest(lora=LoraRequest(4)), n_embd=32, n_layer=2, n_head=4, vocab_size=99).lora
     assert found is not None
     assert [tuple(component) for component in found.components] == [("attention.query+key+value", 2, 2 * 4 * (32 + 96))]
 
 
 def test_every_expert_has_an_adapter() -> None:
-    found = costs_of("Mixtral", Wishes(lora=LoraWish(1, ("moe.down",))), **LLAMA, num_local_experts=3).lora
+    found = costs_of("Mixtral", CostsRequest(lora=LoraRequest(1, ("moe.down",))), **LLAMA, num_local_experts=3).lora
     assert found is not None
     assert [tuple(component) for component in found.components] == [("moe.down", 6, 6 * (32 + 48))]
 
 
 def test_adapters_of_what_a_model_has_not() -> None:
-    wish = LoraWish(4, ("mixer",))
-    found = costs_of("Llama", Wishes(lora=wish, training=True), **LLAMA)
+    wish = LoraRequest(4, ("mixer",))
+    found = costs_of("Llama", CostsRequest(lora=wish, training=True), **LLAMA)
     # Training the model itself is not what was asked for.
     assert (found.lora, found.training) == (None, {})
     assert found.notes == ("it has no matrix of mixer to adapt",)
@@ -187,14 +189,14 @@ def test_adapters_of_what_a_model_has_not() -> None:
 def test_adapters_stand_beside_what_multiplies() -> None:
     # Mamba's matrices: in (32 to 128), to time step and state (64 to 2 + 8), time step (2 to 64), out (64 to 32).
     fields = {"hidden_size": 32, "num_hidden_layers": 1, "state_size": 4, "vocab_size": 99, "time_step_rank": 2}
-    found = costs_of("Mamba", Wishes(lora=LoraWish(1, ("mixer",))), **fields).lora
+    found = costs_of("Mamba", CostsRequest(lora=LoraRequest(1, ("mixer",))), **fields).lora
     assert found is not None
     assert found.parameters == (32 + 128) + (64 + 10) + (2 + 64) + (64 + 32)
     assert sum(component.matrices for component in found.components) == 4
 
 
 def test_adapters_come_in_the_order_of_components() -> None:
-    found = costs_of("Whisper", Wishes(lora=LoraWish(1, ("attention", "cross_attention"))), **WHISPER).lora
+    found = costs_of("Whisper", CostsRequest(lora=LoraRequest(1, ("attention", "cross_attention"))), **WHISPER).lora
     assert found is not None
     kinds = ("query", "key", "value", "output")
     assert [component.component for component in found.components] == [
@@ -207,16 +209,16 @@ def test_adapters_come_in_the_order_of_components() -> None:
     ("given", "wish"),
     [
         (None, None),
-        (16, LoraWish(16)),
-        ("16", LoraWish(16)),
-        ("8:attention, mlp.up", LoraWish(8, ("attention", "mlp.up"))),
-        ("8:q_proj,v_proj", LoraWish(8, ("attention.query", "attention.value"))),
-        ("8:down_proj,mlp.down", LoraWish(8, ("mlp.down", "moe.down"))),
-        ("8:all", LoraWish(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
-        ("8:all-linear", LoraWish(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
+        (16, LoraRequest(16)),
+        ("16", LoraRequest(16)),
+        ("8:attention, mlp.up", LoraRequest(8, ("attention", "mlp.up"))),
+        ("8:q_proj,v_proj", LoraRequest(8, ("attention.query", "attention.value"))),
+        ("8:down_proj,mlp.down", LoraRequest(8, ("mlp.down", "moe.down"))),
+        ("8:all", LoraRequest(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
+        ("8:all-linear", LoraRequest(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
     ],
 )
-def test_wishes_for_adapters(given: int | str | None, wish: LoraWish | None) -> None:
+def test_wishes_for_adapters(given: int | str | None, wish: LoraRequest | None) -> None:
     assert parse_lora(given) == wish
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from attncli.models.builtin.preset_modules import preset_module
 from attncli.models.builtin.presets import read_preset
-from attncli.parameters.costs import Wishes, costs
+from attncli.parameters.costs import CostsRequest, costs
 from attncli.parameters.count import count
 from attncli.parameters.inventory import Inventory, from_json, to_json
 from attncli.parameters.module_inventory import walk
@@ -29,7 +29,7 @@ def test_a_kept_inventory_is_counted_alike(name: str) -> None:
     kept = again(inventory)
     assert kept.tensors == inventory.tensors
     assert count(kept, model=name, by="tensor") == count(inventory, model=name, by="tensor")
-    wishes = Wishes(8192, 2, 24 << 30, training=True)
+    wishes = CostsRequest(8192, 2, 24 << 30, training=True)
     assert costs(kept, wishes, total=kept.total, generates=True) == costs(
         inventory, wishes, total=inventory.total, generates=True
     )
@@ -42,7 +42,7 @@ def test_families_with_settings_of_their_own(name: str) -> None:
     inventory = inventory_of(name)
     kept = again(inventory)
     assert count(kept, model=name, by="tensor") == count(inventory, model=name, by="tensor")
-    wishes = Wishes(8192)
+    wishes = CostsRequest(8192)
     assert costs(kept, wishes, total=kept.total, generates=True) == costs(
         inventory, wishes, total=inventory.total, generates=True
     )

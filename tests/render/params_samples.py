@@ -6,6 +6,7 @@ from attncli.results.base import MadeBy
 from attncli.results.costs import Cache, CachedLayer, Costs, Fit, Fits, Flops, Lora, LoraComponent, Training
 from attncli.results.params import (
     Active,
+    AlternativeCount,
     Component,
     Layer,
     ModelParameters,
@@ -14,7 +15,6 @@ from attncli.results.params import (
     ParameterDifference,
     ParamsResult,
     PerHead,
-    Reading,
 )
 
 MADE_BY = MadeBy("0.1.0", transformers="5.16.0")
@@ -67,7 +67,7 @@ COUNTED = ParameterCount(
     components=COMPONENTS,
     layers=LAYERS,
     tied=(("transformer.wte.weight", "lm_head.weight"),),
-    readings=(Reading("matrices", 95_220_480, "weights without norms and positions: how teaching counts"),),
+    readings=(AlternativeCount("matrices", 95_220_480, "weights without norms and positions: how teaching counts"),),
     per_head=PerHead(
         *(49_152,) * 4,
         heads=12,

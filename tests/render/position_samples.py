@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import HeadWeight, KeyRead, Ranking, Reading
+from attncli.results.patterns import HeadWeight, KeyRead, Ranking, RowReading
 from attncli.results.tokens import Token
 from tests.render.heads_samples import HEADS, pattern, result, stack, tokens
 
@@ -38,7 +38,7 @@ def reading_of(
     visible: Sequence[bool] | None = None,
     lines: tuple[int | None, ...] | None = None,
     top: int = 10,
-) -> Reading:
+) -> RowReading:
     """The reading of one of the keys, every key read most by a head of its own."""
     seen = [True] * len(keys) if visible is None else list(visible)
     even = np.array(seen, dtype=np.float32) / sum(seen)
@@ -49,10 +49,10 @@ def reading_of(
     )
     row = np.array(weights, dtype=np.float32)
     line = None if lines is None else lines[query]
-    return Reading(keys[query], heads, row, even, np.array(seen), best, (query,), line, lines)
+    return RowReading(keys[query], heads, row, even, np.array(seen), best, (query,), line, lines)
 
 
-def position(reading: Reading, keys: Sequence[Token], **changes: object) -> HeadsResult:
+def position(reading: RowReading, keys: Sequence[Token], **changes: object) -> HeadsResult:
     """The result of one query of those keys."""
     whole = (len(keys), len(keys))
     lines = {} if reading.lines is None else {"key_lines": reading.lines, "query_lines": (reading.query_line,)}

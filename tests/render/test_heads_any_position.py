@@ -15,7 +15,7 @@ from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.shaded_text import Shaded, shaded_text
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, StackDifference
-from attncli.results.patterns import HeadWeight, KeyRead, Pattern, Ranking, Reading
+from attncli.results.patterns import HeadWeight, KeyRead, Pattern, Ranking, RowReading
 from attncli.results.tokens import Token
 from tests.render.heads_samples import SGR, made_up_values
 from tests.render.test_heads_any_text import CHARACTERS, TERMINALS, TOKENS, results, tokens_of, weights
@@ -46,7 +46,7 @@ def readings(draw: st.DrawFn) -> HeadsResult:
     top = tuple(KeyRead(place, float(row[place]), draw(st.sampled_from((None, 0.1))), name, 0.9) for place in order)
     lines = tuple(range(1, len(keys) + 1)) if draw(st.booleans()) else None
     heads = draw(st.integers(1, 2))
-    reading = Reading(keys[query], heads, row, None, visible, top, (query,), lines and lines[query], lines)
+    reading = RowReading(keys[query], heads, row, None, visible, top, (query,), lines and lines[query], lines)
     ranked = tuple(
         HeadWeight(head.name, head.layer, head.head, 0.01 * rank, draw(st.sampled_from((None, 0.1))), rank + 1, 9999)
         for rank, head in enumerate(of.stacks[0].metrics)

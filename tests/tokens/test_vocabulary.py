@@ -6,7 +6,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from attncli.errors import UsageError
-from attncli.models.tokenizers.token_bytes import Spelling
+from attncli.models.tokenizers.token_bytes import TokenBytes
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Piece
 from attncli.results.vocabulary import SpecialEntry, VocabularyEntry
@@ -80,8 +80,8 @@ def test_half_a_character_is_refused() -> None:
         describe_vocabulary(wrap_tokenizer(_small()), search=["\ud83d"])
 
 
-_BPE = Spelling(byte_level=True)
-_BERT = Spelling(prefix="##")
+_BPE = TokenBytes(byte_level=True)
+_BERT = TokenBytes(prefix="##")
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ _BERT = Spelling(prefix="##")
         (Piece.of(1, "mole", b"mole"), _BPE, "space", "continuation"),
         (Piece.of(1, "mole", b"mole"), _BERT, "prefix", "word"),
         (Piece.of(1, "##les", b"les"), _BERT, "prefix", "continuation"),
-        (Piece.of(1, "mole</w>", b"mole"), Spelling(suffix="</w>"), "suffix", "word"),
-        (Piece.of(1, "mol", b"mol"), Spelling(suffix="</w>"), "suffix", "continuation"),
-        (Piece.of(1, "mole", b"mole"), Spelling(), None, "word"),
+        (Piece.of(1, "mole</w>", b"mole"), TokenBytes(suffix="</w>"), "suffix", "word"),
+        (Piece.of(1, "mol", b"mol"), TokenBytes(suffix="</w>"), "suffix", "continuation"),
+        (Piece.of(1, "mole", b"mole"), TokenBytes(), None, "word"),
         (Piece.of(1, "ð", b"\xf0"), _BPE, "space", "byte"),
         (Piece.of(1, "ðŁ", b"\xf0\x9f"), _BPE, "space", "partial"),
-        (Piece.of(1, "<0x61>", b"a"), Spelling(byte_fallback=True), "space", "byte"),
+        (Piece.of(1, "<0x61>", b"a"), TokenBytes(byte_fallback=True), "space", "byte"),
         (Piece.of(1, "ĠĠ", b"  "), _BPE, "space", "space"),
         (Piece.of(1, "Ġ12", b" 12"), _BPE, "space", "number"),
         (Piece.of(1, "Ġ==", b" =="), _BPE, "space", "symbol"),
@@ -106,7 +106,7 @@ _BERT = Spelling(prefix="##")
         (Piece.of(1, "", b""), _BPE, "space", "empty"),
     ],
 )
-def test_kinds(piece: Piece, spelling: Spelling, mark: str | None, kind: str) -> None:
+def test_kinds(piece: Piece, spelling: TokenBytes, mark: str | None, kind: str) -> None:
     assert kind_of(piece, spelling, mark) == kind
 
 

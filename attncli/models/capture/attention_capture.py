@@ -21,12 +21,12 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 
 from attncli.errors import ModelError
 from attncli.models.capture.attention_types import Attention
-from attncli.models.capture.lazy_mask import mask_rule, only_selected
-from attncli.models.capture.local_attention import Section, Windows, between_patches
+from attncli.models.capture.lazy_mask import lazy_mask, only_selected
+from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, between_patches
 from attncli.models.capture.query_key_attention import QueryKeyAttention
-from attncli.models.capture.softmax_capture import OwnWays
+from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.structure import block_lists, mixers, named_attention, stack_word
-from attncli.models.loading.forward import SENSES, accepted_arguments, entry_for, runnable
+from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_for, runnable
 
 IMPLEMENTATION = "attncli_probe"
 
@@ -57,7 +57,7 @@ _IGNORED_TENSORS = frozenset(
 
 
 #: Arguments that hold a picture or a sound.
-_SEEN = frozenset(name for names in SENSES.values() for name in names)
+_SEEN = frozenset(name for names in MODALITIES.values() for name in names)
 
 #: Fields of a configuration that say how many learned positions stand before every text.
 _PROMPT_FIELDS = ("prompt_length",)
@@ -76,8 +76,8 @@ class _Session:
     lengths: tuple[int, ...]
     prompt: int = 0
     sees: bool = False
-    own_ways: OwnWays | None = None
-    windows: Windows | None = None
+    own_ways: SoftmaxCapture | None = None
+    windows: ShiftedWindows | None = None
     seen: int = 0
     #: Query and key of the last one, not kept alive: they would lie beside the layer's feed-forward network.
     last: tuple[ReferenceType[Tensor], ...] = ()
@@ -104,14 +104,20 @@ class _Session:
         """The attention itself, or what of it is between tokens of the given sequences."""
         size, text, target = (attention.queries, attention.keys), self.lengths[0], self.lengths[-1]
         if self.prompt and size == (self.prompt + text, self.prompt + text):
-            return [("", Section(attention, self.prompt, self.prompt, text, text))]
+            return [("", AttentionSlice(attention, self.prompt, self.prompt, text, text))]
         seen = attention.queries - text
         if self.sees and stack_word(path) not in ("vision", "audio") and seen > 0 and _stands_first(attention, seen):
-            own, other = Section(attention, seen, seen, text, text), Section(attention, seen, 0, text, seen)
+            own, other = (
+                AttentionSlice(attention, seen, seen, text, text),
+                AttentionSlice(attention, seen, 0, text, seen),
+            )
             return [("", own), (".cross_attention", other)]
         if len(self.lengths) == 2 and size == (target, target + text):
             # Its own tokens and the encoder's states side by side (T5Gemma 2).
-            own, other = Section(attention, 0, 0, target, target), Section(attention, 0, target, target, text)
+            own, other = (
+                AttentionSlice(attention, 0, 0, target, target),
+                AttentionSlice(attention, 0, target, target, text),
+            )
             return [("", own), (".cross_attention", other)]
         return [("", attention)]
 
@@ -126,7 +132,7 @@ def _stands_first(attention: Attention, seen: int) -> bool:
 _session: ContextVar[_Session] = ContextVar("attncli_probe_session")
 
 
-def attention_probe(
+def capture_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -166,11 +172,11 @@ def attention_probe(
     return attention.output(), None
 
 
-AttentionInterface.register(IMPLEMENTATION, attention_probe)
-AttentionMaskInterface.register(IMPLEMENTATION, mask_rule)
+AttentionInterface.register(IMPLEMENTATION, capture_attention)
+AttentionMaskInterface.register(IMPLEMENTATION, lazy_mask)
 
 
-def run_probed(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> tuple[str, ...]:
+def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> tuple[str, ...]:
     """Run `model` once and hand every attention computation to `observe`, in the order in which it happens.
 
     Answers the paths of the attention modules that ran as well and can't be read.
@@ -218,10 +224,10 @@ def _route(model: PreTrainedModel) -> None:
 
 def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
     """One pass, on all of the arguments."""
-    session.windows = Windows(model)
-    session.own_ways = OwnWays(model, batch, session.lengths[0], session.hand_on, session.windows)
+    session.windows = ShiftedWindows(model)
+    session.own_ways = SoftmaxCapture(model, batch, session.lengths[0], session.hand_on, session.windows)
     with runnable(model, arguments), session.windows, session.own_ways:
-        entry_for(model, arguments)(**arguments)
+        forward_for(model, arguments)(**arguments)
 
 
 @contextmanager

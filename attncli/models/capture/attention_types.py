@@ -13,7 +13,7 @@ from attncli.models.capture.query_key_attention import RowBlock, row_spans
 if TYPE_CHECKING:
     import torch
 
-    from attncli.models.capture.fused_attention import Reader
+    from attncli.models.capture.fused_attention import FusedAttention
     from attncli.models.capture.query_key_attention import QueryKeyAttention
 
 
@@ -34,7 +34,7 @@ class Attention(Protocol):
         ...
 
     @property
-    def reader(self) -> Reader | None:
+    def reader(self) -> FusedAttention | None:
         """What reads it without its matrix; None where its weights have to be computed."""
         ...
 
@@ -64,7 +64,7 @@ class WithoutStates:
 
 
 @dataclass(frozen=True)
-class HandedOut(WithoutStates):
+class PrecomputedAttention(WithoutStates):
     """Attention that a family computes its own way. weights: (batch, heads, queries, …)."""
 
     weights: Tensor
@@ -83,7 +83,7 @@ class HandedOut(WithoutStates):
 
 
 @dataclass(frozen=True)
-class WeightsAttention(HandedOut):
+class WeightsAttention(PrecomputedAttention):
     """Weights for every key: (batch, heads, queries, keys)."""
 
     @property

@@ -28,7 +28,7 @@ def can_fuse(device: torch.device) -> bool:
     return device.type in ("cpu", "cuda")
 
 
-def fused_attention(
+def attention_with_lse(
     query: Tensor, key: Tensor, value: Tensor, *, scale: float, causal: bool = False, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """softmax(scale · Q Kᵀ + mask) V and the logarithm of the sum under each row, without the matrix.
@@ -84,7 +84,7 @@ _ROWS = 512
 
 
 @dataclass(frozen=True)
-class Reading:
+class FusedRows:
     """What some heads read of given values, for the queries start…stop.
 
     heads: which.  values: A V', float32 (batch, heads, rows, w).  lse: ln Σ_j exp(score_ij), of a sink too, (batch,
@@ -144,7 +144,7 @@ class QueryKeyStates(Protocol):
 
 
 @dataclass(frozen=True)
-class Reader:
+class FusedAttention:
     """Reads attention whose scores are products of queries and keys and nothing else, under a mask that only hides.
 
     visibility: which keys the mask leaves.
@@ -153,7 +153,7 @@ class Reader:
     attention: QueryKeyStates
     visibility: Visibility
 
-    def readings(self, values: Tensor | None = None, *, scores: bool = False) -> Iterator[Reading]:
+    def readings(self, values: Tensor | None = None, *, scores: bool = False) -> Iterator[FusedRows]:
         """Attention to other values, all heads and rows part by part, without the matrix.
 
         values: float32 (batch or 1, keys, w), the same for every head.  scores: whether the mean score of each row is
@@ -173,7 +173,7 @@ class Reader:
             read, lse, share = self._beside_sinks(read, lse, heads)
             output[:, heads, start:stop] = read[..., :own].to(output.dtype)
             score = self._mean_score(read[..., width:], query, middle, share) if scores else None
-            reading = Reading(heads, start, stop, read[..., own:width], lse, score, share)
+            reading = FusedRows(heads, start, stop, read[..., own:width], lse, score, share)
             # What is let go of here does not lie beside the next part.
             del columns, read, query, key
             yield reading
@@ -193,7 +193,7 @@ class Reader:
         offset = (query @ self._per_head(middle, query.shape[1]).transpose(2, 3)).squeeze(-1)
         return self.attention.scaling * (_dots(read, query) + (offset if share is None else offset * share))
 
-    def earlier(self, values: Tensor) -> Iterator[Reading]:
+    def earlier(self, values: Tensor) -> Iterator[FusedRows]:
         """The same of what lies not after each query, as if all else were hidden; `lse` is of those keys alone, and
         without a sink. Values: float32 (batch or 1, keys, w). Queries and keys are the same tokens."""
         visibility = self.visibility
@@ -202,7 +202,7 @@ class Reader:
             query, key = self.attention.query[:, heads, start:stop].float(), self.attention.key[:, key_heads].float()
             columns = values.to(self.attention.query.device)[:, None].expand(key.shape[0], key.shape[1], -1, -1)
             read, lse = self._attend(query, key, columns, causal=mask is None, mask=mask)
-            yield Reading(heads, start, stop, read, lse, None, None)
+            yield FusedRows(heads, start, stop, read, lse, None, None)
 
     @cached_property
     def tile_size(self) -> tuple[int, int]:
@@ -246,10 +246,10 @@ class Reader:
         batch, heads, rows, width = query.shape
         groups = heads // key.shape[1]
         if groups == 1:
-            return fused_attention(query, key, values, scale=self.attention.scaling, causal=causal, mask=mask)
+            return attention_with_lse(query, key, values, scale=self.attention.scaling, causal=causal, mask=mask)
         by_group = query.view(batch, key.shape[1], groups, rows, width).unbind(2)
         parts = [
-            fused_attention(each, key, values, scale=self.attention.scaling, causal=causal, mask=mask)
+            attention_with_lse(each, key, values, scale=self.attention.scaling, causal=causal, mask=mask)
             for each in by_group
         ]
         read, lse = (torch.stack(states, dim=2) for states in zip(*parts, strict=True))

@@ -81,7 +81,7 @@ def implied(*, causal: bool, queries: int, keys: int, device: torch.device) -> V
 
 
 @dataclass(frozen=True)
-class Rule:
+class LazyMask:
     """Arguments of a transformers mask function, to be evaluated later. Offsets and lengths are in tokens."""
 
     batch: int
@@ -140,13 +140,13 @@ class Rule:
         }
 
 
-class RuleMask(Tensor):
+class LazyMaskTensor(Tensor):
     """An additive mask of shape (batch, 1, queries, keys) that has no storage; `rule` says what it would hold."""
 
-    rule: Rule
+    rule: LazyMask
 
     @staticmethod
-    def __new__(cls, rule: Rule, dtype: torch.dtype) -> RuleMask:
+    def __new__(cls, rule: LazyMask, dtype: torch.dtype) -> LazyMaskTensor:
         shape = (rule.batch, 1, rule.queries, rule.keys)
         mask = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=rule.place)
         mask.rule = rule
@@ -155,18 +155,18 @@ class RuleMask(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         def real(value: Any) -> Any:
-            return value.rule.additive(value.dtype) if isinstance(value, RuleMask) else value
+            return value.rule.additive(value.dtype) if isinstance(value, LazyMaskTensor) else value
 
         device = (kwargs or {}).get("device")
         if func is torch.ops.aten._to_copy.default and device is not None:
-            return RuleMask(replace(args[0].rule, moved=device), kwargs.get("dtype") or args[0].dtype)
+            return LazyMaskTensor(replace(args[0].rule, moved=device), kwargs.get("dtype") or args[0].dtype)
         return func(*tree_map(real, args), **tree_map(real, kwargs or {}))
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"RuleMask{tuple(self.shape)}"
 
 
-def mask_rule(
+def lazy_mask(
     *,
     batch_size: int,
     q_length: int,
@@ -182,7 +182,7 @@ def mask_rule(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     **_: object,
-) -> RuleMask:
+) -> LazyMaskTensor:
     """The twin that transformers' `AttentionMaskInterface` calls where it would build a mask.
 
     It never answers None: where other implementations leave a plain causal mask out and rely on a flag, the probe
@@ -192,7 +192,7 @@ def mask_rule(
     no_window = local_size is None or kv_length < local_size
     square = q_length == kv_length and int(q_offset) == int(kv_offset)
     causal, full = allow_is_causal_skip and no_window and square, allow_is_bidirectional_skip and no_window
-    rule = Rule(
+    rule = LazyMask(
         batch=batch_size,
         queries=q_length,
         keys=kv_length,
@@ -205,13 +205,13 @@ def mask_rule(
         # Some are told both, and mean the causal one.
         shape="causal" if causal else "full" if full and not allow_is_causal_skip else "other",
     )
-    return RuleMask(rule, dtype)
+    return LazyMaskTensor(rule, dtype)
 
 
 def only_selected(mask: Tensor | None, selected: Tensor, *, keys: int) -> Tensor:
     """The mask that leaves of what `mask` shows only the keys that are `selected`: (batch, queries, chosen)."""
-    if isinstance(mask, RuleMask):
-        return RuleMask(replace(mask.rule, selected=selected, shape="other"), mask.dtype)
+    if isinstance(mask, LazyMaskTensor):
+        return LazyMaskTensor(replace(mask.rule, selected=selected, shape="other"), mask.dtype)
     if mask is None or mask.dtype == torch.bool:
         chosen = _among(selected, keys)
         return chosen if mask is None else mask & chosen

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from attncli.models.capture.attention_types import Attention, HandedOut, WithoutStates
+from attncli.models.capture.attention_types import Attention, PrecomputedAttention, WithoutStates
 from attncli.models.capture.query_key_attention import RowBlock, row_spans
 from attncli.models.capture.structure import named_attention
 
 
 @dataclass(frozen=True)
-class PlacedAttention(HandedOut):
+class LocalAttention(PrecomputedAttention):
     """Attention of each query to a few keys, and which keys these are.
 
     weights: (batch, heads, queries, slots).  columns: the key of every slot, (queries, slots), −1 where there is none.
@@ -59,7 +59,7 @@ class PlacedAttention(HandedOut):
 
 
 @dataclass(frozen=True)
-class Section(WithoutStates):
+class AttentionSlice(WithoutStates):
     """Some rows and columns of an attention that reads more than a text: rows sum to what they give to these keys.
 
     row, column: of its first query and key.
@@ -127,7 +127,7 @@ _SIZE = "input_dimensions"
 _MASKED = 1e-30
 
 
-class Windows:
+class ShiftedWindows:
     """While it is active, knows which patches stand in the windows of every attention module."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -137,7 +137,7 @@ class Windows:
         self._sizes: dict[int, tuple[int, int]] = {}
         self._hooks: list[RemovableHandle] = []
 
-    def __enter__(self) -> Windows:
+    def __enter__(self) -> ShiftedWindows:
         self._hooks = [block.register_forward_pre_hook(self._note, with_kwargs=True) for block in self._blocks]
         return self
 
@@ -200,7 +200,7 @@ def between_patches(attention: Attention, places: Tensor) -> Attention | None:
     slot[flat[flat >= 0]] = (flat >= 0).nonzero().flatten()
     window, row = slot // places.shape[1], slot % places.shape[1]
     rows = weights.transpose(1, 2)[window.to(weights.device), row.to(weights.device)]
-    return PlacedAttention(rows.transpose(0, 1)[None], places[window].to(weights.device), keys=patches)
+    return LocalAttention(rows.transpose(0, 1)[None], places[window].to(weights.device), keys=patches)
 
 
 def _whole(size: Any) -> int:

@@ -25,7 +25,7 @@ from transformers.pytorch_utils import Conv1D
 
 from attncli.models.capture.query_key_attention import exact
 from attncli.models.loading.device import weights_at_hand
-from attncli.models.loading.forward import SENSES
+from attncli.models.loading.forward import MODALITIES
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
@@ -36,7 +36,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 _HALF_TOLERANCE = 1e-2
 
 
-class Made(NamedTuple):
+class HeadProjection(NamedTuple):
     """How a linear module makes a vector of one head: factor · (x W[:, start:stop] + b).
 
     module: its path.  bias: whether there is a b.  factor: 1 but for families that scale queries instead of scores.
@@ -60,7 +60,7 @@ class _Call(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entering:
+class QKVInputs:
     """What one call of an attention module was given.
 
     states: at the position that is watched, (width,) in float64 on a CPU.  from_norm: whether a norm handed them out.
@@ -70,7 +70,7 @@ class Entering:
     from_norm: bool
     calls: tuple[_Call, ...]
 
-    def making(self, vectors: Tensor, place: int = 0) -> Made | None:
+    def making(self, vectors: Tensor, place: int = 0) -> HeadProjection | None:
         """What made these vectors of a head, (positions, d); told of the one at `place`.
 
         None where no linear module made them of what enters: a norm or a second matrix may stand between.
@@ -86,7 +86,7 @@ class Entering:
 
 
 @dataclass
-class EnteringWatch:
+class QKVInputsWatch:
     """Watches for the modules by `names`, their paths by their ids, in one run."""
 
     names: Mapping[int, str]
@@ -113,14 +113,14 @@ class EnteringWatch:
             bias = getattr(module, "bias", None) is not None
             self._calls.append(_Call(self.names.get(id(module), ""), bias, output.reshape(-1, output.shape[-1])))
 
-    def end(self) -> Entering | None:
+    def end(self) -> QKVInputs | None:
         """Queries, keys and values have met."""
         if not self._handed or self._handed[0].ndim < 2:
             return None
         states = self._handed[0].reshape(-1, self._handed[0].shape[-1])
         if self.query >= len(states):
             return None
-        entering = Entering(exact(states[self.query]).clone(), self._from_norm, tuple(self._calls))
+        entering = QKVInputs(exact(states[self.query]).clone(), self._from_norm, tuple(self._calls))
         self._handed, self._normed = (), None
         self._calls.clear()
         return entering
@@ -133,7 +133,7 @@ class EnteringWatch:
         )
 
 
-def _made(call: _Call, vectors: Tensor, place: int) -> Made | None:
+def _made(call: _Call, vectors: Tensor, place: int) -> HeadProjection | None:
     """The stretch of a module's columns that holds these vectors, if there is one."""
     size, (positions, width) = vectors.shape[-1], call.output.shape
     if width % size or positions < len(vectors) or not bool(vectors[0].any()):
@@ -154,7 +154,7 @@ def _made(call: _Call, vectors: Tensor, place: int) -> Made | None:
     factor = 1.0 if abs(factor - 1) < tolerance else factor
     if alone and factor != 1:
         return None
-    return Made(call.module, part * size, (part + 1) * size, call.bias, factor, parts[-1, part] * factor)
+    return HeadProjection(call.module, part * size, (part + 1) * size, call.bias, factor, parts[-1, part] * factor)
 
 
 def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
@@ -171,7 +171,7 @@ def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool
 
 
 def _shortened(name: str, value: Tensor | bool) -> Tensor | bool:
-    seen = any(name in names for names in SENSES.values())
+    seen = any(name in names for names in MODALITIES.values())
     return value[:, :2] if isinstance(value, Tensor) and not seen else value
 
 

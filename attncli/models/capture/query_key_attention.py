@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attncli.models.capture.fused_attention import Reader, can_fuse
-from attncli.models.capture.lazy_mask import RuleMask, Visibility, implied
+from attncli.models.capture.fused_attention import FusedAttention, can_fuse
+from attncli.models.capture.lazy_mask import LazyMaskTensor, Visibility, implied
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class QueryKeyAttention:
     @cached_property
     def visibility(self) -> Visibility | None:
         """Which keys are visible; None where the mask adds numbers as well."""
-        if isinstance(self.mask, RuleMask):
+        if isinstance(self.mask, LazyMaskTensor):
             return self.mask.rule.visibility
         if self.mask is None:
             return implied(causal=self.is_causal, queries=self.queries, keys=self.keys, device=self.query.device)
@@ -80,13 +80,13 @@ class QueryKeyAttention:
         return self
 
     @property
-    def reader(self) -> Reader | None:
+    def reader(self) -> FusedAttention | None:
         """What reads it without its matrix; None where its scores are more than products of queries and keys, or its
         mask more than hides."""
         plain = self.bias is None and self.softcap is None and (self.sinks is None or self.sinks.ndim == 1)
         if not plain or self.visibility is None or not can_fuse(self.device):
             return None
-        return Reader(self, self.visibility)
+        return FusedAttention(self, self.visibility)
 
     def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
         """All rows in order, or those of `rows` (start, stop); of all heads, or of `heads` alone."""
@@ -145,7 +145,7 @@ class QueryKeyAttention:
 
     def mask_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Which keys the rows see, and what a mask of finite numbers adds to their scores."""
-        if isinstance(self.mask, RuleMask):
+        if isinstance(self.mask, LazyMaskTensor):
             return self.mask.rule.rows(start, stop), None
         if self.mask is None:
             assert self.visibility is not None

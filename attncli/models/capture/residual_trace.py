@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 
-from attncli.models.capture.qkv_inputs import Entering, EnteringWatch, plain_matrix
+from attncli.models.capture.qkv_inputs import QKVInputs, QKVInputsWatch, plain_matrix
 from attncli.models.capture.query_key_attention import exact
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _QUOTIENTS = frozenset({"div", "div_", "true_divide", "__truediv__"})
 _SAME = frozenset({"dropout", "to", "contiguous", "type_as", "view", "reshape"})
 
 
-class Addition(NamedTuple):
+class ResidualWrite(NamedTuple):
     """What one position of one attention module comes to; all float64 on a CPU.
 
     read: what the output matrix was handed, of all heads one behind the other, (heads · d_value,).  matrix: (heads ·
@@ -48,7 +48,7 @@ class Addition(NamedTuple):
     scale: float | None
 
 
-class Watched(NamedTuple):
+class AttentionTrace(NamedTuple):
     """An attention computation and what became of it. addition: None where its heads go through no plain matrix.
 
     attention: None where the module did not run again: BigBird exchanges its own in the pass over its first short text.
@@ -58,26 +58,26 @@ class Watched(NamedTuple):
     """
 
     attention: Attention | None
-    addition: Addition | None
+    addition: ResidualWrite | None
     rotated: bool
-    entering: Entering | None
+    entering: QKVInputs | None
     residual: Tensor | None
 
 
-def watch_attention(
+def trace_attention(
     model: LoadedModel, arguments: Mapping[str, Tensor | bool], path: str, *, call: int, query: int
-) -> Watched:
+) -> AttentionTrace:
     """Run the model on one text and watch one position of one of its attention modules.
 
     path: of the module.  call: which of its calls in one pass, where a block runs again and again.
     """
     modules = dict(model.module.named_modules())
-    entering = EnteringWatch({id(module): name for name, module in modules.items()}, query)
+    entering = QKVInputsWatch({id(module): name for name, module in modules.items()}, query)
     watch = _Watch(path, call, query, model.site_of(path).cross, modules, entering)
     with watch.watching():
         model.attend(arguments, watch.observe)
     addition = watch.addition()
-    return Watched(watch.attention, addition, watch.rotated, watch.entering, watch.residual(addition))
+    return AttentionTrace(watch.attention, addition, watch.rotated, watch.entering, watch.residual(addition))
 
 
 @dataclass
@@ -89,8 +89,8 @@ class _Watch:
     query: int
     cross: bool
     modules: Mapping[str, nn.Module]
-    begun: EnteringWatch
-    entering: Entering | None = None
+    begun: QKVInputsWatch
+    entering: QKVInputs | None = None
     attention: Attention | None = None
     rotated: bool = False
     _calls: int = 0
@@ -110,7 +110,7 @@ class _Watch:
             self._expected = None if reader is None else attention.heads * reader.value.shape[-1]
         self._calls += 1
 
-    def addition(self) -> Addition | None:
+    def addition(self) -> ResidualWrite | None:
         if self._made is None or self._flow is None:
             return None
         read, module, output = self._made
@@ -120,9 +120,9 @@ class _Watch:
         if self._flow.scale is None and self._entered is not None and not self.cross:
             residual = self._entered_row()
         exact_bias = None if bias is None else exact(bias)
-        return Addition(read, exact(matrix), exact_bias, output, residual, self._flow.scale)
+        return ResidualWrite(read, exact(matrix), exact_bias, output, residual, self._flow.scale)
 
-    def residual(self, addition: Addition | None) -> Tensor | None:
+    def residual(self, addition: ResidualWrite | None) -> Tensor | None:
         """The states before the module. What is added to a cross-attention's output alone says which those are."""
         known = None if addition is None else addition.residual
         return self._entered_row() if known is None and not self.cross else known

@@ -19,8 +19,8 @@ from torch.utils.hooks import RemovableHandle
 
 from attncli.models.capture.attention_types import Attention, WeightsAttention
 from attncli.models.capture.local_attention import (
-    PlacedAttention,
-    Windows,
+    LocalAttention,
+    ShiftedWindows,
     between_patches,
     neighbour_columns,
     window_columns,
@@ -46,7 +46,7 @@ class _Call:
     seen: bool = False
 
 
-class OwnWays(TorchFunctionMode):
+class SoftmaxCapture(TorchFunctionMode):
     """While it is active, tells `hand_on` of the attention modules whose attention nobody else has seen.
 
     batch, length: of the texts; some modules pad their windows to more.  windows: of pictures.
@@ -58,7 +58,7 @@ class OwnWays(TorchFunctionMode):
         batch: int,
         length: int,
         hand_on: Callable[[nn.Module, Attention], None],
-        windows: Windows,
+        windows: ShiftedWindows,
     ) -> None:
         super().__init__()
         self._windows = windows
@@ -69,7 +69,7 @@ class OwnWays(TorchFunctionMode):
         self.unread: list[nn.Module] = []
         self._hooks: list[RemovableHandle] = []
 
-    def __enter__(self) -> OwnWays:
+    def __enter__(self) -> SoftmaxCapture:
         for module in self._modules:
             self._hooks.append(module.register_forward_pre_hook(self._begin))
             self._hooks.append(module.register_forward_hook(self._end, prepend=True))
@@ -136,7 +136,7 @@ class OwnWays(TorchFunctionMode):
             # Tokens that all others see stand before the windows, and whose they are isn't said here.
             return None
         placed = weights.transpose(1, 2)[:, :, : self._length]
-        return PlacedAttention(
+        return LocalAttention(
             placed, window_columns(self._length, width, self._length, weights.device), keys=self._length
         )
 
@@ -147,7 +147,7 @@ class OwnWays(TorchFunctionMode):
             return None
         placed = weights.transpose(1, 2).flatten(2, 3)[:, :, : self._length]
         columns = neighbour_columns(self._length, block, slots, self._length, weights.device)
-        return PlacedAttention(placed, columns, keys=self._length)
+        return LocalAttention(placed, columns, keys=self._length)
 
 
 def _unfolded(weights: Tensor, module: nn.Module, batch: int) -> Tensor:

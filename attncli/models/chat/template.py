@@ -99,7 +99,7 @@ def read_format(files: Files, name: str | None = None) -> ChatFormat:
     Raises ModelError for a file that can't be read.
     """
     if (gguf := _gguf(files)) is not None:
-        return _gguf_format(files.ref.name, read_metadata(gguf, mend=files.source.mend))
+        return _gguf_format(files.ref.name, read_metadata(gguf, repair_hint=files.source.repair_hint))
     config = read_json(files, _CONFIG)
     found = list(_single_files(files, name)) or list(_named(config.get("chat_template"), _CONFIG))
     if not found:
@@ -152,7 +152,7 @@ def _text(files: Files, path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} could not be read: {error}", hint=files.source.mend) from error
+        raise ModelError(f"{path} could not be read: {error}", hint=files.source.repair_hint) from error
 
 
 def _special_tokens(config: Mapping[str, object]) -> dict[str, str]:

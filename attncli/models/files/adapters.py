@@ -55,7 +55,7 @@ def check_adapter(ref: ModelRef, source: Source, *, allow_pickle: bool) -> None:
         raise ModelError(message, hint="pass --allow-pickle if you trust where it comes from")
     path = source.find(name)
     if path is not None and name.endswith(".safetensors"):
-        weight_headers.read_header(path, mend=source.mend)
+        weight_headers.read_header(path, repair_hint=source.repair_hint)
 
 
 def check_adapter_header(ref: ModelRef, source: Source) -> None:

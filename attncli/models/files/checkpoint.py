@@ -41,14 +41,14 @@ _BESIDE = re.compile(r"(adapter_|consolidated).*")
 _BY_CONFIG = "--source config counts from config.json"
 
 
-class Chosen(NamedTuple):
+class ChosenFiles(NamedTuple):
     """names: the files, at least one.  listed: the tensors that an index lists; None where there is none."""
 
     names: tuple[str, ...]
     listed: frozenset[str] | None = None
 
 
-def choose_files(ref: ModelRef, source: Source) -> Chosen:
+def choose_files(ref: ModelRef, source: Source) -> ChosenFiles:
     """The files that `ref` names, or else the model's usual ones: whole, in shards with an index, or without.
 
     Raises ModelError where there are none, where shards are missing, and for pickles, which have no header.
@@ -66,7 +66,7 @@ def is_beside(name: str) -> bool:
     return _BESIDE.fullmatch(name) is not None
 
 
-def _named(ref: ModelRef, source: Source, name: str) -> Chosen:
+def _named(ref: ModelRef, source: Source, name: str) -> ChosenFiles:
     if name.endswith(_INDEX):
         return _indexed(ref, source, name)
     if not name.endswith(_READABLE):
@@ -75,28 +75,28 @@ def _named(ref: ModelRef, source: Source, name: str) -> Chosen:
         raise source.why_missing() or _no_such_file(ref, name)
     # Who runs a GGUF file names its first shard and means all of them.
     shard = _SHARD.fullmatch(name) if name.endswith(".gguf") else None
-    return Chosen((name,)) if shard is None else _all_shards(ref, shard, source.names())
+    return ChosenFiles((name,)) if shard is None else _all_shards(ref, shard, source.names())
 
 
-def _indexed(ref: ModelRef, source: Source, name: str) -> Chosen:
+def _indexed(ref: ModelRef, source: Source, name: str) -> ChosenFiles:
     index = source.find(name)
     if index is None:
         raise source.why_missing() or _no_such_file(ref, name)
-    weight_map = weight_headers.read_json(index, mend=source.mend).get("weight_map")
+    weight_map = weight_headers.read_json(index, repair_hint=source.repair_hint).get("weight_map")
     places: dict[str, object] = weight_map if isinstance(weight_map, dict) else {}
     files = sorted(set(map(str, places.values())))
     # An index comes with the model, so it must not be able to reach files outside the model's folder.
     if not files or not all(is_plain_path(file) and file.endswith(".safetensors") for file in files):
-        raise ModelError(f"{index} can't be used: it lists no safetensors files of this model", hint=source.mend)
+        raise ModelError(f"{index} can't be used: it lists no safetensors files of this model", hint=source.repair_hint)
     folder = name.rpartition("/")[0]
     names = tuple(f"{folder}/{file}" if folder else file for file in files)
     missing = [file for file in names if not source.has(file)]
     if missing:
         raise source.why_missing() or _missing(ref, missing, len(names))
-    return Chosen(names, frozenset(places))
+    return ChosenFiles(names, frozenset(places))
 
 
-def _unusual(ref: ModelRef, source: Source) -> Chosen:
+def _unusual(ref: ModelRef, source: Source) -> ChosenFiles:
     """Weights by other names: another index, shards without one, files that make up one model, a single file."""
     names = sorted(source.names())
     readable = [name for name in names if name.endswith(_READABLE) and "/" not in name]
@@ -109,13 +109,13 @@ def _unusual(ref: ModelRef, source: Source) -> Chosen:
         return _all_shards(ref, shards[0], names)
     safetensors = [name for name in own if name.endswith(".safetensors")]
     if safetensors and not shards:
-        return Chosen(tuple(safetensors))
+        return ChosenFiles(tuple(safetensors))
     if len(own) == 1:
-        return Chosen((own[0],))
+        return ChosenFiles((own[0],))
     raise source.why_missing() or _none_or_several(ref, own, names)
 
 
-def _all_shards(ref: ModelRef, shard: re.Match[str], names: Iterable[str]) -> Chosen:
+def _all_shards(ref: ModelRef, shard: re.Match[str], names: Iterable[str]) -> ChosenFiles:
     count = int(shard["count"])
     there = set(names)
     # Not built beforehand: a name can claim 99,999 files.
@@ -123,7 +123,7 @@ def _all_shards(ref: ModelRef, shard: re.Match[str], names: Iterable[str]) -> Ch
     missing = [name for name in wanted if name not in there]
     if missing:
         raise _missing(ref, missing, count)
-    return Chosen(tuple(wanted))
+    return ChosenFiles(tuple(wanted))
 
 
 def _missing(ref: ModelRef, missing: Sequence[str], count: int) -> ModelError:
@@ -235,7 +235,7 @@ def read_own_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
         "safetensors",
         chosen.names,
         tuple(tensors),
-        None if config is None else weight_headers.read_json(config, mend=source.mend),
+        None if config is None else weight_headers.read_json(config, repair_hint=source.repair_hint),
         tuple(_disagreements({tensor.name for tensor in tensors}, chosen.listed)),
     )
 
@@ -283,7 +283,7 @@ def _counted(names: Sequence[str]) -> str:
 def _read(source: Source, names: Sequence[str]) -> list[tuple[str, dict[str, TensorEntry]]]:
     """The headers of safetensors files, in the order of their names."""
     here = {name: path for name in names if (path := source.local(name)) is not None}
-    found = {name: weight_headers.read_header(path, mend=source.mend) for name, path in here.items()}
+    found = {name: weight_headers.read_header(path, repair_hint=source.repair_hint) for name, path in here.items()}
     found |= _read_remote(source, [name for name in names if name not in here])
     return [(name, found[name]) for name in names]
 
@@ -314,12 +314,12 @@ def _faulty(name: str, fault: FaultError) -> ModelError:
     return ModelError(f"{name} on the hub can't be used: {fault}", hint="name another revision, or another model")
 
 
-def _gguf(source: Source, chosen: Chosen) -> Checkpoint:
+def _gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:
     from attncli.models.files.gguf_header import read_gguf_header
     from attncli.models.files.gguf_names import configuration, module_name
 
     here: dict[str, Path] = {name: path for name in chosen.names if (path := source.local(name)) is not None}
-    found = {name: read_gguf_header(path, mend=source.mend) for name, path in here.items()}
+    found = {name: read_gguf_header(path, repair_hint=source.repair_hint) for name, path in here.items()}
     remote = [name for name in chosen.names if name not in here]
     found |= dict(zip(remote, _in_part(source, remote, _fetched_gguf), strict=True))
     tensors = tuple(

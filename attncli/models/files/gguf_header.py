@@ -115,22 +115,22 @@ class ShortError(Exception):
     """The header goes on beyond the bytes at hand."""
 
 
-def read_gguf_header(path: Path, *, longest_array: int | None = 1024, mend: str = FETCH_AGAIN) -> GgufHeader:
+def read_gguf_header(path: Path, *, longest_array: int | None = 1024, repair_hint: str = FETCH_AGAIN) -> GgufHeader:
     """Metadata and tensors of a GGUF file. longest_array: longer ones are skipped; None reads all of them.
 
-    Raises ModelError, with `mend` as its hint, for a file that can't be read, was cut short, contradicts itself, or is
+    Raises ModelError, with `repair_hint` as its hint, for a file that can't be read, was cut short, contradicts itself, or is
     of another version or byte order.
     """
-    check_gguf(path, mend=mend)
+    check_gguf(path, repair_hint=repair_hint)
     size = path.stat().st_size
-    with usable(path, mend), _mapped(path) as content:
+    with usable(path, repair_hint), _mapped(path) as content:
         return _whole(content, size, longest_array)
 
 
-def read_metadata(path: Path, *, mend: str = FETCH_AGAIN) -> dict[str, object]:
+def read_metadata(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object]:
     """All names and values of a GGUF file, without its tensors; an array is a list. Raises ModelError as above."""
-    check_gguf(path, mend=mend)
-    with usable(path, mend), _mapped(path) as content:
+    check_gguf(path, repair_hint=repair_hint)
+    with usable(path, repair_hint), _mapped(path) as content:
         try:
             return _Reader(content, None).opened().metadata()
         except ShortError as error:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from attncli._version import __version__
 from attncli.errors import ModelError
 from attncli.models.files.hub_cache import MAIN, CachedRepository, HubSettings, hub_settings, is_commit
-from attncli.models.files.hub_errors import Asked, Why, bad_endpoint, not_a_hub, offline, translated
+from attncli.models.files.hub_errors import HubRequest, Why, bad_endpoint, not_a_hub, offline, translated
 from attncli.models.files.reference import ModelRef
 from attncli.models.files.sources import ADAPTER_CONFIG
 from attncli.progress import Bytes, Progress
@@ -72,7 +72,7 @@ class HubSource:
         self._listing: Listing | ModelError | None = listing
 
     @property
-    def mend(self) -> str:
+    def repair_hint(self) -> str:
         return f"delete {self._cache.folder} and run the command again, which downloads it anew"
 
     def local(self, name: str) -> Path | None:
@@ -145,7 +145,7 @@ class Listing:
 
 def list_files(repository: str, revision: str, settings: HubSettings, why: Why) -> Listing:
     """Ask the hub, once and without retries, what a revision of a model holds. Raises ModelError."""
-    asked = Asked(repository, revision, settings, why)
+    asked = HubRequest(repository, revision, settings, why)
     if settings.offline:
         raise offline(asked)
     if not _is_address(settings.address):
@@ -171,7 +171,7 @@ def _is_address(url: str) -> bool:
 
 def download(repository: str, name: str, commit: str, settings: HubSettings, progress: Progress) -> Path:
     """Fetch one file of a commit into the cache, telling `progress` the bytes. Raises ModelError."""
-    asked = Asked(repository, commit, settings, Why.NOT_CACHED, file=name)
+    asked = HubRequest(repository, commit, settings, Why.NOT_CACHED, file=name)
     with _translated(asked):
         from huggingface_hub import hf_hub_download
 
@@ -198,16 +198,16 @@ def read_in_part(
     from concurrent.futures import ThreadPoolExecutor
 
     def read_one(name: str) -> T:
-        asked = Asked(repository, commit, settings, Why.NOT_CACHED, file=name)
+        asked = HubRequest(repository, commit, settings, Why.NOT_CACHED, file=name)
         return read(name, lambda begin, end: _fetch(asked, begin, end))
 
     if settings.offline:
-        raise offline(Asked(repository, commit, settings, Why.CACHED_IN_PART))
+        raise offline(HubRequest(repository, commit, settings, Why.CACHED_IN_PART))
     with _quiet(), ThreadPoolExecutor(_CONNECTIONS) as pool:
         return list(pool.map(read_one, names))
 
 
-def _fetch(asked: Asked, begin: int, end: int) -> tuple[bytes, int]:
+def _fetch(asked: HubRequest, begin: int, end: int) -> tuple[bytes, int]:
     with _told(asked):
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
@@ -243,7 +243,7 @@ def _range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
 
 
 @contextmanager
-def _translated(asked: Asked) -> Iterator[None]:
+def _translated(asked: HubRequest) -> Iterator[None]:
     """Turn what huggingface_hub raises into errors of ours, and keep what it would print off stderr."""
     with _quiet(), _told(asked):
         yield
@@ -263,7 +263,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _told(asked: Asked) -> Iterator[None]:
+def _told(asked: HubRequest) -> Iterator[None]:
     try:
         yield
     except Exception as error:

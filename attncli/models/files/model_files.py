@@ -42,9 +42,9 @@ class ModelFiles(NamedTuple):
         return None if config is None else config.parent
 
     @property
-    def mend(self) -> str:
+    def repair_hint(self) -> str:
         """The hint for a file of the model that turns out to be broken."""
-        return (self if self.base is None else self.base).source.mend
+        return (self if self.base is None else self.base).source.repair_hint
 
     def find(self, name: str) -> Path | None:
         """The local path of a file, fetched if need be; None where the model has no such file.
@@ -189,7 +189,7 @@ def without_text(files: ModelFiles) -> UsageError | None:
     path = files.find(SETTINGS) or files.find(TOGETHER)
     if path is None:
         return None
-    settings = read_json(path, mend=files.mend)
+    settings = read_json(path, repair_hint=files.repair_hint)
     # Older files call what makes pictures ready a feature extractor, too.
     hears = "sampling_rate" in settings or "feature_extractor" in settings
     reads, instead = ("sounds", "a sound with --audio") if hears else ("pictures", "a picture with --image")
@@ -199,7 +199,7 @@ def without_text(files: ModelFiles) -> UsageError | None:
 def processor_settings(files: ModelFiles, part: Literal["image_processor", "feature_extractor"]) -> dict[str, Any]:
     """The settings of one part. Raises ModelError where the model has none."""
     together = files.find(TOGETHER)
-    if together is not None and isinstance(inner := read_json(together, mend=files.mend).get(part), dict):
+    if together is not None and isinstance(inner := read_json(together, repair_hint=files.repair_hint).get(part), dict):
         return inner
     path = files.find(SETTINGS)
     if path is None:
@@ -208,4 +208,4 @@ def processor_settings(files: ModelFiles, part: Literal["image_processor", "feat
             f"{files.ref.name} doesn't say how {what} are made ready for it: it has no {SETTINGS}",
             hint=f"name a model of {what} (-m), or put that file beside its config.json",
         )
-    return read_json(path, mend=files.mend)
+    return read_json(path, repair_hint=files.repair_hint)

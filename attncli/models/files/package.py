@@ -36,7 +36,7 @@ class PackageSource:
     """The files of the default model as one installed package holds them."""
 
     revision = None
-    mend = _REINSTALL
+    repair_hint = _REINSTALL
 
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files

@@ -21,7 +21,7 @@ class Source(Protocol):
         """The hub's commit that every file is of; None for what is local."""
 
     @property
-    def mend(self) -> str:
+    def repair_hint(self) -> str:
         """The hint for a file that turns out to be broken."""
 
     def local(self, name: str) -> Path | None:
@@ -47,7 +47,7 @@ class FolderSource:
     """The files of a folder."""
 
     revision = None
-    mend = weight_headers.FETCH_AGAIN
+    repair_hint = weight_headers.FETCH_AGAIN
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -84,7 +84,7 @@ class OnDisk:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.revision = source.revision
-        self.mend = source.mend
+        self.repair_hint = source.repair_hint
 
     def local(self, name: str) -> Path | None:
         return self._source.local(name)

@@ -78,20 +78,20 @@ def _kind(name: str) -> WeightKind:
 
 def _check(path: Path, kind: WeightKind, source: Source) -> None:
     if kind == "safetensors":
-        weight_headers.read_header(path, mend=source.mend)
+        weight_headers.read_header(path, repair_hint=source.repair_hint)
     elif kind == "gguf":
-        weight_headers.check_gguf(path, mend=source.mend)
+        weight_headers.check_gguf(path, repair_hint=source.repair_hint)
     else:
-        weight_headers.check_pickle(path, mend=source.mend)
+        weight_headers.check_pickle(path, repair_hint=source.repair_hint)
 
 
 def _shards(ref: ModelRef, source: Source, index: Path) -> tuple[Path, ...]:
     """Every file that an index lists, fetched. Raises ModelError naming those that are missing."""
-    weight_map = weight_headers.read_json(index, mend=source.mend).get("weight_map")
+    weight_map = weight_headers.read_json(index, repair_hint=source.repair_hint).get("weight_map")
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
     # An index comes with the model, so it must not be able to reach files outside the model's folder.
     if not names or not all(isinstance(name, str) and is_plain_path(name) for name in names):
-        raise ModelError(f"{index} can't be used: it lists no files of this model", hint=source.mend)
+        raise ModelError(f"{index} can't be used: it lists no files of this model", hint=source.repair_hint)
     listed = sorted(set(names))
     found = {name: source.find(name) for name in listed}
     missing = [name for name, path in found.items() if path is None]
@@ -102,7 +102,9 @@ def _shards(ref: ModelRef, source: Source, index: Path) -> tuple[Path, ...]:
 
 def _missing_shards(ref: ModelRef, source: Source, missing: Sequence[str], count: int) -> ModelError:
     shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return ModelError(f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {shown}", hint=source.mend)
+    return ModelError(
+        f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {shown}", hint=source.repair_hint
+    )
 
 
 def _refused_pickle(ref: ModelRef, name: str) -> ModelError:

@@ -131,33 +131,33 @@ def check_readable(path: Path) -> None:
         raise ModelError(message, hint=f"run `git lfs pull` in {path.parent}")
 
 
-def read_header(path: Path, *, mend: str = FETCH_AGAIN) -> dict[str, TensorEntry]:
+def read_header(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, TensorEntry]:
     """The tensors of a safetensors file by name. `mend` is the hint of the error that a broken file raises.
 
     Raises ModelError for a file that can't be read, was cut short, or isn't a safetensors file.
     """
-    with usable(path, mend):
+    with usable(path, repair_hint):
         size = path.stat().st_size
         end = header_end(_first_bytes(path, LENGTH_BYTES), size)
         return parse_header(_first_bytes(path, end)[LENGTH_BYTES:], size - end)
 
 
-def check_gguf(path: Path, *, mend: str = FETCH_AGAIN) -> None:
+def check_gguf(path: Path, *, repair_hint: str = FETCH_AGAIN) -> None:
     """Raise ModelError unless the file can be read and starts as a GGUF file does."""
-    with usable(path, mend):
+    with usable(path, repair_hint):
         if _first_bytes(path, 4) != b"GGUF":
             raise FaultError("it is no GGUF file")
 
 
-def check_pickle(path: Path, *, mend: str = FETCH_AGAIN) -> None:
+def check_pickle(path: Path, *, repair_hint: str = FETCH_AGAIN) -> None:
     """Raise ModelError unless the file can be read and isn't empty: more can't be known without running it."""
-    with usable(path, mend):
+    with usable(path, repair_hint):
         pass
 
 
-def read_json(path: Path, *, mend: str = FETCH_AGAIN) -> dict[str, object]:
+def read_json(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object]:
     """The object in a JSON file. Raises ModelError for a file that can't be read or holds anything else."""
-    with usable(path, mend):
+    with usable(path, repair_hint):
         try:
             found = json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:
@@ -168,14 +168,14 @@ def read_json(path: Path, *, mend: str = FETCH_AGAIN) -> dict[str, object]:
 
 
 @contextmanager
-def usable(path: Path, mend: str = FETCH_AGAIN) -> Iterator[None]:
+def usable(path: Path, repair_hint: str = FETCH_AGAIN) -> Iterator[None]:
     """Check what is asked of every file, and turn a fault that is found on the way into the user's error."""
     check_readable(path)
     try:
         _check_filled(path)
         yield
     except FaultError as fault:
-        raise ModelError(f"{path} can't be used: {fault}", hint=mend) from fault
+        raise ModelError(f"{path} can't be used: {fault}", hint=repair_hint) from fault
 
 
 def _check_filled(path: Path) -> None:

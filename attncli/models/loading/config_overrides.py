@@ -21,7 +21,7 @@ _FORMER = {"torch_dtype": "dtype"}
 _KIND = "model_type"
 
 
-def changed_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+def override_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """A configuration's fields with `changes` in them, each `key=value`; keys of parts are written with dots.
 
     fields: the configuration as its file has it, so that what follows from a field follows from its new value. Lists
@@ -37,7 +37,7 @@ def changed_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes:
     return raw
 
 
-def rebuilt(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
+def rebuild_config(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
     """A configuration of the same class with other fields. Raises UsageError where the class refuses them."""
     try:
         found: PreTrainedConfig = type(config).from_dict(deepcopy(dict(fields)))

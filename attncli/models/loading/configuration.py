@@ -14,7 +14,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from attncli.errors import ModelError, reason_of
 from attncli.models.files import weight_headers
-from attncli.models.loading.forward import Sense
+from attncli.models.loading.forward import Modality
 from attncli.models.loading.own_code import fetch_code
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
     if (gguf := gguf_file(files)) is not None:
         return _auto_config(files, gguf.parent, None, gguf_file=gguf.name)
     path = files.require("config.json")
-    raw = weight_headers.read_json(path, mend=files.mend)
+    raw = weight_headers.read_json(path, repair_hint=files.repair_hint)
     if "auto_map" in raw and trust_remote_code:
         fetch_code(files, _own_classes(raw))
     elif "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
@@ -58,7 +58,7 @@ def gguf_file(files: ModelFiles) -> Path | None:
 
 
 def model_class(
-    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False, sense: Sense | None = None
+    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False, sense: Modality | None = None
 ) -> type[PreTrainedModel]:
     """The class of the base model for a configuration: `AutoModel`'s, else what `architectures` names.
 
@@ -88,7 +88,7 @@ def model_class(
 
 
 def _describer(
-    config: PreTrainedConfig, named: Sequence[type[PreTrainedModel] | None], sense: Sense | None
+    config: PreTrainedConfig, named: Sequence[type[PreTrainedModel] | None], sense: Modality | None
 ) -> type[PreTrainedModel] | None:
     """The class that puts what it sees into words, if it is this model's, or nothing says which is."""
     if sense != "image":
@@ -123,7 +123,7 @@ def _bad_config(files: ModelFiles, raw: dict[str, Any] | None, error: Exception)
             hint="pip install -U transformers, or name another model (-m)",
         )
     message = f"the configuration of {files.ref.name} is not valid: {reason_of(error)}"
-    return ModelError(message, hint=files.mend)
+    return ModelError(message, hint=files.repair_hint)
 
 
 def _own_classes(raw: dict[str, Any]) -> list[str]:

@@ -17,18 +17,21 @@ if TYPE_CHECKING:
     pass
 
 #: What a model may be given beside a text, or instead of one.
-Sense = Literal["image", "audio"]
+Modality = Literal["image", "audio"]
 
 #: What models call these.
-SENSES: Mapping[Sense, tuple[str, ...]] = {"image": ("pixel_values",), "audio": ("input_features", "input_values")}
+MODALITIES: Mapping[Modality, tuple[str, ...]] = {
+    "image": ("pixel_values",),
+    "audio": ("input_features", "input_values"),
+}
 
-_SAID: Mapping[Sense, str] = {"image": "a picture", "audio": "a sound"}
+_SAID: Mapping[Modality, str] = {"image": "a picture", "audio": "a sound"}
 
 #: What models call that of their inputs which is no text.
 _OTHER_SENSES = re.compile(r"^(pixel_values|input_features|input_values|visual_feats|image_embeds|action_embeds)")
 
 
-def entry_for(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..., Any]:
+def forward_for(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..., Any]:
     """What takes arguments of these names. Dual encoders (CLIP, SigLIP, CLAP) need a picture or a sound in their
     forward pass, and have a method that runs the tower for texts by itself."""
     whole: Callable[..., Any] = model
@@ -38,12 +41,12 @@ def entry_for(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..
     return whole if texts else _other_tower(model, arguments) or whole
 
 
-def refuse_without_sense(model: type[PreTrainedModel], sense: Sense, name: str) -> None:
+def refuse_without_modality(model: type[PreTrainedModel], sense: Modality, name: str) -> None:
     """Raise UsageError for a model whose forward pass takes no pictures, or no sounds."""
     parameters = inspect.signature(model.forward).parameters
-    if any(argument in parameters for argument in SENSES[sense]):
+    if any(argument in parameters for argument in MODALITIES[sense]):
         return
-    others = [other for other, arguments in SENSES.items() if any(argument in parameters for argument in arguments)]
+    others = [other for other, arguments in MODALITIES.items() if any(argument in parameters for argument in arguments)]
     instead = f"{_SAID[others[0]]} with --{others[0]}" if others else "a text"
     raise UsageError(
         f"{name} takes no {_SAID[sense].split()[1]}s",
@@ -89,12 +92,12 @@ def runnable(model: PreTrainedModel, arguments: Collection[str]) -> Iterator[Non
     try:
         yield
     except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
-        given = [sense for sense, names in SENSES.items() if any(name in arguments for name in names)]
+        given = [sense for sense, names in MODALITIES.items() if any(name in arguments for name in names)]
         if given and not is_out_of_memory(error):
             raise _refused(model, given[0], error) from error
         if isinstance(error, LookupError | RuntimeError) or not others or any(name in arguments for name in others):
             raise
-        missing = next((sense for sense, names in SENSES.items() if any(name in others for name in names)), None)
+        missing = next((sense for sense, names in MODALITIES.items() if any(name in others for name in names)), None)
         flag = f"give it {_SAID[missing]} with --{missing}, or " if missing else ""
         raise ModelError(
             f"{type(model).__name__} can't run on a text alone: it takes {' or '.join(others)} as well",
@@ -102,7 +105,7 @@ def runnable(model: PreTrainedModel, arguments: Collection[str]) -> Iterator[Non
         ) from error
 
 
-def _refused(model: PreTrainedModel, sense: Sense, error: Exception) -> ModelError:
+def _refused(model: PreTrainedModel, sense: Modality, error: Exception) -> ModelError:
     what = _SAID[sense].split()[1]
     return ModelError(
         f"{type(model).__name__} can't be run on this {what}: {reason_of(error)}",

@@ -44,10 +44,10 @@ def generation_config(files: ModelFiles, config: PreTrainedConfig) -> Generation
         return GenerationConfig.from_pretrained(str(path.parent), path.name, local_files_only=True)
     except (ValueError, TypeError, OSError) as error:
         message = f"{path.name} of {files.ref.name} is not valid: {reason_of(error)}"
-        raise ModelError(message, hint=files.mend) from error
+        raise ModelError(message, hint=files.repair_hint) from error
 
 
-def greedy(model: LoadedModel, arguments: Mapping[str, Tensor | bool], count: int) -> list[int]:
+def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], count: int) -> list[int]:
     """`count` tokens at most, always the likeliest, as transformers' `generate(do_sample=False, num_beams=1)` gives.
 
     arguments: of a forward pass on one text.  Answers the whole sequence of what writes: the decoder's with what it

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
-from attncli.models.capture.attention_capture import Observer, run_probed
+from attncli.models.capture.attention_capture import Observer, run_captured
 from attncli.models.capture.structure import (
     Block,
     BlockList,
@@ -24,7 +24,13 @@ from attncli.models.capture.structure import (
     site_of,
 )
 from attncli.models.loading.device import dtype_name, input_device, memory_guard
-from attncli.models.loading.forward import Sense, accepted_arguments, all_arguments, needs_text, refuse_without_sense
+from attncli.models.loading.forward import (
+    Modality,
+    accepted_arguments,
+    all_arguments,
+    needs_text,
+    refuse_without_modality,
+)
 
 if TYPE_CHECKING:
     pass
@@ -98,9 +104,9 @@ class LoadedModel:
         """The names of the arguments that it takes at all."""
         return all_arguments(self.module)
 
-    def refuse_without(self, sense: Sense) -> None:
+    def refuse_without(self, sense: Modality) -> None:
         """Raise UsageError where it takes no pictures, or no sounds."""
-        refuse_without_sense(type(self.module), sense, self.name)
+        refuse_without_modality(type(self.module), sense, self.name)
 
     def needs_text(self, arguments: Mapping[str, object]) -> bool:
         """Whether these arguments, without any ids, are too little to run it on."""
@@ -166,7 +172,7 @@ class LoadedModel:
         """
         moved = self._moved(arguments)
         with memory_guard(self.device, lambda: self.module), _evaluating(self.module):
-            return run_probed(self.module, moved, observe)
+            return run_captured(self.module, moved, observe)
 
     def is_whole(self, stack: BlockList) -> bool:
         """Whether all blocks of a stack were loaded."""

@@ -32,7 +32,7 @@ from attncli.models.loading.device import (
     memory_guard,
     placement,
 )
-from attncli.models.loading.forward import Sense, refuse_without_sense
+from attncli.models.loading.forward import Modality, refuse_without_modality
 from attncli.models.loading.greedy_decoding import generation_config, head_names, writing_class
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.progress import Progress, silent
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Depth = Callable[[Sequence[BlockList]], Mapping[str, int]]
 
 
-def whole(_: Sequence[BlockList]) -> Mapping[str, int]:
+def whole_depth(_: Sequence[BlockList]) -> Mapping[str, int]:
     """The depth that leaves every stack as it is."""
     return {}
 
@@ -139,14 +139,14 @@ class _Bar:
 def load_model(
     files: ModelFiles,
     *,
-    depth: Depth = whole,
+    depth: Depth = whole_depth,
     device: str = "auto",
     dtype: str = "auto",
     eager: bool = True,
     writes: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    sense: Sense | None = None,
+    sense: Modality | None = None,
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load the base model (no language-model head) behind `files`, each stack only as deep as `depth` says.
@@ -162,7 +162,7 @@ def load_model(
     config = read_config(files, trust_remote_code=trust_remote_code)
     cls = model_class(config, files, trust_remote_code=trust_remote_code, sense=sense)
     if sense is not None:
-        refuse_without_sense(cls, sense, files.ref.name)
+        refuse_without_modality(cls, sense, files.ref.name)
     weights = files.weights(allow_pickle=allow_pickle)
     cut = CutClass((writing_class(config) or cls) if writes else cls, depth)
     with loading(progress), memory_guard(target, lambda: cut.built):
@@ -237,7 +237,7 @@ def _from_pretrained(
         reason = "tensors of other shapes than its configuration says" if "mismatch" in str(error) else reason_of(error)
         raise ModelError(
             f"{files.ref.name} can't be loaded: {reason}",
-            hint=f"the weights don't fit the configuration beside them: {files.mend}",
+            hint=f"the weights don't fit the configuration beside them: {files.repair_hint}",
         ) from error
 
 
@@ -251,7 +251,7 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
     mismatched = sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
     if missing or mismatched:
         lacking = [*missing, *mismatched]
-        hint = f"the weights belong to another configuration: {files.mend}"
+        hint = f"the weights belong to another configuration: {files.repair_hint}"
         if hasattr(module.config, "vision_config") and not mismatched:
             # Of a model that writes captions, the base reads texts by a part of its own, which wasn't trained (BLIP).
             hint = "give it a picture with --image: its weights may be of a model that reads texts beside one"

@@ -43,7 +43,7 @@ class Photo(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Processed(NamedTuple):
+class PreparedPicture(NamedTuple):
     """What a model is given: `pixel_values`, a float tensor (1, channels, height, width), and the same to look at."""
 
     values: Any
@@ -135,7 +135,7 @@ def image_processor(files: ModelFiles) -> Any:
         return cls.from_dict(settings)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         message = f"the image processor of {files.ref.name} can't be built: {reason_of(error)}"
-        raise ModelError(message, hint=files.mend) from error
+        raise ModelError(message, hint=files.repair_hint) from error
 
 
 def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
@@ -169,12 +169,12 @@ def _usual(files: ModelFiles) -> list[str]:
     """What models of this type use."""
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-    config = read_json(files.require("config.json"), mend=files.mend)
+    config = read_json(files.require("config.json"), repair_hint=files.repair_hint)
     known = IMAGE_PROCESSOR_MAPPING_NAMES.get(str(config.get("model_type")), {})
     return [name.removesuffix("Pil") for name in known.values() if name]
 
 
-def process(photo: Photo, processor: Any) -> Processed:
+def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
     """The picture as a model takes it. processor: `image_processor`'s, or one of transformers that a user has loaded.
 
     Raises UsageError where the processor makes no pixels of it.
@@ -191,7 +191,7 @@ def process(photo: Photo, processor: Any) -> Processed:
         raise UsageError(
             "the model doesn't take pictures as one grid of pixels", hint="name a ViT, CLIP, Swin, BLIP or GIT model"
         )
-    return Processed(values, _seen(values[0].float().numpy(), processor))
+    return PreparedPicture(values, _seen(values[0].float().numpy(), processor))
 
 
 def _seen(values: npt.NDArray[np.float32], processor: Any) -> Pixels:

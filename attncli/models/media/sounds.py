@@ -34,7 +34,7 @@ class Recording(NamedTuple):
         return len(self.samples) / self.rate
 
 
-class Heard(NamedTuple):
+class PreparedSound(NamedTuple):
     """What a model is given.
 
     arguments: tensors by the names of its forward pass.  seconds: what they stand for, silence at the end included.
@@ -103,10 +103,10 @@ def feature_extractor(files: ModelFiles) -> Any:
         return cls.from_dict(settings)
     except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
         message = f"the feature extractor of {files.ref.name} can't be built: {reason_of(error)}"
-        raise ModelError(message, hint=files.mend) from error
+        raise ModelError(message, hint=files.repair_hint) from error
 
 
-def listen(recording: Recording, extractor: Any, *, truncate: bool) -> Heard:
+def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> PreparedSound:
     """The sound as a model takes it. extractor: `feature_extractor`'s, or one that a user has loaded.
 
     Raises UsageError for a sound that is longer than the model's window and may not be cut.
@@ -126,7 +126,9 @@ def listen(recording: Recording, extractor: Any, *, truncate: bool) -> Heard:
             f"{recording.name} can't be made ready for the model: {reason_of(error)}", hint="try a longer sound"
         ) from error
     seconds = (window if window is not None else len(samples)) / rate
-    return Heard({name: value for name, value in made.items() if name != "attention_mask"}, seconds, tuple(notes))
+    return PreparedSound(
+        {name: value for name, value in made.items() if name != "attention_mask"}, seconds, tuple(notes)
+    )
 
 
 def _resampled(recording: Recording, rate: int) -> tuple[Wave, list[str]]:

@@ -45,7 +45,7 @@ class Chunk(NamedTuple):
         return self.start + len(self.text)
 
 
-class Seam(NamedTuple):
+class ChunkOverlap(NamedTuple):
     """How many tokens of the left chunk come before it, and how many of the right one are left out there."""
 
     left: int
@@ -60,7 +60,7 @@ class _PreToken(NamedTuple):
     tokens: tuple[tuple[int, int, int], ...]
 
 
-def find_seam(left: Chunk, right: Chunk, margin: int) -> Seam | None:
+def find_overlap(left: Chunk, right: Chunk, margin: int) -> ChunkOverlap | None:
     """The last place of their overlap where both chunks cut alike; None where there is none.
 
     margin: how many characters of the left chunk have to follow it.
@@ -74,7 +74,7 @@ def find_seam(left: Chunk, right: Chunk, margin: int) -> Seam | None:
             and twin[1].tokens == after.tokens
             and _changes_class(left.text, after.start - left.start)
         ):
-            return Seam(after.first, twin[1].first)
+            return ChunkOverlap(after.first, twin[1].first)
     return None
 
 
@@ -117,7 +117,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def prefetch(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`work` of each item, in order, in a thread that is one item ahead: for work that lets go of Python's lock.
 
     The items are fetched in the caller's thread, so that one that waits for its input can be interrupted. What `work`
@@ -196,14 +196,14 @@ def stretches(encode: Encode, blocks: Iterable[str], sizes: Sizes | None = None)
         (chunk,) = _cut(encode, [(0, whole)])
         yield Stretch(chunk, 0, len(chunk.ids))
     else:
-        batches = one_ahead(lambda batch: _cut(encode, batch), _batches(chain([second], windows), sizes.batch))
+        batches = prefetch(lambda batch: _cut(encode, batch), _batches(chain([second], windows), sizes.batch))
         yield from _joined(encode, first, chain.from_iterable(batches), sizes.margin)
 
 
 def _joined(encode: Encode, first: Chunk, others: Iterator[Chunk], margin: int) -> Iterator[Stretch]:
     left, begin = first, 0
     for right in others:
-        seam = find_seam(left, right, margin)
+        seam = find_overlap(left, right, margin)
         if seam is None:
             left = _grown(encode, left, right, others)
             continue

@@ -135,9 +135,9 @@ def read_json(files: Files, name: str) -> Json:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} could not be read: {error}", hint=files.source.mend) from error
+        raise ModelError(f"{path} could not be read: {error}", hint=files.source.repair_hint) from error
     if not isinstance(content, dict):
-        raise ModelError(f"{path} holds no JSON object", hint=files.source.mend)
+        raise ModelError(f"{path} holds no JSON object", hint=files.source.repair_hint)
     return content
 
 

@@ -14,14 +14,14 @@ from tokenizers import models
 
 from attncli.errors import FailedError, ModelError
 from attncli.models.tokenizers.config import TokenizerConfig, follow_class
-from attncli.models.tokenizers.token_bytes import Spelling, part_state, spelling_of
+from attncli.models.tokenizers.token_bytes import TokenBytes, part_state, read_token_bytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
 if TYPE_CHECKING:
     from tokenizers import Encoding as BackendEncoding
 
     from attncli.models.tokenizers.long_text import Frame
-    from attncli.models.tokenizers.pipeline import TokenizerParts
+    from attncli.models.tokenizers.pipeline import TokenizerPipeline
 
 #: Characters from which on a text is cut in chunks, which changes nothing but the time.
 LONG = 1 << 16
@@ -112,13 +112,13 @@ class FastTokenizer:
         return self.vocabulary_size - self._backend.get_vocab_size(with_added_tokens=False)
 
     @property
-    def spelling(self) -> Spelling:
+    def spelling(self) -> TokenBytes:
         return self._spelling
 
-    def parts(self) -> TokenizerParts:
-        from attncli.models.tokenizers.pipeline import TokenizerParts
+    def parts(self) -> TokenizerPipeline:
+        from attncli.models.tokenizers.pipeline import TokenizerPipeline
 
-        return TokenizerParts(self._backend)
+        return TokenizerPipeline(self._backend)
 
     def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
         with self._undisturbed(limit):
@@ -183,15 +183,17 @@ class FastTokenizer:
         return Piece.of(identifier, added.content, added.content.encode("utf-8"), special=special)
 
 
-def read_fast_tokenizer(path: Path, config: TokenizerConfig, *, mend: str, note: str | None = None) -> FastTokenizer:
+def read_fast_tokenizer(
+    path: Path, config: TokenizerConfig, *, repair_hint: str, note: str | None = None
+) -> FastTokenizer:
     """The tokenizer of a tokenizer.json and of the settings beside it.
 
-    Raises ModelError, with `mend` as its hint, where the file is broken.
+    Raises ModelError, with `repair_hint` as its hint, where the file is broken.
     """
     try:
         backend = Backend.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more precise
-        raise ModelError(f"{path} could not be read: {_what_is_wrong(path, error)}", hint=mend) from error
+        raise ModelError(f"{path} could not be read: {_what_is_wrong(path, error)}", hint=repair_hint) from error
     follow_class(backend, config)
     return FastTokenizer(
         backend,
@@ -213,12 +215,12 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     return str(error) if kind in known else f"its model is of type {kind}, and known are {', '.join(known)}"
 
 
-def _model_part(backend: Backend) -> tuple[int | None, Spelling]:
+def _model_part(backend: Backend) -> tuple[int | None, TokenBytes]:
     """The id of the unknown token and the spelling, as the parts of the tokenizer say."""
     model: Any = backend.model
     unknown, byte_fallback = _unigram(model) if type(model).__name__ == "Unigram" else _others(backend, model)
     decoder = part_state(backend.decoder)
-    spelling = spelling_of(
+    spelling = read_token_bytes(
         decoder,
         None if decoder is not None else part_state(backend.pre_tokenizer),
         prefix=getattr(model, "continuing_subword_prefix", None) or "",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.models.tokenizers.chunks import Stretch, one_ahead
+from attncli.models.tokenizers.chunks import Stretch, prefetch
 from attncli.models.tokenizers.types import Encoding
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def encode_many(
     def encode(batch: list[str]) -> list[Sequence[int]]:
         return tokenizer.encode_batch(batch, special=special, truncate=truncate)
 
-    return chain.from_iterable(one_ahead(encode, _batches(texts)))
+    return chain.from_iterable(prefetch(encode, _batches(texts)))
 
 
 def encode_stream(tokenizer: Tokenizer, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:

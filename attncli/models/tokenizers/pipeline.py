@@ -80,7 +80,7 @@ class Slot(NamedTuple):
 _BARE = (Slot("$A"),)
 
 
-class TokenizerParts:
+class TokenizerPipeline:
     """The parts of a `tokenizers.Tokenizer`, which stays as it is."""
 
     def __init__(self, backend: Backend) -> None:

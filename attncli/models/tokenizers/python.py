@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from attncli.errors import FailedError
-from attncli.models.tokenizers.token_bytes import Spelling
+from attncli.models.tokenizers.token_bytes import TokenBytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
 
@@ -28,7 +28,7 @@ class PythonTokenizer:
         self._special = frozenset(loaded.all_special_ids) - {self.unknown_id}
         # SentencePiece says how it spells; of any other class only its own decoder knows.
         is_sentencepiece = hasattr(loaded, "sp_model")
-        self._spelling = Spelling(byte_fallback=True, replacements=(("▁", " "),)) if is_sentencepiece else None
+        self._spelling = TokenBytes(byte_fallback=True, replacements=(("▁", " "),)) if is_sentencepiece else None
 
     @property
     def vocabulary_size(self) -> int:
@@ -83,8 +83,8 @@ class PythonTokenizer:
         return int(self.vocabulary_size - self._loaded.vocab_size)
 
     @property
-    def spelling(self) -> Spelling:
-        return self._spelling or Spelling()
+    def spelling(self) -> TokenBytes:
+        return self._spelling or TokenBytes()
 
     def parts(self) -> None:
         return None

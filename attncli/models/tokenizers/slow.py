@@ -191,7 +191,7 @@ class Assumed(NamedTuple):
     note: str | None = None
 
 
-def load_named_tokenizer(files: Files, path: Path, config: TokenizerConfig) -> Tokenizer:
+def load_single_file(files: Files, path: Path, config: TokenizerConfig) -> Tokenizer:
     """The tokenizer that a vocabulary makes, read by transformers.
 
     config: what stands beside it.

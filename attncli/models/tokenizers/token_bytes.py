@@ -16,7 +16,7 @@ _PARTS = ("decoders", "pretokenizers")
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
-class Spelling(NamedTuple):
+class TokenBytes(NamedTuple):
     """How a vocabulary writes its tokens.
 
     byte_level: every character stands for one byte, in GPT-2's alphabet.  byte_fallback: `<0x0A>` stands for a byte.
@@ -45,21 +45,21 @@ class Spelling(NamedTuple):
         return token.encode("utf-8", "backslashreplace")
 
 
-def spelling_of(
+def read_token_bytes(
     decoder: Mapping[str, object] | None,
     pre_tokenizer: Mapping[str, object] | None,
     *,
     prefix: str = "",
     suffix: str = "",
     byte_fallback: bool = False,
-) -> Spelling:
+) -> TokenBytes:
     """The spelling that the parts of a tokenizer.json mean: its decoder, or its pre-tokenizer where it has no decoder.
 
     prefix, suffix, byte_fallback: what the model part says of itself, which holds where the decoder is silent.
     """
     parts = list(_flat(decoder if decoder is not None else pre_tokenizer))
     kinds = {str(part.get("type")) for part in parts}
-    return Spelling(
+    return TokenBytes(
         byte_level="ByteLevel" in kinds,
         byte_fallback="ByteFallback" in kinds or byte_fallback,
         prefix=_text(parts, "WordPiece", "prefix") or prefix,

@@ -36,7 +36,7 @@ def load_tokenizer(files: Files, *, trust_remote_code: bool = False) -> Tokenize
         return _slow(files, config, trust_remote_code)
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
-    tokenizer = read_fast_tokenizer(path, config, mend=files.source.mend, note=_code_note(files, config))
+    tokenizer = read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint, note=_code_note(files, config))
     return tokenizer if _fits(tokenizer, files) else _slow(files, config, trust_remote_code)
 
 
@@ -76,7 +76,7 @@ def _fits(tokenizer: Tokenizer, files: Files) -> bool:
         return True
     from attncli.models.files.gguf_header import read_metadata
 
-    tokens = read_metadata(gguf, mend=files.source.mend).get("tokenizer.ggml.tokens")
+    tokens = read_metadata(gguf, repair_hint=files.source.repair_hint).get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list):
         return True
     # Files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
@@ -89,13 +89,13 @@ def _named(files: Files, path: Path) -> Tokenizer:
     # A file of any name may have been saved by the library `tokenizers`.
     saved = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and lacks_tokenizer(path) is None)
     if not saved:
-        from attncli.models.tokenizers.slow import load_named_tokenizer
+        from attncli.models.tokenizers.slow import load_single_file
 
-        return load_named_tokenizer(files, path, read_config(files))
+        return load_single_file(files, path, read_config(files))
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
     config = read_config(files) if path.name == TOKENIZER_FILE else TokenizerConfig()
-    return read_fast_tokenizer(path, config, mend=files.source.mend)
+    return read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint)
 
 
 def _slow(files: Files, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from attncli.errors import ModelError
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.pipeline import TokenizerParts
-    from attncli.models.tokenizers.token_bytes import Spelling
+    from attncli.models.tokenizers.pipeline import TokenizerPipeline
+    from attncli.models.tokenizers.token_bytes import TokenBytes
 
 Span = tuple[int, int]
 
@@ -122,10 +122,10 @@ class Tokenizer(Protocol):
         ...
 
     @property
-    def spelling(self) -> Spelling:
+    def spelling(self) -> TokenBytes:
         """How the vocabulary writes its tokens."""
         ...
 
-    def parts(self) -> TokenizerParts | None:
+    def parts(self) -> TokenizerPipeline | None:
         """What it is made of, for those who ask how it works; None where it is a class of Python code."""
         ...

@@ -17,7 +17,7 @@ from attncli.render.figures.text_layout import drawable, heading
 from attncli.render.heads.patch_map import grey_of, on_patches, tint_of
 from attncli.render.heads.patch_view import Look, are_words, head_name, looks_of, share_text, shown_maps, who_looks
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import Grid, Pattern, Picture, Reading
+from attncli.results.patterns import Grid, Pattern, Picture, RowReading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class PatchMaps(NamedTuple):
         color_bar(figure, drawn, Box(_LEFT, bar, 2.6, 0.1), self.legend)
 
 
-def mean_map(result: HeadsResult, stack: Stack, reading: Reading, form: str) -> PatchMaps | None:
+def mean_map(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> PatchMaps | None:
     """What a position reads of a picture, as the mean over heads; None where its keys are no patches."""
     if stack.key_medium.grid is None:
         return None

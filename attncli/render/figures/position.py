@@ -40,7 +40,7 @@ from attncli.render.figures.text_layout import drawable, heading, line_height, r
 from attncli.render.heads.heatmap import pooled_evenly, spans_of
 from attncli.render.heads.metric_words import decimals_for, weight_number
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import KeyRead, Pattern, Ranking, Reading
+from attncli.results.patterns import KeyRead, Pattern, Ranking, RowReading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,7 +189,7 @@ def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
     return _reading_parts(result, stack, stack.reading, form)
 
 
-def _reading_parts(result: HeadsResult, stack: Stack, reading: Reading, form: str) -> list[Part]:
+def _reading_parts(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> list[Part]:
     """The keys that a position reads most, and all of them in their places."""
     legend = _NORMS if result.weighting == "norm" else "attention weight"
     many = f", mean of {reading.heads:,} heads" if reading.heads > 1 else ""
@@ -202,7 +202,7 @@ def _reading_parts(result: HeadsResult, stack: Stack, reading: Reading, form: st
     return parts
 
 
-def _looks(stack: Stack, reading: Reading, form: str) -> str:
+def _looks(stack: Stack, reading: RowReading, form: str) -> str:
     """`Where it (token 8) looks: the mean of 72 heads`."""
     who = place_text(reading.query, form, reading.query_line, reading.query_tokens)
     if reading.heads > 1:
@@ -212,7 +212,7 @@ def _looks(stack: Stack, reading: Reading, form: str) -> str:
     return f"where {who} looks in {head_title(stack, only)}"
 
 
-def _bar(stack: Stack, reading: Reading, key: KeyRead, form: str) -> Bar:
+def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
     token = stack.keys[key.place]
     line = None if reading.lines is None else reading.lines[key.place]
     text = label_text(token, stack.unit, form, line)
@@ -220,7 +220,7 @@ def _bar(stack: Stack, reading: Reading, key: KeyRead, form: str) -> Bar:
     return Bar(name, key.weight, key.uniform, f"{key.head}  {weight_number(key.head_weight)}" * (reading.heads > 1))
 
 
-def _strip(stack: Stack, reading: Reading, form: str, legend: str) -> Strip:
+def _strip(stack: Stack, reading: RowReading, form: str, legend: str) -> Strip:
     """All keys as cells, several in each where there are many; blank where the position sees none."""
     whole = Pattern(0, None, reading.weights[None])
     pooled = pooled_evenly(whole, 1, _MOST_CELLS)

@@ -13,7 +13,7 @@ from attncli.render.heads.heatmap import Heat
 from attncli.render.heads.metric_words import decimals_for, two_digits, weight_number
 from attncli.render.heads.shaded_text import marked
 from attncli.results.heads import Stack
-from attncli.results.patterns import KeyRead, Reading
+from attncli.results.patterns import KeyRead, RowReading
 
 _LONGEST_TEXT = 16
 # Cells that a line of context needs at the least to say something, and those of bars.
@@ -36,7 +36,7 @@ class _Columns:
     context: int
 
 
-def key_table(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) -> list[Line]:
+def key_table(stack: Stack, reading: RowReading, heat: Heat, *, in_context: bool) -> list[Line]:
     """A key a row. in_context: with what stands around it, or the whole line."""
     columns = _columns(stack, reading, heat, in_context=in_context)
     rows = [_row(stack, reading, key, columns, heat) for key in reading.top]
@@ -55,7 +55,7 @@ def _by_head(key: KeyRead) -> str:
     return f"{key.head} ({weight_number(key.head_weight)})"
 
 
-def _columns(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) -> _Columns:
+def _columns(stack: Stack, reading: RowReading, heat: Heat, *, in_context: bool) -> _Columns:
     terminal = heat.terminal
     place = max((len(_place(stack, reading, key)) for key in reading.top), default=1)
     place = max(place, len(_place_name(reading)) if reading.lines is not None else 0)
@@ -76,7 +76,7 @@ def _columns(stack: Stack, reading: Reading, heat: Heat, *, in_context: bool) ->
     return _Columns(place, text, weight, 0, 0, head if room >= 0 else 0, max(room - 2, 0) if in_context else 0)
 
 
-def _names_heads(reading: Reading) -> bool:
+def _names_heads(reading: RowReading) -> bool:
     """Whether there are several heads, of which one reads a key most."""
     return reading.heads > 1 and all(key.head is not None for key in reading.top)
 
@@ -85,18 +85,18 @@ def _widest(heading: str, texts: Iterable[str]) -> int:
     return max(len(heading), *map(len, texts))
 
 
-def _place_name(reading: Reading) -> str:
+def _place_name(reading: RowReading) -> str:
     return "line" if reading.lines is not None else ""
 
 
-def _place(stack: Stack, reading: Reading, key: KeyRead) -> str:
+def _place(stack: Stack, reading: RowReading, key: KeyRead) -> str:
     if reading.lines is None:
         return str(stack.keys[key.place].index)
     line = reading.lines[key.place]
     return "" if line is None else f"{line:,}"
 
 
-def _heading(reading: Reading, columns: _Columns, heat: Heat) -> Line:
+def _heading(reading: RowReading, columns: _Columns, heat: Heat) -> Line:
     start = _place_name(reading).rjust(columns.place) + (f" {'':{columns.text}}" if columns.text else "")
     words = f"{start}  {'weight':>{columns.weight}}"
     words += f"  {bar_scale(two_digits(heat.full), columns.bar)}" if columns.bar else ""
@@ -105,7 +105,7 @@ def _heading(reading: Reading, columns: _Columns, heat: Heat) -> Line:
     return Line.of(StyledSpan(words, DIM))
 
 
-def _row(stack: Stack, reading: Reading, key: KeyRead, columns: _Columns, heat: Heat) -> Line:
+def _row(stack: Stack, reading: RowReading, key: KeyRead, columns: _Columns, heat: Heat) -> Line:
     terminal, token = heat.terminal, stack.keys[key.place]
     parts = [StyledSpan(_place(stack, reading, key).rjust(columns.place), DIM)]
     if columns.text:
@@ -123,7 +123,7 @@ def _row(stack: Stack, reading: Reading, key: KeyRead, columns: _Columns, heat: 
     return Line(tuple(parts))
 
 
-def _context(stack: Stack, reading: Reading, place: int, width: int, terminal: Terminal) -> list[StyledSpan]:
+def _context(stack: Stack, reading: RowReading, place: int, width: int, terminal: Terminal) -> list[StyledSpan]:
     """The line itself; or a token between what stands before and after it."""
     cut = glyphs(terminal).cut
     own = running_text(stack.keys[place], terminal)

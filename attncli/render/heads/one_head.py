@@ -12,14 +12,7 @@ from collections.abc import Iterator
 from attncli.choices import METRICS
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import (
-    norm_lines,
-    place_words,
-    pooling_lines,
-    scale_lines,
-    scope_lines,
-    unit_lines,
-)
+from attncli.render.heads.header import norm_lines, place_words, pooling_lines, scale_lines, scope_lines, unit_lines
 from attncli.render.heads.heatmap import Heat, full_scale
 from attncli.render.heads.metric_words import label_of, meaning, number, weight_number
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines

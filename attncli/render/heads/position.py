@@ -20,7 +20,7 @@ from attncli.render.heads.one_head import title_lines
 from attncli.render.heads.patch_view import head_maps, reading_map
 from attncli.render.heads.shaded_text import ARRIVES, HERE, Shaded, shaded_text, strip_lines
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import HeadWeight, Ranking, Reading
+from attncli.results.patterns import HeadWeight, Ranking, RowReading
 
 # A text of more rows is told by its top keys in their places, and drawn as a strip.
 _MOST_ROWS = 20
@@ -38,7 +38,7 @@ def position_lines(result: HeadsResult, stack: Stack, terminal: Terminal) -> lis
     return _reading_lines(stack, stack.reading, terminal, result.weighting)
 
 
-def _on_picture(result: HeadsResult, stack: Stack, reading: Reading, terminal: Terminal) -> list[Line]:
+def _on_picture(result: HeadsResult, stack: Stack, reading: RowReading, terminal: Terminal) -> list[Line]:
     """The position, the map of the patches that it reads, and one for each of a few heads, else the top patches."""
     query = reading.query if stack.query_medium.grid is not None else None
     lines = [*stack_lines(stack, terminal), *_title(stack, reading, terminal, result.weighting)]
@@ -49,7 +49,7 @@ def _on_picture(result: HeadsResult, stack: Stack, reading: Reading, terminal: T
     return [*lines, Line(), *key_table(stack, reading, heat, in_context=False)]
 
 
-def _reading_lines(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
+def _reading_lines(stack: Stack, reading: RowReading, terminal: Terminal, weighting: str) -> list[Line]:
     """The position, the text or a strip of it, and the top keys with the heads that read them most."""
     heat = Heat(max(reading.weights.tolist(), default=0.0), terminal, relative=weighting == "norm")
     shades = reading.lines is None and stack.key_medium.kind == "tokens"
@@ -62,7 +62,7 @@ def _reading_lines(stack: Stack, reading: Reading, terminal: Terminal, weighting
     return [*lines, *text, Line(), heat.scale(), Line(), *table]
 
 
-def _whole_text(stack: Stack, reading: Reading, heat: Heat, here: str) -> list[Line] | None:
+def _whole_text(stack: Stack, reading: RowReading, heat: Heat, here: str) -> list[Line] | None:
     """The text shaded; None where it takes too many rows."""
     seen = zip(reading.weights.tolist(), reading.visible.tolist(), strict=True)
     cells = [
@@ -73,7 +73,7 @@ def _whole_text(stack: Stack, reading: Reading, heat: Heat, here: str) -> list[L
     return None if len(rows) > _MOST_ROWS else [line for row in rows for line in row]
 
 
-def _title(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -> list[Line]:
+def _title(stack: Stack, reading: RowReading, terminal: Terminal, weighting: str) -> list[Line]:
     """`where it (token 8) looks, mean of all 72 heads`; the name of an only head and its labels first."""
     if weighting == "rollout":
         return _rollout_title(stack, reading, terminal)
@@ -83,7 +83,7 @@ def _title(stack: Stack, reading: Reading, terminal: Terminal, weighting: str) -
     return [*title_lines(stack.metrics[0], stack, terminal), *title] if reading.heads == 1 else title
 
 
-def _rollout_title(stack: Stack, reading: Reading, terminal: Terminal) -> list[Line]:
+def _rollout_title(stack: Stack, reading: RowReading, terminal: Terminal) -> list[Line]:
     """`rollout up to layer 5: how much of each token reaches it (token 8), heads averaged`."""
     name = Line.of(StyledSpan(f"rollout up to layer {stack.patterns[0].layer}:", BOLD))
     before, after = (
@@ -94,14 +94,14 @@ def _rollout_title(stack: Stack, reading: Reading, terminal: Terminal) -> list[L
     return flow([name, *before, place, *after], separator=" ", width=terminal.width)
 
 
-def _place(stack: Stack, reading: Reading, terminal: Terminal) -> StyledSpan:
+def _place(stack: Stack, reading: RowReading, terminal: Terminal) -> StyledSpan:
     if stack.query_medium.kind != "patches":
         return place_words(reading.query, terminal, reading.query_line, reading.query_tokens)
     name = token_text(reading.query, terminal)
     return StyledSpan(name if reading.query.special else f"patch {name}", Style(bold=True))
 
 
-def _of_heads(stack: Stack, reading: Reading, weighting: str) -> str:
+def _of_heads(stack: Stack, reading: RowReading, weighting: str) -> str:
     """What the weights are means of, and what they are, if not plain weights."""
     means = [f"its {len(reading.own)} tokens"] if len(reading.own) > 1 and stack.unit == "token" else []
     if reading.heads > 1:
@@ -111,7 +111,7 @@ def _of_heads(stack: Stack, reading: Reading, weighting: str) -> str:
     return f"looks{many}{norms}"
 
 
-def _are_all(stack: Stack, reading: Reading) -> bool:
+def _are_all(stack: Stack, reading: RowReading) -> bool:
     return reading.heads == sum(layer.heads for layer in stack.layers)
 
 

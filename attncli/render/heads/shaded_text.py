@@ -18,7 +18,7 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.heads.heatmap import Heat, pooled_evenly, spans_of
 from attncli.render.heads.pattern_grid import key_number, ruler
 from attncli.results.heads import Stack
-from attncli.results.patterns import Pattern, Reading
+from attncli.results.patterns import Pattern, RowReading
 from attncli.results.tokens import Token
 
 #: Characters of a text that a heading holds at the most.
@@ -194,7 +194,7 @@ def _ink(piece: _Piece, heat: Heat) -> str:
 _WIDEST = 3
 
 
-def strip_lines(stack: Stack, reading: Reading, heat: Heat, here: str = HERE) -> list[Line]:
+def strip_lines(stack: Stack, reading: RowReading, heat: Heat, here: str = HERE) -> list[Line]:
     """What the cells are, a cell for so many tokens or lines, the numbers of some of them, and the scale."""
     terminal = heat.terminal
     pooled = pooled_evenly(Pattern(0, None, reading.weights[None]), 1, terminal.width)
@@ -223,7 +223,7 @@ def _title(stack: Stack, cells: int, width: int) -> list[Line]:
 
 
 def _query_mark(
-    reading: Reading, spans: Sequence[tuple[int, int]], cell: int, here: str, terminal: Terminal
+    reading: RowReading, spans: Sequence[tuple[int, int]], cell: int, here: str, terminal: Terminal
 ) -> list[Line]:
     """Where the query stands; nothing where it is not among the keys."""
     if not reading.own:

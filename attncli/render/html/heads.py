@@ -22,7 +22,7 @@ from attncli.render.heads.shaded_text import line_numbers, numbered, plain_text,
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.html.page import PAGE, SEPARATOR, pack, pack_pixels, page, plain, printed, shortened
 from attncli.results.heads import HeadMetrics, HeadsResult, Stack
-from attncli.results.patterns import HeadWeight, KeyRead, Medium, Pattern, Ranking, Reading, Span
+from attncli.results.patterns import HeadWeight, KeyRead, Medium, Pattern, Ranking, RowReading, Span
 from attncli.results.tokens import Token
 
 #: What a page calls the one weight by which heads are ranked, beside their metrics.
@@ -73,7 +73,7 @@ def _ranked(ranking: Ranking, weighting: str) -> dict[str, object]:
     return {"reading": reading, "standouts": rows, "said": "Heads by this weight", "meanings": meanings}
 
 
-def _read(stack: Stack, reading: Reading, weighting: str) -> dict[str, object]:
+def _read(stack: Stack, reading: RowReading, weighting: str) -> dict[str, object]:
     many = f"mean of {reading.heads:,} heads" if reading.heads > 1 else f"head {stack.metrics[0].name}"
     norms = ", weight × norm of what is read (Kobayashi et al. 2020)" if weighting == "norm" else ""
     packed = pack(reading.weights[None, None])
@@ -86,14 +86,14 @@ def _read(stack: Stack, reading: Reading, weighting: str) -> dict[str, object]:
     }
 
 
-def _key(stack: Stack, key: KeyRead, reading: Reading) -> list[object]:
+def _key(stack: Stack, key: KeyRead, reading: RowReading) -> list[object]:
     """Where it stands, its weight, what even attention would give, and the head that reads it most with its weight."""
     line = None if reading.lines is None else reading.lines[key.place]
     number = stack.keys[key.place].index if reading.lines is None else line
     return [number, key.place, key.weight, key.uniform, key.head, key.head_weight]
 
 
-def _query(of: Reading | Ranking) -> str:
+def _query(of: RowReading | Ranking) -> str:
     return _place(of.query, of.query_line, of.query_tokens)
 
 
