@@ -118,8 +118,8 @@ class ShortError(Exception):
 def read_gguf_header(path: Path, *, longest_array: int | None = 1024, repair_hint: str = FETCH_AGAIN) -> GgufHeader:
     """Metadata and tensors of a GGUF file. longest_array: longer ones are skipped; None reads all of them.
 
-    Raises ModelError, with `repair_hint` as its hint, for a file that can't be read, was cut short, contradicts itself, or
-    is of another version or byte order.
+    Raises ModelError, with `repair_hint` as its hint, for a file that can't be read, was cut short, contradicts itself,
+    or is of another version or byte order.
     """
     check_gguf(path, repair_hint=repair_hint)
     size = path.stat().st_size
