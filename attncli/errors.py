@@ -6,16 +6,35 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `attn`. Scripts may rely on them."""
+    """Exit codes of `attn`, and what each means. Scripts may rely on them; help, manual and README list them."""
 
     OK = 0
     FAILED = 1
     USAGE = 2
     MODEL = 3
     CHECK = 4
+    HUNG_UP = 129
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     TERMINATED = 143
+
+    @property
+    def meaning(self) -> str:
+        """What it means, as a sentence."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.OK: "It worked.",
+    ExitCode.FAILED: "It failed: a file can't be read or written, memory ran out, an input is broken.",
+    ExitCode.USAGE: "Wrong usage: an option, layer, head, position or word that is not there.",
+    ExitCode.MODEL: "The model is unavailable: missing, refused, or broken.",
+    ExitCode.CHECK: "A --check does not hold.",
+    ExitCode.HUNG_UP: "The terminal was closed, as a dropped ssh session does.",
+    ExitCode.INTERRUPTED: "Interrupted (Ctrl-C).",
+    ExitCode.BROKEN_PIPE: "The reader of the output stopped, as head does.",
+    ExitCode.TERMINATED: "Terminated (SIGTERM).",
+}
 
 
 class AttnError(Exception):
@@ -47,7 +66,7 @@ class UsageError(AttnError):
 
 
 class ModelError(AttnError):
-    """A model that is not to be had: missing, refused or broken."""
+    """A model that is unavailable: missing, refused or broken."""
 
     exit_code = ExitCode.MODEL
 

@@ -17,7 +17,7 @@ import click
 
 from attncli.cli.environment import write_stdout
 from attncli.cli.failures import did_you_mean
-from attncli.errors import FailedError, UsageError
+from attncli.errors import ExitCode, FailedError, UsageError
 
 VARIABLES = {
     "ATTN_MODEL": "The model where -m names none.",
@@ -27,16 +27,6 @@ VARIABLES = {
     "HF_ENDPOINT, HF_TOKEN": "Another hub; a token for models behind a gate.",
     "NO_COLOR, FORCE_COLOR": "Never colour the text; colour it in pipes too.",
     "COLUMNS": "Width of the text where --width says none.",
-}
-
-EXIT_CODES = {
-    0: "It worked.",
-    1: "It failed: a file can't be read or written, memory ran out, an input is broken.",
-    2: "Wrong usage: an option, layer, head, position or word that is not there.",
-    3: "The model is not to be had: missing, refused, or broken.",
-    4: "A --check does not hold.",
-    130: "Interrupted.",
-    141: "Whoever read the output stopped, as head does.",
 }
 
 
@@ -237,7 +227,7 @@ class Verbs(click.Group):
         with formatter.section("Environment"):
             formatter.write_dl(list(VARIABLES.items()))
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+            formatter.write_dl([(str(int(code)), code.meaning) for code in ExitCode])
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:

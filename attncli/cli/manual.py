@@ -15,7 +15,8 @@ from typing import NamedTuple
 import click
 
 from attncli._version import __version__
-from attncli.cli.command import EXIT_CODES, VARIABLES, VERBS, Verb, attn, sections
+from attncli.cli.command import VARIABLES, VERBS, Verb, attn, sections
+from attncli.errors import ExitCode
 
 Entry = tuple[str, str]
 
@@ -59,7 +60,7 @@ def _text(command: click.Command) -> str:
 
 
 def _codes() -> tuple[Entry, ...]:
-    return tuple((str(code), meaning) for code, meaning in EXIT_CODES.items())
+    return tuple((str(int(code)), code.meaning) for code in ExitCode)
 
 
 def _records(command: click.Command, context: click.Context) -> Iterator[Entry]:

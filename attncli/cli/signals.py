@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the process in order: temporary files go, and the exit code says which it was."""
+"""Ctrl-C, SIGTERM and a closed terminal end the process in order: no temporary file stays, the exit code says which."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from types import FrameType
 from attncli.errors import ExitCode
 
 _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+if sys.platform != "win32":
+    _CODES[signal.SIGHUP] = ExitCode.HUNG_UP
 
 
 class Stopped(BaseException):
@@ -47,7 +49,7 @@ class Signals:
         if isinstance(unraisable.exc_value, Stopped):
             from threading import Timer
 
-            number = signal.SIGTERM if unraisable.exc_value.code is ExitCode.TERMINATED else signal.SIGINT
+            number = next(number for number, code in _CODES.items() if code is unraisable.exc_value.code)
             timer = Timer(0.02, _signal_main_thread, (_thread.get_ident(), number))
             timer.daemon = True
             timer.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from attncli.cli.command import EXIT_CODES, VERBS, attn
+from attncli.cli.command import VERBS, attn
 from attncli.cli.manual import manual_page, pages, reference, write
 from attncli.errors import ExitCode
 
@@ -36,9 +36,12 @@ def test_every_option_is_in_the_page_and_in_the_reference(verb: str) -> None:
     assert all(example in markdown for example in page.examples) and page.examples
 
 
-def test_exit_codes_are_those_that_attn_has() -> None:
-    # SIGTERM's needs no telling: whoever sent it knows.
-    assert set(EXIT_CODES) == {int(code) for code in ExitCode if code is not ExitCode.TERMINATED}
+def test_every_exit_code_is_in_the_page_the_reference_and_the_readme() -> None:
+    page, readme = PAGES["attn"], (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    roff, markdown = manual_page(page).replace(r"\-", "-"), reference((page,))
+    for code in ExitCode:
+        assert code.meaning in roff and code.meaning in markdown
+        assert re.search(rf"^\| {int(code)} \|", readme, re.MULTILINE)
 
 
 def test_marks_of_roff_stay_text() -> None:

@@ -63,7 +63,7 @@ def shell(command: str, *, entry: str = ENTRIES[0], **variables: str) -> subproc
     )
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_a_run_quietly(number: signal.Signals, code: int) -> None:
     process = start("import time\ntime.sleep(60)")
     process.send_signal(number)
