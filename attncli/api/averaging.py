@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.api.text_batches import CutText, Cutting, Given, batches, groups
 from attncli.attention.averages import Averages
-from attncli.attention.inputs import TOKENS, ModelInputs, build_inputs, fitting_probe, probe_ids, with_targets
+from attncli.attention.inputs import (
+    PROBE_TOKENS,
+    ModelInputs,
+    build_inputs,
+    choose_probe,
+    probe_ids,
+    with_decoder_texts,
+)
 from attncli.errors import UsageError
 from attncli.progress import Progress, Texts
 from attncli.tokens.encode import from_ids
@@ -102,9 +109,9 @@ def average_probe(
     if tokenizer is None:
         ordinary: Sequence[int] = range(size or 0)
     else:
-        ordinary = [one for one in ordinary_ids(tokenizer, TOKENS) if size is None or one < size]
+        ordinary = [one for one in ordinary_ids(tokenizer, PROBE_TOKENS) if size is None or one < size]
     before = int(first is not None) + int(loaded.config.is_encoder_decoder)
-    probe = fitting_probe(loaded.max_positions, len(ordinary), before=before, seed=seed)
+    probe = choose_probe(loaded.max_positions, len(ordinary), before=before, seed=seed)
     averages = Averages(wanted)
     # They are few: the first process looks at all of them.
     ids = probe_ids(probe, ordinary, first) if sharing.rank == 0 else []
@@ -125,7 +132,11 @@ def _text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | None) ->
 
 def _inputs(loaded: LoadedModel, batch: Sequence[CutText]) -> ModelInputs:
     inputs = inputs_of(loaded, batch)
-    return with_targets(loaded, inputs, [text.tokens for text in batch]) if loaded.config.is_encoder_decoder else inputs
+    return (
+        with_decoder_texts(loaded, inputs, [text.tokens for text in batch])
+        if loaded.config.is_encoder_decoder
+        else inputs
+    )
 
 
 def _notes(loaded: LoadedModel) -> list[str]:

@@ -12,13 +12,13 @@ from attncli.api.heads_result import comparing, long_metrics, to_walk, walked_se
 from attncli.api.heads_single import OneText, look_at_one
 from attncli.api.loading import ModelLoader
 from attncli.api.targets import parse_target
-from attncli.attention.claims import failures, parse_claims, parse_thresholds, successes
+from attncli.attention.claims import claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
     UNITS,
     HeadsRequest,
     Selection,
-    Spec,
+    SelectionSpec,
     Unit,
     View,
     Weighting,
@@ -53,8 +53,8 @@ def heads(
     seed: int = 0,
     no_special: bool = False,
     truncate: bool = False,
-    layer: Spec = None,
-    head: Spec = None,
+    layer: SelectionSpec = None,
+    head: SelectionSpec = None,
     stack: str | None = None,
     query: str | int | None = None,
     key: str | int | None = None,
@@ -143,8 +143,8 @@ def heads(
         result = average_many(many, opening, wanted, patterns=patterns, pair=pair, target=choice, sharing=sharing)
     else:
         result = look_at_one(one, opening, wanted, choice)
-    failed = tuple(failures(claims, result.stacks)) if claims else None
-    notes = (*result.notes, *successes(claims, result.stacks))
+    failed = tuple(claim_failures(claims, result.stacks)) if claims else None
+    notes = (*result.notes, *claim_successes(claims, result.stacks))
     return replace(result, metric=metric, by=by, weighting=weighting, failures=failed, top=top, notes=notes)
 
 

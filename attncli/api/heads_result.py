@@ -15,8 +15,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from attncli.api.loading import made_by
-from attncli.attention.claims import known_metric
-from attncli.attention.selection import EVERYTHING, HeadsRequest, Selection, Spec, View, parse_selection
+from attncli.attention.claims import check_metric
+from attncli.attention.selection import EVERYTHING, HeadsRequest, Selection, SelectionSpec, View, parse_selection
 from attncli.choices import METRICS
 from attncli.errors import UsageError
 from attncli.results.heads import DifferenceKind, HeadsResult, Stack
@@ -35,7 +35,7 @@ def long_metrics(metric: str | None, view: View, *, checks: bool) -> tuple[str, 
     Raises UsageError for a name that is no metric's.
     """
     if metric is not None:
-        return (known_metric(metric, "--metric"),)
+        return (check_metric(metric, "--metric"),)
     return () if view.reads_one and not checks else METRICS
 
 
@@ -44,7 +44,7 @@ def is_unmeasured(stacks: Sequence[Stack]) -> bool:
     return all(value is None for stack in stacks for head in stack.metrics for value in head.values.values())
 
 
-def walked_selection(layer: Spec, head: Spec, stack: str | None) -> Selection:
+def walked_selection(layer: SelectionSpec, head: SelectionSpec, stack: str | None) -> Selection:
     """The heads that were named; else the first of each layer that was, or of the first layer."""
     if head is not None:
         return parse_selection(layer, head, stack)
@@ -185,7 +185,7 @@ def _compared(
     kind: DifferenceKind,
 ) -> HeadsResult:
     """Look twice, with the patterns of all heads where a text has them, and keep those that were asked for."""
-    from attncli.attention.head_differences import difference
+    from attncli.attention.head_differences import compute_difference
 
     asked = bool(options.get("patterns")) or any(options.get(name) is not None for name in _CHOICES)
     metric, average = options.get("metric"), _is_average(texts, options)
@@ -193,7 +193,7 @@ def _compared(
     if not average and (asked or metric is None):
         wants = {"patterns": True, "bins": options.get("bins") or _BINS}
     here, there = (look(text, **{**options, **wants}, model=model) for text, model in zip(texts, models, strict=True))
-    found = difference(here, there, kind, metric=metric, patterns=asked and not average)
+    found = compute_difference(here, there, kind, metric=metric, patterns=asked and not average)
     stacks = here.stacks if asked else tuple(replace(stack, patterns=()) for stack in here.stacks)
     warnings = tuple(dict.fromkeys((*here.warnings, *there.warnings)))
     apart = () if average or metric is not None or found.of_patterns else (_APART,)

@@ -107,8 +107,8 @@ def look_at_one(one: OneText, opening: ModelLoader, wanted: HeadsRequest, target
 
 def _look(loaded: LoadedModel, sides: Sides, wanted: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
-    from attncli.attention.steps import elsewhere, walk
+    from attncli.attention.stacks import build_stacks, collect, name_stacks, unread_stacks
+    from attncli.attention.steps import same_head_in_other_stacks, walk_heads
 
     inputs = build_inputs(
         loaded,
@@ -118,16 +118,16 @@ def _look(loaded: LoadedModel, sides: Sides, wanted: HeadsRequest, *, warnings: 
         target=sides.target,
     )
     collector = collect(loaded, inputs, replace(wanted, sketches=not wanted.patterns))
-    named = named_stacks(collector)
-    (stacks,) = described(collector, named)
+    named = name_stacks(collector)
+    (stacks,) = build_stacks(collector, named)
     warnings = (*warnings, *warnings_on_unread(unread_stacks(collector), wanted.selection))
     notes = (*target_notes(sides), *_few(sides, wanted), *notes_on(stacks, "the text repeats nothing"))
     result = heads_result(loaded, stacks, wanted, warnings=warnings, notes=notes)
     result = replace(result, generated=sides.generated)
     if wanted.steps is None:
         return result
-    steps = walk(named, wanted.steps)
-    others = elsewhere(named, wanted.steps, steps)
+    steps = walk_heads(named, wanted.steps)
+    others = same_head_in_other_stacks(named, wanted.steps, steps)
     return replace(result, steps=steps, notes=(*result.notes, *walk_notes(steps, others)))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from attncli.attention.inputs import ModelInputs
-    from attncli.attention.media_positions import Scene
+    from attncli.attention.media_positions import MediaPositions
     from attncli.attention.selection import HeadsRequest
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.forward import Modality
@@ -41,7 +41,7 @@ class _Ready(NamedTuple):
     """What goes into the model beside a text, what it stands for, and what there is to say of it."""
 
     arguments: dict[str, Tensor]
-    scene: Scene | None
+    scene: MediaPositions | None
     notes: tuple[str, ...]
     picture: Picture | None = None
 
@@ -68,14 +68,14 @@ class Seen:
         Raises UsageError for a text that the model doesn't take, and for a layer, head or position that isn't there;
         ModelError where the model doesn't say how to make it ready, or can't be run on it.
         """
-        from attncli.attention.inputs import with_scene
-        from attncli.attention.stacks import collect, described
+        from attncli.attention.inputs import build_media_inputs
+        from attncli.attention.stacks import build_stacks, collect
 
         ready = self._ready(loaded, files, processor, truncate=truncate)
         tokens = () if text is None else text.tokens
-        inputs = with_scene(loaded, ready.arguments, ready.scene, tokens, truncate=truncate)
+        inputs = build_media_inputs(loaded, ready.arguments, ready.scene, tokens, truncate=truncate)
         collector = collect(loaded, inputs, wanted)
-        (stacks,) = described(collector)
+        (stacks,) = build_stacks(collector)
         return Looked(stacks, (*ready.notes, *_text_notes(text, inputs)), ready.picture)
 
     def _ready(self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool) -> _Ready:
@@ -113,7 +113,7 @@ def open_scene(image: str | Path | None, audio: str | Path | None, *, beside: Ma
 
 
 def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
-    from attncli.attention.media_positions import PictureScene
+    from attncli.attention.media_positions import PicturePositions
     from attncli.models.media.pictures import patch_layout
     from attncli.results.patterns import Picture
 
@@ -126,19 +126,19 @@ def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
     if layout is None:
         return _Ready({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
-    scene = PictureScene(layout.rows, layout.columns, layout.before, layout.window)
+    scene = PicturePositions(layout.rows, layout.columns, layout.before, layout.window)
     return _Ready({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
 
 
 def _ready_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _Ready:
-    from attncli.attention.media_positions import SoundScene
+    from attncli.attention.media_positions import SoundPositions
 
     heard = prepare_sound(recording, extractor, truncate=truncate)
     # Models of raw waves know how many samples they make one position of.
     samples = getattr(loaded.config, "inputs_to_logits_ratio", None)
     rate = getattr(getattr(extractor, "feature_extractor", extractor), "sampling_rate", None)
     step = samples / rate if isinstance(samples, int) and rate else None
-    return _Ready(heard.arguments, SoundScene(heard.seconds, step), heard.notes)
+    return _Ready(heard.arguments, SoundPositions(heard.seconds, step), heard.notes)
 
 
 def _text_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:

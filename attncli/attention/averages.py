@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.claims import THRESHOLDS, labels
+from attncli.attention.claims import LABEL_THRESHOLDS, assign_labels
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import collect, named_stacks, unread_stacks
+from attncli.attention.stacks import collect, name_stacks, unread_stacks
 from attncli.choices import METRICS
 from attncli.results.heads import HeadMetrics, Interval, Spread, Stack
 
 if TYPE_CHECKING:
-    from attncli.attention.collector import Measured, StackKey
+    from attncli.attention.collector import LayerSums, StackKey
     from attncli.models.loading.loaded_model import LoadedModel
 
 #: The share of samples whose interval holds the true mean.
-CONFIDENCE = 0.95
+CONFIDENCE_LEVEL = 0.95
 
 #: Degrees of freedom from which on an expansion around the normal distribution is exact to ten digits.
-_MANY = 300
+_EXPANSION_FROM = 300
 
 
-def interval(mean: float, squares: float, count: int) -> Interval | None:
+def confidence_interval(mean: float, squares: float, count: int) -> Interval | None:
     """The 95 % interval of a mean: mean ± t · s / √n, with s² = squares / (n − 1) (Student 1908).
 
     squares: the sum of squared deviations from the mean.  count: how many values there are; None below two.
@@ -54,16 +54,16 @@ def student_quantile(freedom: int) -> float:
     >>> round(student_quantile(7), 4)
     2.3646
     """
-    if freedom > _MANY:
-        return _expanded(1.959963984540054, freedom)
+    if freedom > _EXPANSION_FROM:
+        return _expand_quantile(1.959963984540054, freedom)
     low, high = 1.0, 13.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < CONFIDENCE else (low, middle)
+        low, high = (middle, high) if _central_probability(middle, freedom) < CONFIDENCE_LEVEL else (low, middle)
     return (low + high) / 2
 
 
-def _within(t: float, freedom: int) -> float:
+def _central_probability(t: float, freedom: int) -> float:
     """P(|T| ≤ t), as a finite sum (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4)."""
     angle = math.atan(t / math.sqrt(freedom))
     cosine = math.cos(angle)
@@ -78,7 +78,7 @@ def _within(t: float, freedom: int) -> float:
     return math.sin(angle) * total
 
 
-def _expanded(z: float, freedom: int) -> float:
+def _expand_quantile(z: float, freedom: int) -> float:
     """The quantile from the normal one (Abramowitz & Stegun 1964, 26.7.5)."""
     parts = (
         (z**3 + z) / 4,
@@ -127,7 +127,7 @@ class LayerAverages:
     queries: Tensor
 
     @classmethod
-    def of(cls, measured: Measured) -> LayerAverages:
+    def of(cls, measured: LayerSums) -> LayerAverages:
         even = measured.baseline.by_text()[:, :, :1]
         return cls(Moments.of(measured.metrics.by_text()), Moments.of(even), measured.metrics.all_queries())
 
@@ -162,7 +162,7 @@ class Averages:
     def add(self, model: LoadedModel, inputs: ModelInputs) -> None:
         """Run the model on a batch of texts and take in what its heads do. Raises as `attention.stacks.look` does."""
         collector = collect(model, inputs, self.wanted)
-        seen = named_stacks(collector)
+        seen = name_stacks(collector)
         if not self.frames:
             self.frames = dict(zip(seen.names, seen.of_text(0), strict=True))
             self.unread = tuple(unread_stacks(collector))
@@ -178,32 +178,37 @@ class Averages:
             self.layers[place] = self.layers[place].merged(new) if place in self.layers else new
 
     def _stack(self, key: StackKey, frame: Stack) -> Stack:
-        own = {number: layer for (other, number), layer in sorted(self.layers.items(), key=_number) if other == key}
-        even = {number: _values(layer.baseline, 0) for number, layer in own.items()}
-        thresholds = {**THRESHOLDS, **self.wanted.thresholds}
-        heads = tuple(_head(head, own[head.layer], even[head.layer], thresholds) for head in frame.metrics)
+        own = {
+            number: layer for (other, number), layer in sorted(self.layers.items(), key=_layer_number) if other == key
+        }
+        even = {number: _mean_values(layer.baseline, 0) for number, layer in own.items()}
+        thresholds = {**LABEL_THRESHOLDS, **self.wanted.thresholds}
+        heads = tuple(_head_metrics(head, own[head.layer], even[head.layer], thresholds) for head in frame.metrics)
         return replace(frame, queries=(), keys=(), metrics=heads, baselines=even, patterns=())
 
 
-def _number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
+def _layer_number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
     return entry[0][1]
 
 
-def _head(
+def _head_metrics(
     frame: HeadMetrics, layer: LayerAverages, even: Mapping[str, float | None], thresholds: Mapping[str, float]
 ) -> HeadMetrics:
-    values = _values(layer.metrics, frame.head)
+    values = _mean_values(layer.metrics, frame.head)
     queries = dict(zip(METRICS, layer.queries.tolist(), strict=True))
-    earned = labels(values, even, queries, thresholds)
+    earned = assign_labels(values, even, queries, thresholds)
     return replace(frame, labels=earned, values=values, spread=_spread(layer.metrics, frame.head))
 
 
-def _values(moments: Moments, head: int) -> dict[str, float | None]:
+def _mean_values(moments: Moments, head: int) -> dict[str, float | None]:
     pairs = zip(moments.mean[:, head].tolist(), moments.count[:, head].tolist(), strict=True)
     return {name: mean if count else None for name, (mean, count) in zip(METRICS, pairs, strict=True)}
 
 
 def _spread(moments: Moments, head: int) -> Spread:
     means, squares, counts = (part[:, head].tolist() for part in (moments.mean, moments.squares, moments.count))
-    ends = (interval(mean, square, int(count)) for mean, square, count in zip(means, squares, counts, strict=True))
+    ends = (
+        confidence_interval(mean, square, int(count))
+        for mean, square, count in zip(means, squares, counts, strict=True)
+    )
     return Spread(dict(zip(METRICS, ends, strict=True)), {n: int(c) for n, c in zip(METRICS, counts, strict=True)})

@@ -18,22 +18,22 @@ from attncli.results.heads import HeadMetrics, Stack
 #: The least value of a metric that earns a head its label; the first that fits is the one that a map shows.
 #: Above one half a head gives the place more than to all others together; the two that a head may rest on when it has
 #: nothing to say (special tokens, the first one) ask for more.
-THRESHOLDS: Mapping[str, float] = dict(zip(LABELS, (0.4, 0.5, 0.5, 0.6, 0.6), strict=True))
+LABEL_THRESHOLDS: Mapping[str, float] = dict(zip(LABELS, (0.4, 0.5, 0.5, 0.6, 0.6), strict=True))
 
 
 #: How much more than even attention a head must give: on a text of three tokens, nearly everything is above a half.
-LEAST_LIFT = 1.5
+MIN_LIFT = 1.5
 
 #: A mean over fewer queries than this is shown but earns no label: one repeated word is a coincidence. Where tokens
 #: repeat, special ones don't count.
-LEAST_QUERIES = 2
+MIN_QUERIES = 2
 
 
-def labels(
+def assign_labels(
     metrics: Mapping[str, float | None],
     uniform: Mapping[str, float | None],
     queries: Mapping[str, int],
-    thresholds: Mapping[str, float] = THRESHOLDS,
+    thresholds: Mapping[str, float] = LABEL_THRESHOLDS,
 ) -> tuple[str, ...]:
     """The labels that a head's metrics earn, the most telling first.
 
@@ -45,9 +45,9 @@ def labels(
 
     def earned(name: str) -> bool:
         value = metrics.get(name)
-        if value is None or queries.get(name, 0) < LEAST_QUERIES:
+        if value is None or queries.get(name, 0) < MIN_QUERIES:
             return False
-        return value > thresholds[name] and value > LEAST_LIFT * (uniform.get(name) or 0.0)
+        return value > thresholds[name] and value > MIN_LIFT * (uniform.get(name) or 0.0)
 
     return tuple(name for name in thresholds if earned(name))
 
@@ -62,7 +62,7 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
 }
 
-_HINT = 'a check reads "1.2 induction > 0.8": a head, a metric, < <= > >= or ==, and a number'
+_CLAIM_HINT = 'a check reads "1.2 induction > 0.8": a head, a metric, < <= > >= or ==, and a number'
 
 
 @dataclass(frozen=True)
@@ -103,20 +103,20 @@ class Claim:
 
 def parse_claims(texts: Sequence[str]) -> tuple[Claim, ...]:
     """Read claims. Raises UsageError for one that can't be read."""
-    return tuple(_parse(text) for text in texts)
+    return tuple(_parse_claim(text) for text in texts)
 
 
-def failures(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
+def claim_failures(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
     """A sentence for each claim that does not hold."""
     yield from (failure for claim in claims if (failure := claim.failure(stacks)) is not None)
 
 
-def successes(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
+def claim_successes(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
     """A sentence for each claim that holds."""
     yield from (success for claim in claims if (success := claim.success(stacks)) is not None)
 
 
-def known_metric(name: str, flag: str) -> str:
+def check_metric(name: str, flag: str) -> str:
     """The name itself. Raises UsageError for one that is no metric's, with the nearest."""
     if name in METRICS:
         return name
@@ -130,8 +130,8 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
     found = {}
     for text in texts:
         name, equals, number = text.partition("=")
-        if name not in THRESHOLDS:
-            raise UsageError(f"--threshold: {name!r} gives no label", hint=f"labels: {', '.join(THRESHOLDS)}")
+        if name not in LABEL_THRESHOLDS:
+            raise UsageError(f"--threshold: {name!r} gives no label", hint=f"labels: {', '.join(LABEL_THRESHOLDS)}")
         try:
             found[name] = float(number)
         except ValueError as error:
@@ -140,12 +140,12 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _parse(text: str) -> Claim:
+def _parse_claim(text: str) -> Claim:
     match = _CLAIM.fullmatch(text)
     if match is None:
-        raise UsageError(f"--check: {text!r} is no claim", hint=_HINT)
+        raise UsageError(f"--check: {text!r} is no claim", hint=_CLAIM_HINT)
     try:
         number = float(match["number"])
     except ValueError as error:
-        raise UsageError(f"--check: {match['number']!r} is no number", hint=_HINT) from error
-    return Claim(match["head"], known_metric(match["metric"], "--check"), match["sign"], number)
+        raise UsageError(f"--check: {match['number']!r} is no number", hint=_CLAIM_HINT) from error
+    return Claim(match["head"], check_metric(match["metric"], "--check"), match["sign"], number)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, uniform
-from attncli.attention.pattern_axes import Axes, PatternSums, axis
-from attncli.attention.readouts import read, value_norms
+from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, uniform_weights
+from attncli.attention.pattern_axes import Axes, PatternSums, build_axis
+from attncli.attention.readouts import compute_value_norms, read_metrics
 from attncli.attention.row_reading import LayerReading, Rollout, read_layer, read_rollout
 from attncli.attention.selection import EVERYTHING, HeadsRequest
-from attncli.attention.uniform_baseline import UniformBaseline, uniform_baseline
+from attncli.attention.uniform_baseline import UniformBaseline, compute_uniform_baseline
 from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
 
 #: Weights of a layer up to this number are computed outright (64 MiB of float32); beyond, they are read without.
-EXPLICIT_ELEMENTS = 1 << 24
+MAX_EXPLICIT_WEIGHTS = 1 << 24
 
 #: Small patterns are kept of stacks of at most so many heads, in at most so many bins a side.
-SKETCHED_HEADS, SKETCH_BINS = 8, 64
+MAX_SKETCH_HEADS, SKETCH_BINS = 8, 64
 
 #: One row in so many is sooner computed by itself than read along with all the others.
-_FEW_ROWS = 8
+_FEW_ROWS_SHARE = 8
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class StackKey:
 
 
 @dataclass(frozen=True)
-class Measured:
+class LayerSums:
     """The running sums of a layer, on its own attention and on attention spread evenly; patterns: one for each text."""
 
     metrics: MetricSums
@@ -58,7 +58,7 @@ class Measured:
         real = pair.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & pair.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
-        even = uniform(visible)
+        even = uniform_weights(visible)
         self.baseline.add(block.start, even, block.visible)
         if self.quadrants is not None and self.even_quadrants is not None:
             self.quadrants.add(block.start, block.weights)
@@ -73,8 +73,8 @@ class Measured:
         Answers whether the patterns came along.
         """
         bins = self._bins() if pooled else None
-        readouts = read(reader, self.metrics.pair, even, metrics=metrics, bins=bins)
-        _refuse_nan(readouts.finite, layer)
+        readouts = read_metrics(reader, self.metrics.pair, even, metrics=metrics, bins=bins)
+        _require_finite(readouts.finite, layer)
         self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
         self.baseline.add_rows(even.rows)
         if self.quadrants is not None and self.even_quadrants is not None:
@@ -100,14 +100,14 @@ class Measured:
         if len(self.patterns) != 1 or self.patterns[0].axes.bins is None or self.patterns[0].axes.renormalised:
             return None
         first, last = self.patterns[0].rows
-        if last - first <= self.metrics.pair.queries.length // _FEW_ROWS:
+        if last - first <= self.metrics.pair.queries.length // _FEW_ROWS_SHARE:
             return None
         axes = self.patterns[0].axes
         return axes.rows.group, axes.columns.group
 
 
 @dataclass(frozen=True)
-class LayerSeen:
+class LayerRecord:
     """One attention layer as it went by. measured: None where nothing of it was asked for; causal likewise.
 
     reading: what one position reads, where that was asked for.
@@ -117,7 +117,7 @@ class LayerSeen:
     pair: QueryKeySides
     heads: int
     path: str
-    measured: Measured | None = None
+    measured: LayerSums | None = None
     causal: bool | None = None
     reading: LayerReading | None = None
 
@@ -133,7 +133,7 @@ class Collector:
     inputs: ModelInputs
     wanted: HeadsRequest
     projections: Mapping[str, Tensor] = field(default_factory=dict)
-    layers: dict[StackKey, dict[int, LayerSeen]] = field(default_factory=dict)
+    layers: dict[StackKey, dict[int, LayerRecord]] = field(default_factory=dict)
     #: Paths of attention modules that ran, and can't be read.
     unread: tuple[str, ...] = ()
     #: Stacks that have no such query or key as is asked for, and what there is to say of it: another stack may have it.
@@ -165,7 +165,7 @@ class Collector:
         layers = self.layers[key].values()
         return self.wanted.weighting != "rollout" or all(layer.pair.same for layer in layers)
 
-    def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerSeen:
+    def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerRecord:
         pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(attention.device)
         chosen = self._chosen(key, layer, attention.heads)
         if (missing := self._missing_position(pair)) is not None:
@@ -174,14 +174,14 @@ class Collector:
             self.without_position, chosen = known, ()
         rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
         if not chosen or (self.wanted.weighting == "rollout" and rolled is None):
-            return LayerSeen(pair, attention.heads, path)
+            return LayerRecord(pair, attention.heads, path)
         shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
         kept = self.wanted.patterns or self._is_sketched(key, attention.heads)
         patterns = self._patterns(layer, shown, pair) if kept else ()
         metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
-        measured = Measured(metrics, baseline, patterns, PairAttentionSums.of(pair), PairAttentionSums.of(pair))
+        measured = LayerSums(metrics, baseline, patterns, PairAttentionSums.of(pair), PairAttentionSums.of(pair))
         complete, causal = self._measure(measured, pair, layer, attention)
-        norms = value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
+        norms = compute_value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
         if rolled is not None:
             for text, sums in enumerate(patterns):
                 sums.add(0, rolled[text][None])
@@ -192,21 +192,21 @@ class Collector:
             reading = read_rollout(rolled[0], pair, self.wanted.view, layer, attention.heads)
         elif self.wanted.reads_position:
             reading = read_layer(attention, pair, self.wanted.view, layer, chosen, norms)
-        return LayerSeen(pair, attention.heads, path, measured, causal, reading)
+        return LayerRecord(pair, attention.heads, path, measured, causal, reading)
 
     def _is_sketched(self, key: StackKey, heads: int) -> bool:
         wanted = self.wanted
-        few = self.layer_count(key) * heads <= SKETCHED_HEADS
+        few = self.layer_count(key) * heads <= MAX_SKETCH_HEADS
         return wanted.sketches and wanted.weighting == "attention" and few
 
-    def _measure(self, measured: Measured, pair: QueryKeySides, layer: int, attention: Attention) -> tuple[bool, bool]:
+    def _measure(self, measured: LayerSums, pair: QueryKeySides, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
         reader = attention.reader
         if reader is not None and pair.in_line and self._is_large(attention):
             even = self._even(pair, reader)
             pooled = self.wanted.weighting == "attention"
             return measured.read(reader, even, layer, self.wanted.metrics, pooled=pooled), even.causal
-        causal = [measured.take(pair, _finite(block, layer)) for block in attention.blocks()]
+        causal = [measured.take(pair, _require_finite_block(block, layer)) for block in attention.blocks()]
         return False, all(causal)
 
     def _rolled_out(self, key: StackKey, pair: QueryKeySides, attention: Attention) -> Tensor | None:
@@ -219,7 +219,7 @@ class Collector:
 
     def _is_large(self, attention: Attention) -> bool:
         """Whether all weights of a layer are more than are held at once."""
-        return self.inputs.batch * attention.heads * attention.queries * attention.keys > EXPLICIT_ELEMENTS
+        return self.inputs.batch * attention.heads * attention.queries * attention.keys > MAX_EXPLICIT_WEIGHTS
 
     def _even(self, pair: QueryKeySides, reader: FusedAttention) -> UniformBaseline:
         """Even attention under a mask; layers that share a mask, and who looks at whom, share the answer."""
@@ -228,7 +228,7 @@ class Collector:
         for other, even in self._evens:
             if other[0] is known[0] and other[1:] == known[1:]:
                 return even
-        self._evens.append((known, uniform_baseline(pair, reader.visibility)))
+        self._evens.append((known, compute_uniform_baseline(pair, reader.visibility)))
         return self._evens[-1][1]
 
     def _chosen(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
@@ -255,7 +255,7 @@ class Collector:
         """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
         view = self.wanted.view
         rows, columns = (
-            axis(view, side.tokens[text], side.real[text].cpu(), position)
+            build_axis(view, side.tokens[text], side.real[text].cpu(), position)
             for side, position in ((pair.queries, view.query), (pair.keys, view.key))
         )
         bins = self.wanted.bins if self.wanted.patterns else SKETCH_BINS
@@ -283,13 +283,13 @@ class Collector:
         return f"{block_list.word}{stage}"
 
 
-def _finite(block: RowBlock, layer: int) -> RowBlock:
+def _require_finite_block(block: RowBlock, layer: int) -> RowBlock:
     """The block itself. Raises ModelError where its weights are no numbers: nothing could be said of them."""
-    _refuse_nan(bool(torch.isfinite(block.weights).all()), layer)
+    _require_finite(bool(torch.isfinite(block.weights).all()), layer)
     return block
 
 
-def _refuse_nan(finite: bool, layer: int) -> None:
+def _require_finite(finite: bool, layer: int) -> None:
     if not finite:
         raise ModelError(
             f"the attention of layer {layer} is not a number (NaN)",

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 #: Apple's GPUs know float32 and less.
-WITHOUT_FLOAT64 = frozenset(("mps",))
+DEVICE_TYPES_WITHOUT_FLOAT64 = frozenset(("mps",))
 
 
-def with_float64(device: torch.device) -> torch.device:
+def float64_device(device: torch.device) -> torch.device:
     """The device itself, or the CPU in place of one without float64."""
-    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+    return torch.device("cpu") if device.type in DEVICE_TYPES_WITHOUT_FLOAT64 else device
 
 
-def summable(values: Tensor) -> Tensor:
+def to_float64_device(values: Tensor) -> Tensor:
     """The tensor where it can be turned into float64."""
-    return values.to(with_float64(values.device))
+    return values.to(float64_device(values.device))

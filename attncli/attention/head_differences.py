@@ -25,7 +25,17 @@ from attncli.results.heads import (
 from attncli.results.patterns import Pattern
 
 #: Metrics that are shares of a row, so that their changes can be compared with one another.
-SHARES = ("confidence", "previous", "current", "next", "first", "special", "virtual_sink", "duplicate", "induction")
+SHARE_METRICS = (
+    "confidence",
+    "previous",
+    "current",
+    "next",
+    "first",
+    "special",
+    "virtual_sink",
+    "duplicate",
+    "induction",
+)
 
 
 def total_variation(here: Pattern, there: Pattern) -> float:
@@ -39,7 +49,7 @@ def total_variation(here: Pattern, there: Pattern) -> float:
     return float(np.average(rows, weights=sizes))
 
 
-def difference(
+def compute_difference(
     here: HeadsResult, there: HeadsResult, kind: DifferenceKind, *, metric: str | None, patterns: bool
 ) -> HeadsDifference:
     """The other result less this one, stack by stack; heads in the order of how much they changed.
@@ -49,15 +59,15 @@ def difference(
 
     Raises UsageError for models of other shapes, and where patterns are wanted of texts of other lengths.
     """
-    _refuse_other_shapes(here, there, kind)
+    _require_same_shapes(here, there, kind)
     pairs = list(zip(here.stacks, there.stacks, strict=True))
     if patterns:
-        _refuse_other_lengths(pairs, kind)
-    stacks = tuple(_stack(a, b, metric, patterns=patterns) for a, b in pairs)
-    return HeadsDifference(kind, there.model, metric, all(_comparable(a, b) for a, b in pairs), stacks)
+        _require_same_lengths(pairs, kind)
+    stacks = tuple(_stack_difference(a, b, metric, patterns=patterns) for a, b in pairs)
+    return HeadsDifference(kind, there.model, metric, all(_have_comparable_patterns(a, b) for a, b in pairs), stacks)
 
 
-def _comparable(here: Stack, there: Stack) -> bool:
+def _have_comparable_patterns(here: Stack, there: Stack) -> bool:
     """Whether both have patterns of the same rows and columns."""
     return bool(here.patterns) and _lengths(here) == _lengths(there)
 
@@ -66,45 +76,47 @@ def _lengths(stack: Stack) -> tuple[int, int]:
     return len(stack.queries), len(stack.keys)
 
 
-def _stack(here: Stack, there: Stack, metric: str | None, *, patterns: bool) -> StackDifference:
+def _stack_difference(here: Stack, there: Stack, metric: str | None, *, patterns: bool) -> StackDifference:
     variations, differences = {}, []
-    if _comparable(here, there):
+    if _have_comparable_patterns(here, there):
         for a, b in zip(here.patterns, there.patterns, strict=True):
             variations[a.layer, a.head] = total_variation(a, b)
             if patterns:
                 differences.append(Pattern(a.layer, a.head, b.weights - a.weights, a.bins))
-    heads = [_head(a, b, variations.get((a.layer, a.head))) for a, b in zip(here.metrics, there.metrics, strict=True)]
-    heads.sort(key=lambda head: -_measure(head, metric))
+    heads = [
+        _head_change(a, b, variations.get((a.layer, a.head))) for a, b in zip(here.metrics, there.metrics, strict=True)
+    ]
+    heads.sort(key=lambda head: -_amount_changed(head, metric))
     return StackDifference(here.stack, there.queries, there.keys, tuple(heads), tuple(differences))
 
 
-def _measure(head: HeadChange, metric: str | None) -> float:
+def _amount_changed(head: HeadChange, metric: str | None) -> float:
     """How much a head changed; what can't be told comes last."""
     value = head.change if metric is None else head.changes.get(metric)
     return -1.0 if value is None else abs(value)
 
 
-def _head(here: HeadMetrics, there: HeadMetrics, variation: float | None) -> HeadChange:
-    changes = {name: _less(there.values.get(name), value) for name, value in here.values.items()}
+def _head_change(here: HeadMetrics, there: HeadMetrics, variation: float | None) -> HeadChange:
+    changes = {name: _subtract(there.values.get(name), value) for name, value in here.values.items()}
     return HeadChange(
-        here.name, here.layer, here.head, variation, there.labels, there.values, changes, _largest(changes)
+        here.name, here.layer, here.head, variation, there.labels, there.values, changes, _largest_change(changes)
     )
 
 
-def _less(there: float | None, here: float | None) -> float | None:
+def _subtract(there: float | None, here: float | None) -> float | None:
     return None if there is None or here is None else there - here
 
 
-def _largest(changes: Mapping[str, float | None]) -> str | None:
-    known = {name: abs(change) for name in SHARES if (change := changes.get(name)) is not None}
+def _largest_change(changes: Mapping[str, float | None]) -> str | None:
+    known = {name: abs(change) for name in SHARE_METRICS if (change := changes.get(name)) is not None}
     return max(known, key=lambda name: known[name], default=None)
 
 
-def _refuse_other_shapes(here: HeadsResult, there: HeadsResult, kind: DifferenceKind) -> None:
-    shapes = [dict(_shape(result)) for result in (here, there)]
+def _require_same_shapes(here: HeadsResult, there: HeadsResult, kind: DifferenceKind) -> None:
+    shapes = [dict(_layer_heads(result)) for result in (here, there)]
     if shapes[0] != shapes[1]:
         raise UsageError(
-            f"the heads can't be compared one by one: {_said(shapes[0])} in {here.model}, {_said(shapes[1])} in "
+            f"the heads can't be compared one by one: {_describe_shape(shapes[0])} in {here.model}, {_describe_shape(shapes[1])} in "
             f"{there.model}",
             hint="compare models of one shape, as a base and its fine-tune"
             if kind == "models"
@@ -112,22 +124,22 @@ def _refuse_other_shapes(here: HeadsResult, there: HeadsResult, kind: Difference
         )
 
 
-def _shape(result: HeadsResult) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _layer_heads(result: HeadsResult) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The heads of every layer of each stack."""
     for stack in result.stacks:
         yield stack.stack, tuple(layer.heads for layer in stack.layers)
 
 
-def _said(shape: Mapping[str, tuple[int, ...]]) -> str:
-    return " and ".join(f"{name} {_layers(heads)}" for name, heads in shape.items()) or "nothing"
+def _describe_shape(shape: Mapping[str, tuple[int, ...]]) -> str:
+    return " and ".join(f"{name} {_describe_layers(heads)}" for name, heads in shape.items()) or "nothing"
 
 
-def _layers(heads: tuple[int, ...]) -> str:
+def _describe_layers(heads: tuple[int, ...]) -> str:
     layers = f"{len(heads)} layer{'s' * (len(heads) != 1)}"
     return f"{layers} of {heads[0]} heads" if len(set(heads)) == 1 else f"{sum(heads)} heads in {layers}"
 
 
-def _refuse_other_lengths(pairs: list[tuple[Stack, Stack]], kind: DifferenceKind) -> None:
+def _require_same_lengths(pairs: list[tuple[Stack, Stack]], kind: DifferenceKind) -> None:
     for here, there in pairs:
         if _lengths(here) != _lengths(there):
             (a, b), (c, d) = _lengths(here), _lengths(there)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import QueryKeySides, Side, parts_of
+from attncli.attention.metrics import QueryKeySides, Side, assign_parts
 from attncli.errors import UsageError
 from attncli.results.heads import Probe
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.attention.media_positions import Scene
+    from attncli.attention.media_positions import MediaPositions
     from attncli.models.loading.loaded_model import LoadedModel
 
 
@@ -37,7 +37,7 @@ class ModelInputs:
     arguments: dict[str, Tensor | bool]
     main: Side
     target: Side | None = None
-    scene: Scene | None = None
+    scene: MediaPositions | None = None
 
     @property
     def batch(self) -> int:
@@ -51,20 +51,20 @@ class ModelInputs:
     def pair(self, stack: str | None, cross: bool, queries: int, keys: int) -> QueryKeySides:
         """Who looks at whom in a stack. A tower that sees neither text has positions for tokens."""
         if cross:
-            seen = self._of_scene(keys) or _fitting(self.main, keys)
-            return QueryKeySides(_fitting(self.target or self.main, queries), seen, same=False)
+            seen = self._of_scene(keys) or _fit_length(self.main, keys)
+            return QueryKeySides(_fit_length(self.target or self.main, queries), seen, same=False)
         side = self.target if stack == "decoder" and self.target is not None else self.main
         if self.scene is not None and (stack == self.scene.name or not side.length):
-            sides = [self._of_scene(length) or _fitting(side, length) for length in (queries, keys)]
+            sides = [self._of_scene(length) or _fit_length(side, length) for length in (queries, keys)]
             return QueryKeySides(sides[0], sides[1], same=queries == keys)
-        return QueryKeySides(_fitting(side, queries), _fitting(side, keys), same=queries == keys)
+        return QueryKeySides(_fit_length(side, queries), _fit_length(side, keys), same=queries == keys)
 
     def _of_scene(self, length: int) -> Side | None:
         return None if self.scene is None else self.scene.side(length)
 
 
 #: A batch of one without a token.
-NO_TEXT = Side(
+EMPTY_SIDE = Side(
     ids=torch.zeros(1, 0, dtype=torch.long),
     special=torch.zeros(1, 0, dtype=torch.bool),
     real=torch.zeros(1, 0, dtype=torch.bool),
@@ -72,7 +72,7 @@ NO_TEXT = Side(
 )
 
 
-def _fitting(side: Side, length: int) -> Side:
+def _fit_length(side: Side, length: int) -> Side:
     """The side itself, or where its length differs one whose tokens are unknown: each its own, none special."""
     if side.length == length:
         return side
@@ -99,30 +99,30 @@ def build_inputs(
     Raises UsageError for an id outside of the model's
     token table, or a text that is longer than its positions.
     """
-    _check(model, texts)
-    main = _in_parts(_padded(texts, pad_left), sequences, pad_left)
+    _check_texts(model, texts)
+    main = _with_parts(_pad_texts(texts, pad_left), sequences, pad_left)
     accepted = model.accepted_arguments
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only where the model has an embedding for segments: GPT-2 would take them for tokens and add those.
     if segments is not None and "token_type_ids" in accepted and model.segments > 1:
-        arguments["token_type_ids"] = _padded_rows(segments, main.length, pad_left)
-    arguments |= _required_beside(model, main, accepted)
+        arguments["token_type_ids"] = _pad_rows(segments, main.length, pad_left)
+    arguments |= _additional_arguments(model, main, accepted)
     if "use_cache" in accepted:
         # Nothing is generated, and a cache would keep every layer's keys and values alive.
         arguments["use_cache"] = False
     if not model.config.is_encoder_decoder:
         return ModelInputs(arguments, main)
     start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
-    given = _padded([target or [start]] * len(texts), pad_left)
+    given = _pad_texts([target or [start]] * len(texts), pad_left)
     if target is not None:
         _check_ids(model, [target])
     return ModelInputs({**arguments, "decoder_input_ids": given.ids}, main, given)
 
 
-def with_scene(
+def build_media_inputs(
     model: LoadedModel,
     arguments: Mapping[str, Tensor],
-    scene: Scene | None,
+    scene: MediaPositions | None,
     text: Sequence[Token] = (),
     *,
     truncate: bool = False,
@@ -147,26 +147,26 @@ def with_scene(
         # The tokenizers of some models begin with it themselves.
         if not tokens or tokens[0].id != start.id:
             tokens = (start, *(token._replace(index=token.index + 1) for token in tokens))
-        target = _checked(model, tokens, truncate=truncate)
-        return ModelInputs({**given, "decoder_input_ids": target.ids}, NO_TEXT, target, scene)
+        target = _checked_side(model, tokens, truncate=truncate)
+        return ModelInputs({**given, "decoder_input_ids": target.ids}, EMPTY_SIDE, target, scene)
     if not text and not model.needs_text(given):
-        return ModelInputs(given, NO_TEXT, None, scene)
+        return ModelInputs(given, EMPTY_SIDE, None, scene)
     if "input_ids" not in accepted:
         raise UsageError(f"{model.name} reads no text", hint="leave the text out, or name a model that reads both (-m)")
-    main = _checked(model, tuple(text) or (start,), truncate=truncate)
+    main = _checked_side(model, tuple(text) or (start,), truncate=truncate)
     given["input_ids"] = main.ids
     if "attention_mask" in accepted:
         given["attention_mask"] = main.real.long()
     return ModelInputs(given, main, None, scene)
 
 
-def _checked(model: LoadedModel, tokens: Sequence[Token], *, truncate: bool) -> Side:
+def _checked_side(model: LoadedModel, tokens: Sequence[Token], *, truncate: bool) -> Side:
     kept = tokens[: model.max_positions if truncate else None]
-    _check(model, [kept])
-    return _padded([kept], pad_left=False)
+    _check_texts(model, [kept])
+    return _pad_texts([kept], pad_left=False)
 
 
-def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -> dict[str, Tensor]:
+def _additional_arguments(model: LoadedModel, main: Side, accepted: frozenset[str]) -> dict[str, Tensor]:
     """What some models need beside the tokens, where a text says nothing of it.
 
     Models of pages get one place for all tokens, and models with a part for each language their first one unless
@@ -183,33 +183,34 @@ def _required_beside(model: LoadedModel, main: Side, accepted: frozenset[str]) -
     return required
 
 
-def _in_parts(side: Side, sequences: Sequence[Sequence[int | None]] | None, pad_left: bool) -> Side:
+def _with_parts(side: Side, sequences: Sequence[Sequence[int | None]] | None, pad_left: bool) -> Side:
     """The side with the parts of its texts, where there are two of them."""
     if sequences is None or not all(1 in row for row in sequences):
         return side
     rows = [
-        parts_of(row, [token.special for token in tokens]) for row, tokens in zip(sequences, side.tokens, strict=True)
+        assign_parts(row, [token.special for token in tokens])
+        for row, tokens in zip(sequences, side.tokens, strict=True)
     ]
-    padded = _padded_rows(rows, side.length, pad_left)
+    padded = _pad_rows(rows, side.length, pad_left)
     return replace(side, parts=padded.masked_fill(~side.real, -1))
 
 
-def _padded(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:
+def _pad_texts(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:
     length = max(len(tokens) for tokens in texts)
     rows = [[token.id for token in tokens] for tokens in texts]
     special = [[int(token.special) for token in tokens] for tokens in texts]
     real = [[1] * len(tokens) for tokens in texts]
-    ids, special_rows, real_rows = (_padded_rows(values, length, pad_left) for values in (rows, special, real))
+    ids, special_rows, real_rows = (_pad_rows(values, length, pad_left) for values in (rows, special, real))
     return Side(ids, special_rows.bool(), real_rows.bool(), tuple(tuple(tokens) for tokens in texts))
 
 
-def _padded_rows(rows: Sequence[Sequence[int]], length: int, left: bool) -> Tensor:
+def _pad_rows(rows: Sequence[Sequence[int]], length: int, left: bool) -> Tensor:
     """Rows of numbers filled up with zeros, (batch, length)."""
     fills = [[0] * (length - len(row)) for row in rows]
     return torch.tensor([[*fill, *row] if left else [*row, *fill] for row, fill in zip(rows, fills, strict=True)])
 
 
-def _check(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
+def _check_texts(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     longest = max(len(tokens) for tokens in texts)
     if longest == 0:
         raise UsageError("the text is empty", hint="give some text, or ids with --input-ids")
@@ -227,20 +228,20 @@ def _check_ids(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
 
 
 #: How many sequences, of how many different tokens, each how many times over.
-SEQUENCES, TOKENS, REPEATS = 8, 25, 4
+PROBE_SEQUENCES, PROBE_TOKENS, PROBE_REPEATS = 8, 25, 4
 
 
-def fitting_probe(limit: int | None, ordinary: int, *, before: int, seed: int = 0) -> Probe:
+def choose_probe(limit: int | None, ordinary: int, *, before: int, seed: int = 0) -> Probe:
     """The usual probe, or one of fewer tokens where the model takes fewer positions or has fewer tokens.
 
     before: how many special tokens come first.  Raises UsageError where not even two tokens can be repeated.
     """
-    room = TOKENS if limit is None else (limit - before) // REPEATS
-    tokens = min(TOKENS, room, ordinary)
+    room = PROBE_TOKENS if limit is None else (limit - before) // PROBE_REPEATS
+    tokens = min(PROBE_TOKENS, room, ordinary)
     if tokens < 2:
         lack = f"{limit} positions" if room < 2 else f"{ordinary} ordinary tokens"
         raise UsageError(f"the model has {lack}, too few to repeat some", hint="give a text instead of --probe")
-    return Probe(SEQUENCES, tokens, REPEATS, seed)
+    return Probe(PROBE_SEQUENCES, tokens, PROBE_REPEATS, seed)
 
 
 def probe_ids(probe: Probe, ordinary: Sequence[int], first: int | None = None) -> list[list[int]]:
@@ -254,7 +255,7 @@ def probe_ids(probe: Probe, ordinary: Sequence[int], first: int | None = None) -
     return [begin + chance.sample(ordinary, probe.tokens) * probe.repeats for _ in range(probe.sequences)]
 
 
-def with_targets(model: LoadedModel, inputs: ModelInputs, texts: Sequence[Sequence[Token]]) -> ModelInputs:
+def with_decoder_texts(model: LoadedModel, inputs: ModelInputs, texts: Sequence[Sequence[Token]]) -> ModelInputs:
     """An encoder–decoder's inputs with texts of one length for the decoder too, behind its start token."""
     start = Token(0, model.decoder_start, f"<{model.decoder_start}>", f"<{model.decoder_start}>", special=True)
     rows = [(start, *(token._replace(index=token.index + 1) for token in tokens)) for tokens in texts]

@@ -15,7 +15,7 @@ from attncli.results.patterns import Grid, Medium
 from attncli.results.tokens import Token
 
 
-class Scene(Protocol):
+class MediaPositions(Protocol):
     """A picture or a sound. name: of a stack that looks at nothing else."""
 
     @property
@@ -27,7 +27,7 @@ class Scene(Protocol):
 
 
 @dataclass(frozen=True)
-class PictureScene:
+class PicturePositions:
     """A picture in patches.
 
     rows, columns: of patches where they enter the model; towers that merge patches (Swin) have half as many after each
@@ -51,7 +51,7 @@ class PictureScene:
         special = tuple(f"[{name.upper()}]" for name in self.before[: grid.first])
         names = [*special, *(f"{row},{column}" for row in range(grid.rows) for column in range(grid.columns))]
         window = None if self.window is None else min(self.window, grid.rows, grid.columns)
-        return _side(names, grid.first, Medium("patches", grid=grid, window=window))
+        return _build_side(names, grid.first, Medium("patches", grid=grid, window=window))
 
     def _grid(self, length: int) -> Grid | None:
         """The patches that fit: all of them behind what stands before, or merged ones alone."""
@@ -64,7 +64,7 @@ class PictureScene:
 
 
 @dataclass(frozen=True)
-class SoundScene:
+class SoundPositions:
     """A sound, `seconds` long with the silence that fills it up; step: seconds a position, where they are known."""
 
     seconds: float
@@ -78,10 +78,10 @@ class SoundScene:
         if not length:
             return None
         step = self.step or self.seconds / length
-        return _side([f"{place * step:.2f}s" for place in range(length)], 0, Medium("frames", seconds=step))
+        return _build_side([f"{place * step:.2f}s" for place in range(length)], 0, Medium("frames", seconds=step))
 
 
-def _side(names: list[str], special: int, medium: Medium) -> Side:
+def _build_side(names: list[str], special: int, medium: Medium) -> Side:
     """A batch of one."""
     tokens = tuple(Token(place, place, name, name, special=place < special) for place, name in enumerate(names))
     ids = torch.arange(len(tokens))[None]

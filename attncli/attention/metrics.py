@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.float64 import summable
+from attncli.attention.float64 import to_float64_device
 from attncli.choices import METRICS
 from attncli.results.heads import Quadrants
 from attncli.results.patterns import TOKENS, Grid, Medium
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from attncli.models.capture.lazy_mask import Visibility
 
 
-def distances(medium: Medium, rows: Tensor, keys: int) -> Tensor:
+def position_distances(medium: Medium, rows: Tensor, keys: int) -> Tensor:
     """From each of `rows` to every key: float32 (rows, keys).
 
     In a text |i − j|; in a picture the distance of the patches' centres, in patches. What is no patch has no place, so
@@ -61,13 +61,13 @@ def distances(medium: Medium, rows: Tensor, keys: int) -> Tensor:
     columns = torch.arange(keys, device=rows.device)
     if medium.grid is None:
         return (rows[:, None] - columns[None, :]).abs().float()
-    here, there = _cells(medium.grid, rows), _cells(medium.grid, columns)
+    here, there = _grid_coordinates(medium.grid, rows), _grid_coordinates(medium.grid, columns)
     apart = (here[:, None] - there[None, :]).float().norm(dim=-1)
-    both = placed(medium, rows)[:, None] & placed(medium, columns)[None, :]
+    both = have_coordinates(medium, rows)[:, None] & have_coordinates(medium, columns)[None, :]
     return torch.where(both, apart, 0)
 
 
-def placed(medium: Medium, positions: Tensor) -> Tensor:
+def have_coordinates(medium: Medium, positions: Tensor) -> Tensor:
     """Which positions have a place, from which distances can be measured: all of a text, the patches of a picture."""
     if medium.grid is None:
         return torch.ones_like(positions, dtype=torch.bool)
@@ -82,21 +82,21 @@ def neighbours(medium: Medium, rows: Tensor, step: int) -> Tensor:
     beside = rows + step
     if medium.grid is None or step == 0:
         return beside
-    columns = _cells(medium.grid, rows)[:, 1] + step
-    inside = placed(medium, rows) & (columns >= 0) & (columns < medium.grid.columns)
+    columns = _grid_coordinates(medium.grid, rows)[:, 1] + step
+    inside = have_coordinates(medium, rows) & (columns >= 0) & (columns < medium.grid.columns)
     return torch.where(inside, beside, -1)
 
 
-def _cells(grid: Grid, positions: Tensor) -> Tensor:
+def _grid_coordinates(grid: Grid, positions: Tensor) -> Tensor:
     """Row and column of positions, (positions, 2); without meaning for what is no patch."""
     place = positions - grid.first
     return torch.stack([place.div(grid.columns, rounding_mode="floor"), place % grid.columns], dim=-1)
 
 
-_OF_REPEATS = frozenset({"duplicate", "induction"})
+_REPEAT_METRICS = frozenset({"duplicate", "induction"})
 
 #: A value for every row, (batch, heads, rows), and the rows that can show it, broadcastable to that.
-Shown = tuple[Tensor, Tensor]
+RowValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -160,19 +160,19 @@ class MetricSums:
 
     def add(self, start: int, weights: Tensor, visible: Tensor) -> None:
         """Take in the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
-        self.add_rows(row_metrics(self.pair, start, weights, visible), start)
+        self.add_rows(compute_row_metrics(self.pair, start, weights, visible), start)
 
-    def add_rows(self, rows: Mapping[str, Shown], start: int = 0) -> None:
+    def add_rows(self, rows: Mapping[str, RowValues], start: int = 0) -> None:
         """Take in metrics of the rows from `start`."""
         for name, (value, shows) in rows.items():
             shows = shows.expand_as(value)
             # Rows that can't show a metric may hold anything, NaN too.
-            total = summable(torch.where(shows, value, 0)).sum(-1, dtype=torch.float64)
+            total = to_float64_device(torch.where(shows, value, 0)).sum(-1, dtype=torch.float64)
             self._sums[name] = self._sums.get(name, 0) + total
-            self._counts[name] = self._counts.get(name, 0) + summable(shows.sum(-1))
-            if name in _OF_REPEATS:
+            self._counts[name] = self._counts.get(name, 0) + to_float64_device(shows.sum(-1))
+            if name in _REPEAT_METRICS:
                 special = self.pair.queries.special[:, None, start : start + value.shape[-1]]
-                self._telling[name] = self._telling.get(name, 0) + summable((shows & ~special).sum(-1))
+                self._telling[name] = self._telling.get(name, 0) + to_float64_device((shows & ~special).sum(-1))
 
     def means(self) -> list[list[dict[str, float | None]]]:
         """The metrics of every head of every text; None where no query can show one."""
@@ -210,49 +210,49 @@ class MetricSums:
         return values
 
 
-def uniform(visible: Tensor) -> Tensor:
+def uniform_weights(visible: Tensor) -> Tensor:
     """Attention spread evenly over the visible keys: float32, of the mask's shape."""
     return visible.float() / visible.sum(-1, keepdim=True).clamp(min=1)
 
 
-def row_metrics(pair: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> dict[str, Shown]:
+def compute_row_metrics(pair: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> dict[str, RowValues]:
     """Every metric of the rows from `start`, with the rows that can show it."""
     rows = torch.arange(start, start + weights.shape[2], device=weights.device)
     seen = visible & pair.keys.real[:, None, None, :]
     real = pair.queries.real[:, None, start : start + weights.shape[2]]
     special = pair.keys.special & pair.keys.real
-    shown: dict[str, Shown] = {
+    shown: dict[str, RowValues] = {
         "entropy": (torch.special.entr(weights).sum(-1), real & seen.any(-1)),
         "confidence": (weights.amax(-1), real & seen.any(-1)),
         "virtual_sink": (1 - weights.sum(-1), real & seen.any(-1)),
-        "special": _mass(weights, seen, special[:, None, :].expand(-1, len(rows), -1)),
-        "first": _at(weights, seen, pair.keys.first[:, None].expand(-1, len(rows))),
+        "special": _weight_on(weights, seen, special[:, None, :].expand(-1, len(rows), -1)),
+        "first": _weight_at(weights, seen, pair.keys.first[:, None].expand(-1, len(rows))),
     }
     if pair.same:
-        shown |= _positional(pair, rows, weights, seen)
+        shown |= _positional_metrics(pair, rows, weights, seen)
     return {name: (value, shows & real) for name, (value, shows) in shown.items()}
 
 
-def _positional(pair: QueryKeySides, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, Shown]:
+def _positional_metrics(pair: QueryKeySides, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, RowValues]:
     """The metrics that compare positions or tokens of queries and keys."""
     columns = torch.arange(weights.shape[3], device=weights.device)
     medium, batch = pair.queries.medium, weights.shape[0]
-    offsets = distances(medium, rows, weights.shape[3])
+    offsets = position_distances(medium, rows, weights.shape[3])
     earlier = columns[None, :] < rows[:, None]
     ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
     before = torch.cat([ids.new_full((batch, 1), -1), ids[:, :-1]], dim=1)
     now = pair.queries.ids[:, rows, None]
     return {
-        "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1) & placed(medium, rows)),
-        "previous": _at(weights, seen, neighbours(medium, rows, -1).expand(batch, -1)),
-        "current": _at(weights, seen, rows.expand(batch, -1)),
-        "next": _at(weights, seen, neighbours(medium, rows, 1).expand(batch, -1)),
-        "duplicate": _mass(weights, seen, earlier & (ids[:, None, :] == now)),
-        "induction": _mass(weights, seen, earlier & (before[:, None, :] == now)),
+        "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1) & have_coordinates(medium, rows)),
+        "previous": _weight_at(weights, seen, neighbours(medium, rows, -1).expand(batch, -1)),
+        "current": _weight_at(weights, seen, rows.expand(batch, -1)),
+        "next": _weight_at(weights, seen, neighbours(medium, rows, 1).expand(batch, -1)),
+        "duplicate": _weight_on(weights, seen, earlier & (ids[:, None, :] == now)),
+        "induction": _weight_on(weights, seen, earlier & (before[:, None, :] == now)),
     }
 
 
-def _at(weights: Tensor, seen: Tensor, columns: Tensor) -> Shown:
+def _weight_at(weights: Tensor, seen: Tensor, columns: Tensor) -> RowValues:
     """The weight at one column a row, (batch, rows); shown where that column exists and is visible."""
     inside = (columns >= 0) & (columns < weights.shape[3])
     place = columns.clamp(0, weights.shape[3] - 1)[:, None, :, None]
@@ -262,20 +262,21 @@ def _at(weights: Tensor, seen: Tensor, columns: Tensor) -> Shown:
     return value, visible & inside[:, None, :]
 
 
-def _mass(weights: Tensor, seen: Tensor, keys: Tensor) -> Shown:
+def _weight_on(weights: Tensor, seen: Tensor, keys: Tensor) -> RowValues:
     """The weight on a set of keys a row, (batch, rows, keys); shown where one of them is visible."""
     chosen = seen & keys[:, None]
     return torch.where(chosen, weights, 0).sum(-1), chosen.any(-1)
 
 
 #: What a token is part of: the first text, the second, or neither (special tokens); −1 for padding.
-FIRST, SECOND, APART = 0, 1, 2
+FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT = 0, 1, 2
 
 
-def parts_of(sequences: Sequence[int | None], special: Sequence[bool]) -> list[int]:
+def assign_parts(sequences: Sequence[int | None], special: Sequence[bool]) -> list[int]:
     """The part of every token. sequences: of which text it is, None of neither."""
     return [
-        APART if sequence is None or apart else sequence for sequence, apart in zip(sequences, special, strict=True)
+        NEITHER_TEXT if sequence is None or apart else sequence
+        for sequence, apart in zip(sequences, special, strict=True)
     ]
 
 
@@ -293,13 +294,15 @@ class PairAttentionSums:
     def of(cls, pair: QueryKeySides) -> PairAttentionSums | None:
         """None where queries or keys are not of two texts."""
         parts = pair.queries.parts, pair.keys.parts
-        return None if any(side is None or not bool((side == SECOND).any()) for side in parts) else cls(pair)
+        return None if any(side is None or not bool((side == SECOND_TEXT).any()) for side in parts) else cls(pair)
 
     @property
     def indicators(self) -> Tensor:
         """A column for each part, float32 (batch, keys, 3)."""
         assert self.pair.keys.parts is not None
-        return torch.stack([self.pair.keys.parts == part for part in (FIRST, SECOND, APART)], dim=-1).float()
+        return torch.stack(
+            [self.pair.keys.parts == part for part in (FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT)], dim=-1
+        ).float()
 
     def add(self, start: int, weights: Tensor) -> None:
         """Take in the rows from `start`: weights float32 (batch, heads, rows, keys)."""
@@ -309,8 +312,8 @@ class PairAttentionSums:
         """Take in what rows give to each part: (batch, heads, rows, 3)."""
         assert self.pair.queries.parts is not None
         parts = self.pair.queries.parts[:, start : start + masses.shape[2]]
-        own = summable(torch.stack([parts == part for part in (FIRST, SECOND)], dim=1)).double()
-        total = own[:, None] @ summable(masses).double()
+        own = to_float64_device(torch.stack([parts == part for part in (FIRST_TEXT, SECOND_TEXT)], dim=1)).double()
+        total = own[:, None] @ to_float64_device(masses).double()
         self._sums = total if self._sums is None else self._sums + total
 
     def read(self, reader: FusedAttention) -> None:
@@ -324,11 +327,11 @@ class PairAttentionSums:
     def spread(self, visibility: Visibility) -> None:
         """Take in attention spread evenly over what a mask shows."""
         for start, _, visible in visibility.blocks(self.pair.keys.ids.shape[0]):
-            self.add(start, uniform(visible & self.pair.keys.real[:, None, None, :]))
+            self.add(start, uniform_weights(visible & self.pair.keys.real[:, None, None, :]))
 
     def means(self, text: int) -> list[Quadrants]:
         """The quadrants of every head."""
         assert self._sums is not None and self.pair.queries.parts is not None
-        counts = torch.stack([(self.pair.queries.parts[text] == part).sum() for part in (FIRST, SECOND)])
+        counts = torch.stack([(self.pair.queries.parts[text] == part).sum() for part in (FIRST_TEXT, SECOND_TEXT)])
         means = (self._sums[text].cpu() / counts.clamp(min=1)[:, None].cpu()).tolist()
         return [Quadrants(*first, *second) for first, second in means]

@@ -69,11 +69,11 @@ class Axes:
 
     def fitting(self, wish: int | None) -> Axes:
         """As they are, or in bins: so many as wished for, else `DEFAULT_BINS` where there are too many units."""
-        bins = bins_for(len(self.rows.units), len(self.columns.units), wish)
+        bins = choose_bins(len(self.rows.units), len(self.columns.units), wish)
         return self if bins is None else Axes(self.rows.pooled(bins), self.columns.pooled(bins), self.renormalised)
 
 
-def axis(view: View, tokens: Sequence[Token], real: Tensor, position: Position | None) -> Axis:
+def build_axis(view: View, tokens: Sequence[Token], real: Tensor, position: Position | None) -> Axis:
     """One side. tokens: of one text.  real: bool (positions), True at those of the tokens.
 
     Raises UsageError for a position that isn't there.
@@ -86,24 +86,24 @@ def axis(view: View, tokens: Sequence[Token], real: Tensor, position: Position |
         group[[place for place, token in enumerate(tokens) if token.special]] = -1
     everywhere = torch.full((len(real),), -1)
     everywhere[real.nonzero().flatten()] = group
-    return Axis(tuple(merged(tokens[start:stop]) for start, stop in shown), everywhere)
+    return Axis(tuple(merge_tokens(tokens[start:stop]) for start, stop in shown), everywhere)
 
 
-def bins_for(queries: int, keys: int, wish: int | None) -> int | None:
+def choose_bins(queries: int, keys: int, wish: int | None) -> int | None:
     """How many bins a side a pattern gets; None for an exact one."""
     if wish is not None:
         return wish if wish < max(queries, keys) else None
     return DEFAULT_BINS if max(queries, keys) > EXACT_LIMIT else None
 
 
-def lines_of(units: Sequence[Token], view: View) -> tuple[int | None, ...] | None:
+def unit_lines(units: Sequence[Token], view: View) -> tuple[int | None, ...] | None:
     """The lines in which units of a text begin, from 1, and None for those that stand in none; None but by line."""
     if view.by != "line":
         return None
     return tuple(None if unit.start is None else bisect_right(view.line_starts, unit.start) for unit in units)
 
 
-def merged(tokens: Sequence[Token]) -> Token:
+def merge_tokens(tokens: Sequence[Token]) -> Token:
     """Several tokens as one: from where the first begins to where the last ends."""
     first, last = tokens[0], tokens[-1]
     if len(tokens) == 1:

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from attncli.attention.metrics import QueryKeySides
-from attncli.attention.token_matches import InTile
+from attncli.attention.token_matches import TileMatches
 from attncli.attention.uniform_baseline import UniformBaseline
 from attncli.choices import METRICS
 from attncli.errors import UsageError
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from attncli.models.capture.fused_attention import FusedAttention, FusedRows, QueryKeyStates, ScoreTile
 
 
-def value_norms(path: str, attention: Attention, projections: Mapping[str, Tensor]) -> Tensor:
+def compute_value_norms(path: str, attention: Attention, projections: Mapping[str, Tensor]) -> Tensor:
     """‖f(x_j)‖ of every key for every head: float32 (batch, heads, keys). O(N · d²) a head.
 
     Raises UsageError where the values or the output matrix of the module are not to be had.
@@ -65,7 +65,7 @@ def value_norms(path: str, attention: Attention, projections: Mapping[str, Tenso
 
 
 #: Metrics whose rows come from readings at values of ours, from weights at known keys, and from scores tile by tile.
-_TILED = frozenset({"confidence", "duplicate", "induction"})
+_TILED_METRICS = frozenset({"confidence", "duplicate", "induction"})
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Readouts:
     finite: bool
 
 
-def read(
+def read_metrics(
     reader: FusedAttention,
     pair: QueryKeySides,
     even: UniformBaseline,
@@ -97,22 +97,24 @@ def read(
     int64 (queries,) and (keys,), −1 for those in none.
     """
     wanted = {name for name in metrics if name in even.rows and bool(even.rows[name][1].any())}
-    values, places = _values(pair, wanted, bins)
-    whole = _Whole.empty(reader.attention, pair, bins)
+    values, places = _readout_values(pair, wanted, bins)
+    whole = _RowSums.empty(reader.attention, pair, bins)
     for reading in reader.readings(values, scores="entropy" in wanted):
         whole.take(reading, places)
         del reading  # before the next is computed
     rows = whole.rows(wanted)
     if "distance" in wanted:
-        rows["distance"] = _distance(reader, whole, even)
-    rows |= _at_known_keys(reader, pair, whole.lse, wanted)
-    if wanted & _TILED:
-        rows |= _tiled(reader, even, whole.lse, wanted)
+        rows["distance"] = _distance_rows(reader, whole, even)
+    rows |= _weights_at_known_keys(reader, pair, whole.lse, wanted)
+    if wanted & _TILED_METRICS:
+        rows |= _tiled_rows(reader, even, whole.lse, wanted)
     shows = even.rows["entropy"][1]
     return Readouts(rows, whole.pooled, bool((torch.isfinite(whole.lse) | ~shows).all()))
 
 
-def _values(pair: QueryKeySides, wanted: set[str], bins: tuple[Tensor, Tensor] | None) -> tuple[Tensor, dict[str, int]]:
+def _readout_values(
+    pair: QueryKeySides, wanted: set[str], bins: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, dict[str, int]]:
     """V', (batch, keys, w): an indicator of each bin, then one column for each sum that is wanted; and their places."""
     batch, keys = pair.keys.ids.shape
     device = pair.keys.ids.device
@@ -132,7 +134,7 @@ def _values(pair: QueryKeySides, wanted: set[str], bins: tuple[Tensor, Tensor] |
 
 
 @dataclass
-class _Whole:
+class _RowSums:
     """What the readings of all heads and rows add up to. Every tensor but `pooled` is (batch, heads, queries)."""
 
     lse: Tensor
@@ -145,7 +147,7 @@ class _Whole:
     has_sink: bool
 
     @classmethod
-    def empty(cls, attention: QueryKeyStates, pair: QueryKeySides, bins: tuple[Tensor, Tensor] | None) -> _Whole:
+    def empty(cls, attention: QueryKeyStates, pair: QueryKeySides, bins: tuple[Tensor, Tensor] | None) -> _RowSums:
         batch, device = attention.query.shape[0], attention.query.device
         lse, share, score, special, position = torch.zeros(
             5, batch, attention.heads, attention.queries, device=device
@@ -178,7 +180,7 @@ class _Whole:
         return {name: values for name, values in found.items() if name in wanted}
 
 
-def _distance(reader: FusedAttention, whole: _Whole, even: UniformBaseline) -> Tensor:
+def _distance_rows(reader: FusedAttention, whole: _RowSums, even: UniformBaseline) -> Tensor:
     """Σ_j A_ij |i−j|, (batch, heads, queries)."""
     places = torch.arange(reader.attention.queries, device=whole.lse.device).float()
     if even.causal:
@@ -191,7 +193,9 @@ def _distance(reader: FusedAttention, whole: _Whole, even: UniformBaseline) -> T
     return 2 * behind + whole.position - places * whole.share
 
 
-def _at_known_keys(reader: FusedAttention, pair: QueryKeySides, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+def _weights_at_known_keys(
+    reader: FusedAttention, pair: QueryKeySides, lse: Tensor, wanted: set[str]
+) -> dict[str, Tensor]:
     attention = reader.attention
     places = torch.arange(attention.queries, device=lse.device).expand(lse.shape[0], -1)
     known = {
@@ -207,9 +211,9 @@ def _at_known_keys(reader: FusedAttention, pair: QueryKeySides, lse: Tensor, wan
     }
 
 
-def _tiled(reader: FusedAttention, even: UniformBaseline, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+def _tiled_rows(reader: FusedAttention, even: UniformBaseline, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
     """The metrics that are not linear, or ask of pairs of tokens."""
-    rows = {name: torch.zeros_like(lse) for name in sorted(wanted & _TILED)}
+    rows = {name: torch.zeros_like(lse) for name in sorted(wanted & _TILED_METRICS)}
     if "confidence" in rows:
         rows["confidence"] = torch.full_like(lse, -torch.inf)
     pairs = {name: even.pairs.in_tiles(name, *reader.tile_size) for name in rows if name != "confidence"}
@@ -219,13 +223,13 @@ def _tiled(reader: FusedAttention, even: UniformBaseline, lse: Tensor, wanted: s
             best = rows["confidence"][:, :, part]
             torch.maximum(best, tile.scores.amax(-1), out=best)
         for name, in_tile in pairs.items():
-            _add_pairs(rows[name], lse, tile, in_tile)
+            _add_matches(rows[name], lse, tile, in_tile)
     if "confidence" in rows:
         rows["confidence"] = (rows["confidence"] - lse).exp()
     return rows
 
 
-def _add_pairs(sums: Tensor, lse: Tensor, tile: ScoreTile, in_tile: InTile) -> None:
+def _add_matches(sums: Tensor, lse: Tensor, tile: ScoreTile, in_tile: TileMatches) -> None:
     """Add the weights of a tile's pairs to their rows; a tile has few of them, so each is computed by itself."""
     rows = slice(tile.start, tile.start + tile.scores.shape[2])
     columns = slice(tile.first, tile.first + tile.scores.shape[3])

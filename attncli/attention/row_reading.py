@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import QueryKeySides, uniform
-from attncli.attention.pattern_axes import Axes, Axis, PatternSums, axis, lines_of, merged
+from attncli.attention.metrics import QueryKeySides, uniform_weights
+from attncli.attention.pattern_axes import Axes, Axis, PatternSums, build_axis, merge_tokens, unit_lines
 from attncli.attention.selection import View
 from attncli.errors import UsageError
 from attncli.results.patterns import HeadWeight, KeyRead, Ranking, RowOfWeights, RowReading
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
 
 #: R is a whole matrix: beyond this many tokens it takes too much memory and time to be worth it.
-LONGEST = 8192
+MAX_ROLLOUT_TOKENS = 8192
 
 
 class Rollout:
     """R of one stack, layer after layer: float32 (batch, positions, positions)."""
 
     def __init__(self, batch: int, length: int, device: torch.device) -> None:
-        if length > LONGEST:
+        if length > MAX_ROLLOUT_TOKENS:
             raise UsageError(
-                f"--rollout needs the whole matrix of {length:,} tokens, and takes {LONGEST:,} at most",
+                f"--rollout needs the whole matrix of {length:,} tokens, and takes {MAX_ROLLOUT_TOKENS:,} at most",
                 hint="--truncate cuts the text, or leave --rollout out",
             )
         self.product = torch.eye(length, device=device).expand(batch, -1, -1)
@@ -59,10 +59,10 @@ class Rollout:
 
 
 #: What a head is called, by its layer and number.
-Names = Mapping[tuple[int, int], str]
+HeadNames = Mapping[tuple[int, int], str]
 
 
-class AtKey(NamedTuple):
+class KeyWeight(NamedTuple):
     """One head's weight on a key, and the key's place among those that are seen."""
 
     head: int
@@ -85,7 +85,7 @@ class LayerReading:
     most: RowOfWeights
     by: npt.NDArray[np.int64]
     even: RowOfWeights
-    at_key: tuple[AtKey, ...] = ()
+    at_key: tuple[KeyWeight, ...] = ()
 
 
 def read_layer(
@@ -95,18 +95,18 @@ def read_layer(
 
     norms: what every weight is multiplied with, (batch, heads, keys).
     """
-    axes = _axes(view, pair)
+    axes = _row_axes(view, pair)
     read, even = PatternSums(layer, tuple(heads), axes), PatternSums(layer, (None,), axes)
     for block in attention.blocks(heads, read.rows):
         weights = block.weights[0]
         read.add(block.start, weights if norms is None else weights * norms[0, list(heads), None])
         real = pair.queries.real[:, None, block.start : block.stop, None]
         seen = block.visible & pair.keys.real[:, None, None, :] & real
-        even.add(block.start, uniform(seen)[0].mean(0, keepdim=True))
+        even.add(block.start, uniform_weights(seen)[0].mean(0, keepdim=True))
     rows = np.stack([pattern.weights[0] for pattern in read.patterns()])
     (spread,) = (pattern.weights[0] for pattern in even.patterns())
     by = np.asarray(heads, dtype=np.int64)[rows.argmax(axis=0)]
-    at_key = _at_key(rows, spread, heads, _key_units(view, pair)) if view.reads_one_key else ()
+    at_key = _key_weights(rows, spread, heads, _key_units(view, pair)) if view.reads_one_key else ()
     return LayerReading(layer, len(heads), rows.sum(axis=0), rows.max(axis=0), by, spread, at_key)
 
 
@@ -115,28 +115,28 @@ def read_rollout(rolled: Tensor, pair: QueryKeySides, view: View, layer: int, he
 
     rolled: the rollout, float32 (queries, keys). A key of which nothing arrives counts as one that isn't seen.
     """
-    sums = PatternSums(layer, (None,), _axes(view, pair))
+    sums = PatternSums(layer, (None,), _row_axes(view, pair))
     sums.add(0, rolled[None])
     (row,) = (pattern.weights[0] for pattern in sums.patterns())
     nobody = np.zeros(len(row), dtype=np.int64)
     return LayerReading(layer, heads, row * heads, row, nobody, np.asarray(row > 0, dtype=np.float32))
 
 
-def _axes(view: View, pair: QueryKeySides) -> Axes:
+def _row_axes(view: View, pair: QueryKeySides) -> Axes:
     """All tokens of the position as one row; the keys that are shown, or all where one is to be placed among them."""
-    rows = axis(view, pair.queries.tokens[0], pair.queries.real[0].cpu(), view.query)
+    rows = build_axis(view, pair.queries.tokens[0], pair.queries.real[0].cpu(), view.query)
     one = Axis((_position_token(view, pair),), torch.where(rows.group >= 0, 0, -1))
     position = None if view.reads_one_key else view.key
-    return Axes(one, axis(view, pair.keys.tokens[0], pair.keys.real[0].cpu(), position), view.hide_special)
+    return Axes(one, build_axis(view, pair.keys.tokens[0], pair.keys.real[0].cpu(), position), view.hide_special)
 
 
 def _position_token(view: View, pair: QueryKeySides) -> Token:
     assert view.query is not None
     tokens = pair.queries.tokens[0]
-    return merged(tokens[slice(*view.query.span(tokens))])
+    return merge_tokens(tokens[slice(*view.query.span(tokens))])
 
 
-def _query_tokens(view: View, pair: QueryKeySides) -> int:
+def _query_length(view: View, pair: QueryKeySides) -> int:
     assert view.query is not None
     start, stop = view.query.span(pair.queries.tokens[0])
     return stop - start
@@ -150,7 +150,9 @@ def _key_units(view: View, pair: QueryKeySides) -> list[int]:
     return [place for place, (a, b) in enumerate(view.shown(tokens, None)) if a < stop and b > start]
 
 
-def _at_key(rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units: list[int]) -> tuple[AtKey, ...]:
+def _key_weights(
+    rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units: list[int]
+) -> tuple[KeyWeight, ...]:
     """The key's weight by each head, and its place among the keys that are seen; None where it is none of these."""
     others = even > 0
     others[units] = False
@@ -159,14 +161,14 @@ def _at_key(rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units:
     is_seen = bool((even[units] > 0).any())
     keys = int(others.sum()) + is_seen
     found = zip(heads, weights.tolist(), above.tolist(), strict=True)
-    return tuple(AtKey(head, weight, more + 1 if is_seen else None, keys) for head, weight, more in found)
+    return tuple(KeyWeight(head, weight, more + 1 if is_seen else None, keys) for head, weight, more in found)
 
 
-def mean_reading(
+def average_reading(
     layers: Sequence[LayerReading],
     pair: QueryKeySides,
     view: View,
-    names: Names | None,
+    names: HeadNames | None,
     *,
     top: int,
     shares: bool = True,
@@ -181,12 +183,16 @@ def mean_reading(
     weights = np.asarray(np.stack([layer.total for layer in layers]).sum(axis=0) / heads, dtype=np.float32)
     even = np.asarray(counts @ np.stack([layer.even for layer in layers]) / heads, dtype=np.float32)
     reading = RowReading(_position_token(view, pair), heads, weights, even if shares else None, even > 0, ())
-    own = _own(view, pair) if pair.same else ()
-    reading = replace(reading, top=_top(reading, layers, names, top), own=own, query_tokens=_query_tokens(view, pair))
+    own = _position_units(view, pair) if pair.same else ()
+    reading = replace(
+        reading, top=_top_keys(reading, layers, names, top), own=own, query_tokens=_query_length(view, pair)
+    )
     return _with_lines(reading, view, pair) if view.by == "line" else reading
 
 
-def _top(reading: RowReading, layers: Sequence[LayerReading], names: Names | None, count: int) -> tuple[KeyRead, ...]:
+def _top_keys(
+    reading: RowReading, layers: Sequence[LayerReading], names: HeadNames | None, count: int
+) -> tuple[KeyRead, ...]:
     most = np.stack([layer.most for layer in layers])
     best = most.argmax(axis=0)
     order = [place for place in np.argsort(-reading.weights, kind="stable").tolist() if reading.visible[place]]
@@ -199,7 +205,7 @@ def _top(reading: RowReading, layers: Sequence[LayerReading], names: Names | Non
     return tuple(found)
 
 
-def _own(view: View, pair: QueryKeySides) -> tuple[int, ...]:
+def _position_units(view: View, pair: QueryKeySides) -> tuple[int, ...]:
     """The places of the position itself among the keys that are shown."""
     assert view.query is not None
     tokens = pair.keys.tokens[0]
@@ -209,13 +215,13 @@ def _own(view: View, pair: QueryKeySides) -> tuple[int, ...]:
 
 def _with_lines(reading: RowReading, view: View, pair: QueryKeySides) -> RowReading:
     tokens = pair.keys.tokens[0]
-    (line,) = lines_of([reading.query], view) or (None,)
+    (line,) = unit_lines([reading.query], view) or (None,)
     keys = [tokens[start] for start, _ in view.shown(tokens, view.key)]
-    return replace(reading, lines=lines_of(keys, view), query_line=line)
+    return replace(reading, lines=unit_lines(keys, view), query_line=line)
 
 
-def ranking(
-    layers: Sequence[LayerReading], pair: QueryKeySides, view: View, names: Names, *, shares: bool = True
+def rank_heads(
+    layers: Sequence[LayerReading], pair: QueryKeySides, view: View, names: HeadNames, *, shares: bool = True
 ) -> Ranking:
     """The heads by their weight on the key, the largest first; the first heads first where they are the same."""
     assert view.key is not None
@@ -236,7 +242,7 @@ def ranking(
     ]
     spans = view.shown(tokens, None)
     start, stop = spans[units[0]][0], spans[units[-1]][1]
-    key, query = merged(tokens[start:stop]), _position_token(view, pair)
+    key, query = merge_tokens(tokens[start:stop]), _position_token(view, pair)
     ordered = tuple(sorted(found, key=lambda head: -head.weight))
-    query_line, key_line = lines_of([query, key], view) or (None, None)
-    return Ranking(query, key, ordered, query_line, key_line, _query_tokens(view, pair), stop - start)
+    query_line, key_line = unit_lines([query, key], view) or (None, None)
+    return Ranking(query, key, ordered, query_line, key_line, _query_length(view, pair), stop - start)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, get_args
 
-from attncli.attention.positions import Position, Span, words_of
+from attncli.attention.positions import Position, Span, word_spans
 from attncli.choices import METRICS
 from attncli.errors import UsageError
 from attncli.results.tokens import Token
@@ -59,14 +59,14 @@ class View:
             return spans
         ordinary = [(a, b) for a, b in spans if not all(token.special for token in tokens[a:b])]
         if not ordinary:
-            raise _all_special(tokens, position, start, stop)
+            raise _only_special_error(tokens, position, start, stop)
         return ordinary
 
     def _units(self, tokens: Sequence[Token]) -> list[Span]:
         if self.by == "token":
             return [(place, place + 1) for place in range(len(tokens))]
         if self.by == "word":
-            return words_of(tokens)
+            return word_spans(tokens)
         keys = [
             (place, "alone") if token.start is None else (bisect_right(self.line_starts, token.start), "line")
             for place, token in enumerate(tokens)
@@ -75,7 +75,7 @@ class View:
         return [(places[0], places[-1] + 1) for places in groups]
 
 
-def _all_special(tokens: Sequence[Token], position: Position | None, start: int, stop: int) -> UsageError:
+def _only_special_error(tokens: Sequence[Token], position: Position | None, start: int, stop: int) -> UsageError:
     """What there is to say where special tokens are all that was asked for, with the nearest of the others."""
     others = [place for place, token in enumerate(tokens) if not token.special]
     if position is None or not others:
@@ -101,7 +101,7 @@ Weighting = Literal["attention", "norm", "rollout"]
 EVERYTHING = View()
 
 #: What `-l`, `-H` and the Python keywords `layer=`, `head=` take.
-Spec = str | int | Sequence[str | int] | None
+SelectionSpec = str | int | Sequence[str | int] | None
 
 _LAYERS = re.compile(r"(-?\d+)(?:-(-?\d+))?")
 _HEAD = re.compile(r"(?:(?:(?P<stack>[a-z_]\w*)\.)?(?P<layer>-?\d+)\.)?(?P<head>-?\d+)", re.IGNORECASE)
@@ -180,12 +180,12 @@ class Selection:
         if not self.heads:
             return tuple(range(heads))
         names = [name for name in self.heads if self._means(name, stack, layer, layers)]
-        return tuple(sorted({_resolve(name.head, heads, f"layer {layer}", "-H", "head") for name in names}))
+        return tuple(sorted({_resolve_index(name.head, heads, f"layer {layer}", "-H", "head") for name in names}))
 
     def _means(self, name: HeadName, stack: str, layer: int, layers: int) -> bool:
         if name.stack not in (None, stack):
             return False
-        return name.layer is None or _resolve(name.layer, layers, "the model", "-H", "layer") == layer
+        return name.layer is None or _resolve_index(name.layer, layers, "the model", "-H", "layer") == layer
 
     def _has_layer(self, layer: int, layers: int, stack: str) -> bool:
         return not self.layers or any(layer in span.within(layers, f"the {stack}") for span in self.layers)
@@ -212,7 +212,7 @@ class Selection:
 
     def _layer_of(self, name: HeadName, count: int, what: str) -> int:
         assert name.layer is not None
-        layer = _resolve(name.layer, count, what, "-H", "layer")
+        layer = _resolve_index(name.layer, count, what, "-H", "layer")
         if not self._has_layer(layer, count, what):
             raise UsageError(f"head {name} is in none of the layers of -l", hint="leave -l out, or name heads in them")
         return layer
@@ -279,7 +279,7 @@ class HeadsRequest:
         return self.view.reads_one and not self.view.reads_one_key and self.weighting == "rollout"
 
 
-def parse_selection(layer: Spec = None, head: Spec = None, stack: str | None = None) -> Selection:
+def parse_selection(layer: SelectionSpec = None, head: SelectionSpec = None, stack: str | None = None) -> Selection:
     """Read `-l`, `-H` and `--stack`.
 
     >>> parse_selection("0-2,-1").layers
@@ -287,15 +287,15 @@ def parse_selection(layer: Spec = None, head: Spec = None, stack: str | None = N
 
     Raises UsageError for what can't be read.
     """
-    layers = tuple(_layer_span(part) for part in _parts(layer, _LAYER_HINT))
-    heads = tuple(_head_name(part) for part in _parts(head, _HEAD_HINT))
+    layers = tuple(_parse_layers(part) for part in _split_spec(layer, _LAYER_HINT))
+    heads = tuple(_parse_head(part) for part in _split_spec(head, _HEAD_HINT))
     wrong = next((name for name in heads if None not in (stack, name.stack) and name.stack != stack), None)
     if wrong is not None:
         raise UsageError(f"head {wrong} is not of the stack {stack}", hint="leave --stack out, or name its heads")
     return Selection(layers, heads, stack)
 
 
-def _parts(spec: Spec, hint: str) -> list[str]:
+def _split_spec(spec: SelectionSpec, hint: str) -> list[str]:
     if spec is None:
         return []
     items = [spec] if isinstance(spec, str | int) or not isinstance(spec, Sequence) else list(spec)
@@ -309,7 +309,7 @@ def _parts(spec: Spec, hint: str) -> list[str]:
     return parts
 
 
-def _layer_span(part: str) -> LayerSpan:
+def _parse_layers(part: str) -> LayerSpan:
     match = _LAYERS.fullmatch(part)
     if match is None:
         raise UsageError(f"{part!r} names no layer", hint=_LAYER_HINT)
@@ -317,7 +317,7 @@ def _layer_span(part: str) -> LayerSpan:
     return LayerSpan(first, first if match[2] is None else int(match[2]))
 
 
-def _head_name(part: str) -> HeadName:
+def _parse_head(part: str) -> HeadName:
     match = _HEAD.fullmatch(part)
     if match is None:
         raise UsageError(f"{part!r} names no head", hint=_HEAD_HINT)
@@ -325,7 +325,7 @@ def _head_name(part: str) -> HeadName:
     return HeadName(match["stack"], None if layer is None else int(layer), int(match["head"]))
 
 
-def _resolve(number: int, count: int, where: str, flag: str, kind: str) -> int:
+def _resolve_index(number: int, count: int, where: str, flag: str, kind: str) -> int:
     index = number + count if number < 0 else number
     if not 0 <= index < count:
         raise UsageError(f"no {kind} {number} in {where}", hint=_range_hint(flag, kind, count))

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attncli.attention.claims import THRESHOLDS, labels
-from attncli.attention.collector import Collector, LayerSeen, Measured, StackKey
+from attncli.attention.claims import LABEL_THRESHOLDS, assign_labels
+from attncli.attention.collector import Collector, LayerRecord, LayerSums, StackKey
 from attncli.attention.inputs import ModelInputs
-from attncli.attention.pattern_axes import lines_of
-from attncli.attention.row_reading import mean_reading, ranking
+from attncli.attention.pattern_axes import unit_lines
+from attncli.attention.row_reading import average_reading, rank_heads
 from attncli.attention.selection import HeadsRequest, Selection
 from attncli.errors import UsageError
 from attncli.models.capture.qkv_inputs import output_projections
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
 
 
-def look(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
+def read_heads(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
     """Run the model once and describe where its heads look, for one text of the batch.
 
     Raises UsageError for a layer, a head or a stack that isn't there; what `LoadedModel.attend` raises.
     """
-    return look_each(model, inputs, wanted)[text]
+    return read_heads_of_each(model, inputs, wanted)[text]
 
 
-def look_each(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest) -> tuple[tuple[Stack, ...], ...]:
+def read_heads_of_each(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest) -> tuple[tuple[Stack, ...], ...]:
     """The same for every text of the batch, padding left out of each."""
-    return described(collect(model, inputs, wanted))
+    return build_stacks(collect(model, inputs, wanted))
 
 
 def collect(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest) -> Collector:
@@ -53,14 +53,14 @@ def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
         yield known.word or path, next((block.mixer for block in known.described() if block.mixer), "attention")
 
 
-def described(collector: Collector, named: NamedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:
+def build_stacks(collector: Collector, named: CollectedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:
     """The stacks of every text of a pass, layer by layer. named: what they are called, if that is known."""
-    named = named or named_stacks(collector)
+    named = named or name_stacks(collector)
     return tuple(named.of_text(text) for text in range(collector.inputs.batch))
 
 
 @dataclass(frozen=True)
-class NamedStacks:
+class CollectedStacks:
     """What was seen of a batch. names: the stacks that were asked for, by what each is called."""
 
     collector: Collector
@@ -69,9 +69,11 @@ class NamedStacks:
 
     def of_text(self, text: int) -> tuple[Stack, ...]:
         """What is to be said of one text."""
-        return tuple(_stack(self.collector, key, name, text, several=self.several) for key, name in self.names.items())
+        return tuple(
+            _build_stack(self.collector, key, name, text, several=self.several) for key, name in self.names.items()
+        )
 
-    def measured(self) -> Iterator[tuple[StackKey, int, Measured]]:
+    def measured(self) -> Iterator[tuple[StackKey, int, LayerSums]]:
         """The sums of every layer that was asked for."""
         for key in self.names:
             for number, layer in self.collector.layers[key].items():
@@ -79,12 +81,14 @@ class NamedStacks:
                     yield key, number, layer.measured
 
 
-def named_stacks(collector: Collector) -> NamedStacks:
+def name_stacks(collector: Collector) -> CollectedStacks:
     """What the stacks of a pass are called. Raises UsageError for a stack or a layer that isn't there."""
     wanted = collector.wanted
-    names = {key: _name(collector, key) for key in collector.layers}
-    _refuse_unknown_stack(wanted.selection, tuple(names.values()))
-    asked = {key: name for key, name in _told_apart(names).items() if wanted.selection.stack in (None, names[key])}
+    names = {key: _stack_name(collector, key) for key in collector.layers}
+    _require_known_stacks(wanted.selection, tuple(names.values()))
+    asked = {
+        key: name for key, name in _number_duplicates(names).items() if wanted.selection.stack in (None, names[key])
+    }
     asked = {key: name for key, name in asked.items() if collector.can_show(key)}
     if not asked:
         raise UsageError(
@@ -93,11 +97,11 @@ def named_stacks(collector: Collector) -> NamedStacks:
     chosen = {key: name for key, name in asked.items() if key not in collector.without_position}
     if not chosen:
         raise next(error for key, error in collector.without_position.items() if key in asked)
-    _refuse_nothing(collector)
-    return NamedStacks(collector, chosen, several=len(names) > 1)
+    _require_readable_layers(collector)
+    return CollectedStacks(collector, chosen, several=len(names) > 1)
 
 
-def _name(collector: Collector, key: StackKey) -> str:
+def _stack_name(collector: Collector, key: StackKey) -> str:
     names = collector.possible_names(key)
     return names[0] if len(names) == 1 else names[int(_is_causal(collector, key))]
 
@@ -111,14 +115,14 @@ def _is_causal(collector: Collector, key: StackKey) -> bool:
     return collector.possible_names(key) == ("decoder",) or collector.model.generates
 
 
-def _refuse_unknown_stack(selection: Selection, names: Sequence[str]) -> None:
+def _require_known_stacks(selection: Selection, names: Sequence[str]) -> None:
     asked = [selection.stack, *(name.stack for name in selection.heads)]
     wrong = next((stack for stack in asked if stack is not None and stack not in names), None)
     if wrong is not None:
         raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names)}")
 
 
-def _refuse_nothing(collector: Collector) -> None:
+def _require_readable_layers(collector: Collector) -> None:
     """A choice that none of the layers with attention fits would leave an empty result."""
     seen = {key: layers for key, layers in collector.layers.items() if layers}
     if not any(layer.measured for layers in seen.values() for layer in layers.values()):
@@ -130,7 +134,7 @@ def _refuse_nothing(collector: Collector) -> None:
         )
 
 
-def _told_apart(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
+def _number_duplicates(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
     """Names of which no two are the same: the second of two towers of one kind gets a number."""
     told: dict[StackKey, str] = {}
     for key, name in names.items():
@@ -139,13 +143,13 @@ def _told_apart(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
     return told
 
 
-def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
+def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
     seen = collector.layers[key]
     pair = next(iter(seen.values())).pair
     axes = collector.axes(pair, text)
     measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
-    metrics = tuple(_heads(collector, key, name, measured, text, prefix=f"{name}." if several else ""))
-    reading, ranked = _read(collector, key, metrics)
+    metrics = tuple(_head_metrics(collector, key, name, measured, text, prefix=f"{name}." if several else ""))
+    reading, ranked = _read_position(collector, key, metrics)
     patterns = tuple(
         pattern
         for sums in measured.values()
@@ -154,7 +158,7 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
     )
     return Stack(
         stack=name,
-        layers=_layers(collector, key),
+        layers=_build_layers(collector, key),
         queries=axes.rows.units,
         keys=axes.columns.units,
         metrics=metrics,
@@ -173,19 +177,19 @@ def _stack(collector: Collector, key: StackKey, name: str, text: int, *, several
         },
         query_medium=pair.queries.medium,
         key_medium=pair.keys.medium,
-        query_lines=_lines(collector, pair.queries, axes.rows.units, text),
-        key_lines=_lines(collector, pair.keys, axes.columns.units, text),
+        query_lines=_side_lines(collector, pair.queries, axes.rows.units, text),
+        key_lines=_side_lines(collector, pair.keys, axes.columns.units, text),
     )
 
 
-def _lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
+def _side_lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
     """The lines in which units begin, where these are lines of the text: what a decoder was given has none of it."""
     if side.tokens[text] != collector.inputs.main.tokens[text]:
         return None
-    return lines_of(units, collector.wanted.view)
+    return unit_lines(units, collector.wanted.view)
 
 
-def _read(
+def _read_position(
     collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]
 ) -> tuple[RowReading | None, Ranking | None]:
     """What one position reads, or how the heads rank by one weight, if that was asked for."""
@@ -200,14 +204,14 @@ def _read(
         # What reaches a position is told of one layer alone: the mean over several would be of nothing.
         if len(layers) > 1:
             return None, None
-        return mean_reading(layers, pair, wanted.view, None, top=wanted.top, shares=False), None
+        return average_reading(layers, pair, wanted.view, None, top=wanted.top, shares=False), None
     if wanted.view.reads_one_key:
-        return None, ranking(layers, pair, wanted.view, names, shares=shares)
-    return mean_reading(layers, pair, wanted.view, names, top=wanted.top, shares=shares), None
+        return None, rank_heads(layers, pair, wanted.view, names, shares=shares)
+    return average_reading(layers, pair, wanted.view, names, top=wanted.top, shares=shares), None
 
 
-def _heads(
-    collector: Collector, key: StackKey, name: str, measured: Mapping[int, Measured], text: int, *, prefix: str
+def _head_metrics(
+    collector: Collector, key: StackKey, name: str, measured: Mapping[int, LayerSums], text: int, *, prefix: str
 ) -> Iterator[HeadMetrics]:
     """The chosen heads of every layer that was measured."""
     selection, count = collector.wanted.selection, collector.layer_count(key)
@@ -219,17 +223,17 @@ def _heads(
         )
         quadrants = [None] * len(values) if sums.quadrants is None else sums.quadrants.means(text)
         for head in selection.heads_in(name, number, count, len(values)):
-            earned = labels(values[head], uniform, queries, {**THRESHOLDS, **collector.wanted.thresholds})
+            earned = assign_labels(values[head], uniform, queries, {**LABEL_THRESHOLDS, **collector.wanted.thresholds})
             yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head], quadrants=quadrants[head])
 
 
-def _layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:
+def _build_layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:
     """Every layer by its true number; one that wasn't read is taken to have the heads of its neighbours."""
     seen = collector.layers[key]
-    return tuple(_layer(collector, key, seen, number) for number in range(collector.layer_count(key)))
+    return tuple(_build_layer(collector, key, seen, number) for number in range(collector.layer_count(key)))
 
 
-def _layer(collector: Collector, key: StackKey, seen: Mapping[int, LayerSeen], number: int) -> Layer:
+def _build_layer(collector: Collector, key: StackKey, seen: Mapping[int, LayerRecord], number: int) -> Layer:
     if number in seen:
         return Layer(number, seen[number].heads)
     blocks = collector.model.blocks.get(key.path, ())

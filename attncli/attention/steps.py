@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attncli.attention.collector import Collector, LayerSeen, StackKey
+from attncli.attention.collector import Collector, LayerRecord, StackKey
 from attncli.attention.positions import Position
 from attncli.attention.selection import View
-from attncli.attention.stacks import NamedStacks
+from attncli.attention.stacks import CollectedStacks
 from attncli.errors import UsageError
 from attncli.models.capture.residual_trace import trace_attention
 from attncli.results.steps import Origin, Others, Projection, Steps, Written
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
 #: Keys that are listed one by one up to this number, and how many of more.
-_ALL, _LISTED = 1024, 64
+_MAX_LISTED_WHOLE, _MAX_LISTED_OF_MORE = 1024, 64
 
 #: How far the model's own sum may be from ours, in its own precision, and still be the same.
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _HALF_TOLERANCE = 3e-2
 
 
-def walk(named: NamedStacks, view: View) -> tuple[Steps, ...]:
+def walk_heads(named: CollectedStacks, view: View) -> tuple[Steps, ...]:
     """Walk through each of the heads that were chosen, from the query of `view` to its keys; a pass of the model each.
 
     Raises UsageError for a query or a key that isn't there, and where a model's attention shows no queries and keys.
     """
-    return tuple(_steps(named, view, *place) for place in _places(named, view))
+    return tuple(_walk_head(named, view, *place) for place in _chosen_heads(named, view))
 
 
-def elsewhere(named: NamedStacks, view: View, walks: Sequence[Steps]) -> tuple[str, ...]:
+def same_head_in_other_stacks(named: CollectedStacks, view: View, walks: Sequence[Steps]) -> tuple[str, ...]:
     """The first head that was walked through, in the other stacks that have the query; none where one was named."""
     if not walks or _names_stack(named):
         return ()
@@ -59,20 +59,20 @@ def elsewhere(named: NamedStacks, view: View, walks: Sequence[Steps]) -> tuple[s
     )
 
 
-def _has_query(named: NamedStacks, view: View, key: StackKey, number: int) -> bool:
+def _has_query(named: CollectedStacks, view: View, key: StackKey, number: int) -> bool:
     try:
-        _query_place(named.collector.layers[key][number], view)
+        _query_index(named.collector.layers[key][number], view)
     except UsageError:
         return False
     return True
 
 
-def _names_stack(named: NamedStacks) -> bool:
+def _names_stack(named: CollectedStacks) -> bool:
     selection = named.collector.wanted.selection
     return selection.stack is not None or any(head.stack for head in selection.heads)
 
 
-def _places(named: NamedStacks, view: View) -> list[tuple[StackKey, int, int]]:
+def _chosen_heads(named: CollectedStacks, view: View) -> list[tuple[StackKey, int, int]]:
     """The chosen heads. Where no stack was named, those of the first that has the query."""
     missing = None
     if _names_stack(named):
@@ -81,7 +81,7 @@ def _places(named: NamedStacks, view: View) -> list[tuple[StackKey, int, int]]:
         found = _heads_of(named, key)
         try:
             for _, number, _ in found:
-                _query_place(named.collector.layers[key][number], view)
+                _query_index(named.collector.layers[key][number], view)
         except UsageError as error:
             missing = missing or error
         else:
@@ -92,7 +92,7 @@ def _places(named: NamedStacks, view: View) -> list[tuple[StackKey, int, int]]:
     return []
 
 
-def _heads_of(named: NamedStacks, key: StackKey) -> list[tuple[StackKey, int, int]]:
+def _heads_of(named: CollectedStacks, key: StackKey) -> list[tuple[StackKey, int, int]]:
     collector = named.collector
     count = collector.layer_count(key)
     return [
@@ -102,25 +102,25 @@ def _heads_of(named: NamedStacks, key: StackKey) -> list[tuple[StackKey, int, in
     ]
 
 
-def _steps(named: NamedStacks, view: View, key: StackKey, number: int, head: int) -> Steps:
+def _walk_head(named: CollectedStacks, view: View, key: StackKey, number: int, head: int) -> Steps:
     collector, name = named.collector, named.names[key]
     layer = collector.layers[key][number]
-    query, keys = _query_place(layer, view), layer.pair.keys.tokens[0]
+    query, keys = _query_index(layer, view), layer.pair.keys.tokens[0]
     call = sum(other.path == layer.path for place, other in collector.layers[key].items() if place < number)
     watched = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
     called = f"{name}.{number}.{head}" if named.several else f"{number}.{head}"
-    place = Place(called, name, number, head, _reader(collector, key, layer))
-    whole = _walked(watched, place, layer.pair.queries.tokens[0][query], keys)
+    place = HeadIdentity(called, name, number, head, _reading_stack(collector, key, layer))
+    whole = _build_steps(watched, place, layer.pair.queries.tokens[0][query], keys)
     if view.key is not None:
         return whole.only(range(*view.key.span(keys)))
-    return whole if len(keys) <= _ALL else whole.listing(_LISTED)
+    return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.listing(_MAX_LISTED_OF_MORE)
 
 
-def _query_place(layer: LayerSeen, view: View) -> int:
-    return _chosen_query(layer.pair.queries.tokens[0], view.query)
+def _query_index(layer: LayerRecord, view: View) -> int:
+    return _resolve_query(layer.pair.queries.tokens[0], view.query)
 
 
-def _chosen_query(tokens: Sequence[Token], position: Position | None) -> int:
+def _resolve_query(tokens: Sequence[Token], position: Position | None) -> int:
     """The last token that is no special one; or the one that was named, of a word of several its last.
 
     Raises UsageError for a position that isn't there, and for a slice of several.
@@ -137,7 +137,7 @@ def _chosen_query(tokens: Sequence[Token], position: Position | None) -> int:
     return stop - 1
 
 
-class Place(NamedTuple):
+class HeadIdentity(NamedTuple):
     """A head, and what it is called. reader: see `Origin`."""
 
     name: str
@@ -147,11 +147,11 @@ class Place(NamedTuple):
     reader: str | None
 
 
-def _walked(watched: AttentionTrace, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
+def _build_steps(watched: AttentionTrace, place: HeadIdentity, query: Token, keys: tuple[Token, ...]) -> Steps:
     """The walk with all keys listed."""
     attention = None if watched.attention is None else watched.attention.values_of
     if attention is None:
-        raise _no_vectors(place.name)
+        raise _no_vectors_error(place.name)
     row = attention.row(place.head, query.index)
     scores = row.scores
     every = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
@@ -187,13 +187,17 @@ def _walked(watched: AttentionTrace, place: Place, query: Token, keys: tuple[Tok
         values=row.values.numpy(),
         others=Others(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
-        written=None if watched.addition is None else _written(watched.addition, weighted_sum, place.head, tolerance),
+        written=None
+        if watched.addition is None
+        else _head_output(watched.addition, weighted_sum, place.head, tolerance),
         origin=_origin(watched, attention, row, place, query.index),
         causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
 
 
-def _origin(watched: AttentionTrace, attention: QueryKeyAttention, row: QueryRow, place: Place, query: int) -> Origin:
+def _origin(
+    watched: AttentionTrace, attention: QueryKeyAttention, row: QueryRow, place: HeadIdentity, query: int
+) -> Origin:
     """What q, k and v were made of, as far as it can be told."""
     entering = watched.entering
     if entering is None:
@@ -215,7 +219,7 @@ def _projection(made: HeadProjection | None) -> Projection | None:
     return None if made is None else Projection(*made[:-1])
 
 
-def _reader(collector: Collector, key: StackKey, layer: LayerSeen) -> str | None:
+def _reading_stack(collector: Collector, key: StackKey, layer: LayerRecord) -> str | None:
     """The stack that asks, where another one answers."""
     if not key.cross:
         return None
@@ -223,7 +227,7 @@ def _reader(collector: Collector, key: StackKey, layer: LayerSeen) -> str | None
     return "decoder" if blocks is None or blocks.word is None else blocks.word
 
 
-def _written(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:
+def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:
     """What the head's rows of the output matrix make of it; None where what they are handed isn't the head's own."""
     width = len(weighted_sum)
     own = slice(head * width, (head + 1) * width)
@@ -243,7 +247,7 @@ def _written(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance
     )
 
 
-def _no_vectors(name: str) -> UsageError:
+def _no_vectors_error(name: str) -> UsageError:
     return UsageError(
         f"--steps needs queries, keys and values, and this model hands out the weights of head {name} alone",
         hint=f"-H {name} --query P shows the weights of one query; or name another model (-m)",

@@ -11,14 +11,14 @@ from torch import Tensor
 from attncli.attention.metrics import QueryKeySides
 
 #: A list of pairs may have so many for each token; where a text repeats itself more, they are found tile by tile.
-_PAIRS_A_TOKEN = 256
+_MAX_MATCHES_PER_TOKEN = 256
 
 #: The pairs in a tile of rows × columns: text, row and column of each, counted from the tile's corner.
-InTile = Callable[[slice, slice], tuple[Tensor, Tensor, Tensor]]
+TileMatches = Callable[[slice, slice], tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class EarlierPairs:
+class TokenMatches:
     """All pairs of a text, found once for all layers.
 
     A query's duplicates are the real keys before it with its token; its induction keys those that follow such a key
@@ -26,9 +26,9 @@ class EarlierPairs:
     """
 
     pair: QueryKeySides
-    _lists: dict[tuple[str, int, int], InTile] = field(default_factory=dict)
+    _lists: dict[tuple[str, int, int], TileMatches] = field(default_factory=dict)
 
-    def in_tiles(self, metric: str, rows: int, columns: int) -> InTile:
+    def in_tiles(self, metric: str, rows: int, columns: int) -> TileMatches:
         """What finds the pairs of a metric in tiles of a size whose corners are multiples of it."""
         key = (metric, rows, columns)
         if key not in self._lists:
@@ -36,12 +36,12 @@ class EarlierPairs:
         return self._lists[key]
 
     def _are_few(self) -> bool:
-        copies, _ = earlier_copies(self.pair)
-        return int(copies[self.pair.keys.real].sum()) <= _PAIRS_A_TOKEN * self.pair.keys.ids.numel()
+        copies, _ = count_earlier_matches(self.pair)
+        return int(copies[self.pair.keys.real].sum()) <= _MAX_MATCHES_PER_TOKEN * self.pair.keys.ids.numel()
 
-    def _listed(self, metric: str, rows: int, columns: int) -> InTile:
+    def _listed(self, metric: str, rows: int, columns: int) -> TileMatches:
         """From a list of them all, in the order of the tiles."""
-        texts, queries, keys = _all_pairs(self.pair)
+        texts, queries, keys = _list_earlier_copies(self.pair)
         if metric == "induction":
             texts, queries, keys = (part[keys + 1 < queries] for part in (texts, queries, keys + 1))
         across = -(-self.pair.keys.length // columns)
@@ -57,7 +57,7 @@ class EarlierPairs:
 
         return in_tile
 
-    def _compared(self, metric: str) -> InTile:
+    def _compared(self, metric: str) -> TileMatches:
         """By comparing every query of a tile with every key."""
         ids = self.pair.keys.ids.masked_fill(~self.pair.keys.real, -1)
         if metric == "induction":
@@ -73,19 +73,19 @@ class EarlierPairs:
         return in_tile
 
 
-def earlier_copies(pair: QueryKeySides) -> tuple[Tensor, Tensor]:
+def count_earlier_matches(pair: QueryKeySides) -> tuple[Tensor, Tensor]:
     """For each query, how many real keys before it hold its token, and how many follow such a key and come before it.
 
     (batch, queries) each. The key that follows the copy just before a query is the query itself, and isn't counted.
     """
     ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
-    copies, _, _ = _ranks(ids)
+    copies, _, _ = _rank_among_equal_ids(ids)
     just_before = torch.zeros_like(copies)
     just_before[:, 1:] = (ids[:, 1:] == ids[:, :-1]).long()
     return copies, copies - just_before
 
 
-def _ranks(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _rank_among_equal_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How many earlier places hold the same id; the places in order of their ids; and in it where each id begins.
 
     All (batch, places); the last two are in the order of the ids.
@@ -97,10 +97,10 @@ def _ranks(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(ranks).scatter_(1, order, ranks), order, begins
 
 
-def _all_pairs(pair: QueryKeySides) -> tuple[Tensor, Tensor, Tensor]:
+def _list_earlier_copies(pair: QueryKeySides) -> tuple[Tensor, Tensor, Tensor]:
     """Text, query and key of every pair of equal real tokens, the key before the query."""
     ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
-    copies, order, begins = _ranks(ids)
+    copies, order, begins = _rank_among_equal_ids(ids)
     texts, queries = pair.keys.real.nonzero(as_tuple=True)
     counts = copies[texts, queries]
     place_in_order = torch.empty_like(order).scatter_(

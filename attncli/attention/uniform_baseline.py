@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.float64 import with_float64
-from attncli.attention.metrics import QueryKeySides, Shown, row_metrics, uniform
-from attncli.attention.token_matches import EarlierPairs, earlier_copies
+from attncli.attention.float64 import float64_device
+from attncli.attention.metrics import QueryKeySides, RowValues, compute_row_metrics, uniform_weights
+from attncli.attention.token_matches import TokenMatches, count_earlier_matches
 
 if TYPE_CHECKING:
     from attncli.models.capture.lazy_mask import Visibility
@@ -27,42 +27,42 @@ class UniformBaseline:
     causal: no query sees a later key.  pairs: those of equal tokens.
     """
 
-    rows: dict[str, Shown]
+    rows: dict[str, RowValues]
     causal: bool
-    pairs: EarlierPairs
+    pairs: TokenMatches
 
 
-def uniform_baseline(pair: QueryKeySides, visibility: Visibility) -> UniformBaseline:
+def compute_uniform_baseline(pair: QueryKeySides, visibility: Visibility) -> UniformBaseline:
     """What even attention would show under a mask."""
     if visibility.shape == "other" or pair.keys.length != visibility.keys:
-        return _spelled_out(pair, visibility)
+        return _baseline_by_blocks(pair, visibility)
     causal, device = visibility.shape == "causal", pair.keys.ids.device
-    near = pair.to(with_float64(device))
-    rows = _closed(near, _Counts.of(near, causal=causal))
+    near = pair.to(float64_device(device))
+    rows = _closed_form_metrics(near, _VisibleKeys.of(near, causal=causal))
     there = {name: (value.to(device), shows.to(device)) for name, (value, shows) in rows.items()}
-    return UniformBaseline(there, causal, EarlierPairs(pair))
+    return UniformBaseline(there, causal, TokenMatches(pair))
 
 
-def _spelled_out(pair: QueryKeySides, visibility: Visibility) -> UniformBaseline:
+def _baseline_by_blocks(pair: QueryKeySides, visibility: Visibility) -> UniformBaseline:
     """Block by block of the mask's rows, for masks of any form."""
-    parts: list[dict[str, Shown]] = []
+    parts: list[dict[str, RowValues]] = []
     causal = True
     for start, stop, visible in visibility.blocks(pair.keys.ids.shape[0]):
         real = pair.queries.real[:, None, start:stop, None]
         seen = visible & pair.keys.real[:, None, None, :] & real
         causal &= not bool(seen.triu(start + 1).any())
-        parts.append(row_metrics(pair, start, uniform(seen), visible))
-    rows = {name: _joined([part[name] for part in parts]) for name in parts[0]}
-    return UniformBaseline(rows, causal, EarlierPairs(pair))
+        parts.append(compute_row_metrics(pair, start, uniform_weights(seen), visible))
+    rows = {name: _concatenate([part[name] for part in parts]) for name in parts[0]}
+    return UniformBaseline(rows, causal, TokenMatches(pair))
 
 
-def _joined(parts: list[Shown]) -> Shown:
+def _concatenate(parts: list[RowValues]) -> RowValues:
     values, shows = zip(*((value, shown.expand_as(value)) for value, shown in parts), strict=True)
     return torch.cat(values, dim=-1), torch.cat(shows, dim=-1)
 
 
 @dataclass(frozen=True)
-class _Counts:
+class _VisibleKeys:
     """Sums over the keys that a query sees, as running sums or whole ones. All (batch, queries)."""
 
     pair: QueryKeySides
@@ -70,7 +70,7 @@ class _Counts:
     seen: Tensor
 
     @classmethod
-    def of(cls, pair: QueryKeySides, *, causal: bool) -> _Counts:
+    def of(cls, pair: QueryKeySides, *, causal: bool) -> _VisibleKeys:
         counts = cls(pair, causal, pair.keys.real)
         return cls(pair, causal, counts.visible_sum(pair.keys.real))
 
@@ -89,35 +89,35 @@ class _Counts:
         return inside & real & ((columns <= rows) if self.causal else True)
 
 
-def _closed(pair: QueryKeySides, counts: _Counts) -> dict[str, Shown]:
+def _closed_form_metrics(pair: QueryKeySides, counts: _VisibleKeys) -> dict[str, RowValues]:
     seen = counts.seen.clamp(min=1)
     shown = {
         "entropy": (seen.log(), counts.seen > 0),
         "confidence": (1 / seen, counts.seen > 0),
         "virtual_sink": (torch.zeros_like(seen), counts.seen > 0),
-        "special": _share(counts.visible_sum(pair.keys.special), seen),
-        "first": _one(counts, pair.keys.first[:, None].expand(-1, pair.queries.length), seen),
+        "special": _weight_of_count(counts.visible_sum(pair.keys.special), seen),
+        "first": _weight_of_key(counts, pair.keys.first[:, None].expand(-1, pair.queries.length), seen),
     }
     if pair.same:
-        shown |= _positions(pair, counts, seen)
+        shown |= _positional_metrics(pair, counts, seen)
     real = pair.queries.real
     return {name: (value.float()[:, None], (shows & real)[:, None]) for name, (value, shows) in shown.items()}
 
 
-def _positions(pair: QueryKeySides, counts: _Counts, seen: Tensor) -> dict[str, Shown]:
+def _positional_metrics(pair: QueryKeySides, counts: _VisibleKeys, seen: Tensor) -> dict[str, RowValues]:
     places = torch.arange(pair.keys.length, device=seen.device).expand_as(pair.keys.ids)
-    copies, followed = earlier_copies(pair)
+    copies, followed = count_earlier_matches(pair)
     return {
         "distance": (_distance_sum(pair, counts, places) / seen, counts.seen > 0),
-        "previous": _one(counts, places - 1, seen),
-        "current": _one(counts, places, seen),
-        "next": _one(counts, places + 1, seen),
-        "duplicate": _share(copies.double(), seen),
-        "induction": _share(followed.double(), seen),
+        "previous": _weight_of_key(counts, places - 1, seen),
+        "current": _weight_of_key(counts, places, seen),
+        "next": _weight_of_key(counts, places + 1, seen),
+        "duplicate": _weight_of_count(copies.double(), seen),
+        "induction": _weight_of_count(followed.double(), seen),
     }
 
 
-def _distance_sum(pair: QueryKeySides, counts: _Counts, places: Tensor) -> Tensor:
+def _distance_sum(pair: QueryKeySides, counts: _VisibleKeys, places: Tensor) -> Tensor:
     """Σ |i − j| over visible keys j: what lies before, and what lies after where that is seen."""
     real = pair.keys.real.double()
     before, before_places = real.cumsum(1), (real * places).cumsum(1)
@@ -128,9 +128,9 @@ def _distance_sum(pair: QueryKeySides, counts: _Counts, places: Tensor) -> Tenso
     return behind + after_places - places * after
 
 
-def _share(count: Tensor, seen: Tensor) -> Shown:
+def _weight_of_count(count: Tensor, seen: Tensor) -> RowValues:
     return count / seen, count > 0
 
 
-def _one(counts: _Counts, columns: Tensor, seen: Tensor) -> Shown:
+def _weight_of_key(counts: _VisibleKeys, columns: Tensor, seen: Tensor) -> RowValues:
     return 1 / seen, counts.sees(columns)

@@ -268,11 +268,11 @@ def _judged(found: Sequence[Any], peak: float, tolerance: float) -> tuple[str, s
 
 def _ours(loaded: Any, inputs: Any) -> str:
     from attncli.attention.selection import HeadsRequest
-    from attncli.attention.stacks import look_each
+    from attncli.attention.stacks import read_heads_of_each
     from attncli.errors import AttnError
 
     try:
-        stacks = look_each(loaded, inputs, HeadsRequest(patterns=True))[0]
+        stacks = read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True))[0]
     except AttnError as error:
         return f"{error} ({error.hint})"
     except Exception as error:

@@ -12,7 +12,7 @@ from attncli.attention.collector import Collector
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import look_each
+from attncli.attention.stacks import read_heads_of_each
 from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Stack
 from tests import tiny
@@ -48,7 +48,7 @@ def test_patterns_equal_output_attentions_on_a_padded_batch(family: str, pad_lef
     model = tiny.build(tiny.FAMILIES[family]())
     loaded = wrap_model(model, family)
     inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)
-    found = look_each(loaded, inputs, HeadsRequest(patterns=True))
+    found = read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True))
     reference = tiny.reference(model, {k: v for k, v in inputs.arguments.items() if k != "use_cache"})
     for text, stacks in enumerate(found):
         assert sum(len(stack.patterns) for stack in stacks) == sum(len(layers) * 4 for layers in reference.values())
@@ -61,7 +61,7 @@ def test_patterns_equal_output_attentions_on_a_padded_batch(family: str, pad_lef
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_stacks_layers_and_direction(family: str) -> None:
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
-    (stacks,) = look_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest())
+    (stacks,) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest())
     names = {stack.stack: stack.causal for stack in stacks}
     if family in ("t5", "bart"):
         assert names == {"encoder": False, "decoder": True, "cross": False}
@@ -75,7 +75,7 @@ def test_stacks_layers_and_direction(family: str) -> None:
 
 def test_a_window_shorter_than_the_text_hides_what_is_beyond_it() -> None:
     loaded = wrap_model(tiny.build(tiny.mistral()))
-    ((stack,),) = look_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest(patterns=True))
+    ((stack,),) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest(patterns=True))
     for pattern in stack.patterns:
         rows, columns = np.nonzero(pattern.weights)
         assert (columns > rows - 3).all() and (columns <= rows).all()
@@ -84,7 +84,7 @@ def test_a_window_shorter_than_the_text_hides_what_is_beyond_it() -> None:
 
 def test_sinks_take_a_part_of_every_row() -> None:
     loaded = wrap_model(tiny.build(tiny.gpt_oss()))
-    ((stack,),) = look_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest(patterns=True))
+    ((stack,),) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest(patterns=True))
     assert max(head.values["virtual_sink"] for head in stack.metrics) > 0.1
     for head, pattern in zip(stack.metrics, stack.patterns, strict=True):
         missing = 1 - pattern.weights.sum(1)
@@ -101,7 +101,7 @@ def test_a_softcap_changes_the_pattern() -> None:
     patterns = []
     for model in (capped, free):
         loaded = wrap_model(model)
-        ((stack,),) = look_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest(patterns=True))
+        ((stack,),) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest(patterns=True))
         patterns.append(stack.patterns[0].weights)
     assert np.abs(patterns[0] - patterns[1]).max() > 0.05
 
@@ -109,7 +109,7 @@ def test_a_softcap_changes_the_pattern() -> None:
 def test_only_the_chosen_heads_are_kept() -> None:
     loaded = wrap_model(tiny.build(tiny.bart()))
     wanted = HeadsRequest(parse_selection(head="cross.1.2,decoder.0.3"), patterns=True)
-    (stacks,) = look_each(loaded, inputs_for(loaded, [IDS]), wanted)
+    (stacks,) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), wanted)
     kept = {stack.stack: [(p.layer, p.head) for p in stack.patterns] for stack in stacks}
     assert kept == {"encoder": [], "decoder": [(0, 3)], "cross": [(1, 2)]}
     assert [head.name for stack in stacks for head in stack.metrics] == ["decoder.0.3", "cross.1.2"]
@@ -119,7 +119,7 @@ def test_pooled_patterns_are_the_exact_ones_pooled() -> None:
     loaded = wrap_model(tiny.build(tiny.gpt2()))
     inputs = inputs_for(loaded, [IDS])
     ((exact,),), ((pooled,),) = (
-        look_each(loaded, inputs, HeadsRequest(patterns=True, bins=bins)) for bins in (None, 4)
+        read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True, bins=bins)) for bins in (None, 4)
     )
     for whole, binned in zip(exact.patterns, pooled.patterns, strict=True):
         again = whole.pooled(4, 4)
@@ -132,7 +132,7 @@ def test_a_users_model_is_left_as_it_was() -> None:
     model = tiny.build(tiny.bart())
     before = {id(m): m.config._attn_implementation for m in model.modules() if hasattr(m, "config")}
     loaded = wrap_model(model)
-    look_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest())
+    read_heads_of_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest())
     assert before == {id(m): m.config._attn_implementation for m in model.modules() if hasattr(m, "config")}
     assert not any(module._forward_hooks for module in tiny.build(tiny.bloom()).modules())
 

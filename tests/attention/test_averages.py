@@ -8,10 +8,10 @@ import statistics
 import pytest
 import torch
 
-from attncli.attention.averages import Averages, Moments, interval, student_quantile
+from attncli.attention.averages import Averages, Moments, confidence_interval, student_quantile
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import look
+from attncli.attention.stacks import read_heads
 from attncli.choices import METRICS
 from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
@@ -64,9 +64,9 @@ def test_an_interval_is_the_mean_and_t_standard_errors() -> None:
     mean = statistics.mean(values)
     half = 3.182446305 * statistics.stdev(values) / math.sqrt(4)
     squares = sum((value - mean) ** 2 for value in values)
-    assert interval(mean, squares, 4) == pytest.approx((mean - half, mean + half))
-    assert interval(0.5, 0.0, 1) is None and interval(0.0, 0.0, 0) is None
-    assert interval(0.5, 0.0, 2) == (0.5, 0.5)
+    assert confidence_interval(mean, squares, 4) == pytest.approx((mean - half, mean + half))
+    assert confidence_interval(0.5, 0.0, 1) is None and confidence_interval(0.0, 0.0, 0) is None
+    assert confidence_interval(0.5, 0.0, 2) == (0.5, 0.5)
 
 
 def averages(
@@ -84,7 +84,7 @@ def averages(
 
 
 def one_by_one(loaded) -> list:
-    return [look(loaded, build_inputs(loaded, [tiny.tokens(ids)]), HeadsRequest()) for ids in TEXTS]
+    return [read_heads(loaded, build_inputs(loaded, [tiny.tokens(ids)]), HeadsRequest()) for ids in TEXTS]
 
 
 #: One of each way to attend. (Padding and all families: test_agreement.) What counts its positions from the left of

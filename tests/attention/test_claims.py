@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.attention.claims import failures, parse_claims, parse_thresholds, successes
+from attncli.attention.claims import claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.errors import UsageError
 from tests.cli.samples import stack
 
 
 def failed(*claims: str) -> list[str]:
-    return list(failures(parse_claims(claims), [stack()]))
+    return list(claim_failures(parse_claims(claims), [stack()]))
 
 
 def test_claims_that_hold_say_nothing() -> None:
@@ -19,7 +19,7 @@ def test_claims_that_hold_say_nothing() -> None:
 
 def test_claims_that_hold_can_be_told() -> None:
     claims = parse_claims(["0.0 entropy == 0.5", "0.0 entropy > 0.8", "0.1 entropy > 0.1"])
-    assert list(successes(claims, [stack()])) == ["0.0 entropy == 0.5 holds: it is 0.5"]
+    assert list(claim_successes(claims, [stack()])) == ["0.0 entropy == 0.5 holds: it is 0.5"]
 
 
 def test_claims_that_fail_say_what_was_found() -> None:

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 import attncli
-from attncli.attention.head_differences import difference, total_variation
+from attncli.attention.head_differences import compute_difference, total_variation
 from attncli.errors import UsageError
 from attncli.results.heads import HeadsResult
 from attncli.results.patterns import Bins, Pattern
@@ -52,11 +52,11 @@ def made(*values: dict[str, float], weights: np.ndarray | None = None, size: int
 def test_heads_are_in_the_order_of_their_change() -> None:
     here = made({}, {"first": 0.1, "induction": 0.2}, weights=on_offset(-1))
     there = made({}, {"first": 0.5, "induction": 0.1}, weights=on_offset(1))
-    by_pattern = difference(here, there, "models", metric=None, patterns=False)
+    by_pattern = compute_difference(here, there, "models", metric=None, patterns=False)
     assert by_pattern.of_patterns and by_pattern.stacks[0].patterns == ()
     assert [one.name for one in by_pattern.stacks[0].heads] == ["0.0", "0.1"]
     assert by_pattern.stacks[0].heads[0].total_variation == pytest.approx(0.9)
-    by_metric = difference(here, there, "models", metric="first", patterns=True)
+    by_metric = compute_difference(here, there, "models", metric="first", patterns=True)
     assert [one.name for one in by_metric.stacks[0].heads] == ["0.1", "0.0"]
     changed = by_metric.stacks[0].heads[0]
     assert changed.largest == "first" and changed.changes["first"] == pytest.approx(0.4)
@@ -67,7 +67,7 @@ def test_heads_are_in_the_order_of_their_change() -> None:
 def test_without_patterns_the_largest_change_of_a_share_counts() -> None:
     # Entropy is no share: its change can't be compared with the others.
     here, there = made({"entropy": 0.1}, {}), made({"entropy": 2.0, "next": 0.3}, {"first": 0.9})
-    found = difference(here, there, "texts", metric=None, patterns=False)
+    found = compute_difference(here, there, "texts", metric=None, patterns=False)
     assert not found.of_patterns
     assert [(one.name, one.largest) for one in found.stacks[0].heads] == [("0.1", "first"), ("0.0", "next")]
 
@@ -75,7 +75,7 @@ def test_without_patterns_the_largest_change_of_a_share_counts() -> None:
 def test_other_shapes_are_named() -> None:
     here, there = made({}, {}), result(stack(layers=stack().layers[:1]))
     with pytest.raises(UsageError, match=r"encoder 2 layers of 4 heads .* encoder 1 layer of 4 heads"):
-        difference(here, there, "models", metric=None, patterns=False)
+        compute_difference(here, there, "models", metric=None, patterns=False)
 
 
 def test_patterns_of_other_lengths_are_refused_and_metrics_are_not() -> None:
@@ -83,8 +83,8 @@ def test_patterns_of_other_lengths_are_refused_and_metrics_are_not() -> None:
     other = result(stack(pattern("0.0", on_offset(0, 4)), heads=(head("0.0", first=0.5),), queries=texts, keys=texts))
     here = result(stack(pattern("0.0", on_offset(0)), heads=(head("0.0", first=0.1),)))
     with pytest.raises(UsageError, match="12 by 12 tokens in the encoder, and 4 by 4"):
-        difference(here, other, "texts", metric=None, patterns=True)
-    found = difference(here, other, "texts", metric=None, patterns=False)
+        compute_difference(here, other, "texts", metric=None, patterns=True)
+    found = compute_difference(here, other, "texts", metric=None, patterns=False)
     assert found.stacks[0].heads[0].total_variation is None
     assert found.stacks[0].heads[0].change == pytest.approx(0.4)
 

@@ -12,7 +12,7 @@ import transformers
 
 from attncli.api.heads import heads
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import look, look_each
+from attncli.attention.stacks import read_heads, read_heads_of_each
 from attncli.errors import ModelError, UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from tests import tiny
@@ -86,7 +86,7 @@ def test_windows_stand_at_their_true_columns(model_type: str) -> None:
         for name in ("query", "key"):
             hook = lambda _m, _i, output, layer=layer, name=name: states.update({(layer, name): output.clone()})  # noqa: E731
             getattr(module, name).register_forward_hook(hook)
-    found = look_each(loaded, inputs, HeadsRequest(patterns=True))
+    found = read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True))
     length, real = inputs.main.length, inputs.main.real
     assert length % (2 * modules[0].one_sided_attn_window_size)
     for layer, module in enumerate(modules):
@@ -102,7 +102,7 @@ def test_windows_stand_at_their_true_columns(model_type: str) -> None:
 @pytest.mark.parametrize("model_type", ["jamba", "bamba", "granitemoehybrid", "qwen3_next", "falcon_h1"])
 def test_hybrids_keep_their_layer_numbers_and_name_the_others(model_type: str) -> None:
     loaded = tiny_model(model_type, form=1)
-    (stack,) = look(loaded, theirs.inputs_for(loaded, TEXTS[:1], TARGETS), HeadsRequest(patterns=True))
+    (stack,) = read_heads(loaded, theirs.inputs_for(loaded, TEXTS[:1], TARGETS), HeadsRequest(patterns=True))
     attending = {
         int(path.split(".")[1]) for path, part in loaded.module.named_modules() if path.endswith("self_attn.q_proj")
     }
@@ -118,7 +118,7 @@ def test_a_layer_without_attention_names_those_that_have_it() -> None:
     loaded = tiny_model("jamba", form=1)
     inputs = theirs.inputs_for(loaded, TEXTS[:1], TARGETS)
     with pytest.raises(UsageError, match="none of the chosen layers has attention") as caught:
-        look(loaded, inputs, HeadsRequest(parse_selection("0"), patterns=True))
+        read_heads(loaded, inputs, HeadsRequest(parse_selection("0"), patterns=True))
     assert "those that have: 1, 3" in caught.value.hint
 
 
@@ -132,13 +132,13 @@ def test_broken_weights_name_the_layer(config) -> None:
         next(parameter for name, parameter in layers[1].named_parameters() if "att" in name).fill_(torch.nan)
     loaded = wrap_model(model)
     with pytest.raises(ModelError, match="the attention of layer 1 is not a number"):
-        look(loaded, theirs.inputs_for(loaded, TEXTS[:1], TARGETS), HeadsRequest())
+        read_heads(loaded, theirs.inputs_for(loaded, TEXTS[:1], TARGETS), HeadsRequest())
 
 
 def test_a_model_that_needs_a_picture_says_so() -> None:
     loaded = tiny_model("vilt")
     with pytest.raises(ModelError, match=r"ViltModel can't run on a text alone: it takes .*pixel_values"):
-        look(loaded, theirs.inputs_for(loaded, TEXTS[:1], TARGETS), HeadsRequest())
+        read_heads(loaded, theirs.inputs_for(loaded, TEXTS[:1], TARGETS), HeadsRequest())
 
 
 def test_a_stack_that_cannot_be_read_is_named_and_one_that_did_not_run_is_not() -> None:

@@ -14,9 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attncli.attention.float64 import WITHOUT_FLOAT64
+from attncli.attention.float64 import DEVICE_TYPES_WITHOUT_FLOAT64
 from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, Side
-from attncli.attention.uniform_baseline import uniform_baseline
+from attncli.attention.uniform_baseline import compute_uniform_baseline
 from attncli.models.capture.lazy_mask import implied
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def pair() -> QueryKeySides:
 
 @pytest.fixture(autouse=True)
 def without_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    assert "mps" in WITHOUT_FLOAT64
+    assert "mps" in DEVICE_TYPES_WITHOUT_FLOAT64
     monkeypatch.setattr("attncli.attention.float64.WITHOUT_FLOAT64", {GPU.type})
     with FakeTensorMode(), WithoutFloat64():
         yield
@@ -64,7 +64,7 @@ def test_a_gpu_without_float64_takes_no_sums() -> None:
 
 
 def test_even_attention_goes_back_to_where_it_is_needed() -> None:
-    rows = uniform_baseline(pair(), implied(causal=True, queries=8, keys=8, device=GPU)).rows
+    rows = compute_uniform_baseline(pair(), implied(causal=True, queries=8, keys=8, device=GPU)).rows
     devices = {each.device for value_and_shown in rows.values() for each in value_and_shown}
     assert devices == {GPU}
     MetricSums(pair(), has_sink=True).add_rows(rows)

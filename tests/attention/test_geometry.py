@@ -7,8 +7,15 @@ import math
 import pytest
 import torch
 
-from attncli.attention.media_positions import PictureScene, SoundScene
-from attncli.attention.metrics import MetricSums, QueryKeySides, distances, neighbours, placed, uniform
+from attncli.attention.media_positions import PicturePositions, SoundPositions
+from attncli.attention.metrics import (
+    MetricSums,
+    QueryKeySides,
+    have_coordinates,
+    neighbours,
+    position_distances,
+    uniform_weights,
+)
 from attncli.attention.positions import Position
 from attncli.errors import UsageError
 from attncli.results.patterns import TOKENS, Grid, Medium
@@ -18,7 +25,7 @@ GRID = Medium("patches", grid=Grid(2, 3, 1))
 
 
 def test_patches_are_as_far_apart_as_their_centres() -> None:
-    found = distances(GRID, torch.arange(7), 7)
+    found = position_distances(GRID, torch.arange(7), 7)
     assert found[1].tolist() == pytest.approx([0, 0, 1, 2, 1, math.sqrt(2), math.sqrt(5)])
     assert found[6].tolist() == pytest.approx([0, math.sqrt(5), math.sqrt(2), 1, 2, 1, 0])
     assert found[0].tolist() == [0] * 7  # a class token has no place
@@ -26,7 +33,7 @@ def test_patches_are_as_far_apart_as_their_centres() -> None:
 
 
 def test_tokens_are_as_far_apart_as_their_numbers() -> None:
-    assert distances(TOKENS, torch.tensor([2]), 4).tolist() == [[2, 1, 0, 1]]
+    assert position_distances(TOKENS, torch.tensor([2]), 4).tolist() == [[2, 1, 0, 1]]
 
 
 def test_neighbours_stand_in_the_same_row() -> None:
@@ -34,11 +41,11 @@ def test_neighbours_stand_in_the_same_row() -> None:
     assert neighbours(GRID, rows, -1).tolist() == [-1, -1, 1, 2, -1, 4, 5]
     assert neighbours(GRID, rows, 1).tolist() == [-1, 2, 3, -1, 5, 6, -1]
     assert neighbours(GRID, rows, 0).tolist() == rows.tolist()
-    assert placed(GRID, rows).tolist() == [False] + [True] * 6
+    assert have_coordinates(GRID, rows).tolist() == [False] + [True] * 6
 
 
 def metrics_of(weights: torch.Tensor) -> dict[str, float | None]:
-    side = PictureScene(2, 3, ("cls",)).side(7)
+    side = PicturePositions(2, 3, ("cls",)).side(7)
     assert side is not None
     sums = MetricSums(QueryKeySides(side, side, same=True), has_sink=False)
     sums.add(0, weights, torch.ones(1, 1, 7, 7, dtype=torch.bool))
@@ -59,13 +66,13 @@ def test_metrics_of_a_head_that_looks_at_the_patch_to_the_left() -> None:
 
 
 def test_even_attention_in_a_grid() -> None:
-    found = metrics_of(uniform(torch.ones(1, 1, 7, 7)))
+    found = metrics_of(uniform_weights(torch.ones(1, 1, 7, 7)))
     apart = [math.dist(divmod(a, 3), divmod(b, 3)) for a in range(6) for b in range(6)]
     assert found["distance"] == pytest.approx(sum(apart) / 6 / 7)
 
 
 def test_merged_patches_are_half_as_many_and_others_unknown() -> None:
-    scene = PictureScene(7, 10, ("cls",), window=4)
+    scene = PicturePositions(7, 10, ("cls",), window=4)
     sizes = {71: Grid(7, 10, 1), 20: Grid(4, 5, 0), 6: Grid(2, 3, 0)}
     for length, grid in sizes.items():
         side = scene.side(length)
@@ -79,13 +86,13 @@ def test_merged_patches_are_half_as_many_and_others_unknown() -> None:
     ("typed", "place"), [("0,0", 1), ("1,2", 6), ("-1,-1", 6), (" 1 , 0 ", 4), ("-2,2", 3), ("cls", 0), ("3", 3)]
 )
 def test_patches_are_named_by_row_and_column(typed: str, place: int) -> None:
-    side = PictureScene(2, 3, ("cls",)).side(7)
+    side = PicturePositions(2, 3, ("cls",)).side(7)
     assert side is not None
     assert Position(typed, "--query").span(side.tokens[0]) == (place, place + 1)
 
 
 def test_a_patch_that_is_not_there_says_which_are() -> None:
-    side = PictureScene(2, 3, ("cls",)).side(7)
+    side = PicturePositions(2, 3, ("cls",)).side(7)
     assert side is not None
     with pytest.raises(UsageError, match="--query: no patch 2,0 among 2 rows of 3") as caught:
         Position("2,0", "--query").span(side.tokens[0])
@@ -96,13 +103,13 @@ def test_a_patch_that_is_not_there_says_which_are() -> None:
     ("typed", "place"), [("0s", 0), ("0.06s", 3), ("0.58s", 29), ("0.079s", 3), ("29.98s", 1499), (".5 s", 25)]
 )
 def test_moments_of_a_sound_are_named_in_seconds(typed: str, place: int) -> None:
-    side = SoundScene(30, None).side(1500)
+    side = SoundPositions(30, None).side(1500)
     assert side is not None
     assert Position(typed, "--key").span(side.tokens[0]) == (place, place + 1)
 
 
 def test_a_moment_after_the_end_says_when_it_is() -> None:
-    side = SoundScene(1, 0.02).side(50)
+    side = SoundPositions(1, 0.02).side(50)
     assert side is not None
     with pytest.raises(UsageError, match="nothing is heard at 2 s") as caught:
         Position("2s", "--key").span(side.tokens[0])

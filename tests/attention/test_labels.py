@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.attention.claims import labels
+from attncli.attention.claims import assign_labels
 
 MANY = {"previous": 9, "special": 9, "induction": 9}
 
@@ -21,4 +21,4 @@ MANY = {"previous": 9, "special": 9, "induction": 9}
     ],
 )
 def test_labels(metrics, uniform, queries, expected) -> None:
-    assert labels(metrics, uniform, queries) == expected
+    assert assign_labels(metrics, uniform, queries) == expected

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from attncli.attention.inputs import build_inputs
-from attncli.attention.metrics import MetricSums, QueryKeySides, Side, uniform
+from attncli.attention.metrics import MetricSums, QueryKeySides, Side, uniform_weights
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import look
+from attncli.attention.stacks import read_heads
 from attncli.choices import METRICS
 from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
@@ -92,7 +92,7 @@ def test_a_sink_is_what_rows_lack() -> None:
 
 def test_uniform_spreads_over_what_is_visible() -> None:
     visible = torch.tensor([[[[True, False], [True, True], [False, False]]]])
-    assert uniform(visible).tolist() == [[[[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]]]]
+    assert uniform_weights(visible).tolist() == [[[[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]]]]
 
 
 @pytest.mark.parametrize("length", [2, 12])
@@ -104,7 +104,7 @@ def test_closed_forms_without_weights(length: int) -> None:
             if "q_proj" in name or "k_proj" in name:
                 parameter.zero_()
     loaded = wrap_model(model)
-    (stack,) = look(loaded, build_inputs(loaded, [tiny.tokens(list(range(3, 3 + length)))]), HeadsRequest())
+    (stack,) = read_heads(loaded, build_inputs(loaded, [tiny.tokens(list(range(3, 3 + length)))]), HeadsRequest())
     harmonic = sum(1 / n for n in range(1, length + 1))
     expected = {
         "entropy": math.lgamma(length + 1) / length,

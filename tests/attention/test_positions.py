@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attncli.attention.pattern_axes import Axes, PatternSums, axis
+from attncli.attention.pattern_axes import Axes, PatternSums, build_axis
 from attncli.attention.positions import Position
 from attncli.attention.selection import View, line_starts
 from attncli.errors import UsageError
@@ -105,7 +105,7 @@ def all_real(count: int) -> torch.Tensor:
 
 
 def patterns(view: View, weights: torch.Tensor) -> tuple[list[str], list[list[float]]]:
-    rows, columns = (axis(view, TEXT, all_real(len(TEXT)), position) for position in (view.query, view.key))
+    rows, columns = (build_axis(view, TEXT, all_real(len(TEXT)), position) for position in (view.query, view.key))
     sums = PatternSums(0, (0,), Axes(rows, columns, view.hide_special))
     for start in (0, 3, 7):
         stop = {0: 3, 3: 7, 7: 10}[start]
@@ -159,10 +159,10 @@ def test_lines_begin_after_line_breaks() -> None:
     view = View(by="line", line_starts=line_starts(text))
     assert view.shown(cut, None) == [(0, 2), (2, 4)]
     # Some tokenizers leave the spaces between tokens out of them.
-    assert [unit.text for unit in axis(view, cut, all_real(4), None).units] == ["ab c", "d e"]
+    assert [unit.text for unit in build_axis(view, cut, all_real(4), None).units] == ["ab c", "d e"]
 
 
 def test_padding_belongs_to_nothing() -> None:
     real = torch.tensor([False, *[True] * 10, False])
-    found = axis(View(), TEXT, real, None)
+    found = build_axis(View(), TEXT, real, None)
     assert found.group.tolist() == [-1, *range(10), -1] and not found.whole

@@ -9,7 +9,7 @@ import attncli
 from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import look, look_each
+from attncli.attention.stacks import read_heads, read_heads_of_each
 from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Quadrants
 from tests import tiny
@@ -34,7 +34,7 @@ def test_quadrants_are_means_of_rows_and_sums_of_columns(
         monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 1)
     model = wrap_model(tiny.build(tiny.FAMILIES[family]()))
     inputs = build_inputs(model, [tiny.tokens(IDS, special=(1, 2))], sequences=[SEQUENCES])
-    stack, *others = look(model, inputs, HeadsRequest(patterns=True))
+    stack, *others = read_heads(model, inputs, HeadsRequest(patterns=True))
     for pattern, head in zip(stack.patterns, stack.metrics, strict=True):
         np.testing.assert_allclose(head.quadrants, by_hand(pattern.weights), atol=1e-5)
     for layer, even in stack.even_quadrants.items():
@@ -51,9 +51,9 @@ def test_padding_is_of_neither_text(left: bool) -> None:
     model = wrap_model(tiny.build(tiny.t5()))
     texts = [tiny.tokens(IDS, special=(1, 2)), tiny.tokens([1, 5, 2, 9, 2], special=(1, 2))]
     sequences = [SEQUENCES, [None, 0, None, 1, None]]
-    both = look_each(model, build_inputs(model, texts, sequences=sequences, pad_left=left), HeadsRequest())
+    both = read_heads_of_each(model, build_inputs(model, texts, sequences=sequences, pad_left=left), HeadsRequest())
     for text, owners, (stack, *_) in zip(texts, sequences, both, strict=True):
-        alone, *_ = look(model, build_inputs(model, [text], sequences=[owners]), HeadsRequest())
+        alone, *_ = read_heads(model, build_inputs(model, [text], sequences=[owners]), HeadsRequest())
         for mine, theirs in zip(stack.metrics, alone.metrics, strict=True):
             np.testing.assert_allclose(mine.quadrants, theirs.quadrants, atol=1e-5)
         assert stack.even_quadrants == alone.even_quadrants

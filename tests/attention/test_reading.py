@@ -10,7 +10,7 @@ from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.positions import Position
 from attncli.attention.selection import HeadsRequest, View, line_starts, parse_selection
-from attncli.attention.stacks import look
+from attncli.attention.stacks import read_heads
 from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.results.heads import Stack
@@ -33,7 +33,7 @@ def tokens() -> tuple[Token, ...]:
 
 
 def seen(loaded: LoadedModel, view: View, **wanted: object) -> Stack:
-    (stack,) = look(loaded, build_inputs(loaded, [tokens()]), HeadsRequest(view=view, patterns=True, **wanted))  # type: ignore[arg-type]
+    (stack,) = read_heads(loaded, build_inputs(loaded, [tokens()]), HeadsRequest(view=view, patterns=True, **wanted))  # type: ignore[arg-type]
     return stack
 
 
@@ -47,7 +47,7 @@ def rows(stack: Stack, query: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "mistral", "gemma2", "gpt_oss", "deberta", "bloom"])
-@pytest.mark.parametrize("limit", [0, collector.EXPLICIT_ELEMENTS])
+@pytest.mark.parametrize("limit", [0, collector.MAX_EXPLICIT_WEIGHTS])
 def test_the_mean_over_heads_is_that_of_their_rows(family: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", limit)
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()))

@@ -15,13 +15,13 @@ from transformers.masking_utils import (
 )
 
 from attncli.attention import collector, token_matches
-from attncli.attention.metrics import MetricSums, QueryKeySides, Side, uniform
+from attncli.attention.metrics import MetricSums, QueryKeySides, Side, uniform_weights
 from attncli.attention.pattern_axes import Axes, Axis, PatternSums
-from attncli.attention.readouts import read
+from attncli.attention.readouts import read_metrics
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import look_each
-from attncli.attention.token_matches import EarlierPairs, earlier_copies
-from attncli.attention.uniform_baseline import uniform_baseline
+from attncli.attention.stacks import read_heads_of_each
+from attncli.attention.token_matches import TokenMatches, count_earlier_matches
+from attncli.attention.uniform_baseline import compute_uniform_baseline
 from attncli.choices import METRICS
 from attncli.models.capture import fused_attention
 from attncli.models.capture import lazy_mask as masks
@@ -86,7 +86,7 @@ def explicit(call: QueryKeyAttention, pair: QueryKeySides) -> tuple[MetricSums, 
         real = pair.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & pair.keys.real[:, None, None, :] & real
         metrics.add(block.start, block.weights, block.visible)
-        baseline.add(block.start, uniform(visible), block.visible)
+        baseline.add(block.start, uniform_weights(visible), block.visible)
         causal &= not bool(visible.triu(block.start + 1).any())
     return metrics, baseline, causal
 
@@ -100,8 +100,8 @@ def assert_same(found: MetricSums, expected: MetricSums) -> None:
 
 def assert_read_alike(call: QueryKeyAttention, pair: QueryKeySides) -> None:
     assert call.reader is not None
-    even = uniform_baseline(pair, call.reader.visibility)
-    readouts = read(call.reader, pair, even)
+    even = compute_uniform_baseline(pair, call.reader.visibility)
+    readouts = read_metrics(call.reader, pair, even)
     metrics, baseline = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink)
     metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
     baseline.add_rows(even.rows)
@@ -175,8 +175,8 @@ def test_keys_of_another_sequence() -> None:
     queries, keys = side("none"), side("right")
     call = attention(rule("full", "right"))
     pair = QueryKeySides(queries, keys, same=False)
-    even = uniform_baseline(pair, call.visibility)
-    assert set(read(call.reader, pair, even).rows) == {"entropy", "confidence", "special", "first"}
+    even = compute_uniform_baseline(pair, call.visibility)
+    assert set(read_metrics(call.reader, pair, even).rows) == {"entropy", "confidence", "special", "first"}
     assert_read_alike(call, pair)
 
 
@@ -194,7 +194,9 @@ def test_pooled_heatmaps(kind: str) -> None:
     some = Axis(everything.units[:33], (torch.arange(LENGTH) - 4).clamp(min=-1))  # the first four are in no bin
     axes = Axes(everything.pooled(5), some.pooled(5))
     bins = axes.rows.group, axes.columns.group
-    pooled = read(call.reader, pair, uniform_baseline(pair, call.visibility), metrics=(), bins=bins).pooled
+    pooled = read_metrics(
+        call.reader, pair, compute_uniform_baseline(pair, call.visibility), metrics=(), bins=bins
+    ).pooled
     sums = PatternSums(0, tuple(range(4)), axes)
     for block in call.blocks():
         sums.add(block.start, block.weights[0])
@@ -231,7 +233,7 @@ def test_rows_and_heads_that_are_asked_for() -> None:
 def test_earlier_copies_are_counted() -> None:
     ids = torch.tensor([[5, 6, 5, 5, 7, 6, 5]])
     one = Side(ids, ids < 0, torch.tensor([[1, 1, 1, 1, 1, 1, 0]]).bool(), ((),))
-    copies, followed = earlier_copies(QueryKeySides(one, one, same=True))
+    copies, followed = count_earlier_matches(QueryKeySides(one, one, same=True))
     assert copies[0, :6].tolist() == [0, 0, 1, 2, 0, 1]
     # What follows the copy at place 2 is the query at place 3 itself.
     assert followed[0, :6].tolist() == [0, 0, 1, 1, 0, 1]
@@ -242,7 +244,7 @@ def test_earlier_copies_are_counted() -> None:
 def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_matches, "_PAIRS_A_TOKEN", limit)
     one = side("left", vocabulary=4)
-    in_tile = EarlierPairs(QueryKeySides(one, one, same=True)).in_tiles(metric, 10, 16)
+    in_tile = TokenMatches(QueryKeySides(one, one, same=True)).in_tiles(metric, 10, 16)
     found = set()
     for start in range(0, LENGTH, 10):
         for first in range(0, LENGTH, 16):
@@ -265,9 +267,9 @@ def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, mon
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
     inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)
     wanted = HeadsRequest(parse_selection(head="1.2"), patterns=True, bins=4)
-    computed = look_each(loaded, inputs, wanted)
+    computed = read_heads_of_each(loaded, inputs, wanted)
     monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 0)
-    for text, (ours, theirs) in enumerate(zip(look_each(loaded, inputs, wanted), computed, strict=True)):
+    for text, (ours, theirs) in enumerate(zip(read_heads_of_each(loaded, inputs, wanted), computed, strict=True)):
         for stack, other in zip(ours, theirs, strict=True):
             assert (stack.stack, stack.causal, len(stack.patterns)) == (other.stack, other.causal, 1)
             if text == 0:  # heatmaps are of a text without padding

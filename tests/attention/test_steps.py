@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor, nn
 
 import attncli
-from attncli.attention.steps import _ALL, _LISTED
+from attncli.attention.steps import _MAX_LISTED_OF_MORE, _MAX_LISTED_WHOLE
 from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import wrap_model
 from attncli.render.data import json_text
@@ -265,9 +265,9 @@ def test_keys_that_are_not_listed_stand_together() -> None:
 
 def test_a_long_text_lists_the_keys_with_the_largest_weights() -> None:
     config = transformers.LlamaConfig(**tiny.GROUPED, max_position_embeddings=4096)
-    ids = [token % 90 + 3 for token in range(_ALL + 300)]
+    ids = [token % 90 + 3 for token in range(_MAX_LISTED_WHOLE + 300)]
     (walk,) = attncli.heads(input_ids=ids, model=tiny.build(config), steps=True, head="0.1").steps or ()
-    assert len(walk.keys) == _LISTED and walk.others.visible == len(ids) - _LISTED
+    assert len(walk.keys) == _MAX_LISTED_OF_MORE and walk.others.visible == len(ids) - _MAX_LISTED_OF_MORE
     assert walk.weights.sum() + walk.others.weight == pytest.approx(1)
     assert [key.index for key in walk.keys] == sorted(key.index for key in walk.keys)
     assert walk.weights.min() >= walk.others.weight / walk.others.visible

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from attncli.api.heads import heads
 from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
-from attncli.attention.row_reading import LONGEST, Rollout
+from attncli.attention.row_reading import MAX_ROLLOUT_TOKENS, Rollout
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import look
+from attncli.attention.stacks import read_heads
 from attncli.errors import UsageError
 from attncli.models.capture.attention_types import WeightsAttention
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
@@ -31,7 +31,7 @@ OUTPUTS: dict[str, Callable[[nn.Module], Tensor]] = {
 
 
 def patterns(loaded: LoadedModel, wanted: HeadsRequest) -> dict[tuple[int, int | None], Tensor]:
-    (stack,) = look(loaded, build_inputs(loaded, [tiny.tokens(IDS)]), wanted)
+    (stack,) = read_heads(loaded, build_inputs(loaded, [tiny.tokens(IDS)]), wanted)
     return {(pattern.layer, pattern.head): torch.tensor(pattern.weights) for pattern in stack.patterns}
 
 
@@ -69,7 +69,7 @@ def test_rollout_by_hand() -> None:
     assert rollout.step(WeightsAttention(second))[0].tolist() == [[1.0, 0.0], [0.5625, 0.4375]]
 
 
-@pytest.mark.parametrize("limit", [0, collector.EXPLICIT_ELEMENTS])
+@pytest.mark.parametrize("limit", [0, collector.MAX_EXPLICIT_WEIGHTS])
 def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", limit)
     loaded = wrap_model(tiny.build(tiny.FAMILIES["llama"]()))
@@ -84,7 +84,7 @@ def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_rollout_has_an_end() -> None:
     with pytest.raises(UsageError, match="at most"):
-        Rollout(1, LONGEST + 1, torch.device("cpu"))
+        Rollout(1, MAX_ROLLOUT_TOKENS + 1, torch.device("cpu"))
 
 
 def test_the_last_layer_is_rolled_out_to() -> None:

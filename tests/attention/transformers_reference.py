@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import look_each
+from attncli.attention.stacks import read_heads_of_each
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.results.heads import Stack
 from tests import tiny
@@ -176,7 +176,7 @@ def _why_no_attention(weights: Any, inputs: ModelInputs) -> str | None:
 def compare(loaded: LoadedModel, inputs: ModelInputs, theirs: Reference) -> Agreement:
     """Our patterns of every text against transformers', each stack on its own."""
     with _watched(loaded.module) as outputs:
-        looks = look_each(loaded, inputs, HeadsRequest(patterns=True))
+        looks = read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True))
     deviation, remarks = 0.0, list(theirs.remarks)
     for field, layers in theirs.fields.items():
         for text, stacks in enumerate(looks):

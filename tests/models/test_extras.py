@@ -12,7 +12,7 @@ import transformers
 import attncli
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import look
+from attncli.attention.stacks import read_heads
 from attncli.errors import FailedError, ModelError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import parse_reference
@@ -27,7 +27,7 @@ def opened(path: Path, layer: str | None = None) -> LoadedModel:
 
 
 def patterns(model: LoadedModel) -> np.ndarray:
-    (stack,) = look(model, build_inputs(model, [tiny.tokens([5, 6, 7, 8, 9])]), HeadsRequest(patterns=True))
+    (stack,) = read_heads(model, build_inputs(model, [tiny.tokens([5, 6, 7, 8, 9])]), HeadsRequest(patterns=True))
     return np.stack([pattern.weights for pattern in stack.patterns])
 
 

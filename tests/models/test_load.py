@@ -15,7 +15,7 @@ from transformers import core_model_loading
 
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import look
+from attncli.attention.stacks import read_heads
 from attncli.errors import FailedError, ModelError, UsageError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
@@ -43,7 +43,9 @@ def opened(path: Path | str, **options: object) -> LoadedModel:
 
 
 def patterns(model: LoadedModel, layer: str | None = None) -> dict[tuple[str, int, int], np.ndarray]:
-    stacks = look(model, build_inputs(model, [tiny.tokens(IDS)]), HeadsRequest(parse_selection(layer), patterns=True))
+    stacks = read_heads(
+        model, build_inputs(model, [tiny.tokens(IDS)]), HeadsRequest(parse_selection(layer), patterns=True)
+    )
     return {(s.stack, p.layer, p.head): p.weights for s in stacks for p in s.patterns}
 
 
@@ -98,7 +100,7 @@ def _tied(model: LoadedModel) -> int:
 
 def test_layers_that_were_not_read_are_listed(saved: dict[str, Path]) -> None:
     cut = opened(saved["bert"], depth=parse_selection("0").depth)
-    (stack,) = look(cut, build_inputs(cut, [tiny.tokens(IDS)]), HeadsRequest(parse_selection("0"), patterns=True))
+    (stack,) = read_heads(cut, build_inputs(cut, [tiny.tokens(IDS)]), HeadsRequest(parse_selection("0"), patterns=True))
     assert [(layer.layer, layer.heads) for layer in stack.layers] == [(0, 4), (1, 4), (2, 4)]
     assert {head.layer for head in stack.metrics} == {0}
 
@@ -115,7 +117,7 @@ def test_the_default_model_reads_three_of_its_layers(tensors_read: list[object])
     found = []
     for model in (whole, cut):
         inputs = build_inputs(model, [tiny.tokens(ids)])
-        (stack,) = look(model, inputs, HeadsRequest(parse_selection("2"), patterns=True))
+        (stack,) = read_heads(model, inputs, HeadsRequest(parse_selection("2"), patterns=True))
         found.append([pattern.weights for pattern in stack.patterns])
     np.testing.assert_array_equal(found[0], found[1])
 
