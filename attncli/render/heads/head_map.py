@@ -43,13 +43,13 @@ def head_map(stack: Stack, cell: Cell, widths: Sequence[int], terminal: Terminal
     blocks of heads, one below the other.
     """
     heads = max((layer.heads for layer in stack.layers), default=0)
-    place = _layout(stack, heads, terminal.width, widths)
+    layout = _layout(stack, heads, terminal.width, widths)
     blocks = [
         [
-            _ruler(start, min(heads, start + place.block), place, terminal.width),
-            *(_layer_row(layer, start, cell, place, terminal) for layer in stack.layers),
+            _ruler(start, min(heads, start + layout.block), layout, terminal.width),
+            *(_layer_row(layer, start, cell, layout, terminal) for layer in stack.layers),
         ]
-        for start in range(0, max(heads, 1), place.block)
+        for start in range(0, max(heads, 1), layout.block)
     ]
     return separate_blocks(blocks)
 
@@ -73,15 +73,15 @@ def _layout(stack: Stack, heads: int, width: int, widths: Sequence[int]) -> _Lay
     return _Layout(widths[-1], rounded if rounded <= most else even, margin)
 
 
-def _ruler(start: int, end: int, place: _Layout, width: int) -> Line:
+def _ruler(start: int, end: int, layout: _Layout, width: int) -> Line:
     """The numbers of the heads: of all if they fit, else of every fifth or tenth."""
-    corner = "layer" if place.margin > len("layer") else ""
-    if place.cell > _CELLS_FOR_EVERY_NUMBER - (end <= 100):
-        marks = "".join(f"{head:>{(place.cell + 1) // 2}}".ljust(place.cell) for head in range(start, end))
+    corner = "layer" if layout.margin > len("layer") else ""
+    if layout.cell > _CELLS_FOR_EVERY_NUMBER - (end <= 100):
+        marks = "".join(f"{head:>{(layout.cell + 1) // 2}}".ljust(layout.cell) for head in range(start, end))
     else:
-        step = 5 if place.cell > 1 else 10
-        marks = _marks(start, end, step, place.cell)
-    ruler = f"{corner:>{place.margin - 1}} {marks:{(end - start) * place.cell}}"
+        step = 5 if layout.cell > 1 else 10
+        marks = _marks(start, end, step, layout.cell)
+    ruler = f"{corner:>{layout.margin - 1}} {marks:{(end - start) * layout.cell}}"
     return Line.of(StyledSpan(f"{ruler} head" if len(ruler) + len(" head") <= width else ruler, DIM))
 
 
@@ -95,13 +95,13 @@ def _marks(start: int, end: int, step: int, cell: int) -> str:
     return text
 
 
-def _layer_row(layer: Layer, start: int, cell: Cell, place: _Layout, terminal: Terminal) -> Line:
-    number = StyledSpan(f"{layer.layer:>{place.margin - 1}} ", DIM)
+def _layer_row(layer: Layer, start: int, cell: Cell, layout: _Layout, terminal: Terminal) -> Line:
+    number = StyledSpan(f"{layer.layer:>{layout.margin - 1}} ", DIM)
     if not layer.heads:
         mixer = name_text(layer.mixer or "no attention", terminal)
-        return Line.of(number, StyledSpan(" " * (place.cell // 2) + mixer, DIM))
-    heads = range(start, min(layer.heads, start + place.block))
-    return Line.of(number, *(cell((layer.layer, head), place.cell) for head in heads))
+        return Line.of(number, StyledSpan(" " * (layout.cell // 2) + mixer, DIM))
+    heads = range(start, min(layer.heads, start + layout.block))
+    return Line.of(number, *(cell((layer.layer, head), layout.cell) for head in heads))
 
 
 # --- a number per head

@@ -105,7 +105,7 @@ _CROSSING_HEADS_SHOWN = 3
 def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     """The heads with the most attention between the two texts, with the values of uniform attention."""
     heads = [(head, head.quadrants, stack.even_quadrants.get(head.layer)) for head in stack.metrics]
-    known = [(head, own, even) for head, own, even in heads if own is not None and even is not None]
+    known = [(head, shares, even) for head, shares, even in heads if shares is not None and even is not None]
     known.sort(key=lambda entry: -entry[1].crossing)
     if not known:
         return []
@@ -116,10 +116,10 @@ def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     blind = "" if sees_both else " (A can't see B, which comes later)"
     sentence = f"between the text (A) and its pair (B), these heads of the {stack.stack} cross most{blind}:"
     lines = wrap(sentence, width=terminal.width)
-    for head, own, even in known[:_CROSSING_HEADS_SHOWN]:
+    for head, shares, even in known[:_CROSSING_HEADS_SHOWN]:
         parts = [Line.of(StyledSpan(f"    {head.name:>{name}}", BOLD))]
-        parts += _share_and_uniform(f"A{arrow}B", own.a_to_b, even.a_to_b, terminal) if sees_both else ()
-        parts += _share_and_uniform(f"B{arrow}A", own.b_to_a, even.b_to_a, terminal)
+        parts += _share_and_uniform(f"A{arrow}B", shares.a_to_b, even.a_to_b, terminal) if sees_both else ()
+        parts += _share_and_uniform(f"B{arrow}A", shares.b_to_a, even.b_to_a, terminal)
         lines += flow(parts, separator="  ", width=terminal.width, indent=name + 6)
     return lines
 

@@ -95,13 +95,8 @@ def thumbnail(stack: Stack, pattern: Pattern, heat: HeatScale, side: int = _THUM
     hidden = hidden_cells(stack, pattern)
     if heat.colored and heat.terminal.unicode:
         return _half_blocks(pattern.weights, hidden, heat, side)
-    width = (
-        heat.min_width
-        if heat.min_width > 1
-        else 2
-        if 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width)
-        else 1
-    )
+    two_fit = 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width)
+    width = heat.min_width if heat.min_width > 1 else 1 + two_fit
     return [
         Line(tuple(StyledSpan(" " * width) if masked else heat.cell(weight, width) for weight, masked in row))
         for row in map(zip, pattern.weights.tolist(), hidden.tolist())

@@ -82,12 +82,12 @@ def query_phrase(stack: Stack, token_name: Callable[[Token], str]) -> str:
     return token_name(query) if query.special else f"patch {token_name(query)}"
 
 
-def shown_maps(looks: Sequence[MapRow]) -> tuple[Sequence[MapRow], str]:
+def shown_maps(rows: Sequence[MapRow]) -> tuple[Sequence[MapRow], str]:
     """The last maps, as many as are drawn at once, and a sentence about the others, if any."""
-    shown = looks[-MOST_MAPS:]
-    if len(shown) == len(looks):
+    shown = rows[-MOST_MAPS:]
+    if len(shown) == len(rows):
         return shown, ""
-    return shown, f"the last {len(shown)} of {len(looks)} maps; -l or -H chooses others"
+    return shown, f"the last {len(shown)} of {len(rows)} maps; -l or -H chooses others"
 
 
 def share_text(weight: float) -> str:
@@ -107,17 +107,13 @@ _SEPARATE_SCALES = "each map has a scale of its own, from 0 to the number beneat
 
 def patch_lines(result: HeadsResult, stacks: Sequence[Stack], terminal: Terminal) -> list[Line] | None:
     """The maps of all stacks; None if not every stack can be drawn as maps."""
-    if (
-        len(stacks) == 1
-        and len(stacks[0].patterns) == 1
-        and has_class_token(stacks[0])
-        and _map_rows(stacks[0], terminal)
-    ):
+    is_one_head = len(stacks) == 1 and len(stacks[0].patterns) == 1
+    if is_one_head and has_class_token(stacks[0]) and _map_rows(stacks[0], terminal):
         return _class_token(stacks[0], result.picture, terminal)
-    looking = [(stack, looks) for stack in stacks if (looks := _map_rows(stack, terminal))]
-    if len(looking) < len(stacks):
+    drawable = [(stack, rows) for stack in stacks if (rows := _map_rows(stack, terminal))]
+    if len(drawable) < len(stacks):
         return None
-    return separate_blocks([_stack_maps(stack, looks, result.picture, terminal) for stack, looks in looking])
+    return separate_blocks([_stack_maps(stack, rows, result.picture, terminal) for stack, rows in drawable])
 
 
 def _query_hint(grid: Grid) -> str:
@@ -130,10 +126,10 @@ def _class_token(stack: Stack, picture: Picture | None, terminal: Terminal) -> l
     head = next((head for head in stack.metrics if (head.layer, head.head) == (pattern.layer, pattern.head)), None)
     assert grid is not None
     query = stack.queries[0]
-    look = MapRow("", pattern.weights[0].tolist(), query)
+    row = MapRow("", pattern.weights[0].tolist(), query)
     name = Line.of(StyledSpan(f"head {head_name(stack, pattern)}", BOLD))
     title = flow([name, Line.of(f"where {_query_name(stack, terminal)} looks")], separator=": ", width=terminal.width)
-    lines = [*stack_lines(stack, terminal), *title, *one_map(stack.keys, look, grid, picture, terminal)]
+    lines = [*stack_lines(stack, terminal), *title, *one_map(stack.keys, row, grid, picture, terminal)]
     metrics = [] if head is None else [Line(), *metric_lines(head, stack, terminal)]
     return [*lines, *wrap(_query_hint(grid), DIM, width=terminal.width), *metrics]
 
@@ -150,7 +146,7 @@ def head_maps(stack: Stack, picture: Picture | None, terminal: Terminal) -> list
     """A small map for each head of a stack with one query."""
     assert stack.key_medium.grid is not None
     grid = stack.key_medium.grid
-    maps = [_small_map(stack.keys, look, grid, picture, terminal) for look in _map_rows(stack, terminal)]
+    maps = [_small_map(stack.keys, row, grid, picture, terminal) for row in _map_rows(stack, terminal)]
     return [*_arrange_maps(maps, terminal), *wrap(_SEPARATE_SCALES, DIM, width=terminal.width)]
 
 
@@ -162,15 +158,15 @@ def _query_name(stack: Stack, terminal: Terminal) -> str:
     return query_phrase(stack, lambda token: token_text(token, terminal))
 
 
-def _stack_maps(stack: Stack, looks: list[MapRow], picture: Picture | None, terminal: Terminal) -> list[Line]:
+def _stack_maps(stack: Stack, rows: list[MapRow], picture: Picture | None, terminal: Terminal) -> list[Line]:
     grid = stack.key_medium.grid
     assert grid is not None
     title = _maps_title(stack, terminal)
-    shown, sentence = shown_maps(looks)
+    shown, sentence = shown_maps(rows)
     note = wrap(sentence, DIM, width=terminal.width)
     if len(shown) == 1:
         return [*stack_lines(stack, terminal), *title, *one_map(stack.keys, shown[0], grid, picture, terminal)]
-    maps = [_small_map(stack.keys, look, grid, picture, terminal) for look in shown]
+    maps = [_small_map(stack.keys, row, grid, picture, terminal) for row in shown]
     start = [*stack_lines(stack, terminal), *title, *note, Line(), *_arrange_maps(maps, terminal)]
     hint = wrap(_query_hint(grid), DIM, width=terminal.width) if has_class_token(stack) else []
     return [*start, *wrap(_SEPARATE_SCALES, DIM, width=terminal.width), *hint]
@@ -186,9 +182,9 @@ def _maps_title(stack: Stack, terminal: Terminal) -> list[Line]:
     return flow([*parts, Line.of(f"where {who} looks")], separator=": ", width=terminal.width)
 
 
-def one_map(keys: Sequence[Token], look: MapRow, grid: Grid, picture: Picture | None, terminal: Terminal) -> list[Line]:
+def one_map(keys: Sequence[Token], row: MapRow, grid: Grid, picture: Picture | None, terminal: Terminal) -> list[Line]:
     """One map as large as fits, with the picture beside it if there is room, and a legend."""
-    patches = patch_weights(keys, look.weights, grid, look.query)
+    patches = patch_weights(keys, row.weights, grid, row.query)
     heat = HeatScale(patches.largest, terminal, relative=True)
     if not heat.colored or not terminal.unicode:
         cell = _ascii_cell_width(grid, terminal.width)
@@ -216,16 +212,16 @@ def _ascii_cell_width(grid: Grid, width: int) -> int:
 
 
 def _small_map(
-    keys: Sequence[Token], look: MapRow, grid: Grid, picture: Picture | None, terminal: Terminal
+    keys: Sequence[Token], row: MapRow, grid: Grid, picture: Picture | None, terminal: Terminal
 ) -> list[Line]:
     """One of several maps, each with its own scale, of which the largest weight is below it."""
-    patches = patch_weights(keys, look.weights, grid, look.query)
+    patches = patch_weights(keys, row.weights, grid, row.query)
     heat = HeatScale(patches.largest, terminal, relative=True)
     if heat.colored and terminal.unicode:
         lines = colored_map(patches, heat, max(_pixels_per_patch(grid, terminal.width, _SHORT, maps=1), 1), picture)
     else:
         lines = ascii_map(patches, heat, _ascii_cell_width(grid, terminal.width))
-    name = shorten(look.name, max(lines[-1].width - 3, 8), glyphs(terminal).cut)
+    name = shorten(row.name, max(lines[-1].width - 3, 8), glyphs(terminal).cut)
     return [*lines, Line.of("   ", StyledSpan(name, BOLD)), *_small_map_numbers(patches, terminal)]
 
 
@@ -249,8 +245,8 @@ def _map_legend(patches: PatchWeights, heat: HeatScale, side: int) -> list[Line]
     """Below a map: the scale, the weight of the query's patch on itself, and those of keys that are no patches."""
     notes = []
     if patches.query_cell is not None:
-        own = float(patches.weights[patches.query_cell])
-        notes.append(Line.of(f"{query_mark(side)} ", StyledSpan(f"the patch itself, {share_text(own)}", DIM)))
+        weight = float(patches.weights[patches.query_cell])
+        notes.append(Line.of(f"{query_mark(side)} ", StyledSpan(f"the patch itself, {share_text(weight)}", DIM)))
     notes += [
         Line.of(f"{token_text(token, heat.terminal)} ", StyledSpan(share_text(weight), BOLD))
         for token, weight in patches.other_keys

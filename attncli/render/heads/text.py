@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from attncli.render.common.cells import glyphs
 from attncli.render.common.document import lines_to_text
-from attncli.render.common.lines import DIM, Line, StyledSpan, flow, separate_blocks
+from attncli.render.common.lines import DIM, Line, StyledSpan, separate_blocks, wrap
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.difference_view import difference_lines
 from attncli.render.heads.head_map import metric_map
@@ -42,12 +42,9 @@ def interval_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """Below a picture or ranking of means: what ± is. Nothing for a single text, which has no interval."""
     if (result.texts or 0) < 2:
         return []
-    words = (
-        f"{glyphs(terminal).plus_minus} 95 % interval of the mean over the {averaged_noun(result)} that show it".split(
-            " "
-        )
-    )
-    return [Line(), *flow([Line.of(StyledSpan(word, DIM)) for word in words], separator=" ", width=terminal.width)]
+    sign = glyphs(terminal).plus_minus
+    sentence = f"{sign} 95 % interval of the mean over the {averaged_noun(result)} that show it"
+    return [Line(), *wrap(sentence, DIM, width=terminal.width)]
 
 
 def averaged_noun(result: HeadsResult) -> str:
