@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width, clusters, crop, pad, shorten
-from attncli.render.common.document import lower
-from attncli.render.common.lines import Line, Style, StyledSpan, apart, flow, joined, padded, side_by_side
+from attncli.render.common.document import lines_to_text
+from attncli.render.common.lines import Line, Style, StyledSpan, flow, joined, padded, separate_blocks, side_by_side
 from attncli.render.common.terminal import ColorDepth, Terminal
 
 RED = Style(fg=(255, 0, 0))
@@ -76,8 +76,8 @@ def test_a_line_is_cropped_with_an_ellipsis() -> None:
 
 def test_without_colours_only_the_characters_are_left() -> None:
     lines = [Line.of("a", StyledSpan("b", RED), "  "), Line(), Line.of("猫猫猫")]
-    assert lower(lines, Terminal(5)) == "ab\n\n猫猫…\n"
-    assert lower(lines, Terminal(5, unicode=False)).splitlines()[2] == "猫猫~"
+    assert lines_to_text(lines, Terminal(5)) == "ab\n\n猫猫…\n"
+    assert lines_to_text(lines, Terminal(5, unicode=False)).splitlines()[2] == "猫猫~"
 
 
 @pytest.mark.parametrize(
@@ -85,25 +85,26 @@ def test_without_colours_only_the_characters_are_left() -> None:
 )
 def test_colours_are_brought_down_to_what_the_terminal_has(depth: ColorDepth, code: str) -> None:
     """Each in the same process as the others, since rich's styles remember the first codes that they were asked for."""
-    assert lower([Line.of("a", StyledSpan("b", RED))], Terminal(80, depth)) == f"a\x1b[{code}mb\x1b[0m\n"
+    assert lines_to_text([Line.of("a", StyledSpan("b", RED))], Terminal(80, depth)) == f"a\x1b[{code}mb\x1b[0m\n"
 
 
 def test_attributes_are_written() -> None:
     style = Style(bold=True, dim=True, underline=True, bg=(0, 0, 0))
     assert (
-        lower([Line.of(StyledSpan("x", style))], Terminal(80, ColorDepth.EIGHT_BIT)) == "\x1b[1;2;4;48;5;16mx\x1b[0m\n"
+        lines_to_text([Line.of(StyledSpan("x", style))], Terminal(80, ColorDepth.EIGHT_BIT))
+        == "\x1b[1;2;4;48;5;16mx\x1b[0m\n"
     )
 
 
 def test_neighbours_of_one_style_are_written_together() -> None:
     lines = [Line.of(StyledSpan("a", RED), StyledSpan("b", RED), "c", "d")]
-    assert lower(lines, Terminal(80, ColorDepth.ANSI)) == "\x1b[31mab\x1b[0mcd\n"
+    assert lines_to_text(lines, Terminal(80, ColorDepth.ANSI)) == "\x1b[31mab\x1b[0mcd\n"
 
 
 def test_spaces_at_the_end_are_written_only_where_they_are_seen() -> None:
     shaded = StyledSpan("  ", Style(bg=(0, 0, 255)))
     lines = [Line.of("a", StyledSpan("b  ", RED), " "), Line.of("a", shaded), Line.of("a", shaded, "  ")]
-    plain, *seen = lower(lines, Terminal(80, ColorDepth.TRUE)).splitlines()
+    plain, *seen = lines_to_text(lines, Terminal(80, ColorDepth.TRUE)).splitlines()
     assert plain == "a\x1b[38;2;255;0;0mb\x1b[0m"
     assert seen == ["a\x1b[48;2;0;0;255m  \x1b[0m"] * 2
 
@@ -120,6 +121,6 @@ def test_parts_flow_over_lines() -> None:
 def test_blocks_beside_and_under_one_another() -> None:
     one, two = [Line.of("a"), Line.of("bb")], [Line.of("c")]
     assert [line.plain for line in side_by_side([one, two], width=3, gap=1)] == ["a   c  ", "bb     "]
-    assert [line.plain for line in apart([one, two])] == ["a", "bb", "", "c"]
+    assert [line.plain for line in separate_blocks([one, two])] == ["a", "bb", "", "c"]
     assert padded(Line.of("long"), 2) == Line.of("long")
     assert joined([Line.of("a"), Line.of(StyledSpan("b", RED))], "-") == Line.of("a", "-", StyledSpan("b", RED))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.shaded_text import Shaded, shaded_text
+from attncli.render.heads.heatmap import HeatScale
+from attncli.render.heads.shaded_text import ShadedToken, shaded_text
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, StackDifference
 from attncli.results.patterns import HeadWeight, KeyRead, Pattern, Ranking, RowReading
@@ -110,8 +110,8 @@ def test_nothing_acts_on_the_terminal(of: HeadsResult, terminal: Terminal) -> No
 @settings(derandomize=True, deadline=None, max_examples=150)
 def test_ink_stands_beneath_its_token(tokens: tuple[Token, ...], terminal: Terminal) -> None:
     """Whatever the characters: the rows of ink and of text are as wide as one another, and no row is cut."""
-    heat = Heat(1.0, terminal._replace(color=ColorDepth.NONE))
-    for row in shaded_text([Shaded(token, 1.0) for token in tokens], heat):
+    heat = HeatScale(1.0, terminal._replace(color=ColorDepth.NONE))
+    for row in shaded_text([ShadedToken(token, 1.0) for token in tokens], heat):
         text, ink = row
         assert cell_width(text.plain) == cell_width(ink.plain) <= terminal.width
         place = 0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.metric_words import even_number, give
+from attncli.render.heads.metric_words import plus_minus, uniform_number
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadsResult, Interval, Probe, Spread
 from tests.render.heads_samples import HEADS, UNIFORM, head, result, stack
@@ -89,8 +89,8 @@ def test_one_head_in_figures() -> None:
 
 
 def test_half_an_interval() -> None:
-    assert give((0.25, 0.75), WIDE) == " ± 0.25"
-    assert give(None, WIDE) == ""
+    assert plus_minus((0.25, 0.75), WIDE) == " ± 0.25"
+    assert plus_minus(None, WIDE) == ""
 
 
 @given(st.integers(1, 10**9), st.integers(20, 120), st.booleans(), st.floats(0, 1e6), st.booleans())
@@ -137,4 +137,4 @@ def test_the_ranking_has_the_digits_of_the_map() -> None:
 
 
 def test_even_attention_is_never_rounded_to_nothing() -> None:
-    assert [even_number(value, WIDE) for value in (0.0045, 0.25, 0.0, None)] == ["0.0045", "0.25", "0.00", "–"]
+    assert [uniform_number(value, WIDE) for value in (0.0045, 0.25, 0.0, None)] == ["0.0045", "0.25", "0.00", "–"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.heads.heatmap import SignedHeat
+from attncli.render.heads.heatmap import SignedHeatScale
 from attncli.render.heads.text import heads_text
 from tests.render.difference_samples import compared, moved_weights
 from tests.render.heads_samples import SENTENCE, SGR, pattern
@@ -163,15 +163,22 @@ def test_colours_and_signs_say_the_same() -> None:
 @pytest.mark.parametrize("unicode", [True, False])
 @pytest.mark.parametrize("width", range(1, 130, 3))
 def test_every_cell_has_its_width(color: ColorDepth, unicode: bool, width: int) -> None:
-    heat = SignedHeat(0.5, Terminal(80, color, unicode))
+    heat = SignedHeatScale(0.5, Terminal(80, color, unicode))
     for weight in (-0.5, -0.26, -0.001, 0.0, 0.3, 0.5, 1.0):
-        if width >= heat.least:
+        if width >= heat.min_width:
             assert len(heat.cell(weight, width).text) == width
 
 
 def test_signs_are_symmetric() -> None:
-    heat = SignedHeat(0.9, Terminal(80))
-    assert [heat.ink(weight) for weight in (-0.9, -0.5, -0.04, 0.04, 0.5, 0.9)] == ["-9", "-5", "  ", "  ", "+5", "+9"]
+    heat = SignedHeatScale(0.9, Terminal(80))
+    assert [heat.ascii_text(weight) for weight in (-0.9, -0.5, -0.04, 0.04, 0.5, 0.9)] == [
+        "-9",
+        "-5",
+        "  ",
+        "  ",
+        "+5",
+        "+9",
+    ]
 
 
 def test_nothing_to_compare_is_said() -> None:
@@ -197,7 +204,7 @@ def test_no_change_at_all_is_no_crash() -> None:
 
 
 def test_cells_have_real_numbers_where_they_fit() -> None:
-    heat = SignedHeat(0.5, Terminal(80))
+    heat = SignedHeatScale(0.5, Terminal(80))
     shown = {width: heat.cell(-0.126, width).text + heat.cell(0.5, width).text for width in (3, 4, 5, 6, 7)}
     assert shown == {
         3: "-2 +9 ",
@@ -206,12 +213,12 @@ def test_cells_have_real_numbers_where_they_fit() -> None:
         6: "-0.13 +0.50 ",
         7: " -0.13  +0.50 ",
     }
-    assert [SignedHeat(full, Terminal(80)).cell(full, 7).text.strip() for full in (0.042, 0.0042, 0.0004)] == [
+    assert [SignedHeatScale(full, Terminal(80)).cell(full, 7).text.strip() for full in (0.042, 0.0042, 0.0004)] == [
         "+0.042",
         "+.0042",
         "+9",
     ]
-    assert SignedHeat(0.5, Terminal(80)).cell(0.001, 6).text.strip() == ""
+    assert SignedHeatScale(0.5, Terminal(80)).cell(0.001, 6).text.strip() == ""
 
 
 def test_signs_never_touch_the_number_before() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from attncli.render.heads.metric_words import (
+    cell_number,
     decimals_for,
-    place_number,
+    signed_cell_number,
     signed_number,
-    signed_place,
     two_digits,
     weight_number,
 )
@@ -39,12 +39,12 @@ def test_a_column_has_digits_by_its_largest() -> None:
 def test_changes_have_signs() -> None:
     assert [signed_number(change) for change in (0.5, -0.5, 0.0, 2e-7)] == ["+0.500", "-0.500", "0", "+2.0e-7"]
     places = (0.4104, -0.0312, 3e-5, -1e-12, 1.5, -40.25)
-    assert [signed_place(change) for change in places] == ["+.410", "-.031", "+3e-5", "0", "+1.50", "-40.2"]
+    assert [signed_cell_number(change) for change in places] == ["+.410", "-.031", "+3e-5", "0", "+1.50", "-40.2"]
 
 
 def test_small_places() -> None:
-    assert [place_number(value, 2) for value in (0.404, 0.0004, 0.0, 123.4)] == ["0.40", "4e-4", "0.00", "123.4"]
-    assert place_number(0.0004, 2, small=False) == "0.00"
+    assert [cell_number(value, 2) for value in (0.404, 0.0004, 0.0, 123.4)] == ["0.40", "4e-4", "0.00", "123.4"]
+    assert cell_number(0.0004, 2, small=False) == "0.00"
 
 
 def test_the_end_of_a_scale() -> None:

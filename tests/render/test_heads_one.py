@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.heads.pattern_grid import headings
+from attncli.render.heads.pattern_grid import column_headings
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import Stack
 from attncli.results.patterns import Bins, Pattern, Weights
@@ -51,8 +51,8 @@ def test_a_key_that_is_seen_but_not_looked_at_is_dark_not_blank() -> None:
 
 
 def test_tokens_across_never_touch() -> None:
-    assert headings(["abcde", "fghij", "k", "abcdefgh"], 5, 2, Terminal()) == ["abcde fgh…  k  abcdef…"]
-    assert headings(["abcde", "fgh", "ij"], 5, 0, Terminal()) == ["abcde fgh  ij  "]
+    assert column_headings(["abcde", "fghij", "k", "abcdefgh"], 5, 2, Terminal()) == ["abcde fgh…  k  abcdef…"]
+    assert column_headings(["abcde", "fgh", "ij"], 5, 0, Terminal()) == ["abcde fgh  ij  "]
 
 
 def test_tokens_go_downwards_where_there_is_no_room_across() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attncli.render.common.document import lower
+from attncli.render.common.document import lines_to_text
 from attncli.render.common.lines import Line, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.overview import letter_map, overview
@@ -106,7 +106,7 @@ def test_each_label_has_a_colour_of_its_own() -> None:
         lines = overview(stack(), (), terminal)
         tiles = {span.text.strip(): span.style.bg for line in lines for span in line.spans if span.style.bg}
         assert set(tiles) == set("PNFSI")
-        written = {lower([Line.of(StyledSpan(" ", Style(bg=color)))], terminal) for color in tiles.values()}
+        written = {lines_to_text([Line.of(StyledSpan(" ", Style(bg=color)))], terminal) for color in tiles.values()}
         assert len(written) == len(tiles)
 
 

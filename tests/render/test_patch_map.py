@@ -13,8 +13,8 @@ from attncli.choices import METRICS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.lines import Style
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.heads.heatmap import Heat
-from attncli.render.heads.patch_map import colored_map, on_patches
+from attncli.render.heads.heatmap import HeatScale
+from attncli.render.heads.patch_map import colored_map, patch_weights
 from attncli.render.heads.text import heads_text
 from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
@@ -131,8 +131,8 @@ def picture(height: int, width: int) -> Picture:
 
 
 def test_colours_are_those_of_the_weights_over_the_grey_of_the_picture() -> None:
-    patches = on_patches(keys_of(GRID), ROW, GRID, None)
-    heat = Heat(patches.largest, Terminal(80, ColorDepth.TRUE))
+    patches = patch_weights(keys_of(GRID), ROW, GRID, None)
+    heat = HeatScale(patches.largest, Terminal(80, ColorDepth.TRUE))
     bare = colored_map(patches, heat, 2, None)
     seen = colored_map(patches, heat, 2, picture(6, 8))
     assert [line.plain for line in bare] == ["   0 1 2 3", *(f" {row} {'▀' * 8}" for row in range(3))]
@@ -149,15 +149,15 @@ def test_colours_are_those_of_the_weights_over_the_grey_of_the_picture() -> None
 
 def test_the_patch_that_looks_is_marked_in_colours_too() -> None:
     terminal = Terminal(80, ColorDepth.TRUE)
-    patches = on_patches(keys_of(GRID), ROW, GRID, patch(6))
-    lines = colored_map(patches, Heat(patches.largest, terminal), 2, None)
+    patches = patch_weights(keys_of(GRID), ROW, GRID, patch(6))
+    lines = colored_map(patches, HeatScale(patches.largest, terminal), 2, None)
     assert [line.plain for line in lines[1:]] == [" 0 ▀▀▀▀▀▀▀▀", " 1 ▀▀[]▀▀▀▀", " 2 ▀▀▀▀▀▀▀▀"]
     assert lines[2].spans[3].style.bg is not None
 
 
 def test_patches_that_are_left_out_stay_blank() -> None:
-    patches = on_patches(keys_of(GRID)[5:9], ROW[5:9], GRID, None)
-    lines = colored_map(patches, Heat(patches.largest, Terminal(80, ColorDepth.TRUE)), 2, None)
+    patches = patch_weights(keys_of(GRID)[5:9], ROW[5:9], GRID, None)
+    lines = colored_map(patches, HeatScale(patches.largest, Terminal(80, ColorDepth.TRUE)), 2, None)
     assert [line.plain.rstrip() for line in lines[1:]] == [" 0", " 1 ▀▀▀▀▀▀▀▀", " 2"]
     assert lines[1].spans[1].style == Style()
 

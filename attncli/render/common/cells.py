@@ -1,8 +1,6 @@
-"""The few characters of our own that ASCII has no place for, each beside its stand-in.
+"""Measures, crops and pads text by terminal cells; also horizontal bars, and symbols with ASCII stand-ins.
 
-How many cells a text takes on a terminal. Plain letters are counted without importing rich.
-
-Shares as bars.
+rich is imported only for text with wide or combining characters.
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ from attncli.render.common.terminal import Terminal
 
 
 class Glyphs(NamedTuple):
-    """dot: nothing to see here.  separator: between parts of a line.  dash: a range, or a number that isn't there.
+    """Symbols that the text views use besides letters and digits.
 
-    give: plus or minus.  pointer: from below, at what stands above it.
+    dot: no label or no value.  separator: between parts of a line.  dash: a range, or a missing number.
+    cut: one cell, marks shortened text.  pointer: points at the text above it.
     """
 
     dot: str
@@ -25,50 +24,49 @@ class Glyphs(NamedTuple):
     dash: str
     ellipsis: str
     cut: str
-    give: str
+    plus_minus: str
     pointer: str
 
 
-_UNICODE = Glyphs(dot="·", separator=" · ", times="×", dash="–", ellipsis="…", cut="…", give="±", pointer="▲")
-_ASCII = Glyphs(dot=".", separator=" | ", times="x", dash="-", ellipsis="...", cut="~", give="+-", pointer="^")
+_UNICODE = Glyphs(dot="·", separator=" · ", times="×", dash="–", ellipsis="…", cut="…", plus_minus="±", pointer="▲")
+_ASCII = Glyphs(dot=".", separator=" | ", times="x", dash="-", ellipsis="...", cut="~", plus_minus="+-", pointer="^")
 
 
 def glyphs(terminal: Terminal) -> Glyphs:
-    """The characters that this terminal can show."""
+    """The symbols, in Unicode or ASCII, that this terminal can show."""
     return _UNICODE if terminal.unicode else _ASCII
 
 
 _ZERO_WIDTH_JOINER = "\u200d"
 
+#: Spacing marks (Unicode category Mc) that take no cell: tone marks of Hangul, reading marks of Vietnamese Han.
+_ZERO_WIDTH_SPACING_MARKS = frozenset("\u302e\u302f\U00016ff0\U00016ff1")
 
-#: Marks among the spacing ones (Mc) that take no cell: tone marks of Hangul, and reading marks of Vietnamese Han.
-_OVER = frozenset("\u302e\u302f\U00016ff0\U00016ff1")
-
-#: What we draw ourselves with: one cell each.
-_OURS = frozenset("–…│┃←⏎⇥⟨⟩◌█▉▊▋▌▍▎▏├└─")
+#: Characters above ASCII that the text views draw with: one cell each.
+_DRAWING_CHARACTERS = frozenset("–…│┃←⏎⇥⟨⟩◌█▉▊▋▌▍▎▏├└─")
 
 
 def cell_width(text: str) -> int:
-    """Cells that `text` takes: wide characters two, combining ones none, but those that stand beside their base one.
+    """Cells that `text` takes: two for wide characters, none for combining ones, one for spacing marks.
 
-    rich counts those (Mc: many vowel signs of Indic scripts, as in का) as none; terminals draw them in a cell of their
-    own, as the C library's wcwidth has it.
+    rich counts spacing marks (category Mc: many vowel signs of Indic scripts, as in का) as none; terminals, like the C
+    library's wcwidth, give them a cell.
     """
     if text.isascii() or all(_is_one_cell(character) for character in text):
         return len(text)
     from rich.cells import cell_len
 
-    return cell_len(text) + sum(map(_is_spacing, text))
+    return cell_len(text) + sum(map(_is_spacing_mark, text))
 
 
 def _is_one_cell(character: str) -> bool:
-    """Below the combining marks, every printable character takes one cell."""
-    return character in _OURS or (character < "\u0300" and character.isprintable())
+    """Whether it surely takes one cell: all printable characters below U+0300, the first combining mark, do."""
+    return character in _DRAWING_CHARACTERS or (character < "\u0300" and character.isprintable())
 
 
-def _is_spacing(character: str) -> bool:
-    """Whether it combines with its base, but is drawn beside it."""
-    return character > "\u0900" and category(character) == "Mc" and character not in _OVER
+def _is_spacing_mark(character: str) -> bool:
+    """Whether it combines with its base but takes a cell beside it."""
+    return character > "\u0900" and category(character) == "Mc" and character not in _ZERO_WIDTH_SPACING_MARKS
 
 
 def crop(text: str, width: int) -> str:
@@ -93,15 +91,15 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 
 
 def shorten(text: str, width: int, cut: str) -> str:
-    """`text` in at most `width` cells; the one-cell mark `cut` says where it was cut."""
+    """`text` in at most `width` cells; where it was cut it ends with the one-cell mark `cut`."""
     return text if cell_width(text) <= width else crop(text, width - 1) + crop(cut, width)
 
 
 def clusters(text: str) -> list[str]:
-    """`text` in pieces that stand in a place of their own: what combines or joins stays with its base."""
+    """`text` split into grapheme clusters: combining and joining characters stay with their base."""
     pieces: list[str] = []
     for character in text:
-        joins = cell_width(character) == 0 or _is_spacing(character)
+        joins = cell_width(character) == 0 or _is_spacing_mark(character)
         if pieces and (joins or pieces[-1].endswith(_ZERO_WIDTH_JOINER)):
             pieces[-1] += character
         else:
@@ -109,17 +107,17 @@ def clusters(text: str) -> list[str]:
     return pieces
 
 
-#: A cell filled by eighths, from empty to full.
+#: A cell filled by eighths, from empty to full: bars grow to the right.
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def bar_scale(largest: str, width: int) -> str:
-    """What stands above bars of `width` cells: where they begin, and the number of a full one; blank without room."""
+    """The heading of a column of bars of `width` cells: 0, and the value of a full bar; blank without room."""
     return f"0{largest:>{width - 1}}" if len(largest) + 2 <= width else " " * width
 
 
 def bar(share: float, width: int, terminal: Terminal) -> str:
-    """A bar of `width` cells filled by `share`; where there is anything at all, a bit of it is seen."""
+    """A bar of `width` cells of which `share` (0 to 1) is filled; a share above 0 always shows."""
     if not terminal.unicode:
         return ("#" * max(round(share * width), int(share > 0))).ljust(width)
     eighths = max(round(share * width * 8), int(share > 0))

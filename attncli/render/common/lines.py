@@ -1,6 +1,6 @@
-"""Lines of styled spans, which every text renderer builds, and how they are put together.
+"""Lines of styled spans, which all text renderers build, and functions to wrap, join and arrange them.
 
-How colours are written is said in `document` alone, so a test can look at the characters of a line.
+Only `document` writes escape sequences, so tests can compare the plain characters of a line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Rgb = tuple[int, int, int]
 
 
 class Style(NamedTuple):
-    """Foreground and background as 24-bit colours (they are brought down to what the terminal has), and attributes."""
+    """Foreground and background as 24-bit colours (reduced later to what the terminal has), and attributes."""
 
     fg: Rgb | None = None
     bg: Rgb | None = None
@@ -30,7 +30,7 @@ DIM = Style(dim=True)
 
 
 class StyledSpan(NamedTuple):
-    """A run of text in one style. The text is escaped already: it holds no control character."""
+    """Text in one style. It must be escaped already (see `escape`): no control characters."""
 
     text: str
     style: Style = PLAIN
@@ -55,22 +55,22 @@ class Line(NamedTuple):
         return cell_width(self.plain)
 
     def cropped(self, width: int, ellipsis: str) -> Line:
-        """The line in at most `width` cells; an ellipsis says where it was cut."""
+        """The line in at most `width` cells, with the ellipsis at the end if it was cut."""
         if self.width <= width:
             return self
         room = width - cell_width(ellipsis)
-        kept: list[StyledSpan] = []
+        spans: list[StyledSpan] = []
         for span in self.spans:
             text = crop(span.text, room)
-            kept.append(StyledSpan(text, span.style))
+            spans.append(StyledSpan(text, span.style))
             room -= cell_width(text)
             if text != span.text:
                 break
-        return Line((*kept, StyledSpan(ellipsis)))
+        return Line((*spans, StyledSpan(ellipsis)))
 
 
 def joined(parts: Iterable[Line], separator: str = "") -> Line:
-    """One line of several, with `separator` between them."""
+    """Several lines as one, with `separator` between them."""
     spans: list[StyledSpan] = []
     for index, part in enumerate(parts):
         if index and separator:
@@ -86,7 +86,7 @@ def padded(line: Line, width: int) -> Line:
 
 
 def flow(parts: Iterable[Line], *, separator: str, width: int, indent: int = 0) -> list[Line]:
-    """Parts after one another on as few lines as `width` cells allow; lines after the first are indented."""
+    """Parts wrapped into lines of at most `width` cells; a part is never split. Lines after the first are indented."""
     rows: list[list[Line]] = []
     taken = 0
     for part in parts:
@@ -100,19 +100,29 @@ def flow(parts: Iterable[Line], *, separator: str, width: int, indent: int = 0) 
     return [joined([Line.of(" " * (indent if i else 0)), joined(row, separator)]) for i, row in enumerate(rows)]
 
 
-def apart(blocks: Iterable[Sequence[Line]]) -> list[Line]:
-    """Blocks of lines under one another, a blank line between two."""
+def split_words(text: str, style: Style = PLAIN) -> list[Line]:
+    """The words of `text`, as parts for `flow`."""
+    return [Line.of(StyledSpan(word, style)) for word in text.split()]
+
+
+def wrap(text: str, style: Style = PLAIN, *, width: int) -> list[Line]:
+    """`text` wrapped into lines of at most `width` cells; no lines for an empty text."""
+    return flow(split_words(text, style), separator=" ", width=width)
+
+
+def separate_blocks(blocks: Iterable[Sequence[Line]]) -> list[Line]:
+    """Blocks of lines under one another, with a blank line between two."""
     return [line for index, block in enumerate(blocks) for line in ([Line(), *block] if index else block)]
 
 
 def side_by_side(blocks: Sequence[Sequence[Line]], *, width: int, gap: int) -> list[Line]:
-    """Blocks of lines beside one another, each `width` cells wide, `gap` cells apart."""
+    """Blocks of lines as columns of `width` cells each, `gap` cells apart."""
     rows = zip_longest(*blocks, fillvalue=Line())
     return [joined([padded(line, width) for line in row], " " * gap) for row in rows]
 
 
-def beside(left: Sequence[Line], right: Sequence[Line], *, width: int, gap: int = 4) -> list[Line]:
-    """Two blocks of lines beside one another where `width` has room for both, else under one another."""
+def beside_or_below(left: Sequence[Line], right: Sequence[Line], *, width: int, gap: int = 4) -> list[Line]:
+    """Two blocks of lines side by side where `width` has room for both, else under one another."""
     column = max((line.width for line in left), default=0)
     if column + gap + max((line.width for line in right), default=0) > width:
         return [*left, Line(), *right]

@@ -1,4 +1,4 @@
-"""What a renderer knows of the place where its text will be read. It is told; it never looks."""
+"""The terminal as text renderers see it: width, colours, Unicode. Renderers get these and never detect them."""
 
 from __future__ import annotations
 

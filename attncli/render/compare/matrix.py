@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attncli.render.common.cells import cell_width, glyphs, pad
-from attncli.render.common.colormap import has_colormap, heat, ink_on
+from attncli.render.common.colormap import has_colormap, text_color_on, weight_color
 from attncli.render.common.lines import DIM, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import Terminal
 from attncli.render.compare.paths import Tags, ascii_safe, figure, paragraph, percent
@@ -44,8 +44,8 @@ class Scale(NamedTuple):
         """One value in so many cells."""
         text = _value_text(value, width, self.terminal)
         if has_colormap(self.terminal.color):
-            color = heat(self.share(value), self.terminal.color)
-            return StyledSpan(text.rjust(width - 1) + " ", Style(fg=ink_on(color), bg=color))
+            color = weight_color(self.share(value), self.terminal.color)
+            return StyledSpan(text.rjust(width - 1) + " ", Style(fg=text_color_on(color), bg=color))
         ink = RAMP[round(min(max(self.share(value), 0.0), 1.0) * (len(RAMP) - 1))]
         return StyledSpan(text.rjust(width - 1) + ink if text else ink * width)
 
@@ -54,7 +54,7 @@ class Scale(NamedTuple):
         low, high = figure(self.low, self.terminal), figure(self.high, self.terminal)
         if not has_colormap(self.terminal.color):
             return Line.of(f"{low} [{RAMP}] {high}")
-        steps = (heat(step / (_SCALE_CELLS - 1), self.terminal.color) for step in range(_SCALE_CELLS))
+        steps = (weight_color(step / (_SCALE_CELLS - 1), self.terminal.color) for step in range(_SCALE_CELLS))
         return Line.of(f"{low} ", *(StyledSpan(" ", Style(bg=color)) for color in steps), f" {high}")
 
 

@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, glyphs, shorten
-from attncli.render.common.colormap import has_colormap, ink_on
+from attncli.render.common.colormap import has_colormap, text_color_on
 from attncli.render.common.escape import direction_end, name_text, printable
 from attncli.render.common.lines import BOLD, DIM, Line, Rgb, Style, StyledSpan, flow, joined, padded
 from attncli.render.common.terminal import Terminal
@@ -81,7 +81,7 @@ class Tags(NamedTuple):
         if not (self.colored and self.told_apart):
             return BOLD
         color = LABEL_COLORS[self.groups.index(self.texts[index]) % len(LABEL_COLORS)]
-        return Style(fg=ink_on(color), bg=color)
+        return Style(fg=text_color_on(color), bg=color)
 
 
 def label_text(label: str, terminal: Terminal) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from attncli.render.common.cells import cell_width, clusters, crop, glyphs, pad
-from attncli.render.common.document import lower
+from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import direction_end, name_text, printable
-from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, apart, flow, joined
+from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, separate_blocks
 from attncli.render.common.terminal import Terminal
 from attncli.render.compare.matrix import map_lines, matrix_lines
 from attncli.render.compare.paths import (
@@ -118,7 +118,7 @@ def compare_text(result: CompareResult, terminal: Terminal) -> str:
         best_lines(result, terminal),
         sample_line(result, terminal),
     ]
-    return lower(apart([block for block in blocks if block]), terminal)
+    return lines_to_text(separate_blocks([block for block in blocks if block]), terminal)
 
 
 def _header(result: CompareResult, terminal: Terminal) -> list[Line]:

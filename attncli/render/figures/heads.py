@@ -26,11 +26,11 @@ from attncli.render.figures.panels import Array, Caption, Part, Scale, Words, co
 from attncli.render.figures.patches import PatchMaps, on_grid, patch_maps, query_name
 from attncli.render.figures.position import UNIFORM, Bars, position_parts
 from attncli.render.figures.text_layout import drawable
-from attncli.render.heads.difference_view import DIFFERENCE, differences_alone
+from attncli.render.heads.difference_view import DIFFERENCE, difference_result
 from attncli.render.heads.header import pooling_lines
-from attncli.render.heads.heatmap import unseen
+from attncli.render.heads.heatmap import hidden_cells
 from attncli.render.heads.patch_view import head_name
-from attncli.render.heads.shaded_text import running
+from attncli.render.heads.shaded_text import text_excerpt
 from attncli.render.html.page import PAGE, plain, printed
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack
 from attncli.results.patterns import Pattern
@@ -45,7 +45,7 @@ def differing(result: HeadsResult) -> HeadsResult:
     if result.difference is None:
         return result
     own = {stack.stack: stack for stack in result.stacks}
-    changed = differences_alone(result)
+    changed = difference_result(result)
     stacks = [
         _in_both(stack, own[other.stack]) if result.difference.kind == "texts" else stack
         for stack, other in zip(changed.stacks, result.difference.stacks, strict=True)
@@ -82,7 +82,7 @@ def _two_models(result: HeadsResult, difference: HeadsDifference) -> list[str]:
 
 def _two_texts(result: HeadsResult, difference: HeadsDifference) -> list[str]:
     here, there = result.stacks[0].keys, difference.stacks[0].keys
-    return [f"A: {running(here)}", f"B: {running(there)}"] if here and there else []
+    return [f"A: {text_excerpt(here)}", f"B: {text_excerpt(there)}"] if here and there else []
 
 
 #: Heads that are drawn side by side, each with its tokens; more of them are small pictures.
@@ -216,4 +216,4 @@ def _panel(stack: Stack, pattern: Pattern, form: str) -> Panel:
 
 
 def _values(stack: Stack, pattern: Pattern) -> Array:
-    return np.where(unseen(stack, pattern), np.nan, pattern.weights.astype(np.float64))
+    return np.where(hidden_cells(stack, pattern), np.nan, pattern.weights.astype(np.float64))

@@ -19,7 +19,7 @@ from attncli.render.heads.difference_view import DIFFERENCE
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.heatmap import spans_of
 from attncli.render.heads.metric_words import label_of, weight_number
-from attncli.render.heads.shaded_text import line_numbers, numbered, plain_text, running
+from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
 from attncli.render.html.page import PAGE, SEPARATOR, plain, printed
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Medium, Pattern
@@ -51,7 +51,7 @@ def stack_facts(stack: Stack) -> list[str]:
     """What there is to see in a stack, and the text, where its keys are one."""
     shape = plain(stack_lines(stack, PAGE))
     whole = stack.whole is None or stack.whole[1] == len(stack.keys)
-    text = running(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
+    text = text_excerpt(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
     return [shape, f"text: {text}"] if text else [shape]
 
 
@@ -115,7 +115,7 @@ def head_title(stack: Stack, pattern: Pattern) -> str:
 def place_text(token: Token, form: str, line: int | None = None, count: int = 1) -> str:
     """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
     text = " ".join(plain_text(token).split()) or visible(token.text or token.token)
-    return drawable(f"{_cut(text, _LONGEST_LINE)} ({numbered(token.index, count, line)})", form)
+    return drawable(f"{_cut(text, _LONGEST_LINE)} ({position_label(token.index, count, line)})", form)
 
 
 #: Points that a label needs across its reading direction, and of the numbers that stand for texts.

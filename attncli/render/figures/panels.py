@@ -20,7 +20,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from attncli.render.common.colormap import ink_on
+from attncli.render.common.colormap import text_color_on
 from attncli.render.figures.text_layout import (
     POINTS,
     clipped,
@@ -160,7 +160,7 @@ def _written(
         return
     colors = _colors(values, scale)
     for (row, column), text in texts.items():
-        ink = [part / 255 for part in ink_on(colors[row][column])]
+        ink = [part / 255 for part in text_color_on(colors[row][column])]
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=size, color=ink)
 
 

@@ -14,8 +14,16 @@ from attncli.render.common.escape import visible
 from attncli.render.figures.labels import Side, labels
 from attncli.render.figures.panels import Array, Box, Scale, axes_at, color_bar, unmarked
 from attncli.render.figures.text_layout import drawable, heading
-from attncli.render.heads.patch_map import grey_of, on_patches, tint_of
-from attncli.render.heads.patch_view import Look, are_words, head_name, looks_of, share_text, shown_maps, who_looks
+from attncli.render.heads.patch_map import greyscale, patch_weights, tint_shares
+from attncli.render.heads.patch_view import (
+    MapRow,
+    head_name,
+    map_rows,
+    query_phrase,
+    share_text,
+    shown_maps,
+    shows_caption_words,
+)
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Grid, Pattern, Picture, RowReading
 from attncli.results.tokens import Token
@@ -61,7 +69,7 @@ def patch_maps(result: HeadsResult, form: str) -> Maps | None:
     """The maps of what was chosen; None where matrices of weights say more."""
     named = _namer(form)
     stacks = [stack for stack in result.stacks if stack.patterns]
-    found = [(stack, looks_of(stack, named)) for stack in stacks]
+    found = [(stack, map_rows(stack, named)) for stack in stacks]
     if not found or not all(looks for _, looks in found):
         return None
     shown, left_out = shown_maps([look for _, looks in found for look in looks])
@@ -72,14 +80,14 @@ def patch_maps(result: HeadsResult, form: str) -> Maps | None:
 
 def query_name(stack: Stack, form: str) -> str:
     """What looks, in words."""
-    return who_looks(stack, _namer(form))
+    return query_phrase(stack, _namer(form))
 
 
 def on_grid(stack: Stack, pattern: Pattern) -> Array | None:
     """The weights of an only query over patches, at their places: (rows, columns); None where there is more to show."""
     if stack.key_medium.grid is None or len(pattern.weights) > 1 or pattern.bins is not None:
         return None
-    return on_patches(stack.keys, pattern.weights[0].tolist(), stack.key_medium.grid, None).weights
+    return patch_weights(stack.keys, pattern.weights[0].tolist(), stack.key_medium.grid, None).weights
 
 
 class PatchMaps(NamedTuple):
@@ -132,9 +140,9 @@ def mean_map(result: HeadsResult, stack: Stack, reading: RowReading, form: str) 
         return None
     named = _namer(form)
     query = reading.query if stack.query_medium.grid is not None else None
-    look = Look(f"mean of {reading.heads:,} heads", reading.weights.tolist(), query)
+    look = MapRow(f"mean of {reading.heads:,} heads", reading.weights.tolist(), query)
     panel = _panel(stack, look, named)._replace(title=look.name)
-    return PatchMaps(Maps(f"where {who_looks(stack, named)} looks", [panel]), result.picture, "attention weight")
+    return PatchMaps(Maps(f"where {query_phrase(stack, named)} looks", [panel]), result.picture, "attention weight")
 
 
 def _namer(form: str) -> Callable[[Token], str]:
@@ -148,18 +156,18 @@ def _namer(form: str) -> Callable[[Token], str]:
 
 
 def _about(stack: Stack, named: Callable[[Token], str]) -> str:
-    if are_words(stack):
+    if shows_caption_words(stack):
         return f"head {head_name(stack, stack.patterns[0])}: where each word looks"
-    return f"where {who_looks(stack, named)} looks"
+    return f"where {query_phrase(stack, named)} looks"
 
 
-def _panel(stack: Stack, look: Look, named: Callable[[Token], str]) -> PatchPanel:
+def _panel(stack: Stack, look: MapRow, named: Callable[[Token], str]) -> PatchPanel:
     grid = stack.key_medium.grid
     assert isinstance(grid, Grid)
-    patches = on_patches(stack.keys, look.weights, grid, look.query)
-    beside = [f"{named(token)} {share_text(weight)}" for token, weight in patches.beside[:_MOST_BESIDE]]
-    title = look.name if are_words(stack) else f"head {look.name}"
-    return PatchPanel(title, ", ".join(beside), patches.weights, patches.own)
+    patches = patch_weights(stack.keys, look.weights, grid, look.query)
+    beside = [f"{named(token)} {share_text(weight)}" for token, weight in patches.other_keys[:_MOST_BESIDE]]
+    title = look.name if shows_caption_words(stack) else f"head {look.name}"
+    return PatchPanel(title, ", ".join(beside), patches.weights, patches.query_cell)
 
 
 def _map(
@@ -169,10 +177,10 @@ def _map(
     rows, columns = panel.values.shape
     place = (0, columns, rows, 0)
     if picture is not None:
-        grey = grey_of(picture.pixels) / 255
+        grey = greyscale(picture.pixels) / 255
         axes.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=place, interpolation="bilinear")
     largest = max(abs(scale.low), abs(scale.high))
-    alpha = 1.0 if picture is None else tint_of(np.abs(np.nan_to_num(panel.values)) / largest)
+    alpha = 1.0 if picture is None else tint_shares(np.abs(np.nan_to_num(panel.values)) / largest)
     given: Any = {"cmap": scale.colormap, "norm": scale.norm, "alpha": alpha}
     shown = np.ma.masked_invalid(panel.values)
     drawn = axes.imshow(shown, extent=place, interpolation="nearest", **given)

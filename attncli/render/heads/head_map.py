@@ -1,8 +1,6 @@
-"""All heads of a stack in one picture: layers down, heads across, a cell a head.
+"""Maps of all heads of a stack, layers down and heads across; and the view of one metric: such a map with a ranking.
 
-A number for every head: written as it is, on its colour, where there is room for it; else its colour or its ink.
-
-One metric of all heads: a map of its values, and the heads in their order.
+`head_map` lays out any cells, `value_map` a number per head, `metric_map` one metric (`attn heads --metric`).
 """
 
 from __future__ import annotations
@@ -13,25 +11,25 @@ from math import ceil
 
 from attncli.render.common.cells import bar, glyphs
 from attncli.render.common.escape import name_text
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, beside, flow
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below, flow, separate_blocks, split_words
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import has_text, scope_lines, stack_lines, tokens_line, whole_noun
-from attncli.render.heads.heatmap import Heat, SignedHeat
-from attncli.render.heads.metric_words import even_number, give, meaning, place_number, signed_place
+from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
+from attncli.render.heads.metric_words import cell_number, meaning, plus_minus, signed_cell_number, uniform_number
 from attncli.results.heads import HeadMetrics, Layer, Stack
 
-# Blocks of the map begin at a multiple of this many heads where they can.
-_ROUND = 8
-# From so many cells a head on, the number of each has room; one less is enough for those below a hundred.
-_EVERY_NUMBER = 3
+# Blocks of a map that is too wide have a multiple of this many heads if possible.
+_BLOCK_MULTIPLE = 8
+# The ruler numbers every head where a head has more cells than this; one less is enough for up to a hundred heads.
+_CELLS_FOR_EVERY_NUMBER = 3
 
-#: What stands for a head (layer, head) in so many cells.
+#: Draws a head, (layer, head), in so many cells.
 Cell = Callable[[tuple[int, int], int], StyledSpan]
 
 
 @dataclass(frozen=True, slots=True)
-class _Map:
-    """Where things stand on the map: cells a head, heads a block, cells before the first head."""
+class _Layout:
+    """The layout of a map: cells per head, heads per block, and cells before the first head."""
 
     cell: int
     block: int
@@ -39,56 +37,56 @@ class _Map:
 
 
 def head_map(stack: Stack, cell: Cell, widths: Sequence[int], terminal: Terminal) -> list[Line]:
-    """A row a layer and a cell a head, with the numbers of both.
+    """A row per layer and a cell per head, with the numbers of both.
 
-    widths: how many cells a head may take, the widest first. Where even the least is too wide, the map goes on beneath
-    itself.
+    widths: the cells that a head may take, the widest first. Where even the last is too wide, the map is split into
+    blocks of heads, one below the other.
     """
     heads = max((layer.heads for layer in stack.layers), default=0)
-    place = _place(stack, heads, terminal.width, widths)
+    layout = _layout(stack, heads, terminal.width, widths)
     blocks = [
         [
-            _ruler(start, min(heads, start + place.block), place, terminal.width),
-            *(_row(layer, start, cell, place, terminal) for layer in stack.layers),
+            _ruler(start, min(heads, start + layout.block), layout, terminal.width),
+            *(_layer_row(layer, start, cell, layout, terminal) for layer in stack.layers),
         ]
-        for start in range(0, max(heads, 1), place.block)
+        for start in range(0, max(heads, 1), layout.block)
     ]
-    return apart(blocks)
+    return separate_blocks(blocks)
 
 
-def has_room(stack: Stack, cell: int, terminal: Terminal) -> bool:
-    """Whether all heads of a layer have room beside one another, with so many cells each."""
+def fits_side_by_side(stack: Stack, cell: int, terminal: Terminal) -> bool:
+    """Whether all heads of a layer fit in one row, with so many cells each."""
     heads = max((layer.heads for layer in stack.layers), default=0)
-    return _place(stack, heads, terminal.width, (cell,)).block >= heads
+    return _layout(stack, heads, terminal.width, (cell,)).block >= heads
 
 
-def _place(stack: Stack, heads: int, width: int, widths: Sequence[int]) -> _Map:
+def _layout(stack: Stack, heads: int, width: int, widths: Sequence[int]) -> _Layout:
     digits = max((len(str(layer.layer)) for layer in stack.layers), default=1)
     margin = max(digits, len("layer")) + 1 if width >= 40 else digits + 1
     room = max(width - margin, 1)
     for cell in widths:
         if heads * cell <= room:
-            return _Map(cell, max(heads, 1), margin)
+            return _Layout(cell, max(heads, 1), margin)
     most = max(room // widths[-1], 1)
     even = ceil(heads / ceil(heads / most))
-    rounded = ceil(even / _ROUND) * _ROUND
-    return _Map(widths[-1], rounded if rounded <= most else even, margin)
+    rounded = ceil(even / _BLOCK_MULTIPLE) * _BLOCK_MULTIPLE
+    return _Layout(widths[-1], rounded if rounded <= most else even, margin)
 
 
-def _ruler(start: int, end: int, place: _Map, width: int) -> Line:
-    """The numbers of the heads: of each where they fit, else of every fifth or tenth."""
-    corner = "layer" if place.margin > len("layer") else ""
-    if place.cell > _EVERY_NUMBER - (end <= 100):
-        marks = "".join(f"{head:>{(place.cell + 1) // 2}}".ljust(place.cell) for head in range(start, end))
+def _ruler(start: int, end: int, layout: _Layout, width: int) -> Line:
+    """The numbers of the heads: of all if they fit, else of every fifth or tenth."""
+    corner = "layer" if layout.margin > len("layer") else ""
+    if layout.cell > _CELLS_FOR_EVERY_NUMBER - (end <= 100):
+        marks = "".join(f"{head:>{(layout.cell + 1) // 2}}".ljust(layout.cell) for head in range(start, end))
     else:
-        step = 5 if place.cell > 1 else 10
-        marks = _marks(start, end, step, place.cell)
-    ruler = f"{corner:>{place.margin - 1}} {marks:{(end - start) * place.cell}}"
+        step = 5 if layout.cell > 1 else 10
+        marks = _marks(start, end, step, layout.cell)
+    ruler = f"{corner:>{layout.margin - 1}} {marks:{(end - start) * layout.cell}}"
     return Line.of(StyledSpan(f"{ruler} head" if len(ruler) + len(" head") <= width else ruler, DIM))
 
 
 def _marks(start: int, end: int, step: int, cell: int) -> str:
-    """The number of the first head, then of every `step`th as long as it doesn't run into the one before."""
+    """The number of the first head, then of every `step`th one that doesn't touch the one before."""
     text = str(start)
     for head in range(start + step - start % step, end, step):
         place = (head - start) * cell
@@ -97,32 +95,34 @@ def _marks(start: int, end: int, step: int, cell: int) -> str:
     return text
 
 
-def _row(layer: Layer, start: int, cell: Cell, place: _Map, terminal: Terminal) -> Line:
-    number = StyledSpan(f"{layer.layer:>{place.margin - 1}} ", DIM)
+def _layer_row(layer: Layer, start: int, cell: Cell, layout: _Layout, terminal: Terminal) -> Line:
+    number = StyledSpan(f"{layer.layer:>{layout.margin - 1}} ", DIM)
     if not layer.heads:
         mixer = name_text(layer.mixer or "no attention", terminal)
-        return Line.of(number, StyledSpan(" " * (place.cell // 2) + mixer, DIM))
-    heads = range(start, min(layer.heads, start + place.block))
-    return Line.of(number, *(cell((layer.layer, head), place.cell) for head in heads))
+        return Line.of(number, StyledSpan(" " * (layout.cell // 2) + mixer, DIM))
+    heads = range(start, min(layer.heads, start + layout.block))
+    return Line.of(number, *(cell((layer.layer, head), layout.cell) for head in heads))
 
 
-# Two digits behind the point tell most; three, where the largest number would not have two that count.
-_TWO_TELL = 0.095
+# --- a number per head
+
+# Maps show two digits after the point if their largest number is at least this, else three.
+_TWO_DECIMALS_FROM = 0.095
 
 Head = tuple[int, int]
 
 
-def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat, *, small: bool = False) -> list[Line]:
-    """The map, and its scale where colours or ink stand for numbers.
+def value_map(stack: Stack, values: Mapping[Head, float | None], heat: HeatScale, *, small: bool = False) -> list[Line]:
+    """The map with a number per head, on its colour, where there is room; else colours or characters, with their scale.
 
-    values: by layer and head; None draws a dot, what isn't there draws nothing. At least one of them is known.
-    small: whether a number that would be nothing but zeros is written by its power of ten.
+    values: by layer and head; None draws a dot, a missing head is blank. At least one is not None.
+    small: whether a number that would show only zeros is in scientific notation.
     """
-    texts = _texts(values, heat, small=small)
+    texts = _number_texts(values, heat, small=small)
     widest = max(map(len, texts.values()))
-    # Ink of its own stands before a number where there are no colours, unless the number has a sign that says as much.
-    inked = not heat.colored and heat.least == 1 and has_room(stack, widest + 2, heat.terminal)
-    heat = heat if heat.least > 1 else heat.beside_numbers()
+    # Without colours, a ramp character stands before each number, if there is room; signed numbers have their sign.
+    has_ramp = not heat.colored and heat.min_width == 1 and fits_side_by_side(stack, widest + 2, heat.terminal)
+    heat = heat if heat.min_width > 1 else heat.without_signs()
     drawn: set[int] = set()
 
     def cell(head: Head, width: int) -> StyledSpan:
@@ -132,77 +132,75 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: Heat, *, 
         drawn.add(width)
         if width <= widest:
             return heat.cell(value, width)
-        text = f"{heat.ink(value) if inked else ''}{texts[head]:>{widest}}".center(width)
+        text = f"{heat.ascii_text(value) if has_ramp else ''}{texts[head]:>{widest}}".center(width)
         return StyledSpan(text, heat.shade(value)) if heat.colored else StyledSpan(text)
 
-    grid = head_map(stack, cell, (widest + 2, widest + 1, max(2, heat.least), heat.least), heat.terminal)
-    says_all = not heat.colored and not inked and min(drawn) > widest
-    return grid if says_all else [*grid, Line(), heat.scale()]
+    grid = head_map(stack, cell, (widest + 2, widest + 1, max(2, heat.min_width), heat.min_width), heat.terminal)
+    numbers_alone = not heat.colored and not has_ramp and min(drawn) > widest
+    return grid if numbers_alone else [*grid, Line(), heat.legend()]
 
 
-def decimals_of(heat: Heat) -> int:
-    """How many digits stand behind the points of a map's numbers."""
-    return 2 if heat.full >= _TWO_TELL else 3
+def map_decimals(heat: HeatScale) -> int:
+    """How many digits after the point the numbers of a map have."""
+    return 2 if heat.full >= _TWO_DECIMALS_FROM else 3
 
 
-def _texts(values: Mapping[Head, float | None], heat: Heat, *, small: bool) -> dict[Head, str]:
-    """The known numbers; those with signs have a third digit in place of the zero before their point."""
+def _number_texts(values: Mapping[Head, float | None], heat: HeatScale, *, small: bool) -> dict[Head, str]:
+    """The numbers as text; differences have a sign, and a third digit in place of the zero before the point."""
     known = {head: value for head, value in values.items() if value is not None}
-    if isinstance(heat, SignedHeat):
-        return {head: signed_place(value) for head, value in known.items()}
-    return {head: place_number(value, decimals_of(heat), small=small) for head, value in known.items()}
+    if isinstance(heat, SignedHeatScale):
+        return {head: signed_cell_number(value) for head, value in known.items()}
+    return {head: cell_number(value, map_decimals(heat), small=small) for head, value in known.items()}
 
 
-_RANKED = 10
-# Cells of the bars, the longest that fits.
+# --- one metric
+
+_RANKING_LENGTH = 10
+# Cells of the bars; the longest that fits is used.
 _BARS = (20, 10, 0)
 
 
-def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RANKED) -> list[Line]:
-    """The stack's heads by a metric, and the `top` ones ranked beside what uniform attention would have."""
+def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RANKING_LENGTH) -> list[Line]:
+    """The map of a metric, and its `top` heads ranked, with the value of uniform attention."""
     values = {(head.layer, head.head): head.values.get(metric) for head in stack.metrics}
     known = [value for value in values.values() if value is not None]
     lines = stack_lines(stack, terminal)
     if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal, above_dots=len(known) < len(values)))
-    lines += [Line(), *_title(metric, stack, terminal)]
+    lines += [Line(), *_metric_title(metric, stack, terminal)]
     if not known:
         return [*lines, Line.of(f"nothing shows {metric} in this {whole_noun(stack)}")]
-    heat = Heat(max(known), terminal)
-    ranked = sorted((head for head in stack.metrics if head.values.get(metric) is not None), key=_by(metric))
-    rows = _ranking(ranked[:top], metric, stack, heat)
+    heat = HeatScale(max(known), terminal)
+    ranked = [head for head in stack.metrics if head.values.get(metric) is not None]
+    ranked.sort(key=lambda head: -(head.values[metric] or 0.0))
+    rows = _ranking_rows(ranked[:top], metric, stack, heat)
     picture = value_map(stack, values, heat)
     scope = scope_lines(stack, terminal)
-    return [*lines, *beside(picture, rows, width=terminal.width), *([Line(), *scope] if scope else [])]
+    return [*lines, *beside_or_below(picture, rows, width=terminal.width), *([Line(), *scope] if scope else [])]
 
 
-def _title(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:
-    words = [Line.of(StyledSpan(word, DIM)) for word in meaning(metric, stack.key_medium).split()]
+def _metric_title(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:
+    words = split_words(meaning(metric, stack.key_medium), DIM)
     return flow([Line.of(StyledSpan(f"{metric}:", BOLD)), *words], separator=" ", width=terminal.width)
 
 
-def _by(metric: str) -> Callable[[HeadMetrics], float]:
-    """The largest first."""
-    return lambda head: -(head.values[metric] or 0.0)
-
-
-def _ranking(heads: Sequence[HeadMetrics], metric: str, stack: Stack, heat: Heat) -> list[Line]:
-    """A head a row: its value with the interval of a mean, a bar as long as there is room for, and even attention's."""
-    rows = [_ranked_row(head, metric, stack, heat, _BARS[0]) for head in heads]
+def _ranking_rows(heads: Sequence[HeadMetrics], metric: str, stack: Stack, heat: HeatScale) -> list[Line]:
+    """A row per head: its value (with the interval of a mean), a bar if there is room, and uniform attention's."""
+    rows = [_ranking_row(head, metric, stack, heat, _BARS[0]) for head in heads]
     over = max((row.width for row in rows), default=0) - heat.terminal.width
     cells = next((cells for cells in _BARS if _BARS[0] - cells >= over), _BARS[-1])
-    return rows if over <= 0 else [_ranked_row(head, metric, stack, heat, cells) for head in heads]
+    return rows if over <= 0 else [_ranking_row(head, metric, stack, heat, cells) for head in heads]
 
 
-def _ranked_row(head: HeadMetrics, metric: str, stack: Stack, heat: Heat, cells: int) -> Line:
-    terminal, decimals = heat.terminal, decimals_of(heat)
+def _ranking_row(head: HeadMetrics, metric: str, stack: Stack, heat: HeatScale, cells: int) -> Line:
+    terminal, decimals = heat.terminal, map_decimals(heat)
     value = head.values[metric] or 0.0
-    even = even_number(stack.baselines.get(head.layer, {}).get(metric), terminal, decimals)
+    even = uniform_number(stack.baselines.get(head.layer, {}).get(metric), terminal, decimals)
     name = max(len(each.name) for each in stack.metrics)
     return Line.of(
         f"{head.name:>{name}}",
-        StyledSpan(f"{place_number(value, decimals, small=False):>7}", BOLD),
-        give(head.interval(metric), terminal, decimals),
+        StyledSpan(f"{cell_number(value, decimals, small=False):>7}", BOLD),
+        plus_minus(head.interval(metric), terminal, decimals),
         f"  {bar(heat.share(value), cells, terminal)}" if cells else "",
         StyledSpan(f"  uniform {even}", DIM),
     )

@@ -1,8 +1,7 @@
-"""Several heads beside one another: a small picture each, with its name, its label and two of its metrics.
+"""All heads of a stack at a glance, and several heads as small pictures.
 
-All heads of a small stack as pictures beneath its map: a glance says which diagonals and stripes there are.
-
-All heads of a stack at a glance: a letter a head, layers down and heads across, and the heads that stand out.
+`overview`: a map with a letter per head, the heads that stand out, and, for small stacks, a sketch (a tiny unlabelled
+heatmap) of every head. `thumbnails`: the selected heads as small heatmaps with name, labels and two metrics.
 """
 
 from __future__ import annotations
@@ -19,57 +18,60 @@ from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, side_
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import (
-    alone_lines,
+    has_single_key,
     has_text,
-    is_alone,
     pooling_lines,
     scale_lines,
     scope_lines,
+    single_key_lines,
     stack_lines,
     tokens_line,
 )
-from attncli.render.heads.heatmap import Heat, Mask, full_scale, pooled_evenly, unseen
-from attncli.render.heads.metric_words import in_order, label_entry, label_of, number, weight_number
+from attncli.render.heads.heatmap import HeatScale, Mask, full_scale, hidden_cells, pooled_evenly
+from attncli.render.heads.metric_words import label_entry, label_of, metric_number, ordered_labels, weight_number
 from attncli.render.heads.standouts import Standout, sentence_lines
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern, Weights
 
+# Cells between blocks that stand side by side.
 _GAP = 2
-# What pictures of few tokens are magnified to and those of many pooled to: four of this size fit 80 columns.
-_SIDE = 18
-# The most tokens of which every weight is drawn: three pictures of this size fit 80 columns.
-_LARGEST = 25
-_METRICS_SHOWN = 2
-_ALWAYS = ("entropy", "distance", "confidence")
+# Cells that a thumbnail of few tokens is magnified to, or one of many is pooled to: four fit in 80 columns.
+_THUMBNAIL_SIDE = 18
+# Up to so many tokens, a thumbnail draws every weight: three of this size fit in 80 columns.
+_MOST_TOKENS = 25
+_MOST_METRICS = 2
+_DEFAULT_METRICS = ("entropy", "distance", "confidence")
 
 
-def shrunk(stack: Stack, terminal: Terminal, *, least: int = 1) -> Stack:
-    """The stack with its patterns pooled to the size of small pictures. least: cells that a weight needs."""
+def pool_to_thumbnails(stack: Stack, terminal: Terminal, *, least: int = 1) -> Stack:
+    """The stack with its patterns pooled to the size of thumbnails. least: cells that a weight needs."""
     room = terminal.width // least
-    fits = max(len(stack.queries), len(stack.keys)) <= min(_LARGEST, room)
-    side = _LARGEST if fits else max(min(_SIDE, room), 1)
+    fits = max(len(stack.queries), len(stack.keys)) <= min(_MOST_TOKENS, room)
+    side = _MOST_TOKENS if fits else max(min(_THUMBNAIL_SIDE, room), 1)
     return replace(stack, patterns=tuple(pooled_evenly(pattern, side, side) for pattern in stack.patterns))
 
 
-def thumbnails(stack: Stack, heat: Heat, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
-    """The patterns of a stack that is `shrunk`, as many beside one another as the width takes, all drawn by `heat`."""
+def thumbnails(stack: Stack, heat: HeatScale, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
+    """The patterns of a stack from `pool_to_thumbnails`, in rows as wide as the terminal, with legends below them."""
     heads = {(head.layer, head.head): head for head in stack.metrics}
     shown = [heads[pattern.layer, pattern.head] for pattern in stack.patterns if pattern.head is not None]
     pairs = zip(stack.patterns, shown, strict=True)
-    blocks = [[*_drawn(stack, pattern, heat), *_caption(head, terminal)] for pattern, head in pairs]
+    blocks = [
+        [*_thumbnail_or_weight(stack, pattern, heat), *_thumbnail_caption(head, terminal)] for pattern, head in pairs
+    ]
     width = min(max(line.width for block in blocks for line in block), terminal.width)
-    lines = [line for row in in_rows(blocks, width, terminal) for line in row]
+    lines = [line for row in arrange_in_rows(blocks, width, terminal) for line in row]
     return [
         *lines,
-        *_legend(stack, shown, terminal),
+        *_thumbnail_legend(stack, shown, terminal),
         *scope_lines(stack, terminal, weighting=weighting),
         *_uniform_lines(stack, shown, terminal),
         *pooling_lines(stack, stack.patterns[0], terminal),
     ]
 
 
-def in_rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> list[list[Line]]:
-    """Blocks in rows of about the same length, a blank line after each."""
+def arrange_in_rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> list[list[Line]]:
+    """Blocks in rows of about the same number, each with a blank line after it."""
     most = max((terminal.width + _GAP) // (width + _GAP), 1)
     count = ceil(len(blocks) / ceil(len(blocks) / most))
     groups = [blocks[start : start + count] for start in range(0, len(blocks), count)]
@@ -77,31 +79,32 @@ def in_rows(blocks: Sequence[list[Line]], width: int, terminal: Terminal) -> lis
 
 
 def is_one_weight(pattern: Pattern) -> bool:
-    """Whether there is one weight alone, of which a picture would be a dot."""
+    """Whether there is only one weight, which is written as a number in place of a picture."""
     return pattern.weights.shape == (1, 1) and pattern.bins is None
 
 
-def _drawn(stack: Stack, pattern: Pattern, heat: Heat) -> list[Line]:
-    """The picture, or the weight where there is only one."""
+def _thumbnail_or_weight(stack: Stack, pattern: Pattern, heat: HeatScale) -> list[Line]:
+    """The thumbnail, or the weight where there is only one."""
     if not is_one_weight(pattern):
-        return picture(stack, pattern, heat)
+        return thumbnail(stack, pattern, heat)
     return [Line.of("weight ", StyledSpan(weight_number(float(pattern.weights[0, 0])), BOLD))]
 
 
-def picture(stack: Stack, pattern: Pattern, heat: Heat, side: int = _SIDE) -> list[Line]:
-    """One small pattern, without a label. side: what one of few tokens is magnified to."""
-    hidden = unseen(stack, pattern)
+def thumbnail(stack: Stack, pattern: Pattern, heat: HeatScale, side: int = _THUMBNAIL_SIDE) -> list[Line]:
+    """A small heatmap without labels. side: cells that one of few tokens is magnified to."""
+    hidden = hidden_cells(stack, pattern)
     if heat.colored and heat.terminal.unicode:
         return _half_blocks(pattern.weights, hidden, heat, side)
-    width = heat.least if heat.least > 1 else 2 if 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width) else 1
+    two_fit = 2 * pattern.weights.shape[1] <= min(side, heat.terminal.width)
+    width = heat.min_width if heat.min_width > 1 else 1 + two_fit
     return [
         Line(tuple(StyledSpan(" " * width) if masked else heat.cell(weight, width) for weight, masked in row))
         for row in map(zip, pattern.weights.tolist(), hidden.tolist())
     ]
 
 
-def _half_blocks(weights: Weights, hidden: Mask, heat: Heat, side: int) -> list[Line]:
-    """Two rows of weights a line, magnified where they are few."""
+def _half_blocks(weights: Weights, hidden: Mask, heat: HeatScale, side: int) -> list[Line]:
+    """Two rows of weights per line, magnified where they are few."""
     zoom = max(side // max(weights.shape), 1)
     values = np.where(hidden, np.nan, weights).repeat(zoom, axis=0).repeat(zoom, axis=1)
     if len(values) % 2:
@@ -113,42 +116,47 @@ def _half_blocks(weights: Weights, hidden: Mask, heat: Heat, side: int) -> list[
     ]
 
 
-def _legend(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> list[Line]:
-    """What the letters beside the names mean."""
-    names = in_order(name for head in heads for name in head.labels)
+def _thumbnail_legend(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> list[Line]:
+    """What the letters beside the names of heads mean."""
+    names = ordered_labels(name for head in heads for name in head.labels)
     entries = [label_entry(label_of(name, stack.key_medium), terminal) for name in names]
     return flow(entries, separator="  ", width=terminal.width)
 
 
-def _caption(head: HeadMetrics, terminal: Terminal) -> list[Line]:
+def _thumbnail_caption(head: HeadMetrics, terminal: Terminal) -> list[Line]:
     tiles = [part for label in head.labels for part in (StyledSpan(" "), label_of(label).tile(3, terminal))]
     values = [
-        Line.of(f"{name} ", StyledSpan(number(head.values.get(name), terminal), BOLD)) for name in _metrics_of(head)
+        Line.of(f"{name} ", StyledSpan(metric_number(head.values.get(name), terminal), BOLD))
+        for name in _shown_metrics(head)
     ]
     return [Line.of(StyledSpan(head.name, BOLD), *tiles), *values]
 
 
-def _metrics_of(head: HeadMetrics) -> list[str]:
-    """What earned the head its labels, then what every head has."""
+def _shown_metrics(head: HeadMetrics) -> list[str]:
+    """The metrics below a thumbnail: those behind the head's labels, then the default ones."""
     names = [name for name in head.labels if name in head.values]
-    known = (name for name in _ALWAYS if name not in names and head.values.get(name) is not None)
-    return [*names, *known][:_METRICS_SHOWN]
+    known = (name for name in _DEFAULT_METRICS if name not in names and head.values.get(name) is not None)
+    return [*names, *known][:_MOST_METRICS]
 
 
 def _uniform_lines(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> list[Line]:
-    """The metrics of attention spread evenly: once for all layers in which they are the same."""
-    names = {name for head in heads for name in _metrics_of(head)}
+    """The metrics of uniform attention: one sentence for all layers with the same values."""
+    names = {name for head in heads for name in _shown_metrics(head)}
     shown = [name for name in METRICS if name in names]
     layers: dict[tuple[str, ...], list[int]] = {}
     for layer in sorted({head.layer for head in heads}):
         uniform = stack.baselines.get(layer, {})
-        values = tuple(f"{name} {number(uniform.get(name), terminal)}" for name in shown)
+        values = tuple(f"{name} {metric_number(uniform.get(name), terminal)}" for name in shown)
         layers.setdefault(values, []).append(layer)
     several = len(layers) > 1
-    return [line for values, which in layers.items() for line in _uniform(values, which if several else [], terminal)]
+    return [
+        line
+        for values, which in layers.items()
+        for line in _uniform_sentence(values, which if several else [], terminal)
+    ]
 
 
-def _uniform(values: Sequence[str], layers: Sequence[int], terminal: Terminal) -> list[Line]:
+def _uniform_sentence(values: Sequence[str], layers: Sequence[int], terminal: Terminal) -> list[Line]:
     where = f" in layer {', '.join(map(str, layers))}" if layers else ""
     start, *rest = (f"{value}," for value in values)
     parts = [f"uniform attention{where}: {start}", *rest]
@@ -156,64 +164,67 @@ def _uniform(values: Sequence[str], layers: Sequence[int], terminal: Terminal) -
     return flow([Line.of(StyledSpan(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2)
 
 
-# Cells a side: two rows of four of them and the map are a screen.
+# --- sketches: all heads of a small stack below its map
+
+# Cells a side: two rows of four sketches and the map fill a screen.
 _SKETCH_SIDE = 12
-#: So many of a head's letters stand beside its name.
-SKETCHED_LETTERS = 2
+# So many of a head's letters stand beside its name.
+_SKETCH_LETTERS = 2
 
 
 def sketch_lines(stack: Stack, terminal: Terminal) -> list[Line]:
-    """A picture a head with its name and letters, and their common scale; nothing where they don't fit in two rows."""
+    """A sketch of each head with its name and letters, and their common scale; nothing if they need over two rows."""
     across = (terminal.width + _GAP) // (_SKETCH_SIDE + _GAP)
     if not stack.sketches or 2 * across < len(stack.sketches):
         return []
-    small = [_small(pattern, Heat(1.0, terminal)) for pattern in stack.sketches]
-    heat = Heat(full_scale(small), terminal)
+    small = [_pool_to_sketch(pattern, HeatScale(1.0, terminal)) for pattern in stack.sketches]
+    heat = HeatScale(full_scale(small), terminal)
     heads = {(head.layer, head.head): head for head in stack.metrics}
     blocks = [
         [
-            *picture(stack, pattern, heat, side=_SKETCH_SIDE),
+            *thumbnail(stack, pattern, heat, side=_SKETCH_SIDE),
             _sketch_caption(heads[pattern.layer, pattern.head], terminal),
         ]
         for pattern in small
         if pattern.head is not None
     ]
     width = max(line.width for block in blocks for line in block)
-    rows = [line for row in in_rows(blocks, width, terminal) for line in row]
+    rows = [line for row in arrange_in_rows(blocks, width, terminal) for line in row]
     return [*rows, *scale_lines(heat), *pooling_lines(stack, small[0], terminal)]
 
 
-def _small(pattern: Pattern, heat: Heat) -> Pattern:
-    """As many cells as are as high as they are wide: characters are twice as high."""
+def _pool_to_sketch(pattern: Pattern, heat: HeatScale) -> Pattern:
+    """The pattern pooled to a square: a character is twice as high as wide, and half-blocks are as high as wide."""
     halves = heat.colored and heat.terminal.unicode
     return pooled_evenly(pattern, _SKETCH_SIDE if halves else _SKETCH_SIDE // 2, _SKETCH_SIDE)
 
 
 def _sketch_caption(head: HeadMetrics, terminal: Terminal) -> Line:
     tiles = [
-        part
-        for label in head.labels[:SKETCHED_LETTERS]
-        for part in (StyledSpan(" "), label_of(label).tile(3, terminal))
+        part for label in head.labels[:_SKETCH_LETTERS] for part in (StyledSpan(" "), label_of(label).tile(3, terminal))
     ]
     return Line.of(StyledSpan(head.name, BOLD), *tiles)
 
 
-# Cells a letter: three look best, one is the least.
+# --- the map of labels
+
+# Cells per letter, the best width first.
 _CELL_WIDTHS = (3, 2, 1)
-# Layers that a map has below one another before their upper half goes beside the lower; a screen has 24 lines.
-_HIGHEST = 20
-_LETTERS_GAP, _MARGIN = 2, 6
+# With more layers than this, the upper half stands beside the lower half: a screen has 24 lines.
+_MOST_LAYERS = 20
+# Cells before the first head.
+_LAYER_MARGIN = 6
 
 
 def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> list[Line]:
-    """The stack's map, what its letters mean, and a sentence for each head that was `found` to stand out."""
+    """The stack's map, its legend, a sentence for each head in `found`, and sketches if there is room."""
     lines = stack_lines(stack, terminal)
     if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal, above_dots=any(not head.labels for head in stack.metrics)))
-    if is_alone(stack):
-        return [*lines, *alone_lines(stack, terminal)]
+    if has_single_key(stack):
+        return [*lines, *single_key_lines(stack, terminal)]
     sketches = sketch_lines(stack, terminal)
-    legend = _letters_legend(stack, terminal, sketched=bool(sketches))
+    legend = _map_legend(stack, terminal, sketched=bool(sketches))
     lines += [Line(), *letter_map(stack, terminal), Line(), *legend, *scope_lines(stack, terminal)]
     if found:
         lines += [Line(), *sentence_lines(found, stack, terminal)]
@@ -221,45 +232,46 @@ def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> l
 
 
 def letter_map(stack: Stack, terminal: Terminal) -> list[Line]:
-    """A row a layer and a letter a head."""
+    """The map: a row per layer, and per head the letter of its first label, or a dot."""
     labels = {(head.layer, head.head): head.labels for head in stack.metrics}
 
     def letter(head: tuple[int, int], width: int) -> StyledSpan:
-        own = labels.get(head)
-        if own is None:
-            # It wasn't asked for.
+        head_labels = labels.get(head)
+        if head_labels is None:  # not selected
             return StyledSpan(" " * width)
-        return label_of(own[0]).tile(width, terminal) if own else StyledSpan(glyphs(terminal).dot.center(width), DIM)
+        if head_labels:
+            return label_of(head_labels[0]).tile(width, terminal)
+        return StyledSpan(glyphs(terminal).dot.center(width), DIM)
 
     halves = _halves(stack, terminal)
     if halves is None:
         return head_map(stack, letter, _CELL_WIDTHS, terminal)
-    half = terminal._replace(width=(terminal.width - _LETTERS_GAP) // 2)
+    half = terminal._replace(width=(terminal.width - _GAP) // 2)
     maps = [head_map(part, letter, _CELL_WIDTHS, half) for part in halves]
-    return side_by_side(maps, width=max(line.width for lines in maps for line in lines), gap=_LETTERS_GAP)
+    return side_by_side(maps, width=max(line.width for lines in maps for line in lines), gap=_GAP)
 
 
 def _halves(stack: Stack, terminal: Terminal) -> tuple[Stack, Stack] | None:
-    """The lower layers and the upper ones of a stack that is higher than most screens; None where they have no room
-    beside one another."""
+    """The lower and the upper layers of a stack that is higher than most screens; None where both don't fit side by
+    side."""
     heads = max((layer.heads for layer in stack.layers), default=0)
-    fits = 2 * (heads + _MARGIN) + _LETTERS_GAP <= terminal.width
-    if len(stack.layers) <= _HIGHEST or not fits:
+    fits = 2 * (heads + _LAYER_MARGIN) + _GAP <= terminal.width
+    if len(stack.layers) <= _MOST_LAYERS or not fits:
         return None
     middle = (len(stack.layers) + 1) // 2
     return replace(stack, layers=stack.layers[:middle]), replace(stack, layers=stack.layers[middle:])
 
 
-def _letters_legend(stack: Stack, terminal: Terminal, *, sketched: bool) -> list[Line]:
-    """Only the letters that the map shows, and the pictures beneath it."""
-    letters = SKETCHED_LETTERS if sketched else 1
-    shown = in_order(name for head in stack.metrics for name in head.labels[:letters])
+def _map_legend(stack: Stack, terminal: Terminal, *, sketched: bool) -> list[Line]:
+    """What the letters mean that the map, and the sketches below it, show."""
+    letters = _SKETCH_LETTERS if sketched else 1
+    shown = ordered_labels(name for head in stack.metrics for name in head.labels[:letters])
     entries = [label_entry(label_of(name, stack.key_medium), terminal) for name in shown]
     if any(not head.labels for head in stack.metrics):
         entries.append(
             Line.of(StyledSpan(f" {glyphs(terminal).dot} ", DIM), " none of these" if entries else " no label")
         )
     if _halves(stack, terminal) is not None:
-        # Side by side, maps have no room to say so.
+        # The ruler of a map has no room for these words where two maps stand side by side.
         entries.append(Line.of(StyledSpan("layers down, heads across", DIM)))
     return flow(entries, separator="  ", width=terminal.width)

@@ -1,4 +1,4 @@
-"""Weights over the patches of a picture: the picture beneath them where there are colours, else characters."""
+"""Draws weights over the patches of a picture: tints of the picture in colour, else ASCII density characters."""
 
 from __future__ import annotations
 
@@ -9,113 +9,113 @@ from math import isnan, nan
 import numpy as np
 import numpy.typing as npt
 
-from attncli.render.common.colormap import heat as heat_color
-from attncli.render.common.colormap import ink_on
+from attncli.render.common.colormap import text_color_on
+from attncli.render.common.colormap import weight_color as heat_color
 from attncli.render.common.lines import DIM, Line, Rgb, Style, StyledSpan
-from attncli.render.heads.heatmap import Heat
+from attncli.render.heads.heatmap import HeatScale
 from attncli.results.patterns import Grid, Picture
 from attncli.results.tokens import Token
 
-# How much of a patch's colour is its weight's, at no weight and at the full scale. The rest is the grey of the picture.
+# How much of a pixel is the colour of its weight, at weight 0 and at full scale. The rest is the picture in grey.
 _LEAST_TINT, _MOST_TINT = 0.35, 0.9
-# Grey is the picture's luminance (ITU-R BT.601), less bright than colours so that it does not pass for a weight.
+# Grey is the luminance of the picture (ITU-R BT.601), darkened so that it can't be mistaken for a weight.
 _LUMINANCE, _GREY = (0.299, 0.587, 0.114), 0.8
-# Cells before the picture: the numbers of the rows.
+# Cells before the map, for the numbers of the rows.
 _MARGIN = 3
 
 Pixels = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Patches:
-    """Weights by the places of their patches.
+class PatchWeights:
+    """One query's weights on the patches of a picture.
 
-    weights: (rows, columns), NaN for a patch that isn't shown.  beside: what is no patch, and its weight.
-    own: row and column of the patch that looks, if it is one.
+    weights: (rows, columns), NaN for a patch that isn't shown.  other_keys: keys that are no patches, such as [CLS],
+    with their weights.  query_cell: row and column of the query, if it is a patch of this picture.
     """
 
     weights: npt.NDArray[np.float64]
-    beside: tuple[tuple[Token, float], ...]
-    own: tuple[int, int] | None
+    other_keys: tuple[tuple[Token, float], ...]
+    query_cell: tuple[int, int] | None
 
     @property
     def largest(self) -> float:
-        """The largest weight of a patch, from which the colours are measured."""
+        """The largest weight of a patch: the full scale of the colours."""
         return float(np.nanmax(self.weights, initial=0.0)) if not np.isnan(self.weights).all() else 0.0
 
 
-def on_patches(keys: Sequence[Token], weights: Sequence[float], grid: Grid, query: Token | None) -> Patches:
-    """Weights of keys, put at their places. query: what looks, where it is of the same picture."""
-    placed = np.full((grid.rows, grid.columns), nan)
-    beside = []
+def patch_weights(keys: Sequence[Token], weights: Sequence[float], grid: Grid, query: Token | None) -> PatchWeights:
+    """Arranges weights by patch. query: given if it is of the same picture as the keys."""
+    by_cell = np.full((grid.rows, grid.columns), nan)
+    other_keys = []
     for key, weight in zip(keys, weights, strict=True):
         cell = grid.cell(key.index)
         if cell is None:
-            beside.append((key, weight))
+            other_keys.append((key, weight))
         else:
-            placed[cell] = weight
-    return Patches(placed, tuple(beside), None if query is None else grid.cell(query.index))
+            by_cell[cell] = weight
+    return PatchWeights(by_cell, tuple(other_keys), None if query is None else grid.cell(query.index))
 
 
-def grey_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """What lies beneath weights: (height, width, 3) as (height, width), from 0 to 255."""
+def greyscale(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """A picture in grey, as shown below weights: (height, width, 3) to (height, width), from 0 to 255."""
     grey: npt.NDArray[np.float64] = pixels @ np.array(_LUMINANCE) * _GREY
     return grey
 
 
-def tint_of(shares: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """How much of a colour is the weight's, where it is `shares` (0…1) of full scale."""
+def tint_shares(shares: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """The opacity of a weight's colour over the picture. shares: weights as parts of full scale, 0…1."""
     tints: npt.NDArray[np.floating] = _LEAST_TINT + (_MOST_TINT - _LEAST_TINT) * np.clip(shares, 0, 1)
     return tints
 
 
 def map_width(grid: Grid, side: int) -> int:
-    """Cells that a map takes whose patches have so many a side."""
+    """Width in cells of a map whose patches have `side` cells a side."""
     return _MARGIN + grid.columns * side
 
 
-def colored_map(patches: Patches, heat: Heat, side: int, picture: Picture | None) -> list[Line]:
-    """The weights as tints of the picture, two pixels a cell; a patch has `side` × `side` pixels."""
+def colored_map(patches: PatchWeights, heat: HeatScale, side: int, picture: Picture | None) -> list[Line]:
+    """The weights as tints of the picture, in half-blocks of two pixels; a patch has `side` × `side` pixels."""
     rows, columns = patches.weights.shape
     shares = np.array([[heat.share(weight) for weight in row] for row in patches.weights.tolist()])
     shares = np.kron(np.where(np.isnan(shares), 0, shares), np.ones((side, side)))
     tint = np.array([[heat_color(share, heat.terminal.color) for share in row] for row in shares.tolist()])
     pixels = np.asarray(tint, dtype=np.float32)
     if picture is not None:
-        grey = grey_of(picture.resized(rows * side, columns * side))
-        amount = tint_of(shares)[..., None]
+        grey = greyscale(picture.resized(rows * side, columns * side))
+        amount = tint_shares(shares)[..., None]
         pixels = (pixels * amount + grey[..., None] * (1 - amount)).astype(np.float32)
     hidden = np.kron(np.isnan(patches.weights), np.ones((side, side))).astype(bool)
-    return _framed(_half_blocks(pixels, hidden), patches, side, heat)
+    return _with_rulers(_half_blocks(pixels, hidden), patches, side, heat)
 
 
-def plain_picture(picture: Picture, patches: Patches, side: int, heat: Heat) -> list[Line]:
-    """The picture itself, at the size of its map."""
+def plain_picture(picture: Picture, patches: PatchWeights, side: int, heat: HeatScale) -> list[Line]:
+    """The picture itself, at the same size as its map."""
     rows, columns = (length * side for length in patches.weights.shape)
     pixels = picture.resized(rows, columns).astype(np.float32)
-    return _framed(_half_blocks(pixels, np.zeros((rows, columns), dtype=bool)), patches, side, heat)
+    return _with_rulers(_half_blocks(pixels, np.zeros((rows, columns), dtype=bool)), patches, side, heat)
 
 
-def inked_map(patches: Patches, heat: Heat, cell: int) -> list[Line]:
-    """The weights as characters, `cell` of them a patch."""
+def ascii_map(patches: PatchWeights, heat: HeatScale, cell: int) -> list[Line]:
+    """The weights as density characters, `cell` of them per patch."""
     lines = [
         [StyledSpan(" " * cell) if isnan(weight) else heat.cell(weight, cell) for weight in row]
         for row in patches.weights.tolist()
     ]
-    if patches.own is not None:
-        row, column = patches.own
-        lines[row][column] = StyledSpan(own_mark(cell))
-    numbered = [Line.of(StyledSpan(f"{row:>{_MARGIN - 1}} ", DIM), *spans) for row, spans in enumerate(lines)]
-    return [_ruler(patches.weights.shape[1], cell), *numbered]
+    if patches.query_cell is not None:
+        row, column = patches.query_cell
+        lines[row][column] = StyledSpan(query_mark(cell))
+    rows = [Line.of(StyledSpan(f"{row:>{_MARGIN - 1}} ", DIM), *spans) for row, spans in enumerate(lines)]
+    return [_ruler(patches.weights.shape[1], cell), *rows]
 
 
-def own_mark(side: int) -> str:
-    """What stands on the patch that looks, where a patch is so many cells wide."""
+def query_mark(side: int) -> str:
+    """The mark on the query's patch, where a patch is `side` cells wide."""
     return "o" if side == 1 else f"[{' ' * (side - 2)}]"
 
 
 def _half_blocks(pixels: Pixels, hidden: npt.NDArray[np.bool_]) -> list[list[StyledSpan]]:
-    """Two rows of pixels a line."""
+    """Two rows of pixels per line."""
     height = len(pixels)
     return [
         [
@@ -139,36 +139,36 @@ def _rgb(values: npt.NDArray[np.float32]) -> Rgb:
     return red, green, blue
 
 
-def _framed(lines: list[list[StyledSpan]], patches: Patches, side: int, heat: Heat) -> list[Line]:
-    """Lines of half-blocks with the numbers of rows and columns, and the patch that looks marked."""
-    if patches.own is not None:
-        _mark(lines, patches.own, side)
+def _with_rulers(lines: list[list[StyledSpan]], patches: PatchWeights, side: int, heat: HeatScale) -> list[Line]:
+    """Lines of half-blocks with the query's patch marked, and with the numbers of rows and columns."""
+    if patches.query_cell is not None:
+        _mark_query(lines, patches.query_cell, side)
     first_lines = {row * side // 2: row for row in reversed(range(patches.weights.shape[0]))}
-    numbered = [
+    rows = [
         Line.of(StyledSpan(_row_number(first_lines.get(place), side), DIM), *spans) for place, spans in enumerate(lines)
     ]
-    return [_ruler(patches.weights.shape[1], side), *numbered]
+    return [_ruler(patches.weights.shape[1], side), *rows]
 
 
-def _mark(lines: list[list[StyledSpan]], own: tuple[int, int], side: int) -> None:
-    """Brackets on the left and right edge of a patch, in the line of its middle."""
-    line = min((own[0] * side + (side - 1) // 2) // 2, len(lines) - 1)
-    for place, mark in enumerate(own_mark(side), own[1] * side):
+def _mark_query(lines: list[list[StyledSpan]], cell: tuple[int, int], side: int) -> None:
+    """Puts brackets on the left and right edge of a patch, in its middle line."""
+    line = min((cell[0] * side + (side - 1) // 2) // 2, len(lines) - 1)
+    for place, mark in enumerate(query_mark(side), cell[1] * side):
         if mark == " ":
             continue
         style = lines[line][place].style
         below = style.bg or style.fg or (0, 0, 0)
-        lines[line][place] = StyledSpan(mark, Style(fg=ink_on(below), bg=below, bold=True))
+        lines[line][place] = StyledSpan(mark, Style(fg=text_color_on(below), bg=below, bold=True))
 
 
 def _row_number(row: int | None, side: int) -> str:
-    """The number of a patch's row: of every row, or of every fifth where rows are half a line."""
+    """The number of a row of patches: of every row, or of every fifth where a row is half a line high."""
     shown = row is not None and (side > 1 or row % 5 == 0)
     return f"{row if shown else '':>{_MARGIN - 1}} "
 
 
 def _ruler(columns: int, cell: int) -> Line:
-    """The numbers of the columns, as many as have room."""
+    """The numbers of the columns, as many as fit."""
     step = 1 if cell > len(str(columns - 1)) else 5
     text = ""
     for column in range(0, columns, step):

@@ -1,6 +1,6 @@
-"""The tables of a walk: the scores of the keys, and what is read of their values.
+"""Steps of one head at one query (`--steps`): from the query vector to the output, in numbered sentences with tables.
 
-The walk from one query to what a head adds there: numbered steps, each in a few words with its numbers.
+`steps_lines` words the steps; `score_table` and `read_table` show the numbers of the keys.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import NamedTuple
 import numpy as np
 
 from attncli.render.common.cells import cell_width, glyphs
-from attncli.render.common.escape import direction_end, in_place, token_text
-from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded
+from attncli.render.common.escape import direction_end, fit_width, token_text
+from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded, split_words
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.metric_words import place_number
+from attncli.render.heads.metric_words import cell_number
 from attncli.results.steps import Origin, Projection, Steps, Vector, Written
 
 _LONGEST_TOKEN = 12
 _MOST_NUMBERS = 6
 _BAR = 16
-# Cells of a line that has room to say what z is.
+# From this width on there is room to say what z is.
 _ROOM_FOR_SUM = 30
 
 
 class Symbols(NamedTuple):
-    """The signs of formulas."""
+    """Symbols of formulas."""
 
     times: str
     dot: str
@@ -42,34 +42,34 @@ _ASCII = Symbols("x", ".", "/", "sqrt ", "sum of", "-", "inf")
 
 
 def symbols(terminal: Terminal) -> Symbols:
-    """Those that this terminal can show."""
+    """The symbols, in Unicode or ASCII, that this terminal can show."""
     return _UNICODE if terminal.unicode else _ASCII
 
 
 class Column(NamedTuple):
-    """Numbers under a heading, right-aligned, the last of them of the keys that aren't listed.
+    """A right-aligned column of numbers, one per listed key, then one for the other keys together.
 
-    worth: a column of less goes before one of more where there is no room for all.
+    priority: columns of lower priority are dropped first where there is no room for all.
     """
 
     heading: str
     cells: tuple[str, ...]
     style: Style = Style()
-    worth: int = 9
+    priority: int = 9
 
     @property
     def width(self) -> int:
         return max(map(cell_width, (self.heading, *self.cells)))
 
     def lines(self, hidden: Collection[int] = ()) -> Iterator[Line]:
-        """The heading and the cells; those of hidden keys are grey."""
+        """The heading and the cells; those of hidden (masked) keys are dim."""
         yield Line.of(StyledSpan(" " * (self.width - cell_width(self.heading)) + self.heading, DIM))
         for row, cell in enumerate(self.cells):
             yield Line.of(StyledSpan(cell.rjust(self.width), DIM if row in hidden else self.style))
 
 
-def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> Line:
-    """`  q = [0.41 -0.22 … 30 more]  norm 5.21`: as many numbers as there is room for."""
+def vector_line(name: str, vector: Vector, norm: float, terminal: Terminal) -> Line:
+    """`  q = [0.41 -0.22 … 30 more]  norm 5.21`, with as many numbers as fit."""
     more = glyphs(terminal).ellipsis
     end = f"  norm {_number(norm)}"
     for count in range(min(len(vector), _MOST_NUMBERS + 2), 0, -1):
@@ -82,28 +82,28 @@ def shown_vector(name: str, vector: Vector, norm: float, terminal: Terminal) -> 
 
 
 def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
-    """A row a key: k, q·k, what becomes of it, and the weight."""
+    """A row per key: k, q·k, the scores made from it, and the weight."""
     signs = symbols(terminal)
-    columns = [Column(f"q{signs.dot}k", _cells(steps.products, steps), worth=1)]
+    columns = [Column(f"q{signs.dot}k", _cells(steps.products, steps), priority=1)]
     if steps.scale != 1:
         scale = f"{signs.over}{1 / steps.scale:.2f}" if steps.scale < 1 else f"{signs.times}{steps.scale:.3g}"
-        columns.append(Column(scale, _cells(steps.scaled, steps), worth=2))
+        columns.append(Column(scale, _cells(steps.scaled, steps), priority=2))
     if steps.capped is not None:
-        columns.append(Column("capped", _cells(steps.capped, steps), worth=2))
+        columns.append(Column("capped", _cells(steps.capped, steps), priority=2))
     if steps.bias is not None:
-        columns.append(Column("+bias", _cells(steps.bias, steps), worth=2))
+        columns.append(Column("+bias", _cells(steps.bias, steps), priority=2))
     hidden = frozenset(np.flatnonzero(~steps.visible).tolist())
     if steps.bias is not None or hidden:
         scores = (
             f"{signs.minus}{signs.infinity}" if row in hidden else cell
             for row, cell in enumerate(_cells(steps.scores, steps))
         )
-        columns.append(Column("score", tuple(scores), worth=3))
+        columns.append(Column("score", tuple(scores), priority=3))
     weights = [*steps.weights.tolist(), *([steps.others.weight] if steps.others.visible else [])]
     shown = ("0" if row in hidden else weight for row, weight in enumerate(_weights(weights)))
     columns.append(Column("weight", tuple(shown), BOLD))
     labels = _labels(steps, terminal)
-    columns = _fitting(columns, terminal.width - labels[0].width)
+    columns = _drop_to_fit(columns, terminal.width - labels[0].width)
     taken = labels[0].width + sum(column.width + 2 for column in columns)
     bars = _bars(weights, min(_BAR, terminal.width - taken - 2), terminal)
     norms = Column("norm", _cells(steps.key_norms, steps))
@@ -111,12 +111,12 @@ def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
     if room >= norms.width + 2:
         columns.insert(0, norms)
         room -= norms.width + 2
-    vectors = _vectors("k", steps.key_vectors, steps, room - 2, terminal)
+    vectors = _vector_column("k", steps.key_vectors, steps, room - 2, terminal)
     return _table(labels, [*vectors, *columns], bars, hidden)
 
 
 def read_table(steps: Steps, terminal: Terminal) -> list[Line]:
-    """A row a key: its weight and v; and their sum."""
+    """A row per key: its weight and v; and their weighted sum, z."""
     signs = symbols(terminal)
     labels = [*_labels(steps, terminal), Line.of(" z, their sum" if terminal.width >= _ROOM_FOR_SUM else " z")]
     width = max(line.width for line in labels)
@@ -124,34 +124,34 @@ def read_table(steps: Steps, terminal: Terminal) -> list[Line]:
     weights = [*steps.weights.tolist(), *([steps.others.weight] if others else [])]
     times = Column("weight", (*(f"{weight} {signs.times}" for weight in _weights(weights)), ""), BOLD)
     norms = (*(_number(norm) for norm in steps.value_norms.tolist()), *([""] * others), _number(steps.sum_norm))
-    columns = _fitting([times, Column("norm", norms, worth=1)], terminal.width - width)
+    columns = _drop_to_fit([times, Column("norm", norms, priority=1)], terminal.width - width)
     room = terminal.width - width - sum(column.width + 2 for column in columns)
-    vectors = _vectors("v", steps.values, steps, room, terminal, total=steps.weighted_sum)
+    vectors = _vector_column("v", steps.values, steps, room, terminal, total=steps.weighted_sum)
     lines = [padded(line, width) for line in labels]
     return _table(lines, [times, *vectors, *columns[1:]], [Line()] * len(lines))
 
 
 def _weights(weights: Sequence[float]) -> tuple[str, ...]:
-    return tuple(place_number(weight, 2) for weight in weights)
+    return tuple(cell_number(weight, 2) for weight in weights)
 
 
-def _fitting(columns: Sequence[Column], room: int) -> list[Column]:
-    """The columns without those of least worth, as many as have room; the last that is worth most stays in any case."""
-    kept = list(columns)
-    while len(kept) > 1 and sum(column.width + 2 for column in kept) > room:
-        kept.remove(min(kept, key=lambda column: column.worth))
-    return kept
+def _drop_to_fit(columns: Sequence[Column], room: int) -> list[Column]:
+    """The columns that fit, after those of lowest priority are dropped; at least one column stays."""
+    selected = list(columns)
+    while len(selected) > 1 and sum(column.width + 2 for column in selected) > room:
+        selected.remove(min(selected, key=lambda column: column.priority))
+    return selected
 
 
 def _labels(steps: Steps, terminal: Terminal) -> list[Line]:
-    """The heading, then each key by its place and token, then those that aren't listed."""
+    """The row labels: a heading, the position and token of each listed key, and the number of other keys."""
     places = max((len(str(token.index)) for token in steps.keys), default=1)
     texts = [token_text(token, terminal) for token in steps.keys]
     widest = min(max(map(cell_width, texts), default=3), _LONGEST_TOKEN, terminal.width // 4)
     rows = [
         Line.of(
             StyledSpan(f" {token.index:>{places}} ", DIM),
-            StyledSpan(in_place(text, widest, terminal), Style() if seen else DIM),
+            StyledSpan(fit_width(text, widest, terminal), Style() if seen else DIM),
         )
         for token, text, seen in zip(steps.keys, texts, steps.visible.tolist(), strict=True)
     ]
@@ -169,10 +169,10 @@ def _number(value: float) -> str:
     return f"{value:z.2f}" if abs(value) < 1000 else f"{value:.3g}"
 
 
-def _vectors(
+def _vector_column(
     name: str, vectors: Vector, steps: Steps, room: int, terminal: Terminal, *, total: Vector | None = None
 ) -> list[Column]:
-    """The first numbers of a vector a row, in `room` cells; nothing where not even one fits."""
+    """A column with the first numbers of each row's vector, in `room` cells; none where not even one number fits."""
     for count in range(min(vectors.shape[1], _MOST_NUMBERS), 0, -1):
         rows = [*vectors[:, :count].tolist(), *([] if total is None else [total[:count].tolist()])]
         widest = max((len(_number(each)) for row in rows for each in row), default=0)
@@ -187,7 +187,7 @@ def _vectors(
 
 
 def _bars(weights: Sequence[float], width: int, terminal: Terminal) -> list[Line]:
-    """A bar a weight, the longest for the largest; blank where there is no room."""
+    """A bar per weight, the longest for the largest; blank where there is no room."""
     largest = max(weights, default=0.0) or 1.0
     ink = "█" if terminal.unicode else "#"
     bars = [Line.of(ink * round(width * weight / largest)) if width >= 4 else Line() for weight in weights]
@@ -198,38 +198,40 @@ def _table(
     labels: Sequence[Line], columns: Sequence[Column], bars: Sequence[Line], hidden: Collection[int] = ()
 ) -> list[Line]:
     rows = zip(labels, *(column.lines(hidden) for column in columns), bars, strict=True)
-    # What is blank at the end takes no room.
+    # Without spaces before a missing bar.
     return [joined(row if row[-1].width else row[:-1], "  ") for row in rows]
 
 
+# --- the sentences
+
 _INDENT = 2
 #: Keys that are listed at most.
-_LISTED = 16
-# Stretches of hidden tokens that are told by their places.
+_KEYS_LISTED = 16
+# Up to so many ranges of hidden tokens are given as positions.
 _MOST_STRETCHES = 3
 
-#: What a step is called, and what is said of it.
+#: The name of a step, and its sentence.
 Step = tuple[str, str]
 
 
 def steps_lines(steps: Steps, terminal: Terminal) -> list[Line]:
-    """One walk from top to bottom."""
-    listed, signs = steps.listing(_LISTED), symbols(terminal)
-    numbered = _Numbered(terminal)
+    """All steps of one head at one query."""
+    listed, signs = steps.listing(_KEYS_LISTED), symbols(terminal)
+    numbered = _StepNumbering(terminal)
     lines = _title(steps, terminal)
-    lines += [*numbered(_query(steps, terminal)), shown_vector("q", steps.query_vector, steps.query_norm, terminal)]
-    lines += [line for step in _scoring(steps, listed, terminal) for line in numbered(step)]
+    lines += [*numbered(_query_step(steps, terminal)), vector_line("q", steps.query_vector, steps.query_norm, terminal)]
+    lines += [line for step in _score_steps(steps, listed, terminal) for line in numbered(step)]
     lines += score_table(listed, terminal)
-    lines += [*numbered(_values(steps, signs)), *read_table(listed.seen(), terminal)]
+    lines += [*numbered(_values_step(steps, signs)), *read_table(listed.seen(), terminal)]
     if steps.written is None:
         return [*lines, *numbered(("output", "z goes through no plain matrix in this model, and the walk ends here"))]
-    lines += numbered(_output(steps, steps.written, signs))
-    lines += [shown_vector("out", steps.written.output, steps.written.norm, terminal)]
-    return [*lines, *numbered(_residual(steps, steps.written, terminal))]
+    lines += numbered(_output_step(steps, steps.written, signs))
+    lines += [vector_line("out", steps.written.output, steps.written.norm, terminal)]
+    return [*lines, *numbered(_residual_step(steps, steps.written, terminal))]
 
 
-class _Numbered:
-    """Writes steps one after another."""
+class _StepNumbering:
+    """Numbers the steps that it writes."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -237,73 +239,71 @@ class _Numbered:
 
     def __call__(self, step: Step) -> list[Line]:
         self._number += 1
-        name, said = step
-        words = [Line.of(StyledSpan(f"{self._number} {name}:", BOLD)), *map(Line.of, said.split(" "))]
+        name, sentence = step
+        words = [Line.of(StyledSpan(f"{self._number} {name}:", BOLD)), *split_words(sentence)]
         return [Line(), *flow(words, separator=" ", width=self._terminal.width, indent=_INDENT)]
 
 
 def _title(steps: Steps, terminal: Terminal) -> list[Line]:
-    words = f"from {_token(steps, terminal)} (token {steps.query.index}), step by step".split(" ")
+    sentence = f"from {_query_text(steps, terminal)} (token {steps.query.index}), step by step"
     name = Line.of(StyledSpan(f"head {steps.name}", BOLD))
-    return flow([name, *map(Line.of, words)], separator=" ", width=terminal.width)
+    return flow([name, *split_words(sentence)], separator=" ", width=terminal.width)
 
 
-def _token(steps: Steps, terminal: Terminal) -> str:
+def _query_text(steps: Steps, terminal: Terminal) -> str:
     text = token_text(steps.query, terminal)
     return text + direction_end(text)
 
 
-def _query(steps: Steps, terminal: Terminal) -> Step:
+def _query_step(steps: Steps, terminal: Terminal) -> Step:
     reader = f", from the {steps.origin.reader}" if steps.origin.reader is not None else ""
     columns = f"this head's {len(steps.query_vector):,} columns of W_Q"
-    made = _made(steps.origin.query, _state(steps.origin), columns, "plus their bias")
+    source = _projection_words(steps.origin.query, _state_words(steps.origin), columns, "plus their bias")
     turned = ", then turned by its position (rotary)" if steps.rotated else ""
-    return "query", f"q, what {_token(steps, terminal)} looks for{reader}: {made}{turned}"
+    return "query", f"q, what {_query_text(steps, terminal)} looks for{reader}: {source}{turned}"
 
 
-def _made(projection: Projection | None, state: str, matrix: str, bias: str = "plus its bias") -> str:
-    """What a vector is made of; the matrix alone is named only where nothing but it makes the vector."""
+def _projection_words(projection: Projection | None, state: str, matrix: str, bias: str = "plus its bias") -> str:
+    """How a vector is computed; with the matrix only where the projection is a plain linear layer."""
     if projection is None:
         return f"made of {state} by this layer's weights"
     factor = f", and times {projection.factor:.4g}" if projection.factor != 1 else ""
     return f"{state} times {matrix}{f', {bias}' if projection.bias else ''}{factor}"
 
 
-def _state(origin: Origin) -> str:
+def _state_words(origin: Origin) -> str:
     if origin.normalised is None:
         return "its state, as it enters the layer,"
     return "its state, normalised," if origin.normalised else "its state"
 
 
-def _answering(origin: Origin) -> tuple[str, str]:
-    """Whose keys and values these are, and what they are made of."""
+def _key_source(origin: Origin) -> tuple[str, str]:
+    """Which tokens the keys and values are of, and which state they are computed from."""
     if origin.reader is None:
-        return "each token", _state(origin)
+        return "each token", _state_words(origin)
     return "each token of the encoder", "the encoder's output"
 
 
-def _scoring(steps: Steps, listed: Steps, terminal: Terminal) -> Iterator[Step]:
-    """From keys to weights; steps that this model does not take are left out."""
+def _score_steps(steps: Steps, listed: Steps, terminal: Terminal) -> Iterator[Step]:
+    """The steps from keys to weights that this model has."""
     signs, origin = symbols(terminal), steps.origin
-    each, state = _answering(origin)
+    each, state = _key_source(origin)
     turned = ", turned likewise" if steps.rotated else ""
     shared = f" ({steps.sharing} heads share them)" if steps.sharing > 1 else ""
-    yield (
-        "keys",
-        f"k, what {each} offers: {_made(origin.key, state, 'W_K')}{turned}{shared}; a large q{signs.dot}k is a match",
-    )
-    yield "scale", _scaling(steps, signs)
+    source = _projection_words(origin.key, state, "W_K")
+    yield "keys", f"k, what {each} offers: {source}{turned}{shared}; a large q{signs.dot}k is a match"
+    yield "scale", _scale_words(steps, signs)
     if steps.softcap is not None:
         cap = f"{steps.softcap:g}"
         yield "softcap", f"{cap} {signs.times} tanh(score {signs.over} {cap}), so that no score passes {cap}"
     if steps.bias is not None:
         yield "bias", "what the model adds for the places of the two tokens"
     if steps.causal or steps.hidden:
-        yield "mask", _mask(steps, listed, terminal)
-    yield "softmax", _softmax(steps, signs)
+        yield "mask", _mask_words(steps, listed, terminal)
+    yield "softmax", _softmax_words(steps, signs)
 
 
-def _scaling(steps: Steps, signs: Symbols) -> str:
+def _scale_words(steps: Steps, signs: Symbols) -> str:
     size = len(steps.query_vector)
     product = f"score = q{signs.dot}k"
     if isclose(steps.scale, 1 / sqrt(size), rel_tol=1e-6):
@@ -316,20 +316,20 @@ def _scaling(steps: Steps, signs: Symbols) -> str:
     return f"{product} {signs.times} {steps.scale:.4g}, this model's own scale"
 
 
-def _mask(steps: Steps, listed: Steps, terminal: Terminal) -> str:
-    """Who is hidden; of a causal model also where nobody is."""
+def _mask_words(steps: Steps, listed: Steps, terminal: Terminal) -> str:
+    """Which tokens are hidden; for causal models also when none is."""
     signs = symbols(terminal)
     comes_to = f"score {signs.minus}{signs.infinity}, weight 0"
     if not steps.hidden:
         return f"each token sees itself and earlier ones; later ones would be hidden ({comes_to})"
     tokens = "1 token" if steps.hidden == 1 else f"{steps.hidden:,} tokens"
-    after = f" after {_token(steps, terminal)}" if steps.causal else ""
+    after = f" after {_query_text(steps, terminal)}" if steps.causal else ""
     are = "is" if steps.hidden == 1 else "are"
-    return f"{tokens}{after}{_unlisted(steps, listed)} {are} hidden: {comes_to}"
+    return f"{tokens}{after}{_hidden_positions(steps, listed)} {are} hidden: {comes_to}"
 
 
-def _unlisted(steps: Steps, listed: Steps) -> str:
-    """The places of hidden tokens, first and last of each stretch, where the table has no room for them."""
+def _hidden_positions(steps: Steps, listed: Steps) -> str:
+    """The position ranges of hidden tokens that the table doesn't list; empty if these are many."""
     if not listed.others.hidden or steps.others.hidden:
         return ""
     places = [key.index for key, seen in zip(steps.keys, steps.visible.tolist(), strict=True) if not seen]
@@ -343,36 +343,36 @@ def _unlisted(steps: Steps, listed: Steps) -> str:
     return f" ({', '.join(stretches)})"
 
 
-def _softmax(steps: Steps, signs: Symbols) -> str:
+def _softmax_words(steps: Steps, signs: Symbols) -> str:
     all_sum = f"{signs.sum} e^score"
-    # Less a negative number is plus: `score + 2.89`.
+    # Subtracting a negative number: `score + 2.89`.
     sign = "+" if steps.log_sum < 0 else signs.minus
-    said = f"weight = e^score {signs.over} {all_sum} = e^(score {sign} {abs(steps.log_sum):.2f});"
+    formula = f"weight = e^score {signs.over} {all_sum} = e^(score {sign} {abs(steps.log_sum):.2f});"
     if steps.sink_weight is None:
-        return f"{said} they sum to 1"
+        return f"{formula} they sum to 1"
     sink = f"a sink outside of the text (score {steps.sink:.2f}, weight {steps.sink_weight:.2f})"
-    return f"{said} with {sink} they sum to 1"
+    return f"{formula} with {sink} they sum to 1"
 
 
-def _values(steps: Steps, signs: Symbols) -> Step:
-    each, state = _answering(steps.origin)
-    made = _made(steps.origin.value, state, "W_V")
-    return "values", f"v, what {each} hands on: {made}; z = {signs.sum} weight {signs.times} v"
+def _values_step(steps: Steps, signs: Symbols) -> Step:
+    each, state = _key_source(steps.origin)
+    source = _projection_words(steps.origin.value, state, "W_V")
+    return "values", f"v, what {each} hands on: {source}; z = {signs.sum} weight {signs.times} v"
 
 
-def _output(steps: Steps, written: Written, signs: Symbols) -> Step:
+def _output_step(steps: Steps, written: Written, signs: Symbols) -> Step:
     between = "a gate or a norm changes z; then " if written.passed_on is not None else ""
     rows = f"this head's {len(steps.weighted_sum):,} rows of W_O"
     return "output", f"{between}z times {rows}: {len(written.output):,} numbers, as wide as the model"
 
 
-def _residual(steps: Steps, written: Written, terminal: Terminal) -> Step:
-    """The addition beside what it is added to."""
+def _residual_step(steps: Steps, written: Written, terminal: Terminal) -> Step:
+    """The norm of what the head adds, and of the state that it is added to."""
     every = "all heads" if written.bias is None else "all heads and the bias"
     scaled = "" if written.scale in (None, 1) else f" (after the model's own factor {written.scale:.4g})"
     adds = f"this head adds {written.added:.2f}{scaled}, {every} together {written.all_added:.2f}"
     if written.residual is not None:
-        adds = f"the state of {_token(steps, terminal)} had norm {written.residual:.2f}; {adds}"
+        adds = f"the state of {_query_text(steps, terminal)} had norm {written.residual:.2f}; {adds}"
     if written.scale is None:
         adds += ", which a norm or a gate changes before it is added"
     return "residual stream", adds

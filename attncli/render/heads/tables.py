@@ -1,4 +1,4 @@
-"""Results of `heads` as tidy rows: a head or a cell per row of CSV, a head per line of JSON Lines."""
+"""`attn heads` as tidy data: CSV with a row per head, cell or key, and JSON Lines with a line per head."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attncli.render.data import csv_text, jsonl_text
 
 if TYPE_CHECKING:
-    # At run time tokenize must not pay for the numpy that the results of heads import.
+    # Not at run time: these import numpy, which `attn tokenize` would have to load, too.
     from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
     from attncli.results.patterns import Medium, Pattern
     from attncli.results.steps import Steps
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 Row = Sequence[object]
 
 _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
-#: Behind those, for pictures.
-_PLACE_COLUMNS = ("query_row", "query_column", "key_row", "key_column")
-_RANKED = ("weight", "uniform", "rank", "keys")
+#: Added for pictures.
+_PATCH_COLUMNS = ("query_row", "query_column", "key_row", "key_column")
+_RANKING_COLUMNS = ("weight", "uniform", "rank", "keys")
 _STEP_COLUMNS = (
     *("stack", "layer", "head", "name", "query_index", "query_token", "key_index", "key_token", "visible"),
     *("product", "scaled", "capped", "bias", "score", "weight", "value_norm"),
@@ -28,17 +28,17 @@ _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 
 
 def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
-    """A head per line: its metrics, the same metrics of even attention as `baseline`, and its pattern if it has one.
+    """A head per line: its metrics, those of uniform attention as `baseline`, and its pattern if it has one.
 
-    Where heads were ranked by one weight, or compared, a head's part of that is its `ranking` or `difference`.
+    Where heads were ranked by one weight or compared, the head's entry is `ranking` or `difference`.
     """
-    changes = _changes(result)
+    changes = _changes_by_head(result)
     rows = (_head_record(result, stack, head, changes) for stack in result.stacks for head in stack.metrics)
     return jsonl_text(rows, ascii_only=ascii_only)
 
 
-def _changes(result: HeadsResult) -> dict[str, HeadChange]:
-    """How each head changed, by its name."""
+def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
+    """How each head changed, by its name; empty where nothing was compared."""
     if result.difference is None:
         return {}
     return {head.name: head for stack in result.difference.stacks for head in stack.heads}
@@ -64,15 +64,14 @@ def _head_record(
 
 
 def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
-    """A head per row; or a cell of their patterns per row, with the rows and columns of patches where there are any;
-    or a key per row of what one position reads, or of each walk.
+    """A row per head; with `cells`, a row per cell of their patterns; or a row per key of one query or of `--steps`.
 
-    The metrics of even attention stand in columns `baseline_<metric>`, several labels in one field behind each other.
-    Where heads were ranked by one weight, that is `weight`, with even attention's `uniform`, and `rank` the place among
-    `keys`. Where they were compared, `total_variation` says how far apart they are, and `against_<metric>` and
-    `change_<metric>` hold the other side's metrics and those less the ones here; a cell has its `change`.
-    Where the metrics are means over texts, the ends of their 95 % intervals stand in `<metric>_low` and
-    `<metric>_high`, and how many texts show them in `<metric>_texts`.
+    Uniform attention's metrics are in columns `baseline_<metric>`; several labels share a field, separated by spaces.
+    Ranked heads have their `weight`, uniform attention's `uniform`, and `rank`, the key's place among `keys`.
+    Compared heads have `total_variation`, how far apart their patterns are, the other side's `against_<metric>`, and
+    `change_<metric>`, the other side less this one; a cell has its `change`.
+    Means over texts have the bounds of their 95 % intervals, `<metric>_low` and `<metric>_high`, and the number of
+    texts, `<metric>_texts`. Cells of pictures have the rows and columns of their patches.
     """
     if result.steps is not None:
         return csv_text(_STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps)))
@@ -87,25 +86,29 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     if result.texts is not None:
         header += [f"{name}_{part}" for name in names for part in ("low", "high", "texts")]
     if any(stack.ranking is not None for stack in result.stacks):
-        header += _RANKED
+        header += _RANKING_COLUMNS
     if result.difference is not None:
         header += ["total_variation", *(f"{side}_{name}" for name in names for side in ("against", "change"))]
-    changes = _changes(result)
+    changes = _changes_by_head(result)
     rows = (
-        (*_head_row(stack, head, names, quadrants), *_ranked(stack, head), *_changed(changes.get(head.name), names))
+        (
+            *_head_row(stack, head, names, quadrants),
+            *_ranking_fields(stack, head),
+            *_change_fields(changes.get(head.name), names),
+        )
         for stack in result.stacks
         for head in stack.metrics
     )
     return csv_text(header, rows)
 
 
-def _ranked(stack: Stack, head: HeadMetrics) -> Row:
+def _ranking_fields(stack: Stack, head: HeadMetrics) -> Row:
     if stack.ranking is None:
         return ()
     return next((one.weight, one.uniform, one.rank, one.keys) for one in stack.ranking.heads if one.name == head.name)
 
 
-def _changed(change: HeadChange | None, names: Sequence[str]) -> Iterator[object]:
+def _change_fields(change: HeadChange | None, names: Sequence[str]) -> Iterator[object]:
     if change is not None:
         yield change.total_variation
         for name in names:
@@ -136,7 +139,7 @@ def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str], quadrants: 
     baseline = stack.baselines.get(head.layer, {})
     metrics = (head.values.get(name) for name in names)
     even = (baseline.get(name) for name in names)
-    spread = () if head.spread is None else _spread_columns(head.spread, names)
+    spread = () if head.spread is None else _spread_fields(head.spread, names)
     shares: Row = [None] * (2 * len(quadrants))
     if head.quadrants is not None:
         shares = (*head.quadrants, *stack.even_quadrants[head.layer])
@@ -144,19 +147,19 @@ def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str], quadrants: 
 
 
 def _quadrant_names(result: HeadsResult) -> Sequence[str]:
-    """Those of two texts; there are none where no head has any."""
+    """The names of the shares between two texts; empty where there is one text."""
     known = (head.quadrants for stack in result.stacks for head in stack.metrics if head.quadrants is not None)
     return next((quadrants._fields for quadrants in known), ())
 
 
-def _spread_columns(spread: Spread, names: Sequence[str]) -> Iterator[object]:
+def _spread_fields(spread: Spread, names: Sequence[str]) -> Iterator[object]:
     for name in names:
         yield from spread.intervals.get(name) or (None, None)
         yield spread.counts.get(name, 0)
 
 
 def _reading_csv(result: HeadsResult) -> str:
-    """A key per row: the mean weight that one position gives it, and even attention's."""
+    """A row per key: the mean weight that one query gives it, and uniform attention's."""
     header = ("stack", "query_index", "query_token", "key_index", "key_token", "weight", "uniform")
     return csv_text(header, (row for stack in result.stacks for row in _reading_rows(stack)))
 
@@ -174,8 +177,8 @@ def _cells_csv(result: HeadsResult) -> str:
     patterns = [(stack, pattern) for stack in result.stacks for pattern in stack.patterns]
     pooled = any(pattern.bins is not None for _, pattern in patterns)
     places = any(stack.key_medium.grid is not None for stack, _ in patterns) and not pooled
-    cells = _pooled_cells if pooled else _placed_cells if places else _token_cells
-    columns = (*(_BIN_COLUMNS if pooled else _CELL_COLUMNS), *(_PLACE_COLUMNS if places else ()))
+    cells = _pooled_cells if pooled else _patch_cells if places else _token_cells
+    columns = (*(_BIN_COLUMNS if pooled else _CELL_COLUMNS), *(_PATCH_COLUMNS if places else ()))
     changes = _pattern_changes(result)
     rows = (
         (stack.stack, pattern.layer, pattern.head, *cell, *change)
@@ -189,7 +192,7 @@ def _cells_csv(result: HeadsResult) -> str:
 
 
 def _pattern_changes(result: HeadsResult) -> dict[tuple[str, int, int | None], list[tuple[float]]]:
-    """What every cell of a pattern changed by, in the order of the cells."""
+    """The change of every cell of each pattern, in the order of the cells."""
     stacks = result.difference.stacks if result.difference is not None else ()
     return {
         (stack.stack, pattern.layer, pattern.head): [(change,) for row in pattern.weights.tolist() for change in row]
@@ -204,27 +207,27 @@ def _token_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
             yield query.index, query.token, key.index, key.token, weight
 
 
-def _placed_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
-    """The same with the rows and columns of patches; what is no patch has none."""
+def _patch_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
+    """Cells with the rows and columns of their patches; None for tokens that are no patches."""
     for cell in _token_cells(stack, pattern):
         query, _, key, *_ = cell
-        yield *cell, *_place(stack.query_medium, query), *_place(stack.key_medium, key)
+        yield *cell, *_patch_position(stack.query_medium, query), *_patch_position(stack.key_medium, key)
 
 
-def _place(medium: Medium, position: object) -> tuple[int | None, int | None]:
+def _patch_position(medium: Medium, position: object) -> tuple[int | None, int | None]:
     cell = medium.grid.cell(position) if medium.grid is not None and isinstance(position, int) else None
     return cell or (None, None)
 
 
 def _pooled_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
     row_count, column_count = pattern.weights.shape
-    rows = pattern.bins.rows if pattern.bins else _singles(row_count)
-    columns = pattern.bins.columns if pattern.bins else _singles(column_count)
+    rows = pattern.bins.rows if pattern.bins else _single_bins(row_count)
+    columns = pattern.bins.columns if pattern.bins else _single_bins(column_count)
     for query, weights in zip(rows, pattern.weights.tolist(), strict=True):
         for key, weight in zip(columns, weights, strict=True):
             yield *query, *key, weight
 
 
-def _singles(count: int) -> Sequence[tuple[int, int]]:
-    """The bins of a pattern that was too small to pool, beside others that were not."""
+def _single_bins(count: int) -> Sequence[tuple[int, int]]:
+    """Bins of one position each, for a pattern that was too small to pool while others were pooled."""
     return [(index, index + 1) for index in range(count)]

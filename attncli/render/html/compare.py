@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attncli.render.common.colormap import HEX
+from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.compare.paths import (
     LABEL_COLORS,
     RANDOM_WORDS,
@@ -40,7 +40,7 @@ def compare_data(result: CompareResult) -> dict[str, object]:
         "facts": [SEPARATOR.join(facts)],
         "notes": [printed(text) for text in (*result.warnings, *result.notes)]
         + [plain([line]) for line in sample_line(result, PAGE)],
-        "colors": HEX,
+        "colors": VIRIDIS_HEX,
         "groups": [[text, _color(place)] for place, text in enumerate(tags.groups)] if tags.told_apart else [],
         "occurrences": [
             _occurrence(each, name, tag, tags)

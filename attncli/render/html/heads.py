@@ -13,12 +13,12 @@ from typing import cast
 import numpy as np
 
 from attncli.choices import METRICS
-from attncli.render.common.colormap import HEX
+from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import visible
 from attncli.render.heads.difference_view import DIFFERENCE, difference_stacks
 from attncli.render.heads.header import is_cross, model_lines, pooling_lines, stack_lines
 from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of, meaning
-from attncli.render.heads.shaded_text import line_numbers, numbered, plain_text, running
+from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
 from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.html.page import PAGE, SEPARATOR, pack, pack_pixels, page, plain, printed, shortened
 from attncli.results.heads import HeadMetrics, HeadsResult, Stack
@@ -99,7 +99,7 @@ def _query(of: RowReading | Ranking) -> str:
 
 def _place(token: Token, line: int | None = None, count: int = 1) -> str:
     text = " ".join(plain_text(token).split())
-    return f"{text} ({numbered(token.index, count, line)})"
+    return f"{text} ({position_label(token.index, count, line)})"
 
 
 #: Heads that the overview says something of.
@@ -158,7 +158,7 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
         "metric": WEIGHT if any(stack.ranking for stack in own) else result.metric,
         "labels": {name: _label(name) for name in labels},
         "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
-        "colors": HEX,
+        "colors": VIRIDIS_HEX,
         "counted": any(map(_is_counted, own)),
         "stacks": stacks,
         # What was compared opens with the difference.
@@ -174,7 +174,7 @@ def _compared(result: HeadsResult) -> list[str]:
     if result.difference.kind == "models":
         return [f"A: {printed(result.model)}", f"B: {printed(result.difference.model)}"]
     here, there = result.stacks[0].keys, result.difference.stacks[0].keys
-    return [f"A: {running(here)}", f"B: {running(there)}"] if here and there else ["B: the other text"]
+    return [f"A: {text_excerpt(here)}", f"B: {text_excerpt(there)}"] if here and there else ["B: the other text"]
 
 
 def _label_names(result: HeadsResult) -> list[str]:

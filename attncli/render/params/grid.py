@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, glyphs, pad
-from attncli.render.common.escape import in_place, name_text
+from attncli.render.common.escape import fit_width, name_text
 from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan, flow, joined
 from attncli.render.common.terminal import Terminal
 
@@ -86,7 +86,7 @@ def _line(
 ) -> Line:
     spans: list[StyledSpan] = []
     for place, index in enumerate(kept):
-        text = in_place(row.texts[index], widths[index], terminal, right=columns[index].right)
+        text = fit_width(row.texts[index], widths[index], terminal, right=columns[index].right)
         style = row.style if row.style != PLAIN else columns[index].style
         spans.append(StyledSpan(" " * (_GAP if place else 0)))
         spans.append(StyledSpan(text, style))

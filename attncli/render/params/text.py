@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from attncli.render.common.cells import glyphs
-from attncli.render.common.document import lower
+from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import name_text
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, separate_blocks
 from attncli.render.common.terminal import Terminal
 from attncli.render.params.component_tables import component_table, layer_table, part_table
 from attncli.render.params.costs import (
@@ -110,7 +110,7 @@ def comparison(result: ParamsResult, terminal: Terminal) -> list[Line]:
     most = next((count for count in beside if _fit(_blocks(result, count, terminal), terminal)), 1)
     tables = (table(*block, terminal) for block in _blocks(result, most, terminal))
     notes = _notes(result, terminal)
-    return apart([*heads, *tables, *([notes] if notes else [])])
+    return separate_blocks([*heads, *tables, *([notes] if notes else [])])
 
 
 def _comparison_names(result: ParamsResult, terminal: Terminal) -> list[str]:
@@ -221,17 +221,17 @@ _MOST_RUNS = 3
 def params_text(result: ParamsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     if result.presets:
-        return lower(preset_lines(result.presets, terminal), terminal)
+        return lines_to_text(preset_lines(result.presets, terminal), terminal)
     if len(result.models) > 1 and result.by != "component":
-        return lower(apart([_model(model, result.by, terminal) for model in result.models]), terminal)
+        return lines_to_text(separate_blocks([_model(model, result.by, terminal) for model in result.models]), terminal)
     if len(result.models) > 1:
-        return lower(comparison(result, terminal), terminal)
-    return lower(_model(result.models[0], result.by, terminal), terminal)
+        return lines_to_text(comparison(result, terminal), terminal)
+    return lines_to_text(_model(result.models[0], result.by, terminal), terminal)
 
 
 def _model(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
     blocks = [header(model, terminal), _listing(model, by, terminal), *details(model, by, terminal)]
-    return apart(block for block in blocks if block)
+    return separate_blocks(block for block in blocks if block)
 
 
 def details(model: ModelParameters, by: str, terminal: Terminal) -> tuple[list[Line], list[Line], list[Line]]:

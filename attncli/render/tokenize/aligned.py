@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from attncli.render.common.cells import cell_width, glyphs
-from attncli.render.common.document import lower
+from attncli.render.common.document import lines_to_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.comparison_lines import (
@@ -50,7 +50,7 @@ def aligned_text(
 
     No line is wider than the terminal, whatever the tokens are.
     """
-    return lower(_lines(texts, comparison, count, terminal), terminal)
+    return lines_to_text(_lines(texts, comparison, count, terminal), terminal)
 
 
 def _lines(

@@ -20,8 +20,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, glyphs, shorten
-from attncli.render.common.document import lower
-from attncli.render.common.escape import in_place, printable
+from attncli.render.common.document import lines_to_text
+from attncli.render.common.escape import fit_width, printable
 from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import header
@@ -61,7 +61,7 @@ def chat_text(text: TokenizedText, chat: Chat, terminal: Terminal, *, count: int
 
     No line is wider than the terminal, whatever the tokens are.
     """
-    return lower(_picture(text, chat, count, terminal), terminal)
+    return lines_to_text(_picture(text, chat, count, terminal), terminal)
 
 
 def _picture(text: TokenizedText, chat: Chat, count: int | None, terminal: Terminal) -> Iterator[Line]:
@@ -162,8 +162,8 @@ def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Li
             texts.append(item.before)
             ids.append(item.before)
             used += len(item.before.text)
-        texts.append(StyledSpan(in_place(item.text, width, terminal), item.style))
-        ids.append(StyledSpan(in_place(item.id, width, terminal), without_boldness(item.style) if item.id else PLAIN))
+        texts.append(StyledSpan(fit_width(item.text, width, terminal), item.style))
+        ids.append(StyledSpan(fit_width(item.id, width, terminal), without_boldness(item.style) if item.id else PLAIN))
         used += width
     if texts:
         yield _indented(texts), _indented(ids)

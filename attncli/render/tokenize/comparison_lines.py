@@ -14,7 +14,7 @@ from string import ascii_uppercase
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, crop, glyphs
-from attncli.render.common.escape import SLASHES, direction_end, in_place, printable
+from attncli.render.common.escape import SLASHES, direction_end, fit_width, printable
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.picture import unknown_text, why_no_fertility, without_words
@@ -155,8 +155,8 @@ def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Termin
     for index, cell in enumerate(cells):
         room = left if index == len(cells) - 1 else cell.width
         style = cell.style._replace(bold=False)
-        texts.append(StyledSpan(in_place(cell.text, room, terminal), style))
-        ids.append(StyledSpan(in_place(cell.id, room, terminal), style))
+        texts.append(StyledSpan(fit_width(cell.text, room, terminal), style))
+        ids.append(StyledSpan(fit_width(cell.id, room, terminal), style))
         left -= room + len(inside.text)
         if index < len(cells) - 1:
             texts.append(inside)

@@ -26,7 +26,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, clusters, glyphs
-from attncli.render.common.escape import direction_end, in_place, visible
+from attncli.render.common.escape import direction_end, fit_width, visible
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded
 from attncli.render.common.terminal import Terminal
 from attncli.results.explanation import (
@@ -192,7 +192,7 @@ def _rows(steps: Sequence[_Step], columns: Columns, room: int, terminal: Termina
     width = max((step.after.width for step in steps), default=0) + len(GAP)
     for merge, after, _ in steps:
         rank = f"{merge.pair.rank:,}".rjust(columns.rank)
-        pair = in_place(_pair(merge.pair, terminal), columns.pair, terminal)
+        pair = fit_width(_pair(merge.pair, terminal), columns.pair, terminal)
         line = joined([Line.of(StyledSpan(rank, DIM), GAP, pair, GAP), after])
         longer = line if merge.rival is None else _before(merge.rival, padded(line, columns.indent + width), terminal)
         yield longer if longer.width <= room else line

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attncli.render.common.cells import cell_width, glyphs, shorten
-from attncli.render.common.document import lower
+from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import printable
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow
 from attncli.render.common.terminal import Terminal
@@ -167,7 +167,7 @@ def explain_text(explanation: Explanation, terminal: Terminal) -> str:
 
     No line is wider than the terminal, whatever the tokens are.
     """
-    return lower(_lines(explanation, terminal), terminal)
+    return lines_to_text(_lines(explanation, terminal), terminal)
 
 
 def _lines(explanation: Explanation, terminal: Terminal) -> Iterator[Line]:

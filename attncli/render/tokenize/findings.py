@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, clusters, glyphs, shorten
-from attncli.render.common.document import lower
+from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import printable, visible
 from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import ColorDepth, Terminal
@@ -58,7 +58,7 @@ def lint_text(
 
     count: how many texts there are; None where that is not known yet. One of several is named.
     """
-    return lower(_lines(findings, text, terminal, unreachable, count), terminal)
+    return lines_to_text(_lines(findings, text, terminal, unreachable, count), terminal)
 
 
 def clean_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal: Terminal) -> str:
@@ -68,7 +68,7 @@ def clean_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal
         name = f"{printable(model, unicode=terminal.unicode)}: " if len(models) > 1 else ""
         sentence = f"{name}nothing found in {number:,} of {texts:,} text{'' if texts == 1 else 's'}"
         lines += _wrapped(sentence, terminal, style=BOLD)
-    return lower(lines, terminal)
+    return lines_to_text(lines, terminal)
 
 
 def unreachable_text(models: Sequence[str], found: Sequence[Unreachable], terminal: Terminal) -> str:
@@ -77,7 +77,7 @@ def unreachable_text(models: Sequence[str], found: Sequence[Unreachable], termin
     for model, each in zip(models, found, strict=True):
         name = f"{printable(model, unicode=terminal.unicode)}: " if len(models) > 1 else ""
         lines += _wrapped(name + unreachable_sentence(each), terminal, style=DIM)
-    return lower(lines, terminal)
+    return lines_to_text(lines, terminal)
 
 
 def unreachable_sentence(found: Unreachable) -> str:

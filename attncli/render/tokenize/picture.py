@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from attncli.render.common.cells import cell_width, glyphs, shorten
-from attncli.render.common.document import lower
-from attncli.render.common.escape import direction_end, in_place, printable
+from attncli.render.common.document import lines_to_text
+from attncli.render.common.escape import direction_end, fit_width, printable
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.token_cells import GAP, Cell, CutWord, bar, token_cells, without_boldness
@@ -42,7 +42,7 @@ def text_picture(text: TokenizedText, terminal: Terminal, *, count: int | None =
 
     No line is wider than the terminal, whatever the tokens are.
     """
-    return lower(_picture(text, count, terminal), terminal)
+    return lines_to_text(_picture(text, count, terminal), terminal)
 
 
 def ids_text(result: TokenizeResult) -> str:
@@ -125,8 +125,8 @@ def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, L
             texts.append(before)
             ids.append(before)
             used += len(before.text)
-        texts.append(StyledSpan(in_place(cell.text, width, terminal), cell.style))
-        ids.append(StyledSpan(in_place(cell.id, width, terminal), without_boldness(cell.style)))
+        texts.append(StyledSpan(fit_width(cell.text, width, terminal), cell.style))
+        ids.append(StyledSpan(fit_width(cell.id, width, terminal), without_boldness(cell.style)))
         used += width
     if texts:
         yield Line(tuple(texts)), Line(tuple(ids))

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, glyphs, pad
-from attncli.render.common.document import lower
-from attncli.render.common.escape import in_place, name_text, visible
-from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, apart, flow, joined
+from attncli.render.common.document import lines_to_text
+from attncli.render.common.escape import fit_width, name_text, visible
+from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow, joined, separate_blocks
 from attncli.render.common.terminal import Terminal
 from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
 from attncli.results.tokenize import MUCH_UNKNOWN, TokenizedText, TokenStats
@@ -129,7 +129,7 @@ def text_line(text: TokenizedText, terminal: Terminal) -> TextLine:
     more = text.text is not None and len(text.text) > _WIDEST
     whole = begins + glyphs(terminal).cut * more
     return TextLine(
-        text.model, f"{text.record + 1} {in_place(whole, min(cell_width(whole), _WIDEST), terminal)}", text.stats
+        text.model, f"{text.record + 1} {fit_width(whole, min(cell_width(whole), _WIDEST), terminal)}", text.stats
     )
 
 
@@ -155,7 +155,7 @@ def statistics_text(
     if spoilt := list(_spoilt(statistics, terminal)):
         blocks.append(spoilt)
     blocks += [_cut_words(each, terminal, named=len(statistics) > 1) for each in statistics if each.most_cut_words]
-    return lower(apart(blocks), terminal)
+    return lines_to_text(separate_blocks(blocks), terminal)
 
 
 def _spoilt(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
@@ -342,7 +342,7 @@ def _cut_word(word: CutWord, terminal: Terminal) -> str:
     if word.characters > len(word.word):
         text += glyphs(terminal).cut
     count = f" {word.tokens:,}"
-    return in_place(text, min(cell_width(text), max(terminal.width - len(count) - 2, 1)), terminal) + count
+    return fit_width(text, min(cell_width(text), max(terminal.width - len(count) - 2, 1)), terminal) + count
 
 
 def _column_names(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[str]:

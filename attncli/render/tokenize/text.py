@@ -21,8 +21,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from attncli.render.common.cells import Glyphs, cell_width, glyphs
-from attncli.render.common.document import lower
-from attncli.render.common.escape import in_place, printable, visible
+from attncli.render.common.document import lines_to_text
+from attncli.render.common.escape import fit_width, printable, visible
 from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.forms import Form, SummaryForm
@@ -51,7 +51,7 @@ def token_table(text: TokenizedText, terminal: Terminal, *, count: int | None = 
 
     No line is wider than the terminal, whatever the tokens are.
     """
-    return lower(_lines(text, count, terminal), terminal)
+    return lines_to_text(_lines(text, count, terminal), terminal)
 
 
 def _lines(text: TokenizedText, count: int | None, terminal: Terminal) -> Iterator[Line]:
@@ -148,7 +148,7 @@ def _line(columns: Sequence[_Column], values: Sequence[str], styles: Iterable[St
     spans: list[StyledSpan] = []
     for column, value, style in zip(columns, values, styles, strict=True):
         width = min(cell_width(value), column.width)
-        own, rest = StyledSpan(in_place(value, width, terminal), style), StyledSpan(" " * (column.width - width))
+        own, rest = StyledSpan(fit_width(value, width, terminal), style), StyledSpan(" " * (column.width - width))
         spans += [StyledSpan(GAP if spans else ""), *((rest, own) if column.right else (own, rest))]
     return Line(tuple(spans))
 
@@ -215,7 +215,7 @@ class RecordText(Form):
         """Whose explanation it is, where the pictures of several models stand together."""
         if record.comparison is None:
             return ""
-        return lower(
+        return lines_to_text(
             [Line.of(StyledSpan(printable(text.model, unicode=self._terminal.unicode), Style(bold=True)))],
             self._terminal,
         )

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from attncli.render.common.cells import glyphs, shorten
-from attncli.render.common.document import lower
+from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import direction_end, name_text, printable, visible
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow, joined, padded
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, joined, padded, separate_blocks
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.findings import REASONS, unreachable_sentence
 from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry
@@ -54,7 +54,7 @@ def vocabulary_text(vocabulary: Vocabulary, terminal: Terminal) -> str:
     ]
     if vocabulary.unreachable is not None:
         blocks.append(list(_unreachable(vocabulary.unreachable, terminal)))
-    return lower(apart(blocks), terminal)
+    return lines_to_text(separate_blocks(blocks), terminal)
 
 
 def _header(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[Line]:
