@@ -108,8 +108,8 @@ def test_a_softcap_changes_the_pattern() -> None:
 
 def test_only_the_chosen_heads_are_kept() -> None:
     loaded = wrap_model(tiny.build(tiny.bart()))
-    wanted = HeadsRequest(parse_selection(head="cross.1.2,decoder.0.3"), patterns=True)
-    (stacks,) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), wanted)
+    request = HeadsRequest(parse_selection(head="cross.1.2,decoder.0.3"), patterns=True)
+    (stacks,) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), request)
     kept = {stack.stack: [(p.layer, p.head) for p in stack.patterns] for stack in stacks}
     assert kept == {"encoder": [], "decoder": [(0, 3)], "cross": [(1, 2)]}
     assert [head.name for stack in stacks for head in stack.metrics] == ["decoder.0.3", "cross.1.2"]
@@ -142,4 +142,4 @@ def test_nothing_is_computed_of_a_layer_that_nobody_asked_for() -> None:
     collector = Collector(loaded, inputs_for(loaded, [IDS]), HeadsRequest(parse_selection("2"), patterns=True))
     loaded.attend(collector.inputs.arguments, collector)
     (seen,) = collector.layers.values()
-    assert [layer.measured is not None for layer in seen.values()] == [False, False, True]
+    assert [layer.sums is not None for layer in seen.values()] == [False, False, True]

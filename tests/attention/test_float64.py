@@ -35,18 +35,18 @@ class WithoutFloat64(TorchDispatchMode):
         return made
 
 
-def pair() -> QueryKeySides:
+def sides() -> QueryKeySides:
     """Two texts of four tokens in one."""
     flags = torch.ones(1, 8, dtype=torch.bool, device=GPU)
     parts = torch.ones(1, 8, dtype=torch.long, device=GPU)
     side = Side(torch.ones(1, 8, dtype=torch.long, device=GPU), flags, flags, ((),), parts)
-    return QueryKeySides(side, side, same=True)
+    return QueryKeySides(side, side, same_sequence=True)
 
 
 @pytest.fixture(autouse=True)
 def without_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert "mps" in DEVICE_TYPES_WITHOUT_FLOAT64
-    monkeypatch.setattr("attncli.attention.float64.WITHOUT_FLOAT64", {GPU.type})
+    monkeypatch.setattr("attncli.attention.float64.DEVICE_TYPES_WITHOUT_FLOAT64", {GPU.type})
     with FakeTensorMode(), WithoutFloat64():
         yield
 
@@ -55,16 +55,16 @@ def test_a_gpu_without_float64_takes_no_sums() -> None:
     with pytest.raises(TypeError, match="float64"):
         torch.ones(2, device=GPU).double()
     weights, visible = torch.ones(1, 2, 8, 8, device=GPU), torch.ones(1, 1, 8, 8, dtype=torch.bool, device=GPU)
-    sums = MetricSums(pair(), has_sink=True, heads=2)
+    sums = MetricSums(sides(), has_sink=True, heads=2)
     sums.add(0, weights, visible)
-    assert (sums.by_text().device, sums.by_text().dtype) == (CPU, torch.float64)
-    crossing = PairAttentionSums(pair())
+    assert (sums.means_by_text().device, sums.means_by_text().dtype) == (CPU, torch.float64)
+    crossing = PairAttentionSums(sides())
     crossing.add(0, weights)
     assert crossing._sums is not None and crossing._sums.device == CPU
 
 
 def test_even_attention_goes_back_to_where_it_is_needed() -> None:
-    rows = compute_uniform_baseline(pair(), implied(causal=True, queries=8, keys=8, device=GPU)).rows
+    rows = compute_uniform_baseline(sides(), implied(causal=True, queries=8, keys=8, device=GPU)).rows
     devices = {each.device for value_and_shown in rows.values() for each in value_and_shown}
     assert devices == {GPU}
-    MetricSums(pair(), has_sink=True).add_rows(rows)
+    MetricSums(sides(), has_sink=True).add_rows(rows)

@@ -47,7 +47,7 @@ def test_neighbours_stand_in_the_same_row() -> None:
 def metrics_of(weights: torch.Tensor) -> dict[str, float | None]:
     side = PicturePositions(2, 3, ("cls",)).side(7)
     assert side is not None
-    sums = MetricSums(QueryKeySides(side, side, same=True), has_sink=False)
+    sums = MetricSums(QueryKeySides(side, side, same_sequence=True), has_sink=False)
     sums.add(0, weights, torch.ones(1, 1, 7, 7, dtype=torch.bool))
     return sums.means()[0][0]
 

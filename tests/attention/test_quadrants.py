@@ -31,7 +31,7 @@ def test_quadrants_are_means_of_rows_and_sums_of_columns(
     family: str, explicit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not explicit:
-        monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 1)
+        monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", 1)
     model = wrap_model(tiny.build(tiny.FAMILIES[family]()))
     inputs = build_inputs(model, [tiny.tokens(IDS, special=(1, 2))], sequences=[SEQUENCES])
     stack, *others = read_heads(model, inputs, HeadsRequest(patterns=True))
