@@ -1,8 +1,11 @@
-"""Metrics and labels of heads by name, apart from their values: a shell completes them without importing numpy."""
+"""Values that options take and that verbs, help, completion and results share: each list stands here alone.
+
+Imports nothing, so that help and completion start at once.
+"""
 
 from __future__ import annotations
 
-#: In the order in which they are shown; the names are what `--metric` takes and what the JSON holds.
+#: Metrics of heads, in the order in which they are shown; what `--metric` takes and what the JSON holds.
 METRICS = (
     "entropy",
     "distance",
@@ -20,10 +23,49 @@ METRICS = (
 #: The metrics that give a head its label where they are high, the most telling first.
 LABELS = ("induction", "previous", "next", "special", "first")
 
+#: Components of parameters, in the order in which they are shown.
+COMPONENTS = (
+    *(f"embedding.{kind}" for kind in ("token", "position", "segment", "patch", "audio", "other")),
+    *(
+        f"{attention}.{kind}"
+        for attention in ("attention", "cross_attention")
+        for kind in ("query", "key", "value", "output", "latent", "position_bias", "gate", "sinks", "other")
+    ),
+    *(f"mlp.{kind}" for kind in ("gate", "up", "down")),
+    *(f"moe.{kind}" for kind in ("router", "gate", "up", "down", "shared")),
+    *(
+        f"mixer.{kind}"
+        for kind in ("input", "query", "key", "value", "gate", "state", "convolution", "recurrent", "output", "other")
+    ),
+    "norm",
+    "pooler",
+    "unembedding",
+    "task_head",
+    "adapter",
+    "other",
+)
 
-#: Set by a shell that asks for completions instead of a run.
-COMPLETION = "_ATTN_COMPLETE"
+#: `params --by` and `--source`.
+BY = ("component", "layer", "part", "module", "tensor")
+SOURCES = ("config", "header")
 
+#: `heads --by`.
+UNITS = ("token", "word", "line")
 
-#: What stands for stdin wherever a text, a file or ids are named.
+#: `tokenize --check`: all models make the same tokens; there is nothing to mend in a text.
+CHECKS = ("same", "lint")
+
+#: `compare --pool` and `--adjust`.
+POOLS = ("mean", "first", "last")
+ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
+
+#: Options of every verb.
+FORMATS = ("text", "json", "jsonl", "csv")
+COLORS = ("auto", "always", "never")
+ERRORS = ("strict", "replace")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+#: What stands for stdin where a text, a file or ids are named.
 STDIN = "-"
+#: The variable that a shell sets when it asks for completions instead of a run.
+COMPLETION = "_ATTN_COMPLETE"

@@ -6,7 +6,8 @@ import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,31 +29,38 @@ AT_THE_TOP = {
     ".pre-commit-config.yaml",
 }
 
-#: Each part of the package, and the other parts of it that it may import. Things flow one way, top to bottom:
-#: cli -> verbs -> models and the analysis folders -> results; render turns results into something to read.
+#: Each part of the package, and the other parts of it that it may import, whether at the top of a module, in a function
+#: or for type checkers alone. Things flow one way: cli -> api -> analysis and models -> results; render turns results
+#: into something to read.
 MAY_IMPORT = {
+    "_version": set(),
+    "choices": set(),
     "errors": set(),
     "progress": set(),
-    "results": set(),
-    "models": {"attncli", "errors", "progress"},
-    "tokens": {"results", "errors"},
-    "attention": {"results", "errors"},
-    "parameters": {"results", "errors"},
-    "embeddings": {"results", "errors"},
-    "render": {"results", "errors", "progress"},
-    "verbs": {
-        "attncli",
-        "errors",
-        "progress",
-        "results",
-        "models",
-        "tokens",
+    "quantities": {"errors"},
+    "results": {"choices"},
+    "models": {"_version", "choices", "errors", "progress", "quantities"},
+    "tokens": {"errors", "models", "results"},
+    "attention": {"choices", "errors", "models", "results"},
+    "embeddings": {"errors", "models", "results"},
+    "parameters": {"choices", "errors", "results"},
+    "render": {"choices", "errors", "progress", "results"},
+    "api": {
+        "_version",
         "attention",
-        "parameters",
+        "choices",
         "embeddings",
+        "errors",
+        "models",
+        "parameters",
+        "progress",
+        "quantities",
+        "results",
+        "tokens",
     },
-    "attncli": {"verbs"},
-    "cli": {"attncli", "errors", "progress", "results", "render", "verbs", "models"},
+    # The one place where results and renderers meet: `attncli` hands results what shows them.
+    "attncli": {"_version", "api", "errors", "render", "results"},
+    "cli": {"_version", "api", "choices", "errors", "models", "progress", "render", "results"},
     "__main__": {"cli"},
 }
 
@@ -71,33 +79,25 @@ MAY_BE_IMPORTED_BY = {
     "matplotlib": {"render"},
 }
 
-#: How Python and a notebook ask a result to show itself: there alone it may call the renderers, which know results.
-SHOWING_ITSELF = ("__str__", "_repr_html_")
-
-#: Modules that the start of `attn tokenize` passes through: no numpy there.
-WITHOUT_NUMPY = (
-    "results/tokenize.py",
-    "results/tokenize.py",
-    "results/base.py",
-    "render/data.py",
-    "render/heads/tables.py",
-)
+#: What the start of `attn tokenize` passes through, by public names: no numpy there.
+WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "heads_csv")
 
 #: What belongs to the command line alone.
 OUTSIDE = {"sys.stdin", "sys.stdout", "sys.stderr", "sys.argv", "sys.exit", "os.environ", "os.getenv", "os.putenv"}
 SPEAKING = {"print", "input", "exit", "quit", "breakpoint"}
 
-#: Programs of their own, which are run with `python -m` and which nothing imports.
-PROGRAMS = {"models/builtin/train_induction.py"}
+#: Programs of their own, by a function of theirs: they are run with `python -m`, and nothing imports them.
+PROGRAMS = ("periodic_bytes",)
 
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module, by its full name. `inside` a function it happens when that is called."""
+    """One imported module, by its full name. `inside` a function it happens when that is called; `types`: never."""
 
     module: str
     line: int
     inside: bool
+    types: bool
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,23 @@ class Module:
         return "attncli" if first == "__init__.py" else first.removesuffix(".py")
 
     @property
+    def full_name(self) -> str:
+        return "attncli." + self.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    @property
     def imports(self) -> list[Import]:
-        """All imports, but for those that only a type checker sees, and those of a result that shows itself."""
-        return list(_imports(self.tree, inside=False))
+        """All imports, those in functions and for type checkers too."""
+        return list(_imports(self.tree))
+
+    @property
+    def run_imports(self) -> list[Import]:
+        """All imports but those for type checkers alone."""
+        return [found for found in self.imports if not found.types]
+
+    @property
+    def definitions(self) -> set[str]:
+        """The names of its functions and classes."""
+        return {node.name for node in self.tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 @cache
@@ -126,20 +140,27 @@ def modules() -> tuple[Module, ...]:
     return tuple(Module(path, ast.parse(path.read_text("utf-8"))) for path in sorted(PACKAGE.rglob("*.py")))
 
 
-def _imports(node: ast.AST, *, inside: bool) -> Iterator[Import]:
+def defining(name: str) -> Module:
+    """The module that defines a public name."""
+    (found,) = (module for module in modules() if name in module.definitions)
+    return found
+
+
+def _imports(node: ast.AST, *, inside: bool = False, types: bool = False) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for other in child.orelse:
-                yield from _imports(ast.Module([other], []), inside=inside)
+            yield from _imports(ast.Module(child.body, []), inside=inside, types=True)
+            yield from _imports(ast.Module(child.orelse, []), inside=inside, types=types)
         elif isinstance(child, ast.Import):
             for alias in child.names:
-                yield Import(alias.name, child.lineno, inside)
+                yield Import(alias.name, child.lineno, inside, types)
         elif isinstance(child, ast.ImportFrom):
             assert child.level == 0, "imports are absolute"
             assert child.module is not None
-            yield from (Import(_full_name(child.module, alias.name), child.lineno, inside) for alias in child.names)
-        elif not (isinstance(child, ast.FunctionDef) and child.name in SHOWING_ITSELF):
-            yield from _imports(child, inside=inside or isinstance(child, ast.FunctionDef))
+            for alias in child.names:
+                yield Import(_full_name(child.module, alias.name), child.lineno, inside, types)
+        else:
+            yield from _imports(child, inside=inside or isinstance(child, ast.FunctionDef), types=types)
 
 
 def _full_name(module: str, name: str) -> str:
@@ -165,7 +186,7 @@ def test_every_module_has_its_place_in_the_plan() -> None:
     assert {module.part for module in modules()} <= set(MAY_IMPORT)
 
 
-def test_nobody_imports_upwards() -> None:
+def test_no_part_imports_upwards() -> None:
     wrong = [
         f"{module.name}:{found.line} imports {found.module}"
         for module in modules()
@@ -181,7 +202,7 @@ def test_packages_of_others_are_imported_where_they_belong() -> None:
     wrong = [
         f"{module.name}:{found.line} imports {found.module}"
         for module in modules()
-        for found in module.imports
+        for found in module.run_imports
         if module.part not in MAY_BE_IMPORTED_BY.get(found.module.split(".")[0], {module.part})
     ]
     assert wrong == []
@@ -189,19 +210,24 @@ def test_packages_of_others_are_imported_where_they_belong() -> None:
 
 @pytest.mark.parametrize("name", WITHOUT_NUMPY)
 def test_what_tokenize_starts_with_imports_no_numpy(name: str) -> None:
-    (module,) = (module for module in modules() if module.name == name)
-    reached = {found.module for found in module.imports}
+    reached = {found.module for found in defining(name).run_imports}
     assert not {name for name in reached if name.split(".")[0] == "numpy" or name == "attncli.results.heads"}
 
 
 def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
     # At the top of its modules it knows the vocabulary alone; a verb's callback fetches what it needs.
-    light = {"attncli.errors", "attncli.progress", "attncli.render.common.terminal"}
+    light = {
+        "attncli._version",
+        "attncli.choices",
+        "attncli.errors",
+        "attncli.progress",
+        defining("Terminal").full_name,
+    }
     wrong = [
         f"{module.name}:{found.line} imports {found.module}"
         for module in modules()
         if module.part == "cli"
-        for found in module.imports
+        for found in module.run_imports
         if found.module.startswith("attncli.")
         and _part_of(found.module) != "cli"
         and not found.inside
@@ -222,7 +248,8 @@ def _outside(module: Module) -> Iterator[str]:
 
 
 def test_nobody_below_the_command_line_touches_streams_or_variables() -> None:
-    below = [module for module in modules() if module.part not in ("cli", "__main__") and module.name not in PROGRAMS]
+    programs = [defining(name) for name in PROGRAMS]
+    below = [module for module in modules() if module.part not in ("cli", "__main__") and module not in programs]
     touching = {module.name: list(_outside(module)) for module in below}
     wrong = {name: found for name, found in touching.items() if found}
     # The hub's own variables (HF_HOME, HF_ENDPOINT, …) are read in one place of the model layer.
@@ -232,26 +259,66 @@ def test_nobody_below_the_command_line_touches_streams_or_variables() -> None:
 
 
 def test_nobody_imports_a_program() -> None:
-    programs = {"attncli." + name.removesuffix(".py").replace("/", ".") for name in PROGRAMS}
+    programs = {defining(name).full_name for name in PROGRAMS}
     assert [module.name for module in modules() for found in module.imports if found.module in programs] == []
 
 
 def test_the_command_line_touches_the_process_in_few_places() -> None:
     # Everything else gets an Environment, so that a test can swap it.
     touching = {module.name for module in modules() if module.part == "cli" and list(_outside(module))}
-    assert touching <= {"cli/environment.py", "cli/main.py", "cli/shells.py", "cli/manual.py", "cli/messages.py"}
+    # The process's streams, its start, libraries' output, and two programs of their own: completion scripts, manual.
+    owners = ("Environment", "prepare_torch", "suppress_output", "Fish", "manual_page")
+    assert touching <= {defining(name).name for name in owners}
 
 
 def test_the_table_itself_flows_one_way() -> None:
-    """No part reaches itself through others. (`attncli` stands for the version, and for the verbs that it offers.)"""
-    table = {part: known - {"attncli"} for part, known in MAY_IMPORT.items()}
+    assert circles({part: frozenset(known) for part, known in MAY_IMPORT.items()}) == []
 
-    def reached(part: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
-        for other in table[part] - seen:
-            seen = reached(other, seen | {other})
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    """Counted over all imports: at the top, in functions, and for type checkers alone."""
+    names = {module.full_name for module in modules()}
+    graph = {module.full_name: frozenset({found.module for found in module.imports} & names) for module in modules()}
+    assert circles(graph) == []
+
+
+def circles(graph: Mapping[str, frozenset[str]]) -> list[str]:
+    """Nodes that reach themselves through others."""
+
+    def reached(node: str) -> set[str]:
+        seen: set[str] = set()
+        queue = [node]
+        while queue:
+            for other in graph[queue.pop()] - seen:
+                seen.add(other)
+                queue.append(other)
         return seen
 
-    assert [part for part in table if part in reached(part)] == []
+    return [node for node in graph if node in reached(node)]
+
+
+def test_circles_are_found() -> None:
+    graph: dict[str, frozenset[str]] = {
+        "a": frozenset("b"), "b": frozenset("c"), "c": frozenset("b"), "d": frozenset()
+    }  # fmt: skip
+    assert circles(graph) == ["b", "c"]
+
+
+#: File names that every verb or every folder may have.
+COMMON_FILE_NAMES = {
+    "__init__", "__main__", "base", "types", "text", "html", "figures", "tables",
+    "heads", "tokenize", "params", "compare",
+}  # fmt: skip
+
+
+def test_a_file_name_stands_in_at_most_two_folders() -> None:
+    names = Counter(Path(module.name).stem for module in modules())
+    assert {name for name, count in names.items() if count > 2} <= COMMON_FILE_NAMES
+
+
+def test_every_module_says_first_what_it_is() -> None:
+    wrong = [module.name for module in modules() if module.tree.body and not ast.get_docstring(module.tree)]
+    assert wrong == []
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
@@ -292,8 +359,8 @@ def test_only_declared_packages_are_imported() -> None:
     wrong = [
         f"{module.name}:{found.line} imports {found.module}"
         for module in modules()
-        for found in module.imports
-        if found.module.split(".")[0] not in known | (building if module.name == "cli/build_hook.py" else set())
+        for found in module.run_imports
+        if found.module.split(".")[0] not in known | (building if "ManualHook" in module.definitions else set())
     ]
     assert wrong == []
 

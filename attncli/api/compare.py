@@ -20,6 +20,7 @@ from attncli.api.occurrences import (
     warnings_of,
 )
 from attncli.api.reference_states import Sample, Sampled, read_sample, run_or_recall
+from attncli.choices import ADJUSTMENTS, POOLS
 from attncli.embeddings.state_selection import Spec, StateChoice, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.compare import CompareResult, Occurrence, State
-
-POOLS = ("mean", "first", "last")
-ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 
 
 def compare(

@@ -70,10 +70,6 @@ class Lengths:
         return f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
 
 
-#: What can be checked: that all models make the same tokens, that there is nothing to mend in a text.
-CHECKS = ("same", "lint")
-
-
 class TextInput(NamedTuple):
     """One text, and the pair beside it; or ids; or a conversation, for the chat template of each model.
 

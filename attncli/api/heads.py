@@ -15,7 +15,6 @@ from attncli.api.targets import parse_target
 from attncli.attention.claims import claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
-    UNITS,
     HeadsRequest,
     Selection,
     SelectionSpec,
@@ -25,6 +24,7 @@ from attncli.attention.selection import (
     line_starts,
     parse_selection,
 )
+from attncli.choices import UNITS
 from attncli.errors import UsageError
 from attncli.models.loading.distributed import ALONE, Sharing
 from attncli.progress import Progress, silent

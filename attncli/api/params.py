@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 from attncli.api.configured_shapes import Shapes, from_module, named_models
 from attncli.api.loading import made_by
 from attncli.api.shape_sources import ShapeSource, Source
+from attncli.choices import BY, SOURCES
 from attncli.errors import UsageError
 from attncli.models.files.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
@@ -114,8 +115,8 @@ def params(
         return _presets()
     wanted, wishes = _by(by, depth), _wishes(context, batch, fit, training=training, lora=lora)
     expected = total_of("--check", check)
-    if source is not None and source not in get_args(Source):
-        raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
+    if source is not None and source not in SOURCES:
+        raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(SOURCES)}")
     changes = _changes(set)
     how = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
     opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
@@ -170,10 +171,9 @@ def _json(key: str, value: object) -> str:
 
 def _by(by: str, depth: int | None) -> By:
     """What is listed, and with depth whether that has any. Raises UsageError where it can't be."""
-    from attncli.parameters.count import By
 
-    if by not in get_args(By):
-        raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(get_args(By))}")
+    if by not in BY:
+        raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(BY)}")
     if depth is not None:
         check_number("--depth", depth, instance=2)
         if by not in _DEEP:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.api.cutting import (
-    CHECKS,
     Lengths,
     Settings,
     TextInput,
@@ -23,6 +22,7 @@ from attncli.api.cutting import (
     tokenizer_of,
 )
 from attncli.api.loading import LoadedTokenizer, open_tokenizers, versions
+from attncli.choices import CHECKS
 from attncli.errors import AttnError, UsageError
 from attncli.models.chat.chat_text import ChatText, render_chat
 from attncli.models.chat.sandbox import Sandbox

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from attncli.attention.positions import Position, Span, word_spans
 from attncli.choices import METRICS
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from attncli.models.capture.structure import BlockList
 
 Unit = Literal["token", "word", "line"]
-UNITS: tuple[str, ...] = get_args(Unit)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from attncli.choices import ADJUSTMENTS, POOLS
 from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
-#: As in `attncli.api.compare`, which has no place in the start of the program.
-_POOLS = ("mean", "first", "last")
-_ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 #: What --reference takes instead of a file.
 _NONE = "none"
 
@@ -130,11 +128,11 @@ measure_options = bundle(
         shell_complete=completed_by("stacks"),
         help="encoder or decoder, where a model has both.",
     ),
-    option("--pool", group=_MEASURE, type=Choice(_POOLS), default="mean", help="How several pieces become one vector."),
+    option("--pool", group=_MEASURE, type=Choice(POOLS), default="mean", help="How several pieces become one vector."),
     option(
         "--adjust",
         group=_MEASURE,
-        type=Choice(_ADJUSTMENTS),
+        type=Choice(ADJUSTMENTS),
         default="none",
         help="Hold against a sample: baseline, standardize, or abtt (all but the top).",
     ),

@@ -62,7 +62,7 @@ def devices(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """RANK[:COMPONENT,…]: the last component."""
-    from attncli.results.params import COMPONENTS
+    from attncli.choices import COMPONENTS
 
     rank, colon, named = incomplete.partition(":")
     if not colon:

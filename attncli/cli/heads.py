@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from attncli.choices import UNITS
 from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
 from attncli.cli.environment import Environment, shared
 from attncli.cli.heads_input import ManyOptions, many_options, read_heads_input
@@ -149,7 +150,7 @@ head_options = bundle(
     option(
         "--by",
         group=_VIEW,
-        type=Choice(("token", "word", "line")),
+        type=Choice(UNITS),
         default="token",
         show_default=True,
         help="What a row and a column stand for.",

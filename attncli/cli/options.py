@@ -12,16 +12,12 @@ from typing import Any, NamedTuple
 
 import click
 
+from attncli.choices import COLORS, DTYPES, ERRORS, FORMATS
 from attncli.cli.command import Choice, Option, Text, WholeNumber, completed_by
 from attncli.cli.environment import MAX_WIDTH
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
-
-FORMATS = ("text", "json", "jsonl", "csv")
-COLORS = ("auto", "always", "never")
-ERRORS = ("strict", "replace")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class LoadingOptions(NamedTuple):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from attncli.choices import BY, SOURCES
 from attncli.cli.command import Choice, Verb, WholeNumber, completed_by
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from attncli.results.params import ParamsResult
 
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".html")
-BY = ("component", "layer", "part", "module", "tensor")
-SOURCES = ("config", "header")
 
 
 class Counting(NamedTuple):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from attncli.choices import CHECKS
 from attncli.cli.command import Choice, Verb
 from attncli.cli.environment import Environment, encoded
 from attncli.cli.options import (
@@ -174,9 +175,6 @@ def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextIn
 
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz", ".html")
 
-#: As in `attncli.api.tokenizing`, which has no place in the start of the program.
-_CHECKS = ("same", "lint")
-
 
 class InputOptions(NamedTuple):
     """How the input is taken."""
@@ -227,7 +225,7 @@ view_options = bundle(
     option(
         "--check",
         group=_VIEW,
-        type=Choice(_CHECKS),
+        type=Choice(CHECKS),
         multiple=True,
         help="Exit with 4 unless all models give the same ids (same), or nothing is to mend (lint).",
     ),

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from attncli.choices import COMPONENTS
 from attncli.parameters.inventory import Inventory, Kind, Settings, Tensor
 from attncli.parameters.locate import Located, Place, locate
 from attncli.parameters.name_rules import RULES
-from attncli.results.params import COMPONENTS
 
 #: A piece: the component's name within its unit, and its share of the width.
 Pieces = list[tuple[str, int]]

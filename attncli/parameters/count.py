@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal
 
+from attncli.choices import COMPONENTS
 from attncli.parameters.attention_layers import per_head
 from attncli.parameters.classify import Placed, Share, also_unembeds, classify
 from attncli.parameters.inventory import Inventory, Settings
 from attncli.parameters.locate import place
 from attncli.results.params import (
-    COMPONENTS,
     Active,
     AlternativeCount,
     Component,

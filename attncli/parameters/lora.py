@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from attncli.choices import COMPONENTS
 from attncli.errors import UsageError
 from attncli.parameters.inventory import Kind, Tensor
 from attncli.results.costs import Lora, LoraComponent
-from attncli.results.params import COMPONENTS
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import Placed

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attncli.choices import COMPONENTS
 from attncli.parameters.classify import LAYOUTS
 from attncli.parameters.count import count
 from attncli.parameters.header_inventory import from_names
 from attncli.parameters.inventory import Kind
 from attncli.parameters.name_rules import RULES, UNITS, Rule, first
-from attncli.results.params import COMPONENTS
 
 #: Meanings that the shape or the place of a tensor decides.
 OPEN = {*LAYOUTS, "TABLE", "FRONT_END"}

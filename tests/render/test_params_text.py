@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attncli.choices import COMPONENTS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.params.costs import short_names
 from attncli.render.params.text import params_text
 from attncli.results.costs import Cache, CachedLayer
-from attncli.results.params import COMPONENTS, Component, Layer, Node, ParameterCount, ParamsResult
+from attncli.results.params import Component, Layer, Node, ParameterCount, ParamsResult
 from tests.render.heads_samples import SGR
 from tests.render.params_samples import compared, model, result
 

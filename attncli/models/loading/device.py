@@ -16,10 +16,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from attncli.choices import DTYPES
 from attncli.errors import AttnError, FailedError, UsageError
 from attncli.models.capture.structure import block_lists
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def available_devices() -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from attncli.choices import COMPONENTS
 from attncli.render.common.lines import Line
 from attncli.render.html.page import PAGE, SEPARATOR, page, printed
 from attncli.render.params.costs import run_text
 from attncli.render.params.grid import LABEL
 from attncli.render.params.text import details, header
-from attncli.results.params import COMPONENTS, ListedPreset, ModelParameters, Node, ParameterCount, ParamsResult
+from attncli.results.params import ListedPreset, ModelParameters, Node, ParameterCount, ParamsResult
 from attncli.results.summaries import Group, groups, layer_runs
 
 

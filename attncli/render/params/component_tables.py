@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from attncli.choices import COMPONENTS
 from attncli.render.common.cells import bar, glyphs
 from attncli.render.common.lines import BOLD, Line, Style
 from attncli.render.common.terminal import Terminal
 from attncli.render.params.costs import run_text, share_text
 from attncli.render.params.grid import Cells, Column, has_room, table
-from attncli.results.params import COMPONENTS, Node, ParameterCount
+from attncli.results.params import Node, ParameterCount
 from attncli.results.summaries import Group, LayerRun, groups, layer_runs, outside_layers
 
 #: Between blue and cyan: told apart from black and from white by its lightness, and by any eye.
