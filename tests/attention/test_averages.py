@@ -1,4 +1,4 @@
-"""Means over texts and how sure they are: by hand, against one text at a time, and against tables of Student's t."""
+"""Means over texts and their intervals: by hand, against one text at a time, and against tables of Student's t."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEXTS = [[5, 7, 9, 11, 5, 7, 9, 13, 17], [8, 4, 8], [21, 22, 23, 24, 25], [30, 3
 
 
 def moments(*values: float) -> Moments:
-    """Those of one metric of one head."""
+    """The moments of one metric of one head."""
     return Moments.from_values(torch.tensor(values, dtype=torch.float64)[:, None, None])
 
 

@@ -114,7 +114,7 @@ def test_closed_forms_without_weights(length: int) -> None:
     }
     for head in stack.metrics:
         assert {name: head.values[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    # Even attention is its own baseline.
+    # Uniform attention is its own baseline.
     assert stack.baselines[0] == pytest.approx(stack.metrics[0].values, abs=1e-6)
 
 

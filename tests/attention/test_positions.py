@@ -1,4 +1,4 @@
-"""Positions as they are typed, and what patterns are made of them."""
+"""Positions as they are typed, and the rows and columns of patterns that they choose."""
 
 from __future__ import annotations
 

@@ -98,17 +98,17 @@ def assert_same(found: MetricSums, expected: MetricSums) -> None:
                 assert head[name] == pytest.approx(other[name], abs=TOLERANCE.get(name, 1e-4)), name
 
 
-def assert_read_alike(call: QueryKeyAttention, sides: QueryKeySides) -> None:
+def assert_equals_explicit(call: QueryKeyAttention, sides: QueryKeySides) -> None:
     assert call.reader is not None
-    even = compute_uniform_baseline(sides, call.reader.visibility)
-    readouts = read_metrics(call.reader, sides, even)
-    metrics, baseline = MetricSums(sides, call.has_sink, 4), MetricSums(sides, call.has_sink)
-    metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
-    baseline.add_rows(even.rows)
+    baseline = compute_uniform_baseline(sides, call.reader.visibility)
+    readouts = read_metrics(call.reader, sides, baseline)
+    metrics, baseline_sums = MetricSums(sides, call.has_sink, 4), MetricSums(sides, call.has_sink)
+    metrics.add_rows({name: (value, baseline.rows[name][1]) for name, value in readouts.rows.items()})
+    baseline_sums.add_rows(baseline.rows)
     expected, uniform_expected, causal = explicit(call, sides)
     assert_same(metrics, expected)
-    assert_same(baseline, uniform_expected)
-    assert readouts.finite and even.causal is causal
+    assert_same(baseline_sums, uniform_expected)
+    assert readouts.finite and baseline.causal is causal
     for text in range(2):
         assert metrics.query_counts(text) == {
             k: v for k, v in expected.query_counts(text).items() if k in readouts.rows
@@ -127,7 +127,7 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
     one = side(padding)
-    assert_read_alike(attention(rule(kind, padding)), QueryKeySides(one, one, same_sequence=True))
+    assert_equals_explicit(attention(rule(kind, padding)), QueryKeySides(one, one, same_sequence=True))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
 @pytest.mark.parametrize("kind", ["causal", "window"])
 def test_grouped_heads_sinks_and_widths(kind: str, kwargs: dict[str, object]) -> None:
     one = side("right")
-    assert_read_alike(attention(rule(kind, "right"), **kwargs), QueryKeySides(one, one, same_sequence=True))  # type: ignore[arg-type]
+    assert_equals_explicit(attention(rule(kind, "right"), **kwargs), QueryKeySides(one, one, same_sequence=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -158,28 +158,28 @@ def test_as_many_key_heads_at_once_as_there_are_threads(
     one, call = side("right"), attention(rule(kind, "right"), groups=groups)
     parts = [reading.heads for reading in call.reader.readings()]
     assert parts == ([slice(0, 3), slice(3, 4)] if groups == 1 else [slice(0, 4)])
-    assert_read_alike(call, QueryKeySides(one, one, same_sequence=True))
+    assert_equals_explicit(call, QueryKeySides(one, one, same_sequence=True))
 
 
 @pytest.mark.parametrize("mask", ["none", "bool", "added"])
 def test_masks_of_other_makes(mask: str) -> None:
     one = side("none")
     triangle = torch.ones(1, 1, LENGTH, LENGTH).tril().bool()
-    made = {
+    mask_tensors = {
         "none": None,
         "bool": triangle,
         "added": torch.zeros(triangle.shape).masked_fill(~triangle, torch.finfo(torch.float32).min),
     }
-    assert_read_alike(attention(made[mask]), QueryKeySides(one, one, same_sequence=True))
+    assert_equals_explicit(attention(mask_tensors[mask]), QueryKeySides(one, one, same_sequence=True))
 
 
 def test_keys_of_another_sequence() -> None:
     queries, keys = side("none"), side("right")
     call = attention(rule("full", "right"))
     sides = QueryKeySides(queries, keys, same_sequence=False)
-    even = compute_uniform_baseline(sides, call.visibility)
-    assert set(read_metrics(call.reader, sides, even).rows) == {"entropy", "confidence", "special", "first"}
-    assert_read_alike(call, sides)
+    baseline = compute_uniform_baseline(sides, call.visibility)
+    assert set(read_metrics(call.reader, sides, baseline).rows) == {"entropy", "confidence", "special", "first"}
+    assert_equals_explicit(call, sides)
 
 
 def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
@@ -220,7 +220,7 @@ def test_the_output_is_the_weighted_sum(kind: str, kwargs: dict[str, object]) ->
 def test_half_precision_is_read_as_what_it_is() -> None:
     one, call = side("none"), attention(rule("causal", "none"))
     half = QueryKeyAttention(call.query.bfloat16(), call.key.bfloat16(), call.value.bfloat16(), call.mask, True, 0.4)
-    assert_read_alike(half, QueryKeySides(one, one, same_sequence=True))
+    assert_equals_explicit(half, QueryKeySides(one, one, same_sequence=True))
     assert half.output().dtype == torch.bfloat16
 
 
@@ -284,14 +284,14 @@ def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, mon
 
 
 def test_the_shape_of_what_transformers_asks_for() -> None:
-    """Whether a mask is plain is told by what transformers' own functions pass to the twin."""
+    """The shape of a mask follows from what transformers' own functions pass to `lazy_mask`."""
     config = tiny.mistral()
     config._attn_implementation = "attncli_probe"
     states = torch.zeros(2, LENGTH, 32)
 
     def shape(make: Callable[..., object], attention_mask: torch.Tensor | None = None, **kwargs: object) -> str:
-        made = make(config=config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=None, **kwargs)
-        return made.rule.shape
+        mask = make(config=config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=None, **kwargs)
+        return mask.rule.shape
 
     causal = {"position_ids": torch.arange(LENGTH)[None]}
     assert shape(create_causal_mask, **causal) == "causal"
