@@ -40,7 +40,7 @@ def assign_labels(
 
     uniform: the metrics of uniform attention.  queries: how many queries each metric is a mean of.
 
-    >>> labels({"previous": 0.93, "first": 0.7}, {"previous": 0.1, "first": 0.6}, {"previous": 9, "first": 10})
+    >>> assign_labels({"previous": 0.93, "first": 0.7}, {"previous": 0.1, "first": 0.6}, {"previous": 9, "first": 10})
     ('previous',)
     """
 

@@ -153,9 +153,9 @@ class Collector:
     def __call__(self, path: str, attention: Attention) -> None:
         site = self.model.site_of(path)
         key = StackKey(site.block_list.path if site.block_list else "", site.cross)
-        seen = self.layers.setdefault(key, {})
-        layer = _layer_number(site, seen)
-        seen[layer] = self._collect_layer(key, layer, path, attention)
+        records = self.layers.setdefault(key, {})
+        layer = _layer_number(site, records)
+        records[layer] = self._collect_layer(key, layer, path, attention)
 
     def possible_names(self, key: StackKey) -> tuple[str, ...]:
         """The names that a stack may get; which of two it gets depends on whether its mask is causal."""
@@ -309,10 +309,10 @@ def _require_finite(finite: bool, layer: int) -> None:
         )
 
 
-def _layer_number(site: Site, seen: Mapping[int, object]) -> int:
+def _layer_number(site: Site, records: Mapping[int, object]) -> int:
     """The layer of a call. A block that runs again in the same pass (ALBERT's shared one) is a further layer."""
     step = site.block_list.length if site.block_list else 1
     layer = site.block
-    while layer in seen:
+    while layer in records:
         layer += step
     return layer

@@ -113,9 +113,9 @@ def _stack_name(collector: Collector, key: StackKey) -> str:
 
 def _is_causal(collector: Collector, key: StackKey) -> bool:
     """Whether no query saw a later key. A single token is causal either way, so then the kind of model decides."""
-    seen = [layer for layer in collector.layers[key].values() if layer.sides.same_sequence]
-    if seen and all(layer.sides.queries.length > 1 for layer in seen):
-        return all(layer.causal for layer in seen if layer.causal is not None)
+    records = [layer for layer in collector.layers[key].values() if layer.sides.same_sequence]
+    if records and all(layer.sides.queries.length > 1 for layer in records):
+        return all(layer.causal for layer in records if layer.causal is not None)
     return collector.possible_names(key) == ("decoder",) or collector.model.generates
 
 
@@ -128,11 +128,11 @@ def _require_known_stacks(selection: Selection, names: Sequence[str]) -> None:
 
 def _require_readable_layers(collector: Collector) -> None:
     """Raise UsageError if no layer with attention was chosen: the result would be empty."""
-    seen = {key: layers for key, layers in collector.layers.items() if layers}
-    if not any(layer.sums for layers in seen.values() for layer in layers.values()):
+    records = {key: layers for key, layers in collector.layers.items() if layers}
+    if not any(layer.sums for layers in records.values() for layer in layers.values()):
         for missing in collector.position_errors.values():
             raise missing
-        attending = ", ".join(str(number) for number in sorted(set().union(*seen.values())))
+        attending = ", ".join(str(number) for number in sorted(set().union(*records.values())))
         raise UsageError(
             "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
         )
@@ -148,10 +148,10 @@ def _number_duplicates(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
 
 
 def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
-    seen = collector.layers[key]
-    sides = next(iter(seen.values())).sides
+    records = collector.layers[key]
+    sides = next(iter(records.values())).sides
     axes = collector.axes(sides, text)
-    by_layer = {number: layer.sums for number, layer in sorted(seen.items()) if layer.sums is not None}
+    by_layer = {number: layer.sums for number, layer in sorted(records.items()) if layer.sums is not None}
     metrics = tuple(_head_metrics(collector, key, name, by_layer, text, prefix=f"{name}." if several else ""))
     reading, ranking = _read_position(collector, key, metrics)
     patterns = tuple(
@@ -197,12 +197,12 @@ def _read_position(
     collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]
 ) -> tuple[RowReading | None, Ranking | None]:
     """The row of one position, or the ranking of heads by one weight, if either was requested."""
-    seen = sorted(collector.layers[key].items())
-    layers = [layer.reading for _, layer in seen if layer.reading is not None]
+    records = sorted(collector.layers[key].items())
+    layers = [layer.reading for _, layer in records if layer.reading is not None]
     if not layers:
         return None, None
     names = {(head.layer, head.head): head.name for head in heads}
-    sides, request = seen[0][1].sides, collector.request
+    sides, request = records[0][1].sides, collector.request
     shares = request.weighting == "attention"
     if request.weighting == "rollout":
         # A rollout goes up to one layer: the mean over several would have no meaning.
@@ -233,15 +233,15 @@ def _head_metrics(
 
 def _build_layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:
     """Every layer of the stack; one that wasn't run is assumed to have as many heads as the others."""
-    seen = collector.layers[key]
-    return tuple(_build_layer(collector, key, seen, number) for number in range(collector.layer_count(key)))
+    records = collector.layers[key]
+    return tuple(_build_layer(collector, key, records, number) for number in range(collector.layer_count(key)))
 
 
-def _build_layer(collector: Collector, key: StackKey, seen: Mapping[int, LayerRecord], number: int) -> Layer:
-    if number in seen:
-        return Layer(number, seen[number].heads)
+def _build_layer(collector: Collector, key: StackKey, records: Mapping[int, LayerRecord], number: int) -> Layer:
+    if number in records:
+        return Layer(number, records[number].heads)
     blocks = collector.model.blocks.get(key.path, ())
     block = blocks[number] if number < len(blocks) else None
-    if block is not None and block.attends and number > max(seen):
-        return Layer(number, next(iter(seen.values())).heads)
+    if block is not None and block.attends and number > max(records):
+        return Layer(number, next(iter(records.values())).heads)
     return Layer(number, 0, block.mixer if block is not None else None)
