@@ -71,7 +71,7 @@ def average_texts(
                 averages.add(loaded, inputs_of(loaded, batch))
                 progress("looking at texts", Texts(averages.texts * sharing.world), None)
     found = sharing.gather(_Found(averages, cutting.shortened, cutting.empty))
-    whole = Averages.of_all(wanted, [part.averages for part in found])
+    whole = Averages.combine(wanted, [part.averages for part in found])
     if not whole.texts:
         raise UsageError("none of the texts has anything in it", hint="give some text, or ids with --input-ids")
     cut, empty = sum(part.cut for part in found), sum(part.empty for part in found)
@@ -118,7 +118,7 @@ def average_probe(
     for batch in batches([_text(each, tokenizer, first) for each in ids]):
         averages.add(loaded, _inputs(loaded, batch))
         progress("probing", averages.texts, probe.sequences)
-    whole = Averages.of_all(wanted, sharing.gather(averages))
+    whole = Averages.combine(wanted, sharing.gather(averages))
     return Average(whole.stacks(), whole.texts, notes=tuple(_notes(loaded)), probe=probe, unread=whole.unread)
 
 

@@ -36,7 +36,7 @@ def long_metrics(metric: str | None, view: View, *, checks: bool) -> tuple[str, 
     """
     if metric is not None:
         return (check_metric(metric, "--metric"),)
-    return () if view.reads_one and not checks else METRICS
+    return () if view.has_one_query and not checks else METRICS
 
 
 def is_unmeasured(stacks: Sequence[Stack]) -> bool:

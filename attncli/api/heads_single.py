@@ -95,7 +95,7 @@ def look_at_one(one: OneText, opening: ModelLoader, wanted: HeadsRequest, target
     # A position that is not there is met before the model is loaded; a target has positions of its own.
     view = wanted.steps or wanted.view
     for position in () if target.given else (view.query, view.key):
-        view.shown(encoded.tokens, position)
+        view.unit_spans(encoded.tokens, position)
     writes = target.generate is not None
     depth = checked_alone(wanted.selection) if writes else wanted.selection.depth
     loaded = opening.load(files, depth, writes=writes)

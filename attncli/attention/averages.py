@@ -1,9 +1,8 @@
-"""How sure a mean over a sample is: Student's interval, which needs nothing but the sample itself.
-
-Metrics averaged over many texts: a batch at a time, so that memory doesn't grow with their number.
+"""Metrics averaged over many texts, with 95 % confidence intervals, one batch at a time.
 
 Every text weighs the same, however long it is: a head's value is the mean over texts of the mean over a text's
-queries. Texts in which no query can show a metric (a repeat, where nothing repeats) take no part in that metric.
+queries. Texts in which a metric is undefined for every query (no token repeats) don't count for that metric. Memory
+doesn't grow with the number of texts.
 """
 
 from __future__ import annotations
@@ -28,18 +27,153 @@ if TYPE_CHECKING:
     from attncli.attention.collector import LayerSums, StackKey
     from attncli.models.loading.loaded_model import LoadedModel
 
-#: The share of samples whose interval holds the true mean.
+
+@dataclass
+class Averages:
+    """The metrics of all added texts, of the heads that `request` chooses."""
+
+    request: HeadsRequest
+    texts: int = 0
+    #: The stacks of the first text, for what is the same in all texts: layers, heads and their names.
+    templates: dict[StackKey, Stack] = field(default_factory=dict)
+    layers: dict[tuple[StackKey, int], LayerAverages] = field(default_factory=dict)
+    #: Stacks that ran but could not be read, with the class of their attention module.
+    unread: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def combine(cls, request: HeadsRequest, parts: Iterable[Averages]) -> Averages:
+        """The averages over the texts of all parts, such as those of several processes."""
+        total = cls(request)
+        for part in parts:
+            if part.templates:
+                total.templates, total.unread = part.templates, part.unread
+            total._merge(part.layers)
+            total.texts += part.texts
+        return total
+
+    def add(self, model: LoadedModel, inputs: ModelInputs) -> None:
+        """Run the model on a batch of texts and add its metrics. Raises as `attention.stacks.read_heads` does."""
+        collector = collect(model, inputs, self.request)
+        collected = name_stacks(collector)
+        if not self.templates:
+            self.templates = dict(zip(collected.names, collected.text_stacks(0), strict=True))
+            self.unread = tuple(unread_stacks(collector))
+        self._merge({(key, number): LayerAverages.from_sums(sums) for key, number, sums in collected.layer_sums()})
+        self.texts += inputs.batch
+
+    def stacks(self) -> tuple[Stack, ...]:
+        """The means with their 95 % intervals, without patterns, rows and columns, which differ between texts."""
+        return tuple(self._stack(key, template) for key, template in self.templates.items())
+
+    def _merge(self, layers: dict[tuple[StackKey, int], LayerAverages]) -> None:
+        for key, layer in layers.items():
+            self.layers[key] = self.layers[key].merged(layer) if key in self.layers else layer
+
+    def _stack(self, key: StackKey, template: Stack) -> Stack:
+        layers = {
+            number: layer for (other, number), layer in sorted(self.layers.items(), key=_layer_number) if other == key
+        }
+        baselines = {number: _mean_values(layer.baseline, 0) for number, layer in layers.items()}
+        thresholds = {**LABEL_THRESHOLDS, **self.request.thresholds}
+        heads = tuple(
+            _head_metrics(head, layers[head.layer], baselines[head.layer], thresholds) for head in template.metrics
+        )
+        return replace(template, queries=(), keys=(), metrics=heads, baselines=baselines, patterns=())
+
+
+def _layer_number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
+    return entry[0][1]
+
+
+def _head_metrics(
+    template: HeadMetrics, layer: LayerAverages, baseline: Mapping[str, float | None], thresholds: Mapping[str, float]
+) -> HeadMetrics:
+    values = _mean_values(layer.metrics, template.head)
+    queries = dict(zip(METRICS, layer.queries.tolist(), strict=True))
+    labels = assign_labels(values, baseline, queries, thresholds)
+    return replace(template, labels=labels, values=values, spread=_spread(layer.metrics, template.head))
+
+
+def _mean_values(moments: Moments, head: int) -> dict[str, float | None]:
+    pairs = zip(moments.mean[:, head].tolist(), moments.count[:, head].tolist(), strict=True)
+    return {name: mean if count else None for name, (mean, count) in zip(METRICS, pairs, strict=True)}
+
+
+def _spread(moments: Moments, head: int) -> Spread:
+    means, squares, counts = (part[:, head].tolist() for part in (moments.mean, moments.squares, moments.count))
+    ends = (
+        confidence_interval(mean, square, int(count))
+        for mean, square, count in zip(means, squares, counts, strict=True)
+    )
+    return Spread(dict(zip(METRICS, ends, strict=True)), {n: int(c) for n, c in zip(METRICS, counts, strict=True)})
+
+
+@dataclass(frozen=True)
+class LayerAverages:
+    """The averages of one layer.
+
+    baseline: those of uniform attention, as of one head.  queries: how many queries each metric is a mean of.
+    """
+
+    metrics: Moments
+    baseline: Moments
+    queries: Tensor
+
+    @classmethod
+    def from_sums(cls, sums: LayerSums) -> LayerAverages:
+        baseline = Moments.from_values(sums.baseline.means_by_text()[:, :, :1])
+        return cls(Moments.from_values(sums.metrics.means_by_text()), baseline, sums.metrics.total_queries())
+
+    def merged(self, other: LayerAverages) -> LayerAverages:
+        return LayerAverages(
+            self.metrics.merged(other.metrics), self.baseline.merged(other.baseline), self.queries + other.queries
+        )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations from the mean, of values that come in batches.
+
+    All float64, (metrics, heads).
+    """
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def from_values(cls, values: Tensor) -> Moments:
+        """The moments of values (texts, metrics, heads), without NaN."""
+        is_value = ~values.isnan()
+        count = is_value.sum(0).double()
+        mean = values.nan_to_num().sum(0) / count.clamp(min=1)
+        squares = torch.where(is_value, values - mean, 0).square().sum(0)
+        return cls(count, mean, squares)
+
+    def merged(self, other: Moments) -> Moments:
+        """The moments of both sets of values together (Chan, Golub & LeVeque 1979), without a difference of large sums,
+        which would be inexact."""
+        count = self.count + other.count
+        share = other.count / count.clamp(min=1)
+        step = other.mean - self.mean
+        squares = self.squares + other.squares + step.square() * self.count * share
+        return Moments(count, self.mean + step * share, squares)
+
+
+# --- Student's confidence interval
+
+#: The share of samples whose interval contains the true mean.
 CONFIDENCE_LEVEL = 0.95
 
-#: Degrees of freedom from which on an expansion around the normal distribution is exact to ten digits.
+#: For more degrees of freedom an expansion around the normal distribution is exact to ten digits.
 _EXPANSION_FROM = 300
 
 
 def confidence_interval(mean: float, squares: float, count: int) -> Interval | None:
-    """The 95 % interval of a mean: mean ± t · s / √n, with s² = squares / (n − 1) (Student 1908).
+    """The 95 % confidence interval of a mean: mean ± t · s / √n, with s² = squares / (n − 1) (Student 1908).
 
-    squares: the sum of squared deviations from the mean.  count: how many values there are; None below two.
-    It isn't cut to what the values can be: the end of an interval around a share may lie above 1.
+    squares: the sum of squared deviations from the mean.  count: the number of values. None for fewer than two.
+    It isn't clipped to the range of the values: the interval around a share may end above 1.
     """
     if count < 2:
         return None
@@ -49,7 +183,7 @@ def confidence_interval(mean: float, squares: float, count: int) -> Interval | N
 
 @cache
 def student_quantile(freedom: int) -> float:
-    """The t with P(|T| ≤ t) = 0.95 for Student's distribution with so many degrees of freedom.
+    """The t with P(|T| ≤ t) = 0.95 for Student's t distribution with `freedom` degrees of freedom.
 
     >>> round(student_quantile(7), 4)
     2.3646
@@ -79,136 +213,10 @@ def _central_probability(t: float, freedom: int) -> float:
 
 
 def _expand_quantile(z: float, freedom: int) -> float:
-    """The quantile from the normal one (Abramowitz & Stegun 1964, 26.7.5)."""
+    """The quantile of Student's t from that of the normal distribution, z (Abramowitz & Stegun 1964, 26.7.5)."""
     parts = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
     return z + math.fsum(part / float(freedom) ** power for power, part in enumerate(parts, 1))
-
-
-@dataclass(frozen=True)
-class Moments:
-    """What is known of values that came bit by bit: how many, their mean, and their squared deviations from it, summed.
-
-    All float64, (metrics, heads).
-    """
-
-    count: Tensor
-    mean: Tensor
-    squares: Tensor
-
-    @classmethod
-    def of(cls, values: Tensor) -> Moments:
-        """Those of (texts, metrics, heads); NaN is no value."""
-        shown = ~values.isnan()
-        count = shown.sum(0).double()
-        mean = values.nan_to_num().sum(0) / count.clamp(min=1)
-        squares = torch.where(shown, values - mean, 0).square().sum(0)
-        return cls(count, mean, squares)
-
-    def merged(self, other: Moments) -> Moments:
-        """Those of both sets of values together (Chan, Golub & LeVeque 1979), exact where a difference of large sums
-        would not be."""
-        count = self.count + other.count
-        share = other.count / count.clamp(min=1)
-        step = other.mean - self.mean
-        squares = self.squares + other.squares + step.square() * self.count * share
-        return Moments(count, self.mean + step * share, squares)
-
-
-@dataclass(frozen=True)
-class LayerAverages:
-    """One layer so far. baseline: the same of even attention, for one head.  queries: how many showed each metric."""
-
-    metrics: Moments
-    baseline: Moments
-    queries: Tensor
-
-    @classmethod
-    def of(cls, measured: LayerSums) -> LayerAverages:
-        even = measured.baseline.by_text()[:, :, :1]
-        return cls(Moments.of(measured.metrics.by_text()), Moments.of(even), measured.metrics.all_queries())
-
-    def merged(self, other: LayerAverages) -> LayerAverages:
-        return LayerAverages(
-            self.metrics.merged(other.metrics), self.baseline.merged(other.baseline), self.queries + other.queries
-        )
-
-
-@dataclass
-class Averages:
-    """The metrics of all texts that were added, of the heads that `wanted` chooses."""
-
-    wanted: HeadsRequest
-    texts: int = 0
-    #: What is the same for all texts (layers, heads and their names), as the first of them had it.
-    frames: dict[StackKey, Stack] = field(default_factory=dict)
-    layers: dict[tuple[StackKey, int], LayerAverages] = field(default_factory=dict)
-    #: Stacks that ran and of which nothing could be read, with what attends there.
-    unread: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def of_all(cls, wanted: HeadsRequest, parts: Iterable[Averages]) -> Averages:
-        """What several have averaged, of texts of their own, together."""
-        whole = cls(wanted)
-        for part in parts:
-            whole.frames, whole.unread = (part.frames, part.unread) if part.frames else (whole.frames, whole.unread)
-            whole._merge(part.layers)
-            whole.texts += part.texts
-        return whole
-
-    def add(self, model: LoadedModel, inputs: ModelInputs) -> None:
-        """Run the model on a batch of texts and take in what its heads do. Raises as `attention.stacks.look` does."""
-        collector = collect(model, inputs, self.wanted)
-        seen = name_stacks(collector)
-        if not self.frames:
-            self.frames = dict(zip(seen.names, seen.of_text(0), strict=True))
-            self.unread = tuple(unread_stacks(collector))
-        self._merge({(key, number): LayerAverages.of(measured) for key, number, measured in seen.measured()})
-        self.texts += inputs.batch
-
-    def stacks(self) -> tuple[Stack, ...]:
-        """The means with their 95 % intervals; rows and columns belong to no text, so there are none."""
-        return tuple(self._stack(key, frame) for key, frame in self.frames.items())
-
-    def _merge(self, layers: dict[tuple[StackKey, int], LayerAverages]) -> None:
-        for place, new in layers.items():
-            self.layers[place] = self.layers[place].merged(new) if place in self.layers else new
-
-    def _stack(self, key: StackKey, frame: Stack) -> Stack:
-        own = {
-            number: layer for (other, number), layer in sorted(self.layers.items(), key=_layer_number) if other == key
-        }
-        even = {number: _mean_values(layer.baseline, 0) for number, layer in own.items()}
-        thresholds = {**LABEL_THRESHOLDS, **self.wanted.thresholds}
-        heads = tuple(_head_metrics(head, own[head.layer], even[head.layer], thresholds) for head in frame.metrics)
-        return replace(frame, queries=(), keys=(), metrics=heads, baselines=even, patterns=())
-
-
-def _layer_number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
-    return entry[0][1]
-
-
-def _head_metrics(
-    frame: HeadMetrics, layer: LayerAverages, even: Mapping[str, float | None], thresholds: Mapping[str, float]
-) -> HeadMetrics:
-    values = _mean_values(layer.metrics, frame.head)
-    queries = dict(zip(METRICS, layer.queries.tolist(), strict=True))
-    earned = assign_labels(values, even, queries, thresholds)
-    return replace(frame, labels=earned, values=values, spread=_spread(layer.metrics, frame.head))
-
-
-def _mean_values(moments: Moments, head: int) -> dict[str, float | None]:
-    pairs = zip(moments.mean[:, head].tolist(), moments.count[:, head].tolist(), strict=True)
-    return {name: mean if count else None for name, (mean, count) in zip(METRICS, pairs, strict=True)}
-
-
-def _spread(moments: Moments, head: int) -> Spread:
-    means, squares, counts = (part[:, head].tolist() for part in (moments.mean, moments.squares, moments.count))
-    ends = (
-        confidence_interval(mean, square, int(count))
-        for mean, square, count in zip(means, squares, counts, strict=True)
-    )
-    return Spread(dict(zip(METRICS, ends, strict=True)), {n: int(c) for n, c in zip(METRICS, counts, strict=True)})

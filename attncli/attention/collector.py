@@ -1,4 +1,7 @@
-"""What is kept of a forward pass: the observer that the probe hands every attention computation to."""
+"""The observer that receives every attention computation of a forward pass and reduces it to metrics and patterns.
+
+`Collector` decides what to compute for each layer and stores a `LayerRecord` of it; `LayerSums` holds the running sums.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +28,19 @@ if TYPE_CHECKING:
     from attncli.models.capture.structure import Site
     from attncli.models.loading.loaded_model import LoadedModel
 
-#: Weights of a layer up to this number are computed outright (64 MiB of float32); beyond, they are read without.
+#: Layers with up to so many weights are computed explicitly (64 MiB of float32); larger ones without the matrix.
 MAX_EXPLICIT_WEIGHTS = 1 << 24
 
-#: Small patterns are kept of stacks of at most so many heads, in at most so many bins a side.
+#: Small patterns are kept of stacks with at most so many heads, in at most so many bins a side.
 MAX_SKETCH_HEADS, SKETCH_BINS = 8, 64
 
-#: One row in so many is sooner computed by itself than read along with all the others.
+#: Up to one row in so many is faster to compute by itself than to pool along with all other rows.
 _FEW_ROWS_SHARE = 8
 
 
 @dataclass(frozen=True)
 class StackKey:
-    """A stack before it has a name: the path of its list of blocks, and whether it reads another stack."""
+    """What identifies a stack: the path of its list of blocks, and whether it is cross-attention."""
 
     path: str
     cross: bool
@@ -45,49 +48,52 @@ class StackKey:
 
 @dataclass(frozen=True)
 class LayerSums:
-    """The running sums of a layer, on its own attention and on attention spread evenly; patterns: one for each text."""
+    """The running sums of a layer, of its attention and of uniform attention.
+
+    patterns: one for each text.  pair_attention: None unless two texts are read together.
+    """
 
     metrics: MetricSums
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
-    quadrants: PairAttentionSums | None = None
-    even_quadrants: PairAttentionSums | None = None
+    pair_attention: PairAttentionSums | None = None
+    uniform_pair_attention: PairAttentionSums | None = None
 
-    def take(self, pair: QueryKeySides, block: RowBlock) -> bool:
-        """Take in some rows. Answers whether each of their queries sees itself and earlier keys alone."""
-        real = pair.queries.real[:, None, block.start : block.stop, None]
-        visible = block.visible & pair.keys.real[:, None, None, :] & real
+    def add_block(self, sides: QueryKeySides, block: RowBlock) -> bool:
+        """Add the metrics of some rows. Returns whether each query sees only itself and earlier keys."""
+        real = sides.queries.real[:, None, block.start : block.stop, None]
+        visible = block.visible & sides.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
-        even = uniform_weights(visible)
-        self.baseline.add(block.start, even, block.visible)
-        if self.quadrants is not None and self.even_quadrants is not None:
-            self.quadrants.add(block.start, block.weights)
-            self.even_quadrants.add(block.start, even)
+        uniform = uniform_weights(visible)
+        self.baseline.add(block.start, uniform, block.visible)
+        if self.pair_attention is not None and self.uniform_pair_attention is not None:
+            self.pair_attention.add(block.start, block.weights)
+            self.uniform_pair_attention.add(block.start, uniform)
         return not bool(visible.triu(block.start + 1).any())
 
-    def read(
-        self, reader: FusedAttention, even: UniformBaseline, layer: int, metrics: Sequence[str], *, pooled: bool
+    def add_fused(
+        self, fused: FusedAttention, baseline: UniformBaseline, layer: int, metrics: Sequence[str], *, pooled: bool
     ) -> bool:
-        """Take in the metrics without the matrix; where `pooled`, and a text is alone, its pattern in the same pass.
+        """Add the metrics of all rows without the matrix; with `pooled`, a single text's pattern in the same pass.
 
-        Answers whether the patterns came along.
+        Returns whether the pattern was added as well. Raises ModelError for attention that is NaN.
         """
         bins = self._bins() if pooled else None
-        readouts = read_metrics(reader, self.metrics.pair, even, metrics=metrics, bins=bins)
+        readouts = read_metrics(fused, self.metrics.sides, baseline, metrics=metrics, bins=bins)
         _require_finite(readouts.finite, layer)
-        self.metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
-        self.baseline.add_rows(even.rows)
-        if self.quadrants is not None and self.even_quadrants is not None:
-            self.quadrants.read(reader)
-            self.even_quadrants.spread(reader.visibility)
+        self.metrics.add_rows({name: (value, baseline.rows[name][1]) for name, value in readouts.rows.items()})
+        self.baseline.add_rows(baseline.rows)
+        if self.pair_attention is not None and self.uniform_pair_attention is not None:
+            self.pair_attention.add_fused(fused)
+            self.uniform_pair_attention.add_uniform(fused.visibility)
         if readouts.pooled is not None:
             self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
         return readouts.pooled is not None
 
-    def gather(self, attention: Attention, norms: Tensor | None = None) -> None:
-        """The patterns of the chosen heads alone, from the rows that are wanted.
+    def add_patterns(self, attention: Attention, norms: Tensor | None = None) -> None:
+        """Add the patterns of the chosen heads, from the rows that are shown.
 
-        norms: what every weight is multiplied with, (batch, heads, keys).
+        norms: factors of the weights, (batch, heads, keys).
         """
         for text, patterns in enumerate(self.patterns):
             chosen = [head for head in patterns.heads if head is not None]
@@ -96,11 +102,11 @@ class LayerSums:
                 patterns.add(block.start, weights if norms is None else weights * norms[text, chosen, None])
 
     def _bins(self) -> tuple[Tensor, Tensor] | None:
-        """The bins of queries and keys, where a readout can fill them: a weight adds to one cell, as it is."""
+        """The bins of queries and keys, where a readout can fill them: each weight is added unchanged to one cell."""
         if len(self.patterns) != 1 or self.patterns[0].axes.bins is None or self.patterns[0].axes.renormalised:
             return None
         first, last = self.patterns[0].rows
-        if last - first <= self.metrics.pair.queries.length // _FEW_ROWS_SHARE:
+        if last - first <= self.metrics.sides.queries.length // _FEW_ROWS_SHARE:
             return None
         axes = self.patterns[0].axes
         return axes.rows.group, axes.columns.group
@@ -108,185 +114,191 @@ class LayerSums:
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One attention layer as it went by. measured: None where nothing of it was asked for; causal likewise.
+    """What was collected of one attention layer.
 
-    reading: what one position reads, where that was asked for.
-    path: of the module that attended.
+    path: of the attention module.  sums, causal: None where none of its heads was chosen.
+    reading: the row of one position, where that was requested.
     """
 
-    pair: QueryKeySides
+    sides: QueryKeySides
     heads: int
     path: str
-    measured: LayerSums | None = None
+    sums: LayerSums | None = None
     causal: bool | None = None
     reading: LayerReading | None = None
 
 
 @dataclass
 class Collector:
-    """Reduces every attention computation as it happens, and keeps no weights but those of the chosen heads.
+    """Reduces every attention computation as it happens, and keeps only the weights of the chosen heads.
 
-    projections: the output matrix of each attention module by its path, where patterns are weighted by norms.
+    projections: the output matrix of each attention module by its path, for norm-weighted patterns.
     """
 
     model: LoadedModel
     inputs: ModelInputs
-    wanted: HeadsRequest
+    request: HeadsRequest
     projections: Mapping[str, Tensor] = field(default_factory=dict)
     layers: dict[StackKey, dict[int, LayerRecord]] = field(default_factory=dict)
-    #: Paths of attention modules that ran, and can't be read.
+    #: Paths of attention modules that ran but can't be read.
     unread: tuple[str, ...] = ()
-    #: Stacks that have no such query or key as is asked for, and what there is to say of it: another stack may have it.
-    without_position: dict[StackKey, UsageError] = field(default_factory=dict)
+    #: Stacks without the requested query or key, with the error to raise if no other stack has it.
+    position_errors: dict[StackKey, UsageError] = field(default_factory=dict)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
-    #: Even attention, by what it depends on: mask, causality, queries, keys, device.
-    _evens: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], UniformBaseline]] = field(
+    #: Uniform baselines by what they depend on: mask, causality, queries, keys, device.
+    _baselines: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], UniformBaseline]] = field(
         default_factory=list
     )
 
     def __call__(self, path: str, attention: Attention) -> None:
         site = self.model.site_of(path)
         key = StackKey(site.block_list.path if site.block_list else "", site.cross)
-        seen = self.layers.setdefault(key, {})
-        layer = _layer_number(site, seen)
-        seen[layer] = self._look(key, layer, path, attention)
+        records = self.layers.setdefault(key, {})
+        layer = _layer_number(site, records)
+        records[layer] = self._collect_layer(key, layer, path, attention)
 
     def possible_names(self, key: StackKey) -> tuple[str, ...]:
-        """The names that a stack may get; which of two it is shows only when its mask was seen."""
-        word = self._word(key)
+        """The names that a stack may get; which of two it gets depends on whether its mask is causal."""
+        word = self._word_of_path(key)
         return ("cross",) if key.cross else (word,) if word else ("encoder", "decoder")
 
     def layer_count(self, key: StackKey) -> int:
-        """Layers of a stack, those too that weren't read; a shared block counts once for every time it runs."""
+        """Layers of a stack, including those without attention; a shared block counts each time it runs."""
         return max(self.model.layer_count(key.path), *(layer + 1 for layer in self.layers.get(key, ())), 1)
 
     def can_show(self, key: StackKey) -> bool:
-        """Whether a stack has what is asked for: only one whose tokens look at one another can be rolled out."""
+        """Whether a stack can be shown: a rollout needs self-attention."""
         layers = self.layers[key].values()
-        return self.wanted.weighting != "rollout" or all(layer.pair.same for layer in layers)
+        return self.request.weighting != "rollout" or all(layer.sides.same_sequence for layer in layers)
 
-    def _look(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerRecord:
-        pair = self.inputs.pair(self._word(key), key.cross, attention.queries, attention.keys).to(attention.device)
-        chosen = self._chosen(key, layer, attention.heads)
-        if (missing := self._missing_position(pair)) is not None:
-            # What is said of a stack that was asked for goes before what is said of the others.
-            known = {key: missing, **self.without_position} if chosen else {**self.without_position, key: missing}
-            self.without_position, chosen = known, ()
-        rolled = self._rolled_out(key, pair, attention) if self.wanted.weighting == "rollout" else None
-        if not chosen or (self.wanted.weighting == "rollout" and rolled is None):
-            return LayerRecord(pair, attention.heads, path)
-        shown: tuple[int | None, ...] = chosen if self.wanted.weighting != "rollout" else (None,)
-        kept = self.wanted.patterns or self._is_sketched(key, attention.heads)
-        patterns = self._patterns(layer, shown, pair) if kept else ()
-        metrics, baseline = (MetricSums(pair, attention.has_sink, count) for count in (attention.heads, 1))
-        measured = LayerSums(metrics, baseline, patterns, PairAttentionSums.of(pair), PairAttentionSums.of(pair))
-        complete, causal = self._measure(measured, pair, layer, attention)
-        norms = compute_value_norms(path, attention, self.projections) if self.wanted.weighting == "norm" else None
+    def _collect_layer(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerRecord:
+        word = self._word_of_path(key)
+        sides = self.inputs.sides(word, key.cross, attention.queries, attention.keys).to(attention.device)
+        chosen = self._chosen_heads(key, layer, attention.heads)
+        if (missing := self._position_error(sides)) is not None:
+            # The errors of chosen stacks go before those of other stacks.
+            errors = {key: missing, **self.position_errors} if chosen else {**self.position_errors, key: missing}
+            self.position_errors, chosen = errors, ()
+        is_rollout = self.request.weighting == "rollout"
+        rolled = self._roll_out(key, sides, attention) if is_rollout else None
+        if not chosen or (is_rollout and rolled is None):
+            return LayerRecord(sides, attention.heads, path)
+        keep_patterns = self.request.patterns or self._is_sketched(key, attention.heads)
+        patterns = self._empty_patterns(layer, (None,) if is_rollout else chosen, sides) if keep_patterns else ()
+        metrics, baseline = (MetricSums(sides, attention.has_sink, count) for count in (attention.heads, 1))
+        pair_attention, uniform_pair_attention = (PairAttentionSums.for_two_texts(sides) for _ in range(2))
+        sums = LayerSums(metrics, baseline, patterns, pair_attention, uniform_pair_attention)
+        has_patterns, causal = self._add_metrics(sums, sides, layer, attention)
+        norms = compute_value_norms(path, attention, self.projections) if self.request.weighting == "norm" else None
         if rolled is not None:
-            for text, sums in enumerate(patterns):
-                sums.add(0, rolled[text][None])
-        elif not complete:
-            measured.gather(attention, norms)
+            for text, pattern in enumerate(patterns):
+                pattern.add(0, rolled[text][None])
+        elif not has_patterns:
+            sums.add_patterns(attention, norms)
         reading = None
-        if rolled is not None and self.wanted.reads_rollout:
-            reading = read_rollout(rolled[0], pair, self.wanted.view, layer, attention.heads)
-        elif self.wanted.reads_position:
-            reading = read_layer(attention, pair, self.wanted.view, layer, chosen, norms)
-        return LayerRecord(pair, attention.heads, path, measured, causal, reading)
+        if rolled is not None and self.request.reads_rollout:
+            reading = read_rollout(rolled[0], sides, self.request.view, layer, attention.heads)
+        elif self.request.reads_position:
+            reading = read_layer(attention, sides, self.request.view, layer, chosen, norms)
+        return LayerRecord(sides, attention.heads, path, sums, causal, reading)
 
     def _is_sketched(self, key: StackKey, heads: int) -> bool:
-        wanted = self.wanted
+        request = self.request
         few = self.layer_count(key) * heads <= MAX_SKETCH_HEADS
-        return wanted.sketches and wanted.weighting == "attention" and few
+        return request.sketches and request.weighting == "attention" and few
 
-    def _measure(self, measured: LayerSums, pair: QueryKeySides, layer: int, attention: Attention) -> tuple[bool, bool]:
-        """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
-        reader = attention.reader
-        if reader is not None and pair.in_line and self._is_large(attention):
-            even = self._even(pair, reader)
-            pooled = self.wanted.weighting == "attention"
-            return measured.read(reader, even, layer, self.wanted.metrics, pooled=pooled), even.causal
-        causal = [measured.take(pair, _require_finite_block(block, layer)) for block in attention.blocks()]
+    def _add_metrics(
+        self, sums: LayerSums, sides: QueryKeySides, layer: int, attention: Attention
+    ) -> tuple[bool, bool]:
+        """Add the metrics. Returns whether the patterns were added as well, and whether no query sees a later key.
+
+        Raises ModelError for attention that is NaN.
+        """
+        fused = attention.reader
+        if fused is not None and sides.one_dimensional and self._is_large(attention):
+            baseline = self._baseline(sides, fused)
+            pooled = self.request.weighting == "attention"
+            return sums.add_fused(fused, baseline, layer, self.request.metrics, pooled=pooled), baseline.causal
+        causal = []
+        for block in attention.blocks():
+            _require_finite(bool(torch.isfinite(block.weights).all()), layer)
+            causal.append(sums.add_block(sides, block))
         return False, all(causal)
 
-    def _rolled_out(self, key: StackKey, pair: QueryKeySides, attention: Attention) -> Tensor | None:
-        """The rollout up to this layer; None where queries and keys are not the same tokens."""
-        if not pair.same:
+    def _roll_out(self, key: StackKey, sides: QueryKeySides, attention: Attention) -> Tensor | None:
+        """The rollout up to this layer; None for cross-attention."""
+        if not sides.same_sequence:
             return None
         if key not in self._rollouts:
             self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device)
-        return self._rollouts[key].step(attention)
+        return self._rollouts[key].add_layer(attention)
 
     def _is_large(self, attention: Attention) -> bool:
-        """Whether all weights of a layer are more than are held at once."""
+        """Whether a layer has too many weights to compute them explicitly."""
         return self.inputs.batch * attention.heads * attention.queries * attention.keys > MAX_EXPLICIT_WEIGHTS
 
-    def _even(self, pair: QueryKeySides, reader: FusedAttention) -> UniformBaseline:
-        """Even attention under a mask; layers that share a mask, and who looks at whom, share the answer."""
-        attention = reader.attention
-        known = (attention.mask, attention.is_causal, attention.queries, attention.keys, attention.device)
-        for other, even in self._evens:
-            if other[0] is known[0] and other[1:] == known[1:]:
-                return even
-        self._evens.append((known, compute_uniform_baseline(pair, reader.visibility)))
-        return self._evens[-1][1]
+    def _baseline(self, sides: QueryKeySides, fused: FusedAttention) -> UniformBaseline:
+        """The uniform baseline under a mask; layers with the same mask and shape share it."""
+        attention = fused.attention
+        key = (attention.mask, attention.is_causal, attention.queries, attention.keys, attention.device)
+        for other, baseline in self._baselines:
+            if other[0] is key[0] and other[1:] == key[1:]:
+                return baseline
+        self._baselines.append((key, compute_uniform_baseline(sides, fused.visibility)))
+        return self._baselines[-1][1]
 
-    def _chosen(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
-        """The heads that were asked for, under any of the names that the stack may get."""
-        selection, count = self.wanted.selection, self.layer_count(key)
+    def _chosen_heads(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
+        """The chosen heads of a layer, under any of the names that the stack may get."""
+        selection, count = self.request.selection, self.layer_count(key)
         names = self.possible_names(key)
         return tuple(sorted({head for name in names for head in selection.heads_in(name, layer, count, heads)}))
 
-    def _patterns(self, layer: int, chosen: tuple[int | None, ...], pair: QueryKeySides) -> tuple[PatternSums, ...]:
-        return tuple(PatternSums(layer, chosen, self.axes(pair, text)) for text in range(self.inputs.batch))
+    def _empty_patterns(
+        self, layer: int, chosen: tuple[int | None, ...], sides: QueryKeySides
+    ) -> tuple[PatternSums, ...]:
+        return tuple(PatternSums(layer, chosen, self.axes(sides, text)) for text in range(self.inputs.batch))
 
-    def _missing_position(self, pair: QueryKeySides) -> UsageError | None:
-        """What there is to say where these are not the queries or keys that are asked for."""
-        if self.wanted.view == EVERYTHING:
+    def _position_error(self, sides: QueryKeySides) -> UsageError | None:
+        """The error for a requested query or key that isn't in one of the texts; None if all are."""
+        if self.request.view == EVERYTHING:
             return None
         try:
             for text in range(self.inputs.batch):
-                self.axes(pair, text)
+                self.axes(sides, text)
         except UsageError as error:
             return error
         return None
 
-    def axes(self, pair: QueryKeySides, text: int) -> Axes:
-        """What the rows and columns of a text's patterns stand for. Raises UsageError for a position not in it."""
-        view = self.wanted.view
+    def axes(self, sides: QueryKeySides, text: int) -> Axes:
+        """The rows and columns of a text's patterns. Raises UsageError for a position that isn't in it."""
+        view = self.request.view
         rows, columns = (
             build_axis(view, side.tokens[text], side.real[text].cpu(), position)
-            for side, position in ((pair.queries, view.query), (pair.keys, view.key))
+            for side, position in ((sides.queries, view.query), (sides.keys, view.key))
         )
-        bins = self.wanted.bins if self.wanted.patterns else SKETCH_BINS
-        return Axes(rows, columns, view.hide_special).fitting(bins)
+        bins = self.request.bins if self.request.patterns else SKETCH_BINS
+        return Axes(rows, columns, view.hide_special).pooled_to_fit(bins)
 
-    def whole(self, pair: QueryKeySides, text: int) -> tuple[int, int]:
-        """How many queries and keys there are, whatever part of them is shown."""
-        view = replace(self.wanted.view, hide_special=False)
-        queries, keys = (len(view.shown(side.tokens[text], None)) for side in (pair.queries, pair.keys))
+    def full_size(self, sides: QueryKeySides, text: int) -> tuple[int, int]:
+        """The number of queries and keys of a text, including those that aren't shown."""
+        view = replace(self.request.view, hide_special=False)
+        queries, keys = (len(view.unit_spans(side.tokens[text], None)) for side in (sides.queries, sides.keys))
         return queries, keys
 
-    def _word(self, key: StackKey) -> str | None:
-        """What the path says of the stack; a model with a single stack is called by what it does, not by its path."""
-        block_list = next((known for known in self.model.lists if known.path == key.path), None)
+    def _word_of_path(self, key: StackKey) -> str | None:
+        """A stack's name by its path; None for a single stack, which is named after its mask, and where unclear."""
+        block_list = next((each for each in self.model.lists if each.path == key.path), None)
         stage = "" if block_list is None or block_list.stage < 2 else str(block_list.stage)
-        if self.inputs.only_scene is not None:
-            return f"{self.inputs.only_scene}{stage}"
+        if self.inputs.only_medium is not None:
+            return f"{self.inputs.only_medium}{stage}"
         stacks = {path for path, blocks in self.model.blocks.items() if any(block.attends for block in blocks)}
         if block_list is None or len(stacks) == 1 or block_list.word is None:
             return None
-        words = {known.word for known in self.model.lists}
+        words = {each.word for each in self.model.lists}
         if block_list.word == "encoder" and "decoder" not in words and not stage:
-            # What a model of pictures calls so may write their captions (GIT).
+            # In a model of pictures, an "encoder" may be what writes the captions (GIT).
             return None
         return f"{block_list.word}{stage}"
-
-
-def _require_finite_block(block: RowBlock, layer: int) -> RowBlock:
-    """The block itself. Raises ModelError where its weights are no numbers: nothing could be said of them."""
-    _require_finite(bool(torch.isfinite(block.weights).all()), layer)
-    return block
 
 
 def _require_finite(finite: bool, layer: int) -> None:
@@ -297,10 +309,10 @@ def _require_finite(finite: bool, layer: int) -> None:
         )
 
 
-def _layer_number(site: Site, seen: Mapping[int, object]) -> int:
-    """The layer of a call. A block that runs again in the same pass (ALBERT shares one) is a further layer."""
+def _layer_number(site: Site, records: Mapping[int, object]) -> int:
+    """The layer of a call. A block that runs again in the same pass (ALBERT's shared one) is a further layer."""
     step = site.block_list.length if site.block_list else 1
     layer = site.block
-    while layer in seen:
+    while layer in records:
         layer += step
     return layer

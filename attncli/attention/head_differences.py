@@ -1,9 +1,9 @@
-"""How far two heads are apart: by their patterns, and by their metrics.
+"""The difference between two results, head by head: how far their patterns and their metrics are apart.
 
 Two rows of weights are two distributions over the keys, so their distance is the total variation ½ Σ_j |a_ij − b_ij|:
-the share of its weight that the one puts elsewhere than the other. What a row of a model with a sink gives to no key is
-one more place to put it. A head's distance is the mean over its queries; of pooled patterns it is at most that of the
-whole ones.
+the share of weight that they put on different keys. In a model with a sink, the weight that a row gives to no key
+counts as one more key. A head's distance is the mean over its queries; for pooled patterns it is at most
+that of exact ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from attncli.results.heads import (
 )
 from attncli.results.patterns import Pattern
 
-#: Metrics that are shares of a row, so that their changes can be compared with one another.
+#: Metrics that are shares of a row's weight, so that their changes are comparable.
 SHARE_METRICS = (
     "confidence",
     "previous",
@@ -52,12 +52,11 @@ def total_variation(here: Pattern, there: Pattern) -> float:
 def compute_difference(
     here: HeadsResult, there: HeadsResult, kind: DifferenceKind, *, metric: str | None, patterns: bool
 ) -> HeadsDifference:
-    """The other result less this one, stack by stack; heads in the order of how much they changed.
+    """`there` minus `here`, stack by stack; the heads that changed most come first.
 
-    metric: the one by which to rank; None for how much they changed altogether.
-    patterns: whether those of the chosen heads are wanted.
-
-    Raises UsageError for models of other shapes, and where patterns are wanted of texts of other lengths.
+    metric: the metric to rank heads by; None for the overall change.
+    patterns: whether to include the differences of patterns.
+    Raises UsageError for models of different shapes, and with `patterns` for texts of different lengths.
     """
     _require_same_shapes(here, there, kind)
     pairs = list(zip(here.stacks, there.stacks, strict=True))
@@ -68,7 +67,7 @@ def compute_difference(
 
 
 def _have_comparable_patterns(here: Stack, there: Stack) -> bool:
-    """Whether both have patterns of the same rows and columns."""
+    """Whether both have patterns, with equally many rows and columns."""
     return bool(here.patterns) and _lengths(here) == _lengths(there)
 
 
@@ -91,7 +90,7 @@ def _stack_difference(here: Stack, there: Stack, metric: str | None, *, patterns
 
 
 def _amount_changed(head: HeadChange, metric: str | None) -> float:
-    """How much a head changed; what can't be told comes last."""
+    """How much a head changed; −1 if unknown, which sorts last."""
     value = head.change if metric is None else head.changes.get(metric)
     return -1.0 if value is None else abs(value)
 
@@ -115,9 +114,9 @@ def _largest_change(changes: Mapping[str, float | None]) -> str | None:
 def _require_same_shapes(here: HeadsResult, there: HeadsResult, kind: DifferenceKind) -> None:
     shapes = [dict(_layer_heads(result)) for result in (here, there)]
     if shapes[0] != shapes[1]:
+        ours, theirs = (_describe_shape(shape) for shape in shapes)
         raise UsageError(
-            f"the heads can't be compared one by one: {_describe_shape(shapes[0])} in {here.model}, {_describe_shape(shapes[1])} in "
-            f"{there.model}",
+            f"the heads can't be compared one by one: {ours} in {here.model}, {theirs} in {there.model}",
             hint="compare models of one shape, as a base and its fine-tune"
             if kind == "models"
             else "compare texts that run through the same layers",
@@ -125,7 +124,7 @@ def _require_same_shapes(here: HeadsResult, there: HeadsResult, kind: Difference
 
 
 def _layer_heads(result: HeadsResult) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The heads of every layer of each stack."""
+    """Each stack's name and number of heads per layer."""
     for stack in result.stacks:
         yield stack.stack, tuple(layer.heads for layer in stack.layers)
 

@@ -1,6 +1,6 @@
-"""Positions that are places of a picture or moments of a sound: `4,7` is a patch, `1.5s` the frame at that time.
+"""Positions of a picture or a sound: patches are called `ROW,COLUMN` (`4,7`), frames by their time (`1.5s`).
 
-What a model sees or hears, as positions that can be named: patches `ROW,COLUMN` of a picture, seconds of a sound.
+`attention.positions` finds the position that such a name stands for.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from attncli.results.tokens import Token
 
 
 class MediaPositions(Protocol):
-    """A picture or a sound. name: of a stack that looks at nothing else."""
+    """The positions of a picture or a sound. name: what a stack that reads nothing else is called."""
 
     @property
     def name(self) -> str: ...
 
     def side(self, length: int) -> Side | None:
-        """What the `length` positions of a stack stand for; None where it isn't known."""
+        """The `length` positions of a stack as tokens; None where it is unknown what they stand for."""
         ...
 
 
 @dataclass(frozen=True)
 class PicturePositions:
-    """A picture in patches.
+    """The patches of a picture.
 
-    rows, columns: of patches where they enter the model; towers that merge patches (Swin) have half as many after each
-    merger.  before: the names of what stands before the patches, such as a class token.  window: how many patches a
-    side, where each sees those of its own window alone.
+    rows, columns: of patches at the model's input; towers that merge patches (Swin) halve both with each merge.
+    before: the names of the tokens before the patches, such as a class token.  window: patches a side of a window,
+    where each patch attends to those of its own window alone.
     """
 
     rows: int
@@ -54,7 +54,7 @@ class PicturePositions:
         return _build_side(names, grid.first, Medium("patches", grid=grid, window=window))
 
     def _grid(self, length: int) -> Grid | None:
-        """The patches that fit: all of them behind what stands before, or merged ones alone."""
+        """The grid with `length` positions: all patches and the tokens before them, or merged patches alone."""
         if length == len(self.before) + self.rows * self.columns:
             return Grid(self.rows, self.columns, len(self.before))
         rows, columns = self.rows, self.columns
@@ -65,7 +65,10 @@ class PicturePositions:
 
 @dataclass(frozen=True)
 class SoundPositions:
-    """A sound, `seconds` long with the silence that fills it up; step: seconds a position, where they are known."""
+    """The frames of a sound.
+
+    seconds: its length, with the silence that pads it.  step: seconds per position; None where that is unknown.
+    """
 
     seconds: float
     step: float | None = None
@@ -78,11 +81,11 @@ class SoundPositions:
         if not length:
             return None
         step = self.step or self.seconds / length
-        return _build_side([f"{place * step:.2f}s" for place in range(length)], 0, Medium("frames", seconds=step))
+        return _build_side([f"{index * step:.2f}s" for index in range(length)], 0, Medium("frames", seconds=step))
 
 
 def _build_side(names: list[str], special: int, medium: Medium) -> Side:
-    """A batch of one."""
-    tokens = tuple(Token(place, place, name, name, special=place < special) for place, name in enumerate(names))
+    """A batch of one sequence, whose first `special` tokens are special."""
+    tokens = tuple(Token(index, index, name, name, special=index < special) for index, name in enumerate(names))
     ids = torch.arange(len(tokens))[None]
     return Side(ids, ids < special, torch.ones_like(ids, dtype=torch.bool), (tokens,), medium=medium)

@@ -1,11 +1,7 @@
-"""How far apart positions are, and which are neighbours: along a text or a sound, or in the grid of a picture.
+"""The metrics of attention heads, computed from blocks of explicit attention weights (see `compute_row_metrics`).
 
-The metrics of a head, as means over the queries that can show them.
-
-Each is computed on blocks of rows, so the N × N matrix of a head never has to exist, and is computed a second time on
-attention spread evenly over the visible keys: that is the uniform baseline that a value is read against.
-
-A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or less where the model has a sink.
+A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or less where the model has a sink. The
+value of a metric is the mean over the queries for which it is defined.
 
     entropy       −Σ_j A_ij ln A_ij, in nats                      Clark et al. 2019; Vig & Belinkov 2019
     distance      Σ_j A_ij |i−j|, in tokens or patches            Vig & Belinkov 2019; Dosovitskiy et al. 2021
@@ -19,17 +15,14 @@ A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or
     duplicate     Σ A_ij over j < i with x_j = x_i                Wang et al. 2022
     induction     Σ A_ij over 1 ≤ j < i with x_{j−1} = x_i        Olsson et al. 2022
 
-What followed an earlier copy is another token than the query: where x_{i−1} = x_i the query itself did, and that weight
-counts as `current` alone.
+Where x_{i−1} = x_i the token after the earlier copy is the query itself: that weight counts as `current` alone.
 
-Between patches of a picture |i−j| is the distance of their centres, i−1 and i+1 are the patches to the left and to the
-right; a class token has no place, neither as a query nor as a key.
+Between patches of a picture |i−j| is the distance of their centres, and i−1 and i+1 are the patches to the left and to
+the right; a class token has no coordinates, neither as a query nor as a key.
 
-How much attention stays within each of two texts that were read together, and how much crosses over.
-
-A quadrant is the mean over the queries of one text of their weight on the keys of one text: Σ_j A_ij over j in B, at
-the mean over i in A. That is linear in the weights, so that long texts need no matrix: it is attention to an indicator
-of B.
+`PairAttentionSums` measures how much attention stays within each of two texts that were read together. For long texts
+`attention.readouts` computes the same metrics without the matrix. The uniform baseline, the same metrics of attention
+spread evenly over the visible keys, is in `attention.uniform_baseline`.
 """
 
 from __future__ import annotations
@@ -51,60 +44,21 @@ if TYPE_CHECKING:
     from attncli.models.capture.fused_attention import FusedAttention
     from attncli.models.capture.lazy_mask import Visibility
 
-
-def position_distances(medium: Medium, rows: Tensor, keys: int) -> Tensor:
-    """From each of `rows` to every key: float32 (rows, keys).
-
-    In a text |i − j|; in a picture the distance of the patches' centres, in patches. What is no patch has no place, so
-    that it adds nothing.
-    """
-    columns = torch.arange(keys, device=rows.device)
-    if medium.grid is None:
-        return (rows[:, None] - columns[None, :]).abs().float()
-    here, there = _grid_coordinates(medium.grid, rows), _grid_coordinates(medium.grid, columns)
-    apart = (here[:, None] - there[None, :]).float().norm(dim=-1)
-    both = have_coordinates(medium, rows)[:, None] & have_coordinates(medium, columns)[None, :]
-    return torch.where(both, apart, 0)
-
-
-def have_coordinates(medium: Medium, positions: Tensor) -> Tensor:
-    """Which positions have a place, from which distances can be measured: all of a text, the patches of a picture."""
-    if medium.grid is None:
-        return torch.ones_like(positions, dtype=torch.bool)
-    return (positions >= medium.grid.patches.start) & (positions < medium.grid.patches.stop)
-
-
-def neighbours(medium: Medium, rows: Tensor, step: int) -> Tensor:
-    """The position before (step −1), at (0) or after (1) each of `rows`, −1 for none: (rows,).
-
-    In a picture these are the patches beside it in the same row.
-    """
-    beside = rows + step
-    if medium.grid is None or step == 0:
-        return beside
-    columns = _grid_coordinates(medium.grid, rows)[:, 1] + step
-    inside = have_coordinates(medium, rows) & (columns >= 0) & (columns < medium.grid.columns)
-    return torch.where(inside, beside, -1)
-
-
-def _grid_coordinates(grid: Grid, positions: Tensor) -> Tensor:
-    """Row and column of positions, (positions, 2); without meaning for what is no patch."""
-    place = positions - grid.first
-    return torch.stack([place.div(grid.columns, rounding_mode="floor"), place % grid.columns], dim=-1)
-
-
-_REPEAT_METRICS = frozenset({"duplicate", "induction"})
-
-#: A value for every row, (batch, heads, rows), and the rows that can show it, broadcastable to that.
+#: A value for every row, (batch, heads, rows), and for which rows it is defined, broadcastable to that.
 RowValues = tuple[Tensor, Tensor]
+
+#: Metrics that are defined where tokens repeat.
+_REPEAT_METRICS = frozenset({"duplicate", "induction"})
 
 
 @dataclass(frozen=True)
 class Side:
-    """The tokens on one side of the attention: ids, which are special, which are real and no padding; (batch, n).
+    """The tokens on one side of the attention, queries or keys.
 
-    tokens: those of every text, without padding.  parts: which of two texts each is of, see `attention.quadrants`; None
-    where there is one alone.  medium: what they are, if not tokens of a text.
+    ids, special, real: their ids, which are special, which are no padding; (batch, n).
+    tokens: those of every text, without padding.
+    parts: `FIRST_TEXT`, `SECOND_TEXT`, `NEITHER_TEXT` or −1, (batch, n); None unless two texts were read together.
+    medium: what the positions are, if not tokens of a text.
     """
 
     ids: Tensor
@@ -131,75 +85,76 @@ class Side:
 
 @dataclass(frozen=True)
 class QueryKeySides:
-    """Who looks at whom. `same`: queries and keys are one sequence, so positions can be compared."""
+    """The queries and keys of a stack. same_sequence: they are one sequence, so positions can be compared."""
 
     queries: Side
     keys: Side
-    same: bool
+    same_sequence: bool
 
     @property
-    def in_line(self) -> bool:
-        """Whether positions follow one another, as in a text, and don't lie in a plane."""
-        return self.queries.medium.grid is None or not self.same
+    def one_dimensional(self) -> bool:
+        """Whether the metrics count positions along a sequence, and not in the grid of a picture."""
+        return self.queries.medium.grid is None or not self.same_sequence
 
     def to(self, device: torch.device) -> QueryKeySides:
-        return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same)
+        return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same_sequence)
 
 
 @dataclass
 class MetricSums:
-    """Running sums of the metrics of one layer, of so many heads, over blocks of rows."""
+    """Running sums of the metrics of all heads of one layer, over blocks of rows."""
 
-    pair: QueryKeySides
+    sides: QueryKeySides
     has_sink: bool
     heads: int = 1
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _counts: dict[str, Tensor] = field(default_factory=dict)
-    #: Of those the ordinary tokens: separators that repeat say nothing of what a head does with a text that does.
-    _telling: dict[str, Tensor] = field(default_factory=dict)
+    #: Counts without special tokens: repeated separators don't show what a head does with repeated text.
+    _ordinary_counts: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, start: int, weights: Tensor, visible: Tensor) -> None:
-        """Take in the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
-        self.add_rows(compute_row_metrics(self.pair, start, weights, visible), start)
+        """Add the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
+        self.add_rows(compute_row_metrics(self.sides, start, weights, visible), start)
 
     def add_rows(self, rows: Mapping[str, RowValues], start: int = 0) -> None:
-        """Take in metrics of the rows from `start`."""
+        """Add metrics of the rows from `start`."""
         for name, (value, shows) in rows.items():
             shows = shows.expand_as(value)
-            # Rows that can't show a metric may hold anything, NaN too.
+            # Rows for which a metric is undefined may hold anything, NaN too.
             total = to_float64_device(torch.where(shows, value, 0)).sum(-1, dtype=torch.float64)
             self._sums[name] = self._sums.get(name, 0) + total
             self._counts[name] = self._counts.get(name, 0) + to_float64_device(shows.sum(-1))
             if name in _REPEAT_METRICS:
-                special = self.pair.queries.special[:, None, start : start + value.shape[-1]]
-                self._telling[name] = self._telling.get(name, 0) + to_float64_device((shows & ~special).sum(-1))
+                special = self.sides.queries.special[:, None, start : start + value.shape[-1]]
+                ordinary = to_float64_device((shows & ~special).sum(-1))
+                self._ordinary_counts[name] = self._ordinary_counts.get(name, 0) + ordinary
 
     def means(self) -> list[list[dict[str, float | None]]]:
-        """The metrics of every head of every text; None where no query can show one."""
+        """The metrics of every head of every text; None where a metric is defined for no query."""
         sums = {name: total.cpu() for name, total in self._sums.items()}
         counts = {name: count.cpu() for name, count in self._counts.items()}
-        texts = range(self.pair.queries.ids.shape[0])
-        return [[self._head(sums, counts, text, head) for head in range(self.heads)] for text in texts]
+        texts = range(self.sides.queries.ids.shape[0])
+        return [[self._head_means(sums, counts, text, head) for head in range(self.heads)] for text in texts]
 
-    def by_text(self) -> Tensor:
-        """The same in one tensor: float64 (batch, metrics, heads) on a CPU, NaN where no query can show a metric."""
+    def means_by_text(self) -> Tensor:
+        """The means as one tensor: float64 (batch, metrics, heads) on a CPU, NaN where a metric is undefined."""
         shown = {name: total for name, total in self._sums.items() if name != "virtual_sink" or self.has_sink}
         nothing = torch.full_like(next(iter(self._sums.values())), torch.nan)
-        # What is a sum over no queries becomes 0/0, which is NaN as well.
+        # The mean over no queries is 0/0, which is NaN as well.
         means = [shown[name] / self._counts[name] if name in shown else nothing for name in METRICS]
         return torch.stack(means, dim=1).cpu()
 
-    def all_queries(self) -> Tensor:
-        """How many queries of all texts together told each metric, int64 (metrics,) on a CPU: see `queries`."""
-        told = self._counts | self._telling
-        counts = [told[name].amax(1).sum() if name in told else None for name in METRICS]
-        return torch.tensor([0 if count is None else int(count) for count in counts])
+    def total_queries(self) -> Tensor:
+        """`query_counts` of all texts together: int64 (metrics,) on a CPU."""
+        counts = self._counts | self._ordinary_counts
+        totals = [counts[name].amax(1).sum() if name in counts else None for name in METRICS]
+        return torch.tensor([0 if total is None else int(total) for total in totals])
 
-    def queries(self, text: int) -> dict[str, int]:
-        """How many queries of a text told each metric: all that showed it, or of repeats the ordinary tokens."""
-        return {name: int(count[text].max()) for name, count in (self._counts | self._telling).items()}
+    def query_counts(self, text: int) -> dict[str, int]:
+        """How many queries of a text each metric is a mean of; for repeats, without special tokens."""
+        return {name: int(count[text].max()) for name, count in (self._counts | self._ordinary_counts).items()}
 
-    def _head(
+    def _head_means(
         self, sums: dict[str, Tensor], counts: dict[str, Tensor], text: int, head: int
     ) -> dict[str, float | None]:
         values: dict[str, float | None] = {}
@@ -210,38 +165,36 @@ class MetricSums:
         return values
 
 
-def uniform_weights(visible: Tensor) -> Tensor:
-    """Attention spread evenly over the visible keys: float32, of the mask's shape."""
-    return visible.float() / visible.sum(-1, keepdim=True).clamp(min=1)
+def compute_row_metrics(sides: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> dict[str, RowValues]:
+    """Every metric of the rows from `start`, and for which rows it is defined.
 
-
-def compute_row_metrics(pair: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> dict[str, RowValues]:
-    """Every metric of the rows from `start`, with the rows that can show it."""
+    weights: float32 (batch, heads, rows, keys).  visible: bool, broadcastable to them.
+    """
     rows = torch.arange(start, start + weights.shape[2], device=weights.device)
-    seen = visible & pair.keys.real[:, None, None, :]
-    real = pair.queries.real[:, None, start : start + weights.shape[2]]
-    special = pair.keys.special & pair.keys.real
+    seen = visible & sides.keys.real[:, None, None, :]
+    real = sides.queries.real[:, None, start : start + weights.shape[2]]
+    special = sides.keys.special & sides.keys.real
     shown: dict[str, RowValues] = {
         "entropy": (torch.special.entr(weights).sum(-1), real & seen.any(-1)),
         "confidence": (weights.amax(-1), real & seen.any(-1)),
         "virtual_sink": (1 - weights.sum(-1), real & seen.any(-1)),
         "special": _weight_on(weights, seen, special[:, None, :].expand(-1, len(rows), -1)),
-        "first": _weight_at(weights, seen, pair.keys.first[:, None].expand(-1, len(rows))),
+        "first": _weight_at(weights, seen, sides.keys.first[:, None].expand(-1, len(rows))),
     }
-    if pair.same:
-        shown |= _positional_metrics(pair, rows, weights, seen)
+    if sides.same_sequence:
+        shown |= _positional_metrics(sides, rows, weights, seen)
     return {name: (value, shows & real) for name, (value, shows) in shown.items()}
 
 
-def _positional_metrics(pair: QueryKeySides, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, RowValues]:
+def _positional_metrics(sides: QueryKeySides, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, RowValues]:
     """The metrics that compare positions or tokens of queries and keys."""
     columns = torch.arange(weights.shape[3], device=weights.device)
-    medium, batch = pair.queries.medium, weights.shape[0]
+    medium, batch = sides.queries.medium, weights.shape[0]
     offsets = position_distances(medium, rows, weights.shape[3])
     earlier = columns[None, :] < rows[:, None]
-    ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
+    ids = sides.keys.ids.masked_fill(~sides.keys.real, -1)
     before = torch.cat([ids.new_full((batch, 1), -1), ids[:, :-1]], dim=1)
-    now = pair.queries.ids[:, rows, None]
+    now = sides.queries.ids[:, rows, None]
     return {
         "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1) & have_coordinates(medium, rows)),
         "previous": _weight_at(weights, seen, neighbours(medium, rows, -1).expand(batch, -1)),
@@ -253,7 +206,7 @@ def _positional_metrics(pair: QueryKeySides, rows: Tensor, weights: Tensor, seen
 
 
 def _weight_at(weights: Tensor, seen: Tensor, columns: Tensor) -> RowValues:
-    """The weight at one column a row, (batch, rows); shown where that column exists and is visible."""
+    """The weight at one column per row, (batch, rows); defined where that column exists and is visible."""
     inside = (columns >= 0) & (columns < weights.shape[3])
     place = columns.clamp(0, weights.shape[3] - 1)[:, None, :, None]
     value = weights.gather(-1, place.expand(*weights.shape[:3], 1)).squeeze(-1)
@@ -263,75 +216,129 @@ def _weight_at(weights: Tensor, seen: Tensor, columns: Tensor) -> RowValues:
 
 
 def _weight_on(weights: Tensor, seen: Tensor, keys: Tensor) -> RowValues:
-    """The weight on a set of keys a row, (batch, rows, keys); shown where one of them is visible."""
+    """The weight on a set of keys per row, (batch, rows, keys); defined where one of them is visible."""
     chosen = seen & keys[:, None]
     return torch.where(chosen, weights, 0).sum(-1), chosen.any(-1)
 
 
-#: What a token is part of: the first text, the second, or neither (special tokens); −1 for padding.
+def uniform_weights(visible: Tensor) -> Tensor:
+    """Attention spread evenly over the visible keys: float32, of the mask's shape."""
+    return visible.float() / visible.sum(-1, keepdim=True).clamp(min=1)
+
+
+# --- Distances and neighbours: along a sequence, or in the grid of a picture
+
+
+def position_distances(medium: Medium, rows: Tensor, keys: int) -> Tensor:
+    """From each of `rows` to every key: float32 (rows, keys).
+
+    In a text |i − j|; in a picture the distance of the patches' centres, in patches, and 0 where one is no patch.
+    """
+    columns = torch.arange(keys, device=rows.device)
+    if medium.grid is None:
+        return (rows[:, None] - columns[None, :]).abs().float()
+    here, there = _grid_coordinates(medium.grid, rows), _grid_coordinates(medium.grid, columns)
+    apart = (here[:, None] - there[None, :]).float().norm(dim=-1)
+    both = have_coordinates(medium, rows)[:, None] & have_coordinates(medium, columns)[None, :]
+    return torch.where(both, apart, 0)
+
+
+def have_coordinates(medium: Medium, positions: Tensor) -> Tensor:
+    """Which positions have coordinates to measure distances from: all of a text, the patches of a picture."""
+    if medium.grid is None:
+        return torch.ones_like(positions, dtype=torch.bool)
+    return (positions >= medium.grid.patches.start) & (positions < medium.grid.patches.stop)
+
+
+def neighbours(medium: Medium, rows: Tensor, step: int) -> Tensor:
+    """The position before (step −1), at (0) or after (1) each of `rows`, −1 for none: (rows,).
+
+    In a picture these are the adjacent patches of the same row.
+    """
+    neighbour = rows + step
+    if medium.grid is None or step == 0:
+        return neighbour
+    columns = _grid_coordinates(medium.grid, rows)[:, 1] + step
+    inside = have_coordinates(medium, rows) & (columns >= 0) & (columns < medium.grid.columns)
+    return torch.where(inside, neighbour, -1)
+
+
+def _grid_coordinates(grid: Grid, positions: Tensor) -> Tensor:
+    """Row and column of positions, (positions, 2); meaningless for what is no patch."""
+    patch = positions - grid.first
+    return torch.stack([patch.div(grid.columns, rounding_mode="floor"), patch % grid.columns], dim=-1)
+
+
+# --- Attention within and between two texts
+
+#: Which of two texts a token is in; neither: special tokens. Padding has −1.
 FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT = 0, 1, 2
 
 
 def assign_parts(sequences: Sequence[int | None], special: Sequence[bool]) -> list[int]:
-    """The part of every token. sequences: of which text it is, None of neither."""
+    """The part of every token. sequences: 0 or 1 for the text that it is in, None for neither."""
     return [
-        NEITHER_TEXT if sequence is None or apart else sequence
-        for sequence, apart in zip(sequences, special, strict=True)
+        NEITHER_TEXT if sequence is None or is_special else sequence
+        for sequence, is_special in zip(sequences, special, strict=True)
     ]
 
 
 @dataclass
 class PairAttentionSums:
-    """Running sums of the mass on each part, of so many heads of one layer, by the part of the query.
+    """Running sums of the attention within and between two texts, of all heads of one layer.
 
-    They are (batch, heads, 2, 3): queries of the first and the second text; keys of the first, the second, of neither.
+    They are (batch, heads, 2, 3): queries in the first and the second text; keys in the first, the second, in neither.
+    A quadrant is the mean over the queries in one text of their weight on the keys in one text. That is linear in the
+    weights, A V' with an indicator of each part as V', so that long texts need no matrix.
     """
 
-    pair: QueryKeySides
+    sides: QueryKeySides
     _sums: Tensor | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, pair: QueryKeySides) -> PairAttentionSums | None:
-        """None where queries or keys are not of two texts."""
-        parts = pair.queries.parts, pair.keys.parts
-        return None if any(side is None or not bool((side == SECOND_TEXT).any()) for side in parts) else cls(pair)
+    def for_two_texts(cls, sides: QueryKeySides) -> PairAttentionSums | None:
+        """Sums for these sides; None where queries or keys are not of two texts."""
+        parts = sides.queries.parts, sides.keys.parts
+        return None if any(side is None or not bool((side == SECOND_TEXT).any()) for side in parts) else cls(sides)
 
     @property
     def indicators(self) -> Tensor:
-        """A column for each part, float32 (batch, keys, 3)."""
-        assert self.pair.keys.parts is not None
+        """V': a column for each part, float32 (batch, keys, 3)."""
+        assert self.sides.keys.parts is not None
         return torch.stack(
-            [self.pair.keys.parts == part for part in (FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT)], dim=-1
+            [self.sides.keys.parts == part for part in (FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT)], dim=-1
         ).float()
 
     def add(self, start: int, weights: Tensor) -> None:
-        """Take in the rows from `start`: weights float32 (batch, heads, rows, keys)."""
+        """Add the rows from `start`: weights float32 (batch, heads, rows, keys)."""
         self.add_masses(start, weights @ self.indicators[:, None])
 
     def add_masses(self, start: int, masses: Tensor) -> None:
-        """Take in what rows give to each part: (batch, heads, rows, 3)."""
-        assert self.pair.queries.parts is not None
-        parts = self.pair.queries.parts[:, start : start + masses.shape[2]]
-        own = to_float64_device(torch.stack([parts == part for part in (FIRST_TEXT, SECOND_TEXT)], dim=1)).double()
-        total = own[:, None] @ to_float64_device(masses).double()
+        """Add the weight of the rows from `start` on each part: (batch, heads, rows, 3)."""
+        assert self.sides.queries.parts is not None
+        parts = self.sides.queries.parts[:, start : start + masses.shape[2]]
+        query_parts = to_float64_device(
+            torch.stack([parts == part for part in (FIRST_TEXT, SECOND_TEXT)], dim=1)
+        ).double()
+        total = query_parts[:, None] @ to_float64_device(masses).double()
         self._sums = total if self._sums is None else self._sums + total
 
-    def read(self, reader: FusedAttention) -> None:
-        """Take in all rows without the matrix."""
-        heads = reader.attention.heads
-        for reading in reader.readings(self.indicators):
-            masses = reading.values.new_zeros(reading.values.shape[0], heads, *reading.values.shape[2:])
-            masses[:, reading.heads] = reading.values
-            self.add_masses(reading.start, masses)
+    def add_fused(self, fused: FusedAttention) -> None:
+        """Add all rows without the matrix."""
+        heads = fused.attention.heads
+        for part in fused.readings(self.indicators):
+            masses = part.values.new_zeros(part.values.shape[0], heads, *part.values.shape[2:])
+            masses[:, part.heads] = part.values
+            self.add_masses(part.start, masses)
 
-    def spread(self, visibility: Visibility) -> None:
-        """Take in attention spread evenly over what a mask shows."""
-        for start, _, visible in visibility.blocks(self.pair.keys.ids.shape[0]):
-            self.add(start, uniform_weights(visible & self.pair.keys.real[:, None, None, :]))
+    def add_uniform(self, visibility: Visibility) -> None:
+        """Add all rows of attention spread evenly over the visible keys."""
+        for start, _, visible in visibility.blocks(self.sides.keys.ids.shape[0]):
+            self.add(start, uniform_weights(visible & self.sides.keys.real[:, None, None, :]))
 
     def means(self, text: int) -> list[Quadrants]:
         """The quadrants of every head."""
-        assert self._sums is not None and self.pair.queries.parts is not None
-        counts = torch.stack([(self.pair.queries.parts[text] == part).sum() for part in (FIRST_TEXT, SECOND_TEXT)])
+        assert self._sums is not None and self.sides.queries.parts is not None
+        counts = torch.stack([(self.sides.queries.parts[text] == part).sum() for part in (FIRST_TEXT, SECOND_TEXT)])
         means = (self._sums[text].cpu() / counts.clamp(min=1)[:, None].cpu()).tolist()
         return [Quadrants(*first, *second) for first, second in means]

@@ -1,6 +1,7 @@
-"""Positions of a pattern gathered into rows and columns: tokens, words or lines, all or some, alone or in bins.
+"""The rows and columns of an attention pattern, and the sums that fill it from blocks of rows.
 
-Patterns of the heads that somebody asked to see, gathered from blocks of rows: exact, or pooled.
+`Axis` maps the positions of a text to rows or columns: tokens, words or lines, all or some, each its own or pooled into
+bins. `PatternSums` gathers the patterns of the chosen heads along two axes.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from attncli.attention.selection import View
 from attncli.results.patterns import Bins, Pattern, equal_spans
 from attncli.results.tokens import Token
 
-#: Sequences up to this length are kept exact unless bins were asked for; longer ones get `DEFAULT_BINS`.
+#: Patterns of up to so many rows and columns are exact unless bins are requested; larger ones get `DEFAULT_BINS`.
 EXACT_LIMIT = 1024
 DEFAULT_BINS = 64
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One side of a pattern.
+    """The rows or the columns of a pattern.
 
-    units: what its rows or columns stand for before they are pooled: tokens, or words and lines as if they were ones.
-    group: the row or column that each position belongs to, −1 for none; int64 (positions, padding included).
-    spans: the units of each row or column where they are pooled; None where each is its own.
+    units: the tokens, words or lines before pooling; words and lines are merged into one `Token` each.
+    group: the row or column of each position, −1 for none; int64 (positions,), including padding.
+    spans: the units of each row or column, half open; None where they aren't pooled.
     """
 
     units: tuple[Token, ...]
@@ -40,22 +41,18 @@ class Axis:
     def length(self) -> int:
         return len(self.units) if self.spans is None else len(self.spans)
 
-    @property
-    def whole(self) -> bool:
-        """Whether it is the sequence itself, position by position."""
-        return self.spans is None and torch.equal(self.group, torch.arange(len(self.group)))
-
     def pooled(self, bins: int) -> Axis:
-        """The same in at most so many bins."""
+        """This axis in at most `bins` bins of nearly equal size."""
         spans = equal_spans(len(self.units), bins)
         sizes = torch.tensor([stop - start for start, stop in spans])
-        of_unit = torch.cat([torch.repeat_interleave(torch.arange(len(spans)), sizes), torch.tensor([-1])])
-        return Axis(self.units, of_unit[self.group], spans)
+        # The last entry is for positions in no group (−1).
+        unit_bins = torch.cat([torch.repeat_interleave(torch.arange(len(spans)), sizes), torch.tensor([-1])])
+        return Axis(self.units, unit_bins[self.group], spans)
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Both sides of a pattern. renormalised: what is left of each row is made to sum to 1 again."""
+    """Rows and columns of a pattern. renormalised: each row is divided by its sum, since columns were left out."""
 
     rows: Axis
     columns: Axis
@@ -67,44 +64,45 @@ class Axes:
             return None
         return Bins(self.rows.spans, self.columns.spans)
 
-    def fitting(self, wish: int | None) -> Axes:
-        """As they are, or in bins: so many as wished for, else `DEFAULT_BINS` where there are too many units."""
-        bins = choose_bins(len(self.rows.units), len(self.columns.units), wish)
+    def pooled_to_fit(self, requested: int | None) -> Axes:
+        """These axes, pooled into as many bins as `choose_bins` says."""
+        bins = choose_bins(len(self.rows.units), len(self.columns.units), requested)
         return self if bins is None else Axes(self.rows.pooled(bins), self.columns.pooled(bins), self.renormalised)
 
 
 def build_axis(view: View, tokens: Sequence[Token], real: Tensor, position: Position | None) -> Axis:
-    """One side. tokens: of one text.  real: bool (positions), True at those of the tokens.
+    """The rows or columns of a text that `view` shows at a position.
 
+    tokens: of one text.  real: bool (positions,), True where a position holds one of the tokens and no padding.
     Raises UsageError for a position that isn't there.
     """
-    shown = view.shown(tokens, position)
+    spans = view.unit_spans(tokens, position)
     group = torch.full((len(tokens),), -1)
-    for number, (start, stop) in enumerate(shown):
+    for number, (start, stop) in enumerate(spans):
         group[start:stop] = number
     if view.hide_special:
-        group[[place for place, token in enumerate(tokens) if token.special]] = -1
-    everywhere = torch.full((len(real),), -1)
-    everywhere[real.nonzero().flatten()] = group
-    return Axis(tuple(merge_tokens(tokens[start:stop]) for start, stop in shown), everywhere)
+        group[[index for index, token in enumerate(tokens) if token.special]] = -1
+    padded_group = torch.full((len(real),), -1)
+    padded_group[real.nonzero().flatten()] = group
+    return Axis(tuple(merge_tokens(tokens[start:stop]) for start, stop in spans), padded_group)
 
 
-def choose_bins(queries: int, keys: int, wish: int | None) -> int | None:
-    """How many bins a side a pattern gets; None for an exact one."""
-    if wish is not None:
-        return wish if wish < max(queries, keys) else None
+def choose_bins(queries: int, keys: int, requested: int | None) -> int | None:
+    """The number of bins a side; None for an exact pattern."""
+    if requested is not None:
+        return requested if requested < max(queries, keys) else None
     return DEFAULT_BINS if max(queries, keys) > EXACT_LIMIT else None
 
 
 def unit_lines(units: Sequence[Token], view: View) -> tuple[int | None, ...] | None:
-    """The lines in which units of a text begin, from 1, and None for those that stand in none; None but by line."""
+    """The lines in which units begin, counted from 1, None for special tokens; None unless the view is by line."""
     if view.by != "line":
         return None
     return tuple(None if unit.start is None else bisect_right(view.line_starts, unit.start) for unit in units)
 
 
 def merge_tokens(tokens: Sequence[Token]) -> Token:
-    """Several tokens as one: from where the first begins to where the last ends."""
+    """Consecutive tokens as one token."""
     first, last = tokens[0], tokens[-1]
     if len(tokens) == 1:
         return first
@@ -118,10 +116,10 @@ def merge_tokens(tokens: Sequence[Token]) -> Token:
 
 @dataclass
 class PatternSums:
-    """The patterns of some heads of one layer and one text, growing row by row; the head None is all of them together.
+    """Running sums of the patterns of some heads of one layer and one text; head None stands for all heads together.
 
-    Rows of a group are averaged, columns summed: a word is looked at with the sum of what its pieces get, and looks
-    with the mean of what they do (Clark et al. 2019).
+    Rows of a group are averaged and columns summed: attention to a word is the sum over its tokens, attention from a
+    word the mean over them (Clark et al. 2019).
     """
 
     layer: int
@@ -134,29 +132,29 @@ class PatternSums:
 
     @property
     def rows(self) -> tuple[int, int]:
-        """The queries from…to that are needed, half open."""
-        places = (self.axes.rows.group >= 0).nonzero().flatten()
-        return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+        """The range of queries that are needed, half open."""
+        queries = (self.axes.rows.group >= 0).nonzero().flatten()
+        return (int(queries[0]), int(queries[-1]) + 1) if len(queries) else (0, 0)
 
     def add(self, start: int, weights: Tensor) -> None:
-        """Take in the rows from `start` of the chosen heads, float32 (heads, rows, keys)."""
+        """Add the rows from `start` of the chosen heads, float32 (heads, rows, keys)."""
         rows = self.axes.rows.group[start : start + weights.shape[1]].to(weights.device)
         columns = self.axes.columns.group.to(weights.device)
-        kept = weights[:, rows >= 0][:, :, columns >= 0]
-        by_column = weights.new_zeros(*kept.shape[:2], self.axes.columns.length)
-        by_column.index_add_(2, columns[columns >= 0], kept)
+        shown = weights[:, rows >= 0][:, :, columns >= 0]
+        by_column = weights.new_zeros(*shown.shape[:2], self.axes.columns.length)
+        by_column.index_add_(2, columns[columns >= 0], shown)
         if self.axes.renormalised:
             by_column = by_column / by_column.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
         self._sums.index_add_(1, rows[rows >= 0].cpu(), by_column.cpu())
 
     def add_pooled(self, pooled: Tensor) -> None:
-        """Take in whole patterns that were pooled already, rows averaged: (heads, row groups, column groups)."""
-        self._sums += pooled.cpu() * self._sizes()
+        """Add whole patterns that are already pooled, rows averaged: (heads, row groups, column groups)."""
+        self._sums += pooled.cpu() * self._row_counts()
 
     def patterns(self) -> tuple[Pattern, ...]:
-        weights = (self._sums / self._sizes()).numpy()
-        return tuple(Pattern(self.layer, head, weights[place], self.axes.bins) for place, head in enumerate(self.heads))
+        weights = (self._sums / self._row_counts()).numpy()
+        return tuple(Pattern(self.layer, head, weights[index], self.axes.bins) for index, head in enumerate(self.heads))
 
-    def _sizes(self) -> Tensor:
+    def _row_counts(self) -> Tensor:
         group = self.axes.rows.group
         return group[group >= 0].bincount(minlength=self.axes.rows.length)[:, None]

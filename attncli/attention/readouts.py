@@ -1,26 +1,25 @@
-"""Norm-weighted attention: what a key is worth to a query counts the size of what is read there, not the weight alone.
+"""The metrics of `attention.metrics` computed from queries and keys, without the N × N attention matrix A.
 
-A head adds Σ_j A_ij f(x_j) to the residual stream, with f(x) = (x W_V + b_V) W_O. Kobayashi et al. 2020 ("Attention is
-not only a weight") look at ‖A_ij f(x_j)‖ = A_ij ‖f(x_j)‖ instead of A_ij: the separator that a head rests on often has
-a large weight and a tiny vector.
-
-Readouts: statistics of attention without the matrix.
-
-What is linear in the attention weights is attention with other values: A V' comes out of the same fused kernel that
-gives the model its A V, for any V', and the N × N matrix A never exists. With V' = …
+What is linear in the attention weights is attention with other values: the fused kernel that gives the model its A V
+gives A V' for any V', and A never exists. With V' = …
 
     the one-hot bin of each key        a heatmap pooled to P × P, once the rows of a bin are averaged
-    an indicator of some keys          the mass on them (special tokens)
-    the position j of each key         the mean position looked at, and so the distance of causal heads
-    K itself                           Σ_j A_ij s_ij, and so the entropy: H_i = lse_i − Σ_j A_ij s_ij
+    an indicator of some keys          the mass on them (`special`)
+    the position j of each key         the mean position attended to, and so the `distance` of causal heads
+    K itself                           Σ_j A_ij s_ij, and so the `entropy`: H_i = lse_i − Σ_j A_ij s_ij
 
-Weights at known keys (the first, the previous, the next) are exp(s_ij − lse_i), with the lse that the kernel gives.
-A distance in both directions takes the same reading once more of what lies before each query:
+where s_ij are the scores and lse_i the logarithm of the sum under row i, which the kernel gives as well. Weights at
+known keys (`first`, `previous`, `current`, `next`) are exp(s_ij − lse_i). A distance in both directions takes a second
+readout, of the keys before each query:
 
     Σ_j A_ij |i−j| = 2 w_i (i − E_i) + Σ_j A_ij j − i Σ_j A_ij
 
-with w_i the weight on keys up to i and E_i their mean position. What is not linear (the largest weight) or asks of
-pairs of tokens (duplicate, induction) goes tile by tile over the scores, and keeps nothing of them.
+with w_i the weight on keys up to i and E_i their mean position. What is not linear (`confidence`) or compares tokens
+(`duplicate`, `induction`) goes over the scores tile by tile, and stores none of them.
+
+`compute_value_norms` gives the norms for norm-weighted attention. A head adds Σ_j A_ij f(x_j) to the residual stream,
+with f(x) = (x W_V + b_V) W_O. Kobayashi et al. 2020 ("Attention is not only a weight") measure ‖A_ij f(x_j)‖ =
+A_ij ‖f(x_j)‖ instead of A_ij: a separator that a head attends to often has a large weight and a tiny vector.
 """
 
 from __future__ import annotations
@@ -42,40 +41,17 @@ if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
     from attncli.models.capture.fused_attention import FusedAttention, FusedRows, QueryKeyStates, ScoreTile
 
-
-def compute_value_norms(path: str, attention: Attention, projections: Mapping[str, Tensor]) -> Tensor:
-    """‖f(x_j)‖ of every key for every head: float32 (batch, heads, keys). O(N · d²) a head.
-
-    Raises UsageError where the values or the output matrix of the module are not to be had.
-    """
-    reader, matrix = attention.values_of, projections.get(path)
-    if reader is None or matrix is None:
-        raise UsageError(
-            "--norm-weighted needs the values that heads read, and this model's attention doesn't show them",
-            hint="leave --norm-weighted out, or name another model (-m)",
-        )
-    value = reader.value.float()
-    heads, width = attention.heads, value.shape[-1]
-    output = matrix.float().to(value.device).reshape(heads, width, -1)
-    # ‖v W‖² = v (W Wᵀ) vᵀ: no vector of the model's width is kept for each key of each head.
-    gram = output @ output.transpose(1, 2)
-    value = value.repeat_interleave(heads // value.shape[1], dim=1)
-    squares = torch.einsum("bhkd,hde,bhke->bhk", value, gram, value)
-    return squares.clamp(min=0).sqrt()
-
-
-#: Metrics whose rows come from readings at values of ours, from weights at known keys, and from scores tile by tile.
+#: Metrics that are computed from the scores tile by tile.
 _TILED_METRICS = frozenset({"confidence", "duplicate", "induction"})
 
 
 @dataclass(frozen=True)
 class Readouts:
-    """What was read of one layer.
+    """The metrics of one layer.
 
-    rows: a value for every query, float32 (batch, heads, queries), of each metric asked for.
-    pooled: heatmaps, (batch, heads, row bins, column bins): rows averaged, columns summed; None where no bins were
-    asked for.
-    finite: whether every query that sees something has a number for its sum.
+    rows: a value for every query, float32 (batch, heads, queries), of each requested metric.
+    pooled: heatmaps, (batch, heads, row bins, column bins): rows averaged, columns summed; None without bins.
+    finite: whether the sum under every row with a visible key is finite.
     """
 
     rows: dict[str, Tensor]
@@ -84,58 +60,62 @@ class Readouts:
 
 
 def read_metrics(
-    reader: FusedAttention,
-    pair: QueryKeySides,
-    even: UniformBaseline,
+    fused: FusedAttention,
+    sides: QueryKeySides,
+    baseline: UniformBaseline,
     *,
     metrics: Sequence[str] = METRICS,
     bins: tuple[Tensor, Tensor] | None = None,
 ) -> Readouts:
-    """Read the metrics of every head of one layer, O(N·d) memory a head beyond the forward pass.
+    """Compute the metrics of every head of one layer, in O(N·d) memory per head beyond the forward pass.
 
-    metrics: those that are wanted; what no query can show is left out.  bins: the bin of every query and of every key,
-    int64 (queries,) and (keys,), −1 for those in none.
+    metrics: which to compute; those that are defined for no query are left out.
+    bins: the bin of every query and of every key, int64 (queries,) and (keys,), −1 for those in none.
     """
-    wanted = {name for name in metrics if name in even.rows and bool(even.rows[name][1].any())}
-    values, places = _readout_values(pair, wanted, bins)
-    whole = _RowSums.empty(reader.attention, pair, bins)
-    for reading in reader.readings(values, scores="entropy" in wanted):
-        whole.take(reading, places)
-        del reading  # before the next is computed
-    rows = whole.rows(wanted)
-    if "distance" in wanted:
-        rows["distance"] = _distance_rows(reader, whole, even)
-    rows |= _weights_at_known_keys(reader, pair, whole.lse, wanted)
-    if wanted & _TILED_METRICS:
-        rows |= _tiled_rows(reader, even, whole.lse, wanted)
-    shows = even.rows["entropy"][1]
-    return Readouts(rows, whole.pooled, bool((torch.isfinite(whole.lse) | ~shows).all()))
+    names = {name for name in metrics if name in baseline.rows and bool(baseline.rows[name][1].any())}
+    values, columns = _readout_values(sides, names, bins)
+    sums = _RowSums.zeros(fused.attention, sides, bins)
+    for part in fused.readings(values, scores="entropy" in names):
+        sums.add(part, columns)
+        del part  # freed before the next is computed
+    rows = sums.rows(names)
+    if "distance" in names:
+        rows["distance"] = _distance_rows(fused, sums, baseline)
+    rows |= _weights_at_known_keys(fused, sides, sums.lse, names)
+    if names & _TILED_METRICS:
+        rows |= _tiled_rows(fused, baseline, sums.lse, names)
+    shows = baseline.rows["entropy"][1]
+    return Readouts(rows, sums.pooled, bool((torch.isfinite(sums.lse) | ~shows).all()))
 
 
 def _readout_values(
-    pair: QueryKeySides, wanted: set[str], bins: tuple[Tensor, Tensor] | None
+    sides: QueryKeySides, names: set[str], bins: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, dict[str, int]]:
-    """V', (batch, keys, w): an indicator of each bin, then one column for each sum that is wanted; and their places."""
-    batch, keys = pair.keys.ids.shape
-    device = pair.keys.ids.device
-    columns, places = [], {}
+    """V', (batch, keys, w): an indicator of each bin, then one column per sum; and the column of each sum."""
+    batch, keys = sides.keys.ids.shape
+    device = sides.keys.ids.device
+    columns, sum_columns = [], {}
     if bins is not None:
-        # A column for what is in none (−1) goes first, and is dropped.
+        # The first column is that of keys in no bin (−1), and is dropped.
         indicators = torch.nn.functional.one_hot(bins[1].to(device) + 1)[:, 1:]
         columns.append(indicators.float().expand(batch, -1, -1))
     width = sum(column.shape[-1] for column in columns)
-    if "special" in wanted:
-        places["special"] = width
-        columns.append((pair.keys.special & pair.keys.real).float()[..., None])
-    if "distance" in wanted:
-        places["position"] = width + len(places)
+    if "special" in names:
+        sum_columns["special"] = width
+        columns.append((sides.keys.special & sides.keys.real).float()[..., None])
+    if "distance" in names:
+        sum_columns["position"] = width + len(sum_columns)
         columns.append(torch.arange(keys, device=device).float().expand(batch, -1)[..., None])
-    return torch.cat(columns, dim=-1) if columns else torch.zeros(batch, keys, 0, device=device), places
+    return torch.cat(columns, dim=-1) if columns else torch.zeros(batch, keys, 0, device=device), sum_columns
 
 
 @dataclass
 class _RowSums:
-    """What the readings of all heads and rows add up to. Every tensor but `pooled` is (batch, heads, queries)."""
+    """The sums of every row that the fused kernel gives. Every tensor but `pooled` is (batch, heads, queries).
+
+    lse: the logarithm of the sum under each row.  share: Σ_j A_ij.  score: Σ_j A_ij s_ij.  special: the mass on special
+    tokens.  position: Σ_j A_ij j.
+    """
 
     lse: Tensor
     share: Tensor
@@ -147,7 +127,7 @@ class _RowSums:
     has_sink: bool
 
     @classmethod
-    def empty(cls, attention: QueryKeyStates, pair: QueryKeySides, bins: tuple[Tensor, Tensor] | None) -> _RowSums:
+    def zeros(cls, attention: QueryKeyStates, sides: QueryKeySides, bins: tuple[Tensor, Tensor] | None) -> _RowSums:
         batch, device = attention.query.shape[0], attention.query.device
         lse, share, score, special, position = torch.zeros(
             5, batch, attention.heads, attention.queries, device=device
@@ -157,72 +137,73 @@ class _RowSums:
         pooled = None if shape is None else torch.zeros(batch, attention.heads, *shape, device=device)
         return cls(lse, share, score, special, position, pooled, rows, attention.has_sink)
 
-    def take(self, reading: FusedRows, places: dict[str, int]) -> None:
-        part = (slice(None), reading.heads, slice(reading.start, reading.stop))
-        self.lse[part] = reading.lse
-        self.share[part] = 1.0 if reading.share is None else reading.share
-        if reading.score is not None:
-            self.score[part] = reading.score
-        for name, place in places.items():
-            getattr(self, name)[part] = reading.values[..., place]
+    def add(self, part: FusedRows, columns: dict[str, int]) -> None:
+        """Add some heads and rows. columns: of `special` and `position` in their values."""
+        where = (slice(None), part.heads, slice(part.start, part.stop))
+        self.lse[where] = part.lse
+        self.share[where] = 1.0 if part.share is None else part.share
+        if part.score is not None:
+            self.score[where] = part.score
+        for name, column in columns.items():
+            getattr(self, name)[where] = part.values[..., column]
         if self.pooled is not None and self.row_bins is not None:
-            masses = reading.values[..., : self.pooled.shape[-1]]
-            rows = self.row_bins[reading.start : reading.stop]
-            self.pooled[:, reading.heads].index_add_(2, rows[rows >= 0], masses[:, :, rows >= 0])
+            masses = part.values[..., : self.pooled.shape[-1]]
+            rows = self.row_bins[part.start : part.stop]
+            self.pooled[:, part.heads].index_add_(2, rows[rows >= 0], masses[:, :, rows >= 0])
 
-    def rows(self, wanted: set[str]) -> dict[str, Tensor]:
-        """What is read off directly; heatmaps become means of their rows."""
+    def rows(self, names: set[str]) -> dict[str, Tensor]:
+        """The metrics that follow from the sums alone; turns heatmaps into means of their rows."""
         if self.pooled is not None and self.row_bins is not None:
             self.pooled /= self.row_bins[self.row_bins >= 0].bincount(minlength=self.pooled.shape[2])[:, None]
         found = {"special": self.special, "entropy": self.lse * self.share - self.score}
         if self.has_sink:
             found["virtual_sink"] = 1 - self.share
-        return {name: values for name, values in found.items() if name in wanted}
+        return {name: values for name, values in found.items() if name in names}
 
 
-def _distance_rows(reader: FusedAttention, whole: _RowSums, even: UniformBaseline) -> Tensor:
+def _distance_rows(fused: FusedAttention, sums: _RowSums, baseline: UniformBaseline) -> Tensor:
     """Σ_j A_ij |i−j|, (batch, heads, queries)."""
-    places = torch.arange(reader.attention.queries, device=whole.lse.device).float()
-    if even.causal:
-        return places * whole.share - whole.position
-    behind = torch.empty_like(whole.lse)
-    for reading in reader.earlier(places[None, :, None]):
-        part = (slice(None), reading.heads, slice(reading.start, reading.stop))
-        weight = (reading.lse - whole.lse[part]).exp()
-        behind[part] = weight * (places[reading.start : reading.stop] - reading.values[..., 0])
-    return 2 * behind + whole.position - places * whole.share
+    positions = torch.arange(fused.attention.queries, device=sums.lse.device).float()
+    if baseline.causal:
+        return positions * sums.share - sums.position
+    behind = torch.empty_like(sums.lse)
+    for part in fused.earlier(positions[None, :, None]):
+        where = (slice(None), part.heads, slice(part.start, part.stop))
+        weight = (part.lse - sums.lse[where]).exp()
+        behind[where] = weight * (positions[part.start : part.stop] - part.values[..., 0])
+    return 2 * behind + sums.position - positions * sums.share
 
 
 def _weights_at_known_keys(
-    reader: FusedAttention, pair: QueryKeySides, lse: Tensor, wanted: set[str]
+    fused: FusedAttention, sides: QueryKeySides, lse: Tensor, names: set[str]
 ) -> dict[str, Tensor]:
-    attention = reader.attention
-    places = torch.arange(attention.queries, device=lse.device).expand(lse.shape[0], -1)
+    attention = fused.attention
+    positions = torch.arange(attention.queries, device=lse.device).expand(lse.shape[0], -1)
     known = {
-        "first": pair.keys.first[:, None].expand(-1, attention.queries),
-        "previous": places - 1,
-        "current": places,
-        "next": places + 1,
+        "first": sides.keys.first[:, None].expand(-1, attention.queries),
+        "previous": positions - 1,
+        "current": positions,
+        "next": positions + 1,
     }
     return {
-        name: (reader.scores_at(keys.clamp(0, attention.keys - 1)) - lse).exp()
+        name: (fused.scores_at(keys.clamp(0, attention.keys - 1)) - lse).exp()
         for name, keys in known.items()
-        if name in wanted
+        if name in names
     }
 
 
-def _tiled_rows(reader: FusedAttention, even: UniformBaseline, lse: Tensor, wanted: set[str]) -> dict[str, Tensor]:
-    """The metrics that are not linear, or ask of pairs of tokens."""
-    rows = {name: torch.zeros_like(lse) for name in sorted(wanted & _TILED_METRICS)}
+def _tiled_rows(fused: FusedAttention, baseline: UniformBaseline, lse: Tensor, names: set[str]) -> dict[str, Tensor]:
+    """The metrics that are not linear in the weights, or compare tokens."""
+    rows = {name: torch.zeros_like(lse) for name in sorted(names & _TILED_METRICS)}
     if "confidence" in rows:
         rows["confidence"] = torch.full_like(lse, -torch.inf)
-    pairs = {name: even.pairs.in_tiles(name, *reader.tile_size) for name in rows if name != "confidence"}
-    for tile in reader.tiles():
-        part = slice(tile.start, tile.start + tile.scores.shape[2])
+    matches = {name: baseline.matches.in_tiles(name, *fused.tile_size) for name in rows if name != "confidence"}
+    for tile in fused.tiles():
+        tile_rows = slice(tile.start, tile.start + tile.scores.shape[2])
         if "confidence" in rows:
-            best = rows["confidence"][:, :, part]
-            torch.maximum(best, tile.scores.amax(-1), out=best)
-        for name, in_tile in pairs.items():
+            largest = rows["confidence"][:, :, tile_rows]
+            torch.maximum(largest, tile.scores.amax(-1), out=largest)
+        for name, in_tile in matches.items():
             _add_matches(rows[name], lse, tile, in_tile)
     if "confidence" in rows:
         rows["confidence"] = (rows["confidence"] - lse).exp()
@@ -230,11 +211,36 @@ def _tiled_rows(reader: FusedAttention, even: UniformBaseline, lse: Tensor, want
 
 
 def _add_matches(sums: Tensor, lse: Tensor, tile: ScoreTile, in_tile: TileMatches) -> None:
-    """Add the weights of a tile's pairs to their rows; a tile has few of them, so each is computed by itself."""
+    """Add the weights of a tile's matches to their rows. A tile has few of them, so only theirs are computed."""
     rows = slice(tile.start, tile.start + tile.scores.shape[2])
     columns = slice(tile.first, tile.first + tile.scores.shape[3])
     texts, row, column = in_tile(rows, columns)
     if len(texts):
-        places = (texts, tile.start + row)
-        weights = (tile.scores[texts, :, row, column] - lse.transpose(1, 2)[places]).exp()
-        sums.transpose(1, 2).index_put_(places, weights, accumulate=True)
+        queries = (texts, tile.start + row)
+        weights = (tile.scores[texts, :, row, column] - lse.transpose(1, 2)[queries]).exp()
+        sums.transpose(1, 2).index_put_(queries, weights, accumulate=True)
+
+
+# --- Norm-weighted attention
+
+
+def compute_value_norms(path: str, attention: Attention, projections: Mapping[str, Tensor]) -> Tensor:
+    """‖f(x_j)‖ of every key for every head: float32 (batch, heads, keys). O(N · d²) per head.
+
+    path: of the attention module.  projections: the output matrix of each module by its path.
+    Raises UsageError where the values or the output matrix are unavailable.
+    """
+    states, matrix = attention.values_of, projections.get(path)
+    if states is None or matrix is None:
+        raise UsageError(
+            "--norm-weighted needs the values that heads read, and this model's attention doesn't show them",
+            hint="leave --norm-weighted out, or name another model (-m)",
+        )
+    value = states.value.float()
+    heads, width = attention.heads, value.shape[-1]
+    output = matrix.float().to(value.device).reshape(heads, width, -1)
+    # ‖v W‖² = v (W Wᵀ) vᵀ: no vector of the model's width has to be stored for each key of each head.
+    gram = output @ output.transpose(1, 2)
+    value = value.repeat_interleave(heads // value.shape[1], dim=1)
+    squares = torch.einsum("bhkd,hde,bhke->bhk", value, gram, value)
+    return squares.clamp(min=0).sqrt()

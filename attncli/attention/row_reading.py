@@ -1,13 +1,14 @@
-"""Attention rollout: how much of each token of the input is in each position, if attention alone carried it.
+"""What one position reads: its row of the attention, averaged over heads, and the heads that read one key most.
+
+Only the rows of that position are computed, O(N·d) per head. A position of several tokens has the mean of their rows, a
+key of several tokens the sum of their columns (Clark et al. 2019). The rows of all heads of all layers are then
+averaged, and for each key the head with the largest weight on it is recorded.
+
+`Rollout` estimates how much of each input token is in each position, if attention alone moved information:
 
     Â = rownorm(mean_h A + I),   R_l = Â_l R_{l−1},   R_{−1} = I          Abnar & Zuidema 2020
 
 The identity stands for the residual stream. Rows of R sum to 1; in a causal model they tend to the first token.
-
-One position and what it reads, O(N·d) a head: the rows of that position alone are computed.
-
-A position of several tokens reads the mean of what they do, a key of several tokens gets the sum of what they do (Clark
-et al. 2019). The heads of all layers are then averaged, and each key remembers the head that reads it most.
 """
 
 from __future__ import annotations
@@ -31,39 +32,15 @@ from attncli.results.tokens import Token
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
 
-#: R is a whole matrix: beyond this many tokens it takes too much memory and time to be worth it.
-MAX_ROLLOUT_TOKENS = 8192
 
+# --- Rows of one position
 
-class Rollout:
-    """R of one stack, layer after layer: float32 (batch, positions, positions)."""
-
-    def __init__(self, batch: int, length: int, device: torch.device) -> None:
-        if length > MAX_ROLLOUT_TOKENS:
-            raise UsageError(
-                f"--rollout needs the whole matrix of {length:,} tokens, and takes {MAX_ROLLOUT_TOKENS:,} at most",
-                hint="--truncate cuts the text, or leave --rollout out",
-            )
-        self.product = torch.eye(length, device=device).expand(batch, -1, -1)
-
-    def step(self, attention: Attention) -> Tensor:
-        """Take one layer in, and answer with R so far."""
-        parts = []
-        for block in attention.blocks():
-            mean = block.weights.mean(dim=1).to(self.product.device)
-            places = torch.arange(block.start, block.stop, device=mean.device)
-            mean[:, places - block.start, places] += 1
-            parts.append((mean / mean.sum(-1, keepdim=True)) @ self.product)
-        self.product = torch.cat(parts, dim=1)
-        return self.product
-
-
-#: What a head is called, by its layer and number.
+#: The name of each head, by its layer and number.
 HeadNames = Mapping[tuple[int, int], str]
 
 
 class KeyWeight(NamedTuple):
-    """One head's weight on a key, and the key's place among those that are seen."""
+    """One head's weight on a key, and the key's rank among the `keys` that are visible; None if it is hidden."""
 
     head: int
     weight: float
@@ -75,174 +52,206 @@ class KeyWeight(NamedTuple):
 class LayerReading:
     """What a position reads through some heads of one layer; (keys,) each.
 
-    total: the weights of all heads together.  most, by: the largest of them, and the head that it is of.
-    even: the weights of even attention.  at_key: of every head, where one key was asked for.
+    total: the sum of the heads' weights.  largest, largest_head: the largest weight, and the head that has it.
+    uniform: the weights of uniform attention.  key_weights: of every head, where one key was chosen.
     """
 
     layer: int
     heads: int
     total: RowOfWeights
-    most: RowOfWeights
-    by: npt.NDArray[np.int64]
-    even: RowOfWeights
-    at_key: tuple[KeyWeight, ...] = ()
+    largest: RowOfWeights
+    largest_head: npt.NDArray[np.int64]
+    uniform: RowOfWeights
+    key_weights: tuple[KeyWeight, ...] = ()
 
 
 def read_layer(
-    attention: Attention, pair: QueryKeySides, view: View, layer: int, heads: Sequence[int], norms: Tensor | None = None
+    attention: Attention,
+    sides: QueryKeySides,
+    view: View,
+    layer: int,
+    heads: Sequence[int],
+    norms: Tensor | None = None,
 ) -> LayerReading:
-    """Read the position of `view` through the chosen heads of one layer, for a text that is alone.
+    """What the position of `view` reads through the chosen heads of one layer, in a batch of one text.
 
-    norms: what every weight is multiplied with, (batch, heads, keys).
+    norms: factors of the weights, (batch, heads, keys).
     """
-    axes = _row_axes(view, pair)
-    read, even = PatternSums(layer, tuple(heads), axes), PatternSums(layer, (None,), axes)
-    for block in attention.blocks(heads, read.rows):
+    axes = _row_axes(view, sides)
+    sums, uniform = PatternSums(layer, tuple(heads), axes), PatternSums(layer, (None,), axes)
+    for block in attention.blocks(heads, sums.rows):
         weights = block.weights[0]
-        read.add(block.start, weights if norms is None else weights * norms[0, list(heads), None])
-        real = pair.queries.real[:, None, block.start : block.stop, None]
-        seen = block.visible & pair.keys.real[:, None, None, :] & real
-        even.add(block.start, uniform_weights(seen)[0].mean(0, keepdim=True))
-    rows = np.stack([pattern.weights[0] for pattern in read.patterns()])
-    (spread,) = (pattern.weights[0] for pattern in even.patterns())
-    by = np.asarray(heads, dtype=np.int64)[rows.argmax(axis=0)]
-    at_key = _key_weights(rows, spread, heads, _key_units(view, pair)) if view.reads_one_key else ()
-    return LayerReading(layer, len(heads), rows.sum(axis=0), rows.max(axis=0), by, spread, at_key)
+        sums.add(block.start, weights if norms is None else weights * norms[0, list(heads), None])
+        real = sides.queries.real[:, None, block.start : block.stop, None]
+        seen = block.visible & sides.keys.real[:, None, None, :] & real
+        uniform.add(block.start, uniform_weights(seen)[0].mean(0, keepdim=True))
+    rows = np.stack([pattern.weights[0] for pattern in sums.patterns()])
+    (uniform_row,) = (pattern.weights[0] for pattern in uniform.patterns())
+    largest_head = np.asarray(heads, dtype=np.int64)[rows.argmax(axis=0)]
+    key_weights = _key_weights(rows, uniform_row, heads, _key_units(view, sides)) if view.has_one_key else ()
+    return LayerReading(layer, len(heads), rows.sum(axis=0), rows.max(axis=0), largest_head, uniform_row, key_weights)
 
 
-def read_rollout(rolled: Tensor, pair: QueryKeySides, view: View, layer: int, heads: int) -> LayerReading:
-    """What of each key reaches the position of `view` through all layers up to one, for a text that is alone.
+def read_rollout(rolled: Tensor, sides: QueryKeySides, view: View, layer: int, heads: int) -> LayerReading:
+    """How much of each key reaches the position of `view` through all layers up to one, in a batch of one text.
 
-    rolled: the rollout, float32 (queries, keys). A key of which nothing arrives counts as one that isn't seen.
+    rolled: the rollout, float32 (queries, keys). A key of which nothing arrives counts as hidden.
     """
-    sums = PatternSums(layer, (None,), _row_axes(view, pair))
+    sums = PatternSums(layer, (None,), _row_axes(view, sides))
     sums.add(0, rolled[None])
     (row,) = (pattern.weights[0] for pattern in sums.patterns())
-    nobody = np.zeros(len(row), dtype=np.int64)
-    return LayerReading(layer, heads, row * heads, row, nobody, np.asarray(row > 0, dtype=np.float32))
+    no_head = np.zeros(len(row), dtype=np.int64)
+    return LayerReading(layer, heads, row * heads, row, no_head, np.asarray(row > 0, dtype=np.float32))
 
 
-def _row_axes(view: View, pair: QueryKeySides) -> Axes:
-    """All tokens of the position as one row; the keys that are shown, or all where one is to be placed among them."""
-    rows = build_axis(view, pair.queries.tokens[0], pair.queries.real[0].cpu(), view.query)
-    one = Axis((_position_token(view, pair),), torch.where(rows.group >= 0, 0, -1))
-    position = None if view.reads_one_key else view.key
-    return Axes(one, build_axis(view, pair.keys.tokens[0], pair.keys.real[0].cpu(), position), view.hide_special)
+def _row_axes(view: View, sides: QueryKeySides) -> Axes:
+    """All tokens of the position as one row; the keys that are shown, or all keys where one is ranked among them."""
+    rows = build_axis(view, sides.queries.tokens[0], sides.queries.real[0].cpu(), view.query)
+    one_row = Axis((_position_token(view, sides),), torch.where(rows.group >= 0, 0, -1))
+    position = None if view.has_one_key else view.key
+    return Axes(one_row, build_axis(view, sides.keys.tokens[0], sides.keys.real[0].cpu(), position), view.hide_special)
 
 
-def _position_token(view: View, pair: QueryKeySides) -> Token:
+def _position_token(view: View, sides: QueryKeySides) -> Token:
     assert view.query is not None
-    tokens = pair.queries.tokens[0]
+    tokens = sides.queries.tokens[0]
     return merge_tokens(tokens[slice(*view.query.span(tokens))])
 
 
-def _query_length(view: View, pair: QueryKeySides) -> int:
+def _query_length(view: View, sides: QueryKeySides) -> int:
     assert view.query is not None
-    start, stop = view.query.span(pair.queries.tokens[0])
+    start, stop = view.query.span(sides.queries.tokens[0])
     return stop - start
 
 
-def _key_units(view: View, pair: QueryKeySides) -> list[int]:
-    """Which units of the whole axis the key is."""
+def _key_units(view: View, sides: QueryKeySides) -> list[int]:
+    """The units of the whole axis that the key consists of."""
     assert view.key is not None
-    tokens = pair.keys.tokens[0]
+    tokens = sides.keys.tokens[0]
     start, stop = view.key.span(tokens)
-    return [place for place, (a, b) in enumerate(view.shown(tokens, None)) if a < stop and b > start]
+    return [unit for unit, (a, b) in enumerate(view.unit_spans(tokens, None)) if a < stop and b > start]
 
 
 def _key_weights(
-    rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units: list[int]
+    rows: RowOfWeights, uniform: RowOfWeights, heads: Sequence[int], units: list[int]
 ) -> tuple[KeyWeight, ...]:
-    """The key's weight by each head, and its place among the keys that are seen; None where it is none of these."""
-    others = even > 0
+    """Each head's weight on the key, and the key's rank among the visible keys."""
+    others = uniform > 0
     others[units] = False
     weights = rows[:, units].sum(axis=1)
     above = (rows[:, others] > weights[:, None]).sum(axis=1)
-    is_seen = bool((even[units] > 0).any())
-    keys = int(others.sum()) + is_seen
-    found = zip(heads, weights.tolist(), above.tolist(), strict=True)
-    return tuple(KeyWeight(head, weight, more + 1 if is_seen else None, keys) for head, weight, more in found)
+    is_visible = bool((uniform[units] > 0).any())
+    keys = int(others.sum()) + is_visible
+    by_head = zip(heads, weights.tolist(), above.tolist(), strict=True)
+    return tuple(KeyWeight(head, weight, more + 1 if is_visible else None, keys) for head, weight, more in by_head)
 
 
 def average_reading(
     layers: Sequence[LayerReading],
-    pair: QueryKeySides,
+    sides: QueryKeySides,
     view: View,
     names: HeadNames | None,
     *,
     top: int,
     shares: bool = True,
 ) -> RowReading:
-    """The mean over all heads of all layers, and its `top` keys.
+    """The mean row over all heads of all layers, and its `top` keys.
 
-    names: None for a rollout, which is of no head.
-    shares: whether weights are shares of 1, so that even attention is their measure.
+    names: None for a rollout, which belongs to no head.
+    shares: whether weights are shares of 1, so that uniform attention is their baseline.
     """
     counts = np.array([layer.heads for layer in layers], dtype=np.float64)
     heads = int(counts.sum())
     weights = np.asarray(np.stack([layer.total for layer in layers]).sum(axis=0) / heads, dtype=np.float32)
-    even = np.asarray(counts @ np.stack([layer.even for layer in layers]) / heads, dtype=np.float32)
-    reading = RowReading(_position_token(view, pair), heads, weights, even if shares else None, even > 0, ())
-    own = _position_units(view, pair) if pair.same else ()
-    reading = replace(
-        reading, top=_top_keys(reading, layers, names, top), own=own, query_tokens=_query_length(view, pair)
-    )
-    return _with_lines(reading, view, pair) if view.by == "line" else reading
+    uniform = np.asarray(counts @ np.stack([layer.uniform for layer in layers]) / heads, dtype=np.float32)
+    reading = RowReading(_position_token(view, sides), heads, weights, uniform if shares else None, uniform > 0, ())
+    own = _position_units(view, sides) if sides.same_sequence else ()
+    top_keys = _top_keys(reading, layers, names, top)
+    reading = replace(reading, top=top_keys, own=own, query_tokens=_query_length(view, sides))
+    return _with_lines(reading, view, sides) if view.by == "line" else reading
 
 
 def _top_keys(
     reading: RowReading, layers: Sequence[LayerReading], names: HeadNames | None, count: int
 ) -> tuple[KeyRead, ...]:
-    most = np.stack([layer.most for layer in layers])
-    best = most.argmax(axis=0)
-    order = [place for place in np.argsort(-reading.weights, kind="stable").tolist() if reading.visible[place]]
-    found = []
-    for place in order[:count]:
-        layer = layers[best[place]]
-        even = None if reading.uniform is None else float(reading.uniform[place])
-        name = None if names is None else names[layer.layer, int(layer.by[place])]
-        found.append(KeyRead(place, float(reading.weights[place]), even, name, float(layer.most[place])))
-    return tuple(found)
+    best_layer = np.stack([layer.largest for layer in layers]).argmax(axis=0)
+    order = [key for key in np.argsort(-reading.weights, kind="stable").tolist() if reading.visible[key]]
+    keys = []
+    for key in order[:count]:
+        layer = layers[best_layer[key]]
+        uniform = None if reading.uniform is None else float(reading.uniform[key])
+        name = None if names is None else names[layer.layer, int(layer.largest_head[key])]
+        keys.append(KeyRead(key, float(reading.weights[key]), uniform, name, float(layer.largest[key])))
+    return tuple(keys)
 
 
-def _position_units(view: View, pair: QueryKeySides) -> tuple[int, ...]:
-    """The places of the position itself among the keys that are shown."""
+def _position_units(view: View, sides: QueryKeySides) -> tuple[int, ...]:
+    """The shown units that contain the position itself."""
     assert view.query is not None
-    tokens = pair.keys.tokens[0]
+    tokens = sides.keys.tokens[0]
     start, stop = view.query.span(tokens)
-    return tuple(place for place, (a, b) in enumerate(view.shown(tokens, view.key)) if a < stop and b > start)
+    return tuple(unit for unit, (a, b) in enumerate(view.unit_spans(tokens, view.key)) if a < stop and b > start)
 
 
-def _with_lines(reading: RowReading, view: View, pair: QueryKeySides) -> RowReading:
-    tokens = pair.keys.tokens[0]
+def _with_lines(reading: RowReading, view: View, sides: QueryKeySides) -> RowReading:
+    tokens = sides.keys.tokens[0]
     (line,) = unit_lines([reading.query], view) or (None,)
-    keys = [tokens[start] for start, _ in view.shown(tokens, view.key)]
+    keys = [tokens[start] for start, _ in view.unit_spans(tokens, view.key)]
     return replace(reading, lines=unit_lines(keys, view), query_line=line)
 
 
 def rank_heads(
-    layers: Sequence[LayerReading], pair: QueryKeySides, view: View, names: HeadNames, *, shares: bool = True
+    layers: Sequence[LayerReading], sides: QueryKeySides, view: View, names: HeadNames, *, shares: bool = True
 ) -> Ranking:
-    """The heads by their weight on the key, the largest first; the first heads first where they are the same."""
+    """The heads by their weight on the key, the largest first; ties in the order of layers and heads."""
     assert view.key is not None
-    tokens = pair.keys.tokens[0]
-    units = _key_units(view, pair)
-    found = [
+    tokens = sides.keys.tokens[0]
+    units = _key_units(view, sides)
+    heads = [
         HeadWeight(
-            names[layer.layer, at.head],
+            names[layer.layer, weight.head],
             layer.layer,
-            at.head,
-            at.weight,
-            float(layer.even[units].sum()) if shares else None,
-            at.rank,
-            at.keys,
+            weight.head,
+            weight.weight,
+            float(layer.uniform[units].sum()) if shares else None,
+            weight.rank,
+            weight.keys,
         )
         for layer in layers
-        for at in layer.at_key
+        for weight in layer.key_weights
     ]
-    spans = view.shown(tokens, None)
+    spans = view.unit_spans(tokens, None)
     start, stop = spans[units[0]][0], spans[units[-1]][1]
-    key, query = merge_tokens(tokens[start:stop]), _position_token(view, pair)
-    ordered = tuple(sorted(found, key=lambda head: -head.weight))
+    key, query = merge_tokens(tokens[start:stop]), _position_token(view, sides)
+    ordered = tuple(sorted(heads, key=lambda head: -head.weight))
     query_line, key_line = unit_lines([query, key], view) or (None, None)
-    return Ranking(query, key, ordered, query_line, key_line, _query_length(view, pair), stop - start)
+    return Ranking(query, key, ordered, query_line, key_line, _query_length(view, sides), stop - start)
+
+
+# --- Attention rollout
+
+#: R is a whole matrix: for more tokens it takes too much memory and time.
+MAX_ROLLOUT_TOKENS = 8192
+
+
+class Rollout:
+    """R of one stack, layer by layer: float32 (batch, positions, positions)."""
+
+    def __init__(self, batch: int, length: int, device: torch.device) -> None:
+        if length > MAX_ROLLOUT_TOKENS:
+            raise UsageError(
+                f"--rollout needs the whole matrix of {length:,} tokens, and takes {MAX_ROLLOUT_TOKENS:,} at most",
+                hint="--truncate cuts the text, or leave --rollout out",
+            )
+        self.product = torch.eye(length, device=device).expand(batch, -1, -1)
+
+    def add_layer(self, attention: Attention) -> Tensor:
+        """Multiply one more layer in, and return R up to it."""
+        parts = []
+        for block in attention.blocks():
+            mean = block.weights.mean(dim=1).to(self.product.device)
+            positions = torch.arange(block.start, block.stop, device=mean.device)
+            mean[:, positions - block.start, positions] += 1
+            parts.append((mean / mean.sum(-1, keepdim=True)) @ self.product)
+        self.product = torch.cat(parts, dim=1)
+        return self.product

@@ -1,6 +1,7 @@
-"""What is shown of a pattern: which queries and keys, by what unit. Imports no torch, as texts are met before it.
+"""What the user asks to see: layers and heads (`-l 0-2,5`, `-H 5.5,cross.1.2`, `--stack decoder`), rows and columns.
 
-Which layers and heads the user chose: `-l 0-2,5`, `-H 5.5,cross.1.2`, `--stack decoder`.
+`Selection` is the choice of layers and heads, `View` which queries and keys of a pattern are shown, and `HeadsRequest`
+both with everything else that is to be computed. Imports no torch: a request is checked before torch is loaded.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Unit = Literal["token", "word", "line"]
 class View:
     """What is shown of a pattern: which queries and keys, by what unit, and whether without special tokens.
 
-    line_starts: the characters at which lines of the text begin, for the unit `line`.
+    line_starts: the index of each line's first character, for the unit `line`.
     """
 
     query: Position | None = None
@@ -37,20 +38,20 @@ class View:
     line_starts: tuple[int, ...] = ()
 
     @property
-    def reads_one(self) -> bool:
-        """Whether the rows are one position, however many tokens it has: what it reads can be told key by key."""
+    def has_one_query(self) -> bool:
+        """Whether there is a single query position (of one or several tokens), so that keys can be ranked."""
         return self.query is not None and not self.query.is_slice
 
     @property
-    def reads_one_key(self) -> bool:
-        """Whether that position is looked at with one key alone, so that there is one weight a head."""
-        return self.reads_one and self.key is not None and not self.key.is_slice
+    def has_one_key(self) -> bool:
+        """Whether there is a single query and a single key position, so that heads can be ranked by one weight."""
+        return self.has_one_query and self.key is not None and not self.key.is_slice
 
-    def shown(self, tokens: Sequence[Token], position: Position | None) -> list[Span]:
-        """The tokens of each row or column on one side, half open. A word or a line of which a part was asked for is
-        cut to that part.
+    def unit_spans(self, tokens: Sequence[Token], position: Position | None) -> list[Span]:
+        """The tokens of each row or column on one side, half open. A word or a line is cut to the chosen positions.
 
-        Raises UsageError for a position that isn't there, or where special tokens were all that there was.
+        position: those to show; None for all.
+        Raises UsageError for a position that isn't there, or where special tokens are hidden and no others are left.
         """
         start, stop = (0, len(tokens)) if position is None else position.span(tokens)
         spans = [(max(a, start), min(b, stop)) for a, b in self._units(tokens) if a < stop and b > start]
@@ -63,23 +64,27 @@ class View:
 
     def _units(self, tokens: Sequence[Token]) -> list[Span]:
         if self.by == "token":
-            return [(place, place + 1) for place in range(len(tokens))]
+            return [(index, index + 1) for index in range(len(tokens))]
         if self.by == "word":
             return word_spans(tokens)
         keys = [
-            (place, "alone") if token.start is None else (bisect_right(self.line_starts, token.start), "line")
-            for place, token in enumerate(tokens)
+            (index, "alone") if token.start is None else (bisect_right(self.line_starts, token.start), "line")
+            for index, token in enumerate(tokens)
         ]
-        groups = (list(places) for _, places in groupby(range(len(tokens)), keys.__getitem__))
-        return [(places[0], places[-1] + 1) for places in groups]
+        groups = (list(indices) for _, indices in groupby(range(len(tokens)), keys.__getitem__))
+        return [(indices[0], indices[-1] + 1) for indices in groups]
+
+
+#: A view that leaves nothing out.
+EVERYTHING = View()
 
 
 def _only_special_error(tokens: Sequence[Token], position: Position | None, start: int, stop: int) -> UsageError:
-    """What there is to say where special tokens are all that was asked for, with the nearest of the others."""
-    others = [place for place, token in enumerate(tokens) if not token.special]
+    """The error where only special tokens were chosen and these are hidden; names the nearest other token."""
+    others = [index for index, token in enumerate(tokens) if not token.special]
     if position is None or not others:
         return UsageError("nothing but special tokens is left to show", hint="leave --hide-special out")
-    nearest = min(others, key=lambda place: abs(place - start))
+    nearest = min(others, key=lambda index: abs(index - start))
     names = ", ".join(token.token for token in tokens[start:stop])
     are = "is a special token" if stop - start == 1 else "are special tokens"
     return UsageError(
@@ -89,39 +94,36 @@ def _only_special_error(tokens: Sequence[Token], position: Position | None, star
 
 
 def line_starts(text: str) -> tuple[int, ...]:
-    """The characters at which the lines of a text begin."""
-    return (0, *(place + 1 for place, character in enumerate(text) if character == "\n"))
+    """The index of the first character of each line."""
+    return (0, *(index + 1 for index, character in enumerate(text) if character == "\n"))
 
 
-#: Weights themselves, times the norm of what is read, or rolled out over the layers up to one.
-Weighting = Literal["attention", "norm", "rollout"]
-
-#: A view that leaves nothing out.
-EVERYTHING = View()
+# --- Layers and heads
 
 #: What `-l`, `-H` and the Python keywords `layer=`, `head=` take.
 SelectionSpec = str | int | Sequence[str | int] | None
-
 _LAYERS = re.compile(r"(-?\d+)(?:-(-?\d+))?")
 _HEAD = re.compile(r"(?:(?:(?P<stack>[a-z_]\w*)\.)?(?P<layer>-?\d+)\.)?(?P<head>-?\d+)", re.IGNORECASE)
-
 _LAYER_HINT = "-l takes layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last"
 _HEAD_HINT = "-H takes layer.head as printed (5.5,6.9 or cross.1.2), or plain head numbers beside -l"
 
 
 @dataclass(frozen=True)
 class LayerSpan:
-    """Layers first…last, both inclusive; a negative number counts from the end."""
+    """Layers first…last, both inclusive; negative numbers count from the end."""
 
     first: int
     last: int
 
     def within(self, count: int, what: str) -> range:
-        """The layers that it means among `count`. Raises UsageError where one of them isn't there."""
+        """The layers among `count`. Raises UsageError for one that isn't there.
+
+        what: the stack or model, for the message.
+        """
         first, last = (number + count if number < 0 else number for number in (self.first, self.last))
-        for asked, number in ((self.first, first), (self.last, last)):
+        for typed, number in ((self.first, first), (self.last, last)):
             if not 0 <= number < count:
-                raise UsageError(f"no layer {asked} in {what}", hint=_range_hint("-l", "layer", count))
+                raise UsageError(f"no layer {typed} in {what}", hint=_range_hint("-l", "layer", count))
         if last < first:
             raise UsageError(f"the layers {self.first}-{self.last} run backwards", hint=_LAYER_HINT)
         return range(first, last + 1)
@@ -141,7 +143,7 @@ class HeadName:
 
 @dataclass(frozen=True)
 class Selection:
-    """The choice, before the model's numbers of layers and heads are known. Empty: everything."""
+    """The chosen layers, heads and stack, before it is known how many the model has. Empty: everything."""
 
     layers: tuple[LayerSpan, ...] = ()
     heads: tuple[HeadName, ...] = ()
@@ -149,26 +151,26 @@ class Selection:
 
     @property
     def chosen(self) -> bool:
-        """Whether layers or heads were named, so that their patterns are wanted."""
+        """Whether layers or heads were named, so that their patterns are shown."""
         return bool(self.layers or self.heads)
 
     def depth(self, lists: Sequence[BlockList]) -> Mapping[str, int]:
-        """How many blocks of each stack must be read and run, by the path of the stack.
+        """How many blocks of each stack must be loaded and run, by the path of the stack.
 
-        A layer needs all the layers before it. What a decoder reads (an encoder, a tower) is needed whole, unless the
-        choice is of that stack alone. Raises UsageError for a layer that isn't there.
+        A layer needs all the layers before it. What a decoder reads (an encoder, a tower) is needed whole, unless only
+        that stack was chosen. Raises UsageError for a layer that isn't there.
         """
         attending = [block_list for block_list in lists if any(block.attends for block in block_list.described())]
-        # Stages follow one another: the last needs all, and which one is meant shows in its name.
+        # Stages follow one another, and the last needs all.
         if not self.chosen or not attending or any(block_list.stage for block_list in attending):
             return {}
-        # A choice with several stacks to choose from is of the last: encoders and towers come before what reads them.
+        # Encoders and towers come before what reads them, so the last stack decides.
         target = self._target(attending)
         last = self._last_layer(target)
-        self._refuse_without_attention(target)
+        self._require_attention(target)
         limits = {} if last is None else {target.path: last + 1}
         if target.word == "encoder":
-            # Nothing of the decoder is looked at; one block keeps its forward pass whole.
+            # The decoder isn't shown, but its forward pass needs at least one block.
             limits |= {other.path: 1 for other in attending if other.word == "decoder"}
         return limits
 
@@ -178,10 +180,10 @@ class Selection:
             return ()
         if not self.heads:
             return tuple(range(heads))
-        names = [name for name in self.heads if self._means(name, stack, layer, layers)]
+        names = [name for name in self.heads if self._matches(name, stack, layer, layers)]
         return tuple(sorted({_resolve_index(name.head, heads, f"layer {layer}", "-H", "head") for name in names}))
 
-    def _means(self, name: HeadName, stack: str, layer: int, layers: int) -> bool:
+    def _matches(self, name: HeadName, stack: str, layer: int, layers: int) -> bool:
         if name.stack not in (None, stack):
             return False
         return name.layer is None or _resolve_index(name.layer, layers, "the model", "-H", "layer") == layer
@@ -190,12 +192,12 @@ class Selection:
         return not self.layers or any(layer in span.within(layers, f"the {stack}") for span in self.layers)
 
     def _chosen_layers(self, target: BlockList) -> set[int]:
-        """The layers that were named, of a stack that has them all."""
-        named = {layer for span in self.layers for layer in span.within(target.length, "the model")}
-        return named | {name.layer % target.length for name in self.heads if name.layer is not None}
+        """The named layers, in a stack that has them all."""
+        spans = {layer for span in self.layers for layer in span.within(target.length, "the model")}
+        return spans | {name.layer % target.length for name in self.heads if name.layer is not None}
 
-    def _refuse_without_attention(self, target: BlockList) -> None:
-        """Some models mix tokens another way in most of their layers: name those that attend."""
+    def _require_attention(self, target: BlockList) -> None:
+        """Raise UsageError if no chosen layer has attention: hybrid models mix tokens otherwise in most layers."""
         blocks = target.described()
         chosen = sorted(layer for layer in self._chosen_layers(target) if layer < len(blocks))
         if chosen and not any(blocks[layer].attends for layer in chosen):
@@ -205,8 +207,8 @@ class Selection:
             raise UsageError(message, hint=f"the layers with attention are {attending}")
 
     def _target(self, lists: Sequence[BlockList]) -> BlockList:
-        named = self.stack or next((name.stack for name in self.heads if name.stack), None)
-        word = "decoder" if named == "cross" else named
+        stack = self.stack or next((name.stack for name in self.heads if name.stack), None)
+        word = "decoder" if stack == "cross" else stack
         return next((block_list for block_list in lists if block_list.word == word), lists[-1])
 
     def _layer_of(self, name: HeadName, count: int, what: str) -> int:
@@ -217,7 +219,7 @@ class Selection:
         return layer
 
     def _last_layer(self, target: BlockList) -> int | None:
-        """The last layer that the choice needs; None where it needs all."""
+        """The last layer that must be run; None for all."""
         what = "the model" if target.word is None else f"the {target.word}"
         last = [max(span.within(target.length, what)) for span in self.layers]
         for name in self.heads:
@@ -228,63 +230,13 @@ class Selection:
         return max(last)
 
 
-@dataclass(frozen=True)
-class HeadsRequest:
-    """What to keep of a pass: of which heads, and whether their patterns, in how many bins a side (None: as fits).
-
-    metrics: those that are wanted of long texts, where each has its price; short ones show them all.
-    view: what of a pattern is shown.  weighting: what patterns hold.
-    thresholds: the least value of a metric that earns a label, where not the usual.
-    top: how many keys of what a position reads are told one by one.
-    sketches: whether small patterns are kept of stacks with few heads, where no others are wanted.
-    steps: from where to where the chosen heads are to be walked through, if they are.
-
-    Raises UsageError for a number of bins that can't be.
-    """
-
-    selection: Selection = Selection()
-    patterns: bool = False
-    bins: int | None = None
-    metrics: tuple[str, ...] = METRICS
-    view: View = EVERYTHING
-    weighting: Weighting = "attention"
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    top: int = 10
-    sketches: bool = False
-    steps: View | None = None
-
-    def __post_init__(self) -> None:
-        for option, number, instance in (("--bins", self.bins, 64), ("--top", self.top, 10)):
-            if number is not None and (not isinstance(number, int) or number < 1):
-                raise UsageError(
-                    f"{option} can't be {number!r}: it is a whole number from 1 on",
-                    hint=f"for instance {option} {instance}",
-                )
-
-    @property
-    def shows_patterns(self) -> bool:
-        """Whether patterns are what the user asked to see, and not the map of all heads."""
-        positions = self.view.query is not None or self.view.key is not None
-        return self.selection.chosen or positions or self.weighting == "rollout"
-
-    @property
-    def reads_position(self) -> bool:
-        """Whether what one position reads is told, head by head and key by key."""
-        return self.view.reads_one and self.weighting != "rollout"
-
-    @property
-    def reads_rollout(self) -> bool:
-        """Whether what reaches one position through all layers is told key by key."""
-        return self.view.reads_one and not self.view.reads_one_key and self.weighting == "rollout"
-
-
 def parse_selection(layer: SelectionSpec = None, head: SelectionSpec = None, stack: str | None = None) -> Selection:
     """Read `-l`, `-H` and `--stack`.
 
     >>> parse_selection("0-2,-1").layers
     (LayerSpan(first=0, last=2), LayerSpan(first=-1, last=-1))
 
-    Raises UsageError for what can't be read.
+    Raises UsageError for input that can't be parsed.
     """
     layers = tuple(_parse_layers(part) for part in _split_spec(layer, _LAYER_HINT))
     heads = tuple(_parse_head(part) for part in _split_spec(head, _HEAD_HINT))
@@ -300,11 +252,11 @@ def _split_spec(spec: SelectionSpec, hint: str) -> list[str]:
     items = [spec] if isinstance(spec, str | int) or not isinstance(spec, Sequence) else list(spec)
     parts = [part for item in items for part in str(item).replace(",", " ").split()]
     if not parts or not all(isinstance(item, str | int) for item in items):
-        named = " ".join(map(str, items))
+        typed = " ".join(map(str, items))
         if hint == _HEAD_HINT and any(isinstance(item, float) for item in items):
             # As a number, head 5.10 would be 5.1.
             hint = f'a head is a string: "{parts[0]}"'
-        raise UsageError(f"{named!r} names nothing", hint=hint)
+        raise UsageError(f"{typed!r} names nothing", hint=hint)
     return parts
 
 
@@ -333,3 +285,61 @@ def _resolve_index(number: int, count: int, where: str, flag: str, kind: str) ->
 
 def _range_hint(flag: str, kind: str, count: int) -> str:
     return f"{flag} takes {kind}s 0-{count - 1}" if count > 1 else f"there is {kind} 0 alone"
+
+
+# --- The request
+
+#: The weights of patterns: attention itself, times the norm of the value vectors, or rolled out over layers.
+Weighting = Literal["attention", "norm", "rollout"]
+
+
+@dataclass(frozen=True)
+class HeadsRequest:
+    """What to compute in a forward pass.
+
+    selection: of which layers and heads.
+    patterns: whether their patterns are kept; bins: in how many bins a side, None for as many as fit.
+    metrics: which metrics are computed for long texts, where each costs time; short texts get all.
+    view: which part of a pattern is shown.  weighting: the weights that patterns hold.
+    thresholds: label thresholds that replace those of `attention.claims`.
+    top: how many keys are listed of the row of one position.
+    sketches: whether small patterns are kept of stacks with few heads, where `patterns` is off.
+    steps: the query and keys to walk the chosen heads through, if any.
+
+    Raises UsageError unless `bins` and `top` are positive integers.
+    """
+
+    selection: Selection = Selection()
+    patterns: bool = False
+    bins: int | None = None
+    metrics: tuple[str, ...] = METRICS
+    view: View = EVERYTHING
+    weighting: Weighting = "attention"
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    top: int = 10
+    sketches: bool = False
+    steps: View | None = None
+
+    def __post_init__(self) -> None:
+        for option, number, instance in (("--bins", self.bins, 64), ("--top", self.top, 10)):
+            if number is not None and (not isinstance(number, int) or number < 1):
+                raise UsageError(
+                    f"{option} can't be {number!r}: it is a whole number from 1 on",
+                    hint=f"for instance {option} {instance}",
+                )
+
+    @property
+    def shows_patterns(self) -> bool:
+        """Whether the user asked for patterns, and not for the map of all heads."""
+        positions = self.view.query is not None or self.view.key is not None
+        return self.selection.chosen or positions or self.weighting == "rollout"
+
+    @property
+    def reads_position(self) -> bool:
+        """Whether the row of one position is reported, by heads or keys."""
+        return self.view.has_one_query and self.weighting != "rollout"
+
+    @property
+    def reads_rollout(self) -> bool:
+        """Whether the rollout of one position is reported, by keys."""
+        return self.view.has_one_query and not self.view.has_one_key and self.weighting == "rollout"

@@ -1,4 +1,4 @@
-"""One forward pass -> stacks of layers with their metrics, labels and the patterns that were asked for."""
+"""Runs a model once and turns what was collected into stacks: layers with their heads' metrics, labels and patterns."""
 
 from __future__ import annotations
 
@@ -23,82 +23,87 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
 
 
-def read_heads(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
-    """Run the model once and describe where its heads look, for one text of the batch.
+def read_heads(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
+    """Run the model once and return its stacks with the requested heads, for one text of the batch.
 
-    Raises UsageError for a layer, a head or a stack that isn't there; what `LoadedModel.attend` raises.
+    Raises UsageError for a layer, a head or a stack that isn't there, and what `LoadedModel.attend` raises.
     """
-    return read_heads_of_each(model, inputs, wanted)[text]
+    return read_heads_of_each(model, inputs, request)[text]
 
 
-def read_heads_of_each(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest) -> tuple[tuple[Stack, ...], ...]:
-    """The same for every text of the batch, padding left out of each."""
-    return build_stacks(collect(model, inputs, wanted))
+def read_heads_of_each(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[tuple[Stack, ...], ...]:
+    """`read_heads` for every text of the batch, without padding."""
+    return build_stacks(collect(model, inputs, request))
 
 
-def collect(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest) -> Collector:
-    """The one forward pass, and what was kept of it."""
-    projections = output_projections(model, inputs.arguments) if wanted.weighting == "norm" else {}
-    collector = Collector(model, inputs, wanted, projections)
+def collect(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> Collector:
+    """Run the forward pass, and return what was collected of it."""
+    projections = output_projections(model, inputs.arguments) if request.weighting == "norm" else {}
+    collector = Collector(model, inputs, request, projections)
     collector.unread = model.attend(inputs.arguments, collector)
     return collector
 
 
 def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
-    """The stacks of which nothing could be read although they ran: their names, and the class of what attends."""
-    seen = {key.path for key in collector.layers}
+    """The stacks that ran but could not be read: their names, and the class of their attention module."""
+    read = {key.path for key in collector.layers}
     sites = {path: collector.model.site_of(path).block_list for path in collector.unread}
-    stacks = {known.path: known for known in sites.values() if known is not None and known.path not in seen}
-    for path, known in stacks.items():
-        yield known.word or path, next((block.mixer for block in known.described() if block.mixer), "attention")
+    stacks = {site.path: site for site in sites.values() if site is not None and site.path not in read}
+    for path, block_list in stacks.items():
+        yield (
+            block_list.word or path,
+            next((block.mixer for block in block_list.described() if block.mixer), "attention"),
+        )
 
 
-def build_stacks(collector: Collector, named: CollectedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:
-    """The stacks of every text of a pass, layer by layer. named: what they are called, if that is known."""
-    named = named or name_stacks(collector)
-    return tuple(named.of_text(text) for text in range(collector.inputs.batch))
+def build_stacks(collector: Collector, collected: CollectedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:
+    """The stacks of every text of a pass. collected: what `name_stacks` returned, if it was called before."""
+    collected = collected or name_stacks(collector)
+    return tuple(collected.text_stacks(text) for text in range(collector.inputs.batch))
 
 
 @dataclass(frozen=True)
 class CollectedStacks:
-    """What was seen of a batch. names: the stacks that were asked for, by what each is called."""
+    """What was collected of a batch, with the names of its stacks.
+
+    names: of the chosen stacks.  several: whether the model has more stacks than one, so that heads need a prefix.
+    """
 
     collector: Collector
     names: Mapping[StackKey, str]
     several: bool
 
-    def of_text(self, text: int) -> tuple[Stack, ...]:
-        """What is to be said of one text."""
+    def text_stacks(self, text: int) -> tuple[Stack, ...]:
+        """The stacks of one text."""
         return tuple(
             _build_stack(self.collector, key, name, text, several=self.several) for key, name in self.names.items()
         )
 
-    def measured(self) -> Iterator[tuple[StackKey, int, LayerSums]]:
-        """The sums of every layer that was asked for."""
+    def layer_sums(self) -> Iterator[tuple[StackKey, int, LayerSums]]:
+        """The sums of every layer with chosen heads."""
         for key in self.names:
             for number, layer in self.collector.layers[key].items():
-                if layer.measured is not None:
-                    yield key, number, layer.measured
+                if layer.sums is not None:
+                    yield key, number, layer.sums
 
 
 def name_stacks(collector: Collector) -> CollectedStacks:
-    """What the stacks of a pass are called. Raises UsageError for a stack or a layer that isn't there."""
-    wanted = collector.wanted
+    """Name the stacks of a pass. Raises UsageError for a stack, layer or position that isn't there."""
+    request = collector.request
     names = {key: _stack_name(collector, key) for key in collector.layers}
-    _require_known_stacks(wanted.selection, tuple(names.values()))
-    asked = {
-        key: name for key, name in _number_duplicates(names).items() if wanted.selection.stack in (None, names[key])
-    }
-    asked = {key: name for key, name in asked.items() if collector.can_show(key)}
-    if not asked:
+    _require_known_stacks(request.selection, tuple(names.values()))
+    stack = request.selection.stack
+    chosen = {key: name for key, name in _number_duplicates(names).items() if stack in (None, names[key])}
+    chosen = {key: name for key, name in chosen.items() if collector.can_show(key)}
+    if not chosen:
         raise UsageError(
             "--rollout needs a stack whose tokens look at one another", hint="leave --rollout out, or choose -H"
         )
-    chosen = {key: name for key, name in asked.items() if key not in collector.without_position}
-    if not chosen:
-        raise next(error for key, error in collector.without_position.items() if key in asked)
+    shown = {key: name for key, name in chosen.items() if key not in collector.position_errors}
+    if not shown:
+        raise next(error for key, error in collector.position_errors.items() if key in chosen)
     _require_readable_layers(collector)
-    return CollectedStacks(collector, chosen, several=len(names) > 1)
+    return CollectedStacks(collector, shown, several=len(names) > 1)
 
 
 def _stack_name(collector: Collector, key: StackKey) -> str:
@@ -107,54 +112,53 @@ def _stack_name(collector: Collector, key: StackKey) -> str:
 
 
 def _is_causal(collector: Collector, key: StackKey) -> bool:
-    """No query saw a later key; a single token can't tell, so then the kind of the model does."""
-    # Positions can be compared where queries and keys are the same tokens.
-    seen = [layer for layer in collector.layers[key].values() if layer.pair.same]
-    if seen and all(layer.pair.queries.length > 1 for layer in seen):
-        return all(layer.causal for layer in seen if layer.causal is not None)
+    """Whether no query saw a later key. A single token is causal either way, so then the kind of model decides."""
+    records = [layer for layer in collector.layers[key].values() if layer.sides.same_sequence]
+    if records and all(layer.sides.queries.length > 1 for layer in records):
+        return all(layer.causal for layer in records if layer.causal is not None)
     return collector.possible_names(key) == ("decoder",) or collector.model.generates
 
 
 def _require_known_stacks(selection: Selection, names: Sequence[str]) -> None:
-    asked = [selection.stack, *(name.stack for name in selection.heads)]
-    wrong = next((stack for stack in asked if stack is not None and stack not in names), None)
+    chosen = [selection.stack, *(name.stack for name in selection.heads)]
+    wrong = next((stack for stack in chosen if stack is not None and stack not in names), None)
     if wrong is not None:
         raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names)}")
 
 
 def _require_readable_layers(collector: Collector) -> None:
-    """A choice that none of the layers with attention fits would leave an empty result."""
-    seen = {key: layers for key, layers in collector.layers.items() if layers}
-    if not any(layer.measured for layers in seen.values() for layer in layers.values()):
-        for missing in collector.without_position.values():
+    """Raise UsageError if no layer with attention was chosen: the result would be empty."""
+    records = {key: layers for key, layers in collector.layers.items() if layers}
+    if not any(layer.sums for layers in records.values() for layer in layers.values()):
+        for missing in collector.position_errors.values():
             raise missing
-        attending = ", ".join(str(number) for number in sorted(set().union(*seen.values())))
+        attending = ", ".join(str(number) for number in sorted(set().union(*records.values())))
         raise UsageError(
             "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
         )
 
 
 def _number_duplicates(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
-    """Names of which no two are the same: the second of two towers of one kind gets a number."""
-    told: dict[StackKey, str] = {}
+    """Unique names: the second of two towers of one kind gets a number."""
+    unique: dict[StackKey, str] = {}
     for key, name in names.items():
-        alike = sum(1 for other in told if names[other] == name)
-        told[key] = f"{name}{alike + 1}" if alike else name
-    return told
+        duplicates = sum(1 for other in unique if names[other] == name)
+        unique[key] = f"{name}{duplicates + 1}" if duplicates else name
+    return unique
 
 
 def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
-    seen = collector.layers[key]
-    pair = next(iter(seen.values())).pair
-    axes = collector.axes(pair, text)
-    measured = {number: layer.measured for number, layer in sorted(seen.items()) if layer.measured is not None}
-    metrics = tuple(_head_metrics(collector, key, name, measured, text, prefix=f"{name}." if several else ""))
-    reading, ranked = _read_position(collector, key, metrics)
+    records = collector.layers[key]
+    sides = next(iter(records.values())).sides
+    axes = collector.axes(sides, text)
+    by_layer = {number: layer.sums for number, layer in sorted(records.items()) if layer.sums is not None}
+    metrics = tuple(_head_metrics(collector, key, name, by_layer, text, prefix=f"{name}." if several else ""))
+    reading, ranking = _read_position(collector, key, metrics)
     patterns = tuple(
         pattern
-        for sums in measured.values()
-        for of_text in sums.patterns[text : text + 1]
-        for pattern in of_text.patterns()
+        for sums in by_layer.values()
+        for text_sums in sums.patterns[text : text + 1]
+        for pattern in text_sums.patterns()
     )
     return Stack(
         stack=name,
@@ -162,82 +166,82 @@ def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, s
         queries=axes.rows.units,
         keys=axes.columns.units,
         metrics=metrics,
-        baselines={number: sums.baseline.means()[text][0] for number, sums in measured.items()},
+        baselines={number: sums.baseline.means()[text][0] for number, sums in by_layer.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
-        patterns=patterns if collector.wanted.patterns else (),
-        sketches=() if collector.wanted.patterns else patterns,
-        unit=collector.wanted.view.by,
-        whole=collector.whole(pair, text),
+        patterns=patterns if collector.request.patterns else (),
+        sketches=() if collector.request.patterns else patterns,
+        unit=collector.request.view.by,
+        whole=collector.full_size(sides, text),
         reading=reading,
-        ranking=ranked,
+        ranking=ranking,
         even_quadrants={
-            number: sums.even_quadrants.means(text)[0]
-            for number, sums in measured.items()
-            if sums.even_quadrants is not None
+            number: sums.uniform_pair_attention.means(text)[0]
+            for number, sums in by_layer.items()
+            if sums.uniform_pair_attention is not None
         },
-        query_medium=pair.queries.medium,
-        key_medium=pair.keys.medium,
-        query_lines=_side_lines(collector, pair.queries, axes.rows.units, text),
-        key_lines=_side_lines(collector, pair.keys, axes.columns.units, text),
+        query_medium=sides.queries.medium,
+        key_medium=sides.keys.medium,
+        query_lines=_side_lines(collector, sides.queries, axes.rows.units, text),
+        key_lines=_side_lines(collector, sides.keys, axes.columns.units, text),
     )
 
 
 def _side_lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
-    """The lines in which units begin, where these are lines of the text: what a decoder was given has none of it."""
+    """The lines in which units begin; None on the side of a decoder, whose text is not the one with lines."""
     if side.tokens[text] != collector.inputs.main.tokens[text]:
         return None
-    return unit_lines(units, collector.wanted.view)
+    return unit_lines(units, collector.request.view)
 
 
 def _read_position(
     collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]
 ) -> tuple[RowReading | None, Ranking | None]:
-    """What one position reads, or how the heads rank by one weight, if that was asked for."""
-    seen = sorted(collector.layers[key].items())
-    layers = [layer.reading for _, layer in seen if layer.reading is not None]
+    """The row of one position, or the ranking of heads by one weight, if either was requested."""
+    records = sorted(collector.layers[key].items())
+    layers = [layer.reading for _, layer in records if layer.reading is not None]
     if not layers:
         return None, None
     names = {(head.layer, head.head): head.name for head in heads}
-    pair, wanted = seen[0][1].pair, collector.wanted
-    shares = wanted.weighting == "attention"
-    if wanted.weighting == "rollout":
-        # What reaches a position is told of one layer alone: the mean over several would be of nothing.
+    sides, request = records[0][1].sides, collector.request
+    shares = request.weighting == "attention"
+    if request.weighting == "rollout":
+        # A rollout goes up to one layer: the mean over several would have no meaning.
         if len(layers) > 1:
             return None, None
-        return average_reading(layers, pair, wanted.view, None, top=wanted.top, shares=False), None
-    if wanted.view.reads_one_key:
-        return None, rank_heads(layers, pair, wanted.view, names, shares=shares)
-    return average_reading(layers, pair, wanted.view, names, top=wanted.top, shares=shares), None
+        return average_reading(layers, sides, request.view, None, top=request.top, shares=False), None
+    if request.view.has_one_key:
+        return None, rank_heads(layers, sides, request.view, names, shares=shares)
+    return average_reading(layers, sides, request.view, names, top=request.top, shares=shares), None
 
 
 def _head_metrics(
-    collector: Collector, key: StackKey, name: str, measured: Mapping[int, LayerSums], text: int, *, prefix: str
+    collector: Collector, key: StackKey, name: str, by_layer: Mapping[int, LayerSums], text: int, *, prefix: str
 ) -> Iterator[HeadMetrics]:
-    """The chosen heads of every layer that was measured."""
-    selection, count = collector.wanted.selection, collector.layer_count(key)
-    for number, sums in measured.items():
+    """The chosen heads of every layer in `by_layer`."""
+    selection, count = collector.request.selection, collector.layer_count(key)
+    for number, sums in by_layer.items():
         values, uniform, queries = (
             sums.metrics.means()[text],
             sums.baseline.means()[text][0],
-            sums.metrics.queries(text),
+            sums.metrics.query_counts(text),
         )
-        quadrants = [None] * len(values) if sums.quadrants is None else sums.quadrants.means(text)
+        quadrants = [None] * len(values) if sums.pair_attention is None else sums.pair_attention.means(text)
         for head in selection.heads_in(name, number, count, len(values)):
-            earned = assign_labels(values[head], uniform, queries, {**LABEL_THRESHOLDS, **collector.wanted.thresholds})
-            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, earned, values[head], quadrants=quadrants[head])
+            labels = assign_labels(values[head], uniform, queries, {**LABEL_THRESHOLDS, **collector.request.thresholds})
+            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, labels, values[head], quadrants=quadrants[head])
 
 
 def _build_layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:
-    """Every layer by its true number; one that wasn't read is taken to have the heads of its neighbours."""
-    seen = collector.layers[key]
-    return tuple(_build_layer(collector, key, seen, number) for number in range(collector.layer_count(key)))
+    """Every layer of the stack; one that wasn't run is assumed to have as many heads as the others."""
+    records = collector.layers[key]
+    return tuple(_build_layer(collector, key, records, number) for number in range(collector.layer_count(key)))
 
 
-def _build_layer(collector: Collector, key: StackKey, seen: Mapping[int, LayerRecord], number: int) -> Layer:
-    if number in seen:
-        return Layer(number, seen[number].heads)
+def _build_layer(collector: Collector, key: StackKey, records: Mapping[int, LayerRecord], number: int) -> Layer:
+    if number in records:
+        return Layer(number, records[number].heads)
     blocks = collector.model.blocks.get(key.path, ())
     block = blocks[number] if number < len(blocks) else None
-    if block is not None and block.attends and number > max(seen):
-        return Layer(number, next(iter(seen.values())).heads)
+    if block is not None and block.attends and number > max(records):
+        return Layer(number, next(iter(records.values())).heads)
     return Layer(number, 0, block.mixer if block is not None else None)

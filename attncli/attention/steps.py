@@ -1,4 +1,4 @@
-"""One head and one query step by step: the walk that textbooks make with toy numbers, with those of a real model.
+"""The computation of one head for one query, step by step, with the numbers of a real model (`--steps`).
 
     score_j = q · k_j / √d (+ bias, masked)    A_j = e^score_j / Σ e^score    z = Σ_j A_j v_j    z W_O^(h) is added
 
@@ -29,104 +29,104 @@ if TYPE_CHECKING:
     from attncli.models.capture.query_key_attention import QueryKeyAttention, QueryRow
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
-#: Keys that are listed one by one up to this number, and how many of more.
+#: Up to so many keys are all listed; of more keys, the so many with the largest weights.
 _MAX_LISTED_WHOLE, _MAX_LISTED_OF_MORE = 1024, 64
 
-#: How far the model's own sum may be from ours, in its own precision, and still be the same.
+#: Up to which relative difference the model's weighted sum counts as equal to ours, by its precision.
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _HALF_TOLERANCE = 3e-2
 
 
-def walk_heads(named: CollectedStacks, view: View) -> tuple[Steps, ...]:
-    """Walk through each of the heads that were chosen, from the query of `view` to its keys; a pass of the model each.
+def walk_heads(collected: CollectedStacks, view: View) -> tuple[Steps, ...]:
+    """Compute the steps of each chosen head, from the query of `view` to its keys. Runs the model once per head.
 
-    Raises UsageError for a query or a key that isn't there, and where a model's attention shows no queries and keys.
+    Raises UsageError for a query or a key that isn't there, and for attention whose queries and keys are unavailable.
     """
-    return tuple(_walk_head(named, view, *place) for place in _chosen_heads(named, view))
+    return tuple(_walk_head(collected, view, *chosen) for chosen in _chosen_heads(collected, view))
 
 
-def same_head_in_other_stacks(named: CollectedStacks, view: View, walks: Sequence[Steps]) -> tuple[str, ...]:
-    """The first head that was walked through, in the other stacks that have the query; none where one was named."""
-    if not walks or _names_stack(named):
+def same_head_in_other_stacks(collected: CollectedStacks, view: View, walks: Sequence[Steps]) -> tuple[str, ...]:
+    """The first walked head's counterparts in other stacks that have the query; none if the user named a stack."""
+    if not walks or _stack_is_chosen(collected):
         return ()
     first = walks[0]
     return tuple(
         f"{name}.{first.layer}.{first.head}"
-        for key, name in named.names.items()
+        for key, name in collected.names.items()
         if name != first.stack
-        and (key, first.layer, first.head) in _heads_of(named, key)
-        and _has_query(named, view, key, first.layer)
+        and (key, first.layer, first.head) in _stack_heads(collected, key)
+        and _has_query(collected, view, key, first.layer)
     )
 
 
-def _has_query(named: CollectedStacks, view: View, key: StackKey, number: int) -> bool:
+def _has_query(collected: CollectedStacks, view: View, key: StackKey, number: int) -> bool:
     try:
-        _query_index(named.collector.layers[key][number], view)
+        _query_index(collected.collector.layers[key][number], view)
     except UsageError:
         return False
     return True
 
 
-def _names_stack(named: CollectedStacks) -> bool:
-    selection = named.collector.wanted.selection
+def _stack_is_chosen(collected: CollectedStacks) -> bool:
+    selection = collected.collector.request.selection
     return selection.stack is not None or any(head.stack for head in selection.heads)
 
 
-def _chosen_heads(named: CollectedStacks, view: View) -> list[tuple[StackKey, int, int]]:
-    """The chosen heads. Where no stack was named, those of the first that has the query."""
+def _chosen_heads(collected: CollectedStacks, view: View) -> list[tuple[StackKey, int, int]]:
+    """Stack, layer and number of the chosen heads; if no stack was named, in the first that has the query."""
     missing = None
-    if _names_stack(named):
-        return [place for key in named.names for place in _heads_of(named, key)]
-    for key in named.names:
-        found = _heads_of(named, key)
+    if _stack_is_chosen(collected):
+        return [head for key in collected.names for head in _stack_heads(collected, key)]
+    for key in collected.names:
+        heads = _stack_heads(collected, key)
         try:
-            for _, number, _ in found:
-                _query_index(named.collector.layers[key][number], view)
+            for _, number, _ in heads:
+                _query_index(collected.collector.layers[key][number], view)
         except UsageError as error:
             missing = missing or error
         else:
-            if found:
-                return found
+            if heads:
+                return heads
     if missing is not None:
         raise missing
     return []
 
 
-def _heads_of(named: CollectedStacks, key: StackKey) -> list[tuple[StackKey, int, int]]:
-    collector = named.collector
+def _stack_heads(collected: CollectedStacks, key: StackKey) -> list[tuple[StackKey, int, int]]:
+    collector = collected.collector
     count = collector.layer_count(key)
     return [
         (key, number, head)
         for number, layer in sorted(collector.layers[key].items())
-        for head in collector.wanted.selection.heads_in(named.names[key], number, count, layer.heads)
+        for head in collector.request.selection.heads_in(collected.names[key], number, count, layer.heads)
     ]
 
 
-def _walk_head(named: CollectedStacks, view: View, key: StackKey, number: int, head: int) -> Steps:
-    collector, name = named.collector, named.names[key]
+def _walk_head(collected: CollectedStacks, view: View, key: StackKey, number: int, head: int) -> Steps:
+    collector, name = collected.collector, collected.names[key]
     layer = collector.layers[key][number]
-    query, keys = _query_index(layer, view), layer.pair.keys.tokens[0]
-    call = sum(other.path == layer.path for place, other in collector.layers[key].items() if place < number)
-    watched = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
-    called = f"{name}.{number}.{head}" if named.several else f"{number}.{head}"
-    place = HeadIdentity(called, name, number, head, _reading_stack(collector, key, layer))
-    whole = _build_steps(watched, place, layer.pair.queries.tokens[0][query], keys)
+    query, keys = _query_index(layer, view), layer.sides.keys.tokens[0]
+    call = sum(other.path == layer.path for earlier, other in collector.layers[key].items() if earlier < number)
+    trace = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
+    head_name = f"{name}.{number}.{head}" if collected.several else f"{number}.{head}"
+    identity = HeadIdentity(head_name, name, number, head, _reading_stack(collector, key, layer))
+    whole = _build_steps(trace, identity, layer.sides.queries.tokens[0][query], keys)
     if view.key is not None:
         return whole.only(range(*view.key.span(keys)))
     return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.listing(_MAX_LISTED_OF_MORE)
 
 
 def _query_index(layer: LayerRecord, view: View) -> int:
-    return _resolve_query(layer.pair.queries.tokens[0], view.query)
+    return _resolve_query(layer.sides.queries.tokens[0], view.query)
 
 
 def _resolve_query(tokens: Sequence[Token], position: Position | None) -> int:
-    """The last token that is no special one; or the one that was named, of a word of several its last.
+    """The index of the query: the last token of the position, or without one the last that isn't special.
 
-    Raises UsageError for a position that isn't there, and for a slice of several.
+    Raises UsageError for a position that isn't there, and for a slice of several tokens.
     """
     if position is None:
-        ordinary = [place for place, token in enumerate(tokens) if not token.special]
+        ordinary = [index for index, token in enumerate(tokens) if not token.special]
         return ordinary[-1] if ordinary else len(tokens) - 1
     start, stop = position.span(tokens)
     if stop - start > 1 and ":" in position.typed:
@@ -138,7 +138,7 @@ def _resolve_query(tokens: Sequence[Token], position: Position | None) -> int:
 
 
 class HeadIdentity(NamedTuple):
-    """A head, and what it is called. reader: see `Origin`."""
+    """A head and its names. reader: the stack that reads in cross-attention, see `Origin`."""
 
     name: str
     stack: str
@@ -147,30 +147,30 @@ class HeadIdentity(NamedTuple):
     reader: str | None
 
 
-def _build_steps(watched: AttentionTrace, place: HeadIdentity, query: Token, keys: tuple[Token, ...]) -> Steps:
-    """The walk with all keys listed."""
-    attention = None if watched.attention is None else watched.attention.values_of
+def _build_steps(trace: AttentionTrace, head: HeadIdentity, query: Token, keys: tuple[Token, ...]) -> Steps:
+    """The steps with all keys listed."""
+    attention = None if trace.attention is None else trace.attention.values_of
     if attention is None:
-        raise _no_vectors_error(place.name)
-    row = attention.row(place.head, query.index)
+        raise _no_vectors_error(head.name)
+    row = attention.row(head.head, query.index)
     scores = row.scores
-    every = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
-    log_sum = torch.logsumexp(every, dim=0)
+    with_sink = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
+    log_sum = torch.logsumexp(with_sink, dim=0)
     if not bool(log_sum.isfinite()):
         raise UsageError(f"token {query.index} sees no key at all: the mask hides them", hint="name another --query")
     weights = (scores - log_sum).exp()
     weighted_sum = weights @ row.values
     tolerance = _TOLERANCE.get(attention.value.dtype, _HALF_TOLERANCE)
     return Steps(
-        name=place.name,
-        stack=place.stack,
-        layer=place.layer,
-        head=place.head,
+        name=head.name,
+        stack=head.stack,
+        layer=head.layer,
+        head=head.head,
         key_head=row.key_head,
         sharing=attention.heads // attention.key.shape[1],
         query=query,
         query_vector=row.query.numpy(),
-        rotated=watched.rotated,
+        rotated=trace.rotated,
         scale=attention.scaling,
         softcap=attention.softcap,
         keys=keys,
@@ -187,40 +187,38 @@ def _build_steps(watched: AttentionTrace, place: HeadIdentity, query: Token, key
         values=row.values.numpy(),
         others=Others(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
-        written=None
-        if watched.addition is None
-        else _head_output(watched.addition, weighted_sum, place.head, tolerance),
-        origin=_origin(watched, attention, row, place, query.index),
+        written=None if trace.addition is None else _head_output(trace.addition, weighted_sum, head.head, tolerance),
+        origin=_origin(trace, attention, row, head, query.index),
         causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
 
 
 def _origin(
-    watched: AttentionTrace, attention: QueryKeyAttention, row: QueryRow, place: HeadIdentity, query: int
+    trace: AttentionTrace, attention: QueryKeyAttention, row: QueryRow, head: HeadIdentity, query: int
 ) -> Origin:
-    """What q, k and v were made of, as far as it can be told."""
-    entering = watched.entering
+    """The states and projections that q, k and v were computed from, as far as they are known."""
+    entering = trace.entering
     if entering is None:
-        return Origin(reader=place.reader)
-    made_query = entering.making(attention.query[0, place.head], query)
-    made_key, made_value = (entering.making(states[0, row.key_head]) for states in (attention.key, attention.value))
+        return Origin(reader=head.reader)
+    built_query = entering.making(attention.query[0, head.head], query)
+    built_key, built_value = (entering.making(states[0, row.key_head]) for states in (attention.key, attention.value))
     return Origin(
         states=entering.states.numpy(),
-        normalised=entering.normalised(watched.residual),
-        query=_projection(made_query),
-        key=_projection(made_key),
-        value=_projection(made_value),
-        before_rotation=made_query.vector.numpy() if made_query is not None and watched.rotated else None,
-        reader=place.reader,
+        normalised=entering.normalised(trace.residual),
+        query=_projection(built_query),
+        key=_projection(built_key),
+        value=_projection(built_value),
+        before_rotation=built_query.vector.numpy() if built_query is not None and trace.rotated else None,
+        reader=head.reader,
     )
 
 
-def _projection(made: HeadProjection | None) -> Projection | None:
-    return None if made is None else Projection(*made[:-1])
+def _projection(built: HeadProjection | None) -> Projection | None:
+    return None if built is None else Projection(*built[:-1])
 
 
 def _reading_stack(collector: Collector, key: StackKey, layer: LayerRecord) -> str | None:
-    """The stack that asks, where another one answers."""
+    """The stack whose queries read another stack; None for self-attention."""
     if not key.cross:
         return None
     blocks = collector.model.site_of(layer.path).block_list
@@ -228,17 +226,17 @@ def _reading_stack(collector: Collector, key: StackKey, layer: LayerRecord) -> s
 
 
 def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:
-    """What the head's rows of the output matrix make of it; None where what they are handed isn't the head's own."""
+    """The weighted sum times the head's rows of the output matrix; None where their input isn't the head's alone."""
     width = len(weighted_sum)
-    own = slice(head * width, (head + 1) * width)
-    handed = addition.read[own]
-    same = bool((handed - weighted_sum).norm() <= tolerance * weighted_sum.norm().clamp(min=1e-12))
-    if not same and bool((handed * weighted_sum < 0).any()):
-        # A gate makes numbers smaller or larger. Whatever turns their signs may have mixed the heads.
+    rows = slice(head * width, (head + 1) * width)
+    received = addition.read[rows]
+    same = bool((received - weighted_sum).norm() <= tolerance * weighted_sum.norm().clamp(min=1e-12))
+    if not same and bool((received * weighted_sum < 0).any()):
+        # A gate scales the sum. If signs differ, the heads may have been mixed.
         return None
-    output = (weighted_sum if same else handed) @ addition.matrix[own]
+    output = (weighted_sum if same else received) @ addition.matrix[rows]
     return Written(
-        passed_on=None if same else handed.numpy(),
+        passed_on=None if same else received.numpy(),
         output=output.numpy(),
         bias=None if addition.bias is None else addition.bias.numpy(),
         module=float(addition.output.norm()),

@@ -1,4 +1,8 @@
-"""Pairs of a query and an earlier key that two metrics add up: copies of the query's token, and what followed them."""
+"""Earlier keys that repeat the query's token, and the keys that follow them: what `duplicate` and `induction` sum over.
+
+A query's duplicates are the real keys before it with the same token. Its induction keys are those that follow a
+duplicate and still come before the query.
+"""
 
 from __future__ import annotations
 
@@ -10,41 +14,38 @@ from torch import Tensor
 
 from attncli.attention.metrics import QueryKeySides
 
-#: A list of pairs may have so many for each token; where a text repeats itself more, they are found tile by tile.
+#: Texts with up to so many matches per token get one list of them all; the matches of texts that repeat themselves more
+#: are found tile by tile.
 _MAX_MATCHES_PER_TOKEN = 256
 
-#: The pairs in a tile of rows × columns: text, row and column of each, counted from the tile's corner.
+#: Finds the matches in a tile of rows × columns: text, row and column of each, counted from the tile's corner.
 TileMatches = Callable[[slice, slice], tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class TokenMatches:
-    """All pairs of a text, found once for all layers.
+    """All matches of a batch, found once for all layers."""
 
-    A query's duplicates are the real keys before it with its token; its induction keys those that follow such a key
-    and still come before it.
-    """
-
-    pair: QueryKeySides
-    _lists: dict[tuple[str, int, int], TileMatches] = field(default_factory=dict)
+    sides: QueryKeySides
+    _by_tile_size: dict[tuple[str, int, int], TileMatches] = field(default_factory=dict)
 
     def in_tiles(self, metric: str, rows: int, columns: int) -> TileMatches:
-        """What finds the pairs of a metric in tiles of a size whose corners are multiples of it."""
+        """A function that finds the matches of a metric in a tile whose corner is at multiples of `rows`, `columns`."""
         key = (metric, rows, columns)
-        if key not in self._lists:
-            self._lists[key] = self._listed(*key) if self._are_few() else self._compared(metric)
-        return self._lists[key]
+        if key not in self._by_tile_size:
+            self._by_tile_size[key] = self._from_list(*key) if self._are_few() else self._by_comparison(metric)
+        return self._by_tile_size[key]
 
     def _are_few(self) -> bool:
-        copies, _ = count_earlier_matches(self.pair)
-        return int(copies[self.pair.keys.real].sum()) <= _MAX_MATCHES_PER_TOKEN * self.pair.keys.ids.numel()
+        copies, _ = count_earlier_matches(self.sides)
+        return int(copies[self.sides.keys.real].sum()) <= _MAX_MATCHES_PER_TOKEN * self.sides.keys.ids.numel()
 
-    def _listed(self, metric: str, rows: int, columns: int) -> TileMatches:
-        """From a list of them all, in the order of the tiles."""
-        texts, queries, keys = _list_earlier_copies(self.pair)
+    def _from_list(self, metric: str, rows: int, columns: int) -> TileMatches:
+        """From a list of all matches, sorted by tile."""
+        texts, queries, keys = _list_earlier_copies(self.sides)
         if metric == "induction":
             texts, queries, keys = (part[keys + 1 < queries] for part in (texts, queries, keys + 1))
-        across = -(-self.pair.keys.length // columns)
+        across = -(-self.sides.keys.length // columns)
         tiles = queries // rows * across + keys // columns
         order = tiles.argsort()
         texts, queries, keys = (part[order] for part in (texts, queries, keys))
@@ -57,28 +58,28 @@ class TokenMatches:
 
         return in_tile
 
-    def _compared(self, metric: str) -> TileMatches:
+    def _by_comparison(self, metric: str) -> TileMatches:
         """By comparing every query of a tile with every key."""
-        ids = self.pair.keys.ids.masked_fill(~self.pair.keys.real, -1)
+        ids = self.sides.keys.ids.masked_fill(~self.sides.keys.real, -1)
         if metric == "induction":
             ids = torch.cat([ids.new_full((ids.shape[0], 1), -1), ids[:, :-1]], dim=1)
-        queries = self.pair.queries.ids
-        places = torch.arange(ids.shape[1], device=ids.device)
+        queries = self.sides.queries.ids
+        positions = torch.arange(ids.shape[1], device=ids.device)
 
         def in_tile(row: slice, column: slice) -> tuple[Tensor, Tensor, Tensor]:
-            earlier = places[None, column] < places[row, None]
+            earlier = positions[None, column] < positions[row, None]
             texts, rows, columns = ((ids[:, None, column] == queries[:, row, None]) & earlier).nonzero(as_tuple=True)
             return texts, rows, columns
 
         return in_tile
 
 
-def count_earlier_matches(pair: QueryKeySides) -> tuple[Tensor, Tensor]:
-    """For each query, how many real keys before it hold its token, and how many follow such a key and come before it.
+def count_earlier_matches(sides: QueryKeySides) -> tuple[Tensor, Tensor]:
+    """The number of duplicates and of induction keys of each query: (batch, queries) each.
 
-    (batch, queries) each. The key that follows the copy just before a query is the query itself, and isn't counted.
+    The key that follows a copy just before the query is the query itself, and isn't counted.
     """
-    ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
+    ids = sides.keys.ids.masked_fill(~sides.keys.real, -1)
     copies, _, _ = _rank_among_equal_ids(ids)
     just_before = torch.zeros_like(copies)
     just_before[:, 1:] = (ids[:, 1:] == ids[:, :-1]).long()
@@ -86,27 +87,27 @@ def count_earlier_matches(pair: QueryKeySides) -> tuple[Tensor, Tensor]:
 
 
 def _rank_among_equal_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How many earlier places hold the same id; the places in order of their ids; and in it where each id begins.
+    """The number of earlier positions with the same id; the positions sorted by id; and where each id begins there.
 
-    All (batch, places); the last two are in the order of the ids.
+    All (batch, positions); the last two in sorted order.
     """
     order = ids.argsort(dim=1, stable=True)
-    ranked = ids.gather(1, order)
-    begins = torch.searchsorted(ranked, ranked, side="left")
+    sorted_ids = ids.gather(1, order)
+    begins = torch.searchsorted(sorted_ids, sorted_ids, side="left")
     ranks = torch.arange(ids.shape[1], device=ids.device).expand_as(ids) - begins
     return torch.empty_like(ranks).scatter_(1, order, ranks), order, begins
 
 
-def _list_earlier_copies(pair: QueryKeySides) -> tuple[Tensor, Tensor, Tensor]:
-    """Text, query and key of every pair of equal real tokens, the key before the query."""
-    ids = pair.keys.ids.masked_fill(~pair.keys.real, -1)
+def _list_earlier_copies(sides: QueryKeySides) -> tuple[Tensor, Tensor, Tensor]:
+    """Text, query and key of every two equal real tokens, the key before the query."""
+    ids = sides.keys.ids.masked_fill(~sides.keys.real, -1)
     copies, order, begins = _rank_among_equal_ids(ids)
-    texts, queries = pair.keys.real.nonzero(as_tuple=True)
+    texts, queries = sides.keys.real.nonzero(as_tuple=True)
     counts = copies[texts, queries]
-    place_in_order = torch.empty_like(order).scatter_(
+    index_in_order = torch.empty_like(order).scatter_(
         1, order, torch.arange(ids.shape[1], device=ids.device).expand_as(order)
     )
-    starts = begins[texts, place_in_order[texts, queries]]
+    starts = begins[texts, index_in_order[texts, queries]]
     within = torch.arange(int(counts.sum()), device=ids.device) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     texts, queries, starts = (part.repeat_interleave(counts) for part in (texts, queries, starts))
     return texts, queries, order[texts, starts + within]

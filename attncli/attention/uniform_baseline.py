@@ -1,7 +1,7 @@
-"""Attention spread evenly over the visible keys: what each metric of it is, and which queries can show it.
+"""The metrics of uniform attention, spread evenly over the visible keys: the baseline of every measured value.
 
-That is the uniform baseline that every value is read against. It depends on the tokens and the mask alone, so one
-answer serves all heads of all layers that share a mask; for plain masks it is a matter of running sums, O(N).
+It depends on the tokens and the mask alone, so all heads of all layers that share a mask share one baseline. For causal
+and full masks each metric has a closed form of running sums, O(N); for other masks it is computed in blocks of rows.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UniformBaseline:
-    """The metrics of even attention for every query: (batch, 1, queries) each, with the queries that can show it.
+    """The metrics of uniform attention for every query, with the queries for which each is defined.
 
-    causal: no query sees a later key.  pairs: those of equal tokens.
+    rows: (batch, 1, queries) each.  causal: no query sees a later key.  matches: positions with equal tokens.
     """
 
     rows: dict[str, RowValues]
     causal: bool
-    pairs: TokenMatches
+    matches: TokenMatches
 
 
-def compute_uniform_baseline(pair: QueryKeySides, visibility: Visibility) -> UniformBaseline:
-    """What even attention would show under a mask."""
-    if visibility.shape == "other" or pair.keys.length != visibility.keys:
-        return _baseline_by_blocks(pair, visibility)
-    causal, device = visibility.shape == "causal", pair.keys.ids.device
-    near = pair.to(float64_device(device))
-    rows = _closed_form_metrics(near, _VisibleKeys.of(near, causal=causal))
-    there = {name: (value.to(device), shows.to(device)) for name, (value, shows) in rows.items()}
-    return UniformBaseline(there, causal, TokenMatches(pair))
+def compute_uniform_baseline(sides: QueryKeySides, visibility: Visibility) -> UniformBaseline:
+    """The metrics of uniform attention under a mask."""
+    if visibility.shape == "other" or sides.keys.length != visibility.keys:
+        return _baseline_by_blocks(sides, visibility)
+    causal, device = visibility.shape == "causal", sides.keys.ids.device
+    sides_float64 = sides.to(float64_device(device))
+    rows = _closed_form_metrics(sides_float64, _VisibleKeys.count(sides_float64, causal=causal))
+    moved = {name: (value.to(device), shows.to(device)) for name, (value, shows) in rows.items()}
+    return UniformBaseline(moved, causal, TokenMatches(sides))
 
 
-def _baseline_by_blocks(pair: QueryKeySides, visibility: Visibility) -> UniformBaseline:
+def _baseline_by_blocks(sides: QueryKeySides, visibility: Visibility) -> UniformBaseline:
     """Block by block of the mask's rows, for masks of any form."""
     parts: list[dict[str, RowValues]] = []
     causal = True
-    for start, stop, visible in visibility.blocks(pair.keys.ids.shape[0]):
-        real = pair.queries.real[:, None, start:stop, None]
-        seen = visible & pair.keys.real[:, None, None, :] & real
+    for start, stop, visible in visibility.blocks(sides.keys.ids.shape[0]):
+        real = sides.queries.real[:, None, start:stop, None]
+        seen = visible & sides.keys.real[:, None, None, :] & real
         causal &= not bool(seen.triu(start + 1).any())
-        parts.append(compute_row_metrics(pair, start, uniform_weights(seen), visible))
+        parts.append(compute_row_metrics(sides, start, uniform_weights(seen), visible))
     rows = {name: _concatenate([part[name] for part in parts]) for name in parts[0]}
-    return UniformBaseline(rows, causal, TokenMatches(pair))
+    return UniformBaseline(rows, causal, TokenMatches(sides))
 
 
 def _concatenate(parts: list[RowValues]) -> RowValues:
@@ -63,74 +63,78 @@ def _concatenate(parts: list[RowValues]) -> RowValues:
 
 @dataclass(frozen=True)
 class _VisibleKeys:
-    """Sums over the keys that a query sees, as running sums or whole ones. All (batch, queries)."""
+    """Sums over the keys that each query sees under a causal or full mask.
 
-    pair: QueryKeySides
+    counts: how many keys each query sees, float64 (batch, queries).
+    """
+
+    sides: QueryKeySides
     causal: bool
-    seen: Tensor
+    counts: Tensor
 
     @classmethod
-    def of(cls, pair: QueryKeySides, *, causal: bool) -> _VisibleKeys:
-        counts = cls(pair, causal, pair.keys.real)
-        return cls(pair, causal, counts.visible_sum(pair.keys.real))
+    def count(cls, sides: QueryKeySides, *, causal: bool) -> _VisibleKeys:
+        visible = cls(sides, causal, sides.keys.real)
+        return cls(sides, causal, visible.sum(sides.keys.real))
 
-    def visible_sum(self, values: Tensor) -> Tensor:
-        """Σ over visible keys of a value a key (batch, keys)."""
-        real = values.double() * self.pair.keys.real
+    def sum(self, values: Tensor) -> Tensor:
+        """Σ over visible keys of a value per key (batch, keys): float64 (batch, queries)."""
+        real = values.double() * self.sides.keys.real
         if self.causal:
             return real.cumsum(1)
-        return real.sum(1, keepdim=True).expand(-1, self.pair.queries.length)
+        return real.sum(1, keepdim=True).expand(-1, self.sides.queries.length)
 
-    def sees(self, columns: Tensor) -> Tensor:
-        """Whether each query sees the key at a column of its own, (batch, queries)."""
-        inside = (columns >= 0) & (columns < self.pair.keys.length)
-        real = self.pair.keys.real.gather(1, columns.clamp(0, self.pair.keys.length - 1))
-        rows = torch.arange(self.pair.queries.length, device=columns.device)
+    def contain(self, columns: Tensor) -> Tensor:
+        """Whether each query sees the key at its entry of `columns`, (batch, queries)."""
+        inside = (columns >= 0) & (columns < self.sides.keys.length)
+        real = self.sides.keys.real.gather(1, columns.clamp(0, self.sides.keys.length - 1))
+        rows = torch.arange(self.sides.queries.length, device=columns.device)
         return inside & real & ((columns <= rows) if self.causal else True)
 
 
-def _closed_form_metrics(pair: QueryKeySides, counts: _VisibleKeys) -> dict[str, RowValues]:
-    seen = counts.seen.clamp(min=1)
+def _closed_form_metrics(sides: QueryKeySides, visible: _VisibleKeys) -> dict[str, RowValues]:
+    count = visible.counts.clamp(min=1)
     shown = {
-        "entropy": (seen.log(), counts.seen > 0),
-        "confidence": (1 / seen, counts.seen > 0),
-        "virtual_sink": (torch.zeros_like(seen), counts.seen > 0),
-        "special": _weight_of_count(counts.visible_sum(pair.keys.special), seen),
-        "first": _weight_of_key(counts, pair.keys.first[:, None].expand(-1, pair.queries.length), seen),
+        "entropy": (count.log(), visible.counts > 0),
+        "confidence": (1 / count, visible.counts > 0),
+        "virtual_sink": (torch.zeros_like(count), visible.counts > 0),
+        "special": _weight_on_keys(visible.sum(sides.keys.special), count),
+        "first": _weight_at_key(visible, sides.keys.first[:, None].expand(-1, sides.queries.length), count),
     }
-    if pair.same:
-        shown |= _positional_metrics(pair, counts, seen)
-    real = pair.queries.real
+    if sides.same_sequence:
+        shown |= _positional_metrics(sides, visible, count)
+    real = sides.queries.real
     return {name: (value.float()[:, None], (shows & real)[:, None]) for name, (value, shows) in shown.items()}
 
 
-def _positional_metrics(pair: QueryKeySides, counts: _VisibleKeys, seen: Tensor) -> dict[str, RowValues]:
-    places = torch.arange(pair.keys.length, device=seen.device).expand_as(pair.keys.ids)
-    copies, followed = count_earlier_matches(pair)
+def _positional_metrics(sides: QueryKeySides, visible: _VisibleKeys, count: Tensor) -> dict[str, RowValues]:
+    positions = torch.arange(sides.keys.length, device=count.device).expand_as(sides.keys.ids)
+    duplicates, induction_keys = count_earlier_matches(sides)
     return {
-        "distance": (_distance_sum(pair, counts, places) / seen, counts.seen > 0),
-        "previous": _weight_of_key(counts, places - 1, seen),
-        "current": _weight_of_key(counts, places, seen),
-        "next": _weight_of_key(counts, places + 1, seen),
-        "duplicate": _weight_of_count(copies.double(), seen),
-        "induction": _weight_of_count(followed.double(), seen),
+        "distance": (_distance_sum(sides, visible, positions) / count, visible.counts > 0),
+        "previous": _weight_at_key(visible, positions - 1, count),
+        "current": _weight_at_key(visible, positions, count),
+        "next": _weight_at_key(visible, positions + 1, count),
+        "duplicate": _weight_on_keys(duplicates.double(), count),
+        "induction": _weight_on_keys(induction_keys.double(), count),
     }
 
 
-def _distance_sum(pair: QueryKeySides, counts: _VisibleKeys, places: Tensor) -> Tensor:
-    """Σ |i − j| over visible keys j: what lies before, and what lies after where that is seen."""
-    real = pair.keys.real.double()
-    before, before_places = real.cumsum(1), (real * places).cumsum(1)
-    behind = places * before - before_places
-    if counts.causal:
+def _distance_sum(sides: QueryKeySides, visible: _VisibleKeys, positions: Tensor) -> Tensor:
+    """Σ |i − j| over visible keys j: those before the query and, under a full mask, those after it."""
+    real = sides.keys.real.double()
+    before, before_positions = real.cumsum(1), (real * positions).cumsum(1)
+    behind = positions * before - before_positions
+    if visible.causal:
         return behind
-    after, after_places = real.sum(1, keepdim=True) - before, (real * places).sum(1, keepdim=True) - before_places
-    return behind + after_places - places * after
+    after = real.sum(1, keepdim=True) - before
+    after_positions = (real * positions).sum(1, keepdim=True) - before_positions
+    return behind + after_positions - positions * after
 
 
-def _weight_of_count(count: Tensor, seen: Tensor) -> RowValues:
-    return count / seen, count > 0
+def _weight_on_keys(keys: Tensor, count: Tensor) -> RowValues:
+    return keys / count, keys > 0
 
 
-def _weight_of_key(counts: _VisibleKeys, columns: Tensor, seen: Tensor) -> RowValues:
-    return 1 / seen, counts.sees(columns)
+def _weight_at_key(visible: _VisibleKeys, columns: Tensor, count: Tensor) -> RowValues:
+    return 1 / count, visible.contain(columns)

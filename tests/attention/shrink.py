@@ -156,8 +156,8 @@ class _Shrinker:
         fields = {str(name): value for name, value in given.items() if not _DERIVED.search(str(name))}
         layers = _largest(fields, _LAYER_COUNTS)
         heads = _largest(fields, re.compile(r"heads?$"))
-        kept = _kept_layers(fields, layers)
-        small = {name: self._field(name, value, layers, heads, kept) for name, value in fields.items()}
+        selected = _selected_layers(fields, layers)
+        small = {name: self._field(name, value, layers, heads, selected) for name, value in fields.items()}
         if self.form.filled:
             small |= {name: self._size(size) for name, size in OPEN.items() if name in small and small[name] is None}
         if self.form.filled and "rope_theta" in small:
@@ -168,17 +168,17 @@ class _Shrinker:
             small["head_dim"] = small["qk_nope_head_dim"] + small["qk_rope_head_dim"]
         return self._consistent(small)
 
-    def _field(self, name: str, value: Any, layers: int, heads: int, kept: list[int]) -> Any:
+    def _field(self, name: str, value: Any, layers: int, heads: int, selected: list[int]) -> Any:
         if isinstance(value, dict) and value and all(_is_layer(key, of) for key, of in value.items()):
-            return {str(kept.index(int(k))): self.fields(v) for k, v in value.items() if int(k) in kept}
+            return {str(selected.index(int(k))): self.fields(v) for k, v in value.items() if int(k) in selected}
         if isinstance(value, dict) and not self.form.towers and _TOWERS.search(name):
             return value
         if isinstance(value, dict):
             return self.fields(value)
         if isinstance(value, list) and layers > LAYERS and len(value) == layers:
-            return [self._number(name, value[place], heads) for place in kept]
+            return [self._number(name, value[place], heads) for place in selected]
         if isinstance(value, list) and name.endswith(("layer_ids", "layer_indices")):
-            return [kept.index(place) for place in value if place in kept]
+            return [selected.index(place) for place in value if place in selected]
         if isinstance(value, list) and "section" in name and value:
             return scaled(value, self.form.head_width // 2)
         if name == "axial_pos_embds_dim":
@@ -269,14 +269,14 @@ def _is_layer(key: Any, value: Any) -> bool:
     return str(key).isdigit() and isinstance(value, dict)
 
 
-def _kept_layers(fields: Mapping[str, Any], layers: int) -> list[int]:
+def _selected_layers(fields: Mapping[str, Any], layers: int) -> list[int]:
     """Places of the layers that stay: two of every kind, and otherwise the first ones."""
-    kept: list[int] = []
+    selected: list[int] = []
     for kinds in fields.values():
         if isinstance(kinds, list) and len(kinds) == layers > LAYERS and all(isinstance(kind, str) for kind in kinds):
-            kept += [place for kind in dict.fromkeys(kinds)
+            selected += [place for kind in dict.fromkeys(kinds)
                      for place in [n for n, other in enumerate(kinds) if other == kind][:2]]  # fmt: skip
-    return sorted(list(dict.fromkeys([*kept, *range(layers)]))[:LAYERS])
+    return sorted(list(dict.fromkeys([*selected, *range(layers)]))[:LAYERS])
 
 
 def spread_weights(model: nn.Module, gain: float = 1.5, seed: int = 0) -> None:

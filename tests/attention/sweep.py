@@ -165,7 +165,7 @@ def examine(model_type: str) -> Outcome:
         if "input_ids" not in inspect.signature(base_class(model_type).forward).parameters:
             return Outcome(model_type, NO_TEXT, base_class(model_type).main_input_name)
     except Exception as error:  # whatever transformers raises is an answer here
-        return Outcome(model_type, "cannot be built", _said(error))
+        return Outcome(model_type, "cannot be built", _error_text(error))
     outcomes = []
     for form in FORMS:
         outcomes.append(_examined(model_type, form))
@@ -182,12 +182,12 @@ def _examined(model_type: str, form: Any) -> Outcome:
     try:
         config = shrunk(default_config(model_type), form)
     except Exception as error:
-        return Outcome(model_type, "cannot be built", _said(error))
+        return Outcome(model_type, "cannot be built", _error_text(error))
     for _ in range(REPAIRS):
         try:
             return _compared_at_gains(model_type, config)
         except CannotError as error:
-            outcome = Outcome(model_type, str(error), _said(error.__cause__))
+            outcome = Outcome(model_type, str(error), _error_text(error.__cause__))
             config = repaired(config, error.__cause__)
             if config is None:
                 return outcome
@@ -252,13 +252,13 @@ def _compared(model_type: str, model: Any) -> Outcome:
         except AttnError as error:
             return Outcome(model_type, "refused", str(error))
         except Exception as error:
-            return Outcome(model_type, "fails", _said(error))
+            return Outcome(model_type, "fails", _error_text(error))
     return Outcome(model_type, *_judged(found, theirs.peak(reference), theirs.TOLERANCE))
 
 
 def _judged(found: Sequence[Any], peak: float, tolerance: float) -> tuple[str, str]:
-    said = " ".join(f"{agreement.deviation:.1e}" for agreement in found)
-    detail = f"{said} ({'; '.join(found[-1].remarks)}; peak {peak:.1f})"
+    deviations = " ".join(f"{agreement.deviation:.1e}" for agreement in found)
+    detail = f"{deviations} ({'; '.join(found[-1].remarks)}; peak {peak:.1f})"
     if max(agreement.deviation for agreement in found) > tolerance:
         return "differs", detail
     if max(agreement.states for agreement in found) > tolerance:
@@ -276,11 +276,11 @@ def _ours(loaded: Any, inputs: Any) -> str:
     except AttnError as error:
         return f"{error} ({error.hint})"
     except Exception as error:
-        return "fails: " + _said(error)
+        return "fails: " + _error_text(error)
     return ", ".join(f"{stack.stack} {len(stack.patterns)} patterns" for stack in stacks)
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     words = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if "/models/" in frame.filename]
     return f"{words} ({Path(places[-1].filename).name}:{places[-1].lineno})" if places else words

@@ -108,10 +108,10 @@ def test_a_softcap_changes_the_pattern() -> None:
 
 def test_only_the_chosen_heads_are_kept() -> None:
     loaded = wrap_model(tiny.build(tiny.bart()))
-    wanted = HeadsRequest(parse_selection(head="cross.1.2,decoder.0.3"), patterns=True)
-    (stacks,) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), wanted)
-    kept = {stack.stack: [(p.layer, p.head) for p in stack.patterns] for stack in stacks}
-    assert kept == {"encoder": [], "decoder": [(0, 3)], "cross": [(1, 2)]}
+    request = HeadsRequest(parse_selection(head="cross.1.2,decoder.0.3"), patterns=True)
+    (stacks,) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), request)
+    selected = {stack.stack: [(p.layer, p.head) for p in stack.patterns] for stack in stacks}
+    assert selected == {"encoder": [], "decoder": [(0, 3)], "cross": [(1, 2)]}
     assert [head.name for stack in stacks for head in stack.metrics] == ["decoder.0.3", "cross.1.2"]
 
 
@@ -137,9 +137,9 @@ def test_a_users_model_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks for module in tiny.build(tiny.bloom()).modules())
 
 
-def test_nothing_is_computed_of_a_layer_that_nobody_asked_for() -> None:
+def test_layers_that_were_not_chosen_are_not_computed() -> None:
     loaded = wrap_model(tiny.build(tiny.llama()))
     collector = Collector(loaded, inputs_for(loaded, [IDS]), HeadsRequest(parse_selection("2"), patterns=True))
     loaded.attend(collector.inputs.arguments, collector)
     (seen,) = collector.layers.values()
-    assert [layer.measured is not None for layer in seen.values()] == [False, False, True]
+    assert [layer.sums is not None for layer in seen.values()] == [False, False, True]

@@ -1,4 +1,4 @@
-"""Means over texts and how sure they are: by hand, against one text at a time, and against tables of Student's t."""
+"""Means over texts and their intervals: by hand, against one text at a time, and against tables of Student's t."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ TEXTS = [[5, 7, 9, 11, 5, 7, 9, 13, 17], [8, 4, 8], [21, 22, 23, 24, 25], [30, 3
 
 
 def moments(*values: float) -> Moments:
-    """Those of one metric of one head."""
-    return Moments.of(torch.tensor(values, dtype=torch.float64)[:, None, None])
+    """The moments of one metric of one head."""
+    return Moments.from_values(torch.tensor(values, dtype=torch.float64)[:, None, None])
 
 
 def numbers(found: Moments) -> tuple[float, float, float]:
@@ -74,10 +74,10 @@ def averages(
     *,
     batches: list[list[list[int]]],
     pad_left: bool = False,
-    wanted: HeadsRequest = HeadsRequest(),  # noqa: B008
+    request: HeadsRequest = HeadsRequest(),  # noqa: B008
 ):
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
-    found = Averages(wanted)
+    found = Averages(request)
     for batch in batches:
         found.add(loaded, build_inputs(loaded, [tiny.tokens(ids) for ids in batch], pad_left=pad_left))
     return loaded, found
@@ -134,7 +134,7 @@ def test_what_several_found_is_what_one_would_have() -> None:
     _, whole = averages("t5", batches=[TEXTS[:2], TEXTS[2:]])
     parts = [averages("t5", batches=[batch])[1] for batch in (TEXTS[:2], TEXTS[2:])]
     # One that got no text has nothing to say.
-    merged = Averages.of_all(HeadsRequest(), [Averages(HeadsRequest()), *parts])
+    merged = Averages.combine(HeadsRequest(), [Averages(HeadsRequest()), *parts])
     assert merged.texts == 4
     for one, other in zip(whole.stacks(), merged.stacks(), strict=True):
         assert one.layers == other.layers
@@ -144,7 +144,7 @@ def test_what_several_found_is_what_one_would_have() -> None:
 
 
 def test_only_the_chosen_heads() -> None:
-    _, found = averages("t5", batches=[TEXTS], wanted=HeadsRequest(parse_selection(head="cross.1.2")))
+    _, found = averages("t5", batches=[TEXTS], request=HeadsRequest(parse_selection(head="cross.1.2")))
     assert [(stack.stack, [head.name for head in stack.metrics]) for stack in found.stacks()] == [
         ("encoder", []),
         ("decoder", []),

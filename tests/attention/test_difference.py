@@ -42,7 +42,7 @@ def test_total_variation_is_a_distance() -> None:
     assert total_variation(a, c) <= total_variation(a, b) + total_variation(b, c) + 1e-12
 
 
-def made(*values: dict[str, float], weights: np.ndarray | None = None, size: int = 12) -> HeadsResult:
+def result_with(*values: dict[str, float], weights: np.ndarray | None = None, size: int = 12) -> HeadsResult:
     """A result of two heads."""
     heads = tuple(head(f"0.{number}", **changed) for number, changed in enumerate(values))
     patterns = () if weights is None else (pattern("0.0", weights), pattern("0.1", on_offset(0, size)))
@@ -50,8 +50,8 @@ def made(*values: dict[str, float], weights: np.ndarray | None = None, size: int
 
 
 def test_heads_are_in_the_order_of_their_change() -> None:
-    here = made({}, {"first": 0.1, "induction": 0.2}, weights=on_offset(-1))
-    there = made({}, {"first": 0.5, "induction": 0.1}, weights=on_offset(1))
+    here = result_with({}, {"first": 0.1, "induction": 0.2}, weights=on_offset(-1))
+    there = result_with({}, {"first": 0.5, "induction": 0.1}, weights=on_offset(1))
     by_pattern = compute_difference(here, there, "models", metric=None, patterns=False)
     assert by_pattern.of_patterns and by_pattern.stacks[0].patterns == ()
     assert [one.name for one in by_pattern.stacks[0].heads] == ["0.0", "0.1"]
@@ -66,14 +66,14 @@ def test_heads_are_in_the_order_of_their_change() -> None:
 
 def test_without_patterns_the_largest_change_of_a_share_counts() -> None:
     # Entropy is no share: its change can't be compared with the others.
-    here, there = made({"entropy": 0.1}, {}), made({"entropy": 2.0, "next": 0.3}, {"first": 0.9})
+    here, there = result_with({"entropy": 0.1}, {}), result_with({"entropy": 2.0, "next": 0.3}, {"first": 0.9})
     found = compute_difference(here, there, "texts", metric=None, patterns=False)
     assert not found.of_patterns
     assert [(one.name, one.largest) for one in found.stacks[0].heads] == [("0.1", "first"), ("0.0", "next")]
 
 
 def test_other_shapes_are_named() -> None:
-    here, there = made({}, {}), result(stack(layers=stack().layers[:1]))
+    here, there = result_with({}, {}), result(stack(layers=stack().layers[:1]))
     with pytest.raises(UsageError, match=r"encoder 2 layers of 4 heads .* encoder 1 layer of 4 heads"):
         compute_difference(here, there, "models", metric=None, patterns=False)
 

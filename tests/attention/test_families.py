@@ -1,4 +1,4 @@
-"""Families that compute or hand out attention in ways of their own, and what is said where there is none."""
+"""Families with their own way to compute or return attention, and the errors of those without attention."""
 
 from __future__ import annotations
 

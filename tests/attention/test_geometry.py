@@ -1,4 +1,4 @@
-"""Places in a picture and moments of a sound: distances, neighbours, metrics, and how a position names them."""
+"""Patches of a picture and frames of a sound: distances, neighbours, metrics, and their positions as typed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_patches_are_as_far_apart_as_their_centres() -> None:
     found = position_distances(GRID, torch.arange(7), 7)
     assert found[1].tolist() == pytest.approx([0, 0, 1, 2, 1, math.sqrt(2), math.sqrt(5)])
     assert found[6].tolist() == pytest.approx([0, math.sqrt(5), math.sqrt(2), 1, 2, 1, 0])
-    assert found[0].tolist() == [0] * 7  # a class token has no place
+    assert found[0].tolist() == [0] * 7  # a class token has no coordinates
     assert torch.equal(found, found.T)
 
 
@@ -47,7 +47,7 @@ def test_neighbours_stand_in_the_same_row() -> None:
 def metrics_of(weights: torch.Tensor) -> dict[str, float | None]:
     side = PicturePositions(2, 3, ("cls",)).side(7)
     assert side is not None
-    sums = MetricSums(QueryKeySides(side, side, same=True), has_sink=False)
+    sums = MetricSums(QueryKeySides(side, side, same_sequence=True), has_sink=False)
     sums.add(0, weights, torch.ones(1, 1, 7, 7, dtype=torch.bool))
     return sums.means()[0][0]
 
@@ -57,7 +57,7 @@ def test_metrics_of_a_head_that_looks_at_the_patch_to_the_left() -> None:
     for row, left in enumerate(neighbours(GRID, torch.arange(7), -1).tolist()):
         weights[0, 0, row, max(left, 0)] = 1
     found = metrics_of(weights)
-    # Two patches have none to the left and look at the class token, which is at no distance.
+    # The two leftmost patches attend to the class token, at distance 0.
     assert found["previous"] == 1
     assert found["distance"] == pytest.approx(4 / 6)
     assert found["special"] == found["first"] == pytest.approx(3 / 7)
@@ -65,21 +65,21 @@ def test_metrics_of_a_head_that_looks_at_the_patch_to_the_left() -> None:
     assert found["duplicate"] is None and found["induction"] is None
 
 
-def test_even_attention_in_a_grid() -> None:
+def test_uniform_attention_in_a_grid() -> None:
     found = metrics_of(uniform_weights(torch.ones(1, 1, 7, 7)))
     apart = [math.dist(divmod(a, 3), divmod(b, 3)) for a in range(6) for b in range(6)]
     assert found["distance"] == pytest.approx(sum(apart) / 6 / 7)
 
 
 def test_merged_patches_are_half_as_many_and_others_unknown() -> None:
-    scene = PicturePositions(7, 10, ("cls",), window=4)
+    positions = PicturePositions(7, 10, ("cls",), window=4)
     sizes = {71: Grid(7, 10, 1), 20: Grid(4, 5, 0), 6: Grid(2, 3, 0)}
     for length, grid in sizes.items():
-        side = scene.side(length)
+        side = positions.side(length)
         assert side is not None and side.medium.grid == grid
         assert side.medium.window == min(4, grid.rows)
         assert len(side.tokens[0]) == length
-    assert scene.side(33) is None
+    assert positions.side(33) is None
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""The labels that metrics earn: thresholds, the uniform baseline and the number of queries."""
+
 from __future__ import annotations
 
 import pytest

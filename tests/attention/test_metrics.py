@@ -24,7 +24,7 @@ def side(ids: list[int], special: tuple[int, ...] = (), real: list[int] | None =
 
 def measure(weights: list[list[float]], ids: list[int], *, visible: torch.Tensor | None = None, **kwargs: object):
     one = side(ids, **kwargs)
-    sums = MetricSums(QueryKeySides(one, one, same=True), has_sink=False)
+    sums = MetricSums(QueryKeySides(one, one, same_sequence=True), has_sink=False)
     matrix = torch.tensor([[weights]])
     sums.add(0, matrix, torch.ones_like(matrix, dtype=torch.bool) if visible is None else visible)
     return sums.means()[0][0]
@@ -75,7 +75,7 @@ def test_first_is_the_first_real_token() -> None:
 
 def test_blocks_of_rows_add_up() -> None:
     one = side([5, 6, 5, 7])
-    whole, parts = (MetricSums(QueryKeySides(one, one, same=True), has_sink=False) for _ in range(2))
+    whole, parts = (MetricSums(QueryKeySides(one, one, same_sequence=True), has_sink=False) for _ in range(2))
     matrix, visible = torch.tensor([[A]]), torch.ones(1, 1, 4, 4, dtype=torch.bool)
     whole.add(0, matrix, visible)
     for start, stop in ((0, 1), (1, 3), (3, 4)):
@@ -85,7 +85,7 @@ def test_blocks_of_rows_add_up() -> None:
 
 def test_a_sink_is_what_rows_lack() -> None:
     one = side([5, 6])
-    sums = MetricSums(QueryKeySides(one, one, same=True), has_sink=True)
+    sums = MetricSums(QueryKeySides(one, one, same_sequence=True), has_sink=True)
     sums.add(0, torch.tensor([[[[0.5, 0.25], [0.0, 0.5]]]]), torch.ones(1, 1, 2, 2, dtype=torch.bool))
     assert sums.means()[0][0]["virtual_sink"] == pytest.approx((0.25 + 0.5) / 2)
 
@@ -114,13 +114,13 @@ def test_closed_forms_without_weights(length: int) -> None:
     }
     for head in stack.metrics:
         assert {name: head.values[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    # Even attention is its own baseline.
+    # Uniform attention is its own baseline.
     assert stack.baselines[0] == pytest.approx(stack.metrics[0].values, abs=1e-6)
 
 
 def test_special_tokens_that_repeat_show_a_metric_and_earn_no_label() -> None:
     one = side([9, 5, 6, 9, 5, 7, 9], special=(9,))
-    whole, parts = (MetricSums(QueryKeySides(one, one, same=True), has_sink=False) for _ in range(2))
+    whole, parts = (MetricSums(QueryKeySides(one, one, same_sequence=True), has_sink=False) for _ in range(2))
     weights = torch.full((1, 1, 7, 7), 1 / 7)
     visible = torch.ones_like(weights, dtype=torch.bool)
     whole.add(0, weights, visible)
@@ -128,7 +128,7 @@ def test_special_tokens_that_repeat_show_a_metric_and_earn_no_label() -> None:
     parts.add(4, weights[:, :, 4:], visible[:, :, 4:])
     for sums in (whole, parts):
         # Rows 3, 4 and 6 have earlier copies; of these, 4 alone is no special token.
-        assert sums.queries(0)["induction"] == sums.queries(0)["duplicate"] == 1
-        assert sums.queries(0)["previous"] == 6
-        assert sums.all_queries()[METRICS.index("induction")] == 1
+        assert sums.query_counts(0)["induction"] == sums.query_counts(0)["duplicate"] == 1
+        assert sums.query_counts(0)["previous"] == 6
+        assert sums.total_queries()[METRICS.index("induction")] == 1
         assert sums.means()[0][0]["induction"] == pytest.approx((1 / 7 + 1 / 7 + 2 / 7) / 3)

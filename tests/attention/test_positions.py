@@ -1,4 +1,4 @@
-"""Positions as they are typed, and what patterns are made of them."""
+"""Positions as they are typed, and the rows and columns of patterns that they choose."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_position_that_is_hidden_is_told_with_its_neighbour(typed: str, messag
 
 def test_nothing_but_special_tokens() -> None:
     with pytest.raises(UsageError, match="nothing but special"):
-        View(hide_special=True).shown([TEXT[0], TEXT[-1]], None)
+        View(hide_special=True).unit_spans([TEXT[0], TEXT[-1]], None)
 
 
 def test_lines_begin_after_line_breaks() -> None:
@@ -157,7 +157,7 @@ def test_lines_begin_after_line_breaks() -> None:
         for place, (piece, start) in enumerate((("ab", 0), ("c", 3), ("d", 5), ("e", 7)))
     ]
     view = View(by="line", line_starts=line_starts(text))
-    assert view.shown(cut, None) == [(0, 2), (2, 4)]
+    assert view.unit_spans(cut, None) == [(0, 2), (2, 4)]
     # Some tokenizers leave the spaces between tokens out of them.
     assert [unit.text for unit in build_axis(view, cut, all_real(4), None).units] == ["ab c", "d e"]
 
@@ -165,4 +165,4 @@ def test_lines_begin_after_line_breaks() -> None:
 def test_padding_belongs_to_nothing() -> None:
     real = torch.tensor([False, *[True] * 10, False])
     found = build_axis(View(), TEXT, real, None)
-    assert found.group.tolist() == [-1, *range(10), -1] and not found.whole
+    assert found.group.tolist() == [-1, *range(10), -1]

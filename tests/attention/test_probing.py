@@ -1,4 +1,4 @@
-"""The text of --probe: random tokens, again and again."""
+"""The text of --probe: random tokens, repeated."""
 
 from __future__ import annotations
 

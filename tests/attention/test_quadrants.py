@@ -1,4 +1,4 @@
-"""The shares of attention between two texts, against the whole matrix, with and without it."""
+"""Attention within and between two texts, with and without the matrix, against sums over the whole matrix."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def test_quadrants_are_means_of_rows_and_sums_of_columns(
     family: str, explicit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not explicit:
-        monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 1)
+        monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", 1)
     model = wrap_model(tiny.build(tiny.FAMILIES[family]()))
     inputs = build_inputs(model, [tiny.tokens(IDS, special=(1, 2))], sequences=[SEQUENCES])
     stack, *others = read_heads(model, inputs, HeadsRequest(patterns=True))
     for pattern, head in zip(stack.patterns, stack.metrics, strict=True):
         np.testing.assert_allclose(head.quadrants, by_hand(pattern.weights), atol=1e-5)
-    for layer, even in stack.even_quadrants.items():
+    for layer, uniform in stack.even_quadrants.items():
         visible = stack.patterns[4 * layer].weights > 0
-        np.testing.assert_allclose(even, by_hand(visible / visible.sum(1, keepdims=True)), atol=1e-6)
-    # The decoder's tokens are of neither text.
+        np.testing.assert_allclose(uniform, by_hand(visible / visible.sum(1, keepdims=True)), atol=1e-6)
+    # The decoder's tokens are in neither text.
     assert all(head.quadrants is None for other in others for head in other.metrics)
     assert all(not other.even_quadrants for other in others)
 

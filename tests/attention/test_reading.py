@@ -49,7 +49,7 @@ def rows(stack: Stack, query: int) -> np.ndarray:
 @pytest.mark.parametrize("family", ["bert", "llama", "mistral", "gemma2", "gpt_oss", "deberta", "bloom"])
 @pytest.mark.parametrize("limit", [0, collector.MAX_EXPLICIT_WEIGHTS])
 def test_the_mean_over_heads_is_that_of_their_rows(family: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", limit)
+    monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", limit)
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()))
     whole = rows(seen(loaded, View()), 6)
     stack = seen(loaded, View(query=at("6")), top=4)
@@ -176,7 +176,7 @@ def test_only_chosen_heads_are_averaged() -> None:
 
 
 def test_a_long_text_is_read_exactly_and_without_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 0)
+    monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", 0)
     model = tiny.build(tiny.llama())
     ids = (IDS * 200)[:1500]
     result = heads(model=model, input_ids=ids, query="-1")

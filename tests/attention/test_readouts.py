@@ -80,11 +80,11 @@ def attention(
     )
 
 
-def explicit(call: QueryKeyAttention, pair: QueryKeySides) -> tuple[MetricSums, MetricSums, bool]:
-    metrics, baseline, causal = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink), True
+def explicit(call: QueryKeyAttention, sides: QueryKeySides) -> tuple[MetricSums, MetricSums, bool]:
+    metrics, baseline, causal = MetricSums(sides, call.has_sink, 4), MetricSums(sides, call.has_sink), True
     for block in call.blocks():
-        real = pair.queries.real[:, None, block.start : block.stop, None]
-        visible = block.visible & pair.keys.real[:, None, None, :] & real
+        real = sides.queries.real[:, None, block.start : block.stop, None]
+        visible = block.visible & sides.keys.real[:, None, None, :] & real
         metrics.add(block.start, block.weights, block.visible)
         baseline.add(block.start, uniform_weights(visible), block.visible)
         causal &= not bool(visible.triu(block.start + 1).any())
@@ -98,19 +98,21 @@ def assert_same(found: MetricSums, expected: MetricSums) -> None:
                 assert head[name] == pytest.approx(other[name], abs=TOLERANCE.get(name, 1e-4)), name
 
 
-def assert_read_alike(call: QueryKeyAttention, pair: QueryKeySides) -> None:
+def assert_equals_explicit(call: QueryKeyAttention, sides: QueryKeySides) -> None:
     assert call.reader is not None
-    even = compute_uniform_baseline(pair, call.reader.visibility)
-    readouts = read_metrics(call.reader, pair, even)
-    metrics, baseline = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink)
-    metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
-    baseline.add_rows(even.rows)
-    expected, uniform_expected, causal = explicit(call, pair)
+    baseline = compute_uniform_baseline(sides, call.reader.visibility)
+    readouts = read_metrics(call.reader, sides, baseline)
+    metrics, baseline_sums = MetricSums(sides, call.has_sink, 4), MetricSums(sides, call.has_sink)
+    metrics.add_rows({name: (value, baseline.rows[name][1]) for name, value in readouts.rows.items()})
+    baseline_sums.add_rows(baseline.rows)
+    expected, uniform_expected, causal = explicit(call, sides)
     assert_same(metrics, expected)
-    assert_same(baseline, uniform_expected)
-    assert readouts.finite and even.causal is causal
+    assert_same(baseline_sums, uniform_expected)
+    assert readouts.finite and baseline.causal is causal
     for text in range(2):
-        assert metrics.queries(text) == {k: v for k, v in expected.queries(text).items() if k in readouts.rows}
+        assert metrics.query_counts(text) == {
+            k: v for k, v in expected.query_counts(text).items() if k in readouts.rows
+        }
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +127,7 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
     one = side(padding)
-    assert_read_alike(attention(rule(kind, padding)), QueryKeySides(one, one, same=True))
+    assert_equals_explicit(attention(rule(kind, padding)), QueryKeySides(one, one, same_sequence=True))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_every_metric_under_every_mask(kind: str, padding: str) -> None:
 @pytest.mark.parametrize("kind", ["causal", "window"])
 def test_grouped_heads_sinks_and_widths(kind: str, kwargs: dict[str, object]) -> None:
     one = side("right")
-    assert_read_alike(attention(rule(kind, "right"), **kwargs), QueryKeySides(one, one, same=True))  # type: ignore[arg-type]
+    assert_equals_explicit(attention(rule(kind, "right"), **kwargs), QueryKeySides(one, one, same_sequence=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -156,28 +158,28 @@ def test_as_many_key_heads_at_once_as_there_are_threads(
     one, call = side("right"), attention(rule(kind, "right"), groups=groups)
     parts = [reading.heads for reading in call.reader.readings()]
     assert parts == ([slice(0, 3), slice(3, 4)] if groups == 1 else [slice(0, 4)])
-    assert_read_alike(call, QueryKeySides(one, one, same=True))
+    assert_equals_explicit(call, QueryKeySides(one, one, same_sequence=True))
 
 
 @pytest.mark.parametrize("mask", ["none", "bool", "added"])
 def test_masks_of_other_makes(mask: str) -> None:
     one = side("none")
     triangle = torch.ones(1, 1, LENGTH, LENGTH).tril().bool()
-    made = {
+    mask_tensors = {
         "none": None,
         "bool": triangle,
         "added": torch.zeros(triangle.shape).masked_fill(~triangle, torch.finfo(torch.float32).min),
     }
-    assert_read_alike(attention(made[mask]), QueryKeySides(one, one, same=True))
+    assert_equals_explicit(attention(mask_tensors[mask]), QueryKeySides(one, one, same_sequence=True))
 
 
 def test_keys_of_another_sequence() -> None:
     queries, keys = side("none"), side("right")
     call = attention(rule("full", "right"))
-    pair = QueryKeySides(queries, keys, same=False)
-    even = compute_uniform_baseline(pair, call.visibility)
-    assert set(read_metrics(call.reader, pair, even).rows) == {"entropy", "confidence", "special", "first"}
-    assert_read_alike(call, pair)
+    sides = QueryKeySides(queries, keys, same_sequence=False)
+    baseline = compute_uniform_baseline(sides, call.visibility)
+    assert set(read_metrics(call.reader, sides, baseline).rows) == {"entropy", "confidence", "special", "first"}
+    assert_equals_explicit(call, sides)
 
 
 def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
@@ -189,13 +191,13 @@ def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
 @pytest.mark.parametrize("kind", ["causal", "full", "window"])
 def test_pooled_heatmaps(kind: str) -> None:
     one, call = side("right"), attention(rule(kind, "right"), groups=2)
-    pair = QueryKeySides(one, one, same=True)
+    sides = QueryKeySides(one, one, same_sequence=True)
     everything = Axis(tiny.tokens(list(range(LENGTH))), torch.arange(LENGTH))
     some = Axis(everything.units[:33], (torch.arange(LENGTH) - 4).clamp(min=-1))  # the first four are in no bin
     axes = Axes(everything.pooled(5), some.pooled(5))
     bins = axes.rows.group, axes.columns.group
     pooled = read_metrics(
-        call.reader, pair, compute_uniform_baseline(pair, call.visibility), metrics=(), bins=bins
+        call.reader, sides, compute_uniform_baseline(sides, call.visibility), metrics=(), bins=bins
     ).pooled
     sums = PatternSums(0, tuple(range(4)), axes)
     for block in call.blocks():
@@ -218,7 +220,7 @@ def test_the_output_is_the_weighted_sum(kind: str, kwargs: dict[str, object]) ->
 def test_half_precision_is_read_as_what_it_is() -> None:
     one, call = side("none"), attention(rule("causal", "none"))
     half = QueryKeyAttention(call.query.bfloat16(), call.key.bfloat16(), call.value.bfloat16(), call.mask, True, 0.4)
-    assert_read_alike(half, QueryKeySides(one, one, same=True))
+    assert_equals_explicit(half, QueryKeySides(one, one, same_sequence=True))
     assert half.output().dtype == torch.bfloat16
 
 
@@ -233,7 +235,7 @@ def test_rows_and_heads_that_are_asked_for() -> None:
 def test_earlier_copies_are_counted() -> None:
     ids = torch.tensor([[5, 6, 5, 5, 7, 6, 5]])
     one = Side(ids, ids < 0, torch.tensor([[1, 1, 1, 1, 1, 1, 0]]).bool(), ((),))
-    copies, followed = count_earlier_matches(QueryKeySides(one, one, same=True))
+    copies, followed = count_earlier_matches(QueryKeySides(one, one, same_sequence=True))
     assert copies[0, :6].tolist() == [0, 0, 1, 2, 0, 1]
     # What follows the copy at place 2 is the query at place 3 itself.
     assert followed[0, :6].tolist() == [0, 0, 1, 1, 0, 1]
@@ -242,9 +244,9 @@ def test_earlier_copies_are_counted() -> None:
 @pytest.mark.parametrize("metric", ["duplicate", "induction"])
 @pytest.mark.parametrize("limit", [0, 256])
 def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_matches, "_PAIRS_A_TOKEN", limit)
+    monkeypatch.setattr(token_matches, "_MAX_MATCHES_PER_TOKEN", limit)
     one = side("left", vocabulary=4)
-    in_tile = TokenMatches(QueryKeySides(one, one, same=True)).in_tiles(metric, 10, 16)
+    in_tile = TokenMatches(QueryKeySides(one, one, same_sequence=True)).in_tiles(metric, 10, 16)
     found = set()
     for start in range(0, LENGTH, 10):
         for first in range(0, LENGTH, 16):
@@ -266,10 +268,10 @@ def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pyte
 def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
     inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)
-    wanted = HeadsRequest(parse_selection(head="1.2"), patterns=True, bins=4)
-    computed = read_heads_of_each(loaded, inputs, wanted)
-    monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", 0)
-    for text, (ours, theirs) in enumerate(zip(read_heads_of_each(loaded, inputs, wanted), computed, strict=True)):
+    request = HeadsRequest(parse_selection(head="1.2"), patterns=True, bins=4)
+    computed = read_heads_of_each(loaded, inputs, request)
+    monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", 0)
+    for text, (ours, theirs) in enumerate(zip(read_heads_of_each(loaded, inputs, request), computed, strict=True)):
         for stack, other in zip(ours, theirs, strict=True):
             assert (stack.stack, stack.causal, len(stack.patterns)) == (other.stack, other.causal, 1)
             if text == 0:  # heatmaps are of a text without padding
@@ -282,14 +284,14 @@ def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, mon
 
 
 def test_the_shape_of_what_transformers_asks_for() -> None:
-    """Whether a mask is plain is told by what transformers' own functions pass to the twin."""
+    """The shape of a mask follows from what transformers' own functions pass to `lazy_mask`."""
     config = tiny.mistral()
     config._attn_implementation = "attncli_probe"
     states = torch.zeros(2, LENGTH, 32)
 
     def shape(make: Callable[..., object], attention_mask: torch.Tensor | None = None, **kwargs: object) -> str:
-        made = make(config=config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=None, **kwargs)
-        return made.rule.shape
+        mask = make(config=config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=None, **kwargs)
+        return mask.rule.shape
 
     causal = {"position_ids": torch.arange(LENGTH)[None]}
     assert shape(create_causal_mask, **causal) == "causal"

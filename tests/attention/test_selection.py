@@ -1,3 +1,5 @@
+"""The layers and heads that `-l`, `-H` and `--stack` choose, and how much of the model must be run for them."""
+
 from __future__ import annotations
 
 import pytest

@@ -141,7 +141,7 @@ def test_captions_of_git_stand_in_the_same_rows_as_the_picture(models: dict[str,
 
 
 def test_a_text_before_a_picture_is_not_taken_for_one_behind_it(picture: Path) -> None:
-    """ViLT's tokens of both see one another; which are which isn't known, and so not said."""
+    """ViLT's tokens of both see one another; which is which is unknown, and so not shown."""
     config = transformers.ViltConfig(**senses.EYE, vocab_size=senses.VOCABULARY, max_position_embeddings=40)
     torch.manual_seed(0)
     module = transformers.ViltModel._from_config(config, attn_implementation="eager").eval()

@@ -1,4 +1,4 @@
-"""The walk from one query: every step computed again from the data alone, and held against the model itself."""
+"""The steps of one head from one query, recomputed from the JSON alone and compared with the model itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.cli.conftest import attn
 IDS = [1, 5, 6, 7, 5, 6, 8, 9]
 QUERY = 5
 
-#: What gives out the sum over all heads, by family and stack.
+#: The module whose output is the sum over all heads, by family and stack.
 OUTPUTS = {
     "bert": {"encoder": "encoder.layer.1.attention.output.dense"},
     "gpt2": {"decoder": "h.1.attn"},
@@ -45,13 +45,13 @@ CASES = [(family, stack) for family, stacks in OUTPUTS.items() for stack in stac
 
 
 def walks(model: nn.Module, **options: object) -> list[dict]:
-    """As the JSON has them."""
+    """The steps of each head, as in the JSON."""
     result = attncli.heads(input_ids=IDS, model=model, steps=True, **options)
     return json.loads(json_text(result))["steps"]
 
 
 def outputs(model: transformers.PreTrainedModel, path: str) -> Tensor:
-    """What the module at a path gives in a plain run of the model."""
+    """The output of the module at a path in a plain run of the model."""
     # Other kernels leave the softcap out in some versions.
     eager = transformers.AutoModel.from_config(model.config, attn_implementation="eager").eval()
     eager.load_state_dict(model.state_dict())
@@ -68,7 +68,7 @@ def outputs(model: transformers.PreTrainedModel, path: str) -> Tensor:
 
 
 def recomputed(walk: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and weighted sum from q, k, v and what the data says of scale, softcap, bias, mask and sink."""
+    """Weights and weighted sum from q, k, v, scale, softcap, bias, mask and sink."""
     scores = np.array(walk["key_vectors"]) @ np.array(walk["query_vector"]) * walk["scale"]
     if walk["softcap"] is not None:
         scores = walk["softcap"] * np.tanh(scores / walk["softcap"])
@@ -170,15 +170,17 @@ def test_what_it_says_of_positions_and_shared_keys() -> None:
     assert walk("mistral")["scores"][:6].count(None) == 5
 
 
-def made(walk: dict, model: nn.Module, name: str = "query") -> np.ndarray:
-    """x W + b from the data's own input and the weights of the module that it names."""
-    said = walk["projections"][name]
-    module = model.get_submodule(said["module"])
+def projected(walk: dict, model: nn.Module, name: str = "query") -> np.ndarray:
+    """x W + b from the JSON's input and the weights of the module that it names."""
+    projection = walk["projections"][name]
+    module = model.get_submodule(projection["module"])
     weight = module.weight if isinstance(module, nn.Linear) else module.weight.T
-    start, stop = said["columns"]
+    start, stop = projection["columns"]
     product = np.array(walk["input"]) @ weight[start:stop].T.double().detach().numpy()
-    assert said["bias"] == (module.bias is not None)
-    return (product + (module.bias[start:stop].double().detach().numpy() if said["bias"] else 0)) * said["factor"]
+    assert projection["bias"] == (module.bias is not None)
+    return (product + (module.bias[start:stop].double().detach().numpy() if projection["bias"] else 0)) * projection[
+        "factor"
+    ]
 
 
 @pytest.mark.parametrize(("family", "normalised"), [("bert", False), ("gpt2", True), ("llama", True), ("t5", True)])
@@ -192,26 +194,26 @@ def test_q_can_be_computed_again_from_what_enters_the_layer(family: str, normali
     assert (walk["input_normalised"], walk["cross"]) == (normalised, False)
     before = walk["query_before_rotation"]
     assert (before is not None) == walk["rotated"] == (family == "llama")
-    np.testing.assert_allclose(made(walk, model), before or walk["query_vector"], atol=1e-5)
+    np.testing.assert_allclose(projected(walk, model), before or walk["query_vector"], atol=1e-5)
     # The keys and values of the query's own token come of the same states.
     assert walk["keys"][QUERY]["index"] == QUERY
-    np.testing.assert_allclose(made(walk, model, "value"), walk["values"][QUERY], atol=1e-5)
+    np.testing.assert_allclose(projected(walk, model, "value"), walk["values"][QUERY], atol=1e-5)
     if before is None:
-        np.testing.assert_allclose(made(walk, model, "key"), walk["key_vectors"][QUERY], atol=1e-5)
+        np.testing.assert_allclose(projected(walk, model, "key"), walk["key_vectors"][QUERY], atol=1e-5)
 
 
 def test_queries_that_are_scaled_or_normalised_on_the_way() -> None:
     opt = tiny_model("opt").module
     (walk,) = walks(opt, head="1.1", query=QUERY)
     assert (walk["scale"], walk["projections"]["query"]["factor"]) == (1, pytest.approx(0.25, rel=1e-4))
-    np.testing.assert_allclose(made(walk, opt), walk["query_vector"], atol=1e-4)
+    np.testing.assert_allclose(projected(walk, opt), walk["query_vector"], atol=1e-4)
     # Norms of queries and keys, head by head: no matrix makes them.
     # Nor where they have no weights of their own, whichever the token.
     for kind, query in (("qwen3", QUERY), ("llama4_text", QUERY), ("llama4_text", 0)):
         (walk,) = walks(tiny_model(kind).module, head="0.1", query=query)
-        made_of = walk["projections"]
-        assert (made_of["query"], made_of["key"], walk["input_normalised"]) == (None, None, True)
-        assert made_of["value"]["bias"] is False and walk["query_before_rotation"] is None
+        projections = walk["projections"]
+        assert (projections["query"], projections["key"], walk["input_normalised"]) == (None, None, True)
+        assert projections["value"]["bias"] is False and walk["query_before_rotation"] is None
 
 
 def test_cross_attention_and_the_causal_mask_are_told() -> None:
@@ -219,10 +221,10 @@ def test_cross_attention_and_the_causal_mask_are_told() -> None:
     for model, normalised in ((bart, False), (t5, True)):
         (walk,) = walks(model, head="cross.1.2")
         assert (walk["cross"], walk["input_normalised"], walk["causal"]) == (True, normalised, False)
-        np.testing.assert_allclose(made(walk, model), walk["query_vector"], atol=1e-5)
+        np.testing.assert_allclose(projected(walk, model), walk["query_vector"], atol=1e-5)
         encoded = model.encoder(torch.tensor([IDS])).last_hidden_state[0, 3].double().detach().numpy()
         again = {**walk, "input": encoded}
-        np.testing.assert_allclose(made(again, model, "key"), walk["key_vectors"][3], atol=1e-5)
+        np.testing.assert_allclose(projected(again, model, "key"), walk["key_vectors"][3], atol=1e-5)
     causal = {family: walks(tiny.build(tiny.FAMILIES[family]()))[0]["causal"] for family in ("bert", "gpt2", "llama")}
     assert causal == {"bert": False, "gpt2": True, "llama": True}
 

@@ -30,8 +30,8 @@ OUTPUTS: dict[str, Callable[[nn.Module], Tensor]] = {
 }
 
 
-def patterns(loaded: LoadedModel, wanted: HeadsRequest) -> dict[tuple[int, int | None], Tensor]:
-    (stack,) = read_heads(loaded, build_inputs(loaded, [tiny.tokens(IDS)]), wanted)
+def patterns(loaded: LoadedModel, request: HeadsRequest) -> dict[tuple[int, int | None], Tensor]:
+    (stack,) = read_heads(loaded, build_inputs(loaded, [tiny.tokens(IDS)]), request)
     return {(pattern.layer, pattern.head): torch.tensor(pattern.weights) for pattern in stack.patterns}
 
 
@@ -64,14 +64,14 @@ def test_rollout_by_hand() -> None:
     second = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]]])
     rollout = Rollout(1, 2, torch.device("cpu"))
     # Heads averaged and the residual stream added: rows (1, 0) and (0.25, 0.75) become (1, 0) and (0.125, 0.875).
-    assert rollout.step(WeightsAttention(first))[0].tolist() == [[1.0, 0.0], [0.125, 0.875]]
+    assert rollout.add_layer(WeightsAttention(first))[0].tolist() == [[1.0, 0.0], [0.125, 0.875]]
     # Then (1, 0) and (1, 0) become (1, 0) and (0.5, 0.5), applied to the former.
-    assert rollout.step(WeightsAttention(second))[0].tolist() == [[1.0, 0.0], [0.5625, 0.4375]]
+    assert rollout.add_layer(WeightsAttention(second))[0].tolist() == [[1.0, 0.0], [0.5625, 0.4375]]
 
 
 @pytest.mark.parametrize("limit", [0, collector.MAX_EXPLICIT_WEIGHTS])
 def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "EXPLICIT_ELEMENTS", limit)
+    monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", limit)
     loaded = wrap_model(tiny.build(tiny.FAMILIES["llama"]()))
     plain = patterns(loaded, HeadsRequest(patterns=True))
     expected = torch.eye(len(IDS))

@@ -78,19 +78,19 @@ def reference(model: PreTrainedModel, inputs: ModelInputs) -> Reference:
     remarks: tuple[str, ...] = ()
     if not found and softmaxes.found:
         found, remarks = {"attentions": tuple(softmaxes.found)}, ("by its softmax",)
-    fields, said = {}, {}
+    fields, reasons = {}, {}
     for name, layers in found.items():
         placed = [_placed(model, layer, inputs.main.length) for layer in layers]
         if all(_are_scores(layer) for layer in placed):
             placed, remarks = [layer.softmax(-1) for layer in placed], (*remarks, f"{name}: softmax of scores")
         verdicts = [_why_no_attention(layer, inputs) for layer in placed]
         fields[name] = {number: layer for number, layer in enumerate(placed) if verdicts[number] is None}
-        said[name] = next((verdict for verdict in verdicts if verdict is not None), "")
-    kept = {name: layers for name, layers in fields.items() if layers}
-    if found and not kept:
-        raise NoAttentionError("; ".join(f"{name}: {why}" for name, why in said.items()))
-    remarks += tuple(f"{name}: {why}" for name, why in said.items() if why)
-    return Reference(kept, {name: len(found[name]) for name in kept}, _states(output), remarks)
+        reasons[name] = next((verdict for verdict in verdicts if verdict is not None), "")
+    readable = {name: layers for name, layers in fields.items() if layers}
+    if found and not readable:
+        raise NoAttentionError("; ".join(f"{name}: {why}" for name, why in reasons.items()))
+    remarks += tuple(f"{name}: {why}" for name, why in reasons.items() if why)
+    return Reference(readable, {name: len(found[name]) for name in readable}, _states(output), remarks)
 
 
 def _attentions(prefix: str, output: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
@@ -176,10 +176,10 @@ def _why_no_attention(weights: Any, inputs: ModelInputs) -> str | None:
 def compare(loaded: LoadedModel, inputs: ModelInputs, theirs: Reference) -> Agreement:
     """Our patterns of every text against transformers', each stack on its own."""
     with _watched(loaded.module) as outputs:
-        looks = read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True))
+        by_text = read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True))
     deviation, remarks = 0.0, list(theirs.remarks)
     for field, layers in theirs.fields.items():
-        for text, stacks in enumerate(looks):
+        for text, stacks in enumerate(by_text):
             best, stack = _best(stacks, field, layers, theirs.counts[field], inputs, text)
             deviation = max(deviation, best)
             if text == 0:
