@@ -25,7 +25,7 @@ from attncli.attention.metrics import QueryKeySides, uniform
 from attncli.attention.pattern_axes import Axes, Axis, PatternSums, axis, lines_of, merged
 from attncli.attention.selection import View
 from attncli.errors import UsageError
-from attncli.results.patterns import HeadWeight, KeyRead, Ranking, RowOfWeights, RowReading
+from attncli.results.patterns import HeadWeight, KeyRead, KeyWeights, Ranking, RowReading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ class LayerReading:
 
     layer: int
     heads: int
-    total: RowOfWeights
-    most: RowOfWeights
+    total: KeyWeights
+    most: KeyWeights
     by: npt.NDArray[np.int64]
-    even: RowOfWeights
+    even: KeyWeights
     at_key: tuple[AtKey, ...] = ()
 
 
@@ -150,7 +150,7 @@ def _key_units(view: View, pair: QueryKeySides) -> list[int]:
     return [place for place, (a, b) in enumerate(view.shown(tokens, None)) if a < stop and b > start]
 
 
-def _at_key(rows: RowOfWeights, even: RowOfWeights, heads: Sequence[int], units: list[int]) -> tuple[AtKey, ...]:
+def _at_key(rows: KeyWeights, even: KeyWeights, heads: Sequence[int], units: list[int]) -> tuple[AtKey, ...]:
     """The key's weight by each head, and its place among the keys that are seen; None where it is none of these."""
     others = even > 0
     others[units] = False

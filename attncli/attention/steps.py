@@ -21,7 +21,7 @@ from attncli.attention.selection import View
 from attncli.attention.stacks import NamedStacks
 from attncli.errors import UsageError
 from attncli.models.capture.residual_trace import trace_attention
-from attncli.results.steps import Origin, Others, Projection, Steps, Written
+from attncli.results.steps import HeadOutput, Origin, Projection, Steps, UnlistedKeys
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ def _steps(named: NamedStacks, view: View, key: StackKey, number: int, head: int
     place = Place(called, name, number, head, _reader(collector, key, layer))
     whole = _walked(watched, place, layer.pair.queries.tokens[0][query], keys)
     if view.key is not None:
-        return whole.only(range(*view.key.span(keys)))
-    return whole if len(keys) <= _ALL else whole.listing(_LISTED)
+        return whole.with_keys(range(*view.key.span(keys)))
+    return whole if len(keys) <= _ALL else whole.with_top_keys(_LISTED)
 
 
 def _query_place(layer: LayerSeen, view: View) -> int:
@@ -185,7 +185,7 @@ def _walked(watched: AttentionTrace, place: Place, query: Token, keys: tuple[Tok
         log_sum=float(log_sum),
         weights=weights.numpy(),
         values=row.values.numpy(),
-        others=Others(0, 0, 0.0, np.zeros(len(weighted_sum))),
+        others=UnlistedKeys(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
         written=None if watched.addition is None else _written(watched.addition, weighted_sum, place.head, tolerance),
         origin=_origin(watched, attention, row, place, query.index),
@@ -223,7 +223,7 @@ def _reader(collector: Collector, key: StackKey, layer: LayerSeen) -> str | None
     return "decoder" if blocks is None or blocks.word is None else blocks.word
 
 
-def _written(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:
+def _written(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> HeadOutput | None:
     """What the head's rows of the output matrix make of it; None where what they are handed isn't the head's own."""
     width = len(weighted_sum)
     own = slice(head * width, (head + 1) * width)
@@ -233,7 +233,7 @@ def _written(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance
         # A gate makes numbers smaller or larger. Whatever turns their signs may have mixed the heads.
         return None
     output = (weighted_sum if same else handed) @ addition.matrix[own]
-    return Written(
+    return HeadOutput(
         passed_on=None if same else handed.numpy(),
         output=output.numpy(),
         bias=None if addition.bias is None else addition.bias.numpy(),

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _renderers: list[Callable[[object, str], str]] = []
 
 
-def show_with(render: Callable[[object, str], str]) -> None:
+def set_renderer(render: Callable[[object, str], str]) -> None:
     """Set what renders a result in a form, `text` or `html`."""
     _renderers[:] = [render]
 
 
-def renderer() -> Callable[[object, str], str]:
+def get_renderer() -> Callable[[object, str], str]:
     return _renderers[0]

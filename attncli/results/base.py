@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, TypeVar
 from attncli import results
 
 #: Characters of a text, of a value within a value, and of the values of a collection that are shown.
-_MOST_TEXT = 50
-_MOST_VALUE = 100
-_MOST_LISTED = 240
+_MAX_TEXT = 50
+_MAX_VALUE = 100
+_MAX_LISTED = 240
 #: Values of a collection that are looked at.
-_MOST_VALUES = 4
+_MAX_VALUES = 4
 
 #: What stands for the fields of a value that has no room for them.
-_CUT = "(...)"
+_ELIDED = "(...)"
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -33,12 +33,12 @@ def showable(cls: _Class) -> _Class:
 
 def _as_text(result: object) -> str:
     """What the command prints, 80 columns wide and without colours."""
-    return results.renderer()(result, "text")
+    return results.get_renderer()(result, "text")
 
 
 def _as_html(result: object) -> str:
     """The page, as notebooks show it."""
-    return results.renderer()(result, "html")
+    return results.get_renderer()(result, "html")
 
 
 def short_repr(cls: _Class) -> _Class:
@@ -46,21 +46,21 @@ def short_repr(cls: _Class) -> _Class:
 
     Fields that are as they are by default are left out; of arrays there is the shape, of long collections the length.
     """
-    cls.__repr__ = _brief  # type: ignore[method-assign, assignment]
+    cls.__repr__ = _format_fields  # type: ignore[method-assign, assignment]
     return cls
 
 
 def shortened(text: str) -> str:
     """A text as Python writes it, or the start of a long one."""
-    return repr(text) if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]!r}..."
+    return repr(text) if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]!r}..."
 
 
-def _brief(value: object) -> str:
-    fields = ", ".join(f"{name}={_shown(each)}" for name, each in _told(value))
+def _format_fields(value: object) -> str:
+    fields = ", ".join(f"{name}={_format_value(each)}" for name, each in _nondefault_fields(value))
     return f"{type(value).__name__}({fields})"
 
 
-def _told(value: Any) -> Iterator[tuple[str, object]]:
+def _nondefault_fields(value: Any) -> Iterator[tuple[str, object]]:
     """The fields that say something, by name."""
     fields = getattr(value, "__dataclass_fields__", None)
     names = value._fields if fields is None else fields
@@ -75,30 +75,30 @@ def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, Collection) and not isinstance(value, str) and len(value) == 0)
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, str):
         return shortened(value)
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"<{value.dtype} {tuple(value.shape)}>"
     if hasattr(value, "_fields") or not isinstance(value, Collection):
         text = repr(value)
-        return text if len(text) <= _MOST_VALUE else f"{type(value).__name__}{_CUT}"
-    return _listed(value)
+        return text if len(text) <= _MAX_VALUE else f"{type(value).__name__}{_ELIDED}"
+    return _format_collection(value)
 
 
-def _listed(values: Collection[Any]) -> str:
+def _format_collection(values: Collection[Any]) -> str:
     """The values where they are few and short, else how many there are, and of what."""
     if isinstance(values, Mapping):
-        return f"<{len(values):,} by {_kinds(values)}>"
-    if len(values) <= _MOST_VALUES:
-        shown = [_shown(value) for value in values]
+        return f"<{len(values):,} by {_item_type(values)}>"
+    if len(values) <= _MAX_VALUES:
+        shown = [_format_value(value) for value in values]
         texts = ", ".join(shown)
-        if len(texts) <= _MOST_LISTED and not any(text.endswith(_CUT) for text in shown):
+        if len(texts) <= _MAX_LISTED and not any(text.endswith(_ELIDED) for text in shown):
             return f"({texts},)" if len(values) == 1 else f"({texts})"
-    return f"<{len(values):,} {_kinds(values)}>"
+    return f"<{len(values):,} {_item_type(values)}>"
 
 
-def _kinds(values: Collection[Any]) -> str:
+def _item_type(values: Collection[Any]) -> str:
     return type(next(iter(values))).__name__
 
 

@@ -239,9 +239,9 @@ class State:
         return {
             "state": self.state,
             "chosen": self.chosen,
-            "similarity": _listed(self.similarity) if held else None,
-            "adjusted": _listed(self.adjusted) if held else None,
-            "percentile": _listed(self.percentile) if held else None,
+            "similarity": _to_list(self.similarity) if held else None,
+            "adjusted": _to_list(self.adjusted) if held else None,
+            "percentile": _to_list(self.percentile) if held else None,
             "baseline": None if self.reference is None else self.reference.baseline,
             "self_similarity": self.self_similarity,
             "explained_variance": self.explained_variance,
@@ -253,11 +253,11 @@ class State:
             "groups": self.groups and self.groups.to_dict(),
             "words": [word.to_dict() for word in self.words],
             "dimensions": [dimension.to_dict() for dimension in self.dimensions],
-            "nearest": _listed(self.nearest) if held else None,
-            "nearest_similarity": _listed(self.nearest_similarity) if held else None,
-            "map": _listed(self.positions) if self.chosen else None,
+            "nearest": _to_list(self.nearest) if held else None,
+            "nearest_similarity": _to_list(self.nearest_similarity) if held else None,
+            "map": _to_list(self.positions) if self.chosen else None,
             "map_explained": list(self.explained) if self.explained else None,
-            "vectors": _listed(self.vectors) if vectors and self.chosen else None,
+            "vectors": _to_list(self.vectors) if vectors and self.chosen else None,
             "adjusted_with": self._adjusted_with() if vectors and self.chosen else None,
         }
 
@@ -266,10 +266,10 @@ class State:
         if reference is None or reference.mean is None:
             return None
         parts = {"mean": reference.mean, "deviation": reference.deviation, "components": reference.components}
-        return {name: _listed(values) for name, values in parts.items()}
+        return {name: _to_list(values) for name, values in parts.items()}
 
 
-def _listed(values: npt.NDArray[np.generic] | None) -> object:
+def _to_list(values: npt.NDArray[np.generic] | None) -> object:
     return None if values is None else values.tolist()
 
 

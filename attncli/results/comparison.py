@@ -42,7 +42,11 @@ class Segment(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         content = self._asdict()
-        return {**content, **{key: list(content[key]) for key in ("same_cuts", "same_ids")}, "tokens": _lists(self)}
+        return {
+            **content,
+            **{key: list(content[key]) for key in ("same_cuts", "same_ids")},
+            "tokens": _token_ranges(self),
+        }
 
 
 @short_repr
@@ -54,7 +58,7 @@ class TokenDifference(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         place = {key: getattr(self.segment, key) for key in ("sequence", "start", "end", "byte_start", "byte_end")}
-        pieces = [[_short(token) for token in tokens] for tokens in self.pieces]
+        pieces = [[_token_summary(token) for token in tokens] for tokens in self.pieces]
         return {**place, "text": self.segment.text, "pieces": pieces}
 
 
@@ -73,7 +77,7 @@ class IdDifference(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         sides = {"first": self.first, "other": self.other}
-        return {"index": self.position, **{key: token and _short(token) for key, token in sides.items()}}
+        return {"index": self.position, **{key: token and _token_summary(token) for key, token in sides.items()}}
 
 
 @short_repr
@@ -114,9 +118,9 @@ class Comparison(NamedTuple):
         }
 
 
-def _lists(segment: Segment) -> list[list[int]]:
+def _token_ranges(segment: Segment) -> list[list[int]]:
     return [list(indices) for indices in segment.tokens]
 
 
-def _short(token: Token) -> dict[str, object]:
+def _token_summary(token: Token) -> dict[str, object]:
     return {"index": token.index, "id": token.id, "token": token.token, "text": token.text}

@@ -138,7 +138,7 @@ class MergedWord(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         return {
-            **_word(self),
+            **_word_fields(self),
             "whole": self.whole,
             "symbols": [symbol.to_dict() for symbol in self.symbols],
             "merges": [merge.to_dict() for merge in self.merges],
@@ -179,10 +179,10 @@ class MatchedWord(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         matches = [match.to_dict() for match in self.matches]
-        return {**_word(self), "too_long": self.too_long, "unknown": self.unknown, "matches": matches}
+        return {**_word_fields(self), "too_long": self.too_long, "unknown": self.unknown, "matches": matches}
 
 
-class Scored(NamedTuple):
+class ScoredPiece(NamedTuple):
     """A piece of a path. score: the natural logarithm of its probability; of an unknown character, the penalty."""
 
     text: str
@@ -198,7 +198,7 @@ class Path(NamedTuple):
     """A way to cut a word, and the sum of its pieces' scores."""
 
     score: float
-    pieces: tuple[Scored, ...]
+    pieces: tuple[ScoredPiece, ...]
 
     def to_dict(self) -> dict[str, object]:
         return {"score": self.score, "pieces": [piece.to_dict() for piece in self.pieces]}
@@ -215,7 +215,7 @@ class ScoredWord(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         runner_up = None if self.runner_up is None else self.runner_up.to_dict()
-        return {**_word(self), "best": self.best.to_dict(), "runner_up": runner_up}
+        return {**_word_fields(self), "best": self.best.to_dict(), "runner_up": runner_up}
 
 
 @short_repr
@@ -227,7 +227,7 @@ class LookedUpWord(NamedTuple):
     unknown: bool = False
 
     def to_dict(self) -> dict[str, object]:
-        return {**_word(self), "unknown": self.unknown}
+        return {**_word_fields(self), "unknown": self.unknown}
 
 
 Word = MergedWord | MatchedWord | ScoredWord | LookedUpWord
@@ -290,5 +290,5 @@ class Explanation(NamedTuple):
         }
 
 
-def _word(word: Word) -> dict[str, object]:
+def _word_fields(word: Word) -> dict[str, object]:
     return {"form": word.form, "tokens": [entry.to_dict() for entry in word.tokens]}

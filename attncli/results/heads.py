@@ -96,21 +96,23 @@ class StackDifference:
 @short_repr
 @dataclass(frozen=True, slots=True)
 class HeadsDifference:
-    """The other side less this one. model: the other side's.  metric: the one that heads are ranked by; None for how
-    much they changed altogether.  of_patterns: whether that is their total variation, or the largest change of a share.
+    """How the heads of the other side (another model or text) differ from those of this one.
+
+    model: the other side's.  metric: the one that heads are ranked by; None for the overall change.
+    by_total_variation: whether the overall change is the total variation, or the largest change of a share.
     """
 
     kind: DifferenceKind
     model: str
     metric: str | None
-    of_patterns: bool
+    by_total_variation: bool
     stacks: tuple[StackDifference, ...]
 
     def to_dict(self) -> dict[str, object]:
         return {
             "kind": self.kind,
             "model": self.model,
-            "ranked_by": self.metric or ("total_variation" if self.of_patterns else "largest"),
+            "ranked_by": self.metric or ("total_variation" if self.by_total_variation else "largest"),
             "stacks": [stack.to_dict() for stack in self.stacks],
         }
 

@@ -34,7 +34,7 @@ class Node(NamedTuple):
     def total(self) -> int:
         return self.copies * self.parameters
 
-    def alike(self, other: Node) -> bool:
+    def has_same_contents(self, other: Node) -> bool:
         """Whether two nodes differ in nothing but their names."""
         return self._replace(name="", copies=1, last=None) == other._replace(name="", copies=1, last=None)
 
@@ -77,7 +77,7 @@ class Component(NamedTuple):
     def parameters(self) -> int:
         return self.weights + self.biases
 
-    def counts(self) -> dict[str, object]:
+    def to_counts(self) -> dict[str, object]:
         """Without the part, as a layer's components are listed."""
         return {
             "component": self.component,
@@ -106,7 +106,7 @@ class Layer(NamedTuple):
             "layer": self.layer,
             "stack": self.stack,
             "parameters": self.parameters,
-            "components": [component.counts() for component in self.components],
+            "components": [component.to_counts() for component in self.components],
         }
 
 
@@ -228,7 +228,7 @@ class ParameterCount(NamedTuple):
 
     def _component(self, component: Component) -> dict[str, object]:
         share = component.parameters / self.total if self.total else 0.0
-        return {"part": component.part, **component.counts(), "share": share}
+        return {"part": component.part, **component.to_counts(), "share": share}
 
 
 SCHEMA = "attncli.params/1"

@@ -77,13 +77,15 @@ class Picture:
 
     def resized(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         """Means of the pixels that fall into each of height × width cells, or the nearest one where there are less."""
-        rows, columns = (_edges(size, wanted) for size, wanted in zip(self.pixels.shape, (height, width), strict=False))
+        rows, columns = (
+            _cell_edges(size, wanted) for size, wanted in zip(self.pixels.shape, (height, width), strict=False)
+        )
         values = self.pixels.astype(np.float32)
         cells = [[values[a:b, c:d].mean((0, 1)) for c, d in columns] for a, b in rows]
         return np.asarray(cells).round().astype(np.uint8)
 
 
-def _edges(size: int, wanted: int) -> list[tuple[int, int]]:
+def _cell_edges(size: int, wanted: int) -> list[tuple[int, int]]:
     starts = [size * place // wanted for place in range(wanted)]
     ends = [max(size * (place + 1) // wanted, start + 1) for place, start in enumerate(starts)]
     return list(zip(starts, ends, strict=True))
@@ -138,7 +140,7 @@ class Pattern:
         weighed = summed * np.asarray(sizes, dtype=np.float32)[:, None]
         starts = [a for a, _ in row_groups]
         pooled = np.add.reduceat(weighed, starts, axis=0) / np.add.reduceat(sizes, starts)[:, None]
-        bins = Bins(_merge(self._spans(0), row_groups), _merge(self._spans(1), column_groups))
+        bins = Bins(_merge_spans(self._spans(0), row_groups), _merge_spans(self._spans(1), column_groups))
         return Pattern(self.layer, self.head, pooled.astype(np.float32), bins)
 
     def _spans(self, axis: int) -> tuple[Span, ...]:
@@ -155,11 +157,11 @@ class Pattern:
         }
 
 
-def _merge(spans: tuple[Span, ...], groups: tuple[Span, ...]) -> tuple[Span, ...]:
+def _merge_spans(spans: tuple[Span, ...], groups: tuple[Span, ...]) -> tuple[Span, ...]:
     return tuple((spans[a][0], spans[b - 1][1]) for a, b in groups)
 
 
-RowOfWeights = npt.NDArray[np.float32]
+KeyWeights = npt.NDArray[np.float32]
 
 
 class KeyRead(NamedTuple):
@@ -197,8 +199,8 @@ class RowReading:
 
     query: Token
     heads: int
-    weights: RowOfWeights
-    uniform: RowOfWeights | None
+    weights: KeyWeights
+    uniform: KeyWeights | None
     visible: npt.NDArray[np.bool_]
     top: tuple[KeyRead, ...]
     own: tuple[int, ...] = ()

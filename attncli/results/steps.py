@@ -77,7 +77,7 @@ class Origin:
 
 @short_repr
 @dataclass(frozen=True, slots=True)
-class Others:
+class UnlistedKeys:
     """The keys that aren't listed, together: how many the query sees of them, and how many it doesn't.
 
     weight: what they get.  weighted_sum: what is read of them, (d_value,).
@@ -99,7 +99,7 @@ class Others:
 
 @short_repr
 @dataclass(frozen=True, slots=True)
-class Written:
+class HeadOutput:
     """What the head writes, by its rows of the output matrix, and what that is added to.
 
     passed_on: what these rows were handed, (d_value,), where it isn't the weighted sum itself: a gate or a norm stands
@@ -186,9 +186,9 @@ class Steps:
     log_sum: float
     weights: Vector
     values: Vector
-    others: Others
+    others: UnlistedKeys
     weighted_sum: Vector
-    written: Written | None
+    written: HeadOutput | None
     origin: Origin
     causal: bool
 
@@ -208,35 +208,35 @@ class Steps:
 
     @cached_property
     def key_norms(self) -> Vector:
-        return _norms(self.key_vectors)
+        return _vector_norms(self.key_vectors)
 
     @cached_property
     def value_norms(self) -> Vector:
-        return _norms(self.values)
+        return _vector_norms(self.values)
 
     @cached_property
     def sum_norm(self) -> float:
         """‖weighted_sum‖"""
         return float(np.linalg.norm(self.weighted_sum))
 
-    def seen(self) -> Steps:
+    def visible_only(self) -> Steps:
         """The same with the keys alone that the query sees."""
-        return self.only(np.flatnonzero(self.visible).tolist())
+        return self.with_keys(np.flatnonzero(self.visible).tolist())
 
-    def listing(self, count: int) -> Steps:
+    def with_top_keys(self, count: int) -> Steps:
         """The same with `count` keys listed at most: those with the largest weights, in the order of the text."""
         if len(self.keys) <= count:
             return self
         # Equal weights: the earlier key; a visible one before a hidden one.
         order = np.lexsort((np.arange(len(self.keys)), ~self.visible, -self.weights))
-        return self.only(sorted(order[:count].tolist()))
+        return self.with_keys(sorted(order[:count].tolist()))
 
-    def only(self, places: Sequence[int]) -> Steps:
+    def with_keys(self, places: Sequence[int]) -> Steps:
         """The same with the keys at these places of the list alone; the rest is moved to `others`."""
         kept = np.asarray(places, dtype=np.intp)
         rest = np.setdiff1d(np.arange(len(self.keys)), kept)
         seen = int(self.visible[rest].sum())
-        others = Others(
+        others = UnlistedKeys(
             self.others.visible + seen,
             self.others.hidden + len(rest) - seen,
             self.others.weight + float(self.weights[rest].sum()),
@@ -278,10 +278,10 @@ class Steps:
             "products": self.products.tolist(),
             "scaled": self.scaled.tolist(),
             "capped": None if self.capped is None else self.capped.tolist(),
-            "bias": None if self.bias is None else _finite(self.bias),
+            "bias": None if self.bias is None else _finite_or_none(self.bias),
             "causal": self.causal,
             "visible": self.visible.tolist(),
-            "scores": _finite(self.scores),
+            "scores": _finite_or_none(self.scores),
             "sink": self.sink,
             "sink_weight": self.sink_weight,
             "log_sum": self.log_sum,
@@ -303,11 +303,11 @@ class Steps:
         }
 
 
-def _norms(vectors: Vector) -> Vector:
+def _vector_norms(vectors: Vector) -> Vector:
     norms: Vector = np.linalg.norm(vectors, axis=-1)
     return norms
 
 
-def _finite(values: Vector) -> list[float | None]:
+def _finite_or_none(values: Vector) -> list[float | None]:
     """Numbers for JSON, which has no infinity."""
     return [value if np.isfinite(value) else None for value in values.tolist()]

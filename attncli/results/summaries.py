@@ -11,7 +11,7 @@ from attncli.results.params import Component, Layer, ParameterCount
 
 
 @short_repr
-class Group(NamedTuple):
+class ComponentGroup(NamedTuple):
     """The components of a part that begin alike: `attention` stands for `attention.query` and its like."""
 
     part: str
@@ -55,10 +55,10 @@ class LayerRun(NamedTuple):
         return self.layers * self.each
 
 
-def groups(components: Iterable[Component]) -> tuple[Group, ...]:
+def component_groups(components: Iterable[Component]) -> tuple[ComponentGroup, ...]:
     """Components by part, and within a part by what stands before the dot, in their order."""
     keyed = groupby(components, key=lambda component: (component.part, component.component.partition(".")[0]))
-    return tuple(Group(part, name, tuple(members)) for (part, name), members in keyed)
+    return tuple(ComponentGroup(part, name, tuple(members)) for (part, name), members in keyed)
 
 
 def layer_runs(layers: Sequence[Layer]) -> tuple[LayerRun, ...]:

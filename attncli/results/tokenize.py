@@ -74,7 +74,7 @@ class TokenStats(NamedTuple):
     unknown_characters: int = 0
 
     @property
-    def flattered(self) -> bool:
+    def has_much_unknown(self) -> bool:
         """Whether so much of the text became unknown tokens, each of which may stand for any length of it, that all
         other figures look better than they are."""
         return self.unknown_characters > 0 and self.unknown_characters >= MUCH_UNKNOWN * self.characters
@@ -138,10 +138,10 @@ class TokenizedText(NamedTuple):
             "tokens": [token.to_dict() for token in self.tokens],
             "stats": self.stats.to_dict(),
             "max_length": self.max_length,
-            **self._asked_for(),
+            **self._optional_fields(),
         }
 
-    def _asked_for(self) -> dict[str, object]:
+    def _optional_fields(self) -> dict[str, object]:
         """What a text has only where it was asked for, or read from a file; otherwise there is no such key."""
         content: dict[str, object] = {}
         if self.source is not None:
@@ -200,7 +200,7 @@ class TokenizeResult(NamedTuple):
     unreachable: tuple[Unreachable, ...] | None = None
     failures: tuple[str, ...] | None = None
 
-    def holding(self, records: Iterable[Record]) -> TokenizeResult:
+    def with_records(self, records: Iterable[Record]) -> TokenizeResult:
         """This summary with the texts that it is of."""
         every = list(records)
         compared = tuple(record.comparison for record in every if record.comparison is not None)
@@ -216,14 +216,14 @@ class TokenizeResult(NamedTuple):
     def closing(self) -> dict[str, object]:
         """What the JSON says after the texts, which may come one by one."""
         asked: dict[str, object] = {
-            name: _dicts(getattr(self, name)) for name in _ASKED_FOR if getattr(self, name) is not None
+            name: _dicts(getattr(self, name)) for name in _OPTIONAL_FIELDS if getattr(self, name) is not None
         }
         if self.failures is not None:
             asked["failures"] = list(self.failures)
         return {**asked, "warnings": list(self.warnings), "made_by": self.made_by.to_dict()}
 
 
-_ASKED_FOR = ("comparisons", "statistics", "parity", "vocabularies", "unreachable")
+_OPTIONAL_FIELDS = ("comparisons", "statistics", "parity", "vocabularies", "unreachable")
 
 
 def _dicts(values: Iterable[HasDict]) -> list[dict[str, object]]:
@@ -236,7 +236,7 @@ def sequences(text: TokenizedText) -> list[int | None]:
     return [None if token.start is None else owner for token, owner in zip(text.tokens, owners, strict=True)]
 
 
-def own_texts(text: TokenizedText) -> tuple[str, ...]:
+def input_texts(text: TokenizedText) -> tuple[str, ...]:
     """The text, and the pair beside it if there is one; nothing for ids that came without a text."""
     if text.text is None:
         return ()

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from attncli.errors import UsageError
-from attncli.parameters.costs import CostsRequest, costs, training_memory
-from attncli.parameters.count import Placements
-from attncli.parameters.lora import LoraRequest, nothing_to_adapt, parse_lora
+from attncli.parameters.costs import CostsRequest, estimate_costs, training_memory
+from attncli.parameters.count import InventoryShares
+from attncli.parameters.lora import LoraRequest, no_matrix_error, parse_lora
 from attncli.results.costs import Costs, by_dtype
 from tests.parameters.counting import inventory_of
 
@@ -18,7 +18,7 @@ LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "i
 
 def costs_of(name: str, wishes: CostsRequest = CostsRequest(), *, generates: bool = True, **fields: Any) -> Costs:  # noqa: B008
     inventory = inventory_of(name, **fields)
-    return costs(inventory, wishes, total=inventory.total, generates=generates)
+    return estimate_costs(inventory, wishes, total=inventory.total, generates=generates)
 
 
 def test_llama_3_1_8b() -> None:
@@ -179,8 +179,8 @@ def test_adapters_of_what_a_model_has_not() -> None:
     # Training the model itself is not what was asked for.
     assert (found.lora, found.training) == (None, {})
     assert found.notes == ("it has no matrix of mixer to adapt",)
-    placed = Placements(inventory_of("Llama", **LLAMA)).once
-    alone, several = (nothing_to_adapt(names, placed, wish) for names in (["a"], ["a", "b"]))
+    placed = InventoryShares(inventory_of("Llama", **LLAMA)).unique
+    alone, several = (no_matrix_error(names, placed, wish) for names in (["a"], ["a", "b"]))
     assert alone.message == "a has no matrix of mixer to adapt"
     assert several.message == "none of a, b has a matrix of mixer to adapt"
     assert alone.hint.startswith("--lora 4:COMPONENT takes one or several of embedding.token, attention.query")

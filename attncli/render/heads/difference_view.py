@@ -198,7 +198,7 @@ def _measure(head: HeadChange, metric: str | None) -> float | None:
 
 def _said(difference: HeadsDifference, terminal: Terminal) -> list[Line]:
     """What the map shows."""
-    title, words = "change:", _VARIATION if difference.of_patterns else _LARGEST
+    title, words = "change:", _VARIATION if difference.by_total_variation else _LARGEST
     if difference.metric is not None:
         title, words = f"{difference.metric}:", f"its change, + where the other {difference.kind[:-1]} has more"
     parts = [Line.of(StyledSpan(title, BOLD)), *(Line.of(StyledSpan(word, DIM)) for word in words.split())]
