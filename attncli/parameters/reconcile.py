@@ -19,6 +19,9 @@ from attncli.results.reconciliation import REASONS, Reconciliation, TensorDiffer
 #: Names of the field with the number of layers for multi-token prediction, which a model runs without.
 PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
 _LAYER_COUNT_FIELD = "num_hidden_layers"
+#: Names of modules that only layers for multi-token prediction have.
+_PREDICTION_NAMES = frozenset({"mtp", "nextn", "eh_proj", "enorm", "hnorm"})
+_UNEMBEDDING = "lm_head.weight"
 
 
 def prediction_layers(inventory: Inventory, config: Mapping[str, Any]) -> tuple[int, int]:
@@ -40,9 +43,6 @@ def _tensors_from_layer(tensors: Iterable[Tensor], first: int) -> Iterable[Tenso
             yield tensor
 
 
-_UNEMBEDDING = "lm_head.weight"
-
-
 def with_tied_unembedding(inventory: Inventory) -> Inventory:
     """The inventory of a generating model's checkpoint, with the token table tied to an unembedding if it lacks one.
 
@@ -59,10 +59,6 @@ def with_tied_unembedding(inventory: Inventory) -> Inventory:
     table = tables[0]
     tied = table._replace(aliases=(table._replace(name=_UNEMBEDDING, kind=Kind.LINEAR),))
     return inventory._replace(tensors=tuple(tied if each is table else each for each in inventory.tensors))
-
-
-#: Names of modules that only layers for multi-token prediction have.
-_PREDICTION_NAMES = frozenset({"mtp", "nextn", "eh_proj", "enorm", "hnorm"})
 
 
 class _Mismatch(NamedTuple):
