@@ -107,7 +107,8 @@ def _item_type(values: Collection[Any]) -> str:
 class MadeBy(NamedTuple):
     """What a result was made by: versions of libraries, the class of the model, and its commit on the hub.
 
-    tokenizers, transformers, torch: None where not used.  model_class, revision: None where there are several models.
+    attncli, tokenizers, transformers, torch: None where one was not used.  model_class, revision: None where there are
+    several models.
     """
 
     attncli: str

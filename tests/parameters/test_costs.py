@@ -206,7 +206,7 @@ def test_adapters_come_in_the_order_of_components() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "request"),
+    ("given", "expected"),
     [
         (None, None),
         (16, LoraRequest(16)),
@@ -218,8 +218,8 @@ def test_adapters_come_in_the_order_of_components() -> None:
         ("8:all-linear", LoraRequest(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
     ],
 )
-def test_wishes_for_adapters(given: int | str | None, request: LoraRequest | None) -> None:
-    assert parse_lora(given) == request
+def test_adapter_requests(given: int | str | None, expected: LoraRequest | None) -> None:
+    assert parse_lora(given) == expected
 
 
 @pytest.mark.parametrize("given", ["", "0", "-1", "x", ":mlp", 0, "1e3"])
