@@ -21,7 +21,7 @@ a `FailedError` for a file or memory that is not. Its `message` says what happen
 from __future__ import annotations
 
 from attncli._version import __version__
-from attncli.results import show_with
+from attncli.results import set_renderer
 
 #: Type checkers know this name, as they know the one in `typing`, whose import would be nine tenths of ours.
 TYPE_CHECKING = False
@@ -68,4 +68,4 @@ def _render(result: object, form: str) -> str:
     return whole
 
 
-show_with(_render)
+set_renderer(_render)

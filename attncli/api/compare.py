@@ -21,15 +21,15 @@ from attncli.api.occurrences import (
 )
 from attncli.api.reference_states import Sample, Sampled, read_sample, run_or_recall
 from attncli.choices import ADJUSTMENTS, POOLS
-from attncli.embeddings.state_selection import Spec, StateChoice, parse_states, text_stack
+from attncli.embeddings.state_selection import StateSelection, StateSpec, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.quantities import check_number
 
 if TYPE_CHECKING:
     from attncli.embeddings.accumulator import StateAccumulator
-    from attncli.embeddings.batches import ModelTraits, Run
-    from attncli.embeddings.describe import Rows
+    from attncli.embeddings.batches import ModelTraits, StackRun
+    from attncli.embeddings.describe import OccurrenceRows
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
@@ -46,7 +46,7 @@ def compare(
     occurrence: int | str | None = None,
     any_form: bool = False,
     skip: bool = False,
-    state: Spec = None,
+    state: StateSpec = None,
     stack: str | None = None,
     pool: str = "mean",
     adjust: str = "none",
@@ -99,7 +99,7 @@ def compare(
 class _How(NamedTuple):
     """How words are compared once they are found."""
 
-    choice: StateChoice
+    choice: StateSelection
     pool: str
     adjust: str
     dimensions: int | None
@@ -173,13 +173,13 @@ class _Comparing(NamedTuple):
     tokenizer: Tokenizer
 
     def compare(self, loaded: LoadedModel, found: Found) -> CompareResult:
-        from attncli.embeddings.batches import Run, detect_traits
+        from attncli.embeddings.batches import StackRun, detect_traits
         from attncli.embeddings.describe import describe_states
 
         found = self._within_reach(found, loaded)
-        run = Run(loaded, text_stack(loaded, self.how.choice.stack), self.how.pool)
+        run = StackRun(loaded, text_stack(loaded, self.how.choice.stack), self.how.pool)
         count = loaded.layer_count(run.stack.path) + 1
-        chosen = self.how.choice.within(count)
+        chosen = self.how.choice.resolve(count)
         behaviour = detect_traits(run, max((sentence.ids for sentence in found.sentences), key=len))
         run = run._replace(padded=behaviour.padded)
         sampled = self._sampled(run, behaviour, max(chosen) + 1)
@@ -207,7 +207,7 @@ class _Comparing(NamedTuple):
         left = found._replace(sentences=tuple(kept), problems=tuple(problems))
         return _enough(left, Asked(self.words), skip=self.how.skip)
 
-    def _sampled(self, run: Run, behaviour: ModelTraits, states: int) -> Sampled | None:
+    def _sampled(self, run: StackRun, behaviour: ModelTraits, states: int) -> Sampled | None:
         if self.sample is None:
             return None
         return run_or_recall(
@@ -221,19 +221,19 @@ class _Comparing(NamedTuple):
             progress=self.opening.progress,
         )
 
-    def _keeper(self, rows: Rows, chosen: Sequence[int], sampled: Sampled | None) -> StateAccumulator:
+    def _keeper(self, rows: OccurrenceRows, chosen: Sequence[int], sampled: Sampled | None) -> StateAccumulator:
         from attncli.embeddings.accumulator import StateAccumulator
 
         statistics = sampled.states if sampled else {}
         references = {state: each.reference(self.how.adjust) for state, each in statistics.items()}
         return StateAccumulator(rows.codes[0], frozenset(chosen), max(chosen), references)
 
-    def _run(self, run: Run, found: Found, keeper: StateAccumulator) -> None:
-        from attncli.embeddings.batches import take_words
+    def _run(self, run: StackRun, found: Found, keeper: StateAccumulator) -> None:
+        from attncli.embeddings.batches import run_sentences
 
         total = len(found.occurrences)
         sentences = list(_numbered(found.sentences))
-        take_words(run, sentences, keeper.take, lambda done: self.opening.progress("reading sentences", done, total))
+        run_sentences(run, sentences, keeper.add, lambda done: self.opening.progress("reading sentences", done, total))
 
     def _asked(self) -> Any:
         from attncli.embeddings.describe import StatesRequest as AskedOfStates
@@ -242,7 +242,7 @@ class _Comparing(NamedTuple):
 
     def _result(
         self,
-        run: Run,
+        run: StackRun,
         found: Found,
         states: tuple[State, ...],
         sampled: Sampled | None,
@@ -255,7 +255,7 @@ class _Comparing(NamedTuple):
         several = bool(loaded.config.is_encoder_decoder)
         stack = str(run.stack.word) if several else "decoder" if behaviour.causal else "encoder"
         if not several:
-            self.how.choice.check_name(stack)
+            self.how.choice.check_stack(stack)
         versions = made_by(
             "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
         )
@@ -285,10 +285,10 @@ class _Comparing(NamedTuple):
         )
 
 
-def _rows(occurrences: Sequence[Occurrence], words: Sequence[str]) -> Rows:
-    from attncli.embeddings.describe import Rows
+def _rows(occurrences: Sequence[Occurrence], words: Sequence[str]) -> OccurrenceRows:
+    from attncli.embeddings.describe import OccurrenceRows
 
-    return Rows(
+    return OccurrenceRows(
         tuple(words.index(each.word) for each in occurrences),
         tuple(each.label for each in occurrences),
         tuple((each.text, each.start) for each in occurrences),
@@ -297,12 +297,12 @@ def _rows(occurrences: Sequence[Occurrence], words: Sequence[str]) -> Rows:
 
 def _numbered(sentences: Sequence[Encoded]) -> Iterator[Any]:
     """Sentences with their occurrences counted through."""
-    from attncli.embeddings.batches import Words
+    from attncli.embeddings.batches import SentenceWords
 
     row = 0
     for sentence in sentences:
         rows = tuple((row + index, each.positions) for index, each in enumerate(sentence.occurrences))
-        yield Words(sentence.ids, rows)
+        yield SentenceWords(sentence.ids, rows)
         row += len(rows)
 
 

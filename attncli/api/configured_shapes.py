@@ -50,13 +50,13 @@ class Shapes(NamedTuple):
 def from_module(module: nn.Module, name: str | None = None) -> Shapes:
     """The tensors of a module that was handed over."""
     from attncli.models.loading.meta_model import generates
-    from attncli.parameters.module_inventory import walk
+    from attncli.parameters.module_inventory import inventory_from_module
 
     config = getattr(module, "config", None)
     return Shapes(
         name=name or getattr(module, "name_or_path", None) or type(module).__name__,
         source="module",
-        inventory=walk(module),
+        inventory=inventory_from_module(module),
         model_class=type(module).__name__,
         generates=generates(type(module), config),
         dtype=dtype_of(config),
@@ -83,9 +83,9 @@ def dtype_of(config: object) -> str | None:
 def check_fields(fields: Mapping[str, Any], name: str) -> None:
     """Raise ModelError for a configuration with numbers that no model can have."""
     from attncli.models.loading.config_source import declares_value
-    from attncli.parameters.config_checks import OWN_HEAD_WIDTH, check_numbers
+    from attncli.parameters.config_checks import HEAD_WIDTH_FIELDS, check_numbers
 
-    check_numbers(fields, name, has_own_head_width=lambda kind: declares_value(kind, OWN_HEAD_WIDTH) is not False)
+    check_numbers(fields, name, has_head_width=lambda kind: declares_value(kind, HEAD_WIDTH_FIELDS) is not False)
 
 
 #: Libraries that have a say in what a configuration becomes.
@@ -134,13 +134,13 @@ class Configured:
 
     def _remembered(self) -> Shapes | None:
         """The shapes that were kept; None where there are none, or of another form: they are then written anew."""
-        from attncli.parameters.inventory import from_json
+        from attncli.parameters.inventory import inventory_from_json
 
         kept = self._kept(self._fields)
         if kept is None:
             return None
         try:
-            return self._shapes(**_known(kept), inventory=from_json(kept["inventory"]))
+            return self._shapes(**_known(kept), inventory=inventory_from_json(kept["inventory"]))
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -163,11 +163,11 @@ class Configured:
 
     def _made(self) -> Shapes:
         from attncli.models.loading.meta_model import generates
-        from attncli.parameters.inventory import to_json
-        from attncli.parameters.module_inventory import walk
+        from attncli.parameters.inventory import inventory_to_json
+        from attncli.parameters.module_inventory import inventory_from_module
 
         module, config, writes, notes = self.built
-        inventory = walk(module)
+        inventory = inventory_from_module(module)
         known = {
             "model_class": type(module).__name__,
             "generates": writes or generates(type(module), config),
@@ -175,7 +175,7 @@ class Configured:
             "notes": notes,
             "versions": {name: str(sys.modules[name].__version__) for name in _MAKERS},
         }
-        self._keep(self._fields, {**known, "inventory": to_json(inventory)})
+        self._keep(self._fields, {**known, "inventory": inventory_to_json(inventory)})
         return self._shapes(**known, inventory=inventory)
 
     def _kept(self, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -196,7 +196,7 @@ def _compared(
     found = compute_difference(here, there, kind, metric=metric, patterns=asked and not average)
     stacks = here.stacks if asked else tuple(replace(stack, patterns=()) for stack in here.stacks)
     warnings = tuple(dict.fromkeys((*here.warnings, *there.warnings)))
-    apart = () if average or metric is not None or found.of_patterns else (_APART,)
+    apart = () if average or metric is not None or found.by_total_variation else (_APART,)
     notes = tuple(dict.fromkeys((*here.notes, *there.notes, *apart)))
     return replace(here, stacks=stacks, difference=found, warnings=warnings, notes=notes)
 

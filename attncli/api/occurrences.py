@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.embeddings.text_matching import Sought, Span, find_word, fold, nearest_forms, take_brackets
+from attncli.embeddings.text_matching import (
+    Span,
+    WordQuery,
+    find_word,
+    normalize_text,
+    remove_brackets,
+    similar_words,
+)
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.compare import Occurrence
@@ -131,12 +138,14 @@ def find_occurrences(
 
 def _look(sentence: Sentence, tokenizer: Tokenizer, asked: Asked) -> tuple[Encoded | Problem, bool]:
     """What comes of one sentence, and whether there was more of a word than was asked for."""
-    marked = take_brackets(sentence.text, asked.words)
+    marked = remove_brackets(sentence.text, asked.words)
     clean = sentence._replace(text=marked.text)
     chosen = [_Place(asked.words[number], span) for number, span in marked.marks]
     if chosen:
         return _encoded(clean, chosen, tokenizer), False
-    found = [_Place(word, span) for word in asked.words for span in find_word(clean.text, Sought(word, asked.any_form))]
+    found = [
+        _Place(word, span) for word in asked.words for span in find_word(clean.text, WordQuery(word, asked.any_form))
+    ]
     chosen = list(_chosen(found, asked))
     if not chosen:
         return _missing(clean, found, asked), False
@@ -162,7 +171,7 @@ def _missing(sentence: Sentence, found: Sequence[_Place], asked: Asked) -> Probl
             f"sentence {number} has {named} {count} time{'s' if count > 1 else ''}, not {asked.occurrence}",
             f"--occurrence takes 1 to {count} there, or all" if count > 1 else "--skip leaves such sentences out",
         )
-    near = list(dict.fromkeys(form for word in asked.words for form in nearest_forms(sentence.text, word)))
+    near = list(dict.fromkeys(form for word in asked.words for form in similar_words(sentence.text, word)))
     return Problem(number, f"sentence {number} has no {named}", _near_hint(near, asked))
 
 
@@ -170,7 +179,7 @@ def _near_hint(near: Sequence[str], asked: Asked) -> str:
     if not near:
         return "give the word as it stands in the sentence; --skip leaves such sentences out"
     listed = " and ".join(repr(form) for form in near)
-    forms = {form for form in near for word in asked.words if find_word(form, Sought(word, any_form=True))}
+    forms = {form for form in near for word in asked.words if find_word(form, WordQuery(word, any_form=True))}
     if forms and not asked.any_form:
         return f"it has {listed}: --any-form takes {'both' if len(forms) == 2 == len(near) else min(forms)} as well"
     return f"it has {listed}; --skip leaves such sentences out"
@@ -238,7 +247,7 @@ def is_other_form(occurrence: Occurrence) -> bool:
 
 def form_of(text: str) -> str:
     """The form of a word, whatever its apostrophes and spaces: `Mole` and `moles` are others than `mole`."""
-    return " ".join(fold(text).text.split())
+    return " ".join(normalize_text(text).text.split())
 
 
 _MOST_LISTED = 5
@@ -310,12 +319,12 @@ def warnings_of(occurrences: Sequence[Occurrence], states: Sequence[State], *, c
 
 
 def _ruled(state: State, occurrences: Sequence[Occurrence]) -> Iterator[str]:
-    from attncli.embeddings.describe import ruling_dimensions
+    from attncli.embeddings.describe import dominant_dimensions
 
     if state.vectors is None:
         return
     own = [row for row, each in enumerate(occurrences) if each.word == occurrences[0].word]
-    ruling = ruling_dimensions(state.vectors[own])
+    ruling = dominant_dimensions(state.vectors[own])
     if ruling:
         share = round(100 * sum(dimension.share for dimension in ruling))
         named = " and ".join(str(dimension.dimension) for dimension in ruling)

@@ -21,9 +21,9 @@ from attncli.quantities import Size, Total, check_number, count_of, size_of, tot
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import Placed
+    from attncli.parameters.classify import LocatedShare
     from attncli.parameters.costs import CostsRequest
-    from attncli.parameters.count import By
+    from attncli.parameters.count import Grouping
     from attncli.parameters.lora import LoraRequest
     from attncli.results.base import MadeBy
     from attncli.results.params import Node
@@ -121,13 +121,13 @@ def params(
     how = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
     opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
 
-    from attncli.parameters.count import differences
+    from attncli.parameters.count import compare_counts
 
     counted = [_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened]
     models = tuple(model._replace(changes=changes) for model in counted)
     if wishes.lora is not None and not any(model.costs.lora for model in models):
         raise _nothing_to_adapt(opened, wishes.lora)
-    rows = differences([model.counted for model in models])
+    rows = compare_counts([model.counted for model in models])
     failed = None if expected is None else tuple(failures(models, expected))
     return ParamsResult(models, _made_by(opened), rows, by=wanted, warnings=tuple(doubts(models)), failures=failed)
 
@@ -169,7 +169,7 @@ def _json(key: str, value: object) -> str:
         raise UsageError(f"--set {key} can't be {value!r}", hint="give what a config.json can hold") from error
 
 
-def _by(by: str, depth: int | None) -> By:
+def _by(by: str, depth: int | None) -> Grouping:
     """What is listed, and with depth whether that has any. Raises UsageError where it can't be."""
 
     if by not in BY:
@@ -178,7 +178,7 @@ def _by(by: str, depth: int | None) -> By:
         check_number("--depth", depth, instance=2)
         if by not in _DEEP:
             raise UsageError(f"--by {by} has no depth", hint="add --by module or --by tensor, or leave --depth out")
-    return cast("By", by)
+    return cast("Grouping", by)
 
 
 def _wishes(
@@ -209,14 +209,14 @@ def _opened(model: Any, how: ShapeSource) -> Shapes:
     return from_module(model)
 
 
-def _counted(shapes: Shapes, by: By, depth: int | None, wishes: CostsRequest, *, untie: bool) -> ModelParameters:
-    from attncli.parameters.costs import costs
-    from attncli.parameters.count import Placements, count
+def _counted(shapes: Shapes, by: Grouping, depth: int | None, wishes: CostsRequest, *, untie: bool) -> ModelParameters:
+    from attncli.parameters.costs import estimate_costs
+    from attncli.parameters.count import InventoryShares, count_parameters
 
-    placements = Placements(shapes.inventory)
+    shares = InventoryShares(shapes.inventory)
     named = {"model": shapes.name, "source": shapes.source}
-    counted = count(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEPTH, placements=placements)
-    cost = costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates, placements=placements)
+    counted = count_parameters(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEPTH, shares=shares)
+    cost = estimate_costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates, shares=shares)
     return ModelParameters(
         counted,
         cost,
@@ -225,25 +225,25 @@ def _counted(shapes: Shapes, by: By, depth: int | None, wishes: CostsRequest, *,
         stored_bytes=shapes.stored_bytes,
         notes=(*shapes.notes, *_untied(shapes, untie=untie)),
         reconciliation=shapes.reconciliation,
-        tree=_tree(placements.apart if untie else placements.once, by, depth),
+        tree=_tree(shares.untied if untie else shares.unique, by, depth),
     )
 
 
 def _nothing_to_adapt(opened: Sequence[Shapes], wish: LoraRequest) -> UsageError:
-    from attncli.parameters.count import Placements
-    from attncli.parameters.lora import nothing_to_adapt
+    from attncli.parameters.count import InventoryShares
+    from attncli.parameters.lora import no_matrix_error
 
-    placed = [entry for shapes in opened for entry in Placements(shapes.inventory).once]
-    return nothing_to_adapt([shapes.name for shapes in opened], placed, wish)
+    placed = [entry for shapes in opened for entry in InventoryShares(shapes.inventory).unique]
+    return no_matrix_error([shapes.name for shapes in opened], placed, wish)
 
 
-def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ...]:
+def _tree(placed: Sequence[LocatedShare], by: Grouping, depth: int | None) -> tuple[Node, ...]:
     if by not in _DEEP:
         return ()
-    from attncli.parameters.count import tree
+    from attncli.parameters.count import module_tree
 
     wanted = depth or (_DEPTH if by == "module" else None)
-    return tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
+    return module_tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
 
 
 def _untied(shapes: Shapes, *, untie: bool) -> Iterator[str]:

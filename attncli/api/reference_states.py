@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.api.occurrences import pieces_of
-from attncli.embeddings.reference_sample import FEWEST, sample_spans, shipped_sentences
+from attncli.embeddings.reference_sample import MIN_WORDS, sample_spans, shipped_sentences
 from attncli.errors import UsageError
 from attncli.progress import Progress
 from attncli.results.compare import SampleInfo
 from attncli.tokens.encode import encode
 
 if TYPE_CHECKING:
-    from attncli.embeddings.batches import ModelTraits, Run, Words
+    from attncli.embeddings.batches import ModelTraits, SentenceWords, StackRun
     from attncli.embeddings.reference_sample import SampleStatistics
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.files.user_cache import SampleCache
@@ -64,7 +64,7 @@ def read_sample(reference: Iterable[str] | None) -> Sample | None:
 
 
 def run_or_recall(
-    run: Run,
+    run: StackRun,
     sample: Sample,
     behaviour: ModelTraits,
     *,
@@ -91,7 +91,7 @@ def run_or_recall(
     found = recalled or _run(run, sample, behaviour, tokenizer, states, progress)
     if key and recalled is None:
         for state, statistics in found.items():
-            cache.write(f"{key}-{state}", statistics.arrays())
+            cache.write(f"{key}-{state}", statistics.to_arrays())
     first = found[min(found)]
     return Sampled(SampleInfo(sample.source, len(sample.sentences), first.words, first.pairs), found)
 
@@ -104,18 +104,18 @@ def _recalled(cache: SampleCache, key: str, states: int) -> dict[int, SampleStat
         arrays = cache.read(f"{key}-{state}")
         if arrays is None:
             return None
-        found[state] = SampleStatistics.of_arrays(arrays)
+        found[state] = SampleStatistics.from_arrays(arrays)
     return found
 
 
 def _run(
-    run: Run, sample: Sample, behaviour: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
+    run: StackRun, sample: Sample, behaviour: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
 ) -> dict[int, SampleStatistics]:
     from attncli.embeddings.reference_sample import run_sample
 
     sentences = sample_words(sample.sentences, tokenizer, run.model.max_positions)
     total = sum(len(sentence.rows) for sentence in sentences)
-    if total < FEWEST:
+    if total < MIN_WORDS:
         raise UsageError(
             f"the reference sample has {total} words, which say nothing", hint="give --reference more sentences"
         )
@@ -130,9 +130,9 @@ def _run(
     return found
 
 
-def sample_words(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> list[Words]:
+def sample_words(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> list[SentenceWords]:
     """The sample as the model takes it: the ids of every sentence, and the places of the words that take part."""
-    from attncli.embeddings.batches import Words
+    from attncli.embeddings.batches import SentenceWords
 
     found = []
     for number, text in enumerate(sentences):
@@ -140,5 +140,5 @@ def sample_words(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | No
         covers = [pieces_of(tokens, span, text) for span in sample_spans(text, number)]
         rows = tuple((0, tuple(token.index for token in pieces)) for pieces in covers if pieces)
         if rows:
-            found.append(Words(tuple(token.id for token in tokens), rows))
+            found.append(SentenceWords(tuple(token.id for token in tokens), rows))
     return found

@@ -15,7 +15,7 @@ from attncli.errors import ModelError, UsageError
 from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_own_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
-from attncli.parameters.header_inventory import from_names
+from attncli.parameters.header_inventory import inventory_from_header
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
@@ -23,7 +23,7 @@ from attncli.progress import Progress
 if TYPE_CHECKING:
     from attncli.api.configured_shapes import Configured
     from attncli.parameters.inventory import Inventory
-    from attncli.parameters.quantization import Unpacked
+    from attncli.parameters.quantization import UnpackedCheckpoint
 
 #: What peft writes before the names of the modules that it adapts.
 _PEFT = "base_model.model."
@@ -37,7 +37,7 @@ def from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> Shapes:
     config = checkpoint.config
     check_fields(config or {}, files.ref.name)
     unpacked = unpack(checkpoint.tensors, config)
-    inventory, writes = from_names(unpacked.shapes, config), declares_writing(config or {})
+    inventory, writes = inventory_from_header(unpacked.shapes, config), declares_writing(config or {})
     architectures = (config or {}).get("architectures")
     return Shapes(
         name=files.ref.name,
@@ -75,7 +75,7 @@ def reconciled(configured: Configured, files: ModelFiles) -> Shapes:
 def with_adapter(base: Shapes, files: ModelFiles) -> Shapes:
     """A model with the tensors of an adapter beside its own, where they are in the module that the adapter makes."""
     own = read_own_checkpoint(files.ref, files.source)
-    added = from_names({tensor.path.removeprefix(_PEFT): tensor.shape for tensor in own.tensors})
+    added = inventory_from_header({tensor.path.removeprefix(_PEFT): tensor.shape for tensor in own.tensors})
     tensors = (*base.inventory.tensors, *added.tensors)
     assert files.base is not None
     note = f"the adapter adds {added.total:,} to {files.base.ref.name}"
@@ -102,14 +102,15 @@ def _prediction(inventory: Inventory, config: Mapping[str, object]) -> Iterator[
         yield f"{beyond:,} from layer {first} on are for multi-token prediction, which the model runs without"
 
 
-def _packed(unpacked: Unpacked) -> Iterator[str]:
+def _packed(unpacked: UnpackedCheckpoint) -> Iterator[str]:
     for scheme, tensors in unpacked.schemes.items():
         yield f"{tensors:,} tensors are packed as {scheme}: their weights are counted, not the stored elements"
-    if unpacked.unknown is not None:
-        yield f"its weights are packed as {unpacked.unknown}, which is not known here: stored elements are counted"
-    if unpacked.doubtful:
-        more = f" and {len(unpacked.doubtful) - 1:,} more" if len(unpacked.doubtful) > 1 else ""
-        yield f"what is stored doesn't tell the shape of {unpacked.doubtful[0]}{more}"
+    if unpacked.unknown_scheme is not None:
+        scheme = unpacked.unknown_scheme
+        yield f"its weights are packed as {scheme}, which is not known here: stored elements are counted"
+    if unpacked.uncertain:
+        more = f" and {len(unpacked.uncertain) - 1:,} more" if len(unpacked.uncertain) > 1 else ""
+        yield f"what is stored doesn't tell the shape of {unpacked.uncertain[0]}{more}"
 
 
 Source = Literal["config", "header"]

@@ -84,7 +84,7 @@ def tokenize(
         if vocab:
             return tokenizing.summary_of_vocabularies([] if text is None else _texts(text, None))
         records = list(tokenizing.records(inputs))
-        return tokenizing.summary().holding(records)
+        return tokenizing.summary().with_records(records)
 
 
 def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -> list[TextInput]:

@@ -26,7 +26,7 @@ from attncli.attention.metrics import QueryKeySides, uniform_weights
 from attncli.attention.pattern_axes import Axes, Axis, PatternSums, build_axis, merge_tokens, unit_lines
 from attncli.attention.selection import View
 from attncli.errors import UsageError
-from attncli.results.patterns import HeadWeight, KeyRead, Ranking, RowOfWeights, RowReading
+from attncli.results.patterns import HeadWeight, KeyRead, KeyWeights, Ranking, RowReading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ class LayerReading:
 
     layer: int
     heads: int
-    total: RowOfWeights
-    largest: RowOfWeights
+    total: KeyWeights
+    largest: KeyWeights
     largest_head: npt.NDArray[np.int64]
-    uniform: RowOfWeights
+    uniform: KeyWeights
     key_weights: tuple[KeyWeight, ...] = ()
 
 
@@ -133,7 +133,7 @@ def _key_units(view: View, sides: QueryKeySides) -> list[int]:
 
 
 def _key_weights(
-    rows: RowOfWeights, uniform: RowOfWeights, heads: Sequence[int], units: list[int]
+    rows: KeyWeights, uniform: KeyWeights, heads: Sequence[int], units: list[int]
 ) -> tuple[KeyWeight, ...]:
     """Each head's weight on the key, and the key's rank among the visible keys."""
     others = uniform > 0

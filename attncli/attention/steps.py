@@ -21,7 +21,7 @@ from attncli.attention.selection import View
 from attncli.attention.stacks import CollectedStacks
 from attncli.errors import UsageError
 from attncli.models.capture.residual_trace import trace_attention
-from attncli.results.steps import Origin, Others, Projection, Steps, Written
+from attncli.results.steps import HeadOutput, Origin, Projection, Steps, UnlistedKeys
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ def _walk_head(collected: CollectedStacks, view: View, key: StackKey, number: in
     identity = HeadIdentity(head_name, name, number, head, _reading_stack(collector, key, layer))
     whole = _build_steps(trace, identity, layer.sides.queries.tokens[0][query], keys)
     if view.key is not None:
-        return whole.only(range(*view.key.span(keys)))
-    return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.listing(_MAX_LISTED_OF_MORE)
+        return whole.with_keys(range(*view.key.span(keys)))
+    return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.with_top_keys(_MAX_LISTED_OF_MORE)
 
 
 def _query_index(layer: LayerRecord, view: View) -> int:
@@ -185,7 +185,7 @@ def _build_steps(trace: AttentionTrace, head: HeadIdentity, query: Token, keys: 
         log_sum=float(log_sum),
         weights=weights.numpy(),
         values=row.values.numpy(),
-        others=Others(0, 0, 0.0, np.zeros(len(weighted_sum))),
+        others=UnlistedKeys(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
         written=None if trace.addition is None else _head_output(trace.addition, weighted_sum, head.head, tolerance),
         origin=_origin(trace, attention, row, head, query.index),
@@ -225,7 +225,7 @@ def _reading_stack(collector: Collector, key: StackKey, layer: LayerRecord) -> s
     return "decoder" if blocks is None or blocks.word is None else blocks.word
 
 
-def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> Written | None:
+def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> HeadOutput | None:
     """The weighted sum times the head's rows of the output matrix; None where their input isn't the head's alone."""
     width = len(weighted_sum)
     rows = slice(head * width, (head + 1) * width)
@@ -235,7 +235,7 @@ def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, toler
         # A gate scales the sum. If signs differ, the heads may have been mixed.
         return None
     output = (weighted_sum if same else received) @ addition.matrix[rows]
-    return Written(
+    return HeadOutput(
         passed_on=None if same else received.numpy(),
         output=output.numpy(),
         bias=None if addition.bias is None else addition.bias.numpy(),

@@ -1,1 +1,1 @@
-"""Does context change the word: find a word in sentences, take its states, and measure how far apart they are."""
+"""Word embeddings in context: finding a word in sentences, its hidden states, and how similar these are."""

@@ -1,6 +1,6 @@
-"""Figures of a state from sums alone, so that none has to be kept whole: Σu of every group tells its mean cosine.
+"""Collects hidden states while sentences run: vectors of the chosen states, and sums for the others.
 
-What is kept of the states as sentences go by: vectors of those that will be looked at, sums of the others.
+The sum of a group's unit vectors is enough for its mean cosine, so most states needn't be stored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class GroupSums:
     sizes: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def add(self, units: Floats, codes: Indices) -> None:
-        """Take in the unit vectors, (n, d), of rows of these groups."""
+        """Add unit vectors, (n, d), and the group of each, (n,)."""
         if self.sums is None:
             self.sums = np.zeros((self.groups, units.shape[1]))
             self.squares = np.zeros(self.groups)
@@ -37,7 +37,7 @@ class GroupSums:
         self.sizes += np.bincount(codes, minlength=self.groups)
 
     def self_similarity(self, groups: Indices) -> float | None:
-        """The mean cosine over pairs of rows of any of these groups; None of fewer than two rows."""
+        """The mean cosine over all pairs of rows in these groups; None for fewer than two rows."""
         if self.sums is None:
             return None
         total = self.sums[groups].sum(axis=0)
@@ -46,7 +46,7 @@ class GroupSums:
         return float(total @ total - self.squares[groups].sum()) / pairs if pairs else None
 
     def contrast(self, groups: Indices) -> Contrast:
-        """Mean cosine of pairs of the same group, and of different ones, among these groups."""
+        """The mean cosine of pairs within a group, and of pairs across groups, among these groups."""
         if self.sums is None:
             return Contrast(None, None)
         sums, sizes = self.sums[groups], self.sizes[groups]
@@ -67,17 +67,17 @@ class Contrast(NamedTuple):
     across: float | None
 
 
-#: Bytes of vectors that are kept in memory; what is more lies in a temporary file, or isn't kept.
+#: Bytes of vectors in memory; beyond that, those of chosen states are in temporary files and others aren't stored.
 _MEMORY = 256 << 20
 
 
 @dataclass
 class StateAccumulator:
-    """Takes vectors as they come.
+    """Collects the vectors of occurrences, state by state.
 
-    codes: the group (word and label) of every row.  chosen: the states that will be looked at.
-    last: no state beyond it is of interest.  references: of each state, made for the adjustment that is wanted.
-    raw, adjusted: sums of unit vectors by state, before and after that adjustment.
+    codes: the group (word and label) of every row.  chosen: the states whose vectors are needed.
+    last: later states are ignored.  references: of each state, for the requested adjustment.
+    vectors: by state, (rows, d).  raw, adjusted: sums of unit vectors by state, before and after the adjustment.
     """
 
     codes: Indices
@@ -88,24 +88,25 @@ class StateAccumulator:
     raw: dict[int, GroupSums] = field(default_factory=dict)
     adjusted: dict[int, GroupSums] = field(default_factory=dict)
 
-    def take(self, state: int, rows: Sequence[int], vectors: Vectors) -> None:
-        """The vectors, (rows, d), of some rows at one state."""
+    def add(self, state: int, rows: Sequence[int], vectors: Vectors) -> None:
+        """Add the vectors, (rows, d), of some rows at one state."""
         if state > self.last:
             return
-        some = np.asarray(rows, dtype=np.int64)
-        codes = self.codes[some]
-        self._sums(self.raw, state).add(unit_vectors(vectors), codes)
+        indices = np.asarray(rows, dtype=np.int64)
+        codes = self.codes[indices]
+        self._group_sums(self.raw, state).add(unit_vectors(vectors), codes)
         reference = self.references.get(state)
         if reference is not None and reference.mean is not None:
-            self._sums(self.adjusted, state).add(unit_vectors(adjusted_vectors(vectors, reference)), codes)
-        kept = self._room(state, vectors.shape[1])
-        if kept is not None:
-            kept[some] = vectors
+            self._group_sums(self.adjusted, state).add(unit_vectors(adjusted_vectors(vectors, reference)), codes)
+        storage = self._storage(state, vectors.shape[1])
+        if storage is not None:
+            storage[indices] = vectors
 
-    def _sums(self, sums: dict[int, GroupSums], state: int) -> GroupSums:
+    def _group_sums(self, sums: dict[int, GroupSums], state: int) -> GroupSums:
         return sums.setdefault(state, GroupSums(int(self.codes.max()) + 1))
 
-    def _room(self, state: int, width: int) -> Vectors | None:
+    def _storage(self, state: int, width: int) -> Vectors | None:
+        """The array for the vectors of a state; None where they aren't stored."""
         if state not in self.vectors:
             size = len(self.codes) * width * 4
             fits = size * (self.last + 1) <= _MEMORY
@@ -118,5 +119,5 @@ class StateAccumulator:
 def _zeros(shape: tuple[int, int], *, on_disk: bool) -> Vectors:
     if not on_disk:
         return np.zeros(shape, dtype=np.float32)
-    # The file goes when the array does, whose memory map keeps it.
+    # The memory map keeps the file open, which is deleted together with the array.
     return np.memmap(TemporaryFile(), dtype=np.float32, mode="w+", shape=shape)

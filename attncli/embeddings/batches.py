@@ -1,6 +1,6 @@
-"""How a model reads, found out by trying it: whether later tokens play a part, and whether padding does.
+"""Runs sentences through a model in batches of similar length, and reduces each state to the words of interest.
 
-Sentences through a model: in batches of about one length, each state reduced to the words that are asked for.
+Also here: tests of whether a model is causal, and of whether padding changes its states.
 """
 
 from __future__ import annotations
@@ -25,64 +25,65 @@ _ROUNDING_OF_HALVES = 5e-2
 
 
 class ModelTraits(NamedTuple):
-    """causal: a token sees itself and earlier ones alone.  padded: what is padded comes out as it would alone."""
+    """causal: a token attends to itself and earlier ones only.  padded: padding doesn't change a sentence's states."""
 
     causal: bool
     padded: bool
 
 
-def detect_traits(run: Run, ids: Sequence[int]) -> ModelTraits:
-    """Run a sentence beside its first half, and that half alone, and hold the last states against each other.
+def detect_traits(run: StackRun, ids: Sequence[int]) -> ModelTraits:
+    """Detect traits by comparing last states: of a sentence, of its first half padded beside it, and of that alone.
 
-    Some families mix padding into every state (FNet), or let sentences of a batch compete for experts; no field of a
+    Some models mix padding into every state (FNet), or let the sentences of a batch compete for experts; no field of a
     configuration says so.
     """
     half = ids[: max(len(ids) // 2, 1)]
-    together = _last_state(run, [ids, half])
+    batched = _last_state(run, [ids, half])
     alone = _last_state(run, [half])
     length = alone.shape[1]
-    # A single token has nothing to be told apart by.
-    causal = run.model.generates if len(ids) < 2 else _alike(together[0, :length], alone[0])
-    return ModelTraits(causal, _alike(together[1, :length], alone[0]))
+    # A single token shows nothing.
+    causal = run.model.generates if len(ids) < 2 else _are_equal_states(batched[0, :length], alone[0])
+    return ModelTraits(causal, _are_equal_states(batched[1, :length], alone[0]))
 
 
-def _last_state(run: Run, texts: Sequence[Sequence[int]]) -> Tensor:
+def _last_state(run: StackRun, texts: Sequence[Sequence[int]]) -> Tensor:
     states: list[Tensor] = []
 
-    def keep(_: int, state: Tensor) -> None:
+    def observe(_: int, state: Tensor) -> None:
         states[:] = [state]
 
-    run.model.run_states(run.stack, arguments(run, texts), keep)
+    run.model.run_states(run.stack, forward_arguments(run, texts), observe)
     return states[0]
 
 
-def _alike(state: Tensor, other: Tensor) -> bool:
+def _are_equal_states(state: Tensor, other: Tensor) -> bool:
     allowed = _ROUNDING.get(state.dtype, _ROUNDING_OF_HALVES)
     difference = (state.float() - other.float()).norm(dim=-1)
     return bool((difference <= allowed * other.float().norm(dim=-1)).all())
 
 
-#: Sentences in a batch, and tokens with their padding, at most.
-_SENTENCES, _TOKENS = 64, 8192
+#: The most sentences in a batch, and the most tokens with padding.
+_MAX_SENTENCES, _MAX_TOKENS = 64, 8192
 
 POOLS = ("mean", "first", "last")
 
-#: Given a state, the rows (numbers of words) and their vectors, (rows, d), in the order of the batches.
-Take = Callable[[int, Sequence[int], Vectors], None]
+#: A function of a state, rows (indices of words) and their vectors, (rows, d); called once per state and batch.
+VectorReceiver = Callable[[int, Sequence[int], Vectors], None]
 
 
-class Words(NamedTuple):
-    """A sentence as the model takes it, and the words in it: the row of each, and its places among the tokens."""
+class SentenceWords(NamedTuple):
+    """The token ids of a sentence, and its words of interest: the row of each, and the positions of its tokens."""
 
     ids: tuple[int, ...]
     rows: tuple[tuple[int, tuple[int, ...]], ...]
 
 
-class Run(NamedTuple):
-    """How a model is run: which stack, how several pieces become one vector, and whether padding is safe.
+class StackRun(NamedTuple):
+    """A stack of a model, and how to run it.
 
-    decoding: the stack is the decoder of an encoder–decoder. It is given the sentence behind its start token, so that
-    the state that has read token i stands at i + 1.
+    pool: how the vectors of a word's tokens become one.  padded: sentences may be padded.
+    decoding: the stack is the decoder of an encoder–decoder. Its input is the sentence after a start token, so the
+    state of token i is at position i + 1.
     """
 
     model: LoadedModel
@@ -95,40 +96,42 @@ class Run(NamedTuple):
         return bool(self.model.config.is_encoder_decoder) and self.stack.word == "decoder"
 
 
-def take_words(run: Run, sentences: Sequence[Words], take: Take, progress: Callable[[int], None]) -> None:
-    """Run every sentence once and hand the vectors of its words to `take`, state by state.
+def run_sentences(
+    run: StackRun, sentences: Sequence[SentenceWords], receive: VectorReceiver, progress: Callable[[int], None]
+) -> None:
+    """Run every sentence once and call `receive` with the vectors of its words, state by state.
 
-    Sentences of the same tokens run together as one: what is equal comes out equal, to the last digit.
-    progress: told how many sentences are done.
+    Sentences with the same tokens are run once, so that their vectors are exactly equal.
+    progress: called with the number of words that are done.
     """
-    distinct = _merged(sentences)
+    distinct = _merge_equal(sentences)
     done = 0
     for batch in batches(distinct, padded=run.padded):
         chosen = [distinct[index] for index in batch]
-        picks = _Picks.of(chosen, run)
+        pieces = _BatchPieces.from_batch(chosen, run)
         rows = [row for sentence in chosen for row, _ in sentence.rows]
 
-        def observe(state: int, hidden: Tensor, picks: _Picks = picks, rows: list[int] = rows) -> None:
-            take(state, rows, picks.pooled(hidden))
+        def observe(state: int, hidden: Tensor, pieces: _BatchPieces = pieces, rows: list[int] = rows) -> None:
+            receive(state, rows, pieces.pooled(hidden))
 
-        run.model.run_states(run.stack, arguments(run, [sentence.ids for sentence in chosen]), observe)
+        run.model.run_states(run.stack, forward_arguments(run, [sentence.ids for sentence in chosen]), observe)
         done += sum(len(sentence.rows) for sentence in chosen)
         progress(done)
 
 
-def batches(sentences: Sequence[Words], *, padded: bool) -> Iterator[list[int]]:
-    """Numbers of sentences in batches, the longest first: what doesn't fit into memory shows at once."""
+def batches(sentences: Sequence[SentenceWords], *, padded: bool) -> Iterator[list[int]]:
+    """Indices of sentences in batches, the longest first, so that a lack of memory shows at once."""
     order = sorted(range(len(sentences)), key=lambda index: (-len(sentences[index].ids), sentences[index].ids))
     start = 0
     while start < len(order):
         length = len(sentences[order[start]].ids)
-        size = max(1, min(_SENTENCES, _TOKENS // max(length, 1))) if padded else 1
+        size = max(1, min(_MAX_SENTENCES, _MAX_TOKENS // max(length, 1))) if padded else 1
         yield order[start : start + size]
         start += size
 
 
-def arguments(run: Run, texts: Sequence[Sequence[int]]) -> dict[str, Tensor | bool]:
-    """A padded batch as the model's forward pass takes it. Padding stands on the right, and is masked out."""
+def forward_arguments(run: StackRun, texts: Sequence[Sequence[int]]) -> dict[str, Tensor | bool]:
+    """The keyword arguments of the forward pass for a batch, padded on the right and masked."""
     length = max(len(ids) for ids in texts)
     ids = torch.zeros(len(texts), length, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -136,27 +139,27 @@ def arguments(run: Run, texts: Sequence[Sequence[int]]) -> dict[str, Tensor | bo
         ids[row, : len(text)] = torch.tensor(text)
         mask[row, : len(text)] = 1
     accepted = inspect.signature(run.model.module.forward).parameters
-    given: dict[str, Tensor | bool] = {"input_ids": ids}
+    keywords: dict[str, Tensor | bool] = {"input_ids": ids}
     if "attention_mask" in accepted:
-        given["attention_mask"] = mask
+        keywords["attention_mask"] = mask
     if run.decoding:
         start = torch.full((len(texts), 1), run.model.decoder_start)
-        given["decoder_input_ids"] = torch.cat([start, ids], dim=1)
+        keywords["decoder_input_ids"] = torch.cat([start, ids], dim=1)
     if "use_cache" in accepted and (run.decoding or not run.model.config.is_encoder_decoder):
-        given["use_cache"] = False
-    return given
+        keywords["use_cache"] = False
+    return keywords
 
 
-def _merged(sentences: Sequence[Words]) -> list[Words]:
-    """One for all that have the same tokens, with the words of all of them."""
+def _merge_equal(sentences: Sequence[SentenceWords]) -> list[SentenceWords]:
+    """One sentence for all with the same tokens, with the words of all of them."""
     found: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
     for sentence in sentences:
         found.setdefault(sentence.ids, []).extend(sentence.rows)
-    return [Words(ids, tuple(rows)) for ids, rows in found.items()]
+    return [SentenceWords(ids, tuple(rows)) for ids, rows in found.items()]
 
 
-class _Picks(NamedTuple):
-    """Which states of a batch make up which word: the sentence and the position of every piece, and its word."""
+class _BatchPieces(NamedTuple):
+    """The tokens that words are pooled from: sentence, position and word of each, and the number for each word."""
 
     sentences: Tensor
     positions: Tensor
@@ -164,12 +167,12 @@ class _Picks(NamedTuple):
     sizes: Tensor
 
     @classmethod
-    def of(cls, batch: Sequence[Words], run: Run) -> _Picks:
+    def from_batch(cls, batch: Sequence[SentenceWords], run: StackRun) -> _BatchPieces:
         words = [(sentence, positions) for sentence, each in enumerate(batch) for _, positions in each.rows]
         pieces = [
             (sentence, position + int(run.decoding), word)
             for word, (sentence, positions) in enumerate(words)
-            for position in kept_pieces(positions, run.pool)
+            for position in pooled_positions(positions, run.pool)
         ]
         sentences, positions, owners = torch.tensor(pieces).T.to(run.model.device)
         return cls(sentences, positions, owners, torch.bincount(owners))
@@ -181,6 +184,6 @@ class _Picks(NamedTuple):
         return np.asarray((sums / self.sizes[:, None]).cpu().numpy(), dtype=np.float32)
 
 
-def kept_pieces(positions: Sequence[int], pool: str) -> Sequence[int]:
-    """The pieces of a word that its vector is made of."""
+def pooled_positions(positions: Sequence[int], pool: str) -> Sequence[int]:
+    """The positions of a word's tokens that its vector is pooled from."""
     return positions[:1] if pool == "first" else positions[-1:] if pool == "last" else positions

@@ -1,4 +1,4 @@
-"""Kept vectors and sums -> the states of a result."""
+"""Computes the similarities, senses, groups and dimensions of every state from collected vectors and sums."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from attncli.results.compare import (
     WordFigures,
 )
 
-#: The fewest occurrences that a map tells more about than their matrix.
-_FEWEST_ON_MAP = 4
-#: One or two dimensions that make up this share of a mean cosine rule it.
-_RULING = 0.5
-#: A mean cosine below this is no sum that shares could be told of.
-_LEAST_COSINE = 0.05
+#: The fewest occurrences for a map; fewer are easier to read in their matrix.
+_MIN_MAP_POINTS = 4
+#: One or two dimensions with this share of a mean cosine dominate it.
+_DOMINANT_SHARE = 0.5
+#: Below this mean cosine the shares of dimensions mean nothing.
+_MIN_COSINE = 0.05
 
 
-class Rows(NamedTuple):
-    """What is known of every occurrence: the number of its word, its label, and a rank that no order changes."""
+class OccurrenceRows(NamedTuple):
+    """The index of each occurrence's word, its label, and a rank that doesn't depend on the order of sentences."""
 
     words: tuple[int, ...]
     labels: tuple[str | None, ...]
@@ -53,18 +53,18 @@ class Rows(NamedTuple):
 
     @property
     def codes(self) -> tuple[Indices, tuple[tuple[int, str | None], ...]]:
-        """The group of every row, by number, and the word and label of each group."""
+        """The group of every row, (rows,), and the word and label of each group."""
         pairs = list(zip(self.words, self.labels, strict=True))
         groups = tuple(dict.fromkeys(pairs))
-        number = {pair: index for index, pair in enumerate(groups)}
-        return np.array([number[pair] for pair in pairs], dtype=np.int64), groups
+        indices = {pair: index for index, pair in enumerate(groups)}
+        return np.array([indices[pair] for pair in pairs], dtype=np.int64), groups
 
-    def of_word(self, word: int, *, labelled: bool = False) -> Indices:
-        """The rows of one word in the order of their ranks; labelled: those alone that have a label."""
+    def word_rows(self, word: int, *, labelled: bool = False) -> Indices:
+        """The rows of one word by rank; labelled: only those with a label."""
         rows = [
             row for row, each in enumerate(self.words) if each == word and not (labelled and self.labels[row] is None)
         ]
-        # Ranks may be equal: such rows are, too.
+        # Rows of equal rank are equal.
         return np.array(sorted(rows, key=lambda row: self.ranks[row]), dtype=np.int64)  # type: ignore[arg-type, return-value]
 
     @property
@@ -73,7 +73,7 @@ class Rows(NamedTuple):
 
 
 class StatesRequest(NamedTuple):
-    """How states are described: the adjustment, the number of dimensions to name, and the seed of chance."""
+    """How states are described: the adjustment, the number of dimensions to name, and the random seed."""
 
     adjust: str = "none"
     dimensions: int | None = None
@@ -81,29 +81,29 @@ class StatesRequest(NamedTuple):
 
 
 def describe_states(
-    keeper: StateAccumulator, rows: Rows, words: Sequence[str], asked: StatesRequest
+    accumulator: StateAccumulator, rows: OccurrenceRows, words: Sequence[str], request: StatesRequest
 ) -> tuple[State, ...]:
-    """Every state that went by, in order."""
+    """Describe every state that was run, in order."""
     _, groups = rows.codes
-    return tuple(_state(number, keeper, rows, groups, words, asked) for number in sorted(keeper.raw))
+    return tuple(_state(number, accumulator, rows, groups, words, request) for number in sorted(accumulator.raw))
 
 
-def ruling_dimensions(vectors: Vectors) -> tuple[Dimension, ...]:
-    """The one or two dimensions that make up half of the mean cosine or more; none where it takes more of them."""
+def dominant_dimensions(vectors: Vectors) -> tuple[Dimension, ...]:
+    """One or two dimensions that make up half of the mean cosine or more; empty where it takes more."""
     top = top_dimensions(unit_vectors(vectors), 2)
     for count in (1, 2):
-        if sum(dimension.share for dimension in top[:count]) >= _RULING:
+        if sum(dimension.share for dimension in top[:count]) >= _DOMINANT_SHARE:
             return top[:count]
     return ()
 
 
 def top_dimensions(units: Floats, count: int) -> tuple[Dimension, ...]:
-    """The dimensions that contribute most to the mean cosine of pairs; none where it is near 0."""
+    """The dimensions that contribute most to the mean cosine of pairs; empty where it is near 0."""
     if len(units) < 2:
         return ()
     contributions = dimension_contributions(units)
     mean = float(contributions.sum())
-    if abs(mean) < _LEAST_COSINE:
+    if abs(mean) < _MIN_COSINE:
         return ()
     largest = np.argsort(-contributions * np.sign(mean), kind="stable")[:count]
     return tuple(Dimension(int(d), float(contributions[d]), float(contributions[d] / mean)) for d in largest)
@@ -111,65 +111,65 @@ def top_dimensions(units: Floats, count: int) -> tuple[Dimension, ...]:
 
 def _state(
     number: int,
-    keeper: StateAccumulator,
-    rows: Rows,
+    accumulator: StateAccumulator,
+    rows: OccurrenceRows,
     groups: Sequence[tuple[int, str | None]],
     words: Sequence[str],
-    asked: StatesRequest,
+    request: StatesRequest,
 ) -> State:
-    reference = keeper.references.get(number)
+    reference = accumulator.references.get(number)
     own = [index for index, (word, _) in enumerate(groups) if word == 0]
     labelled = [index for index in own if groups[index][1] is not None]
-    sums = keeper.adjusted.get(number, keeper.raw[number])
+    sums = accumulator.adjusted.get(number, accumulator.raw[number])
     contrast = sums.contrast(np.array(labelled)) if len(labelled) > 1 else Contrast(None, None)
-    within, across = _less(contrast, _baseline(reference, asked))
+    within, across = _minus_baseline(contrast, _baseline(reference, request))
     state = State(
         state=number,
-        chosen=number in keeper.chosen,
-        self_similarity=keeper.raw[number].self_similarity(np.array(own)),
+        chosen=number in accumulator.chosen,
+        self_similarity=accumulator.raw[number].self_similarity(np.array(own)),
         reference=reference,
-        adjusted_self_similarity=_adjusted_mean(sums, np.array(own), reference, asked),
+        adjusted_self_similarity=_adjusted_mean(sums, np.array(own), reference, request),
         within=within,
         across=across,
     )
-    vectors = keeper.vectors.get(number)
+    vectors = accumulator.vectors.get(number)
     small = len(rows.words) <= (MOST_IN_MATRIX if state.chosen else MOST_ON_THE_WAY)
     if vectors is None or not (small or state.chosen):
         return state
-    return _with_vectors(state, vectors, rows, words, asked, small=small)
+    return _with_vectors(state, vectors, rows, words, request, small=small)
 
 
-def _adjusted_mean(sums: GroupSums, own: Indices, reference: Reference | None, asked: StatesRequest) -> float | None:
-    mean = sums.self_similarity(own) if asked.adjust != "none" else None
-    return None if mean is None else mean - _baseline(reference, asked)
+def _adjusted_mean(sums: GroupSums, own: Indices, reference: Reference | None, request: StatesRequest) -> float | None:
+    mean = sums.self_similarity(own) if request.adjust != "none" else None
+    return None if mean is None else mean - _baseline(reference, request)
 
 
 def _with_vectors(
-    state: State, vectors: Vectors, rows: Rows, words: Sequence[str], asked: StatesRequest, *, small: bool
+    state: State, vectors: Vectors, rows: OccurrenceRows, words: Sequence[str], request: StatesRequest, *, small: bool
 ) -> State:
     units = unit_vectors(adjusted_vectors(vectors, state.reference))
-    baseline = _baseline(state.reference, asked)
+    baseline = _baseline(state.reference, request)
     shown = similarities(units) - baseline if small else None
-    own = rows.of_word(0)
+    own = rows.word_rows(0)
     described = replace(
         state,
         similarity=similarities(unit_vectors(vectors)) if small else None,
-        adjusted=shown if asked.adjust != "none" else None,
+        adjusted=shown if request.adjust != "none" else None,
         percentile=percentiles(shown, state.reference) if shown is not None and state.reference else None,
         explained_variance=explained_variance(vectors[own]),
         vectors=vectors,
     )
     if not state.chosen:
         return described
-    indices, values = nearest(units, asked.seed)
-    mapped = principal_components(units) if len(units) >= _FEWEST_ON_MAP else None
+    indices, values = nearest(units, request.seed)
+    mapped = principal_components(units) if len(units) >= _MIN_MAP_POINTS else None
     return replace(
         described,
-        senses=_senses(units, rows, baseline, asked.seed),
-        groups=None if rows.labelled else _groups(units, own, asked.seed),
+        senses=_senses(units, rows, baseline, request.seed),
+        groups=None if rows.labelled else _groups(units, own, request.seed),
         words=_word_figures(vectors, units, rows, words, baseline) if len(words) > 1 else (),
-        # One occurrence of the word has a cosine with the other words alone.
-        dimensions=top_dimensions(units[own] if len(own) > 1 else units, asked.dimensions or 0),
+        # A single occurrence of the word has cosines only with other words.
+        dimensions=top_dimensions(units[own] if len(own) > 1 else units, request.dimensions or 0),
         nearest=indices,
         nearest_similarity=values - baseline,
         positions=mapped and mapped[0],
@@ -177,19 +177,19 @@ def _with_vectors(
     )
 
 
-def _senses(units: Floats, rows: Rows, baseline: float, seed: int) -> Senses | None:
-    some = rows.of_word(0, labelled=True)
-    if len(some) < 2:
+def _senses(units: Floats, rows: OccurrenceRows, baseline: float, seed: int) -> Senses | None:
+    labelled = rows.word_rows(0, labelled=True)
+    if len(labelled) < 2:
         return None
-    labels = [str(rows.labels[row]) for row in some]
-    senses = measure_senses(units[some], labels, seed)
-    contrast = _less(Contrast(senses.within, senses.across), baseline)
+    labels = [str(rows.labels[row]) for row in labelled]
+    senses = measure_senses(units[labelled], labels, seed)
+    contrast = _minus_baseline(Contrast(senses.within, senses.across), baseline)
     neighbours = senses.neighbours
     if neighbours is not None:
         wrong = (
             miss._replace(
-                occurrence=int(some[miss.occurrence]),
-                nearest=int(some[miss.nearest]),
+                occurrence=int(labelled[miss.occurrence]),
+                nearest=int(labelled[miss.nearest]),
                 similarity=miss.similarity - baseline,
             )
             for miss in neighbours.wrong
@@ -205,9 +205,9 @@ def _groups(units: Floats, own: Indices, seed: int) -> Groups:
 
 
 def _word_figures(
-    vectors: Vectors, units: Floats, rows: Rows, words: Sequence[str], baseline: float
+    vectors: Vectors, units: Floats, rows: OccurrenceRows, words: Sequence[str], baseline: float
 ) -> tuple[WordFigures, ...]:
-    members = [rows.of_word(number) for number in range(len(words))]
+    members = [rows.word_rows(number) for number in range(len(words))]
     figures = []
     for number, word in enumerate(words):
         own = members[number]
@@ -222,11 +222,11 @@ def _word_figures(
     return tuple(figures)
 
 
-def _baseline(reference: Reference | None, asked: StatesRequest) -> float:
-    """What is taken off every similarity."""
-    return reference.baseline if reference is not None and asked.adjust == "baseline" else 0.0
+def _baseline(reference: Reference | None, request: StatesRequest) -> float:
+    """The number that is subtracted from every similarity."""
+    return reference.baseline if reference is not None and request.adjust == "baseline" else 0.0
 
 
-def _less(contrast: Contrast, baseline: float) -> Contrast:
+def _minus_baseline(contrast: Contrast, baseline: float) -> Contrast:
     within, across = (None if value is None else value - baseline for value in contrast)
     return Contrast(within, across)

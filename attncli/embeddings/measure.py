@@ -1,6 +1,7 @@
-"""How alike vectors are: cosines, self-similarity, explained variance, nearest neighbours, by blocks where many.
+"""Similarity measures: cosines, self-similarity, explained variance, nearest neighbours, principal components.
 
-Every function takes `units`, (occurrences, d): vectors of length 1, whose inner products are cosines.
+Most functions take `units`, (occurrences, d): vectors of length 1, whose inner products are cosines. Large products are
+computed in blocks.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.int64]
 
-#: Similarities that are alive at once: 32 MiB of float64.
+#: Similarities in memory at once: 32 MiB of float64.
 _BLOCK_ELEMENTS = 1 << 22
-#: Up to so many occurrences have their nearest neighbour looked up; of more, as many are drawn.
-MOST_NEIGHBOURS = 20_000
-_DRAWN_NEIGHBOURS = 2_000
+#: Up to this many occurrences all nearest neighbours are computed; of more, those of a random sample.
+MAX_ALL_NEIGHBOURS = 20_000
+_SAMPLED_NEIGHBOURS = 2_000
 
 
 def unit_vectors(vectors: Vectors) -> Floats:
-    """Each row divided by its length, in double precision; a row of zeros stays what it is."""
+    """Each row divided by its length, in float64; a row of zeros stays zero."""
     exact = np.asarray(vectors, dtype=np.float64)
     lengths = np.linalg.norm(exact, axis=1, keepdims=True)
     return exact / np.where(lengths > 0, lengths, 1.0)
@@ -41,7 +42,7 @@ def similarities(units: Floats) -> Floats:
 def mean_over_pairs(units: Floats) -> float | None:
     """The mean cosine over pairs of different rows, without their matrix: (‖Σu‖² − Σ‖u‖²) / (n(n − 1)).
 
-    None of fewer than two rows.
+    None for fewer than two rows.
     """
     count = len(units)
     if count < 2:
@@ -51,14 +52,14 @@ def mean_over_pairs(units: Floats) -> float | None:
 
 
 def mean_across(first: Floats, second: Floats) -> float:
-    """The mean cosine over pairs of a row of one and a row of the other."""
+    """The mean cosine over pairs of a row of `first` and a row of `second`."""
     return float(first.mean(axis=0) @ second.mean(axis=0))
 
 
 def explained_variance(vectors: Vectors) -> float | None:
     """σ₁²/Σσ² of the matrix of occurrences, not centred: the share of it that one vector explains (Ethayarajh 2019).
 
-    None of fewer than two vectors, and where all are zero.
+    None for fewer than two vectors, and where all are zero.
     """
     count, width = vectors.shape
     if count < 2:
@@ -70,37 +71,37 @@ def explained_variance(vectors: Vectors) -> float | None:
 
 
 def nearest(units: Floats, seed: int = 0) -> tuple[Indices, Floats]:
-    """Each row's nearest other row and their cosine; −1 and 0 for rows that weren't looked up, as there are too many.
+    """Each row's nearest other row and their cosine; −1 and 0 for rows outside of the sample (`sampled_rows`).
 
-    Of rows that are equally near the first counts.
+    Of equally near rows the first counts.
     """
     count = len(units)
     indices, values = np.full(count, -1, dtype=np.int64), np.zeros(count)
     if count < 2:
         return indices, values
-    for some in row_blocks(drawn_rows(count, seed), count):
-        block = units[some] @ units.T
-        block[np.arange(len(some)), some] = -np.inf
-        indices[some] = _first_greatest(block)
-        values[some] = np.clip(block[np.arange(len(some)), indices[some]], -1.0, 1.0)
+    for rows in row_blocks(sampled_rows(count, seed), count):
+        block = units[rows] @ units.T
+        block[np.arange(len(rows)), rows] = -np.inf
+        indices[rows] = _first_greatest(block)
+        values[rows] = np.clip(block[np.arange(len(rows)), indices[rows]], -1.0, 1.0)
     return indices, values
 
 
 def _first_greatest(block: Floats) -> Indices:
-    """The column of the greatest value of each row; what differs by rounding alone counts as equal."""
+    """The column of the greatest value in each row; the first of those that differ only by rounding."""
     greatest = block.max(axis=1, keepdims=True)
     return np.asarray(np.argmax(block >= greatest - 1e-9, axis=1), dtype=np.int64)
 
 
-def drawn_rows(count: int, seed: int = 0) -> Indices:
-    """The rows whose neighbours are looked up: all of them, or some at random where they are too many."""
-    if count <= MOST_NEIGHBOURS:
+def sampled_rows(count: int, seed: int = 0) -> Indices:
+    """The rows whose neighbours are computed: all of them, or a random sample where they are too many."""
+    if count <= MAX_ALL_NEIGHBOURS:
         return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, _DRAWN_NEIGHBOURS, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(count, _SAMPLED_NEIGHBOURS, replace=False))
 
 
 def row_blocks(rows: Indices, columns: int) -> Iterator[Indices]:
-    """Rows in blocks whose products with so many columns fit in memory."""
+    """Split rows into blocks whose products with `columns` rows fit in memory."""
     step = max(1, _BLOCK_ELEMENTS // max(columns, 1))
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
@@ -119,18 +120,18 @@ def dimension_contributions(units: Floats) -> Floats:
 def principal_components(vectors: Vectors) -> tuple[Floats, tuple[float, float]]:
     """Coordinates in the first two principal components, (n, 2), and the share of the variance that each explains.
 
-    The sign of a component is free; here the coordinate farthest from 0 is positive, so that order plays no part.
+    The sign of a component is arbitrary; here the coordinate farthest from 0 is positive, whatever the order of rows.
     """
     exact = np.asarray(vectors, dtype=np.float64)
     centred = exact - exact.mean(axis=0)
     values, axes = np.linalg.eigh(centred.T @ centred if len(exact) > exact.shape[1] else centred @ centred.T)
     values = np.clip(values[::-1], 0, None)
     if len(exact) > exact.shape[1]:
-        places = centred @ axes[:, ::-1][:, :2]
+        points = centred @ axes[:, ::-1][:, :2]
     else:
-        places = axes[:, ::-1][:, :2] * np.sqrt(values[:2])
-    places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
-    signs = np.sign(places[np.abs(places).argmax(axis=0), [0, 1]])
+        points = axes[:, ::-1][:, :2] * np.sqrt(values[:2])
+    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+    signs = np.sign(points[np.abs(points).argmax(axis=0), [0, 1]])
     total = float(values.sum()) or 1.0
     shares = [*(values[:2] / total).tolist(), 0.0]
-    return places * np.where(signs == 0, 1.0, signs), (shares[0], shares[1])
+    return points * np.where(signs == 0, 1.0, signs), (shares[0], shares[1])

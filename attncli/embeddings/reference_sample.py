@@ -1,8 +1,4 @@
-"""The sentences of the reference sample, and which of their words take part.
-
-The reference sample: words of plain sentences, run through the model as the user's are.
-
-Vectors and cosines held against a reference sample: the baseline, and three ways to even out crowded dimensions.
+"""The reference sample: words of plain sentences, whose states give the baseline and the adjustments of similarities.
 
 baseline     raw − baseline, the mean cosine of random words of different sentences (Ethayarajh 2019)
 standardize  (x − μ) / σ in every dimension (Timkey & van Schijndel 2021)
@@ -26,59 +22,58 @@ from attncli.embeddings.text_matching import Span
 from attncli.results.compare import Reference
 
 if TYPE_CHECKING:
-    from attncli.embeddings.batches import Run, Words
+    from attncli.embeddings.batches import SentenceWords, StackRun
 
-#: Words that a sentence gives to the sample, at most.
-_WORDS_A_SENTENCE = 4
+#: The most words of one sentence in the sample.
+_WORDS_PER_SENTENCE = 4
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
-#: Of fewer words neither a mean cosine nor a deviation says anything.
-FEWEST = 10
+#: With fewer words neither a mean cosine nor a deviation means anything.
+MIN_WORDS = 10
 
 
 def shipped_sentences() -> tuple[str, ...]:
-    """The sentences that come with the package; they were written for it."""
+    """The sentences that come with the package, and were written for it."""
     text = files("attncli.embeddings").joinpath("sample.txt").read_text("utf-8")
     return tuple(text.splitlines())
 
 
 def sample_spans(text: str, number: int) -> list[Span]:
-    """Which words of a sentence take part: some at random, always the same. Any text without words gives none."""
+    """The words of a sentence in the sample: some at random, the same in every run. Empty for a text without words."""
     spans = [match.span() for match in _WORD.finditer(text)]
-    if len(spans) <= _WORDS_A_SENTENCE:
+    if len(spans) <= _WORDS_PER_SENTENCE:
         return spans
-    chosen = np.random.default_rng(number).choice(len(spans), _WORDS_A_SENTENCE, replace=False)
+    chosen = np.random.default_rng(number).choice(len(spans), _WORDS_PER_SENTENCE, replace=False)
     return [spans[index] for index in sorted(chosen.tolist())]
 
 
 def run_sample(
-    run: Run, sentences: Sequence[Words], states: int, *, causal: bool, progress: Callable[[int], None]
+    run: StackRun, sentences: Sequence[SentenceWords], states: int, *, causal: bool, progress: Callable[[int], None]
 ) -> tuple[int, dict[int, SampleStatistics]]:
-    """Run the sample and describe its first `states` states. Answers how many words it had, too.
+    """Run the sample and describe its first `states` states. Returns the number of its words too.
 
-    causal: words at the first position are left out. There a model of this kind parks what attention has to spare, and
-    its state is like no other.
+    causal: leave out words at the first position. It is an attention sink in causal models, with an untypical state.
     """
-    from attncli.embeddings.batches import take_words  # imports torch
+    from attncli.embeddings.batches import run_sentences  # imports torch
 
-    kept = [_without_first(sentence) if causal else sentence for sentence in sentences]
-    owners = np.array([number for number, each in enumerate(kept) for _ in each.rows], dtype=np.int64)
+    selected = [_without_first_position(sentence) if causal else sentence for sentence in sentences]
+    owners = np.array([number for number, each in enumerate(selected) for _ in each.rows], dtype=np.int64)
     found: dict[int, Vectors] = {}
 
-    def take(state: int, rows: Sequence[int], vectors: Vectors) -> None:
+    def receive(state: int, rows: Sequence[int], vectors: Vectors) -> None:
         if state < states:
-            kept_so_far = found.setdefault(state, np.zeros((len(owners), vectors.shape[1]), dtype=np.float32))
-            kept_so_far[list(rows)] = vectors
+            collected = found.setdefault(state, np.zeros((len(owners), vectors.shape[1]), dtype=np.float32))
+            collected[list(rows)] = vectors
 
-    take_words(run, [each for each in _numbered(kept) if each.rows], take, progress)
+    run_sentences(run, [each for each in _renumber_rows(selected) if each.rows], receive, progress)
     return len(owners), {state: describe_sample(vectors, owners) for state, vectors in found.items()}
 
 
-def _without_first(sentence: Words) -> Words:
+def _without_first_position(sentence: SentenceWords) -> SentenceWords:
     return sentence._replace(rows=tuple((row, places) for row, places in sentence.rows if 0 not in places))
 
 
-def _numbered(sentences: Sequence[Words]) -> list[Words]:
-    """With rows counted through all sentences."""
+def _renumber_rows(sentences: Sequence[SentenceWords]) -> list[SentenceWords]:
+    """The sentences with rows numbered from 0 across all of them."""
     numbered, row = [], 0
     for sentence in sentences:
         places = [places for _, places in sentence.rows]
@@ -89,13 +84,14 @@ def _numbered(sentences: Sequence[Words]) -> list[Words]:
 
 ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 
-_PAIRS = 10_000
+_MAX_PAIRS = 10_000
 _QUANTILES = 1_001
+_ARRAYS = ("mean", "deviation", "components", "quantiles")
 
 
 @dataclass(frozen=True, slots=True)
 class SampleStatistics:
-    """All that is kept of a sample at one state.
+    """The statistics of the sample at one state.
 
     baseline: mean cosine of the random pairs.  mean, deviation: (d,).  components: (D, d), orthonormal.
     quantiles: of the cosines of the random pairs, (3, 1001): raw, standardised, all-but-the-top.
@@ -109,21 +105,23 @@ class SampleStatistics:
     components: Floats
     quantiles: Floats
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All of it as arrays, to be kept."""
-        held = ("mean", "deviation", "components", "quantiles")
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The statistics as arrays, for the cache."""
         counts = np.array([self.words, self.pairs])
-        return {"counts": counts, "baseline": np.array(self.baseline), **{name: getattr(self, name) for name in held}}
+        return {
+            "counts": counts,
+            "baseline": np.array(self.baseline),
+            **{name: getattr(self, name) for name in _ARRAYS},
+        }
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> SampleStatistics:
-        """What `arrays` gave."""
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> SampleStatistics:
+        """The statistics that `to_arrays` wrote."""
         words, pairs = arrays["counts"].tolist()
-        held = ("mean", "deviation", "components", "quantiles")
-        return cls(words, pairs, float(arrays["baseline"]), *(arrays[name] for name in held))
+        return cls(words, pairs, float(arrays["baseline"]), *(arrays[name] for name in _ARRAYS))
 
     def reference(self, adjust: str) -> Reference:
-        """What a result keeps of it for one adjustment."""
+        """The part that one adjustment needs, for the result."""
         row = {"standardize": 1, "abtt": 2}.get(adjust, 0)
         quantiles = self.quantiles[row] - (self.baseline if adjust == "baseline" else 0.0)
         if row == 0:
@@ -138,13 +136,13 @@ class SampleStatistics:
 
 
 def describe_sample(vectors: Vectors, sentences: Indices, seed: int = 0) -> SampleStatistics:
-    """The statistics of a sample of words: their vectors, (n, d), and the number of the sentence of each."""
+    """The statistics of a sample of words, from their vectors, (n, d), and the sentence of each, (n,)."""
     exact = np.asarray(vectors, dtype=np.float64)
     mean = exact.mean(axis=0)
     deviation = exact.std(axis=0)
     components = top_directions(exact - mean, ceil(exact.shape[1] / 100))
     first, second = random_pairs(sentences, seed)
-    adjusted = (exact, (exact - mean) / _safe(deviation), exact - mean - _along(exact, components))
+    adjusted = (exact, (exact - mean) / _nonzero_deviation(deviation), exact - mean - _project(exact, components))
     cosines = [_cosines(unit_vectors(each), first, second) for each in adjusted]
     steps = np.linspace(0, 1, _QUANTILES)
     quantiles = np.stack([np.quantile(values, steps) for values in cosines])
@@ -152,31 +150,31 @@ def describe_sample(vectors: Vectors, sentences: Indices, seed: int = 0) -> Samp
 
 
 def random_pairs(sentences: Indices, seed: int = 0) -> tuple[Indices, Indices]:
-    """Pairs of words of different sentences: all of them where they are few, else as many drawn at random."""
+    """Pairs of words of different sentences: all of them, or a random sample where they are too many."""
     count = len(sentences)
-    if count * (count - 1) // 2 <= _PAIRS:
+    if count * (count - 1) // 2 <= _MAX_PAIRS:
         first, second = np.triu_indices(count, k=1)
     else:
-        chance = np.random.default_rng(seed)
-        first, second = chance.integers(count, size=(2, 2 * _PAIRS))
+        rng = np.random.default_rng(seed)
+        first, second = rng.integers(count, size=(2, 2 * _MAX_PAIRS))
     apart = sentences[first] != sentences[second]
-    return first[apart][:_PAIRS], second[apart][:_PAIRS]
+    return first[apart][:_MAX_PAIRS], second[apart][:_MAX_PAIRS]
 
 
 def adjusted_vectors(vectors: Vectors, reference: Reference | None) -> Floats:
-    """The vectors themselves, or standardised, or without the top directions: as their reference has been made for."""
+    """The vectors, unchanged, standardised, or without the top directions, as the reference says."""
     exact = np.asarray(vectors, dtype=np.float64)
     if reference is None or reference.mean is None:
         return exact
     centred = exact - reference.mean
     if reference.deviation is not None:
-        return centred / _safe(reference.deviation.astype(np.float64))
+        return centred / _nonzero_deviation(reference.deviation.astype(np.float64))
     assert reference.components is not None
-    return centred - _along(exact, reference.components.astype(np.float64))
+    return centred - _project(exact, reference.components.astype(np.float64))
 
 
 def percentiles(values: Floats, reference: Reference) -> Floats:
-    """The share of random pairs, from 0 to 1, that are less alike than each value."""
+    """The share of random pairs, from 0 to 1, with a lower cosine than each value."""
     steps = np.linspace(0, 1, len(reference.quantiles))
     return np.asarray(np.interp(values, reference.quantiles, steps))
 
@@ -192,13 +190,13 @@ def top_directions(centred: Floats, number: int) -> Floats:
     return unit_vectors(vectors[:, ::-1][:, :number].T @ centred)
 
 
-def _along(vectors: Floats, components: Floats) -> Floats:
-    """What of each vector lies along the components: Σ (u_kᵀx) u_k."""
+def _project(vectors: Floats, components: Floats) -> Floats:
+    """The projection of each vector on the components: Σ (u_kᵀx) u_k."""
     return (vectors @ components.T) @ components
 
 
-def _safe(deviation: Floats) -> Floats:
-    """A dimension that never changes says nothing, whatever it is divided by."""
+def _nonzero_deviation(deviation: Floats) -> Floats:
+    """Deviations to divide by: 1 in the place of 0, for dimensions that never change."""
     safe: Floats = np.where(deviation > 0, deviation, 1.0)
     return safe
 

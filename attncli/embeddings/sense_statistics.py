@@ -1,4 +1,4 @@
-"""Labels held against vectors: are occurrences of one sense nearer to each other than to others, and by chance?"""
+"""Tests whether occurrences with the same sense label are more similar to each other than to others."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.embeddings.accumulator import Contrast, GroupSums
-from attncli.embeddings.measure import Floats, Indices, drawn_rows, row_blocks
+from attncli.embeddings.measure import Floats, Indices, row_blocks, sampled_rows
 from attncli.results.compare import Miss, Neighbours, Permutation, Senses
 
-#: Up to so many ways to deal the labels, all of them are looked at.
-MOST_LABELINGS = 20_000
-_DRAWN, _DRAWN_OF_MANY, _MANY = 9_999, 999, 2_000
-#: Differences smaller than this are rounding: a labeling that separates as well must count as such.
+#: Up to this many permutations of the labels the test is exact.
+MAX_EXACT_LABELINGS = 20_000
+_PERMUTATIONS, _PERMUTATIONS_OF_MANY, _MANY = 9_999, 999, 2_000
+#: Differences smaller than this are rounding errors, so such labelings count as equally good.
 _ROUNDING = 1e-10
-#: Numbers that are alive at once while labelings are tried.
+#: Numbers in memory at once while labelings are tried.
 _BLOCK_ELEMENTS = 1 << 22
 
 Labels = npt.NDArray[np.int64]
 
 
 def measure_senses(units: Floats, labels: Sequence[str], seed: int = 0) -> Senses:
-    """Everything that labels say of the occurrences of one word."""
+    """All statistics of the labels of one word's occurrences."""
     names = tuple(dict.fromkeys(labels))
     codes = np.array([names.index(label) for label in labels], dtype=np.int64)
     within, across = _contrast(units, codes)
-    reason = _why_no_test(codes)
+    reason = _no_test_reason(codes)
     return Senses(
         occurrences=len(labels),
         labels=names,
@@ -58,8 +58,8 @@ def silhouette(units: Floats, labels: Labels) -> float | None:
 
 
 def silhouettes(units: Floats, labels: Labels) -> Floats | None:
-    """The same for each occurrence: (b − a) / max(a, b), with a the mean distance within its label, b to the next."""
-    sums, sizes = _sums(units, labels)
+    """One silhouette per occurrence: (b − a) / max(a, b), with a the mean distance in its label, b to the next."""
+    sums, sizes = _label_sums(units, labels)
     if len(sizes) < 2 or sizes.max() < 2:
         return None
     totals = units @ sums.T
@@ -74,17 +74,17 @@ def silhouettes(units: Floats, labels: Labels) -> Floats | None:
 
 
 def _neighbours(units: Floats, labels: Labels, seed: int) -> Neighbours | None:
-    """Only occurrences that have another of their label can be right, and only these count.
+    """How many occurrences have a nearest neighbour of their own label, among those with another of their label.
 
-    Where one of another label is just as near, it isn't right: no order of sentences shall decide that.
+    An equally near occurrence of another label counts as a miss, so that the order of sentences makes no difference.
     """
     sizes = np.bincount(labels)[labels]
-    drawn = drawn_rows(len(labels), seed)
-    counted = drawn[sizes[drawn] > 1]
+    sample = sampled_rows(len(labels), seed)
+    counted = sample[sizes[sample] > 1]
     if not len(counted):
         return None
-    found = [_misses(units, labels, some) for some in row_blocks(counted, len(labels))]
-    misses = tuple(miss for some in found for miss in some)
+    found = [_misses(units, labels, rows) for rows in row_blocks(counted, len(labels))]
+    misses = tuple(miss for block in found for miss in block)
     chance = float(((sizes[counted] - 1) / (len(labels) - 1)).mean())
     return Neighbours(len(counted) - len(misses), len(counted), chance, misses)
 
@@ -101,7 +101,7 @@ def _misses(units: Floats, labels: Labels, rows: Indices) -> Iterator[Miss]:
         yield Miss(int(rows[place]), other, min(value, 1.0), tied=bool(abs(own[place] - value) <= _ROUNDING))
 
 
-def _why_no_test(labels: Labels) -> str | None:
+def _no_test_reason(labels: Labels) -> str | None:
     sizes = np.bincount(labels)
     if len(sizes) < 2:
         return "there is one label"
@@ -113,28 +113,28 @@ def _why_no_test(labels: Labels) -> str | None:
 
 
 def permutation_test(units: Floats, labels: Labels, seed: int = 0) -> Permutation:
-    """One-sided: how often labels dealt at random separate (within − across) at least as well as the real ones.
+    """One-sided: how often permuted labels separate (within − across) at least as well as the real ones.
 
-    Exact over all ways to deal them where these are few; else over random ones, with p = (b + 1) / (m + 1)
+    Exact over all permutations where these are few; else over random ones, with p = (b + 1) / (m + 1)
     (Phipson & Smyth 2010).
     """
     sizes = np.bincount(labels).tolist()
-    every = _labelings(sizes)
+    total = _labelings(sizes)
     observed = _separations(units, labels[None, :])[0]
-    exact = every <= MOST_LABELINGS
-    dealt = _all_labelings(len(labels), sizes) if exact else _drawn_labelings(labels, seed)
+    exact = total <= MAX_EXACT_LABELINGS
+    labelings = _all_labelings(len(labels), sizes) if exact else _random_labelings(labels, seed)
     as_well = 0
     count = 0
-    for some in _in_blocks(dealt, units):
-        as_well += int((_separations(units, some) >= observed - _ROUNDING).sum())
-        count += len(some)
+    for block in _in_blocks(labelings, units):
+        as_well += int((_separations(units, block) >= observed - _ROUNDING).sum())
+        count += len(block)
     if exact:
-        return Permutation(as_well / count, count, True, _symmetries(sizes) / every)
-    return Permutation((as_well + 1) / (count + 1), count, False, max(_symmetries(sizes) / every, 1 / (count + 1)))
+        return Permutation(as_well / count, count, True, _symmetries(sizes) / total)
+    return Permutation((as_well + 1) / (count + 1), count, False, max(_symmetries(sizes) / total, 1 / (count + 1)))
 
 
 def _labelings(sizes: Sequence[int]) -> int:
-    """In how many ways labels of these frequencies can be dealt: n! / Π n_l!"""
+    """The number of distinct permutations of labels with these frequencies: n! / Π n_l!"""
     left, ways = sum(sizes), 1
     for size in sizes:
         ways *= comb(left, size)
@@ -143,7 +143,7 @@ def _labelings(sizes: Sequence[int]) -> int:
 
 
 def _symmetries(sizes: Sequence[int]) -> int:
-    """How many of them only swap the names of labels that are as frequent as each other."""
+    """How many of them only swap the names of equally frequent labels."""
     ways = 1
     for size in set(sizes):
         for place in range(1, sizes.count(size) + 1):
@@ -165,16 +165,16 @@ def _all_labelings(count: int, sizes: Sequence[int]) -> Iterator[list[int]]:
     return deal(tuple(range(count)), 0, [0] * count)
 
 
-def _drawn_labelings(labels: Labels, seed: int) -> Iterator[Labels]:
-    chance = np.random.default_rng(seed)
-    for _ in range(_DRAWN if len(labels) <= _MANY else _DRAWN_OF_MANY):
-        yield chance.permutation(labels)
+def _random_labelings(labels: Labels, seed: int) -> Iterator[Labels]:
+    rng = np.random.default_rng(seed)
+    for _ in range(_PERMUTATIONS if len(labels) <= _MANY else _PERMUTATIONS_OF_MANY):
+        yield rng.permutation(labels)
 
 
-def _in_blocks(dealt: Iterator[list[int]] | Iterator[Labels], units: Floats) -> Iterator[Labels]:
+def _in_blocks(labelings: Iterator[list[int]] | Iterator[Labels], units: Floats) -> Iterator[Labels]:
     step = max(1, _BLOCK_ELEMENTS // units.size)
     block: list[object] = []
-    for labeling in dealt:
+    for labeling in labelings:
         block.append(labeling)
         if len(block) == step:
             yield np.array(block, dtype=np.int64)
@@ -184,7 +184,7 @@ def _in_blocks(dealt: Iterator[list[int]] | Iterator[Labels], units: Floats) -> 
 
 
 def _separations(units: Floats, labelings: Labels) -> Floats:
-    """within − across of each labeling, (m,): what ‖Σu‖² of a label leaves without Σ‖u‖² is the sum over its pairs."""
+    """within − across of each labeling, (m,). The cosines of a label's pairs sum to ‖Σu‖² − Σ‖u‖²."""
     count = len(units)
     sizes = np.bincount(labelings[0])
     own = float((units * units).sum())
@@ -199,8 +199,8 @@ def _separations(units: Floats, labelings: Labels) -> Floats:
     return np.asarray((inside - own) / pairs_within - (total - inside) / pairs_across)
 
 
-def _sums(units: Floats, labels: Labels) -> tuple[Floats, Indices]:
-    """The sum of the vectors of each label, (labels, d), and how many these are."""
+def _label_sums(units: Floats, labels: Labels) -> tuple[Floats, Indices]:
+    """The sum of the vectors of each label, (labels, d), and their number, (labels,)."""
     sizes = np.bincount(labels)
     order = np.argsort(labels, kind="stable")
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])

@@ -1,10 +1,8 @@
-"""Text as it is compared: letters composed, apostrophes straight, maybe without case, each with its place in the text.
+"""Finds a word in a sentence, in any script, and never inside another word (`mole` in `molecule`).
 
-Also which characters grow together to one word: the boundary of a word is a question of its script.
-
-The regular inflections of English words (`mole`, `moles`; `spy`, `spies`, `spied`): no dictionary, no irregular.
-
-Where a word stands in a sentence: found by its characters, so that `mole` is never found inside `molecule`.
+Texts are compared after normalization: letters composed, apostrophes straight, optionally without case, with the
+original position of every character. Any form of a word may match: the regular inflections of English (`mole`,
+`moles`; `spy`, `spied`), without a dictionary or irregular forms, and Korean particles.
 """
 
 from __future__ import annotations
@@ -17,66 +15,68 @@ from typing import NamedTuple
 
 Span = tuple[int, int]
 
+# --- Normalization and word boundaries
+
 _JOINERS = frozenset("\u200c\u200d")
 
-#: Blocks of scripts that put no spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han.
+#: Scripts without spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han.
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
-#: Katakana writes loanwords: a run of it is a word, so that `モル` (the mole of chemistry) isn't in `モルモット`.
+#: Katakana is for loanwords: a run of it is a word, so that `モル` (the mole of chemistry) isn't found in `モルモット`.
 _KATAKANA = re.compile("[\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f]")
 
 
-class Folded(NamedTuple):
-    """A text as it is compared, and for each of its characters the span of the original that it stands for."""
+class NormalizedText(NamedTuple):
+    """A normalized text, and for each of its characters the span of the original that it is from (None: the same)."""
 
     text: str
-    places: tuple[Span, ...] | None = None
+    spans: tuple[Span, ...] | None = None
 
     def original(self, start: int, end: int) -> Span:
-        """The characters of the original behind a span that isn't empty."""
-        if self.places is None:
+        """The span of the original for a non-empty span of the normalized text."""
+        if self.spans is None:
             return start, end
-        return self.places[start][0], self.places[end - 1][1]
+        return self.spans[start][0], self.spans[end - 1][1]
 
 
-def fold(text: str, *, case: bool = False) -> Folded:
-    """Compose letters and their marks, straighten apostrophes, and with `case` take capitals away.
+def normalize_text(text: str, *, case: bool = False) -> NormalizedText:
+    """Compose letters with their marks, straighten apostrophes, and with `case` ignore case.
 
-    >>> fold("CAFE\\u0301", case=True).text
+    >>> normalize_text("CAFE\\u0301", case=True).text
     'café'
     """
     if text.isascii():
-        return Folded(text.lower() if case else text)
+        return NormalizedText(text.lower() if case else text)
     parts: list[str] = []
-    places: list[Span] = []
+    spans: list[Span] = []
     for start, end in _clusters(text):
         part = unicodedata.normalize("NFC", text[start:end]).replace("’", "'")
         part = unicodedata.normalize("NFC", part.casefold()) if case else part
         parts.append(part)
-        places.extend([(start, end)] * len(part))
-    return Folded("".join(parts), tuple(places))
+        spans.extend([(start, end)] * len(part))
+    return NormalizedText("".join(parts), tuple(spans))
 
 
 def _clusters(text: str) -> list[Span]:
-    """A letter with the marks on it, as spans."""
+    """The spans of letters with the marks on them."""
     starts = [i for i, character in enumerate(text) if i == 0 or unicodedata.combining(character) == 0]
     return list(zip(starts, [*starts[1:], len(text)], strict=True))
 
 
-def grows_together(before: str, after: str) -> bool:
-    """Whether two neighbours are of one word, so that no word ends between them."""
+def is_within_word(before: str, after: str) -> bool:
+    """Whether no word ends between two neighbouring characters."""
     if _is_mark(after):
         return True
-    if not (_is_of_words(before) and _is_of_words(after)):
+    if not (_is_word_character(before) and _is_word_character(after)):
         return False
     if _KATAKANA.match(before) and _KATAKANA.match(after):
         return True
     return not (_UNSPACED.match(before) or _UNSPACED.match(after))
 
 
-def _is_of_words(character: str) -> bool:
+def _is_word_character(character: str) -> bool:
     return character.isalnum() or character == "_" or _is_mark(character)
 
 
@@ -88,17 +88,19 @@ def is_hangul(character: str) -> bool:
     return "\uac00" <= character <= "\ud7a3"
 
 
-#: The shortest word that an ending may be taken off to: `bus` has no singular `bu`.
-_SHORTEST = 3
+# --- Inflections
+
+#: The shortest stem that is left when an ending is removed: `bus` has no singular `bu`.
+_MIN_STEM = 3
 _VOWELS = "aeiou"
 _SIBILANTS = ("s", "x", "z", "ch", "sh", "o")
 
 
-def forms(word: str) -> frozenset[str]:
-    """A word in lower case with its inflections, and those of every word that it is an inflection of itself.
+def word_forms(word: str) -> frozenset[str]:
+    """The inflections of a lower-case word, and those of every word that it may be an inflection of.
 
-    >>> sorted(forms("moles"))
-    ['mole', 'moled', "mole's", ...]  # doctest: +SKIP
+    >>> {"spy", "spied", "spying"} <= word_forms("spies")
+    True
     """
     found = inflections(word)
     for stem in _stems(word):
@@ -146,89 +148,91 @@ def _doubles(word: str) -> bool:
 
 
 def _stems(word: str) -> Iterator[str]:
-    """What may be left of a word without its ending; whether it would inflect to it is for others to say."""
+    """Candidate stems of a word: without its ending. They needn't inflect to the word."""
     cuts = ("s", "es", "d", "ed", "ing")
     stems = [word[: -len(cut)] for cut in cuts if word.endswith(cut)]
     stems += [f"{stem}e" for stem in stems if word.endswith("ing")]
     stems += [f"{word[:-3]}y" for cut in ("ies", "ied") if word.endswith(cut)]
     stems += [stem[:-1] for stem in stems if stem[-1:] == stem[-2:-1]]
-    return (stem for stem in stems if len(stem) >= _SHORTEST)
+    return (stem for stem in stems if len(stem) >= _MIN_STEM)
 
+
+# --- Search
 
 _BRACKETS = re.compile(r"\[([^\[\]]+)\]")
 _WORDS = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 
-#: How many syllables a Korean word may carry behind it as particles.
-_PARTICLES = 3
+#: The most syllables of particles after a Korean word.
+_MAX_PARTICLES = 3
 
 
-class Sought(NamedTuple):
-    """A word to be found (or a phrase), and whether other forms of it count: other case, inflections, particles."""
+class WordQuery(NamedTuple):
+    """A word or phrase to find, and whether other forms of it match: other case, inflections, particles."""
 
     word: str
     any_form: bool = False
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        *first, last = fold(self.word, case=self.any_form).text.split()
-        lasts = sorted(forms(last), key=len, reverse=True) if self.any_form else [last]
+        *first, last = normalize_text(self.word, case=self.any_form).text.split()
+        lasts = sorted(word_forms(last), key=len, reverse=True) if self.any_form else [last]
         parts = [*map(re.escape, first), f"(?:{'|'.join(map(re.escape, lasts))})"]
         return re.compile(r"\s+".join(parts))
 
 
-class Marked(NamedTuple):
-    """A sentence without the brackets that pointed to a word, and where they pointed: (number of the word, span)."""
+class UnmarkedText(NamedTuple):
+    """A sentence without the brackets that marked words, and the marks: (index of the word, span)."""
 
     text: str
     marks: tuple[tuple[int, Span], ...] = ()
 
 
-def find_word(text: str, sought: Sought) -> list[Span]:
-    """Every place of a word in a text, as characters, half open.
+def find_word(text: str, query: WordQuery) -> list[Span]:
+    """Every occurrence of a word in a text, as half-open spans of characters.
 
-    >>> find_word("A mole and a molecule", Sought("mole"))
+    >>> find_word("A mole and a molecule", WordQuery("mole"))
     [(2, 6)]
 
-    A word ends where its script ends words: at what is no letter, digit or mark, and in scripts without spaces
-    anywhere but within a run of Katakana. `can` isn't found in `can't`, but `mole` is in `mole's` and in `mole-like`.
+    A word ends before a character that is no letter, digit or mark, and in scripts without spaces anywhere but within
+    a run of Katakana. `can` isn't found in `can't`, but `mole` is in `mole's` and in `mole-like`.
     """
-    return list(_found(fold(text, case=sought.any_form), sought.pattern, sought.any_form))
+    return list(_find_matches(normalize_text(text, case=query.any_form), query.pattern, query.any_form))
 
 
-def _found(folded: Folded, pattern: re.Pattern[str], any_form: bool) -> Iterator[Span]:
-    place = 0
-    while match := pattern.search(folded.text, place):
-        # One character on, not to the end: a place that didn't count may overlap one that does.
-        place = match.start() + 1
-        if _stands_alone(folded.text, *match.span(), any_form=any_form):
-            place = match.end()
-            yield folded.original(*match.span())
+def _find_matches(normalized: NormalizedText, pattern: re.Pattern[str], any_form: bool) -> Iterator[Span]:
+    start = 0
+    while match := pattern.search(normalized.text, start):
+        # Only one character further, as a match that isn't a word may overlap one that is.
+        start = match.start() + 1
+        if _stands_alone(normalized.text, *match.span(), any_form=any_form):
+            start = match.end()
+            yield normalized.original(*match.span())
 
 
 def _stands_alone(text: str, start: int, end: int, *, any_form: bool) -> bool:
-    if start > 0 and grows_together(text[start - 1], text[start]):
+    if start > 0 and is_within_word(text[start - 1], text[start]):
         return False
     if end == len(text):
         return True
     if any_form and is_hangul(text[end - 1]) and is_hangul(text[end]):
-        return _ends_soon(text, end)
-    return not grows_together(text[end - 1], text[end]) and not _is_contracted(text, end)
+        return _ends_in_particles(text, end)
+    return not is_within_word(text[end - 1], text[end]) and not _is_contracted(text, end)
 
 
-def _ends_soon(text: str, end: int) -> bool:
-    return not all(is_hangul(character) for character in text[end : end + _PARTICLES + 1].ljust(_PARTICLES + 1))
+def _ends_in_particles(text: str, end: int) -> bool:
+    return not all(is_hangul(character) for character in text[end : end + _MAX_PARTICLES + 1].ljust(_MAX_PARTICLES + 1))
 
 
 def _is_contracted(text: str, end: int) -> bool:
-    """Behind the word an apostrophe and more than the s of a possessive: `can't`, `they'll`."""
+    """Whether an apostrophe follows with more than a possessive s: `can't`, `they'll`."""
     return re.match(r"'(?!s\b)\w", text[end : end + 4], re.IGNORECASE) is not None
 
 
-def take_brackets(text: str, words: Sequence[str]) -> Marked:
-    """The text without brackets around a word that is sought (in any form): brackets point to the one that is meant.
+def remove_brackets(text: str, words: Sequence[str]) -> UnmarkedText:
+    """The text without the brackets around any form of the words; brackets mark which occurrence is meant.
 
-    >>> take_brackets("the [bank] of the bank [1]", ["bank"])
-    Marked(text='the bank of the bank [1]', marks=((0, (4, 8)),))
+    >>> remove_brackets("the [bank] of the bank [1]", ["bank"])
+    UnmarkedText(text='the bank of the bank [1]', marks=((0, (4, 8)),))
     """
     parts: list[str] = []
     marks: list[tuple[int, Span]] = []
@@ -242,16 +246,16 @@ def take_brackets(text: str, words: Sequence[str]) -> Marked:
         marks.append((number, (length, length + len(match[1]))))
         length += len(match[1])
         place = match.end()
-    return Marked("".join([*parts, text[place:]]), tuple(marks))
+    return UnmarkedText("".join([*parts, text[place:]]), tuple(marks))
 
 
 def _is_form(text: str, word: str) -> bool:
-    return any(span == (0, len(text)) for span in find_word(text, Sought(word, any_form=True)))
+    return any(span == (0, len(text)) for span in find_word(text, WordQuery(word, any_form=True)))
 
 
-def nearest_forms(text: str, word: str, count: int = 3) -> list[str]:
-    """What of a text comes near a word that isn't in it: its other forms, then words that look alike."""
-    found = [text[start:end] for start, end in find_word(text, Sought(word, any_form=True))]
+def similar_words(text: str, word: str, count: int = 3) -> list[str]:
+    """Words of a text similar to one that isn't in it: its other forms, then words that look alike."""
+    found = [text[start:end] for start, end in find_word(text, WordQuery(word, any_form=True))]
     folded = {match[0].casefold(): match[0] for match in _WORDS.finditer(text)}
     alike = get_close_matches(word.casefold(), list(folded), n=count, cutoff=0.6)
     return list(dict.fromkeys([*found, *(folded[each] for each in alike)]))[:count]

@@ -1,9 +1,7 @@
-"""States of constant size: what layers without attention keep of all that they have read.
+"""What a model caches while it generates: keys and values, latents, and recurrent states of constant size.
 
-What a model keeps while it goes on from token to token: keys and values, latents, states.
-
-Per token and layer (formulas in numbers, not bytes): multi-head and grouped attention 2 · h_kv · d_head; latent
-attention d_latent + d_rope (DeepSeek-V2); a layer with a window stops growing there; a state never grows.
+Numbers per token and layer, not bytes: multi-head and grouped attention 2 · h_kv · d_head; latent attention
+d_latent + d_rope (DeepSeek-V2). A layer with a window stops growing there; a state never grows.
 """
 
 from __future__ import annotations
@@ -16,158 +14,162 @@ from attncli.parameters.attention_layers import (
     AttentionLayer,
     attention_layers,
     encoder_positions,
-    number,
-    widths_of,
+    projection_widths,
 )
 from attncli.parameters.inventory import Kind, Settings
 from attncli.results.costs import CACHE_BITS, WEIGHT_BITS, CachedLayer, Fit, Fits, in_bytes
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import Placed, Share
+    from attncli.parameters.classify import LocatedShare, TensorShare
 
-#: What a state holds for each of its channels, and over how many heads its keys are spread.
-_STATE_SIZE = ("ssm_state_size", "mamba_d_state", "state_size")
-_KEY_HEADS = ("num_k_heads", "linear_num_key_heads", "num_heads", "num_attention_heads")
-#: RWKV-4 keeps numbers alone, no outer products (Peng 2023): a channel's numerator, denominator and their maximum, and
-#: the token before it, in both halves of a block. Told by the decay that it learns for each channel.
+#: Fields with the size of a channel's state, and with the number of heads that share the keys.
+_STATE_SIZE_FIELDS = ("ssm_state_size", "mamba_d_state", "state_size")
+_KEY_HEAD_FIELDS = ("num_k_heads", "linear_num_key_heads", "num_heads", "num_attention_heads")
+#: RWKV-4 holds five numbers a channel and no outer products (Peng 2023): numerator, denominator, their maximum, and the
+#: previous token in both halves of a block. It is recognised by the learned decay of each channel.
 _DECAY, _NUMBERS_WITH_DECAY = "time_decay", 5
-#: The input gate of an mLSTM (Beck 2024), which normalises its state by a vector of keys and a maximum a head.
-_NORMALISED = "igate"
+#: The input gate of an mLSTM (Beck 2024), whose state also has a vector of keys and a maximum for each head.
+_MLSTM_INPUT_GATE = "igate"
 
 
-class State(NamedTuple):
-    """The numbers that one layer keeps, however much it has read."""
+class RecurrentState(NamedTuple):
+    """The size of one layer's state, in numbers; the same after any number of tokens."""
 
     part: str
     layer: int
     numbers: int
 
 
-def states(placed: Iterable[Placed], settings: Settings) -> tuple[State, ...]:
-    """The states of every layer that mixes positions in another way than by attention.
+def recurrent_states(located: Iterable[LocatedShare], settings: Settings) -> tuple[RecurrentState, ...]:
+    """The states of every layer that mixes positions by something other than attention.
 
-    A convolution over the last k positions keeps k inputs a channel (Gu & Dao 2023); a linear attention the outer
-    products of its keys and values, d_k · d_v a head (Katharopoulos 2020); a state space its state a channel.
+    A convolution over k positions stores k inputs a channel (Gu & Dao 2023); linear attention the outer products of
+    keys and values, d_k · d_v a head (Katharopoulos 2020); a state-space layer the state of each channel.
     """
-    groups: dict[tuple[str, str, int], list[Share]] = defaultdict(list)
-    for share, where in placed:
-        if share.component.startswith("mixer.") and where.stack is not None and where.layer is not None:
-            groups[where.part, where.stack, where.layer].append(share)
-    return tuple(State(part, layer, _numbers(shares, settings)) for (part, _, layer), shares in groups.items())
+    groups: dict[tuple[str, str, int], list[TensorShare]] = defaultdict(list)
+    for share, location in located:
+        if share.component.startswith("mixer.") and location.stack is not None and location.layer is not None:
+            groups[location.part, location.stack, location.layer].append(share)
+    return tuple(
+        RecurrentState(part, layer, _state_numbers(shares, settings)) for (part, _, layer), shares in groups.items()
+    )
 
 
-def _numbers(shares: Sequence[Share], settings: Settings) -> int:
+def _state_numbers(shares: Sequence[TensorShare], settings: Settings) -> int:
     convolutions = (share.parameters for share in shares if _is_depthwise(share))
-    return sum(convolutions) + _recurrent(shares, settings)
+    return sum(convolutions) + _recurrent_numbers(shares, settings)
 
 
-def _is_depthwise(share: Share) -> bool:
+def _is_depthwise(share: TensorShare) -> bool:
     """A convolution over positions that keeps channels apart: (channels, 1, positions)."""
     shape = share.tensor.shape
     return share.tensor.kind is Kind.CONVOLUTION and len(shape) == 3 and shape[1] == 1 and not share.is_bias
 
 
-def _recurrent(shares: Sequence[Share], settings: Settings) -> int:
-    widths, leaves = widths_of(shares), {share.tensor.name.rpartition(".")[2] for share in shares}
-    path = _path(shares)
+def _recurrent_numbers(shares: Sequence[TensorShare], settings: Settings) -> int:
+    widths, leaves = projection_widths(shares), {share.tensor.name.rpartition(".")[2] for share in shares}
+    path = _settings_path(shares)
     if _DECAY in leaves:
         return _NUMBERS_WITH_DECAY * widths["output"]
     if widths["key"]:
-        return _products(shares, widths["key"], widths["value"], number(settings, path, _KEY_HEADS) or 1)
+        heads = settings.find_number(path, _KEY_HEAD_FIELDS) or 1
+        return _outer_products(shares, widths["key"], widths["value"], heads)
     if any(share.component == "mixer.state" for share in shares):
-        return widths["output"] * (number(settings, path, _STATE_SIZE) or 1)
+        return widths["output"] * (settings.find_number(path, _STATE_SIZE_FIELDS) or 1)
     return 0
 
 
-def _products(shares: Sequence[Share], keys: int, values: int, heads: int) -> int:
-    normalised = any(step.startswith(_NORMALISED) for share in shares for step in share.tensor.name.split("."))
+def _outer_products(shares: Sequence[TensorShare], keys: int, values: int, heads: int) -> int:
+    normalised = any(step.startswith(_MLSTM_INPUT_GATE) for share in shares for step in share.tensor.name.split("."))
     return values * keys // heads + (keys + heads if normalised else 0)
 
 
-def _path(shares: Sequence[Share]) -> str:
-    """The module that holds the mixer's output projection: it, or what holds it, knows the sizes of the state."""
+def _settings_path(shares: Sequence[TensorShare]) -> str:
+    """The module with the mixer's output projection: it, or a module around it, has the sizes of the state."""
     found = next((share for share in shares if share.component == "mixer.output"), shares[0])
     return found.tensor.module
 
 
-#: Parts that read everything at once, and keep nothing from one token to the next.
-_AT_ONCE = frozenset({"encoder", "vision", "audio", "projector"})
-#: The last layers may attend to what an earlier one cached.
-_SHARED = ("num_kv_shared_layers",)
-#: Layers of a checkpoint past this number are for training (multi-token prediction), and don't run.
-_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-#: With weights of few bits the cache stays in half precision.
-_CACHE_BESIDE = {"int8": "bfloat16", "int4": "bfloat16"}
-#: No context is longer than this: what fits beyond it has no limit.
-_ENDLESS = 1 << 48
+#: Parts that read their whole input at once and cache nothing.
+_PARALLEL_PARTS = frozenset({"encoder", "vision", "audio", "projector"})
+#: Fields with the number of last layers that use the cache of an earlier layer.
+_SHARED_CACHE_FIELDS = ("num_kv_shared_layers",)
+#: The dtype of the cache where it isn't that of the weights: with quantized weights it stays in half precision.
+_CACHE_DTYPES = {"int8": "bfloat16", "int4": "bfloat16"}
+#: A cache that fits at this context counts as one that memory doesn't limit.
+_UNLIMITED = 1 << 48
 
 
-def cached_layers(placed: Sequence[Placed], settings: Settings) -> tuple[CachedLayer, ...]:
-    """What each layer caches, in the model's order. Tensors must stand under each of their names."""
-    writing = _writing(placed)
+def cached_layers(located: Sequence[LocatedShare], settings: Settings) -> tuple[CachedLayer, ...]:
+    """What each layer caches, in the model's order. Tied tensors must be listed under each of their names."""
+    generating = _generating_shares(located)
     attending: dict[tuple[str, int], list[AttentionLayer]] = defaultdict(list)
-    for layer in attention_layers(writing, settings, positions=encoder_positions(placed)):
-        if _runs(layer, settings):
+    for layer in attention_layers(generating, settings, positions=encoder_positions(located)):
+        if _is_run(layer, settings):
             attending[layer.part, layer.layer].append(layer)
-    kept = {(state.part, state.layer): state for state in states(writing, settings)}
-    keys = sorted({*attending, *kept}, key=lambda key: (key[0], key[1]))
-    return tuple(_cached(key, attending[key], kept.get(key), settings) for key in keys)
+    recurrent = {(state.part, state.layer): state for state in recurrent_states(generating, settings)}
+    keys = sorted({*attending, *recurrent}, key=lambda key: (key[0], key[1]))
+    return tuple(_cached_layer(key, attending[key], recurrent.get(key), settings) for key in keys)
 
 
-def _writing(placed: Sequence[Placed]) -> list[Placed]:
-    """What stands in the stacks that go on from token to token: no tower, and no encoder beside a decoder."""
-    found = [entry for entry in placed if entry.place.part not in _AT_ONCE and entry.place.stack is not None]
-    decoding = [entry for entry in found if "encoder" not in str(entry.place.stack).split(".")]
-    return decoding or found
+def _generating_shares(located: Sequence[LocatedShare]) -> list[LocatedShare]:
+    """The shares in the stacks that generate tokens: no tower, and no encoder beside a decoder."""
+    in_blocks = [entry for entry in located if entry.location.stack is not None]
+    generating = [entry for entry in in_blocks if entry.location.part not in _PARALLEL_PARTS]
+    decoding = [entry for entry in generating if "encoder" not in str(entry.location.stack).split(".")]
+    return decoding or generating
 
 
-def _cached(
-    key: tuple[str, int], attending: Iterable[AttentionLayer], state: State | None, settings: Settings
+def _cached_layer(
+    key: tuple[str, int], attending: Iterable[AttentionLayer], state: RecurrentState | None, settings: Settings
 ) -> CachedLayer:
-    own = [layer for layer in attending if not layer.cross]
-    other = [layer for layer in attending if layer.cross]
-    cross, positions = sum(layer.cached for layer in other), other[0].positions if other else None
-    window = own[0].window if own else None
-    per_token = sum(layer.cached for layer in own if not _is_shared(layer, settings))
+    self_attention = [layer for layer in attending if not layer.cross]
+    cross_attention = [layer for layer in attending if layer.cross]
+    cross = sum(layer.cached for layer in cross_attention)
+    positions = cross_attention[0].positions if cross_attention else None
+    window = self_attention[0].window if self_attention else None
+    per_token = sum(layer.cached for layer in self_attention if not _shares_cache(layer, settings))
     return CachedLayer(*key, per_token, window, cross, state.numbers if state else 0, positions)
 
 
-def _runs(layer: AttentionLayer, settings: Settings) -> bool:
-    layers = number(settings, layer.stack, _LAYERS)
+def _is_run(layer: AttentionLayer, settings: Settings) -> bool:
+    # Layers of a checkpoint past this number are for training (multi-token prediction), and don't run.
+    layers = settings.look_up(layer.stack, "decoder_layers")
     return layer.part == "decoder" or layers is None or layer.layer < layers
 
 
-def _is_shared(layer: AttentionLayer, settings: Settings) -> bool:
-    layers, shared = (number(settings, layer.stack, names) for names in (_LAYERS, _SHARED))
+def _shares_cache(layer: AttentionLayer, settings: Settings) -> bool:
+    layers = settings.look_up(layer.stack, "decoder_layers")
+    shared = settings.find_number(layer.stack, _SHARED_CACHE_FIELDS)
     return bool(layers and shared) and layer.layer >= (layers or 0) - (shared or 0)
 
 
 def longest_contexts(parameters: int, layers: Sequence[CachedLayer], *, budget: int, batch: int) -> Fits:
     """The longest context whose cache fits beside the weights, by the dtype of the weights.
 
-    The cache is of the same dtype, or of bfloat16 beside weights of 8 and 4 bits. Activations come on top of both.
+    The cache has the dtype of the weights, or bfloat16 beside weights of 8 and 4 bits. Activations are not counted.
     """
     return Fits(budget, batch, tuple(_fit(dtype, parameters, layers, budget, batch) for dtype in WEIGHT_BITS))
 
 
 def _fit(dtype: str, parameters: int, layers: Sequence[CachedLayer], budget: int, batch: int) -> Fit:
-    beside = _CACHE_BESIDE.get(dtype, dtype)
-    room = budget - in_bytes(parameters, WEIGHT_BITS[dtype])
+    cache_dtype = _CACHE_DTYPES.get(dtype, dtype)
+    available = budget - in_bytes(parameters, WEIGHT_BITS[dtype])
 
     def fits(context: int) -> bool:
         numbers = batch * sum(layer.numbers(context) for layer in layers)
-        return in_bytes(numbers, CACHE_BITS[beside]) <= room
+        return in_bytes(numbers, CACHE_BITS[cache_dtype]) <= available
 
     if not fits(1):
-        return Fit(dtype, beside, 0)
-    if fits(_ENDLESS):
-        return Fit(dtype, beside, None)
-    return Fit(dtype, beside, _longest(fits))
+        return Fit(dtype, cache_dtype, 0)
+    if fits(_UNLIMITED):
+        return Fit(dtype, cache_dtype, None)
+    return Fit(dtype, cache_dtype, _longest_fit(fits))
 
 
-def _longest(fits: Callable[[int], bool]) -> int:
-    """The largest context that fits: a cache never shrinks as it grows, so halving finds it."""
-    low, high = 1, _ENDLESS
+def _longest_fit(fits: Callable[[int], bool]) -> int:
+    """The largest context that fits, by bisection: a longer context never has a smaller cache."""
+    low, high = 1, _UNLIMITED
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

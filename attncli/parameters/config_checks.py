@@ -1,4 +1,4 @@
-"""Configurations whose numbers no model can have, told before anything is built from them."""
+"""Checks of a configuration's numbers before a model is built from it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, TypeGuard
 from attncli.errors import ModelError
 from attncli.parameters.inventory import FIELDS
 
-#: The largest model that anyone has described has a few hundred layers; each one here would be built.
-_MOST_LAYERS = 2_000
-_MOST_EXPERTS = 100_000
-#: No width, vocabulary or context comes near it, and products of two stay within 64 bits.
-_MOST = 1 << 31
+#: The deepest published models have a few hundred layers. Each layer would be built, so the limit is low.
+_MAX_LAYERS = 2_000
+_MAX_EXPERTS = 100_000
+#: Far above every width, vocabulary and context; products of two stay within 64 bits.
+_MAX_SIZE = 1 << 31
 
 
 class _Limit(NamedTuple):
-    """Fields that count the same thing, what it is called, and between which numbers it lies."""
+    """Fields that count the same thing, what they count, and the smallest and largest plausible number."""
 
     names: tuple[str, ...]
     what: str
@@ -26,47 +26,47 @@ class _Limit(NamedTuple):
 
 _LIMITS = (
     _Limit(
-        (*FIELDS["layers"], "decoder_layers", "num_encoder_layers", "num_decoder_layers"), "layers", 0, _MOST_LAYERS
+        (*FIELDS["layers"], "decoder_layers", "num_encoder_layers", "num_decoder_layers"), "layers", 0, _MAX_LAYERS
     ),
-    _Limit((*FIELDS["heads"], "encoder_attention_heads", "decoder_attention_heads"), "attention heads", 1, _MOST),
-    _Limit(FIELDS["kv_heads"], "key-value heads", 1, _MOST),
-    _Limit(FIELDS["experts"], "experts", 0, _MOST_EXPERTS),
-    _Limit(FIELDS["hidden"], "numbers a token", 1, _MOST),
-    _Limit(FIELDS["head_dim"], "numbers a head", 0, _MOST),
+    _Limit((*FIELDS["heads"], "encoder_attention_heads", "decoder_attention_heads"), "attention heads", 1, _MAX_SIZE),
+    _Limit(FIELDS["kv_heads"], "key-value heads", 1, _MAX_SIZE),
+    _Limit(FIELDS["experts"], "experts", 0, _MAX_EXPERTS),
+    _Limit(FIELDS["hidden"], "numbers a token", 1, _MAX_SIZE),
+    _Limit(FIELDS["head_dim"], "numbers a head", 0, _MAX_SIZE),
     _Limit(("intermediate_size", "n_inner", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
-           "numbers in the feed-forward network", 0, _MOST),
-    _Limit(FIELDS["vocabulary"], "tokens in its vocabulary", 0, _MOST),
-    _Limit(("max_position_embeddings", "n_positions", "n_ctx"), "positions", -1, _MOST),
+           "numbers in the feed-forward network", 0, _MAX_SIZE),
+    _Limit(FIELDS["vocabulary"], "tokens in its vocabulary", 0, _MAX_SIZE),
+    _Limit(("max_position_embeddings", "n_positions", "n_ctx"), "positions", -1, _MAX_SIZE),
 )  # fmt: skip
-#: Fields that say by themselves how wide a head is, so that the model's width need not divide.
-OWN_HEAD_WIDTH = (*FIELDS["head_dim"], *FIELDS["value_head_dim"], "qk_nope_head_dim", "attention_hidden_size")
+#: Fields with the width of a head; with one of them the model's width need not be divisible by the heads.
+HEAD_WIDTH_FIELDS = (*FIELDS["head_dim"], *FIELDS["value_head_dim"], "qk_nope_head_dim", "attention_hidden_size")
 
 
-def check_numbers(fields: Mapping[str, Any], name: str, *, has_own_head_width: Callable[[str], bool]) -> None:
-    """Check a configuration as it stands in its file, its parts (`text_config`) too.
+def check_numbers(fields: Mapping[str, Any], name: str, *, has_head_width: Callable[[str], bool]) -> None:
+    """Check the numbers of a configuration file, its parts (`text_config`) included.
 
-    name: the model's, for the message.  has_own_head_width: whether a model type gives its heads a width (one of
-    OWN_HEAD_WIDTH) where its file says nothing; then the model's own width need not divide.
-    Raises ModelError for numbers that can't be: none or too many of something, heads that don't divide what they share.
+    name: the model's, for the message.  has_head_width: whether a model type has a default head width (one of
+    HEAD_WIDTH_FIELDS); then the model's width need not be divisible by the heads.
+    Raises ModelError for numbers out of range, and for heads that don't divide the width or the key-value heads.
     """
-    for path, part in _parts(fields):
-        fault = next(_faults(part, path, has_own_head_width), None)
+    for path, part in _nested_configs(fields):
+        fault = next(_faults(part, path, has_head_width), None)
         if fault is not None:
             field, sentence = fault
             raise ModelError(f"the configuration of {name} can't be: {sentence}", hint=f"correct {path}{field}")
 
 
-def _parts(fields: Mapping[str, Any], path: str = "", depth: int = 4) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _nested_configs(
+    fields: Mapping[str, Any], path: str = "", depth: int = 4
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield path, fields
     for key, value in fields.items():
         if isinstance(value, Mapping) and str(key).endswith("config") and depth:
-            yield from _parts(value, f"{path}{key}.", depth - 1)
+            yield from _nested_configs(value, f"{path}{key}.", depth - 1)
 
 
-def _faults(
-    fields: Mapping[str, Any], path: str, has_own_head_width: Callable[[str], bool]
-) -> Iterator[tuple[str, str]]:
-    """Each field that can't be, and why."""
+def _faults(fields: Mapping[str, Any], path: str, has_head_width: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Each impossible field, and why."""
     for limit in _LIMITS:
         for field in limit.names:
             value = fields.get(field)
@@ -75,18 +75,18 @@ def _faults(
             if _is_number(value) and not limit.least <= value <= limit.most:
                 count = f"{value:,}" if abs(value) < 10**30 else f"10^{len(str(abs(value))) - 1} and more"
                 yield field, f"{path}{field} says {count} {limit.what}"
-    heads_field, heads = _first(fields, "heads")
-    kv_field, kv_heads = _first(fields, "kv_heads")
+    heads_field, heads = _first_number(fields, "heads")
+    kv_field, kv_heads = _first_number(fields, "kv_heads")
     if heads and kv_heads and heads % kv_heads:
         yield kv_field, f"{path}{heads_field}, {heads:,}, can't be shared by {kv_heads:,} key-value heads"
-    hidden_field, hidden = _first(fields, "hidden")
-    if heads and hidden % heads and not any(fields.get(name) for name in OWN_HEAD_WIDTH):
+    hidden_field, hidden = _first_number(fields, "hidden")
+    if heads and hidden % heads and not any(fields.get(name) for name in HEAD_WIDTH_FIELDS):
         kind = fields.get("model_type")
-        if isinstance(kind, str) and not has_own_head_width(kind):
+        if isinstance(kind, str) and not has_head_width(kind):
             yield heads_field, f"{path}{hidden_field}, {hidden:,}, can't be cut into {heads:,} heads"
 
 
-def _first(fields: Mapping[str, Any], role: str) -> tuple[str, int]:
+def _first_number(fields: Mapping[str, Any], role: str) -> tuple[str, int]:
     return next(((name, fields[name]) for name in FIELDS[role] if _is_number(fields.get(name))), ("", 0))
 
 

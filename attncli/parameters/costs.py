@@ -1,9 +1,4 @@
-"""Arithmetic of the forward pass, per token: what the matrices cost, and what attention costs on top of them.
-
-Memory that training holds.
-
-A counted model -> what it costs to keep, to run and to train.
-"""
+"""What a counted model costs to store, to run and to train: memory, cache, counter and adapters."""
 
 from __future__ import annotations
 
@@ -11,186 +6,196 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.parameters.attention_layers import AttentionLayer, attention_layers, encoder_positions, number
+from attncli.parameters.attention_layers import AttentionLayer, attention_layers, encoder_positions
 from attncli.parameters.cache import cached_layers, longest_contexts
-from attncli.parameters.count import Placements, count_active
+from attncli.parameters.count import InventoryShares, count_active
 from attncli.parameters.inventory import Inventory, Settings
 from attncli.parameters.lora import LoraRequest, lora_adapters
 from attncli.results.costs import Cache, CachedLayer, Costs, Fits, Flops, Lora, Training
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import Placed
+    from attncli.parameters.classify import LocatedShare
 
-#: A token of text doesn't pass through the towers of other inputs.
+#: Parts that a token of text doesn't pass through.
 _TOWERS = frozenset({"vision", "audio", "projector"})
-_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 
-class Arithmetic:
-    """The arithmetic of a model for any context. Tensors must stand under each of their names: all of them run."""
+class FlopCounter:
+    """Counts the floating-point operations of the forward pass, for any context.
 
-    def __init__(self, placed: Sequence[Placed], settings: Settings) -> None:
-        run = _passed_through(placed)
-        times = _repeats(run, settings)
+    Tied tensors must be listed under each of their names, as each of them runs.
+    """
+
+    def __init__(self, located: Sequence[LocatedShare], settings: Settings) -> None:
+        shares = _text_shares(located)
+        repeats = _stack_repeats(shares, settings)
+        stacks: dict[str | None, list[LocatedShare]] = defaultdict(list)
+        for entry in shares:
+            stacks[entry.location.stack].append(entry)
         active = (
-            count_active([entry for entry in run if entry.place.stack == stack], settings).without_embedding_lookup
-            * times.get(stack or "", 1)
-            for stack in {entry.place.stack for entry in run}
+            count_active(members, settings).without_embedding_lookup * repeats.get(stack or "", 1)
+            for stack, members in stacks.items()
         )
         self.linear = 2 * sum(active)
-        layers = attention_layers(run, settings, positions=encoder_positions(placed))
-        self._layers = [layer for layer in layers for _ in range(times.get(layer.stack, 1))]
+        layers = attention_layers(shares, settings, positions=encoder_positions(located))
+        self._layers = [layer for layer in layers for _ in range(repeats.get(layer.stack, 1))]
 
     @property
     def attends(self) -> bool:
         return bool(self._layers)
 
     def flops(self, context: int) -> Flops:
-        """For one token that attends to `context` tokens; of an encoder–decoder, for one token on either side."""
-        return Flops(context, self.linear, sum(_attention(layer, context) for layer in self._layers))
+        """For one token that attends to `context` tokens; of an encoder–decoder, for one token on each side."""
+        return Flops(context, self.linear, sum(_attention_flops(layer, context) for layer in self._layers))
 
 
-def _attention(layer: AttentionLayer, context: int) -> int:
-    """Scores and weighted sums: a multiplication and an addition for each number of each query's and value's head."""
-    return 2 * (layer.queries + layer.values) * layer.seen(context)
+def _attention_flops(layer: AttentionLayer, context: int) -> int:
+    """Scores and weighted sums: a multiplication and an addition for each number of all query and value heads."""
+    return 2 * (layer.queries + layer.values) * layer.visible_positions(context)
 
 
-def _passed_through(placed: Sequence[Placed]) -> list[Placed]:
-    rest = [entry for entry in placed if entry.place.part not in _TOWERS]
-    return rest if any(entry.place.stack is not None for entry in rest) else list(placed)
+def _text_shares(located: Sequence[LocatedShare]) -> list[LocatedShare]:
+    rest = [entry for entry in located if entry.location.part not in _TOWERS]
+    return rest if any(entry.location.stack is not None for entry in rest) else list(located)
 
 
-def _repeats(placed: Sequence[Placed], settings: Settings) -> dict[str, int]:
-    """How often each stack of blocks runs where fewer layers are stored than run (ALBERT)."""
+def _stack_repeats(located: Sequence[LocatedShare], settings: Settings) -> dict[str, int]:
+    """How often each stack of blocks is run, where fewer layers are stored than run (ALBERT)."""
     stored: dict[str, set[int]] = defaultdict(set)
-    for _, where in placed:
-        if where.stack is not None and where.layer is not None:
-            stored[where.stack].add(where.layer)
+    for _, location in located:
+        if location.stack is not None and location.layer is not None:
+            stored[location.stack].add(location.layer)
     if len(stored) != 1:
         return {}
     ((stack, layers),) = stored.items()
-    run = number(settings, "", _LAYERS) or len(layers)
+    run = settings.look_up("", "decoder_layers") or len(layers)
     return {stack: run // len(layers)} if run > len(layers) and run % len(layers) == 0 else {}
 
 
+#: Bytes of a number.
 _FLOAT32, _HALF = 4, 2
-#: AdamW keeps a mean and a variance of every gradient.
+#: AdamW stores a mean and a variance of every gradient.
 _MOMENTS = 2
 
 
 def training_memory(parameters: int, trained: int | None = None) -> dict[str, Training]:
-    """Weights, gradients and optimizer states in bytes, by the dtype of the weights; activations come on top.
+    """Bytes of weights, gradients and optimizer states, by the dtype of the weights; activations are not counted.
 
-    In bfloat16 (mixed precision) the optimizer updates a float32 copy of what it trains (Micikevicius 2018).
-    trained: the parameters of adapters, beside which the model's own are frozen; None where all are trained.
+    In bfloat16 (mixed precision) the optimizer updates a float32 copy of the trained weights (Micikevicius 2018).
+    trained: the parameters of adapters to a frozen model; None where the whole model is trained.
     """
     frozen = 0 if trained is None else parameters
-    moving = parameters if trained is None else trained
-    moments = _MOMENTS * _FLOAT32 * moving
+    trainable = parameters if trained is None else trained
+    moments = _MOMENTS * _FLOAT32 * trainable
     return {
-        "float32": Training(_FLOAT32 * (frozen + moving), _FLOAT32 * moving, moments, 0),
-        "bfloat16": Training(_HALF * (frozen + moving), _HALF * moving, moments, _FLOAT32 * moving),
+        "float32": Training(_FLOAT32 * (frozen + trainable), _FLOAT32 * trainable, moments, 0),
+        "bfloat16": Training(_HALF * (frozen + trainable), _HALF * trainable, moments, _FLOAT32 * trainable),
     }
 
 
-#: What configurations call the longest text that a model was made for.
-_CONTEXT = (
+#: Names of the field with the longest text that a model was made for.
+_CONTEXT_FIELDS = (
     "max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "max_target_positions",
     "decoder_max_position_embeddings", "seq_length", "max_source_positions", "context_length",
 )  # fmt: skip
-#: Where neither the configuration nor a table of positions says how long a text is.
+#: The context that is assumed where neither the configuration nor a position table gives one.
 _FALLBACK_CONTEXT = 4096
-#: The growth of attention is shown at these parts of the longest text.
-_GROWTH = (64, 16, 4, 1)
-#: Parts that read no text.
-_OTHER_INPUTS = ("vision", "audio")
+#: The growth of attention is shown at the longest text divided by these.
+_CONTEXT_DIVISORS = (64, 16, 4, 1)
+#: Parts that don't read text.
+_NON_TEXT_PARTS = ("vision", "audio")
 
 
 class CostsRequest(NamedTuple):
-    """What is asked beyond the plain numbers.
+    """What to estimate costs for.
 
-    context: tokens a text; None for as many as the model was made for.  fit: bytes of memory that have to do, as
-    they were `fit_written`.
+    context: tokens per text; None for as many as the model was made for.  fit: the available memory in bytes, and
+    fit_text: how the user wrote it.
     """
 
     context: int | None = None
     batch: int = 1
     fit: int | None = None
-    fit_written: str | None = None
+    fit_text: str | None = None
     training: bool = False
     lora: LoraRequest | None = None
 
 
-def costs(
-    inventory: Inventory, wishes: CostsRequest, *, total: int, generates: bool, placements: Placements | None = None
+def estimate_costs(
+    inventory: Inventory,
+    request: CostsRequest,
+    *,
+    total: int,
+    generates: bool,
+    shares: InventoryShares | None = None,
 ) -> Costs:
-    """What a model costs.
+    """Estimate what a model costs.
 
-    total: the parameters to be kept in memory.  generates: whether it goes on from token to token, and so caches.
-    placements: those of the inventory, if they are at hand.
+    total: the parameters to store in memory.  generates: whether the model generates token by token, and so caches.
+    shares: those of the inventory, if they are already computed.
     """
-    known = placements or Placements(inventory)
+    shares = shares or InventoryShares(inventory)
     # A tensor of several names runs under each of them.
-    placed = known.apart
+    located = shares.untied
     settings = Settings(inventory.settings)
-    arithmetic = Arithmetic(placed, settings)
-    layers = cached_layers(placed, settings) if generates else ()
-    named = longest_text(placed, settings)
-    longest = named or _FALLBACK_CONTEXT
-    context = wishes.context or longest
-    growth = {max(max(longest, context) // part, 1): None for part in _GROWTH}
-    added = None if wishes.lora is None else lora_adapters(known.once, wishes.lora)
+    counter = FlopCounter(located, settings)
+    layers = cached_layers(located, settings) if generates else ()
+    made_for = longest_text(located, settings)
+    longest = made_for or _FALLBACK_CONTEXT
+    context = request.context or longest
+    growth = {max(max(longest, context) // part, 1): None for part in _CONTEXT_DIVISORS}
+    adapters = None if request.lora is None else lora_adapters(shares.unique, request.lora)
     return Costs(
         parameters=total,
-        cache=Cache(context, wishes.batch, layers) if layers else None,
-        flops=arithmetic.flops(context),
-        growth=tuple(map(arithmetic.flops, growth)) if arithmetic.attends else (),
-        attends=arithmetic.attends,
-        fits=_fits(total, layers, wishes, named),
-        training=_training(total, wishes, added),
-        lora=added,
-        made_for=named,
-        notes=tuple(_notes(wishes, named, arithmetic, encoder_positions(placed), added)),
+        cache=Cache(context, request.batch, layers) if layers else None,
+        flops=counter.flops(context),
+        growth=tuple(map(counter.flops, growth)) if counter.attends else (),
+        attends=counter.attends,
+        fits=_fits(total, layers, request, made_for),
+        training=_training(total, request, adapters),
+        lora=adapters,
+        made_for=made_for,
+        notes=tuple(_notes(request, made_for, counter, encoder_positions(located), adapters)),
     )
 
 
-def _fits(total: int, layers: Sequence[CachedLayer], wishes: CostsRequest, made_for: int | None) -> Fits | None:
-    if wishes.fit is None:
+def _fits(total: int, layers: Sequence[CachedLayer], request: CostsRequest, made_for: int | None) -> Fits | None:
+    if request.fit is None:
         return None
-    found = longest_contexts(total, layers, budget=wishes.fit, batch=wishes.batch)
-    return found._replace(made_for=made_for, written=wishes.fit_written)
+    found = longest_contexts(total, layers, budget=request.fit, batch=request.batch)
+    return found._replace(made_for=made_for, written=request.fit_text)
 
 
-def _training(total: int, wishes: CostsRequest, added: Lora | None) -> dict[str, Training]:
-    """What training holds; nothing where adapters are to be trained and there are none."""
-    if not wishes.training or (wishes.lora is not None and added is None):
+def _training(total: int, request: CostsRequest, adapters: Lora | None) -> dict[str, Training]:
+    """The memory of training; empty where adapters are to be trained and there are none."""
+    if not request.training or (request.lora is not None and adapters is None):
         return {}
-    return training_memory(total, added.parameters if added else None)
+    return training_memory(total, adapters.parameters if adapters else None)
 
 
 def _notes(
-    wishes: CostsRequest, made_for: int | None, arithmetic: Arithmetic, positions: int | None, added: Lora | None
+    request: CostsRequest, made_for: int | None, counter: FlopCounter, positions: int | None, adapters: Lora | None
 ) -> Iterator[str]:
-    if made_for is None and wishes.context is None and arithmetic.attends:
+    if made_for is None and request.context is None and counter.attends:
         yield f"it doesn't say how long its texts are: {_FALLBACK_CONTEXT:,} tokens are assumed (--context)"
-    if made_for is not None and wishes.context is not None and wishes.context > made_for:
-        yield f"it is made for {made_for:,} tokens: what is said of {wishes.context:,} is beyond what it takes"
+    if made_for is not None and request.context is not None and request.context > made_for:
+        yield f"it is made for {made_for:,} tokens: what is said of {request.context:,} is beyond what it takes"
     if positions is not None:
         yield f"its encoder has {positions:,} positions however long the text is, and is counted with as many"
-    if wishes.lora is not None and added is None:
-        yield f"it has no matrix of {' or '.join(wishes.lora.components)} to adapt"
+    if request.lora is not None and adapters is None:
+        yield f"it has no matrix of {' or '.join(request.lora.components)} to adapt"
 
 
-def longest_text(placed: Sequence[Placed], settings: Settings) -> int | None:
+def longest_text(located: Sequence[LocatedShare], settings: Settings) -> int | None:
     """The longest sequence that the model was made for: what its configuration says, else its table of positions."""
-    # An encoder of sound or pictures says how much of them it reads.
-    others = _OTHER_INPUTS if encoder_positions(placed) is None else (*_OTHER_INPUTS, "encoder")
-    reading = [entry for entry in placed if entry.place.part not in others]
-    stacks = [where.stack for _, where in reading if where.stack is not None]
-    named = number(settings, stacks[0] if stacks else "", _CONTEXT) or number(settings, "", _CONTEXT)
+    # The positions of an encoder of sound or pictures are no tokens of text.
+    excluded = _NON_TEXT_PARTS if encoder_positions(located) is None else (*_NON_TEXT_PARTS, "encoder")
+    reading = [entry for entry in located if entry.location.part not in excluded]
+    stacks = [location.stack for _, location in reading if location.stack is not None]
+    configured = settings.find_number(stacks[0] if stacks else "", _CONTEXT_FIELDS)
     tables = (
-        share.tensor
-        for share, _ in (*reading, *placed)
+        share.tensor.shape
+        for share, _ in (*reading, *located)
         if share.component == "embedding.position" and not share.is_bias
     )
-    return named or next((table.shape[-2] for table in tables if len(table.shape) > 1 and table.shape[-2] > 1), None)
+    return configured or next((shape[-2] for shape in tables if len(shape) > 1 and shape[-2] > 1), None)

@@ -1,12 +1,6 @@
-"""Active parameters: what one token passes through in a mixture of experts, in both conventions.
+"""Parameter counts of an inventory: by component, layer, part, module and tensor, and the active ones.
 
-Other ways to count the same model.
-
-Several models, component by component.
-
-The tensors of a model as the tree that their names make, with layers that are alike drawn together.
-
-An inventory -> how many parameters each component, layer, part and tensor has.
+The components add up to the total, and every share of a tensor belongs to one component.
 """
 
 from __future__ import annotations
@@ -18,9 +12,9 @@ from typing import Literal
 
 from attncli.choices import COMPONENTS
 from attncli.parameters.attention_layers import per_head
-from attncli.parameters.classify import Placed, Share, also_unembeds, classify
+from attncli.parameters.classify import LocatedShare, TensorShare, classify, is_tied_unembedding
 from attncli.parameters.inventory import Inventory, Settings
-from attncli.parameters.locate import place
+from attncli.parameters.locate import find_locations
 from attncli.results.params import (
     Active,
     AlternativeCount,
@@ -32,71 +26,91 @@ from attncli.results.params import (
     Row,
 )
 
+#: What the rows of a count are.
+Grouping = Literal["component", "layer", "part", "module", "tensor"]
+
 _EXPERTS = ("moe.gate", "moe.up", "moe.down")
-_TABLES = ("embedding.position", "embedding.segment")
+_LOOKUP_TABLES = ("embedding.position", "embedding.segment")
 
 
-def count_active(placed: Sequence[Placed], settings: Settings) -> Active:
-    """Count the active parameters: of the routed experts, as many as a token is sent to."""
-    total = sum(_active(share, settings) for share, _ in placed)
-    return Active(total, total - sum(share.parameters for share, _ in placed if _is_looked_up(share)))
+class InventoryShares:
+    """The components and locations of an inventory's tensors, computed once."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+
+    @cached_property
+    def unique(self) -> list[LocatedShare]:
+        """The shares of every tensor once."""
+        return locate_shares(self.inventory)
+
+    @cached_property
+    def untied(self) -> list[LocatedShare]:
+        """The shares of every tensor under each of its names."""
+        return locate_shares(self.inventory.untied()) if self.inventory.tied else self.unique
 
 
-def _active(share: Share, settings: Settings) -> int:
+def count_active(located: Sequence[LocatedShare], settings: Settings) -> Active:
+    """Count the active parameters, in both conventions: only as many routed experts as a token is sent to."""
+    total = sum(_active_parameters(share, settings) for share, _ in located)
+    return Active(total, total - sum(share.parameters for share, _ in located if _is_looked_up(share)))
+
+
+def _active_parameters(share: TensorShare, settings: Settings) -> int:
     if share.component not in _EXPERTS:
         return share.parameters
     path = share.tensor.module
-    experts, chosen = settings.look(path, "experts"), settings.look(path, "active_experts")
-    if not experts or not chosen or chosen >= experts:
+    experts, active = settings.look_up(path, "experts"), settings.look_up(path, "active_experts")
+    if not experts or not active or active >= experts:
         return share.parameters
-    return share.parameters * chosen // experts
+    return share.parameters * active // experts
 
 
-def _is_looked_up(share: Share) -> bool:
-    """Whether a token takes one row of it; a token table that is the unembedding too is multiplied whole."""
+def _is_looked_up(share: TensorShare) -> bool:
+    """Whether a token looks up one row of a table; a token table that is also the unembedding is multiplied."""
     if share.component == "embedding.token":
-        return not also_unembeds(share.tensor)
-    return share.component in _TABLES
+        return not is_tied_unembedding(share.tensor)
+    return share.component in _LOOKUP_TABLES
 
 
-_NO_MATRIX = ("norm", "embedding.position", "embedding.segment")
+_NOT_MATRICES = ("norm", "embedding.position", "embedding.segment")
 _TOKENS = ("embedding.token",)
 _EMBEDDINGS = ("embedding.token", "embedding.position", "embedding.segment", "unembedding")
 
 
-def readings(inventory: Inventory, shares: Sequence[Share]) -> tuple[AlternativeCount, ...]:
-    """The readings of a language model, one that has a table of tokens; none for other models."""
-    if not _sum(shares, _TOKENS):
+def alternative_counts(inventory: Inventory, shares: Sequence[TensorShare]) -> tuple[AlternativeCount, ...]:
+    """Other ways to count a language model; empty for a model without a token table."""
+    if not _sum_components(shares, _TOKENS):
         return ()
-    again = sum(share.parameters for share in shares if share.component in _TOKENS and also_unembeds(share.tensor))
-    matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NO_MATRIX)
+    tied = sum(share.parameters for share in shares if share.component in _TOKENS and is_tied_unembedding(share.tensor))
+    matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NOT_MATRICES)
     return (
         AlternativeCount(
             "matrices",
-            matrices + again,
+            matrices + tied,
             "weights without norms and positions, a tied unembedding counted again: how teaching counts GPT-3",
         ),
         AlternativeCount(
             "non_embedding",
-            inventory.total - _sum(shares, _EMBEDDINGS),
+            inventory.total - _sum_components(shares, _EMBEDDINGS),
             "without embeddings and unembedding (Kaplan 2020)",
         ),
     )
 
 
-def _sum(shares: Iterable[Share], components: Sequence[str]) -> int:
+def _sum_components(shares: Iterable[TensorShare], components: Sequence[str]) -> int:
     return sum(share.parameters for share in shares if share.component in components)
 
 
-def differences(counts: Sequence[ParameterCount]) -> tuple[ParameterDifference, ...]:
-    """Every component that any of the models has, aligned by part and component; nothing for one model.
+def compare_counts(counts: Sequence[ParameterCount]) -> tuple[ParameterDifference, ...]:
+    """The components of all models, aligned by part and component; empty for one model.
 
-    Models of one part each are compared whatever their parts are called.
+    Where every model has a single part, the names of the parts are ignored.
     """
     if len(counts) < 2:
         return ()
-    alone = all(len({component.part for component in count.components}) == 1 for count in counts)
-    name = counts[0].components[0].part if alone else None
+    single_part = all(len({component.part for component in count.components}) == 1 for count in counts)
+    name = counts[0].components[0].part if single_part else None
     tables = [
         {(name or component.part, component.component): component.parameters for component in count.components}
         for count in counts
@@ -106,18 +120,21 @@ def differences(counts: Sequence[ParameterCount]) -> tuple[ParameterDifference, 
     return tuple(ParameterDifference(*key, tuple(table.get(key, 0) for table in tables)) for key in keys)
 
 
-def tree(shares: Sequence[Share], *, depth: int | None, tensors: bool) -> tuple[Node, ...]:
-    """The modules of a model, down to `depth` steps of their paths; with `tensors`, those within that depth too."""
+def module_tree(shares: Sequence[TensorShare], *, depth: int | None, tensors: bool) -> tuple[Node, ...]:
+    """The tree of a model's modules, `depth` steps of their paths deep; equal neighbouring layers are one node.
+
+    tensors: list the tensors within that depth too.
+    """
     entries = [(share.tensor.name.split("."), share) for share in shares]
     return _nodes(entries, 0, depth, tensors=tensors)
 
 
 def _nodes(
-    entries: Sequence[tuple[list[str], Share]], level: int, depth: int | None, *, tensors: bool
+    entries: Sequence[tuple[list[str], TensorShare]], level: int, depth: int | None, *, tensors: bool
 ) -> tuple[Node, ...]:
     if depth is not None and level >= depth:
         return ()
-    groups: dict[str, list[tuple[list[str], Share]]] = defaultdict(list)
+    groups: dict[str, list[tuple[list[str], TensorShare]]] = defaultdict(list)
     for steps, share in entries:
         groups[steps[level]].append((steps, share))
     nodes: list[Node] = []
@@ -126,7 +143,7 @@ def _nodes(
         if node is None:
             continue
         before = nodes[-1] if nodes else None
-        if before is not None and name.isdigit() and before.name.isdigit() and before.alike(node):
+        if before is not None and name.isdigit() and before.name.isdigit() and before.has_same_contents(node):
             nodes[-1] = before._replace(copies=before.copies + 1, last=name)
         else:
             nodes.append(node)
@@ -134,7 +151,7 @@ def _nodes(
 
 
 def _node(
-    name: str, group: Sequence[tuple[list[str], Share]], level: int, depth: int | None, *, tensors: bool
+    name: str, group: Sequence[tuple[list[str], TensorShare]], level: int, depth: int | None, *, tensors: bool
 ) -> Node | None:
     parameters = sum(share.parameters for _, share in group)
     steps, first = group[0]
@@ -144,116 +161,95 @@ def _node(
     return Node(name, parameters, children=_nodes(group, level + 1, depth, tensors=tensors))
 
 
-By = Literal["component", "layer", "part", "module", "tensor"]
-
-
-class Placements:
-    """What each tensor of a model gives to which component, and where it stands: worked out once."""
-
-    def __init__(self, inventory: Inventory) -> None:
-        self.inventory = inventory
-
-    @cached_property
-    def once(self) -> list[Placed]:
-        """Every tensor once."""
-        return place_shares(self.inventory)
-
-    @cached_property
-    def apart(self) -> list[Placed]:
-        """Every tensor under each of its names."""
-        return place_shares(self.inventory.untied()) if self.inventory.tied else self.once
-
-
-def count(
+def count_parameters(
     inventory: Inventory,
     *,
-    placements: Placements | None = None,
+    shares: InventoryShares | None = None,
     model: str,
     source: str = "config",
     untie: bool = False,
-    by: By = "component",
+    by: Grouping = "component",
     depth: int = 1,
 ) -> ParameterCount:
     """Count the parameters of an inventory.
 
     untie: count a tensor once for each of its names.  by: "tensor" and "module" add rows, modules down to `depth`.
-    placements: those of the inventory, if they are at hand.
-    The components add up to the total, and every tensor is in exactly one place.
+    shares: those of the inventory, if they are already computed.
     """
     counted = inventory.untied() if untie else inventory
-    known = placements or Placements(inventory)
-    placed = known.apart if untie else known.once
-    components = _components(placed)
+    shares = shares or InventoryShares(inventory)
+    located = shares.untied if untie else shares.unique
+    components = _components(located)
     return ParameterCount(
         model=model,
         source=source,
         total=counted.total,
         components=components,
-        layers=_layers(placed),
+        layers=_layers(located),
         tied=inventory.tied,
-        readings=readings(counted, [entry.share for entry in placed]),
-        per_head=per_head(placed, Settings(counted.settings)),
-        active=count_active(placed, Settings(counted.settings)),
-        rows=_rows(placed, by, depth),
-        notes=_notes(placed, Settings(counted.settings)),
+        readings=alternative_counts(counted, [entry.share for entry in located]),
+        per_head=per_head(located, Settings(counted.settings)),
+        active=count_active(located, Settings(counted.settings)),
+        rows=_rows(located, by, depth),
+        notes=_notes(located, Settings(counted.settings)),
     )
 
 
-def place_shares(inventory: Inventory) -> list[Placed]:
-    """Every share of every tensor with its place, in the inventory's order."""
+def locate_shares(inventory: Inventory) -> list[LocatedShare]:
+    """The shares of every tensor with their locations, in the inventory's order."""
     shares = classify(inventory)
-    found: dict[str, list[str]] = defaultdict(list)
+    components: dict[str, list[str]] = defaultdict(list)
     for share in shares:
-        found[share.tensor.name].append(share.component)
-    places = place(inventory, found)
-    return [Placed(share, places[share.tensor.name]) for share in shares]
+        components[share.tensor.name].append(share.component)
+    locations = find_locations(inventory, components)
+    return [LocatedShare(share, locations[share.tensor.name]) for share in shares]
 
 
-def _components(placed: Iterable[Placed]) -> tuple[Component, ...]:
-    """Sums by part and component: parts as they come in the model, components in the order of COMPONENTS."""
+def _components(located: Iterable[LocatedShare]) -> tuple[Component, ...]:
+    """Sums by part and component: parts in the model's order, components in that of COMPONENTS."""
     weights: dict[tuple[str, str], int] = defaultdict(int)
     biases: dict[tuple[str, str], int] = defaultdict(int)
     parts: dict[str, int] = {}
-    for share, where in placed:
-        parts.setdefault(where.part, len(parts))
-        (biases if share.is_bias else weights)[where.part, share.component] += share.parameters
+    for share, location in located:
+        parts.setdefault(location.part, len(parts))
+        (biases if share.is_bias else weights)[location.part, share.component] += share.parameters
     keys = sorted({*weights, *biases}, key=lambda key: (parts[key[0]], COMPONENTS.index(key[1])))
     return tuple(Component(*key, weights[key], biases[key]) for key in keys)
 
 
-def _layers(placed: Iterable[Placed]) -> tuple[Layer, ...]:
-    blocks: dict[tuple[str, str, int], list[Placed]] = defaultdict(list)
-    for entry in placed:
-        if entry.place.stack is not None and entry.place.layer is not None:
-            blocks[entry.place.part, entry.place.stack, entry.place.layer].append(entry)
+def _layers(located: Iterable[LocatedShare]) -> tuple[Layer, ...]:
+    blocks: dict[tuple[str, str, int], list[LocatedShare]] = defaultdict(list)
+    for entry in located:
+        if entry.location.stack is not None and entry.location.layer is not None:
+            blocks[entry.location.part, entry.location.stack, entry.location.layer].append(entry)
     return tuple(Layer(part, layer, stack, _components(block)) for (part, stack, layer), block in blocks.items())
 
 
-def _rows(placed: Sequence[Placed], by: By, depth: int) -> tuple[Row, ...]:
+def _rows(located: Sequence[LocatedShare], by: Grouping, depth: int) -> tuple[Row, ...]:
     if by == "tensor":
         return tuple(
             Row(share.tensor.module, share.tensor.name, share.tensor.shape, share.component, share.parameters)
-            for share, _ in placed
+            for share, _ in located
         )
     if by != "module":
         return ()
     sums: dict[tuple[str, str], int] = defaultdict(int)
-    for share, _ in placed:
+    for share, _ in located:
         sums[".".join(share.tensor.module.split(".")[:depth]), share.component] += share.parameters
     return tuple(Row(module, None, None, component, parameters) for (module, component), parameters in sums.items())
 
 
-def _notes(placed: Iterable[Placed], settings: Settings) -> tuple[str, ...]:
-    """What a reader would stumble over: a model that stores fewer layers than it runs."""
+def _notes(located: Iterable[LocatedShare], settings: Settings) -> tuple[str, ...]:
+    """A note for a model that stores fewer layers than it runs (ALBERT)."""
     stored: dict[str, set[int]] = defaultdict(set)
-    for _, where in placed:
-        if where.stack is not None and where.layer is not None:
-            stored[where.stack].add(where.layer)
-    run = settings.look("", "layers")
+    for _, location in located:
+        if location.stack is not None and location.layer is not None:
+            stored[location.stack].add(location.layer)
+    run = settings.look_up("", "layers")
     if run is None or len(stored) != 1:
         return ()
-    held = len(next(iter(stored.values())))
-    if run <= held or run % held:
+    count = len(next(iter(stored.values())))
+    if run <= count or run % count:
         return ()
-    layers = "1 layer is" if held == 1 else f"{held} layers are"
+    layers = "1 layer is" if count == 1 else f"{count} layers are"
     return (f"{layers} stored and run as {run}",)

@@ -1,23 +1,18 @@
-"""Numbers that shapes alone don't tell (heads, experts), looked up near the module that they hold for.
+"""The inventory of a model: its tensors by name, shape and kind, and the numbers of its configuration.
 
-What the analysis of parameters works on: a model's tensors by name, wherever the names come from.
-
-A module on the meta device gives an inventory with everything in it (`walk.py`); the headers of a checkpoint give the
-names and the shapes alone. Nothing after this point knows the difference.
-
-An inventory as JSON and back, so that the same configuration need not be built again.
-
-A model repeats itself: chains of classes and configurations are written once and numbered.
+A module on the meta device gives an inventory with kinds and classes (`module_inventory`); the headers of a checkpoint
+give names and shapes alone (`header_inventory`). The analysis works on either. An inventory can be written as JSON
+and read again, so that the same configuration need not be built twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from math import prod
 from typing import Any, NamedTuple
 
-#: What modules and configurations call a number; the first that is there.
+#: The names that modules and configurations use for a number; the first one present counts.
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "heads": ("num_attention_heads", "num_heads", "n_head", "n_heads", "attention_heads", "num_attn_heads", "nhead"),
     "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "kv_n_heads", "n_kv_heads", "kv_heads"),
@@ -27,6 +22,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "hidden": ("hidden_size", "d_model", "n_embd", "embed_dim", "dim"),
     "vocabulary": ("vocab_size", "n_vocab", "vocabulary_size"),
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers"),
+    "decoder_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
     "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts"),
     "active_experts": ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk", "top_k", "moe_k",
                        "num_selected_experts", "n_active_experts", "top_k_experts"),
@@ -34,34 +30,44 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 
 
 class Settings(NamedTuple):
-    """The numbers of a model by the path of the module that holds them; "" is the model itself."""
+    """Numbers that shapes alone don't tell (heads, experts), by the path of the module that holds them.
+
+    sources: configurations or plain mappings by path; the path "" is the model itself.
+    """
 
     sources: Mapping[str, tuple[Any, ...]]
 
-    def look(self, path: str, field: str) -> int | None:
-        """The number called `field` in FIELDS that holds at `path`: the innermost module that knows it decides."""
-        for source in self._near(path):
-            for name in FIELDS[field]:
-                value = _fields(source).get(name)
+    def look_up(self, path: str, field: str) -> int | None:
+        """The number called `field` in FIELDS that holds at `path`: the innermost module that has it decides."""
+        return self.find_number(path, FIELDS[field])
+
+    def find_number(self, path: str, names: Sequence[str]) -> int | None:
+        """The first positive whole number under one of these names, searched from `path` outwards."""
+        for fields in self.enclosing_fields(path):
+            for name in names:
+                value = fields.get(name)
                 if type(value) is int and value > 0:
                     return value
         return None
 
-    def _near(self, path: str) -> Iterator[Any]:
-        """What is known at a path, then at the path that holds it, and so on to the whole model."""
-        while path:
-            yield from self.sources.get(path, ())
+    def enclosing_fields(self, path: str) -> Iterator[Mapping[str, Any]]:
+        """The fields known at a path, then at the module around it, and so on to the whole model."""
+        while True:
+            for source in self.sources.get(path, ()):
+                yield source_fields(source)
+            if not path:
+                return
             path = path.rpartition(".")[0]
-        yield from self.sources.get("", ())
 
 
-def _fields(source: Any) -> Mapping[str, Any]:
+def source_fields(source: Any) -> Mapping[str, Any]:
+    """The fields of a configuration, or of a plain mapping."""
     # Not by getattr: a configuration whose layers differ refuses to name one value for them all.
     return source if isinstance(source, Mapping) else vars(source)
 
 
 class Kind(Enum):
-    """What a tensor's owner does with it; it decides which axis is which, and what the owner can be."""
+    """What the module that owns a tensor does with it. It decides which axis is input and which output."""
 
     LINEAR = "linear"  # (out, in)
     TRANSPOSED = "transposed"  # (in, out): GPT-2's Conv1D
@@ -70,7 +76,7 @@ class Kind(Enum):
     NORM = "norm"
     RECURRENT = "recurrent"
     PACKED_ATTENTION = "packed attention"  # torch's MultiheadAttention, which holds its in-projection itself
-    OTHER = "other"  # a module of the model's own, or unknown: all that a checkpoint's header tells
+    OTHER = "other"  # another module, or unknown, as in a checkpoint's header
 
 
 class Tensor(NamedTuple):
@@ -92,15 +98,15 @@ class Tensor(NamedTuple):
 
     @property
     def module(self) -> str:
-        """The path of the module that owns it."""
+        """The path of the module that owns the tensor."""
         return self.name.rpartition(".")[0]
 
 
 class Inventory(NamedTuple):
     """The tensors of one model.
 
-    settings: numbers that say what shapes alone don't (heads, experts), by the path of the module that they hold for;
-    the path "" stands for the whole model. Values are configurations or plain mappings.
+    settings: configurations or plain mappings by the path of the module that they hold for, "" for the whole model
+    (see `Settings`).
     """
 
     tensors: tuple[Tensor, ...]
@@ -118,16 +124,19 @@ class Inventory(NamedTuple):
         )
 
     def untied(self) -> Inventory:
-        """The same model with a tensor of its own for every name."""
-        apart = (part for tensor in self.tensors for part in (tensor._replace(aliases=()), *tensor.aliases))
-        return self._replace(tensors=tuple(apart))
+        """The same model with a separate tensor for every name."""
+        separate = (part for tensor in self.tensors for part in (tensor._replace(aliases=()), *tensor.aliases))
+        return self._replace(tensors=tuple(separate))
 
 
 _SCALARS = (int, float, str, type(None))  # bool is an int
 
 
-def to_json(inventory: Inventory) -> dict[str, Any]:
-    """What `from_json` makes the same inventory of. Of configurations it keeps numbers, words and lists of them."""
+def inventory_to_json(inventory: Inventory) -> dict[str, Any]:
+    """The inventory as JSON, for `inventory_from_json`. Of configurations it holds numbers, strings and lists of them.
+
+    A model repeats itself, so chains of classes and configurations are written once and numbered.
+    """
     classes: dict[tuple[str, ...], int] = {}
     sources: list[dict[str, Any]] = []
     numbers: dict[int, int] = {}
@@ -139,7 +148,7 @@ def to_json(inventory: Inventory) -> dict[str, Any]:
     def source(each: Any) -> int:
         # By identity: one configuration serves many modules. The inventory keeps it alive meanwhile.
         if id(each) not in numbers:
-            fields = _plain(each)
+            fields = _plain_fields(each)
             if fields not in sources:
                 sources.append(fields)
             numbers[id(each)] = sources.index(fields)
@@ -150,13 +159,13 @@ def to_json(inventory: Inventory) -> dict[str, Any]:
     return {"classes": list(map(list, classes)), "tensors": tensors, "sources": sources, "settings": settings}
 
 
-def from_json(kept: Mapping[str, Any]) -> Inventory:
-    """The inventory that `to_json` wrote. Raises ValueError for anything else."""
+def inventory_from_json(content: Mapping[str, Any]) -> Inventory:
+    """The inventory that `inventory_to_json` wrote. Raises ValueError for any other content."""
     try:
-        classes = [tuple(map(str, chain)) for chain in kept["classes"]]
-        sources = kept["sources"]
-        tensors = tuple(_tensor(fields, classes) for fields in kept["tensors"])
-        settings = {path: tuple(sources[number] for number in found) for path, found in kept["settings"].items()}
+        classes = [tuple(map(str, chain)) for chain in content["classes"]]
+        sources = content["sources"]
+        tensors = tuple(_tensor(fields, classes) for fields in content["tensors"])
+        settings = {path: tuple(sources[number] for number in found) for path, found in content["settings"].items()}
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError("no inventory") from error
     return Inventory(tensors, settings)
@@ -173,9 +182,9 @@ def _tensor(fields: list[Any], classes: list[tuple[str, ...]]) -> Tensor:
     )
 
 
-def _plain(source: Any) -> dict[str, Any]:
-    """The fields that JSON can hold, as numbers are looked up in them."""
-    fields = source if isinstance(source, Mapping) else vars(source)
+def _plain_fields(source: Any) -> dict[str, Any]:
+    """The fields of a configuration that JSON can hold."""
+    fields = source_fields(source)
     return {name: value for name, value in fields.items() if _is_plain(value) and not name.startswith("_")}
 
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters: what they would add to a model (Hu 2021)."""
+"""The parameters that low-rank adapters (LoRA, Hu 2021) would add to a model."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from attncli.parameters.inventory import Kind, Tensor
 from attncli.results.costs import Lora, LoraComponent
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import Placed
+    from attncli.parameters.classify import LocatedShare
 
-#: What the paper adapts.
+#: The components that the paper adapts.
 _DEFAULT = ("attention.query", "attention.value")
 #: Every linear layer of the blocks.
 _ALL = ("attention", "cross_attention", "mlp", "moe", "mixer")
-#: What is adapted most.
-_USUAL = (
+#: The components adapted most often, for hints.
+_SUGGESTED = (
     *(f"attention.{kind}" for kind in ("query", "key", "value", "output")),
     *(f"mlp.{kind}" for kind in ("gate", "up", "down")),
     *("attention", "mlp", "moe", "mixer"),
 )
-#: What peft and configurations for it call them, whatever the modules of a model are called.
+#: The names that peft uses for components, whatever the names of a model's modules.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "q_proj": ("attention.query",),
     "k_proj": ("attention.key",),
@@ -46,31 +46,31 @@ class LoraRequest(NamedTuple):
     components: tuple[str, ...] = _DEFAULT
 
 
-def lora_adapters(placed: Iterable[Placed], wish: LoraRequest) -> Lora | None:
-    """The parameters that adapters of a rank add: rank · (in + out) for each matrix that holds a wanted component.
+def lora_adapters(located: Iterable[LocatedShare], request: LoraRequest) -> Lora | None:
+    """The parameters that adapters of a rank add: rank · (in + out) for each matrix with a selected component.
 
     A matrix that holds several components has one adapter; stacked matrices (experts) have one each.
     None where the model has no such matrix.
     """
     found: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
-    for tensor, components in _matrices(placed).items():
-        if any(_is_wanted(component, wish.components) for component in components):
+    for tensor, components in _adaptable_matrices(located).items():
+        if any(_is_selected(component, request.components) for component in components):
             found[tuple(sorted(dict.fromkeys(components), key=COMPONENTS.index))].append(tensor)
     ordered = sorted(found.items(), key=lambda item: COMPONENTS.index(item[0][0]))
-    return Lora(wish.rank, tuple(_component(*item, wish.rank) for item in ordered)) if found else None
+    return Lora(request.rank, tuple(_component(*item, request.rank) for item in ordered)) if found else None
 
 
-def _matrices(placed: Iterable[Placed]) -> dict[Tensor, list[str]]:
-    """Every tensor that an adapter can stand beside, and the components that it holds."""
-    held: dict[Tensor, list[str]] = defaultdict(list)
-    for share, _ in placed:
-        if not share.is_bias and _multiplies(share.tensor):
-            held[share.tensor].append(share.component)
-    return held
+def _adaptable_matrices(located: Iterable[LocatedShare]) -> dict[Tensor, list[str]]:
+    """The tensors that can be adapted, and the components that each holds."""
+    components: dict[Tensor, list[str]] = defaultdict(list)
+    for share, _ in located:
+        if not share.is_bias and _is_adaptable(share.tensor):
+            components[share.tensor].append(share.component)
+    return components
 
 
-def _multiplies(tensor: Tensor) -> bool:
-    """Whether it is a matrix, or several: no convolution over positions, and no table of a state's decays."""
+def _is_adaptable(tensor: Tensor) -> bool:
+    """Whether the tensor is one matrix or several, and no convolution over positions or table of decays."""
     if tensor.kind is Kind.CONVOLUTION:
         return len(tensor.shape) == 2 or (len(tensor.shape) == 3 and tensor.shape[-1] == 1)
     if tensor.kind is Kind.OTHER and len(tensor.shape) == 2:
@@ -79,42 +79,42 @@ def _multiplies(tensor: Tensor) -> bool:
 
 
 def _component(components: Sequence[str], tensors: Iterable[Tensor], rank: int) -> LoraComponent:
-    sizes = [_stacked(tensor) for tensor in tensors]
+    sizes = [_matrix_sizes(tensor) for tensor in tensors]
     parameters = sum(count * rank * (rows + columns) for count, rows, columns in sizes)
     return LoraComponent(_label(components), sum(count for count, _, _ in sizes), parameters)
 
 
-def _stacked(tensor: Tensor) -> tuple[int, int, int]:
-    """How many matrices a tensor holds, and their sides; a convolution over one position is one matrix."""
+def _matrix_sizes(tensor: Tensor) -> tuple[int, int, int]:
+    """The number of matrices in a tensor, and their two sizes; a convolution over one position is one matrix."""
     shape = tensor.shape[:-1] if tensor.kind is Kind.CONVOLUTION and len(tensor.shape) == 3 else tensor.shape
     return prod(shape[:-2]), shape[-2], shape[-1]
 
 
-def _is_wanted(component: str, wanted: Iterable[str]) -> bool:
-    return any(component == name or component.startswith(f"{name}.") for name in wanted)
+def _is_selected(component: str, selected: Iterable[str]) -> bool:
+    return any(component == name or component.startswith(f"{name}.") for name in selected)
 
 
 def _label(components: Sequence[str]) -> str:
-    """`attention.query+key+value` for what holds all three."""
+    """The name of a combination: `attention.query+key+value` for a matrix of all three."""
     first, *rest = dict.fromkeys(components)
     return "+".join([first, *(other.rpartition(".")[2] for other in rest)])
 
 
-def nothing_to_adapt(models: Sequence[str], placed: Iterable[Placed], wish: LoraRequest) -> UsageError:
-    """The error for models without such a matrix, which names those that they have."""
-    held = {component for components in _matrices(placed).values() for component in components}
-    known = ", ".join(name for name in COMPONENTS if name in held)
-    who = models[0] if len(models) == 1 else f"none of {', '.join(models)}"
+def no_matrix_error(models: Sequence[str], located: Iterable[LocatedShare], request: LoraRequest) -> UsageError:
+    """The error for models without a matrix of the requested components; it names those that they have."""
+    present = {component for components in _adaptable_matrices(located).values() for component in components}
+    known = ", ".join(name for name in COMPONENTS if name in present)
+    subject = models[0] if len(models) == 1 else f"none of {', '.join(models)}"
     return UsageError(
-        f"{who} has {'no' if len(models) == 1 else 'a'} matrix of {' or '.join(wish.components)} to adapt",
-        hint=f"--lora {wish.rank}:COMPONENT takes one or several of {known}" if known else "leave --lora out",
+        f"{subject} has {'no' if len(models) == 1 else 'a'} matrix of {' or '.join(request.components)} to adapt",
+        hint=f"--lora {request.rank}:COMPONENT takes one or several of {known}" if known else "leave --lora out",
     )
 
 
 def parse_lora(given: int | str | None) -> LoraRequest | None:
-    """`16` or `"16:attention.query,mlp"`; components may go by the names that peft knows, `q_proj` and `all-linear`.
+    """Parse `16` or `"16:attention.query,mlp"`; peft's names (`q_proj`, `all-linear`) are known too.
 
-    Raises UsageError for a rank that is none, and unknown components.
+    Raises UsageError for an invalid rank and for unknown components.
     """
     if given is None:
         return None
@@ -127,14 +127,14 @@ def parse_lora(given: int | str | None) -> LoraRequest | None:
     known = {*COMPONENTS, *(name.partition(".")[0] for name in COMPONENTS), *_SYNONYMS}
     unknown = next((name for name in wanted if name not in known), None)
     if unknown is not None:
-        raise _unknown(unknown, known)
-    meant = (component for name in wanted or _DEFAULT for component in _SYNONYMS.get(name, (name,)))
-    return LoraRequest(int(rank), tuple(dict.fromkeys(meant)))
+        raise _unknown_component(unknown, known)
+    components = (component for name in wanted or _DEFAULT for component in _SYNONYMS.get(name, (name,)))
+    return LoraRequest(int(rank), tuple(dict.fromkeys(components)))
 
 
-def _unknown(name: str, known: Iterable[str]) -> UsageError:
+def _unknown_component(name: str, known: Iterable[str]) -> UsageError:
     from difflib import get_close_matches
 
     near = get_close_matches(name, sorted(known), n=1)
-    hint = f"name {', '.join(_USUAL)}, or as peft does {', '.join(_SYNONYMS)}"
+    hint = f"name {', '.join(_SUGGESTED)}, or as peft does {', '.join(_SYNONYMS)}"
     return UsageError(f"--lora: there is no component {name!r}", hint=f"did you mean {near[0]}?" if near else hint)

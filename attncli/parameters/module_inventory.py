@@ -1,4 +1,4 @@
-"""A module, on the meta device or not -> its inventory: every parameter once, by identity."""
+"""The inventory of a PyTorch module, on the meta device or not: every parameter once, by identity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from attncli.parameters.inventory import Inventory, Kind, Tensor
 
-#: torch's own kinds of module; the first that fits. Subclasses count, so that a model's own Linear is one.
+#: The kinds of torch's modules, of which the first match counts. Subclasses match too.
 _KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
     ((nn.Embedding, nn.EmbeddingBag), Kind.EMBEDDING),
     ((nn.Linear, nn.Bilinear), Kind.LINEAR),
@@ -20,35 +20,38 @@ _KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
 )
 
 
-def walk(module: nn.Module) -> Inventory:
-    """The inventory of a module: names, shapes and classes; tied and shared tensors once, with all their names."""
-    named: dict[int, list[Tensor]] = {}
-    for tensor, parameter in _named(module):
-        named.setdefault(id(parameter), []).append(tensor)
-    return Inventory(tuple(_once(names) for names in named.values()), dict(_settings(module)))
+def inventory_from_module(module: nn.Module) -> Inventory:
+    """The names, shapes and classes of a module's parameters; tied and shared ones once, with all their names."""
+    by_identity: dict[int, list[Tensor]] = {}
+    for tensor, parameter in _named_parameters(module):
+        by_identity.setdefault(id(parameter), []).append(tensor)
+    return Inventory(tuple(_tied_tensor(names) for names in by_identity.values()), dict(_settings(module)))
 
 
-def _once(names: list[Tensor]) -> Tensor:
-    """A tensor under its first name; a table that is also the unembedding goes by its name as a table."""
+def _tied_tensor(names: list[Tensor]) -> Tensor:
+    """A tensor under its first name; an embedding table that is also the unembedding by its name as a table."""
     main = next((tensor for tensor in names if tensor.kind is Kind.EMBEDDING), names[0])
     return main._replace(aliases=tuple(tensor for tensor in names if tensor is not main))
 
 
-def _named(module: nn.Module) -> Iterator[tuple[Tensor, nn.Parameter]]:
-    """Every parameter under each of its names; a module that stands in several places is met in all of them."""
+def _named_parameters(module: nn.Module) -> Iterator[tuple[Tensor, nn.Parameter]]:
+    """Every parameter under each of its names, also of a module that is used in several places."""
     classes: dict[str, tuple[str, ...]] = {}
     for path, part in module.named_modules(remove_duplicate=False):
         classes[path] = (*(classes[path.rpartition(".")[0]] if path else ()), type(part).__name__)
         for leaf, parameter in part._parameters.items():
             if parameter is not None:
                 name = f"{path}.{leaf}" if path else leaf
-                yield Tensor(name, tuple(parameter.shape), _kind(_user(module, path, part)), classes[path]), parameter
+                yield (
+                    Tensor(name, tuple(parameter.shape), _kind(_using_module(module, path, part)), classes[path]),
+                    parameter,
+                )
 
 
-def _user(module: nn.Module, path: str, owner: nn.Module) -> nn.Module:
-    """The module that uses a parameter: where torch keeps it as the factors of a parametrization, the one around."""
-    before, kept_apart, _ = path.rpartition("parametrizations.")
-    return module.get_submodule(before.rstrip(".")) if kept_apart else owner
+def _using_module(module: nn.Module, path: str, owner: nn.Module) -> nn.Module:
+    """The module that uses a parameter: not torch's parametrization that stores it, but the one around that."""
+    before, parametrization, _ = path.rpartition("parametrizations.")
+    return module.get_submodule(before.rstrip(".")) if parametrization else owner
 
 
 def _kind(owner: nn.Module) -> Kind:
@@ -60,7 +63,7 @@ def _kind(owner: nn.Module) -> Kind:
 
 
 def _settings(module: nn.Module) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """The numbers that modules keep of themselves, and the configurations that they keep; own numbers come first."""
+    """The whole numbers among each module's attributes, and its configuration, by path; attributes come first."""
     for path, part in module.named_modules(remove_duplicate=False):
         numbers = {name: value for name, value in vars(part).items() if type(value) is int}
         config = getattr(part, "config", None)

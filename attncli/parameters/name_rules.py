@@ -1,14 +1,11 @@
-"""How the tables of names are written and matched.
+"""Tables of module and tensor names: which unit a module is, and what each tensor of a unit does.
 
-The units that a model is made of, told by the names and the classes of modules: one table, no family named.
+The rules name roles, never a model family: a synonym is one more word. The innermost module on the path to a tensor
+that matches a rule of UNITS decides its unit; the names from the unit on are then compared with the rules of that unit
+(RULES). Of several rules that match, the earlier wins.
 
-A word is compared with a module's name, and with its class where it starts with a colon; `*` stands for anything, and
-case doesn't matter. On the way to a tensor the innermost module that matches decides, and of two lines the earlier.
-
-What the tensors of a unit do, told by their names: one table a unit, a synonym a word, no family named.
-
-The words are compared with the names from the unit on, its own included; of two lines the earlier wins. A meaning in
-capitals is a tensor whose shape has a say, as `fused.py` tells; one that starts with a dot belongs to its unit.
+A meaning that starts with a dot is a component within the unit. A meaning in capitals depends on shapes too, and is
+resolved in `classify`.
 """
 
 from __future__ import annotations
@@ -23,62 +20,62 @@ from attncli.parameters.inventory import Kind
 
 
 class Rule(NamedTuple):
-    """One line of a table: what fits any of the words is a `meaning`.
+    """One line of a table: a name that matches any of the words means `meaning`.
 
     words: separated by spaces; `*` stands for anything, `?` for one character, `[a-z]` for one of several, and case
     doesn't matter. A word that starts with a colon is compared with a class, any other with a name.
-    kinds: the kinds of module that the line is for; all of them where none is named.
+    kinds: the kinds of module that the line applies to; empty for all.
     """
 
     meaning: str
     words: str
     kinds: tuple[Kind, ...] = ()
 
-    def fits(self, steps: Iterable[str], kind: Kind = Kind.OTHER) -> bool:
+    def matches(self, steps: Iterable[str], kind: Kind = Kind.OTHER) -> bool:
         """Whether one of the steps (names, and classes with a colon before them) is one of the words."""
         if self.kinds and kind not in self.kinds:
             return False
-        names, classes = _by_form(self.words)
-        return any(classes.hold(step[1:]) if step[:1] == ":" else names.hold(step) for step in map(str.lower, steps))
+        names, classes = _compile_words(self.words)
+        return any(classes.match(step[1:]) if step[:1] == ":" else names.match(step) for step in map(str.lower, steps))
 
 
-class _Forms(NamedTuple):
-    """Words by their form: to compile them all as patterns would take a good part of a whole run.
+class _WordPatterns(NamedTuple):
+    """Words sorted by their form, as compiling them all to regular expressions is slow.
 
-    starts, ends: what stands before and behind a star.  inner: what stands between two.
-    open: words with question marks alone.  patterns: any other form.
+    starts, ends: the text before and after a star.  inner: the text between two stars.
+    wildcards: words whose only special characters are question marks.  patterns: any other form.
     """
 
     plain: frozenset[str]
     starts: tuple[str, ...]
     ends: tuple[str, ...]
     inner: tuple[str, ...]
-    open: tuple[str, ...]
+    wildcards: tuple[str, ...]
     patterns: tuple[str, ...]
 
-    def hold(self, step: str) -> bool:
+    def match(self, step: str) -> bool:
         if step in self.plain or step.startswith(self.starts) or step.endswith(self.ends):
             return True
-        if any(word in step for word in self.inner) or any(_fills(step, word) for word in self.open):
+        if any(word in step for word in self.inner) or any(_fits_wildcard(step, word) for word in self.wildcards):
             return True
         return any(fnmatchcase(step, word) for word in self.patterns)
 
 
-def _fills(step: str, word: str) -> bool:
-    return len(step) == len(word) and all(there in ("?", here) for here, there in zip(step, word, strict=True))
+def _fits_wildcard(step: str, word: str) -> bool:
+    return len(step) == len(word) and all(sign in ("?", letter) for letter, sign in zip(step, word, strict=True))
 
 
 @cache
-def _by_form(words: str) -> tuple[_Forms, _Forms]:
-    """The words for names, and those for classes."""
+def _compile_words(words: str) -> tuple[_WordPatterns, _WordPatterns]:
+    """The words for names, and the words for classes."""
     lowered = words.lower().split()
     return (
-        _forms(word for word in lowered if not word.startswith(":")),
-        _forms(word[1:] for word in lowered if word.startswith(":")),
+        _sort_words(word for word in lowered if not word.startswith(":")),
+        _sort_words(word[1:] for word in lowered if word.startswith(":")),
     )
 
 
-def _forms(words: Iterable[str]) -> _Forms:
+def _sort_words(words: Iterable[str]) -> _WordPatterns:
     found: dict[str, list[str]] = defaultdict(list)
     for word in words:
         text = word.strip("*")
@@ -87,25 +84,26 @@ def _forms(words: Iterable[str]) -> _Forms:
             continue
         form = "[" if any(sign in text for sign in "*?[") else "*" * (word[0] == "*") + "-" + "*" * (word[-1] == "*")
         found[form].append(word if form == "[" else text)
-    return _Forms(frozenset(found["-"]), *(tuple(found[form]) for form in ("-*", "*-", "*-*", "?", "[")))
+    return _WordPatterns(frozenset(found["-"]), *(tuple(found[form]) for form in ("-*", "*-", "*-*", "?", "[")))
 
 
-def first(rules: Iterable[Rule], steps: Iterable[str], kind: Kind = Kind.OTHER) -> str | None:
+def first_match(rules: Iterable[Rule], steps: Iterable[str], kind: Kind = Kind.OTHER) -> str | None:
     """The meaning of the first rule that fits one of the steps; None where none does."""
     steps = tuple(steps)
-    return next((rule.meaning for rule in rules if rule.fits(steps, kind)), None)
+    return next((rule.meaning for rule in rules if rule.matches(steps, kind)), None)
 
 
+#: The unit of a module, by its name or class.
 UNITS: tuple[Rule, ...] = (
     # Small trained matrices beside a frozen model: LoRA, its vectors and embeddings, bottleneck adapters.
     Rule("adapter", "lora_* adapter adapters adapter_layer adapter_modules modality_adapters"),
     Rule("adapter", ":*Adapter :*AdapterLayer :LoraLayer"),
-    # Norms, whatever they stand in; a factor per channel of a block's output does the same work as their gain.
+    # Norms in any module; a factor per channel on a block's output (layer scale) works as a norm's gain does.
     Rule("norm", ":*Norm :*Norm?d :*NormGated"),
     Rule("norm", "enorm hnorm norm norm? *_norm *_norm? norm_* *layernorm* *layrnorm* *layer_norm*"),
     Rule("norm", "ln ln? ln_* *_ln bn bn? *_bn *_bn? *batchnorm*"),
     Rule("norm", "layer_scale* *_layer_scale* layerscale* ls1 ls2 :*LayerScale :*Affine *_layerscale :*GRN"),
-    # Mixtures of experts. The router is a unit of its own, as its class and name say more than where it stands.
+    # Mixtures of experts. The router is a separate unit, as its class and name say more than its place.
     Rule("router", "router gate_network wg *_router :*Router :*TopKGate"),
     Rule("router", ":*MoEGate :*TopKGating :*MoeGate gate_network *_router moe_statics"),
     Rule("shared", "shared_expert shared_experts shared_mlp shared_moe residual_mlp shared_ffn shared_expert_gate"),
@@ -113,13 +111,13 @@ UNITS: tuple[Rule, ...] = (
     Rule("experts", ":*Experts :*ExpertsMLP"),
     Rule("moe", ":*MoE :*MoEBlock :*MoeBlock :*SparseMoeBlock :*SparseMLP :*MoELayer :*Moe :*MoEFeedForward"),
     Rule("moe", "moe block_sparse_moe sparse_moe moe_*"),
-    # Where a sequence is summed up: attention pooling is a pooler, not a layer's attention.
+    # Poolers; attention pooling is one too, and not a layer's attention.
     Rule("pooler", "pooler attn_pool* attention_pool* attnpool :*Pooler :*PoolingHead :*AttentionPool*"),
     # Keys and values from another sequence.
     Rule("cross", "*cross_att* crossatt* *crossattention*"),
     Rule("cross", "encoder_attn encdecattention encoder_attention enc_dec_att*"),
     Rule("cross", "inter_attention src_attn :*CrossAttention :*CrossAttn* *cross_attn* *_to_*_attn* multihead_attn"),
-    # What mixes positions in attention's place: state spaces, linear attention, convolution, Fourier transforms.
+    # Other ways to mix positions than attention: state spaces, linear attention, convolution, Fourier transforms.
     Rule("mixer", "mamba* linear_att* ssm short_conv conv_module conv_mod lconv* token_mix*"),
     Rule("mixer", ":*Mixer :*DeltaNet :*DeltaAttention :*ShortConv :*RecurrentBlock :*RgLru :*LightningAttention"),
     # Merging neighbouring patches is a convolution whose stride is its size.
@@ -130,7 +128,7 @@ UNITS: tuple[Rule, ...] = (
     Rule("position_bias", "relative_* rel_pos* rel_*emb*"),
     Rule("position_bias", ":*RelativePosition* position_bias* attention_bias* attn_bias*"),
     Rule("position_bias", "distance_embedding seg_embed"),
-    # A small attention that chooses what the attention may see.
+    # A small attention that selects the keys of the attention (sparse attention).
     Rule("indexer", "indexer scorer :*Indexer"),
     Rule("attention", "self_attn* *_attn sa mha attn attn? attention"),
     Rule("attention", "attentions self_attention *selfattention self *_attention"),
@@ -138,18 +136,18 @@ UNITS: tuple[Rule, ...] = (
     Rule("attention", ":*AttentionBlock :*AttentionLayer :*Attention?d :*AttentionSubsample"),
     # Residual streams mixed with one another.
     Rule("residual", "*_hc hc_* altup* laurel"),
-    # Feed-forward networks; `output` is the second half of one where an attention doesn't own it.
+    # Feed-forward networks; `output` is the second half of one unless it is in an attention.
     Rule("mlp", "mlp mlp? mlps ffn ffn? ffn_* ffwd ff ff? feed_forward* feedforward* densereludense ffw* intermediate"),
     Rule("mlp", ":*MLP :*MLP? :*Mlp :*FFN"),
     Rule("mlp", ":*FeedForward* :*DenseActDense :*DenseGatedActDense :*Intermediate :*SwiGLU*"),
     Rule("mlp", ":*GLU :*FeedForwardLayer :*MLPLayer :*MlpLayer :*MultiLayerPerceptron *_ff_layer fc1"),
     Rule("mlp", "fc2 lin1 lin2 linear1 linear2 linear_1 linear_2 *_dense"),
     Rule("mlp", "pwconv? pointwise_conv?", (Kind.LINEAR,)),
-    # From one part of a model to another.
+    # Projections from one part of a model to another.
     Rule("mlp", "merger *merger_list *_projector projector aligner connector :*PatchMerger :*Projector :*Connector"),
-    # Names for the place where a block mixes positions, whatever does it there.
+    # Generic names for the module of a block that mixes positions.
     Rule("mixer", "mixer temporal_block"),
-    # What turns ids, pixels and samples into vectors.
+    # Embeddings of ids, pixels and samples.
     Rule("embedding", "embedding* *_embedding *_embeddings embed embed_* *_embed"),
     Rule("embedding", "*_embeds feature_projection embedder *_embedder *embeddings wte wpe"),
     Rule("embedding", "subsampling* :*Subsampling* :*FeatureEncoder"),
@@ -160,30 +158,30 @@ UNITS: tuple[Rule, ...] = (
     Rule("head", "head heads *_head *_heads cls classifier* score predictions :*Head *_classifier *_predictor"),
 )
 
-#: Units that are one thing however much there is inside of them.
-WHOLE = frozenset({"router", "shared", "pooler"})
+#: Units whose inner modules are not classified separately.
+INDIVISIBLE_UNITS = frozenset({"router", "shared", "pooler"})
 
-#: A module that holds one of each attends, whatever it is called.
-HEAD_OF_ATTENTION = (
+#: A module with one of each is an attention, whatever its name.
+PROJECTION_RULES = (
     Rule("query", "query q q_proj wq w_q"),
     Rule("key", "key k k_proj wk w_k"),
     Rule("value", "value v v_proj wv w_v"),
 )
 
-#: The unit that makes a mixture of what holds it.
-EXPERTS = next(rule for rule in UNITS if rule.meaning == "experts" and ":" not in rule.words)
+#: The unit whose parent is a mixture of experts.
+EXPERTS_RULE = next(rule for rule in UNITS if rule.meaning == "experts" and ":" not in rule.words)
 
 
 _LINEAR = (Kind.LINEAR, Kind.TRANSPOSED, Kind.OTHER)
 
-# Vectors held directly by a module: a factor per channel of what a block adds.
+# Vectors of a module: a factor per channel of what a block adds (layer scale).
 _FACTORS = Rule("norm", "layer_scale* *_layer_scale* gamma gamma_? *_gamma lambda_? scale grn", (Kind.OTHER,))
 
 _ATTENTION = (
-    # torch's own attention learns a key and a value that no token gives.
+    # torch's MultiheadAttention may learn an extra key and value that belong to no token.
     Rule(".key", "bias_k", (Kind.PACKED_ATTENTION,)),
     Rule(".value", "bias_v", (Kind.PACKED_ATTENTION,)),
-    # What is called so is one, even inside of something fused.
+    # These names are certain, even inside a fused module.
     Rule("QUERY", "q_proj"),
     Rule(".key", "k_proj"),
     Rule(".value", "v_proj v_proj_*"),
@@ -197,19 +195,19 @@ _ATTENTION = (
     Rule(".position_bias", "attention_biases *pos_encod* cpb_mlp* position_bias*"),
     # Gates on the output of the heads.
     Rule(".gate", "g_proj g_a_proj g_b_proj gate gate_proj gate_* *_gate *_gating gating*"),
-    # Multi-head latent attention: down to the latents, and up again.
+    # Multi-head latent attention: projections down to the latents, and up again.
     Rule("LATENT_AND_KEY", "kv_a_proj_with_mqa wkv_a attn_kv_a_mqa"),
     Rule(".latent", "q_a_proj kv_a_proj wq_a attn_q_a q_down* kv_down* *_compress* compress*"),
     Rule("KEY_AND_VALUE_UP", "kv_b_proj wkv_b attn_kv_b kv_up_proj"),
     Rule(".query", "q_b_proj wq_b attn_q_b q_up_proj"),
     Rule(".key", "attn_k_b k_b_proj"),
     Rule(".value", "attn_v_b v_b_proj"),
-    # Several in one tensor.
+    # Fused tensors.
     Rule("QUERY_KEY_VALUE", "qkv* *_qkv *_qkv_proj wqkv w_qkv"),
     Rule("QUERY_KEY_VALUE", "query_key_value c_attn in_proj in_proj_qkv packed_qkv att_proj"),
     Rule("KEY_VALUE", "kv kv_proj to_kv wkv w_kv key_value kv_linear c_kv"),
     Rule("QUERY_KEY", "qk qk_proj to_qk query_key"),
-    # One by one; a query may bring its gate along.
+    # Separate tensors; that of the query may contain a gate.
     Rule("QUERY", "q q_* *_q query query_* *_query queries wq w_q wa q[a-z]_proj q_attn query[0-9]* qlinear"),
     Rule(".key", "k k_* *_k key key_* *_key keys wk w_k ua k[a-z]_proj bias_k klinear"),
     Rule(".value", "v v_* *_v value value_* *_value values wv w_v v[a-z]_proj bias_v vlinear"),
@@ -220,7 +218,7 @@ _ATTENTION = (
 _MLP = (
     Rule("GATE_UP", "gate_up* gate_and_up* up_gate* w12 fused_mlp"),
     Rule(".gate", "gate_proj gate gate_* *_gate wi_0 ffn_gate* receptance w_gate linear_gate"),
-    # The third of three: `w1` is the gate where there is one, and the way up where there isn't.
+    # `w1` is the gate where there is a third matrix `w3`, and the up-projection where there isn't.
     Rule("FIRST", "w1 linear_v"),
     Rule(".up", "w3 wi_1"),
     Rule(".down", "down_proj down down_* *_down w2 wo c_proj fc2"),
@@ -241,7 +239,7 @@ _MOE = (
 _MIXER = (
     _FACTORS,
     Rule(".convolution", "conv conv* *_conv *_conv1d *_conv2d conv?d depthwise* pointwise* reduction focal_layers"),
-    # State-space and linear attention: what the projection at the entry holds is told by its width.
+    # State spaces and linear attention: the width of the input projection says what it contains.
     Rule("QUERY_KEY_VALUE_GATE", "in_proj_qkvz"),
     Rule("MIXED_QUERY_KEY_VALUE", "in_proj_qkv"),
     Rule(".state", "in_proj_ba in_proj_a in_proj_b a_log d dt dt_* *_dt"),
@@ -262,11 +260,11 @@ _POSITIONS = (
 _EMBEDDING = (
     Rule("embedding.position", _POSITIONS),
     Rule("embedding.segment", "*token_type* *segment* *seg_embed* token_type_embd"),
-    # Learned vectors that stand where a token would: class, mask, register and query tokens.
+    # Learned vectors in the place of a token: class, mask, register and query tokens.
     Rule("embedding.other", "*_token *_tokens cls mask class_embed* *_token_embed*", (Kind.OTHER,)),
     _FACTORS,
     Rule("embedding.token", "wte word_emb* embed_tokens* tok_emb* token_emb* shared embed_in w?e tokens_embed"),
-    # Tables that are no vocabulary: queries, points, boxes, levels, kinds.
+    # Tables that are not of tokens: queries, points, boxes, levels, kinds.
     Rule("embedding.other", "*quer* *mask* *point* *box* *level* *label* *type* *class* *cls*", (Kind.EMBEDDING,)),
     Rule(
         "embedding.other",
@@ -280,18 +278,18 @@ _EMBEDDING = (
 )
 
 _HEAD = (
-    # A head of masked language models ends in the unembedding, which may keep nothing of its own but a bias.
+    # A head of masked language models ends in the unembedding; if tied, only its bias is stored here.
     Rule("unembedding", "decoder vocab_projector", (Kind.LINEAR,)),
     Rule("unembedding", "predictions", (Kind.OTHER,)),
 )
 _UNEMBEDDING = (Rule("task_head", "dense transform", (Kind.LINEAR,)),)
 
-#: What stands in no unit: directly in a block, or beside the blocks.
-_LOOSE = (
+#: Tensors in no unit: directly in a block, or outside the blocks.
+_NO_UNIT = (
     # The second half of a feed-forward network whose first half is called `intermediate`.
     Rule("mlp.down", "output output_query *_output", _LINEAR),
     _FACTORS,
-    # From the width of the embeddings to that of the blocks, and back.
+    # Projections between the width of the embeddings and that of the blocks.
     Rule("embedding.other", "*embedding*proj* embeddings_project *mapping_in project_in project_out input_proj*"),
     Rule("unembedding", "lm_head embed_out output_projection generator_lm_head"),
     Rule("embedding.token", "shared"),
@@ -300,14 +298,14 @@ _LOOSE = (
     Rule("task_head", "classifier* qa_outputs score *_classifier"),
     Rule("task_head", "logit* *_logits vocab_transform temperature *_pointer"),
     Rule("task_head", "text_projection visual_projection image_projection predict_* out_mid logits_*"),
-    # Embeddings that every layer adds (per-layer embeddings): a gate into their width, and back.
+    # Per-layer embeddings: a gate down to their width, and a projection back.
     Rule("mlp.gate", "per_layer_input_gate"),
     Rule("mlp.down", "per_layer_projection"),
     Rule("embedding.other", "per_layer_model_projection input_linear input_layer"),
     Rule("embedding.patch", "patcher"),
     Rule("embedding.other", "visual_prompter pad_* *prompt", (Kind.OTHER,)),
     Rule("mlp.gate", "gateway"),
-    # What a block of another kind gave, on its way into this one.
+    # The input of this block from a block of another kind.
     Rule("mixer.input", "linear", (Kind.LINEAR,)),
     # A linear layer between two parts of a model, or between two widths.
     Rule("mlp.up", "proj proj? *_proj projection *_projection fc", (Kind.LINEAR,)),
@@ -320,7 +318,7 @@ _LOOSE = (
     Rule("embedding.other", "*", (Kind.EMBEDDING,)),
 )
 
-#: For each unit: where a dot leads, what a tensor is that no line fits, and the lines.
+#: For each unit: the prefix of meanings with a dot, the meaning where no rule matches, and the rules.
 RULES: Mapping[str, tuple[str, str, tuple[Rule, ...]]] = {
     "adapter": ("", "adapter", ()),
     "norm": ("", "norm", ()),
@@ -339,5 +337,5 @@ RULES: Mapping[str, tuple[str, str, tuple[Rule, ...]]] = {
     "head": ("", "task_head", _HEAD),
     "indexer": ("", "attention.other", ()),
     "residual": ("", "other", ()),
-    "": ("", "other", _LOOSE),
+    "": ("", "other", _NO_UNIT),
 }

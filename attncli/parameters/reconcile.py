@@ -1,52 +1,54 @@
-"""Layers for multi-token prediction, which checkpoints hold behind a model's own and which it runs without.
+"""Compares a module's inventory with a checkpoint's tensors: every tensor of either is matched or explained.
 
-The unembedding that a checkpoint leaves out because it is the table of tokens.
-
-A module's inventory held against a checkpoint's tensors: every tensor of either side is matched, or explained.
+Also here: extra layers for multi-token prediction, and the tied unembedding that checkpoints leave out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import chain
 from typing import Any, NamedTuple
 
 from attncli.parameters.classify import classify
 from attncli.parameters.header_inventory import is_buffer
-from attncli.parameters.inventory import Inventory, Kind, Tensor
-from attncli.parameters.quantization import Weights
+from attncli.parameters.inventory import Inventory, Kind, Tensor, source_fields
+from attncli.parameters.quantization import WeightTensor
 from attncli.results.reconciliation import REASONS, Reconciliation, TensorDifference
 
-#: What configurations call the number of such layers.
+#: Names of the field with the number of layers for multi-token prediction, which a model runs without.
 PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
-_OWN_LAYERS = "num_hidden_layers"
+_LAYER_COUNT_FIELD = "num_hidden_layers"
+#: Names of modules that only layers for multi-token prediction have.
+_PREDICTION_NAMES = frozenset({"mtp", "nextn", "eh_proj", "enorm", "hnorm"})
+_UNEMBEDDING = "lm_head.weight"
 
 
 def prediction_layers(inventory: Inventory, config: Mapping[str, Any]) -> tuple[int, int]:
-    """The number of the first such layer of a checkpoint, and the parameters from there on; (0, 0) where none is."""
-    first = config.get(_OWN_LAYERS)
+    """The index of a checkpoint's first layer for multi-token prediction, and the parameters from there on.
+
+    (0, 0) where it has none.
+    """
+    first = config.get(_LAYER_COUNT_FIELD)
     if type(first) is not int or not any(config.get(name) for name in PREDICTION_LAYERS):
         return 0, 0
-    beyond = sum(tensor.parameters for tensor in _beyond(inventory.tensors, first))
-    return (first, beyond) if beyond else (0, 0)
+    parameters = sum(tensor.parameters for tensor in _tensors_from_layer(inventory.tensors, first))
+    return (first, parameters) if parameters else (0, 0)
 
 
-def _beyond(tensors: Iterable[Tensor], first: int) -> Iterable[Tensor]:
+def _tensors_from_layer(tensors: Iterable[Tensor], first: int) -> Iterable[Tensor]:
     for tensor in tensors:
         layer = next((int(step) for step in tensor.name.split(".") if step.isdecimal()), -1)
         if layer >= first:
             yield tensor
 
 
-_UNEMBEDDING = "lm_head.weight"
-
-
 def with_tied_unembedding(inventory: Inventory) -> Inventory:
-    """The inventory of a model that writes, as its files list it, with its unembedding under a name of its own.
+    """The inventory of a generating model's checkpoint, with the token table tied to an unembedding if it lacks one.
 
-    Who writes must turn vectors into tokens: where nothing else does, the table of tokens does it too.
+    A model that generates text must have an unembedding, and a file leaves it out where it is the token table.
     """
-    # Neither stands in a block, and blocks are nearly all that there is.
+    # Only tensors outside of blocks matter, and nearly all are inside.
     outside = (tensor for tensor in inventory.tensors if not any(map(str.isdigit, tensor.name.split("."))))
     shares = classify(inventory._replace(tensors=tuple(outside)))
     if any(share.component == "unembedding" for share in shares):
@@ -59,66 +61,64 @@ def with_tied_unembedding(inventory: Inventory) -> Inventory:
     return inventory._replace(tensors=tuple(tied if each is table else each for each in inventory.tensors))
 
 
-#: Names of modules that only multi-token prediction has.
-_PREDICTION = frozenset({"mtp", "nextn", "eh_proj", "enorm", "hnorm"})
-
-
-class _Pair(NamedTuple):
-    """Tensors that differ for one reason, on one side or on both."""
+class _Mismatch(NamedTuple):
+    """Tensors that differ for one reason, in the checkpoint (`weights`), the module (`tensors`) or both."""
 
     reason: str
-    weights: tuple[Weights, ...] = ()
+    weights: tuple[WeightTensor, ...] = ()
     tensors: tuple[Tensor, ...] = ()
 
 
 def reconcile(
     inventory: Inventory,
-    weights: Sequence[Weights],
+    weights: Sequence[WeightTensor],
     names: Mapping[str, str] | None = None,
     buffers: Set[str] = frozenset(),
 ) -> Reconciliation:
-    """Where a module and a checkpoint differ, and why.
+    """Find where a module and a checkpoint differ, and why.
 
-    weights: what the checkpoint's tensors stand for (`stored.unpack`), buffers included.
-    names: what the module calls each of them, where that differs; several may become one.
-    buffers: which of them the module has, but as no parameters.
+    weights: the checkpoint's weights (`quantization.unpack`), buffers included.
+    names: the module's name for each of them, where it differs; several may become one.
+    buffers: the names of those that are buffers of the module.
     """
-    matched, pairs, left, missing = _by_name(inventory, weights, names or {})
-    known, left = _explained(inventory, left, buffers)
-    other, left, missing = _by_sum(left, missing, names or {})
-    pairs += [*known, *other]
-    pairs += [_Pair("unexpected", (each,)) for each in left]
-    pairs += [_Pair("missing", (), (each,)) for each in missing]
+    matched, mismatches, left, missing = _match_by_name(inventory, weights, names or {})
+    extra, left = _explain_extra(inventory, left, buffers)
+    merged, left, missing = _match_by_size(left, missing, names or {})
+    mismatches += [*extra, *merged]
+    mismatches += [_Mismatch("unexpected", (each,)) for each in left]
+    mismatches += [_Mismatch("missing", (), (each,)) for each in missing]
     return Reconciliation(
         inventory.total,
         sum(each.parameters for each in weights),
-        matched + sum(tensor.parameters for pair in other for tensor in pair.tensors),
-        tuple(_differences(pairs)),
+        matched + sum(tensor.parameters for mismatch in merged for tensor in mismatch.tensors),
+        tuple(_differences(mismatches)),
     )
 
 
-def _by_name(
-    inventory: Inventory, weights: Sequence[Weights], names: Mapping[str, str]
-) -> tuple[int, list[_Pair], list[Weights], list[Tensor]]:
-    """What has a tensor of its name in the module. Returns the matched parameters, what differs all the same, and what
-    is left on either side."""
+def _match_by_name(
+    inventory: Inventory, weights: Sequence[WeightTensor], names: Mapping[str, str]
+) -> tuple[int, list[_Mismatch], list[WeightTensor], list[Tensor]]:
+    """Match weights to the tensors of their names in the module.
+
+    Returns the number of matched parameters, the mismatches, and what is left over in the checkpoint and the module.
+    """
     owners = {name: tensor for tensor in inventory.tensors for name in _names(tensor)}
-    groups: dict[str, dict[str, list[Weights]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[str, dict[str, list[WeightTensor]]] = defaultdict(lambda: defaultdict(list))
     left = []
     for each in weights:
-        called = names.get(each.name, each.name)
-        if called in owners:
-            groups[owners[called].name][called].append(each)
+        name = names.get(each.name, each.name)
+        if name in owners:
+            groups[owners[name].name][name].append(each)
         else:
             left.append(each)
-    matched, pairs = 0, []
+    matched, mismatches = 0, []
     for name, copies in groups.items():
-        # What is saved under the tensor's own name is the tensor, what else is saved of it a copy.
-        ordered = sorted(copies, key=lambda called: called != name)
-        found = list(_matched(owners[name], [tuple(copies[called]) for called in ordered], names))
-        pairs += found
-        matched += 0 if any(pair.reason == "size" for pair in found) else owners[name].parameters
-    return matched, pairs, left, [tensor for tensor in inventory.tensors if tensor.name not in groups]
+        # The weights under the tensor's first name are the tensor, those under its other names copies.
+        ordered = sorted(copies, key=lambda copy: copy != name)
+        found = list(_copy_mismatches(owners[name], [tuple(copies[copy]) for copy in ordered], names))
+        mismatches += found
+        matched += 0 if any(mismatch.reason == "size" for mismatch in found) else owners[name].parameters
+    return matched, mismatches, left, [tensor for tensor in inventory.tensors if tensor.name not in groups]
 
 
 def _names(tensor: Tensor) -> Iterator[str]:
@@ -126,42 +126,48 @@ def _names(tensor: Tensor) -> Iterator[str]:
     yield from (alias.name for alias in tensor.aliases)
 
 
-def _matched(tensor: Tensor, copies: Sequence[tuple[Weights, ...]], names: Mapping[str, str]) -> Iterator[_Pair]:
-    """What is remarkable about the weights that became one tensor: each copy is all of it, in one piece or several."""
+def _copy_mismatches(
+    tensor: Tensor, copies: Sequence[tuple[WeightTensor, ...]], names: Mapping[str, str]
+) -> Iterator[_Mismatch]:
+    """The mismatches of the weights of one tensor. Each copy is the whole tensor, in one piece or several."""
     first, *others = copies
     for copy in others:
-        yield _Pair("tied_copy", copy)
+        yield _Mismatch("tied_copy", copy)
     if sum(each.parameters for each in first) != tensor.parameters:
-        yield _Pair("size", first, (tensor,))
+        yield _Mismatch("size", first, (tensor,))
     elif len(first) > 1:
-        yield _Pair("merged", first, (tensor,))
+        yield _Mismatch("merged", first, (tensor,))
     elif names.get(first[0].name, first[0].name) != first[0].name:
-        yield _Pair("renamed", first, (tensor,))
+        yield _Mismatch("renamed", first, (tensor,))
 
 
-def _explained(inventory: Inventory, left: Iterable[Weights], buffers: Set[str]) -> tuple[list[_Pair], list[Weights]]:
-    """What the checkpoint may hold beside the module's parameters."""
+def _explain_extra(
+    inventory: Inventory, left: Iterable[WeightTensor], buffers: Set[str]
+) -> tuple[list[_Mismatch], list[WeightTensor]]:
+    """Explain weights that the module doesn't have: buffers and extra layers. Returns the unexplained ones too."""
     last = _last_layers(inventory.tensors)
     predicts = any(_number(source, PREDICTION_LAYERS) for source in inventory.settings.get("", ()))
     beyond = {stem for each in left if (stem := _beyond_last_layer(each.name, last)) is not None}
-    # One telling tensor in a layer tells what the whole layer is.
-    telling = {_beyond_last_layer(each.name, last) for each in left if _PREDICTION.intersection(each.name.split("."))}
-    pairs, rest = [], []
+    # One tensor with such a name shows what the whole layer is.
+    prediction = {
+        _beyond_last_layer(each.name, last) for each in left if _PREDICTION_NAMES.intersection(each.name.split("."))
+    }
+    mismatches, rest = [], []
     for each in left:
         stem = _beyond_last_layer(each.name, last)
         if each.name in buffers or is_buffer(each.name, each.shape):
-            pairs.append(_Pair("buffer", (each,)))
-        elif "mtp" in each.name.split(".") or (stem in beyond and (predicts or stem in telling)):
-            pairs.append(_Pair("prediction_layer", (each,)))
+            mismatches.append(_Mismatch("buffer", (each,)))
+        elif "mtp" in each.name.split(".") or (stem in beyond and (predicts or stem in prediction)):
+            mismatches.append(_Mismatch("prediction_layer", (each,)))
         elif stem in beyond:
-            pairs.append(_Pair("extra_layer", (each,)))
+            mismatches.append(_Mismatch("extra_layer", (each,)))
         else:
             rest.append(each)
-    return pairs, rest
+    return mismatches, rest
 
 
 def _number(source: Any, names: Iterable[str]) -> int:
-    fields = source if isinstance(source, Mapping) else vars(source)
+    fields = source_fields(source)
     return next((value for name in names if type(value := fields.get(name)) is int), 0)
 
 
@@ -169,80 +175,79 @@ def _last_layers(tensors: Iterable[Tensor]) -> dict[str, int]:
     """The highest number at each path of the module."""
     last: dict[str, int] = {}
     for tensor in tensors:
-        for stem, number in _numbered(tensor.name):
+        for stem, number in _numbered_steps(tensor.name):
             last[stem] = max(number, last.get(stem, 0))
     return last
 
 
-def _numbered(name: str) -> Iterator[tuple[str, int]]:
+def _numbered_steps(name: str) -> Iterator[tuple[str, int]]:
     steps = name.split(".")
     return ((".".join(steps[:place]), int(step)) for place, step in enumerate(steps) if step.isdecimal())
 
 
 def _beyond_last_layer(name: str, last: Mapping[str, int]) -> str | None:
-    """The path of the layer that a tensor is in, where that layer's number is higher than any of the module."""
-    return next((f"{stem}.{number}" for stem, number in _numbered(name) if number > last.get(stem, number)), None)
+    """The path of a tensor's layer where its number is higher than any in the module; else None."""
+    return next((f"{stem}.{number}" for stem, number in _numbered_steps(name) if number > last.get(stem, number)), None)
 
 
-def _by_sum(
-    left: Sequence[Weights], missing: Sequence[Tensor], names: Mapping[str, str]
-) -> tuple[list[_Pair], list[Weights], list[Tensor]]:
-    """Modules whose tensors are others on either side, and of the same number of parameters altogether: the innermost
-    ones that add up."""
-    held = _sums((names.get(each.name, each.name), each.parameters) for each in left)
-    wanted = _sums((each.name, each.parameters) for each in missing)
-    equal = {stem for stem, parameters in wanted.items() if held.get(stem) == parameters}
-    # What adds up inside leaves the same on both sides of what is around it, so each tensor belongs to its innermost.
-    here: dict[str | None, list[Weights]] = defaultdict(list)
-    there: dict[str | None, list[Tensor]] = defaultdict(list)
+def _match_by_size(
+    left: Sequence[WeightTensor], missing: Sequence[Tensor], names: Mapping[str, str]
+) -> tuple[list[_Mismatch], list[WeightTensor], list[Tensor]]:
+    """Match modules whose tensors differ but have as many parameters in all, the innermost ones where that holds."""
+    checkpoint_sizes = _module_sizes((names.get(each.name, each.name), each.parameters) for each in left)
+    sizes = _module_sizes((each.name, each.parameters) for each in missing)
+    equal = {stem for stem, parameters in sizes.items() if checkpoint_sizes.get(stem) == parameters}
+    # An inner match leaves equal remainders around it, so each tensor belongs to its innermost match.
+    weights: dict[str | None, list[WeightTensor]] = defaultdict(list)
+    tensors: dict[str | None, list[Tensor]] = defaultdict(list)
     for each in left:
-        here[_innermost(names.get(each.name, each.name), equal)].append(each)
+        weights[_innermost_path(names.get(each.name, each.name), equal)].append(each)
     for tensor in missing:
-        there[_innermost(tensor.name, equal)].append(tensor)
-    common = sorted(stem for stem in here.keys() & there.keys() if stem is not None)
-    pairs = [_Pair("merged", tuple(here.pop(stem)), tuple(there.pop(stem))) for stem in common]
-    return pairs, [each for group in here.values() for each in group], [each for g in there.values() for each in g]
+        tensors[_innermost_path(tensor.name, equal)].append(tensor)
+    common = sorted(stem for stem in weights.keys() & tensors.keys() if stem is not None)
+    mismatches = [_Mismatch("merged", tuple(weights.pop(stem)), tuple(tensors.pop(stem))) for stem in common]
+    return mismatches, list(chain(*weights.values())), list(chain(*tensors.values()))
 
 
-def _sums(sized: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """The parameters within each module."""
+def _module_sizes(sized: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The number of parameters in each module, by path."""
     found: dict[str, int] = defaultdict(int)
     for name, parameters in sized:
-        for stem in _stems(name):
+        for stem in _enclosing_paths(name):
             found[stem] += parameters
     return found
 
 
-def _innermost(name: str, stems: Set[str]) -> str | None:
-    return next((stem for stem in _stems(name) if stem in stems), None)
+def _innermost_path(name: str, stems: Set[str]) -> str | None:
+    return next((stem for stem in _enclosing_paths(name) if stem in stems), None)
 
 
-def _stems(name: str) -> Iterator[str]:
-    """The paths of the modules that hold a tensor, from the innermost out."""
+def _enclosing_paths(name: str) -> Iterator[str]:
+    """The paths of the modules around a tensor, from the innermost out."""
     steps = name.split(".")
     return (".".join(steps[:place]) for place in range(len(steps) - 1, 0, -1))
 
 
-def _differences(pairs: Iterable[_Pair]) -> Iterator[TensorDifference]:
-    """Pairs that are alike but for numbers in their names, as one."""
-    groups: dict[tuple[str, str | None, str | None], list[_Pair]] = defaultdict(list)
-    for pair in pairs:
-        groups[pair.reason, _pattern(pair.weights), _pattern(pair.tensors)].append(pair)
+def _differences(mismatches: Iterable[_Mismatch]) -> Iterator[TensorDifference]:
+    """Mismatches that differ only in the numbers in their names, as one difference each."""
+    groups: dict[tuple[str, str | None, str | None], list[_Mismatch]] = defaultdict(list)
+    for each in mismatches:
+        groups[each.reason, _pattern(each.weights), _pattern(each.tensors)].append(each)
     order = list(REASONS)
     for (reason, checkpoint, module), group in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
-        held = [each for pair in group for each in pair.weights]
-        wanted = [each for pair in group for each in pair.tensors]
+        weights = [weight for each in group for weight in each.weights]
+        tensors = [tensor for each in group for tensor in each.tensors]
         yield TensorDifference(
             reason,
             checkpoint,
             module,
-            len(held) or len(wanted),
-            sum(each.parameters for each in held),
-            sum(each.parameters for each in wanted),
+            len(weights) or len(tensors),
+            sum(weight.parameters for weight in weights),
+            sum(tensor.parameters for tensor in tensors),
         )
 
 
-def _pattern(tensors: Sequence[Weights] | Sequence[Tensor]) -> str | None:
-    """The names of tensors with a `*` for every number; of several kinds of names all of them."""
+def _pattern(tensors: Sequence[WeightTensor] | Sequence[Tensor]) -> str | None:
+    """The distinct names of tensors with a `*` for every number."""
     found = {".".join("*" if step.isdecimal() else step for step in tensor.name.split(".")) for tensor in tensors}
     return ", ".join(sorted(found)) or None

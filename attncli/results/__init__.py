@@ -1,7 +1,7 @@
-"""What the verbs find, as values.
+"""The results of the commands, as values.
 
-A result shows itself (`print(result)`, a notebook) without importing a renderer: `attncli` hands over what renders it.
-Nothing is imported here, since `import attncli` passes through.
+A result shows itself (`print(result)`, a notebook) without importing a renderer, by the function that `attncli` sets
+here. Nothing else is imported, as `import attncli` imports this module.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _renderers: list[Callable[[object, str], str]] = []
 
 
-def show_with(render: Callable[[object, str], str]) -> None:
-    """Set what renders a result in a form, `text` or `html`."""
+def set_renderer(render: Callable[[object, str], str]) -> None:
+    """Set the function that renders a result in a form, `text` or `html`."""
     _renderers[:] = [render]
 
 
-def renderer() -> Callable[[object, str], str]:
+def get_renderer() -> Callable[[object, str], str]:
     return _renderers[0]

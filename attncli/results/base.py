@@ -1,4 +1,4 @@
-"""What all results share: a short `repr`, the versions that made them, and how a result shows itself.
+"""What all results share: a short `repr`, the library versions, and how a result shows itself.
 
 >>> result.stacks[0].patterns[0]
 Pattern(layer=5, head=1, weights=<float32 (7, 7)>)
@@ -11,100 +11,101 @@ from typing import Any, NamedTuple, TypeVar
 
 from attncli import results
 
-#: Characters of a text, of a value within a value, and of the values of a collection that are shown.
-_MOST_TEXT = 50
-_MOST_VALUE = 100
-_MOST_LISTED = 240
-#: Values of a collection that are looked at.
-_MOST_VALUES = 4
+#: The most characters of a text, of a value within a value, and of a collection's values.
+_MAX_TEXT = 50
+_MAX_VALUE = 100
+_MAX_LISTED = 240
+#: The most values of a collection that are written out.
+_MAX_VALUES = 4
 
-#: What stands for the fields of a value that has no room for them.
-_CUT = "(...)"
+#: Replaces the fields of a value that is too long.
+_ELIDED = "(...)"
 
 _Class = TypeVar("_Class", bound=type)
 
 
 def showable(cls: _Class) -> _Class:
-    """A decorator of results: `print` shows what the command prints, and a notebook shows the page."""
+    """Class decorator: `print` shows what the command prints, and a notebook shows the HTML page."""
     cls.__str__ = _as_text  # type: ignore[method-assign, assignment]
     cls._repr_html_ = _as_html  # type: ignore[attr-defined]
     return cls
 
 
 def _as_text(result: object) -> str:
-    """What the command prints, 80 columns wide and without colours."""
-    return results.renderer()(result, "text")
+    """The output of the command, 80 columns wide and without colours."""
+    return results.get_renderer()(result, "text")
 
 
 def _as_html(result: object) -> str:
-    """The page, as notebooks show it."""
-    return results.renderer()(result, "html")
+    """The HTML page, as notebooks show it."""
+    return results.get_renderer()(result, "html")
 
 
 def short_repr(cls: _Class) -> _Class:
-    """A decorator of named tuples and dataclasses: their `repr` is brief, whatever they hold.
+    """Class decorator of named tuples and dataclasses: a `repr` of limited length.
 
-    Fields that are as they are by default are left out; of arrays there is the shape, of long collections the length.
+    Fields with their default value are left out; arrays are shown by shape, long collections by length.
     """
-    cls.__repr__ = _brief  # type: ignore[method-assign, assignment]
+    cls.__repr__ = _format_fields  # type: ignore[method-assign, assignment]
     return cls
 
 
 def shortened(text: str) -> str:
-    """A text as Python writes it, or the start of a long one."""
-    return repr(text) if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]!r}..."
+    """The `repr` of a text, or of the start of a long one."""
+    return repr(text) if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]!r}..."
 
 
-def _brief(value: object) -> str:
-    fields = ", ".join(f"{name}={_shown(each)}" for name, each in _told(value))
+def _format_fields(value: object) -> str:
+    fields = ", ".join(f"{name}={_format_value(each)}" for name, each in _nondefault_fields(value))
     return f"{type(value).__name__}({fields})"
 
 
-def _told(value: Any) -> Iterator[tuple[str, object]]:
-    """The fields that say something, by name."""
+def _nondefault_fields(value: Any) -> Iterator[tuple[str, object]]:
+    """The names and values of the fields that are neither empty nor as by default."""
     fields = getattr(value, "__dataclass_fields__", None)
     names = value._fields if fields is None else fields
     for name in names:
         default = value._field_defaults.get(name, value) if fields is None else fields[name].default
-        each = getattr(value, name)
-        if not (each is default or _is_empty(each) or (type(each) is type(default) and each == default)):
-            yield name, each
+        content = getattr(value, name)
+        is_default = content is default or (type(content) is type(default) and content == default)
+        if not (is_default or _is_empty(content)):
+            yield name, content
 
 
 def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, Collection) and not isinstance(value, str) and len(value) == 0)
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, str):
         return shortened(value)
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"<{value.dtype} {tuple(value.shape)}>"
     if hasattr(value, "_fields") or not isinstance(value, Collection):
         text = repr(value)
-        return text if len(text) <= _MOST_VALUE else f"{type(value).__name__}{_CUT}"
-    return _listed(value)
+        return text if len(text) <= _MAX_VALUE else f"{type(value).__name__}{_ELIDED}"
+    return _format_collection(value)
 
 
-def _listed(values: Collection[Any]) -> str:
-    """The values where they are few and short, else how many there are, and of what."""
+def _format_collection(values: Collection[Any]) -> str:
+    """The values where they are few and short, else their number and type."""
     if isinstance(values, Mapping):
-        return f"<{len(values):,} by {_kinds(values)}>"
-    if len(values) <= _MOST_VALUES:
-        shown = [_shown(value) for value in values]
+        return f"<{len(values):,} by {_item_type(values)}>"
+    if len(values) <= _MAX_VALUES:
+        shown = [_format_value(value) for value in values]
         texts = ", ".join(shown)
-        if len(texts) <= _MOST_LISTED and not any(text.endswith(_CUT) for text in shown):
+        if len(texts) <= _MAX_LISTED and not any(text.endswith(_ELIDED) for text in shown):
             return f"({texts},)" if len(values) == 1 else f"({texts})"
-    return f"<{len(values):,} {_kinds(values)}>"
+    return f"<{len(values):,} {_item_type(values)}>"
 
 
-def _kinds(values: Collection[Any]) -> str:
+def _item_type(values: Collection[Any]) -> str:
     return type(next(iter(values))).__name__
 
 
 @short_repr
 class MadeBy(NamedTuple):
-    """Versions of the libraries that took part, the model's class and the hub's commit, if any.
+    """What a result was made by: versions of libraries, the class of the model, and its commit on the hub.
 
     attncli, tokenizers, transformers, torch: None where one was not used.  model_class, revision: None where there are
     several models.

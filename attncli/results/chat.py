@@ -1,4 +1,4 @@
-"""What `attn tokenize --chat` found besides the tokens of a conversation: whose they are. Imports no numpy."""
+"""The result of `attn tokenize --chat`: which message of a conversation each token belongs to. Imports no numpy."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ Span = tuple[int, int]
 class ChatMessage(NamedTuple):
     """One message of a conversation, in the text that the chat template made of it.
 
-    start, end: characters of all that the template wrote for it, half open; None where that can't be told.
-    contents: characters of its own text, in one piece or more; None where it was not found, empty where it has none.
-    tokens: of all that the template wrote for it, where a token on a border belongs to whom it has content of.
-    content_tokens: those of them that hold some of its own text; None where that was not found.
+    start, end: all characters that the template wrote for it, half open; None where these are unknown.
+    contents: characters of the message's own text, in one piece or more; None where it was not found, empty where it
+    has none.
+    tokens: how many the message has with its markup; a token on a border belongs to the message with content in it.
+    content_tokens: those that contain some of its own text; None where that was not found.
     """
 
     role: str
@@ -32,7 +33,7 @@ class ChatMessage(NamedTuple):
 
 
 class GenerationPrompt(NamedTuple):
-    """What makes a model answer, at the end of the text: its characters and the number of its tokens."""
+    """The prompt for an answer at the end of the text: its characters and the number of its tokens."""
 
     start: int
     end: int
@@ -43,7 +44,7 @@ class GenerationPrompt(NamedTuple):
 
 
 class RoleTokens(NamedTuple):
-    """The messages of one role taken together; the fields are those of `ChatMessage`."""
+    """The sums over all messages of one role; the fields are those of `ChatMessage`."""
 
     role: str
     messages: int
@@ -56,14 +57,14 @@ class RoleTokens(NamedTuple):
 
 @short_repr
 class Chat(NamedTuple):
-    """Whose the tokens of a conversation are.
+    """Which message each token of a conversation belongs to.
 
     template: the name of the chat template.  messages: in their order.  roles: in the order of their first message.
-    content_tokens: tokens that hold some of a message's own text; template_tokens: all others. None where the text of
-    a message was not found.
-    owners: for each token the index of its message; None for what the template wrote for no message in particular.
-    content: for each token whether it holds some of a message's own text.
-    double_bos: the text begins with a token that the tokenizer would add once more, if it was asked to add any.
+    content_tokens: tokens that contain some of a message's own text; template_tokens: all others. None where the text
+    of a message was not found.
+    owners: for each token the index of its message; None for text of the template that belongs to no message.
+    content: for each token whether it contains some of a message's own text.
+    double_bos: the text begins with a token that the tokenizer would add again, if it adds special tokens.
     """
 
     template: str

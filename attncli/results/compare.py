@@ -1,4 +1,4 @@
-"""What `attn compare` found: occurrences of a word, how alike they are at each state, and how sure one can be of it."""
+"""The result of `attn compare`: occurrences of a word, their similarities at each state, and tests."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from attncli.results.base import MadeBy, short_repr, showable
 
 SCHEMA = "attncli.compare/1"
 
-#: Up to this many occurrences a matrix of their similarities is kept; beyond, its summary and each nearest neighbour.
+#: Up to this many occurrences there is a matrix of similarities; beyond, only summaries and nearest neighbours.
 MOST_IN_MATRIX = 1000
-#: Up to this many, the matrices of the states that were passed on the way are in the JSON too.
+#: Up to this many, the matrices of states that weren't chosen are in the JSON too.
 MOST_ON_THE_WAY = 64
 
 Vectors = npt.NDArray[np.float32]
@@ -24,12 +24,12 @@ Indices = npt.NDArray[np.int64]
 
 @short_repr
 class Occurrence(NamedTuple):
-    """One place of a word.
+    """One occurrence of a word.
 
-    sentence: its number, from 1, as the user gave them (lines of a file, or arguments).  word: what was sought.
-    text: the sentence.  start, end: characters of it, half open.  matched: what stands there.
-    pieces: the tokens that cover it, in the raw form of the vocabulary.  positions: their places among the tokens.
-    label: the sense that the user wrote behind the sentence.
+    sentence: its number, from 1, as the user gave them (lines of a file, or arguments).  word: the searched word.
+    text: the sentence.  start, end: characters of it, half open.  matched: the text of the occurrence.
+    pieces: the tokens that cover it, in the raw form of the vocabulary.  positions: their indices among the tokens.
+    label: the sense that the user gave for the sentence.
     """
 
     sentence: int
@@ -47,10 +47,10 @@ class Occurrence(NamedTuple):
 
 
 class Permutation(NamedTuple):
-    """How often labels dealt at random separate as well as the real ones.
+    """A permutation test: how often permuted labels separate as well as the real ones.
 
-    p: that share, the real labels among them.  labelings: how many were looked at; exact: these are all there are.
-    smallest: the least p that so few occurrences can give.
+    p: that share, the real labels included.  labelings: how many were tested; exact: whether these are all.
+    smallest: the smallest p that is possible for the number of occurrences.
     """
 
     p: float
@@ -63,7 +63,7 @@ class Permutation(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """An occurrence (by index) that one of another label is nearest to, or just as near (tied): their similarity."""
+    """An occurrence whose nearest neighbour, or an equally near one (tied), has another label; both by index."""
 
     occurrence: int
     nearest: int
@@ -75,7 +75,7 @@ class Miss(NamedTuple):
 class Neighbours(NamedTuple):
     """How many occurrences have their nearest neighbour in their own sense.
 
-    right, of: among those whose sense has another occurrence.  chance: the share that labels dealt at random expect.
+    right, of: among those whose sense has another occurrence.  chance: the share that is expected for random labels.
     """
 
     right: int
@@ -89,11 +89,11 @@ class Neighbours(NamedTuple):
 
 @short_repr
 class Senses(NamedTuple):
-    """Labels held against the similarities of one word's occurrences.
+    """How well sense labels agree with the similarities of one word's occurrences.
 
     within, across: mean similarity of pairs of the same label and of different ones.  silhouette: the mean of
     Rousseeuw's (1987), on distances 1 − similarity; None where no label has two occurrences.
-    why_no_p: why there is no permutation test, where there is none.
+    why_no_p: why there is no permutation test; None where there is one.
     """
 
     occurrences: int
@@ -121,12 +121,12 @@ class Senses(NamedTuple):
 
 @short_repr
 class Groups(NamedTuple):
-    """Groups that the vectors fall into by themselves.
+    """Clusters of the vectors.
 
-    members: indices of occurrences, a tuple a group; empty where nothing is clear.  silhouette: of the best division.
-    p: how often occurrences of one kind (a Gaussian of the same covariance) divide as well.  sampled: the division was
-    looked for among so many occurrences, and the others given to the nearest group; None where all took part.
-    why_not: why there are none.
+    members: indices of occurrences, a tuple per group; empty where no clusters are clear.
+    silhouette: of the best division.  p: how often samples of a Gaussian of the same covariance divide as well.
+    sampled: how many occurrences were clustered, where the others joined the nearest group; None where all were.
+    why_not: why there are no groups.
     """
 
     members: tuple[tuple[int, ...], ...]
@@ -156,7 +156,7 @@ class Dimension(NamedTuple):
 
 @short_repr
 class WordFigures(NamedTuple):
-    """One of several words at one state, and its mean similarity with each of the others."""
+    """The figures of one of several words at one state; across: its mean similarity with each other word."""
 
     word: str
     occurrences: int
@@ -171,7 +171,7 @@ class WordFigures(NamedTuple):
 @short_repr
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the sample says of a state: the baseline, and what `--adjust` needs of it.
+    """Statistics of the reference sample at one state: the baseline, and what `--adjust` needs.
 
     baseline: mean cosine of random words of different sentences.  quantiles: of those cosines, evenly spaced from the
     least to the greatest; of the adjusted ones where vectors are adjusted.  mean, deviation: (d,).  components: (D, d).
@@ -187,20 +187,20 @@ class Reference:
 @short_repr
 @dataclass(frozen=True, slots=True)
 class State:
-    """One state of the model: 0 enters the first block, k leaves block k−1, the last has passed the final norm.
+    """One hidden state: 0 is the input of the first block, k the output of block k−1, the last after the final norm.
 
-    chosen: it was asked for, and not only passed on the way.  self_similarity: mean cosine over pairs of occurrences
-    of the (first) word; adjusted_self_similarity: the same of adjusted vectors.
+    chosen: whether the user selected it.  self_similarity: mean cosine over pairs of occurrences of the (first) word;
+    adjusted_self_similarity: the same of adjusted vectors.
     explained_variance: σ₁²/Σσ² of their matrix (Ethayarajh 2019).
     similarity: cosines.  adjusted: the same of adjusted vectors, or less the baseline.
-    similarity, adjusted, percentile: (occurrences, occurrences); None where there are too many, or none was asked for.
-    percentile: the share of random pairs (from 0 to 1) that are less alike, adjusted as they are.
-    reference: what the sample says.  within, across: mean similarity of pairs of the same label, and of different ones,
-    adjusted as they are.  senses: these labels held against all similarities.  groups: what vectors without labels fall
-    into.  words: a word each, where there are several.  dimensions: those that make up the mean cosine, if asked for.
-    nearest: the index of each occurrence's nearest neighbour (−1: none was looked for); nearest_similarity: with it.
-    vectors, positions: (occurrences, d), and in two principal components (occurrences, 2); explained: the share of the
-    variance that each of the two has.
+    similarity, adjusted, percentile: (occurrences, occurrences); None for too many occurrences, or if not requested.
+    percentile: the share of random pairs (from 0 to 1) that are less similar, with the same adjustment.
+    reference: of the sample.  within, across: mean similarity of pairs of the same label, and of different ones, with
+    the adjustment.  senses: statistics of the labels.  groups: clusters, where there are no labels.
+    words: one entry per word, where there are several.  dimensions: those that contribute most to the mean cosine.
+    nearest: the index of each occurrence's nearest neighbour (−1: not computed); nearest_similarity: with it.
+    vectors, positions: (occurrences, d), and in two principal components (occurrences, 2); explained: the share of
+    variance of each component.
     """
 
     state: int
@@ -226,7 +226,7 @@ class State:
 
     @property
     def shown(self) -> Matrix | None:
-        """The matrix that a reader looks at: the adjusted one where there is one."""
+        """The matrix to show: the adjusted one where there is one."""
         return self.similarity if self.adjusted is None else self.adjusted
 
     @property
@@ -234,14 +234,14 @@ class State:
         return None if self.within is None or self.across is None else self.within - self.across
 
     def to_dict(self, *, matrices: bool, vectors: bool) -> dict[str, object]:
-        """matrices: with those of a state that wasn't chosen.  vectors: with what the adjusted values come from."""
-        held = matrices or self.chosen
+        """matrices: include those of a state that wasn't chosen.  vectors: include the vectors and their adjustment."""
+        with_matrices = matrices or self.chosen
         return {
             "state": self.state,
             "chosen": self.chosen,
-            "similarity": _listed(self.similarity) if held else None,
-            "adjusted": _listed(self.adjusted) if held else None,
-            "percentile": _listed(self.percentile) if held else None,
+            "similarity": _to_list(self.similarity) if with_matrices else None,
+            "adjusted": _to_list(self.adjusted) if with_matrices else None,
+            "percentile": _to_list(self.percentile) if with_matrices else None,
             "baseline": None if self.reference is None else self.reference.baseline,
             "self_similarity": self.self_similarity,
             "explained_variance": self.explained_variance,
@@ -253,11 +253,11 @@ class State:
             "groups": self.groups and self.groups.to_dict(),
             "words": [word.to_dict() for word in self.words],
             "dimensions": [dimension.to_dict() for dimension in self.dimensions],
-            "nearest": _listed(self.nearest) if held else None,
-            "nearest_similarity": _listed(self.nearest_similarity) if held else None,
-            "map": _listed(self.positions) if self.chosen else None,
+            "nearest": _to_list(self.nearest) if with_matrices else None,
+            "nearest_similarity": _to_list(self.nearest_similarity) if with_matrices else None,
+            "map": _to_list(self.positions) if self.chosen else None,
             "map_explained": list(self.explained) if self.explained else None,
-            "vectors": _listed(self.vectors) if vectors and self.chosen else None,
+            "vectors": _to_list(self.vectors) if vectors and self.chosen else None,
             "adjusted_with": self._adjusted_with() if vectors and self.chosen else None,
         }
 
@@ -266,15 +266,15 @@ class State:
         if reference is None or reference.mean is None:
             return None
         parts = {"mean": reference.mean, "deviation": reference.deviation, "components": reference.components}
-        return {name: _listed(values) for name, values in parts.items()}
+        return {name: _to_list(values) for name, values in parts.items()}
 
 
-def _listed(values: npt.NDArray[np.generic] | None) -> object:
+def _to_list(values: npt.NDArray[np.generic] | None) -> object:
     return None if values is None else values.tolist()
 
 
 class SampleInfo(NamedTuple):
-    """The sentences that baselines and adjustments come from: whose, how many, and their words and pairs of words."""
+    """The reference sample: the source of its sentences, and the numbers of sentences, words and pairs."""
 
     source: str
     sentences: int
@@ -292,13 +292,13 @@ class CompareResult:
     """Occurrences of a word, and how alike they are at every state that was run.
 
     model, device, dtype: what was run, where, and in which number format.
-    word: the first word.  words: all of them.  stack: whose states these are.  state_count: those that the model has.
+    word: the first word.  words: all of them.  stack: the stack of the states.  state_count: how many it has.
     occurrences: in the order of the sentences; rows and columns of matrices are in this order.
-    states: those that were chosen, and those that were passed on the way there.
-    adjust, pool: as asked.  best: the state at which labels (of the chosen and those on the way) are farthest apart.
-    sample: what random pairs are drawn from; None where there is no sample.  made_by: versions that took part.
-    causal: what follows a word can't change its vector.  left_out: numbers of the sentences that were left out.
-    warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
+    states: the chosen ones, and all before them.  adjust, pool: as requested.
+    best: the state of these at which the labels are farthest apart.
+    sample: the reference sample; None without one.  made_by: versions of the libraries.
+    causal: text after a word can't change its vector.  left_out: numbers of the sentences that were left out.
+    warnings: reasons to doubt the numbers.  notes: how the numbers were computed.
     """
 
     model: str
@@ -354,5 +354,5 @@ class CompareResult:
 
     @property
     def _needs_vectors(self) -> bool:
-        """Whether the adjusted values follow from more than the raw ones and the baseline."""
+        """Whether adjusted values can't be computed from the raw ones and the baseline."""
         return self.adjust in ("standardize", "abtt")

@@ -1,4 +1,7 @@
-"""Where several tokenizers cut the same text, and where they part. Named tuples, as in all that `tokenize` imports."""
+"""The comparison of several tokenizers on one text: where they cut it, and where they differ.
+
+Named tuples, as in every module that `tokenize` imports.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ TokenRange = tuple[int, int]
 
 @short_repr
 class Segment(NamedTuple):
-    """A stretch of the text between two neighbouring cuts that all models have in common.
+    """A part of the text between two neighbouring cuts that all models have in common.
 
-    sequence: 0 in the text, 1 in the pair beside it.  start, end: characters of that one, half open; byte_start,
-    byte_end: its UTF-8 bytes.  Cuts within a character begin no segment, so `text` is whole characters. White space
-    counts to what follows it.
-    tokens: for each model, the range of its tokens that stand for the stretch; it may be empty.
-    same_cuts, same_ids: for each model, whether it has the same cuts and the same ids here as the first model. A token
-    that stands for no character of the text (a space put before it) cuts nothing.
-    added: special tokens that a tokenizer added here; such a segment has no text.
+    sequence: 0 in the text, 1 in its pair.  start, end: characters of that text, half open; byte_start, byte_end: its
+    UTF-8 bytes.  Cuts within a character begin no segment, so `text` is whole characters. White space belongs to the
+    text after it.
+    tokens: for each model, the range of its tokens for the segment, which may be empty.
+    same_cuts, same_ids: for each model, whether it has the same cuts and ids here as the first model. A token without
+    characters of the text (an added leading space) is no cut.
+    added: the segment is special tokens that a tokenizer added, and has no text.
     """
 
     sequence: int
@@ -37,33 +40,37 @@ class Segment(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether some model cuts the stretch in another way than the first one."""
+        """Whether some model cuts the segment differently from the first one."""
         return not all(self.same_cuts)
 
     def to_dict(self) -> dict[str, object]:
         content = self._asdict()
-        return {**content, **{key: list(content[key]) for key in ("same_cuts", "same_ids")}, "tokens": _lists(self)}
+        return {
+            **content,
+            **{key: list(content[key]) for key in ("same_cuts", "same_ids")},
+            "tokens": _token_ranges(self),
+        }
 
 
 @short_repr
 class TokenDifference(NamedTuple):
-    """A segment that not all models cut alike, with the tokens that each makes of it."""
+    """A segment that not all models cut in the same way, with the tokens of each."""
 
     segment: Segment
     pieces: tuple[tuple[Token, ...], ...]
 
     def to_dict(self) -> dict[str, object]:
         place = {key: getattr(self.segment, key) for key in ("sequence", "start", "end", "byte_start", "byte_end")}
-        pieces = [[_short(token) for token in tokens] for tokens in self.pieces]
+        pieces = [[_token_summary(token) for token in tokens] for tokens in self.pieces]
         return {**place, "text": self.segment.text, "pieces": pieces}
 
 
 @short_repr
 class IdDifference(NamedTuple):
-    """The first place where a model's ids are others than those of the first model.
+    """The first position where a model's ids differ from those of the first model.
 
     Among the ordinary tokens, or where those are the same, among all.
-    position: the place in the ids of the first model, special tokens included.  first, other: the tokens; None behind
+    position: the index in the ids of the first model, special tokens included.  first, other: the tokens; None after
     the end of the shorter list.
     """
 
@@ -73,15 +80,15 @@ class IdDifference(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         sides = {"first": self.first, "other": self.other}
-        return {"index": self.position, **{key: token and _short(token) for key, token in sides.items()}}
+        return {"index": self.position, **{key: token and _token_summary(token) for key, token in sides.items()}}
 
 
 @short_repr
 class Comparison(NamedTuple):
-    """One text under several tokenizers, in the order in which they were named.
+    """One text cut by several tokenizers, in the order in which the user named them.
 
-    segments: the text from its beginning to its end, with the added special tokens between.
-    differences: those of the segments that are not cut alike.
+    segments: the whole text in order, with added special tokens in between.
+    differences: the segments that are not cut in the same way.
     ids: for each model, where its ids first differ from those of the first; None where they are the same throughout.
     agreement[a][b]: the Jaccard index of the cuts of two models, |A ∩ B| / |A ∪ B| over the positions inside the text
     (in bytes; neither its beginning nor its end) where a token ends; 1.0 where neither cuts at all.
@@ -98,7 +105,7 @@ class Comparison(NamedTuple):
 
     @property
     def same(self) -> bool:
-        """Whether all models make the same ids of the text, at the same places."""
+        """Whether all models have the same ids for the text, at the same positions."""
         return not self.differences and not any(self.ids)
 
     def to_dict(self) -> dict[str, object]:
@@ -114,9 +121,9 @@ class Comparison(NamedTuple):
         }
 
 
-def _lists(segment: Segment) -> list[list[int]]:
+def _token_ranges(segment: Segment) -> list[list[int]]:
     return [list(indices) for indices in segment.tokens]
 
 
-def _short(token: Token) -> dict[str, object]:
+def _token_summary(token: Token) -> dict[str, object]:
     return {"index": token.index, "id": token.id, "token": token.token, "text": token.text}

@@ -1,4 +1,4 @@
-"""What a model costs to keep and to run: bytes of weights, of the cache and of training, and arithmetic per token."""
+"""What a model costs to store, to run and to train: bytes of weights, cache and training, and operations per token."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import NamedTuple
 
 from attncli.results.base import short_repr
 
-#: Bits of a number, by the dtypes that weights are kept in.
+#: Bits of a number, by the dtypes of weights.
 WEIGHT_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
 #: The same for caches and states.
 CACHE_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8}
 
 
 def in_bytes(numbers: int, bits: int) -> int:
-    """Bytes that so many numbers take, the last one whole."""
+    """Bytes of so many numbers, rounded up."""
     return -(-numbers * bits // 8)
 
 
 def by_dtype(numbers: int, bits: Mapping[str, int]) -> dict[str, int]:
-    """Bytes that so many numbers take in each dtype."""
+    """Bytes of so many numbers in each dtype."""
     return {dtype: in_bytes(numbers, width) for dtype, width in bits.items()}
 
 
 class CachedLayer(NamedTuple):
-    """The numbers that one layer keeps of the tokens that it has seen.
+    """How many numbers one layer caches.
 
-    per_token: for each token, keys and values (or the latent of both).  window: how many tokens are kept; None for
-    all.  cross: for each position of the other sequence that it attends to.  state: however many tokens there were.
-    cross_positions: how many the other sequence has where its model fixes that; None for as many as the text.
+    per_token: for each token, keys and values (or the latent of both).  window: how many tokens are cached; None for
+    all.  cross: for each position of the other sequence of cross-attention.  state: in all, for any number of tokens.
+    cross_positions: the length of the other sequence where the model fixes it; None for that of the text.
     """
 
     part: str
@@ -41,10 +41,10 @@ class CachedLayer(NamedTuple):
     cross_positions: int | None = None
 
     def numbers(self, context: int) -> int:
-        """Numbers kept after `context` tokens, with as many in the other sequence where nothing fixes its length."""
-        kept = context if self.window is None else min(context, self.window)
+        """Numbers cached after `context` tokens, with as many in the other sequence unless its length is fixed."""
+        cached = context if self.window is None else min(context, self.window)
         other = context if self.cross_positions is None else self.cross_positions
-        return self.per_token * kept + self.cross * other + self.state
+        return self.per_token * cached + self.cross * other + self.state
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
@@ -52,7 +52,7 @@ class CachedLayer(NamedTuple):
 
 @short_repr
 class Cache(NamedTuple):
-    """The cache of a model that goes on from token to token, for `context` tokens of `batch` texts."""
+    """The cache of a generating model, for `batch` texts of `context` tokens."""
 
     context: int
     batch: int
@@ -74,7 +74,7 @@ class Cache(NamedTuple):
 
     @property
     def cross_positions(self) -> int | None:
-        """How many positions the other sequence has, however long the text; None where nothing fixes that."""
+        """The fixed length of the other sequence; None where it isn't fixed."""
         return next((layer.cross_positions for layer in self.layers if layer.cross), None)
 
     @property
@@ -83,12 +83,12 @@ class Cache(NamedTuple):
 
     @property
     def windows(self) -> dict[int, int]:
-        """How many layers keep so many tokens and no more."""
+        """The number of layers with each window size."""
         return dict(Counter(layer.window for layer in self.layers if layer.window is not None and layer.per_token))
 
     @property
     def attending(self) -> int:
-        """Layers that keep something of every token."""
+        """The number of layers that cache something for each token."""
         return sum(layer.per_token > 0 for layer in self.layers)
 
     @property
@@ -96,7 +96,7 @@ class Cache(NamedTuple):
         return sum(layer.state > 0 for layer in self.layers)
 
     def numbers(self, context: int | None = None) -> int:
-        """Numbers kept for the whole batch after `context` tokens of each text."""
+        """Numbers cached for the whole batch after `context` tokens of each text."""
         return self.batch * sum(layer.numbers(self.context if context is None else context) for layer in self.layers)
 
     def to_dict(self) -> dict[str, object]:
@@ -115,7 +115,7 @@ class Cache(NamedTuple):
 class Flops(NamedTuple):
     """Floating-point operations of the forward pass for one token that attends to `context` tokens.
 
-    linear: 2 · N_active, without what is looked up.
+    linear: 2 · N_active, without embedding lookups.
     attention: 2 · Σ_layers heads · (d_qk + d_v) · min(context, window) (PaLM, appendix B; Kaplan 2020 counts half).
     """
 
@@ -151,10 +151,10 @@ class Fit(NamedTuple):
 
 @short_repr
 class Fits(NamedTuple):
-    """What fits into `budget` bytes.
+    """What fits into `budget` bytes of memory.
 
-    made_for: the longest text that the model was made for, if it says so.  written: the budget as it was asked for,
-    `2 × 80 GB`; None where that was a number of bytes.
+    made_for: the longest text that the model was made for, if known.  written: the budget as the user gave it,
+    `2 × 80 GB`; None for a number of bytes.
     """
 
     budget: int
@@ -168,7 +168,7 @@ class Fits(NamedTuple):
 
 
 class Training(NamedTuple):
-    """Bytes that training holds beside the activations.
+    """Bytes of memory for training, without the activations.
 
     optimizer: AdamW's two moments, in float32.  master: the float32 copy that mixed precision updates.
     """
@@ -187,7 +187,7 @@ class Training(NamedTuple):
 
 
 class LoraComponent(NamedTuple):
-    """What adapters of one kind of matrix add. component: several, with a plus, where a matrix holds several."""
+    """Parameters of the adapters of one kind of matrix. component: joined by plus signs for a fused matrix."""
 
     component: str
     matrices: int
@@ -214,12 +214,11 @@ class Lora(NamedTuple):
 class Costs(NamedTuple):
     """Everything that one model costs.
 
-    parameters: what weights are kept for.  cache: of keys and values; None where nothing is kept.
-    fits, lora: None where they are not asked for.
-    flops: at the context that was asked for; None where it has none.  growth: the same as the context grows.
-    made_for: the longest text that the model was made for, if it says so.
-    attends: whether any layer has attention.  training: by the dtype of the weights; empty where it isn't asked for.
-    notes: what has to be known to read these numbers.
+    parameters: of the stored weights.  cache: None where nothing is cached.  fits, lora: None if not requested.
+    flops: at the requested context.  growth: the same for growing contexts.
+    made_for: the longest text that the model was made for, if known.
+    attends: whether any layer has attention.  training: by the dtype of the weights; empty if not requested.
+    notes: assumptions behind these numbers.
     """
 
     parameters: int

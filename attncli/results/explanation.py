@@ -1,8 +1,8 @@
-"""How a tokenizer came to its tokens: what `attn tokenize --why` tells, step by step.
+"""The result of `attn tokenize --why`: how a tokenizer came to its tokens, step by step.
 
-text -> segments (between the added tokens that are written in it), normalised -> pre-tokens -> the model's tokens
--> special tokens around them. What the model does with a pre-token is a `Word`, of a kind of its own for each kind of
-model; pre-tokens of the same form share one.
+The text is split at added tokens into segments, which are normalized, and these into pre-tokens, which the model cuts
+into tokens; special tokens are added around them. What the model does with a pre-token is a `Word`, of one class per
+kind of model; equal pre-tokens share one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attncli.results.base import short_repr
 
 
 class Entry(NamedTuple):
-    """A token as the vocabulary has it: `Ġmole`, `##les`."""
+    """An entry of the vocabulary in its raw form: `Ġmole`, `##les`."""
 
     id: int
     token: str
@@ -26,9 +26,9 @@ class Entry(NamedTuple):
 
 @short_repr
 class Step(NamedTuple):
-    """A step of the normaliser or of the pre-tokenizer: its kind and settings as the tokenizer's file has them.
+    """A step of the normalizer or pre-tokenizer: its kind and settings as in the tokenizer's file.
 
-    pre_tokens: how many there are after the step; None for a normaliser's.
+    pre_tokens: how many there are after the step; None for a normalizer.
     """
 
     kind: str
@@ -42,9 +42,9 @@ class Step(NamedTuple):
 
 @short_repr
 class Segment(NamedTuple):
-    """What is normalised at once: text without added tokens.
+    """Text between added tokens, which is normalized as a whole.
 
-    start, end: characters of the input.  changes: for each step of the normaliser that changed something, its index
+    start, end: characters of the input.  changes: for each step of the normalizer that changed something, its index
     and the text after it.
     """
 
@@ -60,9 +60,9 @@ class Segment(NamedTuple):
 
 
 class PreToken(NamedTuple):
-    """What the model cuts on its own; or an added token that is written in the text and passes it by.
+    """A unit that the model cuts separately; or an added token in the text, which the model doesn't see.
 
-    start, end: characters of the input, `text`.  form: what became of them, which is what the model gets (`Ġmole`).
+    start, end: characters of the input, `text`.  form: the same after normalization, the model's input (`Ġmole`).
     word: the index of its `Word`.  added: the id of an added token.
     """
 
@@ -78,10 +78,10 @@ class PreToken(NamedTuple):
 
 
 class Symbol(NamedTuple):
-    """What BPE starts from: an entry of the vocabulary for the characters `source`.
+    """A symbol that BPE starts from: an entry of the vocabulary for the characters `source`.
 
-    how: "character", "byte" (one of those of a character that the vocabulary lacks), "unknown", or "dropped" (lacking,
-    and there is no unknown token either: no symbol at all, with -1 as its id).
+    how: "character", "byte" (of a character that the vocabulary lacks), "unknown", or "dropped" (there is no unknown
+    token either; its id is -1).
     """
 
     id: int
@@ -94,7 +94,7 @@ class Symbol(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two neighbours that the table of merges has, and their rank in it, from 0."""
+    """Two neighbouring symbols in the table of merges, and their rank in it, from 0."""
 
     left: str
     right: str
@@ -108,9 +108,9 @@ class Pair(NamedTuple):
 class Merge(NamedTuple):
     """A merge that was applied.
 
-    at: the symbol, of those that the word started from, that the left part begins with.
-    rival: the pair that would have been merged instead, were this one not in the table; None where there was no other,
-    and for long words, where it is not looked for.
+    at: the index of the word's original symbol that the left part begins with.
+    rival: the pair that would have been merged without this one; None where there was no other, and for long words,
+    where it isn't computed.
     """
 
     pair: Pair
@@ -138,7 +138,7 @@ class MergedWord(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         return {
-            **_word(self),
+            **_word_fields(self),
             "whole": self.whole,
             "symbols": [symbol.to_dict() for symbol in self.symbols],
             "merges": [merge.to_dict() for merge in self.merges],
@@ -147,10 +147,10 @@ class MergedWord(NamedTuple):
 
 @short_repr
 class Match(NamedTuple):
-    """The longest entry at a place of a word, or none.
+    """The longest matching entry at a position of a word, or none.
 
-    start, end: characters of the word.  missed: how many longer candidates the vocabulary lacks.  misses: the longest
-    few of them.
+    start, end: characters of the word.  missed: how many longer candidates aren't in the vocabulary.  misses: the
+    longest few of them.
     """
 
     token: str | None
@@ -165,10 +165,10 @@ class Match(NamedTuple):
 
 @short_repr
 class MatchedWord(NamedTuple):
-    """WordPiece: the longest entry that begins the word, then the longest that goes on, and so to its end.
+    """WordPiece: the longest entry that begins the word, then the longest that continues it, and so on.
 
-    too_long: the word has more characters than the model looks at.  unknown: it became one unknown token, as it is too
-    long or as no entry matched (the last of `matches`).
+    too_long: the word has more characters than the model accepts.  unknown: it became one unknown token, as it is too
+    long or no entry matched (the last of `matches`).
     """
 
     form: str
@@ -179,10 +179,10 @@ class MatchedWord(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         matches = [match.to_dict() for match in self.matches]
-        return {**_word(self), "too_long": self.too_long, "unknown": self.unknown, "matches": matches}
+        return {**_word_fields(self), "too_long": self.too_long, "unknown": self.unknown, "matches": matches}
 
 
-class Scored(NamedTuple):
+class ScoredPiece(NamedTuple):
     """A piece of a path. score: the natural logarithm of its probability; of an unknown character, the penalty."""
 
     text: str
@@ -198,7 +198,7 @@ class Path(NamedTuple):
     """A way to cut a word, and the sum of its pieces' scores."""
 
     score: float
-    pieces: tuple[Scored, ...]
+    pieces: tuple[ScoredPiece, ...]
 
     def to_dict(self) -> dict[str, object]:
         return {"score": self.score, "pieces": [piece.to_dict() for piece in self.pieces]}
@@ -215,7 +215,7 @@ class ScoredWord(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         runner_up = None if self.runner_up is None else self.runner_up.to_dict()
-        return {**_word(self), "best": self.best.to_dict(), "runner_up": runner_up}
+        return {**_word_fields(self), "best": self.best.to_dict(), "runner_up": runner_up}
 
 
 @short_repr
@@ -227,7 +227,7 @@ class LookedUpWord(NamedTuple):
     unknown: bool = False
 
     def to_dict(self) -> dict[str, object]:
-        return {**_word(self), "unknown": self.unknown}
+        return {**_word_fields(self), "unknown": self.unknown}
 
 
 Word = MergedWord | MatchedWord | ScoredWord | LookedUpWord
@@ -235,7 +235,7 @@ Word = MergedWord | MatchedWord | ScoredWord | LookedUpWord
 
 @short_repr
 class Model(NamedTuple):
-    """The model part: its kind (BPE, WordPiece, Unigram, WordLevel), and its other settings as its file has them.
+    """The model of a tokenizer: its kind (BPE, WordPiece, Unigram, WordLevel), and its other settings as in its file.
 
     entries, merges: the sizes of its vocabulary and of its table of merges (None where it has no such table).
     """
@@ -251,11 +251,11 @@ class Model(NamedTuple):
 
 @short_repr
 class Explanation(NamedTuple):
-    """How the tokens of one text came about.
+    """How a tokenizer came to the tokens of one text.
 
-    template: the special tokens around the text, which is `$A` in it; None where none were asked for, and where the
+    template: the special tokens around the text, which is `$A` in it; None where none were requested, and where the
     post-processor has no single template.
-    tokens: what comes out in the end, `special` ones (indices) among them.
+    tokens: the final tokens; special: the indices of special ones.
     agrees: whether these are the tokens that the tokenizer itself gives.
     """
 
@@ -271,7 +271,7 @@ class Explanation(NamedTuple):
     agrees: bool
 
     def counts(self) -> Counter[int]:
-        """How often each word, by its index, stands in the text."""
+        """How often each word, by its index, occurs in the text."""
         return Counter(pre_token.word for pre_token in self.pre_tokens if pre_token.word is not None)
 
     def to_dict(self) -> dict[str, object]:
@@ -290,5 +290,5 @@ class Explanation(NamedTuple):
         }
 
 
-def _word(word: Word) -> dict[str, object]:
+def _word_fields(word: Word) -> dict[str, object]:
     return {"form": word.form, "tokens": [entry.to_dict() for entry in word.tokens]}

@@ -1,7 +1,4 @@
-"""How the heads of one result differ from those of another: two models on one text, or one model on two texts.
-
-What `attn heads` found: stacks of layers of heads, their metrics, and the patterns that were asked for.
-"""
+"""The result of `attn heads`: stacks, layers and heads with metrics and patterns, and their differences."""
 
 from __future__ import annotations
 
@@ -26,95 +23,6 @@ from attncli.results.patterns import (
 from attncli.results.steps import Steps
 from attncli.results.tokens import Token
 
-#: What is different.
-DifferenceKind = Literal["models", "texts"]
-
-
-@short_repr
-class HeadChange(NamedTuple):
-    """One head here and there.
-
-    total_variation: the mean over its queries of ½ Σ_j |a_ij − b_ij|, from 0 (the same) to 1 (no key in common): the
-    share of its weight that it puts elsewhere. None where there are no patterns of the same tokens.
-    labels, values: of the other side.  changes: the other side's metrics less those of this one, None where one of them
-    is missing.  largest: the metric whose share of a row changed most, None where no share is known on both sides.
-    """
-
-    name: str
-    layer: int
-    head: int
-    total_variation: float | None
-    labels: tuple[str, ...]
-    values: Mapping[str, float | None]
-    changes: Mapping[str, float | None]
-    largest: str | None
-
-    @property
-    def change(self) -> float | None:
-        """How much changed, from 0 to 1: the total variation, else the largest change of a share."""
-        if self.total_variation is not None or self.largest is None:
-            return self.total_variation
-        return abs(self.changes[self.largest] or 0.0)
-
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "layer": self.layer,
-            "head": self.head,
-            "total_variation": self.total_variation,
-            "labels": list(self.labels),
-            "metrics": dict(self.values),
-            "changes": dict(self.changes),
-            "largest": self.largest,
-        }
-
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class StackDifference:
-    """The heads of a stack by how much they changed, the most first.
-
-    queries, keys: the other side's.  patterns: the other side's weights less those of this one, of the chosen heads.
-    """
-
-    stack: str
-    queries: tuple[Token, ...]
-    keys: tuple[Token, ...]
-    heads: tuple[HeadChange, ...]
-    patterns: tuple[Pattern, ...] = ()
-
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "stack": self.stack,
-            "queries": [token.to_dict() for token in self.queries],
-            "keys": [token.to_dict() for token in self.keys],
-            "heads": [head.to_dict() for head in self.heads],
-            "patterns": [pattern.to_dict() for pattern in self.patterns],
-        }
-
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class HeadsDifference:
-    """The other side less this one. model: the other side's.  metric: the one that heads are ranked by; None for how
-    much they changed altogether.  of_patterns: whether that is their total variation, or the largest change of a share.
-    """
-
-    kind: DifferenceKind
-    model: str
-    metric: str | None
-    of_patterns: bool
-    stacks: tuple[StackDifference, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "kind": self.kind,
-            "model": self.model,
-            "ranked_by": self.metric or ("total_variation" if self.of_patterns else "largest"),
-            "stacks": [stack.to_dict() for stack in self.stacks],
-        }
-
-
 __all__ = [
     "METRICS",
     "SCHEMA",
@@ -134,15 +42,18 @@ __all__ = [
 
 SCHEMA = "attncli.heads/1"
 
-#: From … to: of 95 samples in 100, the interval holds the mean of all texts.
+#: What differs between two results.
+DifferenceKind = Literal["models", "texts"]
+#: The ends of a 95 % confidence interval.
 Interval = tuple[float, float]
 
 
 @short_repr
 class Spread(NamedTuple):
-    """How sure a mean over texts is. intervals: 95 % of each metric, None for fewer than two texts that show it.
+    """The confidence of a mean over texts.
 
-    counts: how many texts show each metric.
+    intervals: the 95 % interval of each metric; None with fewer than two texts that have it.
+    counts: how many texts have each metric.
     """
 
     intervals: Mapping[str, Interval | None]
@@ -154,7 +65,7 @@ class Spread(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Random tokens that stood for texts: so many sequences of `tokens` different ones, each `repeats` times over."""
+    """Random tokens in the place of texts: sequences of `tokens` different ones, each repeated `repeats` times."""
 
     sequences: int
     tokens: int
@@ -167,7 +78,7 @@ class Probe(NamedTuple):
 
 @short_repr
 class Generated(NamedTuple):
-    """What the model wrote itself, token by token the likeliest. text: None where there was no tokenizer."""
+    """The tokens that the model generated greedily. text: None without a tokenizer."""
 
     ids: tuple[int, ...]
     text: str | None
@@ -178,7 +89,7 @@ class Generated(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer by its true index. `mixer` names what mixes its tokens where it has no attention (then `heads` is 0)."""
+    """A layer by its true index. mixer: what mixes its tokens where it has no attention (then `heads` is 0)."""
 
     layer: int
     heads: int
@@ -189,8 +100,11 @@ class Layer:
 
 
 class Quadrants(NamedTuple):
-    """Of a text and its pair (A and B): the mean over the queries of one of their weight on the keys of one, special
-    tokens apart. The three of A sum to 1, and so do those of B, but for a sink outside of the text."""
+    """Attention within and between a text and its pair (A and B).
+
+    Each is the mean over the queries of one text of their weight on the keys of one, with special tokens separate. The
+    three of A sum to 1, and so do those of B, except for a sink outside of the text.
+    """
 
     a_to_a: float
     a_to_b: float
@@ -201,7 +115,7 @@ class Quadrants(NamedTuple):
 
     @property
     def crossing(self) -> float:
-        """What goes from either text to the other, at the mean."""
+        """The mean weight from one text to the other."""
         return (self.a_to_b + self.b_to_a) / 2
 
     def to_dict(self) -> dict[str, float]:
@@ -213,9 +127,9 @@ class Quadrants(NamedTuple):
 class HeadMetrics:
     """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
 
-    layer, head: from 0.  labels: what the head does, as its metrics show it (`previous`, `induction`); often nothing.
-    values: the metrics by name; None where the text can't show one.
-    spread: where the values are means over several texts.  quadrants: where there are two texts in one.
+    layer, head: from 0.  labels: what the head does by its metrics (`previous`, `induction`); often empty.
+    values: the metrics by name; None where the text doesn't determine one.
+    spread: where the values are means over several texts.  quadrants: where the text has a pair.
     """
 
     name: str
@@ -227,7 +141,7 @@ class HeadMetrics:
     quadrants: Quadrants | None = None
 
     def interval(self, metric: str) -> Interval | None:
-        """The interval of a mean, if it is one and has one."""
+        """The confidence interval of a metric; None for a single text."""
         return None if self.spread is None else self.spread.intervals.get(metric)
 
     def to_dict(self) -> dict[str, object]:
@@ -241,18 +155,18 @@ class HeadMetrics:
 class Stack:
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
-    stack: which of these.  layers: all of the stack.  metrics: a head each.
-    queries, keys: the tokens of the rows and of the columns; none where the metrics are means over many texts.
-    query_medium, key_medium: what these are: tokens of a text, patches of a picture, frames of a sound.
-    causal: no query sees a key after it.
-    baselines: per layer with attention, the metrics that attention spread evenly over the visible keys would have.
-    patterns: of the chosen heads alone.
-    sketches: small ones of all heads, where these are few and none was chosen; for pictures, and not in the data.
+    stack: which of these.  layers: all of the stack.  metrics: one entry per head.
+    queries, keys: the tokens of the rows and of the columns; empty where the metrics are means over many texts.
+    query_medium, key_medium: whether these are tokens of a text, patches of a picture or frames of a sound.
+    causal: no query attends to a later key.
+    baselines: per layer with attention, the metrics of uniform attention over the visible keys.
+    patterns: of the chosen heads only.
+    sketches: small patterns of all heads, for drawings only, where these are few and none was chosen.
     unit: what a query and a key are: a token, a word or a line.  query_lines, key_lines: the numbers of lines, from 1,
-    where they are lines; None for one that stands in no line.  whole: how many queries and keys there are in all,
-    where those here are a part; None where nobody counted.
-    reading: what one position reads, if one was asked for.  ranking: the heads by its weight on one key, if one was.
-    even_quadrants: per layer, those that even attention would have, where there are two texts in one.
+    where they are lines; None for one that is in no line.  whole: the total numbers of queries and keys, where those
+    here are a part; None where unknown.
+    reading: the row of one position, if requested.  ranking: the heads by its weight on one key, if requested.
+    even_quadrants: per layer, those of uniform attention, where the text has a pair.
     """
 
     stack: str
@@ -318,27 +232,114 @@ class Stack:
         return {"layer": layer, **self.baselines[layer], **quadrants}
 
 
+@short_repr
+class HeadChange(NamedTuple):
+    """How one head differs between this side and the other.
+
+    total_variation: the mean over its queries of ½ Σ_j |a_ij − b_ij|, from 0 (equal) to 1 (no key in common): the share
+    of its weight that moved. None without patterns of the same tokens.
+    labels, values: of the other side.  changes: the other side's metrics minus those of this one, None where one is
+    missing.  largest: the metric whose share of a row changed most, None where no share is known on both sides.
+    """
+
+    name: str
+    layer: int
+    head: int
+    total_variation: float | None
+    labels: tuple[str, ...]
+    values: Mapping[str, float | None]
+    changes: Mapping[str, float | None]
+    largest: str | None
+
+    @property
+    def change(self) -> float | None:
+        """The size of the change, from 0 to 1: the total variation, else the largest change of a share."""
+        if self.total_variation is not None or self.largest is None:
+            return self.total_variation
+        return abs(self.changes[self.largest] or 0.0)
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "layer": self.layer,
+            "head": self.head,
+            "total_variation": self.total_variation,
+            "labels": list(self.labels),
+            "metrics": dict(self.values),
+            "changes": dict(self.changes),
+            "largest": self.largest,
+        }
+
+
+@short_repr
+@dataclass(frozen=True, slots=True)
+class StackDifference:
+    """The heads of a stack, those with the largest change first.
+
+    queries, keys: the other side's.  patterns: the other side's weights minus those of this one, of the chosen heads.
+    """
+
+    stack: str
+    queries: tuple[Token, ...]
+    keys: tuple[Token, ...]
+    heads: tuple[HeadChange, ...]
+    patterns: tuple[Pattern, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "stack": self.stack,
+            "queries": [token.to_dict() for token in self.queries],
+            "keys": [token.to_dict() for token in self.keys],
+            "heads": [head.to_dict() for head in self.heads],
+            "patterns": [pattern.to_dict() for pattern in self.patterns],
+        }
+
+
+@short_repr
+@dataclass(frozen=True, slots=True)
+class HeadsDifference:
+    """How the heads of the other side (another model or text) differ from those of this one.
+
+    model: the other side's.  metric: the one that heads are ranked by; None for the overall change.
+    by_total_variation: whether the overall change is the total variation, or the largest change of a share.
+    """
+
+    kind: DifferenceKind
+    model: str
+    metric: str | None
+    by_total_variation: bool
+    stacks: tuple[StackDifference, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "kind": self.kind,
+            "model": self.model,
+            "ranked_by": self.metric or ("total_variation" if self.by_total_variation else "largest"),
+            "stacks": [stack.to_dict() for stack in self.stacks],
+        }
+
+
 @showable
 @short_repr
 @dataclass(frozen=True, slots=True)
 class HeadsResult:
-    """Where the heads of one model look on one text, or on the mean over many.
+    """The attention of a model's heads on one text, or its mean over many.
 
-    model, device, dtype: what was run, where, and in which number format.  stacks: what was found, a stack each: one
-    in most models, encoder, decoder and cross where there are both.  made_by: versions that took part.
-    warnings: what makes the numbers doubtful.  notes: what a reader should know of how they came about.
-    chosen: the user named layers, heads or positions, so a picture shows those instead of the overview.
-    metric: the one that was asked for, which a picture maps.  by: what rows and columns of patterns stand for.
-    weighting: what the patterns hold: `attention`, `norm` (weights times the norm of what is read, Kobayashi et al.
-    2020; rows don't sum to 1) or `rollout` (Abnar & Zuidema 2020).
-    failures: a sentence for each check that does not hold; None where nothing was checked.
-    texts: how many the values are means over; None where they are those of one text.
-    probe: what stood for texts, if none were given.
-    top: how many of what is ranked a picture shows.
-    difference: how another model, or the same on another text, differs from this one; None where nothing was compared.
-    steps: heads that were walked through; None where nobody asked.
-    generated: what the model wrote itself, where it was asked to.
-    picture: what a model of pictures saw.
+    model, device, dtype: what was run, where, and in which number format.  stacks: one in most models; encoder, decoder
+    and cross in an encoder–decoder.  made_by: versions of the libraries.
+    warnings: reasons to doubt the numbers.  notes: how the numbers were computed.
+    chosen: the user selected layers, heads or positions, so views show those instead of the overview.
+    metric: the requested one, which views map.  by: what rows and columns of patterns are.
+    weighting: what the patterns contain: `attention`, `norm` (weights times the norm of the transformed value vectors,
+    Kobayashi et al. 2020; rows don't sum to 1) or `rollout` (Abnar & Zuidema 2020).
+    failures: a sentence for each check that failed; None where nothing was checked.
+    texts: how many texts the values are means over; None for one text.
+    probe: the random tokens that were used instead of a text.
+    top: how many entries a ranking shows.
+    difference: of another model, or of another text, from this one; None where nothing was compared.
+    steps: the step-by-step computation of heads; None if not requested.
+    generated: what the model generated, if requested.
+    picture: the input of a vision model.
     """
 
     model: str

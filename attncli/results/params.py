@@ -1,9 +1,4 @@
-"""A model's modules as a tree.
-
-What `attn params` found: how many parameters each component of a model has, and where they stand.
-
-The result of `attn params`: one model or several, what each costs, and how they differ.
-"""
+"""The result of `attn params`: parameters by component, layer and module, costs, and differences of models."""
 
 from __future__ import annotations
 
@@ -16,10 +11,10 @@ from attncli.results.reconciliation import Reconciliation
 
 @short_repr
 class Node(NamedTuple):
-    """A module or a tensor, and what is in it.
+    """A module or a tensor, and its children.
 
-    name: the last step of its path; of several alike that stand in a row (layers), the first and the last of them.
-    copies: how many stand for this one node.  parameters: of each of them.  shape, component: of a tensor.
+    name: the last step of its path; of equal neighbours (layers) the first one's, and `last` the last one's.
+    copies: how many equal neighbours the node represents.  parameters: of each of them.  shape, component: of a tensor.
     """
 
     name: str
@@ -34,8 +29,8 @@ class Node(NamedTuple):
     def total(self) -> int:
         return self.copies * self.parameters
 
-    def alike(self, other: Node) -> bool:
-        """Whether two nodes differ in nothing but their names."""
+    def has_same_contents(self, other: Node) -> bool:
+        """Whether two nodes differ only in their names."""
         return self._replace(name="", copies=1, last=None) == other._replace(name="", copies=1, last=None)
 
 
@@ -54,8 +49,8 @@ class Component(NamedTuple):
     def parameters(self) -> int:
         return self.weights + self.biases
 
-    def counts(self) -> dict[str, object]:
-        """Without the part, as a layer's components are listed."""
+    def to_counts(self) -> dict[str, object]:
+        """The JSON without the part, as in the list of a layer's components."""
         return {
             "component": self.component,
             "weights": self.weights,
@@ -83,13 +78,13 @@ class Layer(NamedTuple):
             "layer": self.layer,
             "stack": self.stack,
             "parameters": self.parameters,
-            "components": [component.counts() for component in self.components],
+            "components": [component.to_counts() for component in self.components],
         }
 
 
 @short_repr
 class Row(NamedTuple):
-    """A tensor's share in a component, or with no tensor, that of a module and all that is in it."""
+    """The parameters of one component in a tensor, or without a tensor, in a module and all modules inside."""
 
     module: str
     tensor: str | None
@@ -102,7 +97,7 @@ class Row(NamedTuple):
 
 
 class AlternativeCount(NamedTuple):
-    """Another way to count the same model, and who counts so."""
+    """Another way to count the same model, and where it is used."""
 
     name: str
     total: int
@@ -110,12 +105,12 @@ class AlternativeCount(NamedTuple):
 
 
 class PerHead(NamedTuple):
-    """The matrices that one head works with, without biases; heads of a group have the same key and value matrices.
+    """The parameters of one head's matrices, without biases; heads of a group share key and value matrices.
 
     heads: how many a layer has.  layer: the attention matrices of the whole layer.  stack: the path of its stack.
-    layers: how many in it have such heads.  shapes: of query, key, value and output, each (what it reads, what it
-    gives); None where they can't be told.
-    key_value_heads: how many keys and values a layer has, fewer than heads where several share them (Ainslie 2023).
+    layers: how many of its layers have such heads.  shapes: of query, key, value and output, each (input width, output
+    width); None where unknown.
+    key_value_heads: how many key and value heads a layer has, fewer than heads in grouped attention (Ainslie 2023).
     """
 
     query: int
@@ -135,7 +130,7 @@ class PerHead(NamedTuple):
 
     @property
     def shared(self) -> int:
-        """What the layer has beside the matrices of its heads, for all of them: latents, gates, positions."""
+        """The attention parameters that all heads of the layer share: latents, gates, positions."""
         own = self.heads * (self.query + self.output) + self.key_value_heads * (self.key + self.value)
         return self.layer - own
 
@@ -148,8 +143,8 @@ class PerHead(NamedTuple):
 class Active(NamedTuple):
     """The parameters that one token passes through.
 
-    total: all but the experts that aren't chosen.  without_embedding_lookup: less the token table where it isn't the
-    unembedding too, and less the tables of positions and segments.
+    total: without the experts that aren't chosen.  without_embedding_lookup: also without the tables of positions and
+    segments, and without the token table unless it is the unembedding too.
     """
 
     total: int
@@ -162,9 +157,9 @@ class ParameterCount(NamedTuple):
 
     model: its name.  source: where the shapes came from (`config`, `header`).  total: all of them.
     components, layers: the same by component and by layer, each component by its part.
-    tied: the names of each tensor that has several.  readings: other ways to count.  per_head: what one head holds;
-    None where no head can be told.  active: what one token passes through.  rows: modules or tensors, where these are
-    to be listed.  notes: what a reader should know of the count.
+    tied: the names of each tensor that has several.  readings: other ways to count.  per_head: the parameters of one
+    head; None where unknown.  active: those that one token passes through.  rows: modules or tensors, if requested.
+    notes: particularities of the model.
     """
 
     model: str
@@ -205,7 +200,7 @@ class ParameterCount(NamedTuple):
 
     def _component(self, component: Component) -> dict[str, object]:
         share = component.parameters / self.total if self.total else 0.0
-        return {"part": component.part, **component.counts(), "share": share}
+        return {"part": component.part, **component.to_counts(), "share": share}
 
 
 SCHEMA = "attncli.params/1"
@@ -214,12 +209,11 @@ SCHEMA = "attncli.params/1"
 class ModelParameters(NamedTuple):
     """One model: its parameters and what they cost.
 
-    counted: how many parameters there are, and where.  costs: memory, cache and arithmetic.
-    model_class: the class that its parameters are those of, if one is known.  dtype: what its configuration says that
-    the weights are kept in.  stored_bytes: what its files hold, if they were looked at.
-    tree: its modules, where they are to be listed.  reconciliation: what a checkpoint at hand holds instead.
-    notes: what a reader should know of all that.
-    changes: what was set otherwise in its configuration, each `key=value`: then no such model need exist.
+    counted: the parameters.  costs: memory, cache and arithmetic.
+    model_class: the class of the model, if known.  dtype: of the weights by the configuration.
+    stored_bytes: the size of its weight files, if known.  tree: its modules, if requested.
+    reconciliation: the comparison with a checkpoint.  notes: how the numbers were found.
+    changes: changed settings of the configuration, each `key=value`.
     """
 
     counted: ParameterCount
@@ -234,7 +228,7 @@ class ModelParameters(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What tells it from others: `gpt2`, or `gpt2 with n_layer=48`."""
+        """The name with the changes: `gpt2`, or `gpt2 with n_layer=48`."""
         return f"{self.counted.model} with {', '.join(self.changes)}" if self.changes else self.counted.model
 
     def __repr__(self) -> str:
@@ -245,14 +239,14 @@ class ModelParameters(NamedTuple):
         head = {name: fields.pop(name) for name in ("model", "source")}
         head |= {"changes": list(self.changes), "total": fields.pop("total")}
         notes = [*self.counted.notes, *self.notes, *self.costs.notes]
-        kept = {"model_class": self.model_class, "dtype": self.dtype, "stored_bytes": self.stored_bytes}
-        held = {"reconciliation": None if self.reconciliation is None else self.reconciliation.to_dict()}
-        return {**head, **kept, **fields, **self.costs.to_dict(), **held, "notes": notes}
+        files = {"model_class": self.model_class, "dtype": self.dtype, "stored_bytes": self.stored_bytes}
+        comparison = {"reconciliation": None if self.reconciliation is None else self.reconciliation.to_dict()}
+        return {**head, **files, **fields, **self.costs.to_dict(), **comparison, "notes": notes}
 
 
 @short_repr
 class ParameterDifference(NamedTuple):
-    """A component of a part, and how many parameters it has in each model: 0 where a model has no such thing."""
+    """A component of a part, and its number of parameters in each model: 0 where a model hasn't got it."""
 
     part: str
     component: str
@@ -266,7 +260,7 @@ class ParameterDifference(NamedTuple):
 class ListedPreset(NamedTuple):
     """An architecture that `preset:` knows.
 
-    published: the number of parameters that its source prints.  source: where its numbers are from.
+    published: its number of parameters as its source gives it.  source: of its numbers.
     """
 
     name: str
@@ -283,12 +277,12 @@ class ListedPreset(NamedTuple):
 @showable
 @short_repr
 class ParamsResult(NamedTuple):
-    """Every model that was asked for; differences where there are several.
+    """The parameters and costs of one or several models.
 
-    models: as they were named.  made_by: versions that took part.  warnings: what makes the numbers doubtful.
-    differences: a row a component.
-    by: what is listed.  failures: a sentence for each model whose total is not the expected one; None where none was.
-    presets: every architecture that `preset:` knows, where they are what was asked for, and no model.
+    models: in the order of the request.  made_by: versions of the libraries.  warnings: reasons to doubt the numbers.
+    differences: one row per component, where there are several models.
+    by: what is listed.  failures: a sentence for each model without the expected total; None where none was expected.
+    presets: every architecture that `preset:` knows, if their list was requested instead of a model.
     """
 
     models: tuple[ModelParameters, ...]

@@ -1,8 +1,6 @@
-"""What the positions on one side of a pattern are: tokens of a text, patches of a picture, moments of a sound.
+"""Attention patterns of heads and rows of them, with what the positions on each axis are.
 
-A head's attention as a matrix, whole or pooled.
-
-What one position reads: each key's weight over the chosen heads, or each head's weight on one key.
+Positions are tokens of a text, patches of a picture or frames of a sound.
 """
 
 from __future__ import annotations
@@ -18,10 +16,15 @@ from attncli.results.base import short_repr
 from attncli.results.tokens import Token
 
 AxisKind = Literal["tokens", "patches", "frames"]
+#: The matrix of a pattern, (queries, keys).
+Weights = npt.NDArray[np.float32]
+#: The weights of one query, (keys,).
+KeyWeights = npt.NDArray[np.float32]
+Span = tuple[int, int]
 
 
 class Grid(NamedTuple):
-    """Patches in rows and columns, row by row. first: the position of the patch 0,0; a class token may stand before."""
+    """Patches in rows and columns, row by row. first: the position of patch 0,0; a class token may precede it."""
 
     rows: int
     columns: int
@@ -33,7 +36,7 @@ class Grid(NamedTuple):
         return range(self.first, self.first + self.rows * self.columns)
 
     def cell(self, position: int) -> tuple[int, int] | None:
-        """The row and the column of a position; None where it is no patch."""
+        """The row and column of a position; None for one that is no patch."""
         return divmod(position - self.first, self.columns) if position in self.patches else None
 
     def to_dict(self) -> dict[str, int]:
@@ -42,10 +45,10 @@ class Grid(NamedTuple):
 
 @short_repr
 class Medium(NamedTuple):
-    """What positions are.
+    """What the positions on an axis are.
 
-    grid: where patches lie in the picture.  window: of how many patches a side each sees no more than its own.
-    seconds: how long a frame of a sound is.
+    grid: of the patches.  window: patches a side of an attention window; None without windows.
+    seconds: the length of a frame of sound.
     """
 
     kind: AxisKind = "tokens"
@@ -57,8 +60,8 @@ class Medium(NamedTuple):
         grid = None if self.grid is None else self.grid.to_dict()
         return {"kind": self.kind, "grid": grid, "window": self.window, "seconds": self.seconds}
 
-    def stretch(self, first: int, last: int) -> str | None:
-        """From the start of one frame to the end of another, as `0.20–0.40s`; None where positions are no frames."""
+    def time_range(self, first: int, last: int) -> str | None:
+        """The time from one frame to the end of another, as `0.20–0.40s`; None for other positions."""
         return None if self.seconds is None else f"{first * self.seconds:.2f}–{(last + 1) * self.seconds:.2f}s"
 
 
@@ -68,35 +71,33 @@ TOKENS = Medium()
 @short_repr
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as small as it can be drawn over its patches: uint8 (height, width, 3), the part that the model saw.
+    """The picture that the model saw, at low resolution: uint8 (height, width, 3).
 
-    It is for renderers, and in no data.
+    For renderers only; it isn't in the data.
     """
 
     pixels: npt.NDArray[np.uint8]
 
     def resized(self, height: int, width: int) -> npt.NDArray[np.uint8]:
-        """Means of the pixels that fall into each of height × width cells, or the nearest one where there are less."""
-        rows, columns = (_edges(size, wanted) for size, wanted in zip(self.pixels.shape, (height, width), strict=False))
+        """The mean pixel of each of height × width cells; the nearest pixel where there are more cells than pixels."""
+        rows, columns = (
+            _cell_edges(size, wanted) for size, wanted in zip(self.pixels.shape, (height, width), strict=False)
+        )
         values = self.pixels.astype(np.float32)
         cells = [[values[a:b, c:d].mean((0, 1)) for c, d in columns] for a, b in rows]
         return np.asarray(cells).round().astype(np.uint8)
 
 
-def _edges(size: int, wanted: int) -> list[tuple[int, int]]:
+def _cell_edges(size: int, wanted: int) -> list[tuple[int, int]]:
     starts = [size * place // wanted for place in range(wanted)]
     ends = [max(size * (place + 1) // wanted, start + 1) for place, start in enumerate(starts)]
     return list(zip(starts, ends, strict=True))
 
 
-Weights = npt.NDArray[np.float32]
-Span = tuple[int, int]
-
-
 @short_repr
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Half-open spans of positions that the rows and the columns of a pooled pattern stand for."""
+    """The half-open spans of positions that the rows and columns of a pooled pattern represent."""
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
@@ -117,8 +118,8 @@ def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
 class Pattern:
     """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin.
 
-    layer, head: from 0; head: None where it is of all heads together, a rollout up to this layer.
-    weights: the matrix.  bins: what its rows and columns stand for, where it is pooled.
+    layer, head: from 0; head: None for a rollout up to this layer, which is of all heads together.
+    weights: the matrix.  bins: of its rows and columns, where it is pooled.
     """
 
     layer: int
@@ -127,18 +128,18 @@ class Pattern:
     bins: Bins | None = None
 
     def pooled(self, rows: int, columns: int) -> Pattern:
-        """The same pattern in at most `rows` × `columns` cells; itself where it is that small already."""
+        """The pattern pooled to at most `rows` × `columns` cells; itself where it is small enough."""
         row_count, column_count = self.weights.shape
         if row_count <= rows and column_count <= columns:
             return self
         row_groups, column_groups = equal_spans(row_count, rows), equal_spans(column_count, columns)
-        # A bin that stands for more queries weighs more in the mean of its group.
+        # A bin of more queries has a larger weight in the mean of its group.
         sizes = [b - a for a, b in self._spans(0)]
         summed = np.add.reduceat(self.weights, [a for a, _ in column_groups], axis=1)
         weighed = summed * np.asarray(sizes, dtype=np.float32)[:, None]
         starts = [a for a, _ in row_groups]
         pooled = np.add.reduceat(weighed, starts, axis=0) / np.add.reduceat(sizes, starts)[:, None]
-        bins = Bins(_merge(self._spans(0), row_groups), _merge(self._spans(1), column_groups))
+        bins = Bins(_merge_spans(self._spans(0), row_groups), _merge_spans(self._spans(1), column_groups))
         return Pattern(self.layer, self.head, pooled.astype(np.float32), bins)
 
     def _spans(self, axis: int) -> tuple[Span, ...]:
@@ -155,19 +156,16 @@ class Pattern:
         }
 
 
-def _merge(spans: tuple[Span, ...], groups: tuple[Span, ...]) -> tuple[Span, ...]:
+def _merge_spans(spans: tuple[Span, ...], groups: tuple[Span, ...]) -> tuple[Span, ...]:
     return tuple((spans[a][0], spans[b - 1][1]) for a, b in groups)
 
 
-RowOfWeights = npt.NDArray[np.float32]
-
-
 class KeyRead(NamedTuple):
-    """One key that a position reads. place: among the keys of the stack.  head: the one that reads it most; None for a
-    rollout, which is of all heads together.
+    """One key that a position attends to.
 
-    weight: the mean over the heads, or of a rollout what of the key reaches the position.  uniform: what attention
-    spread evenly would give it; None where that is no measure, as for weights times norms.
+    place: its index among the keys of the stack.  weight: the mean over the heads, or the rollout.
+    uniform: the weight of uniform attention; None where that doesn't compare, as for weights times norms.
+    head: the one with the largest weight on it; None for a rollout, which is of all heads together.
     """
 
     place: int
@@ -183,22 +181,22 @@ class KeyRead(NamedTuple):
 @short_repr
 @dataclass(frozen=True, slots=True)
 class RowReading:
-    """What one position reads, as the mean over some heads.
+    """The attention of one position, as the mean over some heads.
 
-    query: the position, a word of several tokens as one.  heads: how many the weights are means over.
-    weights: float32 (keys,), in the order of the stack's keys.  uniform: likewise of even attention, or None.
-    visible: bool (keys,), which of them the position sees at all.
-    top: the keys that it reads most, the largest weight first.
-    own: the places of the keys that are the position itself.
-    query_tokens: how many tokens it has.
-    query_line, lines: the line of the text, from 1, in which the query and each key begin; None but by line, and for
-    what stands in none.
+    query: the position; a word of several tokens is one.  heads: how many the weights are means over.
+    weights: float32 (keys,), in the order of the stack's keys.  uniform: the same of uniform attention, or None.
+    visible: bool (keys,), whether the position may attend to each.
+    top: the keys with the largest weights, in descending order.
+    own: the indices of the keys that are the position itself.
+    query_tokens: how many tokens the position has.
+    query_line, lines: the line, from 1, in which the query and each key begin; None unless positions are lines, and for
+    a position in no line.
     """
 
     query: Token
     heads: int
-    weights: RowOfWeights
-    uniform: RowOfWeights | None
+    weights: KeyWeights
+    uniform: KeyWeights | None
     visible: npt.NDArray[np.bool_]
     top: tuple[KeyRead, ...]
     own: tuple[int, ...] = ()
@@ -219,10 +217,9 @@ class RowReading:
 
 
 class HeadWeight(NamedTuple):
-    """What one head lets a position read of one key.
+    """The weight of one head from a position on one key.
 
-    rank: the key's place among the `keys` that the position sees, 1 for the one with the largest weight; None where it
-    doesn't see this key.
+    rank: the key's rank among the `keys` that are visible, 1 for the largest weight; None where this key is hidden.
     """
 
     name: str
@@ -240,11 +237,10 @@ class HeadWeight(NamedTuple):
 @short_repr
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The chosen heads by one weight, that of a query on a key; the largest first.
+    """The chosen heads by their weight from a query on a key, the largest first.
 
-    key: the whole word or line, where weights are of those.  query_tokens, key_tokens: how many tokens they have.
-    query_line, key_line: the lines in which they begin, from
-    1; None but by line.
+    key: the whole word or line, where positions are those.  query_tokens, key_tokens: how many tokens they have.
+    query_line, key_line: the lines in which they begin, from 1; None unless positions are lines.
     """
 
     query: Token

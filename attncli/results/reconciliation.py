@@ -1,4 +1,4 @@
-"""Where a configuration's module and a checkpoint's tensors differ, and why."""
+"""The differences between a configuration's module and a checkpoint's tensors, with their reasons."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from attncli.results.base import short_repr
 
-#: Why checkpoint and module differ: how a difference is called, and the sentence that says it. Those that a model is
-#: none the worse for come first.
+#: Why checkpoint and module differ: an identifier and a description. The harmless reasons come first.
 REASONS: Mapping[str, str] = {
     "renamed": "the same tensors under other names",
     "merged": "the same parameters in other tensors",
@@ -20,16 +19,16 @@ REASONS: Mapping[str, str] = {
     "missing": "tensors of the module that the checkpoint doesn't hold",
     "unexpected": "tensors of the checkpoint that the module doesn't have",
 }
-#: What must not be where both are of one model.
+#: The reasons that are errors, where both sides should be the same model.
 FAULTS = frozenset({"extra_layer", "size", "missing", "unexpected"})
 
 
 class TensorDifference(NamedTuple):
-    """All tensors that differ for one reason, alike but for the numbers in their names.
+    """Tensors that differ for the same reason, and only in the numbers in their names.
 
-    reason: a key of REASONS.  checkpoint, module: their names on either side, a `*` for each number that differs;
-    None where that side has none.  tensors: how many of them there are on the side that has them (the checkpoint's
-    first).  parameters: their elements on either side.
+    reason: a key of REASONS.  checkpoint, module: their names on either side, with `*` for each number; None where that
+    side has none.  tensors: how many there are, in the checkpoint if it has them.
+    checkpoint_parameters, module_parameters: their elements on either side.
     """
 
     reason: str
@@ -45,7 +44,7 @@ class TensorDifference(NamedTuple):
 
     @property
     def is_fault(self) -> bool:
-        """Whether it must not be where both sides are of one model."""
+        """Whether the difference is an error, where both sides should be the same model."""
         return self.reason in FAULTS
 
     def to_dict(self) -> dict[str, object]:
@@ -54,10 +53,10 @@ class TensorDifference(NamedTuple):
 
 @short_repr
 class Reconciliation(NamedTuple):
-    """A module held against a checkpoint.
+    """The comparison of a module with a checkpoint.
 
-    checkpoint_total: all elements that the checkpoint stands for, buffers and copies too.
-    matched: parameters that both sides have, whatever they call them.
+    checkpoint_total: all elements of the checkpoint after unpacking, buffers and copies included.
+    matched: parameters that both sides have, under any names.
     """
 
     module_total: int
@@ -67,17 +66,17 @@ class Reconciliation(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether every parameter of the module is in the checkpoint, and nothing there is unexplained."""
+        """Whether every parameter of the module is in the checkpoint, and everything there is explained."""
         return not any(difference.is_fault for difference in self.differences)
 
     @property
     def is_same_model(self) -> bool:
-        """Whether the checkpoint holds the module, whatever it holds besides: what is loaded is what was counted."""
+        """Whether the checkpoint contains the module, and maybe more: then the loaded model is the counted one."""
         return not any(difference.is_fault and difference.reason != "unexpected" for difference in self.differences)
 
     @property
     def unexpected(self) -> int:
-        """Elements of the checkpoint that nothing in the module explains."""
+        """Elements of the checkpoint without a counterpart or an explanation."""
         return sum(each.checkpoint_parameters for each in self.differences if each.reason == "unexpected")
 
     def to_dict(self) -> dict[str, object]:

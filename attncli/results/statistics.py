@@ -1,8 +1,8 @@
-"""What tokenizers do to texts, in figures: `attn tokenize --stats`. Imports no numpy.
+"""The result of `attn tokenize --stats`: statistics of tokenizers on texts. Imports no numpy.
 
-Ratios are None where there is nothing to divide by. Words are maximal runs of non-space characters, and are counted in
-scripts that put spaces between them only: elsewhere (Chinese, Japanese, Thai …) words and what is counted by them are
-None, and totals leave those scripts out of them.
+Ratios are None where the denominator is 0. Words are maximal runs of non-space characters, and are counted only in
+scripts with spaces between words: in others (Chinese, Japanese, Thai …) words and figures per word are None, and totals
+leave these scripts out.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from attncli.results.base import short_repr
 
 
 class ScriptStatistics(NamedTuple):
-    """The part of the texts that is in one script, and the tokens that begin in it.
+    """The text in one script, and the tokens that begin in it.
 
     script: its name in Unicode's Scripts.txt (`Latin`, `Han`); `Common` where a text has no letter of any; `Symbols`
     for emoji and other symbols.
     fertility = tokens / words; continued words are those of two or more tokens (Rust et al. 2021).
-    unknown_characters: those of the script that unknown tokens took the place of, wherever these begin: one token may
-    swallow a text in several scripts.
+    unknown_characters: characters of the script that unknown tokens replace, wherever these begin: one token may
+    replace text in several scripts.
     """
 
     script: str
@@ -43,13 +43,13 @@ class ScriptStatistics(NamedTuple):
 
 
 class TotalStatistics(NamedTuple):
-    """All texts together; special tokens that the tokenizer added are left out of all but their own count.
+    """Sums over all texts; added special tokens are counted only in `special_tokens`.
 
-    fertility = tokens / words, both of scripts with spaces alone, as continued words are.
+    fertility = tokens / words, both only of scripts with spaces, as are continued words.
     renyi_efficiency: H_α / log₂ V of the tokens' frequencies with α = 2.5, where V are the distinct tokens of these
-    texts: 1 where all are used alike (Zouhar et al. 2023). None for less than 1,000 tokens: where most occur once it
-    would be near 1, whatever the tokenizer.
-    unknown_characters: those that unknown tokens took the place of.
+    texts: 1 where all are equally frequent (Zouhar et al. 2023). None for fewer than 1,000 tokens: where most occur
+    once it would be near 1 for any tokenizer.
+    unknown_characters: characters that unknown tokens replace.
     """
 
     tokens: int
@@ -76,7 +76,7 @@ class TotalStatistics(NamedTuple):
 class TextLengths(NamedTuple):
     """Tokens per text, special ones included, as the model takes them.
 
-    longer: how many texts have more tokens than max_length, the number that the model takes (None: it does not say).
+    longer: how many texts have more tokens than max_length, the most that the model takes (None: unknown).
     """
 
     minimum: int | None
@@ -102,9 +102,9 @@ class CutWord(NamedTuple):
 
 @short_repr
 class TokenizerStatistics(NamedTuple):
-    """All that one model's tokenizer made of the texts.
+    """The statistics of one model's tokenizer.
 
-    scripts: those with the most characters first.  most_cut_words: different words of the most tokens.
+    scripts: those with the most characters first.  most_cut_words: the distinct words with the most tokens.
     """
 
     model: str

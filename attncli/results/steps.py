@@ -1,7 +1,4 @@
-"""What the queries, keys and values of one head are made of.
-
-One head and one query, walked through step by step with the model's own numbers.
-"""
+"""The computation of one head for one query, step by step, and what its q, k and v are computed from."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ Vector = npt.NDArray[np.float64]
 @short_repr
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """How a linear module makes a head's q, k or v of what it is given: factor · (x W[:, start:stop] + b).
+    """How a linear module computes a head's q, k or v: factor · (x W[:, start:stop] + b).
 
     module: its path.  start, stop: the head's columns of W, which is (d_model, …): rows of the weight of a `Linear`.
     bias: whether there is a b.  factor: 1, but for models that scale q here and not the scores later.
@@ -46,14 +43,14 @@ class Projection:
 @short_repr
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """What q, k and v are made of.
+    """What q, k and v are computed from.
 
-    states: what enters the attention layer at the query, (d_model,), or None where that isn't known.
-    normalised: whether that is a norm of the residual stream and not the stream itself; None where it isn't known.
-    query, key, value: what makes each; None where more than one linear module does, or it isn't known.
-    before_rotation: q before its position turned it, (d,); None where nothing does.
-    reader: of cross-attention the stack that q comes from; k and v are of what another stack gives out. None where all
-    three are of the same states.
+    states: the input of the attention layer at the query, (d_model,); None where unknown.
+    normalised: whether that is a norm of the residual stream and not the stream itself; None where unknown.
+    query, key, value: the projection of each; None where it is more than one linear module, or unknown.
+    before_rotation: q before the rotary embedding, (d,); None without one.
+    reader: of cross-attention, the stack that q is from, while k and v are from the output of another stack. None where
+    all three are from the same states.
     """
 
     states: Vector | None = None
@@ -65,22 +62,23 @@ class Origin:
     reader: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        made = {"query": self.query, "key": self.key, "value": self.value}
+        projections = {"query": self.query, "key": self.key, "value": self.value}
         return {
             "cross": self.reader is not None,
             "input": None if self.states is None else self.states.tolist(),
             "input_normalised": self.normalised,
-            "projections": {name: None if each is None else each.to_dict() for name, each in made.items()},
+            "projections": {name: None if each is None else each.to_dict() for name, each in projections.items()},
             "query_before_rotation": None if self.before_rotation is None else self.before_rotation.tolist(),
         }
 
 
 @short_repr
 @dataclass(frozen=True, slots=True)
-class Others:
-    """The keys that aren't listed, together: how many the query sees of them, and how many it doesn't.
+class UnlistedKeys:
+    """The sums over the keys that aren't listed.
 
-    weight: what they get.  weighted_sum: what is read of them, (d_value,).
+    visible, hidden: how many of them the query may attend to, and how many not.  weight: the sum of their weights.
+    weighted_sum: the weighted sum of their values, (d_value,).
     """
 
     visible: int
@@ -99,14 +97,13 @@ class Others:
 
 @short_repr
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What the head writes, by its rows of the output matrix, and what that is added to.
+class HeadOutput:
+    """The output of the head through its rows of the output matrix, and the residual stream that it is added to.
 
-    passed_on: what these rows were handed, (d_value,), where it isn't the weighted sum itself: a gate or a norm stands
-    between; else None.  output: passed_on (or the weighted sum) times the rows, (d_model,).  bias: what the module
-    adds once for all heads together, or None.
-    module: ‖all heads and the bias together‖.  residual: ‖the states that this is added to‖, or None.
-    scale: what the output is multiplied with before; None where it is no plain sum that it goes into.
+    passed_on: the input of these rows, (d_value,), where a gate or a norm changes the weighted sum; else None.
+    output: passed_on (or the weighted sum) times the rows, (d_model,).  bias: of the output projection, or None.
+    module: ‖the sum of all heads and the bias‖.  residual: ‖the states that this is added to‖, or None.
+    scale: the factor of the output before the sum; None where it isn't simply added.
     """
 
     passed_on: Vector | None
@@ -123,12 +120,12 @@ class Written:
 
     @property
     def added(self) -> float:
-        """‖what this head alone adds‖"""
+        """‖what this head adds to the residual stream‖"""
         return self.norm * (1.0 if self.scale is None else self.scale)
 
     @property
     def all_added(self) -> float:
-        """‖what all heads and the bias add together‖"""
+        """‖what all heads and the bias add to the residual stream‖"""
         return self.module * (1.0 if self.scale is None else self.scale)
 
     def to_dict(self) -> dict[str, object]:
@@ -148,19 +145,18 @@ class Written:
 @short_repr
 @dataclass(frozen=True)
 class Steps:
-    """From the query q of one token to what the head adds there, key by key.
+    """From the query vector of one token to the output of the head there, key by key.
 
         products_j = q · k_j        scaled = scale · products        capped = softcap · tanh(scaled / softcap)
         scores = scaled (or capped) + bias, −∞ where a key is hidden
         weights_j = e^(scores_j − log_sum)        weighted_sum = Σ_j weights_j v_j
 
-    key_head: whose keys and values these are; `sharing` heads use them in common.  rotated: q and k were turned
-    by their positions before.  keys: the tokens that are listed; every array has an entry or a row for each.
-    visible: whether the query sees them.  sink: the score of a place outside the text, which takes its part of the
-    softmax.
-    log_sum: ln Σ e^score, of all keys, those that aren't listed and the sink among them.
-    written: None where the model's heads go through no plain output matrix.
-    causal: every token sees itself and earlier ones alone.
+    key_head: the key-value head, which `sharing` heads share.  rotated: q and k have rotary embeddings.
+    keys: the listed tokens; every array has an entry or a row for each.  visible: whether the query may attend to them.
+    sink: the score of an attention sink outside the text, which is part of the softmax.
+    log_sum: ln Σ e^score over all keys, unlisted ones and the sink included.
+    written: None where the model's heads have no plain output matrix.
+    causal: every token attends to itself and earlier ones only.
     """
 
     name: str
@@ -186,20 +182,20 @@ class Steps:
     log_sum: float
     weights: Vector
     values: Vector
-    others: Others
+    others: UnlistedKeys
     weighted_sum: Vector
-    written: Written | None
+    written: HeadOutput | None
     origin: Origin
     causal: bool
 
     @property
     def hidden(self) -> int:
-        """How many keys the query doesn't see."""
+        """How many keys are hidden from the query."""
         return self.others.hidden + int((~self.visible).sum())
 
     @property
     def sink_weight(self) -> float | None:
-        """What goes to the sink."""
+        """The weight of the sink."""
         return None if self.sink is None else float(np.exp(self.sink - self.log_sum))
 
     @cached_property
@@ -208,57 +204,57 @@ class Steps:
 
     @cached_property
     def key_norms(self) -> Vector:
-        return _norms(self.key_vectors)
+        return _vector_norms(self.key_vectors)
 
     @cached_property
     def value_norms(self) -> Vector:
-        return _norms(self.values)
+        return _vector_norms(self.values)
 
     @cached_property
     def sum_norm(self) -> float:
         """‖weighted_sum‖"""
         return float(np.linalg.norm(self.weighted_sum))
 
-    def seen(self) -> Steps:
-        """The same with the keys alone that the query sees."""
-        return self.only(np.flatnonzero(self.visible).tolist())
+    def visible_only(self) -> Steps:
+        """The same with only the visible keys listed."""
+        return self.with_keys(np.flatnonzero(self.visible).tolist())
 
-    def listing(self, count: int) -> Steps:
-        """The same with `count` keys listed at most: those with the largest weights, in the order of the text."""
+    def with_top_keys(self, count: int) -> Steps:
+        """The same with at most `count` keys listed: those with the largest weights, in the order of the text."""
         if len(self.keys) <= count:
             return self
-        # Equal weights: the earlier key; a visible one before a hidden one.
+        # Of equal weights, visible keys before hidden ones, then earlier ones first.
         order = np.lexsort((np.arange(len(self.keys)), ~self.visible, -self.weights))
-        return self.only(sorted(order[:count].tolist()))
+        return self.with_keys(sorted(order[:count].tolist()))
 
-    def only(self, places: Sequence[int]) -> Steps:
-        """The same with the keys at these places of the list alone; the rest is moved to `others`."""
-        kept = np.asarray(places, dtype=np.intp)
-        rest = np.setdiff1d(np.arange(len(self.keys)), kept)
-        seen = int(self.visible[rest].sum())
-        others = Others(
-            self.others.visible + seen,
-            self.others.hidden + len(rest) - seen,
+    def with_keys(self, places: Sequence[int]) -> Steps:
+        """The same with only the keys at these indices of the list; the rest is added to `others`."""
+        selected = np.asarray(places, dtype=np.intp)
+        rest = np.setdiff1d(np.arange(len(self.keys)), selected)
+        visible = int(self.visible[rest].sum())
+        others = UnlistedKeys(
+            self.others.visible + visible,
+            self.others.hidden + len(rest) - visible,
             self.others.weight + float(self.weights[rest].sum()),
             self.others.weighted_sum + self.weights[rest] @ self.values[rest],
         )
         return replace(
             self,
             keys=tuple(self.keys[place] for place in places),
-            key_vectors=self.key_vectors[kept],
-            products=self.products[kept],
-            scaled=self.scaled[kept],
-            capped=None if self.capped is None else self.capped[kept],
-            bias=None if self.bias is None else self.bias[kept],
-            visible=self.visible[kept],
-            scores=self.scores[kept],
-            weights=self.weights[kept],
-            values=self.values[kept],
+            key_vectors=self.key_vectors[selected],
+            products=self.products[selected],
+            scaled=self.scaled[selected],
+            capped=None if self.capped is None else self.capped[selected],
+            bias=None if self.bias is None else self.bias[selected],
+            visible=self.visible[selected],
+            scores=self.scores[selected],
+            weights=self.weights[selected],
+            values=self.values[selected],
             others=others,
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Everything at full precision, so that each step can be computed again."""
+        """All numbers at full precision, so that each step can be recomputed."""
         written: dict[str, object] = {"passed_on": None, "output": None, "output_bias": None, "residual": None}
         return {
             "name": self.name,
@@ -278,10 +274,10 @@ class Steps:
             "products": self.products.tolist(),
             "scaled": self.scaled.tolist(),
             "capped": None if self.capped is None else self.capped.tolist(),
-            "bias": None if self.bias is None else _finite(self.bias),
+            "bias": None if self.bias is None else _finite_or_none(self.bias),
             "causal": self.causal,
             "visible": self.visible.tolist(),
-            "scores": _finite(self.scores),
+            "scores": _finite_or_none(self.scores),
             "sink": self.sink,
             "sink_weight": self.sink_weight,
             "log_sum": self.log_sum,
@@ -303,11 +299,11 @@ class Steps:
         }
 
 
-def _norms(vectors: Vector) -> Vector:
+def _vector_norms(vectors: Vector) -> Vector:
     norms: Vector = np.linalg.norm(vectors, axis=-1)
     return norms
 
 
-def _finite(values: Vector) -> list[float | None]:
+def _finite_or_none(values: Vector) -> list[float | None]:
     """Numbers for JSON, which has no infinity."""
     return [value if np.isfinite(value) else None for value in values.tolist()]

@@ -1,4 +1,4 @@
-"""Components and layers drawn together, as a reader takes them in."""
+"""Summaries of parameter counts: components by group, and equal layers together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from attncli.results.params import Component, Layer, ParameterCount
 
 
 @short_repr
-class Group(NamedTuple):
-    """The components of a part that begin alike: `attention` stands for `attention.query` and its like."""
+class ComponentGroup(NamedTuple):
+    """The components of a part with the same prefix: `attention` is `attention.query`, `attention.key`, …"""
 
     part: str
     name: str
@@ -33,7 +33,7 @@ class Group(NamedTuple):
 
 @short_repr
 class LayerRun(NamedTuple):
-    """Layers in a row that have the same parameters, component by component."""
+    """Consecutive layers with the same parameters, component by component."""
 
     part: str
     stack: str
@@ -55,14 +55,14 @@ class LayerRun(NamedTuple):
         return self.layers * self.each
 
 
-def groups(components: Iterable[Component]) -> tuple[Group, ...]:
-    """Components by part, and within a part by what stands before the dot, in their order."""
+def component_groups(components: Iterable[Component]) -> tuple[ComponentGroup, ...]:
+    """Components grouped by part and by the prefix before the dot, in their order."""
     keyed = groupby(components, key=lambda component: (component.part, component.component.partition(".")[0]))
-    return tuple(Group(part, name, tuple(members)) for (part, name), members in keyed)
+    return tuple(ComponentGroup(part, name, tuple(members)) for (part, name), members in keyed)
 
 
 def layer_runs(layers: Sequence[Layer]) -> tuple[LayerRun, ...]:
-    """Layers of a stack by the order of their indices, equal neighbours drawn together."""
+    """The layers of each stack in the order of their indices, with equal neighbours as one run."""
     runs: list[LayerRun] = []
     stacks = list(dict.fromkeys((layer.part, layer.stack) for layer in layers))
     for layer in sorted(layers, key=lambda layer: (stacks.index((layer.part, layer.stack)), layer.layer)):
@@ -77,7 +77,7 @@ def layer_runs(layers: Sequence[Layer]) -> tuple[LayerRun, ...]:
 
 @short_repr
 class LayerKind(NamedTuple):
-    """All layers of a stack that have the same parameters, wherever they stand in it."""
+    """All layers of a stack with the same parameters, also where they aren't neighbours."""
 
     part: str
     stack: str
@@ -93,7 +93,7 @@ class LayerKind(NamedTuple):
 
 
 def layer_kinds(layers: Sequence[Layer]) -> tuple[LayerKind, ...]:
-    """The kinds of layers that a model has, in the order of their first ones."""
+    """The kinds of layers of a model, in the order of their first layers."""
     kinds: dict[tuple[str, str, tuple[Component, ...]], list[LayerRun]] = {}
     for run in layer_runs(layers):
         kinds.setdefault((run.part, run.stack, run.components), []).append(run)
@@ -101,5 +101,5 @@ def layer_kinds(layers: Sequence[Layer]) -> tuple[LayerKind, ...]:
 
 
 def outside_layers(count: ParameterCount) -> int:
-    """The parameters that stand in no layer."""
+    """The number of parameters outside of all layers."""
     return count.total - sum(layer.parameters for layer in count.layers)

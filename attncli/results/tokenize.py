@@ -1,10 +1,7 @@
-"""A token and where it stands in its text: the vocabulary that `tokenize` and `heads` share. Imports no numpy.
+"""The result of `attn tokenize`: texts and their tokens, comparisons, statistics and vocabularies. Imports no numpy.
 
-Which of its two texts each token of a `TokenizedText` stands in.
-
-What `attn tokenize` found. Imports no numpy: the verb must start at once.
-
-For the same reason its values are named tuples, which are defined in a tenth of the time of dataclasses.
+The command must start at once. For the same reason its values are named tuples, which are defined ten times as fast as
+dataclasses.
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ from attncli.results.base import MadeBy, short_repr, shortened, showable
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
+    # Each belongs to a separate view: plain tokens don't pay for its definition.
     from typing import Protocol
 
     from attncli.results.chat import Chat
@@ -23,10 +21,6 @@ if TYPE_CHECKING:
     from attncli.results.explanation import Explanation
     from attncli.results.statistics import Parity, TokenizerStatistics
     from attncli.results.vocabulary import Finding, Unreachable, Vocabulary
-
-
-if TYPE_CHECKING:
-    # Each belongs to a view of its own: who asks for plain tokens does not pay for their definition.
 
     class HasDict(Protocol):
         """A part of a result."""
@@ -36,24 +30,24 @@ if TYPE_CHECKING:
 
 SCHEMA = "attncli.tokenize/1"
 
-#: What emoji and other symbols are called among scripts, of none of which they are.
+#: The name under which emoji and other symbols, which have no script, are counted.
 SYMBOLS = "Symbols"
 
-#: From this share of its characters on, a text's unknown tokens make all its other figures look better.
+#: From this share of its characters, unknown tokens make a text's other figures misleading.
 MUCH_UNKNOWN = 0.1
 
 
 class TokenStats(NamedTuple):
-    """Counts and ratios of one text; special tokens that the tokenizer added are left out of all but their own count.
+    """Counts and ratios of one text; added special tokens are counted only in `special_tokens`.
 
     tokens, special_tokens, words, characters, bytes (of UTF-8): how many.  bytes_per_token, characters_per_token.
     Words are maximal runs of non-space characters. fertility = tokens / words; continued_words are those of two or
-    more tokens (Rust et al. 2021), continued_words_share of all. These leave out what is in scripts that put no spaces
-    between words, and symbols. unknown: tokens that stand for what the vocabulary lacks, unknown_share of all. A ratio
-    is None where its denominator is 0.
+    more tokens (Rust et al. 2021), continued_words_share of all. These leave out symbols, and scripts without spaces
+    between words. unknown: tokens for characters that the vocabulary lacks, unknown_share of all. A ratio is None where
+    its denominator is 0.
 
-    spaced_tokens, spaced_words: what fertility is the ratio of.  unspaced_scripts: what it leaves out, those with the
-    most characters first.  unknown_characters: those that unknown tokens took the place of.
+    spaced_tokens, spaced_words: the two numbers of fertility.  unspaced_scripts: the scripts that it leaves out, those
+    with the most characters first.  unknown_characters: characters that unknown tokens replace.
     """
 
     tokens: int
@@ -74,9 +68,9 @@ class TokenStats(NamedTuple):
     unknown_characters: int = 0
 
     @property
-    def flattered(self) -> bool:
-        """Whether so much of the text became unknown tokens, each of which may stand for any length of it, that all
-        other figures look better than they are."""
+    def has_much_unknown(self) -> bool:
+        """Whether so much of the text became unknown tokens, which may replace text of any length, that the other
+        figures are misleading."""
         return self.unknown_characters > 0 and self.unknown_characters >= MUCH_UNKNOWN * self.characters
 
     def to_dict(self) -> dict[str, object]:
@@ -138,11 +132,11 @@ class TokenizedText(NamedTuple):
             "tokens": [token.to_dict() for token in self.tokens],
             "stats": self.stats.to_dict(),
             "max_length": self.max_length,
-            **self._asked_for(),
+            **self._optional_fields(),
         }
 
-    def _asked_for(self) -> dict[str, object]:
-        """What a text has only where it was asked for, or read from a file; otherwise there is no such key."""
+    def _optional_fields(self) -> dict[str, object]:
+        """The keys that a text has only if they were requested, or if it is from a file."""
         content: dict[str, object] = {}
         if self.source is not None:
             content["source"] = self.source.to_dict()
@@ -157,9 +151,10 @@ class TokenizedText(NamedTuple):
 
 @short_repr
 class Record(NamedTuple):
-    """One text of the call under every model asked for, in the order in which they were named.
+    """One text of the call under every model, in the order in which the user named them.
 
-    comparison: where they cut it differently; None for one model, for ids, and where templates wrote different texts.
+    comparison: where they cut it differently; None for one model, for ids, and where chat templates wrote different
+    texts.
     """
 
     record: int
@@ -169,7 +164,7 @@ class Record(NamedTuple):
 
 @short_repr
 class IdsPart(NamedTuple):
-    """Some of the ids of one text under one model; `first` and `last` say where the text begins and ends."""
+    """Some of the ids of one text under one model. first, last: whether they contain the text's beginning and end."""
 
     record: int
     model: str
@@ -181,13 +176,13 @@ class IdsPart(NamedTuple):
 @showable
 @short_repr
 class TokenizeResult(NamedTuple):
-    """Every text under every model asked for, text by text, and what is to be said of all of them.
+    """Every text under every model, text by text, and summaries of all texts.
 
-    texts: each under the first model, then under the others, before the next.  made_by: versions that took part.
-    warnings: what a reader should know of the tokenizers and of the texts.
-    comparisons: a text each, where there are several models.  statistics: a model each; parity: of each model but the
-    first.  vocabularies, unreachable: a model each.  failures: a sentence for each check that does not hold.
-    All of these from `comparisons` on are None where they were not asked for.
+    texts: each under the first model, then under the others, before the next.  made_by: versions of the libraries.
+    warnings: problems of the tokenizers and the texts.
+    comparisons: one per text, where there are several models.  statistics: one per model; parity: of each model but the
+    first.  vocabularies, unreachable: one per model.  failures: a sentence for each check that failed.
+    All of these from `comparisons` on are None if not requested.
     """
 
     texts: tuple[TokenizedText, ...]
@@ -200,12 +195,12 @@ class TokenizeResult(NamedTuple):
     unreachable: tuple[Unreachable, ...] | None = None
     failures: tuple[str, ...] | None = None
 
-    def holding(self, records: Iterable[Record]) -> TokenizeResult:
-        """This summary with the texts that it is of."""
-        every = list(records)
-        compared = tuple(record.comparison for record in every if record.comparison is not None)
+    def with_records(self, records: Iterable[Record]) -> TokenizeResult:
+        """This summary with its texts."""
+        records = list(records)
+        compared = tuple(record.comparison for record in records if record.comparison is not None)
         return self._replace(
-            texts=tuple(text for record in every for text in record.texts), comparisons=compared or None
+            texts=tuple(text for record in records for text in record.texts), comparisons=compared or None
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -214,16 +209,16 @@ class TokenizeResult(NamedTuple):
         return {"schema": SCHEMA, "texts": texts, **self.closing()}
 
     def closing(self) -> dict[str, object]:
-        """What the JSON says after the texts, which may come one by one."""
-        asked: dict[str, object] = {
-            name: _dicts(getattr(self, name)) for name in _ASKED_FOR if getattr(self, name) is not None
+        """The JSON after the texts, which may be written one by one."""
+        optional: dict[str, object] = {
+            name: _dicts(getattr(self, name)) for name in _OPTIONAL_FIELDS if getattr(self, name) is not None
         }
         if self.failures is not None:
-            asked["failures"] = list(self.failures)
-        return {**asked, "warnings": list(self.warnings), "made_by": self.made_by.to_dict()}
+            optional["failures"] = list(self.failures)
+        return {**optional, "warnings": list(self.warnings), "made_by": self.made_by.to_dict()}
 
 
-_ASKED_FOR = ("comparisons", "statistics", "parity", "vocabularies", "unreachable")
+_OPTIONAL_FIELDS = ("comparisons", "statistics", "parity", "vocabularies", "unreachable")
 
 
 def _dicts(values: Iterable[HasDict]) -> list[dict[str, object]]:
@@ -231,13 +226,13 @@ def _dicts(values: Iterable[HasDict]) -> list[dict[str, object]]:
 
 
 def sequences(text: TokenizedText) -> list[int | None]:
-    """An entry a token: 0 in the text, 1 in the pair beside it, None without a place in either."""
+    """For each token 0 if it is in the text, 1 if in its pair, None without a position in either."""
     owners = text.sequences or (0,) * len(text.tokens)
     return [None if token.start is None else owner for token, owner in zip(text.tokens, owners, strict=True)]
 
 
-def own_texts(text: TokenizedText) -> tuple[str, ...]:
-    """The text, and the pair beside it if there is one; nothing for ids that came without a text."""
+def input_texts(text: TokenizedText) -> tuple[str, ...]:
+    """The text, and its pair if there is one; empty for ids without a text."""
     if text.text is None:
         return ()
     return (text.text,) if text.pair is None else (text.text, text.pair)

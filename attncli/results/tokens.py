@@ -1,4 +1,4 @@
-"""A token and where it stands in its text: what `tokenize` and `heads` share. Imports no numpy."""
+"""A token and its position in its text, for `tokenize` and `heads`. Imports no numpy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import NamedTuple
 class Token(NamedTuple):
     """One token of a text.
 
-    index: place among the text's tokens, from 0.  id: number in the vocabulary.
-    token: the raw form in the vocabulary (`Ġmole`, `##les`).  text: what a reader sees of it (` mole`, `les`).
+    index: among the text's tokens, from 0.  id: number in the vocabulary.
+    token: the raw form in the vocabulary (`Ġmole`, `##les`).  text: the readable form (` mole`, `les`).
     start, end: characters of the input, half open; byte_start, byte_end: UTF-8 bytes of it. None where the token has
-    no place in the input: an added special token, or ids that came without a text.
-    word: index of the run of non-space characters that the token starts in; None likewise.
+    no position in the input: an added special token, or ids without a text.
+    word: index of the run of non-space characters that the token starts in, or None likewise.
     special: added by the tokenizer, or one of its special tokens.
     """
 
-    index: int  # type: ignore[assignment]  # not the method of tuples, which nobody calls on a token
+    index: int  # type: ignore[assignment]  # shadows the method of tuples
     id: int
     token: str
     text: str

@@ -1,7 +1,4 @@
-"""What `attn tokenize --lint` found in a text, and in a vocabulary.
-
-What `attn tokenize --vocab` found. Imports no numpy.
-"""
+"""The results of `attn tokenize --lint` and `--vocab`: findings in texts, and vocabularies. Imports no numpy."""
 
 from __future__ import annotations
 
@@ -11,19 +8,19 @@ from typing import Literal, NamedTuple
 
 from attncli.results.base import short_repr
 
-#: A warning is something to mend in the text or in its ids. A note is what this tokenizer does to every such text, or
-#: what makes no difference to it. `--check lint` counts warnings.
+#: A warning is a problem of the text or its ids that should be fixed. A note is what the tokenizer does to every such
+#: text, or something harmless. `--check lint` counts warnings.
 Severity = Literal["warning", "note"]
 
 
 @short_repr
 class Finding(NamedTuple):
-    """One thing that a reader of the text would not expect of its tokens.
+    """One unexpected thing in the tokens of a text.
 
-    kind: a stable identifier (`trailing_space`).  message: a sentence.  hint: what mends it.
+    kind: a stable identifier (`trailing_space`).  message: a sentence.  hint: how to fix it.
     start, end: characters of the text, half open; byte_start: the UTF-8 byte where it begins. None for ids without a
     text.  segment: 0 for the text, 1 for the pair beside it.
-    tokens: the indices of the tokens that hold it; none where it left no trace in them.
+    tokens: the indices of the tokens that contain it; empty where none does.
     line, column: where it begins, both from 1 and column in characters, as editors count them: of the file that the
     text was read from (`source`), else of the text.
     """
@@ -41,7 +38,7 @@ class Finding(NamedTuple):
     column: int | None = None
 
     def place(self, file: str | None = None) -> str:
-        """`file:3:5`, as compilers and linters say it; `pair 3:5` of the text beside it, `token 7` of bare ids."""
+        """The position as compilers write it, `file:3:5`; `pair 3:5` in the text's pair, `token 7` for ids alone."""
         if self.line is None:
             return f"token {self.tokens[0]}" if self.tokens else "text"
         where = "pair " if self.segment else f"{file}:" if file is not None else ""
@@ -53,10 +50,10 @@ class Finding(NamedTuple):
 
 @short_repr
 class DeadEntry(NamedTuple):
-    """An entry of a vocabulary that its own text never encodes to.
+    """An entry of a vocabulary that encoding its own text doesn't give.
 
-    reason: `normalized`, the text is changed before it is cut; `cut`, other tokens take it; `duplicate`, another entry
-    of the same text does; `unknown`, it becomes the unknown token.  ids: what its text, alone, encodes to instead.
+    reason: `normalized`, the text is changed before it is cut; `cut`, it becomes other tokens; `duplicate`, another
+    entry of the same text; `unknown`, the unknown token.  ids: the encoding of its text alone.
     """
 
     id: int
@@ -71,10 +68,10 @@ class DeadEntry(NamedTuple):
 
 @short_repr
 class Unreachable(NamedTuple):
-    """The entries of a vocabulary that no text was seen to need.
+    """The entries of a vocabulary that no encoded text contained.
 
-    entries: by id.  tried: entries whose own text was encoded, alone and beside a few others.
-    undecided: entries that stand for part of a character, or for no text, so that there is nothing to encode.
+    entries: by id.  tried: entries whose own text was encoded, alone and next to a few others.
+    undecided: entries for part of a character, or without text, which can't be encoded.
     reserved: special tokens, which are not meant to come from a text.
     """
 
@@ -85,7 +82,7 @@ class Unreachable(NamedTuple):
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many entries there are of each reason, the most frequent first."""
+        """The number of entries by reason, the most frequent first."""
         return counts(entry.reason for entry in self.entries)
 
     def to_dict(self) -> dict[str, object]:
@@ -101,8 +98,8 @@ def counts(names: Iterable[str]) -> dict[str, int]:
 class VocabularyEntry(NamedTuple):
     """One entry of a vocabulary.
 
-    token: the raw form (`Ġmole`).  text: what a reader sees of it; bytes that make no whole character are `\\xf0`.
-    bytes: how many UTF-8 bytes it stands for.  hex: these bytes.  kind: see `Vocabulary.kinds`.
+    token: the raw form (`Ġmole`).  text: the readable form; bytes that are no whole character are `\\xf0`.
+    bytes: the number of its UTF-8 bytes.  hex: these bytes.  kind: see `Vocabulary.kinds`.
     """
 
     id: int
@@ -119,7 +116,7 @@ class VocabularyEntry(NamedTuple):
 
 @short_repr
 class SpecialEntry(NamedTuple):
-    """A special token, and what is known of its use: `begins` or `ends` a text, `unknown`."""
+    """A special token and its known uses: `begins` or `ends` a text, `unknown`."""
 
     id: int
     token: str
@@ -131,12 +128,12 @@ class SpecialEntry(NamedTuple):
 
 @short_repr
 class Search(NamedTuple):
-    """What a vocabulary holds of a text.
+    """The entries of a vocabulary for a searched text.
 
-    by_id: the entry of that number, where the text is one.  exact: entries that are the text, or are written so.
-    variants: those that are it but for the space before it, the mark of a continued word, and capital letters.
-    containing: the first of the others that contain it, capital letters apart: those that begin with it first, short
-    ones before long ones.  hits: how many of these there are.  cut: what the text is cut into, alone.
+    by_id: the entry of that number, where the text is one.  exact: entries whose text or raw form it is.
+    variants: those that differ in the leading space, the mark of a continued word, or capital letters.
+    containing: the first of the others that contain it, ignoring case: those that begin with it first, short ones
+    before long ones.  hits: how many of these there are.  cut: the tokens of the text alone.
     """
 
     text: str
@@ -163,15 +160,15 @@ class Search(NamedTuple):
 class Vocabulary(NamedTuple):
     """A vocabulary in numbers.
 
-    size: entries in all.  added: those that stand beside the model's own vocabulary, special tokens among them.
-    highest_id; holes: half-open ranges of ids below it that stand for nothing.
-    word_mark: how an entry that begins a word is told from one that continues it: `space` (it begins with one),
-    `prefix` (continuing ones have it, as `##`), `suffix` (ending ones have it, as `</w>`), None where nothing does.
-    specials: by id.  longest: by characters; spaces: the longest of nothing but white space.
+    size: entries in all.  added: those outside the model's own vocabulary, special tokens included.
+    highest_id; holes: half-open ranges of ids below it without an entry.
+    word_mark: what distinguishes entries that begin a word from those that continue it: `space` (before the first),
+    `prefix` (on continuing ones, as `##`), `suffix` (on ending ones, as `</w>`), or None.
+    specials: by id.  longest: by characters; spaces: the longest of only white space.
     kinds: how many entries there are of each: `word` (begins a word; with `suffix`, ends one), `continuation`,
     `number`, `symbol`, `emoji`, `space`, `byte` (one that is no character alone), `partial` (several bytes that cut a
     character), `special`, `empty`.
-    duplicates: entries that spell the same as one before them.  scripts: the entries with letters, by script.
+    duplicates: entries with the same text as an earlier one.  scripts: the entries with letters, by script.
     """
 
     model: str

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from attncli.errors import UsageError
 from attncli.results.comparison import Comparison, IdDifference, Segment, TokenDifference
-from attncli.results.tokenize import Source, TokenizedText, own_texts, sequences
+from attncli.results.tokenize import Source, TokenizedText, input_texts, sequences
 from attncli.results.tokens import Token
 
 _BEFORE_SPACE = re.compile(r"\S*")
@@ -124,7 +124,7 @@ def _character_starts(text: str) -> dict[int, int]:
 
 def _spans(text: TokenizedText, owners: Sequence[int | None], ruler: Ruler) -> list[tuple[int, int] | None]:
     """The bytes of each token, and what was left out behind it as far as the next white space."""
-    texts = own_texts(text)
+    texts = input_texts(text)
     spans: list[tuple[int, int] | None] = []
     for index, (token, owner) in enumerate(zip(text.tokens, owners, strict=True)):
         if owner is None or token.end is None:
@@ -186,7 +186,7 @@ def compare_cuts(texts: Sequence[TokenizedText]) -> Comparison:
         raise ValueError("only the tokens of one text can be compared")
     if first.text is None:
         raise UsageError("ids without a text have no cuts to compare", hint="give a text, or one model with -m")
-    ruler = Ruler(own_texts(first))
+    ruler = Ruler(input_texts(first))
     cuts = [Cuts(text, ruler) for text in texts]
     segments = tuple(_segments(texts, cuts, ruler))
     return Comparison(

@@ -28,7 +28,7 @@ from attncli.results.explanation import (
     MergedWord,
     Pair,
     Path,
-    Scored,
+    ScoredPiece,
     ScoredWord,
     Symbol,
 )
@@ -103,7 +103,7 @@ class _Arrival(NamedTuple):
     total: float
     start: int
     rank: int
-    piece: Scored
+    piece: ScoredPiece
 
 
 class BestPath:
@@ -134,14 +134,14 @@ class BestPath:
                     _arrive(arrivals[end], _Arrival(piece.score + total, start, rank, piece))
         return [_walked(arrivals, rank) for rank in range(len(arrivals[-1]))] if word else [Path(0.0, ())]
 
-    def _pieces(self, word: str, start: int) -> Iterator[tuple[int, Scored]]:
+    def _pieces(self, word: str, start: int) -> Iterator[tuple[int, ScoredPiece]]:
         """The pieces that begin at a place, short ones first, and where each ends."""
         longest = self._longest.get(word[start], 0)
         for end in range(start + 1, min(start + longest, len(word)) + 1):
             if (score := self._scores.get(word[start:end])) is not None:
-                yield end, Scored(word[start:end], score, self._ids[word[start:end]] == self._unknown)
+                yield end, ScoredPiece(word[start:end], score, self._ids[word[start:end]] == self._unknown)
         if word[start] not in self._ids:
-            yield start + 1, Scored(word[start], self._unknown_score, unknown=True)
+            yield start + 1, ScoredPiece(word[start], self._unknown_score, unknown=True)
 
     def _tokens(self, path: Path) -> Iterator[Entry]:
         # Without an unknown token in the vocabulary, nothing is put together.
@@ -179,7 +179,7 @@ def _walked(arrivals: Sequence[Sequence[_Arrival]], rank: int) -> Path:
     """A path from its end to its start, turned round."""
     place = len(arrivals) - 1
     total = arrivals[place][rank].total
-    pieces: list[Scored] = []
+    pieces: list[ScoredPiece] = []
     while place:
         arrival = arrivals[place][rank]
         pieces.append(arrival.piece)

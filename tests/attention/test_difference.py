@@ -53,7 +53,7 @@ def test_heads_are_in_the_order_of_their_change() -> None:
     here = result_with({}, {"first": 0.1, "induction": 0.2}, weights=on_offset(-1))
     there = result_with({}, {"first": 0.5, "induction": 0.1}, weights=on_offset(1))
     by_pattern = compute_difference(here, there, "models", metric=None, patterns=False)
-    assert by_pattern.of_patterns and by_pattern.stacks[0].patterns == ()
+    assert by_pattern.by_total_variation and by_pattern.stacks[0].patterns == ()
     assert [one.name for one in by_pattern.stacks[0].heads] == ["0.0", "0.1"]
     assert by_pattern.stacks[0].heads[0].total_variation == pytest.approx(0.9)
     by_metric = compute_difference(here, there, "models", metric="first", patterns=True)
@@ -68,7 +68,7 @@ def test_without_patterns_the_largest_change_of_a_share_counts() -> None:
     # Entropy is no share: its change can't be compared with the others.
     here, there = result_with({"entropy": 0.1}, {}), result_with({"entropy": 2.0, "next": 0.3}, {"first": 0.9})
     found = compute_difference(here, there, "texts", metric=None, patterns=False)
-    assert not found.of_patterns
+    assert not found.by_total_variation
     assert [(one.name, one.largest) for one in found.stacks[0].heads] == [("0.1", "first"), ("0.0", "next")]
 
 
@@ -120,7 +120,7 @@ def test_the_pattern_of_a_chosen_head_is_that_of_both() -> None:
 
 def test_probes_are_compared_by_their_metrics() -> None:
     found = attncli.heads(model=["builtin:induction", "builtin:induction"], probe=True)
-    assert found.difference is not None and not found.difference.of_patterns
+    assert found.difference is not None and not found.difference.by_total_variation
     assert all(change in (0, None) for head in found.difference.stacks[0].heads for change in head.changes.values())
     assert not any("other numbers of tokens" in note for note in found.notes)
 

@@ -6,11 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.embeddings.text_matching import Marked, Sought, find_word, fold, forms, nearest_forms, take_brackets
+from attncli.embeddings.text_matching import (
+    UnmarkedText,
+    WordQuery,
+    find_word,
+    normalize_text,
+    remove_brackets,
+    similar_words,
+    word_forms,
+)
 
 
 def matched(text: str, word: str, *, any_form: bool = False) -> list[str]:
-    return [text[start:end] for start, end in find_word(text, Sought(word, any_form))]
+    return [text[start:end] for start, end in find_word(text, WordQuery(word, any_form))]
 
 
 @pytest.mark.parametrize(
@@ -61,25 +69,25 @@ def test_any_form_takes_case_inflections_and_particles(text: str, word: str, fou
 
 
 def test_forms_of_a_plural_are_those_of_its_singular() -> None:
-    assert {"mole", "moles"} <= forms("mole") and forms("mole") <= forms("moles")
-    assert "molecule" not in forms("mole")
+    assert {"mole", "moles"} <= word_forms("mole") and word_forms("mole") <= word_forms("moles")
+    assert "molecule" not in word_forms("mole")
 
 
 def test_brackets_point_to_a_word_that_is_sought_and_to_nothing_else() -> None:
-    found = take_brackets("the [bank] of [1] the [Banks]", ["bank"])
-    assert found == Marked("the bank of [1] the Banks", ((0, (4, 8)), (0, (20, 25))))
-    assert take_brackets("[mole] x [spy]", ["spy", "mole"]).marks == ((1, (0, 4)), (0, (7, 10)))
-    assert take_brackets("[mole]cule", ["rat"]) == Marked("[mole]cule")
+    found = remove_brackets("the [bank] of [1] the [Banks]", ["bank"])
+    assert found == UnmarkedText("the bank of [1] the Banks", ((0, (4, 8)), (0, (20, 25))))
+    assert remove_brackets("[mole] x [spy]", ["spy", "mole"]).marks == ((1, (0, 4)), (0, (7, 10)))
+    assert remove_brackets("[mole]cule", ["rat"]) == UnmarkedText("[mole]cule")
 
 
 def test_nearest_forms_are_other_forms_first() -> None:
-    assert nearest_forms("Moles in molecules dig", "mole") == ["Moles", "molecules"]
-    assert nearest_forms("nothing alike", "mole") == []
+    assert similar_words("Moles in molecules dig", "mole") == ["Moles", "molecules"]
+    assert similar_words("nothing alike", "mole") == []
 
 
 @given(st.text(max_size=40), st.booleans())
 def test_folding_keeps_the_place_of_every_character(text: str, case: bool) -> None:
-    folded = fold(text, case=case)
+    folded = normalize_text(text, case=case)
     if folded.text:
         start, end = folded.original(0, len(folded.text))
         assert start == 0 and end == len(text)
@@ -88,4 +96,4 @@ def test_folding_keeps_the_place_of_every_character(text: str, case: bool) -> No
 @given(st.text(alphabet="amole [](),.'’-éモ鼠2\u0301", max_size=30), st.booleans())
 def test_what_is_found_is_a_form_of_the_word(text: str, any_form: bool) -> None:
     for part in matched(text, "mole", any_form=any_form):
-        assert fold(part, case=True).text in forms("mole")
+        assert normalize_text(part, case=True).text in word_forms("mole")

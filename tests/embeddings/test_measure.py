@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attncli.embeddings.accumulator import GroupSums
-from attncli.embeddings.describe import ruling_dimensions, top_dimensions
+from attncli.embeddings.describe import dominant_dimensions, top_dimensions
 from attncli.embeddings.groups import find_groups
 from attncli.embeddings.measure import (
     dimension_contributions,
@@ -67,9 +67,9 @@ def test_contributions_of_dimensions_sum_to_the_mean_cosine() -> None:
 
 def test_a_dimension_that_rules_the_cosine_is_named() -> None:
     vectors = random_vectors(8, 50) * 0.1
-    assert ruling_dimensions(vectors) == ()
+    assert dominant_dimensions(vectors) == ()
     vectors[:, 17] += 30
-    (ruling,) = ruling_dimensions(vectors)
+    (ruling,) = dominant_dimensions(vectors)
     assert ruling.dimension == 17 and ruling.share > 0.9
     assert top_dimensions(unit_vectors(vectors), 3)[0] == ruling
 

@@ -8,9 +8,9 @@ import transformers
 from torch import nn
 
 from attncli.models.loading.meta_model import empty_module, whole_class
-from attncli.parameters.count import count
+from attncli.parameters.count import count_parameters
 from attncli.parameters.inventory import Inventory
-from attncli.parameters.module_inventory import walk
+from attncli.parameters.module_inventory import inventory_from_module
 from attncli.results.params import ParameterCount
 
 
@@ -18,15 +18,15 @@ def inventory_of(name: str, *, architecture: str | None = None, **fields: Any) -
     """The inventory of transformers' `<name>Config` with these fields."""
     config = getattr(transformers, f"{name}Config")(**fields)
     config.architectures = [architecture] if architecture else None
-    return walk(empty_module(whole_class(config), config))
+    return inventory_from_module(empty_module(whole_class(config), config))
 
 
 def counted(name: str, *, architecture: str | None = None, **fields: Any) -> ParameterCount:
-    return count(inventory_of(name, architecture=architecture, **fields), model=name)
+    return count_parameters(inventory_of(name, architecture=architecture, **fields), model=name)
 
 
 def counted_module(module: nn.Module) -> ParameterCount:
-    return count(walk(module), model=type(module).__name__)
+    return count_parameters(inventory_from_module(module), model=type(module).__name__)
 
 
 def sums(found: ParameterCount) -> dict[str, int]:

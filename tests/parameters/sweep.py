@@ -62,8 +62,8 @@ def outcome(model_type: str) -> Outcome:
 
     from attncli.errors import ModelError, reason_of
     from attncli.models.loading.meta_model import empty_module, whole_class
-    from attncli.parameters.count import count
-    from attncli.parameters.module_inventory import walk
+    from attncli.parameters.count import count_parameters
+    from attncli.parameters.module_inventory import inventory_from_module
 
     try:
         config = CONFIG_MAPPING[model_type]()
@@ -74,7 +74,7 @@ def outcome(model_type: str) -> Outcome:
         module = empty_module(cls, config)
     except ModelError as error:
         return Outcome(model_type, reason=error.message)
-    found = count(walk(module), model=model_type, by="tensor")
+    found = count_parameters(inventory_from_module(module), model=model_type, by="tensor")
     others = Counter(row.tensor for row in found.rows if row.component == "other")
     return Outcome(
         model_type,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from attncli.parameters.cache import cached_layers, longest_contexts
-from attncli.parameters.count import place_shares
+from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import Settings
 from attncli.results.costs import Cache, CachedLayer
 from tests.parameters.counting import inventory_of
@@ -17,7 +17,7 @@ LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "i
 
 def cache_of(name: str, context: int = 1, batch: int = 1, **fields: Any) -> Cache:
     inventory = inventory_of(name, **fields).untied()
-    return Cache(context, batch, cached_layers(place_shares(inventory), Settings(inventory.settings)))
+    return Cache(context, batch, cached_layers(locate_shares(inventory), Settings(inventory.settings)))
 
 
 def half(numbers: int) -> int:

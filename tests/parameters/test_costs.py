@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from attncli.errors import UsageError
-from attncli.parameters.costs import CostsRequest, costs, training_memory
-from attncli.parameters.count import Placements
-from attncli.parameters.lora import LoraRequest, nothing_to_adapt, parse_lora
+from attncli.parameters.costs import CostsRequest, estimate_costs, training_memory
+from attncli.parameters.count import InventoryShares
+from attncli.parameters.lora import LoraRequest, no_matrix_error, parse_lora
 from attncli.results.costs import Costs, by_dtype
 from tests.parameters.counting import inventory_of
 
 LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
 
 
-def costs_of(name: str, wishes: CostsRequest = CostsRequest(), *, generates: bool = True, **fields: Any) -> Costs:  # noqa: B008
+def costs_of(name: str, request: CostsRequest = CostsRequest(), *, generates: bool = True, **fields: Any) -> Costs:  # noqa: B008
     inventory = inventory_of(name, **fields)
-    return costs(inventory, wishes, total=inventory.total, generates=generates)
+    return estimate_costs(inventory, request, total=inventory.total, generates=generates)
 
 
 def test_llama_3_1_8b() -> None:
@@ -174,13 +174,13 @@ def test_every_expert_has_an_adapter() -> None:
 
 
 def test_adapters_of_what_a_model_has_not() -> None:
-    wish = LoraRequest(4, ("mixer",))
-    found = costs_of("Llama", CostsRequest(lora=wish, training=True), **LLAMA)
+    request = LoraRequest(4, ("mixer",))
+    found = costs_of("Llama", CostsRequest(lora=request, training=True), **LLAMA)
     # Training the model itself is not what was asked for.
     assert (found.lora, found.training) == (None, {})
     assert found.notes == ("it has no matrix of mixer to adapt",)
-    placed = Placements(inventory_of("Llama", **LLAMA)).once
-    alone, several = (nothing_to_adapt(names, placed, wish) for names in (["a"], ["a", "b"]))
+    placed = InventoryShares(inventory_of("Llama", **LLAMA)).unique
+    alone, several = (no_matrix_error(names, placed, request) for names in (["a"], ["a", "b"]))
     assert alone.message == "a has no matrix of mixer to adapt"
     assert several.message == "none of a, b has a matrix of mixer to adapt"
     assert alone.hint.startswith("--lora 4:COMPONENT takes one or several of embedding.token, attention.query")
@@ -206,7 +206,7 @@ def test_adapters_come_in_the_order_of_components() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "wish"),
+    ("given", "expected"),
     [
         (None, None),
         (16, LoraRequest(16)),
@@ -218,8 +218,8 @@ def test_adapters_come_in_the_order_of_components() -> None:
         ("8:all-linear", LoraRequest(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
     ],
 )
-def test_wishes_for_adapters(given: int | str | None, wish: LoraRequest | None) -> None:
-    assert parse_lora(given) == wish
+def test_adapter_requests(given: int | str | None, expected: LoraRequest | None) -> None:
+    assert parse_lora(given) == expected
 
 
 @pytest.mark.parametrize("given", ["", "0", "-1", "x", ":mlp", 0, "1e3"])

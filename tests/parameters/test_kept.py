@@ -10,27 +10,27 @@ from torch import nn
 
 from attncli.models.builtin.preset_modules import preset_module
 from attncli.models.builtin.presets import read_preset
-from attncli.parameters.costs import CostsRequest, costs
-from attncli.parameters.count import count
-from attncli.parameters.inventory import Inventory, from_json, to_json
-from attncli.parameters.module_inventory import walk
+from attncli.parameters.costs import CostsRequest, estimate_costs
+from attncli.parameters.count import count_parameters
+from attncli.parameters.inventory import Inventory, inventory_from_json, inventory_to_json
+from attncli.parameters.module_inventory import inventory_from_module
 from tests.parameters.counting import inventory_of
 
 
 def again(inventory: Inventory) -> Inventory:
-    return from_json(json.loads(json.dumps(to_json(inventory))))
+    return inventory_from_json(json.loads(json.dumps(inventory_to_json(inventory))))
 
 
 @pytest.mark.parametrize(
     "name", ["gpt2", "mixtral-8x7b", "gpt-oss-20b", "mamba-130m", "t5-small", "transformer-base", "vit-b-16"]
 )
 def test_a_kept_inventory_is_counted_alike(name: str) -> None:
-    inventory = walk(preset_module(read_preset(name)))
+    inventory = inventory_from_module(preset_module(read_preset(name)))
     kept = again(inventory)
     assert kept.tensors == inventory.tensors
-    assert count(kept, model=name, by="tensor") == count(inventory, model=name, by="tensor")
+    assert count_parameters(kept, model=name, by="tensor") == count_parameters(inventory, model=name, by="tensor")
     wishes = CostsRequest(8192, 2, 24 << 30, training=True)
-    assert costs(kept, wishes, total=kept.total, generates=True) == costs(
+    assert estimate_costs(kept, wishes, total=kept.total, generates=True) == estimate_costs(
         inventory, wishes, total=inventory.total, generates=True
     )
 
@@ -41,15 +41,15 @@ def test_families_with_settings_of_their_own(name: str) -> None:
         pytest.skip(f"this version of transformers has no {name}")
     inventory = inventory_of(name)
     kept = again(inventory)
-    assert count(kept, model=name, by="tensor") == count(inventory, model=name, by="tensor")
+    assert count_parameters(kept, model=name, by="tensor") == count_parameters(inventory, model=name, by="tensor")
     wishes = CostsRequest(8192)
-    assert costs(kept, wishes, total=kept.total, generates=True) == costs(
+    assert estimate_costs(kept, wishes, total=kept.total, generates=True) == estimate_costs(
         inventory, wishes, total=inventory.total, generates=True
     )
 
 
 def test_a_plain_module() -> None:
-    inventory = walk(nn.Transformer(16, 2, 1, 1, 32, batch_first=True, device="meta"))
+    inventory = inventory_from_module(nn.Transformer(16, 2, 1, 1, 32, batch_first=True, device="meta"))
     assert again(inventory).tensors == inventory.tensors
 
 
@@ -59,4 +59,4 @@ def test_a_plain_module() -> None:
 )
 def test_anything_else_is_refused(kept: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="no inventory"):
-        from_json(kept)
+        inventory_from_json(kept)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attncli.parameters.module_inventory import walk
+from attncli.parameters.module_inventory import inventory_from_module
 from attncli.results.params import PerHead
 from tests.parameters.counting import counted_module, sums
 
@@ -133,7 +133,7 @@ def test_parameters_of_the_module_itself_and_tied_ones() -> None:
 
 
 def test_untied_tensors_count_apart() -> None:
-    inventory = walk(Direct())
+    inventory = inventory_from_module(Direct())
     assert inventory.total == 800 + 160 + 16 + 32
     assert inventory.untied().total == inventory.total + 800 + 32
 

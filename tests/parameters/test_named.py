@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import transformers
 
-from attncli.parameters.count import count
-from attncli.parameters.header_inventory import from_names, is_buffer
+from attncli.parameters.count import count_parameters
+from attncli.parameters.header_inventory import inventory_from_header, is_buffer
 from tests.parameters.counting import inventory_of, sums
 from tests.parameters.test_known_answers import KNOWN
 
@@ -20,15 +20,18 @@ def test_a_header_counts_like_the_module(model: str, with_config: bool) -> None:
     inventory = inventory_of(name, **fields)
     config = getattr(transformers, f"{name}Config")(**{k: v for k, v in fields.items() if k != "architecture"})
     shapes = {tensor.name: tensor.shape for tensor in inventory.tensors}
-    header = count(from_names(shapes, config if with_config else None), model=name)
-    assert header.components == count(inventory, model=name).components
+    header = count_parameters(inventory_from_header(shapes, config if with_config else None), model=name)
+    assert header.components == count_parameters(inventory, model=name).components
 
 
 @pytest.mark.parametrize("name", ["GPTBigCode", "Falcon", "Bloom", "GPTNeoX", "Whisper", "CLIP", "Qwen2VL"])
 def test_fused_tensors_and_towers_are_told_by_names(name: str) -> None:
     inventory = inventory_of(name)
     shapes = {tensor.name: tensor.shape for tensor in inventory.tensors}
-    assert count(from_names(shapes), model=name).components == count(inventory, model=name).components
+    assert (
+        count_parameters(inventory_from_header(shapes), model=name).components
+        == count_parameters(inventory, model=name).components
+    )
 
 
 #: A layer of experts as checkpoints keep it, each expert by itself.
@@ -43,7 +46,9 @@ MIXTRAL_FILE: dict[str, Any] = {
 
 
 def test_experts_one_by_one() -> None:
-    found = count(from_names(MIXTRAL_FILE, {"num_local_experts": 2, "num_experts_per_tok": 1}), model="file")
+    found = count_parameters(
+        inventory_from_header(MIXTRAL_FILE, {"num_local_experts": 2, "num_experts_per_tok": 1}), model="file"
+    )
     assert sums(found) == {"moe.router": 16, "moe.gate": 192, "moe.up": 192, "moe.down": 192}
     assert found.active.total == 16 + 96 * 3
 
@@ -60,7 +65,7 @@ DEEPSEEK_FILE = {
 
 
 def test_a_gate_beside_experts_is_a_router() -> None:
-    assert sums(count(from_names(DEEPSEEK_FILE), model="file")) == {
+    assert sums(count_parameters(inventory_from_header(DEEPSEEK_FILE), model="file")) == {
         "mlp.gate": 160,
         "moe.router": 18,
         "moe.gate": 96,
@@ -76,7 +81,7 @@ def test_a_gate_beside_experts_is_a_router() -> None:
 )
 def test_what_is_no_parameter_is_left_out(name: str, shape: tuple[int, ...]) -> None:
     assert is_buffer(name, shape)
-    assert from_names({name: shape}).total == 0
+    assert inventory_from_header({name: shape}).total == 0
 
 
 def test_a_bias_of_an_attention_is_a_parameter() -> None:
@@ -85,13 +90,15 @@ def test_a_bias_of_an_attention_is_a_parameter() -> None:
 
 def test_a_first_layer_twice_as_wide_as_the_second_takes_has_a_gate() -> None:
     shapes = {"attn.Wqkv.weight": (192, 64), "attn.Wo.weight": (64, 64), "mlp.Wi.weight": (192, 64)}
-    gated = sums(count(from_names(shapes | {"mlp.Wo.weight": (64, 96)}), model="gated"))
+    gated = sums(count_parameters(inventory_from_header(shapes | {"mlp.Wo.weight": (64, 96)}), model="gated"))
     assert gated["mlp.gate"] == gated["mlp.up"] == 64 * 96
     assert gated["attention.query"] == gated["attention.key"] == gated["attention.value"] == 64 * 64
-    plain = sums(count(from_names(shapes | {"mlp.Wo.weight": (64, 192)}), model="plain"))
+    plain = sums(count_parameters(inventory_from_header(shapes | {"mlp.Wo.weight": (64, 192)}), model="plain"))
     assert "mlp.gate" not in plain and plain["mlp.up"] == 192 * 64
 
 
 def test_what_does_not_add_up_is_not_cut() -> None:
-    odd = count(from_names({"layers.0.attn.qkv.weight": (100, 64)}, {"num_attention_heads": 3}), model="odd")
+    odd = count_parameters(
+        inventory_from_header({"layers.0.attn.qkv.weight": (100, 64)}, {"num_attention_heads": 3}), model="odd"
+    )
     assert sums(odd) == {"attention.other": 6400}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attncli.parameters.count import count
-from attncli.parameters.header_inventory import from_names
+from attncli.parameters.count import count_parameters
+from attncli.parameters.header_inventory import inventory_from_header
 from tests.parameters.counting import counted, inventory_of
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
@@ -34,12 +34,12 @@ def test_layers_hold_what_stands_in_them() -> None:
 def test_layers_keep_their_true_index() -> None:
     names = [f"model.layers.{layer}.mlp.{name}.weight" for layer in (3, 7) for name in ("up_proj", "down_proj")]
     shapes = dict.fromkeys(names, (4, 4))
-    assert [layer.layer for layer in count(from_names(shapes), model="a shard").layers] == [3, 7]
+    assert [layer.layer for layer in count_parameters(inventory_from_header(shapes), model="a shard").layers] == [3, 7]
 
 
 def test_rows_by_tensor_add_up_and_name_the_cut() -> None:
     inventory = inventory_of("GPT2", n_embd=32, n_layer=1, n_head=4, vocab_size=99)
-    found = count(inventory, model="gpt2", by="tensor")
+    found = count_parameters(inventory, model="gpt2", by="tensor")
     rows = [row for row in found.rows if row.tensor == "transformer.h.0.attn.c_attn.weight"]
     assert [(row.component, row.parameters, row.shape) for row in rows] == [
         (f"attention.{kind}", 1024, (32, 96)) for kind in ("query", "key", "value")
@@ -50,10 +50,10 @@ def test_rows_by_tensor_add_up_and_name_the_cut() -> None:
 
 def test_rows_by_module_go_as_deep_as_asked() -> None:
     inventory = inventory_of("Bert", **TINY)
-    shallow = count(inventory, model="bert", by="module", depth=1)
+    shallow = count_parameters(inventory, model="bert", by="module", depth=1)
     assert {row.module for row in shallow.rows} == {"embeddings", "encoder", "pooler"}
     assert sum(row.parameters for row in shallow.rows) == shallow.total
-    deep = count(inventory, model="bert", by="module", depth=3)
+    deep = count_parameters(inventory, model="bert", by="module", depth=3)
     assert {row.module for row in deep.rows if row.module.startswith("encoder")} == {
         "encoder.layer.0",
         "encoder.layer.1",

@@ -14,7 +14,7 @@ SOUND = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 32, "num_
 
 
 def check(fields: dict[str, Any], *, own_width: bool = False) -> None:
-    check_numbers(fields, "tiny", has_own_head_width=lambda kind: own_width)
+    check_numbers(fields, "tiny", has_head_width=lambda kind: own_width)
 
 
 @pytest.mark.parametrize(

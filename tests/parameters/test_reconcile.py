@@ -12,14 +12,14 @@ from attncli.models.builtin.preset_modules import preset_module
 from attncli.models.builtin.presets import read_preset
 from attncli.models.loading.meta_model import module_names
 from attncli.parameters.inventory import Inventory, Kind, Tensor
-from attncli.parameters.module_inventory import walk
-from attncli.parameters.quantization import Weights
+from attncli.parameters.module_inventory import inventory_from_module
+from attncli.parameters.quantization import WeightTensor
 from attncli.parameters.reconcile import reconcile
 from attncli.results.reconciliation import FAULTS, Reconciliation, TensorDifference
 
 
-def weights(name: str, *shape: int) -> Weights:
-    return Weights(name, shape, "F32", 4 * prod(shape))
+def weights(name: str, *shape: int) -> WeightTensor:
+    return WeightTensor(name, shape, "F32", 4 * prod(shape))
 
 
 def inventory(*tensors: Tensor, **config: Any) -> Inventory:
@@ -135,7 +135,7 @@ def test_mixtral_as_it_is_published() -> None:
         weights("model.embed_tokens.weight", 32000, 4096),
         weights("lm_head.weight", 32000, 4096),
     ]
-    found = reconcile(walk(module), stored, module_names(module, [each.name for each in stored]))
+    found = reconcile(inventory_from_module(module), stored, module_names(module, [each.name for each in stored]))
     assert found.agrees
     assert found.matched == found.module_total == found.checkpoint_total
     assert [(each.reason, each.module) for each in found.differences] == [
@@ -154,7 +154,7 @@ STORED = st.lists(st.builds(weights, NAMES, st.integers(1, 4), st.integers(1, 4)
 
 @given(STORED)
 @settings(max_examples=200, deadline=None)
-def test_every_parameter_is_matched_or_told_once(stored: list[Weights]) -> None:
+def test_every_parameter_is_matched_or_told_once(stored: list[WeightTensor]) -> None:
     found = reconcile(MODULE, stored)
     gone = {"tied_copy", "buffer", "prediction_layer", *FAULTS}
     held = sum(each.checkpoint_parameters for each in found.differences if each.reason in gone)

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attncli.choices import COMPONENTS
-from attncli.parameters.classify import LAYOUTS
-from attncli.parameters.count import count
-from attncli.parameters.header_inventory import from_names
+from attncli.parameters.classify import SPLITTERS
+from attncli.parameters.count import count_parameters
+from attncli.parameters.header_inventory import inventory_from_header
 from attncli.parameters.inventory import Kind
-from attncli.parameters.name_rules import RULES, UNITS, Rule, first
+from attncli.parameters.name_rules import RULES, UNITS, Rule, first_match
 
 #: Meanings that the shape or the place of a tensor decides.
-OPEN = {*LAYOUTS, "TABLE", "FRONT_END"}
+OPEN = {*SPLITTERS, "TABLE", "FRONT_END"}
 
 
 def test_every_unit_has_its_rules() -> None:
@@ -29,19 +29,19 @@ def test_every_meaning_is_a_component() -> None:
 
 def test_words_take_names_and_classes_apart() -> None:
     rule = Rule("norm", "*_norm :*Norm")
-    assert rule.fits(["final_norm"]) and rule.fits([":LayerNorm"]) and rule.fits(["FINAL_NORM"])
-    assert not rule.fits([":Conv_norm_layer"]) and not rule.fits(["LayerNorms"])
+    assert rule.matches(["final_norm"]) and rule.matches([":LayerNorm"]) and rule.matches(["FINAL_NORM"])
+    assert not rule.matches([":Conv_norm_layer"]) and not rule.matches(["LayerNorms"])
 
 
 def test_a_star_takes_no_class() -> None:
-    assert not Rule("norm", "*norm*").fits([":NoNormConvolution"])
+    assert not Rule("norm", "*norm*").matches([":NoNormConvolution"])
 
 
 def test_the_earlier_rule_wins_and_kinds_narrow() -> None:
     rules = (Rule("a", "x", (Kind.LINEAR,)), Rule("b", "x"), Rule("c", "x"))
-    assert first(rules, ["x"]) == "b"
-    assert first(rules, ["x"], Kind.LINEAR) == "a"
-    assert first(rules, ["y"]) is None
+    assert first_match(rules, ["x"]) == "b"
+    assert first_match(rules, ["x"], Kind.LINEAR) == "a"
+    assert first_match(rules, ["y"]) is None
 
 
 _WORDS = (
@@ -61,7 +61,7 @@ _CONFIGS = st.fixed_dictionaries(dict.fromkeys(_FIELDS, st.integers(0, 7)))
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(_NAMES, _SHAPES, max_size=12), _CONFIGS)
 def test_any_names_and_shapes_add_up(shapes: dict[str, tuple[int, ...]], config: dict[str, int]) -> None:
-    found = count(from_names(shapes, config), model="any", by="tensor")
+    found = count_parameters(inventory_from_header(shapes, config), model="any", by="tensor")
     assert sum(component.parameters for component in found.components) == found.total
     assert sum(row.parameters for row in found.rows) == found.total
     assert sum(layer.parameters for layer in found.layers) <= found.total

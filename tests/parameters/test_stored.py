@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.parameters.quantization import SCHEMES, Unpacked, Weights, unpack
+from attncli.parameters.quantization import SCHEMES, UnpackedCheckpoint, WeightTensor, unpack
 
 SIZES = {"I32": 4, "U32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1}
 
@@ -24,14 +24,14 @@ class Entry(NamedTuple):
         return prod(self.shape) * SIZES[self.dtype]
 
 
-def one(stem: str, *tensors: tuple[str, str, tuple[int, ...]], config: dict[str, object] | None = None) -> Weights:
+def one(stem: str, *tensors: tuple[str, str, tuple[int, ...]], config: dict[str, object] | None = None) -> WeightTensor:
     """What the tensors of one matrix are unpacked to: one tensor, with the bytes of all of them."""
     entries = [Entry(f"{stem}{ending}", dtype, shape) for ending, dtype, shape in tensors]
     found = unpack(entries, config)
     (weights,) = found.weights
     assert weights.stored_bytes == sum(entry.stored_bytes for entry in entries)
     assert set(weights.companions) == {entry.path for entry in entries[1:]}
-    assert found.doubtful == ()
+    assert found.uncertain == ()
     return weights
 
 
@@ -72,9 +72,9 @@ def test_compressed_tensors_of_unknown_bits_take_the_modules_shape() -> None:
     entries = [Entry("q_proj.weight_packed", "I32", (96, 32)), Entry("q_proj.weight_scale", "BF16", (96, 2))]
     eight = {"weights": {"num_bits": 8}}
     config = {"quantization_config": {"config_groups": {"group_0": GROUP, "group_1": eight}}}
-    assert unpack(entries, config).doubtful == ("q_proj.weight",)
+    assert unpack(entries, config).uncertain == ("q_proj.weight",)
     found = unpack(entries, config, {"q_proj.weight": (96, 256)})
-    assert (found.shapes, found.doubtful) == ({"q_proj.weight": (96, 256)}, ())
+    assert (found.shapes, found.uncertain) == ({"q_proj.weight": (96, 256)}, ())
 
 
 def test_nvfp4() -> None:
@@ -105,10 +105,10 @@ NF4 = [
 def test_bitsandbytes_in_four_bits_is_flat_until_a_shape_is_known() -> None:
     found = unpack(NF4)
     assert found.shapes == {"q_proj.weight": (96 * 256, 1)}
-    assert found.doubtful == ("q_proj.weight",)
+    assert found.uncertain == ("q_proj.weight",)
     assert found.weights[0].companions == tuple(sorted(entry.path for entry in NF4[1:]))
     shaped = unpack(NF4, known={"q_proj.weight": (96, 256)})
-    assert (shaped.shapes, shaped.doubtful) == ({"q_proj.weight": (96, 256)}, ())
+    assert (shaped.shapes, shaped.uncertain) == ({"q_proj.weight": (96, 256)}, ())
     # A shape with another number of weights is none of this tensor.
     assert unpack(NF4, known={"q_proj.weight": (96, 255)}).shapes == found.shapes
 
@@ -141,13 +141,13 @@ def test_bitnet() -> None:
 
 def test_what_is_not_packed_stays_as_it_is() -> None:
     entries = [Entry("norm.weight", "F32", (8,)), Entry("scales", "F32", (8,)), Entry("layer_scale", "F32", (8,))]
-    assert unpack(entries) == Unpacked(tuple(Weights(e.path, e.shape, "F32", 32) for e in entries), {})
+    assert unpack(entries) == UnpackedCheckpoint(tuple(WeightTensor(e.path, e.shape, "F32", 32) for e in entries), {})
 
 
 def test_an_unknown_way_of_packing_is_told() -> None:
     config = {"quantization_config": {"quant_method": "hqq"}}
-    assert unpack([Entry("q_proj.W_q", "U8", (96, 128))], config).unknown == "hqq"
-    assert unpack(NF4, config).unknown is None
+    assert unpack([Entry("q_proj.W_q", "U8", (96, 128))], config).unknown_scheme == "hqq"
+    assert unpack(NF4, config).unknown_scheme is None
 
 
 def test_the_ways_are_counted() -> None:
@@ -156,7 +156,7 @@ def test_the_ways_are_counted() -> None:
     assert unpack([plain, *NF4, *other]).schemes == {"bitsandbytes 4-bit": 2}
 
 
-ENDINGS = sorted({ending.rstrip("*") for s in SCHEMES for ending in (s.main, *s.needs, *s.takes)})
+ENDINGS = sorted({ending.rstrip("*") for s in SCHEMES for ending in (s.main, *s.required, *s.optional)})
 ENTRIES = st.builds(
     Entry,
     st.builds("{}{}".format, st.sampled_from(["a.", "b.c.", "b.c", ""]), st.sampled_from(ENDINGS)),

@@ -27,7 +27,7 @@ CHANGES: Mapping[str, tuple[float, float]] = {
 OTHER = tokens("[CLS]", "the", "dog", "sat", "on", "the", "mat", "because", "it", "was", "tired", "[SEP]")
 
 
-def changed(*, of_patterns: bool = True) -> tuple[HeadChange, ...]:
+def changed(*, by_total_variation: bool = True) -> tuple[HeadChange, ...]:
     """All heads, the most changed first."""
     heads = {head.name: head for head in HEADS}
     return tuple(
@@ -35,7 +35,7 @@ def changed(*, of_patterns: bool = True) -> tuple[HeadChange, ...]:
             name,
             heads[name].layer,
             heads[name].head,
-            variation if of_patterns else None,
+            variation if by_total_variation else None,
             (),
             {**heads[name].values, "first": (heads[name].values["first"] or 0.0) + moved},
             {**dict.fromkeys(heads[name].values, 0.0), "first": moved},
@@ -50,16 +50,16 @@ def compared(
     kind: DifferenceKind = "texts",
     metric: str | None = None,
     there: tuple[Token, ...] = OTHER,
-    of_patterns: bool = True,
+    by_total_variation: bool = True,
     here: Stack | None = None,
     heads: tuple[HeadChange, ...] | None = None,
 ) -> HeadsResult:
     """A result with the difference of its only stack; `patterns` hold differences."""
     here = stack(*patterns) if here is None else here
-    heads = changed(of_patterns=of_patterns) if heads is None else heads
+    heads = changed(by_total_variation=by_total_variation) if heads is None else heads
     other = StackDifference(here.stack, there, there, heads, patterns)
     name = "all-MiniLM-L6-v2" if kind == "texts" else "org/its-fine-tune"
-    found = HeadsDifference(kind, name, metric, of_patterns, (other,))
+    found = HeadsDifference(kind, name, metric, by_total_variation, (other,))
     return replace(result(here, chosen=bool(patterns)), difference=found, top=3)
 
 

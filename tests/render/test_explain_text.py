@@ -23,7 +23,7 @@ from attncli.results.explanation import (
     Pair,
     Path,
     PreToken,
-    Scored,
+    ScoredPiece,
     ScoredWord,
     Segment,
     Step,
@@ -174,9 +174,9 @@ def test_what_the_vocabulary_lacks_is_told(symbol: Symbol, sentence: str) -> Non
 
 
 def test_paths_and_their_scores() -> None:
-    best = Path(-5.5, (Scored("ab", -2.5), Scored("c", -3.0)))
-    second = Path(-16.0, (Scored("a", -1.0), Scored("b", -2.0), Scored("c", -13.0)))
-    unknown = Path(-14.0, (Scored("日", -14.0, unknown=True),))
+    best = Path(-5.5, (ScoredPiece("ab", -2.5), ScoredPiece("c", -3.0)))
+    second = Path(-16.0, (ScoredPiece("a", -1.0), ScoredPiece("b", -2.0), ScoredPiece("c", -13.0)))
+    unknown = Path(-14.0, (ScoredPiece("日", -14.0, unknown=True),))
     words = (
         ScoredWord("abc", (Entry(3, "ab"), Entry(5, "c")), best, second),
         ScoredWord("日", (Entry(0, "<unk>"),), unknown),

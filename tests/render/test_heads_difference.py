@@ -146,7 +146,7 @@ change 0.250
 
 
 def test_texts_of_other_lengths_show_the_largest_change_of_a_share() -> None:
-    text = heads_text(compared(of_patterns=False, there=SENTENCE[:5]), Terminal(80))
+    text = heads_text(compared(by_total_variation=False, there=SENTENCE[:5]), Terminal(80))
     assert "\nchange: the largest change of a metric that is a share of the row\n" in text
     assert "1.2  0.410  ████████████████████  first 0.083 → 0.493\n" in text
 
@@ -183,7 +183,7 @@ def test_signs_are_symmetric() -> None:
 
 def test_nothing_to_compare_is_said() -> None:
     heads = tuple(one._replace(total_variation=None, largest=None) for one in compared().difference.stacks[0].heads)  # type: ignore[union-attr]
-    assert heads_text(compared(of_patterns=False, heads=heads), Terminal(80)).endswith(
+    assert heads_text(compared(by_total_variation=False, heads=heads), Terminal(80)).endswith(
         "nothing in common can be compared\n"
     )
 

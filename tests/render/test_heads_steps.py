@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.results.steps import Origin, Others, Projection, Steps, Written
+from attncli.results.steps import HeadOutput, Origin, Projection, Steps, UnlistedKeys
 from tests.render.heads_samples import SGR, result, stack, tokens
 from tests.render.test_heads_any_text import TERMINALS, TOKENS, tokens_of
 
@@ -40,9 +40,9 @@ TOY = Steps(
     log_sum=1.8880,
     weights=np.array([0.307, 0.623, 0.075]),
     values=np.array([[0.5, -1.5], [2.0, 0.0], [0.0, 12.25]]),
-    others=Others(0, 0, 0.0, np.zeros(2)),
+    others=UnlistedKeys(0, 0, 0.0, np.zeros(2)),
     weighted_sum=np.array([1.3995, 0.4583]),
-    written=Written(
+    written=HeadOutput(
         passed_on=None,
         output=np.array([0.25, -0.5, 0.75]),
         bias=np.zeros(3),
@@ -277,7 +277,7 @@ def walks(draw: st.DrawFn) -> Steps:
         weights=numbers.random(count) * visible,
         values=numbers.normal(size=(count, width)) * size,
         causal=draw(st.booleans()),
-        others=Others(0, 0, 0.0, np.zeros(width)),
+        others=UnlistedKeys(0, 0, 0.0, np.zeros(width)),
         weighted_sum=numbers.normal(size=width) * size,
     )
 

@@ -112,9 +112,9 @@ def test_symbols_are_looked_for_wherever_they_are() -> None:
 def test_unknown_tokens_flatter_by_the_text_that_they_take() -> None:
     tokenizer = wrap_tokenizer(made.word_piece())
     swallowed = measure(encode(tokenizer, text := "the " + "ж" * 16), [text], unknown_id=1)
-    assert (swallowed.unknown, swallowed.unknown_characters, swallowed.flattered) == (1, 16, True)
+    assert (swallowed.unknown, swallowed.unknown_characters, swallowed.has_much_unknown) == (1, 16, True)
     one_of_many = measure(encode(tokenizer, text := "the mole " * 3 + "жж"), [text], unknown_id=1)
-    assert (one_of_many.unknown_characters, one_of_many.flattered) == (2, False)
+    assert (one_of_many.unknown_characters, one_of_many.has_much_unknown) == (2, False)
 
 
 @given(st.text("the mole,👍 \n", max_size=60))

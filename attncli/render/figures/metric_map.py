@@ -156,7 +156,7 @@ def change_maps(difference: HeadsDifference | None) -> list[HeadMap]:
     """How much each head changed altogether, of every stack; none where nothing was compared."""
     if difference is None:
         return []
-    what = _VARIATION if difference.of_patterns else _LARGEST_CHANGE
+    what = _VARIATION if difference.by_total_variation else _LARGEST_CHANGE
     return [_change_map(stack, what, several=len(difference.stacks) > 1) for stack in difference.stacks]
 
 

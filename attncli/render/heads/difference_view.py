@@ -214,7 +214,7 @@ def _measure(head: HeadChange, metric: str | None) -> float | None:
 
 def _map_title(difference: HeadsDifference, terminal: Terminal) -> list[Line]:
     """Above the map: what its numbers are."""
-    title, words = "change:", _VARIATION_MEANING if difference.of_patterns else _LARGEST_CHANGE_MEANING
+    title, words = "change:", _VARIATION_MEANING if difference.by_total_variation else _LARGEST_CHANGE_MEANING
     if difference.metric is not None:
         title, words = f"{difference.metric}:", f"its change, + where the other {difference.kind[:-1]} has more"
     return flow([Line.of(StyledSpan(title, BOLD)), *split_words(words, DIM)], separator=" ", width=terminal.width)

@@ -16,7 +16,7 @@ from attncli.render.common.escape import direction_end, fit_width, token_text
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded, split_words
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.metric_words import cell_number
-from attncli.results.steps import Origin, Projection, Steps, Vector, Written
+from attncli.results.steps import HeadOutput, Origin, Projection, Steps, Vector
 
 _LONGEST_TOKEN = 12
 _MOST_NUMBERS = 6
@@ -216,13 +216,13 @@ Step = tuple[str, str]
 
 def steps_lines(steps: Steps, terminal: Terminal) -> list[Line]:
     """All steps of one head at one query."""
-    listed, signs = steps.listing(_KEYS_LISTED), symbols(terminal)
+    listed, signs = steps.with_top_keys(_KEYS_LISTED), symbols(terminal)
     numbered = _StepNumbering(terminal)
     lines = _title(steps, terminal)
     lines += [*numbered(_query_step(steps, terminal)), vector_line("q", steps.query_vector, steps.query_norm, terminal)]
     lines += [line for step in _score_steps(steps, listed, terminal) for line in numbered(step)]
     lines += score_table(listed, terminal)
-    lines += [*numbered(_values_step(steps, signs)), *read_table(listed.seen(), terminal)]
+    lines += [*numbered(_values_step(steps, signs)), *read_table(listed.visible_only(), terminal)]
     if steps.written is None:
         return [*lines, *numbered(("output", "z goes through no plain matrix in this model, and the walk ends here"))]
     lines += numbered(_output_step(steps, steps.written, signs))
@@ -360,13 +360,13 @@ def _values_step(steps: Steps, signs: Symbols) -> Step:
     return "values", f"v, what {each} hands on: {source}; z = {signs.sum} weight {signs.times} v"
 
 
-def _output_step(steps: Steps, written: Written, signs: Symbols) -> Step:
+def _output_step(steps: Steps, written: HeadOutput, signs: Symbols) -> Step:
     between = "a gate or a norm changes z; then " if written.passed_on is not None else ""
     rows = f"this head's {len(steps.weighted_sum):,} rows of W_O"
     return "output", f"{between}z times {rows}: {len(written.output):,} numbers, as wide as the model"
 
 
-def _residual_step(steps: Steps, written: Written, terminal: Terminal) -> Step:
+def _residual_step(steps: Steps, written: HeadOutput, terminal: Terminal) -> Step:
     """The norm of what the head adds, and of the state that it is added to."""
     every = "all heads" if written.bias is None else "all heads and the bias"
     scaled = "" if written.scale in (None, 1) else f" (after the model's own factor {written.scale:.4g})"

@@ -247,7 +247,7 @@ def _axis(
 
 
 def _bin(first: Token, last: Token, medium: Medium) -> str:
-    seconds = medium.stretch(first.index, last.index)
+    seconds = medium.time_range(first.index, last.index)
     texts = [visible(_cut(token.text or token.token or str(token.id), _LONGEST_BIN)) for token in (first, last)]
     return seconds or " … ".join(texts)
 

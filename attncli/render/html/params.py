@@ -12,7 +12,7 @@ from attncli.render.params.costs import run_text
 from attncli.render.params.grid import LABEL
 from attncli.render.params.text import details, header
 from attncli.results.params import ListedPreset, ModelParameters, Node, ParameterCount, ParamsResult
-from attncli.results.summaries import Group, groups, layer_runs
+from attncli.results.summaries import ComponentGroup, component_groups, layer_runs
 
 
 def params_html(result: ParamsResult, *, title: str | None = None) -> str:
@@ -52,7 +52,8 @@ def _model(model: ModelParameters, by: str) -> dict[str, object]:
         "facts": [names.plain.removeprefix(f"{printed(model.name)}{SEPARATOR}"), totals.plain],
         "total": count.total,
         "parts": [
-            _part(part, list(members)) for part, members in groupby(groups(count.components), lambda one: one.part)
+            _part(part, list(members))
+            for part, members in groupby(component_groups(count.components), lambda one: one.part)
         ],
         "layers": _layers(count) if by == "layer" else [],
         "tree": [_node(node) for node in model.tree],
@@ -60,7 +61,7 @@ def _model(model: ModelParameters, by: str) -> dict[str, object]:
     }
 
 
-def _part(name: str, members: Sequence[Group]) -> dict[str, object]:
+def _part(name: str, members: Sequence[ComponentGroup]) -> dict[str, object]:
     return {
         "name": printed(name),
         "groups": [

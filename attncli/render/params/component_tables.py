@@ -15,7 +15,7 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.params.costs import run_text, share_text
 from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.results.params import Node, ParameterCount
-from attncli.results.summaries import Group, LayerRun, groups, layer_runs, outside_layers
+from attncli.results.summaries import ComponentGroup, LayerRun, component_groups, layer_runs, outside_layers
 
 #: Between blue and cyan: told apart from black and from white by its lightness, and by any eye.
 _BAR = Style(fg=(0x2E, 0x8F, 0xC2))
@@ -47,7 +47,7 @@ def layer_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
     """
     runs = layer_runs(count.layers)
     known = list(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
-    names = sorted({group.name for run in runs for group in groups(run.components)}, key=known.index)
+    names = sorted({group.name for run in runs for group in component_groups(run.components)}, key=known.index)
     beside = _layer_rows(count, runs, terminal, names)
     columns = _layer_columns(names)
     if has_room(columns, beside, terminal):
@@ -75,23 +75,23 @@ def _layer_rows(
 
 
 def _layer_row(run: LayerRun, names: Sequence[str], terminal: Terminal) -> Cells:
-    found = {group.name: group.parameters for group in groups(run.components)}
+    found = {group.name: group.parameters for group in component_groups(run.components)}
     name = f"  {run_text(run.first, run.last, terminal)}"
     numbers = (_number(found.get(group, 0), terminal) for group in names)
     return Cells((name, f"{run.each:,}", *numbers, f"{run.total:,}"))
 
 
 def _group_of_layer_rows(run: LayerRun) -> Iterator[Cells]:
-    for group in groups(run.components):
+    for group in component_groups(run.components):
         yield Cells((f"    {group.name}", f"{group.parameters:,}", f"{run.layers * group.parameters:,}"))
 
 
-def _by_part(count: ParameterCount) -> Iterator[tuple[str, list[Group]]]:
-    for part, members in groupby(groups(count.components), key=lambda group: group.part):
+def _by_part(count: ParameterCount) -> Iterator[tuple[str, list[ComponentGroup]]]:
+    for part, members in groupby(component_groups(count.components), key=lambda group: group.part):
         yield part, list(members)
 
 
-def _group_rows(group: Group, total: int) -> Iterator[Cells]:
+def _group_rows(group: ComponentGroup, total: int) -> Iterator[Cells]:
     if len(group.components) == 1:
         component = group.components[0]
         yield _cells(f"  {component.component}", component.weights, component.biases, total)
@@ -102,7 +102,7 @@ def _group_rows(group: Group, total: int) -> Iterator[Cells]:
         yield _cells(f"    {kind}", component.weights, component.biases, total)
 
 
-def _row(part: str, members: Sequence[Group], total: int, style: Style | None = None) -> Cells:
+def _row(part: str, members: Sequence[ComponentGroup], total: int, style: Style | None = None) -> Cells:
     weights, biases = sum(group.weights for group in members), sum(group.biases for group in members)
     cells = _cells(part, weights, biases, total)
     return cells._replace(style=style) if style else cells
@@ -153,7 +153,7 @@ def _dash(text: str, terminal: Terminal) -> str:
     return glyphs(terminal).dash if text == "0" else text
 
 
-def _sum(members: Iterable[Group]) -> int:
+def _sum(members: Iterable[ComponentGroup]) -> int:
     return sum(group.parameters for group in members)
 
 

@@ -209,7 +209,7 @@ def figure_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: 
     if not notes and stats.unspaced_scripts:
         notes.append(f"fertility is without {without_words(stats)}")
     for text, key in zip(texts, keys, strict=True):
-        if text.stats.flattered:
+        if text.stats.has_much_unknown:
             notes.append(f"{key} has unknown tokens for {unknown_text(text.stats)}, which flatters its other figures")
     for note in notes:
         words = [Line.of(StyledSpan(word, DIM)) for word in note.split(" ")]

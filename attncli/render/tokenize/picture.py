@@ -172,7 +172,7 @@ def _unspaced(stats: TokenStats) -> list[str]:
 
 
 def _flattery(stats: TokenStats) -> str:
-    return f" for {unknown_text(stats)}, which flatters the other figures" if stats.flattered else ""
+    return f" for {unknown_text(stats)}, which flatters the other figures" if stats.has_much_unknown else ""
 
 
 def unknown_text(stats: TokenStats) -> str:

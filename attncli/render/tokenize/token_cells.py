@@ -30,7 +30,7 @@ from attncli.render.common.cells import cell_width, glyphs, shorten
 from attncli.render.common.escape import token_text, visible
 from attncli.render.common.lines import DIM, PLAIN, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.results.tokenize import TokenizedText, own_texts, sequences
+from attncli.results.tokenize import TokenizedText, input_texts, sequences
 from attncli.results.tokens import Token
 
 
@@ -38,7 +38,7 @@ def unknown_tokens(text: TokenizedText) -> dict[int, str]:
     """By index of an unknown token, the part of the text that it took the place of; empty where that is not known."""
     if text.unknown_id is None or text.text is None:
         return {}
-    texts = own_texts(text)
+    texts = input_texts(text)
     places = zip(text.tokens, sequences(text), strict=True)
     return {
         index: "" if owner is None else texts[owner][token.start : token.end].strip()
@@ -153,9 +153,9 @@ def cut_words(text: TokenizedText) -> list[CutWord]:
     runs = [(first, last) for first, last in _runs(text.tokens) if last - first >= MANY]
     if not runs or text.text is None:
         return []
-    from attncli.results.tokenize import own_texts, sequences
+    from attncli.results.tokenize import input_texts, sequences
 
-    texts, owners = own_texts(text), sequences(text)
+    texts, owners = input_texts(text), sequences(text)
     words = (CutWord(first, last, _spelled(text.tokens[first:last], texts[owners[first] or 0])) for first, last in runs)
     return [word for word in words if not _is_phrase(word.text)]
 
@@ -286,9 +286,9 @@ def _borders(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
 
 def _line_beginnings(text: TokenizedText) -> frozenset[int]:
     """The tokens before which a line ends: a newline is at the end of a token, or between two that leave it out."""
-    from attncli.results.tokenize import own_texts, sequences
+    from attncli.results.tokenize import input_texts, sequences
 
-    texts, owners = own_texts(text), sequences(text)
+    texts, owners = input_texts(text), sequences(text)
     pairs = zip(pairwise(text.tokens), pairwise(owners), strict=True)
     return frozenset(
         index
