@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def look(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
     """Run the model once and describe where its heads look, for one text of the batch.
 
-    Raises UsageError for a layer, a head or a stack that isn't there; what `LoadedModel.attend` raises.
+    Raises UsageError for a layer, a head or a stack that isn't there; what `LoadedModel.run_attention` raises.
     """
     return look_each(model, inputs, wanted)[text]
 
@@ -40,7 +40,7 @@ def collect(model: LoadedModel, inputs: ModelInputs, wanted: HeadsRequest) -> Co
     """The one forward pass, and what was kept of it."""
     projections = output_projections(model, inputs.arguments) if wanted.weighting == "norm" else {}
     collector = Collector(model, inputs, wanted, projections)
-    collector.unread = model.attend(inputs.arguments, collector)
+    collector.unread = model.run_attention(inputs.arguments, collector)
     return collector
 
 

@@ -140,6 +140,6 @@ def test_a_users_model_is_left_as_it_was() -> None:
 def test_nothing_is_computed_of_a_layer_that_nobody_asked_for() -> None:
     loaded = wrap_model(tiny.build(tiny.llama()))
     collector = Collector(loaded, inputs_for(loaded, [IDS]), HeadsRequest(parse_selection("2"), patterns=True))
-    loaded.attend(collector.inputs.arguments, collector)
+    loaded.run_attention(collector.inputs.arguments, collector)
     (seen,) = collector.layers.values()
     assert [layer.measured is not None for layer in seen.values()] == [False, False, True]
