@@ -201,7 +201,7 @@ def test_a_sound_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch, t
     pytest.importorskip("soundfile")
     path = senses.save_sound(tmp_path / "long.wav", seconds=2)
     assert MAX_SAMPLES > 16000 * 3600
-    monkeypatch.setattr("attncli.models.media.sounds.MOST_SAMPLES", 1000)
+    monkeypatch.setattr("attncli.models.media.sounds.MAX_SAMPLES", 1000)
     with pytest.raises(FailedError, match="is too long"):
         read_recording(path)
 
