@@ -198,7 +198,7 @@ class ModelLoader:
     ) -> LoadedModel:
         """The model, as deep as asked; a module that was handed over stays whole.
 
-        eager, writes, sense: `eager`, `with_head` and `modality` of `load_model`. Raises what it and `wrap_model` raise.
+        eager, writes, sense: `eager`, `with_head`, `modality` of `load_model`. Raises what it and `wrap_model` raise.
         """
         # Some seconds for libraries alone; whoever waits should know for what.
         self.progress("starting torch", 0, None)
