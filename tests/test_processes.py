@@ -87,20 +87,20 @@ def test_the_second_process_is_silent() -> None:
 def test_stdin_belongs_to_one_process(
     arguments: tuple[str, ...], heads: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attncli.models.loading.distributed.Processes", Lonely)
+    monkeypatch.setattr("attncli.models.loading.distributed.TorchrunProcesses", Lonely)
     outcome = attn("heads", *arguments, stdin="a mole", variables={**SECOND, "RANK": "0"})
     assert outcome.code == 2 and outcome.error[0] == "several processes can't share stdin"
     assert heads.calls == []
 
 
 class Lonely:
-    """Stands for processes of which the others never came."""
+    """A communicator without other processes."""
 
     def __init__(self, rank: int, world: int, local_rank: int) -> None:
-        """They are not waited for."""
+        """Does not wait for them."""
 
-    def tell(self, failure: object) -> None:
-        """Nobody listens."""
+    def report_failure(self, failure: object) -> None:
+        """Does nothing."""
 
-    def leave(self) -> None:
-        """Nobody waits."""
+    def close(self) -> None:
+        """Does nothing."""

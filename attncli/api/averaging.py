@@ -22,7 +22,7 @@ from attncli.tokens.vocabulary import ordinary_ids
 
 if TYPE_CHECKING:
     from attncli.attention.selection import HeadsRequest
-    from attncli.models.loading.distributed import Sharing
+    from attncli.models.loading.distributed import Communicator
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.heads import Probe, Stack
@@ -56,7 +56,7 @@ def average_texts(
     cutting: Cutting,
     wanted: HeadsRequest,
     *,
-    sharing: Sharing,
+    sharing: Communicator,
     progress: Progress,
 ) -> Average:
     """Run the model on every text, in batches, and average what its heads do; each text weighs the same.
@@ -96,7 +96,7 @@ def average_probe(
     *,
     first: int | None,
     seed: int,
-    sharing: Sharing,
+    sharing: Communicator,
     progress: Progress,
 ) -> Average:
     """Run the model on several such sequences and average what its heads do.

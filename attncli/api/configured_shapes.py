@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.files.user_cache import ShapeCache, cache_key
+from attncli.models.files.user_cache import ShapeCache, shape_key
 from attncli.progress import Progress
 from attncli.quantities import whole_number
 
@@ -122,7 +122,7 @@ class Configured:
         self._shapes = shapes
         self._fields = key_fields
         self._build = build
-        self._cache = ShapeCache.of_user()
+        self._cache = ShapeCache.default()
 
     @cached_property
     def built(self) -> Built:
@@ -179,11 +179,11 @@ class Configured:
         return self._shapes(**known, inventory=inventory)
 
     def _kept(self, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        return None if fields is None else self._cache.read(cache_key(fields))
+        return None if fields is None else self._cache.read(shape_key(fields))
 
     def _keep(self, fields: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> None:
         if fields is not None:
-            self._cache.write(cache_key(fields), entry)
+            self._cache.write(shape_key(fields), entry)
 
 
 def of_files(
@@ -213,7 +213,7 @@ def of_files(
 
 def of_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> Configured:
     """The configuration of a preset, with changes in it. Raises UsageError for changes that can't be."""
-    from attncli.models.builtin.presets import changed_preset
+    from attncli.models.builtin.presets import override_preset
 
     def build() -> Built:
         progress("starting torch", 0, None)
@@ -232,7 +232,7 @@ def of_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progr
     published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
     notes = () if changes else published
     if preset.module is not None:
-        preset, changes = changed_preset(preset, changes), ()
+        preset, changes = override_preset(preset, changes), ()
     _check(preset.fields, changes, name)
     fields = {**_with_changes(preset.fields, changes), "module": preset.module}
     return Configured(_named(name, "preset", notes=notes), fields, build)

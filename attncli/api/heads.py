@@ -26,7 +26,7 @@ from attncli.attention.selection import (
 )
 from attncli.choices import UNITS
 from attncli.errors import UsageError
-from attncli.models.loading.distributed import ALONE, Sharing
+from attncli.models.loading.distributed import SINGLE_PROCESS, Communicator
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def heads(
     refresh: bool = False,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
-    sharing: Sharing = ALONE,
+    sharing: Communicator = SINGLE_PROCESS,
     progress: Progress = silent,
 ) -> HeadsResult:
     """Run a model on a text and describe where each of its attention heads looks.

@@ -25,7 +25,7 @@ from attncli.quantities import check_number
 if TYPE_CHECKING:
     from attncli.api.averaging import Average
     from attncli.attention.selection import HeadsRequest
-    from attncli.models.loading.distributed import Sharing
+    from attncli.models.loading.distributed import Communicator
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.heads import HeadsResult
@@ -43,7 +43,7 @@ class Many(Protocol):
         tokenizer: Tokenizer | None,
         wanted: HeadsRequest,
         *,
-        sharing: Sharing,
+        sharing: Communicator,
         progress: Progress,
     ) -> Average:
         """Run the model on all of it and average what its heads do."""
@@ -79,12 +79,12 @@ def average_many(
     patterns: bool,
     pair: str | None,
     target: TargetChoice,
-    sharing: Sharing,
+    sharing: Communicator,
 ) -> HeadsResult:
     """Run the model on all of it. patterns, pair, target: what belongs to one text, and is refused here."""
     _refuse_what_one_has(wanted, patterns=patterns, pair=pair, target=target)
     if not opening.is_loaded:
-        opening = replace(opening, device=sharing.own_device(opening.device))
+        opening = replace(opening, device=sharing.pick_device(opening.device))
     files = opening.files()
     tokenizer = opening.find_tokenizer(files, needed=many.needs_tokenizer)
     loaded = opening.load(files, wanted.selection.depth)
@@ -132,7 +132,7 @@ class ManyTexts:
         tokenizer: Tokenizer | None,
         wanted: HeadsRequest,
         *,
-        sharing: Sharing,
+        sharing: Communicator,
         progress: Progress,
     ) -> Average:
 
@@ -157,7 +157,7 @@ class RandomTokens:
         tokenizer: Tokenizer | None,
         wanted: HeadsRequest,
         *,
-        sharing: Sharing,
+        sharing: Communicator,
         progress: Progress,
     ) -> Average:
         from attncli.tokens.vocabulary import first_special

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli._version import __version__
 from attncli.errors import UsageError
-from attncli.models.files.model_files import ModelFiles, open_files, without_text
+from attncli.models.files.model_files import ModelFiles, no_text_error, open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
 from attncli.models.tokenizers.types import NoTokenizerError
@@ -185,7 +185,7 @@ class ModelLoader:
         except NoTokenizerError as error:
             if not needed:
                 return None
-            raise (without_text(files) if files is not None else None) or error from None
+            raise (no_text_error(files) if files is not None else None) or error from None
 
     def load(
         self,
@@ -198,7 +198,7 @@ class ModelLoader:
     ) -> LoadedModel:
         """The model, as deep as asked; a module that was handed over stays whole.
 
-        eager, writes, sense: as `load_model` takes them. Raises what `load_model` and `wrap_model` raise.
+        eager, writes, sense: `eager`, `with_head`, `modality` of `load_model`. Raises what it and `wrap_model` raise.
         """
         # Some seconds for libraries alone; whoever waits should know for what.
         self.progress("starting torch", 0, None)
@@ -208,7 +208,7 @@ class ModelLoader:
         if files is None:
             loaded = wrap_model(self.model)
             if sense is not None:
-                loaded.refuse_without(sense)
+                loaded.require_modality(sense)
             depth(loaded.lists)
             return loaded
         return load_model(
@@ -217,9 +217,9 @@ class ModelLoader:
             device=self.device,
             dtype=self.dtype,
             eager=eager,
-            writes=writes,
+            with_head=writes,
             allow_pickle=self.allow_pickle,
             trust_remote_code=self.trust_remote_code,
-            sense=sense,
+            modality=sense,
             progress=self.progress,
         )

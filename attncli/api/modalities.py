@@ -126,7 +126,7 @@ def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
     if layout is None:
         return _Ready({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
-    scene = PicturePositions(layout.rows, layout.columns, layout.before, layout.window)
+    scene = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
     return _Ready({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
 
 

@@ -81,7 +81,7 @@ def run_or_recall(
     """
     from attncli.models.files.user_cache import SampleCache, sample_key
 
-    cache = SampleCache.of_user()
+    cache = SampleCache.default()
     how = {
         "stack": run.stack.path, "pool": run.pool, "dtype": run.model.dtype, "device": str(run.model.device.type),
         "behaviour": tuple(behaviour),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from attncli.api.configured_shapes import Shapes, check_fields, from_module
 from attncli.errors import ModelError, UsageError
-from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_own_checkpoint
+from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_source_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
 from attncli.parameters.header_inventory import inventory_from_header
@@ -31,13 +31,13 @@ _PEFT = "base_model.model."
 
 def from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> Shapes:
     """The weights that stored tensors stand for: packed ones unfolded, buffers left out."""
-    from attncli.models.loading.config_source import declares_writing
+    from attncli.models.loading.config_source import declares_generation
     from attncli.parameters.reconcile import with_tied_unembedding
 
     config = checkpoint.config
     check_fields(config or {}, files.ref.name)
     unpacked = unpack(checkpoint.tensors, config)
-    inventory, writes = inventory_from_header(unpacked.shapes, config), declares_writing(config or {})
+    inventory, writes = inventory_from_header(unpacked.shapes, config), declares_generation(config or {})
     architectures = (config or {}).get("architectures")
     return Shapes(
         name=files.ref.name,
@@ -74,7 +74,7 @@ def reconciled(configured: Configured, files: ModelFiles) -> Shapes:
 
 def with_adapter(base: Shapes, files: ModelFiles) -> Shapes:
     """A model with the tensors of an adapter beside its own, where they are in the module that the adapter makes."""
-    own = read_own_checkpoint(files.ref, files.source)
+    own = read_source_checkpoint(files.ref, files.source)
     added = inventory_from_header({tensor.path.removeprefix(_PEFT): tensor.shape for tensor in own.tensors})
     tensors = (*base.inventory.tensors, *added.tensors)
     assert files.base is not None
@@ -152,9 +152,9 @@ class ShapeSource(NamedTuple):
             files = open_files(ref, refresh=self.refresh, progress=self.progress)
             return files, _fields(files)
         except ModelError as error:
-            from attncli.models.builtin.presets import preset_called
+            from attncli.models.builtin.presets import preset_for_model
 
-            preset = preset_called(ref.location) if ref.kind is Kind.HUB else None
+            preset = preset_for_model(ref.location) if ref.kind is Kind.HUB else None
             if preset is None:
                 raise
             hint = f"preset:{preset} counts this architecture without the hub; {error.hint}"
@@ -164,9 +164,9 @@ class ShapeSource(NamedTuple):
         if self.changes or self.source:
             raise UsageError(f"{ref.name} has no configuration", hint="leave --set and --source out")
         self.progress("starting torch", 0, None)
-        from attncli.models.loading.own_code import module_of
+        from attncli.models.loading.own_code import call_module_function
 
-        return from_module(module_of(ref), ref.name)
+        return from_module(call_module_function(ref), ref.name)
 
     def _from_preset(self, ref: ModelRef) -> Shapes:
         if self.source == "header":
@@ -202,7 +202,7 @@ def _fields(files: ModelFiles) -> dict[str, Any] | None:
 
 def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:
     """Whether the weights were named, or no configuration says anything of them."""
-    if files.ref.named_file or fields is None:
+    if files.ref.weights_file or fields is None:
         return True
     # A configuration that is there and empty is what is wrong with the model, unless there are weights beside it.
     model = files if files.base is None else files.base

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def read_heads(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
     """Run the model once and return its stacks with the requested heads, for one text of the batch.
 
-    Raises UsageError for a layer, a head or a stack that isn't there, and what `LoadedModel.attend` raises.
+    Raises UsageError for a layer, a head or a stack that isn't there, and what `LoadedModel.run_attention` raises.
     """
     return read_heads_of_each(model, inputs, request)[text]
 
@@ -40,7 +40,7 @@ def collect(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> C
     """Run the forward pass, and return what was collected of it."""
     projections = output_projections(model, inputs.arguments) if request.weighting == "norm" else {}
     collector = Collector(model, inputs, request, projections)
-    collector.unread = model.attend(inputs.arguments, collector)
+    collector.unread = model.run_attention(inputs.arguments, collector)
     return collector
 
 

@@ -23,7 +23,7 @@ from attncli.errors import FailedError
 from attncli.render.common.terminal import ColorDepth, Terminal
 
 if TYPE_CHECKING:
-    from attncli.models.loading.distributed import Sharing
+    from attncli.models.loading.distributed import Communicator
 
 
 class ProcessPlace(NamedTuple):
@@ -265,21 +265,21 @@ def shared(callback: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def _together(environment: Environment) -> Iterator[Sharing]:
+def _together(environment: Environment) -> Iterator[Communicator]:
     if environment.processes.world == 1:
-        from attncli.models.loading.distributed import ALONE
+        from attncli.models.loading.distributed import SINGLE_PROCESS
 
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     from attncli.cli.failures import as_attn_error
-    from attncli.models.loading.distributed import Processes
+    from attncli.models.loading.distributed import TorchrunProcesses
 
-    processes = Processes(*environment.processes)
+    processes = TorchrunProcesses(*environment.processes)
     # After everything is said and written: see there.
-    atexit.register(processes.leave)
+    atexit.register(processes.close)
     try:
         yield processes
     except Exception as error:
-        processes.tell(as_attn_error(error))
+        processes.report_failure(as_attn_error(error))
         raise
-    processes.settle()
+    processes.wait_for_all()

@@ -30,7 +30,7 @@ from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.cli.output import Plan
-    from attncli.models.loading.distributed import Sharing
+    from attncli.models.loading.distributed import Communicator
     from attncli.render.common.terminal import Terminal
     from attncli.results.heads import HeadsResult
 
@@ -194,7 +194,7 @@ head_options = bundle(
 def heads(
     environment: Environment,
     *,
-    sharing: Sharing,
+    sharing: Communicator,
     source: TextOptions,
     many: ManyOptions,
     choice: HeadChoice,

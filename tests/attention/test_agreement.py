@@ -140,6 +140,6 @@ def test_a_users_model_is_left_as_it_was() -> None:
 def test_layers_that_were_not_chosen_are_not_computed() -> None:
     loaded = wrap_model(tiny.build(tiny.llama()))
     collector = Collector(loaded, inputs_for(loaded, [IDS]), HeadsRequest(parse_selection("2"), patterns=True))
-    loaded.attend(collector.inputs.arguments, collector)
+    loaded.run_attention(collector.inputs.arguments, collector)
     (seen,) = collector.layers.values()
     assert [layer.sums is not None for layer in seen.values()] == [False, False, True]

@@ -185,7 +185,7 @@ def test_towers_for_pictures_and_sounds(name: str) -> None:
     ]  # fmt: skip
     found: list[tuple[str, torch.Tensor]] = []
     observe = lambda path, attention: found.append((path, torch.cat([b.weights for b in attention.blocks()], 2)))  # noqa: E731
-    wrap_model(model).attend(arguments, observe)
+    wrap_model(model).run_attention(arguments, observe)
     if name == "whisper":
         found = sorted(found, key=lambda each: ("decoder" in each[0], "encoder_attn" in each[0]))
     if name == "clip":

@@ -19,7 +19,7 @@ from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
 from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
-from attncli.models.loading.distributed import ALONE
+from attncli.models.loading.distributed import SINGLE_PROCESS
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
 from attncli.render.tokenize.picture import tokenize_text
@@ -86,7 +86,7 @@ def test_heads_without_options(heads: Recorder) -> None:
         "generate": None,
         "image": None,
         "audio": None,
-        "sharing": ALONE,
+        "sharing": SINGLE_PROCESS,
         "model": None,
         "against": None,
         "layer": None,
@@ -130,7 +130,7 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "generate": None,
         "image": None,
         "audio": None,
-        "sharing": ALONE,
+        "sharing": SINGLE_PROCESS,
         "model": "a",
         "against": None,
         "layer": ("-1",),

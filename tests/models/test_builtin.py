@@ -146,7 +146,7 @@ def _losses() -> list[float]:
 def test_it_measures_heads_as_the_verb_does(model: LlamaForCausalLM) -> None:
     ids = train_induction.probe_bytes(5)[:1]
     ids[0, 3] = ids[0, 2]  # what follows an earlier copy is the token itself here, which doesn't count
-    previous, induction = train_induction.known_heads(model, ids)
+    previous, induction = train_induction.head_scores(model, ids)
     (stack,) = attncli.heads(input_ids=ids[0].tolist(), model=model).stacks
     shown = [head.values["previous"] for head in stack.metrics[:4]]
     assert previous == pytest.approx(shown, abs=1e-5)

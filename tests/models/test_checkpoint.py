@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from attncli.errors import ModelError
 from attncli.models.files.checkpoint import Checkpoint, StoredTensor, read_checkpoint
-from attncli.models.files.weight_headers import LENGTH_BYTES, FaultError, header_end, parse_header
+from attncli.models.files.weight_headers import LENGTH_BYTES, BrokenFileError, header_end, parse_header
 from tests.gguf_files import Entry, gguf_bytes, strings, text, u32
 from tests.hub_server import HubServer
 from tests.opening import opened
@@ -175,7 +175,7 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 )  # fmt: skip
 def test_headers_that_lie_say_so_at_once(header: bytes | str, size: int, told: str) -> None:
     start = time.process_time()
-    with pytest.raises(FaultError) as caught:
+    with pytest.raises(BrokenFileError) as caught:
         parse_header(header if isinstance(header, bytes) else header.encode(), size)
     assert str(caught.value) == told
     assert time.process_time() - start < 1
@@ -184,10 +184,10 @@ def test_headers_that_lie_say_so_at_once(header: bytes | str, size: int, told: s
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 @settings(max_examples=200, deadline=None)
 def test_what_is_no_header_is_a_fault(content: bytes) -> None:
-    with pytest.raises(FaultError):
+    with pytest.raises(BrokenFileError):
         end = header_end(content, len(content))
         parse_header(content[LENGTH_BYTES:end], len(content) - end)
-        raise FaultError("a header of nothing")  # `{}` may come up
+        raise BrokenFileError("a header of nothing")  # `{}` may come up
 
 
 SOUND = with_header({"a": ENTRY, "b": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [8, 16]}}, bytes(16))
@@ -202,7 +202,7 @@ def test_a_changed_header_is_a_fault_or_adds_up(data: st.DataObject) -> None:
     try:
         end = header_end(bytes(content), len(content))
         tensors = parse_header(bytes(content[LENGTH_BYTES:end]), len(content) - end)
-    except FaultError:
+    except BrokenFileError:
         return
     assert sum(entry.end - entry.begin for entry in tensors.values()) == len(content) - end
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import CONFIG_MAPPING
 
-from attncli.models.loading.config_source import declares_value, declares_writing
+from attncli.models.loading.config_source import declares_generation, declares_value
 
 
 def test_who_gives_heads_a_width_of_their_own() -> None:
@@ -39,4 +39,4 @@ def test_the_source_says_what_the_class_does(model_type: str) -> None:
     ],
 )
 def test_who_writes(fields: dict[str, object], writes: bool) -> None:
-    assert declares_writing(fields) is writes
+    assert declares_generation(fields) is writes

@@ -16,7 +16,7 @@ from attncli.attention.stacks import read_heads
 from attncli.errors import FailedError, ModelError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import parse_reference
-from attncli.models.loading.device import placement
+from attncli.models.loading.device import device_map_options
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.models.loading.weights import load_model
 from tests import tiny
@@ -141,7 +141,7 @@ def too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_too_large_for_a_device_is_spread(too_large: Path) -> None:
     pytest.importorskip("accelerate", reason="the extra large isn't installed")
     config, cpu = tiny.llama(), torch.device("cpu")
-    assert placement(transformers.LlamaModel, config, "auto", cpu, "tiny") == {"device_map": "auto"}
+    assert device_map_options(transformers.LlamaModel, config, "auto", cpu, "tiny") == {"device_map": "auto"}
     # With the processor alone, all of it goes there.
     plain = wrap_model(transformers.AutoModel.from_pretrained(too_large))
     np.testing.assert_array_equal(patterns(opened(too_large)), patterns(plain))

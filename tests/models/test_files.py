@@ -186,7 +186,7 @@ def test_a_function_has_no_files(tmp_path: Path) -> None:
 
 
 def test_builtin_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_module, "_BUILTIN", tmp_path)
+    monkeypatch.setattr(files_module, "_BUILTIN_FOLDER", tmp_path)
     for name in ("induction", "other", "__pycache__"):
         (tmp_path / name).mkdir()
     for name in ("induction", "other"):

@@ -8,7 +8,7 @@ import pytest
 
 from attncli.errors import ModelError
 from attncli.models.files.reference import parse_reference
-from attncli.models.loading.own_code import module_of
+from attncli.models.loading.own_code import call_module_function
 
 GOOD = """
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def code(tmp_path: Path) -> Path:
 
 
 def test_a_module_of_a_trillion_weights_takes_no_memory(code: Path) -> None:
-    module = module_of(parse_reference(f"{code}/mine.py:huge"))
+    module = call_module_function(parse_reference(f"{code}/mine.py:huge"))
     assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
     assert sum(parameter.numel() for parameter in module.parameters()) == (1 << 40) + (1 << 20)
 
@@ -55,5 +55,5 @@ def test_a_module_of_a_trillion_weights_takes_no_memory(code: Path) -> None:
 )
 def test_code_that_returns_none(code: Path, function: str, message: str) -> None:
     with pytest.raises(ModelError) as caught:
-        module_of(parse_reference(f"{code}/{function}"))
+        call_module_function(parse_reference(f"{code}/{function}"))
     assert message in caught.value.message

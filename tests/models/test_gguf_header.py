@@ -14,14 +14,14 @@ from attncli.errors import ModelError
 from attncli.models.files.gguf_header import (
     GGML_TYPES,
     GgufTensor,
-    ShortError,
+    IncompleteHeaderError,
     SkippedArray,
     parse_gguf_header,
     read_gguf_header,
     read_metadata,
 )
-from attncli.models.files.gguf_names import configuration, module_name
-from attncli.models.files.weight_headers import FaultError
+from attncli.models.files.gguf_names import config_fields, module_name
+from attncli.models.files.weight_headers import BrokenFileError
 from tests.gguf_files import Entry, gguf_bytes, numbers, string, strings, text, u32
 
 METADATA = {
@@ -174,7 +174,7 @@ def test_half_a_million_strings_are_skipped_in_no_time(tmp_path: Path) -> None:
 @given(end=st.integers(4, len(FILE) - 108 - 32))
 @settings(max_examples=60, deadline=None)
 def test_a_header_that_isnt_whole_asks_for_more(end: int) -> None:
-    with pytest.raises(ShortError):
+    with pytest.raises(IncompleteHeaderError):
         parse_gguf_header(FILE[:end], len(FILE))
 
 
@@ -187,7 +187,7 @@ def test_whatever_is_broken_is_told_or_read(data: st.DataObject) -> None:
         content[place] = data.draw(st.integers(0, 255))
     try:
         header = parse_gguf_header(bytes(content), len(content))
-    except (FaultError, ShortError):
+    except (BrokenFileError, IncompleteHeaderError):
         return
     assert all(tensor.begin >= 0 and tensor.begin + tensor.size <= len(content) for tensor in header.tensors)
 
@@ -227,7 +227,7 @@ def test_the_configuration_in_transformers_words() -> None:
         "qwen3moe.expert_count": 128,
         "tokenizer.ggml.tokens": SkippedArray(151_936),
     }
-    assert configuration(metadata) == {
+    assert config_fields(metadata) == {
         "model_type": "qwen3moe",
         "vocab_size": 151_936,
         "num_hidden_layers": 48,

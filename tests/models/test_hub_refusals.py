@@ -78,9 +78,9 @@ def test_a_hub_that_fails_does_no_harm_to_a_cached_model(hub: HubServer, cached:
     fetch_all(opened("org/model"))
     files = opened("org/model")
     assert files.find("config.json") is not None
-    assert files.why_missing() is None
+    assert files.listing_error() is None
     assert files.find("merges.txt") is None
-    assert "answers with error 500" in str(files.why_missing())
+    assert "answers with error 500" in str(files.listing_error())
     assert "answers with error 500" in refusal("org/model", "merges.txt").message
 
 

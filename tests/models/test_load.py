@@ -289,7 +289,7 @@ def test_running_out_of_memory_says_what_would_fit(
 )
 def test_what_would_fit(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, free: int, hint: str) -> None:
     monkeypatch.setattr(device, "free_memory", lambda _: free)
-    assert device.out_of_memory(torch.device("cuda:0"), dtype, 8_000_000_000, 32).hint == hint
+    assert device.out_of_memory_error(torch.device("cuda:0"), dtype, 8_000_000_000, 32).hint == hint
 
 
 def test_only_transformers_models_can_be_handed_over() -> None:

@@ -15,7 +15,7 @@ from attncli.errors import ExitCode, FailedError, ModelError, UsageError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import parse_reference
 from attncli.models.media.pictures import image_processor, prepare_picture, read_photo
-from attncli.models.media.sounds import MOST_SAMPLES, feature_extractor, prepare_sound, read_recording
+from attncli.models.media.sounds import MAX_SAMPLES, feature_extractor, prepare_sound, read_recording
 from tests import senses
 
 
@@ -167,7 +167,7 @@ def test_pictures_of_odd_sizes_are_made_ready(height: int, width: int, tmp_path:
     photo = read_photo(senses.save_picture(tmp_path / "odd.png", height, width))
     made = prepare_picture(photo, image_processor(model_files(tmp_path, senses.SQUARE)))
     assert tuple(made.values.shape) == (1, 3, 16, 16)
-    assert made.seen.shape == (16, 16, 3)
+    assert made.pixels.shape == (16, 16, 3)
 
 
 def sound_files(tmp_path: Path) -> dict[str, Path]:
@@ -200,8 +200,8 @@ def test_a_sound_that_is_none_is_refused_in_a_sentence(name: str, message: str, 
 def test_a_sound_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("soundfile")
     path = senses.save_sound(tmp_path / "long.wav", seconds=2)
-    assert MOST_SAMPLES > 16000 * 3600
-    monkeypatch.setattr("attncli.models.media.sounds.MOST_SAMPLES", 1000)
+    assert MAX_SAMPLES > 16000 * 3600
+    monkeypatch.setattr("attncli.models.media.sounds.MAX_SAMPLES", 1000)
     with pytest.raises(FailedError, match="is too long"):
         read_recording(path)
 

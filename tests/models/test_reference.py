@@ -181,7 +181,7 @@ def test_other_things_that_are_no_model(text: str, message: str) -> None:
 def test_json_that_holds_a_tokenizer_may_have_any_name(workplace: Path) -> None:
     (workplace / "mine.json").write_text('{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}}}')
     ref = parse_reference("mine.json")
-    assert (ref.kind, ref.tokenizer_file, ref.named_file) == (Kind.FILE, Path("mine.json"), None)
+    assert (ref.kind, ref.tokenizer_file, ref.weights_file) == (Kind.FILE, Path("mine.json"), None)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from attncli.models.files import user_cache
-from attncli.models.files.hub_cache import own_cache_folder
-from attncli.models.files.user_cache import ShapeCache, cache_key
+from attncli.models.files.hub_cache import attn_cache_folder
+from attncli.models.files.user_cache import ShapeCache, shape_key
 
 FIELDS = {"model_type": "gpt2", "n_layer": 2, "n_embd": 8}
 ENTRY = {"inventory": {"tensors": [["a", [2, 3]]]}, "model_class": "GPT2LMHeadModel"}
@@ -30,34 +30,34 @@ def entry_file(cache: ShapeCache) -> Path:
 
 
 def test_an_entry_is_found_again(cache: ShapeCache) -> None:
-    key = cache_key(FIELDS)
+    key = shape_key(FIELDS)
     assert cache.read(key) is None
     cache.write(key, ENTRY)
     assert cache.read(key) == ENTRY
 
 
 def test_a_key_follows_from_the_configuration_whatever_its_order() -> None:
-    assert cache_key(FIELDS) == cache_key(dict(reversed(FIELDS.items())))
-    assert cache_key(FIELDS) != cache_key({**FIELDS, "n_layer": 3})
-    assert cache_key(FIELDS) != cache_key({**FIELDS, "model_type": "bert"})
+    assert shape_key(FIELDS) == shape_key(dict(reversed(FIELDS.items())))
+    assert shape_key(FIELDS) != shape_key({**FIELDS, "n_layer": 3})
+    assert shape_key(FIELDS) != shape_key({**FIELDS, "model_type": "bert"})
 
 
 @pytest.mark.parametrize("library", ["transformers", "torch"])
 def test_another_version_is_another_key(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
-    key = cache_key(FIELDS)
+    key = shape_key(FIELDS)
     real = user_cache.version
     monkeypatch.setattr(user_cache, "version", lambda name: "0.0" if name == library else real(name))
-    assert cache_key(FIELDS) != key
+    assert shape_key(FIELDS) != key
 
 
 def test_an_edited_source_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = cache_key(FIELDS)
+    key = shape_key(FIELDS)
     monkeypatch.setattr(user_cache, "_shape_stamp", lambda path: (path.name, 1, 1))
-    assert cache_key(FIELDS) != key
+    assert shape_key(FIELDS) != key
 
 
 def test_every_source_that_decides_is_there() -> None:
-    missing = [path.name for path in user_cache._deciding_files("gpt2") if not path.is_file()]
+    missing = [path.name for path in user_cache._source_files("gpt2") if not path.is_file()]
     assert missing == []
 
 
@@ -100,7 +100,7 @@ def test_many_writers_leave_one_whole_entry(cache: ShapeCache) -> None:
 
 
 def test_the_oldest_entries_go(cache: ShapeCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user_cache, "_MOST_SHAPES", 3)
+    monkeypatch.setattr(user_cache, "_MAX_SHAPE_ENTRIES", 3)
     for number in range(6):
         cache.write(f"key{number}", ENTRY)
     assert [number for number in range(6) if cache.read(f"key{number}")] == [3, 4, 5]
@@ -111,26 +111,26 @@ def test_the_folder_is_where_the_system_keeps_such_things(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert own_cache_folder() == tmp_path / "xdg" / "attncli"
+    assert attn_cache_folder() == tmp_path / "xdg" / "attncli"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert own_cache_folder() == tmp_path / ".cache" / "attncli"
+    assert attn_cache_folder() == tmp_path / ".cache" / "attncli"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert own_cache_folder() == tmp_path / "Library" / "Caches" / "attncli"
+    assert attn_cache_folder() == tmp_path / "Library" / "Caches" / "attncli"
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert own_cache_folder() == tmp_path / "local" / "attncli"
+    assert attn_cache_folder() == tmp_path / "local" / "attncli"
     monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "chosen"))
-    assert own_cache_folder() == tmp_path / "chosen"
+    assert attn_cache_folder() == tmp_path / "chosen"
     monkeypatch.setenv("ATTN_CACHE", "")
-    assert own_cache_folder() is None
-    assert ShapeCache.of_user() == ShapeCache(None)
+    assert attn_cache_folder() is None
+    assert ShapeCache.default() == ShapeCache(None)
 
 
 def test_a_key_needs_no_torch() -> None:
     program = (
         "import sys, json\n"
-        "from attncli.models.files.user_cache import ShapeCache, cache_key\n"
-        f"ShapeCache(None).read(cache_key(json.loads({json.dumps(FIELDS)!r})))\n"
+        "from attncli.models.files.user_cache import ShapeCache, shape_key\n"
+        f"ShapeCache(None).read(shape_key(json.loads({json.dumps(FIELDS)!r})))\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'huggingface_hub'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -180,7 +180,7 @@ def test_a_text_that_the_tokenizer_cannot_cut(tmp_path: Path) -> None:
 
 def test_a_hub_that_could_not_be_asked_is_the_reason(tmp_path: Path) -> None:
     class Unreachable(FolderSource):
-        def why_missing(self) -> ModelError:
+        def listing_error(self) -> ModelError:
             return ModelError("the hub is not to be reached", hint="check the network")
 
     ref = ModelRef("org/name", Kind.HUB, "org/name")

@@ -304,7 +304,7 @@ def test_a_tokenizer_json_beside_a_gguf_file(tmp_path: Path) -> None:
 def test_a_tokenizer_has_no_weights(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
     files = open_files(parse_reference(str(tmp_path / name)))
-    assert (files.ref.kind, files.ref.named_file) == (Kind.FILE, None)
+    assert (files.ref.kind, files.ref.weights_file) == (Kind.FILE, None)
     for use in (files.weights, lambda: files.require("config.json")):
         with pytest.raises(ModelError, match=f"{name} is a tokenizer's file, without the weights") as caught:
             use()

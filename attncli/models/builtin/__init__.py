@@ -1,1 +1,1 @@
-"""The models that ship with the package: a folder for each, as a hub repository would hold it, and how it was made."""
+"""Models that come with the package (`builtin:…`), presets without weights (`preset:…`), and the training script."""

@@ -1,4 +1,4 @@
-"""Presets -> configurations of transformers, or modules of our own, on the meta device."""
+"""Building presets on the meta device, as models of transformers or as plain PyTorch modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attncli.models.loading.meta_model import empty_module, whole_class
 
 
 def preset_config(preset: Preset) -> PreTrainedConfig | None:
-    """The configuration of a preset; None for a module of our own, which has none."""
+    """The configuration of a preset; None for a plain module."""
     if preset.module is not None:
         return None
     fields = dict(preset.fields)
@@ -26,7 +26,7 @@ def preset_config(preset: Preset) -> PreTrainedConfig | None:
 def preset_module(preset: Preset) -> nn.Module:
     """The module of a preset, without weights.
 
-    Raises UsageError where its numbers, changed by `--set`, don't make a model.
+    Raises UsageError if it can't be built with the numbers that `--set` has changed.
     """
     config = preset_config(preset)
     if config is not None:

@@ -1,4 +1,4 @@
-"""`preset:gpt3`: architectures without weights, each with the source of its numbers. Data files, read without torch."""
+"""Presets such as `preset:gpt3`: published architectures without weights, read from JSON files without torch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FOLDER = Path(__file__).parent / "presets"
 class Preset(NamedTuple):
     """An architecture.
 
-    fields: a configuration, as a config.json has it; for a `module` of our own, what that is built from.
-    module: which of `preset_modules.MODULES` it is; None for one of transformers.
-    published: the number of parameters that the source prints.  source: the paper.  notes: where ours departs from it.
+    fields: the fields of a config.json; for a `module`, its arguments.
+    module: the key in `preset_modules.MODULES`; None for an architecture of transformers.
+    published: the number of parameters according to the source.  source: the paper.  notes: differences from it.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Preset(NamedTuple):
 
 
 def preset_names() -> tuple[str, ...]:
-    """The names of all presets, those of a family together, without their aliases."""
-    return tuple(_presets())
+    """The names of all presets, grouped by family, without aliases."""
+    return tuple(_read_presets())
 
 
 def read_preset(name: str) -> Preset:
-    """The preset of a name or an alias. Raises ModelError, with the nearest name, where there is none."""
-    presets = _presets()
+    """The preset with a name or alias. Raises ModelError, with the closest name, if there is none."""
+    presets = _read_presets()
     by_alias = {alias: preset for preset in presets.values() for alias in preset.aliases}
     found = presets.get(name) or by_alias.get(name)
     if found is not None:
@@ -51,25 +51,29 @@ def read_preset(name: str) -> Preset:
     raise ModelError(f"there is no preset {name!r}", hint=hint)
 
 
-def preset_called(name: str) -> str | None:
-    """The preset of a model of the hub, told by its name or an alias of it; None where there is none.
+def preset_for_model(name: str) -> str | None:
+    """The name of the preset for a hub model, by name or alias; None if there is none.
 
     >>> preset_called("meta-llama/Llama-3.1-8B")
     'llama3.1-8b'
     """
-    own = _plain(name.rpartition("/")[2])
-    called = (preset.name for preset in _presets().values() if own in map(_plain, (preset.name, *preset.aliases)))
-    return next(called, None)
+    wanted = _normalize_name(name.rpartition("/")[2])
+    names = (
+        preset.name
+        for preset in _read_presets().values()
+        if wanted in map(_normalize_name, (preset.name, *preset.aliases))
+    )
+    return next(names, None)
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return re.sub("[-_ ]", "", name).lower()
 
 
-def changed_preset(preset: Preset, changes: Sequence[str]) -> Preset:
-    """The preset of a module of our own with other numbers in it, each `key=value`.
+def override_preset(preset: Preset, changes: Sequence[str]) -> Preset:
+    """A preset with a `module` and other arguments, each change `key=value`.
 
-    Raises UsageError for a name that it doesn't have and for what is no whole number from 1 on.
+    Raises UsageError for an unknown key and for a value that is no positive whole number.
     """
     fields = dict(preset.fields)
     for change in changes:
@@ -88,13 +92,13 @@ def changed_preset(preset: Preset, changes: Sequence[str]) -> Preset:
 
 
 @cache
-def _presets() -> dict[str, Preset]:
+def _read_presets() -> dict[str, Preset]:
     files = sorted(_FOLDER.glob("*.json"))
-    return {preset.name: preset for path in files for preset in _family(json.loads(path.read_text("utf-8")))}
+    return {preset.name: preset for path in files for preset in _read_family(json.loads(path.read_text("utf-8")))}
 
 
-def _family(family: Mapping[str, Any]) -> Iterator[Preset]:
-    """The presets of a file, which share its source, its notes and its configuration."""
+def _read_family(family: Mapping[str, Any]) -> Iterator[Preset]:
+    """The presets in a file, which share its source, notes and configuration."""
     for name, own in family["presets"].items():
         yield Preset(
             name=name,

@@ -26,7 +26,7 @@ from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindow
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.structure import block_lists, mixers, named_attention, stack_word
-from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_for, runnable
+from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_method, report_run_errors
 
 IMPLEMENTATION = "attncli_probe"
 
@@ -226,8 +226,8 @@ def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Ses
     """One pass, on all of the arguments."""
     session.windows = ShiftedWindows(model)
     session.own_ways = SoftmaxCapture(model, batch, session.lengths[0], session.hand_on, session.windows)
-    with runnable(model, arguments), session.windows, session.own_ways:
-        forward_for(model, arguments)(**arguments)
+    with report_run_errors(model, arguments), session.windows, session.own_ways:
+        forward_method(model, arguments)(**arguments)
 
 
 @contextmanager

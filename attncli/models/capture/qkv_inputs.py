@@ -24,7 +24,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers.pytorch_utils import Conv1D
 
 from attncli.models.capture.query_key_attention import exact
-from attncli.models.loading.device import weights_at_hand
+from attncli.models.loading.device import materialized_weights
 from attncli.models.loading.forward import MODALITIES
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool
     short = {name: _shortened(name, value) for name, value in arguments.items()}
     watch = _Watch()
     with watch.watching():
-        model.attend(short, watch.expect)
+        model.run_attention(short, watch.expect)
     return watch.found
 
 
@@ -210,7 +210,7 @@ def plain_matrix(module: nn.Module) -> Tensor | None:
         return None
     if module.weight.is_meta:
         # A model that is spread over several devices has a module's weights at hand in its forward pass alone.
-        with weights_at_hand(module):
+        with materialized_weights(module):
             matrix = module.weight.detach().clone()
     else:
         matrix = module.weight.detach()

@@ -75,7 +75,7 @@ def trace_attention(
     entering = QKVInputsWatch({id(module): name for name, module in modules.items()}, query)
     watch = _Watch(path, call, query, model.site_of(path).cross, modules, entering)
     with watch.watching():
-        model.attend(arguments, watch.observe)
+        model.run_attention(arguments, watch.observe)
     addition = watch.addition()
     return AttentionTrace(watch.attention, addition, watch.rotated, watch.entering, watch.residual(addition))
 

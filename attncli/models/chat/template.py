@@ -163,7 +163,7 @@ def _special_tokens(config: Mapping[str, object]) -> dict[str, str]:
 
 
 def _gguf(files: Files) -> Path | None:
-    name = files.ref.named_file
+    name = files.ref.weights_file
     return files.find(name) if name is not None and name.endswith(".gguf") else None
 
 

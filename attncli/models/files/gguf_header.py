@@ -1,11 +1,8 @@
-"""The types of tensors in a GGUF file: how many elements a block has, and how many bytes.
-
-From ggml's `ggml_type` and the layout of its blocks; the numbers that are missing were types that ggml has given up.
-
-What stands before the weights in a GGUF file: names and values, and a list of its tensors. Needs no package.
+"""Parser for the header of a GGUF file: the metadata (keys and values) and the list of tensors. Needs no package.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
-Vocabularies make up nearly all of it, hundreds of thousands of strings; who doesn't ask for them has them skipped.
+Most of a header is the vocabulary, hundreds of thousands of strings; long arrays can be skipped. What the keys mean
+in terms of config.json (`sliding_window`, …) is in gguf_names.py.
 """
 
 from __future__ import annotations
@@ -18,17 +15,18 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from attncli.models.files.weight_headers import FETCH_AGAIN, FaultError, check_gguf, shown, usable
+from attncli.models.files.weight_headers import FETCH_AGAIN, BrokenFileError, check_file, check_gguf, quote_name
 
 
 class GgmlType(NamedTuple):
-    """A type: `block` elements are stored together, in `size` bytes."""
+    """A type of tensors: `block` elements are stored together, in `size` bytes."""
 
     name: str
     block: int
     size: int
 
 
+#: From ggml's `ggml_type` and the layout of its blocks; the missing numbers are types that ggml has removed.
 GGML_TYPES: Mapping[int, GgmlType] = {
     0: GgmlType("F32", 1, 4),
     1: GgmlType("F16", 1, 2),
@@ -67,7 +65,7 @@ GGML_TYPES: Mapping[int, GgmlType] = {
 }
 
 
-#: By their number in the file: the types of single values, as `struct` writes them.
+#: The types of scalar metadata values by their numbers in the file, as format characters of `struct`.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
@@ -75,7 +73,7 @@ _VERSIONS = (2, 3)
 _MAGIC = b"GGUF"
 _ALIGNMENT = 32
 
-# What no file goes beyond. ggml's own limits: four axes, names of 64 bytes; vocabularies have under 10^6 strings.
+# Limits against malicious files. ggml allows four axes and names of 64 bytes; vocabularies have under 10^6 strings.
 _MAX_AXES = 8
 _MAX_NAME = 65_535
 _MAX_STRINGS = 4_000_000
@@ -86,15 +84,15 @@ _MAX_ELEMENTS = 1 << 62
 
 
 class SkippedArray(NamedTuple):
-    """An array that wasn't read: how many values it has."""
+    """An array that wasn't read. length: the number of its values."""
 
     length: int
 
 
 class GgufTensor(NamedTuple):
-    """A tensor as the file lists it.
+    """A tensor in the header.
 
-    shape: in torch's order, the last axis is contiguous.  begin: its place in the file.  size: bytes.
+    shape: in torch's order, the last axis is contiguous.  begin: byte offset in the file.  size: in bytes.
     """
 
     name: str
@@ -105,232 +103,224 @@ class GgufTensor(NamedTuple):
 
 
 class GgufHeader(NamedTuple):
-    """metadata: values by name; an array is a list, or a `SkippedArray`."""
+    """metadata: values by key; an array is a list, or a `SkippedArray`."""
 
     metadata: dict[str, object]
     tensors: tuple[GgufTensor, ...]
 
 
-class ShortError(Exception):
-    """The header goes on beyond the bytes at hand."""
+class IncompleteHeaderError(Exception):
+    """The header is longer than the given bytes."""
 
 
 def read_gguf_header(path: Path, *, longest_array: int | None = 1024, repair_hint: str = FETCH_AGAIN) -> GgufHeader:
-    """Metadata and tensors of a GGUF file. longest_array: longer ones are skipped; None reads all of them.
+    """Metadata and tensors of a GGUF file. longest_array: longer arrays are skipped; None reads all.
 
     Raises ModelError, with `repair_hint` as its hint, for a file that can't be read, was cut short, contradicts itself,
     or is of another version or byte order.
     """
     check_gguf(path, repair_hint=repair_hint)
     size = path.stat().st_size
-    with usable(path, repair_hint), _mapped(path) as content:
-        return _whole(content, size, longest_array)
+    with check_file(path, repair_hint), _map_file(path) as content:
+        try:
+            return parse_gguf_header(content, size, longest_array=longest_array)  # type: ignore[arg-type]  # read alike
+        except IncompleteHeaderError as error:
+            raise _truncated_error(size) from error
 
 
 def read_metadata(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object]:
-    """All names and values of a GGUF file, without its tensors; an array is a list. Raises ModelError as above."""
+    """All metadata of a GGUF file; an array is a list. Raises ModelError as `read_gguf_header`."""
     check_gguf(path, repair_hint=repair_hint)
-    with usable(path, repair_hint), _mapped(path) as content:
+    with check_file(path, repair_hint), _map_file(path) as content:
         try:
-            return _Reader(content, None).opened().metadata()
-        except ShortError as error:
-            raise _cut_short(path.stat().st_size) from error
+            return _HeaderReader(content, None).read_preamble().read_metadata()
+        except IncompleteHeaderError as error:
+            raise _truncated_error(path.stat().st_size) from error
 
 
 def parse_gguf_header(content: bytes, size: int, *, longest_array: int | None = 1024) -> GgufHeader:
     """The header in the first bytes of a file of `size` bytes.
 
-    Raises ShortError where more bytes are needed, FaultError for what is no header or contradicts itself.
+    Raises IncompleteHeaderError if more bytes are needed, BrokenFileError if it is no header or contradicts itself.
     """
-    reader = _Reader(content, longest_array).opened()
-    metadata = reader.metadata()
-    tensors = reader.tensors(_alignment(metadata), size)
+    reader = _HeaderReader(content, longest_array).read_preamble()
+    metadata = reader.read_metadata()
+    tensors = reader.read_tensors(_alignment(metadata), size)
     return GgufHeader(metadata, tensors)
 
 
-def _whole(content: mmap.mmap, size: int, longest_array: int | None) -> GgufHeader:
-    try:
-        return parse_gguf_header(content, size, longest_array=longest_array)  # type: ignore[arg-type]  # read alike
-    except ShortError as error:
-        raise _cut_short(size) from error
-
-
-def _mapped(path: Path) -> mmap.mmap:
+def _map_file(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _cut_short(size: int) -> FaultError:
-    return FaultError(f"it was cut short: it ends after {size:,} bytes, within its header")
+def _truncated_error(size: int) -> BrokenFileError:
+    return BrokenFileError(f"it was cut short: it ends after {size:,} bytes, within its header")
 
 
 def _alignment(metadata: dict[str, object]) -> int:
     found = metadata.get("general.alignment", _ALIGNMENT)
     if type(found) is not int or found <= 0:
-        raise FaultError("its general.alignment is no positive number")
+        raise BrokenFileError("its general.alignment is no positive number")
     return found
 
 
-class _Reader:
-    """Reads values one after another; a place beyond the content raises ShortError."""
+class _HeaderReader:
+    """Reads values one after another; raises IncompleteHeaderError at the end of the content."""
 
     def __init__(self, content: bytes | mmap.mmap, longest_array: int | None) -> None:
         self._content = content
         self._longest = longest_array
-        self._place = 0
+        self._offset = 0
         self._strings = 0
         self._counts = (0, 0)
 
-    def opened(self) -> _Reader:
-        """Read the first numbers: magic, version, and the counts of tensors and values."""
-        magic, version = self._content[:4], self._skipped(4)._unpack("I")[0]
+    def read_preamble(self) -> _HeaderReader:
+        """Read the first numbers: magic, version, and the counts of tensors and metadata values."""
+        magic = self._content[: len(_MAGIC)]
+        self._offset += len(_MAGIC)
+        version = self._unpack("I")[0]
         if magic != _MAGIC:
-            raise FaultError("it is no GGUF file")
+            raise BrokenFileError("it is no GGUF file")
         if version not in _VERSIONS:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
-            told = "is big-endian" if swapped in _VERSIONS else f"has version {version}"
-            raise FaultError(f"it {told}, and only little-endian files of versions 2 and 3 can be read")
+            problem = "is big-endian" if swapped in _VERSIONS else f"has version {version}"
+            raise BrokenFileError(f"it {problem}, and only little-endian files of versions 2 and 3 can be read")
         tensors, keys = self._unpack("QQ")
         if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
-            raise FaultError(f"its header claims {tensors:,} tensors and {keys:,} values, more than any model has")
+            raise BrokenFileError(f"its header claims {tensors:,} tensors and {keys:,} values, more than any model has")
         self._counts = (tensors, keys)
         return self
 
-    def metadata(self) -> dict[str, object]:
+    def read_metadata(self) -> dict[str, object]:
         found: dict[str, object] = {}
         for _ in range(self._counts[1]):
-            name = self._name()
+            name = self._read_name()
             if name in found:
-                raise FaultError(f"its metadata has {shown(name)} twice")
-            found[name] = self._value(self._unpack("I")[0], name, 0)
+                raise BrokenFileError(f"its metadata has {quote_name(name)} twice")
+            found[name] = self._read_value(self._unpack("I")[0], name, 0)
         return found
 
-    def tensors(self, alignment: int, size: int) -> tuple[GgufTensor, ...]:
-        """The list of tensors, which stand behind the header, each where it says and within the file."""
-        listed = [self._tensor() for _ in range(self._counts[0])]
-        data = -(-self._place // alignment) * alignment
+    def read_tensors(self, alignment: int, size: int) -> tuple[GgufTensor, ...]:
+        """The list of tensors, checked: their offsets are distinct and within the file."""
+        listed = [self._read_tensor() for _ in range(self._counts[0])]
+        data = -(-self._offset // alignment) * alignment
         found = tuple(tensor._replace(begin=data + tensor.begin) for tensor in listed)
         _check_names(found)
-        _check_places(found, size)
+        _check_offsets(found, size)
         return found
 
-    def _tensor(self) -> GgufTensor:
-        name = self._name()
+    def _read_tensor(self) -> GgufTensor:
+        name = self._read_name()
         axes = self._unpack("I")[0]
         if axes > _MAX_AXES:
-            raise FaultError(f"its tensor {shown(name)} claims {axes:,} axes")
+            raise BrokenFileError(f"its tensor {quote_name(name)} claims {axes:,} axes")
         shape = self._unpack(f"{axes}Q")[::-1]
         number, begin = self._unpack("IQ")
-        return GgufTensor(name, *_stored(name, shape, number), begin=begin, size=_size(name, shape, number))
+        kind = _tensor_type(name, shape, number)
+        return GgufTensor(name, kind.name, shape, begin, size=prod(shape) // kind.block * kind.size)
 
-    def _value(self, kind: int, name: str, depth: int) -> object:
+    def _read_value(self, kind: int, name: str, depth: int) -> object:
         if kind == _STRING:
-            return self._string(self._length())
+            return self._read_string(self._read_length())
         if kind == _ARRAY:
-            return self._array(name, depth)
+            return self._read_array(name, depth)
         if kind not in _SCALARS:
-            raise FaultError(f"the type of its value {shown(name)} is unknown: {kind}")
+            raise BrokenFileError(f"the type of its value {quote_name(name)} is unknown: {kind}")
         return self._unpack(_SCALARS[kind])[0]
 
-    def _array(self, name: str, depth: int) -> object:
+    def _read_array(self, name: str, depth: int) -> object:
         kind, count = self._unpack("IQ")
         skips = self._longest is not None and count > self._longest
         if kind in _SCALARS:
             width = struct.calcsize(f"<{_SCALARS[kind]}")
-            if self._place + count * width > len(self._content):
-                raise ShortError
+            if self._offset + count * width > len(self._content):
+                raise IncompleteHeaderError
             if skips:
-                self._place += count * width
+                self._offset += count * width
                 return SkippedArray(count)
             return list(self._unpack(f"{count}{_SCALARS[kind]}"))
         self._strings += count
         if self._strings > _MAX_STRINGS or depth >= _MAX_NESTING:
-            raise FaultError(f"its value {shown(name)} has more strings than any vocabulary, or arrays within arrays")
+            raise BrokenFileError(
+                f"its value {quote_name(name)} has more strings than any vocabulary, or arrays within arrays"
+            )
         if kind == _STRING and skips:
             self._skip_strings(count)
             return SkippedArray(count)
-        return [self._value(kind, name, depth + 1) for _ in range(count)]
+        return [self._read_value(kind, name, depth + 1) for _ in range(count)]
 
     def _skip_strings(self, count: int) -> None:
-        # A loop over half a million strings: everything that it needs is at hand.
-        content, place, length = self._content, self._place, struct.Struct("<Q").unpack_from
+        # Local variables, as the loop runs over up to half a million strings.
+        content, place, length = self._content, self._offset, struct.Struct("<Q").unpack_from
         try:
             for _ in range(count):
                 place += 8 + length(content, place)[0]
         except (struct.error, OverflowError) as error:
-            raise ShortError from error
+            raise IncompleteHeaderError from error
         if place > len(content):
-            raise ShortError
-        self._place = place
+            raise IncompleteHeaderError
+        self._offset = place
 
-    def _name(self) -> str:
-        length = self._length()
+    def _read_name(self) -> str:
+        length = self._read_length()
         if length > _MAX_NAME:
-            raise FaultError(f"its header claims a name of {length:,} bytes")
-        return self._string(length)
+            raise BrokenFileError(f"its header claims a name of {length:,} bytes")
+        return self._read_string(length)
 
-    def _string(self, length: int) -> str:
-        start, end = self._place, self._place + length
+    def _read_string(self, length: int) -> str:
+        start, end = self._offset, self._offset + length
         if end > len(self._content):
-            raise ShortError
-        self._place = end
+            raise IncompleteHeaderError
+        self._offset = end
         return self._content[start:end].decode("utf-8", "replace")
 
-    def _length(self) -> int:
+    def _read_length(self) -> int:
         return int(self._unpack("Q")[0])
 
-    def _skipped(self, count: int) -> _Reader:
-        self._place += count
-        return self
-
     def _unpack(self, form: str) -> tuple[int, ...]:
-        layout = _layout(form)
+        layout = _struct_layout(form)
         try:
-            values = layout.unpack_from(self._content, self._place)
+            values = layout.unpack_from(self._content, self._offset)
         except struct.error as error:
-            raise ShortError from error
-        self._place += layout.size
+            raise IncompleteHeaderError from error
+        self._offset += layout.size
         return values
 
 
 @lru_cache(maxsize=64)
-def _layout(form: str) -> struct.Struct:
+def _struct_layout(form: str) -> struct.Struct:
     return struct.Struct(f"<{form}")
 
 
-def _stored(name: str, shape: tuple[int, ...], number: int) -> tuple[str, tuple[int, ...]]:
-    """The type's name, and the shape. Raises FaultError for an unknown type, and for what isn't whole blocks."""
+def _tensor_type(name: str, shape: tuple[int, ...], number: int) -> GgmlType:
+    """The type of a tensor. Raises BrokenFileError for an unknown type and for rows that aren't whole blocks."""
     kind = GGML_TYPES.get(number)
     if kind is None:
-        raise FaultError(f"the type of its tensor {shown(name)} is unknown: {number}")
+        raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {number}")
     if prod(shape) > _MAX_ELEMENTS:
-        raise FaultError(f"its tensor {shown(name)} claims {prod(shape):,} elements")
+        raise BrokenFileError(f"its tensor {quote_name(name)} claims {prod(shape):,} elements")
     if (shape[-1] if shape else 1) % kind.block:
-        raise FaultError(f"a row of its tensor {shown(name)} is no whole number of {kind.name}'s blocks")
-    return kind.name, shape
-
-
-def _size(name: str, shape: tuple[int, ...], number: int) -> int:
-    kind = GGML_TYPES[number]
-    return prod(shape) // kind.block * kind.size
+        raise BrokenFileError(f"a row of its tensor {quote_name(name)} is no whole number of {kind.name}'s blocks")
+    return kind
 
 
 def _check_names(tensors: tuple[GgufTensor, ...]) -> None:
     seen: set[str] = set()
     for tensor in tensors:
         if tensor.name in seen:
-            raise FaultError(f"its header lists {shown(tensor.name)} twice")
+            raise BrokenFileError(f"its header lists {quote_name(tensor.name)} twice")
         seen.add(tensor.name)
 
 
-def _check_places(tensors: tuple[GgufTensor, ...], size: int) -> None:
+def _check_offsets(tensors: tuple[GgufTensor, ...], size: int) -> None:
     end = 0
     for begin, after in sorted(_spans(tensors)):
         if begin < end:
-            raise FaultError("its tensors overlap")
+            raise BrokenFileError("its tensors overlap")
         end = after
     if end > size:
-        raise FaultError(f"it was cut short: {end - size:,} of its {end:,} bytes are missing")
+        raise BrokenFileError(f"it was cut short: {end - size:,} of its {end:,} bytes are missing")
 
 
 def _spans(tensors: tuple[GgufTensor, ...]) -> Iterator[tuple[int, int]]:

@@ -1,7 +1,7 @@
-"""What GGUF calls tensors and settings -> what transformers calls them, so that one analysis reads both. Tables, no
-architectures: names mean the same in all of them.
+"""Translation of GGUF's names into those of transformers: tensor names, and metadata as fields of a config.json.
 
-Names: `gguf.constants.TENSOR_NAMES` and `Keys` of the gguf package.
+The tables hold for all architectures, as GGUF's names mean the same in each. Source of the names:
+`gguf.constants.TENSOR_NAMES` and `Keys` of the gguf package.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-#: Stacks and towers, by the start of a name.
+#: Stacks and towers by the first part of a tensor's name.
 _STACKS = {
     "blk": "model.layers",
     "enc.blk": "encoder.layers",
@@ -20,23 +20,23 @@ _STACKS = {
 }
 _TOWERS = {"enc": "encoder", "dec": "decoder", "v": "vision_tower", "a": "audio_tower", "mm": "multi_modal_projector"}
 
-#: What stands beside the blocks.
-_OUTER = {
+#: Tensors outside the blocks.
+_OUTER_NAMES = {
     "token_embd": "model.embed_tokens",
     "token_types": "model.token_type_embeddings",
     "position_embd": "position_embeddings",
     "patch_embd": "patch_embedding",
     "class_embd": "class_embedding",
     "output": "lm_head",
-    # Factors that are computed from the configuration, and no parameters.
+    # Computed from the configuration: a buffer, no parameters.
     "rope_freqs": "model.rotary_emb.inv_freq",
     "rope_factors_long": "model.rotary_emb.inv_freq",
     "rope_factors_short": "model.rotary_emb.inv_freq",
 }
 
-#: What a block holds: a pattern for the name, and the path that says the same. The first that fits is taken.
-_INNER = (
-    # Norms, before what their names start with.
+#: Tensors within a block: a pattern for GGUF's name, and transformers' path (None: the same). The first match counts.
+_BLOCK_NAMES = (
+    # Norms come first, as their names begin like those of other tensors.
     (r"attn_(q|k|q_a|kv_a)_norm", r"self_attn.\1_layernorm"),
     (r"cross_attn_norm|attn_norm|attn_norm_2", None),
     (r"ssm_(norm|dt_norm|b_norm|c_norm)", r"mamba.\1"),
@@ -50,7 +50,7 @@ _INNER = (
     (r"attn_(q|k|v|qkv|q_a|q_b|kv_b|k_b|v_b|gate)", r"self_attn.\1_proj"),
     (r"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"),
     (r"attn_(sinks|k_rel)", r"self_attn.\1"),
-    # Mixtures of experts; `inp` is what chooses, `shexp` the shared one.
+    # Mixture of experts; `gate_inp` is the router, `shexp` the shared expert.
     (r"ffn_gate_inp", "mlp.router"),
     (r"exp_probs_b", "mlp.router.score_correction"),
     (r"ffn_gate_inp_shexp", "mlp.shared_expert_gate"),
@@ -70,10 +70,10 @@ _INNER = (
     (r"nextn\.(\w+)", r"\1"),
 )
 
-_PLACE = re.compile(r"(?:(enc|dec|v|a|mm)\.)?(?:blk\.(\d+)\.)?(.+?)(?:\.(weight|bias))?")
+_TENSOR_NAME = re.compile(r"(?:(enc|dec|v|a|mm)\.)?(?:blk\.(\d+)\.)?(.+?)(?:\.(weight|bias))?")
 
-#: Settings behind `<architecture>.`, and the field of a configuration that says the same.
-_FIELDS = {
+#: Metadata keys, without `<architecture>.` in front, and the fields of config.json that mean the same.
+_CONFIG_FIELDS = {
     "vocab_size": "vocab_size",
     "context_length": "max_position_embeddings",
     "embedding_length": "hidden_size",
@@ -90,7 +90,7 @@ _FIELDS = {
     "attention.head_count_kv": "num_key_value_heads",
     "attention.key_length": "head_dim",
     "attention.value_length": "v_head_dim",
-    # Latent attention: what a head works with, where the lengths above are those of the latents.
+    # Latent attention (MLA): the sizes per head; the lengths above are then those of the latents.
     "attention.key_length_mla": "head_dim",
     "attention.value_length_mla": "v_head_dim",
     "attention.q_lora_rank": "q_lora_rank",
@@ -108,52 +108,52 @@ _VOCABULARY = "tokenizer.ggml.tokens"
 
 @cache
 def module_name(name: str) -> str:
-    """The path that a module of transformers would have for a tensor.
+    """The name in transformers of a tensor in a GGUF file.
 
     >>> module_name("blk.3.attn_q.weight")
     'model.layers.3.self_attn.q_proj.weight'
     """
-    match = _PLACE.fullmatch(name)
+    match = _TENSOR_NAME.fullmatch(name)
     if match is None:
         return name
     tower, block, inner, leaf = match.groups()
     if block is None:
-        return _outer(tower, inner, leaf)
+        return _outer_path(tower, inner, leaf)
     stack = _STACKS.get(f"{tower}.blk" if tower else "blk", "model.layers")
-    return ".".join(part for part in (stack, block, _inner(inner), leaf) if part)
+    return ".".join(part for part in (stack, block, _block_path(inner), leaf) if part)
 
 
-def configuration(metadata: Mapping[str, object]) -> dict[str, object]:
-    """The fields of a configuration that a file's metadata tells; numbers that differ between layers stay lists.
+def config_fields(metadata: Mapping[str, object]) -> dict[str, object]:
+    """The fields of config.json that follow from a file's metadata; values that differ between layers stay lists.
 
-    model_type is the architecture's name in GGUF, which is not always that of transformers.
+    model_type is GGUF's name of the architecture, which may differ from that in transformers.
     """
     architecture = metadata.get("general.architecture")
     found: dict[str, object] = {"model_type": architecture}
-    for setting, field in _FIELDS.items():
+    for setting, field in _CONFIG_FIELDS.items():
         value = metadata.get(f"{architecture}.{setting}")
         if value is not None:
-            found[field] = _one_for_all(value)
+            found[field] = _collapse_equal(value)
     vocabulary = metadata.get(_VOCABULARY)
     length = getattr(vocabulary, "length", None) or (len(vocabulary) if isinstance(vocabulary, list) else None)
     return found if length is None else {"vocab_size": length, **found}
 
 
-def _one_for_all(value: object) -> object:
-    """A list of what is the same in every layer, as that."""
+def _collapse_equal(value: object) -> object:
+    """The common value of a list with one value per layer; other values and lists as they are."""
     return value[0] if isinstance(value, list) and value and all(each == value[0] for each in value) else value
 
 
-def _outer(tower: str | None, inner: str, leaf: str | None) -> str:
-    name = _OUTER.get(inner, inner)
+def _outer_path(tower: str | None, inner: str, leaf: str | None) -> str:
+    name = _OUTER_NAMES.get(inner, inner)
     if tower is not None:
         name = f"{_TOWERS[tower]}.{name.removeprefix('model.')}"
-    # A buffer is told by its last name.
+    # A buffer is recognized by the last part of its name.
     return name if leaf is None or name.endswith("inv_freq") else f"{name}.{leaf}"
 
 
-def _inner(inner: str) -> str:
-    for pattern, path in _INNER:
+def _block_path(inner: str) -> str:
+    for pattern, path in _BLOCK_NAMES:
         match = re.fullmatch(pattern, inner)
         if match is not None:
             return inner if path is None else match.expand(path)

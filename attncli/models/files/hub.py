@@ -1,9 +1,8 @@
-"""A model of the hub: its cached files without a request, the others fetched, all of them from one commit.
+"""Models of the Hugging Face hub: cached files without a request, the others downloaded, all from one commit.
 
-What is asked of the hub: which files a model has, one of them whole, and the first bytes of several.
-
-huggingface_hub does the talking: retries, resumed downloads, tokens, locks, the layout of the cache. It is imported
-here alone, and only when something is asked. What goes wrong comes out as a ModelError that says what mends it.
+The three requests to the hub are made here: `list_files`, `download` and `read_ranges` (headers of weight files).
+huggingface_hub takes care of retries, resumed downloads, tokens, locks and the layout of the cache. It is slow to
+import, so only these functions import it. Its exceptions become ModelErrors with a hint (hub_errors.py).
 """
 
 from __future__ import annotations
@@ -20,30 +19,52 @@ from urllib.parse import urlsplit
 from attncli._version import __version__
 from attncli.errors import ModelError
 from attncli.models.files.hub_cache import MAIN, CachedRepository, HubSettings, hub_settings, is_commit
-from attncli.models.files.hub_errors import HubRequest, Why, bad_endpoint, not_a_hub, offline, translated
+from attncli.models.files.hub_errors import (
+    HubRequest,
+    RequestReason,
+    bad_endpoint_error,
+    not_a_hub_error,
+    offline_error,
+    translate_error,
+)
 from attncli.models.files.reference import ModelRef
 from attncli.models.files.sources import ADAPTER_CONFIG
 from attncli.progress import Bytes, Progress
 
 T = TypeVar("T")
 
+#: Bytes `begin` to `end` of a file (fewer at its end), and the size of the whole file.
+FetchRange = Callable[[int, int], tuple[bytes, int]]
+
+_MAX_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The commit that a revision points to, and the names of its files."""
+
+    commit: str
+    names: frozenset[str]
+
 
 def open_hub(ref: ModelRef, *, refresh: bool, progress: Progress) -> HubSource:
-    """Settle which commit is meant: the cached one, or with `refresh`, or where none is cached, the hub's newest.
+    """The files of one commit: the cached one, or the hub's newest with `refresh` or if none is cached.
 
-    Raises ModelError where the hub must be asked and can't be, or doesn't have the model.
+    Raises ModelError if a request is necessary and fails, or if the hub doesn't have the model.
     """
     settings, revision = hub_settings(), ref.revision or MAIN
-    cache = CachedRepository.of(ref.location, settings)
+    cache = CachedRepository.locate(ref.location, settings)
     commit = None if refresh else cache.commit(revision)
     if commit is not None:
         return HubSource(ref.location, commit, cache, settings, progress)
 
-    listing = list_files(ref.location, revision, settings, Why.REFRESH if refresh else Why.NOT_CACHED)
+    listing = list_files(
+        ref.location, revision, settings, RequestReason.REFRESH if refresh else RequestReason.NOT_CACHED
+    )
     cache.remember_commit(revision, listing.commit)
     source = HubSource(ref.location, listing.commit, cache, settings, progress, listing)
     if ADAPTER_CONFIG in listing.names:
-        # Fetched at once, so that from then on an adapter is told from a model without asking.
+        # Downloaded now, so that later runs recognize the adapter without a request.
         source.find(ADAPTER_CONFIG)
     return source
 
@@ -51,8 +72,8 @@ def open_hub(ref: ModelRef, *, refresh: bool, progress: Progress) -> HubSource:
 class HubSource:
     """The files of one commit of a model on the hub.
 
-    The hub is asked once at most which files the commit has, and only when one is wanted that is neither cached nor
-    known to be absent.
+    Lists the commit's files on the hub at most once, and only to find a file that is neither cached nor known to be
+    absent.
     """
 
     def __init__(
@@ -83,7 +104,7 @@ class HubSource:
             return True
         if self._cache.lacks(self.revision, name):
             return False
-        listing = self._asked()
+        listing = self._list_files()
         if isinstance(listing, ModelError):
             return False
         if name not in listing.names:
@@ -91,73 +112,59 @@ class HubSource:
         return name in listing.names
 
     def find(self, name: str) -> Path | None:
-        """The file; None where the commit has none such, or none is cached and the hub can't be asked.
+        """The path of a file, downloaded if necessary; None if the commit lacks it, or the hub can't be reached.
 
-        Raises ModelError where the file is there but can't be had.
+        Raises ModelError if the file exists but the download fails.
         """
         if not self.has(name):
             return None
         cached = self.local(name)
         if cached is not None:
             return cached
-
         return download(self._repository, name, self.revision, self._settings, self._progress)
 
-    def read_in_part(self, names: Sequence[str], read: Callable[[str, Fetch], T]) -> list[T]:
-        """What `read(name, fetch)` makes of files that aren't cached, of which only ranges of bytes are fetched."""
-
-        return read_in_part(self._repository, names, self.revision, self._settings, read)
+    def read_ranges(self, names: Sequence[str], read: Callable[[str, FetchRange], T]) -> list[T]:
+        """The results of `read(name, fetch)` for files that aren't cached: see the function `read_ranges`."""
+        return read_ranges(self._repository, names, self.revision, self._settings, read)
 
     def names(self) -> frozenset[str]:
-        listing = self._asked()
-        return self.here() if isinstance(listing, ModelError) else listing.names
+        listing = self._list_files()
+        return self.local_names() if isinstance(listing, ModelError) else listing.names
 
-    def here(self) -> frozenset[str]:
+    def local_names(self) -> frozenset[str]:
         return self._cache.names(self.revision)
 
-    def why_missing(self) -> ModelError | None:
+    def listing_error(self) -> ModelError | None:
         return self._listing if isinstance(self._listing, ModelError) else None
 
-    def _asked(self) -> Listing | ModelError:
-        """What the hub says that the commit holds, or why it couldn't be asked."""
+    def _list_files(self) -> Listing | ModelError:
+        """The commit's files as the hub lists them, or the error of that request."""
         if self._listing is None:
             try:
-                self._listing = list_files(self._repository, self.revision, self._settings, Why.CACHED_IN_PART)
+                self._listing = list_files(
+                    self._repository, self.revision, self._settings, RequestReason.CACHED_IN_PART
+                )
             except ModelError as error:
-                # The model is cached, at least in part: whoever needs the file that isn't raises this.
+                # Not raised here, as the model is at least partly cached: `listing_error` has it for missing files.
                 self._listing = error
         return self._listing
 
 
-_CONNECTIONS = 8
-
-#: Bytes `begin` to `end` of a file (fewer where it ends), and its size.
-Fetch = Callable[[int, int], tuple[bytes, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The commit that a revision points to, and the names of its files."""
-
-    commit: str
-    names: frozenset[str]
-
-
-def list_files(repository: str, revision: str, settings: HubSettings, why: Why) -> Listing:
-    """Ask the hub, once and without retries, what a revision of a model holds. Raises ModelError."""
-    asked = HubRequest(repository, revision, settings, why)
+def list_files(repository: str, revision: str, settings: HubSettings, reason: RequestReason) -> Listing:
+    """Request the files of a revision from the hub, without retries. Raises ModelError."""
+    request = HubRequest(repository, revision, settings, reason)
     if settings.offline:
-        raise offline(asked)
+        raise offline_error(request)
     if not _is_address(settings.address):
-        raise bad_endpoint(asked)
-    with _translated(asked):
+        raise bad_endpoint_error(request)
+    with _quiet(), _translate_errors(request):
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=settings.endpoint, library_name="attncli", library_version=__version__)
         found = api.model_info(repository, revision=revision, timeout=settings.timeout)
         listing = Listing(found.sha or "", frozenset(file.rfilename for file in found.siblings or ()))
     if not is_commit(listing.commit):
-        raise not_a_hub(asked)
+        raise not_a_hub_error(request)
     return listing
 
 
@@ -170,9 +177,9 @@ def _is_address(url: str) -> bool:
 
 
 def download(repository: str, name: str, commit: str, settings: HubSettings, progress: Progress) -> Path:
-    """Fetch one file of a commit into the cache, telling `progress` the bytes. Raises ModelError."""
-    asked = HubRequest(repository, commit, settings, Why.NOT_CACHED, file=name)
-    with _translated(asked):
+    """Download one file of a commit into the cache; `progress` is called with the bytes. Raises ModelError."""
+    request = HubRequest(repository, commit, settings, RequestReason.NOT_CACHED, file=name)
+    with _quiet(), _translate_errors(request):
         from huggingface_hub import hf_hub_download
 
         path = hf_hub_download(
@@ -188,48 +195,50 @@ def download(repository: str, name: str, commit: str, settings: HubSettings, pro
     return Path(path)
 
 
-def read_in_part(
-    repository: str, names: Sequence[str], commit: str, settings: HubSettings, read: Callable[[str, Fetch], T]
+def read_ranges(
+    repository: str, names: Sequence[str], commit: str, settings: HubSettings, read: Callable[[str, FetchRange], T]
 ) -> list[T]:
-    """What `read(name, fetch)` makes of each file, several at a time; `fetch` asks the hub for a range of bytes.
+    """The results of `read(name, fetch)` for each file, several at a time; `fetch` requests a range of bytes.
 
-    Raises ModelError, and what `read` raises.
+    Raises ModelError, and whatever `read` raises.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     def read_one(name: str) -> T:
-        asked = HubRequest(repository, commit, settings, Why.NOT_CACHED, file=name)
-        return read(name, lambda begin, end: _fetch(asked, begin, end))
+        request = HubRequest(repository, commit, settings, RequestReason.NOT_CACHED, file=name)
+        return read(name, lambda begin, end: _fetch_range(request, begin, end))
 
     if settings.offline:
-        raise offline(HubRequest(repository, commit, settings, Why.CACHED_IN_PART))
-    with _quiet(), ThreadPoolExecutor(_CONNECTIONS) as pool:
+        raise offline_error(HubRequest(repository, commit, settings, RequestReason.CACHED_IN_PART))
+    with _quiet(), ThreadPoolExecutor(_MAX_CONNECTIONS) as pool:
         return list(pool.map(read_one, names))
 
 
-def _fetch(asked: HubRequest, begin: int, end: int) -> tuple[bytes, int]:
-    with _told(asked):
+def _fetch_range(request: HubRequest, begin: int, end: int) -> tuple[bytes, int]:
+    with _translate_errors(request):
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-        url = hf_hub_url(asked.repository, asked.file, revision=asked.revision, endpoint=asked.settings.endpoint)
+        url = hf_hub_url(
+            request.repository, request.file, revision=request.revision, endpoint=request.settings.endpoint
+        )
         headers = build_hf_headers(library_name="attncli", library_version=__version__)
-        # Compressed bytes would have places of their own.
+        # A range of a compressed file would be a range of the compressed bytes.
         headers |= {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
-        with get_session().stream("GET", url, headers=headers, timeout=asked.settings.timeout) as response:
+        with get_session().stream("GET", url, headers=headers, timeout=request.settings.timeout) as response:
             if response.status_code == 416:  # the file ends before that range begins
                 return b"", int(response.headers.get("Content-Range", "*/0").rpartition("/")[2])
             hf_raise_for_status(response)
-            return _range(response, begin, end)
+            return _read_range(response, begin, end)
 
 
-def _range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
-    """The bytes that were asked for, and the file's size: of an answer with that range, or with the whole file."""
+def _read_range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
+    """The requested bytes and the file's size, from a response with that range or with the whole file."""
     whole = response.status_code != 206
-    said = response.headers.get("Content-Length" if whole else "Content-Range", "").rpartition("/")[2]
-    if not said.isdecimal():
+    total = response.headers.get("Content-Length" if whole else "Content-Range", "").rpartition("/")[2]
+    if not total.isdecimal():
         raise OSError("the answer doesn't tell how large the file is")
-    size, first = int(said), begin if whole else 0
+    size, first = int(total), begin if whole else 0
     found = bytearray()
     for chunk in response.iter_bytes():
         found += chunk
@@ -243,14 +252,8 @@ def _range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
 
 
 @contextmanager
-def _translated(asked: HubRequest) -> Iterator[None]:
-    """Turn what huggingface_hub raises into errors of ours, and keep what it would print off stderr."""
-    with _quiet(), _told(asked):
-        yield
-
-
-@contextmanager
 def _quiet() -> Iterator[None]:
+    """Suppress the warnings and log messages of huggingface_hub."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     try:
@@ -263,31 +266,32 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _told(asked: HubRequest) -> Iterator[None]:
+def _translate_errors(request: HubRequest) -> Iterator[None]:
+    """Turn the exceptions of huggingface_hub into ModelErrors."""
     try:
         yield
     except Exception as error:
-        known = translated(error, asked)
+        known = translate_error(error, request)
         if known is None:
             raise
         raise known from error
 
 
 def _progress_bar(progress: Progress, what: str) -> type[Any]:
-    """A class that huggingface_hub takes for a progress bar and that draws nothing: it tells `progress` instead."""
+    """A tqdm class for huggingface_hub that draws nothing and calls `progress` instead."""
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "disable": True})
-            # A disabled tqdm keeps no count, and this one counts on from where an earlier attempt left off.
+            # A disabled tqdm doesn't count. A resumed download starts from `initial`.
             self.n, self.total = options.get("initial", 0), options.get("total")
 
         def update(self, n: float | None = 1) -> None:
             self.n += int(n or 0)
             progress(what, Bytes(self.n), self.total)
 
-        # Chunked storage (Xet) counts the bytes that arrived apart from those written; the written ones are told.
+        # Chunked storage (Xet) counts received bytes separately from written ones; only the latter are reported.
         def update_transfer(self, n: float | None = 1) -> None: ...
 
         def set_transfer_postfix_str(self, *args: Any, **options: Any) -> None: ...

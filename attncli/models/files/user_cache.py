@@ -1,10 +1,9 @@
-"""What attn works out once and keeps under the user's cache folder: the shapes of configurations, and what models make
-of the reference sample.
+"""Caches in the user's cache folder: tensor shapes of configurations, and models' outputs for the reference sample.
 
-An entry is a file by itself, named by everything that it follows from: the model or its configuration, the versions of
-the libraries and our own modules that decide. So nothing goes stale, entries may be deleted at any time, and processes
-share them: each is written aside and moved into place. What can't be read, or isn't what was written, counts as absent.
-Imports neither torch nor numpy at its top: with an entry at hand `attn params` needs neither.
+Each entry is a file whose name is a hash of everything that the content depends on: the model or its configuration, the
+versions of the libraries, and the source files of attncli that compute it. So entries never go stale, may be deleted
+at any time, and are shared by processes: each is written to a temporary file and moved into place. Unreadable and
+corrupt entries count as absent. Imports neither torch nor numpy, as `attn params` needs neither with a cached entry.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile
 
 from attncli._version import __version__
-from attncli.models.files.hub_cache import own_cache_folder
+from attncli.models.files.hub_cache import attn_cache_folder
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, npt.NDArray[Any]]
 
-_PACKAGE = Path(__file__).parents[2]
+_PACKAGE_FOLDER = Path(__file__).parents[2]
 
 _SHAPE_LIBRARIES = ("transformers", "torch")
-#: Our own modules that decide what is kept: an edit of one makes other entries, whatever the version says.
+#: The modules of attncli that compute an entry: editing one invalidates the entries.
 _SHAPE_MODULES = (
     "parameters/inventory.py",
     "parameters/module_inventory.py",
@@ -42,31 +41,34 @@ _SHAPE_MODULES = (
     "models/loading/config_overrides.py",
     "models/builtin/preset_modules.py",
 )
-#: Files of a model type in transformers: an installation from a checkout changes without its version.
+#: The files of a model type in transformers: in a git checkout they change without a new version.
 _MODEL_TYPE_FILES = ("configuration_{0}.py", "modeling_{0}.py")
-#: The most entries that are kept (under 200 kB each); the oldest go.
-_MOST_SHAPES = 500
+#: The maximum number of entries (under 200 kB each); the oldest are deleted.
+_MAX_SHAPE_ENTRIES = 500
 
 _SAMPLE_LIBRARIES = ("transformers", "tokenizers", "torch")
 _SAMPLE_MODULES = ("embeddings/batches.py", "embeddings/reference_sample.py", "models/capture/structure.py")
 _MODEL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _DIGEST_BYTES = 32
-#: The most bytes of entries that are kept; the oldest go.
-_MOST_SAMPLE_BYTES = 256 << 20
+#: The maximum total size of entries in bytes; the oldest are deleted.
+_MAX_SAMPLE_BYTES = 256 << 20
+
+
+# --- Shapes of configurations
 
 
 class ShapeCache(NamedTuple):
-    """folder: where entries are; None where none are kept."""
+    """Tensor shapes of configurations, as JSON. folder: None turns the cache off."""
 
     folder: Path | None
 
     @classmethod
-    def of_user(cls) -> ShapeCache:
-        above = own_cache_folder()
+    def default(cls) -> ShapeCache:
+        above = attn_cache_folder()
         return cls(None if above is None else above / "shapes")
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """The entry of a key; None where there is none, or none that can be trusted."""
+        """The entry of a key; None if there is none, or it is corrupt."""
         if self.folder is None:
             return None
         try:
@@ -77,33 +79,34 @@ class ShapeCache(NamedTuple):
         return entry if isinstance(entry, dict) else None
 
     def write(self, key: str, entry: Mapping[str, Any]) -> None:
-        """Keep an entry. A folder that can't be written is as good as none: the next run builds the module again."""
+        """Write an entry. Write failures are ignored: the next run builds the module again."""
         if self.folder is None:
             return
         content = json.dumps(entry, separators=(",", ":")).encode()
-        _write(self._path(self.folder, key), _digest(content) + b"\n" + content, _drop_oldest_shapes)
+        _write_entry(self._path(self.folder, key), _digest(content) + b"\n" + content, _drop_oldest_shapes)
 
     @staticmethod
     def _path(folder: Path, key: str) -> Path:
         return folder / f"{key}.json"
 
 
-def cache_key(fields: Mapping[str, Any]) -> str:
-    """The name of an entry: what it follows from, and the versions of what makes it. Imports none of them.
+def shape_key(fields: Mapping[str, Any]) -> str:
+    """The key of a shape entry: a hash of the configuration, and of the versions of the libraries and source files.
 
-    fields: the configuration as its file has it, with whatever else decides which module is built.
+    Imports none of the libraries.
+    fields: the content of config.json, and anything else that decides which module is built.
     """
     kind = str(fields.get("model_type") or "").replace("-", "_")
-    made_of = {
+    content = {
         "fields": fields,
-        "versions": [__version__, *map(_version, _SHAPE_LIBRARIES)],
-        "files": [_shape_stamp(path) for path in _deciding_files(kind)],
+        "versions": [__version__, *map(_library_version, _SHAPE_LIBRARIES)],
+        "files": [_shape_stamp(path) for path in _source_files(kind)],
     }
-    return sha256(json.dumps(made_of, sort_keys=True, default=repr).encode()).hexdigest()[:40]
+    return sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()[:40]
 
 
-def _deciding_files(kind: str) -> Iterator[Path]:
-    yield from (_PACKAGE / name for name in _SHAPE_MODULES)
+def _source_files(kind: str) -> Iterator[Path]:
+    yield from (_PACKAGE_FOLDER / name for name in _SHAPE_MODULES)
     spec = find_spec("transformers")
     if spec is not None and spec.origin is not None and kind.isidentifier():
         models = Path(spec.origin).parent / "models"
@@ -111,7 +114,7 @@ def _deciding_files(kind: str) -> Iterator[Path]:
 
 
 def _shape_stamp(path: Path) -> tuple[str, int, int]:
-    """A file by its size and the time of its last change; by its name alone where it isn't there."""
+    """Name, size and modification time of a file; zeros if it doesn't exist."""
     try:
         found = path.stat()
     except OSError:
@@ -124,24 +127,27 @@ def _digest(content: bytes) -> bytes:
 
 
 def _drop_oldest_shapes(folder: Path) -> None:
-    """Keep to the most entries that there may be, and clear away what an interrupted process left."""
+    """Delete the oldest entries beyond the maximum, and temporary files of interrupted processes with them."""
     entries = sorted((entry.stat().st_mtime_ns, entry) for entry in folder.iterdir())
-    for _, entry in entries[:-_MOST_SHAPES]:
+    for _, entry in entries[:-_MAX_SHAPE_ENTRIES]:
         entry.unlink(missing_ok=True)
 
 
+# --- Outputs for the reference sample
+
+
 class SampleCache(NamedTuple):
-    """folder: where entries are; None where none are kept."""
+    """Models' outputs for the reference sample, as NPZ. folder: None turns the cache off."""
 
     folder: Path | None
 
     @classmethod
-    def of_user(cls) -> SampleCache:
-        above = own_cache_folder()
+    def default(cls) -> SampleCache:
+        above = attn_cache_folder()
         return cls(None if above is None else above / "samples")
 
     def read(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
-        """The arrays of a key; None where there are none, or none that can be trusted."""
+        """The arrays of a key; None if there are none, or they are corrupt."""
         if self.folder is None:
             return None
         import numpy as np
@@ -156,7 +162,7 @@ class SampleCache(NamedTuple):
             return None
 
     def write(self, key: str, arrays: Arrays) -> None:
-        """Keep some arrays. A folder that can't be written is as good as none: the next time runs the sample again."""
+        """Write an entry. Write failures are ignored: the next run computes the sample again."""
         if self.folder is None:
             return
         import numpy as np
@@ -164,30 +170,29 @@ class SampleCache(NamedTuple):
         packed = io.BytesIO()
         np.savez(packed, **arrays)  # type: ignore[arg-type]
         content = packed.getvalue()
-        _write(self.folder / f"{key}.npz", sha256(content).digest() + content, _drop_oldest_samples)
+        _write_entry(self.folder / f"{key}.npz", sha256(content).digest() + content, _drop_oldest_samples)
 
 
-def sample_key(files: ModelFiles, *, sentences: Sequence[str], allow_pickle: bool, **how: object) -> str | None:
-    """What the names of entries begin with: model, revision, sentences, versions, and how they were run.
+def sample_key(files: ModelFiles, *, sentences: Sequence[str], allow_pickle: bool, **settings: object) -> str | None:
+    """The first part of the keys of a model: a hash of its files, revision, sentences, versions and settings.
 
-    None where a file of the model can't be looked at.
-
-    Weights are told by their place, size and time of change: to read them all would take as long as the sample does.
+    Weights are identified by path, size and modification time: hashing them would take as long as running the sample.
+    None if a file of the model can't be accessed.
     """
     try:
         paths = [*files.weights(allow_pickle=allow_pickle).paths, *filter(None, map(files.find, _MODEL_FILES))]
         adapter = sorted(files.adapter.iterdir()) if files.adapter is not None else []
-        own = [_PACKAGE / name for name in _SAMPLE_MODULES]
-        stamps = [_sample_stamp(path) for path in (*paths, *adapter, *own)]
+        modules = [_PACKAGE_FOLDER / name for name in _SAMPLE_MODULES]
+        stamps = [_sample_stamp(path) for path in (*paths, *adapter, *modules)]
     except OSError:
         return None
-    made_of = {
+    content = {
         "model": [files.ref.name, files.revision, stamps],
         "sample": sha256("\n".join(sentences).encode("utf-8", "surrogatepass")).hexdigest(),
-        "versions": [__version__, *map(_version, _SAMPLE_LIBRARIES)],
-        "how": how,
+        "versions": [__version__, *map(_library_version, _SAMPLE_LIBRARIES)],
+        "settings": settings,
     }
-    return sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:40]
+    return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:40]
 
 
 def _sample_stamp(path: Path) -> tuple[str, int, int]:
@@ -197,27 +202,30 @@ def _sample_stamp(path: Path) -> tuple[str, int, int]:
 
 
 def _drop_oldest_samples(folder: Path) -> None:
-    """Keep to the most bytes that there may be; the newest entries stay."""
+    """Delete the oldest entries beyond the maximum size."""
     entries = sorted(((found := entry.stat()).st_mtime_ns, found.st_size, entry) for entry in folder.iterdir())
-    room = _MOST_SAMPLE_BYTES
+    room = _MAX_SAMPLE_BYTES
     for _, size, entry in reversed(entries):
         room -= size
         if room < 0:
             entry.unlink(missing_ok=True)
 
 
-def _version(library: str) -> str | None:
+# --- Both
+
+
+def _library_version(library: str) -> str | None:
     try:
         return version(library)
     except PackageNotFoundError:
         return None
 
 
-def _write(path: Path, content: bytes, drop_oldest: Callable[[Path], None]) -> None:
-    """Write an entry aside and move it into place, then make room. Write failures are ignored: it is a cache."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+def _write_entry(path: Path, content: bytes, drop_oldest: Callable[[Path], None]) -> None:
+    """Write an entry to a temporary file, move it into place, and delete old entries. Write failures are ignored."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
         drop_oldest(path.parent)

@@ -1,4 +1,7 @@
-"""Which of a model's files hold its weights, and whether they can be used."""
+"""The weight files that are loaded: choosing among safetensors, GGUF and pickle files, and checking them.
+
+checkpoint.py chooses among the same files to read their headers alone.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ _OTHER_FRAMEWORKS = ("tf_model.h5", "flax_model.msgpack", "model.ckpt.index", "r
 
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
-    """Files on this disk that hold a model's weights, whole as far as their headers tell.
+    """The local weight files of a model, with valid headers.
 
-    A model cut into shards has several; the index, which says which tensor is where, lies beside them.
+    A sharded model has several, and an index that says which file holds which tensor.
     """
 
     kind: WeightKind
@@ -33,50 +36,49 @@ class WeightFiles:
 
 
 def find_weights(ref: ModelRef, source: Source, *, allow_pickle: bool) -> WeightFiles:
-    """The weights that `ref` names, or the model's usual ones: safetensors before pickle.
+    """The weight file that `ref` names, or the standard ones: safetensors before pickle.
 
-    Raises ModelError where there are none, where one is missing or broken, and for pickles that aren't allowed: to
-    read a pickle is to run whatever program it holds.
+    Raises ModelError if there are none, if one is missing or broken, and for pickles that aren't allowed, as reading a
+    pickle can run any code in it.
     """
-    named = ref.named_file
-    if named is not None:
-        return _opened(ref, source, named, allow_pickle=allow_pickle)
-    name = _first(source, _SAFETENSORS) or _first(source, _PICKLES)
+    if ref.weights_file is not None:
+        return _open_weights(ref, source, ref.weights_file, allow_pickle=allow_pickle)
+    name = _first_available(source, _SAFETENSORS) or _first_available(source, _PICKLES)
     if name is None:
-        raise source.why_missing() or _no_weights(ref, source)
-    return _opened(ref, source, name, allow_pickle=allow_pickle)
+        raise source.listing_error() or _no_weights_error(ref, source)
+    return _open_weights(ref, source, name, allow_pickle=allow_pickle)
 
 
-def _first(source: Source, names: Sequence[str]) -> str | None:
-    """The first of the names that is there; what is on this disk goes first, so that a cached model asks nothing."""
+def _first_available(source: Source, names: Sequence[str]) -> str | None:
+    """The first available name; local files take precedence, so that a cached model needs no request."""
     cached = next((name for name in names if source.local(name) is not None), None)
     return cached or next((name for name in names if source.has(name)), None)
 
 
-def _opened(ref: ModelRef, source: Source, name: str, *, allow_pickle: bool) -> WeightFiles:
-    kind = _kind(name)
+def _open_weights(ref: ModelRef, source: Source, name: str, *, allow_pickle: bool) -> WeightFiles:
+    kind = _weight_kind(name)
     if kind == "pickle" and not allow_pickle:
-        raise _refused_pickle(ref, name)
+        raise _pickle_error(ref, name)
     path = source.find(name)
     if path is None:
-        raise source.why_missing() or _no_such_file(ref, source, name)
+        raise source.listing_error() or _no_file_error(ref, source, name)
     if not name.endswith(_INDEX):
-        _check(path, kind, source)
+        _check_file(path, kind, source)
         return WeightFiles(kind, (path,))
-    shards = _shards(ref, source, path)
+    shards = _find_shards(ref, source, path)
     for shard in shards:
-        _check(shard, kind, source)
+        _check_file(shard, kind, source)
     return WeightFiles(kind, shards, index=path)
 
 
-def _kind(name: str) -> WeightKind:
+def _weight_kind(name: str) -> WeightKind:
     stem = name.removesuffix(_INDEX)
     if stem.endswith(".safetensors"):
         return "safetensors"
     return "gguf" if stem.endswith(".gguf") else "pickle"
 
 
-def _check(path: Path, kind: WeightKind, source: Source) -> None:
+def _check_file(path: Path, kind: WeightKind, source: Source) -> None:
     if kind == "safetensors":
         weight_headers.read_header(path, repair_hint=source.repair_hint)
     elif kind == "gguf":
@@ -85,58 +87,58 @@ def _check(path: Path, kind: WeightKind, source: Source) -> None:
         weight_headers.check_pickle(path, repair_hint=source.repair_hint)
 
 
-def _shards(ref: ModelRef, source: Source, index: Path) -> tuple[Path, ...]:
-    """Every file that an index lists, fetched. Raises ModelError naming those that are missing."""
+def _find_shards(ref: ModelRef, source: Source, index: Path) -> tuple[Path, ...]:
+    """All files that an index lists, downloaded. Raises ModelError with the names of missing ones."""
     weight_map = weight_headers.read_json(index, repair_hint=source.repair_hint).get("weight_map")
     names = list(weight_map.values()) if isinstance(weight_map, dict) else []
-    # An index comes with the model, so it must not be able to reach files outside the model's folder.
+    # The index is untrusted: it must not name files outside the model's folder.
     if not names or not all(isinstance(name, str) and is_plain_path(name) for name in names):
         raise ModelError(f"{index} can't be used: it lists no files of this model", hint=source.repair_hint)
     listed = sorted(set(names))
     found = {name: source.find(name) for name in listed}
     missing = [name for name, path in found.items() if path is None]
     if missing:
-        raise source.why_missing() or _missing_shards(ref, source, missing, len(listed))
+        raise source.listing_error() or _missing_shards_error(ref, source, missing, len(listed))
     return tuple(path for path in found.values() if path is not None)
 
 
-def _missing_shards(ref: ModelRef, source: Source, missing: Sequence[str], count: int) -> ModelError:
+def _missing_shards_error(ref: ModelRef, source: Source, missing: Sequence[str], count: int) -> ModelError:
     shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     return ModelError(
         f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {shown}", hint=source.repair_hint
     )
 
 
-def _refused_pickle(ref: ModelRef, name: str) -> ModelError:
+def _pickle_error(ref: ModelRef, name: str) -> ModelError:
     message = f"the weights of {ref.name} are a pickle ({name}), and to read a pickle is to run any program it holds"
     return ModelError(message, hint="pass --allow-pickle if you trust where it comes from")
 
 
-def _no_such_file(ref: ModelRef, source: Source, name: str) -> ModelError:
+def _no_file_error(ref: ModelRef, source: Source, name: str) -> ModelError:
     others = sorted(other for other in source.names() if other.endswith(Path(name).suffix))
     hint = f"it has {', '.join(others[:5])}" if others else "look at the model's page for the files that it has"
     return ModelError(f"{ref.location} has no file {name}", hint=hint)
 
 
-def _no_weights(ref: ModelRef, source: Source) -> ModelError:
+def _no_weights_error(ref: ModelRef, source: Source) -> ModelError:
     names = sorted(source.names())
     message = f"{ref.name} has no weights that can be read"
     for ending in (".gguf", ".safetensors"):
-        # An adapter's weights are no model, and on the hub only a GGUF file can be named.
-        fitting = [name for name in names if name.endswith(ending) and not name.startswith("adapter_")]
-        if fitting and (ref.kind is not Kind.HUB or ending == ".gguf"):
-            return ModelError(message, hint=f"name one of its files: {beside(ref, fitting[0])}")
+        # An adapter's weights are no model, and of hub files only GGUF files can be named.
+        candidates = [name for name in names if name.endswith(ending) and not name.startswith("adapter_")]
+        if candidates and (ref.kind is not Kind.HUB or ending == ".gguf"):
+            return ModelError(message, hint=f"name one of its files: {sibling_reference(ref, candidates[0])}")
     other = next((name for name in names if name in _OTHER_FRAMEWORKS), None)
     if other is not None:
         return ModelError(message, hint=f"{other} is of another framework: convert it to safetensors")
     return ModelError(message, hint="weights are model.safetensors, or a model.safetensors.index.json with its shards")
 
 
-def beside(ref: ModelRef, name: str) -> str:
-    """How a user would name another file of the same model."""
+def sibling_reference(ref: ModelRef, name: str) -> str:
+    """What to type (`-m`) for another file of the same model."""
     if ref.kind is Kind.HUB:
         return f"{ref.location}/{name}" + (f"@{ref.revision}" if ref.revision else "")
-    # Text rather than paths: pathlib would drop the leading `./` that tells a path from a hub name.
+    # No pathlib: it would drop the leading `./` that distinguishes a path from a hub name.
     if ref.kind is Kind.FILE:
         return ref.name.removesuffix(ref.path.name) + name
     return f"{ref.name.rstrip('/')}/{name}"

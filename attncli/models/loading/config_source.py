@@ -1,4 +1,7 @@
-"""What a configuration class of transformers declares, read from its source: importing it takes seconds."""
+"""Facts about a model type without importing transformers, which takes seconds.
+
+The defaults of a configuration class are read from its source file.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from pathlib import Path
 
 
 def declares_value(model_type: str, fields: Iterable[str]) -> bool | None:
-    """Whether the class of a model type gives one of these fields a value of its own, which files may leave out.
+    """Whether the configuration class of a model type has a non-empty default for one of these fields.
 
-    None where its source isn't found.
+    config.json may then omit the field. None if the source file isn't found.
     """
-    source = _source(model_type)
+    source = _read_source(model_type)
     if source is None:
         return None
     wanted = set(fields)
@@ -27,7 +30,7 @@ def declares_value(model_type: str, fields: Iterable[str]) -> bool | None:
     )
 
 
-def _source(model_type: str) -> str | None:
+def _read_source(model_type: str) -> str | None:
     spec = find_spec("transformers")
     name = model_type.replace("-", "_")
     if spec is None or spec.origin is None or not name.isidentifier():
@@ -36,16 +39,16 @@ def _source(model_type: str) -> str | None:
     return path.read_text("utf-8") if path.is_file() else None
 
 
-#: How classes are called that write text, and so cache.
-_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
-#: Words in the model types of those that don't, where no class is named, as in GGUF.
-_READERS = ("bert", "encoder", "clip", "vit")
+#: Endings of the names of classes that generate text, and so have a KV cache.
+_GENERATING_CLASSES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
+#: Words in model types of encoders, for configurations that name no class, as in GGUF.
+_ENCODER_TYPES = ("bert", "encoder", "clip", "vit")
 
 
-def declares_writing(fields: Mapping[str, object]) -> bool:
-    """Whether a configuration is that of a model that writes: by the class that it names, else by its model type."""
+def declares_generation(fields: Mapping[str, object]) -> bool:
+    """Whether a configuration is of a model that generates text: by its `architectures`, or else by its model type."""
     architectures = fields.get("architectures")
     if isinstance(architectures, list) and architectures:
-        return str(architectures[0]).endswith(_WRITERS)
+        return str(architectures[0]).endswith(_GENERATING_CLASSES)
     kind = str(fields.get("model_type") or "")
-    return bool(kind) and not any(word in kind for word in _READERS)
+    return bool(kind) and not any(word in kind for word in _ENCODER_TYPES)

@@ -1,4 +1,4 @@
-"""A model's configuration and class, without weights."""
+"""Reading a model's configuration, and choosing the transformers class to load."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
 
 def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """The configuration behind `files`: config.json, or what a GGUF file says of itself.
+    """The configuration of a model: its config.json, or the metadata of a GGUF file.
 
-    Raises ModelError where there is none, where it isn't JSON, where its model_type is unknown to the installed
-    transformers, and where it asks for its own code and `trust_remote_code` isn't set.
+    Raises ModelError if there is none, if it isn't JSON, if the installed transformers doesn't know its model_type, and
+    if it needs custom code and `trust_remote_code` isn't set.
     """
     if (gguf := gguf_file(files)) is not None:
-        return _auto_config(files, gguf.parent, None, gguf_file=gguf.name)
+        return _load_config(files, gguf.parent, None, gguf_file=gguf.name)
     path = files.require("config.json")
     raw = weight_headers.read_json(path, repair_hint=files.repair_hint)
     if "auto_map" in raw and trust_remote_code:
-        fetch_code(files, _own_classes(raw))
+        fetch_code(files, _auto_map_classes(raw))
     elif "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
         raise ModelError(
             f"{files.ref.name} runs code of its own",
             hint="read that code first; --trust-remote-code lets it run",
         )
-    return _auto_config(files, path.parent, raw, trust_remote_code=trust_remote_code)
+    return _load_config(files, path.parent, raw, trust_remote_code=trust_remote_code)
 
 
 def gguf_file(files: ModelFiles) -> Path | None:
-    """The GGUF file that the user named, if one was: it holds its configuration and its tokenizer too.
+    """The path of the GGUF file that the user named, if any; it holds the configuration and the tokenizer too.
 
-    Raises ModelError where the packages that read one aren't installed.
+    Raises ModelError if the packages to load GGUF files aren't installed.
     """
     model = files if files.base is None else files.base
-    name = model.ref.named_file
+    name = model.ref.weights_file
     if name is None or not name.endswith(".gguf"):
         return None
     absent = [package for package in ("gguf", "accelerate") if find_spec(package) is None]
@@ -58,14 +58,13 @@ def gguf_file(files: ModelFiles) -> Path | None:
 
 
 def model_class(
-    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False, sense: Modality | None = None
+    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False, modality: Modality | None = None
 ) -> type[PreTrainedModel]:
     """The class of the base model for a configuration: `AutoModel`'s, else what `architectures` names.
 
-    sense: what else than a text it will be given. A model that puts pictures into words is taken whole then: its base
-    may have no part that reads both (BLIP).
-
-    Raises ModelError where neither is known.
+    modality: the input besides text, or instead of it. For pictures, a captioning model is loaded whole, as its base
+    model may not take both picture and text (BLIP).
+    Raises ModelError if there is no such class.
     """
     own = getattr(config, "auto_map", None) or {}
     if trust_remote_code and own:
@@ -74,10 +73,14 @@ def model_class(
         return get_class_from_dynamic_module(reference, folder, local_files_only=True)  # type: ignore[no-any-return]
     known = AutoModel._model_mapping.get(type(config), None)
     candidates = known if isinstance(known, (list, tuple)) else [known] if known else []
-    named = [getattr(transformers, name, None) for name in config.architectures or []]
-    # Where several classes share a configuration, the checkpoint says which of them it is.
-    chosen = next((cls for cls in candidates if cls in named), None) or next(iter(candidates), None)
-    found = _describer(config, named, sense) or chosen or next((cls for cls in named if cls is not None), None)
+    declared = [getattr(transformers, name, None) for name in config.architectures or []]
+    # If several classes share a configuration, `architectures` says which of them the checkpoint is.
+    chosen = next((cls for cls in candidates if cls in declared), None) or next(iter(candidates), None)
+    found = (
+        _captioning_class(config, declared, modality)
+        or chosen
+        or next((cls for cls in declared if cls is not None), None)
+    )
     if found is None:
         raise ModelError(
             f"transformers {transformers.__version__} has no model for {config.model_type!r}",
@@ -87,30 +90,30 @@ def model_class(
     return cls
 
 
-def _describer(
-    config: PreTrainedConfig, named: Sequence[type[PreTrainedModel] | None], sense: Modality | None
+def _captioning_class(
+    config: PreTrainedConfig, declared: Sequence[type[PreTrainedModel] | None], modality: Modality | None
 ) -> type[PreTrainedModel] | None:
-    """The class that puts what it sees into words, if it is this model's, or nothing says which is."""
-    if sense != "image":
+    """The captioning class, if `architectures` names it or nothing."""
+    if modality != "image":
         return None
     table = AutoModelForImageTextToText._model_mapping
-    describes: type[PreTrainedModel] | None = table.get(type(config), None)
-    return describes if not named or describes in named else None
+    captioning: type[PreTrainedModel] | None = table.get(type(config), None)
+    return captioning if not declared or captioning in declared else None
 
 
-def _auto_config(files: ModelFiles, folder: Path, raw: dict[str, Any] | None, **options: Any) -> PreTrainedConfig:
+def _load_config(files: ModelFiles, folder: Path, raw: dict[str, Any] | None, **options: Any) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
     except ImportError as error:
         message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
         raise ModelError(message, hint="install the package that it names") from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError, StrictDataclassError) as error:
-        raise _bad_config(files, raw, error) from error
+        raise _bad_config_error(files, raw, error) from error
     return config
 
 
-def _bad_config(files: ModelFiles, raw: dict[str, Any] | None, error: Exception) -> ModelError:
-    """raw: what config.json says; None where the configuration is elsewhere."""
+def _bad_config_error(files: ModelFiles, raw: dict[str, Any] | None, error: Exception) -> ModelError:
+    """raw: the content of config.json; None for a GGUF file."""
     kind = None if raw is None else raw.get("model_type")
     if raw is not None and kind is None:
         return ModelError(
@@ -126,8 +129,8 @@ def _bad_config(files: ModelFiles, raw: dict[str, Any] | None, error: Exception)
     return ModelError(message, hint=files.repair_hint)
 
 
-def _own_classes(raw: dict[str, Any]) -> list[str]:
-    """The classes of its own code that a configuration names, as `module.Class`."""
+def _auto_map_classes(raw: dict[str, Any]) -> list[str]:
+    """The custom classes that a configuration names in `auto_map`, as `module.Class`."""
     values = raw["auto_map"].values()
     listed = (value if isinstance(value, list) else [value] for value in values)
     return [name for names in listed for name in names if name]

@@ -1,8 +1,7 @@
-"""Which device a model runs on, and in which number format.
+"""Choosing the device and the number format (dtype) of a model, and what happens if it doesn't fit into memory.
 
-What to say when a model doesn't fit into the memory of its device.
-
-Where the weights of a model go: to one device, or, where they don't fit there, over all that there is.
+`choose_device` and `choose_dtype` implement --device and --dtype. A model that is larger than the free memory of a GPU
+is spread over all devices by accelerate (`device_map_options`).
 """
 
 from __future__ import annotations
@@ -20,38 +19,45 @@ from attncli.choices import DTYPES
 from attncli.errors import AttnError, FailedError, UsageError
 from attncli.models.capture.structure import block_lists
 
+_DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+#: The share of the free memory that weights may take; the rest is for a forward pass.
+_WEIGHTS_SHARE = 0.8
+
 
 def available_devices() -> list[str]:
-    """The devices of this machine, the preferred one first: `cuda:0` …, `mps`, `cpu`."""
+    """The devices of this machine, the preferred first: `cuda:0` …, `mps`, `cpu`."""
     cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
 
 
-def choose_device(wish: str = "auto") -> torch.device:
-    """The device for a wish of `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+def choose_device(requested: str = "auto") -> torch.device:
+    """The device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
-    Raises UsageError where it isn't there, and lists what there is.
+    Raises UsageError, which lists the available devices, for an unavailable one.
     """
     devices = available_devices()
-    if wish == "auto":
+    if requested == "auto":
         return torch.device(devices[0])
-    name = "cuda:0" if wish == "cuda" else wish
+    name = "cuda:0" if requested == "cuda" else requested
     if name in devices:
         return torch.device(name)
-    raise UsageError(f"no device {wish!r} on this machine", hint=f"--device takes auto or one of: {', '.join(devices)}")
+    raise UsageError(
+        f"no device {requested!r} on this machine", hint=f"--device takes auto or one of: {', '.join(devices)}"
+    )
 
 
-def choose_dtype(wish: str, device: torch.device) -> torch.dtype | str:
-    """The number format to load: what was asked for; on its own, float32 on a CPU, else the checkpoint's (`auto`).
+def choose_dtype(requested: str, device: torch.device) -> torch.dtype | str:
+    """The number format to load; for `auto`, float32 on a CPU and else the checkpoint's (transformers' `auto`).
 
-    Raises UsageError for a name that isn't one of `DTYPES`.
+    Raises UsageError for a name that isn't in `DTYPES`.
     """
-    if wish not in DTYPES:
-        raise UsageError(f"no number format {wish!r}", hint=f"--dtype takes one of: {', '.join(DTYPES)}")
-    if wish == "auto":
+    if requested not in DTYPES:
+        raise UsageError(f"no number format {requested!r}", hint=f"--dtype takes one of: {', '.join(DTYPES)}")
+    if requested == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
-    dtype = getattr(torch, wish)
+    dtype = getattr(torch, requested)
     assert isinstance(dtype, torch.dtype)
     return dtype
 
@@ -61,12 +67,12 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# --- Running out of memory
 
 
 @contextmanager
 def memory_guard(device: torch.device, module: Callable[[], nn.Module | None]) -> Iterator[None]:
-    """Turn running out of memory into what would fit."""
+    """Turn out-of-memory errors in the body into a FailedError with a hint about what would fit."""
     try:
         yield
     except AttnError:
@@ -79,70 +85,69 @@ def memory_guard(device: torch.device, module: Callable[[], nn.Module | None]) -
         count = sum(parameter.numel() for parameter in parameters)
         blocks = max((block_list.length for block_list in block_lists(built)), default=1) if built is not None else 1
         dtype = next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), None)
-        raise out_of_memory(device, dtype, count, blocks) from error
+        raise out_of_memory_error(device, dtype, count, blocks) from error
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a CUDA device; None where torch can't tell."""
+    """Free bytes of a CUDA device; None for other devices."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is torch's or the system's way of saying that memory ran out, on any device."""
+    """Whether an error of torch or the system means that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
     return isinstance(error, RuntimeError | OSError) and any(word in str(error).lower() for word in words)
 
 
-def out_of_memory(device: torch.device, dtype: torch.dtype | None, parameters: int, blocks: int) -> FailedError:
-    """What to say when a model of `parameters` numbers in `blocks` layers doesn't fit, and what would.
+def out_of_memory_error(device: torch.device, dtype: torch.dtype | None, parameters: int, blocks: int) -> FailedError:
+    """The error for a model that doesn't fit. parameters: their number.  blocks: the number of layers.
 
-    The hint names a smaller number format where the weights alone fit in it, else how many layers do, else the CPU.
+    The hint names a smaller number format if the weights fit in it, or else the number of layers that fit; and the CPU.
     """
     used = dtype_name(dtype) if dtype is not None else "float32"
-    need = parameters * _BYTES.get(used, 4)
+    need = parameters * _DTYPE_BYTES.get(used, 4)
     free = free_memory(device)
     room = "" if free is None else f", and {gib(free)} are free"
     message = f"out of memory on {device}: the weights take {gib(need)} in {used}{room}"
     other = "" if device.type == "cpu" else ", and --device cpu has other memory"
-    return FailedError(message, hint=f"{_what_fits(used, parameters, blocks, free)}{other}")
+    return FailedError(message, hint=f"{_fitting_hint(used, parameters, blocks, free)}{other}")
 
 
-def _what_fits(used: str, parameters: int, blocks: int, free: int | None) -> str:
-    """Smaller numbers halve the weights; fewer layers cut them in proportion. A fifth is left for what a pass needs."""
+def _fitting_hint(used: str, parameters: int, blocks: int, free: int | None) -> str:
+    """What would fit: half-precision weights, or the first layers of them."""
     halved = parameters * 2
-    if used == "float32" and (free is None or halved < 0.8 * free):
+    if used == "float32" and (free is None or halved < _WEIGHTS_SHARE * free):
         return f"--dtype bfloat16 takes {gib(halved)}"
-    fits = blocks // 2 if free is None else int(blocks * 0.8 * free / max(1, halved))
+    fits = blocks // 2 if free is None else int(blocks * _WEIGHTS_SHARE * free / max(1, halved))
     last = min(fits, blocks) - 1
     return f"-l 0-{last} reads fewer layers" if last > 0 else "-l 0 reads one layer alone"
 
 
 def gib(count: int) -> str:
-    """Bytes as people read them: `1.5 GiB`, `87 MiB`."""
+    """A number of bytes as `1.5 GiB` or `87 MiB`."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-#: Of the memory that is free, what weights may take; the rest is for what a pass needs.
-_SHARE = 0.8
+# --- Models that are larger than the memory of a GPU
 
 
-def placement(
+def device_map_options(
     cls: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype | str, target: torch.device, name: str
 ) -> dict[str, Any]:
-    """Arguments of `from_pretrained` that spread a model which is too large for `target`: none where it fits.
+    """Arguments of `from_pretrained` that spread a model which is too large for `target`; empty if it fits.
 
-    accelerate gives each device as many layers as fit, the first ones to the GPUs, the last ones to the machine's
-    memory, from where they come to a GPU one by one. Nothing is spread off a device whose free memory isn't known.
+    accelerate gives each device as many layers as fit: the first ones to the GPUs, the last ones to the main memory,
+    from where they are moved to a GPU one by one. If the free memory of `target` is unknown, the model isn't spread.
 
-    Raises FailedError where the extra `large`, which brings accelerate, isn't installed.
+    Raises FailedError if accelerate isn't installed.
     """
     free = free_memory(target)
     if free is None:
         return {}
     need = _weight_bytes(cls, config, dtype)
-    if need <= _SHARE * free:
+    if need <= _WEIGHTS_SHARE * free:
         return {}
     if find_spec("accelerate") is None:
         raise FailedError(
@@ -155,17 +160,17 @@ def placement(
 def _weight_bytes(cls: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype | str) -> int:
     with torch.device("meta"):
         module = cls(config)
-    own: torch.dtype = dtype if isinstance(dtype, torch.dtype) else config.dtype or torch.get_default_dtype()
-    return int(sum(tensor.numel() for tensor in module.parameters())) * own.itemsize
+    loaded: torch.dtype = dtype if isinstance(dtype, torch.dtype) else config.dtype or torch.get_default_dtype()
+    return int(sum(tensor.numel() for tensor in module.parameters())) * loaded.itemsize
 
 
 def is_spread(module: nn.Module) -> bool:
-    """Whether accelerate spread a model; it stays where it is then."""
+    """Whether accelerate has spread a model over devices; it must not be moved then."""
     return getattr(module, "hf_device_map", None) is not None
 
 
 def input_device(module: nn.Module) -> torch.device:
-    """Where a model wants its inputs: where its first weights are, or are brought to when they are needed."""
+    """The device for a model's inputs: that of its first weights, or the one that accelerate moves them to."""
     first: torch.device = next(module.parameters()).device
     if first.type != "meta":
         return first
@@ -173,8 +178,8 @@ def input_device(module: nn.Module) -> torch.device:
     return torch.device(getattr(hook, "execution_device", None) or "cpu")
 
 
-def weights_at_hand(module: nn.Module) -> AbstractContextManager[None]:
-    """A module's own weights for a while, wherever accelerate keeps them."""
+def materialized_weights(module: nn.Module) -> AbstractContextManager[None]:
+    """A context in which a module's weights are loaded, wherever accelerate keeps them."""
     from accelerate.utils import align_module_device
 
     return align_module_device(module)  # type: ignore[no-any-return]

@@ -1,9 +1,7 @@
-"""Work that several processes share: who takes what, and how they learn what the others found.
+"""Several processes, started by torchrun, that share the texts of one command.
 
-Several processes that work on one thing, as torchrun starts them.
-
-They talk through torchrun's key-value store: who failed, and who is done. What they found goes around once, at the
-end, through a process group: gloo, or nccl where every process has a GPU of its own.
+They use torchrun's key-value store to report failures and completion. Their results are exchanged once, at the end,
+through a torch process group: nccl if every process has its own GPU, or else gloo.
 """
 
 from __future__ import annotations
@@ -24,63 +22,63 @@ from attncli.errors import AttnError, ExitCode, FailedError, reason_of
 Part = TypeVar("Part")
 
 
-class Sharing(Protocol):
-    """This process among those that work together. rank: its number.  world: how many there are."""
+class Communicator(Protocol):
+    """This process's view of the processes that work together. rank: its number.  world: the number of processes."""
 
     @property
     def rank(self) -> int: ...
     @property
     def world(self) -> int: ...
 
-    def own_device(self, wish: str) -> str:
-        """The device that this process is to use where the user wishes for `wish`."""
+    def pick_device(self, requested: str) -> str:
+        """The device of this process for the user's `--device`."""
         ...
 
     def check(self) -> None:
-        """Raises what another process failed with, if one did: there is no use in going on."""
+        """Raise the error with which another process failed, if one did."""
         ...
 
     def gather(self, part: Part) -> list[Part]:
-        """What each process found, in the order of their ranks, once all are done. Raises likewise."""
+        """The parts of all processes by rank, once all are done. Raises as `check`."""
         ...
 
 
-class Alone:
-    """The only process there is."""
+class SingleProcess:
+    """The communicator of a command that runs in one process."""
 
     rank, world = 0, 1
 
-    def own_device(self, wish: str) -> str:
-        return wish
+    def pick_device(self, requested: str) -> str:
+        return requested
 
     def check(self) -> None:
-        """Nobody else can fail."""
+        """There is no other process."""
 
     def gather(self, part: Part) -> list[Part]:
         return [part]
 
     def __repr__(self) -> str:
-        return "ALONE"
+        return "SINGLE_PROCESS"
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()
 
 
-#: Seconds between two looks for a failure of others, while there is nothing to do but to wait.
-_LOOK = 0.5
+#: Seconds between two checks for failures while waiting.
+_POLL_SECONDS = 0.5
 
-#: Seconds that a process waits for the others before it ends. The first has said everything to the user by then, who
-#: should not have to wait; the others leave it the time to load a model, say, before it hears that one failed.
-_PATIENCE_OF_FIRST, _PATIENCE = 10.0, 600.0
+#: Seconds that a process waits for the others before it ends. The first process has printed everything by then, so it
+#: waits only briefly; the others wait until it has noticed a failure, which may take as long as loading a model.
+_FIRST_WAIT_SECONDS, _WAIT_SECONDS = 10.0, 600.0
 
-_FAILURE = "failure"
+_FAILURE_KEY = "failure"
 
 
-class Processes:
-    """`attncli.models.loading.distributed.Sharing` among processes that torchrun started.
+class TorchrunProcesses:
+    """The communicator of processes that torchrun started.
 
-    local_rank: the number of this process on its machine, which is that of its GPU.
-    Raises FailedError where the others can't be reached.
+    local_rank: the number of this process on its machine, which is also that of its GPU.
+    Raises FailedError if the other processes can't be reached.
     """
 
     def __init__(self, rank: int, world: int, local_rank: int) -> None:
@@ -91,65 +89,66 @@ class Processes:
         try:
             store, *_ = next(iter(rendezvous("env://", rank, world)))
         except (dist.DistError, RuntimeError, ValueError, OSError) as error:
-            raise _lost(error) from error
+            raise _connection_lost_error(error) from error
         self._store = PrefixStore("attncli", store)
 
-    def own_device(self, wish: str) -> str:
-        """The device that this process is to use where the user wishes for `wish`: its own GPU, if it has one."""
+    def pick_device(self, requested: str) -> str:
+        """The device of this process for the user's `--device`: its own GPU, if there is one."""
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if wish in ("auto", "cuda") and count:
-            # Where processes are more than GPUs, some share one, which nccl can't.
-            own = torch.device("cuda", self._local_rank % count)
+        if requested in ("auto", "cuda") and count:
+            # If there are more processes than GPUs, some share one, which nccl doesn't support.
+            device = torch.device("cuda", self._local_rank % count)
             self._device = "cuda" if self._local_rank < count else "shared"
-            torch.cuda.set_device(own)
-            return str(own)
-        return wish
+            torch.cuda.set_device(device)
+            return str(device)
+        return requested
 
     def check(self) -> None:
-        """Raises what another process failed with."""
-        if self._try(lambda: self._store.check([_FAILURE])):
-            raise _read_failure(self._try(lambda: self._store.get(_FAILURE)))
+        """Raise the error with which another process failed, if one did."""
+        if self._try(lambda: self._store.check([_FAILURE_KEY])):
+            raise _parse_failure(self._try(lambda: self._store.get(_FAILURE_KEY)))
 
     def gather(self, part: Part) -> list[Part]:
-        """What each process found, in the order of their ranks. Raises what another failed with, or FailedError."""
+        """The parts of all processes by rank. Raises as `check`, or FailedError if the connection is lost."""
         self._gathered += 1
         devices = self._exchange(f"done/{self._gathered}", self._device)
         parts: list[Any] = [None] * self.world
         self._try(lambda: self._all_gather(parts, part, "nccl" if set(devices) == {"cuda"} else "gloo"))
         return parts
 
-    def settle(self) -> None:
-        """Wait until all have done everything. Raises what another process failed with."""
+    def wait_for_all(self) -> None:
+        """Wait until all processes are done. Raises as `check`."""
         self._exchange("settled", "")
 
-    def tell(self, failure: AttnError) -> None:
-        """Let the others know that this process fails. The first failure counts: others follow from it."""
+    def report_failure(self, failure: AttnError) -> None:
+        """Report an error to the other processes. Only the first counts, as it causes the others."""
         with suppress(dist.DistError, RuntimeError):
-            self._store.compare_set(_FAILURE, "", _written(failure))
+            self._store.compare_set(_FAILURE_KEY, "", _serialize_failure(failure))
 
-    def leave(self) -> None:
-        """End when all others end too: where one ends early, torchrun ends the others, whatever they were about to say.
+    def close(self) -> None:
+        """Wait for the other processes before ending: when one ends early, torchrun kills the others before they can
+        print their errors.
 
-        Not for long, though: others may have ended without a word.
+        The wait is limited, as the others may have crashed.
         """
-        end = monotonic() + (_PATIENCE_OF_FIRST if self.rank == 0 else _PATIENCE)
-        # Who keeps the store may go as soon as all have left; then it can't be asked any more.
+        end = monotonic() + (_FIRST_WAIT_SECONDS if self.rank == 0 else _WAIT_SECONDS)
+        # The process that hosts the store may end as soon as all have left; errors are ignored then.
         with suppress(dist.DistError, RuntimeError):
             self._store.set(f"left/{self.rank}", "")
             while not self._store.check([f"left/{rank}" for rank in range(self.world)]) and monotonic() < end:
-                sleep(_LOOK)
+                sleep(_POLL_SECONDS)
             if dist.is_initialized():
                 dist.destroy_process_group()
 
     def _exchange(self, key: str, value: str) -> list[str]:
-        """What each process said under a key, once all have; looks for failures meanwhile."""
+        """The values of all processes for a key, once all have set it; checks for failures meanwhile."""
         keys = [f"{key}/{rank}" for rank in range(self.world)]
         self._try(lambda: self._store.set(keys[self.rank], value))
         while not self._try(lambda: self._store.check(keys)):
             self.check()
-            sleep(_LOOK)
-        said: list[bytes] = self._try(lambda: [self._store.get(each) for each in keys])
-        return [each.decode() for each in said]
+            sleep(_POLL_SECONDS)
+        values: list[bytes] = self._try(lambda: [self._store.get(each) for each in keys])
+        return [each.decode() for each in values]
 
     def _all_gather(self, parts: list[Any], part: object, backend: str) -> None:
         if not dist.is_initialized():
@@ -160,21 +159,21 @@ class Processes:
         try:
             return call()
         except (dist.DistError, RuntimeError) as error:
-            raise _lost(error) from error
+            raise _connection_lost_error(error) from error
 
 
-def _lost(error: BaseException) -> FailedError:
+def _connection_lost_error(error: BaseException) -> FailedError:
     return FailedError(
         f"the processes that share the texts lost one another: {reason_of(error)}",
         hint="one of them may have run out of memory; torchrun says which ended first",
     )
 
 
-def _written(failure: AttnError) -> str:
+def _serialize_failure(failure: AttnError) -> str:
     return json.dumps([failure.message, failure.hint, int(failure.exit_code)])
 
 
-def _read_failure(content: bytes) -> AttnError:
+def _parse_failure(content: bytes) -> AttnError:
     message, hint, code = json.loads(content)
     failure = AttnError(message, hint=hint)
     failure.exit_code = ExitCode(code)

@@ -1,4 +1,4 @@
-"""How a model is run on text: its forward pass, or the tower for texts of a model that compares them with pictures."""
+"""Choosing the method that runs a model on given inputs: its forward pass, or one tower of a dual encoder."""
 
 from __future__ import annotations
 
@@ -6,67 +6,64 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from transformers import PreTrainedModel
 
 from attncli.errors import ModelError, UsageError, reason_of
 from attncli.models.loading.device import is_out_of_memory
 
-if TYPE_CHECKING:
-    pass
-
-#: What a model may be given beside a text, or instead of one.
+#: The inputs that a model may take besides text, or instead of it.
 Modality = Literal["image", "audio"]
 
-#: What models call these.
+#: The names of the forward pass's arguments for each modality.
 MODALITIES: Mapping[Modality, tuple[str, ...]] = {
     "image": ("pixel_values",),
     "audio": ("input_features", "input_values"),
 }
 
-_SAID: Mapping[Modality, str] = {"image": "a picture", "audio": "a sound"}
+_MODALITY_WORDS: Mapping[Modality, str] = {"image": "a picture", "audio": "a sound"}
 
-#: What models call that of their inputs which is no text.
-_OTHER_SENSES = re.compile(r"^(pixel_values|input_features|input_values|visual_feats|image_embeds|action_embeds)")
+#: The names of all arguments that are no text.
+_NON_TEXT_ARGUMENTS = re.compile(r"^(pixel_values|input_features|input_values|visual_feats|image_embeds|action_embeds)")
 
 
-def forward_for(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..., Any]:
-    """What takes arguments of these names. Dual encoders (CLIP, SigLIP, CLAP) need a picture or a sound in their
-    forward pass, and have a method that runs the tower for texts by itself."""
+def forward_method(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..., Any]:
+    """The method to call with these arguments: the forward pass, or for a dual encoder (CLIP, SigLIP, CLAP), whose
+    forward pass needs both inputs, the method that runs one of its towers."""
     whole: Callable[..., Any] = model
-    if not any(_OTHER_SENSES.match(name) for name in arguments):
+    if not any(_NON_TEXT_ARGUMENTS.match(name) for name in arguments):
         return _text_tower(model) or whole
     texts = {"input_ids", "decoder_input_ids"} & set(arguments)
-    return whole if texts else _other_tower(model, arguments) or whole
+    return whole if texts else _modality_tower(model, arguments) or whole
 
 
-def refuse_without_modality(model: type[PreTrainedModel], sense: Modality, name: str) -> None:
-    """Raise UsageError for a model whose forward pass takes no pictures, or no sounds."""
+def refuse_without_modality(model: type[PreTrainedModel], modality: Modality, name: str) -> None:
+    """Raise UsageError for a model whose forward pass takes no input of this modality."""
     parameters = inspect.signature(model.forward).parameters
-    if any(argument in parameters for argument in MODALITIES[sense]):
+    if any(argument in parameters for argument in MODALITIES[modality]):
         return
     others = [other for other, arguments in MODALITIES.items() if any(argument in parameters for argument in arguments)]
-    instead = f"{_SAID[others[0]]} with --{others[0]}" if others else "a text"
+    instead = f"{_MODALITY_WORDS[others[0]]} with --{others[0]}" if others else "a text"
     raise UsageError(
-        f"{name} takes no {_SAID[sense].split()[1]}s",
-        hint=f"give it {instead} instead of --{sense}, or name another model (-m)",
+        f"{name} takes no {_MODALITY_WORDS[modality].split()[1]}s",
+        hint=f"give it {instead} instead of --{modality}, or name another model (-m)",
     )
 
 
 def accepted_arguments(model: PreTrainedModel) -> frozenset[str]:
-    """The names of the arguments that a model takes with a text."""
+    """The names of the arguments that a model takes together with text."""
     return frozenset(inspect.signature(_text_tower(model) or type(model).forward).parameters)
 
 
 def all_arguments(model: PreTrainedModel) -> frozenset[str]:
-    """The names of the arguments that its forward pass takes."""
+    """The names of the arguments of the forward pass."""
     return frozenset(inspect.signature(type(model).forward).parameters)
 
 
 def needs_text(model: PreTrainedModel, arguments: Collection[str]) -> bool:
-    """Whether a model that is given a picture or a sound can't do without a text: one that puts it into words."""
-    return "input_ids" in all_arguments(model) and _other_tower(model, arguments) is None
+    """Whether a model needs text in addition to these arguments, as captioning models do."""
+    return "input_ids" in all_arguments(model) and _modality_tower(model, arguments) is None
 
 
 def _text_tower(model: PreTrainedModel) -> Callable[..., Any] | None:
@@ -75,8 +72,8 @@ def _text_tower(model: PreTrainedModel) -> Callable[..., Any] | None:
     return features if takes_text else None
 
 
-def _other_tower(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..., Any] | None:
-    """The tower for pictures or sounds of a dual encoder."""
+def _modality_tower(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..., Any] | None:
+    """The method that runs the picture or sound tower of a dual encoder."""
     if _text_tower(model) is None:
         return None
     methods = (getattr(model, name, None) for name in ("get_image_features", "get_audio_features"))
@@ -85,28 +82,30 @@ def _other_tower(model: PreTrainedModel, arguments: Collection[str]) -> Callable
 
 
 @contextmanager
-def runnable(model: PreTrainedModel, arguments: Collection[str]) -> Iterator[None]:
-    """Around a run of the model on these arguments: ModelError where it can't do without a picture or a sound, or
-    can't do with the one that it was given."""
-    others = sorted(name for name in accepted_arguments(model) if _OTHER_SENSES.match(name))
+def report_run_errors(model: PreTrainedModel, arguments: Collection[str]) -> Iterator[None]:
+    """Around a run of the model on these arguments: raises ModelError if it needs a picture or a sound too, or fails on
+    the one that it was given."""
+    others = sorted(name for name in accepted_arguments(model) if _NON_TEXT_ARGUMENTS.match(name))
     try:
         yield
     except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
-        given = [sense for sense, names in MODALITIES.items() if any(name in arguments for name in names)]
+        given = [modality for modality, names in MODALITIES.items() if any(name in arguments for name in names)]
         if given and not is_out_of_memory(error):
-            raise _refused(model, given[0], error) from error
+            raise _modality_error(model, given[0], error) from error
         if isinstance(error, LookupError | RuntimeError) or not others or any(name in arguments for name in others):
             raise
-        missing = next((sense for sense, names in MODALITIES.items() if any(name in others for name in names)), None)
-        flag = f"give it {_SAID[missing]} with --{missing}, or " if missing else ""
+        missing = next(
+            (modality for modality, names in MODALITIES.items() if any(name in others for name in names)), None
+        )
+        flag = f"give it {_MODALITY_WORDS[missing]} with --{missing}, or " if missing else ""
         raise ModelError(
             f"{type(model).__name__} can't run on a text alone: it takes {' or '.join(others)} as well",
             hint=f"{flag}name a model of texts (-m)",
         ) from error
 
 
-def _refused(model: PreTrainedModel, sense: Modality, error: Exception) -> ModelError:
-    what = _SAID[sense].split()[1]
+def _modality_error(model: PreTrainedModel, modality: Modality, error: Exception) -> ModelError:
+    what = _MODALITY_WORDS[modality].split()[1]
     return ModelError(
         f"{type(model).__name__} can't be run on this {what}: {reason_of(error)}",
         hint=f"its way to take a {what} isn't known here: name another model (-m)",

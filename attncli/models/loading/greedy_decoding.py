@@ -1,8 +1,8 @@
-"""How a model writes: the class with its language-model head, its generation settings, and greedy decoding."""
+"""Generating text: the class with a language-model head, the generation configuration, and greedy decoding."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
 
 
-_FILE = "generation_config.json"
+_GENERATION_CONFIG = "generation_config.json"
 
 
-def writing_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
-    """The class that goes on from token to token; None where transformers has none for this architecture."""
+def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The class with a language-model head that generates text; None if transformers has none for this architecture."""
     if not config.is_encoder_decoder and type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING:
         return None
     mapping = (
@@ -36,8 +36,8 @@ def writing_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
 
 
 def generation_config(files: ModelFiles, config: PreTrainedConfig) -> GenerationConfig:
-    """What a model's own file says of how it writes, or what its configuration does where there is no such file."""
-    path = files.find(_FILE)
+    """The content of generation_config.json, or else the generation settings in the model's configuration."""
+    path = files.find(_GENERATION_CONFIG)
     if path is None:
         return GenerationConfig.from_model_config(config)
     try:
@@ -48,12 +48,12 @@ def generation_config(files: ModelFiles, config: PreTrainedConfig) -> Generation
 
 
 def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], count: int) -> list[int]:
-    """`count` tokens at most, always the likeliest, as transformers' `generate(do_sample=False, num_beams=1)` gives.
+    """Up to `count` tokens, each the most likely one: transformers' `generate(do_sample=False, num_beams=1)`.
 
-    arguments: of a forward pass on one text.  Answers the whole sequence of what writes: the decoder's with what it
-    starts from, or that of a decoder-only model, the text included.
+    arguments: of a forward pass on one text.  Returns all token ids of the decoder, including its start tokens, or
+    those of a decoder-only model, including the text.
 
-    Raises UsageError for a model that doesn't write, ModelError where transformers can't run it.
+    Raises UsageError for a model that can't generate, ModelError if transformers can't run it.
     """
     module: Any = model.module
     if not module.can_generate():
@@ -73,16 +73,12 @@ def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], co
         ) from error
     finally:
         module.train(training)
-    return _ids(ids)
+    row: list[int] = ids[0].tolist()
+    return row
 
 
-def _ids(sequences: Tensor) -> list[int]:
-    row: Sequence[int] = sequences[0].tolist()
-    return list(row)
-
-
-def head_names(module: PreTrainedModel) -> set[str]:
-    """The parameters of a model's language-model head."""
+def head_parameter_names(module: PreTrainedModel) -> set[str]:
+    """The names of the parameters of a model's language-model head."""
     head = module.get_output_embeddings()
     own = set() if head is None else {id(parameter) for parameter in head.parameters()}
     return {name for name, parameter in module.named_parameters(remove_duplicate=False) if id(parameter) in own}

@@ -1,11 +1,11 @@
-"""A model ready to be looked into: what it is, what it takes, and how to run it under the probe."""
+"""`LoadedModel`: a model with its properties (limits, arguments, stacks), and methods to run it and observe it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
@@ -32,19 +32,16 @@ from attncli.models.loading.forward import (
     refuse_without_modality,
 )
 
-if TYPE_CHECKING:
-    pass
-
-#: Configuration fields that say how many positions a model takes.
+#: Configuration fields with the maximum number of positions.
 _POSITION_FIELDS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to be looked into.
+    """A model that is ready to run.
 
-    lists: its stacks as loaded, maybe cut.  blocks: every block of a stack's path, those that were not read too.
-    warnings: what a reader of the results should know about the weights.  generation: how it writes, if it says.
+    lists: its stacks as loaded, maybe truncated.  blocks: all blocks by the stack's path, including those not loaded.
+    warnings: about the weights, for the user.  generation: the generation configuration of an encoder–decoder.
     """
 
     name: str
@@ -61,7 +58,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where its inputs go; a model that is spread over several devices has its first layers there."""
+        """The device for its inputs; that of the first layers, if the model is spread over several devices."""
         return input_device(self.module)
 
     @property
@@ -74,14 +71,14 @@ class LoadedModel:
 
     @property
     def max_positions(self) -> int | None:
-        """The number of tokens that the configuration allows, if it says."""
+        """The maximum number of tokens according to the configuration; None if it doesn't say."""
         text = self.config.get_text_config()
         limits = (getattr(text, name, None) for name in _POSITION_FIELDS)
         limit = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
-        return None if limit is None else limit - self._positions_before_the_first(limit)
+        return None if limit is None else limit - self._unused_position_rows(limit)
 
-    def _positions_before_the_first(self, limit: int) -> int:
-        """Rows of a position table that no token uses: RoBERTa counts from behind the one of the padding."""
+    def _unused_position_rows(self, limit: int) -> int:
+        """Rows of the position table that no token uses: RoBERTa starts after the padding's row."""
         tables = (part for path, part in self.module.named_modules() if "position" in path)
         padded = (
             part.padding_idx for part in tables if isinstance(part, nn.Embedding) and part.num_embeddings == limit
@@ -90,35 +87,35 @@ class LoadedModel:
 
     @property
     def segments(self) -> int:
-        """How many segments (sentence A, sentence B) the model has an embedding for."""
+        """The number of segment embeddings (sentence A, sentence B)."""
         count = getattr(self.config, "type_vocab_size", None)
         return count if isinstance(count, int) else 0
 
     @property
     def accepted_arguments(self) -> frozenset[str]:
-        """The names of the arguments that it takes with a text."""
+        """The names of the arguments that it takes together with text."""
         return accepted_arguments(self.module)
 
     @property
     def all_arguments(self) -> frozenset[str]:
-        """The names of the arguments that it takes at all."""
+        """The names of all arguments of its forward pass."""
         return all_arguments(self.module)
 
-    def refuse_without(self, sense: Modality) -> None:
-        """Raise UsageError where it takes no pictures, or no sounds."""
-        refuse_without_modality(type(self.module), sense, self.name)
+    def require_modality(self, modality: Modality) -> None:
+        """Raise UsageError if it takes no input of this modality."""
+        refuse_without_modality(type(self.module), modality, self.name)
 
     def needs_text(self, arguments: Mapping[str, object]) -> bool:
-        """Whether these arguments, without any ids, are too little to run it on."""
+        """Whether it needs text in addition to these arguments."""
         return needs_text(self.module, arguments)
 
     @property
     def vocabulary_size(self) -> int | None:
-        """Rows of the token table; None where there is none, as in models of characters."""
+        """Rows of the token embedding; None if there is none, as in character models."""
         try:
             weight = getattr(self.module.get_input_embeddings(), "weight", None)
         except NotImplementedError:
-            # Dual encoders don't say which of their tables is meant.
+            # Dual encoders have several tables.
             weight = None
         if weight is not None:
             return int(weight.shape[0])
@@ -127,15 +124,15 @@ class LoadedModel:
 
     @property
     def decoder_prefix(self) -> tuple[int, ...]:
-        """The ids that an encoder–decoder's decoder begins with, see `decoder_prefix`."""
+        """The ids that an encoder–decoder's decoder starts with: see the function `decoder_prefix`."""
         return decoder_prefix(self.generation, self.config)
 
     @property
     def decoder_start(self) -> int:
-        """The id that an encoder–decoder's decoder starts from."""
+        """The id that an encoder–decoder's decoder starts with."""
         if "decoder_input_ids" in self.all_arguments:
             return self.decoder_prefix[0]
-        # A part that writes captions is described by itself.
+        # A captioning model has the ids in the configuration of its text part.
         names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
         parts = ((self.config, names), (self.config.get_text_config(), names[1:]))
         values = (getattr(part, name, None) for part, those in parts for name in those)
@@ -143,18 +140,18 @@ class LoadedModel:
 
     @property
     def max_target(self) -> int | None:
-        """The number of tokens that its decoder takes, if the configuration says."""
+        """The maximum number of tokens of its decoder; None if the configuration doesn't say."""
         limit = getattr(self.config, "max_target_positions", None)
         return limit if isinstance(limit, int) else self.max_positions
 
     @property
     def generates(self) -> bool:
-        """Whether its architecture is one that writes text from left to right, and no masked language model too."""
+        """Whether its architecture is a causal language model and not also a masked one."""
         kind = type(self.config)
         return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
 
     def layer_count(self, path: str) -> int:
-        """Layers of the stack at a path: its blocks, or the configured depth where fewer blocks run again and again."""
+        """Layers of the stack at a path: its blocks, or the configured depth if blocks are used repeatedly (ALBERT)."""
         stored = len(self.blocks.get(path, ()))
         attending = [blocks for blocks in self.blocks.values() if any(block.attends for block in blocks)]
         depth = getattr(self.config.get_text_config(), "num_hidden_layers", None)
@@ -163,15 +160,15 @@ class LoadedModel:
     def site_of(self, path: str) -> Site:
         return site_of(path, self.lists)
 
-    def attend(self, arguments: Mapping[str, Tensor | bool], observe: Observer) -> tuple[str, ...]:
-        """Run the model once on `arguments` (moved to its device) and hand every attention computation to `observe`.
+    def run_attention(self, arguments: Mapping[str, Tensor | bool], observe: Observer) -> tuple[str, ...]:
+        """Run the model once on `arguments` (moved to its device) and call `observe` with each attention computation.
 
-        Answers the paths of the attention modules that ran as well and can't be read.
+        Returns the paths of the attention modules that ran and couldn't be captured.
 
-        Raises ModelError where nothing attends, FailedError where memory runs out.
+        Raises ModelError if no attention was captured, FailedError if memory runs out.
         """
-        moved = self._moved(arguments)
-        with memory_guard(self.device, lambda: self.module), _evaluating(self.module):
+        moved = self._to_device(arguments)
+        with memory_guard(self.device, lambda: self.module), _eval_mode(self.module):
             return run_captured(self.module, moved, observe)
 
     def is_whole(self, stack: BlockList) -> bool:
@@ -179,26 +176,26 @@ class LoadedModel:
         return stack.length == len(self.blocks[stack.path])
 
     def run_states(self, stack: BlockList, arguments: Mapping[str, Tensor | bool], observe: StateObserver) -> int:
-        """Run the model once on `arguments` and hand the states of one stack to `observe`: see `models.states`.
+        """Run the model once on `arguments` and call `observe` with the hidden states of one stack (`run_with_states`).
 
-        The encoder of an encoder–decoder runs by itself, unless there is something for the decoder among the arguments.
+        The encoder of an encoder–decoder runs alone, unless the arguments include decoder ids.
         """
-        moved = self._moved(arguments)
-        alone = self.config.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
-        module: nn.Module = self.module.get_encoder() if alone else self.module
-        seen = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
-        with memory_guard(self.device, lambda: self.module), _evaluating(module):
-            return run_with_states(module, stack.blocks, moved, seen.shape[1], observe, whole=self.is_whole(stack))
+        moved = self._to_device(arguments)
+        encoder_only = self.config.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
+        module: nn.Module = self.module.get_encoder() if encoder_only else self.module
+        ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
+        with memory_guard(self.device, lambda: self.module), _eval_mode(module):
+            return run_with_states(module, stack.blocks, moved, ids.shape[1], observe, whole=self.is_whole(stack))
 
-    def _moved(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
+    def _to_device(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
         return {
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
         }
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Without dropout for a while; the modules that were training go on afterwards."""
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode (no dropout) in the body; restores the training mode of each module afterwards."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -209,9 +206,9 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
-    """A module that the user loaded, as a `LoadedModel`. It is left as it was after every look.
+    """A module that the user loaded, as a `LoadedModel`. It is not modified.
 
-    Raises ModelError where it isn't a transformers model.
+    Raises ModelError if it isn't a transformers model.
     """
     if not isinstance(module, PreTrainedModel):
         raise ModelError(
@@ -220,16 +217,16 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
         )
     lists = block_lists(module)
     blocks = {block_list.path: block_list.described() for block_list in lists}
-    called = name or module.config.name_or_path or type(module).__name__
+    name = name or module.config.name_or_path or type(module).__name__
     generation = getattr(module, "generation_config", None)
     if generation is None and module.config.is_encoder_decoder:
         generation = GenerationConfig.from_model_config(module.config)
-    return LoadedModel(called, module, tuple(lists), blocks, generation=generation)
+    return LoadedModel(name, module, tuple(lists), blocks, generation=generation)
 
 
 def decoder_prefix(generation: GenerationConfig | None, config: PreTrainedConfig) -> tuple[int, ...]:
-    """What the decoder of an encoder–decoder is given before anything else: its start token, and the one that it is
-    made to write first, if there is such a one (BART's, or the language that a translator writes)."""
+    """The first ids of an encoder–decoder's decoder: its start token, and the forced first token, if there is one
+    (BART's, or the target language of a translation model)."""
     fields = (
         (generation, "decoder_start_token_id"),
         (config, "decoder_start_token_id"),

@@ -1,11 +1,8 @@
-"""Reading a model only as deep as a question needs: layer k needs the layers 0…k and no others.
+"""Loading a model's weights onto its device (`load_model`), only as many layers as necessary.
 
-The configuration stays whole, as some families scale their weights by its depth. What is cut is the built class: a
-subclass shortens its lists of blocks right after `__init__`, and so loading skips the tensors of the later blocks.
-
-transformers' progress bars, told to our listener instead of being drawn.
-
-Files on disk -> a model on its device, read only as deep as asked.
+Layer k needs the layers 0…k and no others. The configuration isn't changed, as some model types scale their weights by
+the number of layers. Instead, a subclass shortens its lists of blocks right after `__init__` (`TruncatedClass`), so
+that transformers skips the tensors of the later blocks.
 """
 
 from __future__ import annotations
@@ -27,13 +24,13 @@ from attncli.models.loading.configuration import model_class, read_config
 from attncli.models.loading.device import (
     choose_device,
     choose_dtype,
+    device_map_options,
     is_out_of_memory,
     is_spread,
     memory_guard,
-    placement,
 )
 from attncli.models.loading.forward import Modality, refuse_without_modality
-from attncli.models.loading.greedy_decoding import generation_config, head_names, writing_class
+from attncli.models.loading.greedy_decoding import generation_class, generation_config, head_parameter_names
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.progress import Progress, silent
 
@@ -41,140 +38,54 @@ if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.files.weight_files import WeightFiles
 
-#: Told the stacks of a model, answers how many layers of each are needed (by path; a stack it leaves out is whole).
+#: A function from the stacks of a model to the number of layers needed of each, by path. Others are loaded whole.
 Depth = Callable[[Sequence[BlockList]], Mapping[str, int]]
 
 
-def whole_depth(_: Sequence[BlockList]) -> Mapping[str, int]:
-    """The depth that leaves every stack as it is."""
+def full_depth(_: Sequence[BlockList]) -> Mapping[str, int]:
+    """The depth that loads all layers."""
     return {}
-
-
-@dataclass
-class CutClass:
-    """A model class whose stacks are shortened as they are built.
-
-    blocks: every block of a stack's path, those that were cut off too.  built: the module, from the moment that it is
-    there. Both are filled when the class that `build` answers is instantiated.
-    """
-
-    original: type[PreTrainedModel]
-    depth: Depth
-    blocks: dict[str, tuple[Block, ...]] = field(default_factory=dict)
-    built: PreTrainedModel | None = None
-
-    def build(self) -> type[PreTrainedModel]:
-        """The subclass. It bears the original's name, whose source transformers looks up."""
-
-        def init(model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
-            self.original.__init__(model, *args, **kwargs)
-            self._shorten(model)
-
-        names = {"__init__": init, "__module__": self.original.__module__, "__qualname__": self.original.__qualname__}
-        return type(self.original.__name__, (self.original,), names)
-
-    def _shorten(self, model: PreTrainedModel) -> None:
-        self.built = model
-        lists = block_lists(model)
-        self.blocks = {block_list.path: block_list.described() for block_list in lists}
-        limits = self.depth(lists)
-        for block_list in lists:
-            count = limits.get(block_list.path, block_list.length)
-            if count < block_list.length:
-                model.set_submodule(block_list.path, block_list.first(count))
-
-
-@contextmanager
-def loading(progress: Progress) -> Iterator[None]:
-    """Send transformers' progress to ours, and keep its own reports of what it loaded to itself: ours follow."""
-    logger = logging.getLogger("transformers")
-    level, previous = logger.level, transformers.utils.logging.set_tqdm_hook(_tqdm_hook(progress))
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        transformers.utils.logging.set_tqdm_hook(previous)
-        logger.setLevel(level)
-
-
-def _tqdm_hook(progress: Progress) -> Callable[..., Any]:
-    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
-        return _Bar(args[0] if args else kwargs.get("iterable"), kwargs.get("total"), progress)
-
-    return hook
-
-
-class _Bar:
-    """As much of tqdm as transformers uses while it loads."""
-
-    def __init__(self, iterable: Any, total: int | None, progress: Progress) -> None:
-        self._iterable, self._progress, self._done = iterable, progress, 0
-        self._total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
-
-    def __iter__(self) -> Iterator[Any]:
-        for item in self._iterable:
-            yield item
-            self.update()
-
-    def update(self, count: int = 1) -> None:
-        self._done += count
-        self._progress("loading weights", self._done, self._total)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def set_postfix(self, *_: Any, **__: Any) -> None:
-        """The reader of our progress has no room for it."""
-
-    def set_description(self, *_: Any, **__: Any) -> None:
-        """The reader of our progress has no room for it."""
 
 
 def load_model(
     files: ModelFiles,
     *,
-    depth: Depth = whole_depth,
+    depth: Depth = full_depth,
     device: str = "auto",
     dtype: str = "auto",
     eager: bool = True,
-    writes: bool = False,
+    with_head: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    sense: Modality | None = None,
+    modality: Modality | None = None,
     progress: Progress = silent,
 ) -> LoadedModel:
-    """Load the base model (no language-model head) behind `files`, each stack only as deep as `depth` says.
+    """Load the base model (without a language-model head) from `files`, of each stack the layers that `depth` needs.
 
-    sense: what it will be given beside a text, or instead of one.
-    eager: with transformers' plain attention, as a look at its weights needs; else with the fastest that there is.
-    writes: with its language-model head, and whole.
+    modality: its input besides text, or instead of it.
+    eager: use transformers' plain attention, which attention weights need, and not the fastest available one.
+    with_head: load the whole model, with its language-model head.
 
-    Raises UsageError for a device, a layer or a sense that isn't there, ModelError for files that don't make a model,
-    FailedError where memory runs out.
+    Raises UsageError for an unavailable device, layer or modality, ModelError for files that can't be loaded, and
+    FailedError if memory runs out.
     """
     target = choose_device(device)
     config = read_config(files, trust_remote_code=trust_remote_code)
-    cls = model_class(config, files, trust_remote_code=trust_remote_code, sense=sense)
-    if sense is not None:
-        refuse_without_modality(cls, sense, files.ref.name)
+    cls = model_class(config, files, trust_remote_code=trust_remote_code, modality=modality)
+    if modality is not None:
+        refuse_without_modality(cls, modality, files.ref.name)
     weights = files.weights(allow_pickle=allow_pickle)
-    cut = CutClass((writing_class(config) or cls) if writes else cls, depth)
-    with loading(progress), memory_guard(target, lambda: cut.built):
+    cut = TruncatedClass((generation_class(config) or cls) if with_head else cls, depth)
+    with loading_progress(progress), memory_guard(target, lambda: cut.built):
         cls, number = cut.build(), choose_dtype(dtype, target)
-        options = placement(cls, config, number, target, files.ref.name)
+        options = device_map_options(cls, config, number, target, files.ref.name)
         if eager:
             options["attn_implementation"] = "eager"
         module, info = _from_pretrained(cls, files, weights, config, dtype=number, **options)
         _refuse_incomplete(module, info, files)
-        if writes:
+        if with_head:
             _refuse_headless(module, info, files)
-        module = _adapted(module, files, whole=writes).eval()
+        module = _apply_adapter(module, files, whole=with_head).eval()
         if not is_spread(module):
             module = module.to(target)
     return LoadedModel(
@@ -183,13 +94,13 @@ def load_model(
         lists=tuple(block_lists(module)),
         blocks=cut.blocks,
         revision=files.revision,
-        warnings=_missing_note(_missing(module, info)),
+        warnings=_missing_warning(_missing_tensors(module, info)),
         generation=generation_config(files, config) if config.is_encoder_decoder else None,
     )
 
 
-def _adapted(module: PreTrainedModel, files: ModelFiles, *, whole: bool) -> PreTrainedModel:
-    """The base model (or all of it) with the adapter applied, if `files` are an adapter's."""
+def _apply_adapter(module: PreTrainedModel, files: ModelFiles, *, whole: bool) -> PreTrainedModel:
+    """The base model, or the whole model, with the adapter applied, if there is one."""
     if files.adapter is None:
         return module
     info = module.load_adapter(str(files.adapter))
@@ -208,13 +119,13 @@ def _from_pretrained(
     config: PreTrainedConfig,
     **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """transformers' own loading, from local files alone: no request is made here."""
+    """Call `from_pretrained` with local files only: it makes no request."""
     entry = weights.index or weights.paths[0]
     source: dict[str, Any] = {"use_safetensors": weights.kind == "safetensors"}
     if weights.kind == "gguf":
         source = {"gguf_file": entry.name}
     elif weights.kind == "safetensors":
-        # Names the file, so that one that isn't called model.safetensors loads as well.
+        # Allows other file names than model.safetensors.
         config.transformers_weights = entry.name
     try:
         return cls.from_pretrained(  # type: ignore[no-any-return]
@@ -233,7 +144,7 @@ def _from_pretrained(
     except (ValueError, RuntimeError, OSError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
         if is_out_of_memory(error):
             raise
-        # transformers points to a report here that it has logged, and not said.
+        # The message of transformers refers to a report that it has logged, which is suppressed.
         reason = "tensors of other shapes than its configuration says" if "mismatch" in str(error) else reason_of(error)
         raise ModelError(
             f"{files.ref.name} can't be loaded: {reason}",
@@ -242,26 +153,27 @@ def _from_pretrained(
 
 
 def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
-    """A tensor of a block, or a table of tokens or positions, that the checkpoint lacks would be random, and so would
-    be the pattern. What else it lacks doesn't matter: poolers are left out by checkpoints of other heads.
+    """Raise ModelError if the checkpoint lacks a tensor of a block or an embedding, as attention would then be random.
+
+    Other missing tensors don't matter: checkpoints of other heads omit poolers.
     """
     blocks = [f"{block_list.path}." for block_list in block_lists(module)]
     tables = [f"{path}." for path, part in module.named_modules() if isinstance(part, nn.Embedding)]
-    missing = sorted(name for name in _missing(module, info) if name.startswith((*blocks, *tables)))
+    missing = sorted(name for name in _missing_tensors(module, info) if name.startswith((*blocks, *tables)))
     mismatched = sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
     if missing or mismatched:
-        lacking = [*missing, *mismatched]
+        absent = [*missing, *mismatched]
         hint = f"the weights belong to another configuration: {files.repair_hint}"
         if hasattr(module.config, "vision_config") and not mismatched:
-            # Of a model that writes captions, the base reads texts by a part of its own, which wasn't trained (BLIP).
+            # The base class of a captioning model has a text part that the checkpoint doesn't have (BLIP).
             hint = "give it a picture with --image: its weights may be of a model that reads texts beside one"
-        message = f"{files.ref.name}: {len(lacking)} tensors of the model aren't in its weights, {lacking[0]} first"
+        message = f"{files.ref.name}: {len(absent)} tensors of the model aren't in its weights, {absent[0]} first"
         raise ModelError(message, hint=hint)
 
 
-def _missing(module: PreTrainedModel, info: Mapping[str, Any]) -> set[str]:
-    """What the weights lack. Some classes say which tensors need not be there, as they compute them (Marian's sines of
-    positions), by the names that these have in the model with its head."""
+def _missing_tensors(module: PreTrainedModel, info: Mapping[str, Any]) -> set[str]:
+    """The tensors that the weights lack, except those that a class computes itself (Marian's sinusoidal positions). The
+    class lists these by their names in the model with its head."""
     computed = [re.compile(pattern) for pattern in module._keys_to_ignore_on_load_missing or ()]
     return {
         name
@@ -271,8 +183,8 @@ def _missing(module: PreTrainedModel, info: Mapping[str, Any]) -> set[str]:
 
 
 def _refuse_headless(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
-    """What a random head writes means nothing."""
-    missing = sorted(head_names(module) & set(info["missing_keys"]))
+    """Raise ModelError if the head isn't in the weights, as it would be random."""
+    missing = sorted(head_parameter_names(module) & set(info["missing_keys"]))
     if missing:
         raise ModelError(
             f"the weights of {files.ref.name} have no language-model head to write with ({missing[0]})",
@@ -280,10 +192,102 @@ def _refuse_headless(module: PreTrainedModel, info: Mapping[str, Any], files: Mo
         )
 
 
-def _missing_note(names: set[str]) -> tuple[str, ...]:
+def _missing_warning(names: set[str]) -> tuple[str, ...]:
     missing = sorted(names)
     if not missing:
         return ()
     return (
         f"{len(missing)} tensors outside the blocks aren't in the weights and were set at random, {missing[0]} first",
     )
+
+
+# --- Loading only the first layers
+
+
+@dataclass
+class TruncatedClass:
+    """A model class whose stacks are truncated when they are built.
+
+    blocks: all blocks by the stack's path, including those cut off.  built: the module. Both are set when the class
+    that `build` returns is instantiated.
+    """
+
+    original: type[PreTrainedModel]
+    depth: Depth
+    blocks: dict[str, tuple[Block, ...]] = field(default_factory=dict)
+    built: PreTrainedModel | None = None
+
+    def build(self) -> type[PreTrainedModel]:
+        """The subclass. It has the original's name, as transformers looks up the source of classes."""
+
+        def init(model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
+            self.original.__init__(model, *args, **kwargs)
+            self._truncate(model)
+
+        names = {"__init__": init, "__module__": self.original.__module__, "__qualname__": self.original.__qualname__}
+        return type(self.original.__name__, (self.original,), names)
+
+    def _truncate(self, model: PreTrainedModel) -> None:
+        self.built = model
+        lists = block_lists(model)
+        self.blocks = {block_list.path: block_list.described() for block_list in lists}
+        limits = self.depth(lists)
+        for block_list in lists:
+            count = limits.get(block_list.path, block_list.length)
+            if count < block_list.length:
+                model.set_submodule(block_list.path, block_list.first(count))
+
+
+# --- Progress
+
+
+@contextmanager
+def loading_progress(progress: Progress) -> Iterator[None]:
+    """Report transformers' loading progress to `progress`, and suppress its log messages about loaded tensors."""
+    logger = logging.getLogger("transformers")
+    level, previous = logger.level, transformers.utils.logging.set_tqdm_hook(_tqdm_hook(progress))
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers.utils.logging.set_tqdm_hook(previous)
+        logger.setLevel(level)
+
+
+def _tqdm_hook(progress: Progress) -> Callable[..., Any]:
+    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _ProgressBar:
+        return _ProgressBar(args[0] if args else kwargs.get("iterable"), kwargs.get("total"), progress)
+
+    return hook
+
+
+class _ProgressBar:
+    """The part of tqdm that transformers uses while loading."""
+
+    def __init__(self, iterable: Any, total: int | None, progress: Progress) -> None:
+        self._iterable, self._progress, self._done = iterable, progress, 0
+        self._total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._iterable:
+            yield item
+            self.update()
+
+    def update(self, count: int = 1) -> None:
+        self._done += count
+        self._progress("loading weights", self._done, self._total)
+
+    def __enter__(self) -> _ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Does nothing."""
+
+    def set_postfix(self, *_: Any, **__: Any) -> None:
+        """Ignored."""
+
+    def set_description(self, *_: Any, **__: Any) -> None:
+        """Ignored."""

@@ -1,11 +1,7 @@
-"""The settings by which a model's pictures or sounds are made ready for it.
+"""Reading pictures from files, preparing them with a model's image processor, and how the model cuts them into patches.
 
-A picture's file -> the pixels that a model takes, by its own image processor.
-
-transformers has each processor twice, for torchvision and for Pillow; the ones for Pillow are used, so that torchvision
-is never needed.
-
-How a model cuts a picture into patches, and what it puts before them: read off its modules.
+transformers has each image processor twice, for torchvision and for Pillow; those for Pillow are used, so that
+torchvision isn't needed.
 """
 
 from __future__ import annotations
@@ -22,21 +18,21 @@ from torch import nn
 
 from attncli.errors import FailedError, ModelError, UsageError, reason_of
 from attncli.models.capture.local_attention import window_side
-from attncli.models.files.model_files import SETTINGS, processor_settings
+from attncli.models.files.model_files import PREPROCESSOR_FILE, processor_settings
 from attncli.models.files.weight_headers import read_json
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
 
 
-#: Pixels beyond which a file is refused before it is unpacked: a few kilobytes may claim to be gigabytes.
-MOST_PIXELS = 89_000_000
+#: The maximum number of pixels, checked before decoding: a file of some kilobytes may decode to gigabytes.
+MAX_PIXELS = 89_000_000
 
 Pixels = npt.NDArray[np.uint8]
 
 
 class Photo(NamedTuple):
-    """A picture as it was read: uint8 (height, width, 3), and what a reader should know of how."""
+    """A picture from a file. pixels: uint8 (height, width, 3), RGB.  notes: about the conversion, for the user."""
 
     name: str
     pixels: Pixels
@@ -44,17 +40,18 @@ class Photo(NamedTuple):
 
 
 class PreparedPicture(NamedTuple):
-    """What a model is given: `pixel_values`, a float tensor (1, channels, height, width), and the same to look at."""
+    """A model's input. values: `pixel_values`, a float tensor (1, channels, height, width).  pixels: the same as uint8
+    (height, width, 3), RGB, for display."""
 
     values: Any
-    seen: Pixels
+    pixels: Pixels
 
 
 def read_photo(path: str | Path) -> Photo:
-    """A picture from a file: turned as its camera was held, on white where it is transparent, the first of several.
+    """Read a picture: rotated by its EXIF orientation, transparent pixels on white, of several frames the first.
 
-    Raises FailedError where Pillow is missing, and where the file can't be read, is no picture, was cut short or is
-    too large.
+    Raises FailedError if Pillow is missing, and if the file can't be read, is no picture, was cut short or is too
+    large.
     """
     if find_spec("PIL") is None:
         raise FailedError("reading pictures needs the package Pillow", hint="pip install 'attncli[images]'")
@@ -62,36 +59,36 @@ def read_photo(path: str | Path) -> Photo:
 
     name = str(path)
     with warnings.catch_warnings():
-        # It refuses what is larger still by itself.
+        # Pillow only warns about pictures of this size, and raises for larger ones.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(path) as image:
-                _refuse_huge(name, *image.size)
-                return _photo(name, image)
+                _check_size(name, *image.size)
+                return _first_frame(name, image)
         except Image.DecompressionBombError as error:
-            raise _huge(name) from error
+            raise _too_large_error(name) from error
         except Image.UnidentifiedImageError as error:
             raise FailedError(
                 f"{name} is no picture that Pillow can read", hint="--image takes a PNG, JPEG, WebP, GIF, BMP or TIFF"
             ) from error
-        # A broken file may fail in whatever way its decoder does.
+        # Decoders of broken files may raise any of these.
         except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, EOFError, MemoryError) as error:
-            raise _unreadable(name, error) from error
+            raise _unreadable_error(name, error) from error
 
 
-def _refuse_huge(name: str, width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise _huge(name, f", {width:,} × {height:,}")
+def _check_size(name: str, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_large_error(name, f", {width:,} × {height:,}")
 
 
-def _huge(name: str, size: str = "") -> FailedError:
+def _too_large_error(name: str, size: str = "") -> FailedError:
     return FailedError(
-        f"{name} has too many pixels{size}: more than {MOST_PIXELS // 1_000_000} million",
+        f"{name} has too many pixels{size}: more than {MAX_PIXELS // 1_000_000} million",
         hint="make it smaller; models see some hundred pixels a side",
     )
 
 
-def _unreadable(name: str, error: Exception) -> FailedError:
+def _unreadable_error(name: str, error: Exception) -> FailedError:
     if isinstance(error, OSError) and error.errno is not None:
         hint = "name the file of a picture with --image"
         return FailedError(f"{name} can't be read: {(error.strerror or reason_of(error)).lower()}", hint=hint)
@@ -99,21 +96,21 @@ def _unreadable(name: str, error: Exception) -> FailedError:
     return FailedError(message, hint="it may have been cut short: copy or fetch the file again")
 
 
-def _photo(name: str, image: Any) -> Photo:
+def _first_frame(name: str, image: Any) -> Photo:
     from PIL import ImageOps
 
     frames = getattr(image, "n_frames", 1)
     notes = (f"{name} holds {frames:,} pictures, and the first was taken",) if frames > 1 else ()
     image.load()
     upright = ImageOps.exif_transpose(image)
-    return Photo(name, _rgb(upright), notes)
+    return Photo(name, _to_rgb(upright), notes)
 
 
-def _rgb(image: Any) -> Pixels:
+def _to_rgb(image: Any) -> Pixels:
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
-        # More than 8 bits a pixel: what is darkest and what is brightest say how they are brought down.
+        # More than 8 bits per pixel: scaled so that the darkest pixel is 0 and the brightest 255.
         values = np.asarray(image, dtype=np.float64)
         low, high = values.min(), values.max()
         grey = (values - low) * (255 / (high - low) if high > low else 0)
@@ -127,7 +124,7 @@ def _rgb(image: Any) -> Pixels:
 def image_processor(files: ModelFiles) -> Any:
     """The image processor of a model, for Pillow.
 
-    Raises ModelError where the model has none, and where it has one for torchvision alone which isn't installed.
+    Raises ModelError if the model has none, or only one for torchvision, which isn't installed.
     """
     settings = processor_settings(files, "image_processor")
     cls = _processor_class(settings, files)
@@ -141,13 +138,13 @@ def image_processor(files: ModelFiles) -> Any:
 def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
     import transformers
 
-    names = [*_named(settings), *_usual(files)]
+    names = [*_processor_names(settings), *_default_processor_names(files)]
     if not names:
         raise ModelError(
-            f"{SETTINGS} of {files.ref.name} names no image processor",
+            f"{PREPROCESSOR_FILE} of {files.ref.name} names no image processor",
             hint="add its image_processor_type, such as ViTImageProcessor",
         )
-    # The variant for Pillow has an ending of its own; a few processors come without it.
+    # The variant for Pillow has a suffix; a few processors exist without it.
     for name in [f"{names[0]}Pil", names[0]]:
         cls = getattr(transformers, name, None)
         if cls is not None and not getattr(cls, "is_dummy", False):
@@ -158,15 +155,15 @@ def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
     )
 
 
-def _named(settings: dict[str, Any]) -> list[str]:
-    """The name in the settings, without endings that stood for other backends; older files call it otherwise."""
-    said = (settings.get("image_processor_type"), settings.get("feature_extractor_type"))
-    names = [name.replace("FeatureExtractor", "ImageProcessor") for name in said if isinstance(name, str)]
+def _processor_names(settings: dict[str, Any]) -> list[str]:
+    """The class name in the settings, under its current or former key, without the suffix of a backend."""
+    values = (settings.get("image_processor_type"), settings.get("feature_extractor_type"))
+    names = [name.replace("FeatureExtractor", "ImageProcessor") for name in values if isinstance(name, str)]
     return [name.removesuffix("Fast").removesuffix("Pil") for name in names]
 
 
-def _usual(files: ModelFiles) -> list[str]:
-    """What models of this type use."""
+def _default_processor_names(files: ModelFiles) -> list[str]:
+    """The class names that transformers lists for the model type."""
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
     config = read_json(files.require("config.json"), repair_hint=files.repair_hint)
@@ -175,27 +172,27 @@ def _usual(files: ModelFiles) -> list[str]:
 
 
 def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
-    """The picture as a model takes it. processor: `image_processor`'s, or one of transformers that a user has loaded.
+    """Run the image processor on a picture. processor: from `image_processor`, or one that the user has loaded.
 
-    Raises UsageError where the processor makes no pixels of it.
+    Raises UsageError if the processor fails or doesn't return one grid of pixels.
     """
     processor = getattr(processor, "image_processor", processor)
     try:
-        made = processor(images=photo.pixels, input_data_format="channels_last", return_tensors="pt")
+        inputs = processor(images=photo.pixels, input_data_format="channels_last", return_tensors="pt")
     except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
         raise UsageError(
             f"{photo.name} can't be made ready for the model: {reason_of(error)}", hint="try another picture"
         ) from error
-    values = made.get("pixel_values")
+    values = inputs.get("pixel_values")
     if values is None or getattr(values, "ndim", 0) != 4:
         raise UsageError(
             "the model doesn't take pictures as one grid of pixels", hint="name a ViT, CLIP, Swin, BLIP or GIT model"
         )
-    return PreparedPicture(values, _seen(values[0].float().numpy(), processor))
+    return PreparedPicture(values, _denormalize(values[0].float().numpy(), processor))
 
 
-def _seen(values: npt.NDArray[np.float32], processor: Any) -> Pixels:
-    """What the model sees, as colours again: (channels, height, width) -> (height, width, 3)."""
+def _denormalize(values: npt.NDArray[np.float32], processor: Any) -> Pixels:
+    """The model's input as colours: (channels, height, width) → (height, width, 3)."""
     if getattr(processor, "do_normalize", False):
         mean, std = (np.reshape(getattr(processor, name), (-1, 1, 1)) for name in ("image_mean", "image_std"))
         values = values * std + mean
@@ -204,8 +201,10 @@ def _seen(values: npt.NDArray[np.float32], processor: Any) -> Pixels:
     return colours if colours.shape[2] == 3 else np.repeat(colours[:, :, :1], 3, axis=2)
 
 
-#: Parameters that stand for tokens before the patches, and what these are called, in the order of their places.
-_BEFORE = (
+# --- Patches
+
+#: Tokens before the patches, in order, and the names of their parameters.
+_PREFIX_TOKENS = (
     ("cls", ("cls_token", "class_token", "class_embedding", "class_embeds")),
     ("dist", ("distillation_token", "dist_token")),
     ("reg", ("register_tokens",)),
@@ -213,21 +212,22 @@ _BEFORE = (
 
 
 class PatchLayout(NamedTuple):
-    """rows, columns: of patches.  before: the names of the tokens before them.  size: pixels a patch, (height, width).
+    """The sequence of patches that a model makes of a picture.
 
-    window: patches a side, where each attends to those of its own window alone.
+    rows, columns: of patches.  prefix_tokens: the names of the tokens before them.  size: (height, width) of a patch in
+    pixels.  window: side of a window in patches, if patches attend only within windows (Swin).
     """
 
     rows: int
     columns: int
-    before: tuple[str, ...]
+    prefix_tokens: tuple[str, ...]
     size: tuple[int, int]
     window: int | None
 
 
 def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | None:
-    """The patches of a picture of so many pixels; None where no convolution cuts it."""
-    found = next(_cutters(module), None)
+    """The patches of a picture of this size in pixels; None if the model has no patch convolution."""
+    found = next(_patch_convolutions(module), None)
     if found is None:
         return None
     path, conv = found
@@ -238,12 +238,12 @@ def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | No
         )
     )
     return PatchLayout(
-        rows, columns, tuple(_before(module, path)), (conv.stride[0], conv.stride[1]), window_side(module)
+        rows, columns, tuple(_prefix_tokens(module, path)), (conv.stride[0], conv.stride[1]), window_side(module)
     )
 
 
-def _cutters(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
-    """The convolutions that read a picture's colours: the first in the order of the module tree is the patches'."""
+def _patch_convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
+    """The convolutions with up to 4 input channels; the first in the module tree is the patch embedding."""
     for path, part in module.named_modules():
         if isinstance(part, nn.Conv2d) and part.in_channels <= 4 and part.groups == 1:
             yield path, part
@@ -253,13 +253,13 @@ def _pair(padding: str | tuple[int, ...]) -> tuple[int, int]:
     return (0, 0) if isinstance(padding, str) else (padding[0], padding[-1])
 
 
-def _before(module: nn.Module, cutter: str) -> Iterator[str]:
-    """The tokens that stand in the same embeddings as the convolution does."""
-    parents = cutter.split(".")[:-1]
+def _prefix_tokens(module: nn.Module, convolution: str) -> Iterator[str]:
+    """The tokens whose parameters are in the same embedding module as the patch convolution, or above it."""
+    parents = convolution.split(".")[:-1]
     owners = [module.get_submodule(".".join(parents[:depth])) for depth in range(len(parents), -1, -1)]
-    for name, synonyms in _BEFORE:
-        held = (dict(owner.named_parameters(recurse=False)) for owner in owners)
-        parameter = next((own[each] for own in held for each in synonyms if own.get(each) is not None), None)
+    for name, synonyms in _PREFIX_TOKENS:
+        parameters = (dict(owner.named_parameters(recurse=False)) for owner in owners)
+        parameter = next((held[each] for held in parameters for each in synonyms if held.get(each) is not None), None)
         if parameter is not None:
             count = parameter.shape[-2] if parameter.ndim > 1 else 1
             yield from [name] if name != "reg" else [f"reg{number}" for number in range(count)]

@@ -1,4 +1,4 @@
-"""A sound's file -> what a model of sounds takes, by its own feature extractor: one channel, at its own rate."""
+"""Reading sounds from files, and preparing them (mono, resampled) with a model's feature extractor."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.errors import FailedError, ModelError, UsageError, reason_of
-from attncli.models.files.model_files import SETTINGS, processor_settings
+from attncli.models.files.model_files import PREPROCESSOR_FILE, processor_settings
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
 
-#: Samples of all channels beyond which a file isn't read (1 GiB): models take half a minute of 16,000 a second.
-MOST_SAMPLES = 1 << 28
+#: The maximum number of samples of all channels (1 GiB); models take half a minute at 16 kHz.
+MAX_SAMPLES = 1 << 28
 
 Wave = npt.NDArray[np.float32]
 
 
 class Recording(NamedTuple):
-    """A sound as it was read: one channel, float32 (samples,) between −1 and 1; rate: samples a second."""
+    """A sound from a file. samples: mono, float32 (samples,) between −1 and 1.  rate: samples per second."""
 
     name: str
     samples: Wave
@@ -35,10 +35,10 @@ class Recording(NamedTuple):
 
 
 class PreparedSound(NamedTuple):
-    """What a model is given.
+    """A model's input.
 
-    arguments: tensors by the names of its forward pass.  seconds: what they stand for, silence at the end included.
-    notes: how the sound became that.
+    arguments: tensors by the argument names of the forward pass.  seconds: their duration, including padding.
+    notes: about the conversion, for the user.
     """
 
     arguments: dict[str, Any]
@@ -47,16 +47,16 @@ class PreparedSound(NamedTuple):
 
 
 def read_recording(path: str | Path) -> Recording:
-    """A sound from a file; several channels become their mean.
+    """Read a sound; several channels are averaged.
 
-    Raises FailedError where a package is missing, and where the file can't be read, is no sound, or is empty.
+    Raises FailedError if a package is missing, and if the file can't be read, is no sound, or is empty.
     """
     absent = [package for package in ("soundfile", "soxr") if find_spec(package) is None]
     if absent:
         needed = f"the package{'s' if len(absent) > 1 else ''} {' and '.join(absent)}"
         raise FailedError(f"reading sounds needs {needed}", hint="pip install 'attncli[audio]'")
     name = str(path)
-    samples, rate = _samples(name)
+    samples, rate = _read_samples(name)
     if not len(samples):
         raise FailedError(f"{name} holds no sound: its length is 0", hint="give a recording of at least a moment")
     if not np.isfinite(samples).all():
@@ -64,23 +64,23 @@ def read_recording(path: str | Path) -> Recording:
     return Recording(name, samples.mean(axis=1, dtype=np.float32), rate, samples.shape[1])
 
 
-def _samples(name: str) -> tuple[Wave, int]:
-    """All channels: (samples, channels)."""
+def _read_samples(name: str) -> tuple[Wave, int]:
+    """The samples of all channels, (samples, channels), and the rate."""
     import soundfile
 
     try:
-        # libsndfile says no more of a file that it can't open than that.
+        # Opened first, as libsndfile doesn't say why a file can't be opened.
         open(name, "rb").close()
         with soundfile.SoundFile(name) as sound:
-            if sound.frames * sound.channels > MOST_SAMPLES:
+            if sound.frames * sound.channels > MAX_SAMPLES:
                 raise FailedError(
                     f"{name} is too long: {sound.frames / sound.samplerate / 60:,.0f} minutes",
                     hint="cut out the seconds to be looked at",
                 )
             return sound.read(dtype="float32", always_2d=True), int(sound.samplerate)
     except OSError as error:
-        said = (error.strerror or reason_of(error)).lower()
-        raise FailedError(f"{name} can't be read: {said}", hint="name the file of a sound with --audio") from error
+        reason = (error.strerror or reason_of(error)).lower()
+        raise FailedError(f"{name} can't be read: {reason}", hint="name the file of a sound with --audio") from error
     except (soundfile.LibsndfileError, ValueError, RuntimeError, TypeError) as error:
         raise FailedError(
             f"{name} is no sound that can be read", hint="--audio takes WAV, FLAC, OGG, MP3 or AIFF; convert it to one"
@@ -88,7 +88,7 @@ def _samples(name: str) -> tuple[Wave, int]:
 
 
 def feature_extractor(files: ModelFiles) -> Any:
-    """The feature extractor of a model. Raises ModelError where it has none, or one that can't be built."""
+    """The feature extractor of a model. Raises ModelError if it has none, or one that can't be built."""
     import transformers
 
     settings = processor_settings(files, "feature_extractor")
@@ -97,7 +97,7 @@ def feature_extractor(files: ModelFiles) -> Any:
     if cls is None or getattr(cls, "is_dummy", False):
         raise ModelError(
             f"{files.ref.name} doesn't say which feature extractor of transformers makes sounds ready for it",
-            hint=f"add a feature_extractor_type, such as WhisperFeatureExtractor, to its {SETTINGS}",
+            hint=f"add a feature_extractor_type, such as WhisperFeatureExtractor, to its {PREPROCESSOR_FILE}",
         )
     try:
         return cls.from_dict(settings)
@@ -107,31 +107,31 @@ def feature_extractor(files: ModelFiles) -> Any:
 
 
 def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> PreparedSound:
-    """The sound as a model takes it. extractor: `feature_extractor`'s, or one that a user has loaded.
+    """Run the feature extractor on a sound. extractor: from `feature_extractor`, or one that the user has loaded.
 
-    Raises UsageError for a sound that is longer than the model's window and may not be cut.
+    Raises UsageError for a sound that is longer than the model's window, unless `truncate` is set.
     """
     extractor = getattr(extractor, "feature_extractor", extractor)
     rate = int(extractor.sampling_rate)
-    samples, notes = _resampled(recording, rate)
-    # Whisper's own name for the length of its window; other models take whatever comes.
+    samples, notes = _resample(recording, rate)
+    # Whisper's name for the length of its window; other models take any length.
     window = getattr(extractor, "n_samples", None)
     if window is not None:
         notes.append(_window_note(recording, window / rate, truncate=truncate))
         samples = samples[:window]
     try:
-        made = extractor(samples, sampling_rate=rate, return_tensors="pt")
+        inputs = extractor(samples, sampling_rate=rate, return_tensors="pt")
     except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
         raise UsageError(
             f"{recording.name} can't be made ready for the model: {reason_of(error)}", hint="try a longer sound"
         ) from error
     seconds = (window if window is not None else len(samples)) / rate
     return PreparedSound(
-        {name: value for name, value in made.items() if name != "attention_mask"}, seconds, tuple(notes)
+        {name: value for name, value in inputs.items() if name != "attention_mask"}, seconds, tuple(notes)
     )
 
 
-def _resampled(recording: Recording, rate: int) -> tuple[Wave, list[str]]:
+def _resample(recording: Recording, rate: int) -> tuple[Wave, list[str]]:
     notes = []
     if recording.channels > 1:
         notes.append(f"the {recording.channels} channels of {recording.name} were mixed to one")

@@ -119,7 +119,7 @@ def _local(files: Files, names: Sequence[str]) -> list[Path]:
 
 def _none(files: Files) -> ModelError:
     """Why there is no tokenizer: the hub could not be asked for it, there is none, or this is no model at all."""
-    if (unasked := files.source.why_missing()) is not None:
+    if (unasked := files.source.listing_error()) is not None:
         return unasked
     if files.find("config.json") is None:
         message = f"{files.ref.name} is no model: it has neither a config.json nor a tokenizer"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.files.reference import lacks_tokenizer
+from attncli.models.files.reference import missing_tokenizer_part
 from attncli.models.tokenizers.config import Files, TokenizerConfig, read_config, sane_length
 from attncli.models.tokenizers.types import Encoding, NoTokenizerError, Piece, Tokenizer
 
@@ -70,7 +70,7 @@ def _fits(tokenizer: Tokenizer, files: Files) -> bool:
 
     A file that is still on the hub is not fetched for that: what lies in one repository belongs together.
     """
-    name = files.ref.named_file
+    name = files.ref.weights_file
     gguf = files.source.local(name) if name is not None and name.endswith(".gguf") else None
     if gguf is None:
         return True
@@ -87,7 +87,7 @@ def _fits(tokenizer: Tokenizer, files: Files) -> bool:
 def _named(files: Files, path: Path) -> Tokenizer:
     """A tokenizer's own file; the settings beside it are those of the file that has the standard name."""
     # A file of any name may have been saved by the library `tokenizers`.
-    saved = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and lacks_tokenizer(path) is None)
+    saved = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and missing_tokenizer_part(path) is None)
     if not saved:
         from attncli.models.tokenizers.slow import load_single_file
 
