@@ -15,7 +15,7 @@ import torch
 
 import attncli
 from attncli.api import text_batches
-from attncli.api.text_batches import CutText, Given, batches, groups
+from attncli.api.text_batches import LocatedText, TextTokens, group_by_length, split_batches
 from attncli.choices import METRICS
 from attncli.errors import UsageError
 from tests import tiny
@@ -101,16 +101,16 @@ def test_small_groups_and_windows_change_nothing(gpt2: str, monkeypatch: pytest.
 def test_groups_are_of_about_one_length_and_hold_a_window_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_batches, "_WINDOW_TEXTS", 6)
     monkeypatch.setattr(text_batches, "_GROUP_TEXTS", 3)
-    monkeypatch.setattr(text_batches, "_GROUP_SIZE", 20)
+    monkeypatch.setattr(text_batches, "_GROUP_CHARACTERS", 20)
     drawn = 0
 
     def texts():
         nonlocal drawn
         for drawn, length in enumerate([3, 9, 4, 30, 5, 6, 1, 2], 1):
-            yield Given(f"text {drawn}", "x" * length)
+            yield LocatedText(f"text {drawn}", "x" * length)
 
     found = []
-    for group in groups(texts()):
+    for group in group_by_length(texts()):
         assert drawn <= (6 if len(found) < 3 else 8)
         found.append([given.size for given in group])
     assert found == [[30], [9, 6], [5, 4, 3], [2, 1]]
@@ -118,8 +118,8 @@ def test_groups_are_of_about_one_length_and_hold_a_window_at_most(monkeypatch: p
 
 def test_a_group_of_more_tokens_than_thought_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_batches, "BATCH_TOKENS", 10)
-    texts = [CutText(tiny.tokens([5] * length), (0,) * length) for length in (2, 30, 5, 5, 3)]
-    assert [[len(text.tokens) for text in batch] for batch in batches(texts)] == [[30], [5, 5], [3, 2]]
+    texts = [TextTokens(tiny.tokens([5] * length), (0,) * length) for length in (2, 30, 5, 5, 3)]
+    assert [[len(text.tokens) for text in batch] for batch in split_batches(texts)] == [[30], [5, 5], [3, 2]]
 
 
 def test_empty_lines_are_left_out(tmp_path: Path, gpt2: str) -> None:

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 import attncli
-from attncli.api.targets import in_words
+from attncli.api.targets import number_words
 from attncli.errors import ModelError, UsageError
 from attncli.results.heads import HeadsResult
 from attncli.results.tokens import Token
@@ -258,4 +258,4 @@ def test_a_model_of_one_stack_goes_on_from_the_text() -> None:
 def test_words_of_tokens_without_a_text() -> None:
     texts = ("<s>", " the", " mo", "le", " ", "dug", ".")
     tokens = tuple(Token(i, i, text, text, special=i == 0) for i, text in enumerate(texts))
-    assert [token.word for token in in_words(tokens)] == [None, 0, 1, 1, None, 2, 2]
+    assert [token.word for token in number_words(tokens)] == [None, 0, 1, 1, None, 2, 2]

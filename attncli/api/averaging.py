@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.api.text_batches import CutText, Cutting, Given, batches, groups
+from attncli.api.text_batches import BatchTokenizer, LocatedText, TextTokens, group_by_length, split_batches
 from attncli.attention.averages import Averages
 from attncli.attention.inputs import TOKENS, ModelInputs, build_inputs, fitting_probe, probe_ids, with_targets
 from attncli.errors import UsageError
@@ -35,7 +35,7 @@ class Average(NamedTuple):
     unread: tuple[tuple[str, str], ...] = ()
 
 
-class _Found(NamedTuple):
+class _ProcessAverages(NamedTuple):
     """What one process found. cut: texts that were cut short.  empty: those that were left out."""
 
     averages: Averages
@@ -45,8 +45,8 @@ class _Found(NamedTuple):
 
 def average_texts(
     loaded: LoadedModel,
-    texts: Iterable[Given],
-    cutting: Cutting,
+    texts: Iterable[LocatedText],
+    cutting: BatchTokenizer,
     wanted: HeadsRequest,
     *,
     sharing: Sharing,
@@ -57,13 +57,13 @@ def average_texts(
     Raises UsageError for a text that is too long and may not be cut, and where no text has a token.
     """
     averages = Averages(wanted)
-    for number, group in enumerate(groups(texts)):
+    for number, group in enumerate(group_by_length(texts)):
         sharing.check()
         if number % sharing.world == sharing.rank:
-            for batch in batches([text for text in map(cutting.cut, group) if text is not None]):
-                averages.add(loaded, inputs_of(loaded, batch))
+            for batch in split_batches([text for text in map(cutting.cut, group) if text is not None]):
+                averages.add(loaded, _batch_inputs(loaded, batch))
                 progress("looking at texts", Texts(averages.texts * sharing.world), None)
-    found = sharing.gather(_Found(averages, cutting.shortened, cutting.empty))
+    found = sharing.gather(_ProcessAverages(averages, cutting.shortened, cutting.empty))
     whole = Averages.of_all(wanted, [part.averages for part in found])
     if not whole.texts:
         raise UsageError("none of the texts has anything in it", hint="give some text, or ids with --input-ids")
@@ -73,7 +73,7 @@ def average_texts(
     return Average(whole.stacks(), whole.texts, tuple(warnings), tuple(notes), unread=whole.unread)
 
 
-def inputs_of(loaded: LoadedModel, batch: Sequence[CutText]) -> ModelInputs:
+def _batch_inputs(loaded: LoadedModel, batch: Sequence[TextTokens]) -> ModelInputs:
     """What the model takes of a batch."""
     return build_inputs(loaded, [text.tokens for text in batch], [text.segments for text in batch])
 
@@ -108,27 +108,27 @@ def average_probe(
     averages = Averages(wanted)
     # They are few: the first process looks at all of them.
     ids = probe_ids(probe, ordinary, first) if sharing.rank == 0 else []
-    for batch in batches([_text(each, tokenizer, first) for each in ids]):
-        averages.add(loaded, _inputs(loaded, batch))
+    for batch in split_batches([_probe_text(each, tokenizer, first) for each in ids]):
+        averages.add(loaded, _probe_inputs(loaded, batch))
         progress("probing", averages.texts, probe.sequences)
     whole = Averages.of_all(wanted, sharing.gather(averages))
-    return Average(whole.stacks(), whole.texts, notes=tuple(_notes(loaded)), probe=probe, unread=whole.unread)
+    return Average(whole.stacks(), whole.texts, notes=tuple(_probe_notes(loaded)), probe=probe, unread=whole.unread)
 
 
-def _text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | None) -> CutText:
+def _probe_text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | None) -> TextTokens:
     tokens = from_ids(tokenizer, ids).tokens
     if first is not None:
         # Some tokenizers put a token first that they don't list as special.
         tokens = (tokens[0]._replace(special=True), *tokens[1:])
-    return CutText(tokens, (0,) * len(tokens))
+    return TextTokens(tokens, (0,) * len(tokens))
 
 
-def _inputs(loaded: LoadedModel, batch: Sequence[CutText]) -> ModelInputs:
-    inputs = inputs_of(loaded, batch)
+def _probe_inputs(loaded: LoadedModel, batch: Sequence[TextTokens]) -> ModelInputs:
+    inputs = _batch_inputs(loaded, batch)
     return with_targets(loaded, inputs, [text.tokens for text in batch]) if loaded.config.is_encoder_decoder else inputs
 
 
-def _notes(loaded: LoadedModel) -> list[str]:
+def _probe_notes(loaded: LoadedModel) -> list[str]:
     if not loaded.config.is_encoder_decoder:
         return []
     return ["the decoder was given the same random tokens as the encoder, behind its start token"]

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.loading import ModelLoader, made_by
+from attncli.api.loading import ModelLoader, provenance
 from attncli.api.occurrences import (
-    EVERY,
-    Asked,
-    Encoded,
-    Found,
-    beyond_reach,
+    ALL_OCCURRENCES,
+    EncodedSentence,
+    FoundOccurrences,
+    WordQuery,
+    beyond_limit,
     find_occurrences,
-    listed,
-    notes_before,
+    input_notes,
+    input_warnings,
+    list_numbers,
     read_sentences,
-    warnings_before,
-    warnings_of,
+    run_warnings,
 )
-from attncli.api.reference_states import Sample, Sampled, read_sample, run_or_recall
+from attncli.api.reference_states import (
+    ReferenceSample,
+    ReferenceStatistics,
+    parse_reference_sample,
+    reference_statistics,
+)
 from attncli.embeddings.state_selection import Spec, StateChoice, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
@@ -85,20 +90,20 @@ def compare(
     FailedError where memory runs out.
     """
     choice = parse_states(state, stack)
-    how = _How(choice, pool, adjust, dimensions, seed, skip)
-    sample = read_sample(reference)
-    _check(how, sample, occurrence)
-    words = _words(word, versus)
+    how = _CompareSettings(choice, pool, adjust, dimensions, seed, skip)
+    sample = parse_reference_sample(reference)
+    _check_settings(how, sample, occurrence)
+    words = _parse_words(word, versus)
     opening = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
     files = opening.files()
     # The word is found before torch is imported: what is wrong with it is said at once.
     opened = opening.open_tokenizer(files)
-    found = _found(sentences, opened, Asked(words, any_form, occurrence), how, progress)
+    found = _find_in_sentences(sentences, opened, WordQuery(words, any_form, occurrence), how, progress)
     loaded = opening.load(files, choice.depth, eager=False)
-    return _Comparing(how, words, sample, opening, files, opened).compare(loaded, found)
+    return _Comparison(how, words, sample, opening, files, opened).compare(loaded, found)
 
 
-class _How(NamedTuple):
+class _CompareSettings(NamedTuple):
     """How words are compared once they are found."""
 
     choice: StateChoice
@@ -109,21 +114,21 @@ class _How(NamedTuple):
     skip: bool
 
 
-def _check(how: _How, sample: Sample | None, occurrence: int | str | None) -> None:
+def _check_settings(how: _CompareSettings, sample: ReferenceSample | None, occurrence: int | str | None) -> None:
     if how.pool not in POOLS:
         raise UsageError(f"no pooling {how.pool!r}", hint=f"--pool takes one of: {', '.join(POOLS)}")
     if how.adjust not in ADJUSTMENTS:
         raise UsageError(f"no adjustment {how.adjust!r}", hint=f"--adjust takes one of: {', '.join(ADJUSTMENTS)}")
     if sample is None and how.adjust != "none":
         raise UsageError(f"--adjust {how.adjust} needs a reference sample", hint="leave --reference none out")
-    if occurrence not in (None, EVERY) and not (isinstance(occurrence, int) and occurrence >= 1):
+    if occurrence not in (None, ALL_OCCURRENCES) and not (isinstance(occurrence, int) and occurrence >= 1):
         raise UsageError(f"no occurrence {occurrence!r}", hint="--occurrence takes a number from 1, or all")
     if how.dimensions is not None:
         check_number("--dimensions", how.dimensions, instance=3)
     check_number("--seed", how.seed, least=0, instance=1)
 
 
-def _words(word: object, versus: object) -> tuple[str, ...]:
+def _parse_words(word: object, versus: object) -> tuple[str, ...]:
     """The word and those to hold beside it. Raises UsageError for what is none."""
     if not isinstance(word, str):
         raise UsageError(f"{word!r:.40} is no word", hint="give one string; further words go to versus=")
@@ -133,26 +138,26 @@ def _words(word: object, versus: object) -> tuple[str, ...]:
     return (word, *others)
 
 
-def _found(
+def _find_in_sentences(
     sentences: Iterable[str | tuple[str, str | None]],
     tokenizer: Tokenizer,
-    asked: Asked,
-    how: _How,
+    asked: WordQuery,
+    how: _CompareSettings,
     progress: Progress,
-) -> Found:
+) -> FoundOccurrences:
     """All occurrences. Raises UsageError where some sentence can't take part, or too few are left."""
     if isinstance(sentences, str | bytes) or not isinstance(sentences, Iterable):
         raise UsageError("sentences are a list of texts", hint="pass a list, even of one")
     read = list(read_sentences(sentences))
     if not read:
         raise UsageError("no sentence was given", hint="give sentences after the word, or a file with -f")
-    return _enough(find_occurrences(read, tokenizer, asked, progress), asked, skip=how.skip)
+    return _check_enough(find_occurrences(read, tokenizer, asked, progress), asked, skip=how.skip)
 
 
-def _enough(found: Found, asked: Asked, *, skip: bool) -> Found:
+def _check_enough(found: FoundOccurrences, asked: WordQuery, *, skip: bool) -> FoundOccurrences:
     if found.problems and (not skip or not found.sentences):
         first, *others = found.problems
-        more = f" (and so for {listed([problem.number for problem in others])})" if others else ""
+        more = f" (and so for {list_numbers([problem.number for problem in others])})" if others else ""
         raise UsageError(f"{first.message}{more}", hint=first.hint)
     if len(found.occurrences) < 2:
         raise UsageError(
@@ -164,17 +169,17 @@ def _enough(found: Found, asked: Asked, *, skip: bool) -> Found:
     return found
 
 
-class _Comparing(NamedTuple):
+class _Comparison(NamedTuple):
     """Everything that is decided before a model is loaded."""
 
-    how: _How
+    how: _CompareSettings
     words: tuple[str, ...]
-    sample: Sample | None
+    sample: ReferenceSample | None
     opening: ModelLoader
     files: ModelFiles | None
     tokenizer: Tokenizer
 
-    def compare(self, loaded: LoadedModel, found: Found) -> CompareResult:
+    def compare(self, loaded: LoadedModel, found: FoundOccurrences) -> CompareResult:
         from attncli.embeddings.batches import Run, detect_traits
         from attncli.embeddings.describe import describe_states
 
@@ -191,7 +196,7 @@ class _Comparing(NamedTuple):
         states = describe_states(keeper, rows, self.words, self._asked())
         return self._result(run, found, states, sampled, behaviour, count)
 
-    def _within_reach(self, found: Found, loaded: LoadedModel) -> Found:
+    def _within_reach(self, found: FoundOccurrences, loaded: LoadedModel) -> FoundOccurrences:
         """Sentences cut to what the model takes, where its tokenizer doesn't know; never without the word."""
         limit = loaded.max_positions
         largest = loaded.vocabulary_size
@@ -202,17 +207,17 @@ class _Comparing(NamedTuple):
         kept, problems = [], list(found.problems)
         for sentence in found.sentences:
             if max(place for each in sentence.occurrences for place in each.positions) >= limit:
-                problems.append(beyond_reach(sentence.number, limit))
+                problems.append(beyond_limit(sentence.number, limit))
             else:
                 long = len(sentence.ids) > limit
                 kept.append(sentence._replace(ids=sentence.ids[:limit], cut=sentence.cut or long))
         left = found._replace(sentences=tuple(kept), problems=tuple(problems))
-        return _enough(left, Asked(self.words), skip=self.how.skip)
+        return _check_enough(left, WordQuery(self.words), skip=self.how.skip)
 
-    def _sampled(self, run: Run, behaviour: ModelTraits, states: int) -> Sampled | None:
+    def _sampled(self, run: Run, behaviour: ModelTraits, states: int) -> ReferenceStatistics | None:
         if self.sample is None:
             return None
-        return run_or_recall(
+        return reference_statistics(
             run,
             self.sample,
             behaviour,
@@ -223,18 +228,18 @@ class _Comparing(NamedTuple):
             progress=self.opening.progress,
         )
 
-    def _keeper(self, rows: Rows, chosen: Sequence[int], sampled: Sampled | None) -> StateAccumulator:
+    def _keeper(self, rows: Rows, chosen: Sequence[int], sampled: ReferenceStatistics | None) -> StateAccumulator:
         from attncli.embeddings.accumulator import StateAccumulator
 
         statistics = sampled.states if sampled else {}
         references = {state: each.reference(self.how.adjust) for state, each in statistics.items()}
         return StateAccumulator(rows.codes[0], frozenset(chosen), max(chosen), references)
 
-    def _run(self, run: Run, found: Found, keeper: StateAccumulator) -> None:
+    def _run(self, run: Run, found: FoundOccurrences, keeper: StateAccumulator) -> None:
         from attncli.embeddings.batches import take_words
 
         total = len(found.occurrences)
-        sentences = list(_numbered(found.sentences))
+        sentences = list(_number_occurrences(found.sentences))
         take_words(run, sentences, keeper.take, lambda done: self.opening.progress("reading sentences", done, total))
 
     def _asked(self) -> Any:
@@ -245,9 +250,9 @@ class _Comparing(NamedTuple):
     def _result(
         self,
         run: Run,
-        found: Found,
+        found: FoundOccurrences,
         states: tuple[State, ...],
-        sampled: Sampled | None,
+        sampled: ReferenceStatistics | None,
         behaviour: ModelTraits,
         count: int,
     ) -> CompareResult:
@@ -258,7 +263,7 @@ class _Comparing(NamedTuple):
         stack = str(run.stack.word) if several else "decoder" if behaviour.causal else "encoder"
         if not several:
             self.how.choice.check_name(stack)
-        versions = made_by(
+        versions = provenance(
             "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
         )
         return CompareResult(
@@ -275,15 +280,15 @@ class _Comparing(NamedTuple):
             sample=sampled and sampled.info,
             made_by=versions,
             causal=behaviour.causal,
-            best=_best(states),
+            best=_best_state(states),
             left_out=tuple(problem.number for problem in found.problems),
             warnings=(
                 *loaded.warnings,
-                *warnings_before(found, self.tokenizer),
-                *warnings_of(found.occurrences, states, causal=behaviour.causal),
+                *input_warnings(found, self.tokenizer),
+                *run_warnings(found.occurrences, states, causal=behaviour.causal),
                 *(sampled.warnings(self.how.adjust) if sampled else ()),
             ),
-            notes=tuple(notes_before(found, causal=behaviour.causal, padded=behaviour.padded, decoding=run.decoding)),
+            notes=tuple(input_notes(found, causal=behaviour.causal, padded=behaviour.padded, decoding=run.decoding)),
         )
 
 
@@ -297,7 +302,7 @@ def _rows(occurrences: Sequence[Occurrence], words: Sequence[str]) -> Rows:
     )
 
 
-def _numbered(sentences: Sequence[Encoded]) -> Iterator[Any]:
+def _number_occurrences(sentences: Sequence[EncodedSentence]) -> Iterator[Any]:
     """Sentences with their occurrences counted through."""
     from attncli.embeddings.batches import Words
 
@@ -308,7 +313,7 @@ def _numbered(sentences: Sequence[Encoded]) -> Iterator[Any]:
         row += len(rows)
 
 
-def _best(states: Sequence[State]) -> int | None:
+def _best_state(states: Sequence[State]) -> int | None:
     """The state at which labels are farthest apart; the first of several that are equal."""
     apart = [(state.separation, -state.state) for state in states if state.separation is not None]
     return -max(apart)[1] if apart else None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from attncli.results.reconciliation import Reconciliation
 
 
-class Shapes(NamedTuple):
+class ModelShapes(NamedTuple):
     """The tensors of a model, and what else is known of it.
 
     name: as the user wrote it.  source: where the shapes came from.  generates: whether the model goes on from token
@@ -47,13 +47,13 @@ class Shapes(NamedTuple):
     reconciliation: Reconciliation | None = None
 
 
-def from_module(module: nn.Module, name: str | None = None) -> Shapes:
+def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShapes:
     """The tensors of a module that was handed over."""
     from attncli.models.loading.meta_model import generates
     from attncli.parameters.module_inventory import walk
 
     config = getattr(module, "config", None)
-    return Shapes(
+    return ModelShapes(
         name=name or getattr(module, "name_or_path", None) or type(module).__name__,
         source="module",
         inventory=walk(module),
@@ -63,7 +63,7 @@ def from_module(module: nn.Module, name: str | None = None) -> Shapes:
     )
 
 
-def named_models(model: Any) -> list[Any]:
+def list_models(model: Any) -> list[Any]:
     """One model or several, by name or handed over. Raises UsageError for what is neither."""
     given = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
     for each in given:
@@ -89,10 +89,10 @@ def check_fields(fields: Mapping[str, Any], name: str) -> None:
 
 
 #: Libraries that have a say in what a configuration becomes.
-_MAKERS = ("transformers", "torch")
+_LIBRARIES = ("transformers", "torch")
 
 
-class Built(NamedTuple):
+class BuiltModule(NamedTuple):
     """The module of a configuration, on the meta device; config: None where a module has none.
 
     writes: whether it goes on from token to token, where its class doesn't tell.
@@ -104,35 +104,37 @@ class Built(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Called(NamedTuple):
+class CheckpointNames(NamedTuple):
     """names: of tensors that the module calls otherwise.  buffers: which tensors are no parameters there."""
 
     names: Mapping[str, str]
     buffers: Sequence[str]
 
 
-class Configured:
+class ConfiguredShapes:
     """A configuration by what it follows from.
 
     key_fields: everything that decides what is built; None where that can't be told, and nothing is kept.
     build: makes the module, which takes seconds: torch has to be imported.
     """
 
-    def __init__(self, shapes: Callable[..., Shapes], key_fields: Mapping[str, Any] | None, build: Callable[[], Built]):
+    def __init__(
+        self, shapes: Callable[..., ModelShapes], key_fields: Mapping[str, Any] | None, build: Callable[[], BuiltModule]
+    ):
         self._shapes = shapes
         self._fields = key_fields
         self._build = build
         self._cache = ShapeCache.of_user()
 
     @cached_property
-    def built(self) -> Built:
+    def built(self) -> BuiltModule:
         return self._build()
 
-    def shapes(self) -> Shapes:
+    def shapes(self) -> ModelShapes:
         """The shapes, as they were kept, or from the module."""
         return self._remembered() or self._made()
 
-    def _remembered(self) -> Shapes | None:
+    def _remembered(self) -> ModelShapes | None:
         """The shapes that were kept; None where there are none, or of another form: they are then written anew."""
         from attncli.parameters.inventory import from_json
 
@@ -140,28 +142,28 @@ class Configured:
         if kept is None:
             return None
         try:
-            return self._shapes(**_known(kept), inventory=from_json(kept["inventory"]))
+            return self._shapes(**_module_facts(kept), inventory=from_json(kept["inventory"]))
         except (KeyError, TypeError, ValueError):
             return None
 
-    def called(self, names: Sequence[str]) -> Called:
+    def called(self, names: Sequence[str]) -> CheckpointNames:
         """What the module calls the tensors of a checkpoint."""
         fields = None if self._fields is None else {**self._fields, "checkpoint": sorted(names)}
         kept = self._kept(fields)
-        if kept is not None and kept.keys() == set(Called._fields):
-            return Called(**kept)
+        if kept is not None and kept.keys() == set(CheckpointNames._fields):
+            return CheckpointNames(**kept)
         from attncli.models.loading.meta_model import buffer_names, module_names
 
         found = module_names(self.built.module, names)
         buffers = buffer_names(self.built.module)
-        called = Called(
+        called = CheckpointNames(
             {name: called for name, called in found.items() if called != name},
             [name for name, called in found.items() if called in buffers],
         )
         self._keep(fields, called._asdict())
         return called
 
-    def _made(self) -> Shapes:
+    def _made(self) -> ModelShapes:
         from attncli.models.loading.meta_model import generates
         from attncli.parameters.inventory import to_json
         from attncli.parameters.module_inventory import walk
@@ -173,7 +175,7 @@ class Configured:
             "generates": writes or generates(type(module), config),
             "dtype": dtype_of(config),
             "notes": notes,
-            "versions": {name: str(sys.modules[name].__version__) for name in _MAKERS},
+            "versions": {name: str(sys.modules[name].__version__) for name in _LIBRARIES},
         }
         self._keep(self._fields, {**known, "inventory": to_json(inventory)})
         return self._shapes(**known, inventory=inventory)
@@ -186,63 +188,67 @@ class Configured:
             self._cache.write(cache_key(fields), entry)
 
 
-def of_files(
+def configured_from_files(
     files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], progress: Progress, *, trust_remote_code: bool
-) -> Configured:
+) -> ConfiguredShapes:
     """The configuration of a model's config.json, with changes in it.
 
     Raises ModelError, and UsageError for changes, for numbers that can't be.
     """
-    _check(fields, changes, files.ref.name)
+    _check_config(fields, changes, files.ref.name)
 
-    def build() -> Built:
+    def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.loading.configuration import read_config
         from attncli.models.loading.meta_model import empty_module, whole_class
 
-        config = _changed(read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name)
+        config = _override_config(
+            read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name
+        )
         cls = whole_class(config, files, trust_remote_code=trust_remote_code)
         _check_class(cls, config, changes)
         named = () if config.architectures else (f"config.json names no architecture: counted as {cls.__name__}",)
-        return Built(empty_module(cls, config), config, notes=named)
+        return BuiltModule(empty_module(cls, config), config, notes=named)
 
     # Code that came with a model isn't seen by the key, and a GGUF file's configuration is in no field.
     known = None if trust_remote_code or not fields else _with_changes(fields, changes)
-    return Configured(_named(files.ref.name, "config", revision=files.revision), known, build)
+    return ConfiguredShapes(_shapes_factory(files.ref.name, "config", revision=files.revision), known, build)
 
 
-def of_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> Configured:
+def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> ConfiguredShapes:
     """The configuration of a preset, with changes in it. Raises UsageError for changes that can't be."""
     from attncli.models.builtin.presets import changed_preset
 
-    def build() -> Built:
+    def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.builtin.preset_modules import preset_config, preset_module
         from attncli.models.loading.meta_model import empty_module, whole_class
 
         config = preset_config(preset)
         if config is None:
-            return Built(preset_module(preset), None, writes=True)
-        config = _changed(config, preset.fields, changes, name)
+            return BuiltModule(preset_module(preset), None, writes=True)
+        config = _override_config(config, preset.fields, changes, name)
         cls = whole_class(config)
         _check_class(cls, config, changes)
-        return Built(empty_module(cls, config), config)
+        return BuiltModule(empty_module(cls, config), config)
 
     # What its source says is said of the architecture as it is there.
     published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
     notes = () if changes else published
     if preset.module is not None:
         preset, changes = changed_preset(preset, changes), ()
-    _check(preset.fields, changes, name)
+    _check_config(preset.fields, changes, name)
     fields = {**_with_changes(preset.fields, changes), "module": preset.module}
-    return Configured(_named(name, "preset", notes=notes), fields, build)
+    return ConfiguredShapes(_shapes_factory(name, "preset", notes=notes), fields, build)
 
 
-def _named(name: str, source: str, *, revision: str | None = None, notes: Iterable[str] = ()) -> Callable[..., Shapes]:
+def _shapes_factory(
+    name: str, source: str, *, revision: str | None = None, notes: Iterable[str] = ()
+) -> Callable[..., ModelShapes]:
     """Makes the shapes of a model of this name; what is kept of them belongs to any model of the same configuration."""
 
-    def shapes(**known: Any) -> Shapes:
-        return Shapes(name, source, revision=revision, **{**known, "notes": (*known["notes"], *notes)})
+    def shapes(**known: Any) -> ModelShapes:
+        return ModelShapes(name, source, revision=revision, **{**known, "notes": (*known["notes"], *notes)})
 
     return shapes
 
@@ -251,11 +257,11 @@ def _with_changes(fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str
     return {**fields, "changes": list(changes)}
 
 
-def _known(kept: Mapping[str, Any]) -> dict[str, Any]:
+def _module_facts(kept: Mapping[str, Any]) -> dict[str, Any]:
     return {name: kept[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
 
 
-def _changed(
+def _override_config(
     config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str], name: str
 ) -> PreTrainedConfig:
     if not changes:
@@ -263,11 +269,11 @@ def _changed(
     from attncli.models.loading.config_overrides import override_fields, rebuild_config
 
     changed = override_fields(config, fields or config.to_diff_dict(), changes)
-    _check_changed(changed, name)
+    _check_overrides(changed, name)
     return rebuild_config(config, changed)
 
 
-def _check(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:
+def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:
     """Before torch is imported, which takes seconds: numbers that can't be are said at once.
 
     Changes of fields that the file has are seen here already, any others once the configuration is there.
@@ -275,7 +281,7 @@ def _check(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None
     check_fields(fields, name)
     pairs = (change.partition("=") for change in changes)
     numbers = {key.strip(): whole_number(value.strip()) for key, _, value in pairs if key.strip() in fields}
-    _check_changed({**fields, **{key: number for key, number in numbers.items() if number is not None}}, name)
+    _check_overrides({**fields, **{key: number for key, number in numbers.items() if number is not None}}, name)
 
 
 def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequence[str]) -> None:
@@ -288,7 +294,7 @@ def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequen
         )
 
 
-def _check_changed(fields: Mapping[str, Any], name: str) -> None:
+def _check_overrides(fields: Mapping[str, Any], name: str) -> None:
     try:
         check_fields(fields, name)
     except ModelError as error:

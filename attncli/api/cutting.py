@@ -15,7 +15,7 @@ from attncli.api.loading import LoadedTokenizer
 from attncli.errors import UsageError
 from attncli.models.tokenizers.types import Encoding
 from attncli.results.tokenize import Source, TokenizedText
-from attncli.tokens.encode import check_text, encode, from_ids, kept, was_cut
+from attncli.tokens.encode import check_text, covered_texts, encode, from_ids, was_cut
 from attncli.tokens.measure import measure
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def id_lists(ids: Any) -> list[list[int]]:
     return lists
 
 
-class Lengths:
+class LengthWarnings:
     """Counts what is too long while texts stream by, so that a million long lines are one warning."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class TextInput(NamedTuple):
     source: Source | None = None
 
 
-class Settings(NamedTuple):
+class TokenizeSettings(NamedTuple):
     """How texts are cut, and what is wanted of them besides their tokens; the names are keywords of the verb.
 
     special: with the special tokens that the model expects.  truncate: cut to the tokens that it takes.
@@ -107,39 +107,41 @@ class Settings(NamedTuple):
         return self.why or self.lint or self.stats or bool(self.check)
 
 
-def own_texts(given: TextInput) -> list[str]:
+def input_texts(given: TextInput) -> list[str]:
     """The text and the pair beside it; none for ids."""
     return [] if given.ids is not None else [each for each in (given.text, given.pair) if each is not None]
 
 
-def check_texts(given: TextInput) -> None:
+def check_input(given: TextInput) -> None:
     """Raise UsageError where a text holds half a character."""
-    for text in own_texts(given):
+    for text in input_texts(given):
         check_text(text)
 
 
-def limit_of(reader: LoadedTokenizer) -> int | None:
+def max_tokens(reader: LoadedTokenizer) -> int | None:
     """How many tokens the model takes, if it says."""
     return reader.tokenizer.max_length if reader.tokenizer is not None else None
 
 
-def tokenizer_of(reader: LoadedTokenizer) -> Tokenizer:
+def require_tokenizer(reader: LoadedTokenizer) -> Tokenizer:
     """Its tokenizer. Raises UsageError where there is none, as ids alone can be shown without."""
     if reader.tokenizer is None:
         raise UsageError(f"{reader.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
     return reader.tokenizer
 
 
-def cut_text(given: TextInput, reader: LoadedTokenizer, record: int, settings: Settings) -> tuple[TokenizedText, bool]:
+def tokenize_text(
+    given: TextInput, reader: LoadedTokenizer, record: int, settings: TokenizeSettings
+) -> tuple[TokenizedText, bool]:
     """One text in the tokens of one model, and whether some of it was left out to fit."""
-    tokenizer, limit = reader.tokenizer, limit_of(reader)
-    texts = own_texts(given)
+    tokenizer, limit = reader.tokenizer, max_tokens(reader)
+    texts = input_texts(given)
     if given.ids is not None:
         encoded = from_ids(tokenizer, given.ids[:limit] if settings.truncate else given.ids)
         truncated = len(encoded.tokens) < len(given.ids)
     else:
         encoded = encode(
-            tokenizer_of(reader), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
+            require_tokenizer(reader), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
         )
         truncated = settings.truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
     unknown_id = tokenizer.unknown_id if tokenizer is not None else None
@@ -149,7 +151,7 @@ def cut_text(given: TextInput, reader: LoadedTokenizer, record: int, settings: S
         text=given.text if texts else None,
         pair=given.pair,
         tokens=encoded.tokens,
-        stats=measure(encoded, kept(encoded, texts) if truncated else texts, unknown_id=unknown_id),
+        stats=measure(encoded, covered_texts(encoded, texts) if truncated else texts, unknown_id=unknown_id),
         max_length=limit,
         sequences=encoded.sequences,
         unknown_id=unknown_id,
@@ -158,10 +160,10 @@ def cut_text(given: TextInput, reader: LoadedTokenizer, record: int, settings: S
     return text, truncated
 
 
-def encoding_of(given: TextInput, reader: LoadedTokenizer, settings: Settings) -> Encoding:
+def encode_input(given: TextInput, reader: LoadedTokenizer, settings: TokenizeSettings) -> Encoding:
     """A text, or ids, as the tokenizer's own encoding: what statistics are made of."""
     if given.ids is None:
-        tokenizer = tokenizer_of(reader)
+        tokenizer = require_tokenizer(reader)
         return tokenizer.encode(given.text, pair=given.pair, special=settings.special, truncate=settings.truncate)
-    ids = given.ids[: limit_of(reader)] if settings.truncate else given.ids
+    ids = given.ids[: max_tokens(reader)] if settings.truncate else given.ids
     return Encoding(ids, [None] * len(ids), [0] * len(ids), [None] * len(ids))

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.api.heads_many import average_many, many_texts
-from attncli.api.heads_result import comparing, long_metrics, to_walk, walked_selection
-from attncli.api.heads_single import OneText, look_at_one
+from attncli.api.heads_many import averaged_input, run_averaged
+from attncli.api.heads_result import metrics_to_measure, steps_request, steps_selection, with_comparison
+from attncli.api.heads_single import OneText, run_single_text
 from attncli.api.loading import ModelLoader
 from attncli.api.targets import parse_target
 from attncli.attention.claims import failures, parse_claims, parse_thresholds, successes
@@ -30,13 +30,13 @@ from attncli.models.loading.distributed import ALONE, Sharing
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from attncli.api.text_batches import Given
+    from attncli.api.text_batches import LocatedText
     from attncli.results.heads import HeadsResult
 
 
-@comparing
+@with_comparison
 def heads(
-    text: str | Iterable[str] | Iterable[Given] | None = None,
+    text: str | Iterable[str] | Iterable[LocatedText] | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,
@@ -119,30 +119,30 @@ def heads(
     """
     # A rollout is of all layers up to one: the last tells most.
     layer = "-1" if rollout and layer is None else layer
-    selection = (walked_selection if steps else parse_selection)(layer, head, stack)
+    selection = (steps_selection if steps else parse_selection)(layer, head, stack)
     weighting = _weighting(selection, rollout=rollout, norm_weighted=norm_weighted)
     claims = parse_claims([check] if isinstance(check, str) else check)
     thresholds = parse_thresholds([threshold] if isinstance(threshold, str) else threshold)
     view = _view(query, key, by, hide_special=hide_special, text=text)
-    metrics = long_metrics(metric, view, checks=bool(claims))
+    metrics = metrics_to_measure(metric, view, checks=bool(claims))
     shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
     wanted = HeadsRequest(selection, shown, bins, metrics, view, weighting, thresholds, top)
-    wanted = to_walk(replace(wanted, patterns=patterns)) if steps else wanted
+    wanted = steps_request(replace(wanted, patterns=patterns)) if steps else wanted
     choice = parse_target(target, target_ids, generate)
     opening = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
     one = OneText(text, pair, input_ids, special=not no_special, truncate=truncate)
-    many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
+    many = averaged_input(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
     # The text is met before torch is imported: what is wrong with it is said at once.
     if image is not None or audio is not None:
-        from attncli.api.heads_single import look_at_scene
+        from attncli.api.heads_single import run_media
 
         beside = {"several texts": many is not None, "--pair": pair is not None, "--steps": steps}
         beside["--target or --generate"] = choice.given
-        result = look_at_scene(image, audio, one, opening, wanted, processor=processor, beside=beside)
+        result = run_media(image, audio, one, opening, wanted, processor=processor, beside=beside)
     elif many is not None:
-        result = average_many(many, opening, wanted, patterns=patterns, pair=pair, target=choice, sharing=sharing)
+        result = run_averaged(many, opening, wanted, patterns=patterns, pair=pair, target=choice, sharing=sharing)
     else:
-        result = look_at_one(one, opening, wanted, choice)
+        result = run_single_text(one, opening, wanted, choice)
     failed = tuple(failures(claims, result.stacks)) if claims else None
     notes = (*result.notes, *successes(claims, result.stacks))
     return replace(result, metric=metric, by=by, weighting=weighting, failures=failed, top=top, notes=notes)

@@ -13,10 +13,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attncli.api.cutting import id_lists
-from attncli.api.heads_result import heads_result, notes_on, warnings_on_unread
+from attncli.api.heads_result import heads_result, metric_notes, unread_warnings
 from attncli.api.loading import ModelLoader
 from attncli.api.targets import START_ALONE, TargetChoice
-from attncli.api.text_batches import Cutting, Given
+from attncli.api.text_batches import BatchTokenizer, LocatedText
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.progress import Progress
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from attncli.results.heads import HeadsResult
 
 
-class Many(Protocol):
+class AveragedInput(Protocol):
     """Something that takes the place of one text."""
 
     @property
@@ -50,7 +50,9 @@ class Many(Protocol):
         ...
 
 
-def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bool, truncate: bool) -> Many | None:
+def averaged_input(
+    text: Any, input_ids: Any, *, probe: bool, seed: int, special: bool, truncate: bool
+) -> AveragedInput | None:
     """What was given, where it is more than one text or list of ids; None where it is one.
 
     Raises UsageError for a text beside `probe`, two kinds of input, no texts at all, and what is no text or no seed.
@@ -63,16 +65,16 @@ def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bo
     if text is not None and not isinstance(text, str | bytes) and isinstance(text, Iterable):
         if input_ids is not None:
             raise UsageError("texts and ids can't be combined", hint="give texts, or ids with --input-ids")
-        return ManyTexts(_given_texts(text), special=special, truncate=truncate)
+        return ManyTexts(_located_texts(text), special=special, truncate=truncate)
     lists = id_lists(input_ids) if input_ids is not None and text is None else ()
     if len(lists) < 2:
         return None
-    ids = (Given(f"text {number}", ids=ids) for number, ids in enumerate(lists, 1))
+    ids = (LocatedText(f"text {number}", ids=ids) for number, ids in enumerate(lists, 1))
     return ManyTexts(ids, special=special, truncate=truncate)
 
 
-def average_many(
-    many: Many,
+def run_averaged(
+    many: AveragedInput,
     opening: ModelLoader,
     wanted: HeadsRequest,
     *,
@@ -82,7 +84,7 @@ def average_many(
     sharing: Sharing,
 ) -> HeadsResult:
     """Run the model on all of it. patterns, pair, target: what belongs to one text, and is refused here."""
-    _refuse_what_one_has(wanted, patterns=patterns, pair=pair, target=target)
+    _refuse_single_text_options(wanted, patterns=patterns, pair=pair, target=target)
     if not opening.is_loaded:
         opening = replace(opening, device=sharing.own_device(opening.device))
     files = opening.files()
@@ -90,18 +92,20 @@ def average_many(
     loaded = opening.load(files, wanted.selection.depth)
     metrics_alone = replace(wanted, patterns=False)
     average = many.average(loaded, tokenizer, metrics_alone, sharing=sharing, progress=opening.progress)
-    return _averaged(loaded, average, wanted)
+    return _averaged_result(loaded, average, wanted)
 
 
-def _averaged(loaded: LoadedModel, average: Average, wanted: HeadsRequest) -> HeadsResult:
-    warnings = (*average.warnings, *warnings_on_unread(average.unread, wanted.selection))
+def _averaged_result(loaded: LoadedModel, average: Average, wanted: HeadsRequest) -> HeadsResult:
+    warnings = (*average.warnings, *unread_warnings(average.unread, wanted.selection))
     start = (START_ALONE,) if loaded.config.is_encoder_decoder and not average.probe else ()
-    notes = () if average.probe else (*start, *notes_on(average.stacks, "none of the texts repeats anything"))
+    notes = () if average.probe else (*start, *metric_notes(average.stacks, "none of the texts repeats anything"))
     result = heads_result(loaded, average.stacks, wanted, warnings=warnings, notes=(*average.notes, *notes))
     return replace(result, texts=average.texts, probe=average.probe)
 
 
-def _refuse_what_one_has(wanted: HeadsRequest, *, patterns: bool, pair: str | None, target: TargetChoice) -> None:
+def _refuse_single_text_options(
+    wanted: HeadsRequest, *, patterns: bool, pair: str | None, target: TargetChoice
+) -> None:
     shaped = wanted.view != EVERYTHING or wanted.weighting != "attention" or wanted.steps is not None
     if patterns or wanted.bins is not None or shaped:
         raise UsageError(
@@ -116,7 +120,7 @@ def _refuse_what_one_has(wanted: HeadsRequest, *, patterns: bool, pair: str | No
 class ManyTexts:
     """Texts, or lists of ids, as they come."""
 
-    def __init__(self, texts: Iterator[Given], *, special: bool, truncate: bool) -> None:
+    def __init__(self, texts: Iterator[LocatedText], *, special: bool, truncate: bool) -> None:
         self._special = special
         self._truncate = truncate
         # A file that isn't there, or is empty, shows before anything slow begins.
@@ -136,7 +140,7 @@ class ManyTexts:
         progress: Progress,
     ) -> Average:
 
-        cutting = Cutting(tokenizer, special=self._special, truncate=self._truncate, limit=loaded.max_positions)
+        cutting = BatchTokenizer(tokenizer, special=self._special, truncate=self._truncate, limit=loaded.max_positions)
         from attncli.api.averaging import average_texts  # imports torch
 
         return average_texts(loaded, self._texts, cutting, wanted, sharing=sharing, progress=progress)
@@ -170,11 +174,11 @@ class RandomTokens:
         )
 
 
-def _given_texts(texts: Iterable[object]) -> Iterator[Given]:
+def _located_texts(texts: Iterable[object]) -> Iterator[LocatedText]:
     for number, text in enumerate(texts, 1):
-        if isinstance(text, Given):
+        if isinstance(text, LocatedText):
             yield text
         elif isinstance(text, str):
-            yield Given(f"text {number}", text)
+            yield LocatedText(f"text {number}", text)
         else:
             raise UsageError(f"text {number} is a {type(text).__name__}", hint="give strings, or input_ids= of ids")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from attncli.api.loading import made_by
+from attncli.api.loading import provenance
 from attncli.attention.claims import known_metric
 from attncli.attention.selection import EVERYTHING, HeadsRequest, Selection, Spec, View, parse_selection
 from attncli.choices import METRICS
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
 
 #: Said where a long text was looked at from one position alone.
-UNMEASURED = "the metrics of heads are left out for one position of a text this long (--metric NAME has one measured)"
+NO_METRICS_NOTE = (
+    "the metrics of heads are left out for one position of a text this long (--metric NAME has one measured)"
+)
 
 
-def long_metrics(metric: str | None, view: View, *, checks: bool) -> tuple[str, ...]:
+def metrics_to_measure(metric: str | None, view: View, *, checks: bool) -> tuple[str, ...]:
     """The metrics that are measured where a text is so long that each has its price: none beside one position.
 
     Raises UsageError for a name that is no metric's.
@@ -39,19 +41,19 @@ def long_metrics(metric: str | None, view: View, *, checks: bool) -> tuple[str, 
     return () if view.reads_one and not checks else METRICS
 
 
-def is_unmeasured(stacks: Sequence[Stack]) -> bool:
+def has_no_metrics(stacks: Sequence[Stack]) -> bool:
     """Whether no metric of any head was measured."""
     return all(value is None for stack in stacks for head in stack.metrics for value in head.values.values())
 
 
-def walked_selection(layer: Spec, head: Spec, stack: str | None) -> Selection:
+def steps_selection(layer: Spec, head: Spec, stack: str | None) -> Selection:
     """The heads that were named; else the first of each layer that was, or of the first layer."""
     if head is not None:
         return parse_selection(layer, head, stack)
     return parse_selection(layer, "0" if layer is not None else "0.0", stack)
 
 
-def walk_notes(steps: Sequence[Steps], others: Sequence[str]) -> tuple[str, ...]:
+def steps_notes(steps: Sequence[Steps], others: Sequence[str]) -> tuple[str, ...]:
     """Where no stack was named, and others could be walked through: `others` are heads of theirs."""
     if not others:
         return ()
@@ -59,7 +61,7 @@ def walk_notes(steps: Sequence[Steps], others: Sequence[str]) -> tuple[str, ...]
     return (f"the walk is through the {steps[0].stack}; {heads} walks through another stack",)
 
 
-def to_walk(wanted: HeadsRequest) -> HeadsRequest:
+def steps_request(wanted: HeadsRequest) -> HeadsRequest:
     """The same, walked through. Its tokens stay whole: query and key say where the walk goes, and cut no pattern.
 
     Raises UsageError beside what changes the weights that a head computes, or what a row stands for.
@@ -97,14 +99,16 @@ def heads_result(
         device=str(loaded.device),
         dtype=loaded.dtype,
         stacks=stacks,
-        made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
+        made_by=provenance(
+            "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
+        ),
         warnings=(*loaded.warnings, *warnings),
-        notes=(*notes, *_notes_on_shape(stacks, wanted)),
+        notes=(*notes, *_ignored_option_notes(stacks, wanted)),
         chosen=wanted.shows_patterns,
     )
 
 
-def _notes_on_shape(stacks: tuple[Stack, ...], wanted: HeadsRequest) -> Iterator[str]:
+def _ignored_option_notes(stacks: tuple[Stack, ...], wanted: HeadsRequest) -> Iterator[str]:
     """What shapes patterns, where none is shown."""
     if wanted.patterns:
         return
@@ -118,17 +122,17 @@ def _notes_on_shape(stacks: tuple[Stack, ...], wanted: HeadsRequest) -> Iterator
         yield f"{flag} shapes patterns, and none is shown here: choose some with -l, -H or --query"
 
 
-def warnings_on_unread(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
+def unread_warnings(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
     """The stacks that attend in a way that neither the interface nor their modules show."""
     if selection.stack is None:
         for stack, mixer in unread:
             yield f"the attention of the {stack} can't be read and is left out: {mixer}"
 
 
-def notes_on(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
+def metric_notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
     """What a reader should know of the numbers themselves."""
-    if is_unmeasured(stacks):
-        yield UNMEASURED
+    if has_no_metrics(stacks):
+        yield NO_METRICS_NOTE
         return
     positional = [stack for stack in stacks if stack.stack != "cross"]
     repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
@@ -140,23 +144,23 @@ P = ParamSpec("P")
 
 #: Patterns are compared exactly up to so many tokens, and in so many bins beyond: those of all heads of both sides are
 #: held at once.
-_BINS = 256
+_COMPARED_BINS = 256
 
 #: What belongs to one side alone, by its keyword.
-_OF_ONE = {
+_SINGLE_RUN_OPTIONS = {
     "check": "--check is of one model on one text",
     "rollout": "--rollout is of all heads of a layer together, and heads are compared here",
     "norm_weighted": "--norm-weighted patterns don't sum to 1, so that their distance has no scale",
 }
 
 #: Said where patterns have other shapes.
-_APART = "the two have other numbers of tokens, so that their metrics are compared and not their patterns"
+_DIFFERENT_LENGTHS = "the two have other numbers of tokens, so that their metrics are compared and not their patterns"
 
 #: Keywords by which a user chooses patterns to see.
-_CHOICES = ("layer", "head", "query", "key")
+_PATTERN_OPTIONS = ("layer", "head", "query", "key")
 
 
-def comparing(verb: Callable[P, HeadsResult]) -> Callable[P, HeadsResult]:
+def with_comparison(verb: Callable[P, HeadsResult]) -> Callable[P, HeadsResult]:
     """Let `heads` take two models, or a text `against` another: it then looks at both and compares what it found."""
 
     @wraps(verb)
@@ -168,16 +172,16 @@ def comparing(verb: Callable[P, HeadsResult]) -> Callable[P, HeadsResult]:
         look: Callable[..., HeadsResult] = verb
         if len(models) == 1 and against is None:
             return look(*args, **given, model=models[0])
-        text = _kept(args[0] if args else given.pop("text", None))
-        _refuse(models, text, against, given)
+        text = _as_reusable(args[0] if args else given.pop("text", None))
+        _check_comparison(models, text, against, given)
         if against is None:
-            return _compared(look, (text, text), models, given, "models")
-        return _compared(look, (text, against), models * 2, given, "texts")
+            return _compare_two(look, (text, text), models, given, "models")
+        return _compare_two(look, (text, against), models * 2, given, "texts")
 
     return heads
 
 
-def _compared(
+def _compare_two(
     look: Callable[..., HeadsResult],
     texts: tuple[Any, Any],
     models: Sequence[Any],
@@ -187,16 +191,16 @@ def _compared(
     """Look twice, with the patterns of all heads where a text has them, and keep those that were asked for."""
     from attncli.attention.head_differences import difference
 
-    asked = bool(options.get("patterns")) or any(options.get(name) is not None for name in _CHOICES)
+    asked = bool(options.get("patterns")) or any(options.get(name) is not None for name in _PATTERN_OPTIONS)
     metric, average = options.get("metric"), _is_average(texts, options)
     wants: dict[str, Any] = {}
     if not average and (asked or metric is None):
-        wants = {"patterns": True, "bins": options.get("bins") or _BINS}
+        wants = {"patterns": True, "bins": options.get("bins") or _COMPARED_BINS}
     here, there = (look(text, **{**options, **wants}, model=model) for text, model in zip(texts, models, strict=True))
     found = difference(here, there, kind, metric=metric, patterns=asked and not average)
     stacks = here.stacks if asked else tuple(replace(stack, patterns=()) for stack in here.stacks)
     warnings = tuple(dict.fromkeys((*here.warnings, *there.warnings)))
-    apart = () if average or metric is not None or found.of_patterns else (_APART,)
+    apart = () if average or metric is not None or found.of_patterns else (_DIFFERENT_LENGTHS,)
     notes = tuple(dict.fromkeys((*here.notes, *there.notes, *apart)))
     return replace(here, stacks=stacks, difference=found, warnings=warnings, notes=notes)
 
@@ -207,18 +211,18 @@ def _is_average(texts: tuple[Any, Any], options: Mapping[str, Any]) -> bool:
     return bool(options.get("probe")) or several or lists
 
 
-def _kept(text: Any) -> Any:
+def _as_reusable(text: Any) -> Any:
     """The texts to look at twice: those that come one by one are held."""
     return text if text is None or isinstance(text, str) else list(text)
 
 
-def _refuse(models: list[Any], text: Any, against: Any, options: Mapping[str, Any]) -> None:
+def _check_comparison(models: list[Any], text: Any, against: Any, options: Mapping[str, Any]) -> None:
     if len(models) != 2 and against is None:
         raise UsageError(f"{len(models)} models were named where two are compared", hint="write -m once or twice")
     if against is not None and len(models) > 1:
         raise UsageError("two models and two texts are too much at once", hint="leave --against out, or one -m")
     if against is not None and not (isinstance(text, str) and isinstance(against, str)):
         raise UsageError("--against compares two texts", hint="give both as texts, or leave --against out")
-    for name, message in _OF_ONE.items():
+    for name, message in _SINGLE_RUN_OPTIONS.items():
         if options.get(name):
             raise UsageError(message, hint=f"leave --{name.replace('_', '-')} out, or look at one model and text")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.api.cutting import id_lists
-from attncli.api.heads_result import heads_result, notes_on, walk_notes, warnings_on_unread
+from attncli.api.heads_result import heads_result, metric_notes, steps_notes, unread_warnings
 from attncli.api.loading import ModelLoader
-from attncli.api.modalities import open_scene
-from attncli.api.targets import Sides, TargetChoice, both_sides, checked_alone, target_notes
+from attncli.api.modalities import read_media
+from attncli.api.targets import TargetChoice, TextAndTarget, add_target, full_depth, target_notes
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from attncli.results.heads import HeadsResult
 
 #: Tokens, special ones included, of which nearly every head gives most of its weight to a neighbour or to the first.
-_FEW = 3
+_FEW_TOKENS = 3
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class OneText:
             raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
 
 
-def look_at_one(one: OneText, opening: ModelLoader, wanted: HeadsRequest, target: TargetChoice) -> HeadsResult:
+def run_single_text(one: OneText, opening: ModelLoader, wanted: HeadsRequest, target: TargetChoice) -> HeadsResult:
     """Run the model on one text, and on what its decoder is given."""
     files = opening.files()
     tokenizer = opening.find_tokenizer(files, needed=one.ids is None or target.text is not None)
@@ -97,15 +97,15 @@ def look_at_one(one: OneText, opening: ModelLoader, wanted: HeadsRequest, target
     for position in () if target.given else (view.query, view.key):
         view.shown(encoded.tokens, position)
     writes = target.generate is not None
-    depth = checked_alone(wanted.selection) if writes else wanted.selection.depth
+    depth = full_depth(wanted.selection) if writes else wanted.selection.depth
     loaded = opening.load(files, depth, writes=writes)
     fitting = one.fitting(encoded, loaded)
-    sides = both_sides(loaded, tokenizer, fitting, target, special=one.special, truncate=one.truncate)
+    sides = add_target(loaded, tokenizer, fitting, target, special=one.special, truncate=one.truncate)
     warnings = (_cut_warning(fitting),) if one.was_cut(encoded, fitting) else ()
-    return _look(loaded, sides, wanted, warnings=warnings)
+    return _run(loaded, sides, wanted, warnings=warnings)
 
 
-def _look(loaded: LoadedModel, sides: Sides, wanted: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
+def _run(loaded: LoadedModel, sides: TextAndTarget, wanted: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect, described, named_stacks, unread_stacks
     from attncli.attention.steps import elsewhere, walk
@@ -120,21 +120,21 @@ def _look(loaded: LoadedModel, sides: Sides, wanted: HeadsRequest, *, warnings: 
     collector = collect(loaded, inputs, replace(wanted, sketches=not wanted.patterns))
     named = named_stacks(collector)
     (stacks,) = described(collector, named)
-    warnings = (*warnings, *warnings_on_unread(unread_stacks(collector), wanted.selection))
-    notes = (*target_notes(sides), *_few(sides, wanted), *notes_on(stacks, "the text repeats nothing"))
+    warnings = (*warnings, *unread_warnings(unread_stacks(collector), wanted.selection))
+    notes = (*target_notes(sides), *_few_tokens_note(sides, wanted), *metric_notes(stacks, "the text repeats nothing"))
     result = heads_result(loaded, stacks, wanted, warnings=warnings, notes=notes)
     result = replace(result, generated=sides.generated)
     if wanted.steps is None:
         return result
     steps = walk(named, wanted.steps)
     others = elsewhere(named, wanted.steps, steps)
-    return replace(result, steps=steps, notes=(*result.notes, *walk_notes(steps, others)))
+    return replace(result, steps=steps, notes=(*result.notes, *steps_notes(steps, others)))
 
 
-def _few(sides: Sides, wanted: HeadsRequest) -> Iterator[str]:
+def _few_tokens_note(sides: TextAndTarget, wanted: HeadsRequest) -> Iterator[str]:
     """Said where heads are named by what they do, and the text is so short that nearly all of them do the same."""
     count = len(sides.text.tokens)
-    if count <= _FEW and wanted.view == EVERYTHING and not wanted.selection.chosen and wanted.steps is None:
+    if count <= _FEW_TOKENS and wanted.view == EVERYTHING and not wanted.selection.chosen and wanted.steps is None:
         several = f"{count} token{'s are' if count > 1 else ' is'}"
         yield f"{several} too few to tell heads apart by; a sentence shows more, and --probe most"
 
@@ -147,7 +147,7 @@ def _cut_warning(kept: EncodedText) -> str:
     return f"the text was cut to the {len(kept.tokens):,} tokens that the model takes"
 
 
-def look_at_scene(
+def run_media(
     image: str | Path | None,
     audio: str | Path | None,
     one: OneText,
@@ -161,7 +161,7 @@ def look_at_scene(
 
     processor: of a model that was handed over.  beside: what does not go with a picture, and whether it was asked for.
     """
-    scene = open_scene(image, audio, beside=beside)
+    scene = read_media(image, audio, beside=beside)
     files = opening.files()
     encoded = None
     if one.text is not None or one.ids is not None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
 
 
-def made_by(*packages: str, model_class: str | None = None, revision: str | None = None) -> MadeBy:
+def provenance(*packages: str, model_class: str | None = None, revision: str | None = None) -> MadeBy:
     """Our version, and those of the named packages as far as they took part, that is, were imported."""
     imported = {package: sys.modules[package] for package in packages if package in sys.modules}
     versions = {package: str(module.__version__) for package, module in imported.items()}
@@ -71,27 +71,28 @@ def open_tokenizers(
                 raise UsageError(
                     f"{name}= names a tokenizer, and one is loaded already", hint=f"leave {name}= or tokenizer= out"
                 )
-        return (_wrapped(tokenizer),)
-    refs = [parse_reference(name, revision=revision) for name in _names(model)]
+        return (_wrap_user_tokenizer(tokenizer),)
+    refs = [parse_reference(name, revision=revision) for name in _model_names(model)]
     return tuple(
-        _load(open_files(ref, refresh=refresh, progress=progress), trust_remote_code, needed=needed) for ref in refs
+        _load_tokenizer(open_files(ref, refresh=refresh, progress=progress), trust_remote_code, needed=needed)
+        for ref in refs
     )
 
 
-def versions(readers: Iterable[LoadedTokenizer]) -> MadeBy:
+def tokenizer_provenance(readers: Iterable[LoadedTokenizer]) -> MadeBy:
     """The versions that took part; the tokenizer's class and the commit where there is one model."""
     every = list(readers)
     tokenizers = [reader.tokenizer for reader in every if reader.tokenizer is not None]
     packages = ["tokenizers"] * bool(tokenizers) + ["transformers"] * any(tokenizer.slow for tokenizer in tokenizers)
     alone = every[0] if len(every) == 1 else None
-    return made_by(
+    return provenance(
         *packages,
         model_class=alone.tokenizer.class_name if alone is not None and alone.tokenizer is not None else None,
         revision=alone.files.revision if alone is not None and alone.files is not None else None,
     )
 
 
-def _names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
+def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     if not model:
         return [DEFAULT_MODEL]
     if isinstance(model, str | Path):
@@ -103,7 +104,7 @@ def _names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     return [str(name) for name in model]
 
 
-def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> LoadedTokenizer:
+def _load_tokenizer(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> LoadedTokenizer:
     name = files.ref.name
     try:
         tokenizer = load_tokenizer(files, trust_remote_code=trust_remote_code)
@@ -116,7 +117,7 @@ def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> Loaded
     return LoadedTokenizer(name, tokenizer, files, notes=tuple(notes))
 
 
-def _wrapped(given: Any) -> LoadedTokenizer:
+def _wrap_user_tokenizer(given: Any) -> LoadedTokenizer:
     tokenizer = wrap_tokenizer(given)
     name = getattr(given, "name_or_path", None)
     return LoadedTokenizer(str(name or tokenizer.class_name), tokenizer, given=given)

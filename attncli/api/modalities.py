@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from attncli.tokens.encode import EncodedText
 
 #: Pixels of a side of the picture that a result keeps.
-_KEPT_PIXELS = 128
+_PICTURE_PIXELS = 128
 
 
-class Looked(NamedTuple):
+class MediaResult(NamedTuple):
     """What came of a look. notes: of what a model saw or heard."""
 
     stacks: tuple[Stack, ...]
@@ -37,7 +37,7 @@ class Looked(NamedTuple):
     picture: Picture | None = None
 
 
-class _Ready(NamedTuple):
+class _PreparedMedia(NamedTuple):
     """What goes into the model beside a text, what it stands for, and what there is to say of it."""
 
     arguments: dict[str, Tensor]
@@ -47,7 +47,7 @@ class _Ready(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
+class MediaInput:
     """A picture or a sound that was read, and is not yet made ready for a model."""
 
     sense: Modality
@@ -62,7 +62,7 @@ class Seen:
         wanted: HeadsRequest,
         *,
         truncate: bool,
-    ) -> Looked:
+    ) -> MediaResult:
         """Run the model on it, and on the text if there is one; truncate: on as much as the model takes of both.
 
         Raises UsageError for a text that the model doesn't take, and for a layer, head or position that isn't there;
@@ -76,14 +76,16 @@ class Seen:
         inputs = with_scene(loaded, ready.arguments, ready.scene, tokens, truncate=truncate)
         collector = collect(loaded, inputs, wanted)
         (stacks,) = described(collector)
-        return Looked(stacks, (*ready.notes, *_text_notes(text, inputs)), ready.picture)
+        return MediaResult(stacks, (*ready.notes, *_decoder_notes(text, inputs)), ready.picture)
 
-    def _ready(self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool) -> _Ready:
+    def _ready(
+        self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool
+    ) -> _PreparedMedia:
         if processor is None:
             processor = self._processor(files)
         if isinstance(self.content, Photo):
-            return _ready_picture(self.content, loaded, processor)
-        return _ready_sound(self.content, loaded, processor, truncate=truncate)
+            return _prepare_picture(self.content, loaded, processor)
+        return _prepare_sound(self.content, loaded, processor, truncate=truncate)
 
     def _processor(self, files: ModelFiles | None) -> Any:
         if files is None:
@@ -94,7 +96,7 @@ class Seen:
         return image_processor(files) if self.sense == "image" else feature_extractor(files)
 
 
-def open_scene(image: str | Path | None, audio: str | Path | None, *, beside: Mapping[str, bool]) -> Seen:
+def read_media(image: str | Path | None, audio: str | Path | None, *, beside: Mapping[str, bool]) -> MediaInput:
     """Read the picture or the sound, before torch is imported.
 
     beside: what does not go with one, and whether it was asked for.
@@ -107,12 +109,12 @@ def open_scene(image: str | Path | None, audio: str | Path | None, *, beside: Ma
         if asked:
             raise UsageError(f"{name} goes with one text, or none", hint=f"leave {other} out, or {name}")
     if image is not None:
-        return Seen("image", read_photo(image))
+        return MediaInput("image", read_photo(image))
     assert audio is not None
-    return Seen("audio", read_recording(audio))
+    return MediaInput("audio", read_recording(audio))
 
 
-def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
+def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _PreparedMedia:
     from attncli.attention.media_positions import PictureScene
     from attncli.models.media.pictures import patch_layout
     from attncli.results.patterns import Picture
@@ -122,15 +124,15 @@ def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
     layout = patch_layout(loaded.module, height, width)
     before = f"{photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,}"
     note = f"{photo.name} ({before} pixels) as the model sees it: {width} × {height}"
-    small = Picture(seen).resized(*(min(side, _KEPT_PIXELS) for side in (height, width)))
+    small = Picture(seen).resized(*(min(side, _PICTURE_PIXELS) for side in (height, width)))
     if layout is None:
-        return _Ready({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
+        return _PreparedMedia({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
     scene = PictureScene(layout.rows, layout.columns, layout.before, layout.window)
-    return _Ready({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
+    return _PreparedMedia({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
 
 
-def _ready_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _Ready:
+def _prepare_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _PreparedMedia:
     from attncli.attention.media_positions import SoundScene
 
     heard = prepare_sound(recording, extractor, truncate=truncate)
@@ -138,10 +140,10 @@ def _ready_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, t
     samples = getattr(loaded.config, "inputs_to_logits_ratio", None)
     rate = getattr(getattr(extractor, "feature_extractor", extractor), "sampling_rate", None)
     step = samples / rate if isinstance(samples, int) and rate else None
-    return _Ready(heard.arguments, SoundScene(heard.seconds, step), heard.notes)
+    return _PreparedMedia(heard.arguments, SoundScene(heard.seconds, step), heard.notes)
 
 
-def _text_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:
+def _decoder_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:
     given: tuple[Token, ...] = (inputs.target or inputs.main).tokens[0]
     # A start token before the text moves the others on.
     if text is not None and given[-1]._replace(index=0) != text.tokens[-1]._replace(index=0):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from attncli.results.compare import State
 
 #: What `occurrence=` takes besides a number.
-EVERY = "all"
+ALL_OCCURRENCES = "all"
 
 
 class Sentence(NamedTuple):
@@ -31,7 +31,7 @@ class Sentence(NamedTuple):
     label: str | None = None
 
 
-class Asked(NamedTuple):
+class WordQuery(NamedTuple):
     """Which words are sought, and which of their places count: a number from 1, `all`, or None for the first."""
 
     words: tuple[str, ...]
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     occurrence: int | str | None = None
 
 
-class Encoded(NamedTuple):
+class EncodedSentence(NamedTuple):
     """The ids of a sentence, and which of its occurrences stand where among them."""
 
     number: int
@@ -48,7 +48,7 @@ class Encoded(NamedTuple):
     cut: bool = False
 
 
-class Problem(NamedTuple):
+class SentenceProblem(NamedTuple):
     """Why a sentence can't take part, and what mends it."""
 
     number: int
@@ -56,11 +56,11 @@ class Problem(NamedTuple):
     hint: str
 
 
-class Found(NamedTuple):
+class FoundOccurrences(NamedTuple):
     """What came of all sentences. several: of those in which a word stands more than once, and the first was taken."""
 
-    sentences: tuple[Encoded, ...]
-    problems: tuple[Problem, ...]
+    sentences: tuple[EncodedSentence, ...]
+    problems: tuple[SentenceProblem, ...]
     several: tuple[int, ...]
 
     @property
@@ -68,7 +68,7 @@ class Found(NamedTuple):
         return tuple(occurrence for sentence in self.sentences for occurrence in sentence.occurrences)
 
 
-class _Place(NamedTuple):
+class _WordSpan(NamedTuple):
     word: str
     span: Span
 
@@ -103,70 +103,74 @@ def _text_and_label(given: str | tuple[str, str | None], number: int) -> tuple[s
 
 
 def find_occurrences(
-    sentences: Sequence[Sentence], tokenizer: Tokenizer, asked: Asked, progress: Progress = silent
-) -> Found:
+    sentences: Sequence[Sentence], tokenizer: Tokenizer, asked: WordQuery, progress: Progress = silent
+) -> FoundOccurrences:
     """Find the words in every sentence, by characters, and the tokens that cover them.
 
     Raises UsageError for a word that is empty, and for a text that no tokenizer takes.
     """
     if any(not word.strip() for word in asked.words):
         raise UsageError("the word is empty", hint="give the word first, then the sentences")
-    encoded: list[Encoded] = []
-    problems: list[Problem] = []
+    encoded: list[EncodedSentence] = []
+    problems: list[SentenceProblem] = []
     several: list[int] = []
     # One sentence has nothing else to be compared with: there, all places of the word are meant.
     if asked.occurrence is None and len(sentences) == 1:
-        asked = asked._replace(occurrence=EVERY)
+        asked = asked._replace(occurrence=ALL_OCCURRENCES)
     for done, sentence in enumerate(sentences):
         progress("finding the word", done, len(sentences))
-        result, more = _look(sentence, tokenizer, asked)
+        result, more = _search_sentence(sentence, tokenizer, asked)
         if more:
             several.append(sentence.number)
-        if isinstance(result, Problem):
+        if isinstance(result, SentenceProblem):
             problems.append(result)
         else:
             encoded.append(result)
-    return Found(tuple(encoded), tuple(problems), tuple(several))
+    return FoundOccurrences(tuple(encoded), tuple(problems), tuple(several))
 
 
-def _look(sentence: Sentence, tokenizer: Tokenizer, asked: Asked) -> tuple[Encoded | Problem, bool]:
+def _search_sentence(
+    sentence: Sentence, tokenizer: Tokenizer, asked: WordQuery
+) -> tuple[EncodedSentence | SentenceProblem, bool]:
     """What comes of one sentence, and whether there was more of a word than was asked for."""
     marked = take_brackets(sentence.text, asked.words)
     clean = sentence._replace(text=marked.text)
-    chosen = [_Place(asked.words[number], span) for number, span in marked.marks]
+    chosen = [_WordSpan(asked.words[number], span) for number, span in marked.marks]
     if chosen:
-        return _encoded(clean, chosen, tokenizer), False
-    found = [_Place(word, span) for word in asked.words for span in find_word(clean.text, Sought(word, asked.any_form))]
-    chosen = list(_chosen(found, asked))
+        return _encode_sentence(clean, chosen, tokenizer), False
+    found = [
+        _WordSpan(word, span) for word in asked.words for span in find_word(clean.text, Sought(word, asked.any_form))
+    ]
+    chosen = list(_select_occurrences(found, asked))
     if not chosen:
-        return _missing(clean, found, asked), False
-    return _encoded(clean, chosen, tokenizer), asked.occurrence is None and len(found) > len(chosen)
+        return _missing_problem(clean, found, asked), False
+    return _encode_sentence(clean, chosen, tokenizer), asked.occurrence is None and len(found) > len(chosen)
 
 
-def _chosen(found: Sequence[_Place], asked: Asked) -> Iterator[_Place]:
+def _select_occurrences(found: Sequence[_WordSpan], asked: WordQuery) -> Iterator[_WordSpan]:
     for word in asked.words:
         places = [place for place in found if place.word == word]
-        if asked.occurrence == EVERY:
+        if asked.occurrence == ALL_OCCURRENCES:
             yield from places
         else:
             number = int(asked.occurrence or 1)
             yield from places[number - 1 : number]
 
 
-def _missing(sentence: Sentence, found: Sequence[_Place], asked: Asked) -> Problem:
+def _missing_problem(sentence: Sentence, found: Sequence[_WordSpan], asked: WordQuery) -> SentenceProblem:
     number, named = sentence.number, " or ".join(repr(word) for word in asked.words)
     if found:
         count = len(found)
-        return Problem(
+        return SentenceProblem(
             number,
             f"sentence {number} has {named} {count} time{'s' if count > 1 else ''}, not {asked.occurrence}",
             f"--occurrence takes 1 to {count} there, or all" if count > 1 else "--skip leaves such sentences out",
         )
     near = list(dict.fromkeys(form for word in asked.words for form in nearest_forms(sentence.text, word)))
-    return Problem(number, f"sentence {number} has no {named}", _near_hint(near, asked))
+    return SentenceProblem(number, f"sentence {number} has no {named}", _near_hint(near, asked))
 
 
-def _near_hint(near: Sequence[str], asked: Asked) -> str:
+def _near_hint(near: Sequence[str], asked: WordQuery) -> str:
     if not near:
         return "give the word as it stands in the sentence; --skip leaves such sentences out"
     listed = " and ".join(repr(form) for form in near)
@@ -176,35 +180,37 @@ def _near_hint(near: Sequence[str], asked: Asked) -> str:
     return f"it has {listed}; --skip leaves such sentences out"
 
 
-def _encoded(sentence: Sentence, places: Sequence[_Place], tokenizer: Tokenizer) -> Encoded | Problem:
+def _encode_sentence(
+    sentence: Sentence, places: Sequence[_WordSpan], tokenizer: Tokenizer
+) -> EncodedSentence | SentenceProblem:
     tokens = encode(tokenizer, sentence.text).tokens
-    covers = [pieces_of(tokens, place.span, sentence.text) for place in places]
+    covers = [tokens_in_span(tokens, place.span, sentence.text) for place in places]
     limit = tokenizer.max_length
     cut = limit is not None and len(tokens) > limit
     if cut:
         kept = encode(tokenizer, sentence.text, truncate=True).tokens
-        before, covers = covers, [pieces_of(kept, place.span, sentence.text) for place in places]
+        before, covers = covers, [tokens_in_span(kept, place.span, sentence.text) for place in places]
         if [len(pieces) for pieces in covers] != [len(pieces) for pieces in before]:
             assert limit is not None
-            return beyond_reach(sentence.number, limit)
+            return beyond_limit(sentence.number, limit)
         tokens = kept
     if not all(covers):
         hint = "it was left out of its tokens; name another model (-m)"
-        return Problem(sentence.number, f"sentence {sentence.number}: no token stands for the word", hint)
+        return SentenceProblem(sentence.number, f"sentence {sentence.number}: no token stands for the word", hint)
     occurrences = tuple(_occurrence(sentence, place, pieces) for place, pieces in zip(places, covers, strict=True))
-    return Encoded(sentence.number, tuple(token.id for token in tokens), occurrences, cut)
+    return EncodedSentence(sentence.number, tuple(token.id for token in tokens), occurrences, cut)
 
 
-def beyond_reach(number: int, limit: int) -> Problem:
+def beyond_limit(number: int, limit: int) -> SentenceProblem:
     """The word stands behind what a model takes of a sentence."""
-    return Problem(
+    return SentenceProblem(
         number,
         f"sentence {number}: the word lies beyond the {limit:,} tokens that the model takes",
         "shorten what stands before it; --skip leaves such sentences out",
     )
 
 
-def pieces_of(tokens: Sequence[Token], span: Span, text: str) -> list[Token]:
+def tokens_in_span(tokens: Sequence[Token], span: Span, text: str) -> list[Token]:
     """The tokens that stand for some character of a span, without those of space alone (a lone `▁`)."""
     start, end = span
     inside = [
@@ -216,7 +222,7 @@ def pieces_of(tokens: Sequence[Token], span: Span, text: str) -> list[Token]:
     return [token for token in inside if token.text.strip()] or inside
 
 
-def _occurrence(sentence: Sentence, place: _Place, pieces: Sequence[Token]) -> Occurrence:
+def _occurrence(sentence: Sentence, place: _WordSpan, pieces: Sequence[Token]) -> Occurrence:
     start, end = place.span
     return Occurrence(
         sentence=sentence.number,
@@ -233,10 +239,10 @@ def _occurrence(sentence: Sentence, place: _Place, pieces: Sequence[Token]) -> O
 
 def is_other_form(occurrence: Occurrence) -> bool:
     """Whether something else than the word itself was matched: other case, or an inflection."""
-    return form_of(occurrence.matched) != form_of(occurrence.word)
+    return normalized_form(occurrence.matched) != normalized_form(occurrence.word)
 
 
-def form_of(text: str) -> str:
+def normalized_form(text: str) -> str:
     """The form of a word, whatever its apostrophes and spaces: `Mole` and `moles` are others than `mole`."""
     return " ".join(fold(text).text.split())
 
@@ -244,7 +250,7 @@ def form_of(text: str) -> str:
 _MOST_LISTED = 5
 
 
-def listed(numbers: Sequence[int]) -> str:
+def list_numbers(numbers: Sequence[int]) -> str:
     """Numbers of sentences: `3`, `3, 4 and 7`, or the first few and how many more."""
     distinct = list(dict.fromkeys(numbers))
     if len(distinct) > _MOST_LISTED:
@@ -253,29 +259,29 @@ def listed(numbers: Sequence[int]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def sentences(numbers: Sequence[int]) -> str:
-    return f"sentence{'s' if len(set(numbers)) > 1 else ''} {listed(numbers)}"
+def list_sentences(numbers: Sequence[int]) -> str:
+    return f"sentence{'s' if len(set(numbers)) > 1 else ''} {list_numbers(numbers)}"
 
 
-def warnings_before(found: Found, tokenizer: Tokenizer) -> Iterator[str]:
+def input_warnings(found: FoundOccurrences, tokenizer: Tokenizer) -> Iterator[str]:
     """What can be told of the sentences alone."""
     if found.problems:
         numbers = [problem.number for problem in found.problems]
-        yield f"{sentences(numbers)} {'were' if len(numbers) > 1 else 'was'} left out: {found.problems[0].message}"
+        yield f"{list_sentences(numbers)} {'were' if len(numbers) > 1 else 'was'} left out: {found.problems[0].message}"
     cut = [sentence.number for sentence in found.sentences if sentence.cut]
     if cut:
-        yield f"{sentences(cut)} {'were' if len(cut) > 1 else 'was'} cut to the tokens that the model takes"
+        yield f"{list_sentences(cut)} {'were' if len(cut) > 1 else 'was'} cut to the tokens that the model takes"
     others = [each for each in found.occurrences if is_other_form(each)]
     if others:
         forms = [repr(form) for form in dict.fromkeys(each.matched for each in others)]
         named = " and ".join(forms) if len(forms) < 4 else f"{', '.join(forms[:3])} and {len(forms) - 3} more"
         were = "were" if len(forms) > 1 else "was"
-        yield f"{sentences([each.sentence for each in others])}: {named} {were} taken for the word"
-    yield from _differing_pieces(found.occurrences)
+        yield f"{list_sentences([each.sentence for each in others])}: {named} {were} taken for the word"
+    yield from _split_warnings(found.occurrences)
     piece = _unknown_piece(tokenizer)
     unknown = [each.sentence for each in found.occurrences if piece is not None and piece in each.pieces]
     if unknown:
-        yield f"{sentences(unknown)}: the tokenizer has no piece for the word, and any unknown word has this vector"
+        yield f"{list_sentences(unknown)}: the tokenizer has no piece for the word, and any unknown word has this vector"
 
 
 def _unknown_piece(tokenizer: Tokenizer) -> str | None:
@@ -285,31 +291,31 @@ def _unknown_piece(tokenizer: Tokenizer) -> str | None:
     return None if piece is None else piece.token
 
 
-def _differing_pieces(occurrences: Sequence[Occurrence]) -> Iterator[str]:
+def _split_warnings(occurrences: Sequence[Occurrence]) -> Iterator[str]:
     """Of one form of a word: that others are cut otherwise is no surprise."""
     forms: dict[str, dict[tuple[str, ...], list[int]]] = {}
     for each in occurrences:
-        forms.setdefault(form_of(each.matched), {}).setdefault(each.pieces, []).append(each.sentence)
+        forms.setdefault(normalized_form(each.matched), {}).setdefault(each.pieces, []).append(each.sentence)
     for form, cuts in forms.items():
         if len(cuts) > 1:
             rarer = sorted(cuts.items(), key=lambda item: -len(item[1]))[1:]
-            named = "; ".join(f"{' + '.join(pieces)} in {sentences(numbers)}" for pieces, numbers in rarer[:3])
+            named = "; ".join(f"{' + '.join(pieces)} in {list_sentences(numbers)}" for pieces, numbers in rarer[:3])
             yield f"{form!r} is cut in {len(cuts)} ways ({named}), which alone makes a difference"
 
 
-def warnings_of(occurrences: Sequence[Occurrence], states: Sequence[State], *, causal: bool) -> Iterator[str]:
+def run_warnings(occurrences: Sequence[Occurrence], states: Sequence[State], *, causal: bool) -> Iterator[str]:
     """What the run itself has shown."""
     first = [each.sentence for each in occurrences if 0 in each.positions]
     if causal and first:
         yield (
-            f"{sentences(first)}: the word is the first token, whose state is unlike any other in a model that reads "
+            f"{list_sentences(first)}: the word is the first token, whose state is unlike any other in a model that reads "
             "from left to right"
         )
-    ruled = [text for state in states if state.chosen for text in _ruled(state, occurrences)]
+    ruled = [text for state in states if state.chosen for text in _dominant_dimension_warnings(state, occurrences)]
     yield from ruled
 
 
-def _ruled(state: State, occurrences: Sequence[Occurrence]) -> Iterator[str]:
+def _dominant_dimension_warnings(state: State, occurrences: Sequence[Occurrence]) -> Iterator[str]:
     from attncli.embeddings.describe import ruling_dimensions
 
     if state.vectors is None:
@@ -327,11 +333,11 @@ def _ruled(state: State, occurrences: Sequence[Occurrence]) -> Iterator[str]:
         )
 
 
-def notes_before(found: Found, *, causal: bool, padded: bool, decoding: bool) -> Iterator[str]:
+def input_notes(found: FoundOccurrences, *, causal: bool, padded: bool, decoding: bool) -> Iterator[str]:
     """How the input was taken."""
     if found.several:
         yield (
-            f"{sentences(found.several)}: the word stands there more than once, and the first was taken; "
+            f"{list_sentences(found.several)}: the word stands there more than once, and the first was taken; "
             "--occurrence or [brackets] choose another"
         )
     occurrences = found.occurrences

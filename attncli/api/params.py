@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from attncli.api.configured_shapes import Shapes, from_module, named_models
-from attncli.api.loading import made_by
+from attncli.api.configured_shapes import ModelShapes, list_models, shapes_from_module
+from attncli.api.loading import provenance
 from attncli.api.shape_sources import ShapeSource, Source
 from attncli.errors import UsageError
 from attncli.models.files.reference import DEFAULT_MODEL
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from attncli.results.params import Node
 
 
-def doubts(models: Sequence[ModelParameters]) -> Iterator[str]:
+def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
     """A sentence for each model whose configuration and weights disagree."""
     for model in models:
         found = model.reconciliation
@@ -40,7 +40,7 @@ def doubts(models: Sequence[ModelParameters]) -> Iterator[str]:
             yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
 
 
-def failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
+def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
     """A sentence for each model with another total, and for each whose weights are of another model.
 
     Of another total, whose way of counting gives the expected one is said too.
@@ -50,7 +50,7 @@ def failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str
         if not expected.holds(total):
             more = total - expected.number
             than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
-            yield f"{model.name} has {total:,} parameters, {than}{_reading(model, expected)}"
+            yield f"{model.name} has {total:,} parameters, {than}{_matching_reading(model, expected)}"
         elif held is not None and not held.is_same_model:
             yield (
                 f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
@@ -59,15 +59,15 @@ def failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str
             )
 
 
-def _reading(model: ModelParameters, expected: Total) -> str:
+def _matching_reading(model: ModelParameters, expected: Total) -> str:
     found = (reading for reading in model.counted.readings if expected.holds(reading.total))
     return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")
 
 
 #: Listings that are a tree.
-_DEEP = ("module", "tensor")
+_TREE_LISTINGS = ("module", "tensor")
 #: How deep modules are listed where nothing is said.
-_DEPTH = 3
+_DEFAULT_DEPTH = 3
 
 
 def params(
@@ -111,38 +111,40 @@ def params(
     Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be.
     """
     if list_presets:
-        return _presets()
-    wanted, wishes = _by(by, depth), _wishes(context, batch, fit, training=training, lora=lora)
+        return _list_presets()
+    wanted, wishes = _check_by(by, depth), _costs_request(context, batch, fit, training=training, lora=lora)
     expected = total_of("--check", check)
     if source is not None and source not in get_args(Source):
         raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
-    changes = _changes(set)
+    changes = _parse_changes(set)
     how = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
-    opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
+    opened = [_read_shapes(each, how) for each in list_models(DEFAULT_MODEL if model is None else model)]
 
     from attncli.parameters.count import differences
 
-    counted = [_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened]
+    counted = [_count_model(shapes, wanted, depth, wishes, untie=untie) for shapes in opened]
     models = tuple(model._replace(changes=changes) for model in counted)
     if wishes.lora is not None and not any(model.costs.lora for model in models):
         raise _nothing_to_adapt(opened, wishes.lora)
     rows = differences([model.counted for model in models])
-    failed = None if expected is None else tuple(failures(models, expected))
-    return ParamsResult(models, _made_by(opened), rows, by=wanted, warnings=tuple(doubts(models)), failures=failed)
+    failed = None if expected is None else tuple(check_failures(models, expected))
+    return ParamsResult(
+        models, _provenance(opened), rows, by=wanted, warnings=tuple(mismatch_warnings(models)), failures=failed
+    )
 
 
-def _presets() -> ParamsResult:
+def _list_presets() -> ParamsResult:
     from attncli.models.builtin.presets import preset_names, read_preset
 
     found = map(read_preset, preset_names())
     listed = (ListedPreset(p.name, p.title, p.published, p.source, p.aliases, p.notes) for p in found)
-    return ParamsResult((), made_by(), presets=tuple(listed))
+    return ParamsResult((), provenance(), presets=tuple(listed))
 
 
-def _made_by(opened: Sequence[Shapes]) -> MadeBy:
+def _provenance(opened: Sequence[ModelShapes]) -> MadeBy:
     """What took part, also where it did so at another time: shapes that were kept name what they were made with."""
     alone = opened[0] if len(opened) == 1 else None
-    made = made_by(
+    made = provenance(
         *("transformers", "torch"),
         model_class=alone.model_class if alone else None,
         revision=alone.revision if alone else None,
@@ -150,10 +152,10 @@ def _made_by(opened: Sequence[Shapes]) -> MadeBy:
     return made._replace(**{name: version for shapes in opened for name, version in shapes.versions.items()})
 
 
-def _changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
+def _parse_changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
     """Each `key=value`. Raises UsageError for what is none."""
     if isinstance(given, Mapping):
-        written = ((key, value if isinstance(value, str) else _json(key, value)) for key, value in given.items())
+        written = ((key, value if isinstance(value, str) else _to_json(key, value)) for key, value in given.items())
         return tuple(f"{key}={value}" for key, value in written)
     changes = (given,) if isinstance(given, str) else given
     if not isinstance(changes, Sequence) or not all(isinstance(change, str) for change in changes):
@@ -161,14 +163,14 @@ def _changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ..
     return tuple("=".join(part.strip() for part in change.split("=", 1)) for change in changes)
 
 
-def _json(key: str, value: object) -> str:
+def _to_json(key: str, value: object) -> str:
     try:
         return json.dumps(value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"--set {key} can't be {value!r}", hint="give what a config.json can hold") from error
 
 
-def _by(by: str, depth: int | None) -> By:
+def _check_by(by: str, depth: int | None) -> By:
     """What is listed, and with depth whether that has any. Raises UsageError where it can't be."""
     from attncli.parameters.count import By
 
@@ -176,12 +178,12 @@ def _by(by: str, depth: int | None) -> By:
         raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(get_args(By))}")
     if depth is not None:
         check_number("--depth", depth, instance=2)
-        if by not in _DEEP:
+        if by not in _TREE_LISTINGS:
             raise UsageError(f"--by {by} has no depth", hint="add --by module or --by tensor, or leave --depth out")
     return cast("By", by)
 
 
-def _wishes(
+def _costs_request(
     context: int | str | None,
     batch: int | str | None,
     fit: int | str | None,
@@ -197,7 +199,7 @@ def _wishes(
     return CostsRequest(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
 
 
-def _opened(model: Any, how: ShapeSource) -> Shapes:
+def _read_shapes(model: Any, how: ShapeSource) -> ModelShapes:
     if isinstance(model, str | Path):
         return how.shapes(model)
     if how.changes:
@@ -206,16 +208,18 @@ def _opened(model: Any, how: ShapeSource) -> Shapes:
     for name, given in {**beside, "trust_remote_code": how.trust_remote_code}.items():
         if given:
             raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
-    return from_module(model)
+    return shapes_from_module(model)
 
 
-def _counted(shapes: Shapes, by: By, depth: int | None, wishes: CostsRequest, *, untie: bool) -> ModelParameters:
+def _count_model(
+    shapes: ModelShapes, by: By, depth: int | None, wishes: CostsRequest, *, untie: bool
+) -> ModelParameters:
     from attncli.parameters.costs import costs
     from attncli.parameters.count import Placements, count
 
     placements = Placements(shapes.inventory)
     named = {"model": shapes.name, "source": shapes.source}
-    counted = count(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEPTH, placements=placements)
+    counted = count(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEFAULT_DEPTH, placements=placements)
     cost = costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates, placements=placements)
     return ModelParameters(
         counted,
@@ -223,13 +227,13 @@ def _counted(shapes: Shapes, by: By, depth: int | None, wishes: CostsRequest, *,
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
-        notes=(*shapes.notes, *_untied(shapes, untie=untie)),
+        notes=(*shapes.notes, *_untie_notes(shapes, untie=untie)),
         reconciliation=shapes.reconciliation,
         tree=_tree(placements.apart if untie else placements.once, by, depth),
     )
 
 
-def _nothing_to_adapt(opened: Sequence[Shapes], wish: LoraRequest) -> UsageError:
+def _nothing_to_adapt(opened: Sequence[ModelShapes], wish: LoraRequest) -> UsageError:
     from attncli.parameters.count import Placements
     from attncli.parameters.lora import nothing_to_adapt
 
@@ -238,14 +242,14 @@ def _nothing_to_adapt(opened: Sequence[Shapes], wish: LoraRequest) -> UsageError
 
 
 def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ...]:
-    if by not in _DEEP:
+    if by not in _TREE_LISTINGS:
         return ()
     from attncli.parameters.count import tree
 
-    wanted = depth or (_DEPTH if by == "module" else None)
+    wanted = depth or (_DEFAULT_DEPTH if by == "module" else None)
     return tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
 
 
-def _untied(shapes: Shapes, *, untie: bool) -> Iterator[str]:
+def _untie_notes(shapes: ModelShapes, *, untie: bool) -> Iterator[str]:
     if untie and shapes.inventory.tied:
         yield "tied tensors are counted once for each of their names"

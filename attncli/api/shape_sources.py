@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from attncli.api.configured_shapes import Shapes, check_fields, from_module
+from attncli.api.configured_shapes import ModelShapes, check_fields, shapes_from_module
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_own_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
@@ -21,15 +21,15 @@ from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
 
 if TYPE_CHECKING:
-    from attncli.api.configured_shapes import Configured
+    from attncli.api.configured_shapes import ConfiguredShapes
     from attncli.parameters.inventory import Inventory
     from attncli.parameters.quantization import Unpacked
 
 #: What peft writes before the names of the modules that it adapts.
-_PEFT = "base_model.model."
+_PEFT_PREFIX = "base_model.model."
 
 
-def from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> Shapes:
+def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
     """The weights that stored tensors stand for: packed ones unfolded, buffers left out."""
     from attncli.models.loading.config_source import declares_writing
     from attncli.parameters.reconcile import with_tied_unembedding
@@ -39,7 +39,7 @@ def from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> Shapes:
     unpacked = unpack(checkpoint.tensors, config)
     inventory, writes = from_names(unpacked.shapes, config), declares_writing(config or {})
     architectures = (config or {}).get("architectures")
-    return Shapes(
+    return ModelShapes(
         name=files.ref.name,
         source="header",
         inventory=with_tied_unembedding(inventory) if writes else inventory,
@@ -48,11 +48,11 @@ def from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> Shapes:
         dtype=_stored_dtypes(checkpoint),
         revision=files.revision,
         stored_bytes=checkpoint.stored_bytes,
-        notes=(*checkpoint.notes, *_packed(unpacked), *_prediction(inventory, config or {})),
+        notes=(*checkpoint.notes, *_packing_notes(unpacked), *_prediction_notes(inventory, config or {})),
     )
 
 
-def reconciled(configured: Configured, files: ModelFiles) -> Shapes:
+def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -> ModelShapes:
     """The shapes of a configuration, held against the checkpoint beside it where that is on this disk."""
     shapes = configured.shapes()
     try:
@@ -63,19 +63,19 @@ def reconciled(configured: Configured, files: ModelFiles) -> Shapes:
         return shapes
     from attncli.parameters.reconcile import reconcile
 
-    unpacked = unpack(checkpoint.tensors, checkpoint.config, _known(shapes.inventory))
+    unpacked = unpack(checkpoint.tensors, checkpoint.config, _parameter_shapes(shapes.inventory))
     called = configured.called([each.name for each in unpacked.weights])
     return shapes._replace(
         stored_bytes=checkpoint.stored_bytes,
-        notes=(*shapes.notes, *checkpoint.notes, *_packed(unpacked)),
+        notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked)),
         reconciliation=reconcile(shapes.inventory, unpacked.weights, called.names, frozenset(called.buffers)),
     )
 
 
-def with_adapter(base: Shapes, files: ModelFiles) -> Shapes:
+def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:
     """A model with the tensors of an adapter beside its own, where they are in the module that the adapter makes."""
     own = read_own_checkpoint(files.ref, files.source)
-    added = from_names({tensor.path.removeprefix(_PEFT): tensor.shape for tensor in own.tensors})
+    added = from_names({tensor.path.removeprefix(_PEFT_PREFIX): tensor.shape for tensor in own.tensors})
     tensors = (*base.inventory.tensors, *added.tensors)
     assert files.base is not None
     note = f"the adapter adds {added.total:,} to {files.base.ref.name}"
@@ -84,7 +84,7 @@ def with_adapter(base: Shapes, files: ModelFiles) -> Shapes:
     )
 
 
-def _known(inventory: Inventory) -> Mapping[str, tuple[int, ...]]:
+def _parameter_shapes(inventory: Inventory) -> Mapping[str, tuple[int, ...]]:
     return {each.name: each.shape for tensor in inventory.tensors for each in (tensor, *tensor.aliases)}
 
 
@@ -96,13 +96,13 @@ def _stored_dtypes(checkpoint: Checkpoint) -> str:
     return ", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype]))
 
 
-def _prediction(inventory: Inventory, config: Mapping[str, object]) -> Iterator[str]:
+def _prediction_notes(inventory: Inventory, config: Mapping[str, object]) -> Iterator[str]:
     first, beyond = prediction_layers(inventory, config)
     if beyond:
         yield f"{beyond:,} from layer {first} on are for multi-token prediction, which the model runs without"
 
 
-def _packed(unpacked: Unpacked) -> Iterator[str]:
+def _packing_notes(unpacked: Unpacked) -> Iterator[str]:
     for scheme, tensors in unpacked.schemes.items():
         yield f"{tensors:,} tensors are packed as {scheme}: their weights are counted, not the stored elements"
     if unpacked.unknown is not None:
@@ -113,7 +113,7 @@ def _packed(unpacked: Unpacked) -> Iterator[str]:
 
 
 Source = Literal["config", "header"]
-_WITH_HEADER = (".safetensors", ".gguf")
+_HEADER_SUFFIXES = (".safetensors", ".gguf")
 
 
 class ShapeSource(NamedTuple):
@@ -126,7 +126,7 @@ class ShapeSource(NamedTuple):
     trust_remote_code: bool
     progress: Progress
 
-    def shapes(self, model: str | Path) -> Shapes:
+    def shapes(self, model: str | Path) -> ModelShapes:
         """The tensors of the model of this name. Raises ModelError where it is not to be had."""
         ref = parse_reference(str(model), revision=self.revision)
         if ref.kind is Kind.FUNCTION:
@@ -139,9 +139,9 @@ class ShapeSource(NamedTuple):
         from attncli.models.files.adapters import check_adapter_header
 
         check_adapter_header(ref, files.source)
-        return with_adapter(self._from_files(files, fields), files)
+        return add_adapter(self._from_files(files, fields), files)
 
-    def _from_files(self, files: ModelFiles, fields: dict[str, Any] | None) -> Shapes:
+    def _from_files(self, files: ModelFiles, fields: dict[str, Any] | None) -> ModelShapes:
         from_header = _needs_header(files, fields) if self.source is None else self.source == "header"
         return self._from_headers(files) if from_header else self._from_config(files, fields or {})
 
@@ -149,7 +149,7 @@ class ShapeSource(NamedTuple):
         """The files of a model, and its configuration. Where they are not to be had, a preset may do."""
         try:
             files = open_files(ref, refresh=self.refresh, progress=self.progress)
-            return files, _fields(files)
+            return files, _read_config(files)
         except ModelError as error:
             from attncli.models.builtin.presets import preset_called
 
@@ -159,39 +159,41 @@ class ShapeSource(NamedTuple):
             hint = f"preset:{preset} counts this architecture without the hub; {error.hint}"
             raise ModelError(error.message, hint=hint) from error
 
-    def _from_function(self, ref: ModelRef) -> Shapes:
+    def _from_function(self, ref: ModelRef) -> ModelShapes:
         if self.changes or self.source:
             raise UsageError(f"{ref.name} has no configuration", hint="leave --set and --source out")
         self.progress("starting torch", 0, None)
         from attncli.models.loading.own_code import module_of
 
-        return from_module(module_of(ref), ref.name)
+        return shapes_from_module(module_of(ref), ref.name)
 
-    def _from_preset(self, ref: ModelRef) -> Shapes:
+    def _from_preset(self, ref: ModelRef) -> ModelShapes:
         if self.source == "header":
             raise UsageError(f"{ref.name} is an architecture without weights", hint="leave --source header out")
-        from attncli.api.configured_shapes import of_preset
+        from attncli.api.configured_shapes import configured_from_preset
         from attncli.models.builtin.presets import read_preset
 
-        return of_preset(ref.name, read_preset(ref.location), self.changes, self.progress).shapes()
+        return configured_from_preset(ref.name, read_preset(ref.location), self.changes, self.progress).shapes()
 
-    def _from_headers(self, files: ModelFiles) -> Shapes:
+    def _from_headers(self, files: ModelFiles) -> ModelShapes:
         """The tensors of the weights, by the headers of their files. Imports neither torch nor transformers."""
         if self.changes:
             raise UsageError("--set changes a configuration, not a checkpoint", hint="name its config.json instead")
         from attncli.models.files.checkpoint import read_checkpoint
 
-        return from_checkpoint(read_checkpoint(files), files)
+        return shapes_from_checkpoint(read_checkpoint(files), files)
 
-    def _from_config(self, files: ModelFiles, fields: dict[str, Any]) -> Shapes:
-        from attncli.api.configured_shapes import of_files
+    def _from_config(self, files: ModelFiles, fields: dict[str, Any]) -> ModelShapes:
+        from attncli.api.configured_shapes import configured_from_files
 
-        configured = of_files(files, fields, self.changes, self.progress, trust_remote_code=self.trust_remote_code)
+        configured = configured_from_files(
+            files, fields, self.changes, self.progress, trust_remote_code=self.trust_remote_code
+        )
         # A checkpoint says nothing about a model that is otherwise.
-        return configured.shapes() if self.changes else reconciled(configured, files)
+        return configured.shapes() if self.changes else reconcile_with_checkpoint(configured, files)
 
 
-def _fields(files: ModelFiles) -> dict[str, Any] | None:
+def _read_config(files: ModelFiles) -> dict[str, Any] | None:
     """What config.json holds; None where there is none, as beside a GGUF file."""
     from attncli.models.files import weight_headers
 
@@ -205,4 +207,4 @@ def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:
         return True
     # A configuration that is there and empty is what is wrong with the model, unless there are weights beside it.
     model = files if files.base is None else files.base
-    return not fields and any(name.endswith(_WITH_HEADER) for name in model.source.names())
+    return not fields and any(name.endswith(_HEADER_SUFFIXES) for name in model.source.names())

@@ -64,7 +64,7 @@ def parse_target(text: Any, ids: Any, generate: Any) -> TargetChoice:
 
 
 @dataclass(frozen=True)
-class Sides:
+class TextAndTarget:
     """A text, what the decoder is given beside it (None in models of one stack), and what the model wrote of them."""
 
     text: EncodedText
@@ -73,7 +73,7 @@ class Sides:
     cut: bool = False
 
 
-def checked_alone(selection: Selection) -> Depth:
+def full_depth(selection: Selection) -> Depth:
     """What writes has to be whole; the choice of layers is checked all the same."""
 
     def depth(lists: Sequence[BlockList]) -> Mapping[str, int]:
@@ -83,7 +83,7 @@ def checked_alone(selection: Selection) -> Depth:
     return depth
 
 
-def both_sides(
+def add_target(
     loaded: LoadedModel,
     tokenizer: Tokenizer | None,
     text: EncodedText,
@@ -91,28 +91,28 @@ def both_sides(
     *,
     special: bool,
     truncate: bool,
-) -> Sides:
+) -> TextAndTarget:
     """The text, and the tokens for the decoder.
 
     A target stands behind what the model's decoder begins with when it writes; where `special` is off, behind its start
     token alone. Raises UsageError for a model without a decoder, and for a target that is too long.
     """
     if not loaded.config.is_encoder_decoder:
-        return _continued(loaded, tokenizer, text, choice)
+        return _continue_text(loaded, tokenizer, text, choice)
     if choice.generate is not None:
-        return _written(loaded, tokenizer, text, choice.generate)
-    target = _target(loaded, tokenizer, choice, special=special)
+        return _generate_target(loaded, tokenizer, text, choice.generate)
+    target = _target_tokens(loaded, tokenizer, choice, special=special)
     limit = loaded.max_target
     if limit is None or len(target) <= limit:
-        return Sides(text, target)
+        return TextAndTarget(text, target)
     if not truncate:
         raise UsageError(
             f"the target has {len(target):,} tokens and the decoder takes {limit:,}", hint="--truncate cuts it to fit"
         )
-    return Sides(text, target[:limit], cut=True)
+    return TextAndTarget(text, target[:limit], cut=True)
 
 
-def target_notes(sides: Sides) -> Iterator[str]:
+def target_notes(sides: TextAndTarget) -> Iterator[str]:
     """What a reader should know of the decoder's side."""
     if sides.target is not None and len(sides.target) == 1:
         yield START_ALONE
@@ -124,13 +124,13 @@ def target_notes(sides: Sides) -> Iterator[str]:
         yield f"the model wrote {count:,} token{'s' if count != 1 else ''}{said}"
 
 
-def _target(
+def _target_tokens(
     loaded: LoadedModel, tokenizer: Tokenizer | None, choice: TargetChoice, *, special: bool
 ) -> tuple[Token, ...]:
     if choice.ids is not None:
         return from_ids(tokenizer, choice.ids).tokens
     prefix = loaded.decoder_prefix if choice.text is not None and special else loaded.decoder_prefix[:1]
-    start = tuple(token._replace(special=True) for token in _looked_up(tokenizer, prefix))
+    start = tuple(token._replace(special=True) for token in _describe_ids(tokenizer, prefix))
     if choice.text is None:
         return start
     if tokenizer is None:
@@ -139,7 +139,7 @@ def _target(
     return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
 
 
-def _looked_up(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
+def _describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
     """Tokens of the model's own choice, numbered from `first`; some models know ids that their tokenizers don't."""
     pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
     for index, (number, piece) in enumerate(zip(ids, pieces, strict=True), first):
@@ -149,19 +149,21 @@ def _looked_up(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) 
             yield Token(index, number, piece.token, piece.text, special=piece.special)
 
 
-def _written(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> Sides:
+def _generate_target(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> TextAndTarget:
     """What the decoder writes, behind what it starts from."""
-    _refuse_beyond(loaded.max_target, 1, count)
-    ids = _greedy(loaded, text, count)
-    start = [token._replace(special=True) for token in _looked_up(tokenizer, ids[:1])]
-    written = tuple(_looked_up(tokenizer, ids[1:], first=1))
-    return Sides(text, (*start, *in_words(written)), _generated(tokenizer, ids[1:]))
+    _check_room(loaded.max_target, 1, count)
+    ids = _generate_ids(loaded, text, count)
+    start = [token._replace(special=True) for token in _describe_ids(tokenizer, ids[:1])]
+    written = tuple(_describe_ids(tokenizer, ids[1:], first=1))
+    return TextAndTarget(text, (*start, *number_words(written)), _generated_text(tokenizer, ids[1:]))
 
 
-def _continued(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, choice: TargetChoice) -> Sides:
+def _continue_text(
+    loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, choice: TargetChoice
+) -> TextAndTarget:
     """The text and what a model of one stack writes behind it."""
     if not choice.given:
-        return Sides(text)
+        return TextAndTarget(text)
     if choice.generate is None or not loaded.generates:
         writes = choice.generate is not None
         does = "writes no text" if writes else "is no encoder–decoder: there is no second text that it reads"
@@ -170,17 +172,17 @@ def _continued(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedTe
             hint=f"leave {choice.flag} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
         )
     count = len(text.tokens)
-    _refuse_beyond(loaded.max_positions, count, choice.generate)
-    ids = _greedy(loaded, text, choice.generate)[count:]
-    written = tuple(_looked_up(tokenizer, ids, first=count))
-    tokens = (*text.tokens, *in_words(written, text.tokens))
+    _check_room(loaded.max_positions, count, choice.generate)
+    ids = _generate_ids(loaded, text, choice.generate)[count:]
+    written = tuple(_describe_ids(tokenizer, ids, first=count))
+    tokens = (*text.tokens, *number_words(written, text.tokens))
     # It goes on from the last of two texts.
     segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
     whole = EncodedText(tokens, (*text.segments, *segments), (*text.sequences, *sequences))
-    return Sides(whole, generated=_generated(tokenizer, ids))
+    return TextAndTarget(whole, generated=_generated_text(tokenizer, ids))
 
 
-def _refuse_beyond(limit: int | None, before: int, count: int) -> None:
+def _check_room(limit: int | None, before: int, count: int) -> None:
     if limit is not None and before + count > limit:
         raise UsageError(
             f"{count:,} more tokens are too many: the model takes {limit:,}",
@@ -188,20 +190,20 @@ def _refuse_beyond(limit: int | None, before: int, count: int) -> None:
         )
 
 
-def _greedy(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
+def _generate_ids(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
     from attncli.attention.inputs import build_inputs
     from attncli.models.loading.greedy_decoding import greedy_decode
 
     return greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
 
 
-def _generated(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:
+def _generated_text(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:
     from attncli.results.heads import Generated
 
     return Generated(tuple(ids), None if tokenizer is None else tokenizer.decode(ids))
 
 
-def in_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:
+def number_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:
     """Tokens that came without a text, with the words that they make: a space begins one.
 
     before: the text that they go on from, and with whose last word they may.

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
 
 #: Texts that are sorted by length at a time, and the most that are held for it, in characters.
-_WINDOW_TEXTS, _WINDOW_SIZE = 2048, 1 << 22
+_WINDOW_TEXTS, _WINDOW_CHARACTERS = 2048, 1 << 22
 
 #: The most texts of a group, and the most characters, padding counted.
-_GROUP_TEXTS, _GROUP_SIZE = 32, 1 << 14
+_GROUP_TEXTS, _GROUP_CHARACTERS = 32, 1 << 14
 
 #: Characters that a token stands for, roughly.
-_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4
 
 #: Tokens that are run at once, padding counted, wherever a single text has not more.
 BATCH_TOKENS = 4096
 
 
-class Given(NamedTuple):
+class LocatedText(NamedTuple):
     """One of many texts, or its ids; `place` is what messages call it: `line 7 of notes.txt`."""
 
     place: str
@@ -40,17 +40,17 @@ class Given(NamedTuple):
     @property
     def size(self) -> int:
         """Characters, or about as many as the ids would have."""
-        return len(self.text or "") if self.ids is None else _TOKEN * len(self.ids)
+        return len(self.text or "") if self.ids is None else _CHARACTERS_PER_TOKEN * len(self.ids)
 
 
-class CutText(NamedTuple):
+class TextTokens(NamedTuple):
     """The tokens of one of many texts, and their segments; the tokens have no place in the text."""
 
     tokens: tuple[Token, ...]
     segments: tuple[int, ...]
 
 
-def groups(texts: Iterable[Given]) -> Iterator[list[Given]]:
+def group_by_length(texts: Iterable[LocatedText]) -> Iterator[list[LocatedText]]:
     """The texts in groups that a model takes at once: each of about one length, so that little is padding.
 
     They are sorted within a window that is held, the longest first: whatever is too large shows at once.
@@ -58,26 +58,26 @@ def groups(texts: Iterable[Given]) -> Iterator[list[Given]]:
     for window in _windows(iter(texts)):
         window.sort(key=lambda given: -given.size)
         while window:
-            fitting = max(1, _GROUP_SIZE // max(1, window[0].size))
+            fitting = max(1, _GROUP_CHARACTERS // max(1, window[0].size))
             count = min(fitting, _GROUP_TEXTS)
             yield window[:count]
             del window[:count]
 
 
-def _windows(texts: Iterator[Given]) -> Iterator[list[Given]]:
-    window: list[Given] = []
+def _windows(texts: Iterator[LocatedText]) -> Iterator[list[LocatedText]]:
+    window: list[LocatedText] = []
     held = 0
     for given in texts:
         window.append(given)
         held += given.size
-        if len(window) >= _WINDOW_TEXTS or held >= _WINDOW_SIZE:
+        if len(window) >= _WINDOW_TEXTS or held >= _WINDOW_CHARACTERS:
             yield window
             window, held = [], 0
     if window:
         yield window
 
 
-def batches(texts: Sequence[CutText]) -> Iterator[list[CutText]]:
+def split_batches(texts: Sequence[TextTokens]) -> Iterator[list[TextTokens]]:
     """A group's texts, the longest first, in batches that don't hold more than `BATCH_TOKENS` where there are several.
 
     Characters told of tokens only roughly.
@@ -87,7 +87,7 @@ def batches(texts: Sequence[CutText]) -> Iterator[list[CutText]]:
         yield [longest, *islice(rest, max(1, BATCH_TOKENS // len(longest.tokens)) - 1)]
 
 
-class Cutting:
+class BatchTokenizer:
     """Cuts texts into the tokens that a model takes, and counts those that were cut short or left out.
 
     tokenizer: None where all texts are ids.  special: add special tokens.  limit: how many tokens the model takes.
@@ -104,7 +104,7 @@ class Cutting:
         self.seen = self.empty = self.shortened = 0
         self._special_ids: dict[int, bool] = {}
 
-    def cut(self, given: Given) -> CutText | None:
+    def cut(self, given: LocatedText) -> TextTokens | None:
         """The tokens of a text; None where it has none, or nothing but space.
 
         Raises UsageError, and names the place, for one that is too long and may not be cut, and for broken text.
@@ -120,7 +120,7 @@ class Cutting:
             return None
         return cut
 
-    def _fitting(self, given: Given) -> CutText:
+    def _fitting(self, given: LocatedText) -> TextTokens:
         cut = self._tokens(given)
         if self.limit is None or len(cut.tokens) <= self.limit:
             return cut
@@ -131,12 +131,12 @@ class Cutting:
             )
         self.shortened += 1
         cut = self._tokens(given, truncate=True)
-        return CutText(cut.tokens[: self.limit], cut.segments[: self.limit])
+        return TextTokens(cut.tokens[: self.limit], cut.segments[: self.limit])
 
-    def _tokens(self, given: Given, *, truncate: bool = False) -> CutText:
+    def _tokens(self, given: LocatedText, *, truncate: bool = False) -> TextTokens:
         if given.ids is not None:
             encoded = from_ids(self._tokenizer, given.ids)
-            return CutText(encoded.tokens, encoded.segments)
+            return TextTokens(encoded.tokens, encoded.segments)
         assert self._tokenizer is not None and given.text is not None
         check_text(given.text)
         encoding = self._tokenizer.encode(given.text, special=self._special, truncate=truncate)
@@ -145,7 +145,7 @@ class Cutting:
             Token(index, identifier, "", "", special=sequence is None or self._is_special(identifier))
             for index, (identifier, sequence) in enumerate(marks)
         )
-        return CutText(tuple(tokens), tuple(encoding.segments))
+        return TextTokens(tuple(tokens), tuple(encoding.segments))
 
     def _is_special(self, identifier: int) -> bool:
         """Asked of the vocabulary once for each id."""

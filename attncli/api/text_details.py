@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from attncli.results.tokenize import Record, TokenizedText
 
 if TYPE_CHECKING:
-    from attncli.api.cutting import Settings
+    from attncli.api.cutting import TokenizeSettings
     from attncli.models.chat.chat_text import ChatText
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.comparison import Comparison
     from attncli.tokens.explain import Explainer
 
 
-class Details:
+class TextDetails:
     """Answers everything that `settings` ask about a text."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TokenizeSettings) -> None:
         self._settings = settings
         # By tokenizer: making one reads the whole vocabulary.
         self._explainers: dict[int, Explainer] = {}
@@ -26,9 +26,9 @@ class Details:
     def of(self, text: TokenizedText, tokenizer: Tokenizer, chat: ChatText | None) -> TokenizedText:
         """A text with the answers.  chat: the conversation that a template made the text of."""
         if chat is not None:
-            from attncli.tokens.chat_roles import assign, has_double_bos
+            from attncli.tokens.chat_roles import assign_messages, has_double_bos
 
-            text = text._replace(chat=assign(text, chat, double_bos=has_double_bos(text, tokenizer)))
+            text = text._replace(chat=assign_messages(text, chat, double_bos=has_double_bos(text, tokenizer)))
         if self._settings.why and text.text is not None:
             special = self._settings.special and chat is None
             text = text._replace(why=self._explainer(tokenizer).explain(text.text, special=special))
@@ -46,17 +46,17 @@ class Details:
         return self._explainers[id(tokenizer)]
 
 
-def compared(texts: Sequence[TokenizedText]) -> Comparison | None:
+def compare_models(texts: Sequence[TokenizedText]) -> Comparison | None:
     """Where several models cut one text differently; None for one model, for ids, and for texts that differ."""
     first = texts[0]
     if len(texts) == 1 or first.text is None or any(text.text != first.text for text in texts):
         return None
-    from attncli.tokens.tokenizer_comparison import compare_cuts
+    from attncli.tokens.tokenizer_comparison import compare_tokenizations
 
-    return compare_cuts(texts)
+    return compare_tokenizations(texts)
 
 
-class Checks:
+class TextChecks:
     """What has to hold of every text: `same` (all models make the same tokens of it), `lint` (nothing to mend)."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -65,20 +65,20 @@ class Checks:
 
     def see(self, record: Record) -> None:
         if "same" in self._names:
-            self._failures += (f"same: {_which(record)}{sentence}" for sentence in _different(record))
+            self._failures += (f"same: {_text_prefix(record)}{sentence}" for sentence in _same_failures(record))
         if "lint" in self._names:
-            self._failures += (f"lint: {sentence}" for sentence in _mendable(record))
+            self._failures += (f"lint: {sentence}" for sentence in _lint_failures(record))
 
     @property
     def failures(self) -> tuple[str, ...]:
         return tuple(self._failures)
 
 
-def _which(record: Record) -> str:
+def _text_prefix(record: Record) -> str:
     return f"text {record.record + 1}: "
 
 
-def _different(record: Record) -> list[str]:
+def _same_failures(record: Record) -> list[str]:
     if record.comparison is None:
         ids = {tuple(text.ids) for text in record.texts}
         return [] if len(ids) == 1 else ["the models are given different texts"]
@@ -87,12 +87,12 @@ def _different(record: Record) -> list[str]:
     return failures(record.comparison, record.texts[0].source)
 
 
-def _mendable(record: Record) -> list[str]:
+def _lint_failures(record: Record) -> list[str]:
     from attncli.tokens.lint.lint import failures
 
     several = len(record.texts) > 1
     return [
-        f"{_which(record) if file is None else ''}{f'{text.model}: ' if several else ''}{sentence}"
+        f"{_text_prefix(record) if file is None else ''}{f'{text.model}: ' if several else ''}{sentence}"
         for text in record.texts
         for file in (text.source and text.source.file,)
         for sentence in failures(text.findings or (), file)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attncli.api.cutting import TextInput, id_lists
-from attncli.api.tokenizing import open_tokenizing
+from attncli.api.tokenizing import open_text_tokenizer
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import Source, TokenizeResult
@@ -62,7 +62,7 @@ def tokenize(
     is not to be had, FailedError for a conversation that the template refuses.
     """
     inputs = [] if vocab else _inputs(text, input_ids, pair, lines=lines, chat=chat)
-    with open_tokenizing(
+    with open_text_tokenizer(
         model,
         tokenizer=tokenizer,
         needs_tokenizer=input_ids is None,
@@ -82,7 +82,7 @@ def tokenize(
         progress=progress,
     ) as tokenizing:
         if vocab:
-            return tokenizing.summary_of_vocabularies([] if text is None else _texts(text, None))
+            return tokenizing.vocabulary_summary([] if text is None else _texts(text, None))
         records = list(tokenizing.records(inputs))
         return tokenizing.summary().holding(records)
 
@@ -107,13 +107,13 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -
 
 
 def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[TextInput]:
-    from attncli.api.tokenizing import conversations, read_conversation
+    from attncli.api.tokenizing import parse_conversations, read_conversation
 
     if text is None or ids is not None or pair is not None:
         raise UsageError("a conversation stands alone", hint="--chat takes no ids and no --pair")
     if not lines or not isinstance(text, str):
         return [TextInput(conversation=read_conversation(text))]
-    return [TextInput(conversation=each) for each in conversations(split_lines(text), lines=True)]
+    return [TextInput(conversation=each) for each in parse_conversations(split_lines(text), lines=True)]
 
 
 def _texts(text: Any, pair: str | None) -> list[str]:

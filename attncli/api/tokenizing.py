@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.api.cutting import (
     CHECKS,
-    Lengths,
-    Settings,
+    LengthWarnings,
     TextInput,
-    check_texts,
-    cut_text,
-    encoding_of,
-    own_texts,
-    tokenizer_of,
+    TokenizeSettings,
+    check_input,
+    encode_input,
+    input_texts,
+    require_tokenizer,
+    tokenize_text,
 )
-from attncli.api.loading import LoadedTokenizer, open_tokenizers, versions
+from attncli.api.loading import LoadedTokenizer, open_tokenizers, tokenizer_provenance
 from attncli.errors import AttnError, UsageError
 from attncli.models.chat.chat_text import ChatText, render_chat
 from attncli.models.chat.sandbox import Sandbox
@@ -39,12 +39,12 @@ from attncli.results.tokenize import IdsPart, Record, TokenizedText, TokenizeRes
 from attncli.tokens.encode import check_text
 
 if TYPE_CHECKING:
-    from attncli.api.text_details import Checks, Details
+    from attncli.api.text_details import TextChecks, TextDetails
     from attncli.results.vocabulary import Unreachable, Vocabulary, VocabularyEntry
     from attncli.tokens.statistics import Statistics
 
 
-class Chatting:
+class ChatRenderer:
     """The chat templates of all readers, and the child process that renders them.
 
     template: the name of one of several.  generation_prompt: with what makes the model answer.
@@ -55,7 +55,7 @@ class Chatting:
     ) -> None:
         self._template = template
         self._generation_prompt = generation_prompt
-        self._formats = {id(reader): _format(reader, template) for reader in readers}
+        self._formats = {id(reader): _chat_format(reader, template) for reader in readers}
         self._sandbox = sandbox
 
     def written(self, given: Conversation, reader: LoadedTokenizer) -> ChatText:
@@ -74,7 +74,7 @@ def read_conversation(given: Any) -> Conversation:
     return parse_conversation(given) if isinstance(given, str) else conversation(given)
 
 
-def conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:
+def parse_conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:
     """A conversation a text; where each is a line, blank ones are passed over, as JSON Lines allows.
 
     Raises as `read_conversation` does, and says in which line.
@@ -90,26 +90,26 @@ def conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation
             raise
 
 
-def _format(reader: LoadedTokenizer, template: str | None) -> ChatFormat:
+def _chat_format(reader: LoadedTokenizer, template: str | None) -> ChatFormat:
     if reader.files is None:
         return loaded_format(reader.given, reader.model)
     return read_format(reader.files, template)
 
 
-class Tokenizing:
+class TextTokenizer:
     """Cuts texts under every reader, and keeps count of what is said of all of them at the end."""
 
     def __init__(
-        self, readers: Sequence[LoadedTokenizer], settings: Settings, *, chatting: Chatting | None = None
+        self, readers: Sequence[LoadedTokenizer], settings: TokenizeSettings, *, chatting: ChatRenderer | None = None
     ) -> None:
         self.settings = settings
         self._readers = tuple(readers)
         self._chatting = chatting
-        self._details: Details | None = None
-        self._lengths = Lengths()
+        self._details: TextDetails | None = None
+        self._lengths = LengthWarnings()
         self._warnings: dict[str, None] = {}
-        self._checks = _checks(settings)
-        self._statistics = _statistics(readers) if settings.stats else None
+        self._checks = _open_checks(settings)
+        self._statistics = _open_statistics(readers) if settings.stats else None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ class Tokenizing:
         return self._checks.failures if self._checks is not None else ()
 
     @property
-    def takes_parts(self) -> bool:
+    def can_stream(self) -> bool:
         """Whether one text may go through in parts: under one model, and whole."""
         return len(self._readers) == 1 and not self.settings.truncate
 
@@ -147,23 +147,23 @@ class Tokenizing:
         from attncli.models.tokenizers.long_text import encode_many
 
         special = self.settings.special
-        own, *copies = tee(_checked(texts), 1 + len(self._readers))
+        own, *copies = tee(_check_each(texts), 1 + len(self._readers))
         streams = [
-            encode_many(tokenizer_of(reader), copy, special=special)
+            encode_many(require_tokenizer(reader), copy, special=special)
             for reader, copy in zip(self._readers, copies, strict=True)
         ]
         for record, (text, *encoded) in enumerate(zip(own, *streams, strict=True)):
             for reader, ids in zip(self._readers, encoded, strict=True):
                 yield IdsPart(record, reader.model, self._fitting(text, ids, reader, record))
 
-    def ids_of_stream(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
+    def stream_ids(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
         """The bare ids of one text of any size under the one reader, part by part."""
         from attncli.models.tokenizers.long_text import encode_stream
 
         (reader,) = self._readers
-        tokenizer = tokenizer_of(reader)
+        tokenizer = require_tokenizer(reader)
         tokens, first = 0, True
-        parts = encode_stream(tokenizer, _checked(blocks), special=self.settings.special)
+        parts = encode_stream(tokenizer, _check_each(blocks), special=self.settings.special)
         # There may be nothing before the text, where a special token might stand: the first part is one with ids.
         for ids in filter(None, parts):
             yield IdsPart(record, reader.model, ids, first=first, last=False)
@@ -176,7 +176,7 @@ class Tokenizing:
         for index, each in enumerate(inputs):
             for reader in self._readers:
                 if each.ids is None and each.conversation is None:
-                    check_texts(each)
+                    check_input(each)
                     self._count(each, reader, self.settings)
                 else:
                     self._cut(each, reader, index)
@@ -187,26 +187,26 @@ class Tokenizing:
 
         lint = self.settings.lint
         return tuple(
-            describe_vocabulary(tokenizer_of(reader), model=reader.model, search=search, lint=lint)
+            describe_vocabulary(require_tokenizer(reader), model=reader.model, search=search, lint=lint)
             for reader in self._readers
         )
 
-    def entries(self) -> Iterator[tuple[str, VocabularyEntry]]:
+    def vocabulary_entries(self) -> Iterator[tuple[str, VocabularyEntry]]:
         """Every entry of every vocabulary, with the name of its model."""
         from attncli.tokens.vocabulary import vocabulary_rows
 
         for reader in self._readers:
-            for entry in vocabulary_rows(tokenizer_of(reader)):
+            for entry in vocabulary_rows(require_tokenizer(reader)):
                 yield reader.model, entry
 
-    def summary_of_vocabularies(self, search: Sequence[str] = ()) -> TokenizeResult:
+    def vocabulary_summary(self, search: Sequence[str] = ()) -> TokenizeResult:
         """What is to be said of the vocabularies alone, of no text."""
-        result = TokenizeResult((), versions(self._readers), self.notes)
+        result = TokenizeResult((), tokenizer_provenance(self._readers), self.notes)
         return result._replace(vocabularies=self.vocabularies(search))
 
     def summary(self) -> TokenizeResult:
         """What is to be said of all texts together; it holds none of them."""
-        result = TokenizeResult((), versions(self._readers), (*self.notes, *self.warnings))
+        result = TokenizeResult((), tokenizer_provenance(self._readers), (*self.notes, *self.warnings))
         if self._statistics is not None:
             from attncli.tokens.statistics import parity
 
@@ -219,17 +219,17 @@ class Tokenizing:
         return result
 
     def _compared(self, record: Record) -> Record:
-        from attncli.api.text_details import compared
+        from attncli.api.text_details import compare_models
 
-        record = record._replace(comparison=compared(record.texts))
+        record = record._replace(comparison=compare_models(record.texts))
         if self._checks is not None:
             self._checks.see(record)
         return record
 
     def _unreachable(self) -> tuple[Unreachable, ...]:
-        from attncli.tokens.vocabulary import unreachable
+        from attncli.tokens.vocabulary import find_unreachable
 
-        return tuple(unreachable(reader.tokenizer) for reader in self._readers if reader.tokenizer is not None)
+        return tuple(find_unreachable(reader.tokenizer) for reader in self._readers if reader.tokenizer is not None)
 
     def _cut(self, given: TextInput, reader: LoadedTokenizer, record: int) -> TokenizedText:
         settings = self.settings
@@ -240,7 +240,7 @@ class Tokenizing:
             # A template writes the special tokens itself.
             settings = settings._replace(special=False)
             self._warnings.update(dict.fromkeys(chat.warnings))
-        text, cut = cut_text(given, reader, record, settings)
+        text, cut = tokenize_text(given, reader, record, settings)
         self._lengths.see(record, reader.model, len(text.tokens), text.max_length, cut=cut)
         if settings.stats:
             self._count(given, reader, settings)
@@ -250,19 +250,19 @@ class Tokenizing:
         if chat is None and not (self.settings.needs_tokens and reader.tokenizer):
             return text
         if self._details is None:
-            from attncli.api.text_details import Details
+            from attncli.api.text_details import TextDetails
 
-            self._details = Details(self.settings)
-        return self._details.of(text, tokenizer_of(reader), chat)
+            self._details = TextDetails(self.settings)
+        return self._details.of(text, require_tokenizer(reader), chat)
 
-    def _count(self, given: TextInput, reader: LoadedTokenizer, settings: Settings) -> None:
+    def _count(self, given: TextInput, reader: LoadedTokenizer, settings: TokenizeSettings) -> None:
         assert self._statistics is not None  # they were asked for
-        encoding = encoding_of(given, reader, settings)
-        self._statistics[id(reader)].add(encoding, own_texts(given), truncated=settings.truncate)
+        encoding = encode_input(given, reader, settings)
+        self._statistics[id(reader)].add(encoding, input_texts(given), truncated=settings.truncate)
 
     def _fitting(self, text: str, ids: Sequence[int], reader: LoadedTokenizer, record: int) -> Sequence[int]:
         """The ids of a text, cut to what the model takes if that is wanted."""
-        tokenizer = tokenizer_of(reader)
+        tokenizer = require_tokenizer(reader)
         limit = tokenizer.max_length
         cut = self.settings.truncate and limit is not None and len(ids) > limit
         if cut:
@@ -272,7 +272,7 @@ class Tokenizing:
 
 
 @contextmanager
-def open_tokenizing(
+def open_text_tokenizer(
     model: str | Path | Sequence[str | Path] | None = None,
     *,
     tokenizer: Any = None,
@@ -291,13 +291,13 @@ def open_tokenizing(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     progress: Progress = silent,
-) -> Iterator[Tokenizing]:
+) -> Iterator[TextTokenizer]:
     """Load the tokenizers, ready for texts; the keywords are those of `attncli.tokenize`.
 
     needs_tokenizer: whether a model without one is an error; ids can be shown as numbers.
     Raises UsageError for what names no model, ModelError for a tokenizer that is not to be had.
     """
-    settings = Settings(not no_special, truncate, why, lint, stats, tuple(check))
+    settings = TokenizeSettings(not no_special, truncate, why, lint, stats, tuple(check))
     _check_settings(settings, chat=chat, asked=template is not None or generation_prompt)
     with _sandbox(chat) as sandbox:
         readers = open_tokenizers(
@@ -313,8 +313,8 @@ def open_tokenizing(
             raise UsageError("--check same compares models, and there is one", hint="name two or more, each with -m")
         chatting = None
         if sandbox is not None:
-            chatting = Chatting(readers, sandbox, template=template, generation_prompt=generation_prompt)
-        yield Tokenizing(readers, settings, chatting=chatting)
+            chatting = ChatRenderer(readers, sandbox, template=template, generation_prompt=generation_prompt)
+        yield TextTokenizer(readers, settings, chatting=chatting)
 
 
 def _sandbox(chat: bool) -> AbstractContextManager[Sandbox | None]:
@@ -326,7 +326,7 @@ def _sandbox(chat: bool) -> AbstractContextManager[Sandbox | None]:
     return Sandbox()
 
 
-def _check_settings(settings: Settings, *, chat: bool, asked: bool) -> None:
+def _check_settings(settings: TokenizeSettings, *, chat: bool, asked: bool) -> None:
     """asked: for something that only a conversation has."""
     if asked and not chat:
         raise UsageError("--template and --generation-prompt are for conversations", hint="add --chat, or leave it out")
@@ -335,21 +335,21 @@ def _check_settings(settings: Settings, *, chat: bool, asked: bool) -> None:
         raise UsageError(f"there is no check {unknown[0]!r}", hint=f"--check takes {' or '.join(CHECKS)}")
 
 
-def _checks(settings: Settings) -> Checks | None:
+def _open_checks(settings: TokenizeSettings) -> TextChecks | None:
     if not settings.check:
         return None
-    from attncli.api.text_details import Checks
+    from attncli.api.text_details import TextChecks
 
-    return Checks(settings.check)
+    return TextChecks(settings.check)
 
 
-def _statistics(readers: Sequence[LoadedTokenizer]) -> dict[int, Statistics]:
+def _open_statistics(readers: Sequence[LoadedTokenizer]) -> dict[int, Statistics]:
     from attncli.tokens.statistics import Statistics
 
     return {id(reader): Statistics(reader.model, reader.tokenizer) for reader in readers}
 
 
-def _checked(texts: Iterable[str]) -> Iterator[str]:
+def _check_each(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         check_text(text)
         yield text

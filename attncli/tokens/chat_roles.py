@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 
-def assign(text: TokenizedText, chat: ChatText, *, double_bos: bool = False) -> Chat:
+def assign_messages(text: TokenizedText, chat: ChatText, *, double_bos: bool = False) -> Chat:
     """Give each token to the message that it is of.
 
     text: the rendered conversation, tokenized without added special tokens.  double_bos: as `has_double_bos` says.
@@ -26,20 +26,22 @@ def assign(text: TokenizedText, chat: ChatText, *, double_bos: bool = False) -> 
     A token that holds some of a message's own text is that message's content, though it may begin or end with what the
     template wrote; any other token is of the message that it begins in.
     """
-    contents = _Places((span, index) for index, place in enumerate(chat.messages) for span in place.contents or ())
-    spans = _Places((place.span, index) for index, place in enumerate(chat.messages) if place.span is not None)
+    contents = _MessageSpans(
+        (span, index) for index, place in enumerate(chat.messages) for span in place.contents or ()
+    )
+    spans = _MessageSpans((place.span, index) for index, place in enumerate(chat.messages) if place.span is not None)
     of_content = [contents.touched(token) for token in text.tokens]
     owners = tuple(
         spans.around(token) if owner is None else owner for token, owner in zip(text.tokens, of_content, strict=True)
     )
-    messages = tuple(_messages(chat, Counter(owners), Counter(of_content)))
+    messages = tuple(_chat_messages(chat, Counter(owners), Counter(of_content)))
     known = all(message.content_tokens is not None for message in messages)
     content_tokens = sum(owner is not None for owner in of_content)
     return Chat(
         template=chat.template,
         messages=messages,
-        generation_prompt=_prompt(chat.generation, text.tokens, owners),
-        roles=tuple(_roles(messages)),
+        generation_prompt=_generation_prompt(chat.generation, text.tokens, owners),
+        roles=tuple(_role_tokens(messages)),
         content_tokens=content_tokens if known else None,
         template_tokens=len(text.tokens) - content_tokens if known else None,
         owners=owners,
@@ -60,7 +62,7 @@ def has_double_bos(text: TokenizedText, tokenizer: Tokenizer) -> bool:
     return ids[:2] == [first.id, first.id]
 
 
-class _Places:
+class _MessageSpans:
     """Spans of a text that do not overlap, each with the index of its message."""
 
     def __init__(self, places: Iterable[tuple[Span, int]]) -> None:
@@ -89,21 +91,23 @@ class _Places:
         return self._places[place - 1] if place else None
 
 
-def _messages(chat: ChatText, tokens: Counter[int | None], content: Counter[int | None]) -> Iterator[ChatMessage]:
+def _chat_messages(chat: ChatText, tokens: Counter[int | None], content: Counter[int | None]) -> Iterator[ChatMessage]:
     for index, place in enumerate(chat.messages):
         start, end = place.span or (None, None)
         of_content = None if place.contents is None else content[index]
         yield ChatMessage(place.role, start, end, place.contents, tokens[index], of_content)
 
 
-def _prompt(span: Span | None, tokens: Sequence[Token], owners: Sequence[int | None]) -> GenerationPrompt | None:
+def _generation_prompt(
+    span: Span | None, tokens: Sequence[Token], owners: Sequence[int | None]
+) -> GenerationPrompt | None:
     if span is None:
         return None
     own = (owner is None and (token.start or 0) >= span[0] for token, owner in zip(tokens, owners, strict=True))
     return GenerationPrompt(*span, tokens=sum(own))
 
 
-def _roles(messages: Sequence[ChatMessage]) -> Iterator[RoleTokens]:
+def _role_tokens(messages: Sequence[ChatMessage]) -> Iterator[RoleTokens]:
     for role in dict.fromkeys(message.role for message in messages):
         own = [message for message in messages if message.role == role]
         contents = [message.content_tokens for message in own if message.content_tokens is not None]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import FailedError, UsageError
 from attncli.results.tokens import Token
-from attncli.tokens.spans import Words, byte_spans, emptied, untrimmed
+from attncli.tokens.spans import WordSpans, byte_spans, empty_added_spaces, restore_first_characters
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Piece, Tokenizer
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 #: How far behind the place where it is expected a token is looked for.
-_REACH = 64
+_SEARCH_REACH = 64
 
 
 def align(text: str, data: Sequence[bytes]) -> list[Span | None]:
@@ -31,10 +31,10 @@ def align(text: str, data: Sequence[bytes]) -> list[Span | None]:
     in order and without regard to case, accents and the space around them, those that cut a character up together, and
     a lost one is given up after a look at the next 64 characters: linear in the length of the text.
     """
-    return _spelled(text, data) or _sought(text, data)
+    return _align_exactly(text, data) or _align_by_search(text, data)
 
 
-def _spelled(text: str, data: Sequence[bytes]) -> list[Span | None]:
+def _align_exactly(text: str, data: Sequence[bytes]) -> list[Span | None]:
     """The places of tokens that spell the text, perhaps with a space before it; none where they spell another."""
     joined, encoded = b"".join(data), text.encode("utf-8")
     put_before = len(joined) - len(encoded)
@@ -50,15 +50,15 @@ def _spelled(text: str, data: Sequence[bytes]) -> list[Span | None]:
     return spans
 
 
-def _sought(text: str, data: Sequence[bytes]) -> list[Span | None]:
-    folded = _Folded(text)
+def _align_by_search(text: str, data: Sequence[bytes]) -> list[Span | None]:
+    folded = _FoldedText(text)
     spans: list[Span | None] = []
     place = 0
     for spelled, pieces in _whole_characters(data):
         exact = (place, place + len(spelled)) if spelled and text.startswith(spelled, place) else None
         found = exact or folded.find(spelled, place)
         place = found[1] if found else place
-        spans += _dealt(text, found, pieces) if found else [None] * len(pieces)
+        spans += _split_span(text, found, pieces) if found else [None] * len(pieces)
     return spans
 
 
@@ -76,38 +76,38 @@ def _whole_characters(data: Sequence[bytes]) -> Iterator[tuple[str, Sequence[byt
         yield spelled + decoder.decode(b"", final=True), data[first:]
 
 
-def _dealt(text: str, span: Span, pieces: Sequence[bytes]) -> list[Span | None]:
+def _split_span(text: str, span: Span, pieces: Sequence[bytes]) -> list[Span | None]:
     """The characters of each of the tokens that share a span: all of them where that span spells something else."""
     start, end = span
-    own = _spelled(text[start:end], pieces) if len(pieces) > 1 else []
+    own = _align_exactly(text[start:end], pieces) if len(pieces) > 1 else []
     return [piece and (start + piece[0], start + piece[1]) for piece in own] or [span] * len(pieces)
 
 
-class _Folded:
+class _FoldedText:
     """A text in lower case and without accents, to be searched."""
 
     def __init__(self, text: str) -> None:
-        parts = [(part, index) for index, character in enumerate(text) for part in _plain(character)]
+        parts = [(part, index) for index, character in enumerate(text) for part in _fold(character)]
         self._plain = "".join(part for part, _ in parts)
         self._origins = [index for _, index in parts]
 
     def find(self, wanted: str, start: int) -> Span | None:
         """The first characters of the text from `start` on that look like `wanted`, if they are near."""
-        wanted = "".join(map(_plain, wanted.strip()))
+        wanted = "".join(map(_fold, wanted.strip()))
         first = bisect_left(self._origins, start)
-        found = self._plain.find(wanted, first, first + len(wanted) + _REACH) if wanted else -1
+        found = self._plain.find(wanted, first, first + len(wanted) + _SEARCH_REACH) if wanted else -1
         return None if found < 0 else (self._origins[found], self._origins[found + len(wanted) - 1] + 1)
 
 
-def _plain(character: str) -> str:
+def _fold(character: str) -> str:
     folded = unicodedata.normalize("NFKD", character).casefold()
     return "".join(part for part in folded if not unicodedata.combining(part))
 
 
 #: start, end, byte_start, byte_end and word of a token.
-Place = tuple[int | None, int | None, int | None, int | None, int | None]
+TokenPlace = tuple[int | None, int | None, int | None, int | None, int | None]
 
-_NOWHERE: Place = (None, None, None, None, None)
+_NOWHERE: TokenPlace = (None, None, None, None, None)
 
 
 class EncodedText(NamedTuple):
@@ -137,11 +137,11 @@ def encode(
     for given in texts:
         check_text(given)
     encoding = tokenizer.encode(text, pair=pair, special=special, truncate=truncate)
-    pieces = list(_described(tokenizer, encoding.ids))
-    places: list[Place] = [_NOWHERE] * len(pieces)
+    pieces = list(_describe_pieces(tokenizer, encoding.ids))
+    places: list[TokenPlace] = [_NOWHERE] * len(pieces)
     for number, own in enumerate(texts):
         members = [index for index, sequence in enumerate(encoding.sequences) if sequence == number]
-        for index, place in zip(members, _places(own, encoding, pieces, members), strict=True):
+        for index, place in zip(members, _token_places(own, encoding, pieces, members), strict=True):
             places[index] = place
     tokens = (
         Token(index, piece.id, piece.token, piece.text, *place, piece.special or sequence is None)
@@ -163,11 +163,11 @@ def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
     if tokenizer is None:
         tokens = [Token(index, identifier, str(identifier), str(identifier)) for index, identifier in enumerate(ids)]
     else:
-        tokens = list(_looked_up(tokenizer, ids))
+        tokens = list(_describe_ids(tokenizer, ids))
     return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
 
 
-def kept(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
+def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
     """As much of each text as its tokens cover, from the first of them to the last: less than all where it was cut."""
     covered = []
     for number, text in enumerate(texts):
@@ -180,7 +180,7 @@ def kept(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
 
 def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
     """Whether the tokens leave out more of the texts than the space around them."""
-    return any(len(part) < len(text.strip()) for part, text in zip(kept(encoded, texts), texts, strict=True))
+    return any(len(part) < len(text.strip()) for part, text in zip(covered_texts(encoded, texts), texts, strict=True))
 
 
 def check_text(text: str) -> None:
@@ -194,7 +194,7 @@ def check_text(text: str) -> None:
         ) from error
 
 
-def _described(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
+def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
     for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
         if piece is None:
             raise FailedError(
@@ -204,21 +204,25 @@ def _described(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
         yield piece
 
 
-def _places(text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]) -> Iterator[Place]:
+def _token_places(
+    text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]
+) -> Iterator[TokenPlace]:
     """Where the tokens of one text stand in it."""
     given = [encoding.spans[index] for index in members]
     if None in given:
         given = align(text, [pieces[index].data for index in members])
     data = [pieces[index].data for index, span in zip(members, given, strict=True) if span is not None]
-    found = emptied(text, untrimmed(text, [span for span in given if span is not None], data), data)
+    found = empty_added_spaces(
+        text, restore_first_characters(text, [span for span in given if span is not None], data), data
+    )
     in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
-    words = Words(text)
+    words = WordSpans(text)
     for place in given:
         span = None if place is None else next(in_characters)
         yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
 
 
-def _looked_up(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
+def _describe_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
     for index, (identifier, piece) in enumerate(zip(ids, tokenizer.describe(ids), strict=True)):
         if piece is None:
             raise UsageError(

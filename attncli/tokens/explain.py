@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attncli.errors import UsageError
 from attncli.results.explanation import Entry, Explanation, Model, PreToken, Segment, Step, Word
 from attncli.tokens.encode import check_text
-from attncli.tokens.tokenizer_models import BestPath, LongestMatch, Merging, WholeWord
+from attncli.tokens.tokenizer_models import BPEExplainer, UnigramExplainer, WordLevelExplainer, WordPieceExplainer
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.pipeline import Cut, Part, Slot, TokenizerPipeline
     from attncli.models.tokenizers.types import Encoding, Tokenizer
 
 
-class _Explains(Protocol):
+class _ModelExplainer(Protocol):
     """What each kind of model can do."""
 
     def explain(self, word: str) -> Word: ...
 
 
-class _Kind(Protocol):
-    def __call__(self, state: Mapping[str, Any]) -> _Explains: ...
+class _ModelType(Protocol):
+    def __call__(self, state: Mapping[str, Any]) -> _ModelExplainer: ...
 
 
 #: The kinds of models that the library `tokenizers` has.
-_KINDS: Mapping[str, _Kind] = {
-    "BPE": Merging,
-    "WordPiece": LongestMatch,
-    "Unigram": BestPath,
-    "WordLevel": WholeWord,
+_MODEL_TYPES: Mapping[str, _ModelType] = {
+    "BPE": BPEExplainer,
+    "WordPiece": WordPieceExplainer,
+    "Unigram": UnigramExplainer,
+    "WordLevel": WordLevelExplainer,
 }
 
 #: What of a model's state is no setting.
-_DATA = frozenset({"type", "vocab", "merges"})
+_DATA_FIELDS = frozenset({"type", "vocab", "merges"})
 
 
 def explain(tokenizer: Tokenizer, text: str, *, special: bool = True) -> Explanation:
@@ -53,10 +53,10 @@ class Explainer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._parts = _parts(tokenizer)
+        self._parts = _open_pipeline(tokenizer)
         state = self._parts.model()
-        self._facts = _facts(state)
-        self._model = _KINDS[state["type"]](state)
+        self._facts = _describe_model(state)
+        self._model = _MODEL_TYPES[state["type"]](state)
 
     def explain(self, text: str, *, special: bool = True) -> Explanation:
         """How one text is cut.  special: with the special tokens that the model expects.
@@ -66,13 +66,13 @@ class Explainer:
         check_text(text)
         encoding = self._tokenizer.encode(text, special=special)
         cut = self._parts.cut(text)
-        words, pre_tokens = _words(text, cut, self._model)
+        words, pre_tokens = _explain_words(text, cut, self._model)
         template = self._parts.template() if special else None
-        own = [identifier for pre_token in pre_tokens for identifier in _ids(pre_token, words)]
+        own = [identifier for pre_token in pre_tokens for identifier in _pre_token_ids(pre_token, words)]
         return Explanation(
             normalizer=tuple(Step(*part) for part in self._parts.normalizer),
             segments=tuple(_segments(text, cut)),
-            pre_tokenizer=tuple(_counted(self._parts.pre_tokenizer, cut.counts)),
+            pre_tokenizer=tuple(_steps_with_counts(self._parts.pre_tokenizer, cut.counts)),
             pre_tokens=pre_tokens,
             model=self._facts,
             words=words,
@@ -83,7 +83,7 @@ class Explainer:
         )
 
 
-def _parts(tokenizer: Tokenizer) -> TokenizerPipeline:
+def _open_pipeline(tokenizer: Tokenizer) -> TokenizerPipeline:
     if (parts := tokenizer.parts()) is None:
         raise UsageError(
             f"{tokenizer.class_name} is written in Python, and only its own code knows how it cuts",
@@ -92,7 +92,7 @@ def _parts(tokenizer: Tokenizer) -> TokenizerPipeline:
     return parts
 
 
-def _words(text: str, cut: Cut, model: _Explains) -> tuple[tuple[Word, ...], tuple[PreToken, ...]]:
+def _explain_words(text: str, cut: Cut, model: _ModelExplainer) -> tuple[tuple[Word, ...], tuple[PreToken, ...]]:
     """What the model does with each pre-token, those of the same form once; and the pre-tokens that point to it."""
     numbers: dict[str, int] = {}
     for pre_token in cut.pre_tokens:
@@ -105,7 +105,7 @@ def _words(text: str, cut: Cut, model: _Explains) -> tuple[tuple[Word, ...], tup
     return tuple(model.explain(form) for form in numbers), tuple(pre_tokens)
 
 
-def _ids(pre_token: PreToken, words: Sequence[Word]) -> list[int]:
+def _pre_token_ids(pre_token: PreToken, words: Sequence[Word]) -> list[int]:
     if pre_token.word is not None:
         return [entry.id for entry in words[pre_token.word].tokens]
     return [] if pre_token.added is None else [pre_token.added]
@@ -118,13 +118,13 @@ def _segments(text: str, cut: Cut) -> Iterator[Segment]:
         yield Segment(start, end, before, texts[-1] if texts else before, tuple(changes))
 
 
-def _counted(parts: Sequence[Part], counts: Sequence[int]) -> Iterator[Step]:
+def _steps_with_counts(parts: Sequence[Part], counts: Sequence[int]) -> Iterator[Step]:
     return (Step(*part, count) for part, count in zip(parts, counts, strict=True))
 
 
-def _facts(state: Mapping[str, Any]) -> Model:
+def _describe_model(state: Mapping[str, Any]) -> Model:
     merges = len(state["merges"]) if "merges" in state else None
-    settings = {name: value for name, value in state.items() if name not in _DATA}
+    settings = {name: value for name, value in state.items() if name not in _DATA_FIELDS}
     return Model(state["type"], len(state["vocab"]), merges, settings)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from attncli.results.tokenize import TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText
-from attncli.tokens.spans import Words
+from attncli.tokens.spans import WordSpans
 
 #: Where the blocks of those are, roughly: a text without any of these need not be looked at closer.
 _MAY_BE_UNSPACED = (
@@ -36,9 +36,9 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
     own = [token for sequence, token in placed if sequence is not None or not token.special]
     sizes = Counter((sequence, token.word) for sequence, token in placed if token.word is not None)
     characters, size = sum(map(len, texts)), sum(len(text.encode("utf-8")) for text in texts)
-    words = sum(len(Words(text)) for text in texts)
-    counted = _Counted(len(own), words, sum(count > 1 for count in sizes.values()), ())
-    spaced = _where_spaces_part(placed, texts) if any(map(_may_be_unspaced, texts)) else counted
+    words = sum(len(WordSpans(text)) for text in texts)
+    counted = _WordCounts(len(own), words, sum(count > 1 for count in sizes.values()), ())
+    spaced = _count_spaced(placed, texts) if any(map(_may_be_unspaced, texts)) else counted
     lost = [token for token in own if token.id == unknown_id]
     unknown, swallowed = len(lost), sum((token.end or 0) - (token.start or 0) for token in lost)
     return TokenStats(
@@ -61,7 +61,7 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
     )
 
 
-class _Counted(NamedTuple):
+class _WordCounts(NamedTuple):
     tokens: int
     words: int
     continued: int
@@ -73,7 +73,7 @@ def _may_be_unspaced(text: str) -> bool:
     return not text.isascii() and re.search(_MAY_BE_UNSPACED, text) is not None
 
 
-def _where_spaces_part(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _Counted:
+def _count_spaced(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
     """Tokens and words of those parts of the texts that are in scripts with spaces, as `--stats` counts them."""
     # Knowing the scripts takes a while to import, which few texts need.
     from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script
@@ -87,7 +87,7 @@ def _where_spaces_part(placed: Sequence[tuple[int | None, Token]], texts: Sequen
     for run in runs:
         left_out[run.script] += run.characters if run.script in UNSPACED else 0
     spaced = [run for run in runs if run.script not in UNSPACED]
-    return _Counted(
+    return _WordCounts(
         sum(run.tokens for run in spaced),
         sum(run.words for run in spaced),
         sum(run.continued for run in spaced),

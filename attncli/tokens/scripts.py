@@ -73,7 +73,7 @@ _NAMES = (
 )
 
 _CLASSES = {SYMBOLS: _SYMBOL} | {name: rf"\p{{Script={name}}}" for name in (*NEUTRAL, *_NAMES.split())}
-_ANY = regex.compile("|".join(f"(?P<{name}>{each})" for name, each in _CLASSES.items()), regex.VERSION1)
+_SCRIPT = regex.compile("|".join(f"(?P<{name}>{each})" for name, each in _CLASSES.items()), regex.VERSION1)
 
 
 class ScriptRun(NamedTuple):
@@ -87,7 +87,7 @@ class ScriptRun(NamedTuple):
 @lru_cache(maxsize=1 << 14)
 def script_of(character: str) -> str:
     """The script of one character by its name in Unicode: `Latin`, or `Common`, `Inherited` or `Unknown`; `Symbols`."""
-    match = _ANY.match(character)
+    match = _SCRIPT.match(character)
     return match.lastgroup or UNKNOWN if match else UNKNOWN
 
 
@@ -107,23 +107,23 @@ def script_runs(text: str) -> Iterator[ScriptRun]:
             yield ScriptRun(next(iter(scripts), COMMON), 0, len(text))
         return
     script, start = "", 0
-    for found, place in _found(text, scripts):
+    for found, place in _script_starts(text, scripts):
         if script and found != script:
-            border = _border(text, start, place, clings=found != SYMBOLS)
+            border = _run_end(text, start, place, clings=found != SYMBOLS)
             yield ScriptRun(script, start, border)
             start = border
         script = found
     yield ScriptRun(script, start, len(text))
 
 
-def _found(text: str, scripts: frozenset[str]) -> Iterator[tuple[str, int]]:
+def _script_starts(text: str, scripts: frozenset[str]) -> Iterator[tuple[str, int]]:
     """Where each stretch of one script begins. What is of none, at the beginning or behind symbols, takes on the script
     before it; at the beginning that of what follows, unless that is a symbol."""
     letters = ""
-    for match in _stretches(scripts).finditer(text):
+    for match in _run_pattern(scripts).finditer(text):
         script = match.lastgroup or COMMON
         if script == COMMON:
-            if match[0].isspace() or _goes_on(text, *match.span()):
+            if match[0].isspace() or _belongs_to_next(text, *match.span()):
                 continue
             script = letters or COMMON
         elif script != SYMBOLS:
@@ -131,7 +131,7 @@ def _found(text: str, scripts: frozenset[str]) -> Iterator[tuple[str, int]]:
         yield script, match.start()
 
 
-def _goes_on(text: str, start: int, end: int) -> bool:
+def _belongs_to_next(text: str, start: int, end: int) -> bool:
     """Whether what is of no script belongs to the letters behind it: at the beginning, and where one space parts it
     from what is before."""
     letters = end < len(text) and script_of(text[end]) != SYMBOLS
@@ -139,7 +139,7 @@ def _goes_on(text: str, start: int, end: int) -> bool:
 
 
 @lru_cache(maxsize=1 << 8)
-def _stretches(scripts: Iterable[str]) -> regex.Pattern[str]:
+def _run_pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
     """Finds each character of one of these scripts with all of its run; the group that matches is named like it, or
     `Common` for what stands in none.
 
@@ -154,7 +154,7 @@ def _stretches(scripts: Iterable[str]) -> regex.Pattern[str]:
     return regex.compile("|".join(f"(?P<{name}>{run})" for name, run in runs.items()), regex.VERSION1)
 
 
-def _border(text: str, start: int, end: int, *, clings: bool) -> int:
+def _run_end(text: str, start: int, end: int, *, clings: bool) -> int:
     """Where the run from `start` ends that another script follows at `end`: before the space before what clings to
     that, if nothing of the run itself does.  clings: whether anything but space does."""
     place = end
@@ -204,23 +204,23 @@ def count_by_script(text: str, spans: Sequence[Span | None], unknown: Sequence[b
     """
     runs = list(script_runs(text)) or [ScriptRun(COMMON, 0, 0)]
     words = list(_words(text, runs))
-    pieces = _pieces(sorted(span for span in spans if span is not None), words)
-    starts = _starts(spans)
+    pieces = _tokens_per_word(sorted(span for span in spans if span is not None), words)
+    starts = _token_starts(spans)
     counts = zip(
         (run.script for run in runs),
         (run.end - run.start for run in runs),
-        (_size(text[run.start : run.end]) for run in runs),
-        _by_run(runs, starts),
-        _by_run(runs, [start for start, lost in zip(starts, unknown, strict=True) if lost]),
-        _by_run(runs, [start for start, _ in words]),
-        _by_run(runs, [start for (start, _), count in zip(words, pieces, strict=True) if count > 1]),
-        _taken(runs, [span for span, lost in zip(spans, unknown, strict=True) if lost and span is not None]),
+        (_utf8_size(text[run.start : run.end]) for run in runs),
+        _count_by_run(runs, starts),
+        _count_by_run(runs, [start for start, lost in zip(starts, unknown, strict=True) if lost]),
+        _count_by_run(runs, [start for start, _ in words]),
+        _count_by_run(runs, [start for (start, _), count in zip(words, pieces, strict=True) if count > 1]),
+        _count_characters(runs, [span for span, lost in zip(spans, unknown, strict=True) if lost and span is not None]),
         strict=True,
     )
     return CountedText(tuple(RunCounts(*each) for each in counts), words, pieces)
 
 
-def covered(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | None], bool]:
+def covered_text(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | None], bool]:
     """As much of a text as its tokens cover, their places in that, and whether more than space was left out."""
     found = [span for span in spans if span is not None]
     first, last = min((start for start, _ in found), default=0), max((end for _, end in found), default=0)
@@ -228,7 +228,7 @@ def covered(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | N
     return text[first:last], moved, last - first < len(text.strip())
 
 
-def _starts(spans: Sequence[Span | None]) -> list[int]:
+def _token_starts(spans: Sequence[Span | None]) -> list[int]:
     """Where each token begins; one that was not found again, where the one before it ends."""
     starts, reach = [], 0
     for span in spans:
@@ -248,7 +248,7 @@ def _words(text: str, runs: Iterable[ScriptRun]) -> Iterator[Span]:
             yield from (word.span() for word in _WORD.finditer(text, stretch[0].start, stretch[-1].end))
 
 
-def _pieces(spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
+def _tokens_per_word(spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
     """How many tokens each word is cut into: a token is of the first word that it touches.
 
     spans: the tokens in the order of the text.
@@ -266,7 +266,7 @@ def _pieces(spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
     return pieces
 
 
-def _by_run(runs: Sequence[ScriptRun], places: Sequence[int]) -> list[int]:
+def _count_by_run(runs: Sequence[ScriptRun], places: Sequence[int]) -> list[int]:
     """How many places are in each run; what is behind the last one belongs to it."""
     if len(runs) == 1:
         return [len(places)]
@@ -275,7 +275,7 @@ def _by_run(runs: Sequence[ScriptRun], places: Sequence[int]) -> list[int]:
     return [after - before for before, after in pairwise(borders)]
 
 
-def _taken(runs: Sequence[ScriptRun], spans: Iterable[Span]) -> list[int]:
+def _count_characters(runs: Sequence[ScriptRun], spans: Iterable[Span]) -> list[int]:
     """How many characters of each run some spans take, each counted once."""
     taken = [0] * len(runs)
     starts = [run.start for run in runs]
@@ -291,6 +291,6 @@ def _taken(runs: Sequence[ScriptRun], spans: Iterable[Span]) -> list[int]:
     return taken
 
 
-def _size(text: str) -> int:
+def _utf8_size(text: str) -> int:
     """Its bytes in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8"))

@@ -15,7 +15,7 @@ _WORD = re.compile(r"\S+")
 _CONTINUATION, _MASK = 0b1000_0000, 0b1100_0000
 
 
-class Words:
+class WordSpans:
     """The words of a text: its maximal runs of non-space characters."""
 
     def __init__(self, text: str) -> None:
@@ -33,7 +33,7 @@ class Words:
         return word if start < end and word < len(self) and self._starts[word] < end else None
 
 
-def untrimmed(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
+def restore_first_characters(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
     """The spans, with a character given back to those that lost one for a space that was never there.
 
     Tokenizers that leave the spaces of a token out of its span do so too for the space that they put before a text
@@ -52,7 +52,7 @@ def untrimmed(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[S
     return mended
 
 
-def emptied(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
+def empty_added_spaces(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
     """The spans, but an empty one for each token that spells a space alone which was put before the text.
 
     The library `tokenizers` gives the `▁` that Metaspace puts there the first character of the text, which the token
@@ -86,10 +86,10 @@ def byte_spans(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[
     place = _byte_places(text)
     found = [(place(start), place(end)) for start, end in spans]
     encoded: bytes | None = None
-    for first, last in _sharing(spans):
+    for first, last in _shared_runs(spans):
         encoded = text.encode("utf-8") if encoded is None else encoded
         shared = (min(start for start, _ in found[first:last]), max(end for _, end in found[first:last]))
-        found[first:last] = _split(shared, encoded, data[first:last]) or found[first:last]
+        found[first:last] = _split_bytes(shared, encoded, data[first:last]) or found[first:last]
     return found
 
 
@@ -102,7 +102,7 @@ def _byte_places(text: str) -> Callable[[int], int]:
     return [*starts, len(encoded)].__getitem__
 
 
-def _sharing(spans: Sequence[Span]) -> list[Span]:
+def _shared_runs(spans: Sequence[Span]) -> list[Span]:
     """Runs of neighbouring tokens that share characters, as half-open spans of their indices."""
     runs: list[Span] = []
     first, reach = 0, 0
@@ -117,7 +117,7 @@ def _sharing(spans: Sequence[Span]) -> list[Span]:
     return runs
 
 
-def _split(shared: Span, encoded: bytes, data: Sequence[bytes]) -> list[Span] | None:
+def _split_bytes(shared: Span, encoded: bytes, data: Sequence[bytes]) -> list[Span] | None:
     """The shared bytes dealt out to the tokens that spell them; None where they spell something else."""
     start, end = shared
     spelled = b"".join(data)

@@ -19,8 +19,8 @@ from attncli.results.statistics import (
 )
 from attncli.results.tokenize import MUCH_UNKNOWN
 from attncli.tokens.encode import align
-from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script, covered
-from attncli.tokens.spans import emptied, shared_starts
+from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script, covered_text
+from attncli.tokens.spans import empty_added_spaces, shared_starts
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Tokenizer
@@ -34,10 +34,10 @@ ALPHA = 2.5
 _ENOUGH_TOKENS = 1000
 
 #: How many of the words that are cut the most are kept.
-_MOST_CUT = 5
+_MOST_SPLIT = 5
 
 #: How many characters of such a word are kept: a file without spaces is one word.
-_LONGEST = 100
+_LONGEST_WORD = 100
 
 
 class Statistics:
@@ -53,13 +53,13 @@ class Statistics:
         self._unknown_id = tokenizer.unknown_id if tokenizer is not None else None
         self._limit = tokenizer.max_length if tokenizer is not None else None
         self._special: dict[int, bool] = {}
-        self._scripts: defaultdict[str, _Counts] = defaultdict(_Counts)
-        self._bare = _Counts()
+        self._scripts: defaultdict[str, _ScriptCounts] = defaultdict(_ScriptCounts)
+        self._bare = _ScriptCounts()
         self._special_tokens = 0
         self._used: Counter[int] = Counter()
         self._lengths: Counter[int] = Counter()
         self._longer = 0
-        self._most_cut = _MostCut()
+        self._most_cut = _MostSplitWords()
 
     def add(self, encoding: Encoding, texts: Sequence[str] = (), *, truncated: bool = False) -> None:
         """Count one text.
@@ -76,7 +76,7 @@ class Statistics:
             ids = [id_ for id_, sequence in zip(encoding.ids, encoding.sequences, strict=True) if sequence == number]
             spans = self._spans(text, ids, encoding, number)
             if truncated and len(encoding.ids) == self._limit:
-                text, spans, cut = covered(text, spans)
+                text, spans, cut = covered_text(text, spans)
                 longer = longer or cut
             self._add_text(text, ids, spans)
             own += len(ids)
@@ -92,8 +92,8 @@ class Statistics:
             texts=self._lengths.total(),
             vocabulary_size=self._tokenizer.vocabulary_size if self._tokenizer is not None else None,
             total=self._total(),
-            scripts=tuple(_script(name, counts) for name, counts in scripts if counts.characters),
-            lengths=TextLengths(*_spread(self._lengths), longer=self._longer, max_length=self._limit),
+            scripts=tuple(_script_statistics(name, counts) for name, counts in scripts if counts.characters),
+            lengths=TextLengths(*_length_range(self._lengths), longer=self._longer, max_length=self._limit),
             most_cut_words=self._most_cut.words(),
         )
 
@@ -124,7 +124,7 @@ class Statistics:
             if not shared_starts(text, found):
                 return spans
             pieces = self._tokenizer.describe(ids)
-            return [*emptied(text, found, [b"" if piece is None else piece.data for piece in pieces])]
+            return [*empty_added_spaces(text, found, [b"" if piece is None else piece.data for piece in pieces])]
         return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
 
     def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:
@@ -171,14 +171,14 @@ def parity(statistics: Sequence[TokenizerStatistics]) -> tuple[Parity, ...]:
         Parity(
             model=other.model,
             reference=reference.model,
-            tokens=_parity(other.total, reference.total),
-            scripts={script.script: _parity(script, before.get(script.script)) for script in other.scripts},
+            tokens=_token_ratio(other.total, reference.total),
+            scripts={script.script: _token_ratio(script, before.get(script.script)) for script in other.scripts},
         )
         for other in others
     )
 
 
-def _parity(
+def _token_ratio(
     own: TotalStatistics | ScriptStatistics, reference: TotalStatistics | ScriptStatistics | None
 ) -> float | None:
     if reference is None or not own.tokens or _is_unknown(own) or _is_unknown(reference):
@@ -205,7 +205,7 @@ def renyi_efficiency(frequencies: Iterable[int]) -> float | None:
     return math.log2(power) / (1 - ALPHA) / math.log2(len(counts))
 
 
-class _Counts:
+class _ScriptCounts:
     """What is counted by script."""
 
     def __init__(self) -> None:
@@ -222,7 +222,7 @@ class _Counts:
         self.unknown_characters += run.unknown_characters
 
 
-class _MostCut:
+class _MostSplitWords:
     """The few different words that are cut into the most tokens; of equally many, the longer ones."""
 
     def __init__(self) -> None:
@@ -232,28 +232,28 @@ class _MostCut:
     def see(self, text: str, words: Sequence[Span], pieces: Sequence[int]) -> None:
         for (start, end), count in zip(words, pieces, strict=True):
             if count >= self._least:
-                self._take(CutWord(text[start : min(end, start + _LONGEST)], end - start, count))
+                self._take(CutWord(text[start : min(end, start + _LONGEST_WORD)], end - start, count))
 
     def words(self) -> tuple[CutWord, ...]:
-        return tuple(sorted(self._kept.values(), key=_how_cut, reverse=True))
+        return tuple(sorted(self._kept.values(), key=_split_order, reverse=True))
 
     def _take(self, word: CutWord) -> None:
         known = self._kept.get(word.word)
-        if known is not None and _how_cut(known) >= _how_cut(word):
+        if known is not None and _split_order(known) >= _split_order(word):
             return
         self._kept[word.word] = word
-        if len(self._kept) > _MOST_CUT:
+        if len(self._kept) > _MOST_SPLIT:
             # The last of equals goes, so that the first that was seen stays.
-            del self._kept[min(reversed(self._kept.values()), key=_how_cut).word]
-        if len(self._kept) == _MOST_CUT:
+            del self._kept[min(reversed(self._kept.values()), key=_split_order).word]
+        if len(self._kept) == _MOST_SPLIT:
             self._least = min(kept.tokens for kept in self._kept.values())
 
 
-def _how_cut(word: CutWord) -> tuple[int, int]:
+def _split_order(word: CutWord) -> tuple[int, int]:
     return word.tokens, word.characters
 
 
-def _script(name: str, counts: _Counts) -> ScriptStatistics:
+def _script_statistics(name: str, counts: _ScriptCounts) -> ScriptStatistics:
     words, continued = (None, None) if name in UNSPACED else (counts.words, counts.continued)
     return ScriptStatistics(
         script=name,
@@ -273,7 +273,7 @@ def _script(name: str, counts: _Counts) -> ScriptStatistics:
     )
 
 
-def _spread(lengths: Counter[int]) -> tuple[int | None, float | None, int | None]:
+def _length_range(lengths: Counter[int]) -> tuple[int | None, float | None, int | None]:
     """The least, the middle and the greatest of counted lengths."""
     if not lengths:
         return None, None, None

@@ -22,7 +22,7 @@ from attncli.results.tokens import Token
 _BEFORE_SPACE = re.compile(r"\S*")
 
 
-class Ruler:
+class TextPositions:
     """Positions in the text and the pair behind it: bytes of both together, and characters of each.
 
     starts: where each of them begins.  total: where the last one ends.
@@ -44,7 +44,7 @@ class Ruler:
         return self._characters[sequence].get(position - self.starts[sequence])
 
 
-class Stop(NamedTuple):
+class Boundary(NamedTuple):
     """A position that no token reaches across: those before index `before` end there at the latest, those from
     `after` on begin there at the earliest, and those between are special ones that were added there."""
 
@@ -52,7 +52,7 @@ class Stop(NamedTuple):
     after: int
 
 
-class Cuts:
+class TokenBoundaries:
     """Where the tokens of one model end.
 
     stops: by position in bytes, the beginning and the end of the text among them.
@@ -60,14 +60,14 @@ class Cuts:
     inner: the positions within the texts where a token ends and none goes on.
     """
 
-    def __init__(self, text: TokenizedText, ruler: Ruler) -> None:
-        self.stops: dict[int, Stop] = {0: Stop(0, 0)}
+    def __init__(self, text: TokenizedText, ruler: TextPositions) -> None:
+        self.stops: dict[int, Boundary] = {0: Boundary(0, 0)}
         self.ends: list[int] = []
         self._order = [0]
         self._reached = 0
         self._borders = (*ruler.starts, ruler.total)
         owners = sequences(text)
-        borders = _borders(owners, ruler)
+        borders = _text_borders(owners, ruler)
         for index, (token, span) in enumerate(zip(text.tokens, _spans(text, owners, ruler), strict=True)):
             if span is not None:
                 self._place(index, span, ruler.starts[owners[index] or 0])
@@ -85,28 +85,28 @@ class Cuts:
         elif end <= self._reached:
             return  # it stands for nothing of the text, and goes with what follows
         self._reached = max(self._reached, end)
-        self._stop(self._reached, Stop(index + 1, index + 1))
+        self._stop(self._reached, Boundary(index + 1, index + 1))
 
     def _add(self, index: int, border: int | None) -> None:
         self._reach(self._reached if border is None else border, index)
         here = self.stops.get(self._reached)
         first = here.before if here is not None and here.after == index else index
-        self._stop(self._reached, Stop(first, index + 1))
+        self._stop(self._reached, Boundary(first, index + 1))
 
     def _reach(self, position: int, index: int) -> None:
         """Go on to a border between texts that tokens have not come to, and stop at those on the way."""
         for border in self._borders:
             if self._reached < border <= position:
                 self._reached = border
-                self._stop(border, Stop(index, index))
+                self._stop(border, Boundary(index, index))
 
     def _finish(self, count: int, total: int) -> None:
         self._reach(total, count)
         last = self.stops.get(total)
         if last is None or last.after < count:
-            self._stop(total, Stop(count, count))
+            self._stop(total, Boundary(count, count))
 
-    def _stop(self, position: int, stop: Stop) -> None:
+    def _stop(self, position: int, stop: Boundary) -> None:
         if position not in self.stops:
             self._order.append(position)
         self.stops[position] = stop
@@ -122,7 +122,7 @@ def _character_starts(text: str) -> dict[int, int]:
     return {place: index for index, place in enumerate(places)}
 
 
-def _spans(text: TokenizedText, owners: Sequence[int | None], ruler: Ruler) -> list[tuple[int, int] | None]:
+def _spans(text: TokenizedText, owners: Sequence[int | None], ruler: TextPositions) -> list[tuple[int, int] | None]:
     """The bytes of each token, and what was left out behind it as far as the next white space."""
     texts = own_texts(text)
     spans: list[tuple[int, int] | None] = []
@@ -132,7 +132,7 @@ def _spans(text: TokenizedText, owners: Sequence[int | None], ruler: Ruler) -> l
             continue
         start, end = (ruler.starts[owner] + (place or 0) for place in (token.byte_start, token.byte_end))
         if start < end and not _is_before_unplaced(text, index):
-            end += len(_left_out(text, index, owners, texts[owner]).encode("utf-8"))
+            end += len(_uncovered_text(text, index, owners, texts[owner]).encode("utf-8"))
         spans.append((start, end))
     return spans
 
@@ -143,7 +143,7 @@ def _is_before_unplaced(text: TokenizedText, index: int) -> bool:
     return any(token.start is None and not token.special for token in following)
 
 
-def _left_out(text: TokenizedText, index: int, owners: Sequence[int | None], own: str) -> str:
+def _uncovered_text(text: TokenizedText, index: int, owners: Sequence[int | None], own: str) -> str:
     """The non-space between a token and the next one of its text."""
     token = text.tokens[index]
     if token.end is None or own[token.end : token.end + 1].isspace() or token.end >= len(own):
@@ -154,7 +154,7 @@ def _left_out(text: TokenizedText, index: int, owners: Sequence[int | None], own
     return match.group() if match else ""
 
 
-def _borders(owners: Sequence[int | None], ruler: Ruler) -> list[int | None]:
+def _text_borders(owners: Sequence[int | None], ruler: TextPositions) -> list[int | None]:
     """For each token without a place, where the text begins that follows it, or the end of all; None amid a text."""
     following: list[int | None] = []
     after: int | None = None
@@ -170,10 +170,10 @@ def _borders(owners: Sequence[int | None], ruler: Ruler) -> list[int | None]:
 
 
 #: How much of the text, and how many tokens, a sentence about a difference holds.
-_CHARACTERS, _PIECES = 60, 8
+_SHOWN_CHARACTERS, _SHOWN_TOKENS = 60, 8
 
 
-def compare_cuts(texts: Sequence[TokenizedText]) -> Comparison:
+def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
     """Compare what two or more tokenizers make of the same text; `Comparison` defines every number.
 
     A token without a place, as an unknown one of a tokenizer that keeps no record, belongs to the stretch that follows
@@ -186,8 +186,8 @@ def compare_cuts(texts: Sequence[TokenizedText]) -> Comparison:
         raise ValueError("only the tokens of one text can be compared")
     if first.text is None:
         raise UsageError("ids without a text have no cuts to compare", hint="give a text, or one model with -m")
-    ruler = Ruler(own_texts(first))
-    cuts = [Cuts(text, ruler) for text in texts]
+    ruler = TextPositions(own_texts(first))
+    cuts = [TokenBoundaries(text, ruler) for text in texts]
     segments = tuple(_segments(texts, cuts, ruler))
     return Comparison(
         record=first.record,
@@ -209,21 +209,25 @@ def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
     return [
         sentence
         for model in range(1, len(comparison.models))
-        if (sentence := _cut_otherwise(comparison, model, source) or _other_ids(comparison, model))
+        if (sentence := _boundary_failure(comparison, model, source) or _id_failure(comparison, model))
     ]
 
 
-def _segments(texts: Sequence[TokenizedText], cuts: Sequence[Cuts], ruler: Ruler) -> Iterator[Segment]:
+def _segments(
+    texts: Sequence[TokenizedText], cuts: Sequence[TokenBoundaries], ruler: TextPositions
+) -> Iterator[Segment]:
     common = set.intersection(*(set(cut.stops) for cut in cuts))
     places = sorted(place for place in common if ruler.character(place, ruler.sequence(place)) is not None)
-    yield from _added(texts, cuts, 0, ruler)
+    yield from _added_segments(texts, cuts, 0, ruler)
     for start, end in pairwise(places):
         ranges = [(cut.stops[start].after, cut.stops[end].before) for cut in cuts]
         yield _segment(texts, cuts, ranges, (start, end), ruler)
-        yield from _added(texts, cuts, end, ruler)
+        yield from _added_segments(texts, cuts, end, ruler)
 
 
-def _added(texts: Sequence[TokenizedText], cuts: Sequence[Cuts], place: int, ruler: Ruler) -> Iterator[Segment]:
+def _added_segments(
+    texts: Sequence[TokenizedText], cuts: Sequence[TokenBoundaries], place: int, ruler: TextPositions
+) -> Iterator[Segment]:
     ranges = [(cut.stops[place].before, cut.stops[place].after) for cut in cuts]
     if any(first < last for first, last in ranges):
         yield _segment(texts, cuts, ranges, (place, place), ruler)
@@ -231,10 +235,10 @@ def _added(texts: Sequence[TokenizedText], cuts: Sequence[Cuts], place: int, rul
 
 def _segment(
     texts: Sequence[TokenizedText],
-    cuts: Sequence[Cuts],
+    cuts: Sequence[TokenBoundaries],
     ranges: Sequence[tuple[int, int]],
     place: tuple[int, int],
-    ruler: Ruler,
+    ruler: TextPositions,
 ) -> Segment:
     added = place[0] == place[1]
     # A token that stands for nothing of the text, as a space put before it, ends where the one before it does.
@@ -283,19 +287,19 @@ def _ratio(one: int, other: int) -> float | None:
     return one / other if other else None
 
 
-def _cut_otherwise(comparison: Comparison, model: int, source: Source | None) -> str | None:
+def _boundary_failure(comparison: Comparison, model: int, source: Source | None) -> str | None:
     first, other = comparison.models[0], comparison.models[model]
     for difference in comparison.differences:
         segment = difference.segment
         if not segment.same_cuts[model]:
-            ours, theirs = _spelled(difference.pieces[0]), _spelled(difference.pieces[model])
-            where = _place(comparison, segment, source)
-            pieces = f"{_short(segment.text)} is {ours} in {first} and {theirs} in {other}"
+            ours, theirs = _quote_tokens(difference.pieces[0]), _quote_tokens(difference.pieces[model])
+            where = _source_position(comparison, segment, source)
+            pieces = f"{_quote(segment.text)} is {ours} in {first} and {theirs} in {other}"
             return f"{other} cuts the text in other places than {first}, first at {where}: {pieces}"
     return None
 
 
-def _place(comparison: Comparison, segment: Segment, source: Source | None) -> str:
+def _source_position(comparison: Comparison, segment: Segment, source: Source | None) -> str:
     """Line and column from 1, as lint and editors count them; of the file, where the text was read from one."""
     own = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
     # White space counts to what follows it, which is what the sentence shows.
@@ -306,26 +310,26 @@ def _place(comparison: Comparison, segment: Segment, source: Source | None) -> s
     return f"{where}{line}:{column}"
 
 
-def _other_ids(comparison: Comparison, model: int) -> str | None:
+def _id_failure(comparison: Comparison, model: int) -> str | None:
     first, other = comparison.models[0], comparison.models[model]
     place = comparison.ids[model]
     if place is None:
         return None
-    ours, theirs = _named(place.first), _named(place.other)
+    ours, theirs = _describe_token(place.first), _describe_token(place.other)
     where = f"first at token {place.position}: {ours} in {first} and {theirs} in {other}"
     return f"{other} cuts the text as {first} does but gives it other ids, {where}"
 
 
-def _short(text: str) -> str:
+def _quote(text: str) -> str:
     text = text.strip() or text
-    return repr(text) if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]!r}…"
+    return repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}…"
 
 
-def _spelled(tokens: Sequence[Token]) -> str:
-    if len(tokens) > _PIECES:
+def _quote_tokens(tokens: Sequence[Token]) -> str:
+    if len(tokens) > _SHOWN_TOKENS:
         return f"{len(tokens):,} tokens"
-    return " + ".join(_short(token.text) for token in tokens) or "nothing"
+    return " + ".join(_quote(token.text) for token in tokens) or "nothing"
 
 
-def _named(token: Token | None) -> str:
-    return "nothing" if token is None else f"{token.id} ({_short(token.text)})"
+def _describe_token(token: Token | None) -> str:
+    return "nothing" if token is None else f"{token.id} ({_quote(token.text)})"

@@ -34,10 +34,10 @@ from attncli.results.explanation import (
 )
 
 #: So many candidates that the vocabulary lacks are named at each place, the longest ones.
-_NAMED = 5
+_MOST_MISSES = 5
 
 
-class LongestMatch:
+class WordPieceExplainer:
     """A WordPiece model.  state: as a tokenizer.json has it."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
@@ -73,11 +73,11 @@ class LongestMatch:
         ends = range(len(word), start, -1)
         end = next((end for end in ends if prefix + word[start:end] in self._vocabulary), start)
         missed = ends[: len(word) - end]
-        misses = tuple(prefix + word[start:missing] for missing in missed[:_NAMED])
+        misses = tuple(prefix + word[start:missing] for missing in missed[:_MOST_MISSES])
         return Match(prefix + word[start:end] if end > start else None, start, end, len(missed), misses)
 
 
-class WholeWord:
+class WordLevelExplainer:
     """A WordLevel model.  state: as a tokenizer.json has it."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class WholeWord:
 _PENALTY = 10.0
 
 #: How many paths are kept at each place.
-_KEPT = 2
+_BEST_PATHS = 2
 
 
 class _Arrival(NamedTuple):
@@ -106,7 +106,7 @@ class _Arrival(NamedTuple):
     piece: Scored
 
 
-class BestPath:
+class UnigramExplainer:
     """A Unigram model.  state: as a tokenizer.json has it (`vocab`: pairs of piece and score, in the order of ids)."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ class BestPath:
         self._unknown_token = "" if self._unknown is None else entries[self._unknown][0]
         self._unknown_score = min((score for _, score in entries), default=0.0) - _PENALTY
         self._falls_back = bool(state.get("byte_fallback"))
-        self._longest = _longest(self._ids)
+        self._longest = _longest_pieces(self._ids)
 
     def explain(self, word: str) -> ScoredWord:
         paths = self._paths(word)
@@ -131,8 +131,8 @@ class BestPath:
             for end, piece in self._pieces(word, start):
                 before = [arrival.total for arrival in arrivals[start]] if start else [0.0]
                 for rank, total in enumerate(before):
-                    _arrive(arrivals[end], _Arrival(piece.score + total, start, rank, piece))
-        return [_walked(arrivals, rank) for rank in range(len(arrivals[-1]))] if word else [Path(0.0, ())]
+                    _insert_arrival(arrivals[end], _Arrival(piece.score + total, start, rank, piece))
+        return [_trace_path(arrivals, rank) for rank in range(len(arrivals[-1]))] if word else [Path(0.0, ())]
 
     def _pieces(self, word: str, start: int) -> Iterator[tuple[int, Scored]]:
         """The pieces that begin at a place, short ones first, and where each ends."""
@@ -159,7 +159,7 @@ class BestPath:
         return [] if self._unknown is None else [Entry(self._unknown, self._unknown_token)]
 
 
-def _longest(pieces: Mapping[str, int]) -> dict[str, int]:
+def _longest_pieces(pieces: Mapping[str, int]) -> dict[str, int]:
     """For each character that begins a piece, the length of the longest one."""
     longest: dict[str, int] = {}
     for piece in pieces:
@@ -168,14 +168,14 @@ def _longest(pieces: Mapping[str, int]) -> dict[str, int]:
     return longest
 
 
-def _arrive(arrivals: list[_Arrival], arrival: _Arrival) -> None:
+def _insert_arrival(arrivals: list[_Arrival], arrival: _Arrival) -> None:
     """Keep the best ones, the first of equal ones in front."""
     place = sum(other.total >= arrival.total for other in arrivals)
     arrivals.insert(place, arrival)
-    del arrivals[_KEPT:]
+    del arrivals[_BEST_PATHS:]
 
 
-def _walked(arrivals: Sequence[Sequence[_Arrival]], rank: int) -> Path:
+def _trace_path(arrivals: Sequence[Sequence[_Arrival]], rank: int) -> Path:
     """A path from its end to its start, turned round."""
     place = len(arrivals) - 1
     total = arrivals[place][rank].total
@@ -188,10 +188,10 @@ def _walked(arrivals: Sequence[Sequence[_Arrival]], rank: int) -> Path:
 
 
 #: Up to so many symbols, the pair that came second is looked for at each merge.
-_RIVALS = 64
+_MOST_SYMBOLS = 64
 
 
-class Merging:
+class BPEExplainer:
     """A BPE model.  state: as a tokenizer.json has it (`vocab`, `merges` in the order of their ranks, flags)."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
@@ -208,7 +208,7 @@ class Merging:
         if self._takes_whole and word in self._vocabulary:
             return MergedWord(word, (self._entry(word),), whole=True)
         symbols = tuple(self._symbols(word))
-        chain = _Chain([symbol.token for symbol in symbols if symbol.how != "dropped"])
+        chain = _SymbolChain([symbol.token for symbol in symbols if symbol.how != "dropped"])
         merges = tuple(self._merged(chain))
         return MergedWord(word, tuple(self._entry(token) for token in chain.tokens()), symbols, merges)
 
@@ -248,12 +248,12 @@ class Merging:
             return []
         return [Symbol(self._vocabulary[token], token, source, "byte") for token in tokens]
 
-    def _merged(self, chain: _Chain) -> Iterator[Merge]:
+    def _merged(self, chain: _SymbolChain) -> Iterator[Merge]:
         """Merge until there is nothing to merge, and tell each."""
         waiting: list[tuple[int, int, str]] = []
         for place in range(len(chain)):
             self._wait(waiting, chain, place)
-        watched = len(chain) <= _RIVALS
+        watched = len(chain) <= _MOST_SYMBOLS
         while waiting:
             _, place, result = heappop(waiting)
             pair = self._pair(chain, place)
@@ -265,11 +265,11 @@ class Merging:
                 self._wait(waiting, chain, before)
             self._wait(waiting, chain, place)
 
-    def _wait(self, waiting: list[tuple[int, int, str]], chain: _Chain, place: int) -> None:
+    def _wait(self, waiting: list[tuple[int, int, str]], chain: _SymbolChain, place: int) -> None:
         if (pair := self._pair(chain, place)) is not None:
             heappush(waiting, (pair.rank, place, self._result(pair)))
 
-    def _pair(self, chain: _Chain, place: int) -> Pair | None:
+    def _pair(self, chain: _SymbolChain, place: int) -> Pair | None:
         """The pair that begins at a place, if it is in the table."""
         neighbours = chain.pair(place)
         rank = None if neighbours is None else self._ranks.get(neighbours)
@@ -278,13 +278,13 @@ class Merging:
     def _result(self, pair: Pair) -> str:
         return pair.left + pair.right[len(self._prefix) :]
 
-    def _rival(self, chain: _Chain, winner: Pair) -> Pair | None:
+    def _rival(self, chain: _SymbolChain, winner: Pair) -> Pair | None:
         pairs = (self._pair(chain, place) for place in chain.places())
         others = (pair for pair in pairs if pair is not None and pair != winner)
         return min(others, key=lambda pair: pair.rank, default=None)
 
 
-class _Chain:
+class _SymbolChain:
     """Symbols of which neighbours merge: each keeps the place of its first part, and knows the next and the last."""
 
     def __init__(self, tokens: list[str]) -> None:

@@ -66,7 +66,7 @@ def kind_of(piece: Piece, spelling: TokenBytes, mark: str | None) -> str:
         return "special"
     if not piece.data:
         return "empty"
-    if (whole := _text(piece)) is None or (spelling.byte_fallback and _is_named_byte(piece)):
+    if (whole := _decode_text(piece)) is None or (spelling.byte_fallback and _is_named_byte(piece)):
         return "byte" if len(piece.data) == 1 else "partial"
     text = whole.strip()
     if not text:
@@ -80,13 +80,13 @@ def kind_of(piece: Piece, spelling: TokenBytes, mark: str | None) -> str:
 
 def script_of_entry(piece: Piece) -> str | None:
     """The script of the first letter; None where there is none."""
-    if _text(piece) is None:
+    if _decode_text(piece) is None:
         return None
     scripts = (script_of(character) for character in piece.text if character.isalpha())
     return next((script for script in scripts if script not in NEUTRAL), None)
 
 
-def _text(piece: Piece) -> str | None:
+def _decode_text(piece: Piece) -> str | None:
     """The characters that an entry stands for; None where it cuts one."""
     try:
         return piece.data.decode("utf-8")
@@ -108,7 +108,7 @@ def _is_word(piece: Piece, spelling: TokenBytes, mark: str | None) -> bool:
 
 
 #: Kinds of entries that no text needs to hold, or that are no text.
-_ODD = frozenset({"special", "byte", "partial", "empty", "space"})
+_NOT_ORDINARY = frozenset({"special", "byte", "partial", "empty", "space"})
 
 
 def ordinary_ids(tokenizer: Tokenizer, least: int) -> list[int]:
@@ -124,7 +124,7 @@ def ordinary_ids(tokenizer: Tokenizer, least: int) -> list[int]:
         piece
         for piece in pieces
         if piece.id != tokenizer.unknown_id
-        and kind_of(piece, tokenizer.spelling, mark) not in _ODD
+        and kind_of(piece, tokenizer.spelling, mark) not in _NOT_ORDINARY
         and not _is_placeholder(piece)
     ]
     letters = [piece.id for piece in plain if piece.text.strip().isalpha()]
@@ -145,7 +145,7 @@ def _is_placeholder(piece: Piece) -> bool:
 
 
 #: How many of the longest entries, and of those that contain a text, are listed.
-_LONGEST, _FOUND = 10, 20
+_LONGEST, _MOST_FOUND = 10, 20
 
 #: No vocabulary has an id of more digits.
 _MOST_DIGITS = 12
@@ -162,7 +162,7 @@ def describe_vocabulary(
     lint: with the entries that no text encodes to, which takes a second or two.
     """
     pieces = list(tokenizer.vocabulary())
-    kinds = _Kinds(tokenizer, pieces)
+    kinds = _EntryKinds(tokenizer, pieces)
     kind = [kinds.of(piece) for piece in pieces]
     whole = [piece for piece, own in zip(pieces, kind, strict=True) if own != "special" and _is_text(piece)]
     spaces = [piece for piece in whole if piece.text.isspace()]
@@ -175,23 +175,23 @@ def describe_vocabulary(
         holes=tuple(_holes(pieces)),
         word_mark=kinds.mark,
         specials=tuple(_specials(tokenizer, pieces)),
-        longest=tuple(map(kinds.entry, _longest(piece for piece in whole if not piece.text.isspace()))),
-        spaces=tuple(map(kinds.entry, _longest(piece for piece in spaces if len(piece.text) > 1))),
+        longest=tuple(map(kinds.entry, _longest_entries(piece for piece in whole if not piece.text.isspace()))),
+        spaces=tuple(map(kinds.entry, _longest_entries(piece for piece in spaces if len(piece.text) > 1))),
         kinds=counts(kind),
         scripts=counts(script for piece in whole if (script := script_of_entry(piece)) is not None),
         duplicates=len(whole) - len({piece.data for piece in whole}),
-        searches=tuple(_sought(tokenizer, pieces, kinds, text) for text in search),
-        unreachable=unreachable(tokenizer) if lint else None,
+        searches=tuple(_search(tokenizer, pieces, kinds, text) for text in search),
+        unreachable=find_unreachable(tokenizer) if lint else None,
     )
 
 
 def vocabulary_rows(tokenizer: Tokenizer) -> Iterator[VocabularyEntry]:
     """Every entry by id, as rows of a table."""
     pieces = list(tokenizer.vocabulary())
-    return map(_Kinds(tokenizer, pieces).entry, pieces)
+    return map(_EntryKinds(tokenizer, pieces).entry, pieces)
 
 
-class _Kinds:
+class _EntryKinds:
     """What kind each entry of one vocabulary is of."""
 
     def __init__(self, tokenizer: Tokenizer, pieces: Sequence[Piece]) -> None:
@@ -242,45 +242,45 @@ def _uses(tokenizer: Tokenizer) -> dict[int, list[str]]:
     return uses
 
 
-def _longest(pieces: Iterator[Piece]) -> list[Piece]:
+def _longest_entries(pieces: Iterator[Piece]) -> list[Piece]:
     return nlargest(_LONGEST, pieces, key=lambda piece: (len(piece.text), len(piece.data), -piece.id))
 
 
-def _sought(tokenizer: Tokenizer, pieces: Sequence[Piece], kinds: _Kinds, text: str) -> Search:
+def _search(tokenizer: Tokenizer, pieces: Sequence[Piece], kinds: _EntryKinds, text: str) -> Search:
     check_text(text)
-    folded, bare = text.casefold(), _bare(text)
+    folded, bare = text.casefold(), _fold(text)
     exact = [piece for piece in pieces if text in (piece.text, piece.token)]
     taken = {piece.id for piece in exact}
-    variants = [piece for piece in pieces if piece.id not in taken and bare and _bare(piece.text) == bare]
+    variants = [piece for piece in pieces if piece.id not in taken and bare and _fold(piece.text) == bare]
     taken.update(piece.id for piece in variants)
     others = [piece for piece in pieces if folded in piece.text.casefold() and piece.id not in taken]
-    others.sort(key=lambda piece: (not _bare(piece.text).startswith(folded), len(piece.text), piece.id))
+    others.sort(key=lambda piece: (not _fold(piece.text).startswith(folded), len(piece.text), piece.id))
     cut = tokenizer.describe(tokenizer.encode(text, special=False).ids)
     return Search(
         text=text,
-        by_id=next((kinds.entry(piece) for piece in pieces if piece.id == _number(text)), None),
+        by_id=next((kinds.entry(piece) for piece in pieces if piece.id == _parse_id(text)), None),
         exact=tuple(map(kinds.entry, exact)),
         variants=tuple(map(kinds.entry, variants)),
-        containing=tuple(map(kinds.entry, others[:_FOUND])),
+        containing=tuple(map(kinds.entry, others[:_MOST_FOUND])),
         hits=len(others),
         cut=tuple(kinds.entry(piece) for piece in cut if piece is not None),
     )
 
 
-def _bare(text: str) -> str:
+def _fold(text: str) -> str:
     return text.strip().casefold()
 
 
-def _number(text: str) -> int | None:
+def _parse_id(text: str) -> int | None:
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 #: How many letters (or short words) are tried before and behind an entry that its text alone does not give.
-_LETTERS = 6
+_CONTEXT_WORDS = 6
 
 #: Beside letters: what a pre-tokenizer may want before or behind a token.
-_OTHERS = ("0", "(", ".", "'", "\n", "  ")
+_CONTEXT_MARKS = ("0", "(", ".", "'", "\n", "  ")
 
 
 class _Context(NamedTuple):
@@ -290,16 +290,16 @@ class _Context(NamedTuple):
     behind: str
 
 
-def unreachable(tokenizer: Tokenizer) -> Unreachable:
+def find_unreachable(tokenizer: Tokenizer) -> Unreachable:
     """Every entry that no text was seen to encode to, and what it encodes to instead."""
     pieces = list(tokenizer.vocabulary())
     ordinary = [piece for piece in pieces if not piece.special and piece.id != tokenizer.unknown_id]
     tried = [piece for piece in ordinary if piece.data and _is_whole(piece.data)]
-    dead = _unseen(tokenizer, tried, _Context("", ""))
+    dead = _not_encoded(tokenizer, tried, _Context("", ""))
     for context in _contexts(tried, dead) if dead else ():
-        dead = _unseen(tokenizer, dead, context)
+        dead = _not_encoded(tokenizer, dead, context)
     return Unreachable(
-        entries=tuple(_described(tokenizer, dead, Counter(piece.data for piece in ordinary))),
+        entries=tuple(_dead_entries(tokenizer, dead, Counter(piece.data for piece in ordinary))),
         tried=len(tried),
         undecided=len(ordinary) - len(tried),
         reserved=len(pieces) - len(ordinary),
@@ -314,18 +314,18 @@ def _is_whole(data: bytes) -> bool:
     return True
 
 
-def _unseen(tokenizer: Tokenizer, pieces: Sequence[Piece], context: _Context) -> list[Piece]:
+def _not_encoded(tokenizer: Tokenizer, pieces: Sequence[Piece], context: _Context) -> list[Piece]:
     """Those that their text in this context does not give."""
-    encoded = _encoded(tokenizer, pieces, context)
-    return [piece for piece, ids in zip(pieces, encoded, strict=True) if not _in(piece, ids, context)]
+    encoded = _encode_in_context(tokenizer, pieces, context)
+    return [piece for piece, ids in zip(pieces, encoded, strict=True) if not _holds_entry(piece, ids, context)]
 
 
-def _encoded(tokenizer: Tokenizer, pieces: Iterable[Piece], context: _Context) -> Sequence[Sequence[int]]:
+def _encode_in_context(tokenizer: Tokenizer, pieces: Iterable[Piece], context: _Context) -> Sequence[Sequence[int]]:
     texts = [f"{context.before}{piece.text}{context.behind}" for piece in pieces]
     return tokenizer.encode_batch(texts, special=False)
 
 
-def _in(piece: Piece, ids: Sequence[int], context: _Context) -> bool:
+def _holds_entry(piece: Piece, ids: Sequence[int], context: _Context) -> bool:
     """Whether the ids of a text hold the entry where its own text stands."""
     if not context.before and not context.behind:
         return list(ids) == [piece.id]
@@ -340,22 +340,22 @@ def _contexts(pieces: Sequence[Piece], dead: Sequence[Piece]) -> Iterator[_Conte
     """dead: those that their text alone does not give; so words do not begin with them."""
     unseen = {piece.id for piece in dead}
     alone = {piece.text for piece in pieces if piece.id not in unseen}
-    before = _rare(alone, Counter(piece.text[0] for piece in pieces), 0)
-    behind = _rare({piece.text for piece in pieces}, Counter(piece.text[-1] for piece in pieces), -1)
-    yield from (_Context(each, "") for each in (*before, *_OTHERS))
-    yield from (_Context("", each) for each in (*behind, *_OTHERS))
+    before = _rare_contexts(alone, Counter(piece.text[0] for piece in pieces), 0)
+    behind = _rare_contexts({piece.text for piece in pieces}, Counter(piece.text[-1] for piece in pieces), -1)
+    yield from (_Context(each, "") for each in (*before, *_CONTEXT_MARKS))
+    yield from (_Context("", each) for each in (*behind, *_CONTEXT_MARKS))
     yield from (_Context(first, last) for first, last in zip(before, behind, strict=False))
 
 
-def _rare(texts: Iterable[str], counts: Mapping[str, int], place: int) -> list[str]:
+def _rare_contexts(texts: Iterable[str], counts: Mapping[str, int], place: int) -> list[str]:
     """The shortest texts of letters, of these the ones whose letter at `place` the fewest entries have there."""
     letters = (text for text in texts if text.isalpha())
-    return nsmallest(_LETTERS, letters, key=lambda text: (len(text), counts[text[place]], text))
+    return nsmallest(_CONTEXT_WORDS, letters, key=lambda text: (len(text), counts[text[place]], text))
 
 
-def _described(tokenizer: Tokenizer, dead: Sequence[Piece], spelled: Mapping[bytes, int]) -> Iterator[DeadEntry]:
+def _dead_entries(tokenizer: Tokenizer, dead: Sequence[Piece], spelled: Mapping[bytes, int]) -> Iterator[DeadEntry]:
     """spelled: how many entries stand for the same bytes."""
-    for piece, ids in zip(dead, _encoded(tokenizer, dead, _Context("", "")), strict=True):
+    for piece, ids in zip(dead, _encode_in_context(tokenizer, dead, _Context("", "")), strict=True):
         reason = "duplicate" if spelled[piece.data] > 1 else _reason(tokenizer, piece, ids)
         yield DeadEntry(piece.id, piece.token, piece.text, reason, tuple(ids))
 

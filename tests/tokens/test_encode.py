@@ -16,7 +16,7 @@ from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Tokenizer
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
-from attncli.tokens.spans import Words
+from attncli.tokens.spans import WordSpans
 from tests.tokens import vocabularies as made
 
 SAMPLES = st.sampled_from(
@@ -150,7 +150,7 @@ def test_a_token_of_several_words_is_of_the_first() -> None:
 
 
 def test_a_place_without_characters_is_in_no_word() -> None:
-    words = Words(" the mole")
+    words = WordSpans(" the mole")
     assert [words.at(span) for span in ((0, 1), (0, 2), (2, 2), (3, 6), (4, 5), (9, 9))] == [
         None,
         0,

@@ -26,7 +26,7 @@ class Suspect(NamedTuple):
     mended: str
 
 
-def mend(text: str, suspects: list[Suspect]) -> str:
+def apply_fixes(text: str, suspects: list[Suspect]) -> str:
     """The text with every suspect mended; where two overlap, the first."""
     parts: list[str] = []
     place = 0
@@ -57,7 +57,7 @@ _JOINING = regex.compile(r"[\p{Arabic}\p{Syriac}\p{Mongolian}\p{Nko}\p{Mandaic}\
 _VIRAMA = 9
 
 #: What each kind of selector may follow.
-_SELECTED = {
+_SELECTOR_BASES = {
     "emoji": regex.compile(r"\p{Emoji}"),
     "standard": regex.compile(r"[\p{S}\p{Han}\p{Myanmar}\p{Phags_Pa}\p{Manichaean}\p{Egyptian_Hieroglyphs}0]"),
     "ideographic": regex.compile(r"\p{Han}"),
@@ -79,7 +79,7 @@ def character_suspects(text: str) -> Iterator[Suspect]:
     yield from _runs(text, _LINE_ENDS, _line_end)
 
 
-def named(characters: str) -> str:
+def describe_characters(characters: str) -> str:
     """Characters by their code and name, and how many there are: `U+200B ZERO WIDTH SPACE`."""
     first = characters[0]
     name = unicodedata.name(first, "")
@@ -99,30 +99,30 @@ def _runs(
 
 def _invisible(text: str, start: int, end: int) -> Iterator[Suspect]:
     """The part of a run of invisible characters that has no business there."""
-    while start < end and (taken := _in_order(text, start, end)):
+    while start < end and (taken := _expected_length(text, start, end)):
         start += taken
     if start == end:
         return
     run = text[start:end]
     hint = "take it out, or if it is meant, look at the tokens that it takes"
-    yield Suspect("invisible", start, end, f"{named(run)} shows nothing{_hidden(run)}", hint, "")
+    yield Suspect("invisible", start, end, f"{describe_characters(run)} shows nothing{_tag_text(run)}", hint, "")
 
 
-def _in_order(text: str, place: int, end: int) -> int:
+def _expected_length(text: str, place: int, end: int) -> int:
     """How many of the invisible characters from `place` on belong to what stands before them."""
     before, character, after = text[place - 1 : place], text[place], text[place + 1 : place + 2]
     if not before:
         return 0
     if character in _JOINERS:
-        return int(_joins(before, after))
+        return int(_is_joined(before, after))
     if before == _FLAG and _FIRST_TAG < character < _LAST_TAG:
         closing = text.find(_LAST_TAG, place, end)
         return closing + 1 - place if 0 < closing - place <= 6 else 0
-    pattern = _SELECTED.get(_selector(character))
+    pattern = _SELECTOR_BASES.get(_selector(character))
     return int(pattern is not None and pattern.match(before) is not None)
 
 
-def _joins(before: str, after: str) -> bool:
+def _is_joined(before: str, after: str) -> bool:
     if unicodedata.combining(before) == _VIRAMA:
         return True
     between = partial(_between, before, after)
@@ -144,7 +144,7 @@ def _selector(character: str) -> str:
     return "mongolian" if character in "\u180b\u180c\u180d\u180f" else ""
 
 
-def _hidden(run: str) -> str:
+def _tag_text(run: str) -> str:
     """The text that tag characters spell: each stands for one of ASCII that a model may read and a person can't."""
     spelled = "".join(chr(ord(character) - _TAG_BASE) for character in run if _FIRST_TAG <= character < _LAST_TAG)
     return f" and spells “{spelled}”" if spelled else ""
@@ -157,7 +157,7 @@ def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
     what = "ends a line, but is no newline" if line else "looks like a space, but is another character"
     mended = "\n" if line else " " * (end - start)
     hint = "write a plain newline there" if line else "write a plain space there"
-    yield Suspect("odd_space", start, end, f"{named(text[start:end])} {what}", hint, mended)
+    yield Suspect("odd_space", start, end, f"{describe_characters(text[start:end])} {what}", hint, mended)
 
 
 def _is_wide(characters: str) -> bool:
@@ -165,7 +165,7 @@ def _is_wide(characters: str) -> bool:
 
 
 def _control(text: str, start: int, end: int) -> Iterator[Suspect]:
-    message = f"{named(text[start:end])} is a control character"
+    message = f"{describe_characters(text[start:end])} is a control character"
     yield Suspect("control", start, end, message, "take it out: it is mostly left over from another format", "")
 
 
@@ -182,7 +182,7 @@ def _damaged(text: str, start: int, end: int) -> Iterator[Suspect]:
         what, hint = "is private: it means something in one font only", "write what it stands for there"
     else:
         what, hint = "is no character of Unicode", "read the text again in the encoding that it was written in"
-    yield Suspect("damaged", start, end, f"{named(run)} {what}", hint, "")
+    yield Suspect("damaged", start, end, f"{describe_characters(run)} {what}", hint, "")
 
 
 def trailing_suspects(text: str) -> Iterator[Suspect]:

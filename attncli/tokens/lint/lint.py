@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token
 from attncli.results.vocabulary import Finding, Severity
-from attncli.tokens.lint.characters import Suspect, character_suspects, mend, trailing_suspects
+from attncli.tokens.lint.characters import Suspect, apply_fixes, character_suspects, trailing_suspects
 from attncli.tokens.lint.letters import letter_suspects, lookalike_suspects
 from attncli.tokens.lint.round_trip import non_canonical, round_trip
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from attncli.results.chat import Chat, ChatMessage
 
 
-def doubled(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) -> Iterator[Finding]:
+def doubled_special(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) -> Iterator[Finding]:
     """A special token beside the same one, as where a chat template writes one and the tokenizer adds another.
 
     template: the ids that the tokenizer puts around a text.  bare: the ids came without a text.
@@ -50,7 +50,7 @@ def doubled(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) ->
         )
 
 
-def spelled(tokens: Sequence[Token]) -> Iterator[Finding]:
+def special_in_text(tokens: Sequence[Token]) -> Iterator[Finding]:
     """Special tokens that the text spells and that it gets: whoever writes the text can end a turn with them."""
     for token in tokens:
         if token.special and token.start is not None:
@@ -66,7 +66,7 @@ def spelled(tokens: Sequence[Token]) -> Iterator[Finding]:
             )
 
 
-def unknown(
+def unknown_tokens(
     tokens: Sequence[Token], texts: Sequence[str], segments: Sequence[int], unknown_id: int | None
 ) -> Iterator[Finding]:
     """Tokens that stand for what the vocabulary can't spell.
@@ -93,7 +93,7 @@ def unknown(
 __all__ = ["lint"]
 
 #: What has no one place in a conversation.
-_OF_THE_WHOLE = frozenset({"double_special", "round_trip"})
+_WHOLE_TEXT_KINDS = frozenset({"double_special", "round_trip"})
 
 
 def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
@@ -103,54 +103,54 @@ def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
     the template means the special tokens and newlines around it.
     """
     if text.chat is not None:
-        return tuple(_in_messages(_everything(tokenizer, text), text.chat))
-    return _everything(tokenizer, text)
+        return tuple(_in_messages(_all_findings(tokenizer, text), text.chat))
+    return _all_findings(tokenizer, text)
 
 
 def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
     """What is odd within a message, and says which; and what is odd about the whole."""
     for finding in findings:
-        message = next((index for index, each in enumerate(chat.messages) if _holds(each, finding)), None)
+        message = next((index for index, each in enumerate(chat.messages) if _is_in_message(each, finding)), None)
         if message is not None:
             role = chat.messages[message].role
             yield finding._replace(message=f"in message {message + 1} ({role}), {finding.message}")
-        elif finding.kind in _OF_THE_WHOLE:
+        elif finding.kind in _WHOLE_TEXT_KINDS:
             yield finding
 
 
-def _holds(message: ChatMessage, finding: Finding) -> bool:
+def _is_in_message(message: ChatMessage, finding: Finding) -> bool:
     start, end = finding.start, finding.end
-    if start is None or end is None or finding.kind in _OF_THE_WHOLE:
+    if start is None or end is None or finding.kind in _WHOLE_TEXT_KINDS:
         return False
     return any(first <= start and end <= last for first, last in message.contents or ())
 
 
-def _everything(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
+def _all_findings(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
     texts = [each for each in (text.text, text.pair) if each is not None]
     segments = _segments(text)
     findings = [
-        *_about_tokens(tokenizer, text, texts, segments),
-        *(found for segment, each in enumerate(texts) for found in _about_text(tokenizer, each, segment)),
+        *_token_findings(tokenizer, text, texts, segments),
+        *(found for segment, each in enumerate(texts) for found in _text_findings(tokenizer, each, segment)),
     ]
     if not texts:
         return tuple(findings)
     by_segment = [
-        [token for token in text.tokens if _placed(token, segments, segment)] for segment in range(len(texts))
+        [token for token in text.tokens if _is_in_segment(token, segments, segment)] for segment in range(len(texts))
     ]
-    placed = _placed_in(findings, texts, text.source.line if text.source is not None else 1)
-    found = [finding if finding.tokens else _with_tokens(finding, by_segment[finding.segment]) for finding in placed]
+    placed = _add_places(findings, texts, text.source.line if text.source is not None else 1)
+    found = [finding if finding.tokens else _add_tokens(finding, by_segment[finding.segment]) for finding in placed]
     return tuple(sorted(found, key=lambda finding: (finding.segment, finding.start or 0)))
 
 
-def _about_tokens(
+def _token_findings(
     tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int]
 ) -> Iterator[Finding]:
     """What the tokens alone show; each with the text that its token is of."""
     template = frozenset(tokenizer.encode("", special=True).ids)
-    twice = list(doubled(text.tokens, template, bare=not texts))
+    twice = list(doubled_special(text.tokens, template, bare=not texts))
     told = {index for finding in twice for index in finding.tokens}
-    found = [*twice, *unknown(text.tokens, texts, segments, tokenizer.unknown_id)]
-    found += (finding for finding in spelled(text.tokens) if told.isdisjoint(finding.tokens))
+    found = [*twice, *unknown_tokens(text.tokens, texts, segments, tokenizer.unknown_id)]
+    found += (finding for finding in special_in_text(text.tokens) if told.isdisjoint(finding.tokens))
     if not texts:
         found += non_canonical(tokenizer, text.tokens)
     for finding in found:
@@ -158,7 +158,7 @@ def _about_tokens(
         yield finding if own is None else finding._replace(segment=segments[own])
 
 
-def _about_text(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
+def _text_findings(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
     """What the characters show, once the tokenizer has said whether they make a difference."""
     suspects = [
         *character_suspects(text),
@@ -167,17 +167,19 @@ def _about_text(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Findi
         *trailing_suspects(text),
     ]
     ordered = sorted(suspects, key=lambda each: each.kind)
-    for finding in _weighed(tokenizer, text, [list(group) for _, group in groupby(ordered, lambda each: each.kind)]):
+    for finding in _judge_suspects(
+        tokenizer, text, [list(group) for _, group in groupby(ordered, lambda each: each.kind)]
+    ):
         yield finding._replace(segment=segment)
     if (lost := round_trip(tokenizer, text)) is not None:
         yield lost._replace(segment=segment)
 
 
-def _weighed(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]]) -> Iterator[Finding]:
+def _judge_suspects(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]]) -> Iterator[Finding]:
     """Suspects, kind by kind: notes where the text without any of that kind has the same tokens."""
     if not kinds:
         return
-    given, *others = tokenizer.encode_batch([text, *(mend(text, group) for group in kinds)], special=False)
+    given, *others = tokenizer.encode_batch([text, *(apply_fixes(text, group) for group in kinds)], special=False)
     for group, mended in zip(kinds, others, strict=True):
         same = list(mended) == list(given)
         if same and group[0].kind == "trailing_space":
@@ -206,11 +208,11 @@ def _segments(text: TokenizedText) -> list[int]:
     return segments
 
 
-def _placed(token: Token, segments: Sequence[int], segment: int) -> bool:
+def _is_in_segment(token: Token, segments: Sequence[int], segment: int) -> bool:
     return token.start is not None and segments[token.index] == segment
 
 
-def _placed_in(findings: Iterable[Finding], texts: Sequence[str], first_line: int) -> Iterator[Finding]:
+def _add_places(findings: Iterable[Finding], texts: Sequence[str], first_line: int) -> Iterator[Finding]:
     """Findings with the byte, the line and the column where each begins, in one walk through each text.
 
     first_line: the line of its file that the text begins in; a pair is in no file.
@@ -228,7 +230,7 @@ def _placed_in(findings: Iterable[Finding], texts: Sequence[str], first_line: in
         yield finding._replace(byte_start=size, line=line, column=column)
 
 
-def _with_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
+def _add_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
     """A finding with the tokens that hold any of its characters."""
     start, end = finding.start or 0, finding.end or 0
     first = bisect_left(tokens, start + 1, key=lambda token: token.end or 0)

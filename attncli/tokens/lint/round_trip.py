@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 
-_UNSEEN = regex.compile(r"[\p{C}\p{Default_Ignorable_Code_Point}\ufffd--\s]+", regex.VERSION1)
+_INVISIBLE = regex.compile(r"[\p{C}\p{Default_Ignorable_Code_Point}\ufffd--\s]+", regex.VERSION1)
 _MARKS = regex.compile(r"\p{M}+")
 
 
@@ -33,7 +33,7 @@ class _Loss(NamedTuple):
 
 #: In the order in which they are taken out of a text.
 _LOSSES = (
-    _Loss("invisible characters", lambda text: _UNSEEN.sub("", text)),
+    _Loss("invisible characters", lambda text: _INVISIBLE.sub("", text)),
     _Loss("characters that NFKC replaces", lambda text: unicodedata.normalize("NFKC", text)),
     _Loss("how letters are composed", lambda text: unicodedata.normalize("NFC", text)),
     _Loss("capital letters", str.lower),
@@ -42,7 +42,7 @@ _LOSSES = (
 )
 
 #: Those that take more out of a text come first: one that is not needed for an explanation is dropped from it.
-_DROPPED_FIRST = (
+_LARGEST_FIRST = (
     "accents",
     "characters that NFKC replaces",
     "how letters are composed",
@@ -52,7 +52,7 @@ _DROPPED_FIRST = (
 )
 
 #: How much of both sides is shown from the first difference on.
-_SHOWN = 16
+_SHOWN_CHARACTERS = 16
 
 
 def round_trip(tokenizer: Tokenizer, text: str) -> Finding | None:
@@ -69,11 +69,11 @@ def round_trip(tokenizer: Tokenizer, text: str) -> Finding | None:
     if any(unspoken) and len(gaps) < sum(unspoken):
         return None  # nobody knows which part of the text to leave out
     kept = [identifier for identifier, left_out in zip(encoding.ids, unspoken, strict=True) if not left_out]
-    before, places = _without(text, gaps)
+    before, places = _leave_out(text, gaps)
     after = tokenizer.decode(kept)
     if before == after:
         return None
-    losses = explain(before, after)
+    losses = explain_losses(before, after)
     # The space around what was left out is no loss of its own.
     return None if gaps and losses == ["white space"] else _finding(before, after, places, losses)
 
@@ -82,7 +82,7 @@ def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[st
     first = _first_difference(before, after)
     severity: Severity = "warning" if losses is None else "note"
     lost = f" (it differs in {', '.join(losses)})" if losses else ""
-    message = f"{_quoted(before, first, places)} comes back as {_quoted(after, first)}{lost}"
+    message = f"{_quote(before, first, places)} comes back as {_quote(after, first)}{lost}"
     hint = (
         "this tokenizer does that to every text; nothing is wrong with this one"
         if losses
@@ -92,26 +92,26 @@ def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[st
     return Finding("round_trip", severity, message, hint, start=start, end=min(start + 1, places[-1]))
 
 
-def explain(before: str, after: str) -> list[str] | None:
+def explain_losses(before: str, after: str) -> list[str] | None:
     """The least that has to be taken out of both texts to make them equal; None where nothing known does."""
     names = [loss.name for loss in _LOSSES]
-    if not _equal(before, after, names):
+    if not _are_equal(before, after, names):
         return None
-    for name in _DROPPED_FIRST:
+    for name in _LARGEST_FIRST:
         fewer = [other for other in names if other != name]
-        if _equal(before, after, fewer):
+        if _are_equal(before, after, fewer):
             names = fewer
     return names
 
 
-def _equal(before: str, after: str, names: Sequence[str]) -> bool:
+def _are_equal(before: str, after: str, names: Sequence[str]) -> bool:
     for loss in _LOSSES:
         if loss.name in names:
             before, after = loss.without(before), loss.without(after)
     return before == after
 
 
-def _without(text: str, gaps: Sequence[Span]) -> tuple[str, Sequence[int]]:
+def _leave_out(text: str, gaps: Sequence[Span]) -> tuple[str, Sequence[int]]:
     """The text less some spans, and where each character of it stood, with the end of the text behind them."""
     if not gaps:
         return text, range(len(text) + 1)
@@ -128,12 +128,12 @@ def _first_difference(before: str, after: str) -> int:
     return low
 
 
-def _quoted(text: str, first: int, places: Sequence[int] | None = None) -> str:
+def _quote(text: str, first: int, places: Sequence[int] | None = None) -> str:
     """What stands from the first difference on, with an ellipsis where something follows or was left out.
 
     places: where each character stood before something was left out, and the end of it all.
     """
-    last = min(first + _SHOWN, len(text))
+    last = min(first + _SHOWN_CHARACTERS, len(text))
     places = range(len(text) + 1) if places is None else places
     gaps = (places[index + 1] != places[index] + 1 for index in range(first, last))
     part = "".join(text[index] + "…" * gap for index, gap in zip(range(first, last), gaps, strict=True))
@@ -142,7 +142,7 @@ def _quoted(text: str, first: int, places: Sequence[int] | None = None) -> str:
 
 
 #: How many ids a message names.
-_CANONICAL_SHOWN = 4
+_SHOWN_IDS = 4
 
 #: A character that no vocabulary holds: the last private one.
 _UNKNOWN_CHARACTER = "\U0010fffd"
@@ -158,27 +158,27 @@ def non_canonical(tokenizer: Tokenizer, tokens: Sequence[Token]) -> Iterator[Fin
     for apart, run in groupby(tokens, lambda token: token.special or token.id == tokenizer.unknown_id):
         members = list(run)
         if not apart:
-            yield from _checked(tokenizer, members, before)
+            yield from _check_run(tokenizer, members, before)
         before = members[-1]
 
 
-def _checked(tokenizer: Tokenizer, run: Sequence[Token], before: Token | None) -> Iterator[Finding]:
+def _check_run(tokenizer: Tokenizer, run: Sequence[Token], before: Token | None) -> Iterator[Finding]:
     ids = [token.id for token in run]
     text = tokenizer.decode(ids)
-    cuts = list(_cuts(tokenizer, text, before))
+    cuts = list(_possible_ids(tokenizer, text, before))
     if ids in cuts:
         return
-    first, last, end = _difference(ids, cuts[0])
+    first, last, end = _differing_range(ids, cuts[0])
     given, own = run[first:last], cuts[0][first:end]
     if "\ufffd" in text:
         message, hint = "the ids cut a character in two", "look for an id that is missing"
     else:
-        message = f"{_ids(token.id for token in given)} spells what the tokenizer cuts into {_ids(own)}"
+        message = f"{_list_ids(token.id for token in given)} spells what the tokenizer cuts into {_list_ids(own)}"
         hint = "encode the whole text at once"
     yield Finding("non_canonical", "warning", message, hint, tokens=tuple(token.index for token in given))
 
 
-def _cuts(tokenizer: Tokenizer, text: str, before: Token | None) -> Iterator[list[int]]:
+def _possible_ids(tokenizer: Tokenizer, text: str, before: Token | None) -> Iterator[list[int]]:
     """The ids that a text may have, alone and behind the token before it."""
     yield list(tokenizer.encode(text, special=False).ids)
     # A decoder may take the space before the first word away that the encoder puts there.
@@ -191,7 +191,7 @@ def _cuts(tokenizer: Tokenizer, text: str, before: Token | None) -> Iterator[lis
             yield behind[behind.index(before.id) + 1 :]
 
 
-def _difference(given: Sequence[int], own: Sequence[int]) -> tuple[int, int, int]:
+def _differing_range(given: Sequence[int], own: Sequence[int]) -> tuple[int, int, int]:
     """Where both begin to differ, and where each ends doing so."""
     shorter = min(len(given), len(own))
     first = next((place for place in range(shorter) if given[place] != own[place]), shorter)
@@ -199,7 +199,7 @@ def _difference(given: Sequence[int], own: Sequence[int]) -> tuple[int, int, int
     return first, len(given) - same, len(own) - same
 
 
-def _ids(ids: Iterator[int] | Sequence[int]) -> str:
+def _list_ids(ids: Iterator[int] | Sequence[int]) -> str:
     listed = list(ids)
-    shown = " ".join(map(str, listed[:_CANONICAL_SHOWN]))
-    return f"{shown} …" if len(listed) > _CANONICAL_SHOWN else shown or "nothing"
+    shown = " ".join(map(str, listed[:_SHOWN_IDS]))
+    return f"{shown} …" if len(listed) > _SHOWN_IDS else shown or "nothing"
