@@ -1,4 +1,4 @@
-"""Many texts, or the probe of repeated random tokens, group by group through a model and into averages."""
+"""Average head metrics over many texts, or over the sequences of repeated random tokens of the probe, batch by batch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Average(NamedTuple):
-    """What came of many texts.  warnings, notes: what a user should know of them.  probe: what stood for them.
+    """The averages over many texts, with warnings and notes for the user.  probe: what was run instead of texts.
 
-    unread: stacks that ran and of which nothing could be read, with what attends there.
+    unread: stacks whose attention could not be read, each with the module that attends there.
     """
 
     stacks: tuple[Stack, ...]
@@ -36,7 +36,7 @@ class Average(NamedTuple):
 
 
 class _ProcessAverages(NamedTuple):
-    """What one process found. cut: texts that were cut short.  empty: those that were left out."""
+    """The averages of one process. cut: how many texts were truncated.  empty: how many were left out."""
 
     averages: Averages
     cut: int
@@ -46,35 +46,36 @@ class _ProcessAverages(NamedTuple):
 def average_texts(
     loaded: LoadedModel,
     texts: Iterable[LocatedText],
-    cutting: BatchTokenizer,
-    wanted: HeadsRequest,
+    batch_tokenizer: BatchTokenizer,
+    request: HeadsRequest,
     *,
     sharing: Sharing,
     progress: Progress,
 ) -> Average:
-    """Run the model on every text, in batches, and average what its heads do; each text weighs the same.
+    """Run the model on every text, in batches, and average the metrics of its heads; each text weighs the same.
 
+    Each process takes every n-th group of texts, and all get the averages of all.
     Raises UsageError for a text that is too long and may not be cut, and where no text has a token.
     """
-    averages = Averages(wanted)
+    averages = Averages(request)
     for number, group in enumerate(group_by_length(texts)):
         sharing.check()
         if number % sharing.world == sharing.rank:
-            for batch in split_batches([text for text in map(cutting.cut, group) if text is not None]):
+            for batch in split_batches([text for text in map(batch_tokenizer.tokenize, group) if text is not None]):
                 averages.add(loaded, _batch_inputs(loaded, batch))
                 progress("looking at texts", Texts(averages.texts * sharing.world), None)
-    found = sharing.gather(_ProcessAverages(averages, cutting.shortened, cutting.empty))
-    whole = Averages.of_all(wanted, [part.averages for part in found])
-    if not whole.texts:
+    parts = sharing.gather(_ProcessAverages(averages, batch_tokenizer.shortened, batch_tokenizer.empty))
+    total = Averages.of_all(request, [part.averages for part in parts])
+    if not total.texts:
         raise UsageError("none of the texts has anything in it", hint="give some text, or ids with --input-ids")
-    cut, empty = sum(part.cut for part in found), sum(part.empty for part in found)
-    warnings = [f"{_texts_were(cut)} cut to the {cutting.limit:,} tokens that the model takes"] if cut else []
+    cut, empty = sum(part.cut for part in parts), sum(part.empty for part in parts)
+    warnings = [f"{_texts_were(cut)} cut to the {batch_tokenizer.limit:,} tokens that the model takes"] if cut else []
     notes = [f"{_texts_were(empty)} left out, with nothing in {'them' if empty > 1 else 'it'}"] if empty else []
-    return Average(whole.stacks(), whole.texts, tuple(warnings), tuple(notes), unread=whole.unread)
+    return Average(total.stacks(), total.texts, tuple(warnings), tuple(notes), unread=total.unread)
 
 
 def _batch_inputs(loaded: LoadedModel, batch: Sequence[TextTokens]) -> ModelInputs:
-    """What the model takes of a batch."""
+    """The model's inputs for a batch."""
     return build_inputs(loaded, [text.tokens for text in batch], [text.segments for text in batch])
 
 
@@ -85,40 +86,40 @@ def _texts_were(count: int) -> str:
 def average_probe(
     loaded: LoadedModel,
     tokenizer: Tokenizer | None,
-    wanted: HeadsRequest,
+    request: HeadsRequest,
     *,
     first: int | None,
     seed: int,
     sharing: Sharing,
     progress: Progress,
 ) -> Average:
-    """Run the model on several such sequences and average what its heads do.
+    """Run the model on several sequences of repeated random tokens and average the metrics of its heads.
 
-    tokenizer: tells ordinary tokens from others; without one any id is as good.  first: the id that comes first.
-    An encoder–decoder's decoder is given the same tokens, behind its start token.
+    tokenizer: tells which tokens are ordinary; without one any id is used.  first: the id that begins each sequence.
+    An encoder–decoder's decoder gets the same tokens, after its start token.
     Raises UsageError where the model takes too few tokens.
     """
     size = loaded.vocabulary_size
     if tokenizer is None:
         ordinary: Sequence[int] = range(size or 0)
     else:
-        ordinary = [one for one in ordinary_ids(tokenizer, TOKENS) if size is None or one < size]
+        ordinary = [token_id for token_id in ordinary_ids(tokenizer, TOKENS) if size is None or token_id < size]
     before = int(first is not None) + int(loaded.config.is_encoder_decoder)
     probe = fitting_probe(loaded.max_positions, len(ordinary), before=before, seed=seed)
-    averages = Averages(wanted)
-    # They are few: the first process looks at all of them.
+    averages = Averages(request)
+    # There are few sequences: the first process runs all of them.
     ids = probe_ids(probe, ordinary, first) if sharing.rank == 0 else []
-    for batch in split_batches([_probe_text(each, tokenizer, first) for each in ids]):
+    for batch in split_batches([_probe_text(sequence, tokenizer, first) for sequence in ids]):
         averages.add(loaded, _probe_inputs(loaded, batch))
         progress("probing", averages.texts, probe.sequences)
-    whole = Averages.of_all(wanted, sharing.gather(averages))
-    return Average(whole.stacks(), whole.texts, notes=tuple(_probe_notes(loaded)), probe=probe, unread=whole.unread)
+    total = Averages.of_all(request, sharing.gather(averages))
+    return Average(total.stacks(), total.texts, notes=tuple(_probe_notes(loaded)), probe=probe, unread=total.unread)
 
 
 def _probe_text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | None) -> TextTokens:
     tokens = from_ids(tokenizer, ids).tokens
     if first is not None:
-        # Some tokenizers put a token first that they don't list as special.
+        # Some tokenizers begin texts with a token that they don't list as special.
         tokens = (tokens[0]._replace(special=True), *tokens[1:])
     return TextTokens(tokens, (0,) * len(tokens))
 

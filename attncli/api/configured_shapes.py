@@ -1,7 +1,4 @@
-"""The tensors of a model as far as its parameters need them: shapes, and no weights; wherever they come from.
-
-A configuration, of a file or a preset, and the shapes that follow from it: built once, and kept.
-"""
+"""The shapes of a model's tensors, from a module, or from a configuration that is built once and then cached."""
 
 from __future__ import annotations
 
@@ -27,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class ModelShapes(NamedTuple):
-    """The tensors of a model, and what else is known of it.
+    """The shapes of a model's tensors, and what else is known about the model.
 
-    name: as the user wrote it.  source: where the shapes came from.  generates: whether the model goes on from token
-    to token.  dtype: what its weights are kept in.  versions: of the libraries that the shapes were made with.
-    reconciliation: what a checkpoint that was at hand holds instead.
+    name: as the user wrote it.  source: where the shapes come from.  generates: whether the model generates text token
+    by token.  dtype: of its stored weights.  versions: of the libraries that built the shapes.
+    reconciliation: the differences to a checkpoint, where one is on this disk.
     """
 
     name: str
@@ -48,7 +45,7 @@ class ModelShapes(NamedTuple):
 
 
 def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShapes:
-    """The tensors of a module that was handed over."""
+    """The shapes of a loaded module."""
     from attncli.models.loading.meta_model import generates
     from attncli.parameters.module_inventory import walk
 
@@ -64,7 +61,7 @@ def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShape
 
 
 def list_models(model: Any) -> list[Any]:
-    """One model or several, by name or handed over. Raises UsageError for what is neither."""
+    """One model or several, as names or modules, in a list. Raises UsageError for anything else."""
     given = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
     for each in given:
         if not isinstance(each, str | Path) and not hasattr(each, "named_modules"):
@@ -75,27 +72,27 @@ def list_models(model: Any) -> list[Any]:
 
 
 def dtype_of(config: object) -> str | None:
-    """What a configuration says that its weights are kept in."""
+    """The dtype of the weights according to a configuration."""
     dtype = getattr(config, "dtype", None)
     return str(dtype).removeprefix("torch.") if dtype is not None else None
 
 
 def check_fields(fields: Mapping[str, Any], name: str) -> None:
-    """Raise ModelError for a configuration with numbers that no model can have."""
+    """Raise ModelError for a configuration with impossible numbers."""
     from attncli.models.loading.config_source import declares_value
     from attncli.parameters.config_checks import OWN_HEAD_WIDTH, check_numbers
 
     check_numbers(fields, name, has_own_head_width=lambda kind: declares_value(kind, OWN_HEAD_WIDTH) is not False)
 
 
-#: Libraries that have a say in what a configuration becomes.
+#: Libraries whose versions decide which module a configuration gives.
 _LIBRARIES = ("transformers", "torch")
 
 
 class BuiltModule(NamedTuple):
-    """The module of a configuration, on the meta device; config: None where a module has none.
+    """The module of a configuration, on the meta device.
 
-    writes: whether it goes on from token to token, where its class doesn't tell.
+    config: None where the module has none.  writes: whether it generates text, where its class doesn't tell.
     """
 
     module: nn.Module
@@ -105,17 +102,17 @@ class BuiltModule(NamedTuple):
 
 
 class CheckpointNames(NamedTuple):
-    """names: of tensors that the module calls otherwise.  buffers: which tensors are no parameters there."""
+    """names: from names in the checkpoint to other names in the module.  buffers: tensors that aren't parameters."""
 
     names: Mapping[str, str]
     buffers: Sequence[str]
 
 
 class ConfiguredShapes:
-    """A configuration by what it follows from.
+    """The shapes that follow from a configuration, from the cache if they are there.
 
-    key_fields: everything that decides what is built; None where that can't be told, and nothing is kept.
-    build: makes the module, which takes seconds: torch has to be imported.
+    key_fields: everything that decides the shapes; None where that is unknown, so that nothing is cached.
+    build: builds the module, which takes seconds because it imports torch.
     """
 
     def __init__(
@@ -131,39 +128,39 @@ class ConfiguredShapes:
         return self._build()
 
     def shapes(self) -> ModelShapes:
-        """The shapes, as they were kept, or from the module."""
-        return self._remembered() or self._made()
+        """The shapes, from the cache or from the module."""
+        return self._read_shapes() or self._build_shapes()
 
-    def _remembered(self) -> ModelShapes | None:
-        """The shapes that were kept; None where there are none, or of another form: they are then written anew."""
+    def _read_shapes(self) -> ModelShapes | None:
+        """The cached shapes; None where there are none, or in another format: they are then rebuilt."""
         from attncli.parameters.inventory import from_json
 
-        kept = self._kept(self._fields)
-        if kept is None:
+        entry = self._read_cache(self._fields)
+        if entry is None:
             return None
         try:
-            return self._shapes(**_module_facts(kept), inventory=from_json(kept["inventory"]))
+            return self._shapes(**_module_facts(entry), inventory=from_json(entry["inventory"]))
         except (KeyError, TypeError, ValueError):
             return None
 
-    def called(self, names: Sequence[str]) -> CheckpointNames:
-        """What the module calls the tensors of a checkpoint."""
+    def checkpoint_names(self, names: Sequence[str]) -> CheckpointNames:
+        """The module's names for the tensors of a checkpoint."""
         fields = None if self._fields is None else {**self._fields, "checkpoint": sorted(names)}
-        kept = self._kept(fields)
-        if kept is not None and kept.keys() == set(CheckpointNames._fields):
-            return CheckpointNames(**kept)
+        entry = self._read_cache(fields)
+        if entry is not None and entry.keys() == set(CheckpointNames._fields):
+            return CheckpointNames(**entry)
         from attncli.models.loading.meta_model import buffer_names, module_names
 
         found = module_names(self.built.module, names)
         buffers = buffer_names(self.built.module)
-        called = CheckpointNames(
-            {name: called for name, called in found.items() if called != name},
-            [name for name, called in found.items() if called in buffers],
+        result = CheckpointNames(
+            {name: module_name for name, module_name in found.items() if module_name != name},
+            [name for name, module_name in found.items() if module_name in buffers],
         )
-        self._keep(fields, called._asdict())
-        return called
+        self._write_cache(fields, result._asdict())
+        return result
 
-    def _made(self) -> ModelShapes:
+    def _build_shapes(self) -> ModelShapes:
         from attncli.models.loading.meta_model import generates
         from attncli.parameters.inventory import to_json
         from attncli.parameters.module_inventory import walk
@@ -177,13 +174,13 @@ class ConfiguredShapes:
             "notes": notes,
             "versions": {name: str(sys.modules[name].__version__) for name in _LIBRARIES},
         }
-        self._keep(self._fields, {**known, "inventory": to_json(inventory)})
+        self._write_cache(self._fields, {**known, "inventory": to_json(inventory)})
         return self._shapes(**known, inventory=inventory)
 
-    def _kept(self, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def _read_cache(self, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None if fields is None else self._cache.read(cache_key(fields))
 
-    def _keep(self, fields: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> None:
+    def _write_cache(self, fields: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> None:
         if fields is not None:
             self._cache.write(cache_key(fields), entry)
 
@@ -191,9 +188,9 @@ class ConfiguredShapes:
 def configured_from_files(
     files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], progress: Progress, *, trust_remote_code: bool
 ) -> ConfiguredShapes:
-    """The configuration of a model's config.json, with changes in it.
+    """The shapes that a model's config.json gives, with changes applied.
 
-    Raises ModelError, and UsageError for changes, for numbers that can't be.
+    Raises ModelError for impossible numbers in the configuration, UsageError for impossible changes.
     """
     _check_config(fields, changes, files.ref.name)
 
@@ -207,16 +204,16 @@ def configured_from_files(
         )
         cls = whole_class(config, files, trust_remote_code=trust_remote_code)
         _check_class(cls, config, changes)
-        named = () if config.architectures else (f"config.json names no architecture: counted as {cls.__name__}",)
-        return BuiltModule(empty_module(cls, config), config, notes=named)
+        notes = () if config.architectures else (f"config.json names no architecture: counted as {cls.__name__}",)
+        return BuiltModule(empty_module(cls, config), config, notes=notes)
 
-    # Code that came with a model isn't seen by the key, and a GGUF file's configuration is in no field.
+    # The cache key contains neither a model's own code nor the configuration in a GGUF file.
     known = None if trust_remote_code or not fields else _with_changes(fields, changes)
     return ConfiguredShapes(_shapes_factory(files.ref.name, "config", revision=files.revision), known, build)
 
 
 def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> ConfiguredShapes:
-    """The configuration of a preset, with changes in it. Raises UsageError for changes that can't be."""
+    """The shapes that a preset gives, with changes applied. Raises UsageError for impossible changes."""
     from attncli.models.builtin.presets import changed_preset
 
     def build() -> BuiltModule:
@@ -232,7 +229,7 @@ def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], pr
         _check_class(cls, config, changes)
         return BuiltModule(empty_module(cls, config), config)
 
-    # What its source says is said of the architecture as it is there.
+    # The published count holds for the unchanged architecture only.
     published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
     notes = () if changes else published
     if preset.module is not None:
@@ -245,7 +242,7 @@ def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], pr
 def _shapes_factory(
     name: str, source: str, *, revision: str | None = None, notes: Iterable[str] = ()
 ) -> Callable[..., ModelShapes]:
-    """Makes the shapes of a model of this name; what is kept of them belongs to any model of the same configuration."""
+    """A function that completes cached shapes, which belong to any model of the same configuration, with a name."""
 
     def shapes(**known: Any) -> ModelShapes:
         return ModelShapes(name, source, revision=revision, **{**known, "notes": (*known["notes"], *notes)})
@@ -257,8 +254,8 @@ def _with_changes(fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str
     return {**fields, "changes": list(changes)}
 
 
-def _module_facts(kept: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: kept[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
+def _module_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
 
 
 def _override_config(
@@ -274,9 +271,9 @@ def _override_config(
 
 
 def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:
-    """Before torch is imported, which takes seconds: numbers that can't be are said at once.
+    """Check the numbers before torch is imported, which takes seconds.
 
-    Changes of fields that the file has are seen here already, any others once the configuration is there.
+    Changes of fields that the file has are checked here, others once the configuration is built.
     """
     check_fields(fields, name)
     pairs = (change.partition("=") for change in changes)
@@ -285,7 +282,7 @@ def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str) 
 
 
 def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequence[str]) -> None:
-    """Raise UsageError where a class was set that doesn't take the configuration, so that another one would count."""
+    """Raise UsageError where `--set architectures` names a class that doesn't take the configuration."""
     keys = [change.partition("=")[0].strip() for change in changes]
     if "architectures" in keys and config.architectures and cls.__name__ != config.architectures[0]:
         raise UsageError(

@@ -1,9 +1,4 @@
-"""Ids of tokens as a caller of the Python functions may hand them over.
-
-Texts that are longer than their model takes, and texts that were cut to fit: one sentence for each kind.
-
-One text, or ids, in the tokens of one model.
-"""
+"""Tokenize one text, or look up given ids, with one model's tokenizer; the settings and length warnings for that."""
 
 from __future__ import annotations
 
@@ -24,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def id_lists(ids: Any) -> list[list[int]]:
-    """One list of ids, or several; also as an array or a tensor. Raises UsageError for anything else."""
+    """One list of ids or several as a list of lists; arrays and tensors too. Raises UsageError for anything else."""
     given = ids.tolist() if hasattr(ids, "tolist") else ids
     try:
         several = all(isinstance(each, Sequence) for each in given)
@@ -37,15 +32,15 @@ def id_lists(ids: Any) -> list[list[int]]:
 
 
 class LengthWarnings:
-    """Counts what is too long while texts stream by, so that a million long lines are one warning."""
+    """Counts texts that are too long or truncated, and makes one warning for each kind, however many texts there are."""
 
     def __init__(self) -> None:
         self._texts = 0
         # By model and kind: the number of texts, and the first of them with its tokens and the model's limit.
         self._found: dict[tuple[str, bool], tuple[int, int, int, int]] = {}
 
-    def see(self, record: int, model: str, tokens: int, limit: int | None, *, cut: bool) -> None:
-        """Take note of one text under one model; `cut`: what was beyond the limit is left out."""
+    def add(self, record: int, model: str, tokens: int, limit: int | None, *, cut: bool) -> None:
+        """Count one text under one model.  cut: whether it was truncated to the limit."""
         self._texts = max(self._texts, record + 1)
         if limit is not None and (cut or tokens > limit):
             count, *first = self._found.get((model, cut), (0, record, tokens, limit))
@@ -70,12 +65,12 @@ class LengthWarnings:
         return f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
 
 
-#: What can be checked: that all models make the same tokens, that there is nothing to mend in a text.
+#: What `--check` takes: all models give the same tokens; lint has no warnings.
 CHECKS = ("same", "lint")
 
 
 class TextInput(NamedTuple):
-    """One text, and the pair beside it; or ids; or a conversation, for the chat template of each model.
+    """One text, perhaps with a second one (`pair`); or ids; or a conversation for the chat template of each model.
 
     source: where the text was read.
     """
@@ -88,10 +83,10 @@ class TextInput(NamedTuple):
 
 
 class TokenizeSettings(NamedTuple):
-    """How texts are cut, and what is wanted of them besides their tokens; the names are keywords of the verb.
+    """How to tokenize texts and what to compute besides; the fields are keywords of `attncli.tokenize`.
 
-    special: with the special tokens that the model expects.  truncate: cut to the tokens that it takes.
-    why, lint, stats: see `attncli.tokenize`.  check: what has to hold, of `CHECKS`.
+    special: add special tokens.  truncate: cut to the number of tokens that the model takes.
+    why, lint, stats: see `attncli.tokenize`.  check: names from `CHECKS`.
     """
 
     special: bool = True
@@ -108,46 +103,46 @@ class TokenizeSettings(NamedTuple):
 
 
 def input_texts(given: TextInput) -> list[str]:
-    """The text and the pair beside it; none for ids."""
+    """The text and its pair; empty for ids."""
     return [] if given.ids is not None else [each for each in (given.text, given.pair) if each is not None]
 
 
 def check_input(given: TextInput) -> None:
-    """Raise UsageError where a text holds half a character."""
+    """Raise UsageError where a text holds a lone surrogate."""
     for text in input_texts(given):
         check_text(text)
 
 
-def max_tokens(reader: LoadedTokenizer) -> int | None:
-    """How many tokens the model takes, if it says."""
-    return reader.tokenizer.max_length if reader.tokenizer is not None else None
+def max_tokens(loaded: LoadedTokenizer) -> int | None:
+    """How many tokens the model takes; None where its tokenizer doesn't say."""
+    return loaded.tokenizer.max_length if loaded.tokenizer is not None else None
 
 
-def require_tokenizer(reader: LoadedTokenizer) -> Tokenizer:
-    """Its tokenizer. Raises UsageError where there is none, as ids alone can be shown without."""
-    if reader.tokenizer is None:
-        raise UsageError(f"{reader.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
-    return reader.tokenizer
+def require_tokenizer(loaded: LoadedTokenizer) -> Tokenizer:
+    """The tokenizer. Raises UsageError where the model has none: only ids can be shown without."""
+    if loaded.tokenizer is None:
+        raise UsageError(f"{loaded.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
+    return loaded.tokenizer
 
 
 def tokenize_text(
-    given: TextInput, reader: LoadedTokenizer, record: int, settings: TokenizeSettings
+    given: TextInput, loaded: LoadedTokenizer, record: int, settings: TokenizeSettings
 ) -> tuple[TokenizedText, bool]:
-    """One text in the tokens of one model, and whether some of it was left out to fit."""
-    tokenizer, limit = reader.tokenizer, max_tokens(reader)
+    """One text in the tokens of one model, and whether it was truncated."""
+    tokenizer, limit = loaded.tokenizer, max_tokens(loaded)
     texts = input_texts(given)
     if given.ids is not None:
         encoded = from_ids(tokenizer, given.ids[:limit] if settings.truncate else given.ids)
         truncated = len(encoded.tokens) < len(given.ids)
     else:
         encoded = encode(
-            require_tokenizer(reader), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
+            require_tokenizer(loaded), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
         )
         truncated = settings.truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
     unknown_id = tokenizer.unknown_id if tokenizer is not None else None
     text = TokenizedText(
         record=record,
-        model=reader.model,
+        model=loaded.model,
         text=given.text if texts else None,
         pair=given.pair,
         tokens=encoded.tokens,
@@ -160,10 +155,10 @@ def tokenize_text(
     return text, truncated
 
 
-def encode_input(given: TextInput, reader: LoadedTokenizer, settings: TokenizeSettings) -> Encoding:
-    """A text, or ids, as the tokenizer's own encoding: what statistics are made of."""
+def encode_input(given: TextInput, loaded: LoadedTokenizer, settings: TokenizeSettings) -> Encoding:
+    """A text, or ids, as the tokenizer's encoding, from which statistics are computed."""
     if given.ids is None:
-        tokenizer = require_tokenizer(reader)
+        tokenizer = require_tokenizer(loaded)
         return tokenizer.encode(given.text, pair=given.pair, special=settings.special, truncate=settings.truncate)
-    ids = given.ids[: max_tokens(reader)] if settings.truncate else given.ids
+    ids = given.ids[: max_tokens(loaded)] if settings.truncate else given.ids
     return Encoding(ids, [None] * len(ids), [0] * len(ids), [None] * len(ids))

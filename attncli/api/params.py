@@ -1,6 +1,6 @@
-"""Whether counted models are what they are taken for: by the total that is expected, and by the weights beside them.
+"""`attncli.params`: how many parameters a model has, in which components, and what memory and compute they take.
 
-`attncli.params`: how many parameters a model has, where they sit, and what they cost.
+The shapes come from `shape_sources`; `--check` compares the total with an expected one.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
 
 
 def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
-    """A sentence for each model with another total, and for each whose weights are of another model.
+    """A sentence for each model with another total than expected, and for each whose weights are of another model.
 
-    Of another total, whose way of counting gives the expected one is said too.
+    Where a published way of counting gives the expected total, the sentence names it.
     """
     for model in models:
         total, held = model.counted.total, model.reconciliation
@@ -64,9 +64,9 @@ def _matching_reading(model: ModelParameters, expected: Total) -> str:
     return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")
 
 
-#: Listings that are a tree.
+#: The values of `by` that list a tree.
 _TREE_LISTINGS = ("module", "tensor")
-#: How deep modules are listed where nothing is said.
+#: The depth to which modules are listed by default.
 _DEFAULT_DEPTH = 3
 
 
@@ -91,45 +91,47 @@ def params(
     allow_pickle: bool = False,
     progress: Progress = silent,
 ) -> ParamsResult:
-    """Count the parameters of a model from shapes alone, and say what they cost to keep and to run.
+    """Count the parameters of a model from the shapes of its tensors, with the memory and compute that they take.
 
-    model: a hub name, a path, a `torch.nn.Module`, or a list of them to set side by side; None is all-MiniLM-L6-v2.
-    source: `config` or `header`, where the shapes are from; None is the configuration where there is one.
+    model: a hub name, a path, a `torch.nn.Module`, or a list of them to compare; None is all-MiniLM-L6-v2.
+    source: where the shapes come from, `config` or `header` (of the weight files); None is the configuration if there
+    is one.
     by: "module" and "tensor" add rows, down to `depth` steps of a module's path.
-    set: what if: `"num_hidden_layers=48"`, several of these, or `{"num_hidden_layers": 48}`; `changes` says so.
-    untie: count tied tensors apart.
-    context, batch: tokens a text (`8192`, `"128k"`) and texts, for the cache and the arithmetic.
-    fit: memory that has to do, in bytes or as `"24GiB"`, of several devices `"2x80GB"`.
-    lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
-    check: the total that is expected, to the last digit, or rounded as people write it (`"175B"`, `"7.24B"`);
-    `failures` says which models have another, and which have weights of another model beside their configuration.
-    list_presets: say which architectures `preset:` knows, and count nothing.
+    set: override the configuration: `"num_hidden_layers=48"`, several of these, or `{"num_hidden_layers": 48}`; the
+    result lists them in `changes`.
+    untie: count tied tensors separately.
+    context, batch: tokens in a text (`8192`, `"128k"`) and number of texts, for the size of the KV cache and the FLOPs.
+    fit: the available memory in bytes or as `"24GiB"`, for several devices as `"2x80GB"`.
+    lora: a rank, or `"16:attention,mlp.up"`: the parameters that adapters would add.  training: the memory of training.
+    check: the expected total, exact or rounded as in publications (`"175B"`, `"7.24B"`); `failures` lists models with
+    another total, and models whose weights don't belong to their configuration.
+    list_presets: list the architectures that `preset:` knows instead of counting.
 
         >>> attncli.params("gpt2").models[0].counted.total
         124439808
 
-    Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be.
+    Raises ModelError for a model that can't be loaded or has an impossible configuration, UsageError for invalid options.
     """
     if list_presets:
         return _list_presets()
-    wanted, wishes = _check_by(by, depth), _costs_request(context, batch, fit, training=training, lora=lora)
+    wanted, costs_request = _check_by(by, depth), _costs_request(context, batch, fit, training=training, lora=lora)
     expected = total_of("--check", check)
     if source is not None and source not in get_args(Source):
         raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(get_args(Source))}")
     changes = _parse_changes(set)
-    how = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
-    opened = [_read_shapes(each, how) for each in list_models(DEFAULT_MODEL if model is None else model)]
+    shape_source = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
+    all_shapes = [_read_shapes(each, shape_source) for each in list_models(DEFAULT_MODEL if model is None else model)]
 
     from attncli.parameters.count import differences
 
-    counted = [_count_model(shapes, wanted, depth, wishes, untie=untie) for shapes in opened]
+    counted = [_count_model(shapes, wanted, depth, costs_request, untie=untie) for shapes in all_shapes]
     models = tuple(model._replace(changes=changes) for model in counted)
-    if wishes.lora is not None and not any(model.costs.lora for model in models):
-        raise _nothing_to_adapt(opened, wishes.lora)
+    if costs_request.lora is not None and not any(model.costs.lora for model in models):
+        raise _nothing_to_adapt(all_shapes, costs_request.lora)
     rows = differences([model.counted for model in models])
     failed = None if expected is None else tuple(check_failures(models, expected))
     return ParamsResult(
-        models, _provenance(opened), rows, by=wanted, warnings=tuple(mismatch_warnings(models)), failures=failed
+        models, _provenance(all_shapes), rows, by=wanted, warnings=tuple(mismatch_warnings(models)), failures=failed
     )
 
 
@@ -141,19 +143,19 @@ def _list_presets() -> ParamsResult:
     return ParamsResult((), provenance(), presets=tuple(listed))
 
 
-def _provenance(opened: Sequence[ModelShapes]) -> MadeBy:
-    """What took part, also where it did so at another time: shapes that were kept name what they were made with."""
-    alone = opened[0] if len(opened) == 1 else None
-    made = provenance(
+def _provenance(all_shapes: Sequence[ModelShapes]) -> MadeBy:
+    """The library versions; for shapes from the cache, the versions that they were built with."""
+    single = all_shapes[0] if len(all_shapes) == 1 else None
+    current = provenance(
         *("transformers", "torch"),
-        model_class=alone.model_class if alone else None,
-        revision=alone.revision if alone else None,
+        model_class=single.model_class if single else None,
+        revision=single.revision if single else None,
     )
-    return made._replace(**{name: version for shapes in opened for name, version in shapes.versions.items()})
+    return current._replace(**{name: version for shapes in all_shapes for name, version in shapes.versions.items()})
 
 
 def _parse_changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
-    """Each `key=value`. Raises UsageError for what is none."""
+    """The overrides as `key=value` strings. Raises UsageError for anything else."""
     if isinstance(given, Mapping):
         written = ((key, value if isinstance(value, str) else _to_json(key, value)) for key, value in given.items())
         return tuple(f"{key}={value}" for key, value in written)
@@ -171,7 +173,7 @@ def _to_json(key: str, value: object) -> str:
 
 
 def _check_by(by: str, depth: int | None) -> By:
-    """What is listed, and with depth whether that has any. Raises UsageError where it can't be."""
+    """`by`, checked. Raises UsageError for an unknown value, and for a depth where nothing is listed as a tree."""
     from attncli.parameters.count import By
 
     if by not in get_args(By):
@@ -199,20 +201,20 @@ def _costs_request(
     return CostsRequest(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
 
 
-def _read_shapes(model: Any, how: ShapeSource) -> ModelShapes:
+def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
     if isinstance(model, str | Path):
-        return how.shapes(model)
-    if how.changes:
+        return shape_source.shapes(model)
+    if shape_source.changes:
         raise UsageError("a module that was handed over can't be changed", hint="build it anew from its configuration")
-    beside = {"source": how.source, "revision": how.revision, "refresh": how.refresh}
-    for name, given in {**beside, "trust_remote_code": how.trust_remote_code}.items():
+    options = {"source": shape_source.source, "revision": shape_source.revision, "refresh": shape_source.refresh}
+    for name, given in {**options, "trust_remote_code": shape_source.trust_remote_code}.items():
         if given:
             raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
     return shapes_from_module(model)
 
 
 def _count_model(
-    shapes: ModelShapes, by: By, depth: int | None, wishes: CostsRequest, *, untie: bool
+    shapes: ModelShapes, by: By, depth: int | None, costs_request: CostsRequest, *, untie: bool
 ) -> ModelParameters:
     from attncli.parameters.costs import costs
     from attncli.parameters.count import Placements, count
@@ -220,7 +222,9 @@ def _count_model(
     placements = Placements(shapes.inventory)
     named = {"model": shapes.name, "source": shapes.source}
     counted = count(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEFAULT_DEPTH, placements=placements)
-    cost = costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates, placements=placements)
+    cost = costs(
+        shapes.inventory, costs_request, total=counted.total, generates=shapes.generates, placements=placements
+    )
     return ModelParameters(
         counted,
         cost,
@@ -233,12 +237,12 @@ def _count_model(
     )
 
 
-def _nothing_to_adapt(opened: Sequence[ModelShapes], wish: LoraRequest) -> UsageError:
+def _nothing_to_adapt(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest) -> UsageError:
     from attncli.parameters.count import Placements
     from attncli.parameters.lora import nothing_to_adapt
 
-    placed = [entry for shapes in opened for entry in Placements(shapes.inventory).once]
-    return nothing_to_adapt([shapes.name for shapes in opened], placed, wish)
+    placed = [entry for shapes in all_shapes for entry in Placements(shapes.inventory).once]
+    return nothing_to_adapt([shapes.name for shapes in all_shapes], placed, lora_request)
 
 
 def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ...]:

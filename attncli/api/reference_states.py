@@ -1,4 +1,4 @@
-"""The reference sample of a comparison: its sentences cut into tokens, run, and what came of it kept for next time."""
+"""Statistics of the model's states over a reference sample of sentences, from the cache or from a run."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from attncli.models.files.user_cache import SampleCache
     from attncli.models.tokenizers.types import Tokenizer
 
-#: Of fewer words a deviation in every dimension is more chance than measure.
+#: With fewer words, the standard deviation of each dimension is mostly noise.
 _FEW_WORDS = 100
 
 
 class ReferenceSample(NamedTuple):
-    """Sentences to hold a word's vectors against. own: they are the user's, not those of the package."""
+    """The sentences of a reference sample. from_user: not those of the package."""
 
     sentences: tuple[str, ...]
-    own: bool = False
+    from_user: bool = False
 
     @property
     def source(self) -> str:
-        return "own sentences" if self.own else "sentences of attncli"
+        return "own sentences" if self.from_user else "sentences of attncli"
 
 
 class ReferenceStatistics(NamedTuple):
-    """What a model makes of a sample, by state."""
+    """The statistics of a model's states over a reference sample, by state."""
 
     info: SampleInfo
     states: Mapping[int, SampleStatistics]
@@ -47,7 +47,7 @@ class ReferenceStatistics(NamedTuple):
 
 
 def parse_reference_sample(reference: Iterable[str] | None) -> ReferenceSample | None:
-    """The sentences of the package, or the user's; None where an empty list says that no sample is wanted."""
+    """The sentences of the package, or the user's; None for an empty list, which means no sample."""
     if reference is None:
         return ReferenceSample(shipped_sentences())
     if isinstance(reference, str | bytes) or not isinstance(reference, Iterable):
@@ -60,13 +60,13 @@ def parse_reference_sample(reference: Iterable[str] | None) -> ReferenceSample |
         raise UsageError(
             "the reference sample has fewer than 2 sentences", hint="give one sentence a line, many of them"
         )
-    return ReferenceSample(sentences, own=True) if given else None
+    return ReferenceSample(sentences, from_user=True) if given else None
 
 
 def reference_statistics(
     run: Run,
     sample: ReferenceSample,
-    behaviour: ModelTraits,
+    traits: ModelTraits,
     *,
     files: ModelFiles | None,
     tokenizer: Tokenizer,
@@ -74,9 +74,9 @@ def reference_statistics(
     allow_pickle: bool,
     progress: Progress,
 ) -> ReferenceStatistics:
-    """The statistics of the first `states` states: from the cache where all of them are there, else from a run.
+    """The statistics of the first `states` states, from the cache if all are there, else from a run.
 
-    Of a model that was handed over nothing is kept: nobody knows what it is.
+    Nothing is cached for a loaded module, which can't be identified.
     Raises UsageError for a sample of too few words.
     """
     from attncli.models.files.user_cache import SampleCache, sample_key
@@ -84,11 +84,11 @@ def reference_statistics(
     cache = SampleCache.of_user()
     how = {
         "stack": run.stack.path, "pool": run.pool, "dtype": run.model.dtype, "device": str(run.model.device.type),
-        "behaviour": tuple(behaviour),
+        "behaviour": tuple(traits),
     }  # fmt: skip
     key = files and sample_key(files, sentences=sample.sentences, allow_pickle=allow_pickle, **how)
     recalled = _read_cache(cache, key, states) if key else None
-    found = recalled or _run_sample(run, sample, behaviour, tokenizer, states, progress)
+    found = recalled or _run_sample(run, sample, traits, tokenizer, states, progress)
     if key and recalled is None:
         for state, statistics in found.items():
             cache.write(f"{key}-{state}", statistics.arrays())
@@ -109,7 +109,7 @@ def _read_cache(cache: SampleCache, key: str, states: int) -> dict[int, SampleSt
 
 
 def _run_sample(
-    run: Run, sample: ReferenceSample, behaviour: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
+    run: Run, sample: ReferenceSample, traits: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
 ) -> dict[int, SampleStatistics]:
     from attncli.embeddings.reference_sample import run_sample
 
@@ -123,7 +123,7 @@ def _run_sample(
         run,
         sentences,
         states,
-        causal=behaviour.causal,
+        causal=traits.causal,
         progress=lambda done: progress("reading the reference sample", done, total),
     )
     assert words
@@ -131,7 +131,7 @@ def _run_sample(
 
 
 def encode_sample(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> list[Words]:
-    """The sample as the model takes it: the ids of every sentence, and the places of the words that take part."""
+    """The ids of every sentence, and the positions of the words that are sampled."""
     from attncli.embeddings.batches import Words
 
     found = []

@@ -1,7 +1,4 @@
-"""The tensors that a model's files hold, by their headers: counted as they are, or held against a configuration.
-
-What the user named -> the shapes of that model, from its configuration, its files' headers, or the user's code.
-"""
+"""Get the shapes of a model's tensors from its configuration, the headers of its weight files, a preset or code."""
 
 from __future__ import annotations
 
@@ -25,12 +22,12 @@ if TYPE_CHECKING:
     from attncli.parameters.inventory import Inventory
     from attncli.parameters.quantization import Unpacked
 
-#: What peft writes before the names of the modules that it adapts.
+#: The prefix that peft writes before the names of adapted modules.
 _PEFT_PREFIX = "base_model.model."
 
 
 def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
-    """The weights that stored tensors stand for: packed ones unfolded, buffers left out."""
+    """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
     from attncli.models.loading.config_source import declares_writing
     from attncli.parameters.reconcile import with_tied_unembedding
 
@@ -53,7 +50,7 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
 
 
 def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -> ModelShapes:
-    """The shapes of a configuration, held against the checkpoint beside it where that is on this disk."""
+    """The shapes of a configuration, compared with its checkpoint if that is on this disk."""
     shapes = configured.shapes()
     try:
         checkpoint = local_checkpoint(files if files.base is None else files.base)
@@ -64,18 +61,20 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
     from attncli.parameters.reconcile import reconcile
 
     unpacked = unpack(checkpoint.tensors, checkpoint.config, _parameter_shapes(shapes.inventory))
-    called = configured.called([each.name for each in unpacked.weights])
+    checkpoint_names = configured.checkpoint_names([each.name for each in unpacked.weights])
     return shapes._replace(
         stored_bytes=checkpoint.stored_bytes,
         notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked)),
-        reconciliation=reconcile(shapes.inventory, unpacked.weights, called.names, frozenset(called.buffers)),
+        reconciliation=reconcile(
+            shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
+        ),
     )
 
 
 def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:
-    """A model with the tensors of an adapter beside its own, where they are in the module that the adapter makes."""
-    own = read_own_checkpoint(files.ref, files.source)
-    added = from_names({tensor.path.removeprefix(_PEFT_PREFIX): tensor.shape for tensor in own.tensors})
+    """The shapes of a model with those of an adapter's tensors, placed in the modules that it adapts."""
+    adapter = read_own_checkpoint(files.ref, files.source)
+    added = from_names({tensor.path.removeprefix(_PEFT_PREFIX): tensor.shape for tensor in adapter.tensors})
     tensors = (*base.inventory.tensors, *added.tensors)
     assert files.base is not None
     note = f"the adapter adds {added.total:,} to {files.base.ref.name}"
@@ -89,7 +88,7 @@ def _parameter_shapes(inventory: Inventory) -> Mapping[str, tuple[int, ...]]:
 
 
 def _stored_dtypes(checkpoint: Checkpoint) -> str:
-    """The types of what is stored, those of most bytes first."""
+    """The stored dtypes, those with the most bytes first."""
     sizes: dict[str, int] = defaultdict(int)
     for tensor in checkpoint.tensors:
         sizes[tensor.dtype] += tensor.stored_bytes
@@ -117,7 +116,7 @@ _HEADER_SUFFIXES = (".safetensors", ".gguf")
 
 
 class ShapeSource(NamedTuple):
-    """How a model that was named is to be had, and what is changed in its configuration."""
+    """Where to get the shapes of a model given by name, and what to change in its configuration."""
 
     source: Source | None
     changes: Sequence[str]
@@ -127,13 +126,13 @@ class ShapeSource(NamedTuple):
     progress: Progress
 
     def shapes(self, model: str | Path) -> ModelShapes:
-        """The tensors of the model of this name. Raises ModelError where it is not to be had."""
+        """The shapes of the model with this name. Raises ModelError where it can't be loaded."""
         ref = parse_reference(str(model), revision=self.revision)
         if ref.kind is Kind.FUNCTION:
             return self._from_function(ref)
         if ref.kind is Kind.PRESET:
             return self._from_preset(ref)
-        files, fields = self._opened(ref)
+        files, fields = self._open(ref)
         if files.base is None:
             return self._from_files(files, fields)
         from attncli.models.files.adapters import check_adapter_header
@@ -145,8 +144,8 @@ class ShapeSource(NamedTuple):
         from_header = _needs_header(files, fields) if self.source is None else self.source == "header"
         return self._from_headers(files) if from_header else self._from_config(files, fields or {})
 
-    def _opened(self, ref: ModelRef) -> tuple[ModelFiles, dict[str, Any] | None]:
-        """The files of a model, and its configuration. Where they are not to be had, a preset may do."""
+    def _open(self, ref: ModelRef) -> tuple[ModelFiles, dict[str, Any] | None]:
+        """The files of a model and its configuration. Where they can't be loaded, the hint may name a preset."""
         try:
             files = open_files(ref, refresh=self.refresh, progress=self.progress)
             return files, _read_config(files)
@@ -176,7 +175,7 @@ class ShapeSource(NamedTuple):
         return configured_from_preset(ref.name, read_preset(ref.location), self.changes, self.progress).shapes()
 
     def _from_headers(self, files: ModelFiles) -> ModelShapes:
-        """The tensors of the weights, by the headers of their files. Imports neither torch nor transformers."""
+        """The shapes in the headers of the weight files. Imports neither torch nor transformers."""
         if self.changes:
             raise UsageError("--set changes a configuration, not a checkpoint", hint="name its config.json instead")
         from attncli.models.files.checkpoint import read_checkpoint
@@ -189,12 +188,12 @@ class ShapeSource(NamedTuple):
         configured = configured_from_files(
             files, fields, self.changes, self.progress, trust_remote_code=self.trust_remote_code
         )
-        # A checkpoint says nothing about a model that is otherwise.
+        # A changed model can't be compared with the checkpoint.
         return configured.shapes() if self.changes else reconcile_with_checkpoint(configured, files)
 
 
 def _read_config(files: ModelFiles) -> dict[str, Any] | None:
-    """What config.json holds; None where there is none, as beside a GGUF file."""
+    """The content of config.json; None where there is none, as with a GGUF file."""
     from attncli.models.files import weight_headers
 
     path = files.find("config.json")
@@ -202,9 +201,9 @@ def _read_config(files: ModelFiles) -> dict[str, Any] | None:
 
 
 def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:
-    """Whether the weights were named, or no configuration says anything of them."""
+    """Whether the user named a weight file, or there is no configuration to build from."""
     if files.ref.named_file or fields is None:
         return True
-    # A configuration that is there and empty is what is wrong with the model, unless there are weights beside it.
+    # An empty configuration is reported as an error, unless there are weights to count.
     model = files if files.base is None else files.base
     return not fields and any(name.endswith(_HEADER_SUFFIXES) for name in model.source.names())

@@ -1,4 +1,7 @@
-"""What is wanted of a text besides its tokens: each in a module of its own, imported only where it is asked for."""
+"""Add to a tokenized text what options ask for: message boundaries of a chat, `--why`, `--lint`, comparisons, checks.
+
+The modules that compute each are imported when they are needed.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class TextDetails:
-    """Answers everything that `settings` ask about a text."""
+    """Adds everything to a text that `settings` ask for, besides its tokens."""
 
     def __init__(self, settings: TokenizeSettings) -> None:
         self._settings = settings
-        # By tokenizer: making one reads the whole vocabulary.
+        # By the tokenizer's id: building one reads the whole vocabulary.
         self._explainers: dict[int, Explainer] = {}
 
-    def of(self, text: TokenizedText, tokenizer: Tokenizer, chat: ChatText | None) -> TokenizedText:
-        """A text with the answers.  chat: the conversation that a template made the text of."""
+    def add(self, text: TokenizedText, tokenizer: Tokenizer, chat: ChatText | None) -> TokenizedText:
+        """The text with details.  chat: the conversation that a chat template rendered as the text."""
         if chat is not None:
             from attncli.tokens.chat_roles import assign_messages, has_double_bos
 
@@ -47,7 +50,7 @@ class TextDetails:
 
 
 def compare_models(texts: Sequence[TokenizedText]) -> Comparison | None:
-    """Where several models cut one text differently; None for one model, for ids, and for texts that differ."""
+    """Where several models tokenize one text differently; None for one model, for ids, and for texts that differ."""
     first = texts[0]
     if len(texts) == 1 or first.text is None or any(text.text != first.text for text in texts):
         return None
@@ -57,13 +60,13 @@ def compare_models(texts: Sequence[TokenizedText]) -> Comparison | None:
 
 
 class TextChecks:
-    """What has to hold of every text: `same` (all models make the same tokens of it), `lint` (nothing to mend)."""
+    """Runs the checks `same` (all models give the same tokens) and `lint` (no warnings) on every text."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)
         self._failures: list[str] = []
 
-    def see(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
         if "same" in self._names:
             self._failures += (f"same: {_text_prefix(record)}{sentence}" for sentence in _same_failures(record))
         if "lint" in self._names:
