@@ -1,6 +1,6 @@
-"""Finding tokens in their text again, for tokenizers that keep no record of where they came from.
+"""Tokenize a text, or look up ids, into `Token`s with their offsets in characters, UTF-8 bytes and words.
 
-A text, or bare ids, to `Token`s: what each is, what it looks like, and where it stands.
+`align` finds the offsets for tokenizers that give none.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 
-#: How far behind the place where it is expected a token is looked for.
+#: How many characters after its expected place a token is searched for.
 _SEARCH_REACH = 64
 
 
 def align(text: str, data: Sequence[bytes]) -> list[Span | None]:
-    """The characters of `text` that each token stands for; None where they are not to be found, as an unknown token's.
+    """The span of characters in `text` for each token; None where it isn't found, as for an unknown token.
 
-    data: the bytes that each token spells. Where together they spell the text, that says it all. Else tokens are sought
-    in order and without regard to case, accents and the space around them, those that cut a character up together, and
-    a lost one is given up after a look at the next 64 characters: linear in the length of the text.
+    data: the bytes that each token spells. If they spell the text together, the spans follow from their lengths. Else
+    tokens are searched for in order, ignoring case, accents and surrounding space, those that share a character
+    together, within the next 64 characters each: linear in the length of the text.
     """
     return _align_exactly(text, data) or _align_by_search(text, data)
 
 
 def _align_exactly(text: str, data: Sequence[bytes]) -> list[Span | None]:
-    """The places of tokens that spell the text, perhaps with a space before it; none where they spell another."""
+    """The spans of tokens that spell the text, perhaps with a space before it; empty if they don't spell it."""
     joined, encoded = b"".join(data), text.encode("utf-8")
     put_before = len(joined) - len(encoded)
     if joined != b" " * put_before + encoded or put_before > 1:
@@ -63,7 +63,7 @@ def _align_by_search(text: str, data: Sequence[bytes]) -> list[Span | None]:
 
 
 def _whole_characters(data: Sequence[bytes]) -> Iterator[tuple[str, Sequence[bytes]]]:
-    """The fewest tokens at a time that end where a character does, and what they spell."""
+    """The tokens in the smallest groups that end at a character boundary, each with the text that it spells."""
     decoder = getincrementaldecoder("utf-8")("replace")
     spelled, first = "", 0
     for index, piece in enumerate(data):
@@ -77,14 +77,14 @@ def _whole_characters(data: Sequence[bytes]) -> Iterator[tuple[str, Sequence[byt
 
 
 def _split_span(text: str, span: Span, pieces: Sequence[bytes]) -> list[Span | None]:
-    """The characters of each of the tokens that share a span: all of them where that span spells something else."""
+    """The spans of the tokens that share a span; the whole span for each if they don't spell it exactly."""
     start, end = span
-    own = _align_exactly(text[start:end], pieces) if len(pieces) > 1 else []
-    return [piece and (start + piece[0], start + piece[1]) for piece in own] or [span] * len(pieces)
+    parts = _align_exactly(text[start:end], pieces) if len(pieces) > 1 else []
+    return [part and (start + part[0], start + part[1]) for part in parts] or [span] * len(pieces)
 
 
 class _FoldedText:
-    """A text in lower case and without accents, to be searched."""
+    """A text in lower case and without accents, for searching."""
 
     def __init__(self, text: str) -> None:
         parts = [(part, index) for index, character in enumerate(text) for part in _fold(character)]
@@ -111,11 +111,11 @@ _NOWHERE: TokenPlace = (None, None, None, None, None)
 
 
 class EncodedText(NamedTuple):
-    """The tokens of a text; every field has an entry a token.
+    """The tokens of a text; every field has one entry a token.
 
-    segments: what the model takes as `token_type_ids`.
-    sequences: 0 for tokens of the text, 1 for those of its pair, None for added ones and for ids without a text. Places
-    (`start`, `byte_start`, `word`) are those of the token's own sequence.
+    segments: the model's `token_type_ids`.
+    sequences: 0 for tokens of the text, 1 for those of its pair, None for added special tokens and for ids without a
+    text. Offsets (`start`, `byte_start`, `word`) count within the token's own sequence.
     """
 
     tokens: tuple[Token, ...]
@@ -126,22 +126,22 @@ class EncodedText(NamedTuple):
 def encode(
     tokenizer: Tokenizer, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False
 ) -> EncodedText:
-    """Cut a text, and a second one beside it, into tokens.
+    """Tokenize a text, with `pair` as a second one.
 
-    special: with the special tokens that the model expects.  truncate: cut to the tokens that the model takes, those
-    special ones kept.
+    special: add the special tokens that the model expects.  truncate: cut to the number of tokens that the model takes,
+    with special tokens kept.
 
-    Raises UsageError where a text holds half a character (a lone surrogate), which no tokenizer can take.
+    Raises UsageError where a text holds a lone surrogate, which no tokenizer can take.
     """
     texts = [text] if pair is None else [text, pair]
-    for given in texts:
-        check_text(given)
+    for each in texts:
+        check_text(each)
     encoding = tokenizer.encode(text, pair=pair, special=special, truncate=truncate)
     pieces = list(_describe_pieces(tokenizer, encoding.ids))
     places: list[TokenPlace] = [_NOWHERE] * len(pieces)
-    for number, own in enumerate(texts):
+    for number, each in enumerate(texts):
         members = [index for index, sequence in enumerate(encoding.sequences) if sequence == number]
-        for index, place in zip(members, _token_places(own, encoding, pieces, members), strict=True):
+        for index, place in zip(members, _token_places(each, encoding, pieces, members), strict=True):
             places[index] = place
     tokens = (
         Token(index, piece.id, piece.token, piece.text, *place, piece.special or sequence is None)
@@ -151,11 +151,11 @@ def encode(
 
 
 def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
-    """Ids that came without a text, as tokens without a place in one.
+    """Look up ids that were given without a text, as tokens without offsets.
 
-    tokenizer: looks them up; without one, a token is its own number.
+    tokenizer: None shows each token as its id.
 
-    Raises UsageError for a number below 0, and for one that the vocabulary has no token for.
+    Raises UsageError for a number below 0 and for an id that the vocabulary doesn't have.
     """
     for identifier in ids:
         if identifier < 0:
@@ -168,7 +168,7 @@ def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
 
 
 def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
-    """As much of each text as its tokens cover, from the first of them to the last: less than all where it was cut."""
+    """The part of each text from its first token to its last: less than all of it where it was truncated."""
     covered = []
     for number, text in enumerate(texts):
         own = [token for token, sequence in zip(encoded.tokens, encoded.sequences, strict=True) if sequence == number]
@@ -179,12 +179,12 @@ def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
 
 
 def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
-    """Whether the tokens leave out more of the texts than the space around them."""
+    """Whether the tokens leave out more of the texts than surrounding white space."""
     return any(len(part) < len(text.strip()) for part, text in zip(covered_texts(encoded, texts), texts, strict=True))
 
 
 def check_text(text: str) -> None:
-    """Raise UsageError where a text holds half a character."""
+    """Raise UsageError where a text holds a lone surrogate."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -207,17 +207,17 @@ def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece
 def _token_places(
     text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]
 ) -> Iterator[TokenPlace]:
-    """Where the tokens of one text stand in it."""
-    given = [encoding.spans[index] for index in members]
-    if None in given:
-        given = align(text, [pieces[index].data for index in members])
-    data = [pieces[index].data for index, span in zip(members, given, strict=True) if span is not None]
+    """The offsets and words of the tokens of one text.  members: their indices among all tokens."""
+    spans = [encoding.spans[index] for index in members]
+    if None in spans:
+        spans = align(text, [pieces[index].data for index in members])
+    data = [pieces[index].data for index, span in zip(members, spans, strict=True) if span is not None]
     found = empty_added_spaces(
-        text, restore_first_characters(text, [span for span in given if span is not None], data), data
+        text, restore_first_characters(text, [span for span in spans if span is not None], data), data
     )
     in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
     words = WordSpans(text)
-    for place in given:
+    for place in spans:
         span = None if place is None else next(in_characters)
         yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
 

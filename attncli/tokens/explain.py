@@ -1,4 +1,4 @@
-"""How a tokenizer came to the tokens of a text: its steps told from its own data, and checked against what it gives."""
+"""`--why`: the steps from a text to its tokens, computed from the tokenizer's data and checked against its output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _ModelExplainer(Protocol):
-    """What each kind of model can do."""
+    """Explains how a tokenizer's model splits a word."""
 
     def explain(self, word: str) -> Word: ...
 
@@ -25,7 +25,7 @@ class _ModelType(Protocol):
     def __call__(self, state: Mapping[str, Any]) -> _ModelExplainer: ...
 
 
-#: The kinds of models that the library `tokenizers` has.
+#: The models of the library `tokenizers`, by their `type` in a tokenizer.json.
 _MODEL_TYPES: Mapping[str, _ModelType] = {
     "BPE": BPEExplainer,
     "WordPiece": WordPieceExplainer,
@@ -33,22 +33,22 @@ _MODEL_TYPES: Mapping[str, _ModelType] = {
     "WordLevel": WordLevelExplainer,
 }
 
-#: What of a model's state is no setting.
+#: The fields of a model's state that aren't settings.
 _DATA_FIELDS = frozenset({"type", "vocab", "merges"})
 
 
 def explain(tokenizer: Tokenizer, text: str, *, special: bool = True) -> Explanation:
-    """How the tokens of one text come about: see `Explainer`, which reads the vocabulary once for several texts."""
+    """The steps for one text; for several texts use `Explainer`, which reads the vocabulary once."""
     return Explainer(tokenizer).explain(text, special=special)
 
 
 class Explainer:
-    """A tokenizer that tells how it comes to its tokens, from the text to the special tokens around it.
+    """Explains a tokenizer's steps, from normalizing the text to adding special tokens.
 
-    The steps are worked out from the tokenizer's data; `agrees` says whether they lead to the tokens that it gives
-    itself. (They may not where it drops merges at random, as its `dropout` asks for.)
+    The steps are computed from the tokenizer's data; `agrees` in the result says whether they lead to the tokens that
+    it gives itself. (They may not if `dropout` skips merges at random.)
 
-    Raises UsageError for a tokenizer that is a class of Python code, whose steps only it knows.
+    Raises UsageError for a tokenizer that is written in Python, whose steps are unknown.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -59,9 +59,9 @@ class Explainer:
         self._model = _MODEL_TYPES[state["type"]](state)
 
     def explain(self, text: str, *, special: bool = True) -> Explanation:
-        """How one text is cut.  special: with the special tokens that the model expects.
+        """The steps for one text.  special: add the special tokens that the model expects.
 
-        Raises UsageError for half a character.
+        Raises UsageError for a lone surrogate.
         """
         check_text(text)
         encoding = self._tokenizer.encode(text, special=special)
@@ -93,7 +93,7 @@ def _open_pipeline(tokenizer: Tokenizer) -> TokenizerPipeline:
 
 
 def _explain_words(text: str, cut: Cut, model: _ModelExplainer) -> tuple[tuple[Word, ...], tuple[PreToken, ...]]:
-    """What the model does with each pre-token, those of the same form once; and the pre-tokens that point to it."""
+    """How the model splits each distinct pre-token, and all pre-tokens with the index of theirs."""
     numbers: dict[str, int] = {}
     for pre_token in cut.pre_tokens:
         if pre_token.added is None:
@@ -134,7 +134,7 @@ def _entries(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Entry]:
 
 
 def _agrees(encoding: Encoding, own: Sequence[int], template: Sequence[Slot] | None) -> bool:
-    """Whether the tokenizer gives the ids that the steps lead to."""
+    """Whether the tokenizer gives the same ids as the steps."""
     if template is None:
         numbered = zip(encoding.ids, encoding.sequences, strict=True)
         return [identifier for identifier, sequence in numbered if sequence is not None] == list(own)

@@ -59,7 +59,7 @@ class Statistics:
         self._used: Counter[int] = Counter()
         self._lengths: Counter[int] = Counter()
         self._longer = 0
-        self._most_cut = _MostSplitWords()
+        self._most_split = _MostSplitWords()
 
     def add(self, encoding: Encoding, texts: Sequence[str] = (), *, truncated: bool = False) -> None:
         """Count one text.
@@ -94,7 +94,7 @@ class Statistics:
             total=self._total(),
             scripts=tuple(_script_statistics(name, counts) for name, counts in scripts if counts.characters),
             lengths=TextLengths(*_length_range(self._lengths), longer=self._longer, max_length=self._limit),
-            most_cut_words=self._most_cut.words(),
+            most_cut_words=self._most_split.words(),
         )
 
     def _add_bare(self, ids: Sequence[int]) -> None:
@@ -130,7 +130,7 @@ class Statistics:
     def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:
         self._used.update(ids)
         counted = count_by_script(text, spans, [id_ == self._unknown_id for id_ in ids])
-        self._most_cut.see(text, counted.words, counted.pieces)
+        self._most_split.add(text, counted.words, counted.pieces)
         for run in counted.runs:
             self._scripts[run.script].add(run)
 
@@ -226,27 +226,27 @@ class _MostSplitWords:
     """The few different words that are cut into the most tokens; of equally many, the longer ones."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, CutWord] = {}
+        self._words: dict[str, CutWord] = {}
         self._least = 2
 
-    def see(self, text: str, words: Sequence[Span], pieces: Sequence[int]) -> None:
+    def add(self, text: str, words: Sequence[Span], pieces: Sequence[int]) -> None:
         for (start, end), count in zip(words, pieces, strict=True):
             if count >= self._least:
-                self._take(CutWord(text[start : min(end, start + _LONGEST_WORD)], end - start, count))
+                self._insert(CutWord(text[start : min(end, start + _LONGEST_WORD)], end - start, count))
 
     def words(self) -> tuple[CutWord, ...]:
-        return tuple(sorted(self._kept.values(), key=_split_order, reverse=True))
+        return tuple(sorted(self._words.values(), key=_split_order, reverse=True))
 
-    def _take(self, word: CutWord) -> None:
-        known = self._kept.get(word.word)
+    def _insert(self, word: CutWord) -> None:
+        known = self._words.get(word.word)
         if known is not None and _split_order(known) >= _split_order(word):
             return
-        self._kept[word.word] = word
-        if len(self._kept) > _MOST_SPLIT:
+        self._words[word.word] = word
+        if len(self._words) > _MOST_SPLIT:
             # The last of equals goes, so that the first that was seen stays.
-            del self._kept[min(reversed(self._kept.values()), key=_split_order).word]
-        if len(self._kept) == _MOST_SPLIT:
-            self._least = min(kept.tokens for kept in self._kept.values())
+            del self._words[min(reversed(self._words.values()), key=_split_order).word]
+        if len(self._words) == _MOST_SPLIT:
+            self._least = min(word.tokens for word in self._words.values())
 
 
 def _split_order(word: CutWord) -> tuple[int, int]:

@@ -60,61 +60,61 @@ class TokenBoundaries:
     inner: the positions within the texts where a token ends and none goes on.
     """
 
-    def __init__(self, text: TokenizedText, ruler: TextPositions) -> None:
-        self.stops: dict[int, Boundary] = {0: Boundary(0, 0)}
+    def __init__(self, text: TokenizedText, positions: TextPositions) -> None:
+        self.boundaries: dict[int, Boundary] = {0: Boundary(0, 0)}
         self.ends: list[int] = []
         self._order = [0]
         self._reached = 0
-        self._borders = (*ruler.starts, ruler.total)
+        self._borders = (*positions.starts, positions.total)
         owners = sequences(text)
-        borders = _text_borders(owners, ruler)
-        for index, (token, span) in enumerate(zip(text.tokens, _spans(text, owners, ruler), strict=True)):
+        borders = _text_borders(owners, positions)
+        for index, (token, span) in enumerate(zip(text.tokens, _spans(text, owners, positions), strict=True)):
             if span is not None:
-                self._place(index, span, ruler.starts[owners[index] or 0])
+                self._place_token(index, span, positions.starts[owners[index] or 0])
             elif token.special:
-                self._add(index, borders[index])
+                self._place_special(index, borders[index])
             self.ends.append(self._reached)
-        self._finish(len(text.tokens), ruler.total)
-        self.inner = self.stops.keys() - set(self._borders)
+        self._finish(len(text.tokens), positions.total)
+        self.inner = self.boundaries.keys() - set(self._borders)
 
-    def _place(self, index: int, span: tuple[int, int], border: int) -> None:
+    def _place_token(self, index: int, span: tuple[int, int], border: int) -> None:
         start, end = span
-        self._reach(border, index)
+        self._advance_to(border, index)
         if start < self._reached and start < end:
             self._drop_after(max(start, border))
         elif end <= self._reached:
             return  # it stands for nothing of the text, and goes with what follows
         self._reached = max(self._reached, end)
-        self._stop(self._reached, Boundary(index + 1, index + 1))
+        self._add_boundary(self._reached, Boundary(index + 1, index + 1))
 
-    def _add(self, index: int, border: int | None) -> None:
-        self._reach(self._reached if border is None else border, index)
-        here = self.stops.get(self._reached)
+    def _place_special(self, index: int, border: int | None) -> None:
+        self._advance_to(self._reached if border is None else border, index)
+        here = self.boundaries.get(self._reached)
         first = here.before if here is not None and here.after == index else index
-        self._stop(self._reached, Boundary(first, index + 1))
+        self._add_boundary(self._reached, Boundary(first, index + 1))
 
-    def _reach(self, position: int, index: int) -> None:
+    def _advance_to(self, position: int, index: int) -> None:
         """Go on to a border between texts that tokens have not come to, and stop at those on the way."""
         for border in self._borders:
             if self._reached < border <= position:
                 self._reached = border
-                self._stop(border, Boundary(index, index))
+                self._add_boundary(border, Boundary(index, index))
 
     def _finish(self, count: int, total: int) -> None:
-        self._reach(total, count)
-        last = self.stops.get(total)
+        self._advance_to(total, count)
+        last = self.boundaries.get(total)
         if last is None or last.after < count:
-            self._stop(total, Boundary(count, count))
+            self._add_boundary(total, Boundary(count, count))
 
-    def _stop(self, position: int, stop: Boundary) -> None:
-        if position not in self.stops:
+    def _add_boundary(self, position: int, boundary: Boundary) -> None:
+        if position not in self.boundaries:
             self._order.append(position)
-        self.stops[position] = stop
+        self.boundaries[position] = boundary
 
     def _drop_after(self, position: int) -> None:
         """Take back the stops that a token reaches across which shares characters with those before it."""
         while self._order[-1] > position:
-            del self.stops[self._order.pop()]
+            del self.boundaries[self._order.pop()]
 
 
 def _character_starts(text: str) -> dict[int, int]:
@@ -122,7 +122,7 @@ def _character_starts(text: str) -> dict[int, int]:
     return {place: index for index, place in enumerate(places)}
 
 
-def _spans(text: TokenizedText, owners: Sequence[int | None], ruler: TextPositions) -> list[tuple[int, int] | None]:
+def _spans(text: TokenizedText, owners: Sequence[int | None], positions: TextPositions) -> list[tuple[int, int] | None]:
     """The bytes of each token, and what was left out behind it as far as the next white space."""
     texts = own_texts(text)
     spans: list[tuple[int, int] | None] = []
@@ -130,7 +130,7 @@ def _spans(text: TokenizedText, owners: Sequence[int | None], ruler: TextPositio
         if owner is None or token.end is None:
             spans.append(None)
             continue
-        start, end = (ruler.starts[owner] + (place or 0) for place in (token.byte_start, token.byte_end))
+        start, end = (positions.starts[owner] + (place or 0) for place in (token.byte_start, token.byte_end))
         if start < end and not _is_before_unplaced(text, index):
             end += len(_uncovered_text(text, index, owners, texts[owner]).encode("utf-8"))
         spans.append((start, end))
@@ -143,18 +143,18 @@ def _is_before_unplaced(text: TokenizedText, index: int) -> bool:
     return any(token.start is None and not token.special for token in following)
 
 
-def _uncovered_text(text: TokenizedText, index: int, owners: Sequence[int | None], own: str) -> str:
+def _uncovered_text(text: TokenizedText, index: int, owners: Sequence[int | None], source_text: str) -> str:
     """The non-space between a token and the next one of its text."""
     token = text.tokens[index]
-    if token.end is None or own[token.end : token.end + 1].isspace() or token.end >= len(own):
+    if token.end is None or source_text[token.end : token.end + 1].isspace() or token.end >= len(source_text):
         return ""
     follows = index + 1 < len(owners) and owners[index + 1] == owners[index]
     until = text.tokens[index + 1].start if follows else None
-    match = _BEFORE_SPACE.match(own, token.end, len(own) if until is None else until)
+    match = _BEFORE_SPACE.match(source_text, token.end, len(source_text) if until is None else until)
     return match.group() if match else ""
 
 
-def _text_borders(owners: Sequence[int | None], ruler: TextPositions) -> list[int | None]:
+def _text_borders(owners: Sequence[int | None], positions: TextPositions) -> list[int | None]:
     """For each token without a place, where the text begins that follows it, or the end of all; None amid a text."""
     following: list[int | None] = []
     after: int | None = None
@@ -165,7 +165,7 @@ def _text_borders(owners: Sequence[int | None], ruler: TextPositions) -> list[in
     before: int | None = None
     for owner, after in zip(owners, reversed(following), strict=True):
         before = before if owner is None else owner
-        borders.append(ruler.total if after is None else None if after == before else ruler.starts[after])
+        borders.append(positions.total if after is None else None if after == before else positions.starts[after])
     return borders
 
 
@@ -186,16 +186,16 @@ def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
         raise ValueError("only the tokens of one text can be compared")
     if first.text is None:
         raise UsageError("ids without a text have no cuts to compare", hint="give a text, or one model with -m")
-    ruler = TextPositions(own_texts(first))
-    cuts = [TokenBoundaries(text, ruler) for text in texts]
-    segments = tuple(_segments(texts, cuts, ruler))
+    positions = TextPositions(own_texts(first))
+    all_boundaries = [TokenBoundaries(text, positions) for text in texts]
+    segments = tuple(_segments(texts, all_boundaries, positions))
     return Comparison(
         record=first.record,
         models=tuple(text.model for text in texts),
         segments=segments,
         differences=tuple(_difference(texts, segment) for segment in segments if segment.differs),
         ids=tuple(_first_difference(first, text) for text in texts),
-        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in cuts) for one in cuts),
+        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in all_boundaries) for one in all_boundaries),
         parity=tuple(tuple(_ratio(one.stats.tokens, other.stats.tokens) for other in texts) for one in texts),
     )
 
@@ -214,48 +214,51 @@ def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
 
 
 def _segments(
-    texts: Sequence[TokenizedText], cuts: Sequence[TokenBoundaries], ruler: TextPositions
+    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], positions: TextPositions
 ) -> Iterator[Segment]:
-    common = set.intersection(*(set(cut.stops) for cut in cuts))
-    places = sorted(place for place in common if ruler.character(place, ruler.sequence(place)) is not None)
-    yield from _added_segments(texts, cuts, 0, ruler)
+    common = set.intersection(*(set(model.boundaries) for model in all_boundaries))
+    places = sorted(place for place in common if positions.character(place, positions.sequence(place)) is not None)
+    yield from _added_segments(texts, all_boundaries, 0, positions)
     for start, end in pairwise(places):
-        ranges = [(cut.stops[start].after, cut.stops[end].before) for cut in cuts]
-        yield _segment(texts, cuts, ranges, (start, end), ruler)
-        yield from _added_segments(texts, cuts, end, ruler)
+        ranges = [(model.boundaries[start].after, model.boundaries[end].before) for model in all_boundaries]
+        yield _segment(texts, all_boundaries, ranges, (start, end), positions)
+        yield from _added_segments(texts, all_boundaries, end, positions)
 
 
 def _added_segments(
-    texts: Sequence[TokenizedText], cuts: Sequence[TokenBoundaries], place: int, ruler: TextPositions
+    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], place: int, positions: TextPositions
 ) -> Iterator[Segment]:
-    ranges = [(cut.stops[place].before, cut.stops[place].after) for cut in cuts]
+    ranges = [(model.boundaries[place].before, model.boundaries[place].after) for model in all_boundaries]
     if any(first < last for first, last in ranges):
-        yield _segment(texts, cuts, ranges, (place, place), ruler)
+        yield _segment(texts, all_boundaries, ranges, (place, place), positions)
 
 
 def _segment(
     texts: Sequence[TokenizedText],
-    cuts: Sequence[TokenBoundaries],
+    all_boundaries: Sequence[TokenBoundaries],
     ranges: Sequence[tuple[int, int]],
     place: tuple[int, int],
-    ruler: TextPositions,
+    positions: TextPositions,
 ) -> Segment:
     added = place[0] == place[1]
     # A token that stands for nothing of the text, as a space put before it, ends where the one before it does.
     ends = [
-        {end for end in cut.ends[first:last] if end > place[0]} for cut, (first, last) in zip(cuts, ranges, strict=True)
+        {end for end in model.ends[first:last] if end > place[0]}
+        for model, (first, last) in zip(all_boundaries, ranges, strict=True)
     ]
     ids = [[token.id for token in text.tokens[first:last]] for text, (first, last) in zip(texts, ranges, strict=True)]
-    sequence = ruler.sequence(max(place[0] - added, 0))  # added ones stand at the end of a text, or at the beginning
-    offset = ruler.starts[sequence]
-    start, end = (ruler.character(position, sequence) or 0 for position in place)
+    sequence = positions.sequence(
+        max(place[0] - added, 0)
+    )  # added ones stand at the end of a text, or at the beginning
+    offset = positions.starts[sequence]
+    start, end = (positions.character(position, sequence) or 0 for position in place)
     return Segment(
         sequence=sequence,
         start=start,
         end=end,
         byte_start=place[0] - offset,
         byte_end=place[1] - offset,
-        text=ruler.texts[sequence][start:end],
+        text=positions.texts[sequence][start:end],
         tokens=tuple(ranges),
         same_cuts=tuple(added or each == ends[0] for each in ends),
         same_ids=tuple(each == ids[0] for each in ids),
@@ -301,11 +304,11 @@ def _boundary_failure(comparison: Comparison, model: int, source: Source | None)
 
 def _source_position(comparison: Comparison, segment: Segment, source: Source | None) -> str:
     """Line and column from 1, as lint and editors count them; of the file, where the text was read from one."""
-    own = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
+    source_text = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
     # White space counts to what follows it, which is what the sentence shows.
     start = segment.start + (len(segment.text) - len(segment.text.lstrip()) if segment.text.strip() else 0)
     source = source if source is not None and not segment.sequence else Source(None)
-    line, column = source.line + own.count("\n", 0, start), start - own.rfind("\n", 0, start)
+    line, column = source.line + source_text.count("\n", 0, start), start - source_text.rfind("\n", 0, start)
     where = "pair " if segment.sequence else f"{source.file}:" if source.file is not None else ""
     return f"{where}{line}:{column}"
 

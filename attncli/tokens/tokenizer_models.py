@@ -116,7 +116,7 @@ class UnigramExplainer:
         self._unknown: int | None = state.get("unk_id")
         self._unknown_token = "" if self._unknown is None else entries[self._unknown][0]
         self._unknown_score = min((score for _, score in entries), default=0.0) - _PENALTY
-        self._falls_back = bool(state.get("byte_fallback"))
+        self._byte_fallback = bool(state.get("byte_fallback"))
         self._longest = _longest_pieces(self._ids)
 
     def explain(self, word: str) -> ScoredWord:
@@ -153,7 +153,7 @@ class UnigramExplainer:
     def _entries(self, text: str) -> list[Entry]:
         if text in self._ids:
             return [Entry(self._ids[text], text)]
-        written = [f"<0x{byte:02X}>" for byte in text.encode("utf-8")] if self._falls_back else []
+        written = [f"<0x{byte:02X}>" for byte in text.encode("utf-8")] if self._byte_fallback else []
         if written and all(token in self._ids for token in written):
             return [Entry(self._ids[token], token) for token in written]
         return [] if self._unknown is None else [Entry(self._unknown, self._unknown_token)]
@@ -200,16 +200,16 @@ class BPEExplainer:
         self._prefix: str = state.get("continuing_subword_prefix") or ""
         self._suffix: str = state.get("end_of_word_suffix") or ""
         self._unknown: str | None = state.get("unk_token")
-        self._fuses = bool(state.get("fuse_unk"))
-        self._falls_back = bool(state.get("byte_fallback"))
-        self._takes_whole = bool(state.get("ignore_merges"))
+        self._fuse_unknown = bool(state.get("fuse_unk"))
+        self._byte_fallback = bool(state.get("byte_fallback"))
+        self._ignore_merges = bool(state.get("ignore_merges"))
 
     def explain(self, word: str) -> MergedWord:
-        if self._takes_whole and word in self._vocabulary:
+        if self._ignore_merges and word in self._vocabulary:
             return MergedWord(word, (self._entry(word),), whole=True)
         symbols = tuple(self._symbols(word))
         chain = _SymbolChain([symbol.token for symbol in symbols if symbol.how != "dropped"])
-        merges = tuple(self._merged(chain))
+        merges = tuple(self._merge_steps(chain))
         return MergedWord(word, tuple(self._entry(token) for token in chain.tokens()), symbols, merges)
 
     def _entry(self, token: str) -> Entry:
@@ -230,7 +230,7 @@ class BPEExplainer:
                 yield from found
             elif self._unknown is None:
                 yield Symbol(-1, "", character, "dropped")
-            elif unknown is not None and self._fuses:
+            elif unknown is not None and self._fuse_unknown:
                 unknown = unknown._replace(source=unknown.source + character)
             else:
                 if unknown is not None:
@@ -241,33 +241,33 @@ class BPEExplainer:
 
     def _bytes(self, written: str, source: str) -> list[Symbol]:
         """A character as the tokens of its bytes, if it may be and if there is one for each."""
-        if not self._falls_back:
+        if not self._byte_fallback:
             return []
         tokens = [f"<0x{byte:02X}>" for byte in written.encode("utf-8")]
         if not all(token in self._vocabulary for token in tokens):
             return []
         return [Symbol(self._vocabulary[token], token, source, "byte") for token in tokens]
 
-    def _merged(self, chain: _SymbolChain) -> Iterator[Merge]:
+    def _merge_steps(self, chain: _SymbolChain) -> Iterator[Merge]:
         """Merge until there is nothing to merge, and tell each."""
-        waiting: list[tuple[int, int, str]] = []
+        queue: list[tuple[int, int, str]] = []
         for place in range(len(chain)):
-            self._wait(waiting, chain, place)
-        watched = len(chain) <= _MOST_SYMBOLS
-        while waiting:
-            _, place, result = heappop(waiting)
+            self._queue_pair(queue, chain, place)
+        shows_rival = len(chain) <= _MOST_SYMBOLS
+        while queue:
+            _, place, result = heappop(queue)
             pair = self._pair(chain, place)
             if pair is None or self._result(pair) != result:
                 continue
-            yield Merge(pair, result, place, self._rival(chain, pair) if watched else None)
+            yield Merge(pair, result, place, self._rival(chain, pair) if shows_rival else None)
             before = chain.merge(place, result)
             if before is not None:
-                self._wait(waiting, chain, before)
-            self._wait(waiting, chain, place)
+                self._queue_pair(queue, chain, before)
+            self._queue_pair(queue, chain, place)
 
-    def _wait(self, waiting: list[tuple[int, int, str]], chain: _SymbolChain, place: int) -> None:
+    def _queue_pair(self, queue: list[tuple[int, int, str]], chain: _SymbolChain, place: int) -> None:
         if (pair := self._pair(chain, place)) is not None:
-            heappush(waiting, (pair.rank, place, self._result(pair)))
+            heappush(queue, (pair.rank, place, self._result(pair)))
 
     def _pair(self, chain: _SymbolChain, place: int) -> Pair | None:
         """The pair that begins at a place, if it is in the table."""
@@ -309,10 +309,10 @@ class _SymbolChain:
 
     def merge(self, place: int, result: str) -> int | None:
         """Put `result` for a symbol and the one after it, and give the place of the one before."""
-        gone = self._next[place]
-        self._tokens[place], self._tokens[gone] = result, None
-        self._next[place] = self._next[gone]
-        if self._next[gone] < len(self):
-            self._previous[self._next[gone]] = place
+        right = self._next[place]
+        self._tokens[place], self._tokens[right] = result, None
+        self._next[place] = self._next[right]
+        if self._next[right] < len(self):
+            self._previous[self._next[right]] = place
         before = self._previous[place]
         return before if before >= 0 else None

@@ -1,9 +1,4 @@
-"""Special tokens where a text should not have any: doubled ones, and ones that the text itself spells.
-
-`lint`: what a reader of a text would not expect of its tokens. Asked for with `--lint` only.
-
-What makes `--check lint` fail.
-"""
+"""`--lint`: findings about a text and its tokens, with their places; and the failures of `--check lint`."""
 
 from __future__ import annotations
 
@@ -25,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def doubled_special(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) -> Iterator[Finding]:
-    """A special token beside the same one, as where a chat template writes one and the tokenizer adds another.
+    """A special token twice in a row, as where a chat template contains one and the tokenizer adds another.
 
-    template: the ids that the tokenizer puts around a text.  bare: the ids came without a text.
+    template: the ids that the tokenizer adds around a text.  bare: ids were given without a text.
     """
     for first, second in pairwise(tokens):
         if first.id != second.id or first.id not in template or not (first.special and second.special):
@@ -51,7 +46,7 @@ def doubled_special(tokens: Sequence[Token], template: frozenset[int], *, bare: 
 
 
 def special_in_text(tokens: Sequence[Token]) -> Iterator[Finding]:
-    """Special tokens that the text spells and that it gets: whoever writes the text can end a turn with them."""
+    """Special tokens that the text itself spells: untrusted text can end a turn of a conversation with them."""
     for token in tokens:
         if token.special and token.start is not None:
             yield Finding(
@@ -69,10 +64,7 @@ def special_in_text(tokens: Sequence[Token]) -> Iterator[Finding]:
 def unknown_tokens(
     tokens: Sequence[Token], texts: Sequence[str], segments: Sequence[int], unknown_id: int | None
 ) -> Iterator[Finding]:
-    """Tokens that stand for what the vocabulary can't spell.
-
-    segments: for each token, the one of `texts` that it is of.
-    """
+    """Unknown tokens.  segments: for each token, the index of its text in `texts`."""
     for token in tokens:
         if token.id != unknown_id:
             continue
@@ -90,17 +82,15 @@ def unknown_tokens(
         )
 
 
-__all__ = ["lint"]
-
-#: What has no one place in a conversation.
+#: Kinds of findings that concern the whole conversation and not one message.
 _WHOLE_TEXT_KINDS = frozenset({"double_special", "round_trip"})
 
 
 def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
-    """Everything odd about a text and its tokens, in the order of the text; about ids without a text likewise.
+    """All findings about a text, or about ids without one, in the order of the text.
 
-    Of a conversation that a chat template wrote (`text.chat`), what stands in somebody's message is looked at alone:
-    the template means the special tokens and newlines around it.
+    In a conversation (`text.chat`), findings outside the content of messages are left out, as the special tokens and
+    newlines there belong to the chat template.
     """
     if text.chat is not None:
         return tuple(_in_messages(_all_findings(tokenizer, text), text.chat))
@@ -108,7 +98,7 @@ def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
 
 
 def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
-    """What is odd within a message, and says which; and what is odd about the whole."""
+    """The findings within a message, with its number and role, and those about the whole conversation."""
     for finding in findings:
         message = next((index for index, each in enumerate(chat.messages) if _is_in_message(each, finding)), None)
         if message is not None:
@@ -145,21 +135,21 @@ def _all_findings(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, .
 def _token_findings(
     tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int]
 ) -> Iterator[Finding]:
-    """What the tokens alone show; each with the text that its token is of."""
+    """Findings from the tokens alone, each with the segment of its token."""
     template = frozenset(tokenizer.encode("", special=True).ids)
-    twice = list(doubled_special(text.tokens, template, bare=not texts))
-    told = {index for finding in twice for index in finding.tokens}
-    found = [*twice, *unknown_tokens(text.tokens, texts, segments, tokenizer.unknown_id)]
-    found += (finding for finding in special_in_text(text.tokens) if told.isdisjoint(finding.tokens))
+    doubled_findings = list(doubled_special(text.tokens, template, bare=not texts))
+    doubled_indices = {index for finding in doubled_findings for index in finding.tokens}
+    found = [*doubled_findings, *unknown_tokens(text.tokens, texts, segments, tokenizer.unknown_id)]
+    found += (finding for finding in special_in_text(text.tokens) if doubled_indices.isdisjoint(finding.tokens))
     if not texts:
         found += non_canonical(tokenizer, text.tokens)
     for finding in found:
-        own = next((index for index in finding.tokens if text.tokens[index].start is not None), None)
-        yield finding if own is None else finding._replace(segment=segments[own])
+        placed = next((index for index in finding.tokens if text.tokens[index].start is not None), None)
+        yield finding if placed is None else finding._replace(segment=segments[placed])
 
 
 def _text_findings(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
-    """What the characters show, once the tokenizer has said whether they make a difference."""
+    """Findings from the characters of a text, with a severity by whether they change the tokens."""
     suspects = [
         *character_suspects(text),
         *letter_suspects(text),
@@ -176,14 +166,14 @@ def _text_findings(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Fi
 
 
 def _judge_suspects(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]]) -> Iterator[Finding]:
-    """Suspects, kind by kind: notes where the text without any of that kind has the same tokens."""
+    """Findings for suspects, kind by kind: notes where replacing all of that kind gives the same tokens."""
     if not kinds:
         return
-    given, *others = tokenizer.encode_batch([text, *(apply_fixes(text, group) for group in kinds)], special=False)
-    for group, mended in zip(kinds, others, strict=True):
-        same = list(mended) == list(given)
+    original, *fixed = tokenizer.encode_batch([text, *(apply_fixes(text, group) for group in kinds)], special=False)
+    for group, ids in zip(kinds, fixed, strict=True):
+        same = list(ids) == list(original)
         if same and group[0].kind == "trailing_space":
-            continue  # this tokenizer drops white space: nothing stands at the end
+            continue  # this tokenizer drops white space at the end
         severity: Severity = "note" if same else "warning"
         for suspect in group:
             hint = "this tokenizer makes the same tokens without it" if same else suspect.hint
@@ -191,9 +181,9 @@ def _judge_suspects(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]])
 
 
 def _segments(text: TokenizedText) -> list[int]:
-    """For each token, the text that it is of: 1 from where the pair begins.
+    """For each token, the index of its text: 0, or 1 from where the pair begins.
 
-    That is where places jump back, or where placed tokens go on after special ones that stand in neither text.
+    The pair begins where offsets jump back, or where tokens with offsets follow special ones without.
     """
     segments: list[int] = []
     segment, reach, gap = 0, -1, False
@@ -213,9 +203,9 @@ def _is_in_segment(token: Token, segments: Sequence[int], segment: int) -> bool:
 
 
 def _add_places(findings: Iterable[Finding], texts: Sequence[str], first_line: int) -> Iterator[Finding]:
-    """Findings with the byte, the line and the column where each begins, in one walk through each text.
+    """Add the byte, line and column where each finding begins, in one pass through each text.
 
-    first_line: the line of its file that the text begins in; a pair is in no file.
+    first_line: the number in its file of the text's first line; a pair is never from a file.
     """
     segment, place, size, line = 0, 0, 0, first_line
     for finding in sorted(findings, key=lambda each: (each.segment, each.start or 0)):
@@ -231,7 +221,7 @@ def _add_places(findings: Iterable[Finding], texts: Sequence[str], first_line: i
 
 
 def _add_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
-    """A finding with the tokens that hold any of its characters."""
+    """A finding with the tokens that overlap its characters."""
     start, end = finding.start or 0, finding.end or 0
     first = bisect_left(tokens, start + 1, key=lambda token: token.end or 0)
     last = bisect_left(tokens, end, key=lambda token: token.start or 0)
@@ -239,9 +229,6 @@ def _add_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
 
 
 def failures(findings: Sequence[Finding], file: str | None = None) -> list[str]:
-    """A sentence for each warning, with its place; notes are no failure.
-
-    file: where the text was read.
-    """
+    """A sentence for each warning, with its place; notes are no failures.  file: where the text was read from."""
     warnings = (finding for finding in findings if finding.severity == "warning")
     return [f"{finding.place(file)} ({finding.kind}): {finding.message}" for finding in warnings]

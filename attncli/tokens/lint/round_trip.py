@@ -1,7 +1,4 @@
-"""Whether a text comes back from its tokens, and if not, where it first differs and what was lost.
-
-Ids that came without a text: whether their own text would be cut into them.
-"""
+"""Two lint checks: decoding the tokens gives the text back; encoding the text of given ids gives the same ids."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ _MARKS = regex.compile(r"\p{M}+")
 
 
 class _Loss(NamedTuple):
-    """Something that may get lost, and the text without it."""
+    """A property of texts that tokenizers may drop.  without: removes it from a text."""
 
     name: str
     without: Callable[[str], str]
 
 
-#: In the order in which they are taken out of a text.
+#: In the order in which they are removed from a text.
 _LOSSES = (
     _Loss("invisible characters", lambda text: _INVISIBLE.sub("", text)),
     _Loss("characters that NFKC replaces", lambda text: unicodedata.normalize("NFKC", text)),
@@ -41,7 +38,7 @@ _LOSSES = (
     _Loss("white space", lambda text: "".join(text.split())),
 )
 
-#: Those that take more out of a text come first: one that is not needed for an explanation is dropped from it.
+#: The most drastic first: in this order, `explain_losses` drops those that are not needed to explain a difference.
 _LARGEST_FIRST = (
     "accents",
     "characters that NFKC replaces",
@@ -51,30 +48,30 @@ _LARGEST_FIRST = (
     "white space",
 )
 
-#: How much of both sides is shown from the first difference on.
+#: How many characters of both texts are shown from the first difference on.
 _SHOWN_CHARACTERS = 16
 
 
 def round_trip(tokenizer: Tokenizer, text: str) -> Finding | None:
-    """The first place where the text does not come back; None where all of it does.
+    """The first place where the decoded tokens differ from the text; None where they are equal.
 
-    Unknown and special tokens have findings of their own, and are left out on both sides. What every text loses in
-    this tokenizer (its normaliser lower-cases, say) is a note; anything else is a warning. Byte and tokens are added
-    by the caller.
+    Unknown and special tokens have findings of their own and are left out on both sides. A loss that this tokenizer's
+    normalizer explains (lower-casing, for instance) is a note, anything else a warning. The caller adds bytes and
+    tokens to the finding.
     """
     encoding = tokenizer.encode(text, special=False)
     pieces = tokenizer.describe(encoding.ids)
-    unspoken = [piece is None or piece.special or piece.id == tokenizer.unknown_id for piece in pieces]
-    gaps = [span for span, left_out in zip(encoding.spans, unspoken, strict=True) if left_out and span is not None]
-    if any(unspoken) and len(gaps) < sum(unspoken):
-        return None  # nobody knows which part of the text to leave out
-    kept = [identifier for identifier, left_out in zip(encoding.ids, unspoken, strict=True) if not left_out]
+    unspelled = [piece is None or piece.special or piece.id == tokenizer.unknown_id for piece in pieces]
+    gaps = [span for span, left_out in zip(encoding.spans, unspelled, strict=True) if left_out and span is not None]
+    if any(unspelled) and len(gaps) < sum(unspelled):
+        return None  # it is unknown which part of the text to leave out
+    spelled_ids = [identifier for identifier, left_out in zip(encoding.ids, unspelled, strict=True) if not left_out]
     before, places = _leave_out(text, gaps)
-    after = tokenizer.decode(kept)
+    after = tokenizer.decode(spelled_ids)
     if before == after:
         return None
     losses = explain_losses(before, after)
-    # The space around what was left out is no loss of its own.
+    # Ignore white space around the parts that were left out.
     return None if gaps and losses == ["white space"] else _finding(before, after, places, losses)
 
 
@@ -93,7 +90,7 @@ def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[st
 
 
 def explain_losses(before: str, after: str) -> list[str] | None:
-    """The least that has to be taken out of both texts to make them equal; None where nothing known does."""
+    """The fewest known losses that make both texts equal; None where they don't explain the difference."""
     names = [loss.name for loss in _LOSSES]
     if not _are_equal(before, after, names):
         return None
@@ -112,7 +109,7 @@ def _are_equal(before: str, after: str, names: Sequence[str]) -> bool:
 
 
 def _leave_out(text: str, gaps: Sequence[Span]) -> tuple[str, Sequence[int]]:
-    """The text less some spans, and where each character of it stood, with the end of the text behind them."""
+    """The text without some spans, and the original index of each character, with the text's length at the end."""
     if not gaps:
         return text, range(len(text) + 1)
     left_out = {place for gap in gaps for place in range(*gap)}
@@ -129,9 +126,9 @@ def _first_difference(before: str, after: str) -> int:
 
 
 def _quote(text: str, first: int, places: Sequence[int] | None = None) -> str:
-    """What stands from the first difference on, with an ellipsis where something follows or was left out.
+    """The text from the first difference on, with an ellipsis where something follows or was left out.
 
-    places: where each character stood before something was left out, and the end of it all.
+    places: as `_leave_out` gives them.
     """
     last = min(first + _SHOWN_CHARACTERS, len(text))
     places = range(len(text) + 1) if places is None else places
@@ -144,15 +141,15 @@ def _quote(text: str, first: int, places: Sequence[int] | None = None) -> str:
 #: How many ids a message names.
 _SHOWN_IDS = 4
 
-#: A character that no vocabulary holds: the last private one.
+#: A character that is in no vocabulary: the last one for private use.
 _UNKNOWN_CHARACTER = "\U0010fffd"
 
 
 def non_canonical(tokenizer: Tokenizer, tokens: Sequence[Token]) -> Iterator[Finding]:
-    """Ids between special tokens that their text, cut again, does not give.
+    """Ids between special tokens that differ from the ids of their own text.
 
-    A model has mostly seen the one way in which its tokenizer cuts a text: other ids of the same text are strange to
-    it, and are made where pieces of a text are encoded apart and put together.
+    A model was mostly trained on the ids that its tokenizer gives for a text. Other ids for the same text arise where
+    parts of it were encoded separately.
     """
     before: Token | None = None
     for apart, run in groupby(tokens, lambda token: token.special or token.id == tokenizer.unknown_id):
@@ -179,20 +176,20 @@ def _check_run(tokenizer: Tokenizer, run: Sequence[Token], before: Token | None)
 
 
 def _possible_ids(tokenizer: Tokenizer, text: str, before: Token | None) -> Iterator[list[int]]:
-    """The ids that a text may have, alone and behind the token before it."""
+    """The ids that a text may have, alone and after the token before it."""
     yield list(tokenizer.encode(text, special=False).ids)
-    # A decoder may take the space before the first word away that the encoder puts there.
+    # The decoder may remove a space before the first word.
     yield list(tokenizer.encode(f" {text}", special=False).ids)
     if before is not None:
-        # Some tokenizers put a space before the first word of a text, and before no other.
-        written = before.token if before.special else _UNKNOWN_CHARACTER
-        behind = list(tokenizer.encode(f"{written}{text}", special=False).ids)
-        if before.id in behind:
-            yield behind[behind.index(before.id) + 1 :]
+        # Some tokenizers add a space before the first word of a text only.
+        prefix = before.token if before.special else _UNKNOWN_CHARACTER
+        ids = list(tokenizer.encode(f"{prefix}{text}", special=False).ids)
+        if before.id in ids:
+            yield ids[ids.index(before.id) + 1 :]
 
 
 def _differing_range(given: Sequence[int], own: Sequence[int]) -> tuple[int, int, int]:
-    """Where both begin to differ, and where each ends doing so."""
+    """The index from which both differ, and the index in each where the difference ends."""
     shorter = min(len(given), len(own))
     first = next((place for place in range(shorter) if given[place] != own[place]), shorter)
     same = next((back for back in range(shorter - first) if given[-1 - back] != own[-1 - back]), shorter - first)
