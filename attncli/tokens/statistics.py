@@ -1,4 +1,4 @@
-"""What tokenizers do to many texts: counts that are added up text by text, and the ratios that they give at the end."""
+"""`--stats`: statistics of a tokenizer over many texts, added up text by text, and comparisons between tokenizers."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 
-#: The order of the Rényi entropy that goes best with how well models do (Zouhar et al. 2023).
+#: The order of the Rényi entropy that correlates best with model performance (Zouhar et al. 2023).
 ALPHA = 2.5
 
-#: With fewer tokens most of them occur once, and the evenness of those that occur says nothing.
+#: With fewer tokens most occur once, so that their evenness means nothing.
 _ENOUGH_TOKENS = 1000
 
-#: How many of the words that are cut the most are kept.
+#: How many of the words with the most tokens are listed.
 _MOST_SPLIT = 5
 
-#: How many characters of such a word are kept: a file without spaces is one word.
+#: How many characters of such a word are kept, as a file without spaces is a single word.
 _LONGEST_WORD = 100
 
 
 class Statistics:
     """The statistics of one model's tokenizer over texts that are added one by one.
 
-    tokenizer: None where ids stay numbers.  Memory is that of the vocabulary and of the longest text, however many
-    texts there are.
+    tokenizer: None where ids have no tokenizer.  Memory grows with the vocabulary and the longest text, not with the
+    number of texts.
     """
 
     def __init__(self, model: str, tokenizer: Tokenizer | None) -> None:
@@ -64,8 +64,8 @@ class Statistics:
     def add(self, encoding: Encoding, texts: Sequence[str] = (), *, truncated: bool = False) -> None:
         """Count one text.
 
-        texts: the text, and the pair beside it; none for ids that came without a text.
-        truncated: it was to be cut to what the model takes; only what its tokens cover is counted then.
+        texts: the text, and its pair if any; empty for ids that were given without a text.
+        truncated: whether truncation was on; then only the part that the tokens cover is counted.
         """
         self._lengths[len(encoding.ids)] += 1
         longer = self._limit is not None and len(encoding.ids) > self._limit
@@ -98,7 +98,7 @@ class Statistics:
         )
 
     def _add_bare(self, ids: Sequence[int]) -> None:
-        """Ids that came without a text: its special tokens are those that its vocabulary calls so."""
+        """Count ids without a text; special tokens are those that the vocabulary calls special."""
         special = [self._is_special(id_) for id_ in ids]
         own = [id_ for id_, is_special in zip(ids, special, strict=True) if not is_special]
         self._special_tokens += sum(special)
@@ -162,7 +162,7 @@ class Statistics:
 
 
 def parity(statistics: Sequence[TokenizerStatistics]) -> tuple[Parity, ...]:
-    """How many tokens each tokenizer needs for a token of the first one, on the same texts (Petrov et al. 2023)."""
+    """The number of tokens of each tokenizer over that of the first, on the same texts (Petrov et al. 2023)."""
     if not statistics:
         return ()
     reference, *others = statistics
@@ -187,7 +187,7 @@ def _token_ratio(
 
 
 def _is_unknown(figures: TotalStatistics | ScriptStatistics) -> bool:
-    """Whether too much became unknown tokens to count these."""
+    """Whether too much of the text became unknown tokens for a comparison."""
     share = figures.unknown_characters_share if figures.characters else figures.unknown_share
     return share is not None and share >= MUCH_UNKNOWN
 
@@ -206,7 +206,7 @@ def renyi_efficiency(frequencies: Iterable[int]) -> float | None:
 
 
 class _ScriptCounts:
-    """What is counted by script."""
+    """The counts of one script."""
 
     def __init__(self) -> None:
         self.tokens = self.unknown = self.words = self.continued = self.characters = self.bytes = 0
@@ -223,7 +223,7 @@ class _ScriptCounts:
 
 
 class _MostSplitWords:
-    """The few different words that are cut into the most tokens; of equally many, the longer ones."""
+    """The distinct words with the most tokens; of those with equally many, the longest."""
 
     def __init__(self) -> None:
         self._words: dict[str, CutWord] = {}
@@ -243,7 +243,7 @@ class _MostSplitWords:
             return
         self._words[word.word] = word
         if len(self._words) > _MOST_SPLIT:
-            # The last of equals goes, so that the first that was seen stays.
+            # Of equal words, drop the one that was added last.
             del self._words[min(reversed(self._words.values()), key=_split_order).word]
         if len(self._words) == _MOST_SPLIT:
             self._least = min(word.tokens for word in self._words.values())
@@ -274,7 +274,7 @@ def _script_statistics(name: str, counts: _ScriptCounts) -> ScriptStatistics:
 
 
 def _length_range(lengths: Counter[int]) -> tuple[int | None, float | None, int | None]:
-    """The least, the middle and the greatest of counted lengths."""
+    """The minimum, median and maximum of counted lengths."""
     if not lengths:
         return None, None, None
     ordered = sorted(lengths)

@@ -1,10 +1,8 @@
-"""Where the tokens of one tokenizer end in a text, in a form that can be laid over that of another tokenizer.
+"""Compare the tokens of one text under several tokenizers: the boundaries that all share, and the tokens between them.
 
-Tokenizers differ in what they do with white space (GPT-2's ` mole` holds it, BERT's `mole` leaves it out) and in what
-they leave out of the text altogether. So that only cuts are compared, no gap is left between tokens: what stands
-between two belongs to the first as far as the next white space (an accent that was taken off), the rest to the second.
-
-One text under several tokenizers: the cuts that all have in common, and what each does between them.
+Tokenizers differ in white space (GPT-2's ` mole` contains it, BERT's `mole` leaves it out) and in other characters that
+they drop. So that only boundaries are compared, tokens are extended until there is no gap: characters between two
+tokens belong to the first up to the next white space (a removed accent, for instance), the rest to the second.
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ _BEFORE_SPACE = re.compile(r"\S*")
 
 
 class TextPositions:
-    """Positions in the text and the pair behind it: bytes of both together, and characters of each.
+    """Converts positions in the bytes of a text and its pair, one after the other, to characters of each.
 
-    starts: where each of them begins.  total: where the last one ends.
+    starts: the position where each text begins.  total: where the last one ends.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -36,7 +34,7 @@ class TextPositions:
         self._characters = [_character_starts(text) for text in texts]
 
     def sequence(self, position: int) -> int:
-        """Which of the texts the byte at a position is of."""
+        """The index of the text that contains the byte at a position."""
         return max(index for index, start in enumerate(self.starts) if start <= position)
 
     def character(self, position: int, sequence: int) -> int | None:
@@ -45,19 +43,19 @@ class TextPositions:
 
 
 class Boundary(NamedTuple):
-    """A position that no token reaches across: those before index `before` end there at the latest, those from
-    `after` on begin there at the earliest, and those between are special ones that were added there."""
+    """A position that no token crosses: tokens before index `before` end there or earlier, tokens from `after` on begin
+    there or later, and those between are special tokens that were added there."""
 
     before: int
     after: int
 
 
 class TokenBoundaries:
-    """Where the tokens of one model end.
+    """The boundaries between the tokens of one model.
 
-    stops: by position in bytes, the beginning and the end of the text among them.
-    ends: for each token the position that is reached with it.
-    inner: the positions within the texts where a token ends and none goes on.
+    boundaries: by position in bytes, with the beginning and the end of the text.
+    ends: for each token the position where it ends.
+    inner: the positions of boundaries within the texts.
     """
 
     def __init__(self, text: TokenizedText, positions: TextPositions) -> None:
@@ -83,7 +81,7 @@ class TokenBoundaries:
         if start < self._reached and start < end:
             self._drop_after(max(start, border))
         elif end <= self._reached:
-            return  # it stands for nothing of the text, and goes with what follows
+            return  # a token for no part of the text belongs to what follows
         self._reached = max(self._reached, end)
         self._add_boundary(self._reached, Boundary(index + 1, index + 1))
 
@@ -94,7 +92,7 @@ class TokenBoundaries:
         self._add_boundary(self._reached, Boundary(first, index + 1))
 
     def _advance_to(self, position: int, index: int) -> None:
-        """Go on to a border between texts that tokens have not come to, and stop at those on the way."""
+        """Go on to a border between texts, and add a boundary at each border on the way."""
         for border in self._borders:
             if self._reached < border <= position:
                 self._reached = border
@@ -112,7 +110,7 @@ class TokenBoundaries:
         self.boundaries[position] = boundary
 
     def _drop_after(self, position: int) -> None:
-        """Take back the stops that a token reaches across which shares characters with those before it."""
+        """Remove the boundaries that are crossed by a token which shares characters with those before it."""
         while self._order[-1] > position:
             del self.boundaries[self._order.pop()]
 
@@ -123,7 +121,7 @@ def _character_starts(text: str) -> dict[int, int]:
 
 
 def _spans(text: TokenizedText, owners: Sequence[int | None], positions: TextPositions) -> list[tuple[int, int] | None]:
-    """The bytes of each token, and what was left out behind it as far as the next white space."""
+    """The bytes of each token, extended over characters left out after it up to the next white space."""
     texts = own_texts(text)
     spans: list[tuple[int, int] | None] = []
     for index, (token, owner) in enumerate(zip(text.tokens, owners, strict=True)):
@@ -138,13 +136,13 @@ def _spans(text: TokenizedText, owners: Sequence[int | None], positions: TextPos
 
 
 def _is_before_unplaced(text: TokenizedText, index: int) -> bool:
-    """Whether a token of the text follows whose place is not known: what is left out may be its own."""
+    """Whether a token without offsets follows, to which the characters left out may belong."""
     following = text.tokens[index + 1 : index + 2]
     return any(token.start is None and not token.special for token in following)
 
 
 def _uncovered_text(text: TokenizedText, index: int, owners: Sequence[int | None], source_text: str) -> str:
-    """The non-space between a token and the next one of its text."""
+    """The non-space characters between a token and the next one of its text."""
     token = text.tokens[index]
     if token.end is None or source_text[token.end : token.end + 1].isspace() or token.end >= len(source_text):
         return ""
@@ -155,7 +153,7 @@ def _uncovered_text(text: TokenizedText, index: int, owners: Sequence[int | None
 
 
 def _text_borders(owners: Sequence[int | None], positions: TextPositions) -> list[int | None]:
-    """For each token without a place, where the text begins that follows it, or the end of all; None amid a text."""
+    """For each token: where the text after it begins, or the end of all texts; None within a text."""
     following: list[int | None] = []
     after: int | None = None
     for owner in reversed(owners):
@@ -169,17 +167,16 @@ def _text_borders(owners: Sequence[int | None], positions: TextPositions) -> lis
     return borders
 
 
-#: How much of the text, and how many tokens, a sentence about a difference holds.
+#: The most characters of the text, and the most tokens, that a message about a difference quotes.
 _SHOWN_CHARACTERS, _SHOWN_TOKENS = 60, 8
 
 
 def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
-    """Compare what two or more tokenizers make of the same text; `Comparison` defines every number.
+    """Compare the tokens of two or more tokenizers for the same text; `Comparison` defines every number.
 
-    A token without a place, as an unknown one of a tokenizer that keeps no record, belongs to the stretch that follows
-    it. Linear in the number of tokens.
+    A token without offsets belongs to the segment after it. Linear in the number of tokens.
 
-    Raises UsageError for ids that came without a text, ValueError where the texts are not the same one.
+    Raises UsageError for ids without a text, ValueError where the texts differ.
     """
     first = texts[0]
     if any((text.text, text.pair) != (first.text, first.pair) for text in texts):
@@ -201,10 +198,9 @@ def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
 
 
 def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
-    """A sentence for each model that does not cut the text as the first one does, or that gives it other ids.
+    """A sentence for each model whose tokens have other boundaries or other ids than those of the first.
 
-    source: where the text was read.
-    Empty where all models make the same ids of it at the same places.
+    source: where the text was read from.
     """
     return [
         sentence
@@ -241,7 +237,7 @@ def _segment(
     positions: TextPositions,
 ) -> Segment:
     added = place[0] == place[1]
-    # A token that stands for nothing of the text, as a space put before it, ends where the one before it does.
+    # A token for no part of the text, such as an added space, ends where the one before it does.
     ends = [
         {end for end in model.ends[first:last] if end > place[0]}
         for model, (first, last) in zip(all_boundaries, ranges, strict=True)
@@ -272,7 +268,7 @@ def _difference(texts: Sequence[TokenizedText], segment: Segment) -> TokenDiffer
 
 
 def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference | None:
-    """Where the ordinary tokens differ, which says more than that one model adds special ones; else where all do."""
+    """The first difference among the ordinary tokens, or if there is none, among all tokens."""
     if one.ids == other.ids:
         return None
     ordinary = [[token for token in text.tokens if not token.special] for text in (one, other)]
@@ -303,9 +299,9 @@ def _boundary_failure(comparison: Comparison, model: int, source: Source | None)
 
 
 def _source_position(comparison: Comparison, segment: Segment, source: Source | None) -> str:
-    """Line and column from 1, as lint and editors count them; of the file, where the text was read from one."""
+    """The line and column of a segment, from 1; in its file, where the text was read from one."""
     source_text = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
-    # White space counts to what follows it, which is what the sentence shows.
+    # Skip white space at the start, as the message does.
     start = segment.start + (len(segment.text) - len(segment.text.lstrip()) if segment.text.strip() else 0)
     source = source if source is not None and not segment.sequence else Source(None)
     line, column = source.line + source_text.count("\n", 0, start), start - source_text.rfind("\n", 0, start)
