@@ -1,15 +1,13 @@
-"""WordPiece: the longest entry that matches, from the start of a word to its end; and WordLevel: the whole word.
+"""Reproduce how the models of the library `tokenizers` split a word, step by step: BPE, WordPiece, WordLevel, Unigram.
 
-Unigram: the two best paths through a word, by the scores of their pieces (Viterbi, two best at each place).
+BPE applies merges in the library's order: a heap of pairs by rank and then by position, in which a pair that changed
+after it was queued still counts if it makes the same token. A word of n symbols takes O(n log n) steps.
 
-What the library `tokenizers` does on top of Kudo 2018 is kept: a character that is no piece of its own costs the
-lowest score of the vocabulary less 10, neighbours that are unknown become one token, and of two paths with the same
-score the one that was found first wins.
+WordPiece takes the longest entry that matches, from the start of a word to its end; WordLevel only whole words.
 
-BPE: the symbols that a word starts from, and the merges in the order in which they apply.
-
-The order is that of the library `tokenizers`: a heap of pairs by rank and then by place, in which a pair that has
-changed since it was put there still counts where it makes the same token. A word of n symbols takes n log n steps.
+Unigram finds the two best paths through a word by the scores of their pieces (Viterbi, two best at each position). As
+the library does beyond Kudo 2018, a character that is no piece scores 10 less than the lowest score of the vocabulary,
+adjacent unknown characters become one token, and of paths with equal scores the one found first wins.
 """
 
 from __future__ import annotations
@@ -33,166 +31,24 @@ from attncli.results.explanation import (
     Symbol,
 )
 
-#: So many candidates that the vocabulary lacks are named at each place, the longest ones.
+#: BPE: up to so many symbols, each merge also lists the pair with the next lowest rank.
+_MOST_SYMBOLS = 64
+
+#: WordPiece: how many candidates that the vocabulary lacks are listed at each position, the longest ones.
 _MOST_MISSES = 5
 
-
-class WordPieceExplainer:
-    """A WordPiece model.  state: as a tokenizer.json has it."""
-
-    def __init__(self, state: Mapping[str, Any]) -> None:
-        self._vocabulary: Mapping[str, int] = state["vocab"]
-        self._unknown: str = state["unk_token"]
-        self._prefix: str = state["continuing_subword_prefix"]
-        self._limit: int = state["max_input_chars_per_word"]
-
-    def explain(self, word: str) -> MatchedWord:
-        if len(word) > self._limit:
-            return MatchedWord(word, (self._entry(self._unknown),), too_long=True, unknown=True)
-        matches = tuple(self._matches(word))
-        tokens = [match.token for match in matches if match.token is not None]
-        if len(tokens) < len(matches):
-            return MatchedWord(word, (self._entry(self._unknown),), matches, unknown=True)
-        return MatchedWord(word, tuple(map(self._entry, tokens)), matches)
-
-    def _entry(self, token: str) -> Entry:
-        return Entry(self._vocabulary[token], token)
-
-    def _matches(self, word: str) -> Iterator[Match]:
-        """A match after another; the last one has no token where nothing matches."""
-        start = 0
-        while start < len(word):
-            match = self._longest(word, start)
-            yield match
-            if match.token is None:
-                return
-            start = match.end
-
-    def _longest(self, word: str, start: int) -> Match:
-        prefix = self._prefix if start else ""
-        ends = range(len(word), start, -1)
-        end = next((end for end in ends if prefix + word[start:end] in self._vocabulary), start)
-        missed = ends[: len(word) - end]
-        misses = tuple(prefix + word[start:missing] for missing in missed[:_MOST_MISSES])
-        return Match(prefix + word[start:end] if end > start else None, start, end, len(missed), misses)
-
-
-class WordLevelExplainer:
-    """A WordLevel model.  state: as a tokenizer.json has it."""
-
-    def __init__(self, state: Mapping[str, Any]) -> None:
-        self._vocabulary: Mapping[str, int] = state["vocab"]
-        self._unknown: str = state["unk_token"]
-
-    def explain(self, word: str) -> LookedUpWord:
-        unknown = word not in self._vocabulary
-        token = self._unknown if unknown else word
-        return LookedUpWord(word, (Entry(self._vocabulary[token], token),), unknown)
-
-
-#: What an unknown character costs beyond the lowest score.
+#: Unigram: how much less an unknown character scores than the lowest score.
 _PENALTY = 10.0
 
-#: How many paths are kept at each place.
+#: Unigram: how many paths are kept at each position.
 _BEST_PATHS = 2
 
 
-class _Arrival(NamedTuple):
-    """A path's last piece: its total score so far, where the piece begins, and which path to that place it goes on."""
-
-    total: float
-    start: int
-    rank: int
-    piece: Scored
-
-
-class UnigramExplainer:
-    """A Unigram model.  state: as a tokenizer.json has it (`vocab`: pairs of piece and score, in the order of ids)."""
-
-    def __init__(self, state: Mapping[str, Any]) -> None:
-        entries: Sequence[tuple[str, float]] = state["vocab"]
-        self._ids = {piece: identifier for identifier, (piece, _) in enumerate(entries)}
-        self._scores = dict(entries)
-        self._unknown: int | None = state.get("unk_id")
-        self._unknown_token = "" if self._unknown is None else entries[self._unknown][0]
-        self._unknown_score = min((score for _, score in entries), default=0.0) - _PENALTY
-        self._byte_fallback = bool(state.get("byte_fallback"))
-        self._longest = _longest_pieces(self._ids)
-
-    def explain(self, word: str) -> ScoredWord:
-        paths = self._paths(word)
-        best = paths[0]
-        return ScoredWord(word, tuple(self._tokens(best)), best, paths[1] if len(paths) > 1 else None)
-
-    def _paths(self, word: str) -> list[Path]:
-        """The best path through a word and the second best, if there are two."""
-        arrivals: list[list[_Arrival]] = [[] for _ in range(len(word) + 1)]
-        for start in range(len(word)):
-            for end, piece in self._pieces(word, start):
-                before = [arrival.total for arrival in arrivals[start]] if start else [0.0]
-                for rank, total in enumerate(before):
-                    _insert_arrival(arrivals[end], _Arrival(piece.score + total, start, rank, piece))
-        return [_trace_path(arrivals, rank) for rank in range(len(arrivals[-1]))] if word else [Path(0.0, ())]
-
-    def _pieces(self, word: str, start: int) -> Iterator[tuple[int, Scored]]:
-        """The pieces that begin at a place, short ones first, and where each ends."""
-        longest = self._longest.get(word[start], 0)
-        for end in range(start + 1, min(start + longest, len(word)) + 1):
-            if (score := self._scores.get(word[start:end])) is not None:
-                yield end, Scored(word[start:end], score, self._ids[word[start:end]] == self._unknown)
-        if word[start] not in self._ids:
-            yield start + 1, Scored(word[start], self._unknown_score, unknown=True)
-
-    def _tokens(self, path: Path) -> Iterator[Entry]:
-        # Without an unknown token in the vocabulary, nothing is put together.
-        for unknown, run in groupby(path.pieces, key=lambda piece: piece.unknown and self._unknown is not None):
-            texts = [piece.text for piece in run]
-            for text in ["".join(texts)] if unknown else texts:
-                yield from self._entries(text)
-
-    def _entries(self, text: str) -> list[Entry]:
-        if text in self._ids:
-            return [Entry(self._ids[text], text)]
-        written = [f"<0x{byte:02X}>" for byte in text.encode("utf-8")] if self._byte_fallback else []
-        if written and all(token in self._ids for token in written):
-            return [Entry(self._ids[token], token) for token in written]
-        return [] if self._unknown is None else [Entry(self._unknown, self._unknown_token)]
-
-
-def _longest_pieces(pieces: Mapping[str, int]) -> dict[str, int]:
-    """For each character that begins a piece, the length of the longest one."""
-    longest: dict[str, int] = {}
-    for piece in pieces:
-        if len(piece) > longest.get(piece[:1], 0):
-            longest[piece[0]] = len(piece)
-    return longest
-
-
-def _insert_arrival(arrivals: list[_Arrival], arrival: _Arrival) -> None:
-    """Keep the best ones, the first of equal ones in front."""
-    place = sum(other.total >= arrival.total for other in arrivals)
-    arrivals.insert(place, arrival)
-    del arrivals[_BEST_PATHS:]
-
-
-def _trace_path(arrivals: Sequence[Sequence[_Arrival]], rank: int) -> Path:
-    """A path from its end to its start, turned round."""
-    place = len(arrivals) - 1
-    total = arrivals[place][rank].total
-    pieces: list[Scored] = []
-    while place:
-        arrival = arrivals[place][rank]
-        pieces.append(arrival.piece)
-        place, rank = arrival.start, arrival.rank
-    return Path(total, tuple(reversed(pieces)))
-
-
-#: Up to so many symbols, the pair that came second is looked for at each merge.
-_MOST_SYMBOLS = 64
+# --- BPE
 
 
 class BPEExplainer:
-    """A BPE model.  state: as a tokenizer.json has it (`vocab`, `merges` in the order of their ranks, flags)."""
+    """A BPE model.  state: the `model` of a tokenizer.json (`vocab`, `merges` in the order of their ranks, flags)."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self._vocabulary: Mapping[str, int] = state["vocab"]
@@ -216,7 +72,7 @@ class BPEExplainer:
         return Entry(self._vocabulary[token], token)
 
     def _symbols(self, word: str) -> Iterator[Symbol]:
-        """One symbol a character; for those that the vocabulary lacks, their bytes, or the unknown token."""
+        """One symbol for each character; for characters that the vocabulary lacks, their bytes or the unknown token."""
         unknown: Symbol | None = None
         for index, character in enumerate(word):
             prefix = self._prefix if index else ""
@@ -240,7 +96,7 @@ class BPEExplainer:
             yield unknown
 
     def _bytes(self, written: str, source: str) -> list[Symbol]:
-        """A character as the tokens of its bytes, if it may be and if there is one for each."""
+        """A character as the tokens of its bytes, if byte fallback is on and there is a token for each; else empty."""
         if not self._byte_fallback:
             return []
         tokens = [f"<0x{byte:02X}>" for byte in written.encode("utf-8")]
@@ -249,7 +105,7 @@ class BPEExplainer:
         return [Symbol(self._vocabulary[token], token, source, "byte") for token in tokens]
 
     def _merge_steps(self, chain: _SymbolChain) -> Iterator[Merge]:
-        """Merge until there is nothing to merge, and tell each."""
+        """Merge until there is nothing left to merge; every merge in order."""
         queue: list[tuple[int, int, str]] = []
         for place in range(len(chain)):
             self._queue_pair(queue, chain, place)
@@ -270,7 +126,7 @@ class BPEExplainer:
             heappush(queue, (pair.rank, place, self._result(pair)))
 
     def _pair(self, chain: _SymbolChain, place: int) -> Pair | None:
-        """The pair that begins at a place, if it is in the table."""
+        """The pair that begins at a position, if there is a merge for it."""
         neighbours = chain.pair(place)
         rank = None if neighbours is None else self._ranks.get(neighbours)
         return None if neighbours is None or rank is None else Pair(*neighbours, rank)
@@ -285,7 +141,7 @@ class BPEExplainer:
 
 
 class _SymbolChain:
-    """Symbols of which neighbours merge: each keeps the place of its first part, and knows the next and the last."""
+    """The symbols of a word as a doubly linked list; a merged symbol keeps the position of its left part."""
 
     def __init__(self, tokens: list[str]) -> None:
         self._tokens: list[str | None] = [*tokens]
@@ -302,13 +158,13 @@ class _SymbolChain:
         return (token for token in self._tokens if token is not None)
 
     def pair(self, place: int) -> tuple[str, str] | None:
-        """The symbol at a place and the one after it; None where one of them is gone."""
+        """The symbol at a position and the one after it; None if one of them was merged away."""
         left, after = self._tokens[place], self._next[place]
         right = self._tokens[after] if after < len(self) else None
         return None if left is None or right is None else (left, right)
 
     def merge(self, place: int, result: str) -> int | None:
-        """Put `result` for a symbol and the one after it, and give the place of the one before."""
+        """Replace a symbol and the one after it by `result`; the position of the symbol before, if any."""
         right = self._next[place]
         self._tokens[place], self._tokens[right] = result, None
         self._next[place] = self._next[right]
@@ -316,3 +172,152 @@ class _SymbolChain:
             self._previous[self._next[right]] = place
         before = self._previous[place]
         return before if before >= 0 else None
+
+
+# --- WordPiece and WordLevel
+
+
+class WordPieceExplainer:
+    """A WordPiece model.  state: the `model` of a tokenizer.json."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._vocabulary: Mapping[str, int] = state["vocab"]
+        self._unknown: str = state["unk_token"]
+        self._prefix: str = state["continuing_subword_prefix"]
+        self._limit: int = state["max_input_chars_per_word"]
+
+    def explain(self, word: str) -> MatchedWord:
+        if len(word) > self._limit:
+            return MatchedWord(word, (self._entry(self._unknown),), too_long=True, unknown=True)
+        matches = tuple(self._matches(word))
+        tokens = [match.token for match in matches if match.token is not None]
+        if len(tokens) < len(matches):
+            return MatchedWord(word, (self._entry(self._unknown),), matches, unknown=True)
+        return MatchedWord(word, tuple(map(self._entry, tokens)), matches)
+
+    def _entry(self, token: str) -> Entry:
+        return Entry(self._vocabulary[token], token)
+
+    def _matches(self, word: str) -> Iterator[Match]:
+        """The matches one after another; the last one has no token if nothing matches there."""
+        start = 0
+        while start < len(word):
+            match = self._longest(word, start)
+            yield match
+            if match.token is None:
+                return
+            start = match.end
+
+    def _longest(self, word: str, start: int) -> Match:
+        prefix = self._prefix if start else ""
+        ends = range(len(word), start, -1)
+        end = next((end for end in ends if prefix + word[start:end] in self._vocabulary), start)
+        missed = ends[: len(word) - end]
+        misses = tuple(prefix + word[start:missing] for missing in missed[:_MOST_MISSES])
+        return Match(prefix + word[start:end] if end > start else None, start, end, len(missed), misses)
+
+
+class WordLevelExplainer:
+    """A WordLevel model.  state: the `model` of a tokenizer.json."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._vocabulary: Mapping[str, int] = state["vocab"]
+        self._unknown: str = state["unk_token"]
+
+    def explain(self, word: str) -> LookedUpWord:
+        unknown = word not in self._vocabulary
+        token = self._unknown if unknown else word
+        return LookedUpWord(word, (Entry(self._vocabulary[token], token),), unknown)
+
+
+# --- Unigram
+
+
+class UnigramExplainer:
+    """A Unigram model.  state: the `model` of a tokenizer.json (`vocab`: pairs of piece and score, in the order of ids)."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        entries: Sequence[tuple[str, float]] = state["vocab"]
+        self._ids = {piece: identifier for identifier, (piece, _) in enumerate(entries)}
+        self._scores = dict(entries)
+        self._unknown: int | None = state.get("unk_id")
+        self._unknown_token = "" if self._unknown is None else entries[self._unknown][0]
+        self._unknown_score = min((score for _, score in entries), default=0.0) - _PENALTY
+        self._byte_fallback = bool(state.get("byte_fallback"))
+        self._longest = _longest_pieces(self._ids)
+
+    def explain(self, word: str) -> ScoredWord:
+        paths = self._paths(word)
+        best = paths[0]
+        return ScoredWord(word, tuple(self._tokens(best)), best, paths[1] if len(paths) > 1 else None)
+
+    def _paths(self, word: str) -> list[Path]:
+        """The best path through a word and, if there is one, the second best."""
+        arrivals: list[list[_Arrival]] = [[] for _ in range(len(word) + 1)]
+        for start in range(len(word)):
+            for end, piece in self._pieces(word, start):
+                before = [arrival.total for arrival in arrivals[start]] if start else [0.0]
+                for rank, total in enumerate(before):
+                    _insert_arrival(arrivals[end], _Arrival(piece.score + total, start, rank, piece))
+        return [_trace_path(arrivals, rank) for rank in range(len(arrivals[-1]))] if word else [Path(0.0, ())]
+
+    def _pieces(self, word: str, start: int) -> Iterator[tuple[int, Scored]]:
+        """The pieces that begin at a position, short ones first, and where each ends."""
+        longest = self._longest.get(word[start], 0)
+        for end in range(start + 1, min(start + longest, len(word)) + 1):
+            if (score := self._scores.get(word[start:end])) is not None:
+                yield end, Scored(word[start:end], score, self._ids[word[start:end]] == self._unknown)
+        if word[start] not in self._ids:
+            yield start + 1, Scored(word[start], self._unknown_score, unknown=True)
+
+    def _tokens(self, path: Path) -> Iterator[Entry]:
+        # Unknown neighbours are joined only if the vocabulary has an unknown token.
+        for unknown, run in groupby(path.pieces, key=lambda piece: piece.unknown and self._unknown is not None):
+            texts = [piece.text for piece in run]
+            for text in ["".join(texts)] if unknown else texts:
+                yield from self._entries(text)
+
+    def _entries(self, text: str) -> list[Entry]:
+        if text in self._ids:
+            return [Entry(self._ids[text], text)]
+        written = [f"<0x{byte:02X}>" for byte in text.encode("utf-8")] if self._byte_fallback else []
+        if written and all(token in self._ids for token in written):
+            return [Entry(self._ids[token], token) for token in written]
+        return [] if self._unknown is None else [Entry(self._unknown, self._unknown_token)]
+
+
+class _Arrival(NamedTuple):
+    """The last piece of a path: the total score up to here, where the piece begins, and the rank of the path before."""
+
+    total: float
+    start: int
+    rank: int
+    piece: Scored
+
+
+def _longest_pieces(pieces: Mapping[str, int]) -> dict[str, int]:
+    """For each first character of a piece, the length of the longest such piece."""
+    longest: dict[str, int] = {}
+    for piece in pieces:
+        if len(piece) > longest.get(piece[:1], 0):
+            longest[piece[0]] = len(piece)
+    return longest
+
+
+def _insert_arrival(arrivals: list[_Arrival], arrival: _Arrival) -> None:
+    """Insert an arrival by score, after equal ones, and keep the best."""
+    place = sum(other.total >= arrival.total for other in arrivals)
+    arrivals.insert(place, arrival)
+    del arrivals[_BEST_PATHS:]
+
+
+def _trace_path(arrivals: Sequence[Sequence[_Arrival]], rank: int) -> Path:
+    """The path with this rank, traced back from its end."""
+    place = len(arrivals) - 1
+    total = arrivals[place][rank].total
+    pieces: list[Scored] = []
+    while place:
+        arrival = arrivals[place][rank]
+        pieces.append(arrival.piece)
+        place, rank = arrival.start, arrival.rank
+    return Path(total, tuple(reversed(pieces)))
