@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from attncli.parameters.inventory import Inventory
     from attncli.results.reconciliation import Reconciliation
 
+#: Libraries whose versions decide which module a configuration gives.
+_LIBRARIES = ("transformers", "torch")
+
 
 class ModelShapes(NamedTuple):
     """The shapes of a model's tensors, and what else is known about the model.
@@ -85,8 +88,7 @@ def check_fields(fields: Mapping[str, Any], name: str) -> None:
     check_numbers(fields, name, has_own_head_width=lambda kind: declares_value(kind, OWN_HEAD_WIDTH) is not False)
 
 
-#: Libraries whose versions decide which module a configuration gives.
-_LIBRARIES = ("transformers", "torch")
+# --- Shapes from a configuration, cached
 
 
 class BuiltModule(NamedTuple):

@@ -17,6 +17,104 @@ if TYPE_CHECKING:
     from attncli.models.chat.template import Conversation
     from attncli.models.tokenizers.types import Tokenizer
 
+#: What `--check` takes: all models give the same tokens; lint has no warnings.
+CHECKS = ("same", "lint")
+
+
+class TextInput(NamedTuple):
+    """One text, perhaps with a second one (`pair`); or ids; or a conversation for the chat template of each model.
+
+    source: where the text was read.
+    """
+
+    text: str = ""
+    pair: str | None = None
+    ids: Sequence[int] | None = None
+    conversation: Conversation | None = None
+    source: Source | None = None
+
+
+class TokenizeSettings(NamedTuple):
+    """How to tokenize texts and what to compute besides; the fields are keywords of `attncli.tokenize`.
+
+    special: add special tokens.  truncate: cut to the number of tokens that the model takes.
+    why, lint, stats: see `attncli.tokenize`.  check: names from `CHECKS`.
+    """
+
+    special: bool = True
+    truncate: bool = False
+    why: bool = False
+    lint: bool = False
+    stats: bool = False
+    check: tuple[str, ...] = ()
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether ids alone are not enough."""
+        return self.why or self.lint or self.stats or bool(self.check)
+
+
+def tokenize_text(
+    given: TextInput, loaded: LoadedTokenizer, record: int, settings: TokenizeSettings
+) -> tuple[TokenizedText, bool]:
+    """One text in the tokens of one model, and whether it was truncated."""
+    tokenizer, limit = loaded.tokenizer, max_tokens(loaded)
+    texts = input_texts(given)
+    if given.ids is not None:
+        encoded = from_ids(tokenizer, given.ids[:limit] if settings.truncate else given.ids)
+        truncated = len(encoded.tokens) < len(given.ids)
+    else:
+        encoded = encode(
+            require_tokenizer(loaded), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
+        )
+        truncated = settings.truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
+    unknown_id = tokenizer.unknown_id if tokenizer is not None else None
+    text = TokenizedText(
+        record=record,
+        model=loaded.model,
+        text=given.text if texts else None,
+        pair=given.pair,
+        tokens=encoded.tokens,
+        stats=measure(encoded, covered_texts(encoded, texts) if truncated else texts, unknown_id=unknown_id),
+        max_length=limit,
+        sequences=encoded.sequences,
+        unknown_id=unknown_id,
+        source=given.source,
+    )
+    return text, truncated
+
+
+def encode_input(given: TextInput, loaded: LoadedTokenizer, settings: TokenizeSettings) -> Encoding:
+    """A text, or ids, as the tokenizer's encoding, from which statistics are computed."""
+    if given.ids is None:
+        tokenizer = require_tokenizer(loaded)
+        return tokenizer.encode(given.text, pair=given.pair, special=settings.special, truncate=settings.truncate)
+    ids = given.ids[: max_tokens(loaded)] if settings.truncate else given.ids
+    return Encoding(ids, [None] * len(ids), [0] * len(ids), [None] * len(ids))
+
+
+def input_texts(given: TextInput) -> list[str]:
+    """The text and its pair; empty for ids."""
+    return [] if given.ids is not None else [each for each in (given.text, given.pair) if each is not None]
+
+
+def check_input(given: TextInput) -> None:
+    """Raise UsageError where a text holds a lone surrogate."""
+    for text in input_texts(given):
+        check_text(text)
+
+
+def max_tokens(loaded: LoadedTokenizer) -> int | None:
+    """How many tokens the model takes; None where its tokenizer doesn't say."""
+    return loaded.tokenizer.max_length if loaded.tokenizer is not None else None
+
+
+def require_tokenizer(loaded: LoadedTokenizer) -> Tokenizer:
+    """The tokenizer. Raises UsageError where the model has none: only ids can be shown without."""
+    if loaded.tokenizer is None:
+        raise UsageError(f"{loaded.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
+    return loaded.tokenizer
+
 
 def id_lists(ids: Any) -> list[list[int]]:
     """One list of ids or several as a list of lists; arrays and tensors too. Raises UsageError for anything else."""
@@ -63,102 +161,3 @@ class LengthWarnings:
         if count == 1:
             return f"text {record + 1} of {self._texts:,}"
         return f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
-
-
-#: What `--check` takes: all models give the same tokens; lint has no warnings.
-CHECKS = ("same", "lint")
-
-
-class TextInput(NamedTuple):
-    """One text, perhaps with a second one (`pair`); or ids; or a conversation for the chat template of each model.
-
-    source: where the text was read.
-    """
-
-    text: str = ""
-    pair: str | None = None
-    ids: Sequence[int] | None = None
-    conversation: Conversation | None = None
-    source: Source | None = None
-
-
-class TokenizeSettings(NamedTuple):
-    """How to tokenize texts and what to compute besides; the fields are keywords of `attncli.tokenize`.
-
-    special: add special tokens.  truncate: cut to the number of tokens that the model takes.
-    why, lint, stats: see `attncli.tokenize`.  check: names from `CHECKS`.
-    """
-
-    special: bool = True
-    truncate: bool = False
-    why: bool = False
-    lint: bool = False
-    stats: bool = False
-    check: tuple[str, ...] = ()
-
-    @property
-    def needs_tokens(self) -> bool:
-        """Whether ids alone are not enough."""
-        return self.why or self.lint or self.stats or bool(self.check)
-
-
-def input_texts(given: TextInput) -> list[str]:
-    """The text and its pair; empty for ids."""
-    return [] if given.ids is not None else [each for each in (given.text, given.pair) if each is not None]
-
-
-def check_input(given: TextInput) -> None:
-    """Raise UsageError where a text holds a lone surrogate."""
-    for text in input_texts(given):
-        check_text(text)
-
-
-def max_tokens(loaded: LoadedTokenizer) -> int | None:
-    """How many tokens the model takes; None where its tokenizer doesn't say."""
-    return loaded.tokenizer.max_length if loaded.tokenizer is not None else None
-
-
-def require_tokenizer(loaded: LoadedTokenizer) -> Tokenizer:
-    """The tokenizer. Raises UsageError where the model has none: only ids can be shown without."""
-    if loaded.tokenizer is None:
-        raise UsageError(f"{loaded.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
-    return loaded.tokenizer
-
-
-def tokenize_text(
-    given: TextInput, loaded: LoadedTokenizer, record: int, settings: TokenizeSettings
-) -> tuple[TokenizedText, bool]:
-    """One text in the tokens of one model, and whether it was truncated."""
-    tokenizer, limit = loaded.tokenizer, max_tokens(loaded)
-    texts = input_texts(given)
-    if given.ids is not None:
-        encoded = from_ids(tokenizer, given.ids[:limit] if settings.truncate else given.ids)
-        truncated = len(encoded.tokens) < len(given.ids)
-    else:
-        encoded = encode(
-            require_tokenizer(loaded), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
-        )
-        truncated = settings.truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
-    unknown_id = tokenizer.unknown_id if tokenizer is not None else None
-    text = TokenizedText(
-        record=record,
-        model=loaded.model,
-        text=given.text if texts else None,
-        pair=given.pair,
-        tokens=encoded.tokens,
-        stats=measure(encoded, covered_texts(encoded, texts) if truncated else texts, unknown_id=unknown_id),
-        max_length=limit,
-        sequences=encoded.sequences,
-        unknown_id=unknown_id,
-        source=given.source,
-    )
-    return text, truncated
-
-
-def encode_input(given: TextInput, loaded: LoadedTokenizer, settings: TokenizeSettings) -> Encoding:
-    """A text, or ids, as the tokenizer's encoding, from which statistics are computed."""
-    if given.ids is None:
-        tokenizer = require_tokenizer(loaded)
-        return tokenizer.encode(given.text, pair=given.pair, special=settings.special, truncate=settings.truncate)
-    ids = given.ids[: max_tokens(loaded)] if settings.truncate else given.ids
-    return Encoding(ids, [None] * len(ids), [0] * len(ids), [None] * len(ids))

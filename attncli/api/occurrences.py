@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: The value of `occurrence=` for every occurrence.
 ALL_OCCURRENCES = "all"
+_MOST_LISTED = 5
+
+
+# --- Finding words in sentences
 
 
 class Sentence(NamedTuple):
@@ -240,30 +244,7 @@ def _occurrence(sentence: Sentence, place: _WordSpan, pieces: Sequence[Token]) -
     )
 
 
-def is_other_form(occurrence: Occurrence) -> bool:
-    """Whether other case or an inflection of the word was matched."""
-    return normalized_form(occurrence.matched) != normalized_form(occurrence.word)
-
-
-def normalized_form(text: str) -> str:
-    """The word with plain apostrophes and single spaces; case and inflection stay (`Mole` differs from `mole`)."""
-    return " ".join(fold(text).text.split())
-
-
-_MOST_LISTED = 5
-
-
-def list_numbers(numbers: Sequence[int]) -> str:
-    """Sentence numbers as text: `3`, `3, 4 and 7`, or the first few and how many more."""
-    distinct = list(dict.fromkeys(numbers))
-    if len(distinct) > _MOST_LISTED:
-        return f"{', '.join(map(str, distinct[:_MOST_LISTED]))} and {len(distinct) - _MOST_LISTED:,} more"
-    *first, last = map(str, distinct)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def list_sentences(numbers: Sequence[int]) -> str:
-    return f"sentence{'s' if len(set(numbers)) > 1 else ''} {list_numbers(numbers)}"
+# --- Warnings and notes
 
 
 def input_warnings(found: FoundOccurrences, tokenizer: Tokenizer) -> Iterator[str]:
@@ -355,3 +336,26 @@ def input_notes(found: FoundOccurrences, *, causal: bool, padded: bool, decoding
         yield "the decoder was given the sentence behind its start token, as when it is to write it"
     if not padded:
         yield "this model mixes sentences of a batch or their padding, so that each runs alone"
+
+
+def is_other_form(occurrence: Occurrence) -> bool:
+    """Whether other case or an inflection of the word was matched."""
+    return normalized_form(occurrence.matched) != normalized_form(occurrence.word)
+
+
+def normalized_form(text: str) -> str:
+    """The word with plain apostrophes and single spaces; case and inflection stay (`Mole` differs from `mole`)."""
+    return " ".join(fold(text).text.split())
+
+
+def list_numbers(numbers: Sequence[int]) -> str:
+    """Sentence numbers as text: `3`, `3, 4 and 7`, or the first few and how many more."""
+    distinct = list(dict.fromkeys(numbers))
+    if len(distinct) > _MOST_LISTED:
+        return f"{', '.join(map(str, distinct[:_MOST_LISTED]))} and {len(distinct) - _MOST_LISTED:,} more"
+    *first, last = map(str, distinct)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def list_sentences(numbers: Sequence[int]) -> str:
+    return f"sentence{'s' if len(set(numbers)) > 1 else ''} {list_numbers(numbers)}"

@@ -27,45 +27,9 @@ if TYPE_CHECKING:
     from attncli.results.base import MadeBy
     from attncli.results.params import Node
 
-
-def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
-    """A sentence for each model whose configuration and weights disagree."""
-    for model in models:
-        found = model.reconciliation
-        if found is None or found.agrees:
-            continue
-        if found.is_same_model:
-            yield f"the weights of {model.counted.model} hold {found.unexpected:,} elements that its model doesn't have"
-        else:
-            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
-
-
-def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
-    """A sentence for each model with another total than expected, and for each whose weights are of another model.
-
-    Where a published way of counting gives the expected total, the sentence names it.
-    """
-    for model in models:
-        total, held = model.counted.total, model.reconciliation
-        if not expected.holds(total):
-            more = total - expected.number
-            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
-            yield f"{model.name} has {total:,} parameters, {than}{_matching_reading(model, expected)}"
-        elif held is not None and not held.is_same_model:
-            yield (
-                f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
-                f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
-                "(--source header counts them)"
-            )
-
-
-def _matching_reading(model: ModelParameters, expected: Total) -> str:
-    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
-    return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")
-
-
 #: The values of `by` that list a tree.
 _TREE_LISTINGS = ("module", "tensor")
+
 #: The depth to which modules are listed by default.
 _DEFAULT_DEPTH = 3
 
@@ -257,3 +221,42 @@ def _tree(placed: Sequence[Placed], by: By, depth: int | None) -> tuple[Node, ..
 def _untie_notes(shapes: ModelShapes, *, untie: bool) -> Iterator[str]:
     if untie and shapes.inventory.tied:
         yield "tied tensors are counted once for each of their names"
+
+
+# --- Warnings and `--check`
+
+
+def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
+    """A sentence for each model whose configuration and weights disagree."""
+    for model in models:
+        found = model.reconciliation
+        if found is None or found.agrees:
+            continue
+        if found.is_same_model:
+            yield f"the weights of {model.counted.model} hold {found.unexpected:,} elements that its model doesn't have"
+        else:
+            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
+
+
+def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
+    """A sentence for each model with another total than expected, and for each whose weights are of another model.
+
+    Where a published way of counting gives the expected total, the sentence names it.
+    """
+    for model in models:
+        total, held = model.counted.total, model.reconciliation
+        if not expected.holds(total):
+            more = total - expected.number
+            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
+            yield f"{model.name} has {total:,} parameters, {than}{_matching_reading(model, expected)}"
+        elif held is not None and not held.is_same_model:
+            yield (
+                f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
+                f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
+                "(--source header counts them)"
+            )
+
+
+def _matching_reading(model: ModelParameters, expected: Total) -> str:
+    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
+    return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")

@@ -22,96 +22,10 @@ if TYPE_CHECKING:
     from attncli.parameters.inventory import Inventory
     from attncli.parameters.quantization import Unpacked
 
+Source = Literal["config", "header"]
+
 #: The prefix that peft writes before the names of adapted modules.
 _PEFT_PREFIX = "base_model.model."
-
-
-def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
-    """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
-    from attncli.models.loading.config_source import declares_writing
-    from attncli.parameters.reconcile import with_tied_unembedding
-
-    config = checkpoint.config
-    check_fields(config or {}, files.ref.name)
-    unpacked = unpack(checkpoint.tensors, config)
-    inventory, writes = from_names(unpacked.shapes, config), declares_writing(config or {})
-    architectures = (config or {}).get("architectures")
-    return ModelShapes(
-        name=files.ref.name,
-        source="header",
-        inventory=with_tied_unembedding(inventory) if writes else inventory,
-        model_class=str(architectures[0]) if isinstance(architectures, list) and architectures else None,
-        generates=writes,
-        dtype=_stored_dtypes(checkpoint),
-        revision=files.revision,
-        stored_bytes=checkpoint.stored_bytes,
-        notes=(*checkpoint.notes, *_packing_notes(unpacked), *_prediction_notes(inventory, config or {})),
-    )
-
-
-def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -> ModelShapes:
-    """The shapes of a configuration, compared with its checkpoint if that is on this disk."""
-    shapes = configured.shapes()
-    try:
-        checkpoint = local_checkpoint(files if files.base is None else files.base)
-    except ModelError as error:
-        return shapes._replace(notes=(*shapes.notes, f"its weights can't be compared: {error.message}"))
-    if checkpoint is None:
-        return shapes
-    from attncli.parameters.reconcile import reconcile
-
-    unpacked = unpack(checkpoint.tensors, checkpoint.config, _parameter_shapes(shapes.inventory))
-    checkpoint_names = configured.checkpoint_names([each.name for each in unpacked.weights])
-    return shapes._replace(
-        stored_bytes=checkpoint.stored_bytes,
-        notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked)),
-        reconciliation=reconcile(
-            shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
-        ),
-    )
-
-
-def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:
-    """The shapes of a model with those of an adapter's tensors, placed in the modules that it adapts."""
-    adapter = read_own_checkpoint(files.ref, files.source)
-    added = from_names({tensor.path.removeprefix(_PEFT_PREFIX): tensor.shape for tensor in adapter.tensors})
-    tensors = (*base.inventory.tensors, *added.tensors)
-    assert files.base is not None
-    note = f"the adapter adds {added.total:,} to {files.base.ref.name}"
-    return base._replace(
-        name=files.ref.name, inventory=base.inventory._replace(tensors=tensors), notes=(*base.notes, note)
-    )
-
-
-def _parameter_shapes(inventory: Inventory) -> Mapping[str, tuple[int, ...]]:
-    return {each.name: each.shape for tensor in inventory.tensors for each in (tensor, *tensor.aliases)}
-
-
-def _stored_dtypes(checkpoint: Checkpoint) -> str:
-    """The stored dtypes, those with the most bytes first."""
-    sizes: dict[str, int] = defaultdict(int)
-    for tensor in checkpoint.tensors:
-        sizes[tensor.dtype] += tensor.stored_bytes
-    return ", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype]))
-
-
-def _prediction_notes(inventory: Inventory, config: Mapping[str, object]) -> Iterator[str]:
-    first, beyond = prediction_layers(inventory, config)
-    if beyond:
-        yield f"{beyond:,} from layer {first} on are for multi-token prediction, which the model runs without"
-
-
-def _packing_notes(unpacked: Unpacked) -> Iterator[str]:
-    for scheme, tensors in unpacked.schemes.items():
-        yield f"{tensors:,} tensors are packed as {scheme}: their weights are counted, not the stored elements"
-    if unpacked.unknown is not None:
-        yield f"its weights are packed as {unpacked.unknown}, which is not known here: stored elements are counted"
-    if unpacked.doubtful:
-        more = f" and {len(unpacked.doubtful) - 1:,} more" if len(unpacked.doubtful) > 1 else ""
-        yield f"what is stored doesn't tell the shape of {unpacked.doubtful[0]}{more}"
-
-
-Source = Literal["config", "header"]
 _HEADER_SUFFIXES = (".safetensors", ".gguf")
 
 
@@ -207,3 +121,88 @@ def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:
     # An empty configuration is reported as an error, unless there are weights to count.
     model = files if files.base is None else files.base
     return not fields and any(name.endswith(_HEADER_SUFFIXES) for name in model.source.names())
+
+
+def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
+    """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
+    from attncli.models.loading.config_source import declares_writing
+    from attncli.parameters.reconcile import with_tied_unembedding
+
+    config = checkpoint.config
+    check_fields(config or {}, files.ref.name)
+    unpacked = unpack(checkpoint.tensors, config)
+    inventory, writes = from_names(unpacked.shapes, config), declares_writing(config or {})
+    architectures = (config or {}).get("architectures")
+    return ModelShapes(
+        name=files.ref.name,
+        source="header",
+        inventory=with_tied_unembedding(inventory) if writes else inventory,
+        model_class=str(architectures[0]) if isinstance(architectures, list) and architectures else None,
+        generates=writes,
+        dtype=_stored_dtypes(checkpoint),
+        revision=files.revision,
+        stored_bytes=checkpoint.stored_bytes,
+        notes=(*checkpoint.notes, *_packing_notes(unpacked), *_prediction_notes(inventory, config or {})),
+    )
+
+
+def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -> ModelShapes:
+    """The shapes of a configuration, compared with its checkpoint if that is on this disk."""
+    shapes = configured.shapes()
+    try:
+        checkpoint = local_checkpoint(files if files.base is None else files.base)
+    except ModelError as error:
+        return shapes._replace(notes=(*shapes.notes, f"its weights can't be compared: {error.message}"))
+    if checkpoint is None:
+        return shapes
+    from attncli.parameters.reconcile import reconcile
+
+    unpacked = unpack(checkpoint.tensors, checkpoint.config, _parameter_shapes(shapes.inventory))
+    checkpoint_names = configured.checkpoint_names([each.name for each in unpacked.weights])
+    return shapes._replace(
+        stored_bytes=checkpoint.stored_bytes,
+        notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked)),
+        reconciliation=reconcile(
+            shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
+        ),
+    )
+
+
+def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:
+    """The shapes of a model with those of an adapter's tensors, placed in the modules that it adapts."""
+    adapter = read_own_checkpoint(files.ref, files.source)
+    added = from_names({tensor.path.removeprefix(_PEFT_PREFIX): tensor.shape for tensor in adapter.tensors})
+    tensors = (*base.inventory.tensors, *added.tensors)
+    assert files.base is not None
+    note = f"the adapter adds {added.total:,} to {files.base.ref.name}"
+    return base._replace(
+        name=files.ref.name, inventory=base.inventory._replace(tensors=tensors), notes=(*base.notes, note)
+    )
+
+
+def _parameter_shapes(inventory: Inventory) -> Mapping[str, tuple[int, ...]]:
+    return {each.name: each.shape for tensor in inventory.tensors for each in (tensor, *tensor.aliases)}
+
+
+def _stored_dtypes(checkpoint: Checkpoint) -> str:
+    """The stored dtypes, those with the most bytes first."""
+    sizes: dict[str, int] = defaultdict(int)
+    for tensor in checkpoint.tensors:
+        sizes[tensor.dtype] += tensor.stored_bytes
+    return ", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype]))
+
+
+def _prediction_notes(inventory: Inventory, config: Mapping[str, object]) -> Iterator[str]:
+    first, beyond = prediction_layers(inventory, config)
+    if beyond:
+        yield f"{beyond:,} from layer {first} on are for multi-token prediction, which the model runs without"
+
+
+def _packing_notes(unpacked: Unpacked) -> Iterator[str]:
+    for scheme, tensors in unpacked.schemes.items():
+        yield f"{tensors:,} tensors are packed as {scheme}: their weights are counted, not the stored elements"
+    if unpacked.unknown is not None:
+        yield f"its weights are packed as {unpacked.unknown}, which is not known here: stored elements are counted"
+    if unpacked.doubtful:
+        more = f" and {len(unpacked.doubtful) - 1:,} more" if len(unpacked.doubtful) > 1 else ""
+        yield f"what is stored doesn't tell the shape of {unpacked.doubtful[0]}{more}"

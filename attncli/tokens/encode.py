@@ -20,8 +20,140 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 
+#: start, end, byte_start, byte_end and word of a token.
+TokenPlace = tuple[int | None, int | None, int | None, int | None, int | None]
+
 #: How many characters after its expected place a token is searched for.
 _SEARCH_REACH = 64
+_NOWHERE: TokenPlace = (None, None, None, None, None)
+
+
+# --- From a text or ids to tokens
+
+
+class EncodedText(NamedTuple):
+    """The tokens of a text; every field has one entry a token.
+
+    segments: the model's `token_type_ids`.
+    sequences: 0 for tokens of the text, 1 for those of its pair, None for added special tokens and for ids without a
+    text. Offsets (`start`, `byte_start`, `word`) count within the token's own sequence.
+    """
+
+    tokens: tuple[Token, ...]
+    segments: tuple[int, ...]
+    sequences: tuple[int | None, ...] = ()
+
+
+def encode(
+    tokenizer: Tokenizer, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False
+) -> EncodedText:
+    """Tokenize a text, with `pair` as a second one.
+
+    special: add the special tokens that the model expects.  truncate: cut to the number of tokens that the model takes,
+    with special tokens kept.
+
+    Raises UsageError where a text holds a lone surrogate, which no tokenizer can take.
+    """
+    texts = [text] if pair is None else [text, pair]
+    for each in texts:
+        check_text(each)
+    encoding = tokenizer.encode(text, pair=pair, special=special, truncate=truncate)
+    pieces = list(_describe_pieces(tokenizer, encoding.ids))
+    places: list[TokenPlace] = [_NOWHERE] * len(pieces)
+    for number, each in enumerate(texts):
+        members = [index for index, sequence in enumerate(encoding.sequences) if sequence == number]
+        for index, place in zip(members, _token_places(each, encoding, pieces, members), strict=True):
+            places[index] = place
+    tokens = (
+        Token(index, piece.id, piece.token, piece.text, *place, piece.special or sequence is None)
+        for index, (piece, place, sequence) in enumerate(zip(pieces, places, encoding.sequences, strict=True))
+    )
+    return EncodedText(tuple(tokens), tuple(encoding.segments), tuple(encoding.sequences))
+
+
+def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
+    """Look up ids that were given without a text, as tokens without offsets.
+
+    tokenizer: None shows each token as its id.
+
+    Raises UsageError for a number below 0 and for an id that the vocabulary doesn't have.
+    """
+    for identifier in ids:
+        if identifier < 0:
+            raise UsageError(f"{identifier} is no id of a token", hint="ids are numbers from 0")
+    if tokenizer is None:
+        tokens = [Token(index, identifier, str(identifier), str(identifier)) for index, identifier in enumerate(ids)]
+    else:
+        tokens = list(_describe_ids(tokenizer, ids))
+    return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
+
+
+def _describe_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
+    for index, (identifier, piece) in enumerate(zip(ids, tokenizer.describe(ids), strict=True)):
+        if piece is None:
+            raise UsageError(
+                f"the vocabulary has no token {identifier}",
+                hint=f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}",
+            )
+        yield Token(index, identifier, piece.token, piece.text, special=piece.special)
+
+
+def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
+    for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
+        if piece is None:
+            raise FailedError(
+                f"the tokenizer cut the text into id {identifier}, which it has no token for",
+                hint="its files do not go together; try another model with -m",
+            )
+        yield piece
+
+
+def _token_places(
+    text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]
+) -> Iterator[TokenPlace]:
+    """The offsets and words of the tokens of one text.  members: their indices among all tokens."""
+    spans = [encoding.spans[index] for index in members]
+    if None in spans:
+        spans = align(text, [pieces[index].data for index in members])
+    data = [pieces[index].data for index, span in zip(members, spans, strict=True) if span is not None]
+    found = empty_added_spaces(
+        text, restore_first_characters(text, [span for span in spans if span is not None], data), data
+    )
+    in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
+    words = WordSpans(text)
+    for place in spans:
+        span = None if place is None else next(in_characters)
+        yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
+
+
+def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
+    """The part of each text from its first token to its last: less than all of it where it was truncated."""
+    covered = []
+    for number, text in enumerate(texts):
+        own = [token for token, sequence in zip(encoded.tokens, encoded.sequences, strict=True) if sequence == number]
+        starts = [token.start for token in own if token.start is not None]
+        ends = [token.end for token in own if token.end is not None]
+        covered.append(text[min(starts) : max(ends)] if starts else "")
+    return covered
+
+
+def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
+    """Whether the tokens leave out more of the texts than surrounding white space."""
+    return any(len(part) < len(text.strip()) for part, text in zip(covered_texts(encoded, texts), texts, strict=True))
+
+
+def check_text(text: str) -> None:
+    """Raise UsageError where a text holds a lone surrogate."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the text holds half a character (the surrogate U+{ord(text[error.start]):04X}) at position {error.start}",
+            hint="read it with the encoding that it was written in",
+        ) from error
+
+
+# --- Offsets for tokenizers that give none
 
 
 def align(text: str, data: Sequence[bytes]) -> list[Span | None]:
@@ -102,131 +234,3 @@ class _FoldedText:
 def _fold(character: str) -> str:
     folded = unicodedata.normalize("NFKD", character).casefold()
     return "".join(part for part in folded if not unicodedata.combining(part))
-
-
-#: start, end, byte_start, byte_end and word of a token.
-TokenPlace = tuple[int | None, int | None, int | None, int | None, int | None]
-
-_NOWHERE: TokenPlace = (None, None, None, None, None)
-
-
-class EncodedText(NamedTuple):
-    """The tokens of a text; every field has one entry a token.
-
-    segments: the model's `token_type_ids`.
-    sequences: 0 for tokens of the text, 1 for those of its pair, None for added special tokens and for ids without a
-    text. Offsets (`start`, `byte_start`, `word`) count within the token's own sequence.
-    """
-
-    tokens: tuple[Token, ...]
-    segments: tuple[int, ...]
-    sequences: tuple[int | None, ...] = ()
-
-
-def encode(
-    tokenizer: Tokenizer, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False
-) -> EncodedText:
-    """Tokenize a text, with `pair` as a second one.
-
-    special: add the special tokens that the model expects.  truncate: cut to the number of tokens that the model takes,
-    with special tokens kept.
-
-    Raises UsageError where a text holds a lone surrogate, which no tokenizer can take.
-    """
-    texts = [text] if pair is None else [text, pair]
-    for each in texts:
-        check_text(each)
-    encoding = tokenizer.encode(text, pair=pair, special=special, truncate=truncate)
-    pieces = list(_describe_pieces(tokenizer, encoding.ids))
-    places: list[TokenPlace] = [_NOWHERE] * len(pieces)
-    for number, each in enumerate(texts):
-        members = [index for index, sequence in enumerate(encoding.sequences) if sequence == number]
-        for index, place in zip(members, _token_places(each, encoding, pieces, members), strict=True):
-            places[index] = place
-    tokens = (
-        Token(index, piece.id, piece.token, piece.text, *place, piece.special or sequence is None)
-        for index, (piece, place, sequence) in enumerate(zip(pieces, places, encoding.sequences, strict=True))
-    )
-    return EncodedText(tuple(tokens), tuple(encoding.segments), tuple(encoding.sequences))
-
-
-def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
-    """Look up ids that were given without a text, as tokens without offsets.
-
-    tokenizer: None shows each token as its id.
-
-    Raises UsageError for a number below 0 and for an id that the vocabulary doesn't have.
-    """
-    for identifier in ids:
-        if identifier < 0:
-            raise UsageError(f"{identifier} is no id of a token", hint="ids are numbers from 0")
-    if tokenizer is None:
-        tokens = [Token(index, identifier, str(identifier), str(identifier)) for index, identifier in enumerate(ids)]
-    else:
-        tokens = list(_describe_ids(tokenizer, ids))
-    return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
-
-
-def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
-    """The part of each text from its first token to its last: less than all of it where it was truncated."""
-    covered = []
-    for number, text in enumerate(texts):
-        own = [token for token, sequence in zip(encoded.tokens, encoded.sequences, strict=True) if sequence == number]
-        starts = [token.start for token in own if token.start is not None]
-        ends = [token.end for token in own if token.end is not None]
-        covered.append(text[min(starts) : max(ends)] if starts else "")
-    return covered
-
-
-def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
-    """Whether the tokens leave out more of the texts than surrounding white space."""
-    return any(len(part) < len(text.strip()) for part, text in zip(covered_texts(encoded, texts), texts, strict=True))
-
-
-def check_text(text: str) -> None:
-    """Raise UsageError where a text holds a lone surrogate."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"the text holds half a character (the surrogate U+{ord(text[error.start]):04X}) at position {error.start}",
-            hint="read it with the encoding that it was written in",
-        ) from error
-
-
-def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
-    for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
-        if piece is None:
-            raise FailedError(
-                f"the tokenizer cut the text into id {identifier}, which it has no token for",
-                hint="its files do not go together; try another model with -m",
-            )
-        yield piece
-
-
-def _token_places(
-    text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]
-) -> Iterator[TokenPlace]:
-    """The offsets and words of the tokens of one text.  members: their indices among all tokens."""
-    spans = [encoding.spans[index] for index in members]
-    if None in spans:
-        spans = align(text, [pieces[index].data for index in members])
-    data = [pieces[index].data for index, span in zip(members, spans, strict=True) if span is not None]
-    found = empty_added_spaces(
-        text, restore_first_characters(text, [span for span in spans if span is not None], data), data
-    )
-    in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
-    words = WordSpans(text)
-    for place in spans:
-        span = None if place is None else next(in_characters)
-        yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
-
-
-def _describe_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
-    for index, (identifier, piece) in enumerate(zip(ids, tokenizer.describe(ids), strict=True)):
-        if piece is None:
-            raise UsageError(
-                f"the vocabulary has no token {identifier}",
-                hint=f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}",
-            )
-        yield Token(index, identifier, piece.token, piece.text, special=piece.special)

@@ -22,6 +22,8 @@ import regex
 
 from attncli.results.tokenize import SYMBOLS
 
+Span = tuple[int, int]
+
 #: Characters of texts in any script (digits, punctuation, spaces); those that take the script before them (accents);
 #: those without one (private use, unassigned).
 COMMON, INHERITED, UNKNOWN = NEUTRAL = ("Common", "Inherited", "Unknown")
@@ -32,6 +34,7 @@ _SYMBOL = (
     r"[[\p{Script=Common}&&[\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}]]"
     r"--[\x00-\xff\u2100-\u214f\u3200-\u33ff\ufffc\ufffd]]"
 )
+
 #: The same, with joiners and variation selectors after them.
 _SYMBOLS = rf"{_SYMBOL}[{_SYMBOL}\p{{Script=Inherited}}\p{{Cf}}]*+"
 
@@ -68,9 +71,12 @@ _NAMES = (
     "Thaana Tifinagh Tirhuta Todhri Tolong_Siki Toto Tulu_Tigalari Ugaritic Vai Vithkuqi Wancho Warang_Citi Yezidi "
     "Yi Zanabazar_Square"
 )
-
 _CLASSES = {SYMBOLS: _SYMBOL} | {name: rf"\p{{Script={name}}}" for name in (*NEUTRAL, *_NAMES.split())}
 _SCRIPT = regex.compile("|".join(f"(?P<{name}>{each})" for name, each in _CLASSES.items()), regex.VERSION1)
+_WORD = re.compile(r"\S+")
+
+
+# --- Runs of one script
 
 
 class ScriptRun(NamedTuple):
@@ -163,9 +169,7 @@ def _run_end(text: str, start: int, end: int, *, takes_neutral: bool) -> int:
     return place if place > start else end
 
 
-Span = tuple[int, int]
-
-_WORD = re.compile(r"\S+")
+# --- Counts by script
 
 
 class RunCounts(NamedTuple):

@@ -19,6 +19,181 @@ from attncli.results.tokens import Token
 
 _BEFORE_SPACE = re.compile(r"\S*")
 
+#: The most characters of the text, and the most tokens, that a message about a difference quotes.
+_SHOWN_CHARACTERS, _SHOWN_TOKENS = 60, 8
+
+
+# --- Comparing
+
+
+def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
+    """Compare the tokens of two or more tokenizers for the same text; `Comparison` defines every number.
+
+    A token without offsets belongs to the segment after it. Linear in the number of tokens.
+
+    Raises UsageError for ids without a text, ValueError where the texts differ.
+    """
+    first = texts[0]
+    if any((text.text, text.pair) != (first.text, first.pair) for text in texts):
+        raise ValueError("only the tokens of one text can be compared")
+    if first.text is None:
+        raise UsageError("ids without a text have no cuts to compare", hint="give a text, or one model with -m")
+    positions = TextPositions(own_texts(first))
+    all_boundaries = [TokenBoundaries(text, positions) for text in texts]
+    segments = tuple(_segments(texts, all_boundaries, positions))
+    return Comparison(
+        record=first.record,
+        models=tuple(text.model for text in texts),
+        segments=segments,
+        differences=tuple(_difference(texts, segment) for segment in segments if segment.differs),
+        ids=tuple(_first_difference(first, text) for text in texts),
+        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in all_boundaries) for one in all_boundaries),
+        parity=tuple(tuple(_ratio(one.stats.tokens, other.stats.tokens) for other in texts) for one in texts),
+    )
+
+
+def _segments(
+    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], positions: TextPositions
+) -> Iterator[Segment]:
+    common = set.intersection(*(set(model.boundaries) for model in all_boundaries))
+    places = sorted(place for place in common if positions.character(place, positions.sequence(place)) is not None)
+    yield from _added_segments(texts, all_boundaries, 0, positions)
+    for start, end in pairwise(places):
+        ranges = [(model.boundaries[start].after, model.boundaries[end].before) for model in all_boundaries]
+        yield _segment(texts, all_boundaries, ranges, (start, end), positions)
+        yield from _added_segments(texts, all_boundaries, end, positions)
+
+
+def _added_segments(
+    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], place: int, positions: TextPositions
+) -> Iterator[Segment]:
+    ranges = [(model.boundaries[place].before, model.boundaries[place].after) for model in all_boundaries]
+    if any(first < last for first, last in ranges):
+        yield _segment(texts, all_boundaries, ranges, (place, place), positions)
+
+
+def _segment(
+    texts: Sequence[TokenizedText],
+    all_boundaries: Sequence[TokenBoundaries],
+    ranges: Sequence[tuple[int, int]],
+    place: tuple[int, int],
+    positions: TextPositions,
+) -> Segment:
+    added = place[0] == place[1]
+    # A token for no part of the text, such as an added space, ends where the one before it does.
+    ends = [
+        {end for end in model.ends[first:last] if end > place[0]}
+        for model, (first, last) in zip(all_boundaries, ranges, strict=True)
+    ]
+    ids = [[token.id for token in text.tokens[first:last]] for text, (first, last) in zip(texts, ranges, strict=True)]
+    sequence = positions.sequence(
+        max(place[0] - added, 0)
+    )  # added ones stand at the end of a text, or at the beginning
+    offset = positions.starts[sequence]
+    start, end = (positions.character(position, sequence) or 0 for position in place)
+    return Segment(
+        sequence=sequence,
+        start=start,
+        end=end,
+        byte_start=place[0] - offset,
+        byte_end=place[1] - offset,
+        text=positions.texts[sequence][start:end],
+        tokens=tuple(ranges),
+        same_cuts=tuple(added or each == ends[0] for each in ends),
+        same_ids=tuple(each == ids[0] for each in ids),
+        added=added,
+    )
+
+
+def _difference(texts: Sequence[TokenizedText], segment: Segment) -> TokenDifference:
+    pairs = zip(texts, segment.tokens, strict=True)
+    return TokenDifference(segment, tuple(text.tokens[first:last] for text, (first, last) in pairs))
+
+
+def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference | None:
+    """The first difference among the ordinary tokens, or if there is none, among all tokens."""
+    if one.ids == other.ids:
+        return None
+    ordinary = [[token for token in text.tokens if not token.special] for text in (one, other)]
+    for ours, theirs in [*zip_longest(*ordinary), *zip_longest(one.tokens, other.tokens)]:
+        if ours is None or theirs is None or ours.id != theirs.id:
+            return IdDifference((ours or theirs or one.tokens[0]).index, ours, theirs)
+    return None
+
+
+def _jaccard(one: set[int], other: set[int]) -> float:
+    return len(one & other) / len(one | other) if one or other else 1.0
+
+
+def _ratio(one: int, other: int) -> float | None:
+    return one / other if other else None
+
+
+# --- Messages for `--check same`
+
+
+def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
+    """A sentence for each model whose tokens have other boundaries or other ids than those of the first.
+
+    source: where the text was read from.
+    """
+    return [
+        sentence
+        for model in range(1, len(comparison.models))
+        if (sentence := _boundary_failure(comparison, model, source) or _id_failure(comparison, model))
+    ]
+
+
+def _boundary_failure(comparison: Comparison, model: int, source: Source | None) -> str | None:
+    first, other = comparison.models[0], comparison.models[model]
+    for difference in comparison.differences:
+        segment = difference.segment
+        if not segment.same_cuts[model]:
+            ours, theirs = _quote_tokens(difference.pieces[0]), _quote_tokens(difference.pieces[model])
+            where = _source_position(comparison, segment, source)
+            pieces = f"{_quote(segment.text)} is {ours} in {first} and {theirs} in {other}"
+            return f"{other} cuts the text in other places than {first}, first at {where}: {pieces}"
+    return None
+
+
+def _source_position(comparison: Comparison, segment: Segment, source: Source | None) -> str:
+    """The line and column of a segment, from 1; in its file, where the text was read from one."""
+    source_text = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
+    # Skip white space at the start, as the message does.
+    start = segment.start + (len(segment.text) - len(segment.text.lstrip()) if segment.text.strip() else 0)
+    source = source if source is not None and not segment.sequence else Source(None)
+    line, column = source.line + source_text.count("\n", 0, start), start - source_text.rfind("\n", 0, start)
+    where = "pair " if segment.sequence else f"{source.file}:" if source.file is not None else ""
+    return f"{where}{line}:{column}"
+
+
+def _id_failure(comparison: Comparison, model: int) -> str | None:
+    first, other = comparison.models[0], comparison.models[model]
+    place = comparison.ids[model]
+    if place is None:
+        return None
+    ours, theirs = _describe_token(place.first), _describe_token(place.other)
+    where = f"first at token {place.position}: {ours} in {first} and {theirs} in {other}"
+    return f"{other} cuts the text as {first} does but gives it other ids, {where}"
+
+
+def _quote(text: str) -> str:
+    text = text.strip() or text
+    return repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}…"
+
+
+def _quote_tokens(tokens: Sequence[Token]) -> str:
+    if len(tokens) > _SHOWN_TOKENS:
+        return f"{len(tokens):,} tokens"
+    return " + ".join(_quote(token.text) for token in tokens) or "nothing"
+
+
+def _describe_token(token: Token | None) -> str:
+    return "nothing" if token is None else f"{token.id} ({_quote(token.text)})"
+
+
+# --- The boundaries between one model's tokens
+
 
 class TextPositions:
     """Converts positions in the bytes of a text and its pair, one after the other, to characters of each.
@@ -165,170 +340,3 @@ def _text_borders(owners: Sequence[int | None], positions: TextPositions) -> lis
         before = before if owner is None else owner
         borders.append(positions.total if after is None else None if after == before else positions.starts[after])
     return borders
-
-
-#: The most characters of the text, and the most tokens, that a message about a difference quotes.
-_SHOWN_CHARACTERS, _SHOWN_TOKENS = 60, 8
-
-
-def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
-    """Compare the tokens of two or more tokenizers for the same text; `Comparison` defines every number.
-
-    A token without offsets belongs to the segment after it. Linear in the number of tokens.
-
-    Raises UsageError for ids without a text, ValueError where the texts differ.
-    """
-    first = texts[0]
-    if any((text.text, text.pair) != (first.text, first.pair) for text in texts):
-        raise ValueError("only the tokens of one text can be compared")
-    if first.text is None:
-        raise UsageError("ids without a text have no cuts to compare", hint="give a text, or one model with -m")
-    positions = TextPositions(own_texts(first))
-    all_boundaries = [TokenBoundaries(text, positions) for text in texts]
-    segments = tuple(_segments(texts, all_boundaries, positions))
-    return Comparison(
-        record=first.record,
-        models=tuple(text.model for text in texts),
-        segments=segments,
-        differences=tuple(_difference(texts, segment) for segment in segments if segment.differs),
-        ids=tuple(_first_difference(first, text) for text in texts),
-        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in all_boundaries) for one in all_boundaries),
-        parity=tuple(tuple(_ratio(one.stats.tokens, other.stats.tokens) for other in texts) for one in texts),
-    )
-
-
-def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
-    """A sentence for each model whose tokens have other boundaries or other ids than those of the first.
-
-    source: where the text was read from.
-    """
-    return [
-        sentence
-        for model in range(1, len(comparison.models))
-        if (sentence := _boundary_failure(comparison, model, source) or _id_failure(comparison, model))
-    ]
-
-
-def _segments(
-    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], positions: TextPositions
-) -> Iterator[Segment]:
-    common = set.intersection(*(set(model.boundaries) for model in all_boundaries))
-    places = sorted(place for place in common if positions.character(place, positions.sequence(place)) is not None)
-    yield from _added_segments(texts, all_boundaries, 0, positions)
-    for start, end in pairwise(places):
-        ranges = [(model.boundaries[start].after, model.boundaries[end].before) for model in all_boundaries]
-        yield _segment(texts, all_boundaries, ranges, (start, end), positions)
-        yield from _added_segments(texts, all_boundaries, end, positions)
-
-
-def _added_segments(
-    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], place: int, positions: TextPositions
-) -> Iterator[Segment]:
-    ranges = [(model.boundaries[place].before, model.boundaries[place].after) for model in all_boundaries]
-    if any(first < last for first, last in ranges):
-        yield _segment(texts, all_boundaries, ranges, (place, place), positions)
-
-
-def _segment(
-    texts: Sequence[TokenizedText],
-    all_boundaries: Sequence[TokenBoundaries],
-    ranges: Sequence[tuple[int, int]],
-    place: tuple[int, int],
-    positions: TextPositions,
-) -> Segment:
-    added = place[0] == place[1]
-    # A token for no part of the text, such as an added space, ends where the one before it does.
-    ends = [
-        {end for end in model.ends[first:last] if end > place[0]}
-        for model, (first, last) in zip(all_boundaries, ranges, strict=True)
-    ]
-    ids = [[token.id for token in text.tokens[first:last]] for text, (first, last) in zip(texts, ranges, strict=True)]
-    sequence = positions.sequence(
-        max(place[0] - added, 0)
-    )  # added ones stand at the end of a text, or at the beginning
-    offset = positions.starts[sequence]
-    start, end = (positions.character(position, sequence) or 0 for position in place)
-    return Segment(
-        sequence=sequence,
-        start=start,
-        end=end,
-        byte_start=place[0] - offset,
-        byte_end=place[1] - offset,
-        text=positions.texts[sequence][start:end],
-        tokens=tuple(ranges),
-        same_cuts=tuple(added or each == ends[0] for each in ends),
-        same_ids=tuple(each == ids[0] for each in ids),
-        added=added,
-    )
-
-
-def _difference(texts: Sequence[TokenizedText], segment: Segment) -> TokenDifference:
-    pairs = zip(texts, segment.tokens, strict=True)
-    return TokenDifference(segment, tuple(text.tokens[first:last] for text, (first, last) in pairs))
-
-
-def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference | None:
-    """The first difference among the ordinary tokens, or if there is none, among all tokens."""
-    if one.ids == other.ids:
-        return None
-    ordinary = [[token for token in text.tokens if not token.special] for text in (one, other)]
-    for ours, theirs in [*zip_longest(*ordinary), *zip_longest(one.tokens, other.tokens)]:
-        if ours is None or theirs is None or ours.id != theirs.id:
-            return IdDifference((ours or theirs or one.tokens[0]).index, ours, theirs)
-    return None
-
-
-def _jaccard(one: set[int], other: set[int]) -> float:
-    return len(one & other) / len(one | other) if one or other else 1.0
-
-
-def _ratio(one: int, other: int) -> float | None:
-    return one / other if other else None
-
-
-def _boundary_failure(comparison: Comparison, model: int, source: Source | None) -> str | None:
-    first, other = comparison.models[0], comparison.models[model]
-    for difference in comparison.differences:
-        segment = difference.segment
-        if not segment.same_cuts[model]:
-            ours, theirs = _quote_tokens(difference.pieces[0]), _quote_tokens(difference.pieces[model])
-            where = _source_position(comparison, segment, source)
-            pieces = f"{_quote(segment.text)} is {ours} in {first} and {theirs} in {other}"
-            return f"{other} cuts the text in other places than {first}, first at {where}: {pieces}"
-    return None
-
-
-def _source_position(comparison: Comparison, segment: Segment, source: Source | None) -> str:
-    """The line and column of a segment, from 1; in its file, where the text was read from one."""
-    source_text = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
-    # Skip white space at the start, as the message does.
-    start = segment.start + (len(segment.text) - len(segment.text.lstrip()) if segment.text.strip() else 0)
-    source = source if source is not None and not segment.sequence else Source(None)
-    line, column = source.line + source_text.count("\n", 0, start), start - source_text.rfind("\n", 0, start)
-    where = "pair " if segment.sequence else f"{source.file}:" if source.file is not None else ""
-    return f"{where}{line}:{column}"
-
-
-def _id_failure(comparison: Comparison, model: int) -> str | None:
-    first, other = comparison.models[0], comparison.models[model]
-    place = comparison.ids[model]
-    if place is None:
-        return None
-    ours, theirs = _describe_token(place.first), _describe_token(place.other)
-    where = f"first at token {place.position}: {ours} in {first} and {theirs} in {other}"
-    return f"{other} cuts the text as {first} does but gives it other ids, {where}"
-
-
-def _quote(text: str) -> str:
-    text = text.strip() or text
-    return repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}…"
-
-
-def _quote_tokens(tokens: Sequence[Token]) -> str:
-    if len(tokens) > _SHOWN_TOKENS:
-        return f"{len(tokens):,} tokens"
-    return " + ".join(_quote(token.text) for token in tokens) or "nothing"
-
-
-def _describe_token(token: Token | None) -> str:
-    return "nothing" if token is None else f"{token.id} ({_quote(token.text)})"

@@ -33,6 +33,39 @@ _COMPATIBILITY = regex.compile(r"[\p{L}\p{N}\ufb00-\ufb06--[\x00-\xff]]+", regex
 _COMPATIBILITY_KINDS = ("<font>", "<wide>", "<circle>")
 _LIGATURES = frozenset("ﬀﬁﬂﬃﬄﬅﬆ")
 
+#: By script: its letters, and below each the Latin letter that it looks like.
+_LOOKALIKES = {
+    "Cyrillic": (
+        "аАЬВсСԁеЕԌһНіІјЈКӏӀМоОрРԛԚѕЅТѵѴԝԜхХуУүҮ",
+        "aAbBcCdeEGhHiIjJKlIMoOpPqQsSTvVwWxXyYyY",
+    ),
+    "Greek": (
+        "αΑΒϲϹΕΗιΙϳͿΚΜΝνοΟρΡΤυΧγΥΖ",
+        "aABcCEHiIjJKMNvoOpPTuXyYZ",
+    ),
+    "Armenian": ("օՕհոսՍՏ", "oOhnuUS"),
+    "Cherokee": ("ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ", "ABCDEHJKLMPRSTVWYZ"),
+    "Coptic": ("ⲥⲤⲎⲔⲘⲚⲟⲞⲣⲢⲦⲬⲨ", "cCHKMNoOpPTXY"),
+    "Lisu": ("ꓮꓐꓚꓓꓰꓝꓖꓧꓙꓗꓲꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ", "ABCDEFGHJKILMNOPRSTUVWXYZ"),
+}
+_LATIN = "Latin"
+
+_TO_LATIN = {
+    letter: latin for letters, latins in _LOOKALIKES.values() for letter, latin in zip(letters, latins, strict=True)
+}
+
+_FROM_LATIN: Mapping[str, Mapping[str, str]] = {
+    script: dict(zip(reversed(latins), reversed(letters), strict=True))
+    for script, (letters, latins) in _LOOKALIKES.items()
+}
+
+#: A word for this purpose: letters and the marks upon them.
+_WORD = regex.compile(r"[\p{L}\p{M}]+")
+_LOOKALIKE = regex.compile(f"[{''.join(_TO_LATIN)}]")
+
+
+# --- Decomposed letters and compatibility forms
+
 
 def letter_suspects(text: str) -> Iterator[Suspect]:
     """Every decomposed letter, and every run of letters in a compatibility form."""
@@ -106,33 +139,7 @@ def _short_name(mark: str) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-#: By script: its letters, and below each the Latin letter that it looks like.
-_LOOKALIKES = {
-    "Cyrillic": (
-        "аАЬВсСԁеЕԌһНіІјЈКӏӀМоОрРԛԚѕЅТѵѴԝԜхХуУүҮ",
-        "aAbBcCdeEGhHiIjJKlIMoOpPqQsSTvVwWxXyYyY",
-    ),
-    "Greek": (
-        "αΑΒϲϹΕΗιΙϳͿΚΜΝνοΟρΡΤυΧγΥΖ",
-        "aABcCEHiIjJKMNvoOpPTuXyYZ",
-    ),
-    "Armenian": ("օՕհոսՍՏ", "oOhnuUS"),
-    "Cherokee": ("ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ", "ABCDEHJKLMPRSTVWYZ"),
-    "Coptic": ("ⲥⲤⲎⲔⲘⲚⲟⲞⲣⲢⲦⲬⲨ", "cCHKMNoOpPTXY"),
-    "Lisu": ("ꓮꓐꓚꓓꓰꓝꓖꓧꓙꓗꓲꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ", "ABCDEFGHJKILMNOPRSTUVWXYZ"),
-}
-_LATIN = "Latin"
-_TO_LATIN = {
-    letter: latin for letters, latins in _LOOKALIKES.values() for letter, latin in zip(letters, latins, strict=True)
-}
-_FROM_LATIN: Mapping[str, Mapping[str, str]] = {
-    script: dict(zip(reversed(latins), reversed(letters), strict=True))
-    for script, (letters, latins) in _LOOKALIKES.items()
-}
-
-#: A word for this purpose: letters and the marks upon them.
-_WORD = regex.compile(r"[\p{L}\p{M}]+")
-_LOOKALIKE = regex.compile(f"[{''.join(_TO_LATIN)}]")
+# --- Lookalikes of other scripts
 
 
 class _Word(NamedTuple):

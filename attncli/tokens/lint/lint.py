@@ -18,6 +18,77 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.chat import Chat, ChatMessage
 
+#: Kinds of findings that concern the whole conversation and not one message.
+_WHOLE_TEXT_KINDS = frozenset({"double_special", "round_trip"})
+
+
+def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
+    """All findings about a text, or about ids without one, in the order of the text.
+
+    In a conversation (`text.chat`), findings outside the content of messages are left out, as the special tokens and
+    newlines there belong to the chat template.
+    """
+    if text.chat is not None:
+        return tuple(_in_messages(_all_findings(tokenizer, text), text.chat))
+    return _all_findings(tokenizer, text)
+
+
+def failures(findings: Sequence[Finding], file: str | None = None) -> list[str]:
+    """A sentence for each warning, with its place; notes are no failures.  file: where the text was read from."""
+    warnings = (finding for finding in findings if finding.severity == "warning")
+    return [f"{finding.place(file)} ({finding.kind}): {finding.message}" for finding in warnings]
+
+
+def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
+    """The findings within a message, with its number and role, and those about the whole conversation."""
+    for finding in findings:
+        message = next((index for index, each in enumerate(chat.messages) if _is_in_message(each, finding)), None)
+        if message is not None:
+            role = chat.messages[message].role
+            yield finding._replace(message=f"in message {message + 1} ({role}), {finding.message}")
+        elif finding.kind in _WHOLE_TEXT_KINDS:
+            yield finding
+
+
+def _is_in_message(message: ChatMessage, finding: Finding) -> bool:
+    start, end = finding.start, finding.end
+    if start is None or end is None or finding.kind in _WHOLE_TEXT_KINDS:
+        return False
+    return any(first <= start and end <= last for first, last in message.contents or ())
+
+
+def _all_findings(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
+    texts = [each for each in (text.text, text.pair) if each is not None]
+    segments = _segments(text)
+    findings = [
+        *_token_findings(tokenizer, text, texts, segments),
+        *(found for segment, each in enumerate(texts) for found in _text_findings(tokenizer, each, segment)),
+    ]
+    if not texts:
+        return tuple(findings)
+    by_segment = [
+        [token for token in text.tokens if _is_in_segment(token, segments, segment)] for segment in range(len(texts))
+    ]
+    placed = _add_places(findings, texts, text.source.line if text.source is not None else 1)
+    found = [finding if finding.tokens else _add_tokens(finding, by_segment[finding.segment]) for finding in placed]
+    return tuple(sorted(found, key=lambda finding: (finding.segment, finding.start or 0)))
+
+
+def _token_findings(
+    tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int]
+) -> Iterator[Finding]:
+    """Findings from the tokens alone, each with the segment of its token."""
+    template = frozenset(tokenizer.encode("", special=True).ids)
+    doubled_findings = list(doubled_special(text.tokens, template, bare=not texts))
+    doubled_indices = {index for finding in doubled_findings for index in finding.tokens}
+    found = [*doubled_findings, *unknown_tokens(text.tokens, texts, segments, tokenizer.unknown_id)]
+    found += (finding for finding in special_in_text(text.tokens) if doubled_indices.isdisjoint(finding.tokens))
+    if not texts:
+        found += non_canonical(tokenizer, text.tokens)
+    for finding in found:
+        placed = next((index for index in finding.tokens if text.tokens[index].start is not None), None)
+        yield finding if placed is None else finding._replace(segment=segments[placed])
+
 
 def doubled_special(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) -> Iterator[Finding]:
     """A special token twice in a row, as where a chat template contains one and the tokenizer adds another.
@@ -80,72 +151,6 @@ def unknown_tokens(
             byte_start=token.byte_start,
             tokens=(token.index,),
         )
-
-
-#: Kinds of findings that concern the whole conversation and not one message.
-_WHOLE_TEXT_KINDS = frozenset({"double_special", "round_trip"})
-
-
-def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
-    """All findings about a text, or about ids without one, in the order of the text.
-
-    In a conversation (`text.chat`), findings outside the content of messages are left out, as the special tokens and
-    newlines there belong to the chat template.
-    """
-    if text.chat is not None:
-        return tuple(_in_messages(_all_findings(tokenizer, text), text.chat))
-    return _all_findings(tokenizer, text)
-
-
-def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
-    """The findings within a message, with its number and role, and those about the whole conversation."""
-    for finding in findings:
-        message = next((index for index, each in enumerate(chat.messages) if _is_in_message(each, finding)), None)
-        if message is not None:
-            role = chat.messages[message].role
-            yield finding._replace(message=f"in message {message + 1} ({role}), {finding.message}")
-        elif finding.kind in _WHOLE_TEXT_KINDS:
-            yield finding
-
-
-def _is_in_message(message: ChatMessage, finding: Finding) -> bool:
-    start, end = finding.start, finding.end
-    if start is None or end is None or finding.kind in _WHOLE_TEXT_KINDS:
-        return False
-    return any(first <= start and end <= last for first, last in message.contents or ())
-
-
-def _all_findings(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
-    texts = [each for each in (text.text, text.pair) if each is not None]
-    segments = _segments(text)
-    findings = [
-        *_token_findings(tokenizer, text, texts, segments),
-        *(found for segment, each in enumerate(texts) for found in _text_findings(tokenizer, each, segment)),
-    ]
-    if not texts:
-        return tuple(findings)
-    by_segment = [
-        [token for token in text.tokens if _is_in_segment(token, segments, segment)] for segment in range(len(texts))
-    ]
-    placed = _add_places(findings, texts, text.source.line if text.source is not None else 1)
-    found = [finding if finding.tokens else _add_tokens(finding, by_segment[finding.segment]) for finding in placed]
-    return tuple(sorted(found, key=lambda finding: (finding.segment, finding.start or 0)))
-
-
-def _token_findings(
-    tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int]
-) -> Iterator[Finding]:
-    """Findings from the tokens alone, each with the segment of its token."""
-    template = frozenset(tokenizer.encode("", special=True).ids)
-    doubled_findings = list(doubled_special(text.tokens, template, bare=not texts))
-    doubled_indices = {index for finding in doubled_findings for index in finding.tokens}
-    found = [*doubled_findings, *unknown_tokens(text.tokens, texts, segments, tokenizer.unknown_id)]
-    found += (finding for finding in special_in_text(text.tokens) if doubled_indices.isdisjoint(finding.tokens))
-    if not texts:
-        found += non_canonical(tokenizer, text.tokens)
-    for finding in found:
-        placed = next((index for index in finding.tokens if text.tokens[index].start is not None), None)
-        yield finding if placed is None else finding._replace(segment=segments[placed])
 
 
 def _text_findings(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
@@ -226,9 +231,3 @@ def _add_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
     first = bisect_left(tokens, start + 1, key=lambda token: token.end or 0)
     last = bisect_left(tokens, end, key=lambda token: token.start or 0)
     return finding._replace(tokens=tuple(token.index for token in tokens[first:last]))
-
-
-def failures(findings: Sequence[Finding], file: str | None = None) -> list[str]:
-    """A sentence for each warning, with its place; notes are no failures.  file: where the text was read from."""
-    warnings = (finding for finding in findings if finding.severity == "warning")
-    return [f"{finding.place(file)} ({finding.kind}): {finding.message}" for finding in warnings]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
 
 Span = tuple[int, int]
-
 _INVISIBLE = regex.compile(r"[\p{C}\p{Default_Ignorable_Code_Point}\ufffd--\s]+", regex.VERSION1)
 _MARKS = regex.compile(r"\p{M}+")
 
@@ -50,6 +49,15 @@ _LARGEST_FIRST = (
 
 #: How many characters of both texts are shown from the first difference on.
 _SHOWN_CHARACTERS = 16
+
+#: How many ids a message names.
+_SHOWN_IDS = 4
+
+#: A character that is in no vocabulary: the last one for private use.
+_UNKNOWN_CHARACTER = "\U0010fffd"
+
+
+# --- From a text to ids and back
 
 
 def round_trip(tokenizer: Tokenizer, text: str) -> Finding | None:
@@ -138,11 +146,7 @@ def _quote(text: str, first: int, places: Sequence[int] | None = None) -> str:
     return f"“{part}{more}”" if part else "nothing"
 
 
-#: How many ids a message names.
-_SHOWN_IDS = 4
-
-#: A character that is in no vocabulary: the last one for private use.
-_UNKNOWN_CHARACTER = "\U0010fffd"
+# --- From ids to a text and back
 
 
 def non_canonical(tokenizer: Tokenizer, tokens: Sequence[Token]) -> Iterator[Finding]:
