@@ -1,4 +1,4 @@
-"""Average head metrics over many texts, or over the sequences of repeated random tokens of the probe, batch by batch."""
+"""Average head metrics over many texts, or over the probe's sequences of repeated random tokens, batch by batch."""
 
 from __future__ import annotations
 

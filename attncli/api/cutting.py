@@ -130,7 +130,7 @@ def id_lists(ids: Any) -> list[list[int]]:
 
 
 class LengthWarnings:
-    """Counts texts that are too long or truncated, and makes one warning for each kind, however many texts there are."""
+    """Counts texts that are too long or truncated, and makes one warning for each kind."""
 
     def __init__(self) -> None:
         self._texts = 0

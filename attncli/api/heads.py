@@ -98,9 +98,9 @@ def heads(
     differ on the other text, the most changed first.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); None is everything.
     The result holds the pattern of a chosen head; `patterns=True` keeps those of all heads.
-    query, key: the rows and columns of the patterns to keep: an index (`-1`), a word (`"it"`, `"it#2"`), a special token
-    (`"cls"`) or a slice (`"3:9"`). For one query, a stack's `reading` is its row, as the mean over the heads; for one
-    query and one key, its `ranking` lists the heads by that weight.
+    query, key: the rows and columns of the patterns to keep: an index (`-1`), a word (`"it"`, `"it#2"`), a special
+    token (`"cls"`) or a slice (`"3:9"`). For one query, a stack's `reading` is its row, as the mean over the heads; for
+    one query and one key, its `ranking` lists the heads by that weight.
     metric: the metric to show; on a long text only this one is measured.  threshold: `"induction=0.3"`, the least value
     for a label.  check: claims such as `"1.2 induction > 0.8"`; `failures` lists those that do not hold.
     bins: pool patterns to so many bins a side; by default, exact up to 1,024 tokens and 64 bins beyond.

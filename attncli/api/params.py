@@ -74,7 +74,8 @@ def params(
         >>> attncli.params("gpt2").models[0].counted.total
         124439808
 
-    Raises ModelError for a model that can't be loaded or has an impossible configuration, UsageError for invalid options.
+    Raises ModelError for a model that can't be loaded or has an impossible configuration, UsageError for an invalid
+    option.
     """
     if list_presets:
         return _list_presets()

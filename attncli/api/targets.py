@@ -1,4 +1,4 @@
-"""The decoder input of an encoder–decoder (`--target`, `--target-ids`), and text that a model generates (`--generate`)."""
+"""The decoder input of an encoder–decoder (`--target`, `--target-ids`), and generated text (`--generate`)."""
 
 from __future__ import annotations
 

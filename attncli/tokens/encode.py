@@ -25,6 +25,7 @@ TokenPlace = tuple[int | None, int | None, int | None, int | None, int | None]
 
 #: How many characters after its expected place a token is searched for.
 _SEARCH_REACH = 64
+
 _NOWHERE: TokenPlace = (None, None, None, None, None)
 
 

@@ -5,8 +5,8 @@ other symbols have no script there; here they are `Symbols`, as in ISO 15924 (Zs
 them doesn't depend on the letters around them.
 
 Characters, bytes, words and tokens count in the run where they begin, so that a token of two scripts counts for the
-first, and the scripts add up to the total. A word that continues from a script with spaces into one without (`Python写`)
-ends where that begins.
+first, and the scripts add up to the total. A word that continues from a script with spaces into one without
+(`Python写`) ends where that begins.
 """
 
 from __future__ import annotations

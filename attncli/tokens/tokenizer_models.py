@@ -234,7 +234,7 @@ class WordLevelExplainer:
 
 
 class UnigramExplainer:
-    """A Unigram model.  state: the `model` of a tokenizer.json (`vocab`: pairs of piece and score, in the order of ids)."""
+    """A Unigram model.  state: the `model` of a tokenizer.json (`vocab`: pairs of piece and score by id)."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         entries: Sequence[tuple[str, float]] = state["vocab"]

@@ -1,4 +1,4 @@
-"""What `--lint` finds in a text, and where: each kind once where it is, and not where it isn't."""
+"""The findings of `--lint` and their places: each kind where it occurs, and not where it doesn't."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries of a vocabulary that their own text never encodes to."""
+"""Entries of a vocabulary that no text encodes to."""
 
 from __future__ import annotations
 
