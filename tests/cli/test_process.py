@@ -30,7 +30,7 @@ def result():
 def open_text_tokenizer(*args, **options):
     os.write(1, b"running\\n")
     yield ToldTokenizing(result())
-verb.open_text_tokenizer = open_tokenizing
+verb.open_text_tokenizer = open_text_tokenizer
 from attncli.cli.main import main
 main()
 """
