@@ -1,4 +1,4 @@
-"""Whole commands: what one position reads, two models and two texts compared, in every form."""
+"""Whole commands of `attn heads`: one position's row, two models and two texts compared, in every form."""
 
 from __future__ import annotations
 

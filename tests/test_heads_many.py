@@ -1,4 +1,4 @@
-"""`attn heads` over many texts, and over random tokens instead of any: whole commands on tiny models."""
+"""`attn heads` averaged over many texts and over random tokens: whole commands on tiny models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 import attncli
 from attncli.api import text_batches
-from attncli.api.text_batches import CutText, Given, batches, groups
+from attncli.api.text_batches import LocatedText, TextTokens, group_by_length, split_batches
 from attncli.choices import METRICS
 from attncli.errors import UsageError
 from tests import tiny
@@ -39,13 +39,13 @@ def values(found: dict[str, Any]) -> list[dict[str, float | None]]:
     return [{name: head[name] for name in METRICS} for stack in found["stacks"] for head in stack["metrics"]]
 
 
-def file_of(folder: Path, *lines: str, name: str = "lines.txt") -> str:
+def write_lines(folder: Path, *lines: str, name: str = "lines.txt") -> str:
     (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
     return str(folder / name)
 
 
 def test_lines_are_averaged(tmp_path: Path, gpt2: str) -> None:
-    found = result(attn("heads", "-f", file_of(tmp_path, *LINES), "--lines", "-m", gpt2, "--json"))
+    found = result(attn("heads", "-f", write_lines(tmp_path, *LINES), "--lines", "-m", gpt2, "--json"))
     assert found["texts"] == 4 and found["probe"] is None
     (stack,) = found["stacks"]
     assert stack["queries"] == stack["keys"] == stack["patterns"] == []
@@ -63,10 +63,10 @@ def test_lines_are_averaged(tmp_path: Path, gpt2: str) -> None:
 
 
 def test_however_the_same_texts_come(tmp_path: Path, gpt2: str) -> None:
-    path = file_of(tmp_path, *LINES)
+    path = write_lines(tmp_path, *LINES)
     packed = tmp_path / "lines.gz"
     packed.write_bytes(gzip.compress(Path(path).read_bytes()))
-    single = [file_of(tmp_path, line, name=f"{place}.txt") for place, line in enumerate(LINES)]
+    single = [write_lines(tmp_path, line, name=f"{place}.txt") for place, line in enumerate(LINES)]
     whole = result(attn("heads", "-f", path, "--lines", "-m", gpt2, "--json"))
     for arguments, stdin in (
         (["-f", str(packed), "--lines"], None),
@@ -101,16 +101,16 @@ def test_small_groups_and_windows_change_nothing(gpt2: str, monkeypatch: pytest.
 def test_groups_are_of_about_one_length_and_hold_a_window_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_batches, "_WINDOW_TEXTS", 6)
     monkeypatch.setattr(text_batches, "_GROUP_TEXTS", 3)
-    monkeypatch.setattr(text_batches, "_GROUP_SIZE", 20)
+    monkeypatch.setattr(text_batches, "_GROUP_CHARACTERS", 20)
     drawn = 0
 
     def texts():
         nonlocal drawn
         for drawn, length in enumerate([3, 9, 4, 30, 5, 6, 1, 2], 1):
-            yield Given(f"text {drawn}", "x" * length)
+            yield LocatedText(f"text {drawn}", "x" * length)
 
     found = []
-    for group in groups(texts()):
+    for group in group_by_length(texts()):
         assert drawn <= (6 if len(found) < 3 else 8)
         found.append([given.size for given in group])
     assert found == [[30], [9, 6], [5, 4, 3], [2, 1]]
@@ -118,15 +118,15 @@ def test_groups_are_of_about_one_length_and_hold_a_window_at_most(monkeypatch: p
 
 def test_a_group_of_more_tokens_than_thought_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_batches, "BATCH_TOKENS", 10)
-    texts = [CutText(tiny.tokens([5] * length), (0,) * length) for length in (2, 30, 5, 5, 3)]
-    assert [[len(text.tokens) for text in batch] for batch in batches(texts)] == [[30], [5, 5], [3, 2]]
+    texts = [TextTokens(tiny.tokens([5] * length), (0,) * length) for length in (2, 30, 5, 5, 3)]
+    assert [[len(text.tokens) for text in batch] for batch in split_batches(texts)] == [[30], [5, 5], [3, 2]]
 
 
 def test_empty_lines_are_left_out(tmp_path: Path, gpt2: str) -> None:
-    gaps = attn("heads", "-f", file_of(tmp_path, *LINES[:2], "", "  ", *LINES[2:]), "--lines", "-m", gpt2, "--json")
+    gaps = attn("heads", "-f", write_lines(tmp_path, *LINES[:2], "", "  ", *LINES[2:]), "--lines", "-m", gpt2, "--json")
     assert values(result(gaps)) == values(attncli.heads(LINES, model=gpt2).to_dict())
     assert "note: 2 texts were left out, with nothing in them\n" in gaps.err
-    nothing = attn("heads", "-f", file_of(tmp_path, "", " ", ""), "--lines", "-m", gpt2)
+    nothing = attn("heads", "-f", write_lines(tmp_path, "", " ", ""), "--lines", "-m", gpt2)
     assert nothing.code == 2 and nothing.error[0] == "none of the texts has anything in it"
     (tmp_path / "empty.txt").write_text("")
     empty = attn("heads", "-f", str(tmp_path / "empty.txt"), "--lines", "-m", gpt2)
@@ -136,7 +136,7 @@ def test_empty_lines_are_left_out(tmp_path: Path, gpt2: str) -> None:
 
 
 def test_a_line_that_is_too_long(tmp_path: Path, gpt2: str) -> None:
-    path = file_of(tmp_path, *LINES, "x " * 70, name="long.txt")
+    path = write_lines(tmp_path, *LINES, "x " * 70, name="long.txt")
     refused = attn("heads", "-f", path, "--lines", "-m", gpt2)
     assert refused.code == 2
     assert refused.error == (
@@ -150,7 +150,7 @@ def test_a_line_that_is_too_long(tmp_path: Path, gpt2: str) -> None:
 
 
 def test_one_line_has_no_interval_and_says_that_it_is_one(tmp_path: Path, gpt2: str) -> None:
-    outcome = attn("heads", "-f", file_of(tmp_path, LINES[0]), "--lines", "-m", gpt2)
+    outcome = attn("heads", "-f", write_lines(tmp_path, LINES[0]), "--lines", "-m", gpt2)
     assert "mean over 1 text" in outcome.text and "±" not in outcome.text
 
 
@@ -164,14 +164,14 @@ def test_one_line_has_no_interval_and_says_that_it_is_one(tmp_path: Path, gpt2: 
     ],
 )
 def test_what_belongs_to_one_text_is_refused(tmp_path: Path, gpt2: str, arguments: list[str], message: str) -> None:
-    for given in (["-f", file_of(tmp_path, *LINES), "--lines"], ["--probe"]):
+    for given in (["-f", write_lines(tmp_path, *LINES), "--lines"], ["--probe"]):
         outcome = attn("heads", *given, *arguments, "-m", gpt2)
         assert outcome.code == 2 and outcome.error[0] == message
 
 
 def test_an_npz_holds_the_means(tmp_path: Path, gpt2: str) -> None:
     file = tmp_path / "x.npz"
-    found = result(attn("heads", "-f", file_of(tmp_path, *LINES), "--lines", "-m", gpt2, "--json", "-o", str(file)))
+    found = result(attn("heads", "-f", write_lines(tmp_path, *LINES), "--lines", "-m", gpt2, "--json", "-o", str(file)))
     with np.load(file) as arrays:
         held = {name: arrays[name] for name in arrays.files}
     (stack,) = found["stacks"]
@@ -205,7 +205,7 @@ def test_contradictions(arguments: list[str], message: str) -> None:
 
 
 def test_one_of_several_files_that_isnt_there(tmp_path: Path, gpt2: str) -> None:
-    outcome = attn("heads", "-f", file_of(tmp_path, *LINES), "-f", str(tmp_path / "other"), "-m", gpt2)
+    outcome = attn("heads", "-f", write_lines(tmp_path, *LINES), "-f", str(tmp_path / "other"), "-m", gpt2)
     assert outcome.code == 1 and outcome.error[0] == f"there is no file {tmp_path / 'other'}"
 
 
@@ -218,7 +218,7 @@ def test_a_file_that_ends_in_the_middle_leaves_nothing(tmp_path: Path, gpt2: str
 
 
 def test_csv_and_jsonl_hold_the_intervals(tmp_path: Path, gpt2: str) -> None:
-    path = file_of(tmp_path, *LINES)
+    path = write_lines(tmp_path, *LINES)
     found = result(attn("heads", "-f", path, "--lines", "-m", gpt2, "--json"))
     head = found["stacks"][0]["metrics"][5]
     rows = list(csv.DictReader(io.StringIO(attn("heads", "-f", path, "--lines", "-m", gpt2, "--format", "csv").text)))

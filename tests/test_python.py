@@ -1,4 +1,4 @@
-"""What a user of Python meets: four functions with their types and documentation, and results that show themselves."""
+"""The Python interface: four functions with types and docstrings, and results that display themselves."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
 def test_a_result_is_a_line_for_python_and_the_command_s_text_in_print(name: str) -> None:
     call, command = CALLS[name]
     result = call()
-    for value in held_by(result):
+    for value in walk_values(result):
         shown = repr(value)
         assert len(shown) < 800 and shown.isprintable(), f"{type(value).__name__}: {len(shown)} characters"
     assert repr(result).startswith(type(result).__name__) and len(repr(result)) < 500
@@ -84,15 +84,15 @@ def test_a_result_is_a_line_for_python_and_the_command_s_text_in_print(name: str
     assert f"{result}\n" == outcome.text
 
 
-def held_by(value: Any) -> Iterator[Any]:
+def walk_values(value: Any) -> Iterator[Any]:
     """A result and every value of ours in it."""
     if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
         for each in value:
-            yield from held_by(each)
+            yield from walk_values(each)
     elif type(value).__module__.startswith("attncli.results"):
         yield value
         for name in getattr(value, "_fields", None) or value.__dataclass_fields__:
-            yield from held_by(getattr(value, name))
+            yield from walk_values(getattr(value, name))
 
 
 def test_what_a_line_says_of_results() -> None:

@@ -1,4 +1,4 @@
-"""Whole commands on models in a folder or on a hub: nothing between the arguments and the output is replaced."""
+"""Whole commands on models in a folder or on a hub, with nothing replaced between arguments and output."""
 
 from __future__ import annotations
 
@@ -144,11 +144,11 @@ def test_the_hub_fresh_cached_refreshed_and_offline(
     assert absent.err.splitlines()[-1].startswith("hint: ")
 
 
-def heads_of(folder: Path, *arguments: str) -> dict:
+def run_heads(folder: Path, *arguments: str) -> dict:
     return json.loads(attn("heads", *arguments, "-m", str(folder), "--json").text)
 
 
-def own_patterns(folder: Path, arguments: dict[str, object], stack: str = "only") -> list[np.ndarray]:
+def reference_patterns(folder: Path, arguments: dict[str, object], stack: str = "only") -> list[np.ndarray]:
     """transformers' own weights, a layer each, (heads, queries, keys)."""
     model = transformers.AutoModel.from_pretrained(folder)
     return [layer[0].numpy() for layer in tiny.reference(model, arguments)[stack]]
@@ -157,9 +157,9 @@ def own_patterns(folder: Path, arguments: dict[str, object], stack: str = "only"
 def test_segments_go_to_models_that_have_an_embedding_for_them(tmp_path: Path) -> None:
     """GPT-2 takes token_type_ids too, and would look them up in its token table."""
     folder = saved(tmp_path / "gpt2", "gpt2")
-    (stack,) = heads_of(folder, TEXT, "--pair", "one mole", "--patterns")["stacks"]
+    (stack,) = run_heads(folder, TEXT, "--pair", "one mole", "--patterns")["stacks"]
     ids = torch.tensor([[token["id"] for token in stack["queries"]]])
-    expected = own_patterns(folder, {"input_ids": ids})
+    expected = reference_patterns(folder, {"input_ids": ids})
     for pattern in stack["patterns"]:
         np.testing.assert_allclose(pattern["weights"], expected[pattern["layer"]][pattern["head"]], atol=1e-5)
 
@@ -169,10 +169,10 @@ def test_the_decoder_starts_where_its_configuration_says(tmp_path: Path, family:
     folder = saved(tmp_path / family, family)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "decoder_start_token_id": 7}))
-    encoder, decoder, cross = heads_of(folder, TEXT, "--patterns")["stacks"]
+    encoder, decoder, cross = run_heads(folder, TEXT, "--patterns")["stacks"]
     assert [token["id"] for token in decoder["queries"]] == [7] and decoder["causal"] and not encoder["causal"]
     ids = torch.tensor([[token["id"] for token in encoder["queries"]]])
-    expected = own_patterns(folder, {"input_ids": ids, "decoder_input_ids": torch.tensor([[7]])}, "cross")
+    expected = reference_patterns(folder, {"input_ids": ids, "decoder_input_ids": torch.tensor([[7]])}, "cross")
     for pattern in cross["patterns"]:
         np.testing.assert_allclose(pattern["weights"], expected[pattern["layer"]][pattern["head"]], atol=1e-5)
 
@@ -195,7 +195,7 @@ def test_weights_on_offsets_are_not_taken_for_weights_on_keys(tmp_path: Path) ->
         max_encoder_position_embeddings=64, max_decoder_position_embeddings=64,
     )  # fmt: skip
     tiny.build(config).save_pretrained(tmp_path)
-    result = heads_of(tmp_path, "--input-ids", "5 6 7 8 9", "--patterns")
+    result = run_heads(tmp_path, "--input-ids", "5 6 7 8 9", "--patterns")
     assert [stack["stack"] for stack in result["stacks"]] == ["encoder", "decoder", "cross"]
     encoder = np.array([one["weights"] for one in result["stacks"][0]["patterns"]])
     assert encoder.shape == (8, 5, 5)
@@ -233,7 +233,7 @@ def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
         **tiny.GROUPED, num_experts=2, attn_layer_period=3, attn_layer_offset=1, use_mamba_kernels=False
     )
     tiny.build(config).save_pretrained(tmp_path)
-    (stack,) = heads_of(tmp_path, "--input-ids", "5 6 7")["stacks"]
+    (stack,) = run_heads(tmp_path, "--input-ids", "5 6 7")["stacks"]
     assert [(layer["heads"], layer["mixer"]) for layer in stack["layers"]] == [
         (0, "JambaMambaMixer"),
         (4, None),
@@ -295,7 +295,7 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
 
 def test_choices_add_up(tmp_path: Path) -> None:
     tiny.build(tiny.bert()).save_pretrained(tmp_path)
-    (stack,) = heads_of(tmp_path, "--input-ids", "5 6 7", "-H", "0.2", "-H", "1.3,1.0")["stacks"]
+    (stack,) = run_heads(tmp_path, "--input-ids", "5 6 7", "-H", "0.2", "-H", "1.3,1.0")["stacks"]
     assert [head["name"] for head in stack["metrics"]] == ["0.2", "1.0", "1.3"]
 
 
@@ -308,11 +308,11 @@ def test_what_is_no_model(tmp_path: Path, model: str | None, code: int, message:
 def test_a_key_that_is_not_seen_has_no_rank() -> None:
     outcome = attn("heads", "the cat sat", "-m", "builtin:induction", "--query", "cat", "--key", "sat")
     assert "comes later, and each token sees earlier ones alone" in outcome.text and "of 7" not in outcome.text
-    found = heads_of_builtin("--query", "cat", "--key", "sat")
+    found = run_builtin("--query", "cat", "--key", "sat")
     assert {head["rank"] for head in found["stacks"][0]["ranking"]["heads"]} == {None}
 
 
-def heads_of_builtin(*arguments: str) -> dict[str, object]:
+def run_builtin(*arguments: str) -> dict[str, object]:
     return json.loads(attn("heads", "the cat sat", "-m", "builtin:induction", *arguments, "--json").text)
 
 

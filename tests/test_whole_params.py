@@ -1,4 +1,4 @@
-"""Whole runs of `attn params` on models in folders, on a hub, in code of one's own: what comes out, and what can't."""
+"""Whole runs of `attn params` on models in folders, on a hub and in the user's code: output and errors."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def saved(path: Path, **changes: Any) -> Path:
     return path
 
 
-def rewritten(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> str:
+def rewrite_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> str:
     tensors = load_file(path / "model.safetensors")
     change(tensors)
     save_file(tensors, path / "model.safetensors")
     return str(path)
 
 
-def one(*arguments: str) -> dict[str, Any]:
+def single_model(*arguments: str) -> dict[str, Any]:
     """The only model in the JSON of a run."""
     outcome = attn("params", *arguments, "--json")
     assert (outcome.code, outcome.err) == (0, "")
@@ -78,21 +78,21 @@ def one(*arguments: str) -> dict[str, Any]:
 
 
 def test_a_configuration(tmp_path: Path) -> None:
-    found = one(folder(tmp_path / "llama"))
+    found = single_model(folder(tmp_path / "llama"))
     assert (found["total"], found["source"], found["model_class"]) == (TOTAL, "config", "LlamaForCausalLM")
     assert found["reconciliation"] is found["stored_bytes"] is None
-    assert one(str(tmp_path / "llama" / "config.json"))["total"] == TOTAL
+    assert single_model(str(tmp_path / "llama" / "config.json"))["total"] == TOTAL
 
 
 def test_a_configuration_without_a_class_is_told(tmp_path: Path) -> None:
     fields = {name: value for name, value in LLAMA.items() if name != "architectures"}
-    assert one(folder(tmp_path / "llama", fields))["notes"] == [
+    assert single_model(folder(tmp_path / "llama", fields))["notes"] == [
         "config.json names no architecture: counted as LlamaForCausalLM"
     ]
 
 
 def test_gpt3_as_the_teaching_literature_counts_it() -> None:
-    found = one("preset:gpt3")
+    found = single_model("preset:gpt3")
     weights = {row["component"]: row["weights"] for row in found["components"]}
     assert {weights[f"attention.{kind}"] for kind in ("query", "key", "value", "output")} == {14_495_514_624}
     assert weights["mlp.up"] == weights["mlp.down"] == 57_982_058_496
@@ -114,8 +114,8 @@ def test_gpt3_as_the_teaching_literature_counts_it() -> None:
 
 
 def test_presets_with_other_numbers() -> None:
-    assert one("preset:gpt2", "--set", "n_layer=24")["total"] == 124_439_808 + 12 * 7_087_872
-    base = one("preset:transformer-base", "--set", "vocab_size=1000")
+    assert single_model("preset:gpt2", "--set", "n_layer=24")["total"] == 124_439_808 + 12 * 7_087_872
+    base = single_model("preset:transformer-base", "--set", "vocab_size=1000")
     assert base["total"] == 63_082_496 - 36_000 * 512
     # What the source says is not said of another architecture.
     assert base["notes"] == ["it doesn't say how long its texts are: 4,096 tokens are assumed (--context)"]
@@ -148,10 +148,10 @@ def test_headers_of_shards(tmp_path: Path) -> None:
     for file in set(place.values()):
         save_file({name: tensors[name] for name in names if place[name] == file}, shards / file)
     (shards / "model.safetensors.index.json").write_bytes(index_bytes(place))
-    whole = one(str(tmp_path / "whole" / "model.safetensors"))
+    whole = single_model(str(tmp_path / "whole" / "model.safetensors"))
     assert (whole["source"], whole["total"], whole["stored_bytes"]) == ("header", TOTAL, 4 * TOTAL)
     for typed in ((str(shards / "model.safetensors.index.json"),), (str(shards), "--source", "header")):
-        found = one(*typed)
+        found = single_model(*typed)
         assert found["components"] == whole["components"]
         assert found["kv_cache_bytes_per_token"]["bfloat16"] == 3 * 2 * 2 * 8 * 2
 
@@ -160,7 +160,7 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     metadata = {"general.architecture": text("llama"), "llama.block_count": u32(1)}
     tensors = [Entry("token_embd.weight", (64, 10), 8, 0), Entry("blk.0.ffn_up.weight", (64, 32), 0, 704)]
     (tmp_path / "x.gguf").write_bytes(gguf_bytes(metadata, tensors, bytes(704 + 8192)))
-    found = one(str(tmp_path / "x.gguf"))
+    found = single_model(str(tmp_path / "x.gguf"))
     # Q8_0: 34 bytes for 32 weights.
     assert (found["total"], found["stored_bytes"]) == (640 + 2048, 680 + 8192)
 
@@ -172,12 +172,12 @@ def test_a_model_of_the_hub_by_ranges(tmp_path: Path, hub: HubServer) -> None:
     }
     content = with_header(entries, bytes(2 << 21))
     hub.add("org/big", {"config.json": json.dumps(LLAMA).encode(), "model.safetensors": content})
-    found = one("org/big", "--source", "header")
+    found = single_model("org/big", "--source", "header")
     assert (found["total"], found["stored_bytes"]) == (2 << 20, 2 << 21)
     assert hub.bytes_sent < len(content) / 10
     # The configuration alone is enough where it is what is asked for.
     sent = hub.bytes_sent
-    assert one("org/big")["total"] == TOTAL
+    assert single_model("org/big")["total"] == TOTAL
     assert hub.bytes_sent == sent
 
 
@@ -185,7 +185,7 @@ def test_a_function_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from torch import nn\ndef make():\n    return nn.TransformerDecoderLayer(32, 4, 64)\n"
     )
-    found = one(f"{tmp_path / 'mine.py'}:make")
+    found = single_model(f"{tmp_path / 'mine.py'}:make")
     assert found["total"] == 2 * 4 * (32 * 32 + 32) + 2 * 32 * 64 + 64 + 32 + 6 * 32
     assert (found["source"], found["model_class"]) == ("module", "TransformerDecoderLayer")
     assert {row["component"] for row in found["components"]} >= {"attention.query", "cross_attention.query", "mlp.up"}
@@ -200,12 +200,12 @@ def test_an_adapter_beside_its_base(tmp_path: Path) -> None:
         {f"{stem}.lora_A.weight": torch.zeros(4, 32), f"{stem}.lora_B.weight": torch.zeros(32, 4)},
         adapter / "adapter_model.safetensors",
     )
-    found = one(str(adapter))
+    found = single_model(str(adapter))
     assert found["total"] == TOTAL + 256
     assert {row["component"]: row["parameters"] for row in found["components"]}["adapter"] == 256
     assert found["notes"] == [f"the adapter adds 256 to {base}"]
     # As many as --lora says beforehand, for one layer.
-    assert one(str(base), "--lora", "4:attention.query")["lora"]["parameters"] == 3 * 256
+    assert single_model(str(base), "--lora", "4:attention.query")["lora"]["parameters"] == 3 * 256
 
 
 def test_an_adapter_without_weights(tmp_path: Path) -> None:
@@ -239,14 +239,14 @@ def test_a_configuration_that_says_nothing(tmp_path: Path) -> None:
     )
     # Weights say enough by themselves.
     save_file({"lm_head.weight": torch.zeros(2, 3)}, tmp_path / "empty" / "model.safetensors")
-    assert (one(model)["source"], one(model)["total"]) == ("header", 6)
+    assert (single_model(model)["source"], single_model(model)["total"]) == ("header", 6)
 
 
 # A configuration and its checkpoint
 
 
 def test_a_checkpoint_that_agrees(tmp_path: Path) -> None:
-    found = one(str(saved(tmp_path / "llama")))
+    found = single_model(str(saved(tmp_path / "llama")))
     assert (found["source"], found["stored_bytes"]) == ("config", 4 * TOTAL)
     assert found["reconciliation"] == {
         "module_total": TOTAL,
@@ -259,7 +259,7 @@ def test_a_checkpoint_that_agrees(tmp_path: Path) -> None:
     assert attn("params", str(tmp_path / "llama")).text.endswith(
         f"\ncheckpoint  holds these {TOTAL:,} parameters and nothing else\n"
     )
-    assert one(str(tmp_path / "llama"), "--set", "num_hidden_layers=2")["reconciliation"] is None
+    assert single_model(str(tmp_path / "llama"), "--set", "num_hidden_layers=2")["reconciliation"] is None
 
 
 def test_what_a_checkpoint_holds_besides(tmp_path: Path) -> None:
@@ -268,8 +268,8 @@ def test_what_a_checkpoint_holds_besides(tmp_path: Path) -> None:
         tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
         tensors["model.layers.3.eh_proj.weight"] = torch.zeros(32, 64)
 
-    model = rewritten(saved(tmp_path / "llama", tie_word_embeddings=True), add)
-    found = one(model)
+    model = rewrite_weights(saved(tmp_path / "llama", tie_word_embeddings=True), add)
+    found = single_model(model)
     tied = TOTAL - 99 * 32
     assert (found["total"], found["reconciliation"]["matched"]) == (tied, tied)
     assert found["reconciliation"]["agrees"] is True
@@ -300,7 +300,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
         del tensors["model.layers.1.mlp.up_proj.weight"]
         tensors["model.norm.weight"] = torch.zeros(16)
 
-    model = rewritten(saved(tmp_path / "llama"), spoil)
+    model = rewrite_weights(saved(tmp_path / "llama"), spoil)
     outcome = attn("params", model, "--by", "layer")
     assert outcome.code == 0
     assert outcome.err == f"warning: the weights beside the configuration of {model} are not those of its model\n"
@@ -313,7 +313,7 @@ def test_a_check_holds_for_the_weights_too(tmp_path: Path) -> None:
     def spoil(tensors: dict[str, torch.Tensor]) -> None:
         tensors["model.norm.weight"] = torch.zeros(16)
 
-    model = rewritten(saved(tmp_path / "llama"), spoil)
+    model = rewrite_weights(saved(tmp_path / "llama"), spoil)
     outcome = attn("params", model, "--check", str(TOTAL), "-q")
     assert outcome.code == 4
     warning, failure, *_ = outcome.err.splitlines()
@@ -329,7 +329,7 @@ def test_a_check_holds_where_the_weights_are_more(tmp_path: Path) -> None:
     def add(tensors: dict[str, torch.Tensor]) -> None:
         tensors["score.weight"] = torch.zeros(2, 32)
 
-    model = rewritten(saved(tmp_path / "llama"), add)
+    model = rewrite_weights(saved(tmp_path / "llama"), add)
     outcome = attn("params", model, "--check", str(TOTAL), "-q")
     assert (outcome.code, outcome.err) == (
         0,
@@ -344,7 +344,7 @@ def test_a_broken_checkpoint_is_a_note(tmp_path: Path) -> None:
     model = saved(tmp_path / "llama")
     path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
-    found = one(str(model))
+    found = single_model(str(model))
     assert found["total"] == TOTAL
     (note,) = found["notes"]
     assert note.startswith("its weights can't be compared: ") and "it was cut short" in note
@@ -353,7 +353,7 @@ def test_a_broken_checkpoint_is_a_note(tmp_path: Path) -> None:
 # Kept shapes
 
 
-def in_a_process(*arguments: str) -> tuple[str, set[str]]:
+def run_process(*arguments: str) -> tuple[str, set[str]]:
     """What a run prints, errors included, and which of the large libraries it imported."""
     command = [sys.executable, "-X", "importtime", "-m", "attncli", "params", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -366,19 +366,19 @@ def in_a_process(*arguments: str) -> tuple[str, set[str]]:
 def test_the_same_configuration_again_needs_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = str(saved(tmp_path / "llama"))
     monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "cache"))
-    first, imported = in_a_process(model, "--json", "--by", "tensor", "--fit", "1GiB")
+    first, imported = run_process(model, "--json", "--by", "tensor", "--fit", "1GiB")
     assert "torch" in imported
-    assert in_a_process(model, "--json", "--by", "tensor", "--fit", "1GiB") == (first, set())
+    assert run_process(model, "--json", "--by", "tensor", "--fit", "1GiB") == (first, set())
     # Headers never need it.
-    assert in_a_process(model, "--source", "header")[1] == set()
+    assert run_process(model, "--source", "header")[1] == set()
 
 
 def test_another_configuration_is_another_entry(tmp_path: Path) -> None:
-    assert one(folder(tmp_path / "m"))["total"] == TOTAL
-    assert one(folder(tmp_path / "m", num_hidden_layers=2))["total"] == TOTAL - BLOCK
-    assert one(str(tmp_path / "m"), "--set", "num_hidden_layers=3")["total"] == TOTAL
+    assert single_model(folder(tmp_path / "m"))["total"] == TOTAL
+    assert single_model(folder(tmp_path / "m", num_hidden_layers=2))["total"] == TOTAL - BLOCK
+    assert single_model(str(tmp_path / "m"), "--set", "num_hidden_layers=3")["total"] == TOTAL
     # Names are those of the model that was asked for, not of the one that was kept.
-    assert one(folder(tmp_path / "other", num_hidden_layers=2))["model"] == str(tmp_path / "other")
+    assert single_model(folder(tmp_path / "other", num_hidden_layers=2))["model"] == str(tmp_path / "other")
 
 
 # Views
@@ -406,8 +406,8 @@ def test_a_total_of_another_way_of_counting_is_told() -> None:
 
 def test_untying(tmp_path: Path) -> None:
     tied = folder(tmp_path / "llama", tie_word_embeddings=True)
-    assert (one(tied)["total"], one(tied, "--untie")["total"]) == (TOTAL - 99 * 32, TOTAL)
-    assert one(tied)["tied"] == [["model.embed_tokens.weight", "lm_head.weight"]]
+    assert (single_model(tied)["total"], single_model(tied, "--untie")["total"]) == (TOTAL - 99 * 32, TOTAL)
+    assert single_model(tied)["tied"] == [["model.embed_tokens.weight", "lm_head.weight"]]
 
 
 @pytest.mark.parametrize("by", ["component", "layer", "part", "module", "tensor"])
@@ -461,13 +461,13 @@ def test_a_class_of_another_kind() -> None:
         "error: --set architectures: LlamaForCausalLM is no class for a GPT2Config\n"
         "hint: name one that takes it, such as GPT2LMHeadModel\n",
     )
-    assert one("preset:gpt2", "--set", 'architectures=["GPT2Model"]')["model_class"] == "GPT2Model"
+    assert single_model("preset:gpt2", "--set", 'architectures=["GPT2Model"]')["model_class"] == "GPT2Model"
 
 
 def test_memory_of_several_devices() -> None:
     outcome = attn("params", "preset:gpt2", "--fit", "2x80GB")
     assert "\nfit         in 2 × 80 GB (149 GiB), the longest context" in outcome.text
-    fit = one("preset:gpt2", "--fit", "2×80GB")["fit"]
+    fit = single_model("preset:gpt2", "--fit", "2×80GB")["fit"]
     assert (fit["budget"], fit["written"]) == (160 * 10**9, "2 × 80 GB")
 
 
@@ -480,7 +480,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_what_it_costs(tmp_path: Path) -> None:
-    found = one(folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "1MiB", "--training")
+    found = single_model(folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "1MiB", "--training")
     # Keys and values of two heads of eight, three layers.
     assert found["kv_cache_bytes_per_token"]["float32"] == 3 * 2 * 16 * 4
     assert found["kv_cache"]["context"] == 1024
@@ -509,7 +509,7 @@ def test_a_what_if_is_told_from_the_real_one(tmp_path: Path) -> None:
     assert f'"name":"{label}"' in (tmp_path / "x.html").read_text(encoding="utf-8").replace('": "', '":"')
     found = json.loads(attn(*arguments, "--json").text)["models"][0]
     assert (found["model"], found["changes"]) == ("preset:gpt2", ["n_layer=2", "n_head=6"])
-    assert one("preset:gpt2")["changes"] == []
+    assert single_model("preset:gpt2")["changes"] == []
     # In Python a mapping says the same.
     assert attncli.params("preset:gpt2", set={"n_layer": 2, "n_head": 6}).models[0].to_dict() == found
     assert attncli.params("preset:gpt2", set={"tie_word_embeddings": False}).models[0].changes == (
@@ -577,7 +577,7 @@ def test_impossible_configurations(tmp_path: Path, changes: dict[str, Any], told
 
 def test_what_set_cant_make_needs_no_torch(tmp_path: Path) -> None:
     model = folder(tmp_path / "llama")
-    told, imported = in_a_process(model, "--set", "num_attention_heads=0")
+    told, imported = run_process(model, "--set", "num_attention_heads=0")
     assert "num_attention_heads says 0 attention heads" in told
     assert imported == set()
 

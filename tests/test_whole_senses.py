@@ -1,4 +1,4 @@
-"""Whole commands with a picture or a sound: nothing between the arguments and the output is replaced."""
+"""Whole commands with a picture or a sound, with nothing replaced between arguments and output."""
 
 from __future__ import annotations
 

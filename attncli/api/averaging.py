@@ -1,11 +1,11 @@
-"""Many texts, or the probe of repeated random tokens, group by group through a model and into averages."""
+"""Average head metrics over many texts, or over the probe's sequences of repeated random tokens, batch by batch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.api.text_batches import CutText, Cutting, Given, batches, groups
+from attncli.api.text_batches import BatchTokenizer, LocatedText, TextTokens, group_by_length, split_batches
 from attncli.attention.averages import Averages
 from attncli.attention.inputs import (
     PROBE_TOKENS,
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class Average(NamedTuple):
-    """What came of many texts.  warnings, notes: what a user should know of them.  probe: what stood for them.
+    """The averages over many texts, with warnings and notes for the user.  probe: what was run instead of texts.
 
-    unread: stacks that ran and of which nothing could be read, with what attends there.
+    unread: stacks whose attention could not be read, each with the module that attends there.
     """
 
     stacks: tuple[Stack, ...]
@@ -42,8 +42,8 @@ class Average(NamedTuple):
     unread: tuple[tuple[str, str], ...] = ()
 
 
-class _Found(NamedTuple):
-    """What one process found. cut: texts that were cut short.  empty: those that were left out."""
+class _ProcessAverages(NamedTuple):
+    """The averages of one process. cut: how many texts were truncated.  empty: how many were left out."""
 
     averages: Averages
     cut: int
@@ -52,36 +52,37 @@ class _Found(NamedTuple):
 
 def average_texts(
     loaded: LoadedModel,
-    texts: Iterable[Given],
-    cutting: Cutting,
-    wanted: HeadsRequest,
+    texts: Iterable[LocatedText],
+    batch_tokenizer: BatchTokenizer,
+    request: HeadsRequest,
     *,
     sharing: Communicator,
     progress: Progress,
 ) -> Average:
-    """Run the model on every text, in batches, and average what its heads do; each text weighs the same.
+    """Run the model on every text, in batches, and average the metrics of its heads; each text weighs the same.
 
+    Each process takes every n-th group of texts, and all get the averages of all.
     Raises UsageError for a text that is too long and may not be cut, and where no text has a token.
     """
-    averages = Averages(wanted)
-    for number, group in enumerate(groups(texts)):
+    averages = Averages(request)
+    for number, group in enumerate(group_by_length(texts)):
         sharing.check()
         if number % sharing.world == sharing.rank:
-            for batch in batches([text for text in map(cutting.cut, group) if text is not None]):
-                averages.add(loaded, inputs_of(loaded, batch))
+            for batch in split_batches([text for text in map(batch_tokenizer.tokenize, group) if text is not None]):
+                averages.add(loaded, _batch_inputs(loaded, batch))
                 progress("looking at texts", Texts(averages.texts * sharing.world), None)
-    found = sharing.gather(_Found(averages, cutting.shortened, cutting.empty))
-    whole = Averages.combine(wanted, [part.averages for part in found])
-    if not whole.texts:
+    parts = sharing.gather(_ProcessAverages(averages, batch_tokenizer.shortened, batch_tokenizer.empty))
+    total = Averages.combine(request, [part.averages for part in parts])
+    if not total.texts:
         raise UsageError("none of the texts has anything in it", hint="give some text, or ids with --input-ids")
-    cut, empty = sum(part.cut for part in found), sum(part.empty for part in found)
-    warnings = [f"{_texts_were(cut)} cut to the {cutting.limit:,} tokens that the model takes"] if cut else []
+    cut, empty = sum(part.cut for part in parts), sum(part.empty for part in parts)
+    warnings = [f"{_texts_were(cut)} cut to the {batch_tokenizer.limit:,} tokens that the model takes"] if cut else []
     notes = [f"{_texts_were(empty)} left out, with nothing in {'them' if empty > 1 else 'it'}"] if empty else []
-    return Average(whole.stacks(), whole.texts, tuple(warnings), tuple(notes), unread=whole.unread)
+    return Average(total.stacks(), total.texts, tuple(warnings), tuple(notes), unread=total.unread)
 
 
-def inputs_of(loaded: LoadedModel, batch: Sequence[CutText]) -> ModelInputs:
-    """What the model takes of a batch."""
+def _batch_inputs(loaded: LoadedModel, batch: Sequence[TextTokens]) -> ModelInputs:
+    """The model's inputs for a batch."""
     return build_inputs(loaded, [text.tokens for text in batch], [text.segments for text in batch])
 
 
@@ -92,46 +93,46 @@ def _texts_were(count: int) -> str:
 def average_probe(
     loaded: LoadedModel,
     tokenizer: Tokenizer | None,
-    wanted: HeadsRequest,
+    request: HeadsRequest,
     *,
     first: int | None,
     seed: int,
     sharing: Communicator,
     progress: Progress,
 ) -> Average:
-    """Run the model on several such sequences and average what its heads do.
+    """Run the model on several sequences of repeated random tokens and average the metrics of its heads.
 
-    tokenizer: tells ordinary tokens from others; without one any id is as good.  first: the id that comes first.
-    An encoder–decoder's decoder is given the same tokens, behind its start token.
+    tokenizer: tells which tokens are ordinary; without one any id is used.  first: the id that begins each sequence.
+    An encoder–decoder's decoder gets the same tokens, after its start token.
     Raises UsageError where the model takes too few tokens.
     """
     size = loaded.vocabulary_size
     if tokenizer is None:
         ordinary: Sequence[int] = range(size or 0)
     else:
-        ordinary = [one for one in ordinary_ids(tokenizer, PROBE_TOKENS) if size is None or one < size]
+        ordinary = [token_id for token_id in ordinary_ids(tokenizer, PROBE_TOKENS) if size is None or token_id < size]
     before = int(first is not None) + int(loaded.config.is_encoder_decoder)
     probe = choose_probe(loaded.max_positions, len(ordinary), before=before, seed=seed)
-    averages = Averages(wanted)
-    # They are few: the first process looks at all of them.
+    averages = Averages(request)
+    # There are few sequences: the first process runs all of them.
     ids = probe_ids(probe, ordinary, first) if sharing.rank == 0 else []
-    for batch in batches([_text(each, tokenizer, first) for each in ids]):
-        averages.add(loaded, _inputs(loaded, batch))
+    for batch in split_batches([_probe_text(sequence, tokenizer, first) for sequence in ids]):
+        averages.add(loaded, _probe_inputs(loaded, batch))
         progress("probing", averages.texts, probe.sequences)
-    whole = Averages.combine(wanted, sharing.gather(averages))
-    return Average(whole.stacks(), whole.texts, notes=tuple(_notes(loaded)), probe=probe, unread=whole.unread)
+    total = Averages.combine(request, sharing.gather(averages))
+    return Average(total.stacks(), total.texts, notes=tuple(_probe_notes(loaded)), probe=probe, unread=total.unread)
 
 
-def _text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | None) -> CutText:
+def _probe_text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | None) -> TextTokens:
     tokens = from_ids(tokenizer, ids).tokens
     if first is not None:
-        # Some tokenizers put a token first that they don't list as special.
+        # Some tokenizers begin texts with a token that they don't list as special.
         tokens = (tokens[0]._replace(special=True), *tokens[1:])
-    return CutText(tokens, (0,) * len(tokens))
+    return TextTokens(tokens, (0,) * len(tokens))
 
 
-def _inputs(loaded: LoadedModel, batch: Sequence[CutText]) -> ModelInputs:
-    inputs = inputs_of(loaded, batch)
+def _probe_inputs(loaded: LoadedModel, batch: Sequence[TextTokens]) -> ModelInputs:
+    inputs = _batch_inputs(loaded, batch)
     return (
         with_decoder_texts(loaded, inputs, [text.tokens for text in batch])
         if loaded.config.is_encoder_decoder
@@ -139,7 +140,7 @@ def _inputs(loaded: LoadedModel, batch: Sequence[CutText]) -> ModelInputs:
     )
 
 
-def _notes(loaded: LoadedModel) -> list[str]:
+def _probe_notes(loaded: LoadedModel) -> list[str]:
     if not loaded.config.is_encoder_decoder:
         return []
     return ["the decoder was given the same random tokens as the encoder, behind its start token"]

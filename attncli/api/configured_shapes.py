@@ -1,7 +1,4 @@
-"""The tensors of a model as far as its parameters need them: shapes, and no weights; wherever they come from.
-
-A configuration, of a file or a preset, and the shapes that follow from it: built once, and kept.
-"""
+"""The shapes of a model's tensors, from a module, or from a configuration that is built once and then cached."""
 
 from __future__ import annotations
 
@@ -25,13 +22,16 @@ if TYPE_CHECKING:
     from attncli.parameters.inventory import Inventory
     from attncli.results.reconciliation import Reconciliation
 
+#: Libraries whose versions decide which module a configuration gives.
+_LIBRARIES = ("transformers", "torch")
 
-class Shapes(NamedTuple):
-    """The tensors of a model, and what else is known of it.
 
-    name: as the user wrote it.  source: where the shapes came from.  generates: whether the model goes on from token
-    to token.  dtype: what its weights are kept in.  versions: of the libraries that the shapes were made with.
-    reconciliation: what a checkpoint that was at hand holds instead.
+class ModelShapes(NamedTuple):
+    """The shapes of a model's tensors, and what else is known about the model.
+
+    name: as the user wrote it.  source: where the shapes come from.  generates: whether the model generates text token
+    by token.  dtype: of its stored weights.  versions: of the libraries that built the shapes.
+    reconciliation: the differences to a checkpoint, where one is on this disk.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Shapes(NamedTuple):
     reconciliation: Reconciliation | None = None
 
 
-def from_module(module: nn.Module, name: str | None = None) -> Shapes:
-    """The tensors of a module that was handed over."""
+def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShapes:
+    """The shapes of a loaded module."""
     from attncli.models.loading.meta_model import generates
     from attncli.parameters.module_inventory import inventory_from_module
 
     config = getattr(module, "config", None)
-    return Shapes(
+    return ModelShapes(
         name=name or getattr(module, "name_or_path", None) or type(module).__name__,
         source="module",
         inventory=inventory_from_module(module),
@@ -63,8 +63,8 @@ def from_module(module: nn.Module, name: str | None = None) -> Shapes:
     )
 
 
-def named_models(model: Any) -> list[Any]:
-    """One model or several, by name or handed over. Raises UsageError for what is neither."""
+def list_models(model: Any) -> list[Any]:
+    """One model or several, as names or modules, in a list. Raises UsageError for anything else."""
     given = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
     for each in given:
         if not isinstance(each, str | Path) and not hasattr(each, "named_modules"):
@@ -75,27 +75,26 @@ def named_models(model: Any) -> list[Any]:
 
 
 def dtype_of(config: object) -> str | None:
-    """What a configuration says that its weights are kept in."""
+    """The dtype of the weights according to a configuration."""
     dtype = getattr(config, "dtype", None)
     return str(dtype).removeprefix("torch.") if dtype is not None else None
 
 
 def check_fields(fields: Mapping[str, Any], name: str) -> None:
-    """Raise ModelError for a configuration with numbers that no model can have."""
+    """Raise ModelError for a configuration with impossible numbers."""
     from attncli.models.loading.config_source import declares_value
     from attncli.parameters.config_checks import HEAD_WIDTH_FIELDS, check_numbers
 
     check_numbers(fields, name, has_head_width=lambda kind: declares_value(kind, HEAD_WIDTH_FIELDS) is not False)
 
 
-#: Libraries that have a say in what a configuration becomes.
-_MAKERS = ("transformers", "torch")
+# --- Shapes from a configuration, cached
 
 
-class Built(NamedTuple):
-    """The module of a configuration, on the meta device; config: None where a module has none.
+class BuiltModule(NamedTuple):
+    """The module of a configuration, on the meta device.
 
-    writes: whether it goes on from token to token, where its class doesn't tell.
+    config: None where the module has none.  writes: whether it generates text, where its class doesn't tell.
     """
 
     module: nn.Module
@@ -104,64 +103,66 @@ class Built(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Called(NamedTuple):
-    """names: of tensors that the module calls otherwise.  buffers: which tensors are no parameters there."""
+class CheckpointNames(NamedTuple):
+    """names: from names in the checkpoint to other names in the module.  buffers: tensors that aren't parameters."""
 
     names: Mapping[str, str]
     buffers: Sequence[str]
 
 
-class Configured:
-    """A configuration by what it follows from.
+class ConfiguredShapes:
+    """The shapes that follow from a configuration, from the cache if they are there.
 
-    key_fields: everything that decides what is built; None where that can't be told, and nothing is kept.
-    build: makes the module, which takes seconds: torch has to be imported.
+    key_fields: everything that decides the shapes; None where that is unknown, so that nothing is cached.
+    build: builds the module, which takes seconds because it imports torch.
     """
 
-    def __init__(self, shapes: Callable[..., Shapes], key_fields: Mapping[str, Any] | None, build: Callable[[], Built]):
+    def __init__(
+        self, shapes: Callable[..., ModelShapes], key_fields: Mapping[str, Any] | None, build: Callable[[], BuiltModule]
+    ):
         self._shapes = shapes
         self._fields = key_fields
         self._build = build
         self._cache = ShapeCache.default()
 
     @cached_property
-    def built(self) -> Built:
+    def built(self) -> BuiltModule:
         return self._build()
 
-    def shapes(self) -> Shapes:
-        """The shapes, as they were kept, or from the module."""
-        return self._remembered() or self._made()
+    def shapes(self) -> ModelShapes:
+        """The shapes, from the cache or from the module."""
+        return self._read_shapes() or self._build_shapes()
 
-    def _remembered(self) -> Shapes | None:
-        """The shapes that were kept; None where there are none, or of another form: they are then written anew."""
+    def _read_shapes(self) -> ModelShapes | None:
+        """The cached shapes; None where there are none, or in another format: they are then rebuilt."""
         from attncli.parameters.inventory import inventory_from_json
 
-        kept = self._kept(self._fields)
-        if kept is None:
+        entry = self._read_cache(self._fields)
+        if entry is None:
             return None
         try:
-            return self._shapes(**_known(kept), inventory=inventory_from_json(kept["inventory"]))
+            return self._shapes(**_module_facts(entry), inventory=inventory_from_json(entry["inventory"]))
         except (KeyError, TypeError, ValueError):
             return None
 
-    def called(self, names: Sequence[str]) -> Called:
-        """What the module calls the tensors of a checkpoint."""
+    def checkpoint_names(self, names: Sequence[str]) -> CheckpointNames:
+        """The module's names for the tensors of a checkpoint."""
         fields = None if self._fields is None else {**self._fields, "checkpoint": sorted(names)}
-        kept = self._kept(fields)
-        if kept is not None and kept.keys() == set(Called._fields):
-            return Called(**kept)
+        entry = self._read_cache(fields)
+        if entry is not None and entry.keys() == set(CheckpointNames._fields):
+            return CheckpointNames(**entry)
         from attncli.models.loading.meta_model import buffer_names, module_names
 
         found = module_names(self.built.module, names)
         buffers = buffer_names(self.built.module)
-        called = Called(
-            {name: called for name, called in found.items() if called != name},
-            [name for name, called in found.items() if called in buffers],
+        result = CheckpointNames(
+            {name: module_name for name, module_name in found.items() if module_name != name},
+            [name for name, module_name in found.items() if module_name in buffers],
         )
-        self._keep(fields, called._asdict())
-        return called
+        self._write_cache(fields, result._asdict())
+        return result
 
-    def _made(self) -> Shapes:
+    def _build_shapes(self) -> ModelShapes:
         from attncli.models.loading.meta_model import generates
         from attncli.parameters.inventory import inventory_to_json
         from attncli.parameters.module_inventory import inventory_from_module
@@ -173,76 +174,80 @@ class Configured:
             "generates": writes or generates(type(module), config),
             "dtype": dtype_of(config),
             "notes": notes,
-            "versions": {name: str(sys.modules[name].__version__) for name in _MAKERS},
+            "versions": {name: str(sys.modules[name].__version__) for name in _LIBRARIES},
         }
-        self._keep(self._fields, {**known, "inventory": inventory_to_json(inventory)})
+        self._write_cache(self._fields, {**known, "inventory": inventory_to_json(inventory)})
         return self._shapes(**known, inventory=inventory)
 
-    def _kept(self, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def _read_cache(self, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None if fields is None else self._cache.read(shape_key(fields))
 
-    def _keep(self, fields: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> None:
+    def _write_cache(self, fields: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> None:
         if fields is not None:
             self._cache.write(shape_key(fields), entry)
 
 
-def of_files(
+def configured_from_files(
     files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], progress: Progress, *, trust_remote_code: bool
-) -> Configured:
-    """The configuration of a model's config.json, with changes in it.
+) -> ConfiguredShapes:
+    """The shapes that a model's config.json gives, with changes applied.
 
-    Raises ModelError, and UsageError for changes, for numbers that can't be.
+    Raises ModelError for impossible numbers in the configuration, UsageError for impossible changes.
     """
-    _check(fields, changes, files.ref.name)
+    _check_config(fields, changes, files.ref.name)
 
-    def build() -> Built:
+    def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.loading.configuration import read_config
         from attncli.models.loading.meta_model import empty_module, whole_class
 
-        config = _changed(read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name)
+        config = _override_config(
+            read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name
+        )
         cls = whole_class(config, files, trust_remote_code=trust_remote_code)
         _check_class(cls, config, changes)
-        named = () if config.architectures else (f"config.json names no architecture: counted as {cls.__name__}",)
-        return Built(empty_module(cls, config), config, notes=named)
+        notes = () if config.architectures else (f"config.json names no architecture: counted as {cls.__name__}",)
+        return BuiltModule(empty_module(cls, config), config, notes=notes)
 
-    # Code that came with a model isn't seen by the key, and a GGUF file's configuration is in no field.
+    # The cache key contains neither a model's own code nor the configuration in a GGUF file.
     known = None if trust_remote_code or not fields else _with_changes(fields, changes)
-    return Configured(_named(files.ref.name, "config", revision=files.revision), known, build)
+    return ConfiguredShapes(_shapes_factory(files.ref.name, "config", revision=files.revision), known, build)
 
 
-def of_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> Configured:
-    """The configuration of a preset, with changes in it. Raises UsageError for changes that can't be."""
+def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> ConfiguredShapes:
+    """The shapes that a preset gives, with changes applied. Raises UsageError for impossible changes."""
     from attncli.models.builtin.presets import override_preset
 
-    def build() -> Built:
+    def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.builtin.preset_modules import preset_config, preset_module
         from attncli.models.loading.meta_model import empty_module, whole_class
 
         config = preset_config(preset)
         if config is None:
-            return Built(preset_module(preset), None, writes=True)
-        config = _changed(config, preset.fields, changes, name)
+            return BuiltModule(preset_module(preset), None, writes=True)
+        config = _override_config(config, preset.fields, changes, name)
         cls = whole_class(config)
         _check_class(cls, config, changes)
-        return Built(empty_module(cls, config), config)
+        return BuiltModule(empty_module(cls, config), config)
 
-    # What its source says is said of the architecture as it is there.
+    # The published count holds for the unchanged architecture only.
     published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
     notes = () if changes else published
     if preset.module is not None:
         preset, changes = override_preset(preset, changes), ()
-    _check(preset.fields, changes, name)
+    _check_config(preset.fields, changes, name)
     fields = {**_with_changes(preset.fields, changes), "module": preset.module}
-    return Configured(_named(name, "preset", notes=notes), fields, build)
+    return ConfiguredShapes(_shapes_factory(name, "preset", notes=notes), fields, build)
 
 
-def _named(name: str, source: str, *, revision: str | None = None, notes: Iterable[str] = ()) -> Callable[..., Shapes]:
-    """Makes the shapes of a model of this name; what is kept of them belongs to any model of the same configuration."""
+def _shapes_factory(
+    name: str, source: str, *, revision: str | None = None, notes: Iterable[str] = ()
+) -> Callable[..., ModelShapes]:
+    """A function that completes cached shapes, which belong to any model of the same configuration, with a name."""
 
-    def shapes(**known: Any) -> Shapes:
-        return Shapes(name, source, revision=revision, **{**known, "notes": (*known["notes"], *notes)})
+    def shapes(**known: Any) -> ModelShapes:
+        return ModelShapes(name, source, revision=revision, **{**known, "notes": (*known["notes"], *notes)})
 
     return shapes
 
@@ -251,11 +256,11 @@ def _with_changes(fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str
     return {**fields, "changes": list(changes)}
 
 
-def _known(kept: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: kept[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
+def _module_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
 
 
-def _changed(
+def _override_config(
     config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str], name: str
 ) -> PreTrainedConfig:
     if not changes:
@@ -263,23 +268,23 @@ def _changed(
     from attncli.models.loading.config_overrides import override_fields, rebuild_config
 
     changed = override_fields(config, fields or config.to_diff_dict(), changes)
-    _check_changed(changed, name)
+    _check_overrides(changed, name)
     return rebuild_config(config, changed)
 
 
-def _check(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:
-    """Before torch is imported, which takes seconds: numbers that can't be are said at once.
+def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:
+    """Check the numbers before torch is imported, which takes seconds.
 
-    Changes of fields that the file has are seen here already, any others once the configuration is there.
+    Changes of fields that the file has are checked here, others once the configuration is built.
     """
     check_fields(fields, name)
     pairs = (change.partition("=") for change in changes)
     numbers = {key.strip(): whole_number(value.strip()) for key, _, value in pairs if key.strip() in fields}
-    _check_changed({**fields, **{key: number for key, number in numbers.items() if number is not None}}, name)
+    _check_overrides({**fields, **{key: number for key, number in numbers.items() if number is not None}}, name)
 
 
 def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequence[str]) -> None:
-    """Raise UsageError where a class was set that doesn't take the configuration, so that another one would count."""
+    """Raise UsageError where `--set architectures` names a class that doesn't take the configuration."""
     keys = [change.partition("=")[0].strip() for change in changes]
     if "architectures" in keys and config.architectures and cls.__name__ != config.architectures[0]:
         raise UsageError(
@@ -288,7 +293,7 @@ def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequen
         )
 
 
-def _check_changed(fields: Mapping[str, Any], name: str) -> None:
+def _check_overrides(fields: Mapping[str, Any], name: str) -> None:
     try:
         check_fields(fields, name)
     except ModelError as error:

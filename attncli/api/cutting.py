@@ -1,9 +1,4 @@
-"""Ids of tokens as a caller of the Python functions may hand them over.
-
-Texts that are longer than their model takes, and texts that were cut to fit: one sentence for each kind.
-
-One text, or ids, in the tokens of one model.
-"""
+"""Tokenize one text, or look up given ids, with one model's tokenizer; the settings and length warnings for that."""
 
 from __future__ import annotations
 
@@ -15,16 +10,114 @@ from attncli.api.loading import LoadedTokenizer
 from attncli.errors import UsageError
 from attncli.models.tokenizers.types import Encoding
 from attncli.results.tokenize import Source, TokenizedText
-from attncli.tokens.encode import check_text, encode, from_ids, kept, was_cut
+from attncli.tokens.encode import check_text, covered_texts, encode, from_ids, was_cut
 from attncli.tokens.measure import measure
 
 if TYPE_CHECKING:
     from attncli.models.chat.template import Conversation
     from attncli.models.tokenizers.types import Tokenizer
 
+#: What `--check` takes: all models give the same tokens; lint has no warnings.
+CHECKS = ("same", "lint")
+
+
+class TextInput(NamedTuple):
+    """One text, perhaps with a second one (`pair`); or ids; or a conversation for the chat template of each model.
+
+    source: where the text was read.
+    """
+
+    text: str = ""
+    pair: str | None = None
+    ids: Sequence[int] | None = None
+    conversation: Conversation | None = None
+    source: Source | None = None
+
+
+class TokenizeSettings(NamedTuple):
+    """How to tokenize texts and what to compute besides; the fields are keywords of `attncli.tokenize`.
+
+    special: add special tokens.  truncate: cut to the number of tokens that the model takes.
+    why, lint, stats: see `attncli.tokenize`.  check: names from `CHECKS`.
+    """
+
+    special: bool = True
+    truncate: bool = False
+    why: bool = False
+    lint: bool = False
+    stats: bool = False
+    check: tuple[str, ...] = ()
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether ids alone are not enough."""
+        return self.why or self.lint or self.stats or bool(self.check)
+
+
+def tokenize_text(
+    given: TextInput, loaded: LoadedTokenizer, record: int, settings: TokenizeSettings
+) -> tuple[TokenizedText, bool]:
+    """One text in the tokens of one model, and whether it was truncated."""
+    tokenizer, limit = loaded.tokenizer, max_tokens(loaded)
+    texts = input_texts(given)
+    if given.ids is not None:
+        encoded = from_ids(tokenizer, given.ids[:limit] if settings.truncate else given.ids)
+        truncated = len(encoded.tokens) < len(given.ids)
+    else:
+        encoded = encode(
+            require_tokenizer(loaded), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
+        )
+        truncated = settings.truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
+    unknown_id = tokenizer.unknown_id if tokenizer is not None else None
+    text = TokenizedText(
+        record=record,
+        model=loaded.model,
+        text=given.text if texts else None,
+        pair=given.pair,
+        tokens=encoded.tokens,
+        stats=measure(encoded, covered_texts(encoded, texts) if truncated else texts, unknown_id=unknown_id),
+        max_length=limit,
+        sequences=encoded.sequences,
+        unknown_id=unknown_id,
+        source=given.source,
+    )
+    return text, truncated
+
+
+def encode_input(given: TextInput, loaded: LoadedTokenizer, settings: TokenizeSettings) -> Encoding:
+    """A text, or ids, as the tokenizer's encoding, from which statistics are computed."""
+    if given.ids is None:
+        tokenizer = require_tokenizer(loaded)
+        return tokenizer.encode(given.text, pair=given.pair, special=settings.special, truncate=settings.truncate)
+    ids = given.ids[: max_tokens(loaded)] if settings.truncate else given.ids
+    return Encoding(ids, [None] * len(ids), [0] * len(ids), [None] * len(ids))
+
+
+def input_texts(given: TextInput) -> list[str]:
+    """The text and its pair; empty for ids."""
+    return [] if given.ids is not None else [each for each in (given.text, given.pair) if each is not None]
+
+
+def check_input(given: TextInput) -> None:
+    """Raise UsageError where a text holds a lone surrogate."""
+    for text in input_texts(given):
+        check_text(text)
+
+
+def max_tokens(loaded: LoadedTokenizer) -> int | None:
+    """How many tokens the model takes; None where its tokenizer doesn't say."""
+    return loaded.tokenizer.max_length if loaded.tokenizer is not None else None
+
+
+def require_tokenizer(loaded: LoadedTokenizer) -> Tokenizer:
+    """The tokenizer. Raises UsageError where the model has none: only ids can be shown without."""
+    if loaded.tokenizer is None:
+        raise UsageError(f"{loaded.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
+    return loaded.tokenizer
+
 
 def id_lists(ids: Any) -> list[list[int]]:
-    """One list of ids, or several; also as an array or a tensor. Raises UsageError for anything else."""
+    """One list of ids or several as a list of lists; arrays and tensors too. Raises UsageError for anything else."""
     given = ids.tolist() if hasattr(ids, "tolist") else ids
     try:
         several = all(isinstance(each, Sequence) for each in given)
@@ -36,16 +129,16 @@ def id_lists(ids: Any) -> list[list[int]]:
     return lists
 
 
-class Lengths:
-    """Counts what is too long while texts stream by, so that a million long lines are one warning."""
+class LengthWarnings:
+    """Counts texts that are too long or truncated, and makes one warning for each kind."""
 
     def __init__(self) -> None:
         self._texts = 0
         # By model and kind: the number of texts, and the first of them with its tokens and the model's limit.
         self._found: dict[tuple[str, bool], tuple[int, int, int, int]] = {}
 
-    def see(self, record: int, model: str, tokens: int, limit: int | None, *, cut: bool) -> None:
-        """Take note of one text under one model; `cut`: what was beyond the limit is left out."""
+    def add(self, record: int, model: str, tokens: int, limit: int | None, *, cut: bool) -> None:
+        """Count one text under one model.  cut: whether it was truncated to the limit."""
         self._texts = max(self._texts, record + 1)
         if limit is not None and (cut or tokens > limit):
             count, *first = self._found.get((model, cut), (0, record, tokens, limit))
@@ -68,96 +161,3 @@ class Lengths:
         if count == 1:
             return f"text {record + 1} of {self._texts:,}"
         return f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
-
-
-class TextInput(NamedTuple):
-    """One text, and the pair beside it; or ids; or a conversation, for the chat template of each model.
-
-    source: where the text was read.
-    """
-
-    text: str = ""
-    pair: str | None = None
-    ids: Sequence[int] | None = None
-    conversation: Conversation | None = None
-    source: Source | None = None
-
-
-class Settings(NamedTuple):
-    """How texts are cut, and what is wanted of them besides their tokens; the names are keywords of the verb.
-
-    special: with the special tokens that the model expects.  truncate: cut to the tokens that it takes.
-    why, lint, stats: see `attncli.tokenize`.  check: what has to hold, of `CHECKS`.
-    """
-
-    special: bool = True
-    truncate: bool = False
-    why: bool = False
-    lint: bool = False
-    stats: bool = False
-    check: tuple[str, ...] = ()
-
-    @property
-    def needs_tokens(self) -> bool:
-        """Whether ids alone are not enough."""
-        return self.why or self.lint or self.stats or bool(self.check)
-
-
-def own_texts(given: TextInput) -> list[str]:
-    """The text and the pair beside it; none for ids."""
-    return [] if given.ids is not None else [each for each in (given.text, given.pair) if each is not None]
-
-
-def check_texts(given: TextInput) -> None:
-    """Raise UsageError where a text holds half a character."""
-    for text in own_texts(given):
-        check_text(text)
-
-
-def limit_of(reader: LoadedTokenizer) -> int | None:
-    """How many tokens the model takes, if it says."""
-    return reader.tokenizer.max_length if reader.tokenizer is not None else None
-
-
-def tokenizer_of(reader: LoadedTokenizer) -> Tokenizer:
-    """Its tokenizer. Raises UsageError where there is none, as ids alone can be shown without."""
-    if reader.tokenizer is None:
-        raise UsageError(f"{reader.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
-    return reader.tokenizer
-
-
-def cut_text(given: TextInput, reader: LoadedTokenizer, record: int, settings: Settings) -> tuple[TokenizedText, bool]:
-    """One text in the tokens of one model, and whether some of it was left out to fit."""
-    tokenizer, limit = reader.tokenizer, limit_of(reader)
-    texts = own_texts(given)
-    if given.ids is not None:
-        encoded = from_ids(tokenizer, given.ids[:limit] if settings.truncate else given.ids)
-        truncated = len(encoded.tokens) < len(given.ids)
-    else:
-        encoded = encode(
-            tokenizer_of(reader), given.text, pair=given.pair, special=settings.special, truncate=settings.truncate
-        )
-        truncated = settings.truncate and len(encoded.tokens) == limit and was_cut(encoded, texts)
-    unknown_id = tokenizer.unknown_id if tokenizer is not None else None
-    text = TokenizedText(
-        record=record,
-        model=reader.model,
-        text=given.text if texts else None,
-        pair=given.pair,
-        tokens=encoded.tokens,
-        stats=measure(encoded, kept(encoded, texts) if truncated else texts, unknown_id=unknown_id),
-        max_length=limit,
-        sequences=encoded.sequences,
-        unknown_id=unknown_id,
-        source=given.source,
-    )
-    return text, truncated
-
-
-def encoding_of(given: TextInput, reader: LoadedTokenizer, settings: Settings) -> Encoding:
-    """A text, or ids, as the tokenizer's own encoding: what statistics are made of."""
-    if given.ids is None:
-        tokenizer = tokenizer_of(reader)
-        return tokenizer.encode(given.text, pair=given.pair, special=settings.special, truncate=settings.truncate)
-    ids = given.ids[: limit_of(reader)] if settings.truncate else given.ids
-    return Encoding(ids, [None] * len(ids), [0] * len(ids), [None] * len(ids))

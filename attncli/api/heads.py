@@ -1,4 +1,8 @@
-"""`attncli.heads`: where the heads of a model look on a text."""
+"""`attncli.heads`: which tokens each attention head of a model attends to.
+
+The options become one `HeadsRequest`. Then one input is run (`heads_single`) or several are averaged (`heads_many`);
+`with_comparison` in `heads_result` runs all this twice for two models or for `against`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.api.heads_many import average_many, many_texts
-from attncli.api.heads_result import comparing, long_metrics, to_walk, walked_selection
-from attncli.api.heads_single import OneText, look_at_one
+from attncli.api.heads_many import averaged_input, run_averaged
+from attncli.api.heads_result import metrics_to_measure, steps_request, steps_selection, with_comparison
+from attncli.api.heads_single import OneText, run_single_text
 from attncli.api.loading import ModelLoader
 from attncli.api.targets import parse_target
 from attncli.attention.claims import claim_failures, claim_successes, parse_claims, parse_thresholds
@@ -30,13 +34,13 @@ from attncli.models.loading.distributed import SINGLE_PROCESS, Communicator
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from attncli.api.text_batches import Given
+    from attncli.api.text_batches import LocatedText
     from attncli.results.heads import HeadsResult
 
 
-@comparing
+@with_comparison
 def heads(
-    text: str | Iterable[str] | Iterable[Given] | None = None,
+    text: str | Iterable[str] | Iterable[LocatedText] | None = None,
     *,
     model: Any = None,
     tokenizer: Any = None,
@@ -78,71 +82,71 @@ def heads(
     sharing: Communicator = SINGLE_PROCESS,
     progress: Progress = silent,
 ) -> HeadsResult:
-    """Run a model on a text and describe where each of its attention heads looks.
+    """Run a model on a text and describe which tokens each of its attention heads attends to.
 
-    text: what to read, with `pair` as a second segment; or `input_ids`, for which no tokenizer is needed. Several
-    texts, or lists of ids, are averaged: each head's metrics are means over the texts that can show them, each text
-    weighing the same, with 95 % intervals (Student's t over texts); so they are with `probe`: random tokens that are
-    repeated instead of a text, as `seed` chooses them.
-    no_special: leave the special tokens out that the model expects.  truncate: cut to the tokens that it takes.
-    target, target_ids, generate: what the decoder of an encoder–decoder is given: a text, ids from its start token on,
-    or so many tokens that the model writes itself (greedily; a model of one stack goes on from the text).
+    text: the text, with `pair` as a second segment; or `input_ids`, which need no tokenizer. Several texts, or lists of
+    ids, are averaged: each head's metrics are means over the texts in which they are defined, each text weighing the
+    same, with 95 % intervals (Student's t over texts). `probe` does the same with repeated sequences of random tokens,
+    drawn with `seed`, instead of texts.
+    no_special: add no special tokens.  truncate: cut to the number of tokens that the model takes.
+    target, target_ids, generate: the decoder input of an encoder–decoder: a text, ids from its start token on, or the
+    number of tokens to generate (greedily; a model of one stack continues the text).
     image, audio: the file of a picture or a sound, with or without a text; `processor` goes with a loaded model.
-    model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then `tokenizer` goes with a text);
+    model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then pass `tokenizer` for a text);
     None is all-MiniLM-L6-v2. A list of two compares them.
-    against: another text to compare with. The result is then that of the first, and its `difference` says how the heads
-    of the second differ, the most changed first.
-    layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); nothing is
-    everything. A chosen head's pattern is in the result; `patterns=True` keeps those of all heads.
-    query, key: the rows and columns of the patterns that are wanted: an index (`-1`), a word (`"it"`, `"it#2"`), a
-    special token (`"cls"`) or a slice (`"3:9"`). The queries and keys of the result are then those alone. A stack's
-    `reading` is what one query reads, as the mean over the heads; its `ranking` the heads by one weight, where a key
-    is named as well.
-    metric: the one to look at; a long text is measured by it alone.  threshold: `"induction=0.3"`, the least value that
-    earns a label.  check: claims such as `"1.2 induction > 0.8"`; `failures` says which do not hold.
-    bins: pool patterns to so many bins a side; by itself, exact to 1,024 tokens and 64 bins beyond.
-    by: `"word"` or `"line"` for patterns whose rows are means over the tokens of each, and columns sums.
-    hide_special: patterns without special tokens; what is left of each row is made to sum to 1 again.
-    rollout: one pattern a layer instead of those of heads: how much of each token reaches each position through all
-    layers up to that one, the last by itself.  norm_weighted: patterns of weights times the norm of what is read.
-    top: how many keys (or heads) are told one by one where they are ranked.
-    steps: walk through one head from one query, with the model's own numbers: see `HeadsResult.steps`. By itself, head
-    0.0 and the last ordinary token; `head` and `query` choose, `key` says which keys are listed.
-    sharing: other processes that share the texts with this one; all get the whole result.
+    against: another text to compare with. The result is then that of `text`, and its `difference` holds how the heads
+    differ on the other text, the most changed first.
+    layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); None is everything.
+    The result holds the pattern of a chosen head; `patterns=True` keeps those of all heads.
+    query, key: the rows and columns of the patterns to keep: an index (`-1`), a word (`"it"`, `"it#2"`), a special
+    token (`"cls"`) or a slice (`"3:9"`). For one query, a stack's `reading` is its row, as the mean over the heads; for
+    one query and one key, its `ranking` lists the heads by that weight.
+    metric: the metric to show; on a long text only this one is measured.  threshold: `"induction=0.3"`, the least value
+    for a label.  check: claims such as `"1.2 induction > 0.8"`; `failures` lists those that do not hold.
+    bins: pool patterns to so many bins a side; by default, exact up to 1,024 tokens and 64 bins beyond.
+    by: `"word"` or `"line"` for patterns whose rows are means over the tokens of each, and whose columns are sums.
+    hide_special: patterns without special tokens; each row is scaled to sum to 1 again.
+    rollout: one pattern a layer instead of one a head: how much of each token reaches each position through all layers
+    up to that one; by default the last layer's.  norm_weighted: weights times the norm of the value vectors.
+    top: how many keys (or heads) a ranking lists.
+    steps: compute one head's attention from one query step by step, with the model's own numbers: see
+    `HeadsResult.steps`. By default head 0.0 and the last ordinary token; `head` and `query` choose others, `key` which
+    keys are listed.
+    sharing: processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
         >>> result.stacks[0].patterns[0].weights.shape
         (6, 6)
 
-    Raises UsageError for a text, layer, head or device that can't be, ModelError for a model that is not to be had,
+    Raises UsageError for an invalid text, layer, head or device, ModelError for a model that can't be loaded,
     FailedError where memory runs out.
     """
-    # A rollout is of all layers up to one: the last tells most.
+    # A rollout covers all layers up to one, so the last one shows most.
     layer = "-1" if rollout and layer is None else layer
-    selection = (walked_selection if steps else parse_selection)(layer, head, stack)
+    selection = (steps_selection if steps else parse_selection)(layer, head, stack)
     weighting = _weighting(selection, rollout=rollout, norm_weighted=norm_weighted)
     claims = parse_claims([check] if isinstance(check, str) else check)
     thresholds = parse_thresholds([threshold] if isinstance(threshold, str) else threshold)
     view = _view(query, key, by, hide_special=hide_special, text=text)
-    metrics = long_metrics(metric, view, checks=bool(claims))
+    metrics = metrics_to_measure(metric, view, checks=bool(claims))
     shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
-    wanted = HeadsRequest(selection, shown, bins, metrics, view, weighting, thresholds, top)
-    wanted = to_walk(replace(wanted, patterns=patterns)) if steps else wanted
+    request = HeadsRequest(selection, shown, bins, metrics, view, weighting, thresholds, top)
+    request = steps_request(replace(request, patterns=patterns)) if steps else request
     choice = parse_target(target, target_ids, generate)
-    opening = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
+    loader = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
     one = OneText(text, pair, input_ids, special=not no_special, truncate=truncate)
-    many = many_texts(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
-    # The text is met before torch is imported: what is wrong with it is said at once.
+    many = averaged_input(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
+    # The text is checked before torch is imported, so that its errors show at once.
     if image is not None or audio is not None:
-        from attncli.api.heads_single import look_at_scene
+        from attncli.api.heads_single import run_media
 
-        beside = {"several texts": many is not None, "--pair": pair is not None, "--steps": steps}
-        beside["--target or --generate"] = choice.given
-        result = look_at_scene(image, audio, one, opening, wanted, processor=processor, beside=beside)
+        incompatible = {"several texts": many is not None, "--pair": pair is not None, "--steps": steps}
+        incompatible["--target or --generate"] = choice.is_given
+        result = run_media(image, audio, one, loader, request, processor=processor, incompatible=incompatible)
     elif many is not None:
-        result = average_many(many, opening, wanted, patterns=patterns, pair=pair, target=choice, sharing=sharing)
+        result = run_averaged(many, loader, request, patterns=patterns, pair=pair, target=choice, sharing=sharing)
     else:
-        result = look_at_one(one, opening, wanted, choice)
+        result = run_single_text(one, loader, request, choice)
     failed = tuple(claim_failures(claims, result.stacks)) if claims else None
     notes = (*result.notes, *claim_successes(claims, result.stacks))
     return replace(result, metric=metric, by=by, weighting=weighting, failures=failed, top=top, notes=notes)

@@ -1,9 +1,4 @@
-"""Texts, group by group, through a model and into averages.
-
-Random tokens that are repeated through a model and into averages: what no text shows for sure.
-
-What `heads` averages over: many texts, or random tokens instead of any.
-"""
+"""Run `heads` on several inputs and average: many texts or lists of ids, or the probe of repeated random tokens."""
 
 from __future__ import annotations
 
@@ -13,10 +8,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attncli.api.cutting import id_lists
-from attncli.api.heads_result import heads_result, notes_on, warnings_on_unread
+from attncli.api.heads_result import heads_result, metric_notes, unread_warnings
 from attncli.api.loading import ModelLoader
 from attncli.api.targets import START_ALONE, TargetChoice
-from attncli.api.text_batches import Cutting, Given
+from attncli.api.text_batches import BatchTokenizer, LocatedText
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.progress import Progress
@@ -31,8 +26,8 @@ if TYPE_CHECKING:
     from attncli.results.heads import HeadsResult
 
 
-class Many(Protocol):
-    """Something that takes the place of one text."""
+class AveragedInput(Protocol):
+    """Several inputs whose metrics are averaged."""
 
     @property
     def needs_tokenizer(self) -> bool: ...
@@ -41,19 +36,22 @@ class Many(Protocol):
         self,
         loaded: LoadedModel,
         tokenizer: Tokenizer | None,
-        wanted: HeadsRequest,
+        request: HeadsRequest,
         *,
         sharing: Communicator,
         progress: Progress,
     ) -> Average:
-        """Run the model on all of it and average what its heads do."""
+        """Run the model on all inputs and average the metrics of its heads."""
         ...
 
 
-def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bool, truncate: bool) -> Many | None:
-    """What was given, where it is more than one text or list of ids; None where it is one.
+def averaged_input(
+    text: Any, input_ids: Any, *, probe: bool, seed: int, special: bool, truncate: bool
+) -> AveragedInput | None:
+    """The input, where it is the probe or more than one text or list of ids; None where it is a single one.
 
-    Raises UsageError for a text beside `probe`, two kinds of input, no texts at all, and what is no text or no seed.
+    Raises UsageError for a text together with `probe`, texts together with ids, no texts at all, and an invalid text or
+    seed.
     """
     check_number("--seed", seed, least=0, instance=1)
     if probe:
@@ -63,63 +61,65 @@ def many_texts(text: Any, input_ids: Any, *, probe: bool, seed: int, special: bo
     if text is not None and not isinstance(text, str | bytes) and isinstance(text, Iterable):
         if input_ids is not None:
             raise UsageError("texts and ids can't be combined", hint="give texts, or ids with --input-ids")
-        return ManyTexts(_given_texts(text), special=special, truncate=truncate)
+        return ManyTexts(_located_texts(text), special=special, truncate=truncate)
     lists = id_lists(input_ids) if input_ids is not None and text is None else ()
     if len(lists) < 2:
         return None
-    ids = (Given(f"text {number}", ids=ids) for number, ids in enumerate(lists, 1))
+    ids = (LocatedText(f"text {number}", ids=ids) for number, ids in enumerate(lists, 1))
     return ManyTexts(ids, special=special, truncate=truncate)
 
 
-def average_many(
-    many: Many,
-    opening: ModelLoader,
-    wanted: HeadsRequest,
+def run_averaged(
+    many: AveragedInput,
+    loader: ModelLoader,
+    request: HeadsRequest,
     *,
     patterns: bool,
     pair: str | None,
     target: TargetChoice,
     sharing: Communicator,
 ) -> HeadsResult:
-    """Run the model on all of it. patterns, pair, target: what belongs to one text, and is refused here."""
-    _refuse_what_one_has(wanted, patterns=patterns, pair=pair, target=target)
-    if not opening.is_loaded:
-        opening = replace(opening, device=sharing.pick_device(opening.device))
-    files = opening.files()
-    tokenizer = opening.find_tokenizer(files, needed=many.needs_tokenizer)
-    loaded = opening.load(files, wanted.selection.depth)
-    metrics_alone = replace(wanted, patterns=False)
-    average = many.average(loaded, tokenizer, metrics_alone, sharing=sharing, progress=opening.progress)
-    return _averaged(loaded, average, wanted)
+    """Run the model on all inputs. patterns, pair, target: options of a single text, which raise UsageError here."""
+    _refuse_single_text_options(request, patterns=patterns, pair=pair, target=target)
+    if not loader.is_loaded:
+        loader = replace(loader, device=sharing.pick_device(loader.device))
+    files = loader.files()
+    tokenizer = loader.find_tokenizer(files, needed=many.needs_tokenizer)
+    loaded = loader.load(files, request.selection.depth)
+    metrics_alone = replace(request, patterns=False)
+    average = many.average(loaded, tokenizer, metrics_alone, sharing=sharing, progress=loader.progress)
+    return _averaged_result(loaded, average, request)
 
 
-def _averaged(loaded: LoadedModel, average: Average, wanted: HeadsRequest) -> HeadsResult:
-    warnings = (*average.warnings, *warnings_on_unread(average.unread, wanted.selection))
+def _averaged_result(loaded: LoadedModel, average: Average, request: HeadsRequest) -> HeadsResult:
+    warnings = (*average.warnings, *unread_warnings(average.unread, request.selection))
     start = (START_ALONE,) if loaded.config.is_encoder_decoder and not average.probe else ()
-    notes = () if average.probe else (*start, *notes_on(average.stacks, "none of the texts repeats anything"))
-    result = heads_result(loaded, average.stacks, wanted, warnings=warnings, notes=(*average.notes, *notes))
+    notes = () if average.probe else (*start, *metric_notes(average.stacks, "none of the texts repeats anything"))
+    result = heads_result(loaded, average.stacks, request, warnings=warnings, notes=(*average.notes, *notes))
     return replace(result, texts=average.texts, probe=average.probe)
 
 
-def _refuse_what_one_has(wanted: HeadsRequest, *, patterns: bool, pair: str | None, target: TargetChoice) -> None:
-    shaped = wanted.view != EVERYTHING or wanted.weighting != "attention" or wanted.steps is not None
-    if patterns or wanted.bins is not None or shaped:
+def _refuse_single_text_options(
+    request: HeadsRequest, *, patterns: bool, pair: str | None, target: TargetChoice
+) -> None:
+    shaped = request.view != EVERYTHING or request.weighting != "attention" or request.steps is not None
+    if patterns or request.bins is not None or shaped:
         raise UsageError(
             "a pattern belongs to one text, and metrics are averaged here",
             hint="leave out what shapes a pattern, as --patterns, --bins, --query and --steps do, or give one text",
         )
-    given = "--pair" if pair is not None else target.flag if target.given else None
-    if given is not None:
-        raise UsageError(f"{given} goes with one text", hint="leave it out, or give one text")
+    flag = "--pair" if pair is not None else target.flag if target.is_given else None
+    if flag is not None:
+        raise UsageError(f"{flag} goes with one text", hint="leave it out, or give one text")
 
 
 class ManyTexts:
-    """Texts, or lists of ids, as they come."""
+    """Texts, or lists of ids, read one after another."""
 
-    def __init__(self, texts: Iterator[Given], *, special: bool, truncate: bool) -> None:
+    def __init__(self, texts: Iterator[LocatedText], *, special: bool, truncate: bool) -> None:
         self._special = special
         self._truncate = truncate
-        # A file that isn't there, or is empty, shows before anything slow begins.
+        # Report a missing or empty file before anything slow begins.
         first = next(texts, None)
         if first is None:
             raise UsageError("there are no texts", hint="give some texts, or a file with lines in it")
@@ -130,20 +130,20 @@ class ManyTexts:
         self,
         loaded: LoadedModel,
         tokenizer: Tokenizer | None,
-        wanted: HeadsRequest,
+        request: HeadsRequest,
         *,
         sharing: Communicator,
         progress: Progress,
     ) -> Average:
-
-        cutting = Cutting(tokenizer, special=self._special, truncate=self._truncate, limit=loaded.max_positions)
         from attncli.api.averaging import average_texts  # imports torch
 
-        return average_texts(loaded, self._texts, cutting, wanted, sharing=sharing, progress=progress)
+        limit = loaded.max_positions
+        batch_tokenizer = BatchTokenizer(tokenizer, special=self._special, truncate=self._truncate, limit=limit)
+        return average_texts(loaded, self._texts, batch_tokenizer, request, sharing=sharing, progress=progress)
 
 
 class RandomTokens:
-    """Random tokens that are repeated; `special`: behind the token with which the model's texts begin."""
+    """The probe: repeated random tokens.  special: after the special token that begins the model's texts."""
 
     needs_tokenizer = False
 
@@ -155,26 +155,25 @@ class RandomTokens:
         self,
         loaded: LoadedModel,
         tokenizer: Tokenizer | None,
-        wanted: HeadsRequest,
+        request: HeadsRequest,
         *,
         sharing: Communicator,
         progress: Progress,
     ) -> Average:
+        from attncli.api.averaging import average_probe  # imports torch
         from attncli.tokens.vocabulary import first_special
 
         first = first_special(tokenizer) if tokenizer is not None and self._special else None
-        from attncli.api.averaging import average_probe  # imports torch
-
         return average_probe(
-            loaded, tokenizer, wanted, first=first, seed=self._seed, sharing=sharing, progress=progress
+            loaded, tokenizer, request, first=first, seed=self._seed, sharing=sharing, progress=progress
         )
 
 
-def _given_texts(texts: Iterable[object]) -> Iterator[Given]:
+def _located_texts(texts: Iterable[object]) -> Iterator[LocatedText]:
     for number, text in enumerate(texts, 1):
-        if isinstance(text, Given):
+        if isinstance(text, LocatedText):
             yield text
         elif isinstance(text, str):
-            yield Given(f"text {number}", text)
+            yield LocatedText(f"text {number}", text)
         else:
             raise UsageError(f"text {number} is a {type(text).__name__}", hint="give strings, or input_ids= of ids")

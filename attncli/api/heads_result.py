@@ -1,11 +1,4 @@
-"""What one position reads of a text: which metrics it is worth waiting for beside that.
-
-What `heads --steps` is to walk through, and what it can't be asked beside.
-
-The result of `heads`, put together: what the model is, what its stacks do, and what a reader should know of it.
-
-Heads compared: two models on one text, or one model on two texts.
-"""
+"""Build the result of `heads` with its warnings and notes, and compare two runs: two models, or `--against`."""
 
 from __future__ import annotations
 
@@ -14,7 +7,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from attncli.api.loading import made_by
+from attncli.api.loading import provenance
 from attncli.attention.claims import check_metric
 from attncli.attention.selection import EVERYTHING, HeadsRequest, Selection, SelectionSpec, View, parse_selection
 from attncli.choices import METRICS
@@ -25,110 +18,90 @@ from attncli.results.steps import Steps
 if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
 
-#: Said where a long text was looked at from one position alone.
-UNMEASURED = "the metrics of heads are left out for one position of a text this long (--metric NAME has one measured)"
+#: The note where one position of a long text is shown without metrics.
+_NO_METRICS = "the metrics of heads are left out for one position of a text this long (--metric NAME has one measured)"
+
+#: Patterns are compared exactly up to so many tokens, and in so many bins beyond, because the patterns of all heads of
+#: both runs are in memory at once.
+_COMPARED_BINS = 256
+
+#: Options that can't be combined with a comparison, and why.
+_SINGLE_RUN_OPTIONS = {
+    "check": "--check is of one model on one text",
+    "rollout": "--rollout is of all heads of a layer together, and heads are compared here",
+    "norm_weighted": "--norm-weighted patterns don't sum to 1, so that their distance has no scale",
+}
+
+#: The note where the patterns of the two runs differ in shape.
+_DIFFERENT_LENGTHS = "the two have other numbers of tokens, so that their metrics are compared and not their patterns"
+
+#: Options that choose patterns to show.
+_PATTERN_OPTIONS = ("layer", "head", "query", "key")
+
+P = ParamSpec("P")
 
 
-def long_metrics(metric: str | None, view: View, *, checks: bool) -> tuple[str, ...]:
-    """The metrics that are measured where a text is so long that each has its price: none beside one position.
+# --- Building a result
 
-    Raises UsageError for a name that is no metric's.
+
+def metrics_to_measure(metric: str | None, view: View, *, checks: bool) -> tuple[str, ...]:
+    """The metrics to measure on a long text, where each takes time: none where a single position is shown.
+
+    Raises UsageError for an unknown metric.
     """
     if metric is not None:
         return (check_metric(metric, "--metric"),)
     return () if view.has_one_query and not checks else METRICS
 
 
-def is_unmeasured(stacks: Sequence[Stack]) -> bool:
-    """Whether no metric of any head was measured."""
-    return all(value is None for stack in stacks for head in stack.metrics for value in head.values.values())
-
-
-def walked_selection(layer: SelectionSpec, head: SelectionSpec, stack: str | None) -> Selection:
-    """The heads that were named; else the first of each layer that was, or of the first layer."""
-    if head is not None:
-        return parse_selection(layer, head, stack)
-    return parse_selection(layer, "0" if layer is not None else "0.0", stack)
-
-
-def walk_notes(steps: Sequence[Steps], others: Sequence[str]) -> tuple[str, ...]:
-    """Where no stack was named, and others could be walked through: `others` are heads of theirs."""
-    if not others:
-        return ()
-    heads = " or ".join(f"-H {name}" for name in others)
-    return (f"the walk is through the {steps[0].stack}; {heads} walks through another stack",)
-
-
-def to_walk(wanted: HeadsRequest) -> HeadsRequest:
-    """The same, walked through. Its tokens stay whole: query and key say where the walk goes, and cut no pattern.
-
-    Raises UsageError beside what changes the weights that a head computes, or what a row stands for.
-    """
-    view = wanted.view
-    changed = {
-        "--rollout": wanted.weighting == "rollout",
-        "--norm-weighted": wanted.weighting == "norm",
-        "--hide-special": view.hide_special,
-        f"--by {view.by}": view.by != "token",
-        "--bins": wanted.bins is not None,
-    }
-    wrong = next((flag for flag, given in changed.items() if given), None)
-    if wrong is not None:
-        raise UsageError(
-            f"--steps walks through the numbers of one head, and {wrong} shapes a pattern",
-            hint=f"leave {wrong} out to walk, or --steps out to see the pattern",
-        )
-    return replace(wanted, view=EVERYTHING, steps=view)
-
-
 def heads_result(
     loaded: LoadedModel,
     stacks: tuple[Stack, ...],
-    wanted: HeadsRequest,
+    request: HeadsRequest,
     *,
     warnings: tuple[str, ...],
     notes: tuple[str, ...],
 ) -> HeadsResult:
-    """What every look at heads comes to. warnings: beside those of the model's loading."""
-    from attncli.results.heads import HeadsResult
-
+    """The result of any run of `heads`. warnings: added to those of loading the model."""
     return HeadsResult(
         model=loaded.name,
         device=str(loaded.device),
         dtype=loaded.dtype,
         stacks=stacks,
-        made_by=made_by("tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision),
+        made_by=provenance(
+            "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
+        ),
         warnings=(*loaded.warnings, *warnings),
-        notes=(*notes, *_notes_on_shape(stacks, wanted)),
-        chosen=wanted.shows_patterns,
+        notes=(*notes, *_ignored_option_notes(stacks, request)),
+        chosen=request.shows_patterns,
     )
 
 
-def _notes_on_shape(stacks: tuple[Stack, ...], wanted: HeadsRequest) -> Iterator[str]:
-    """What shapes patterns, where none is shown."""
-    if wanted.patterns:
+def _ignored_option_notes(stacks: tuple[Stack, ...], request: HeadsRequest) -> Iterator[str]:
+    """Notes on options that change patterns, where no pattern is shown."""
+    if request.patterns:
         return
     sketched = any(stack.sketches for stack in stacks)
     shaping = {
-        "--norm-weighted": wanted.weighting == "norm",
-        "--hide-special": wanted.view.hide_special and not sketched,
-        f"--by {wanted.view.by}": wanted.view.by != "token" and not sketched,
+        "--norm-weighted": request.weighting == "norm",
+        "--hide-special": request.view.hide_special and not sketched,
+        f"--by {request.view.by}": request.view.by != "token" and not sketched,
     }
     for flag in (flag for flag, given in shaping.items() if given):
         yield f"{flag} shapes patterns, and none is shown here: choose some with -l, -H or --query"
 
 
-def warnings_on_unread(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
-    """The stacks that attend in a way that neither the interface nor their modules show."""
+def unread_warnings(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
+    """Warnings for stacks whose attention can't be read from the attention interface or the modules."""
     if selection.stack is None:
         for stack, mixer in unread:
             yield f"the attention of the {stack} can't be read and is left out: {mixer}"
 
 
-def notes_on(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
-    """What a reader should know of the numbers themselves."""
-    if is_unmeasured(stacks):
-        yield UNMEASURED
+def metric_notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
+    """Notes on metrics that are null. without_repeats: how the note on texts without repeated tokens begins."""
+    if has_no_metrics(stacks):
+        yield _NO_METRICS
         return
     positional = [stack for stack in stacks if stack.stack != "cross"]
     repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
@@ -136,89 +109,121 @@ def notes_on(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
         yield f"{without_repeats}, so that duplicate and induction are null (--probe shows them)"
 
 
-P = ParamSpec("P")
-
-#: Patterns are compared exactly up to so many tokens, and in so many bins beyond: those of all heads of both sides are
-#: held at once.
-_BINS = 256
-
-#: What belongs to one side alone, by its keyword.
-_OF_ONE = {
-    "check": "--check is of one model on one text",
-    "rollout": "--rollout is of all heads of a layer together, and heads are compared here",
-    "norm_weighted": "--norm-weighted patterns don't sum to 1, so that their distance has no scale",
-}
-
-#: Said where patterns have other shapes.
-_APART = "the two have other numbers of tokens, so that their metrics are compared and not their patterns"
-
-#: Keywords by which a user chooses patterns to see.
-_CHOICES = ("layer", "head", "query", "key")
+def has_no_metrics(stacks: Sequence[Stack]) -> bool:
+    """Whether all metrics of all heads are None."""
+    return all(value is None for stack in stacks for head in stack.metrics for value in head.values.values())
 
 
-def comparing(verb: Callable[P, HeadsResult]) -> Callable[P, HeadsResult]:
-    """Let `heads` take two models, or a text `against` another: it then looks at both and compares what it found."""
+# --- `--steps`
+
+
+def steps_selection(layer: SelectionSpec, head: SelectionSpec, stack: str | None) -> Selection:
+    """The heads for `--steps`: those chosen, or the first head of each chosen layer, or head 0.0."""
+    if head is not None:
+        return parse_selection(layer, head, stack)
+    return parse_selection(layer, "0" if layer is not None else "0.0", stack)
+
+
+def steps_request(request: HeadsRequest) -> HeadsRequest:
+    """The request with `--steps`: query and key then choose the steps and crop no pattern.
+
+    Raises UsageError for options that change the weights or what a row stands for.
+    """
+    view = request.view
+    changed = {
+        "--rollout": request.weighting == "rollout",
+        "--norm-weighted": request.weighting == "norm",
+        "--hide-special": view.hide_special,
+        f"--by {view.by}": view.by != "token",
+        "--bins": request.bins is not None,
+    }
+    wrong = next((flag for flag, given in changed.items() if given), None)
+    if wrong is not None:
+        raise UsageError(
+            f"--steps walks through the numbers of one head, and {wrong} shapes a pattern",
+            hint=f"leave {wrong} out to walk, or --steps out to see the pattern",
+        )
+    return replace(request, view=EVERYTHING, steps=view)
+
+
+def steps_notes(steps: Sequence[Steps], others: Sequence[str]) -> tuple[str, ...]:
+    """A note on other stacks that `--steps` can show. others: a head of each."""
+    if not others:
+        return ()
+    heads = " or ".join(f"-H {name}" for name in others)
+    return (f"the walk is through the {steps[0].stack}; {heads} walks through another stack",)
+
+
+# --- Comparing two models, or a text with `--against` another
+
+
+def with_comparison(verb: Callable[P, HeadsResult]) -> Callable[P, HeadsResult]:
+    """Let `heads` take a list of two models, or `against=` another text: run it on both and compare the results."""
 
     @wraps(verb)
     def heads(*args: P.args, **options: P.kwargs) -> HeadsResult:
-        given: dict[str, Any] = dict(options)
-        against = given.pop("against", None)
-        models = given.pop("model", None)
+        others: dict[str, Any] = dict(options)
+        against = others.pop("against", None)
+        models = others.pop("model", None)
         models = list(models) if isinstance(models, list | tuple) else [models]
-        look: Callable[..., HeadsResult] = verb
+        run: Callable[..., HeadsResult] = verb
         if len(models) == 1 and against is None:
-            return look(*args, **given, model=models[0])
-        text = _kept(args[0] if args else given.pop("text", None))
-        _refuse(models, text, against, given)
+            return run(*args, **others, model=models[0])
+        text: Any = args[0] if args else others.pop("text", None)
+        # Both runs read the texts, so an iterator has to become a list.
+        text = text if text is None or isinstance(text, str) else list(text)
+        _check_comparison(models, text, against, others)
         if against is None:
-            return _compared(look, (text, text), models, given, "models")
-        return _compared(look, (text, against), models * 2, given, "texts")
+            return _compare_two(run, (text, text), models, others, "models")
+        return _compare_two(run, (text, against), models * 2, others, "texts")
 
     return heads
 
 
-def _compared(
-    look: Callable[..., HeadsResult],
+def _compare_two(
+    run: Callable[..., HeadsResult],
     texts: tuple[Any, Any],
     models: Sequence[Any],
     options: Mapping[str, Any],
     kind: DifferenceKind,
 ) -> HeadsResult:
-    """Look twice, with the patterns of all heads where a text has them, and keep those that were asked for."""
+    """Run `heads` twice and add the difference to the first result.
+
+    The patterns of all heads are compared where a single text has them; the result keeps them only where patterns are
+    to be shown.
+    """
     from attncli.attention.head_differences import compute_difference
 
-    asked = bool(options.get("patterns")) or any(options.get(name) is not None for name in _CHOICES)
+    shows_patterns = bool(options.get("patterns")) or any(options.get(name) is not None for name in _PATTERN_OPTIONS)
     metric, average = options.get("metric"), _is_average(texts, options)
-    wants: dict[str, Any] = {}
-    if not average and (asked or metric is None):
-        wants = {"patterns": True, "bins": options.get("bins") or _BINS}
-    here, there = (look(text, **{**options, **wants}, model=model) for text, model in zip(texts, models, strict=True))
-    found = compute_difference(here, there, kind, metric=metric, patterns=asked and not average)
-    stacks = here.stacks if asked else tuple(replace(stack, patterns=()) for stack in here.stacks)
-    warnings = tuple(dict.fromkeys((*here.warnings, *there.warnings)))
-    apart = () if average or metric is not None or found.by_total_variation else (_APART,)
-    notes = tuple(dict.fromkeys((*here.notes, *there.notes, *apart)))
-    return replace(here, stacks=stacks, difference=found, warnings=warnings, notes=notes)
+    changes: dict[str, Any] = {}
+    if not average and (shows_patterns or metric is None):
+        changes = {"patterns": True, "bins": options.get("bins") or _COMPARED_BINS}
+    first, second = (
+        run(text, **{**options, **changes}, model=model) for text, model in zip(texts, models, strict=True)
+    )
+    found = compute_difference(first, second, kind, metric=metric, patterns=shows_patterns and not average)
+    stacks = first.stacks if shows_patterns else tuple(replace(stack, patterns=()) for stack in first.stacks)
+    warnings = tuple(dict.fromkeys((*first.warnings, *second.warnings)))
+    lengths = () if average or metric is not None or found.by_total_variation else (_DIFFERENT_LENGTHS,)
+    notes = tuple(dict.fromkeys((*first.notes, *second.notes, *lengths)))
+    return replace(first, stacks=stacks, difference=found, warnings=warnings, notes=notes)
 
 
 def _is_average(texts: tuple[Any, Any], options: Mapping[str, Any]) -> bool:
-    several = any(text is not None and not isinstance(text, str) for text in texts)
-    lists = any(not isinstance(one, int) for one in options.get("input_ids") or ())
-    return bool(options.get("probe")) or several or lists
+    """Whether each run averages over several inputs."""
+    several_texts = any(text is not None and not isinstance(text, str) for text in texts)
+    several_lists = any(not isinstance(item, int) for item in options.get("input_ids") or ())
+    return bool(options.get("probe")) or several_texts or several_lists
 
 
-def _kept(text: Any) -> Any:
-    """The texts to look at twice: those that come one by one are held."""
-    return text if text is None or isinstance(text, str) else list(text)
-
-
-def _refuse(models: list[Any], text: Any, against: Any, options: Mapping[str, Any]) -> None:
+def _check_comparison(models: list[Any], text: Any, against: Any, options: Mapping[str, Any]) -> None:
     if len(models) != 2 and against is None:
         raise UsageError(f"{len(models)} models were named where two are compared", hint="write -m once or twice")
     if against is not None and len(models) > 1:
         raise UsageError("two models and two texts are too much at once", hint="leave --against out, or one -m")
     if against is not None and not (isinstance(text, str) and isinstance(against, str)):
         raise UsageError("--against compares two texts", hint="give both as texts, or leave --against out")
-    for name, message in _OF_ONE.items():
+    for name, message in _SINGLE_RUN_OPTIONS.items():
         if options.get(name):
             raise UsageError(message, hint=f"leave --{name.replace('_', '-')} out, or look at one model and text")

@@ -1,7 +1,4 @@
-"""One text, or one list of ids, for `heads`: cut into tokens, and looked at.
-
-A picture or a sound, alone or with a text, for `heads`.
-"""
+"""Run `heads` on one input: a text, a list of ids, or a picture or a sound with or without a text."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.api.cutting import id_lists
-from attncli.api.heads_result import heads_result, notes_on, walk_notes, warnings_on_unread
+from attncli.api.heads_result import heads_result, metric_notes, steps_notes, unread_warnings
 from attncli.api.loading import ModelLoader
-from attncli.api.modalities import open_scene
-from attncli.api.targets import Sides, TargetChoice, both_sides, checked_alone, target_notes
+from attncli.api.modalities import read_media
+from attncli.api.targets import TargetChoice, TextAndTarget, add_target, full_depth, target_notes
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
@@ -25,13 +22,13 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.heads import HeadsResult
 
-#: Tokens, special ones included, of which nearly every head gives most of its weight to a neighbour or to the first.
-_FEW = 3
+#: Up to so many tokens, special ones included, nearly every head gives most of its weight to a neighbour or the first.
+_FEW_TOKENS = 3
 
 
 @dataclass(frozen=True)
 class OneText:
-    """A text, maybe with a second segment, or a list of ids: as it was given, and how it is to be cut into tokens."""
+    """A text, perhaps with a second segment, or a list of ids: as the user gave it, and how to tokenize it."""
 
     text: Any
     pair: str | None
@@ -40,25 +37,24 @@ class OneText:
     truncate: bool
 
     def encode(self, tokenizer: Tokenizer | None) -> EncodedText:
-        """The tokens; tokenizer: None where ids were given, and there is none.
+        """Tokenize the text, or look the ids up. tokenizer: None where the model of given ids has none.
 
-        Raises UsageError for what is neither one text nor one list of ids, and for more tokens than the tokenizer knows
-        the model to take.
+        Raises UsageError for anything but one text or one list of ids, and for more tokens than the tokenizer's limit.
         """
         if (self.text is None) == (self.ids is None):
             raise UsageError("one text or one list of ids is needed", hint="give a text, or ids with --input-ids")
         if self.ids is not None:
             return self._from_ids(tokenizer)
         assert tokenizer is not None
-        self._refuse_no_text()
+        self._check_text()
         encoded = encode(tokenizer, self.text, pair=self.pair, special=self.special, truncate=self.truncate)
         limit = tokenizer.max_length
         if limit is not None and len(encoded.tokens) > limit:
             raise _too_long(len(encoded.tokens), limit)
         return encoded
 
-    def fitting(self, encoded: EncodedText, loaded: LoadedModel) -> EncodedText:
-        """The tokens, as many as the model takes. The tokenizer has cut a text to what it knows of already."""
+    def fit_to_model(self, encoded: EncodedText, loaded: LoadedModel) -> EncodedText:
+        """The tokens cut to the model's limit; the tokenizer has applied its own limit already."""
         limit = loaded.max_positions
         if limit is None or len(encoded.tokens) <= limit:
             return encoded
@@ -67,7 +63,7 @@ class OneText:
         return EncodedText(encoded.tokens[:limit], encoded.segments[:limit], encoded.sequences[:limit])
 
     def was_cut(self, encoded: EncodedText, fitting: EncodedText) -> bool:
-        """Whether something of it was left out, by the tokenizer or for the model."""
+        """Whether the tokenizer's or the model's limit cut some of the text off."""
         texts = [text for text in (self.text, self.pair) if isinstance(text, str)]
         return self.truncate and (fitting is not encoded or was_cut(encoded, texts))
 
@@ -79,7 +75,7 @@ class OneText:
             raise UsageError(f"{len(lists)} lists of ids were given where one is taken", hint="give one list")
         return from_ids(tokenizer, lists[0])
 
-    def _refuse_no_text(self) -> None:
+    def _check_text(self) -> None:
         if not isinstance(self.text, str) or not isinstance(self.pair, str | None):
             raise UsageError("a text is a string", hint="give one string, and pair= another")
         if not self.text.strip() or (self.pair is not None and not self.pair.strip()):
@@ -87,54 +83,55 @@ class OneText:
             raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
 
 
-def look_at_one(one: OneText, opening: ModelLoader, wanted: HeadsRequest, target: TargetChoice) -> HeadsResult:
-    """Run the model on one text, and on what its decoder is given."""
-    files = opening.files()
-    tokenizer = opening.find_tokenizer(files, needed=one.ids is None or target.text is not None)
+def run_single_text(one: OneText, loader: ModelLoader, request: HeadsRequest, target: TargetChoice) -> HeadsResult:
+    """Run the model on one text, and its decoder on the target."""
+    files = loader.files()
+    tokenizer = loader.find_tokenizer(files, needed=one.ids is None or target.text is not None)
     encoded = one.encode(tokenizer)
-    # A position that is not there is met before the model is loaded; a target has positions of its own.
-    view = wanted.steps or wanted.view
-    for position in () if target.given else (view.query, view.key):
+    # Report a missing position before the model is loaded. With a target, positions are only known later.
+    view = request.steps or request.view
+    for position in () if target.is_given else (view.query, view.key):
         view.unit_spans(encoded.tokens, position)
-    writes = target.generate is not None
-    depth = checked_alone(wanted.selection) if writes else wanted.selection.depth
-    loaded = opening.load(files, depth, writes=writes)
-    fitting = one.fitting(encoded, loaded)
-    sides = both_sides(loaded, tokenizer, fitting, target, special=one.special, truncate=one.truncate)
-    warnings = (_cut_warning(fitting),) if one.was_cut(encoded, fitting) else ()
-    return _look(loaded, sides, wanted, warnings=warnings)
+    generates = target.generate is not None
+    depth = full_depth(request.selection) if generates else request.selection.depth
+    loaded = loader.load(files, depth, writes=generates)
+    fitting = one.fit_to_model(encoded, loaded)
+    pair = add_target(loaded, tokenizer, fitting, target, special=one.special, truncate=one.truncate)
+    cut = f"the text was cut to the {len(fitting.tokens):,} tokens that the model takes"
+    warnings = (cut,) if one.was_cut(encoded, fitting) else ()
+    return _run(loaded, pair, request, warnings=warnings)
 
 
-def _look(loaded: LoadedModel, sides: Sides, wanted: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
+def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import build_stacks, collect, name_stacks, unread_stacks
     from attncli.attention.steps import same_head_in_other_stacks, walk_heads
 
     inputs = build_inputs(
         loaded,
-        [sides.text.tokens],
-        [sides.text.segments],
-        sequences=[sides.text.sequences],
-        target=sides.target,
+        [given.text.tokens],
+        [given.text.segments],
+        sequences=[given.text.sequences],
+        target=given.target,
     )
-    collector = collect(loaded, inputs, replace(wanted, sketches=not wanted.patterns))
-    named = name_stacks(collector)
-    (stacks,) = build_stacks(collector, named)
-    warnings = (*warnings, *warnings_on_unread(unread_stacks(collector), wanted.selection))
-    notes = (*target_notes(sides), *_few(sides, wanted), *notes_on(stacks, "the text repeats nothing"))
-    result = heads_result(loaded, stacks, wanted, warnings=warnings, notes=notes)
-    result = replace(result, generated=sides.generated)
-    if wanted.steps is None:
+    collector = collect(loaded, inputs, replace(request, sketches=not request.patterns))
+    stacks_by_name = name_stacks(collector)
+    (stacks,) = build_stacks(collector, stacks_by_name)
+    warnings = (*warnings, *unread_warnings(unread_stacks(collector), request.selection))
+    notes = (*target_notes(given), *_few_tokens_note(given, request), *metric_notes(stacks, "the text repeats nothing"))
+    result = heads_result(loaded, stacks, request, warnings=warnings, notes=notes)
+    result = replace(result, generated=given.generated)
+    if request.steps is None:
         return result
-    steps = walk_heads(named, wanted.steps)
-    others = same_head_in_other_stacks(named, wanted.steps, steps)
-    return replace(result, steps=steps, notes=(*result.notes, *walk_notes(steps, others)))
+    steps = walk_heads(stacks_by_name, request.steps)
+    others = same_head_in_other_stacks(stacks_by_name, request.steps, steps)
+    return replace(result, steps=steps, notes=(*result.notes, *steps_notes(steps, others)))
 
 
-def _few(sides: Sides, wanted: HeadsRequest) -> Iterator[str]:
-    """Said where heads are named by what they do, and the text is so short that nearly all of them do the same."""
-    count = len(sides.text.tokens)
-    if count <= _FEW and wanted.view == EVERYTHING and not wanted.selection.chosen and wanted.steps is None:
+def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[str]:
+    """A note where heads are labelled by what they do, and the text is so short that nearly all do the same."""
+    count = len(given.text.tokens)
+    if count <= _FEW_TOKENS and request.view == EVERYTHING and not request.selection.chosen and request.steps is None:
         several = f"{count} token{'s are' if count > 1 else ' is'}"
         yield f"{several} too few to tell heads apart by; a sentence shows more, and --probe most"
 
@@ -143,30 +140,27 @@ def _too_long(tokens: int, limit: int) -> UsageError:
     return UsageError(f"the text has {tokens:,} tokens and the model takes {limit:,}", hint="--truncate cuts it to fit")
 
 
-def _cut_warning(kept: EncodedText) -> str:
-    return f"the text was cut to the {len(kept.tokens):,} tokens that the model takes"
-
-
-def look_at_scene(
+def run_media(
     image: str | Path | None,
     audio: str | Path | None,
     one: OneText,
-    opening: ModelLoader,
-    wanted: HeadsRequest,
+    loader: ModelLoader,
+    request: HeadsRequest,
     *,
     processor: Any,
-    beside: Mapping[str, bool],
+    incompatible: Mapping[str, bool],
 ) -> HeadsResult:
     """Run the model on a picture or a sound, and on the text if there is one.
 
-    processor: of a model that was handed over.  beside: what does not go with a picture, and whether it was asked for.
+    processor: goes with a loaded module.  incompatible: options that can't be combined with one, and whether each was
+    given.
     """
-    scene = open_scene(image, audio, beside=beside)
-    files = opening.files()
+    media = read_media(image, audio, incompatible=incompatible)
+    files = loader.files()
     encoded = None
     if one.text is not None or one.ids is not None:
-        encoded = one.encode(opening.find_tokenizer(files, needed=one.ids is None))
-    loaded = opening.load(files, wanted.selection.depth, sense=scene.sense)
-    looked = scene.look(loaded, files, processor, encoded, wanted, truncate=one.truncate)
-    result = heads_result(loaded, looked.stacks, wanted, warnings=(), notes=looked.notes)
-    return replace(result, picture=looked.picture)
+        encoded = one.encode(loader.find_tokenizer(files, needed=one.ids is None))
+    loaded = loader.load(files, request.selection.depth, modality=media.modality)
+    found = media.run(loaded, files, processor, encoded, request, truncate=one.truncate)
+    result = heads_result(loaded, found.stacks, request, warnings=(), notes=found.notes)
+    return replace(result, picture=found.picture)

@@ -1,9 +1,4 @@
-"""Which versions of which libraries took part in a result.
-
-The tokenizers that a call works with: one a model, loaded before the first text is read.
-
-A model that was named, or handed over, and its tokenizer: what verbs that run a model begin with.
-"""
+"""Load models and tokenizers, by name or as loaded objects, and record the library versions in a result."""
 
 from __future__ import annotations
 
@@ -29,23 +24,23 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
 
 
-def made_by(*packages: str, model_class: str | None = None, revision: str | None = None) -> MadeBy:
-    """Our version, and those of the named packages as far as they took part, that is, were imported."""
+def provenance(*packages: str, model_class: str | None = None, revision: str | None = None) -> MadeBy:
+    """The version of attncli and of those packages that have been imported."""
     imported = {package: sys.modules[package] for package in packages if package in sys.modules}
     versions = {package: str(module.__version__) for package, module in imported.items()}
     return MadeBy(__version__, **versions, model_class=model_class, revision=revision)
 
 
 class LoadedTokenizer(NamedTuple):
-    """A tokenizer (None: ids stay numbers), the name of its model, and what a user should know of it.
+    """A tokenizer (None: ids are shown as numbers), the name of its model, and notes for the user.
 
-    files: what else the model brings (a chat template); None for a tokenizer that a user loaded, which is `given`.
+    files: the model's other files, such as a chat template; None for a tokenizer object, which is then `user_object`.
     """
 
     model: str
     tokenizer: Tokenizer | None
     files: ModelFiles | None = None
-    given: Any = None
+    user_object: Any = None
     notes: tuple[str, ...] = ()
 
 
@@ -59,39 +54,41 @@ def open_tokenizers(
     trust_remote_code: bool = False,
     progress: Progress = silent,
 ) -> tuple[LoadedTokenizer, ...]:
-    """The tokenizers of the named models, or the one that was loaded already.
+    """The tokenizer of each model, or the one that is loaded already.
 
-    needed: whether a model without one is an error; ids can be shown as numbers.
-    Raises UsageError for what names no model and for both, ModelError for a tokenizer that is not to be had.
+    needed: whether a model without a tokenizer is an error; without one, ids are shown as numbers.
+    Raises UsageError for something that isn't a model's name and for a model together with a tokenizer, ModelError for
+    a tokenizer that can't be loaded.
     """
     if tokenizer is not None:
-        beside = {"model": model is not None, "revision": revision is not None, "refresh": refresh}
-        for name, is_given in {**beside, "trust_remote_code": trust_remote_code}.items():
+        options = {"model": model is not None, "revision": revision is not None, "refresh": refresh}
+        for name, is_given in {**options, "trust_remote_code": trust_remote_code}.items():
             if is_given:
                 raise UsageError(
                     f"{name}= names a tokenizer, and one is loaded already", hint=f"leave {name}= or tokenizer= out"
                 )
-        return (_wrapped(tokenizer),)
-    refs = [parse_reference(name, revision=revision) for name in _names(model)]
+        return (_wrap_user_tokenizer(tokenizer),)
+    refs = [parse_reference(name, revision=revision) for name in _model_names(model)]
     return tuple(
-        _load(open_files(ref, refresh=refresh, progress=progress), trust_remote_code, needed=needed) for ref in refs
+        _load_tokenizer(open_files(ref, refresh=refresh, progress=progress), trust_remote_code, needed=needed)
+        for ref in refs
     )
 
 
-def versions(readers: Iterable[LoadedTokenizer]) -> MadeBy:
-    """The versions that took part; the tokenizer's class and the commit where there is one model."""
-    every = list(readers)
-    tokenizers = [reader.tokenizer for reader in every if reader.tokenizer is not None]
-    packages = ["tokenizers"] * bool(tokenizers) + ["transformers"] * any(tokenizer.slow for tokenizer in tokenizers)
-    alone = every[0] if len(every) == 1 else None
-    return made_by(
+def tokenizer_provenance(tokenizers: Iterable[LoadedTokenizer]) -> MadeBy:
+    """The library versions; with one model also the tokenizer's class and the commit."""
+    loaded = list(tokenizers)
+    found = [each.tokenizer for each in loaded if each.tokenizer is not None]
+    packages = ["tokenizers"] * bool(found) + ["transformers"] * any(tokenizer.slow for tokenizer in found)
+    single = loaded[0] if len(loaded) == 1 else None
+    return provenance(
         *packages,
-        model_class=alone.tokenizer.class_name if alone is not None and alone.tokenizer is not None else None,
-        revision=alone.files.revision if alone is not None and alone.files is not None else None,
+        model_class=single.tokenizer.class_name if single is not None and single.tokenizer is not None else None,
+        revision=single.files.revision if single is not None and single.files is not None else None,
     )
 
 
-def _names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
+def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     if not model:
         return [DEFAULT_MODEL]
     if isinstance(model, str | Path):
@@ -103,7 +100,7 @@ def _names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     return [str(name) for name in model]
 
 
-def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> LoadedTokenizer:
+def _load_tokenizer(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> LoadedTokenizer:
     name = files.ref.name
     try:
         tokenizer = load_tokenizer(files, trust_remote_code=trust_remote_code)
@@ -116,17 +113,18 @@ def _load(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> Loaded
     return LoadedTokenizer(name, tokenizer, files, notes=tuple(notes))
 
 
-def _wrapped(given: Any) -> LoadedTokenizer:
-    tokenizer = wrap_tokenizer(given)
-    name = getattr(given, "name_or_path", None)
-    return LoadedTokenizer(str(name or tokenizer.class_name), tokenizer, given=given)
+def _wrap_user_tokenizer(user_object: Any) -> LoadedTokenizer:
+    tokenizer = wrap_tokenizer(user_object)
+    name = getattr(user_object, "name_or_path", None)
+    return LoadedTokenizer(str(name or tokenizer.class_name), tokenizer, user_object=user_object)
 
 
 @dataclass(frozen=True)
 class ModelLoader:
-    """How a model is to be had. model: a name or a path (None: the default), or a loaded module.
+    """What to load, and how: a model and its tokenizer.
 
-    files: of a model that was named; None for one that was handed over.
+    model: a hub name or a path (None: the default model), or a loaded module.
+    The methods pass on `files`: those of a model given by name, None for a loaded module.
     """
 
     model: Any
@@ -140,7 +138,7 @@ class ModelLoader:
     progress: Progress = silent
 
     def __post_init__(self) -> None:
-        """Raises UsageError for what goes with a name alone, beside a model that was handed over."""
+        """Raises UsageError where a loaded module comes with an option that only a model's name can have."""
         if not self.is_loaded:
             return
         placed = {"device": self.device != "auto", "dtype": self.dtype != "auto"}
@@ -156,18 +154,21 @@ class ModelLoader:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it was handed over."""
+        """Whether the model is a loaded module."""
         return not (self.model is None or isinstance(self.model, str | Path))
 
     def files(self) -> ModelFiles | None:
-        """Raises UsageError for what names no model, ModelError for one that is not to be had."""
+        """The model's files. Raises UsageError for something that isn't a model's name, ModelError if unavailable."""
         if self.is_loaded:
             return None
         ref = parse_reference(str(self.model) if self.model else DEFAULT_MODEL, revision=self.revision)
         return open_files(ref, refresh=self.refresh, progress=self.progress)
 
     def open_tokenizer(self, files: ModelFiles | None) -> Tokenizer:
-        """Without importing torch. Raises ModelError where there is none, UsageError where one has to be passed."""
+        """Load the tokenizer without importing torch.
+
+        Raises ModelError where the model has none, UsageError where a loaded module comes without one.
+        """
         if self.tokenizer is not None:
             return wrap_tokenizer(self.tokenizer)
         if files is None:
@@ -177,7 +178,7 @@ class ModelLoader:
         return load_tokenizer(files, trust_remote_code=self.trust_remote_code)
 
     def find_tokenizer(self, files: ModelFiles | None, *, needed: bool) -> Tokenizer | None:
-        """The same, and None where there is none and it is not `needed`, as ids say all."""
+        """Load the tokenizer as `open_tokenizer` does, or give None where there is none and it is not `needed`."""
         if not needed and self.tokenizer is None and files is None:
             return None
         try:
@@ -194,21 +195,20 @@ class ModelLoader:
         *,
         eager: bool = True,
         writes: bool = False,
-        sense: Modality | None = None,
+        modality: Modality | None = None,
     ) -> LoadedModel:
-        """The model, as deep as asked; a module that was handed over stays whole.
+        """Load the model with the layers that `depth` chooses; a loaded module keeps all of its layers.
 
-        eager, writes, sense: `eager`, `with_head`, `modality` of `load_model`. Raises what it and `wrap_model` raise.
+        eager, writes, modality: as `load_model` takes them. Raises as `load_model` and `wrap_model` do.
         """
-        # Some seconds for libraries alone; whoever waits should know for what.
-        self.progress("starting torch", 0, None)
+        self.progress("starting torch", 0, None)  # importing it takes seconds
         from attncli.models.loading.loaded_model import wrap_model
         from attncli.models.loading.weights import load_model
 
         if files is None:
             loaded = wrap_model(self.model)
-            if sense is not None:
-                loaded.require_modality(sense)
+            if modality is not None:
+                loaded.require_modality(modality)
             depth(loaded.lists)
             return loaded
         return load_model(
@@ -220,6 +220,6 @@ class ModelLoader:
             with_head=writes,
             allow_pickle=self.allow_pickle,
             trust_remote_code=self.trust_remote_code,
-            modality=sense,
+            modality=modality,
             progress=self.progress,
         )

@@ -1,4 +1,4 @@
-"""A picture or a sound for `heads`: read, made ready, and looked at, alone or with a text."""
+"""Run a model on a picture or a sound, alone or with a text, for `heads`."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from attncli.results.patterns import Picture
     from attncli.tokens.encode import EncodedText
 
-#: Pixels of a side of the picture that a result keeps.
-_KEPT_PIXELS = 128
+#: The longest side, in pixels, of the picture that a result holds.
+_PICTURE_PIXELS = 128
 
 
-class Looked(NamedTuple):
-    """What came of a look. notes: of what a model saw or heard."""
+class MediaResult(NamedTuple):
+    """What a run on a picture or a sound found. notes: about the model's input."""
 
     stacks: tuple[Stack, ...]
     notes: tuple[str, ...]
     picture: Picture | None = None
 
 
-class _Ready(NamedTuple):
-    """What goes into the model beside a text, what it stands for, and what there is to say of it."""
+class _PreparedMedia(NamedTuple):
+    """The model's arguments for a picture or a sound, what their positions stand for, and notes for the user."""
 
     arguments: dict[str, Tensor]
     scene: MediaPositions | None
@@ -47,105 +47,108 @@ class _Ready(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A picture or a sound that was read, and is not yet made ready for a model."""
+class MediaInput:
+    """A picture or a sound that is read from its file but not yet prepared for a model."""
 
-    sense: Modality
+    modality: Modality
     content: Photo | Recording
 
-    def look(
+    def run(
         self,
         loaded: LoadedModel,
         files: ModelFiles | None,
         processor: Any,
         text: EncodedText | None,
-        wanted: HeadsRequest,
+        request: HeadsRequest,
         *,
         truncate: bool,
-    ) -> Looked:
-        """Run the model on it, and on the text if there is one; truncate: on as much as the model takes of both.
+    ) -> MediaResult:
+        """Run the model on it, and on the text if there is one.
 
-        Raises UsageError for a text that the model doesn't take, and for a layer, head or position that isn't there;
-        ModelError where the model doesn't say how to make it ready, or can't be run on it.
+        truncate: cut both to what the model takes.
+        Raises UsageError for a text that the model doesn't take and for a layer, head or position that doesn't exist;
+        ModelError where the model has no preprocessor configuration or can't be run on it.
         """
         from attncli.attention.inputs import build_media_inputs
         from attncli.attention.stacks import build_stacks, collect
 
-        ready = self._ready(loaded, files, processor, truncate=truncate)
+        prepared = self._prepare(loaded, files, processor, truncate=truncate)
         tokens = () if text is None else text.tokens
-        inputs = build_media_inputs(loaded, ready.arguments, ready.scene, tokens, truncate=truncate)
-        collector = collect(loaded, inputs, wanted)
+        inputs = build_media_inputs(loaded, prepared.arguments, prepared.scene, tokens, truncate=truncate)
+        collector = collect(loaded, inputs, request)
         (stacks,) = build_stacks(collector)
-        return Looked(stacks, (*ready.notes, *_text_notes(text, inputs)), ready.picture)
+        return MediaResult(stacks, (*prepared.notes, *_decoder_notes(text, inputs)), prepared.picture)
 
-    def _ready(self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool) -> _Ready:
+    def _prepare(
+        self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool
+    ) -> _PreparedMedia:
         if processor is None:
             processor = self._processor(files)
         if isinstance(self.content, Photo):
-            return _ready_picture(self.content, loaded, processor)
-        return _ready_sound(self.content, loaded, processor, truncate=truncate)
+            return _prepare_picture(self.content, loaded, processor)
+        return _prepare_sound(self.content, loaded, processor, truncate=truncate)
 
     def _processor(self, files: ModelFiles | None) -> Any:
         if files is None:
             raise UsageError(
-                f"a model that was handed over needs a processor for {self.sense}=",
+                f"a model that was handed over needs a processor for {self.modality}=",
                 hint="pass processor= beside model=, such as transformers.AutoProcessor's",
             )
-        return image_processor(files) if self.sense == "image" else feature_extractor(files)
+        return image_processor(files) if self.modality == "image" else feature_extractor(files)
 
 
-def open_scene(image: str | Path | None, audio: str | Path | None, *, beside: Mapping[str, bool]) -> Seen:
-    """Read the picture or the sound, before torch is imported.
+def read_media(image: str | Path | None, audio: str | Path | None, *, incompatible: Mapping[str, bool]) -> MediaInput:
+    """Read the picture or the sound from its file, without importing torch.
 
-    beside: what does not go with one, and whether it was asked for.
-    Raises UsageError for both, or for what does not go with one; what `read_photo` and `read_recording` raise.
+    incompatible: options that can't be combined with one, and whether each was given.
+    Raises UsageError for both, or for an incompatible option, and as `read_photo` and `read_recording` do.
     """
     if image is not None and audio is not None:
         raise UsageError("--image and --audio can't be combined", hint="give a picture, or a sound")
     name = "--image" if image is not None else "--audio"
-    for other, asked in beside.items():
-        if asked:
+    for other, is_given in incompatible.items():
+        if is_given:
             raise UsageError(f"{name} goes with one text, or none", hint=f"leave {other} out, or {name}")
     if image is not None:
-        return Seen("image", read_photo(image))
+        return MediaInput("image", read_photo(image))
     assert audio is not None
-    return Seen("audio", read_recording(audio))
+    return MediaInput("audio", read_recording(audio))
 
 
-def _ready_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Ready:
+def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _PreparedMedia:
     from attncli.attention.media_positions import PicturePositions
     from attncli.models.media.pictures import patch_layout
     from attncli.results.patterns import Picture
 
-    values, seen = prepare_picture(photo, processor)
-    height, width = seen.shape[:2]
+    values, pixels = prepare_picture(photo, processor)
+    height, width = pixels.shape[:2]
     layout = patch_layout(loaded.module, height, width)
     before = f"{photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,}"
     note = f"{photo.name} ({before} pixels) as the model sees it: {width} × {height}"
-    small = Picture(seen).resized(*(min(side, _KEPT_PIXELS) for side in (height, width)))
+    small = Picture(pixels).resized(*(min(side, _PICTURE_PIXELS) for side in (height, width)))
     if layout is None:
-        return _Ready({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
+        return _PreparedMedia({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
     scene = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
-    return _Ready({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
+    return _PreparedMedia({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
 
 
-def _ready_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _Ready:
+def _prepare_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _PreparedMedia:
     from attncli.attention.media_positions import SoundPositions
 
-    heard = prepare_sound(recording, extractor, truncate=truncate)
-    # Models of raw waves know how many samples they make one position of.
+    sound = prepare_sound(recording, extractor, truncate=truncate)
+    # Models of raw waveforms state how many samples become one position.
     samples = getattr(loaded.config, "inputs_to_logits_ratio", None)
     rate = getattr(getattr(extractor, "feature_extractor", extractor), "sampling_rate", None)
     step = samples / rate if isinstance(samples, int) and rate else None
-    return _Ready(heard.arguments, SoundPositions(heard.seconds, step), heard.notes)
+    return _PreparedMedia(sound.arguments, SoundPositions(sound.seconds, step), sound.notes)
 
 
-def _text_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:
-    given: tuple[Token, ...] = (inputs.target or inputs.main).tokens[0]
-    # A start token before the text moves the others on.
-    if text is not None and given[-1]._replace(index=0) != text.tokens[-1]._replace(index=0):
-        return (f"the text was cut to the {len(given):,} tokens that the model takes",)
-    if text is None and given:
+def _decoder_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:
+    tokens: tuple[Token, ...] = (inputs.target or inputs.main).tokens[0]
+    # A start token before the text shifts the indices.
+    if text is not None and tokens[-1]._replace(index=0) != text.tokens[-1]._replace(index=0):
+        return (f"the text was cut to the {len(tokens):,} tokens that the model takes",)
+    if text is None and tokens:
         return ("the decoder was given its start token alone: a text is read as what it has written",)
     return ()

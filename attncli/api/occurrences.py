@@ -1,6 +1,6 @@
-"""Sentences as they were given -> the occurrences of words in them, as characters and as tokens. No torch yet.
+"""Find the occurrences of words in sentences, in characters and in tokens; the warnings and notes of a comparison.
 
-What a reader of a comparison should know beside its numbers: warnings, and how the input was taken.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.embeddings.text_matching import (
     Span,
-    WordQuery,
+    WordPattern,
     find_word,
     normalize_text,
     remove_brackets,
@@ -26,28 +26,32 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.compare import State
 
-#: What `occurrence=` takes besides a number.
-EVERY = "all"
+#: The value of `occurrence=` for every occurrence.
+ALL_OCCURRENCES = "all"
+_MOST_LISTED = 5
+
+
+# --- Finding words in sentences
 
 
 class Sentence(NamedTuple):
-    """A sentence by its number, from 1, and the sense that was written behind it."""
+    """A sentence with its number, from 1, and its sense label."""
 
     number: int
     text: str
     label: str | None = None
 
 
-class Asked(NamedTuple):
-    """Which words are sought, and which of their places count: a number from 1, `all`, or None for the first."""
+class WordQuery(NamedTuple):
+    """The words to find, and which occurrence of each to take: a number from 1, `all`, or None for the first."""
 
     words: tuple[str, ...]
     any_form: bool = False
     occurrence: int | str | None = None
 
 
-class Encoded(NamedTuple):
-    """The ids of a sentence, and which of its occurrences stand where among them."""
+class EncodedSentence(NamedTuple):
+    """The ids of a sentence and the occurrences in it, with their positions.  cut: whether it was truncated."""
 
     number: int
     ids: tuple[int, ...]
@@ -55,35 +59,35 @@ class Encoded(NamedTuple):
     cut: bool = False
 
 
-class Problem(NamedTuple):
-    """Why a sentence can't take part, and what mends it."""
+class SentenceProblem(NamedTuple):
+    """Why a sentence can't be used, with a hint."""
 
     number: int
     message: str
     hint: str
 
 
-class Found(NamedTuple):
-    """What came of all sentences. several: of those in which a word stands more than once, and the first was taken."""
+class FoundOccurrences(NamedTuple):
+    """The occurrences in all sentences. ambiguous: numbers of sentences with several, of which the first was taken."""
 
-    sentences: tuple[Encoded, ...]
-    problems: tuple[Problem, ...]
-    several: tuple[int, ...]
+    sentences: tuple[EncodedSentence, ...]
+    problems: tuple[SentenceProblem, ...]
+    ambiguous: tuple[int, ...]
 
     @property
     def occurrences(self) -> tuple[Occurrence, ...]:
         return tuple(occurrence for sentence in self.sentences for occurrence in sentence.occurrences)
 
 
-class _Place(NamedTuple):
+class _WordSpan(NamedTuple):
     word: str
     span: Span
 
 
 def read_sentences(given: Iterable[str | tuple[str, str | None]]) -> Iterator[Sentence]:
-    """Each a text, a text with a tab and a label behind it, or a pair of both; empty ones are left out.
+    """Sentences from texts, texts with a tab and a label, or pairs of text and label; empty ones are left out.
 
-    Raises UsageError for what is none of these.
+    Raises UsageError for anything else.
     """
     for number, each in enumerate(given, 1):
         text, label = _text_and_label(each, number)
@@ -110,111 +114,120 @@ def _text_and_label(given: str | tuple[str, str | None], number: int) -> tuple[s
 
 
 def find_occurrences(
-    sentences: Sequence[Sentence], tokenizer: Tokenizer, asked: Asked, progress: Progress = silent
-) -> Found:
-    """Find the words in every sentence, by characters, and the tokens that cover them.
+    sentences: Sequence[Sentence], tokenizer: Tokenizer, query: WordQuery, progress: Progress = silent
+) -> FoundOccurrences:
+    """Find the words in every sentence, and the tokens that cover them.
 
-    Raises UsageError for a word that is empty, and for a text that no tokenizer takes.
+    Raises UsageError for an empty word and for a text with a lone surrogate.
     """
-    if any(not word.strip() for word in asked.words):
+    if any(not word.strip() for word in query.words):
         raise UsageError("the word is empty", hint="give the word first, then the sentences")
-    encoded: list[Encoded] = []
-    problems: list[Problem] = []
-    several: list[int] = []
-    # One sentence has nothing else to be compared with: there, all places of the word are meant.
-    if asked.occurrence is None and len(sentences) == 1:
-        asked = asked._replace(occurrence=EVERY)
+    encoded: list[EncodedSentence] = []
+    problems: list[SentenceProblem] = []
+    ambiguous: list[int] = []
+    # Only the occurrences within a single sentence can be compared with each other, so all are taken.
+    if query.occurrence is None and len(sentences) == 1:
+        query = query._replace(occurrence=ALL_OCCURRENCES)
     for done, sentence in enumerate(sentences):
         progress("finding the word", done, len(sentences))
-        result, more = _look(sentence, tokenizer, asked)
+        result, more = _search_sentence(sentence, tokenizer, query)
         if more:
-            several.append(sentence.number)
-        if isinstance(result, Problem):
+            ambiguous.append(sentence.number)
+        if isinstance(result, SentenceProblem):
             problems.append(result)
         else:
             encoded.append(result)
-    return Found(tuple(encoded), tuple(problems), tuple(several))
+    return FoundOccurrences(tuple(encoded), tuple(problems), tuple(ambiguous))
 
 
-def _look(sentence: Sentence, tokenizer: Tokenizer, asked: Asked) -> tuple[Encoded | Problem, bool]:
-    """What comes of one sentence, and whether there was more of a word than was asked for."""
-    marked = remove_brackets(sentence.text, asked.words)
+def _search_sentence(
+    sentence: Sentence, tokenizer: Tokenizer, query: WordQuery
+) -> tuple[EncodedSentence | SentenceProblem, bool]:
+    """The occurrences in one sentence, or why it has none; and whether further ones were left out without a choice."""
+    marked = remove_brackets(sentence.text, query.words)
     clean = sentence._replace(text=marked.text)
-    chosen = [_Place(asked.words[number], span) for number, span in marked.marks]
+    chosen = [_WordSpan(query.words[number], span) for number, span in marked.marks]
     if chosen:
-        return _encoded(clean, chosen, tokenizer), False
+        return _encode_sentence(clean, chosen, tokenizer), False
     found = [
-        _Place(word, span) for word in asked.words for span in find_word(clean.text, WordQuery(word, asked.any_form))
+        _WordSpan(word, span)
+        for word in query.words
+        for span in find_word(clean.text, WordPattern(word, query.any_form))
     ]
-    chosen = list(_chosen(found, asked))
+    chosen = list(_select_occurrences(found, query))
     if not chosen:
-        return _missing(clean, found, asked), False
-    return _encoded(clean, chosen, tokenizer), asked.occurrence is None and len(found) > len(chosen)
+        return _missing_problem(clean, found, query), False
+    return _encode_sentence(clean, chosen, tokenizer), query.occurrence is None and len(found) > len(chosen)
 
 
-def _chosen(found: Sequence[_Place], asked: Asked) -> Iterator[_Place]:
-    for word in asked.words:
+def _select_occurrences(found: Sequence[_WordSpan], query: WordQuery) -> Iterator[_WordSpan]:
+    for word in query.words:
         places = [place for place in found if place.word == word]
-        if asked.occurrence == EVERY:
+        if query.occurrence == ALL_OCCURRENCES:
             yield from places
         else:
-            number = int(asked.occurrence or 1)
+            number = int(query.occurrence or 1)
             yield from places[number - 1 : number]
 
 
-def _missing(sentence: Sentence, found: Sequence[_Place], asked: Asked) -> Problem:
-    number, named = sentence.number, " or ".join(repr(word) for word in asked.words)
+def _missing_problem(sentence: Sentence, found: Sequence[_WordSpan], query: WordQuery) -> SentenceProblem:
+    number, named = sentence.number, " or ".join(repr(word) for word in query.words)
     if found:
         count = len(found)
-        return Problem(
+        return SentenceProblem(
             number,
-            f"sentence {number} has {named} {count} time{'s' if count > 1 else ''}, not {asked.occurrence}",
+            f"sentence {number} has {named} {count} time{'s' if count > 1 else ''}, not {query.occurrence}",
             f"--occurrence takes 1 to {count} there, or all" if count > 1 else "--skip leaves such sentences out",
         )
-    near = list(dict.fromkeys(form for word in asked.words for form in similar_words(sentence.text, word)))
-    return Problem(number, f"sentence {number} has no {named}", _near_hint(near, asked))
+    near = list(dict.fromkeys(form for word in query.words for form in similar_words(sentence.text, word)))
+    return SentenceProblem(number, f"sentence {number} has no {named}", _near_hint(near, query))
 
 
-def _near_hint(near: Sequence[str], asked: Asked) -> str:
+def _near_hint(near: Sequence[str], query: WordQuery) -> str:
     if not near:
         return "give the word as it stands in the sentence; --skip leaves such sentences out"
     listed = " and ".join(repr(form) for form in near)
-    forms = {form for form in near for word in asked.words if find_word(form, WordQuery(word, any_form=True))}
-    if forms and not asked.any_form:
+    forms = {form for form in near for word in query.words if find_word(form, WordPattern(word, any_form=True))}
+    if forms and not query.any_form:
         return f"it has {listed}: --any-form takes {'both' if len(forms) == 2 == len(near) else min(forms)} as well"
     return f"it has {listed}; --skip leaves such sentences out"
 
 
-def _encoded(sentence: Sentence, places: Sequence[_Place], tokenizer: Tokenizer) -> Encoded | Problem:
+def _encode_sentence(
+    sentence: Sentence, places: Sequence[_WordSpan], tokenizer: Tokenizer
+) -> EncodedSentence | SentenceProblem:
     tokens = encode(tokenizer, sentence.text).tokens
-    covers = [pieces_of(tokens, place.span, sentence.text) for place in places]
+    pieces_by_place = [tokens_in_span(tokens, place.span, sentence.text) for place in places]
     limit = tokenizer.max_length
     cut = limit is not None and len(tokens) > limit
     if cut:
-        kept = encode(tokenizer, sentence.text, truncate=True).tokens
-        before, covers = covers, [pieces_of(kept, place.span, sentence.text) for place in places]
-        if [len(pieces) for pieces in covers] != [len(pieces) for pieces in before]:
+        truncated = encode(tokenizer, sentence.text, truncate=True).tokens
+        sizes = [len(pieces) for pieces in pieces_by_place]
+        pieces_by_place = [tokens_in_span(truncated, place.span, sentence.text) for place in places]
+        if [len(pieces) for pieces in pieces_by_place] != sizes:
             assert limit is not None
-            return beyond_reach(sentence.number, limit)
-        tokens = kept
-    if not all(covers):
+            return beyond_limit(sentence.number, limit)
+        tokens = truncated
+    if not all(pieces_by_place):
         hint = "it was left out of its tokens; name another model (-m)"
-        return Problem(sentence.number, f"sentence {sentence.number}: no token stands for the word", hint)
-    occurrences = tuple(_occurrence(sentence, place, pieces) for place, pieces in zip(places, covers, strict=True))
-    return Encoded(sentence.number, tuple(token.id for token in tokens), occurrences, cut)
+        return SentenceProblem(sentence.number, f"sentence {sentence.number}: no token stands for the word", hint)
+    occurrences = tuple(
+        _occurrence(sentence, place, pieces) for place, pieces in zip(places, pieces_by_place, strict=True)
+    )
+    return EncodedSentence(sentence.number, tuple(token.id for token in tokens), occurrences, cut)
 
 
-def beyond_reach(number: int, limit: int) -> Problem:
-    """The word stands behind what a model takes of a sentence."""
-    return Problem(
+def beyond_limit(number: int, limit: int) -> SentenceProblem:
+    """The problem of a word that lies beyond the tokens that the model takes."""
+    return SentenceProblem(
         number,
         f"sentence {number}: the word lies beyond the {limit:,} tokens that the model takes",
         "shorten what stands before it; --skip leaves such sentences out",
     )
 
 
-def pieces_of(tokens: Sequence[Token], span: Span, text: str) -> list[Token]:
-    """The tokens that stand for some character of a span, without those of space alone (a lone `▁`)."""
+def tokens_in_span(tokens: Sequence[Token], span: Span, text: str) -> list[Token]:
+    """The tokens that overlap a span of characters, without those of white space only (a lone `▁`)."""
     start, end = span
     inside = [
         token
@@ -225,7 +238,7 @@ def pieces_of(tokens: Sequence[Token], span: Span, text: str) -> list[Token]:
     return [token for token in inside if token.text.strip()] or inside
 
 
-def _occurrence(sentence: Sentence, place: _Place, pieces: Sequence[Token]) -> Occurrence:
+def _occurrence(sentence: Sentence, place: _WordSpan, pieces: Sequence[Token]) -> Occurrence:
     start, end = place.span
     return Occurrence(
         sentence=sentence.number,
@@ -240,51 +253,29 @@ def _occurrence(sentence: Sentence, place: _Place, pieces: Sequence[Token]) -> O
     )
 
 
-def is_other_form(occurrence: Occurrence) -> bool:
-    """Whether something else than the word itself was matched: other case, or an inflection."""
-    return form_of(occurrence.matched) != form_of(occurrence.word)
+# --- Warnings and notes
 
 
-def form_of(text: str) -> str:
-    """The form of a word, whatever its apostrophes and spaces: `Mole` and `moles` are others than `mole`."""
-    return " ".join(normalize_text(text).text.split())
-
-
-_MOST_LISTED = 5
-
-
-def listed(numbers: Sequence[int]) -> str:
-    """Numbers of sentences: `3`, `3, 4 and 7`, or the first few and how many more."""
-    distinct = list(dict.fromkeys(numbers))
-    if len(distinct) > _MOST_LISTED:
-        return f"{', '.join(map(str, distinct[:_MOST_LISTED]))} and {len(distinct) - _MOST_LISTED:,} more"
-    *first, last = map(str, distinct)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def sentences(numbers: Sequence[int]) -> str:
-    return f"sentence{'s' if len(set(numbers)) > 1 else ''} {listed(numbers)}"
-
-
-def warnings_before(found: Found, tokenizer: Tokenizer) -> Iterator[str]:
-    """What can be told of the sentences alone."""
+def input_warnings(found: FoundOccurrences, tokenizer: Tokenizer) -> Iterator[str]:
+    """Warnings about the sentences and their tokens."""
     if found.problems:
         numbers = [problem.number for problem in found.problems]
-        yield f"{sentences(numbers)} {'were' if len(numbers) > 1 else 'was'} left out: {found.problems[0].message}"
+        yield f"{list_sentences(numbers)} {'were' if len(numbers) > 1 else 'was'} left out: {found.problems[0].message}"
     cut = [sentence.number for sentence in found.sentences if sentence.cut]
     if cut:
-        yield f"{sentences(cut)} {'were' if len(cut) > 1 else 'was'} cut to the tokens that the model takes"
+        yield f"{list_sentences(cut)} {'were' if len(cut) > 1 else 'was'} cut to the tokens that the model takes"
     others = [each for each in found.occurrences if is_other_form(each)]
     if others:
         forms = [repr(form) for form in dict.fromkeys(each.matched for each in others)]
         named = " and ".join(forms) if len(forms) < 4 else f"{', '.join(forms[:3])} and {len(forms) - 3} more"
         were = "were" if len(forms) > 1 else "was"
-        yield f"{sentences([each.sentence for each in others])}: {named} {were} taken for the word"
-    yield from _differing_pieces(found.occurrences)
+        yield f"{list_sentences([each.sentence for each in others])}: {named} {were} taken for the word"
+    yield from _split_warnings(found.occurrences)
     piece = _unknown_piece(tokenizer)
     unknown = [each.sentence for each in found.occurrences if piece is not None and piece in each.pieces]
     if unknown:
-        yield f"{sentences(unknown)}: the tokenizer has no piece for the word, and any unknown word has this vector"
+        where = list_sentences(unknown)
+        yield f"{where}: the tokenizer has no piece for the word, and any unknown word has this vector"
 
 
 def _unknown_piece(tokenizer: Tokenizer) -> str | None:
@@ -294,31 +285,31 @@ def _unknown_piece(tokenizer: Tokenizer) -> str | None:
     return None if piece is None else piece.token
 
 
-def _differing_pieces(occurrences: Sequence[Occurrence]) -> Iterator[str]:
-    """Of one form of a word: that others are cut otherwise is no surprise."""
+def _split_warnings(occurrences: Sequence[Occurrence]) -> Iterator[str]:
+    """Warnings where the same form of a word is split into different tokens; different forms may well be."""
     forms: dict[str, dict[tuple[str, ...], list[int]]] = {}
     for each in occurrences:
-        forms.setdefault(form_of(each.matched), {}).setdefault(each.pieces, []).append(each.sentence)
+        forms.setdefault(normalized_form(each.matched), {}).setdefault(each.pieces, []).append(each.sentence)
     for form, cuts in forms.items():
         if len(cuts) > 1:
             rarer = sorted(cuts.items(), key=lambda item: -len(item[1]))[1:]
-            named = "; ".join(f"{' + '.join(pieces)} in {sentences(numbers)}" for pieces, numbers in rarer[:3])
+            named = "; ".join(f"{' + '.join(pieces)} in {list_sentences(numbers)}" for pieces, numbers in rarer[:3])
             yield f"{form!r} is cut in {len(cuts)} ways ({named}), which alone makes a difference"
 
 
-def warnings_of(occurrences: Sequence[Occurrence], states: Sequence[State], *, causal: bool) -> Iterator[str]:
-    """What the run itself has shown."""
+def run_warnings(occurrences: Sequence[Occurrence], states: Sequence[State], *, causal: bool) -> Iterator[str]:
+    """Warnings about the states that the run computed."""
     first = [each.sentence for each in occurrences if 0 in each.positions]
     if causal and first:
         yield (
-            f"{sentences(first)}: the word is the first token, whose state is unlike any other in a model that reads "
-            "from left to right"
+            f"{list_sentences(first)}: the word is the first token, whose state is unlike any other in a model "
+            "that reads from left to right"
         )
-    ruled = [text for state in states if state.chosen for text in _ruled(state, occurrences)]
+    ruled = [text for state in states if state.chosen for text in _dominant_dimension_warnings(state, occurrences)]
     yield from ruled
 
 
-def _ruled(state: State, occurrences: Sequence[Occurrence]) -> Iterator[str]:
+def _dominant_dimension_warnings(state: State, occurrences: Sequence[Occurrence]) -> Iterator[str]:
     from attncli.embeddings.describe import dominant_dimensions
 
     if state.vectors is None:
@@ -336,11 +327,11 @@ def _ruled(state: State, occurrences: Sequence[Occurrence]) -> Iterator[str]:
         )
 
 
-def notes_before(found: Found, *, causal: bool, padded: bool, decoding: bool) -> Iterator[str]:
-    """How the input was taken."""
-    if found.several:
+def input_notes(found: FoundOccurrences, *, causal: bool, padded: bool, decoding: bool) -> Iterator[str]:
+    """Notes on how the input was interpreted."""
+    if found.ambiguous:
         yield (
-            f"{sentences(found.several)}: the word stands there more than once, and the first was taken; "
+            f"{list_sentences(found.ambiguous)}: the word stands there more than once, and the first was taken; "
             "--occurrence or [brackets] choose another"
         )
     occurrences = found.occurrences
@@ -354,3 +345,26 @@ def notes_before(found: Found, *, causal: bool, padded: bool, decoding: bool) ->
         yield "the decoder was given the sentence behind its start token, as when it is to write it"
     if not padded:
         yield "this model mixes sentences of a batch or their padding, so that each runs alone"
+
+
+def is_other_form(occurrence: Occurrence) -> bool:
+    """Whether other case or an inflection of the word was matched."""
+    return normalized_form(occurrence.matched) != normalized_form(occurrence.word)
+
+
+def normalized_form(text: str) -> str:
+    """The word with plain apostrophes and single spaces; case and inflection stay (`Mole` differs from `mole`)."""
+    return " ".join(normalize_text(text).text.split())
+
+
+def list_numbers(numbers: Sequence[int]) -> str:
+    """Sentence numbers as text: `3`, `3, 4 and 7`, or the first few and how many more."""
+    distinct = list(dict.fromkeys(numbers))
+    if len(distinct) > _MOST_LISTED:
+        return f"{', '.join(map(str, distinct[:_MOST_LISTED]))} and {len(distinct) - _MOST_LISTED:,} more"
+    *first, last = map(str, distinct)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def list_sentences(numbers: Sequence[int]) -> str:
+    return f"sentence{'s' if len(set(numbers)) > 1 else ''} {list_numbers(numbers)}"

@@ -1,6 +1,6 @@
-"""Whether counted models are what they are taken for: by the total that is expected, and by the weights beside them.
+"""`attncli.params`: how many parameters a model has, in which components, and what memory and compute they take.
 
-`attncli.params`: how many parameters a model has, where they sit, and what they cost.
+The shapes come from `shape_sources`; `--check` compares the total with an expected one.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from attncli.api.configured_shapes import Shapes, from_module, named_models
-from attncli.api.loading import made_by
+from attncli.api.configured_shapes import ModelShapes, list_models, shapes_from_module
+from attncli.api.loading import provenance
 from attncli.api.shape_sources import ShapeSource, Source
 from attncli.choices import BY, SOURCES
 from attncli.errors import UsageError
@@ -28,47 +28,11 @@ if TYPE_CHECKING:
     from attncli.results.base import MadeBy
     from attncli.results.params import Node
 
+#: The values of `by` that list a tree.
+_TREE_LISTINGS = ("module", "tensor")
 
-def doubts(models: Sequence[ModelParameters]) -> Iterator[str]:
-    """A sentence for each model whose configuration and weights disagree."""
-    for model in models:
-        found = model.reconciliation
-        if found is None or found.agrees:
-            continue
-        if found.is_same_model:
-            yield f"the weights of {model.counted.model} hold {found.unexpected:,} elements that its model doesn't have"
-        else:
-            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
-
-
-def failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
-    """A sentence for each model with another total, and for each whose weights are of another model.
-
-    Of another total, whose way of counting gives the expected one is said too.
-    """
-    for model in models:
-        total, held = model.counted.total, model.reconciliation
-        if not expected.holds(total):
-            more = total - expected.number
-            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
-            yield f"{model.name} has {total:,} parameters, {than}{_reading(model, expected)}"
-        elif held is not None and not held.is_same_model:
-            yield (
-                f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
-                f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
-                "(--source header counts them)"
-            )
-
-
-def _reading(model: ModelParameters, expected: Total) -> str:
-    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
-    return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")
-
-
-#: Listings that are a tree.
-_DEEP = ("module", "tensor")
-#: How deep modules are listed where nothing is said.
-_DEPTH = 3
+#: The depth to which modules are listed by default.
+_DEFAULT_DEPTH = 3
 
 
 def params(
@@ -92,69 +56,74 @@ def params(
     allow_pickle: bool = False,
     progress: Progress = silent,
 ) -> ParamsResult:
-    """Count the parameters of a model from shapes alone, and say what they cost to keep and to run.
+    """Count the parameters of a model from the shapes of its tensors, with the memory and compute that they take.
 
-    model: a hub name, a path, a `torch.nn.Module`, or a list of them to set side by side; None is all-MiniLM-L6-v2.
-    source: `config` or `header`, where the shapes are from; None is the configuration where there is one.
+    model: a hub name, a path, a `torch.nn.Module`, or a list of them to compare; None is all-MiniLM-L6-v2.
+    source: where the shapes come from, `config` or `header` (of the weight files); None is the configuration if there
+    is one.
     by: "module" and "tensor" add rows, down to `depth` steps of a module's path.
-    set: what if: `"num_hidden_layers=48"`, several of these, or `{"num_hidden_layers": 48}`; `changes` says so.
-    untie: count tied tensors apart.
-    context, batch: tokens a text (`8192`, `"128k"`) and texts, for the cache and the arithmetic.
-    fit: memory that has to do, in bytes or as `"24GiB"`, of several devices `"2x80GB"`.
-    lora: a rank, or `"16:attention,mlp.up"`: what adapters would add.  training: what training would hold.
-    check: the total that is expected, to the last digit, or rounded as people write it (`"175B"`, `"7.24B"`);
-    `failures` says which models have another, and which have weights of another model beside their configuration.
-    list_presets: say which architectures `preset:` knows, and count nothing.
+    set: override the configuration: `"num_hidden_layers=48"`, several of these, or `{"num_hidden_layers": 48}`; the
+    result lists them in `changes`.
+    untie: count tied tensors separately.
+    context, batch: tokens in a text (`8192`, `"128k"`) and number of texts, for the size of the KV cache and the FLOPs.
+    fit: the available memory in bytes or as `"24GiB"`, for several devices as `"2x80GB"`.
+    lora: a rank, or `"16:attention,mlp.up"`: the parameters that adapters would add.  training: the memory of training.
+    check: the expected total, exact or rounded as in publications (`"175B"`, `"7.24B"`); `failures` lists models with
+    another total, and models whose weights don't belong to their configuration.
+    list_presets: list the architectures that `preset:` knows instead of counting.
 
         >>> attncli.params("gpt2").models[0].counted.total
         124439808
 
-    Raises ModelError for a model that is not to be had or can't be, UsageError for an option that can't be.
+    Raises ModelError for a model that can't be loaded or has an impossible configuration, UsageError for an invalid
+    option.
     """
     if list_presets:
-        return _presets()
-    wanted, wishes = _by(by, depth), _wishes(context, batch, fit, training=training, lora=lora)
+        return _list_presets()
+    wanted, costs_request = _check_by(by, depth), _costs_request(context, batch, fit, training=training, lora=lora)
     expected = total_of("--check", check)
     if source is not None and source not in SOURCES:
         raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(SOURCES)}")
-    changes = _changes(set)
-    how = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
-    opened = [_opened(each, how) for each in named_models(DEFAULT_MODEL if model is None else model)]
+    changes = _parse_changes(set)
+    shape_source = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
+    all_shapes = [_read_shapes(each, shape_source) for each in list_models(DEFAULT_MODEL if model is None else model)]
 
+    counted = [_count_model(shapes, wanted, depth, costs_request, untie=untie) for shapes in all_shapes]
+    models = tuple(model._replace(changes=changes) for model in counted)
+    if costs_request.lora is not None and not any(model.costs.lora for model in models):
+        raise _nothing_to_adapt(all_shapes, costs_request.lora)
     from attncli.parameters.count import compare_counts
 
-    counted = [_counted(shapes, wanted, depth, wishes, untie=untie) for shapes in opened]
-    models = tuple(model._replace(changes=changes) for model in counted)
-    if wishes.lora is not None and not any(model.costs.lora for model in models):
-        raise _nothing_to_adapt(opened, wishes.lora)
     rows = compare_counts([model.counted for model in models])
-    failed = None if expected is None else tuple(failures(models, expected))
-    return ParamsResult(models, _made_by(opened), rows, by=wanted, warnings=tuple(doubts(models)), failures=failed)
+    failed = None if expected is None else tuple(check_failures(models, expected))
+    return ParamsResult(
+        models, _provenance(all_shapes), rows, by=wanted, warnings=tuple(mismatch_warnings(models)), failures=failed
+    )
 
 
-def _presets() -> ParamsResult:
+def _list_presets() -> ParamsResult:
     from attncli.models.builtin.presets import preset_names, read_preset
 
     found = map(read_preset, preset_names())
     listed = (ListedPreset(p.name, p.title, p.published, p.source, p.aliases, p.notes) for p in found)
-    return ParamsResult((), made_by(), presets=tuple(listed))
+    return ParamsResult((), provenance(), presets=tuple(listed))
 
 
-def _made_by(opened: Sequence[Shapes]) -> MadeBy:
-    """What took part, also where it did so at another time: shapes that were kept name what they were made with."""
-    alone = opened[0] if len(opened) == 1 else None
-    made = made_by(
+def _provenance(all_shapes: Sequence[ModelShapes]) -> MadeBy:
+    """The library versions; for shapes from the cache, the versions that they were built with."""
+    single = all_shapes[0] if len(all_shapes) == 1 else None
+    current = provenance(
         *("transformers", "torch"),
-        model_class=alone.model_class if alone else None,
-        revision=alone.revision if alone else None,
+        model_class=single.model_class if single else None,
+        revision=single.revision if single else None,
     )
-    return made._replace(**{name: version for shapes in opened for name, version in shapes.versions.items()})
+    return current._replace(**{name: version for shapes in all_shapes for name, version in shapes.versions.items()})
 
 
-def _changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
-    """Each `key=value`. Raises UsageError for what is none."""
+def _parse_changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
+    """The overrides as `key=value` strings. Raises UsageError for anything else."""
     if isinstance(given, Mapping):
-        written = ((key, value if isinstance(value, str) else _json(key, value)) for key, value in given.items())
+        written = ((key, value if isinstance(value, str) else _to_json(key, value)) for key, value in given.items())
         return tuple(f"{key}={value}" for key, value in written)
     changes = (given,) if isinstance(given, str) else given
     if not isinstance(changes, Sequence) or not all(isinstance(change, str) for change in changes):
@@ -162,26 +131,26 @@ def _changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[str, ..
     return tuple("=".join(part.strip() for part in change.split("=", 1)) for change in changes)
 
 
-def _json(key: str, value: object) -> str:
+def _to_json(key: str, value: object) -> str:
     try:
         return json.dumps(value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"--set {key} can't be {value!r}", hint="give what a config.json can hold") from error
 
 
-def _by(by: str, depth: int | None) -> Grouping:
-    """What is listed, and with depth whether that has any. Raises UsageError where it can't be."""
+def _check_by(by: str, depth: int | None) -> Grouping:
+    """`by`, checked. Raises UsageError for an unknown value, and for a depth where nothing is listed as a tree."""
 
     if by not in BY:
         raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(BY)}")
     if depth is not None:
         check_number("--depth", depth, instance=2)
-        if by not in _DEEP:
+        if by not in _TREE_LISTINGS:
             raise UsageError(f"--by {by} has no depth", hint="add --by module or --by tensor, or leave --depth out")
     return cast("Grouping", by)
 
 
-def _wishes(
+def _costs_request(
     context: int | str | None,
     batch: int | str | None,
     fit: int | str | None,
@@ -197,55 +166,101 @@ def _wishes(
     return CostsRequest(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
 
 
-def _opened(model: Any, how: ShapeSource) -> Shapes:
+def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
     if isinstance(model, str | Path):
-        return how.shapes(model)
-    if how.changes:
+        return shape_source.shapes(model)
+    if shape_source.changes:
         raise UsageError("a module that was handed over can't be changed", hint="build it anew from its configuration")
-    beside = {"source": how.source, "revision": how.revision, "refresh": how.refresh}
-    for name, given in {**beside, "trust_remote_code": how.trust_remote_code}.items():
+    options = {"source": shape_source.source, "revision": shape_source.revision, "refresh": shape_source.refresh}
+    for name, given in {**options, "trust_remote_code": shape_source.trust_remote_code}.items():
         if given:
             raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
-    return from_module(model)
+    return shapes_from_module(model)
 
 
-def _counted(shapes: Shapes, by: Grouping, depth: int | None, wishes: CostsRequest, *, untie: bool) -> ModelParameters:
+def _count_model(
+    shapes: ModelShapes, by: Grouping, depth: int | None, costs_request: CostsRequest, *, untie: bool
+) -> ModelParameters:
     from attncli.parameters.costs import estimate_costs
     from attncli.parameters.count import InventoryShares, count_parameters
 
     shares = InventoryShares(shapes.inventory)
     named = {"model": shapes.name, "source": shapes.source}
-    counted = count_parameters(shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEPTH, shares=shares)
-    cost = estimate_costs(shapes.inventory, wishes, total=counted.total, generates=shapes.generates, shares=shares)
+    counted = count_parameters(
+        shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEFAULT_DEPTH, shares=shares
+    )
+    cost = estimate_costs(
+        shapes.inventory, costs_request, total=counted.total, generates=shapes.generates, shares=shares
+    )
     return ModelParameters(
         counted,
         cost,
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
-        notes=(*shapes.notes, *_untied(shapes, untie=untie)),
+        notes=(*shapes.notes, *_untie_notes(shapes, untie=untie)),
         reconciliation=shapes.reconciliation,
         tree=_tree(shares.untied if untie else shares.unique, by, depth),
     )
 
 
-def _nothing_to_adapt(opened: Sequence[Shapes], wish: LoraRequest) -> UsageError:
+def _nothing_to_adapt(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest) -> UsageError:
     from attncli.parameters.count import InventoryShares
     from attncli.parameters.lora import no_matrix_error
 
-    placed = [entry for shapes in opened for entry in InventoryShares(shapes.inventory).unique]
-    return no_matrix_error([shapes.name for shapes in opened], placed, wish)
+    placed = [entry for shapes in all_shapes for entry in InventoryShares(shapes.inventory).unique]
+    return no_matrix_error([shapes.name for shapes in all_shapes], placed, lora_request)
 
 
 def _tree(placed: Sequence[LocatedShare], by: Grouping, depth: int | None) -> tuple[Node, ...]:
-    if by not in _DEEP:
+    if by not in _TREE_LISTINGS:
         return ()
+
+    wanted = depth or (_DEFAULT_DEPTH if by == "module" else None)
     from attncli.parameters.count import module_tree
 
-    wanted = depth or (_DEPTH if by == "module" else None)
     return module_tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
 
 
-def _untied(shapes: Shapes, *, untie: bool) -> Iterator[str]:
+def _untie_notes(shapes: ModelShapes, *, untie: bool) -> Iterator[str]:
     if untie and shapes.inventory.tied:
         yield "tied tensors are counted once for each of their names"
+
+
+# --- Warnings and `--check`
+
+
+def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
+    """A sentence for each model whose configuration and weights disagree."""
+    for model in models:
+        found = model.reconciliation
+        if found is None or found.agrees:
+            continue
+        if found.is_same_model:
+            yield f"the weights of {model.counted.model} hold {found.unexpected:,} elements that its model doesn't have"
+        else:
+            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
+
+
+def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
+    """A sentence for each model with another total than expected, and for each whose weights are of another model.
+
+    Where a published way of counting gives the expected total, the sentence names it.
+    """
+    for model in models:
+        total, held = model.counted.total, model.reconciliation
+        if not expected.holds(total):
+            more = total - expected.number
+            than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
+            yield f"{model.name} has {total:,} parameters, {than}{_matching_reading(model, expected)}"
+        elif held is not None and not held.is_same_model:
+            yield (
+                f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
+                f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
+                "(--source header counts them)"
+            )
+
+
+def _matching_reading(model: ModelParameters, expected: Total) -> str:
+    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
+    return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")

@@ -1,11 +1,11 @@
-"""The reference sample of a comparison: its sentences cut into tokens, run, and what came of it kept for next time."""
+"""Statistics of the model's states over a reference sample of sentences, from the cache or from a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.api.occurrences import pieces_of
+from attncli.api.occurrences import tokens_in_span
 from attncli.embeddings.reference_sample import MIN_WORDS, sample_spans, shipped_sentences
 from attncli.errors import UsageError
 from attncli.progress import Progress
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
     from attncli.models.files.user_cache import SampleCache
     from attncli.models.tokenizers.types import Tokenizer
 
-#: Of fewer words a deviation in every dimension is more chance than measure.
-_FEW = 100
+#: With fewer words, the standard deviation of each dimension is mostly noise.
+_FEW_WORDS = 100
 
 
-class Sample(NamedTuple):
-    """Sentences to hold a word's vectors against. own: they are the user's, not those of the package."""
+class ReferenceSample(NamedTuple):
+    """The sentences of a reference sample. from_user: not those of the package."""
 
     sentences: tuple[str, ...]
-    own: bool = False
+    from_user: bool = False
 
     @property
     def source(self) -> str:
-        return "own sentences" if self.own else "sentences of attncli"
+        return "own sentences" if self.from_user else "sentences of attncli"
 
 
-class Sampled(NamedTuple):
-    """What a model makes of a sample, by state."""
+class ReferenceStatistics(NamedTuple):
+    """The statistics of a model's states over a reference sample, by state."""
 
     info: SampleInfo
     states: Mapping[int, SampleStatistics]
 
     def warnings(self, adjust: str) -> list[str]:
-        if adjust not in ("standardize", "abtt") or self.info.words >= _FEW:
+        if adjust not in ("standardize", "abtt") or self.info.words >= _FEW_WORDS:
             return []
         return [f"the reference sample has {self.info.words} words only: {adjust} is mostly chance"]
 
 
-def read_sample(reference: Iterable[str] | None) -> Sample | None:
-    """The sentences of the package, or the user's; None where an empty list says that no sample is wanted."""
+def parse_reference_sample(reference: Iterable[str] | None) -> ReferenceSample | None:
+    """The sentences of the package, or the user's; None for an empty list, which means no sample."""
     if reference is None:
-        return Sample(shipped_sentences())
+        return ReferenceSample(shipped_sentences())
     if isinstance(reference, str | bytes) or not isinstance(reference, Iterable):
         raise UsageError("a reference is a list of sentences", hint="pass a list of strings, or [] for none")
     given = list(reference)
@@ -60,23 +60,23 @@ def read_sample(reference: Iterable[str] | None) -> Sample | None:
         raise UsageError(
             "the reference sample has fewer than 2 sentences", hint="give one sentence a line, many of them"
         )
-    return Sample(sentences, own=True) if given else None
+    return ReferenceSample(sentences, from_user=True) if given else None
 
 
-def run_or_recall(
+def reference_statistics(
     run: StackRun,
-    sample: Sample,
-    behaviour: ModelTraits,
+    sample: ReferenceSample,
+    traits: ModelTraits,
     *,
     files: ModelFiles | None,
     tokenizer: Tokenizer,
     states: int,
     allow_pickle: bool,
     progress: Progress,
-) -> Sampled:
-    """The statistics of the first `states` states: from the cache where all of them are there, else from a run.
+) -> ReferenceStatistics:
+    """The statistics of the first `states` states, from the cache if all are there, else from a run.
 
-    Of a model that was handed over nothing is kept: nobody knows what it is.
+    Nothing is cached for a loaded module, which can't be identified.
     Raises UsageError for a sample of too few words.
     """
     from attncli.models.files.user_cache import SampleCache, sample_key
@@ -84,19 +84,19 @@ def run_or_recall(
     cache = SampleCache.default()
     how = {
         "stack": run.stack.path, "pool": run.pool, "dtype": run.model.dtype, "device": str(run.model.device.type),
-        "behaviour": tuple(behaviour),
+        "behaviour": tuple(traits),
     }  # fmt: skip
     key = files and sample_key(files, sentences=sample.sentences, allow_pickle=allow_pickle, **how)
-    recalled = _recalled(cache, key, states) if key else None
-    found = recalled or _run(run, sample, behaviour, tokenizer, states, progress)
+    recalled = _read_cache(cache, key, states) if key else None
+    found = recalled or _run_sample(run, sample, traits, tokenizer, states, progress)
     if key and recalled is None:
         for state, statistics in found.items():
             cache.write(f"{key}-{state}", statistics.to_arrays())
     first = found[min(found)]
-    return Sampled(SampleInfo(sample.source, len(sample.sentences), first.words, first.pairs), found)
+    return ReferenceStatistics(SampleInfo(sample.source, len(sample.sentences), first.words, first.pairs), found)
 
 
-def _recalled(cache: SampleCache, key: str, states: int) -> dict[int, SampleStatistics] | None:
+def _read_cache(cache: SampleCache, key: str, states: int) -> dict[int, SampleStatistics] | None:
     from attncli.embeddings.reference_sample import SampleStatistics
 
     found = {}
@@ -108,12 +108,12 @@ def _recalled(cache: SampleCache, key: str, states: int) -> dict[int, SampleStat
     return found
 
 
-def _run(
-    run: StackRun, sample: Sample, behaviour: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
+def _run_sample(
+    run: StackRun, sample: ReferenceSample, traits: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
 ) -> dict[int, SampleStatistics]:
     from attncli.embeddings.reference_sample import run_sample
 
-    sentences = sample_words(sample.sentences, tokenizer, run.model.max_positions)
+    sentences = encode_sample(sample.sentences, tokenizer, run.model.max_positions)
     total = sum(len(sentence.rows) for sentence in sentences)
     if total < MIN_WORDS:
         raise UsageError(
@@ -123,21 +123,21 @@ def _run(
         run,
         sentences,
         states,
-        causal=behaviour.causal,
+        causal=traits.causal,
         progress=lambda done: progress("reading the reference sample", done, total),
     )
     assert words
     return found
 
 
-def sample_words(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> list[SentenceWords]:
-    """The sample as the model takes it: the ids of every sentence, and the places of the words that take part."""
+def encode_sample(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> list[SentenceWords]:
+    """The ids of every sentence, and the positions of the words that are sampled."""
     from attncli.embeddings.batches import SentenceWords
 
     found = []
     for number, text in enumerate(sentences):
         tokens = encode(tokenizer, text).tokens[:limit]
-        covers = [pieces_of(tokens, span, text) for span in sample_spans(text, number)]
+        covers = [tokens_in_span(tokens, span, text) for span in sample_spans(text, number)]
         rows = tuple((0, tuple(token.index for token in pieces)) for pieces in covers if pieces)
         if rows:
             found.append(SentenceWords(tuple(token.id for token in tokens), rows))

@@ -1,4 +1,4 @@
-"""What the decoder of an encoder–decoder is given, and what a model is made to write: `--target`, `--generate`."""
+"""The decoder input of an encoder–decoder (`--target`, `--target-ids`), and generated text (`--generate`)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TargetChoice:
-    """What was asked for, one of three at most: a text, the decoder's ids from its start token on, or so many tokens
-    that the model writes itself."""
+    """At most one of three: a text, the decoder's ids from its start token on, or the number of tokens to generate."""
 
     text: str | None = None
     ids: tuple[int, ...] | None = None
     generate: int | None = None
 
     @property
-    def given(self) -> bool:
+    def is_given(self) -> bool:
         return self != NO_TARGET
 
     @property
     def flag(self) -> str:
-        """The option that it came with."""
+        """The option that was given."""
         return "--target" if self.text is not None else "--target-ids" if self.ids is not None else "--generate"
 
 
@@ -45,14 +44,14 @@ START_ALONE = "the decoder was given its start token alone (--target TEXT or --g
 
 
 def parse_target(text: Any, ids: Any, generate: Any) -> TargetChoice:
-    """Raises UsageError for two of them together, and for what is none."""
-    given = [
+    """The decoder input. Raises UsageError for two of the options together and for an invalid value."""
+    flags = [
         flag
         for flag, value in (("--target", text), ("--target-ids", ids), ("--generate", generate))
         if value is not None
     ]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} can't be combined", hint="leave one of them out")
+    if len(flags) > 1:
+        raise UsageError(f"{' and '.join(flags)} can't be combined", hint="leave one of them out")
     if text is not None and (not isinstance(text, str) or not text):
         raise UsageError("the target is empty" if text == "" else "a target is a string", hint="give it some text")
     if generate is not None and (not isinstance(generate, int) or generate < 1):
@@ -64,8 +63,11 @@ def parse_target(text: Any, ids: Any, generate: Any) -> TargetChoice:
 
 
 @dataclass(frozen=True)
-class Sides:
-    """A text, what the decoder is given beside it (None in models of one stack), and what the model wrote of them."""
+class TextAndTarget:
+    """A text, the decoder input (None in models of one stack), and what the model generated of either.
+
+    cut: whether the target was truncated.
+    """
 
     text: EncodedText
     target: tuple[Token, ...] | None = None
@@ -73,8 +75,8 @@ class Sides:
     cut: bool = False
 
 
-def checked_alone(selection: Selection) -> Depth:
-    """What writes has to be whole; the choice of layers is checked all the same."""
+def full_depth(selection: Selection) -> Depth:
+    """All layers, as generating needs them; the selection is checked against the model."""
 
     def depth(lists: Sequence[BlockList]) -> Mapping[str, int]:
         selection.depth(lists)
@@ -83,7 +85,7 @@ def checked_alone(selection: Selection) -> Depth:
     return depth
 
 
-def both_sides(
+def add_target(
     loaded: LoadedModel,
     tokenizer: Tokenizer | None,
     text: EncodedText,
@@ -91,46 +93,46 @@ def both_sides(
     *,
     special: bool,
     truncate: bool,
-) -> Sides:
-    """The text, and the tokens for the decoder.
+) -> TextAndTarget:
+    """The text, and the tokens for the decoder, or the text with what a model of one stack generates after it.
 
-    A target stands behind what the model's decoder begins with when it writes; where `special` is off, behind its start
-    token alone. Raises UsageError for a model without a decoder, and for a target that is too long.
+    A target follows the tokens with which the decoder begins when it generates; where `special` is off, only its start
+    token. Raises UsageError for a target where the model has no decoder of its own, and for one that is too long.
     """
     if not loaded.config.is_encoder_decoder:
-        return _continued(loaded, tokenizer, text, choice)
+        return _continue_text(loaded, tokenizer, text, choice)
     if choice.generate is not None:
-        return _written(loaded, tokenizer, text, choice.generate)
-    target = _target(loaded, tokenizer, choice, special=special)
+        return _generate_target(loaded, tokenizer, text, choice.generate)
+    target = _target_tokens(loaded, tokenizer, choice, special=special)
     limit = loaded.max_target
     if limit is None or len(target) <= limit:
-        return Sides(text, target)
+        return TextAndTarget(text, target)
     if not truncate:
         raise UsageError(
             f"the target has {len(target):,} tokens and the decoder takes {limit:,}", hint="--truncate cuts it to fit"
         )
-    return Sides(text, target[:limit], cut=True)
+    return TextAndTarget(text, target[:limit], cut=True)
 
 
-def target_notes(sides: Sides) -> Iterator[str]:
-    """What a reader should know of the decoder's side."""
-    if sides.target is not None and len(sides.target) == 1:
+def target_notes(given: TextAndTarget) -> Iterator[str]:
+    """Notes on the decoder input and on generated text."""
+    if given.target is not None and len(given.target) == 1:
         yield START_ALONE
-    if sides.cut and sides.target is not None:
-        yield f"the target was cut to the {len(sides.target):,} tokens that the decoder takes"
-    if sides.generated is not None:
-        count = len(sides.generated.ids)
-        said = "" if sides.generated.text is None else f': "{sides.generated.text}"'
-        yield f"the model wrote {count:,} token{'s' if count != 1 else ''}{said}"
+    if given.cut and given.target is not None:
+        yield f"the target was cut to the {len(given.target):,} tokens that the decoder takes"
+    if given.generated is not None:
+        count = len(given.generated.ids)
+        text = "" if given.generated.text is None else f': "{given.generated.text}"'
+        yield f"the model wrote {count:,} token{'s' if count != 1 else ''}{text}"
 
 
-def _target(
+def _target_tokens(
     loaded: LoadedModel, tokenizer: Tokenizer | None, choice: TargetChoice, *, special: bool
 ) -> tuple[Token, ...]:
     if choice.ids is not None:
         return from_ids(tokenizer, choice.ids).tokens
     prefix = loaded.decoder_prefix if choice.text is not None and special else loaded.decoder_prefix[:1]
-    start = tuple(token._replace(special=True) for token in _looked_up(tokenizer, prefix))
+    start = tuple(token._replace(special=True) for token in _describe_ids(tokenizer, prefix))
     if choice.text is None:
         return start
     if tokenizer is None:
@@ -139,8 +141,8 @@ def _target(
     return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
 
 
-def _looked_up(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
-    """Tokens of the model's own choice, numbered from `first`; some models know ids that their tokenizers don't."""
+def _describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
+    """Tokens for ids that the model gave, with indices from `first`; its tokenizer may not know all of them."""
     pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
     for index, (number, piece) in enumerate(zip(ids, pieces, strict=True), first):
         if piece is None:
@@ -149,38 +151,40 @@ def _looked_up(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) 
             yield Token(index, number, piece.token, piece.text, special=piece.special)
 
 
-def _written(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> Sides:
-    """What the decoder writes, behind what it starts from."""
-    _refuse_beyond(loaded.max_target, 1, count)
-    ids = _greedy(loaded, text, count)
-    start = [token._replace(special=True) for token in _looked_up(tokenizer, ids[:1])]
-    written = tuple(_looked_up(tokenizer, ids[1:], first=1))
-    return Sides(text, (*start, *in_words(written)), _generated(tokenizer, ids[1:]))
+def _generate_target(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> TextAndTarget:
+    """The decoder's start token and what the decoder generates after it."""
+    _check_room(loaded.max_target, 1, count)
+    ids = _generate_ids(loaded, text, count)
+    start = [token._replace(special=True) for token in _describe_ids(tokenizer, ids[:1])]
+    generated = tuple(_describe_ids(tokenizer, ids[1:], first=1))
+    return TextAndTarget(text, (*start, *number_words(generated)), _generated_text(tokenizer, ids[1:]))
 
 
-def _continued(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, choice: TargetChoice) -> Sides:
-    """The text and what a model of one stack writes behind it."""
-    if not choice.given:
-        return Sides(text)
+def _continue_text(
+    loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, choice: TargetChoice
+) -> TextAndTarget:
+    """The text and what a model of one stack generates after it."""
+    if not choice.is_given:
+        return TextAndTarget(text)
     if choice.generate is None or not loaded.generates:
-        writes = choice.generate is not None
-        does = "writes no text" if writes else "is no encoder–decoder: there is no second text that it reads"
+        generates = choice.generate is not None
+        does = "writes no text" if generates else "is no encoder–decoder: there is no second text that it reads"
         raise UsageError(
             f"{loaded.class_name} {does}",
             hint=f"leave {choice.flag} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
         )
     count = len(text.tokens)
-    _refuse_beyond(loaded.max_positions, count, choice.generate)
-    ids = _greedy(loaded, text, choice.generate)[count:]
-    written = tuple(_looked_up(tokenizer, ids, first=count))
-    tokens = (*text.tokens, *in_words(written, text.tokens))
-    # It goes on from the last of two texts.
+    _check_room(loaded.max_positions, count, choice.generate)
+    ids = _generate_ids(loaded, text, choice.generate)[count:]
+    generated = tuple(_describe_ids(tokenizer, ids, first=count))
+    tokens = (*text.tokens, *number_words(generated, text.tokens))
+    # Of two texts, it continues the last one.
     segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
     whole = EncodedText(tokens, (*text.segments, *segments), (*text.sequences, *sequences))
-    return Sides(whole, generated=_generated(tokenizer, ids))
+    return TextAndTarget(whole, generated=_generated_text(tokenizer, ids))
 
 
-def _refuse_beyond(limit: int | None, before: int, count: int) -> None:
+def _check_room(limit: int | None, before: int, count: int) -> None:
     if limit is not None and before + count > limit:
         raise UsageError(
             f"{count:,} more tokens are too many: the model takes {limit:,}",
@@ -188,33 +192,33 @@ def _refuse_beyond(limit: int | None, before: int, count: int) -> None:
         )
 
 
-def _greedy(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
+def _generate_ids(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
     from attncli.attention.inputs import build_inputs
     from attncli.models.loading.greedy_decoding import greedy_decode
 
     return greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
 
 
-def _generated(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:
+def _generated_text(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:
     from attncli.results.heads import Generated
 
     return Generated(tuple(ids), None if tokenizer is None else tokenizer.decode(ids))
 
 
-def in_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:
-    """Tokens that came without a text, with the words that they make: a space begins one.
+def number_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:
+    """Number the words of tokens that have no place in a text: a space begins a new word.
 
-    before: the text that they go on from, and with whose last word they may.
+    before: the tokens of the text that they continue, whose last word may go on.
     """
-    placed = []
+    numbered = []
     word = max((token.word for token in before if token.word is not None), default=-1)
     inside = bool(before) and before[-1].word is not None and not before[-1].text[-1:].isspace()
     for token in tokens:
         if token.special or not token.text.strip():
             inside = False
-            placed.append(token)
+            numbered.append(token)
             continue
         word += not inside or token.text[:1].isspace()
         inside = not token.text[-1:].isspace()
-        placed.append(token._replace(word=word))
-    return tuple(placed)
+        numbered.append(token._replace(word=word))
+    return tuple(numbered)

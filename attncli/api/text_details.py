@@ -1,4 +1,7 @@
-"""What is wanted of a text besides its tokens: each in a module of its own, imported only where it is asked for."""
+"""Add to a tokenized text what options ask for: message boundaries of a chat, `--why`, `--lint`, comparisons, checks.
+
+The modules that compute each are imported when they are needed.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,27 @@ from typing import TYPE_CHECKING
 from attncli.results.tokenize import Record, TokenizedText
 
 if TYPE_CHECKING:
-    from attncli.api.cutting import Settings
+    from attncli.api.cutting import TokenizeSettings
     from attncli.models.chat.chat_text import ChatText
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.comparison import Comparison
     from attncli.tokens.explain import Explainer
 
 
-class Details:
-    """Answers everything that `settings` ask about a text."""
+class TextDetails:
+    """Adds everything to a text that `settings` ask for, besides its tokens."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TokenizeSettings) -> None:
         self._settings = settings
-        # By tokenizer: making one reads the whole vocabulary.
+        # By the tokenizer's id: building one reads the whole vocabulary.
         self._explainers: dict[int, Explainer] = {}
 
-    def of(self, text: TokenizedText, tokenizer: Tokenizer, chat: ChatText | None) -> TokenizedText:
-        """A text with the answers.  chat: the conversation that a template made the text of."""
+    def add(self, text: TokenizedText, tokenizer: Tokenizer, chat: ChatText | None) -> TokenizedText:
+        """The text with details.  chat: the conversation that a chat template rendered as the text."""
         if chat is not None:
-            from attncli.tokens.chat_roles import assign, has_double_bos
+            from attncli.tokens.chat_roles import assign_messages, has_double_bos
 
-            text = text._replace(chat=assign(text, chat, double_bos=has_double_bos(text, tokenizer)))
+            text = text._replace(chat=assign_messages(text, chat, double_bos=has_double_bos(text, tokenizer)))
         if self._settings.why and text.text is not None:
             special = self._settings.special and chat is None
             text = text._replace(why=self._explainer(tokenizer).explain(text.text, special=special))
@@ -46,39 +49,39 @@ class Details:
         return self._explainers[id(tokenizer)]
 
 
-def compared(texts: Sequence[TokenizedText]) -> Comparison | None:
-    """Where several models cut one text differently; None for one model, for ids, and for texts that differ."""
+def compare_models(texts: Sequence[TokenizedText]) -> Comparison | None:
+    """Where several models tokenize one text differently; None for one model, for ids, and for texts that differ."""
     first = texts[0]
     if len(texts) == 1 or first.text is None or any(text.text != first.text for text in texts):
         return None
-    from attncli.tokens.tokenizer_comparison import compare_cuts
+    from attncli.tokens.tokenizer_comparison import compare_tokenizations
 
-    return compare_cuts(texts)
+    return compare_tokenizations(texts)
 
 
-class Checks:
-    """What has to hold of every text: `same` (all models make the same tokens of it), `lint` (nothing to mend)."""
+class TextChecks:
+    """Runs the checks `same` (all models give the same tokens) and `lint` (no warnings) on every text."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)
         self._failures: list[str] = []
 
-    def see(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
         if "same" in self._names:
-            self._failures += (f"same: {_which(record)}{sentence}" for sentence in _different(record))
+            self._failures += (f"same: {_text_prefix(record)}{sentence}" for sentence in _same_failures(record))
         if "lint" in self._names:
-            self._failures += (f"lint: {sentence}" for sentence in _mendable(record))
+            self._failures += (f"lint: {sentence}" for sentence in _lint_failures(record))
 
     @property
     def failures(self) -> tuple[str, ...]:
         return tuple(self._failures)
 
 
-def _which(record: Record) -> str:
+def _text_prefix(record: Record) -> str:
     return f"text {record.record + 1}: "
 
 
-def _different(record: Record) -> list[str]:
+def _same_failures(record: Record) -> list[str]:
     if record.comparison is None:
         ids = {tuple(text.ids) for text in record.texts}
         return [] if len(ids) == 1 else ["the models are given different texts"]
@@ -87,12 +90,12 @@ def _different(record: Record) -> list[str]:
     return failures(record.comparison, record.texts[0].source)
 
 
-def _mendable(record: Record) -> list[str]:
+def _lint_failures(record: Record) -> list[str]:
     from attncli.tokens.lint.lint import failures
 
     several = len(record.texts) > 1
     return [
-        f"{_which(record) if file is None else ''}{f'{text.model}: ' if several else ''}{sentence}"
+        f"{_text_prefix(record) if file is None else ''}{f'{text.model}: ' if several else ''}{sentence}"
         for text in record.texts
         for file in (text.source and text.source.file,)
         for sentence in failures(text.findings or (), file)

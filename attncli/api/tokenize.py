@@ -1,4 +1,8 @@
-"""`attncli.tokenize`: how models cut texts into tokens."""
+"""`attncli.tokenize`: how models cut texts into tokens.
+
+The input becomes a list of `TextInput`, which `TextTokenizer` in `tokenizing` turns into records; a single text is
+tokenized in `cutting`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attncli.api.cutting import TextInput, id_lists
-from attncli.api.tokenizing import open_tokenizing
+from attncli.api.tokenizing import open_text_tokenizer
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import Source, TokenizeResult
@@ -38,31 +42,31 @@ def tokenize(
     tokenizer: Any = None,
     progress: Progress = silent,
 ) -> TokenizeResult:
-    """Cut texts into tokens, each with its id and its place in the text, and count them.
+    """Cut texts into tokens, each with its id and its offsets in characters and UTF-8 bytes, and count them.
 
-    text: one text or several; `pair` goes beside each of them as a second segment. Or `input_ids`: one list of ids or
-    several, which are looked up in the vocabulary. With `lines` each line of a text is one of its own.
+    text: one text or several; `pair` is a second segment for each of them. Or `input_ids`: one list of ids or several,
+    which are looked up in the vocabulary. With `lines` each line of a text is tokenized as a text.
     model: a hub name or a path, or several to compare; None is all-MiniLM-L6-v2. No weights are read.
-    tokenizer: a tokenizer of `transformers` or `tokenizers` that is loaded already, instead of a model's own.
-    chat: the text is a conversation, JSON or what it would hold: a list of messages, or an object with `messages`,
-    `tools` and whatever else the model's chat template knows; `template` chooses among several, `generation_prompt`
-    adds what makes the model answer.
-    no_special: leave the special tokens out that the model expects.  truncate: cut to the tokens that it takes.
-    why: how each text came to its tokens (`.why`).  lint: what is odd about it (`.findings`), and which entries of the
-    vocabulary no text reaches (`unreachable`).  stats: all texts together (`statistics`, `parity`).
-    vocab: the vocabulary itself (`vocabularies`), in which every text is searched; no text is cut then.
-    check: `same`, all models make the same tokens, or `lint`, nothing is to be mended; `failures` says what does not.
-    allow_pickle: of no effect, as no tokenizer is read from a pickle; it is here because every verb takes it.
+    tokenizer: a loaded tokenizer of `transformers` or `tokenizers`, instead of a model's own.
+    chat: the text is a conversation, as JSON or as Python objects: a list of messages, or an object with `messages`,
+    `tools` and anything else that the model's chat template uses; `template` chooses among several, `generation_prompt`
+    adds the tokens that begin the model's answer.
+    no_special: add no special tokens.  truncate: cut to the number of tokens that the model takes.
+    why: the tokenizer's steps for each text (`.why`).  lint: what is odd about it (`.findings`), and the entries of the
+    vocabulary that no text encodes to (`unreachable`).  stats: counts over all texts (`statistics`, `parity`).
+    vocab: describe the vocabulary (`vocabularies`) and search it for every text, instead of tokenizing.
+    check: `same`, all models give the same tokens, or `lint`, no warnings; `failures` lists what does not hold.
+    allow_pickle: has no effect, as no tokenizer is read from a pickle; every verb takes it.
 
         >>> result = attncli.tokenize("Take a biopsy of the mole")
         >>> result.texts[0].ids
         [101, 2202, 1037, 16012, 18075, 1997, 1996, 16709, 102]
 
     Raises UsageError for an empty text and for ids that the vocabulary does not have, ModelError for a tokenizer that
-    is not to be had, FailedError for a conversation that the template refuses.
+    can't be loaded, FailedError for a conversation that the template refuses.
     """
     inputs = [] if vocab else _inputs(text, input_ids, pair, lines=lines, chat=chat)
-    with open_tokenizing(
+    with open_text_tokenizer(
         model,
         tokenizer=tokenizer,
         needs_tokenizer=input_ids is None,
@@ -82,7 +86,7 @@ def tokenize(
         progress=progress,
     ) as tokenizing:
         if vocab:
-            return tokenizing.summary_of_vocabularies([] if text is None else _texts(text, None))
+            return tokenizing.vocabulary_summary([] if text is None else _texts(text, None))
         records = list(tokenizing.records(inputs))
         return tokenizing.summary().with_records(records)
 
@@ -107,13 +111,13 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -
 
 
 def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[TextInput]:
-    from attncli.api.tokenizing import conversations, read_conversation
+    from attncli.api.tokenizing import parse_conversations, read_conversation
 
     if text is None or ids is not None or pair is not None:
         raise UsageError("a conversation stands alone", hint="--chat takes no ids and no --pair")
     if not lines or not isinstance(text, str):
         return [TextInput(conversation=read_conversation(text))]
-    return [TextInput(conversation=each) for each in conversations(split_lines(text), lines=True)]
+    return [TextInput(conversation=each) for each in parse_conversations(split_lines(text), lines=True)]
 
 
 def _texts(text: Any, pair: str | None) -> list[str]:

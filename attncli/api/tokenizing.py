@@ -1,6 +1,7 @@
-"""Conversations on their way to tokens: each model writes them with a chat template of its own.
+"""Tokenize a stream of texts or conversations under one or several models.
 
-Texts as they come -> tokens: a record at a time, so that memory does not grow with the number of texts.
+Each text becomes a record, one at a time, so that memory does not grow with the number of texts. Conversations are
+rendered with the chat template of each model first.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.api.cutting import (
-    Lengths,
-    Settings,
+    CHECKS,
+    LengthWarnings,
     TextInput,
-    check_texts,
-    cut_text,
-    encoding_of,
-    own_texts,
-    tokenizer_of,
+    TokenizeSettings,
+    check_input,
+    encode_input,
+    input_texts,
+    require_tokenizer,
+    tokenize_text,
 )
-from attncli.api.loading import LoadedTokenizer, open_tokenizers, versions
-from attncli.choices import CHECKS
+from attncli.api.loading import LoadedTokenizer, open_tokenizers, tokenizer_provenance
 from attncli.errors import AttnError, UsageError
 from attncli.models.chat.chat_text import ChatText, render_chat
 from attncli.models.chat.sandbox import Sandbox
@@ -39,30 +40,30 @@ from attncli.results.tokenize import IdsPart, Record, TokenizedText, TokenizeRes
 from attncli.tokens.encode import check_text
 
 if TYPE_CHECKING:
-    from attncli.api.text_details import Checks, Details
+    from attncli.api.text_details import TextChecks, TextDetails
     from attncli.results.vocabulary import Unreachable, Vocabulary, VocabularyEntry
     from attncli.tokens.statistics import Statistics
 
 
-class Chatting:
-    """The chat templates of all readers, and the child process that renders them.
+class ChatRenderer:
+    """Renders conversations with the chat template of each model, in a child process.
 
-    template: the name of one of several.  generation_prompt: with what makes the model answer.
+    template: the name of one of several templates.  generation_prompt: add what begins the model's answer.
     """
 
     def __init__(
-        self, readers: Sequence[LoadedTokenizer], sandbox: Sandbox, *, template: str | None, generation_prompt: bool
+        self, tokenizers: Sequence[LoadedTokenizer], sandbox: Sandbox, *, template: str | None, generation_prompt: bool
     ) -> None:
         self._template = template
         self._generation_prompt = generation_prompt
-        self._formats = {id(reader): _format(reader, template) for reader in readers}
+        self._formats = {id(loaded): _chat_format(loaded, template) for loaded in tokenizers}
         self._sandbox = sandbox
 
-    def written(self, given: Conversation, reader: LoadedTokenizer) -> ChatText:
-        """A conversation as the model of `reader` reads it. Raises as `render_chat` does."""
+    def render(self, conversation: Conversation, loaded: LoadedTokenizer) -> ChatText:
+        """A conversation as text, in the format of one model. Raises as `render_chat` does."""
         return render_chat(
-            given,
-            self._formats[id(reader)],
+            conversation,
+            self._formats[id(loaded)],
             self._sandbox,
             template=self._template,
             generation_prompt=self._generation_prompt,
@@ -70,14 +71,17 @@ class Chatting:
 
 
 def read_conversation(given: Any) -> Conversation:
-    """JSON, or what it would hold: a list of messages, or an object with them. Raises AttnError for anything else."""
+    """A conversation from JSON or Python objects: a list of messages, or an object with them.
+
+    Raises AttnError for anything else.
+    """
     return parse_conversation(given) if isinstance(given, str) else conversation(given)
 
 
-def conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:
-    """A conversation a text; where each is a line, blank ones are passed over, as JSON Lines allows.
+def parse_conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:
+    """A conversation from each text; with `lines`, each is a line of JSON Lines, and blank ones are skipped.
 
-    Raises as `read_conversation` does, and says in which line.
+    Raises as `read_conversation` does, with the number of the line.
     """
     for number, text in enumerate(texts, start=1):
         if lines and not text.strip():
@@ -90,123 +94,127 @@ def conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation
             raise
 
 
-def _format(reader: LoadedTokenizer, template: str | None) -> ChatFormat:
-    if reader.files is None:
-        return loaded_format(reader.given, reader.model)
-    return read_format(reader.files, template)
+def _chat_format(loaded: LoadedTokenizer, template: str | None) -> ChatFormat:
+    if loaded.files is None:
+        return loaded_format(loaded.user_object, loaded.model)
+    return read_format(loaded.files, template)
 
 
-class Tokenizing:
-    """Cuts texts under every reader, and keeps count of what is said of all of them at the end."""
+class TextTokenizer:
+    """Tokenizes texts with every tokenizer, and collects warnings, statistics and checks for the end."""
 
     def __init__(
-        self, readers: Sequence[LoadedTokenizer], settings: Settings, *, chatting: Chatting | None = None
+        self,
+        tokenizers: Sequence[LoadedTokenizer],
+        settings: TokenizeSettings,
+        *,
+        chat_renderer: ChatRenderer | None = None,
     ) -> None:
         self.settings = settings
-        self._readers = tuple(readers)
-        self._chatting = chatting
-        self._details: Details | None = None
-        self._lengths = Lengths()
+        self._tokenizers = tuple(tokenizers)
+        self._chat_renderer = chat_renderer
+        self._details: TextDetails | None = None
+        self._lengths = LengthWarnings()
         self._warnings: dict[str, None] = {}
-        self._checks = _checks(settings)
-        self._statistics = _statistics(readers) if settings.stats else None
+        self._checks = _open_checks(settings)
+        self._statistics = _open_statistics(tokenizers) if settings.stats else None
 
     @property
     def models(self) -> tuple[str, ...]:
-        return tuple(reader.model for reader in self._readers)
+        return tuple(loaded.model for loaded in self._tokenizers)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the tokenizers themselves."""
-        return tuple(note for reader in self._readers for note in reader.notes)
+        """Notes on the tokenizers."""
+        return tuple(note for loaded in self._tokenizers for note in loaded.notes)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the texts that went through."""
+        """Warnings about the texts so far."""
         return (*self._warnings, *self._lengths.warnings())
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """A sentence for each check that did not hold so far."""
+        """A sentence for each failed check so far."""
         return self._checks.failures if self._checks is not None else ()
 
     @property
-    def takes_parts(self) -> bool:
-        """Whether one text may go through in parts: under one model, and whole."""
-        return len(self._readers) == 1 and not self.settings.truncate
+    def can_stream(self) -> bool:
+        """Whether one text can be tokenized in parts: with one model and without truncation."""
+        return len(self._tokenizers) == 1 and not self.settings.truncate
 
     def records(self, inputs: Iterable[TextInput]) -> Iterator[Record]:
         """Every text under every model. Raises UsageError for ids that the vocabulary does not have."""
         for index, each in enumerate(inputs):
-            texts = tuple(self._cut(each, reader, index) for reader in self._readers)
+            texts = tuple(self._tokenize(each, loaded, index) for loaded in self._tokenizers)
             record = Record(index, texts)
-            yield self._compared(record) if len(texts) > 1 or self.settings.check else record
+            yield self._compare(record) if len(texts) > 1 or self.settings.check else record
 
     def ids(self, texts: Iterable[str]) -> Iterator[IdsPart]:
-        """The bare ids of every text under every model: the fast way, batch by batch over all cores."""
+        """Only the ids of every text under every model: the fast way, in batches on all cores."""
         from attncli.models.tokenizers.long_text import encode_many
 
         special = self.settings.special
-        own, *copies = tee(_checked(texts), 1 + len(self._readers))
+        originals, *copies = tee(_check_each(texts), 1 + len(self._tokenizers))
         streams = [
-            encode_many(tokenizer_of(reader), copy, special=special)
-            for reader, copy in zip(self._readers, copies, strict=True)
+            encode_many(require_tokenizer(loaded), copy, special=special)
+            for loaded, copy in zip(self._tokenizers, copies, strict=True)
         ]
-        for record, (text, *encoded) in enumerate(zip(own, *streams, strict=True)):
-            for reader, ids in zip(self._readers, encoded, strict=True):
-                yield IdsPart(record, reader.model, self._fitting(text, ids, reader, record))
+        for record, (text, *encoded) in enumerate(zip(originals, *streams, strict=True)):
+            for loaded, ids in zip(self._tokenizers, encoded, strict=True):
+                yield IdsPart(record, loaded.model, self._truncate(text, ids, loaded, record))
 
-    def ids_of_stream(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
-        """The bare ids of one text of any size under the one reader, part by part."""
+    def stream_ids(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
+        """Only the ids of one text of any size with the one tokenizer, part by part."""
         from attncli.models.tokenizers.long_text import encode_stream
 
-        (reader,) = self._readers
-        tokenizer = tokenizer_of(reader)
+        (loaded,) = self._tokenizers
+        tokenizer = require_tokenizer(loaded)
         tokens, first = 0, True
-        parts = encode_stream(tokenizer, _checked(blocks), special=self.settings.special)
-        # There may be nothing before the text, where a special token might stand: the first part is one with ids.
+        parts = encode_stream(tokenizer, _check_each(blocks), special=self.settings.special)
+        # Without special tokens, the part before the text is empty: `first` belongs to the first part with ids.
         for ids in filter(None, parts):
-            yield IdsPart(record, reader.model, ids, first=first, last=False)
+            yield IdsPart(record, loaded.model, ids, first=first, last=False)
             tokens, first = tokens + len(ids), False
-        yield IdsPart(record, reader.model, (), first=first)
-        self._lengths.see(record, reader.model, tokens, tokenizer.max_length, cut=False)
+        yield IdsPart(record, loaded.model, (), first=first)
+        self._lengths.add(record, loaded.model, tokens, tokenizer.max_length, cut=False)
 
     def count(self, inputs: Iterable[TextInput]) -> None:
-        """Take every text into the statistics and make nothing else of it, which is faster than `records`."""
+        """Add every text to the statistics only, which is faster than `records`."""
         for index, each in enumerate(inputs):
-            for reader in self._readers:
+            for loaded in self._tokenizers:
                 if each.ids is None and each.conversation is None:
-                    check_texts(each)
-                    self._count(each, reader, self.settings)
+                    check_input(each)
+                    self._count(each, loaded, self.settings)
                 else:
-                    self._cut(each, reader, index)
+                    self._tokenize(each, loaded, index)
 
     def vocabularies(self, search: Sequence[str] = ()) -> tuple[Vocabulary, ...]:
-        """The vocabulary of every model, and what it holds of each text of `search`."""
+        """A description of every model's vocabulary, and the entries that match each text of `search`."""
         from attncli.tokens.vocabulary import describe_vocabulary
 
         lint = self.settings.lint
         return tuple(
-            describe_vocabulary(tokenizer_of(reader), model=reader.model, search=search, lint=lint)
-            for reader in self._readers
+            describe_vocabulary(require_tokenizer(loaded), model=loaded.model, search=search, lint=lint)
+            for loaded in self._tokenizers
         )
 
-    def entries(self) -> Iterator[tuple[str, VocabularyEntry]]:
+    def vocabulary_entries(self) -> Iterator[tuple[str, VocabularyEntry]]:
         """Every entry of every vocabulary, with the name of its model."""
         from attncli.tokens.vocabulary import vocabulary_rows
 
-        for reader in self._readers:
-            for entry in vocabulary_rows(tokenizer_of(reader)):
-                yield reader.model, entry
+        for loaded in self._tokenizers:
+            for entry in vocabulary_rows(require_tokenizer(loaded)):
+                yield loaded.model, entry
 
-    def summary_of_vocabularies(self, search: Sequence[str] = ()) -> TokenizeResult:
-        """What is to be said of the vocabularies alone, of no text."""
-        result = TokenizeResult((), versions(self._readers), self.notes)
+    def vocabulary_summary(self, search: Sequence[str] = ()) -> TokenizeResult:
+        """A result with the vocabularies and no texts."""
+        result = TokenizeResult((), tokenizer_provenance(self._tokenizers), self.notes)
         return result._replace(vocabularies=self.vocabularies(search))
 
     def summary(self) -> TokenizeResult:
-        """What is to be said of all texts together; it holds none of them."""
-        result = TokenizeResult((), versions(self._readers), (*self.notes, *self.warnings))
+        """A result with everything about all texts together, without the texts."""
+        result = TokenizeResult((), tokenizer_provenance(self._tokenizers), (*self.notes, *self.warnings))
         if self._statistics is not None:
             from attncli.tokens.statistics import parity
 
@@ -218,61 +226,61 @@ class Tokenizing:
             result = result._replace(failures=self.failures)
         return result
 
-    def _compared(self, record: Record) -> Record:
-        from attncli.api.text_details import compared
+    def _compare(self, record: Record) -> Record:
+        from attncli.api.text_details import compare_models
 
-        record = record._replace(comparison=compared(record.texts))
+        record = record._replace(comparison=compare_models(record.texts))
         if self._checks is not None:
-            self._checks.see(record)
+            self._checks.add(record)
         return record
 
     def _unreachable(self) -> tuple[Unreachable, ...]:
-        from attncli.tokens.vocabulary import unreachable
+        from attncli.tokens.vocabulary import find_unreachable
 
-        return tuple(unreachable(reader.tokenizer) for reader in self._readers if reader.tokenizer is not None)
+        return tuple(find_unreachable(loaded.tokenizer) for loaded in self._tokenizers if loaded.tokenizer is not None)
 
-    def _cut(self, given: TextInput, reader: LoadedTokenizer, record: int) -> TokenizedText:
+    def _tokenize(self, given: TextInput, loaded: LoadedTokenizer, record: int) -> TokenizedText:
         settings = self.settings
         chat = None
-        if self._chatting is not None and given.conversation is not None:
-            chat = self._chatting.written(given.conversation, reader)
+        if self._chat_renderer is not None and given.conversation is not None:
+            chat = self._chat_renderer.render(given.conversation, loaded)
             given = TextInput(chat.text)
-            # A template writes the special tokens itself.
+            # The chat template contains the special tokens already.
             settings = settings._replace(special=False)
             self._warnings.update(dict.fromkeys(chat.warnings))
-        text, cut = cut_text(given, reader, record, settings)
-        self._lengths.see(record, reader.model, len(text.tokens), text.max_length, cut=cut)
+        text, cut = tokenize_text(given, loaded, record, settings)
+        self._lengths.add(record, loaded.model, len(text.tokens), text.max_length, cut=cut)
         if settings.stats:
-            self._count(given, reader, settings)
-        return self._detailed(text, reader, chat)
+            self._count(given, loaded, settings)
+        return self._add_details(text, loaded, chat)
 
-    def _detailed(self, text: TokenizedText, reader: LoadedTokenizer, chat: ChatText | None) -> TokenizedText:
-        if chat is None and not (self.settings.needs_tokens and reader.tokenizer):
+    def _add_details(self, text: TokenizedText, loaded: LoadedTokenizer, chat: ChatText | None) -> TokenizedText:
+        if chat is None and not (self.settings.needs_tokens and loaded.tokenizer):
             return text
         if self._details is None:
-            from attncli.api.text_details import Details
+            from attncli.api.text_details import TextDetails
 
-            self._details = Details(self.settings)
-        return self._details.of(text, tokenizer_of(reader), chat)
+            self._details = TextDetails(self.settings)
+        return self._details.add(text, require_tokenizer(loaded), chat)
 
-    def _count(self, given: TextInput, reader: LoadedTokenizer, settings: Settings) -> None:
-        assert self._statistics is not None  # they were asked for
-        encoding = encoding_of(given, reader, settings)
-        self._statistics[id(reader)].add(encoding, own_texts(given), truncated=settings.truncate)
+    def _count(self, given: TextInput, loaded: LoadedTokenizer, settings: TokenizeSettings) -> None:
+        assert self._statistics is not None
+        encoding = encode_input(given, loaded, settings)
+        self._statistics[id(loaded)].add(encoding, input_texts(given), truncated=settings.truncate)
 
-    def _fitting(self, text: str, ids: Sequence[int], reader: LoadedTokenizer, record: int) -> Sequence[int]:
-        """The ids of a text, cut to what the model takes if that is wanted."""
-        tokenizer = tokenizer_of(reader)
+    def _truncate(self, text: str, ids: Sequence[int], loaded: LoadedTokenizer, record: int) -> Sequence[int]:
+        """The ids of a text, truncated to what the model takes if the settings say so."""
+        tokenizer = require_tokenizer(loaded)
         limit = tokenizer.max_length
         cut = self.settings.truncate and limit is not None and len(ids) > limit
         if cut:
             ids = tokenizer.encode(text, special=self.settings.special, truncate=True).ids
-        self._lengths.see(record, reader.model, len(ids), limit, cut=cut)
+        self._lengths.add(record, loaded.model, len(ids), limit, cut=cut)
         return ids
 
 
 @contextmanager
-def open_tokenizing(
+def open_text_tokenizer(
     model: str | Path | Sequence[str | Path] | None = None,
     *,
     tokenizer: Any = None,
@@ -291,16 +299,16 @@ def open_tokenizing(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     progress: Progress = silent,
-) -> Iterator[Tokenizing]:
+) -> Iterator[TextTokenizer]:
     """Load the tokenizers, ready for texts; the keywords are those of `attncli.tokenize`.
 
-    needs_tokenizer: whether a model without one is an error; ids can be shown as numbers.
-    Raises UsageError for what names no model, ModelError for a tokenizer that is not to be had.
+    needs_tokenizer: whether a model without a tokenizer is an error; without one, ids are shown as numbers.
+    Raises UsageError for something that isn't a model's name, ModelError for a tokenizer that can't be loaded.
     """
-    settings = Settings(not no_special, truncate, why, lint, stats, tuple(check))
-    _check_settings(settings, chat=chat, asked=template is not None or generation_prompt)
+    settings = TokenizeSettings(not no_special, truncate, why, lint, stats, tuple(check))
+    _check_settings(settings, chat=chat, chat_options=template is not None or generation_prompt)
     with _sandbox(chat) as sandbox:
-        readers = open_tokenizers(
+        tokenizers = open_tokenizers(
             model,
             tokenizer=tokenizer,
             needed=needs_tokenizer,
@@ -309,16 +317,16 @@ def open_tokenizing(
             trust_remote_code=trust_remote_code,
             progress=progress,
         )
-        if "same" in settings.check and len(readers) < 2:
+        if "same" in settings.check and len(tokenizers) < 2:
             raise UsageError("--check same compares models, and there is one", hint="name two or more, each with -m")
-        chatting = None
+        renderer = None
         if sandbox is not None:
-            chatting = Chatting(readers, sandbox, template=template, generation_prompt=generation_prompt)
-        yield Tokenizing(readers, settings, chatting=chatting)
+            renderer = ChatRenderer(tokenizers, sandbox, template=template, generation_prompt=generation_prompt)
+        yield TextTokenizer(tokenizers, settings, chat_renderer=renderer)
 
 
 def _sandbox(chat: bool) -> AbstractContextManager[Sandbox | None]:
-    """The process that chat templates are rendered in: it starts while tokenizers are read."""
+    """The child process that renders chat templates; it starts while tokenizers are loaded."""
     if not chat:
         return nullcontext()
     from attncli.models.chat.sandbox import Sandbox
@@ -326,30 +334,30 @@ def _sandbox(chat: bool) -> AbstractContextManager[Sandbox | None]:
     return Sandbox()
 
 
-def _check_settings(settings: Settings, *, chat: bool, asked: bool) -> None:
-    """asked: for something that only a conversation has."""
-    if asked and not chat:
+def _check_settings(settings: TokenizeSettings, *, chat: bool, chat_options: bool) -> None:
+    """chat_options: whether an option was given that only a conversation can have."""
+    if chat_options and not chat:
         raise UsageError("--template and --generation-prompt are for conversations", hint="add --chat, or leave it out")
     unknown = [name for name in settings.check if name not in CHECKS]
     if unknown:
         raise UsageError(f"there is no check {unknown[0]!r}", hint=f"--check takes {' or '.join(CHECKS)}")
 
 
-def _checks(settings: Settings) -> Checks | None:
+def _open_checks(settings: TokenizeSettings) -> TextChecks | None:
     if not settings.check:
         return None
-    from attncli.api.text_details import Checks
+    from attncli.api.text_details import TextChecks
 
-    return Checks(settings.check)
+    return TextChecks(settings.check)
 
 
-def _statistics(readers: Sequence[LoadedTokenizer]) -> dict[int, Statistics]:
+def _open_statistics(tokenizers: Sequence[LoadedTokenizer]) -> dict[int, Statistics]:
     from attncli.tokens.statistics import Statistics
 
-    return {id(reader): Statistics(reader.model, reader.tokenizer) for reader in readers}
+    return {id(loaded): Statistics(loaded.model, loaded.tokenizer) for loaded in tokenizers}
 
 
-def _checked(texts: Iterable[str]) -> Iterator[str]:
+def _check_each(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         check_text(text)
         yield text

@@ -12,7 +12,7 @@ from attncli.cli.options import TextOptions, bundle, flag, option
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.api.text_batches import Given
+    from attncli.api.text_batches import LocatedText
     from attncli.cli.texts import TextStream
 
 
@@ -37,7 +37,7 @@ class ManyOptions(NamedTuple):
 class HeadsInput(NamedTuple):
     """By the keywords of the verb, and notes on how it was understood."""
 
-    text: str | Iterator[Given] | None = None
+    text: str | Iterator[LocatedText] | None = None
     input_ids: list[int] | None = None
     probe: bool = False
     seed: int = 0
@@ -142,18 +142,18 @@ def _many(source: TextOptions, environment: Environment, *, lines: bool) -> Head
     return HeadsInput(_given(stream), notes=stream.notes)
 
 
-def _given(stream: TextStream) -> Iterator[Given]:
+def _given(stream: TextStream) -> Iterator[LocatedText]:
     """The texts of a stream, with what to call each where something is wrong with it."""
-    from attncli.api.text_batches import Given
+    from attncli.api.text_batches import LocatedText
     from attncli.cli.stdin_text import lines
 
     for number, ids in enumerate(stream.ids or (), 1):
-        yield Given(f"list {number} of ids", ids=ids)
+        yield LocatedText(f"list {number} of ids", ids=ids)
     names = [*stream.literal, *stream.names]
     called = ["stdin" if name == STDIN else "the text" if place < len(stream.literal) else name
               for place, name in enumerate(names)]  # fmt: skip
     for name, blocks in zip(called, stream.blocks(), strict=True):
         if stream.lines:
-            yield from (Given(f"line {number} of {name}", line) for number, line in enumerate(lines(blocks), 1))
+            yield from (LocatedText(f"line {number} of {name}", line) for number, line in enumerate(lines(blocks), 1))
         else:
-            yield Given(name, "".join(blocks))
+            yield LocatedText(name, "".join(blocks))

@@ -33,14 +33,14 @@ from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.api.cutting import TextInput
-    from attncli.api.tokenizing import Tokenizing
+    from attncli.api.tokenizing import TextTokenizer
     from attncli.render.tokenize.forms import Form, View
     from attncli.results.tokenize import IdsPart
 
 
 def write(
     outlets: Sequence[Outlet],
-    tokenizing: Tokenizing,
+    tokenizing: TextTokenizer,
     stream: TextStream,
     wanted: ViewOptions,
     *,
@@ -55,7 +55,7 @@ def write(
         _feed(sinks, tokenizing, stream, plain=not chat and pair is None, inputs=_inputs(stream, chat, pair))
         summary = tokenizing.summary()
     else:
-        summary = tokenizing.summary_of_vocabularies([text for text in _sought(stream) if text])
+        summary = tokenizing.vocabulary_summary([text for text in _sought(stream) if text])
     for sink in sinks:
         for content in sink.form.end(summary):
             sink.write(content)
@@ -72,7 +72,7 @@ class _Sink(NamedTuple):
             self.outlet.write(encoded(content))
 
 
-def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
+def _form(outlet: Outlet, tokenizing: TextTokenizer, stream: TextStream, wanted: ViewOptions) -> Form:
     from attncli.render.tokenize import forms
 
     terminal, several = outlet.terminal, len(tokenizing.models) > 1
@@ -87,7 +87,7 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     if wanted.stats or wanted.vocab:
         from attncli.render.tokenize.forms import SummaryForm
 
-        return SummaryForm(outlet.form, terminal, tokenizing.entries, texts=stream.texts_known)
+        return SummaryForm(outlet.form, terminal, tokenizing.vocabulary_entries, texts=stream.texts_known)
     if outlet.form == "csv" and wanted.lint:
         return forms.FindingsCsv()
     if outlet.form == "csv":
@@ -103,14 +103,14 @@ def _form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: Vi
     )
 
 
-def _page_form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
+def _page_form(outlet: Outlet, tokenizing: TextTokenizer, stream: TextStream, wanted: ViewOptions) -> Form:
     """Tokens as a page, and beneath them what there is for a terminal besides."""
     from attncli.render.html.tokenize import SCREEN, PageForm
 
     if wanted.stats or wanted.vocab:
         from attncli.render.tokenize.forms import SummaryForm
 
-        summaries = SummaryForm("text", SCREEN, tokenizing.entries, texts=stream.texts_known)
+        summaries = SummaryForm("text", SCREEN, tokenizing.vocabulary_entries, texts=stream.texts_known)
         return PageForm(summaries, tokens=False, title=outlet.title)
     from attncli.render.tokenize.text import RecordText
 
@@ -119,7 +119,7 @@ def _page_form(outlet: Outlet, tokenizing: Tokenizing, stream: TextStream, wante
 
 
 def _feed(
-    sinks: Sequence[_Sink], tokenizing: Tokenizing, stream: TextStream, *, plain: bool, inputs: Iterator[TextInput]
+    sinks: Sequence[_Sink], tokenizing: TextTokenizer, stream: TextStream, *, plain: bool, inputs: Iterator[TextInput]
 ) -> None:
     """Give every text to every form, in the cheapest way that serves them all.
 
@@ -151,13 +151,13 @@ def _sought(stream: TextStream) -> Iterator[str]:
         yield "".join(blocks)
 
 
-def _parts(tokenizing: Tokenizing, stream: TextStream) -> Iterator[IdsPart]:
+def _parts(tokenizing: TextTokenizer, stream: TextStream) -> Iterator[IdsPart]:
     """Bare ids. A text of any size goes through in parts where that is possible."""
-    if stream.lines or not tokenizing.takes_parts:
+    if stream.lines or not tokenizing.can_stream:
         yield from tokenizing.ids(stream.texts())
         return
     for record, blocks in enumerate(stream.blocks()):
-        yield from tokenizing.ids_of_stream(record, blocks)
+        yield from tokenizing.stream_ids(record, blocks)
 
 
 def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextInput]:
@@ -166,9 +166,9 @@ def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextIn
     if stream.ids is not None:
         yield from (TextInput(ids=ids) for ids in stream.ids)
     elif chat:
-        from attncli.api.tokenizing import conversations
+        from attncli.api.tokenizing import parse_conversations
 
-        yield from (TextInput(conversation=each) for each in conversations(stream.texts(), lines=stream.lines))
+        yield from (TextInput(conversation=each) for each in parse_conversations(stream.texts(), lines=stream.lines))
     else:
         yield from (TextInput(text, pair, source=source) for text, source in stream.sourced_texts())
 
@@ -264,7 +264,7 @@ def tokenize(
     wanted: ViewOptions,
     output: OutputOptions,
 ) -> None:
-    from attncli.api.tokenizing import open_tokenizing
+    from attncli.api.tokenizing import open_text_tokenizer
     from attncli.cli.messages import Messages
     from attncli.cli.output import open_outlets, plan_output
     from attncli.cli.texts import chosen_models, open_texts
@@ -276,7 +276,7 @@ def tokenize(
     stream = open_texts(source, environment, lines=taken.lines, optional=wanted.vocab)
     messages.notes(stream.notes)
     with messages.progress() as progress:
-        opened = open_tokenizing(
+        opened = open_text_tokenizer(
             chosen_models(model, environment),
             needs_tokenizer=stream.ids is None,
             progress=progress,

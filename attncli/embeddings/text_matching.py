@@ -166,7 +166,7 @@ _WORDS = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 _MAX_PARTICLES = 3
 
 
-class WordQuery(NamedTuple):
+class WordPattern(NamedTuple):
     """A word or phrase to find, and whether other forms of it match: other case, inflections, particles."""
 
     word: str
@@ -187,10 +187,10 @@ class UnmarkedText(NamedTuple):
     marks: tuple[tuple[int, Span], ...] = ()
 
 
-def find_word(text: str, query: WordQuery) -> list[Span]:
+def find_word(text: str, query: WordPattern) -> list[Span]:
     """Every occurrence of a word in a text, as half-open spans of characters.
 
-    >>> find_word("A mole and a molecule", WordQuery("mole"))
+    >>> find_word("A mole and a molecule", WordPattern("mole"))
     [(2, 6)]
 
     A word ends before a character that is no letter, digit or mark, and in scripts without spaces anywhere but within
@@ -250,12 +250,12 @@ def remove_brackets(text: str, words: Sequence[str]) -> UnmarkedText:
 
 
 def _is_form(text: str, word: str) -> bool:
-    return any(span == (0, len(text)) for span in find_word(text, WordQuery(word, any_form=True)))
+    return any(span == (0, len(text)) for span in find_word(text, WordPattern(word, any_form=True)))
 
 
 def similar_words(text: str, word: str, count: int = 3) -> list[str]:
     """Words of a text similar to one that isn't in it: its other forms, then words that look alike."""
-    found = [text[start:end] for start, end in find_word(text, WordQuery(word, any_form=True))]
+    found = [text[start:end] for start, end in find_word(text, WordPattern(word, any_form=True))]
     folded = {match[0].casefold(): match[0] for match in _WORDS.finditer(text)}
     alike = get_close_matches(word.casefold(), list(folded), n=count, cutoff=0.6)
     return list(dict.fromkeys([*found, *(folded[each] for each in alike)]))[:count]

@@ -1,4 +1,4 @@
-"""Whose the tokens of a conversation are, that went through a model's chat template."""
+"""Assign each token of a rendered conversation to its message and role."""
 
 from __future__ import annotations
 
@@ -18,40 +18,43 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 
-def assign(text: TokenizedText, chat: ChatText, *, double_bos: bool = False) -> Chat:
-    """Give each token to the message that it is of.
+def assign_messages(text: TokenizedText, chat: ChatText, *, double_bos: bool = False) -> Chat:
+    """Assign each token to a message.
 
-    text: the rendered conversation, tokenized without added special tokens.  double_bos: as `has_double_bos` says.
+    text: the rendered conversation, tokenized without added special tokens.  double_bos: as `has_double_bos` gives.
 
-    A token that holds some of a message's own text is that message's content, though it may begin or end with what the
-    template wrote; any other token is of the message that it begins in.
+    A token with some of a message's content is content of that message, even if it begins or ends with characters of
+    the template; any other token belongs to the message in whose span it begins.
     """
-    contents = _Places((span, index) for index, place in enumerate(chat.messages) for span in place.contents or ())
-    spans = _Places((place.span, index) for index, place in enumerate(chat.messages) if place.span is not None)
-    of_content = [contents.touched(token) for token in text.tokens]
-    owners = tuple(
-        spans.around(token) if owner is None else owner for token, owner in zip(text.tokens, of_content, strict=True)
+    contents = _MessageSpans(
+        (span, index) for index, place in enumerate(chat.messages) for span in place.contents or ()
     )
-    messages = tuple(_messages(chat, Counter(owners), Counter(of_content)))
+    spans = _MessageSpans((place.span, index) for index, place in enumerate(chat.messages) if place.span is not None)
+    content_owners = [contents.touched_by(token) for token in text.tokens]
+    owners = tuple(
+        spans.containing_start(token) if owner is None else owner
+        for token, owner in zip(text.tokens, content_owners, strict=True)
+    )
+    messages = tuple(_chat_messages(chat, Counter(owners), Counter(content_owners)))
     known = all(message.content_tokens is not None for message in messages)
-    content_tokens = sum(owner is not None for owner in of_content)
+    content_tokens = sum(owner is not None for owner in content_owners)
     return Chat(
         template=chat.template,
         messages=messages,
-        generation_prompt=_prompt(chat.generation, text.tokens, owners),
-        roles=tuple(_roles(messages)),
+        generation_prompt=_generation_prompt(chat.generation, text.tokens, owners),
+        roles=tuple(_role_tokens(messages)),
         content_tokens=content_tokens if known else None,
         template_tokens=len(text.tokens) - content_tokens if known else None,
         owners=owners,
-        content=tuple(owner is not None for owner in of_content),
+        content=tuple(owner is not None for owner in content_owners),
         double_bos=double_bos,
     )
 
 
 def has_double_bos(text: TokenizedText, tokenizer: Tokenizer) -> bool:
-    """Whether the tokenizer, asked to add its special tokens, would double the one that a text begins with.
+    """Whether adding special tokens would double the one that a text begins with.
 
-    That is what happens to a conversation that is tokenized like any other text.
+    This happens if a rendered conversation is tokenized like any other text.
     """
     if text.text is None or not text.tokens or text.tokens[0].end is None:
         return False
@@ -60,52 +63,56 @@ def has_double_bos(text: TokenizedText, tokenizer: Tokenizer) -> bool:
     return ids[:2] == [first.id, first.id]
 
 
-class _Places:
-    """Spans of a text that do not overlap, each with the index of its message."""
+class _MessageSpans:
+    """Spans of a text that don't overlap, each with the index of its message."""
 
     def __init__(self, places: Iterable[tuple[Span, int]]) -> None:
         self._places = sorted(places)
         self._starts = [start for (start, _), _ in self._places]
 
-    def touched(self, token: Token) -> int | None:
-        """The message whose span holds a character of the token: the last one that it reaches."""
+    def touched_by(self, token: Token) -> int | None:
+        """The last message whose span contains a character of the token."""
         if token.start is None or token.end is None:
             return None
         if token.start == token.end:
-            # A space that the tokenizer's offsets leave out belongs to the text on both of its sides.
+            # An empty span is a space that the offsets leave out: it is content if there is content on both sides.
             found = self._before(token.start - 1)
             return found[1] if found is not None and found[0][1] > token.start else None
         found = self._before(token.end - 1)
         return found[1] if found is not None and found[0][1] > token.start else None
 
-    def around(self, token: Token) -> int | None:
-        """The message whose span the token begins in."""
+    def containing_start(self, token: Token) -> int | None:
+        """The message in whose span the token begins."""
         found = None if token.start is None else self._before(token.start)
         return found[1] if found is not None and token.start is not None and token.start < found[0][1] else None
 
     def _before(self, at: int) -> tuple[Span, int] | None:
-        """The last span that starts at a character or before it."""
+        """The last span that starts at or before a character."""
         place = bisect_right(self._starts, at)
         return self._places[place - 1] if place else None
 
 
-def _messages(chat: ChatText, tokens: Counter[int | None], content: Counter[int | None]) -> Iterator[ChatMessage]:
+def _chat_messages(chat: ChatText, tokens: Counter[int | None], content: Counter[int | None]) -> Iterator[ChatMessage]:
     for index, place in enumerate(chat.messages):
         start, end = place.span or (None, None)
-        of_content = None if place.contents is None else content[index]
-        yield ChatMessage(place.role, start, end, place.contents, tokens[index], of_content)
+        content_tokens = None if place.contents is None else content[index]
+        yield ChatMessage(place.role, start, end, place.contents, tokens[index], content_tokens)
 
 
-def _prompt(span: Span | None, tokens: Sequence[Token], owners: Sequence[int | None]) -> GenerationPrompt | None:
+def _generation_prompt(
+    span: Span | None, tokens: Sequence[Token], owners: Sequence[int | None]
+) -> GenerationPrompt | None:
     if span is None:
         return None
-    own = (owner is None and (token.start or 0) >= span[0] for token, owner in zip(tokens, owners, strict=True))
-    return GenerationPrompt(*span, tokens=sum(own))
+    matching = (owner is None and (token.start or 0) >= span[0] for token, owner in zip(tokens, owners, strict=True))
+    return GenerationPrompt(*span, tokens=sum(matching))
 
 
-def _roles(messages: Sequence[ChatMessage]) -> Iterator[RoleTokens]:
+def _role_tokens(messages: Sequence[ChatMessage]) -> Iterator[RoleTokens]:
     for role in dict.fromkeys(message.role for message in messages):
-        own = [message for message in messages if message.role == role]
-        contents = [message.content_tokens for message in own if message.content_tokens is not None]
-        known = len(contents) == len(own)
-        yield RoleTokens(role, len(own), sum(message.tokens for message in own), sum(contents) if known else None)
+        matching = [message for message in messages if message.role == role]
+        contents = [message.content_tokens for message in matching if message.content_tokens is not None]
+        known = len(contents) == len(matching)
+        yield RoleTokens(
+            role, len(matching), sum(message.tokens for message in matching), sum(contents) if known else None
+        )

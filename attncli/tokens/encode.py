@@ -1,6 +1,6 @@
-"""Finding tokens in their text again, for tokenizers that keep no record of where they came from.
+"""Tokenize a text, or look up ids, into `Token`s with their offsets in characters, UTF-8 bytes and words.
 
-A text, or bare ids, to `Token`s: what each is, what it looks like, and where it stands.
+`align` finds the offsets for tokenizers that give none.
 """
 
 from __future__ import annotations
@@ -13,29 +13,162 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import FailedError, UsageError
 from attncli.results.tokens import Token
-from attncli.tokens.spans import Words, byte_spans, emptied, untrimmed
+from attncli.tokens.spans import WordSpans, byte_spans, empty_added_spaces, restore_first_characters
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Piece, Tokenizer
 
 Span = tuple[int, int]
 
-#: How far behind the place where it is expected a token is looked for.
-_REACH = 64
+#: start, end, byte_start, byte_end and word of a token.
+TokenPlace = tuple[int | None, int | None, int | None, int | None, int | None]
+
+#: How many characters after its expected place a token is searched for.
+_SEARCH_REACH = 64
+
+_NOWHERE: TokenPlace = (None, None, None, None, None)
+
+
+# --- From a text or ids to tokens
+
+
+class EncodedText(NamedTuple):
+    """The tokens of a text; every field has one entry a token.
+
+    segments: the model's `token_type_ids`.
+    sequences: 0 for tokens of the text, 1 for those of its pair, None for added special tokens and for ids without a
+    text. Offsets (`start`, `byte_start`, `word`) count within the token's own sequence.
+    """
+
+    tokens: tuple[Token, ...]
+    segments: tuple[int, ...]
+    sequences: tuple[int | None, ...] = ()
+
+
+def encode(
+    tokenizer: Tokenizer, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False
+) -> EncodedText:
+    """Tokenize a text, with `pair` as a second one.
+
+    special: add the special tokens that the model expects.  truncate: cut to the number of tokens that the model takes,
+    with special tokens kept.
+
+    Raises UsageError where a text holds a lone surrogate, which no tokenizer can take.
+    """
+    texts = [text] if pair is None else [text, pair]
+    for each in texts:
+        check_text(each)
+    encoding = tokenizer.encode(text, pair=pair, special=special, truncate=truncate)
+    pieces = list(_describe_pieces(tokenizer, encoding.ids))
+    places: list[TokenPlace] = [_NOWHERE] * len(pieces)
+    for number, each in enumerate(texts):
+        members = [index for index, sequence in enumerate(encoding.sequences) if sequence == number]
+        for index, place in zip(members, _token_places(each, encoding, pieces, members), strict=True):
+            places[index] = place
+    tokens = (
+        Token(index, piece.id, piece.token, piece.text, *place, piece.special or sequence is None)
+        for index, (piece, place, sequence) in enumerate(zip(pieces, places, encoding.sequences, strict=True))
+    )
+    return EncodedText(tuple(tokens), tuple(encoding.segments), tuple(encoding.sequences))
+
+
+def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
+    """Look up ids that were given without a text, as tokens without offsets.
+
+    tokenizer: None shows each token as its id.
+
+    Raises UsageError for a number below 0 and for an id that the vocabulary doesn't have.
+    """
+    for identifier in ids:
+        if identifier < 0:
+            raise UsageError(f"{identifier} is no id of a token", hint="ids are numbers from 0")
+    if tokenizer is None:
+        tokens = [Token(index, identifier, str(identifier), str(identifier)) for index, identifier in enumerate(ids)]
+    else:
+        tokens = list(_describe_ids(tokenizer, ids))
+    return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
+
+
+def _describe_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
+    for index, (identifier, piece) in enumerate(zip(ids, tokenizer.describe(ids), strict=True)):
+        if piece is None:
+            raise UsageError(
+                f"the vocabulary has no token {identifier}",
+                hint=f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}",
+            )
+        yield Token(index, identifier, piece.token, piece.text, special=piece.special)
+
+
+def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
+    for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
+        if piece is None:
+            raise FailedError(
+                f"the tokenizer cut the text into id {identifier}, which it has no token for",
+                hint="its files do not go together; try another model with -m",
+            )
+        yield piece
+
+
+def _token_places(
+    text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]
+) -> Iterator[TokenPlace]:
+    """The offsets and words of the tokens of one text.  members: their indices among all tokens."""
+    spans = [encoding.spans[index] for index in members]
+    if None in spans:
+        spans = align(text, [pieces[index].data for index in members])
+    data = [pieces[index].data for index, span in zip(members, spans, strict=True) if span is not None]
+    found = empty_added_spaces(
+        text, restore_first_characters(text, [span for span in spans if span is not None], data), data
+    )
+    in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
+    words = WordSpans(text)
+    for place in spans:
+        span = None if place is None else next(in_characters)
+        yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
+
+
+def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
+    """The part of each text from its first token to its last: less than all of it where it was truncated."""
+    covered = []
+    for number, text in enumerate(texts):
+        own = [token for token, sequence in zip(encoded.tokens, encoded.sequences, strict=True) if sequence == number]
+        starts = [token.start for token in own if token.start is not None]
+        ends = [token.end for token in own if token.end is not None]
+        covered.append(text[min(starts) : max(ends)] if starts else "")
+    return covered
+
+
+def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
+    """Whether the tokens leave out more of the texts than surrounding white space."""
+    return any(len(part) < len(text.strip()) for part, text in zip(covered_texts(encoded, texts), texts, strict=True))
+
+
+def check_text(text: str) -> None:
+    """Raise UsageError where a text holds a lone surrogate."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the text holds half a character (the surrogate U+{ord(text[error.start]):04X}) at position {error.start}",
+            hint="read it with the encoding that it was written in",
+        ) from error
+
+
+# --- Offsets for tokenizers that give none
 
 
 def align(text: str, data: Sequence[bytes]) -> list[Span | None]:
-    """The characters of `text` that each token stands for; None where they are not to be found, as an unknown token's.
+    """The span of characters in `text` for each token; None where it isn't found, as for an unknown token.
 
-    data: the bytes that each token spells. Where together they spell the text, that says it all. Else tokens are sought
-    in order and without regard to case, accents and the space around them, those that cut a character up together, and
-    a lost one is given up after a look at the next 64 characters: linear in the length of the text.
+    data: the bytes that each token spells. If they spell the text together, the spans follow from their lengths. Else
+    tokens are searched for in order, ignoring case, accents and surrounding space, those that share a character
+    together, within the next 64 characters each: linear in the length of the text.
     """
-    return _spelled(text, data) or _sought(text, data)
+    return _align_exactly(text, data) or _align_by_search(text, data)
 
 
-def _spelled(text: str, data: Sequence[bytes]) -> list[Span | None]:
-    """The places of tokens that spell the text, perhaps with a space before it; none where they spell another."""
+def _align_exactly(text: str, data: Sequence[bytes]) -> list[Span | None]:
+    """The spans of tokens that spell the text, perhaps with a space before it; empty if they don't spell it."""
     joined, encoded = b"".join(data), text.encode("utf-8")
     put_before = len(joined) - len(encoded)
     if joined != b" " * put_before + encoded or put_before > 1:
@@ -50,20 +183,20 @@ def _spelled(text: str, data: Sequence[bytes]) -> list[Span | None]:
     return spans
 
 
-def _sought(text: str, data: Sequence[bytes]) -> list[Span | None]:
-    folded = _Folded(text)
+def _align_by_search(text: str, data: Sequence[bytes]) -> list[Span | None]:
+    folded = _FoldedText(text)
     spans: list[Span | None] = []
     place = 0
     for spelled, pieces in _whole_characters(data):
         exact = (place, place + len(spelled)) if spelled and text.startswith(spelled, place) else None
         found = exact or folded.find(spelled, place)
         place = found[1] if found else place
-        spans += _dealt(text, found, pieces) if found else [None] * len(pieces)
+        spans += _split_span(text, found, pieces) if found else [None] * len(pieces)
     return spans
 
 
 def _whole_characters(data: Sequence[bytes]) -> Iterator[tuple[str, Sequence[bytes]]]:
-    """The fewest tokens at a time that end where a character does, and what they spell."""
+    """The tokens in the smallest groups that end at a character boundary, each with the text that it spells."""
     decoder = getincrementaldecoder("utf-8")("replace")
     spelled, first = "", 0
     for index, piece in enumerate(data):
@@ -76,153 +209,29 @@ def _whole_characters(data: Sequence[bytes]) -> Iterator[tuple[str, Sequence[byt
         yield spelled + decoder.decode(b"", final=True), data[first:]
 
 
-def _dealt(text: str, span: Span, pieces: Sequence[bytes]) -> list[Span | None]:
-    """The characters of each of the tokens that share a span: all of them where that span spells something else."""
+def _split_span(text: str, span: Span, pieces: Sequence[bytes]) -> list[Span | None]:
+    """The spans of the tokens that share a span; the whole span for each if they don't spell it exactly."""
     start, end = span
-    own = _spelled(text[start:end], pieces) if len(pieces) > 1 else []
-    return [piece and (start + piece[0], start + piece[1]) for piece in own] or [span] * len(pieces)
+    parts = _align_exactly(text[start:end], pieces) if len(pieces) > 1 else []
+    return [part and (start + part[0], start + part[1]) for part in parts] or [span] * len(pieces)
 
 
-class _Folded:
-    """A text in lower case and without accents, to be searched."""
+class _FoldedText:
+    """A text in lower case and without accents, for searching."""
 
     def __init__(self, text: str) -> None:
-        parts = [(part, index) for index, character in enumerate(text) for part in _plain(character)]
+        parts = [(part, index) for index, character in enumerate(text) for part in _fold(character)]
         self._plain = "".join(part for part, _ in parts)
         self._origins = [index for _, index in parts]
 
     def find(self, wanted: str, start: int) -> Span | None:
         """The first characters of the text from `start` on that look like `wanted`, if they are near."""
-        wanted = "".join(map(_plain, wanted.strip()))
+        wanted = "".join(map(_fold, wanted.strip()))
         first = bisect_left(self._origins, start)
-        found = self._plain.find(wanted, first, first + len(wanted) + _REACH) if wanted else -1
+        found = self._plain.find(wanted, first, first + len(wanted) + _SEARCH_REACH) if wanted else -1
         return None if found < 0 else (self._origins[found], self._origins[found + len(wanted) - 1] + 1)
 
 
-def _plain(character: str) -> str:
+def _fold(character: str) -> str:
     folded = unicodedata.normalize("NFKD", character).casefold()
     return "".join(part for part in folded if not unicodedata.combining(part))
-
-
-#: start, end, byte_start, byte_end and word of a token.
-Place = tuple[int | None, int | None, int | None, int | None, int | None]
-
-_NOWHERE: Place = (None, None, None, None, None)
-
-
-class EncodedText(NamedTuple):
-    """The tokens of a text; every field has an entry a token.
-
-    segments: what the model takes as `token_type_ids`.
-    sequences: 0 for tokens of the text, 1 for those of its pair, None for added ones and for ids without a text. Places
-    (`start`, `byte_start`, `word`) are those of the token's own sequence.
-    """
-
-    tokens: tuple[Token, ...]
-    segments: tuple[int, ...]
-    sequences: tuple[int | None, ...] = ()
-
-
-def encode(
-    tokenizer: Tokenizer, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False
-) -> EncodedText:
-    """Cut a text, and a second one beside it, into tokens.
-
-    special: with the special tokens that the model expects.  truncate: cut to the tokens that the model takes, those
-    special ones kept.
-
-    Raises UsageError where a text holds half a character (a lone surrogate), which no tokenizer can take.
-    """
-    texts = [text] if pair is None else [text, pair]
-    for given in texts:
-        check_text(given)
-    encoding = tokenizer.encode(text, pair=pair, special=special, truncate=truncate)
-    pieces = list(_described(tokenizer, encoding.ids))
-    places: list[Place] = [_NOWHERE] * len(pieces)
-    for number, own in enumerate(texts):
-        members = [index for index, sequence in enumerate(encoding.sequences) if sequence == number]
-        for index, place in zip(members, _places(own, encoding, pieces, members), strict=True):
-            places[index] = place
-    tokens = (
-        Token(index, piece.id, piece.token, piece.text, *place, piece.special or sequence is None)
-        for index, (piece, place, sequence) in enumerate(zip(pieces, places, encoding.sequences, strict=True))
-    )
-    return EncodedText(tuple(tokens), tuple(encoding.segments), tuple(encoding.sequences))
-
-
-def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
-    """Ids that came without a text, as tokens without a place in one.
-
-    tokenizer: looks them up; without one, a token is its own number.
-
-    Raises UsageError for a number below 0, and for one that the vocabulary has no token for.
-    """
-    for identifier in ids:
-        if identifier < 0:
-            raise UsageError(f"{identifier} is no id of a token", hint="ids are numbers from 0")
-    if tokenizer is None:
-        tokens = [Token(index, identifier, str(identifier), str(identifier)) for index, identifier in enumerate(ids)]
-    else:
-        tokens = list(_looked_up(tokenizer, ids))
-    return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
-
-
-def kept(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
-    """As much of each text as its tokens cover, from the first of them to the last: less than all where it was cut."""
-    covered = []
-    for number, text in enumerate(texts):
-        own = [token for token, sequence in zip(encoded.tokens, encoded.sequences, strict=True) if sequence == number]
-        starts = [token.start for token in own if token.start is not None]
-        ends = [token.end for token in own if token.end is not None]
-        covered.append(text[min(starts) : max(ends)] if starts else "")
-    return covered
-
-
-def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
-    """Whether the tokens leave out more of the texts than the space around them."""
-    return any(len(part) < len(text.strip()) for part, text in zip(kept(encoded, texts), texts, strict=True))
-
-
-def check_text(text: str) -> None:
-    """Raise UsageError where a text holds half a character."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"the text holds half a character (the surrogate U+{ord(text[error.start]):04X}) at position {error.start}",
-            hint="read it with the encoding that it was written in",
-        ) from error
-
-
-def _described(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
-    for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
-        if piece is None:
-            raise FailedError(
-                f"the tokenizer cut the text into id {identifier}, which it has no token for",
-                hint="its files do not go together; try another model with -m",
-            )
-        yield piece
-
-
-def _places(text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]) -> Iterator[Place]:
-    """Where the tokens of one text stand in it."""
-    given = [encoding.spans[index] for index in members]
-    if None in given:
-        given = align(text, [pieces[index].data for index in members])
-    data = [pieces[index].data for index, span in zip(members, given, strict=True) if span is not None]
-    found = emptied(text, untrimmed(text, [span for span in given if span is not None], data), data)
-    in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
-    words = Words(text)
-    for place in given:
-        span = None if place is None else next(in_characters)
-        yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
-
-
-def _looked_up(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
-    for index, (identifier, piece) in enumerate(zip(ids, tokenizer.describe(ids), strict=True)):
-        if piece is None:
-            raise UsageError(
-                f"the vocabulary has no token {identifier}",
-                hint=f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}",
-            )
-        yield Token(index, identifier, piece.token, piece.text, special=piece.special)

@@ -1,4 +1,4 @@
-"""How a tokenizer came to the tokens of a text: its steps told from its own data, and checked against what it gives."""
+"""`--why`: the steps from a text to its tokens, computed from the tokenizer's data and checked against its output."""
 
 from __future__ import annotations
 
@@ -8,71 +8,71 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attncli.errors import UsageError
 from attncli.results.explanation import Entry, Explanation, Model, PreToken, Segment, Step, Word
 from attncli.tokens.encode import check_text
-from attncli.tokens.tokenizer_models import BestPath, LongestMatch, Merging, WholeWord
+from attncli.tokens.tokenizer_models import BPEExplainer, UnigramExplainer, WordLevelExplainer, WordPieceExplainer
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.pipeline import Cut, Part, Slot, TokenizerPipeline
     from attncli.models.tokenizers.types import Encoding, Tokenizer
 
 
-class _Explains(Protocol):
-    """What each kind of model can do."""
+class _ModelExplainer(Protocol):
+    """Explains how a tokenizer's model splits a word."""
 
     def explain(self, word: str) -> Word: ...
 
 
-class _Kind(Protocol):
-    def __call__(self, state: Mapping[str, Any]) -> _Explains: ...
+class _ModelType(Protocol):
+    def __call__(self, state: Mapping[str, Any]) -> _ModelExplainer: ...
 
 
-#: The kinds of models that the library `tokenizers` has.
-_KINDS: Mapping[str, _Kind] = {
-    "BPE": Merging,
-    "WordPiece": LongestMatch,
-    "Unigram": BestPath,
-    "WordLevel": WholeWord,
+#: The models of the library `tokenizers`, by their `type` in a tokenizer.json.
+_MODEL_TYPES: Mapping[str, _ModelType] = {
+    "BPE": BPEExplainer,
+    "WordPiece": WordPieceExplainer,
+    "Unigram": UnigramExplainer,
+    "WordLevel": WordLevelExplainer,
 }
 
-#: What of a model's state is no setting.
-_DATA = frozenset({"type", "vocab", "merges"})
+#: The fields of a model's state that aren't settings.
+_DATA_FIELDS = frozenset({"type", "vocab", "merges"})
 
 
 def explain(tokenizer: Tokenizer, text: str, *, special: bool = True) -> Explanation:
-    """How the tokens of one text come about: see `Explainer`, which reads the vocabulary once for several texts."""
+    """The steps for one text; for several texts use `Explainer`, which reads the vocabulary once."""
     return Explainer(tokenizer).explain(text, special=special)
 
 
 class Explainer:
-    """A tokenizer that tells how it comes to its tokens, from the text to the special tokens around it.
+    """Explains a tokenizer's steps, from normalizing the text to adding special tokens.
 
-    The steps are worked out from the tokenizer's data; `agrees` says whether they lead to the tokens that it gives
-    itself. (They may not where it drops merges at random, as its `dropout` asks for.)
+    The steps are computed from the tokenizer's data; `agrees` in the result says whether they lead to the tokens that
+    it gives itself. (They may not if `dropout` skips merges at random.)
 
-    Raises UsageError for a tokenizer that is a class of Python code, whose steps only it knows.
+    Raises UsageError for a tokenizer that is written in Python, whose steps are unknown.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._parts = _parts(tokenizer)
+        self._parts = _open_pipeline(tokenizer)
         state = self._parts.model()
-        self._facts = _facts(state)
-        self._model = _KINDS[state["type"]](state)
+        self._facts = _describe_model(state)
+        self._model = _MODEL_TYPES[state["type"]](state)
 
     def explain(self, text: str, *, special: bool = True) -> Explanation:
-        """How one text is cut.  special: with the special tokens that the model expects.
+        """The steps for one text.  special: add the special tokens that the model expects.
 
-        Raises UsageError for half a character.
+        Raises UsageError for a lone surrogate.
         """
         check_text(text)
         encoding = self._tokenizer.encode(text, special=special)
         cut = self._parts.cut(text)
-        words, pre_tokens = _words(text, cut, self._model)
+        words, pre_tokens = _explain_words(text, cut, self._model)
         template = self._parts.template() if special else None
-        own = [identifier for pre_token in pre_tokens for identifier in _ids(pre_token, words)]
+        own = [identifier for pre_token in pre_tokens for identifier in _pre_token_ids(pre_token, words)]
         return Explanation(
             normalizer=tuple(Step(*part) for part in self._parts.normalizer),
             segments=tuple(_segments(text, cut)),
-            pre_tokenizer=tuple(_counted(self._parts.pre_tokenizer, cut.counts)),
+            pre_tokenizer=tuple(_steps_with_counts(self._parts.pre_tokenizer, cut.counts)),
             pre_tokens=pre_tokens,
             model=self._facts,
             words=words,
@@ -83,7 +83,7 @@ class Explainer:
         )
 
 
-def _parts(tokenizer: Tokenizer) -> TokenizerPipeline:
+def _open_pipeline(tokenizer: Tokenizer) -> TokenizerPipeline:
     if (parts := tokenizer.parts()) is None:
         raise UsageError(
             f"{tokenizer.class_name} is written in Python, and only its own code knows how it cuts",
@@ -92,8 +92,8 @@ def _parts(tokenizer: Tokenizer) -> TokenizerPipeline:
     return parts
 
 
-def _words(text: str, cut: Cut, model: _Explains) -> tuple[tuple[Word, ...], tuple[PreToken, ...]]:
-    """What the model does with each pre-token, those of the same form once; and the pre-tokens that point to it."""
+def _explain_words(text: str, cut: Cut, model: _ModelExplainer) -> tuple[tuple[Word, ...], tuple[PreToken, ...]]:
+    """How the model splits each distinct pre-token, and all pre-tokens with the index of theirs."""
     numbers: dict[str, int] = {}
     for pre_token in cut.pre_tokens:
         if pre_token.added is None:
@@ -105,7 +105,7 @@ def _words(text: str, cut: Cut, model: _Explains) -> tuple[tuple[Word, ...], tup
     return tuple(model.explain(form) for form in numbers), tuple(pre_tokens)
 
 
-def _ids(pre_token: PreToken, words: Sequence[Word]) -> list[int]:
+def _pre_token_ids(pre_token: PreToken, words: Sequence[Word]) -> list[int]:
     if pre_token.word is not None:
         return [entry.id for entry in words[pre_token.word].tokens]
     return [] if pre_token.added is None else [pre_token.added]
@@ -118,13 +118,13 @@ def _segments(text: str, cut: Cut) -> Iterator[Segment]:
         yield Segment(start, end, before, texts[-1] if texts else before, tuple(changes))
 
 
-def _counted(parts: Sequence[Part], counts: Sequence[int]) -> Iterator[Step]:
+def _steps_with_counts(parts: Sequence[Part], counts: Sequence[int]) -> Iterator[Step]:
     return (Step(*part, count) for part, count in zip(parts, counts, strict=True))
 
 
-def _facts(state: Mapping[str, Any]) -> Model:
+def _describe_model(state: Mapping[str, Any]) -> Model:
     merges = len(state["merges"]) if "merges" in state else None
-    settings = {name: value for name, value in state.items() if name not in _DATA}
+    settings = {name: value for name, value in state.items() if name not in _DATA_FIELDS}
     return Model(state["type"], len(state["vocab"]), merges, settings)
 
 
@@ -134,7 +134,7 @@ def _entries(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Entry]:
 
 
 def _agrees(encoding: Encoding, own: Sequence[int], template: Sequence[Slot] | None) -> bool:
-    """Whether the tokenizer gives the ids that the steps lead to."""
+    """Whether the tokenizer gives the same ids as the steps."""
     if template is None:
         numbered = zip(encoding.ids, encoding.sequences, strict=True)
         return [identifier for identifier, sequence in numbered if sequence is not None] == list(own)

@@ -1,10 +1,9 @@
-"""What the tokens of one text add up to: the counts and ratios of `TokenStats`.
+"""Count the tokens of one text: the counts and ratios of `TokenStats`.
 
-Special tokens that the tokenizer added are left out of all but their own count; words are maximal runs of non-space
-characters. With t tokens, w words and b UTF-8 bytes: fertility = t/w, the share of continued words = words of two or
-more tokens / w (Rust et al. 2021), bytes per token = b/t, the share of unknown tokens = unknown tokens / t. Fertility
-and continued words leave out what is in scripts that put no spaces between words, as there are none to count, and
-symbols, which are no words.
+Added special tokens are only in their own count; words are maximal runs of non-space characters. With t tokens, w words
+and b UTF-8 bytes: fertility = t/w, the share of continued words = words of two or more tokens / w (Rust et al. 2021),
+bytes per token = b/t, the share of unknown tokens = unknown tokens / t. Fertility and continued words leave out scripts
+without spaces between words, and symbols, which aren't words.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import NamedTuple
 from attncli.results.tokenize import TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText
-from attncli.tokens.spans import Words
+from attncli.tokens.spans import WordSpans
 
-#: Where the blocks of those are, roughly: a text without any of these need not be looked at closer.
+#: Roughly the Unicode blocks of scripts without spaces: a text without any of these needs no closer look.
 _MAY_BE_UNSPACED = (
     "[\u0e00-\u109f\u1780-\u1aaf\u1b00-\u1b7f\u203c\u2049\u2150-\u2bff\u2e50-\ua4cf\ua830-\ua83f\ua980-\uaadf"
     "\uf900-\ufaff\uff66-\uff9f\uffe0-\uffef\U00010100-\U000101ff\U00011700-\U0001174f\U00016fe0-\U0003ffff]"
@@ -29,18 +28,18 @@ _MAY_BE_UNSPACED = (
 def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int | None = None) -> TokenStats:
     """The counts and ratios of one text.
 
-    texts: the text, and the pair beside it; none for ids that came without a text.
+    texts: the text, and its pair if any; empty for ids that were given without a text.
     unknown_id: the id of the tokenizer's unknown token, if it has one.
     """
     placed = list(zip(encoded.sequences, encoded.tokens, strict=True))
     own = [token for sequence, token in placed if sequence is not None or not token.special]
     sizes = Counter((sequence, token.word) for sequence, token in placed if token.word is not None)
     characters, size = sum(map(len, texts)), sum(len(text.encode("utf-8")) for text in texts)
-    words = sum(len(Words(text)) for text in texts)
-    counted = _Counted(len(own), words, sum(count > 1 for count in sizes.values()), ())
-    spaced = _where_spaces_part(placed, texts) if any(map(_may_be_unspaced, texts)) else counted
-    lost = [token for token in own if token.id == unknown_id]
-    unknown, swallowed = len(lost), sum((token.end or 0) - (token.start or 0) for token in lost)
+    words = sum(len(WordSpans(text)) for text in texts)
+    counted = _WordCounts(len(own), words, sum(count > 1 for count in sizes.values()), ())
+    spaced = _count_spaced(placed, texts) if any(map(_may_be_unspaced, texts)) else counted
+    unknown_tokens = [token for token in own if token.id == unknown_id]
+    unknown_characters = sum((token.end or 0) - (token.start or 0) for token in unknown_tokens)
     return TokenStats(
         tokens=len(own),
         special_tokens=len(encoded.tokens) - len(own),
@@ -52,16 +51,16 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
         fertility=_ratio(spaced.tokens, spaced.words),
         continued_words=spaced.continued,
         continued_words_share=_ratio(spaced.continued, spaced.words),
-        unknown=unknown,
-        unknown_share=_ratio(unknown, len(own)),
+        unknown=len(unknown_tokens),
+        unknown_share=_ratio(len(unknown_tokens), len(own)),
         spaced_tokens=spaced.tokens,
         spaced_words=spaced.words,
         unspaced_scripts=spaced.left_out,
-        unknown_characters=min(swallowed, characters),
+        unknown_characters=min(unknown_characters, characters),
     )
 
 
-class _Counted(NamedTuple):
+class _WordCounts(NamedTuple):
     tokens: int
     words: int
     continued: int
@@ -69,13 +68,13 @@ class _Counted(NamedTuple):
 
 
 def _may_be_unspaced(text: str) -> bool:
-    # Compiled when a text needs it: that takes as long as all else here.
+    # Compiled only when needed, as that takes as long as everything else here.
     return not text.isascii() and re.search(_MAY_BE_UNSPACED, text) is not None
 
 
-def _where_spaces_part(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _Counted:
+def _count_spaced(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
     """Tokens and words of those parts of the texts that are in scripts with spaces, as `--stats` counts them."""
-    # Knowing the scripts takes a while to import, which few texts need.
+    # Imported here because it is slow and few texts need it.
     from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script
 
     runs: list[RunCounts] = []
@@ -87,7 +86,7 @@ def _where_spaces_part(placed: Sequence[tuple[int | None, Token]], texts: Sequen
     for run in runs:
         left_out[run.script] += run.characters if run.script in UNSPACED else 0
     spaced = [run for run in runs if run.script not in UNSPACED]
-    return _Counted(
+    return _WordCounts(
         sum(run.tokens for run in spaced),
         sum(run.words for run in spaced),
         sum(run.continued for run in spaced),

@@ -1,15 +1,12 @@
-"""The script of a character, and the runs of one script that a text falls into.
+"""Split a text into runs of one Unicode script, and count its characters, words and tokens by script.
 
-Scripts are those of Unicode's Scripts.txt, by their long names (`Latin`, `Han`). Python's own `unicodedata` does not
-know them; the package `regex` does, and carries its own copy of Unicode's tables. Emoji and other symbols are of no
-script there, but a tokenizer knows them or not whatever letters stand around them: here they are `Symbols`, as ISO
-15924 has it (Zsym).
+Scripts are those of Unicode's Scripts.txt, by their long names (`Latin`, `Han`), from the package `regex`. Emoji and
+other symbols have no script there; here they are `Symbols`, as in ISO 15924 (Zsym), because whether a vocabulary has
+them doesn't depend on the letters around them.
 
-The tokens and words of one text, counted by script.
-
-A text falls into runs of one script (`attncli.tokens.scripts`). Characters, bytes, words and tokens all belong to the
-run that they begin in, so that a token of two scripts counts under the first, and the scripts add up to the whole. A
-word that goes on from a script with spaces into one without (`Python写`) ends where that begins.
+Characters, bytes, words and tokens count in the run where they begin, so that a token of two scripts counts for the
+first, and the scripts add up to the total. A word that continues from a script with spaces into one without
+(`Python写`) ends where that begins.
 """
 
 from __future__ import annotations
@@ -25,23 +22,26 @@ import regex
 
 from attncli.results.tokenize import SYMBOLS
 
-#: What stands in texts of any script (digits, punctuation, spaces), what takes on the script before it (accents), and
-#: what has none (private use, not assigned).
+Span = tuple[int, int]
+
+#: Characters of texts in any script (digits, punctuation, spaces); those that take the script before them (accents);
+#: those without one (private use, unassigned).
 COMMON, INHERITED, UNKNOWN = NEUTRAL = ("Common", "Inherited", "Unknown")
 
-#: Emoji, skin tones, and whatever else is a symbol (So) of no script: 👍, 🏽, ★. Those of Latin-1 (©, °) and letters in
-#: another dress (℃, ㎏) stand among letters, as signs of mathematics and of currencies do, and stay there.
+#: Emoji, skin tones and other symbols (So) without a script: 👍, 🏽, ★. Not those of Latin-1 (©, °) nor letterlike ones
+#: (℃, ㎏), which stand among letters, as mathematical and currency signs do.
 _SYMBOL = (
     r"[[\p{Script=Common}&&[\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}]]"
     r"--[\x00-\xff\u2100-\u214f\u3200-\u33ff\ufffc\ufffd]]"
 )
-#: With what joins emoji, and with what chooses how one is drawn.
+
+#: The same, with joiners and variation selectors after them.
 _SYMBOLS = rf"{_SYMBOL}[{_SYMBOL}\p{{Script=Inherited}}\p{{Cf}}]*+"
 
-#: Scripts whose words have no space between them: a run of non-space is a phrase there, so nothing can be counted
-#: per word. Line breaking needs a dictionary for the first nine (class SA of UAX #14); the ideographic ones and kana
-#: break nearly anywhere (class ID and CJ); Tibetan has a mark after each syllable (UAX #14, class BA); Balinese and
-#: Javanese break between syllables (class AK). Hangul has spaces. Symbols make no words at all.
+#: Scripts without spaces between words, so that nothing can be counted per word. In UAX #14, line breaking needs a
+#: dictionary for the first nine (class SA); the ideographic ones and kana break nearly anywhere (classes ID and CJ);
+#: Tibetan has a mark after each syllable (class BA); Balinese and Javanese break between syllables (class AK). Hangul
+#: has spaces. Symbols are no words at all.
 UNSPACED = frozenset(
     (
         *("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Ahom"),
@@ -51,8 +51,8 @@ UNSPACED = frozenset(
     )
 )
 
-#: Every script of Unicode 17 (Scripts.txt) but for the neutral ones; those that most texts are in come first, as they
-#: are tried in this order. A script of a later Unicode is `Unknown` until it is named here.
+#: Every script of Unicode 17 (Scripts.txt) but the neutral ones, the most frequent first, as they are tried in this
+#: order. A script of a later version is `Unknown` until it is added here.
 _NAMES = (
     "Latin Han Cyrillic Arabic Devanagari Hangul Hiragana Katakana Greek Hebrew Thai Bengali Tamil Telugu Gujarati "
     "Kannada Malayalam Gurmukhi Oriya Sinhala Khmer Lao Myanmar Tibetan Georgian Armenian Ethiopic Mongolian Adlam "
@@ -71,9 +71,12 @@ _NAMES = (
     "Thaana Tifinagh Tirhuta Todhri Tolong_Siki Toto Tulu_Tigalari Ugaritic Vai Vithkuqi Wancho Warang_Citi Yezidi "
     "Yi Zanabazar_Square"
 )
-
 _CLASSES = {SYMBOLS: _SYMBOL} | {name: rf"\p{{Script={name}}}" for name in (*NEUTRAL, *_NAMES.split())}
-_ANY = regex.compile("|".join(f"(?P<{name}>{each})" for name, each in _CLASSES.items()), regex.VERSION1)
+_SCRIPT = regex.compile("|".join(f"(?P<{name}>{each})" for name, each in _CLASSES.items()), regex.VERSION1)
+_WORD = re.compile(r"\S+")
+
+
+# --- Runs of one script
 
 
 class ScriptRun(NamedTuple):
@@ -86,18 +89,18 @@ class ScriptRun(NamedTuple):
 
 @lru_cache(maxsize=1 << 14)
 def script_of(character: str) -> str:
-    """The script of one character by its name in Unicode: `Latin`, or `Common`, `Inherited` or `Unknown`; `Symbols`."""
-    match = _ANY.match(character)
+    """The script of one character by its Unicode name (`Latin`), or `Common`, `Inherited`, `Unknown` or `Symbols`."""
+    match = _SCRIPT.match(character)
     return match.lastgroup or UNKNOWN if match else UNKNOWN
 
 
 def script_runs(text: str) -> Iterator[ScriptRun]:
     """The text in runs of one script; together they are the whole text, and neighbours differ.
 
-    Characters without a script of their own belong to the run before them; but where a space parts them from it and
-    none parts them from the run behind, they belong there, the space too: `写 (hi)` is `写` and ` (hi)`. Those before
-    the first run belong to it. Symbols take nothing but the space before them along: what stands behind them goes on
-    with the script before them. Without one it is `Common`, as a text of nothing else is.
+    Neutral characters belong to the run before them; but where a space separates them from it and none from the run
+    after them, they belong to that, with the space: `写 (hi)` is `写` and ` (hi)`. Those before the first run belong to
+    it. Symbols only take the space before them: neutral characters after them continue the script before the symbols,
+    or are `Common` if there is none, as is a text of nothing else.
 
     Linear in the length of the text.
     """
@@ -107,23 +110,23 @@ def script_runs(text: str) -> Iterator[ScriptRun]:
             yield ScriptRun(next(iter(scripts), COMMON), 0, len(text))
         return
     script, start = "", 0
-    for found, place in _found(text, scripts):
+    for found, place in _script_starts(text, scripts):
         if script and found != script:
-            border = _border(text, start, place, clings=found != SYMBOLS)
+            border = _run_end(text, start, place, takes_neutral=found != SYMBOLS)
             yield ScriptRun(script, start, border)
             start = border
         script = found
     yield ScriptRun(script, start, len(text))
 
 
-def _found(text: str, scripts: frozenset[str]) -> Iterator[tuple[str, int]]:
-    """Where each stretch of one script begins. What is of none, at the beginning or behind symbols, takes on the script
-    before it; at the beginning that of what follows, unless that is a symbol."""
+def _script_starts(text: str, scripts: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """The script and start of each run. Neutral characters after symbols take the script before those; at the beginning
+    of the text, that of the letters after them."""
     letters = ""
-    for match in _stretches(scripts).finditer(text):
+    for match in _run_pattern(scripts).finditer(text):
         script = match.lastgroup or COMMON
         if script == COMMON:
-            if match[0].isspace() or _goes_on(text, *match.span()):
+            if match[0].isspace() or _belongs_to_next(text, *match.span()):
                 continue
             script = letters or COMMON
         elif script != SYMBOLS:
@@ -131,19 +134,18 @@ def _found(text: str, scripts: frozenset[str]) -> Iterator[tuple[str, int]]:
         yield script, match.start()
 
 
-def _goes_on(text: str, start: int, end: int) -> bool:
-    """Whether what is of no script belongs to the letters behind it: at the beginning, and where one space parts it
-    from what is before."""
+def _belongs_to_next(text: str, start: int, end: int) -> bool:
+    """Whether neutral characters belong to the letters after them: at the beginning of the text, and where only a space
+    separates them from what is before."""
     letters = end < len(text) and script_of(text[end]) != SYMBOLS
     return letters and (not start or (text[start].isspace() and len(text[start:end].split()) == 1))
 
 
 @lru_cache(maxsize=1 << 8)
-def _stretches(scripts: Iterable[str]) -> regex.Pattern[str]:
-    """Finds each character of one of these scripts with all of its run; the group that matches is named like it, or
-    `Common` for what stands in none.
+def _run_pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
+    """A pattern that matches a run of any of these scripts, in a group of its name, or of none, in the group `Common`.
 
-    Only the scripts that a text is known to have, as every group more takes time at every match.
+    It has only the scripts of one text, as each further group slows every match.
     """
     kinds = {name: _CLASSES[name] for name in sorted(scripts)}
     others = {name: "".join(kind for other, kind in kinds.items() if other != name) for name in kinds}
@@ -154,11 +156,11 @@ def _stretches(scripts: Iterable[str]) -> regex.Pattern[str]:
     return regex.compile("|".join(f"(?P<{name}>{run})" for name, run in runs.items()), regex.VERSION1)
 
 
-def _border(text: str, start: int, end: int, *, clings: bool) -> int:
-    """Where the run from `start` ends that another script follows at `end`: before the space before what clings to
-    that, if nothing of the run itself does.  clings: whether anything but space does."""
+def _run_end(text: str, start: int, end: int, *, takes_neutral: bool) -> int:
+    """Where the run from `start` ends if another script follows at `end`: before the space, if only neutral characters
+    are between that and `end`.  takes_neutral: whether these belong to the next run; else only space does."""
     place = end
-    while clings and place > start and not text[place - 1].isspace():
+    while takes_neutral and place > start and not text[place - 1].isspace():
         if script_of(text[place - 1]) not in NEUTRAL:
             return end
         place -= 1
@@ -167,15 +169,13 @@ def _border(text: str, start: int, end: int, *, clings: bool) -> int:
     return place if place > start else end
 
 
-Span = tuple[int, int]
-
-_WORD = re.compile(r"\S+")
+# --- Counts by script
 
 
 class RunCounts(NamedTuple):
-    """What begins in one run of one script. `words` is 0 where a script puts no space between them.
+    """Counts of what begins in one run of one script. `words` is 0 in scripts without spaces.
 
-    unknown_characters: those of the run that unknown tokens took the place of, wherever these begin.
+    unknown_characters: characters of the run that unknown tokens replaced, wherever these tokens begin.
     """
 
     script: str
@@ -189,7 +189,7 @@ class RunCounts(NamedTuple):
 
 
 class CountedText(NamedTuple):
-    """The runs of a text, the places of its words, and the number of tokens that each of these is cut into."""
+    """The counts of each run of a text, the spans of its words, and the number of tokens in each word."""
 
     runs: tuple[RunCounts, ...]
     words: Sequence[Span]
@@ -199,37 +199,37 @@ class CountedText(NamedTuple):
 def count_by_script(text: str, spans: Sequence[Span | None], unknown: Sequence[bool]) -> CountedText:
     """Count the tokens of a text by script.
 
-    spans: the characters of each token, in the order of the text; None where it was not to be found there.
+    spans: the characters of each token, in the order of the text; None where it wasn't found.
     unknown: whether each token is the unknown one.
     """
     runs = list(script_runs(text)) or [ScriptRun(COMMON, 0, 0)]
     words = list(_words(text, runs))
-    pieces = _pieces(sorted(span for span in spans if span is not None), words)
-    starts = _starts(spans)
+    pieces = _tokens_per_word(sorted(span for span in spans if span is not None), words)
+    starts = _token_starts(spans)
     counts = zip(
         (run.script for run in runs),
         (run.end - run.start for run in runs),
-        (_size(text[run.start : run.end]) for run in runs),
-        _by_run(runs, starts),
-        _by_run(runs, [start for start, lost in zip(starts, unknown, strict=True) if lost]),
-        _by_run(runs, [start for start, _ in words]),
-        _by_run(runs, [start for (start, _), count in zip(words, pieces, strict=True) if count > 1]),
-        _taken(runs, [span for span, lost in zip(spans, unknown, strict=True) if lost and span is not None]),
+        (_utf8_size(text[run.start : run.end]) for run in runs),
+        _count_by_run(runs, starts),
+        _count_by_run(runs, [start for start, lost in zip(starts, unknown, strict=True) if lost]),
+        _count_by_run(runs, [start for start, _ in words]),
+        _count_by_run(runs, [start for (start, _), count in zip(words, pieces, strict=True) if count > 1]),
+        _count_characters(runs, [span for span, lost in zip(spans, unknown, strict=True) if lost and span is not None]),
         strict=True,
     )
     return CountedText(tuple(RunCounts(*each) for each in counts), words, pieces)
 
 
-def covered(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | None], bool]:
-    """As much of a text as its tokens cover, their places in that, and whether more than space was left out."""
+def covered_text(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | None], bool]:
+    """The part of a text that its tokens cover, their spans in it, and whether more than white space is left out."""
     found = [span for span in spans if span is not None]
     first, last = min((start for start, _ in found), default=0), max((end for _, end in found), default=0)
     moved = [span and (span[0] - first, span[1] - first) for span in spans]
     return text[first:last], moved, last - first < len(text.strip())
 
 
-def _starts(spans: Sequence[Span | None]) -> list[int]:
-    """Where each token begins; one that was not found again, where the one before it ends."""
+def _token_starts(spans: Sequence[Span | None]) -> list[int]:
+    """Where each token begins; one without a span, where the one before it ends."""
     starts, reach = [], 0
     for span in spans:
         if span is None:
@@ -241,15 +241,15 @@ def _starts(spans: Sequence[Span | None]) -> list[int]:
 
 
 def _words(text: str, runs: Iterable[ScriptRun]) -> Iterator[Span]:
-    """The words of all scripts that put spaces between them; they end where another one begins."""
+    """The spans of words in scripts with spaces; a word ends where a script without spaces begins."""
     for unspaced, neighbours in groupby(runs, key=lambda run: run.script in UNSPACED):
         if not unspaced:
             stretch = list(neighbours)
             yield from (word.span() for word in _WORD.finditer(text, stretch[0].start, stretch[-1].end))
 
 
-def _pieces(spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
-    """How many tokens each word is cut into: a token is of the first word that it touches.
+def _tokens_per_word(spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
+    """The number of tokens in each word; a token counts for the first word that it overlaps.
 
     spans: the tokens in the order of the text.
     """
@@ -266,8 +266,8 @@ def _pieces(spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
     return pieces
 
 
-def _by_run(runs: Sequence[ScriptRun], places: Sequence[int]) -> list[int]:
-    """How many places are in each run; what is behind the last one belongs to it."""
+def _count_by_run(runs: Sequence[ScriptRun], places: Sequence[int]) -> list[int]:
+    """How many of the indices are in each run; those after the last run count for it."""
     if len(runs) == 1:
         return [len(places)]
     ordered = sorted(places)
@@ -275,8 +275,8 @@ def _by_run(runs: Sequence[ScriptRun], places: Sequence[int]) -> list[int]:
     return [after - before for before, after in pairwise(borders)]
 
 
-def _taken(runs: Sequence[ScriptRun], spans: Iterable[Span]) -> list[int]:
-    """How many characters of each run some spans take, each counted once."""
+def _count_characters(runs: Sequence[ScriptRun], spans: Iterable[Span]) -> list[int]:
+    """How many characters of each run the spans cover, each counted once."""
     taken = [0] * len(runs)
     starts = [run.start for run in runs]
     reach = 0
@@ -291,6 +291,6 @@ def _taken(runs: Sequence[ScriptRun], spans: Iterable[Span]) -> list[int]:
     return taken
 
 
-def _size(text: str) -> int:
-    """Its bytes in UTF-8."""
+def _utf8_size(text: str) -> int:
+    """The length in UTF-8 bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8"))

@@ -1,4 +1,4 @@
-"""Where tokens stand in a text: from characters to UTF-8 bytes and to words."""
+"""Convert and correct the offsets of tokens in a text: from characters to UTF-8 bytes and words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORD = re.compile(r"\S+")
 _CONTINUATION, _MASK = 0b1000_0000, 0b1100_0000
 
 
-class Words:
+class WordSpans:
     """The words of a text: its maximal runs of non-space characters."""
 
     def __init__(self, text: str) -> None:
@@ -33,41 +33,41 @@ class Words:
         return word if start < end and word < len(self) and self._starts[word] < end else None
 
 
-def untrimmed(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
-    """The spans, with a character given back to those that lost one for a space that was never there.
+def restore_first_characters(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
+    """The spans, with the first character restored where a tokenizer's offsets wrongly leave it out.
 
-    Tokenizers that leave the spaces of a token out of its span do so too for the space that they put before a text
-    themselves. At its very start they know better; behind a special token in the text, a letter goes instead.
+    Tokenizers that leave leading spaces out of a span do so even for a space that they added themselves. After a
+    special token within the text, the span then lacks a letter instead.
     """
-    mended: list[Span] = []
+    corrected: list[Span] = []
     reach = 0
     for (start, end), piece in zip(spans, data, strict=True):
-        # A span that begins with a space of any kind has the one that the piece spells.
+        # A span that begins with white space contains the space that the token spells.
         whole = not piece.startswith(b" ") or text[start : start + 1].isspace()
         lost = not whole and start > reach and text[start - 1] != " "
         if lost and text[start - 1 : end].encode("utf-8").startswith(piece[1:]):
             start -= 1
-        mended.append((start, end))
+        corrected.append((start, end))
         reach = max(reach, end)
-    return mended
+    return corrected
 
 
-def emptied(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
-    """The spans, but an empty one for each token that spells a space alone which was put before the text.
+def empty_added_spaces(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
+    """The spans, with an empty one for each token that is only a space which the tokenizer added.
 
-    The library `tokenizers` gives the `▁` that Metaspace puts there the first character of the text, which the token
-    behind it spells (`▁` and `I` of `I` are both 0 to 1), but the `Ġ` that ByteLevel puts there none.
+    The library `tokenizers` gives an added `▁` (Metaspace) the span of the first character of the text, which belongs
+    to the token after it (`▁` and `I` of `I` are both 0 to 1), but an added `Ġ` (ByteLevel) an empty span.
     """
-    mended = list(spans)
+    corrected = list(spans)
     for index in shared_starts(text, spans):
         if data[index] and not data[index].strip(b" "):
             start, _ = spans[index]
-            mended[index] = (start, start)
-    return mended
+            corrected[index] = (start, start)
+    return corrected
 
 
 def shared_starts(text: str, spans: Sequence[Span]) -> list[int]:
-    """The indices of tokens that begin, with something other than space, where the token behind them does."""
+    """The indices of tokens that begin with a non-space character at which the next token begins too."""
     return [
         index
         for index, ((start, end), (following, _)) in enumerate(pairwise(spans))
@@ -76,20 +76,20 @@ def shared_starts(text: str, spans: Sequence[Span]) -> list[int]:
 
 
 def byte_spans(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
-    """The UTF-8 bytes of a text that each token stands for.
+    """The span of each token in the UTF-8 bytes of a text.
 
     spans: the characters of each token, in the order of the text.  data: the bytes that each token spells.
 
-    Where several tokens share a character (a vocabulary of bytes cuts it up), each gets its own bytes of it. Where
-    their bytes are not those of the text, because a normaliser changed it, each gets all bytes of its characters.
+    Where several tokens share a character (byte-level vocabularies split characters), each gets its own bytes of it.
+    Where the bytes differ from the text, because a normalizer changed it, each gets all bytes of its characters.
     """
     place = _byte_places(text)
     found = [(place(start), place(end)) for start, end in spans]
     encoded: bytes | None = None
-    for first, last in _sharing(spans):
+    for first, last in _shared_runs(spans):
         encoded = text.encode("utf-8") if encoded is None else encoded
         shared = (min(start for start, _ in found[first:last]), max(end for _, end in found[first:last]))
-        found[first:last] = _split(shared, encoded, data[first:last]) or found[first:last]
+        found[first:last] = _split_bytes(shared, encoded, data[first:last]) or found[first:last]
     return found
 
 
@@ -102,7 +102,7 @@ def _byte_places(text: str) -> Callable[[int], int]:
     return [*starts, len(encoded)].__getitem__
 
 
-def _sharing(spans: Sequence[Span]) -> list[Span]:
+def _shared_runs(spans: Sequence[Span]) -> list[Span]:
     """Runs of neighbouring tokens that share characters, as half-open spans of their indices."""
     runs: list[Span] = []
     first, reach = 0, 0
@@ -117,19 +117,19 @@ def _sharing(spans: Sequence[Span]) -> list[Span]:
     return runs
 
 
-def _split(shared: Span, encoded: bytes, data: Sequence[bytes]) -> list[Span] | None:
-    """The shared bytes dealt out to the tokens that spell them; None where they spell something else."""
+def _split_bytes(shared: Span, encoded: bytes, data: Sequence[bytes]) -> list[Span] | None:
+    """The shared bytes split among the tokens that spell them; None where they spell something else."""
     start, end = shared
     spelled = b"".join(data)
-    # A space that a tokenizer puts before the text, or leaves out of the span, is spelled but not there.
+    # A space that the tokenizer added, or left out of the span, is in `data` but not in the shared bytes.
     extra = len(spelled) - (end - start)
     if extra < 0 or spelled[extra:] != encoded[start:end] or spelled[:extra].strip(b" "):
         return None
-    dealt, at = [], start - extra
+    parts, at = [], start - extra
     for piece in data:
-        dealt.append((max(at, start), max(at + len(piece), start)))
+        parts.append((max(at, start), max(at + len(piece), start)))
         at += len(piece)
-    return dealt
+    return parts
 
 
 def split_lines(text: str) -> list[str]:

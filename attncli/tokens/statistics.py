@@ -1,4 +1,4 @@
-"""What tokenizers do to many texts: counts that are added up text by text, and the ratios that they give at the end."""
+"""`--stats`: statistics of a tokenizer over many texts, added up text by text, and comparisons between tokenizers."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from attncli.results.statistics import (
 )
 from attncli.results.tokenize import MUCH_UNKNOWN
 from attncli.tokens.encode import align
-from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script, covered
-from attncli.tokens.spans import emptied, shared_starts
+from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script, covered_text
+from attncli.tokens.spans import empty_added_spaces, shared_starts
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Tokenizer
 
 Span = tuple[int, int]
 
-#: The order of the Rényi entropy that goes best with how well models do (Zouhar et al. 2023).
+#: The order of the Rényi entropy that correlates best with model performance (Zouhar et al. 2023).
 ALPHA = 2.5
 
-#: With fewer tokens most of them occur once, and the evenness of those that occur says nothing.
+#: With fewer tokens most occur once, so that their evenness means nothing.
 _ENOUGH_TOKENS = 1000
 
-#: How many of the words that are cut the most are kept.
-_MOST_CUT = 5
+#: How many of the words with the most tokens are listed.
+_MOST_SPLIT = 5
 
-#: How many characters of such a word are kept: a file without spaces is one word.
-_LONGEST = 100
+#: How many characters of such a word are kept, as a file without spaces is a single word.
+_LONGEST_WORD = 100
 
 
 class Statistics:
     """The statistics of one model's tokenizer over texts that are added one by one.
 
-    tokenizer: None where ids stay numbers.  Memory is that of the vocabulary and of the longest text, however many
-    texts there are.
+    tokenizer: None where ids have no tokenizer.  Memory grows with the vocabulary and the longest text, not with the
+    number of texts.
     """
 
     def __init__(self, model: str, tokenizer: Tokenizer | None) -> None:
@@ -53,19 +53,19 @@ class Statistics:
         self._unknown_id = tokenizer.unknown_id if tokenizer is not None else None
         self._limit = tokenizer.max_length if tokenizer is not None else None
         self._special: dict[int, bool] = {}
-        self._scripts: defaultdict[str, _Counts] = defaultdict(_Counts)
-        self._bare = _Counts()
+        self._scripts: defaultdict[str, _ScriptCounts] = defaultdict(_ScriptCounts)
+        self._bare = _ScriptCounts()
         self._special_tokens = 0
         self._used: Counter[int] = Counter()
         self._lengths: Counter[int] = Counter()
         self._longer = 0
-        self._most_cut = _MostCut()
+        self._most_split = _MostSplitWords()
 
     def add(self, encoding: Encoding, texts: Sequence[str] = (), *, truncated: bool = False) -> None:
         """Count one text.
 
-        texts: the text, and the pair beside it; none for ids that came without a text.
-        truncated: it was to be cut to what the model takes; only what its tokens cover is counted then.
+        texts: the text, and its pair if any; empty for ids that were given without a text.
+        truncated: whether truncation was on; then only the part that the tokens cover is counted.
         """
         self._lengths[len(encoding.ids)] += 1
         longer = self._limit is not None and len(encoding.ids) > self._limit
@@ -76,7 +76,7 @@ class Statistics:
             ids = [id_ for id_, sequence in zip(encoding.ids, encoding.sequences, strict=True) if sequence == number]
             spans = self._spans(text, ids, encoding, number)
             if truncated and len(encoding.ids) == self._limit:
-                text, spans, cut = covered(text, spans)
+                text, spans, cut = covered_text(text, spans)
                 longer = longer or cut
             self._add_text(text, ids, spans)
             own += len(ids)
@@ -92,13 +92,13 @@ class Statistics:
             texts=self._lengths.total(),
             vocabulary_size=self._tokenizer.vocabulary_size if self._tokenizer is not None else None,
             total=self._total(),
-            scripts=tuple(_script(name, counts) for name, counts in scripts if counts.characters),
-            lengths=TextLengths(*_spread(self._lengths), longer=self._longer, max_length=self._limit),
-            most_cut_words=self._most_cut.words(),
+            scripts=tuple(_script_statistics(name, counts) for name, counts in scripts if counts.characters),
+            lengths=TextLengths(*_length_range(self._lengths), longer=self._longer, max_length=self._limit),
+            most_cut_words=self._most_split.words(),
         )
 
     def _add_bare(self, ids: Sequence[int]) -> None:
-        """Ids that came without a text: its special tokens are those that its vocabulary calls so."""
+        """Count ids without a text; special tokens are those that the vocabulary calls special."""
         special = [self._is_special(id_) for id_ in ids]
         own = [id_ for id_, is_special in zip(ids, special, strict=True) if not is_special]
         self._special_tokens += sum(special)
@@ -124,13 +124,13 @@ class Statistics:
             if not shared_starts(text, found):
                 return spans
             pieces = self._tokenizer.describe(ids)
-            return [*emptied(text, found, [b"" if piece is None else piece.data for piece in pieces])]
+            return [*empty_added_spaces(text, found, [b"" if piece is None else piece.data for piece in pieces])]
         return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
 
     def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:
         self._used.update(ids)
         counted = count_by_script(text, spans, [id_ == self._unknown_id for id_ in ids])
-        self._most_cut.see(text, counted.words, counted.pieces)
+        self._most_split.add(text, counted.words, counted.pieces)
         for run in counted.runs:
             self._scripts[run.script].add(run)
 
@@ -162,7 +162,7 @@ class Statistics:
 
 
 def parity(statistics: Sequence[TokenizerStatistics]) -> tuple[Parity, ...]:
-    """How many tokens each tokenizer needs for a token of the first one, on the same texts (Petrov et al. 2023)."""
+    """The number of tokens of each tokenizer over that of the first, on the same texts (Petrov et al. 2023)."""
     if not statistics:
         return ()
     reference, *others = statistics
@@ -171,14 +171,14 @@ def parity(statistics: Sequence[TokenizerStatistics]) -> tuple[Parity, ...]:
         Parity(
             model=other.model,
             reference=reference.model,
-            tokens=_parity(other.total, reference.total),
-            scripts={script.script: _parity(script, before.get(script.script)) for script in other.scripts},
+            tokens=_token_ratio(other.total, reference.total),
+            scripts={script.script: _token_ratio(script, before.get(script.script)) for script in other.scripts},
         )
         for other in others
     )
 
 
-def _parity(
+def _token_ratio(
     own: TotalStatistics | ScriptStatistics, reference: TotalStatistics | ScriptStatistics | None
 ) -> float | None:
     if reference is None or not own.tokens or _is_unknown(own) or _is_unknown(reference):
@@ -187,7 +187,7 @@ def _parity(
 
 
 def _is_unknown(figures: TotalStatistics | ScriptStatistics) -> bool:
-    """Whether too much became unknown tokens to count these."""
+    """Whether too much of the text became unknown tokens for a comparison."""
     share = figures.unknown_characters_share if figures.characters else figures.unknown_share
     return share is not None and share >= MUCH_UNKNOWN
 
@@ -205,8 +205,8 @@ def renyi_efficiency(frequencies: Iterable[int]) -> float | None:
     return math.log2(power) / (1 - ALPHA) / math.log2(len(counts))
 
 
-class _Counts:
-    """What is counted by script."""
+class _ScriptCounts:
+    """The counts of one script."""
 
     def __init__(self) -> None:
         self.tokens = self.unknown = self.words = self.continued = self.characters = self.bytes = 0
@@ -222,38 +222,38 @@ class _Counts:
         self.unknown_characters += run.unknown_characters
 
 
-class _MostCut:
-    """The few different words that are cut into the most tokens; of equally many, the longer ones."""
+class _MostSplitWords:
+    """The distinct words with the most tokens; of those with equally many, the longest."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, CutWord] = {}
+        self._words: dict[str, CutWord] = {}
         self._least = 2
 
-    def see(self, text: str, words: Sequence[Span], pieces: Sequence[int]) -> None:
+    def add(self, text: str, words: Sequence[Span], pieces: Sequence[int]) -> None:
         for (start, end), count in zip(words, pieces, strict=True):
             if count >= self._least:
-                self._take(CutWord(text[start : min(end, start + _LONGEST)], end - start, count))
+                self._insert(CutWord(text[start : min(end, start + _LONGEST_WORD)], end - start, count))
 
     def words(self) -> tuple[CutWord, ...]:
-        return tuple(sorted(self._kept.values(), key=_how_cut, reverse=True))
+        return tuple(sorted(self._words.values(), key=_split_order, reverse=True))
 
-    def _take(self, word: CutWord) -> None:
-        known = self._kept.get(word.word)
-        if known is not None and _how_cut(known) >= _how_cut(word):
+    def _insert(self, word: CutWord) -> None:
+        known = self._words.get(word.word)
+        if known is not None and _split_order(known) >= _split_order(word):
             return
-        self._kept[word.word] = word
-        if len(self._kept) > _MOST_CUT:
-            # The last of equals goes, so that the first that was seen stays.
-            del self._kept[min(reversed(self._kept.values()), key=_how_cut).word]
-        if len(self._kept) == _MOST_CUT:
-            self._least = min(kept.tokens for kept in self._kept.values())
+        self._words[word.word] = word
+        if len(self._words) > _MOST_SPLIT:
+            # Of equal words, drop the one that was added last.
+            del self._words[min(reversed(self._words.values()), key=_split_order).word]
+        if len(self._words) == _MOST_SPLIT:
+            self._least = min(word.tokens for word in self._words.values())
 
 
-def _how_cut(word: CutWord) -> tuple[int, int]:
+def _split_order(word: CutWord) -> tuple[int, int]:
     return word.tokens, word.characters
 
 
-def _script(name: str, counts: _Counts) -> ScriptStatistics:
+def _script_statistics(name: str, counts: _ScriptCounts) -> ScriptStatistics:
     words, continued = (None, None) if name in UNSPACED else (counts.words, counts.continued)
     return ScriptStatistics(
         script=name,
@@ -273,8 +273,8 @@ def _script(name: str, counts: _Counts) -> ScriptStatistics:
     )
 
 
-def _spread(lengths: Counter[int]) -> tuple[int | None, float | None, int | None]:
-    """The least, the middle and the greatest of counted lengths."""
+def _length_range(lengths: Counter[int]) -> tuple[int | None, float | None, int | None]:
+    """The minimum, median and maximum of counted lengths."""
     if not lengths:
         return None, None, None
     ordered = sorted(lengths)

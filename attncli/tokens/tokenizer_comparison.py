@@ -1,10 +1,8 @@
-"""Where the tokens of one tokenizer end in a text, in a form that can be laid over that of another tokenizer.
+"""Compare the tokens of one text under several tokenizers: the boundaries that all share, and the tokens between them.
 
-Tokenizers differ in what they do with white space (GPT-2's ` mole` holds it, BERT's `mole` leaves it out) and in what
-they leave out of the text altogether. So that only cuts are compared, no gap is left between tokens: what stands
-between two belongs to the first as far as the next white space (an accent that was taken off), the rest to the second.
-
-One text under several tokenizers: the cuts that all have in common, and what each does between them.
+Tokenizers differ in white space (GPT-2's ` mole` contains it, BERT's `mole` leaves it out) and in other characters that
+they drop. So that only boundaries are compared, tokens are extended until there is no gap: characters between two
+tokens belong to the first up to the next white space (a removed accent, for instance), the rest to the second.
 """
 
 from __future__ import annotations
@@ -21,237 +19,85 @@ from attncli.results.tokens import Token
 
 _BEFORE_SPACE = re.compile(r"\S*")
 
-
-class Ruler:
-    """Positions in the text and the pair behind it: bytes of both together, and characters of each.
-
-    starts: where each of them begins.  total: where the last one ends.
-    """
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
-        sizes = [len(text.encode("utf-8")) for text in texts]
-        self.starts = [0, *accumulate(sizes)][:-1]
-        self.total = sum(sizes)
-        self._characters = [_character_starts(text) for text in texts]
-
-    def sequence(self, position: int) -> int:
-        """Which of the texts the byte at a position is of."""
-        return max(index for index, start in enumerate(self.starts) if start <= position)
-
-    def character(self, position: int, sequence: int) -> int | None:
-        """The character that begins at a position, the length of the text at its end; None within a character."""
-        return self._characters[sequence].get(position - self.starts[sequence])
+#: The most characters of the text, and the most tokens, that a message about a difference quotes.
+_SHOWN_CHARACTERS, _SHOWN_TOKENS = 60, 8
 
 
-class Stop(NamedTuple):
-    """A position that no token reaches across: those before index `before` end there at the latest, those from
-    `after` on begin there at the earliest, and those between are special ones that were added there."""
-
-    before: int
-    after: int
+# --- Comparing
 
 
-class Cuts:
-    """Where the tokens of one model end.
+def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
+    """Compare the tokens of two or more tokenizers for the same text; `Comparison` defines every number.
 
-    stops: by position in bytes, the beginning and the end of the text among them.
-    ends: for each token the position that is reached with it.
-    inner: the positions within the texts where a token ends and none goes on.
-    """
+    A token without offsets belongs to the segment after it. Linear in the number of tokens.
 
-    def __init__(self, text: TokenizedText, ruler: Ruler) -> None:
-        self.stops: dict[int, Stop] = {0: Stop(0, 0)}
-        self.ends: list[int] = []
-        self._order = [0]
-        self._reached = 0
-        self._borders = (*ruler.starts, ruler.total)
-        owners = sequences(text)
-        borders = _borders(owners, ruler)
-        for index, (token, span) in enumerate(zip(text.tokens, _spans(text, owners, ruler), strict=True)):
-            if span is not None:
-                self._place(index, span, ruler.starts[owners[index] or 0])
-            elif token.special:
-                self._add(index, borders[index])
-            self.ends.append(self._reached)
-        self._finish(len(text.tokens), ruler.total)
-        self.inner = self.stops.keys() - set(self._borders)
-
-    def _place(self, index: int, span: tuple[int, int], border: int) -> None:
-        start, end = span
-        self._reach(border, index)
-        if start < self._reached and start < end:
-            self._drop_after(max(start, border))
-        elif end <= self._reached:
-            return  # it stands for nothing of the text, and goes with what follows
-        self._reached = max(self._reached, end)
-        self._stop(self._reached, Stop(index + 1, index + 1))
-
-    def _add(self, index: int, border: int | None) -> None:
-        self._reach(self._reached if border is None else border, index)
-        here = self.stops.get(self._reached)
-        first = here.before if here is not None and here.after == index else index
-        self._stop(self._reached, Stop(first, index + 1))
-
-    def _reach(self, position: int, index: int) -> None:
-        """Go on to a border between texts that tokens have not come to, and stop at those on the way."""
-        for border in self._borders:
-            if self._reached < border <= position:
-                self._reached = border
-                self._stop(border, Stop(index, index))
-
-    def _finish(self, count: int, total: int) -> None:
-        self._reach(total, count)
-        last = self.stops.get(total)
-        if last is None or last.after < count:
-            self._stop(total, Stop(count, count))
-
-    def _stop(self, position: int, stop: Stop) -> None:
-        if position not in self.stops:
-            self._order.append(position)
-        self.stops[position] = stop
-
-    def _drop_after(self, position: int) -> None:
-        """Take back the stops that a token reaches across which shares characters with those before it."""
-        while self._order[-1] > position:
-            del self.stops[self._order.pop()]
-
-
-def _character_starts(text: str) -> dict[int, int]:
-    places = accumulate((len(character.encode("utf-8")) for character in text), initial=0)
-    return {place: index for index, place in enumerate(places)}
-
-
-def _spans(text: TokenizedText, owners: Sequence[int | None], ruler: Ruler) -> list[tuple[int, int] | None]:
-    """The bytes of each token, and what was left out behind it as far as the next white space."""
-    texts = input_texts(text)
-    spans: list[tuple[int, int] | None] = []
-    for index, (token, owner) in enumerate(zip(text.tokens, owners, strict=True)):
-        if owner is None or token.end is None:
-            spans.append(None)
-            continue
-        start, end = (ruler.starts[owner] + (place or 0) for place in (token.byte_start, token.byte_end))
-        if start < end and not _is_before_unplaced(text, index):
-            end += len(_left_out(text, index, owners, texts[owner]).encode("utf-8"))
-        spans.append((start, end))
-    return spans
-
-
-def _is_before_unplaced(text: TokenizedText, index: int) -> bool:
-    """Whether a token of the text follows whose place is not known: what is left out may be its own."""
-    following = text.tokens[index + 1 : index + 2]
-    return any(token.start is None and not token.special for token in following)
-
-
-def _left_out(text: TokenizedText, index: int, owners: Sequence[int | None], own: str) -> str:
-    """The non-space between a token and the next one of its text."""
-    token = text.tokens[index]
-    if token.end is None or own[token.end : token.end + 1].isspace() or token.end >= len(own):
-        return ""
-    follows = index + 1 < len(owners) and owners[index + 1] == owners[index]
-    until = text.tokens[index + 1].start if follows else None
-    match = _BEFORE_SPACE.match(own, token.end, len(own) if until is None else until)
-    return match.group() if match else ""
-
-
-def _borders(owners: Sequence[int | None], ruler: Ruler) -> list[int | None]:
-    """For each token without a place, where the text begins that follows it, or the end of all; None amid a text."""
-    following: list[int | None] = []
-    after: int | None = None
-    for owner in reversed(owners):
-        after = after if owner is None else owner
-        following.append(after)
-    borders: list[int | None] = []
-    before: int | None = None
-    for owner, after in zip(owners, reversed(following), strict=True):
-        before = before if owner is None else owner
-        borders.append(ruler.total if after is None else None if after == before else ruler.starts[after])
-    return borders
-
-
-#: How much of the text, and how many tokens, a sentence about a difference holds.
-_CHARACTERS, _PIECES = 60, 8
-
-
-def compare_cuts(texts: Sequence[TokenizedText]) -> Comparison:
-    """Compare what two or more tokenizers make of the same text; `Comparison` defines every number.
-
-    A token without a place, as an unknown one of a tokenizer that keeps no record, belongs to the stretch that follows
-    it. Linear in the number of tokens.
-
-    Raises UsageError for ids that came without a text, ValueError where the texts are not the same one.
+    Raises UsageError for ids without a text, ValueError where the texts differ.
     """
     first = texts[0]
     if any((text.text, text.pair) != (first.text, first.pair) for text in texts):
         raise ValueError("only the tokens of one text can be compared")
     if first.text is None:
         raise UsageError("ids without a text have no cuts to compare", hint="give a text, or one model with -m")
-    ruler = Ruler(input_texts(first))
-    cuts = [Cuts(text, ruler) for text in texts]
-    segments = tuple(_segments(texts, cuts, ruler))
+    positions = TextPositions(input_texts(first))
+    all_boundaries = [TokenBoundaries(text, positions) for text in texts]
+    segments = tuple(_segments(texts, all_boundaries, positions))
     return Comparison(
         record=first.record,
         models=tuple(text.model for text in texts),
         segments=segments,
         differences=tuple(_difference(texts, segment) for segment in segments if segment.differs),
         ids=tuple(_first_difference(first, text) for text in texts),
-        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in cuts) for one in cuts),
+        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in all_boundaries) for one in all_boundaries),
         parity=tuple(tuple(_ratio(one.stats.tokens, other.stats.tokens) for other in texts) for one in texts),
     )
 
 
-def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
-    """A sentence for each model that does not cut the text as the first one does, or that gives it other ids.
-
-    source: where the text was read.
-    Empty where all models make the same ids of it at the same places.
-    """
-    return [
-        sentence
-        for model in range(1, len(comparison.models))
-        if (sentence := _cut_otherwise(comparison, model, source) or _other_ids(comparison, model))
-    ]
-
-
-def _segments(texts: Sequence[TokenizedText], cuts: Sequence[Cuts], ruler: Ruler) -> Iterator[Segment]:
-    common = set.intersection(*(set(cut.stops) for cut in cuts))
-    places = sorted(place for place in common if ruler.character(place, ruler.sequence(place)) is not None)
-    yield from _added(texts, cuts, 0, ruler)
+def _segments(
+    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], positions: TextPositions
+) -> Iterator[Segment]:
+    common = set.intersection(*(set(model.boundaries) for model in all_boundaries))
+    places = sorted(place for place in common if positions.character(place, positions.sequence(place)) is not None)
+    yield from _added_segments(texts, all_boundaries, 0, positions)
     for start, end in pairwise(places):
-        ranges = [(cut.stops[start].after, cut.stops[end].before) for cut in cuts]
-        yield _segment(texts, cuts, ranges, (start, end), ruler)
-        yield from _added(texts, cuts, end, ruler)
+        ranges = [(model.boundaries[start].after, model.boundaries[end].before) for model in all_boundaries]
+        yield _segment(texts, all_boundaries, ranges, (start, end), positions)
+        yield from _added_segments(texts, all_boundaries, end, positions)
 
 
-def _added(texts: Sequence[TokenizedText], cuts: Sequence[Cuts], place: int, ruler: Ruler) -> Iterator[Segment]:
-    ranges = [(cut.stops[place].before, cut.stops[place].after) for cut in cuts]
+def _added_segments(
+    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], place: int, positions: TextPositions
+) -> Iterator[Segment]:
+    ranges = [(model.boundaries[place].before, model.boundaries[place].after) for model in all_boundaries]
     if any(first < last for first, last in ranges):
-        yield _segment(texts, cuts, ranges, (place, place), ruler)
+        yield _segment(texts, all_boundaries, ranges, (place, place), positions)
 
 
 def _segment(
     texts: Sequence[TokenizedText],
-    cuts: Sequence[Cuts],
+    all_boundaries: Sequence[TokenBoundaries],
     ranges: Sequence[tuple[int, int]],
     place: tuple[int, int],
-    ruler: Ruler,
+    positions: TextPositions,
 ) -> Segment:
     added = place[0] == place[1]
-    # A token that stands for nothing of the text, as a space put before it, ends where the one before it does.
+    # A token for no part of the text, such as an added space, ends where the one before it does.
     ends = [
-        {end for end in cut.ends[first:last] if end > place[0]} for cut, (first, last) in zip(cuts, ranges, strict=True)
+        {end for end in model.ends[first:last] if end > place[0]}
+        for model, (first, last) in zip(all_boundaries, ranges, strict=True)
     ]
     ids = [[token.id for token in text.tokens[first:last]] for text, (first, last) in zip(texts, ranges, strict=True)]
-    sequence = ruler.sequence(max(place[0] - added, 0))  # added ones stand at the end of a text, or at the beginning
-    offset = ruler.starts[sequence]
-    start, end = (ruler.character(position, sequence) or 0 for position in place)
+    sequence = positions.sequence(
+        max(place[0] - added, 0)
+    )  # added ones stand at the end of a text, or at the beginning
+    offset = positions.starts[sequence]
+    start, end = (positions.character(position, sequence) or 0 for position in place)
     return Segment(
         sequence=sequence,
         start=start,
         end=end,
         byte_start=place[0] - offset,
         byte_end=place[1] - offset,
-        text=ruler.texts[sequence][start:end],
+        text=positions.texts[sequence][start:end],
         tokens=tuple(ranges),
         same_cuts=tuple(added or each == ends[0] for each in ends),
         same_ids=tuple(each == ids[0] for each in ids),
@@ -265,7 +111,7 @@ def _difference(texts: Sequence[TokenizedText], segment: Segment) -> TokenDiffer
 
 
 def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference | None:
-    """Where the ordinary tokens differ, which says more than that one model adds special ones; else where all do."""
+    """The first difference among the ordinary tokens, or if there is none, among all tokens."""
     if one.ids == other.ids:
         return None
     ordinary = [[token for token in text.tokens if not token.special] for text in (one, other)]
@@ -283,49 +129,214 @@ def _ratio(one: int, other: int) -> float | None:
     return one / other if other else None
 
 
-def _cut_otherwise(comparison: Comparison, model: int, source: Source | None) -> str | None:
+# --- Messages for `--check same`
+
+
+def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
+    """A sentence for each model whose tokens have other boundaries or other ids than those of the first.
+
+    source: where the text was read from.
+    """
+    return [
+        sentence
+        for model in range(1, len(comparison.models))
+        if (sentence := _boundary_failure(comparison, model, source) or _id_failure(comparison, model))
+    ]
+
+
+def _boundary_failure(comparison: Comparison, model: int, source: Source | None) -> str | None:
     first, other = comparison.models[0], comparison.models[model]
     for difference in comparison.differences:
         segment = difference.segment
         if not segment.same_cuts[model]:
-            ours, theirs = _spelled(difference.pieces[0]), _spelled(difference.pieces[model])
-            where = _place(comparison, segment, source)
-            pieces = f"{_short(segment.text)} is {ours} in {first} and {theirs} in {other}"
+            ours, theirs = _quote_tokens(difference.pieces[0]), _quote_tokens(difference.pieces[model])
+            where = _source_position(comparison, segment, source)
+            pieces = f"{_quote(segment.text)} is {ours} in {first} and {theirs} in {other}"
             return f"{other} cuts the text in other places than {first}, first at {where}: {pieces}"
     return None
 
 
-def _place(comparison: Comparison, segment: Segment, source: Source | None) -> str:
-    """Line and column from 1, as lint and editors count them; of the file, where the text was read from one."""
-    own = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
-    # White space counts to what follows it, which is what the sentence shows.
+def _source_position(comparison: Comparison, segment: Segment, source: Source | None) -> str:
+    """The line and column of a segment, from 1; in its file, where the text was read from one."""
+    source_text = "".join(each.text for each in comparison.segments if each.sequence == segment.sequence)
+    # Skip white space at the start, as the message does.
     start = segment.start + (len(segment.text) - len(segment.text.lstrip()) if segment.text.strip() else 0)
     source = source if source is not None and not segment.sequence else Source(None)
-    line, column = source.line + own.count("\n", 0, start), start - own.rfind("\n", 0, start)
+    line, column = source.line + source_text.count("\n", 0, start), start - source_text.rfind("\n", 0, start)
     where = "pair " if segment.sequence else f"{source.file}:" if source.file is not None else ""
     return f"{where}{line}:{column}"
 
 
-def _other_ids(comparison: Comparison, model: int) -> str | None:
+def _id_failure(comparison: Comparison, model: int) -> str | None:
     first, other = comparison.models[0], comparison.models[model]
     place = comparison.ids[model]
     if place is None:
         return None
-    ours, theirs = _named(place.first), _named(place.other)
+    ours, theirs = _describe_token(place.first), _describe_token(place.other)
     where = f"first at token {place.position}: {ours} in {first} and {theirs} in {other}"
     return f"{other} cuts the text as {first} does but gives it other ids, {where}"
 
 
-def _short(text: str) -> str:
+def _quote(text: str) -> str:
     text = text.strip() or text
-    return repr(text) if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]!r}…"
+    return repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}…"
 
 
-def _spelled(tokens: Sequence[Token]) -> str:
-    if len(tokens) > _PIECES:
+def _quote_tokens(tokens: Sequence[Token]) -> str:
+    if len(tokens) > _SHOWN_TOKENS:
         return f"{len(tokens):,} tokens"
-    return " + ".join(_short(token.text) for token in tokens) or "nothing"
+    return " + ".join(_quote(token.text) for token in tokens) or "nothing"
 
 
-def _named(token: Token | None) -> str:
-    return "nothing" if token is None else f"{token.id} ({_short(token.text)})"
+def _describe_token(token: Token | None) -> str:
+    return "nothing" if token is None else f"{token.id} ({_quote(token.text)})"
+
+
+# --- The boundaries between one model's tokens
+
+
+class TextPositions:
+    """Converts positions in the bytes of a text and its pair, one after the other, to characters of each.
+
+    starts: the position where each text begins.  total: where the last one ends.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+        sizes = [len(text.encode("utf-8")) for text in texts]
+        self.starts = [0, *accumulate(sizes)][:-1]
+        self.total = sum(sizes)
+        self._characters = [_character_starts(text) for text in texts]
+
+    def sequence(self, position: int) -> int:
+        """The index of the text that contains the byte at a position."""
+        return max(index for index, start in enumerate(self.starts) if start <= position)
+
+    def character(self, position: int, sequence: int) -> int | None:
+        """The character that begins at a position, the length of the text at its end; None within a character."""
+        return self._characters[sequence].get(position - self.starts[sequence])
+
+
+class Boundary(NamedTuple):
+    """A position that no token crosses: tokens before index `before` end there or earlier, tokens from `after` on begin
+    there or later, and those between are special tokens that were added there."""
+
+    before: int
+    after: int
+
+
+class TokenBoundaries:
+    """The boundaries between the tokens of one model.
+
+    boundaries: by position in bytes, with the beginning and the end of the text.
+    ends: for each token the position where it ends.
+    inner: the positions of boundaries within the texts.
+    """
+
+    def __init__(self, text: TokenizedText, positions: TextPositions) -> None:
+        self.boundaries: dict[int, Boundary] = {0: Boundary(0, 0)}
+        self.ends: list[int] = []
+        self._order = [0]
+        self._reached = 0
+        self._borders = (*positions.starts, positions.total)
+        owners = sequences(text)
+        borders = _text_borders(owners, positions)
+        for index, (token, span) in enumerate(zip(text.tokens, _spans(text, owners, positions), strict=True)):
+            if span is not None:
+                self._place_token(index, span, positions.starts[owners[index] or 0])
+            elif token.special:
+                self._place_special(index, borders[index])
+            self.ends.append(self._reached)
+        self._finish(len(text.tokens), positions.total)
+        self.inner = self.boundaries.keys() - set(self._borders)
+
+    def _place_token(self, index: int, span: tuple[int, int], border: int) -> None:
+        start, end = span
+        self._advance_to(border, index)
+        if start < self._reached and start < end:
+            self._drop_after(max(start, border))
+        elif end <= self._reached:
+            return  # a token for no part of the text belongs to what follows
+        self._reached = max(self._reached, end)
+        self._add_boundary(self._reached, Boundary(index + 1, index + 1))
+
+    def _place_special(self, index: int, border: int | None) -> None:
+        self._advance_to(self._reached if border is None else border, index)
+        here = self.boundaries.get(self._reached)
+        first = here.before if here is not None and here.after == index else index
+        self._add_boundary(self._reached, Boundary(first, index + 1))
+
+    def _advance_to(self, position: int, index: int) -> None:
+        """Go on to a border between texts, and add a boundary at each border on the way."""
+        for border in self._borders:
+            if self._reached < border <= position:
+                self._reached = border
+                self._add_boundary(border, Boundary(index, index))
+
+    def _finish(self, count: int, total: int) -> None:
+        self._advance_to(total, count)
+        last = self.boundaries.get(total)
+        if last is None or last.after < count:
+            self._add_boundary(total, Boundary(count, count))
+
+    def _add_boundary(self, position: int, boundary: Boundary) -> None:
+        if position not in self.boundaries:
+            self._order.append(position)
+        self.boundaries[position] = boundary
+
+    def _drop_after(self, position: int) -> None:
+        """Remove the boundaries that are crossed by a token which shares characters with those before it."""
+        while self._order[-1] > position:
+            del self.boundaries[self._order.pop()]
+
+
+def _character_starts(text: str) -> dict[int, int]:
+    places = accumulate((len(character.encode("utf-8")) for character in text), initial=0)
+    return {place: index for index, place in enumerate(places)}
+
+
+def _spans(text: TokenizedText, owners: Sequence[int | None], positions: TextPositions) -> list[tuple[int, int] | None]:
+    """The bytes of each token, extended over characters left out after it up to the next white space."""
+    texts = input_texts(text)
+    spans: list[tuple[int, int] | None] = []
+    for index, (token, owner) in enumerate(zip(text.tokens, owners, strict=True)):
+        if owner is None or token.end is None:
+            spans.append(None)
+            continue
+        start, end = (positions.starts[owner] + (place or 0) for place in (token.byte_start, token.byte_end))
+        if start < end and not _is_before_unplaced(text, index):
+            end += len(_uncovered_text(text, index, owners, texts[owner]).encode("utf-8"))
+        spans.append((start, end))
+    return spans
+
+
+def _is_before_unplaced(text: TokenizedText, index: int) -> bool:
+    """Whether a token without offsets follows, to which the characters left out may belong."""
+    following = text.tokens[index + 1 : index + 2]
+    return any(token.start is None and not token.special for token in following)
+
+
+def _uncovered_text(text: TokenizedText, index: int, owners: Sequence[int | None], source_text: str) -> str:
+    """The non-space characters between a token and the next one of its text."""
+    token = text.tokens[index]
+    if token.end is None or source_text[token.end : token.end + 1].isspace() or token.end >= len(source_text):
+        return ""
+    follows = index + 1 < len(owners) and owners[index + 1] == owners[index]
+    until = text.tokens[index + 1].start if follows else None
+    match = _BEFORE_SPACE.match(source_text, token.end, len(source_text) if until is None else until)
+    return match.group() if match else ""
+
+
+def _text_borders(owners: Sequence[int | None], positions: TextPositions) -> list[int | None]:
+    """For each token: where the text after it begins, or the end of all texts; None within a text."""
+    following: list[int | None] = []
+    after: int | None = None
+    for owner in reversed(owners):
+        after = after if owner is None else owner
+        following.append(after)
+    borders: list[int | None] = []
+    before: int | None = None
+    for owner, after in zip(owners, reversed(following), strict=True):
+        before = before if owner is None else owner
+        borders.append(positions.total if after is None else None if after == before else positions.starts[after])
+    return borders

@@ -1,14 +1,8 @@
-"""What kind of thing an entry of a vocabulary is, and how its vocabulary marks words.
+"""Describe a tokenizer's vocabulary: kinds of entries, ordinary tokens, search, and entries that no text encodes to.
 
-Which tokens of a vocabulary are ordinary ones, and with which token a model expects a text to begin.
-
-A tokenizer's vocabulary in numbers, and texts sought in it.
-
-Entries of a vocabulary that their own text never encodes to.
-
-Land and Bartolo (2024), "Fishing for Magikarp", call them unreachable: a model was hardly ever trained on them. An
-entry is taken for one if its text gives it neither alone nor beside any of a few others, which are chosen from the
-vocabulary itself so that little of it begins or ends with them.
+The latter are the unreachable tokens of Land and Bartolo (2024), "Fishing for Magikarp", on which a model was hardly
+ever trained. An entry counts as unreachable if encoding its text gives other ids, both alone and beside each of a few
+other texts, chosen from the vocabulary so that few entries begin or end with them.
 """
 
 from __future__ import annotations
@@ -37,7 +31,7 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.token_bytes import TokenBytes
     from attncli.models.tokenizers.types import Piece, Tokenizer
 
-#: By kind, in the order in which they are tried; the first that the whole text without the space before it matches.
+#: Patterns by kind, in the order in which they are tried on the text without surrounding space.
 _KINDS = {
     "number": regex.compile(r"\p{N}+"),
     "emoji": regex.compile(
@@ -46,124 +40,38 @@ _KINDS = {
     "symbol": regex.compile(r"[^\p{L}\p{M}\p{N}]+"),
 }
 
+#: Kinds of entries that aren't ordinary tokens.
+_NOT_ORDINARY = frozenset({"special", "byte", "partial", "empty", "space"})
 
-def word_mark(pieces: Iterable[Piece], spelling: TokenBytes) -> str | None:
-    """How the entry that begins a word is told from one that goes on with it; see `Vocabulary.word_mark`."""
-    if spelling.prefix:
-        return "prefix"
-    if spelling.suffix:
-        return "suffix"
-    return "space" if any(_begins_with_space(piece) for piece in pieces) else None
+#: How many of the longest entries, and of the entries that contain a searched text, are listed.
+_LONGEST, _MOST_FOUND = 10, 20
 
-
-def _begins_with_space(piece: Piece) -> bool:
-    return not piece.special and piece.data[:1] == b" " and len(piece.data) > 1
-
-
-def kind_of(piece: Piece, spelling: TokenBytes, mark: str | None) -> str:
-    """The kind of an entry; see `Vocabulary.kinds`."""
-    if piece.special:
-        return "special"
-    if not piece.data:
-        return "empty"
-    if (whole := _text(piece)) is None or (spelling.byte_fallback and _is_named_byte(piece)):
-        return "byte" if len(piece.data) == 1 else "partial"
-    text = whole.strip()
-    if not text:
-        return "space"
-    if not text.isalpha():  # most are, and need no pattern
-        for kind, pattern in _KINDS.items():
-            if pattern.fullmatch(text):
-                return kind
-    return "word" if _is_word(piece, spelling, mark) else "continuation"
-
-
-def script_of_entry(piece: Piece) -> str | None:
-    """The script of the first letter; None where there is none."""
-    if _text(piece) is None:
-        return None
-    scripts = (script_of(character) for character in piece.text if character.isalpha())
-    return next((script for script in scripts if script not in NEUTRAL), None)
-
-
-def _text(piece: Piece) -> str | None:
-    """The characters that an entry stands for; None where it cuts one."""
-    try:
-        return piece.data.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def _is_named_byte(piece: Piece) -> bool:
-    """`<0x61>`, beside which there is mostly an `a` that is used instead."""
-    return len(piece.data) == 1 and piece.token == f"<0x{piece.data[0]:02X}>"
-
-
-def _is_word(piece: Piece, spelling: TokenBytes, mark: str | None) -> bool:
-    if mark == "prefix":
-        return not piece.token.startswith(spelling.prefix)
-    if mark == "suffix":
-        return piece.token.endswith(spelling.suffix)
-    return mark is None or piece.data[:1] == b" "
-
-
-#: Kinds of entries that no text needs to hold, or that are no text.
-_ODD = frozenset({"special", "byte", "partial", "empty", "space"})
-
-
-def ordinary_ids(tokenizer: Tokenizer, least: int) -> list[int]:
-    """Ids of tokens as texts are made of them: words and pieces of words, in letters.
-
-    Where a vocabulary has fewer than `least` of these, of everything that is neither special, nor unused, nor a byte.
-    Special tokens, placeholders (`[unused7]`, `<extra_id_0>`) and bytes that stand in for what isn't in the vocabulary
-    (`<0x0A>`) are none.
-    """
-    pieces = list(tokenizer.vocabulary())
-    mark = word_mark(pieces, tokenizer.spelling)
-    plain = [
-        piece
-        for piece in pieces
-        if piece.id != tokenizer.unknown_id
-        and kind_of(piece, tokenizer.spelling, mark) not in _ODD
-        and not _is_placeholder(piece)
-    ]
-    letters = [piece.id for piece in plain if piece.text.strip().isalpha()]
-    return letters if len(letters) >= least else [piece.id for piece in plain]
-
-
-def first_special(tokenizer: Tokenizer) -> int | None:
-    """The special token that the tokenizer puts before every text (BOS, CLS); None where it puts none."""
-    encoding = tokenizer.encode("a")
-    if encoding.sequences[:1] != [None] or all(sequence is None for sequence in encoding.sequences):
-        return None
-    return encoding.ids[0]
-
-
-def _is_placeholder(piece: Piece) -> bool:
-    text = piece.text.strip()
-    return len(text) > 2 and (text[0], text[-1]) in {("<", ">"), ("[", "]")}
-
-
-#: How many of the longest entries, and of those that contain a text, are listed.
-_LONGEST, _FOUND = 10, 20
-
-#: No vocabulary has an id of more digits.
+#: The most digits of an id.
 _MOST_DIGITS = 12
 
 #: The columns of `vocabulary_rows`.
 COLUMNS = VocabularyEntry._fields
 
+#: How many letters (or short words) are tried before and after an entry that its text alone doesn't encode to.
+_CONTEXT_WORDS = 6
+
+#: Other contexts: what a pre-tokenizer may need before or after a token.
+_CONTEXT_MARKS = ("0", "(", ".", "'", "\n", "  ")
+
+
+# --- The vocabulary as a whole, and search
+
 
 def describe_vocabulary(
     tokenizer: Tokenizer, *, model: str = "", search: Sequence[str] = (), lint: bool = False
 ) -> Vocabulary:
-    """Its size, special tokens, longest tokens and kinds; each text of `search` sought in it.
+    """The size, special tokens, longest tokens and kinds of a vocabulary, and the matches for each text of `search`.
 
-    lint: with the entries that no text encodes to, which takes a second or two.
+    lint: also the entries that no text encodes to, which takes a second or two.
     """
     pieces = list(tokenizer.vocabulary())
-    kinds = _Kinds(tokenizer, pieces)
-    kind = [kinds.of(piece) for piece in pieces]
+    kinds = _EntryKinds(tokenizer, pieces)
+    kind = [kinds.kind_of(piece) for piece in pieces]
     whole = [piece for piece, own in zip(pieces, kind, strict=True) if own != "special" and _is_text(piece)]
     spaces = [piece for piece in whole if piece.text.isspace()]
     return Vocabulary(
@@ -175,42 +83,42 @@ def describe_vocabulary(
         holes=tuple(_holes(pieces)),
         word_mark=kinds.mark,
         specials=tuple(_specials(tokenizer, pieces)),
-        longest=tuple(map(kinds.entry, _longest(piece for piece in whole if not piece.text.isspace()))),
-        spaces=tuple(map(kinds.entry, _longest(piece for piece in spaces if len(piece.text) > 1))),
+        longest=tuple(map(kinds.entry, _longest_entries(piece for piece in whole if not piece.text.isspace()))),
+        spaces=tuple(map(kinds.entry, _longest_entries(piece for piece in spaces if len(piece.text) > 1))),
         kinds=counts(kind),
         scripts=counts(script for piece in whole if (script := script_of_entry(piece)) is not None),
         duplicates=len(whole) - len({piece.data for piece in whole}),
-        searches=tuple(_sought(tokenizer, pieces, kinds, text) for text in search),
-        unreachable=unreachable(tokenizer) if lint else None,
+        searches=tuple(_search(tokenizer, pieces, kinds, text) for text in search),
+        unreachable=find_unreachable(tokenizer) if lint else None,
     )
 
 
 def vocabulary_rows(tokenizer: Tokenizer) -> Iterator[VocabularyEntry]:
-    """Every entry by id, as rows of a table."""
+    """Every entry in the order of ids, as rows of a table."""
     pieces = list(tokenizer.vocabulary())
-    return map(_Kinds(tokenizer, pieces).entry, pieces)
+    return map(_EntryKinds(tokenizer, pieces).entry, pieces)
 
 
-class _Kinds:
-    """What kind each entry of one vocabulary is of."""
+class _EntryKinds:
+    """Determines the kinds of the entries of one vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer, pieces: Sequence[Piece]) -> None:
         self._spelling = tokenizer.spelling
         self._unknown_id = tokenizer.unknown_id
         self.mark = word_mark(pieces, tokenizer.spelling)
 
-    def of(self, piece: Piece) -> str:
+    def kind_of(self, piece: Piece) -> str:
         return "special" if piece.id == self._unknown_id else kind_of(piece, self._spelling, self.mark)
 
     def entry(self, piece: Piece) -> VocabularyEntry:
-        kind = self.of(piece)
+        kind = self.kind_of(piece)
         return VocabularyEntry(
             piece.id, piece.token, piece.text, len(piece.data), piece.data.hex(), kind, kind == "special"
         )
 
 
 def _is_text(piece: Piece) -> bool:
-    # Bytes that cut a character are written as escapes.
+    # Parts of a character's bytes are shown as escapes.
     return bool(piece.data) and ("\\" not in piece.text or piece.text.encode("utf-8") == piece.data)
 
 
@@ -228,7 +136,7 @@ def _specials(tokenizer: Tokenizer, pieces: Sequence[Piece]) -> Iterator[Special
 
 
 def _uses(tokenizer: Tokenizer) -> dict[int, list[str]]:
-    """What the tokenizer itself does with special tokens: it puts them around a text, or where it can't spell it."""
+    """How the tokenizer uses special tokens, by id: `begins` or `ends` a text, or `unknown`."""
     uses: dict[int, list[str]] = {}
     around = tokenizer.encode("a", special=True)
     own = [place for place, sequence in enumerate(around.sequences) if sequence is not None]
@@ -242,94 +150,180 @@ def _uses(tokenizer: Tokenizer) -> dict[int, list[str]]:
     return uses
 
 
-def _longest(pieces: Iterator[Piece]) -> list[Piece]:
+def _longest_entries(pieces: Iterator[Piece]) -> list[Piece]:
     return nlargest(_LONGEST, pieces, key=lambda piece: (len(piece.text), len(piece.data), -piece.id))
 
 
-def _sought(tokenizer: Tokenizer, pieces: Sequence[Piece], kinds: _Kinds, text: str) -> Search:
+def _search(tokenizer: Tokenizer, pieces: Sequence[Piece], kinds: _EntryKinds, text: str) -> Search:
     check_text(text)
-    folded, bare = text.casefold(), _bare(text)
+    folded, bare = text.casefold(), _fold(text)
     exact = [piece for piece in pieces if text in (piece.text, piece.token)]
     taken = {piece.id for piece in exact}
-    variants = [piece for piece in pieces if piece.id not in taken and bare and _bare(piece.text) == bare]
+    variants = [piece for piece in pieces if piece.id not in taken and bare and _fold(piece.text) == bare]
     taken.update(piece.id for piece in variants)
     others = [piece for piece in pieces if folded in piece.text.casefold() and piece.id not in taken]
-    others.sort(key=lambda piece: (not _bare(piece.text).startswith(folded), len(piece.text), piece.id))
+    others.sort(key=lambda piece: (not _fold(piece.text).startswith(folded), len(piece.text), piece.id))
     cut = tokenizer.describe(tokenizer.encode(text, special=False).ids)
     return Search(
         text=text,
-        by_id=next((kinds.entry(piece) for piece in pieces if piece.id == _number(text)), None),
+        by_id=next((kinds.entry(piece) for piece in pieces if piece.id == _parse_id(text)), None),
         exact=tuple(map(kinds.entry, exact)),
         variants=tuple(map(kinds.entry, variants)),
-        containing=tuple(map(kinds.entry, others[:_FOUND])),
+        containing=tuple(map(kinds.entry, others[:_MOST_FOUND])),
         hits=len(others),
         cut=tuple(kinds.entry(piece) for piece in cut if piece is not None),
     )
 
 
-def _bare(text: str) -> str:
+def _fold(text: str) -> str:
     return text.strip().casefold()
 
 
-def _number(text: str) -> int | None:
+def _parse_id(text: str) -> int | None:
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
-#: How many letters (or short words) are tried before and behind an entry that its text alone does not give.
-_LETTERS = 6
-
-#: Beside letters: what a pre-tokenizer may want before or behind a token.
-_OTHERS = ("0", "(", ".", "'", "\n", "  ")
+# --- Kinds of entries
 
 
-class _Context(NamedTuple):
-    """What stands before and behind the text of an entry."""
+def kind_of(piece: Piece, spelling: TokenBytes, mark: str | None) -> str:
+    """The kind of an entry; see `Vocabulary.kinds`."""
+    if piece.special:
+        return "special"
+    if not piece.data:
+        return "empty"
+    if (whole := _decode_text(piece)) is None or (spelling.byte_fallback and _is_named_byte(piece)):
+        return "byte" if len(piece.data) == 1 else "partial"
+    text = whole.strip()
+    if not text:
+        return "space"
+    if not text.isalpha():  # most entries are letters and need no pattern
+        for kind, pattern in _KINDS.items():
+            if pattern.fullmatch(text):
+                return kind
+    return "word" if _is_word(piece, spelling, mark) else "continuation"
 
-    before: str
-    behind: str
+
+def word_mark(pieces: Iterable[Piece], spelling: TokenBytes) -> str | None:
+    """How entries that begin a word are marked; see `Vocabulary.word_mark`."""
+    if spelling.prefix:
+        return "prefix"
+    if spelling.suffix:
+        return "suffix"
+    return "space" if any(_begins_with_space(piece) for piece in pieces) else None
 
 
-def unreachable(tokenizer: Tokenizer) -> Unreachable:
-    """Every entry that no text was seen to encode to, and what it encodes to instead."""
+def _begins_with_space(piece: Piece) -> bool:
+    return not piece.special and piece.data[:1] == b" " and len(piece.data) > 1
+
+
+def script_of_entry(piece: Piece) -> str | None:
+    """The script of the first letter; None where there is none."""
+    if _decode_text(piece) is None:
+        return None
+    scripts = (script_of(character) for character in piece.text if character.isalpha())
+    return next((script for script in scripts if script not in NEUTRAL), None)
+
+
+def _decode_text(piece: Piece) -> str | None:
+    """The text of an entry; None where it is only part of a character's bytes."""
+    try:
+        return piece.data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_named_byte(piece: Piece) -> bool:
+    """Whether it is a byte such as `<0x61>`, of which the vocabulary mostly has the character (`a`) as well."""
+    return len(piece.data) == 1 and piece.token == f"<0x{piece.data[0]:02X}>"
+
+
+def _is_word(piece: Piece, spelling: TokenBytes, mark: str | None) -> bool:
+    if mark == "prefix":
+        return not piece.token.startswith(spelling.prefix)
+    if mark == "suffix":
+        return piece.token.endswith(spelling.suffix)
+    return mark is None or piece.data[:1] == b" "
+
+
+# --- Ordinary tokens
+
+
+def ordinary_ids(tokenizer: Tokenizer, least: int) -> list[int]:
+    """Ids of ordinary tokens: words and pieces of words, in letters.
+
+    Where a vocabulary has fewer than `least` of these, all tokens but special ones, placeholders (`[unused7]`,
+    `<extra_id_0>`), bytes (`<0x0A>`) and white space.
+    """
+    pieces = list(tokenizer.vocabulary())
+    mark = word_mark(pieces, tokenizer.spelling)
+    plain = [
+        piece
+        for piece in pieces
+        if piece.id != tokenizer.unknown_id
+        and kind_of(piece, tokenizer.spelling, mark) not in _NOT_ORDINARY
+        and not _is_placeholder(piece)
+    ]
+    letters = [piece.id for piece in plain if piece.text.strip().isalpha()]
+    return letters if len(letters) >= least else [piece.id for piece in plain]
+
+
+def first_special(tokenizer: Tokenizer) -> int | None:
+    """The id of the special token that the tokenizer puts before every text (BOS, CLS); None if there is none."""
+    encoding = tokenizer.encode("a")
+    if encoding.sequences[:1] != [None] or all(sequence is None for sequence in encoding.sequences):
+        return None
+    return encoding.ids[0]
+
+
+def _is_placeholder(piece: Piece) -> bool:
+    text = piece.text.strip()
+    return len(text) > 2 and (text[0], text[-1]) in {("<", ">"), ("[", "]")}
+
+
+# --- Unreachable entries
+
+
+def find_unreachable(tokenizer: Tokenizer) -> Unreachable:
+    """The entries that none of the tried texts encodes to, and what their own text encodes to instead."""
     pieces = list(tokenizer.vocabulary())
     ordinary = [piece for piece in pieces if not piece.special and piece.id != tokenizer.unknown_id]
-    tried = [piece for piece in ordinary if piece.data and _is_whole(piece.data)]
-    dead = _unseen(tokenizer, tried, _Context("", ""))
+    tried = [piece for piece in ordinary if piece.data and _decode_text(piece) is not None]
+    dead = _not_encoded(tokenizer, tried, _Context("", ""))
     for context in _contexts(tried, dead) if dead else ():
-        dead = _unseen(tokenizer, dead, context)
+        dead = _not_encoded(tokenizer, dead, context)
     return Unreachable(
-        entries=tuple(_described(tokenizer, dead, Counter(piece.data for piece in ordinary))),
+        entries=tuple(_dead_entries(tokenizer, dead, Counter(piece.data for piece in ordinary))),
         tried=len(tried),
         undecided=len(ordinary) - len(tried),
         reserved=len(pieces) - len(ordinary),
     )
 
 
-def _is_whole(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+class _Context(NamedTuple):
+    """What is put before and after the text of an entry."""
+
+    before: str
+    after: str
 
 
-def _unseen(tokenizer: Tokenizer, pieces: Sequence[Piece], context: _Context) -> list[Piece]:
-    """Those that their text in this context does not give."""
-    encoded = _encoded(tokenizer, pieces, context)
-    return [piece for piece, ids in zip(pieces, encoded, strict=True) if not _in(piece, ids, context)]
+def _not_encoded(tokenizer: Tokenizer, pieces: Sequence[Piece], context: _Context) -> list[Piece]:
+    """The entries that their text doesn't encode to in this context."""
+    encoded = _encode_in_context(tokenizer, pieces, context)
+    return [piece for piece, ids in zip(pieces, encoded, strict=True) if not _holds_entry(piece, ids, context)]
 
 
-def _encoded(tokenizer: Tokenizer, pieces: Iterable[Piece], context: _Context) -> Sequence[Sequence[int]]:
-    texts = [f"{context.before}{piece.text}{context.behind}" for piece in pieces]
+def _encode_in_context(tokenizer: Tokenizer, pieces: Iterable[Piece], context: _Context) -> Sequence[Sequence[int]]:
+    texts = [f"{context.before}{piece.text}{context.after}" for piece in pieces]
     return tokenizer.encode_batch(texts, special=False)
 
 
-def _in(piece: Piece, ids: Sequence[int], context: _Context) -> bool:
-    """Whether the ids of a text hold the entry where its own text stands."""
-    if not context.before and not context.behind:
+def _holds_entry(piece: Piece, ids: Sequence[int], context: _Context) -> bool:
+    """Whether the ids of a text contain the entry at the place of its own text."""
+    if not context.before and not context.after:
         return list(ids) == [piece.id]
-    if not context.behind:
+    if not context.after:
         return bool(ids) and ids[-1] == piece.id
     if not context.before:
         return bool(ids) and ids[0] == piece.id
@@ -337,25 +331,25 @@ def _in(piece: Piece, ids: Sequence[int], context: _Context) -> bool:
 
 
 def _contexts(pieces: Sequence[Piece], dead: Sequence[Piece]) -> Iterator[_Context]:
-    """dead: those that their text alone does not give; so words do not begin with them."""
+    """The contexts to try.  dead: entries that their text alone doesn't encode to, which are no good contexts."""
     unseen = {piece.id for piece in dead}
     alone = {piece.text for piece in pieces if piece.id not in unseen}
-    before = _rare(alone, Counter(piece.text[0] for piece in pieces), 0)
-    behind = _rare({piece.text for piece in pieces}, Counter(piece.text[-1] for piece in pieces), -1)
-    yield from (_Context(each, "") for each in (*before, *_OTHERS))
-    yield from (_Context("", each) for each in (*behind, *_OTHERS))
-    yield from (_Context(first, last) for first, last in zip(before, behind, strict=False))
+    before = _rare_contexts(alone, Counter(piece.text[0] for piece in pieces), 0)
+    after = _rare_contexts({piece.text for piece in pieces}, Counter(piece.text[-1] for piece in pieces), -1)
+    yield from (_Context(each, "") for each in (*before, *_CONTEXT_MARKS))
+    yield from (_Context("", each) for each in (*after, *_CONTEXT_MARKS))
+    yield from (_Context(first, last) for first, last in zip(before, after, strict=False))
 
 
-def _rare(texts: Iterable[str], counts: Mapping[str, int], place: int) -> list[str]:
-    """The shortest texts of letters, of these the ones whose letter at `place` the fewest entries have there."""
+def _rare_contexts(texts: Iterable[str], counts: Mapping[str, int], place: int) -> list[str]:
+    """The shortest texts of letters, and of these the ones with the rarest letter at `place`.  counts: by letter."""
     letters = (text for text in texts if text.isalpha())
-    return nsmallest(_LETTERS, letters, key=lambda text: (len(text), counts[text[place]], text))
+    return nsmallest(_CONTEXT_WORDS, letters, key=lambda text: (len(text), counts[text[place]], text))
 
 
-def _described(tokenizer: Tokenizer, dead: Sequence[Piece], spelled: Mapping[bytes, int]) -> Iterator[DeadEntry]:
-    """spelled: how many entries stand for the same bytes."""
-    for piece, ids in zip(dead, _encoded(tokenizer, dead, _Context("", "")), strict=True):
+def _dead_entries(tokenizer: Tokenizer, dead: Sequence[Piece], spelled: Mapping[bytes, int]) -> Iterator[DeadEntry]:
+    """The unreachable entries with a reason.  spelled: how many entries stand for the same bytes."""
+    for piece, ids in zip(dead, _encode_in_context(tokenizer, dead, _Context("", "")), strict=True):
         reason = "duplicate" if spelled[piece.data] > 1 else _reason(tokenizer, piece, ids)
         yield DeadEntry(piece.id, piece.token, piece.text, reason, tuple(ids))
 
@@ -364,5 +358,5 @@ def _reason(tokenizer: Tokenizer, piece: Piece, ids: Sequence[int]) -> str:
     if tokenizer.unknown_id in ids:
         return "unknown"
     instead = [other.data for other in tokenizer.describe(ids) if other is not None]
-    # A space that the tokenizer itself puts before a text is no change of it.
+    # Ignore a space that the tokenizer adds before a text.
     return "cut" if b"".join(instead).lstrip(b" ") == piece.data.lstrip(b" ") else "normalized"

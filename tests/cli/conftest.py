@@ -132,7 +132,7 @@ class TokenizeRecorder(Recorder):
 @pytest.fixture
 def tokenize(monkeypatch: pytest.MonkeyPatch) -> TokenizeRecorder:
     recorder = TokenizeRecorder(tokenize_result())
-    monkeypatch.setattr("attncli.api.tokenizing.open_tokenizing", recorder)
+    monkeypatch.setattr("attncli.api.tokenizing.open_text_tokenizer", recorder)
     return recorder
 
 

@@ -27,10 +27,10 @@ from tests.cli.told import ToldTokenizing
 def result():
 {body}
 @contextmanager
-def open_tokenizing(*args, **options):
+def open_text_tokenizer(*args, **options):
     os.write(1, b"running\\n")
     yield ToldTokenizing(result())
-verb.open_tokenizing = open_tokenizing
+verb.open_text_tokenizer = open_text_tokenizer
 from attncli.cli.main import main
 main()
 """

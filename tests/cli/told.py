@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from attncli.api.cutting import Settings, TextInput
+from attncli.api.cutting import TextInput, TokenizeSettings
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
 
 
 class ToldTokenizing:
-    """Stands for `Tokenizing`: takes every text, and says what it was told."""
+    """Stands for `TextTokenizer`: takes every text, and says what it was told."""
 
-    takes_parts = False
+    can_stream = False
     notes = ()
     failures = ()
-    settings = Settings()
+    settings = TokenizeSettings()
 
     def __init__(self, result: TokenizeResult) -> None:
         self._result = result
@@ -32,7 +32,7 @@ class ToldTokenizing:
         self.inputs = [(text, None, None) for text in texts]
         yield from (IdsPart(text.record, text.model, text.ids) for record in self._records for text in record.texts)
 
-    def entries(self) -> Iterator[Any]:
+    def vocabulary_entries(self) -> Iterator[Any]:
         yield from ()
 
     def summary(self) -> Any:

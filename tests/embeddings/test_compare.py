@@ -1,4 +1,4 @@
-"""`attncli.compare` on tiny models: the right pieces, the right numbers, and what must never change them."""
+"""`attncli.compare` on tiny models: the right tokens, the right numbers, and what must never change them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attncli.embeddings.text_matching import (
     UnmarkedText,
-    WordQuery,
+    WordPattern,
     find_word,
     normalize_text,
     remove_brackets,
@@ -18,7 +18,7 @@ from attncli.embeddings.text_matching import (
 
 
 def matched(text: str, word: str, *, any_form: bool = False) -> list[str]:
-    return [text[start:end] for start, end in find_word(text, WordQuery(word, any_form))]
+    return [text[start:end] for start, end in find_word(text, WordPattern(word, any_form))]
 
 
 @pytest.mark.parametrize(

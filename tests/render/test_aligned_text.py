@@ -16,7 +16,7 @@ from attncli.render.tokenize.comparison_lines import model_keys, shortened_name
 from attncli.results.comparison import Comparison, IdDifference, Segment, TokenDifference
 from attncli.results.tokenize import TokenizedText, TokenStats
 from attncli.results.tokens import Token
-from attncli.tokens.tokenizer_comparison import compare_cuts
+from attncli.tokens.tokenizer_comparison import compare_tokenizations
 from tests.tokens.vocabularies import KINDS, TEXTS
 
 BERT = TokenizedText(
@@ -191,7 +191,7 @@ def test_models_that_cut_alike_share_a_way() -> None:
 
 def test_many_models_have_their_numbers_in_several_tables() -> None:
     texts = [BERT._replace(model=f"model {index}") for index in range(6)]
-    lines = aligned_text(texts, compare_cuts(texts), Terminal(40)).splitlines()
+    lines = aligned_text(texts, compare_tokenizations(texts), Terminal(40)).splitlines()
     tables = [line.split() for line in lines if line.startswith(" ") and set(line.split()) & {"A", "D"}]
     assert tables == [["A", "B", "C"], ["D", "E", "F"]]
 
@@ -238,7 +238,7 @@ ANY = st.sampled_from(TEXTS) | st.text(st.sampled_from("mole s\n\t,é日👍\u03
 )
 def test_no_line_is_wider_than_the_terminal(text: str, names: list[str], width: int, unicode: bool) -> None:
     texts = [attncli.tokenize(text, tokenizer=EVERY[name]).texts[0]._replace(model=f"{name}\x1b") for name in names]
-    picture = aligned_text(texts, compare_cuts(texts), Terminal(width, unicode=unicode))
+    picture = aligned_text(texts, compare_tokenizations(texts), Terminal(width, unicode=unicode))
     for line in picture.split("\n"):
         assert cell_width(line) <= width
         assert all(character.isprintable() or character in "\u200d\u200e" for character in line)
@@ -250,7 +250,7 @@ def test_no_line_is_wider_than_the_terminal(text: str, names: list[str], width: 
 def test_every_id_is_shown(text: str, width: int) -> None:
     names = {"bpe": "byte_bpe", "wordpiece": "word_piece"}
     texts = [attncli.tokenize(text, tokenizer=EVERY[name]).texts[0]._replace(model=key) for key, name in names.items()]
-    lines = aligned_text(texts, compare_cuts(texts), Terminal(width)).splitlines()
+    lines = aligned_text(texts, compare_tokenizations(texts), Terminal(width)).splitlines()
     table = next(index for index, line in enumerate(lines) if line.split() in (["A", "B"], ["bpe", "wordpiece"]))
     for key, each in zip(lines[table].split(), texts, strict=True):
         rows = pairwise(lines[lines.index("") : table])

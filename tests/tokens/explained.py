@@ -1,4 +1,4 @@
-"""Tokenizers with every setting that changes how a text is cut, and with vocabularies small enough to read."""
+"""Small tokenizers with every setting that changes how a text is split, for the tests of `--why`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _letters = st.text("abcé日 ", min_size=1, max_size=4)
 
 
 @st.composite
-def merging(draw: st.DrawFn) -> models.BPE:
+def bpe_models(draw: st.DrawFn) -> models.BPE:
     prefix = draw(st.sampled_from(["", "", "##"]))
     suffix = draw(st.sampled_from(["", "", "</w>"]))
     letters = draw(st.lists(st.sampled_from("abcé "), unique=True, min_size=2))
@@ -27,31 +27,31 @@ def merging(draw: st.DrawFn) -> models.BPE:
         if right.startswith(prefix):
             merges[left, right] = None
             entries = list(dict.fromkeys([*entries, left + right.removeprefix(prefix)]))
-    falls_back, unknown = draw(st.booleans()), draw(st.sampled_from([None, "<unk>"]))
-    extra = [f"<0x{byte:02X}>" for byte in range(256 if draw(st.booleans()) else 0xC0)] if falls_back else []
+    has_bytes, unknown = draw(st.booleans()), draw(st.sampled_from([None, "<unk>"]))
+    extra = [f"<0x{byte:02X}>" for byte in range(256 if draw(st.booleans()) else 0xC0)] if has_bytes else []
     vocabulary = {entry: number for number, entry in enumerate(dict.fromkeys([*entries, "<unk>", "abcab", *extra]))}
-    named = {"continuing_subword_prefix": prefix, "end_of_word_suffix": suffix, "unk_token": unknown}
+    optional = {"continuing_subword_prefix": prefix, "end_of_word_suffix": suffix, "unk_token": unknown}
     return models.BPE(
         vocabulary,
         draw(st.permutations(list(merges))),
         fuse_unk=draw(st.booleans()),
-        byte_fallback=falls_back,
+        byte_fallback=has_bytes,
         ignore_merges=draw(st.booleans()),
-        **{name: value for name, value in named.items() if value},
+        **{name: value for name, value in optional.items() if value},
     )
 
 
 @st.composite
-def scored(draw: st.DrawFn) -> models.Unigram:
+def unigram_models(draw: st.DrawFn) -> models.Unigram:
     score = st.sampled_from([-1.0, -2.0, -3.0]) | st.floats(-5, 0)  # equal sums are frequent
     pieces = draw(st.dictionaries(_letters, score, min_size=3, max_size=25))
-    falls_back = draw(st.booleans())
-    extra = [(f"<0x{byte:02X}>", -1.0) for byte in range(256)] if falls_back else []
-    return models.Unigram([("<unk>", 0.0), *pieces.items(), *extra], 0, falls_back)
+    has_bytes = draw(st.booleans())
+    extra = [(f"<0x{byte:02X}>", -1.0) for byte in range(256)] if has_bytes else []
+    return models.Unigram([("<unk>", 0.0), *pieces.items(), *extra], 0, has_bytes)
 
 
 @st.composite
-def matching(draw: st.DrawFn) -> models.WordPiece:
+def wordpiece_models(draw: st.DrawFn) -> models.WordPiece:
     pieces = draw(st.lists(st.tuples(st.sampled_from(["", "##"]), _letters), min_size=3, max_size=25))
     entries = dict.fromkeys(["[UNK]", *(prefix + letters for prefix, letters in pieces)])
     vocabulary = {entry: number for number, entry in enumerate(entries)}
@@ -59,7 +59,7 @@ def matching(draw: st.DrawFn) -> models.WordPiece:
 
 
 @st.composite
-def looked_up(draw: st.DrawFn) -> models.WordLevel:
+def wordlevel_models(draw: st.DrawFn) -> models.WordLevel:
     entries = dict.fromkeys(["[UNK]", *draw(st.lists(_letters, max_size=12))])
     return models.WordLevel({entry: number for number, entry in enumerate(entries)}, unk_token="[UNK]")
 
@@ -101,7 +101,7 @@ _added = st.builds(
 @st.composite
 def tokenizers(draw: st.DrawFn) -> Tokenizer:
     """A tokenizer of any kind of model, with any of the parts around it."""
-    tokenizer = Tokenizer(draw(merging() | scored() | matching() | looked_up()))
+    tokenizer = Tokenizer(draw(bpe_models() | unigram_models() | wordpiece_models() | wordlevel_models()))
     if steps := draw(st.lists(st.sampled_from(list(_normalizers())), max_size=2)):
         tokenizer.normalizer = normalizers.Sequence(steps)
     if cuts := draw(st.lists(st.sampled_from(list(_pre_tokenizers())), max_size=2)):

@@ -1,4 +1,4 @@
-"""Where tokens are found again from nothing but the bytes that they spell."""
+"""Aligning tokens with their text from only the bytes that they spell."""
 
 from __future__ import annotations
 

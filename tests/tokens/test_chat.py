@@ -1,4 +1,4 @@
-"""Whose the tokens of a conversation are."""
+"""Assigning the tokens of a conversation to messages and roles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token
-from attncli.tokens.chat_roles import assign, has_double_bos
+from attncli.tokens.chat_roles import assign_messages, has_double_bos
 from attncli.tokens.encode import encode
 from attncli.tokens.measure import measure
 from tests.tokens import vocabularies as made
@@ -27,7 +27,7 @@ CHAT = ChatText(
 )
 
 
-def text_of(spans: list[tuple[int, int] | None], text: str = TEXT) -> TokenizedText:
+def tokenize_text(spans: list[tuple[int, int] | None], text: str = TEXT) -> TokenizedText:
     tokens = tuple(
         Token(index, index, text[slice(*span)] if span else "?", "", *(span or (None, None)))
         for index, span in enumerate(spans)
@@ -36,7 +36,7 @@ def text_of(spans: list[tuple[int, int] | None], text: str = TEXT) -> TokenizedT
 
 
 def test_every_token_has_its_owner() -> None:
-    assert assign(text_of(SPANS), CHAT) == Chat(
+    assert assign_messages(tokenize_text(SPANS), CHAT) == Chat(
         template="default",
         messages=(
             ChatMessage("u", 3, 13, ((7, 9),), tokens=3, content_tokens=1),
@@ -52,7 +52,7 @@ def test_every_token_has_its_owner() -> None:
 
 
 def test_the_parts_add_up() -> None:
-    chat = assign(text_of(SPANS), CHAT)
+    chat = assign_messages(tokenize_text(SPANS), CHAT)
     assert chat.generation_prompt is not None
     own = sum(message.tokens for message in chat.messages)
     alone = sum(owner is None for owner in chat.owners)
@@ -73,20 +73,20 @@ def test_the_parts_add_up() -> None:
     ],
 )
 def test_tokens_on_borders(span: tuple[int, int] | None, owner: int | None, content: bool) -> None:
-    chat = assign(text_of([span]), CHAT)
+    chat = assign_messages(tokenize_text([span]), CHAT)
     assert (chat.owners, chat.content) == ((owner,), (content,))
 
 
 def test_what_was_not_found_is_not_counted() -> None:
     lost = ChatText(TEXT, "x", (MessagePlace("u", (3, 13), None), MessagePlace("u", None, ()), *CHAT.messages[1:]))
-    chat = assign(text_of(SPANS), lost)
+    chat = assign_messages(tokenize_text(SPANS), lost)
     assert [message.content_tokens for message in chat.messages] == [None, 0, 2]
     assert chat.roles == (RoleTokens("u", 2, 3, None), RoleTokens("a", 1, 4, 2))
     assert (chat.content_tokens, chat.template_tokens, chat.generation_prompt) == (None, None, None)
 
 
 def test_json() -> None:
-    chat = assign(text_of(SPANS[:3]), CHAT._replace(generation=None), double_bos=True)
+    chat = assign_messages(tokenize_text(SPANS[:3]), CHAT._replace(generation=None), double_bos=True)
     assert json.loads(json.dumps(chat.to_dict())) == {
         "template": "default",
         "messages": [

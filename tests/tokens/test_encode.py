@@ -1,4 +1,4 @@
-"""Tokens stand where they stand: characters, UTF-8 bytes and words of the text that was given, for every kind."""
+"""The offsets of tokens in characters, UTF-8 bytes and words, for every kind of tokenizer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Tokenizer
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
-from attncli.tokens.spans import Words
+from attncli.tokens.spans import WordSpans
 from tests.tokens import vocabularies as made
 
 SAMPLES = st.sampled_from(
@@ -150,7 +150,7 @@ def test_a_token_of_several_words_is_of_the_first() -> None:
 
 
 def test_a_place_without_characters_is_in_no_word() -> None:
-    words = Words(" the mole")
+    words = WordSpans(" the mole")
     assert [words.at(span) for span in ((0, 1), (0, 2), (2, 2), (3, 6), (4, 5), (9, 9))] == [
         None,
         0,
@@ -229,10 +229,10 @@ def test_ids_outside_the_vocabulary_are_refused(bad: int) -> None:
 # Tokenizers that keep no record of places
 
 
-class Recordless:
+class WithoutOffsets:
     """A tokenizer of whole words, lower-cased, that gives ids and nothing else."""
 
-    unknown_id, max_length, slow, note, class_name, vocabulary_size = 0, None, True, None, "Recordless", 99
+    unknown_id, max_length, slow, note, class_name, vocabulary_size = 0, None, True, None, "WithoutOffsets", 99
 
     def __init__(self, backend: Backend) -> None:
         self._inner = wrap_tokenizer(backend)
@@ -251,7 +251,7 @@ class Recordless:
 )
 def test_places_are_found_again(kind: str, text: str) -> None:
     backend = made.byte_bpe(trim=False) if kind == "byte_bpe" else made.KINDS[kind]()
-    known, found = encode(wrap_tokenizer(backend), text), encode(Recordless(backend), text)
+    known, found = encode(wrap_tokenizer(backend), text), encode(WithoutOffsets(backend), text)
     for token, expected in zip(found.tokens, known.tokens, strict=True):
         assert token.start is None or (token.start, token.end) == (expected.start, expected.end)
         assert (token.start is None) == (expected.start is None or expected.text == "[UNK]")
@@ -261,5 +261,5 @@ def test_a_lost_token_does_not_lose_the_rest() -> None:
     backend = Backend(models.WordLevel({"[UNK]": 0, "mole": 1, "a": 2}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.decoder = decoders.WordPiece()
-    tokens = encode(Recordless(backend), "x mole y a mole").tokens
+    tokens = encode(WithoutOffsets(backend), "x mole y a mole").tokens
     assert [token.start for token in tokens] == [None, 2, None, 9, 11]

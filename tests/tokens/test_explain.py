@@ -1,4 +1,4 @@
-"""How a tokenizer came to its tokens: values that can be worked out by hand, and agreement with the library."""
+"""The steps of a tokenizer: values worked out by hand, and agreement with the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--lint` finds in a text, and where: each kind once where it is, and not where it isn't."""
+"""The findings of `--lint` and their places: each kind where it occurs, and not where it doesn't."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from attncli.results.chat import Chat, ChatMessage
 from attncli.results.tokenize import Source, TokenizedText
 from attncli.results.vocabulary import Finding
 from attncli.tokens.encode import encode, from_ids
-from attncli.tokens.lint.characters import Suspect, mend
+from attncli.tokens.lint.characters import Suspect, apply_fixes
 from attncli.tokens.lint.letters import _SPLIT_VOWELS, letter_suspects
 from attncli.tokens.lint.lint import lint
-from attncli.tokens.lint.round_trip import explain
+from attncli.tokens.lint.round_trip import explain_losses
 from attncli.tokens.measure import measure
 from tests.tokens import vocabularies as made
 
@@ -196,7 +196,7 @@ def test_vowels_of_two_characters_are_those_of_unicode() -> None:
 
 def test_a_mended_vowel_keeps_its_tone_mark() -> None:
     (suspect,) = letter_suspects("\u0e19\u0e4d\u0e49\u0e32")
-    assert mend("\u0e19\u0e4d\u0e49\u0e32", [suspect]) == "\u0e19\u0e49\u0e33"
+    assert apply_fixes("\u0e19\u0e4d\u0e49\u0e32", [suspect]) == "\u0e19\u0e49\u0e33"
     assert suspect.message == "\u0e33 is written as two characters, U+0E4D and U+0E32"
 
 
@@ -239,7 +239,7 @@ def test_the_round_trip_says_where_and_why() -> None:
     ],
 )
 def test_a_difference_is_explained_by_as_little_as_will_do(before: str, after: str, losses: list[str] | None) -> None:
-    assert explain(before, after) == losses
+    assert explain_losses(before, after) == losses
 
 
 def test_what_nothing_explains_is_a_warning() -> None:
@@ -316,7 +316,7 @@ def test_ids_that_a_text_gives_are_canonical(kind: str, text: str) -> None:
 
 def test_where_suspects_overlap_the_first_is_mended() -> None:
     both = [Suspect("a", 1, 3, "", "", "X"), Suspect("a", 2, 4, "", "", "Y"), Suspect("a", 4, 5, "", "", "")]
-    assert mend("012345", both) == "0X35"
+    assert apply_fixes("012345", both) == "0X35"
 
 
 def test_a_word_behind_a_special_token_needs_no_space() -> None:

@@ -1,4 +1,4 @@
-"""The counts and ratios of tokens, on values that were counted by hand."""
+"""The counts and ratios of a text's tokens, on values counted by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens texts are made of."""
+"""Which tokens of a vocabulary are ordinary ones."""
 
 from __future__ import annotations
 

@@ -96,36 +96,36 @@ def trained(kind: str) -> Backend:
     return MADE[kind]()
 
 
-def _placed(tokenizer: Tokenizer, text: str, *, special: bool = True) -> list[Token]:
+def _text_tokens(tokenizer: Tokenizer, text: str, *, special: bool = True) -> list[Token]:
     encoded = encode(tokenizer, text, special=special)
     return [token for token, own in zip(encoded.tokens, encoded.sequences, strict=True) if own == 0]
 
 
-def _of_every_kind(test: Callable[..., None]) -> Callable[..., None]:
+def _every_kind(test: Callable[..., None]) -> Callable[..., None]:
     drawn = settings(max_examples=50, deadline=None, derandomize=True)(given(text=TEXTS)(test))
     return pytest.mark.parametrize("kind", KINDS)(drawn)
 
 
-@_of_every_kind
+@_every_kind
 def test_places_come_in_order(kind: str, text: str) -> None:
     reached = 0
-    for token in _placed(tokenizer(kind), text):
+    for token in _text_tokens(tokenizer(kind), text):
         assert reached <= token.start <= token.end <= len(text)
         reached = token.start
 
 
-@_of_every_kind
+@_every_kind
 def test_places_cover_all_but_white_space(kind: str, text: str) -> None:
-    covered = {index for token in _placed(tokenizer(kind), text) for index in range(token.start, token.end)}
+    covered = {index for token in _text_tokens(tokenizer(kind), text) for index in range(token.start, token.end)}
     lost = LOST.get(kind, lambda text, index: False)
     missed = [index for index in range(len(text)) if index not in covered and not text[index].isspace()]
     assert [text[index] for index in missed if not lost(text, index)] == []
 
 
-@_of_every_kind
+@_every_kind
 def test_bytes_are_those_of_the_characters(kind: str, text: str) -> None:
     described = tokenizer(kind)
-    for group in _sharing(_placed(described, text)):
+    for group in _sharing(_text_tokens(described, text)):
         first, last = group[0].start, max(token.end for token in group)
         pieces = described.describe([token.id for token in group])
         spelled = b"".join(piece.data for piece in pieces)
@@ -140,24 +140,24 @@ def test_bytes_are_those_of_the_characters(kind: str, text: str) -> None:
             ]
 
 
-@_of_every_kind
+@_every_kind
 def test_words_are_those_of_the_places(kind: str, text: str) -> None:
     words = [word.span() for word in re.finditer(r"\S+", text)]
-    for token in _placed(tokenizer(kind), text):
+    for token in _text_tokens(tokenizer(kind), text):
         touched = (index for index, (start, end) in enumerate(words) if start < token.end and token.start < end)
         assert token.word == (next(touched, None) if token.start < token.end else None)
 
 
-@_of_every_kind
+@_every_kind
 def test_ids_are_the_tokenizers_own(kind: str, text: str) -> None:
-    backend = _bare(kind)
+    backend = _backend(kind)
     for special in (True, False):
         ids = [token.id for token in encode(tokenizer(kind), text, special=special).tokens]
         assert ids == backend.encode(text, add_special_tokens=special).ids
 
 
 @cache
-def _bare(kind: str) -> Backend:
+def _backend(kind: str) -> Backend:
     """The same tokenizer without anything of ours around it."""
     if kind != DEFAULT:
         return Backend.from_str(trained(kind).to_str())
@@ -185,7 +185,7 @@ def _sharing(tokens: Sequence[Token]) -> Iterator[list[Token]]:
 
 def test_a_space_put_behind_a_special_token_takes_no_letter() -> None:
     # tokenizers counts the space that it put there among those of the text: (4, 6) for the second token.
-    tokens = _placed(tokenizer("byte_bpe, prefixed"), "<s>the mole", special=False)
+    tokens = _text_tokens(tokenizer("byte_bpe, prefixed"), "<s>the mole", special=False)
     assert [(token.text, token.start, token.end) for token in tokens] == [
         ("<s>", 0, 3),
         (" the", 3, 6),
@@ -196,10 +196,10 @@ def test_a_space_put_behind_a_special_token_takes_no_letter() -> None:
 # Tokenizers that keep no record of places: these are found again
 
 
-class Recordless:
-    """A tokenizer whose answers say nothing of places."""
+class WithoutOffsets:
+    """A tokenizer whose encodings have no offsets."""
 
-    unknown_id, max_length, slow, note, class_name, vocabulary_size = 0, None, True, None, "Recordless", 99
+    unknown_id, max_length, slow, note, class_name, vocabulary_size = 0, None, True, None, "WithoutOffsets", 99
 
     def __init__(self, inner: Tokenizer) -> None:
         self._inner = inner
@@ -212,11 +212,11 @@ class Recordless:
         return self._inner.describe(ids)
 
 
-@_of_every_kind
+@_every_kind
 def test_places_found_again_agree_with_each_other(kind: str, text: str) -> None:
     reached = 0
     words = [word.span() for word in re.finditer(r"\S+", text)]
-    for token in _placed(Recordless(tokenizer(kind)), text):
+    for token in _text_tokens(WithoutOffsets(tokenizer(kind)), text):
         if token.start is None:
             assert (token.end, token.byte_start, token.byte_end, token.word) == (None, None, None, None)
             continue
@@ -231,7 +231,7 @@ def test_places_found_again_agree_with_each_other(kind: str, text: str) -> None:
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(text=TEXTS.filter(lambda text: "<" not in text and "▁" not in text))
 def test_what_spells_the_text_is_found_where_it_was(kind: str, text: str) -> None:
-    known, found = _placed(tokenizer(kind), text), _placed(Recordless(tokenizer(kind)), text)
+    known, found = _text_tokens(tokenizer(kind), text), _text_tokens(WithoutOffsets(tokenizer(kind)), text)
     # A token that is nothing but the space put before a text stands on its first letter, or before it.
     assert [_place(token) for token in found if token.start != token.end] == [
         _place(token) for token in known if token.byte_start != token.byte_end

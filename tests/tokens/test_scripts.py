@@ -1,4 +1,4 @@
-"""The script of characters, and the runs of one script that texts fall into."""
+"""The script of characters, and a text's runs of one script."""
 
 from __future__ import annotations
 

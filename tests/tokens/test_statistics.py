@@ -1,4 +1,4 @@
-"""The statistics of tokenizers, on values that were counted by hand and on those of a real model."""
+"""The statistics of tokenizers, on values counted by hand and with a real model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from attncli.tokens.encode import encode
 from attncli.tokens.measure import measure
 from attncli.tokens.statistics import Statistics, parity, renyi_efficiency
 from tests.tokens import vocabularies as made
-from tests.tokens.test_places import TEXTS, Recordless
+from tests.tokens.test_places import TEXTS, WithoutOffsets
 
 
 @cache
@@ -168,7 +168,7 @@ def test_nothing_but_unknown() -> None:
 
 
 def test_tokens_that_were_not_found_again_are_counted() -> None:
-    known, lost = count(letters(), "a 写x用 z"), count(Recordless(letters()), "a 写x用 z")
+    known, lost = count(letters(), "a 写x用 z"), count(WithoutOffsets(letters()), "a 写x用 z")
     for found in (known, lost):
         assert [(script.script, script.tokens) for script in found.scripts] == [("Latin", 4), ("Han", 3)]
 
@@ -214,7 +214,7 @@ def test_symbols_are_counted_apart() -> None:
 
 
 def test_a_space_put_before_the_text_cuts_no_word() -> None:
-    tokenizer = _made("byte_fallback")
+    tokenizer = _build_tokenizer("byte_fallback")
     text = "a mole"
     whole, one = count(tokenizer, text).total, measure(encode(tokenizer, text), [text])
     assert (whole.tokens, whole.continued_words) == (one.tokens, one.continued_words) == (3, 0)
@@ -231,7 +231,7 @@ def test_the_form_of_the_json() -> None:
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(texts=st.lists(TEXTS, max_size=3))
 def test_scripts_add_up_to_the_total(kind: str, texts: Sequence[str]) -> None:
-    tokenizer = _made(kind)
+    tokenizer = _build_tokenizer(kind)
     found = count(tokenizer, *texts)
     for name in ("tokens", "characters", "bytes", "unknown", "words", "continued_words"):
         assert getattr(found.total, name) == sum(getattr(script, name) or 0 for script in found.scripts)
@@ -244,5 +244,5 @@ def test_scripts_add_up_to_the_total(kind: str, texts: Sequence[str]) -> None:
 
 
 @cache
-def _made(kind: str) -> Tokenizer:
+def _build_tokenizer(kind: str) -> Tokenizer:
     return wrap_tokenizer(made.KINDS[kind]())

@@ -1,4 +1,4 @@
-"""`attncli.tokenize` as a user calls it: inputs, models, notes, and what it refuses."""
+"""`attncli.tokenize`: inputs, models, notes and errors."""
 
 from __future__ import annotations
 

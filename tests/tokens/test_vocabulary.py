@@ -1,4 +1,4 @@
-"""A vocabulary in numbers, and texts sought in it."""
+"""Describing and searching a vocabulary."""
 
 from __future__ import annotations
 

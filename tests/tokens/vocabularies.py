@@ -1,4 +1,4 @@
-"""Small tokenizers of every kind, trained in milliseconds, and folders that hold them as models do."""
+"""Small tokenizers of every kind, trained in milliseconds, and model folders with them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Places in a text that may cut it in a way that its reader does not expect, before a tokenizer is asked.
+"""Lint of single characters: invisible ones, odd spaces, controls, line ends, damage, and white space at the end.
 
-Characters that show nothing or not what they are: invisible ones, odd spaces, controls, damage.
-
-White space at the end of a text, which a model that goes on writing takes badly.
+These are suspects only: `lint` then compares the tokens with and without them.
 """
 
 from __future__ import annotations
@@ -16,30 +14,29 @@ import regex
 
 
 class Suspect(NamedTuple):
-    """A half-open span of characters, and what would stand there if it were mended."""
+    """A half-open span of characters with a problem, and the text to put there instead."""
 
     kind: str
     start: int
     end: int
     message: str
     hint: str
-    mended: str
+    replacement: str
 
 
-def mend(text: str, suspects: list[Suspect]) -> str:
-    """The text with every suspect mended; where two overlap, the first."""
+def apply_fixes(text: str, suspects: list[Suspect]) -> str:
+    """The text with every suspect replaced; where two overlap, only the first."""
     parts: list[str] = []
     place = 0
     for suspect in sorted(suspects, key=lambda each: each.start):
         if suspect.start >= place:
-            parts += [text[place : suspect.start], suspect.mended]
+            parts += [text[place : suspect.start], suspect.replacement]
             place = suspect.end
     return "".join([*parts, text[place:]])
 
 
-#: Runs of characters that no reader sees: what Unicode's DerivedCoreProperties.txt says to ignore where it can't be
-#: drawn (zero-width characters, bidi controls, variation selectors, tags, fillers), with the interlinear marks and the
-#: empty Braille pattern.
+#: Runs of invisible characters: Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt (zero-width
+#: characters, bidi controls, variation selectors, tags, fillers), the interlinear marks and the empty Braille pattern.
 _INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u2800]+")
 _SPACES = regex.compile(r"[\p{Zs}\p{Zl}\p{Zp}--[ ]]+", regex.VERSION1)
 _CONTROLS = regex.compile(r"[\p{Cc}--[\t\n\r]]+|\r(?!\n)", regex.VERSION1)
@@ -49,15 +46,15 @@ _DAMAGE = regex.compile(r"[\ufffd\p{Co}\p{Cn}--\p{Default_Ignorable_Code_Point}]
 _JOINERS = "\u200c\u200d"
 _EMOJI_SELECTORS = "\ufe0e\ufe0f"
 
-#: What may stand before and after a joiner: parts of an emoji on both sides; or, as UAX #31 (rules A1, A2 and B) has
-#: it, a virama before it, or letters of a script that joins them on both sides.
+#: What may stand before and after a joiner: parts of an emoji on both sides; or, after UAX #31 (rules A1, A2 and B), a
+#: virama before it, or letters of a joining script on both sides.
 _EMOJI_BEFORE = regex.compile(r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f]")
 _EMOJI_AFTER = regex.compile(r"\p{Extended_Pictographic}")
 _JOINING = regex.compile(r"[\p{Arabic}\p{Syriac}\p{Mongolian}\p{Nko}\p{Mandaic}\p{Adlam}]")
 _VIRAMA = 9
 
 #: What each kind of selector may follow.
-_SELECTED = {
+_SELECTOR_BASES = {
     "emoji": regex.compile(r"\p{Emoji}"),
     "standard": regex.compile(r"[\p{S}\p{Han}\p{Myanmar}\p{Phags_Pa}\p{Manichaean}\p{Egyptian_Hieroglyphs}0]"),
     "ideographic": regex.compile(r"\p{Han}"),
@@ -70,7 +67,7 @@ _TAG_BASE, _FIRST_TAG, _LAST_TAG = 0xE0000, "\U000e0020", "\U000e007f"
 
 
 def character_suspects(text: str) -> Iterator[Suspect]:
-    """Every such place, kind by kind, in the order of the text."""
+    """All suspects but white space at the end, kind by kind, in the order of the text."""
     if not text.isascii():
         yield from _runs(text, _INVISIBLE, _invisible)
         yield from _runs(text, _SPACES, _odd_space)
@@ -79,8 +76,8 @@ def character_suspects(text: str) -> Iterator[Suspect]:
     yield from _runs(text, _LINE_ENDS, _line_end)
 
 
-def named(characters: str) -> str:
-    """Characters by their code and name, and how many there are: `U+200B ZERO WIDTH SPACE`."""
+def describe_characters(characters: str) -> str:
+    """The first character's code and name, and how many there are: `U+200B ZERO WIDTH SPACE (3 times)`."""
     first = characters[0]
     name = unicodedata.name(first, "")
     code = f"U+{ord(first):04X}{f' {name}' if name else ''}"
@@ -98,31 +95,31 @@ def _runs(
 
 
 def _invisible(text: str, start: int, end: int) -> Iterator[Suspect]:
-    """The part of a run of invisible characters that has no business there."""
-    while start < end and (taken := _in_order(text, start, end)):
+    """The part of a run of invisible characters that doesn't belong to the character before it."""
+    while start < end and (taken := _expected_length(text, start, end)):
         start += taken
     if start == end:
         return
     run = text[start:end]
     hint = "take it out, or if it is meant, look at the tokens that it takes"
-    yield Suspect("invisible", start, end, f"{named(run)} shows nothing{_hidden(run)}", hint, "")
+    yield Suspect("invisible", start, end, f"{describe_characters(run)} shows nothing{_tag_text(run)}", hint, "")
 
 
-def _in_order(text: str, place: int, end: int) -> int:
-    """How many of the invisible characters from `place` on belong to what stands before them."""
+def _expected_length(text: str, place: int, end: int) -> int:
+    """How many of the invisible characters from `place` on belong to the character before them."""
     before, character, after = text[place - 1 : place], text[place], text[place + 1 : place + 2]
     if not before:
         return 0
     if character in _JOINERS:
-        return int(_joins(before, after))
+        return int(_is_joined(before, after))
     if before == _FLAG and _FIRST_TAG < character < _LAST_TAG:
         closing = text.find(_LAST_TAG, place, end)
         return closing + 1 - place if 0 < closing - place <= 6 else 0
-    pattern = _SELECTED.get(_selector(character))
+    pattern = _SELECTOR_BASES.get(_selector(character))
     return int(pattern is not None and pattern.match(before) is not None)
 
 
-def _joins(before: str, after: str) -> bool:
+def _is_joined(before: str, after: str) -> bool:
     if unicodedata.combining(before) == _VIRAMA:
         return True
     between = partial(_between, before, after)
@@ -144,8 +141,8 @@ def _selector(character: str) -> str:
     return "mongolian" if character in "\u180b\u180c\u180d\u180f" else ""
 
 
-def _hidden(run: str) -> str:
-    """The text that tag characters spell: each stands for one of ASCII that a model may read and a person can't."""
+def _tag_text(run: str) -> str:
+    """The text that tag characters spell: each stands for an ASCII character, and a model may read them."""
     spelled = "".join(chr(ord(character) - _TAG_BASE) for character in run if _FIRST_TAG <= character < _LAST_TAG)
     return f" and spells “{spelled}”" if spelled else ""
 
@@ -155,9 +152,9 @@ def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
         return  # the space of Chinese and Japanese texts
     line = text[start] in "\u2028\u2029"
     what = "ends a line, but is no newline" if line else "looks like a space, but is another character"
-    mended = "\n" if line else " " * (end - start)
+    replacement = "\n" if line else " " * (end - start)
     hint = "write a plain newline there" if line else "write a plain space there"
-    yield Suspect("odd_space", start, end, f"{named(text[start:end])} {what}", hint, mended)
+    yield Suspect("odd_space", start, end, f"{describe_characters(text[start:end])} {what}", hint, replacement)
 
 
 def _is_wide(characters: str) -> bool:
@@ -165,7 +162,7 @@ def _is_wide(characters: str) -> bool:
 
 
 def _control(text: str, start: int, end: int) -> Iterator[Suspect]:
-    message = f"{named(text[start:end])} is a control character"
+    message = f"{describe_characters(text[start:end])} is a control character"
     yield Suspect("control", start, end, message, "take it out: it is mostly left over from another format", "")
 
 
@@ -182,18 +179,18 @@ def _damaged(text: str, start: int, end: int) -> Iterator[Suspect]:
         what, hint = "is private: it means something in one font only", "write what it stands for there"
     else:
         what, hint = "is no character of Unicode", "read the text again in the encoding that it was written in"
-    yield Suspect("damaged", start, end, f"{named(run)} {what}", hint, "")
+    yield Suspect("damaged", start, end, f"{describe_characters(run)} {what}", hint, "")
 
 
 def trailing_suspects(text: str) -> Iterator[Suspect]:
-    """The white space at the end of a text that has anything else."""
-    kept = text.rstrip()
-    if not kept or len(kept) == len(text):
+    """White space at the end of a text, which makes a model continue it badly; none in a text of nothing else."""
+    stripped = text.rstrip()
+    if not stripped or len(stripped) == len(text):
         return
-    space = text[len(kept) :]
+    space = text[len(stripped) :]
     what = "a newline" if space.endswith("\n") else "a space" if space.endswith(" ") else "white space"
     message = f"the text ends with {what}"
     hint = "take it out: a model begins its next word with the space, and rarely saw one stand alone"
     if space.endswith("\n"):
         hint = "take it out, unless what the model goes on with shall begin a line"
-    yield Suspect("trailing_space", len(kept), len(text), message, hint, "")
+    yield Suspect("trailing_space", len(stripped), len(text), message, hint, "")

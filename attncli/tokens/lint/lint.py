@@ -1,9 +1,4 @@
-"""Special tokens where a text should not have any: doubled ones, and ones that the text itself spells.
-
-`lint`: what a reader of a text would not expect of its tokens. Asked for with `--lint` only.
-
-What makes `--check lint` fail.
-"""
+"""`--lint`: findings about a text and its tokens, with their places; and the failures of `--check lint`."""
 
 from __future__ import annotations
 
@@ -15,7 +10,7 @@ from typing import TYPE_CHECKING
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token
 from attncli.results.vocabulary import Finding, Severity
-from attncli.tokens.lint.characters import Suspect, character_suspects, mend, trailing_suspects
+from attncli.tokens.lint.characters import Suspect, apply_fixes, character_suspects, trailing_suspects
 from attncli.tokens.lint.letters import letter_suspects, lookalike_suspects
 from attncli.tokens.lint.round_trip import non_canonical, round_trip
 
@@ -23,11 +18,82 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.chat import Chat, ChatMessage
 
+#: Kinds of findings that concern the whole conversation and not one message.
+_WHOLE_TEXT_KINDS = frozenset({"double_special", "round_trip"})
 
-def doubled(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) -> Iterator[Finding]:
-    """A special token beside the same one, as where a chat template writes one and the tokenizer adds another.
 
-    template: the ids that the tokenizer puts around a text.  bare: the ids came without a text.
+def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
+    """All findings about a text, or about ids without one, in the order of the text.
+
+    In a conversation (`text.chat`), findings outside the content of messages are left out, as the special tokens and
+    newlines there belong to the chat template.
+    """
+    if text.chat is not None:
+        return tuple(_in_messages(_all_findings(tokenizer, text), text.chat))
+    return _all_findings(tokenizer, text)
+
+
+def failures(findings: Sequence[Finding], file: str | None = None) -> list[str]:
+    """A sentence for each warning, with its place; notes are no failures.  file: where the text was read from."""
+    warnings = (finding for finding in findings if finding.severity == "warning")
+    return [f"{finding.place(file)} ({finding.kind}): {finding.message}" for finding in warnings]
+
+
+def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
+    """The findings within a message, with its number and role, and those about the whole conversation."""
+    for finding in findings:
+        message = next((index for index, each in enumerate(chat.messages) if _is_in_message(each, finding)), None)
+        if message is not None:
+            role = chat.messages[message].role
+            yield finding._replace(message=f"in message {message + 1} ({role}), {finding.message}")
+        elif finding.kind in _WHOLE_TEXT_KINDS:
+            yield finding
+
+
+def _is_in_message(message: ChatMessage, finding: Finding) -> bool:
+    start, end = finding.start, finding.end
+    if start is None or end is None or finding.kind in _WHOLE_TEXT_KINDS:
+        return False
+    return any(first <= start and end <= last for first, last in message.contents or ())
+
+
+def _all_findings(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
+    texts = [each for each in (text.text, text.pair) if each is not None]
+    segments = _segments(text)
+    findings = [
+        *_token_findings(tokenizer, text, texts, segments),
+        *(found for segment, each in enumerate(texts) for found in _text_findings(tokenizer, each, segment)),
+    ]
+    if not texts:
+        return tuple(findings)
+    by_segment = [
+        [token for token in text.tokens if _is_in_segment(token, segments, segment)] for segment in range(len(texts))
+    ]
+    placed = _add_places(findings, texts, text.source.line if text.source is not None else 1)
+    found = [finding if finding.tokens else _add_tokens(finding, by_segment[finding.segment]) for finding in placed]
+    return tuple(sorted(found, key=lambda finding: (finding.segment, finding.start or 0)))
+
+
+def _token_findings(
+    tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int]
+) -> Iterator[Finding]:
+    """Findings from the tokens alone, each with the segment of its token."""
+    template = frozenset(tokenizer.encode("", special=True).ids)
+    doubled_findings = list(doubled_special(text.tokens, template, bare=not texts))
+    doubled_indices = {index for finding in doubled_findings for index in finding.tokens}
+    found = [*doubled_findings, *unknown_tokens(text.tokens, texts, segments, tokenizer.unknown_id)]
+    found += (finding for finding in special_in_text(text.tokens) if doubled_indices.isdisjoint(finding.tokens))
+    if not texts:
+        found += non_canonical(tokenizer, text.tokens)
+    for finding in found:
+        placed = next((index for index in finding.tokens if text.tokens[index].start is not None), None)
+        yield finding if placed is None else finding._replace(segment=segments[placed])
+
+
+def doubled_special(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) -> Iterator[Finding]:
+    """A special token twice in a row, as where a chat template contains one and the tokenizer adds another.
+
+    template: the ids that the tokenizer adds around a text.  bare: ids were given without a text.
     """
     for first, second in pairwise(tokens):
         if first.id != second.id or first.id not in template or not (first.special and second.special):
@@ -50,8 +116,8 @@ def doubled(tokens: Sequence[Token], template: frozenset[int], *, bare: bool) ->
         )
 
 
-def spelled(tokens: Sequence[Token]) -> Iterator[Finding]:
-    """Special tokens that the text spells and that it gets: whoever writes the text can end a turn with them."""
+def special_in_text(tokens: Sequence[Token]) -> Iterator[Finding]:
+    """Special tokens that the text itself spells: untrusted text can end a turn of a conversation with them."""
     for token in tokens:
         if token.special and token.start is not None:
             yield Finding(
@@ -66,13 +132,10 @@ def spelled(tokens: Sequence[Token]) -> Iterator[Finding]:
             )
 
 
-def unknown(
+def unknown_tokens(
     tokens: Sequence[Token], texts: Sequence[str], segments: Sequence[int], unknown_id: int | None
 ) -> Iterator[Finding]:
-    """Tokens that stand for what the vocabulary can't spell.
-
-    segments: for each token, the one of `texts` that it is of.
-    """
+    """Unknown tokens.  segments: for each token, the index of its text in `texts`."""
     for token in tokens:
         if token.id != unknown_id:
             continue
@@ -90,76 +153,8 @@ def unknown(
         )
 
 
-__all__ = ["lint"]
-
-#: What has no one place in a conversation.
-_OF_THE_WHOLE = frozenset({"double_special", "round_trip"})
-
-
-def lint(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
-    """Everything odd about a text and its tokens, in the order of the text; about ids without a text likewise.
-
-    Of a conversation that a chat template wrote (`text.chat`), what stands in somebody's message is looked at alone:
-    the template means the special tokens and newlines around it.
-    """
-    if text.chat is not None:
-        return tuple(_in_messages(_everything(tokenizer, text), text.chat))
-    return _everything(tokenizer, text)
-
-
-def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
-    """What is odd within a message, and says which; and what is odd about the whole."""
-    for finding in findings:
-        message = next((index for index, each in enumerate(chat.messages) if _holds(each, finding)), None)
-        if message is not None:
-            role = chat.messages[message].role
-            yield finding._replace(message=f"in message {message + 1} ({role}), {finding.message}")
-        elif finding.kind in _OF_THE_WHOLE:
-            yield finding
-
-
-def _holds(message: ChatMessage, finding: Finding) -> bool:
-    start, end = finding.start, finding.end
-    if start is None or end is None or finding.kind in _OF_THE_WHOLE:
-        return False
-    return any(first <= start and end <= last for first, last in message.contents or ())
-
-
-def _everything(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
-    texts = [each for each in (text.text, text.pair) if each is not None]
-    segments = _segments(text)
-    findings = [
-        *_about_tokens(tokenizer, text, texts, segments),
-        *(found for segment, each in enumerate(texts) for found in _about_text(tokenizer, each, segment)),
-    ]
-    if not texts:
-        return tuple(findings)
-    by_segment = [
-        [token for token in text.tokens if _placed(token, segments, segment)] for segment in range(len(texts))
-    ]
-    placed = _placed_in(findings, texts, text.source.line if text.source is not None else 1)
-    found = [finding if finding.tokens else _with_tokens(finding, by_segment[finding.segment]) for finding in placed]
-    return tuple(sorted(found, key=lambda finding: (finding.segment, finding.start or 0)))
-
-
-def _about_tokens(
-    tokenizer: Tokenizer, text: TokenizedText, texts: Sequence[str], segments: Sequence[int]
-) -> Iterator[Finding]:
-    """What the tokens alone show; each with the text that its token is of."""
-    template = frozenset(tokenizer.encode("", special=True).ids)
-    twice = list(doubled(text.tokens, template, bare=not texts))
-    told = {index for finding in twice for index in finding.tokens}
-    found = [*twice, *unknown(text.tokens, texts, segments, tokenizer.unknown_id)]
-    found += (finding for finding in spelled(text.tokens) if told.isdisjoint(finding.tokens))
-    if not texts:
-        found += non_canonical(tokenizer, text.tokens)
-    for finding in found:
-        own = next((index for index in finding.tokens if text.tokens[index].start is not None), None)
-        yield finding if own is None else finding._replace(segment=segments[own])
-
-
-def _about_text(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
-    """What the characters show, once the tokenizer has said whether they make a difference."""
+def _text_findings(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
+    """Findings from the characters of a text, with a severity by whether they change the tokens."""
     suspects = [
         *character_suspects(text),
         *letter_suspects(text),
@@ -167,21 +162,23 @@ def _about_text(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Findi
         *trailing_suspects(text),
     ]
     ordered = sorted(suspects, key=lambda each: each.kind)
-    for finding in _weighed(tokenizer, text, [list(group) for _, group in groupby(ordered, lambda each: each.kind)]):
+    for finding in _judge_suspects(
+        tokenizer, text, [list(group) for _, group in groupby(ordered, lambda each: each.kind)]
+    ):
         yield finding._replace(segment=segment)
     if (lost := round_trip(tokenizer, text)) is not None:
         yield lost._replace(segment=segment)
 
 
-def _weighed(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]]) -> Iterator[Finding]:
-    """Suspects, kind by kind: notes where the text without any of that kind has the same tokens."""
+def _judge_suspects(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]]) -> Iterator[Finding]:
+    """Findings for suspects, kind by kind: notes where replacing all of that kind gives the same tokens."""
     if not kinds:
         return
-    given, *others = tokenizer.encode_batch([text, *(mend(text, group) for group in kinds)], special=False)
-    for group, mended in zip(kinds, others, strict=True):
-        same = list(mended) == list(given)
+    original, *fixed = tokenizer.encode_batch([text, *(apply_fixes(text, group) for group in kinds)], special=False)
+    for group, ids in zip(kinds, fixed, strict=True):
+        same = list(ids) == list(original)
         if same and group[0].kind == "trailing_space":
-            continue  # this tokenizer drops white space: nothing stands at the end
+            continue  # this tokenizer drops white space at the end
         severity: Severity = "note" if same else "warning"
         for suspect in group:
             hint = "this tokenizer makes the same tokens without it" if same else suspect.hint
@@ -189,9 +186,9 @@ def _weighed(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]]) -> Ite
 
 
 def _segments(text: TokenizedText) -> list[int]:
-    """For each token, the text that it is of: 1 from where the pair begins.
+    """For each token, the index of its text: 0, or 1 from where the pair begins.
 
-    That is where places jump back, or where placed tokens go on after special ones that stand in neither text.
+    The pair begins where offsets jump back, or where tokens with offsets follow special ones without.
     """
     segments: list[int] = []
     segment, reach, gap = 0, -1, False
@@ -206,14 +203,14 @@ def _segments(text: TokenizedText) -> list[int]:
     return segments
 
 
-def _placed(token: Token, segments: Sequence[int], segment: int) -> bool:
+def _is_in_segment(token: Token, segments: Sequence[int], segment: int) -> bool:
     return token.start is not None and segments[token.index] == segment
 
 
-def _placed_in(findings: Iterable[Finding], texts: Sequence[str], first_line: int) -> Iterator[Finding]:
-    """Findings with the byte, the line and the column where each begins, in one walk through each text.
+def _add_places(findings: Iterable[Finding], texts: Sequence[str], first_line: int) -> Iterator[Finding]:
+    """Add the byte, line and column where each finding begins, in one pass through each text.
 
-    first_line: the line of its file that the text begins in; a pair is in no file.
+    first_line: the number in its file of the text's first line; a pair is never from a file.
     """
     segment, place, size, line = 0, 0, 0, first_line
     for finding in sorted(findings, key=lambda each: (each.segment, each.start or 0)):
@@ -228,18 +225,9 @@ def _placed_in(findings: Iterable[Finding], texts: Sequence[str], first_line: in
         yield finding._replace(byte_start=size, line=line, column=column)
 
 
-def _with_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
-    """A finding with the tokens that hold any of its characters."""
+def _add_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
+    """A finding with the tokens that overlap its characters."""
     start, end = finding.start or 0, finding.end or 0
     first = bisect_left(tokens, start + 1, key=lambda token: token.end or 0)
     last = bisect_left(tokens, end, key=lambda token: token.start or 0)
     return finding._replace(tokens=tuple(token.index for token in tokens[first:last]))
-
-
-def failures(findings: Sequence[Finding], file: str | None = None) -> list[str]:
-    """A sentence for each warning, with its place; notes are no failure.
-
-    file: where the text was read.
-    """
-    warnings = (finding for finding in findings if finding.severity == "warning")
-    return [f"{finding.place(file)} ({finding.kind}): {finding.message}" for finding in warnings]

@@ -1,7 +1,4 @@
-"""Whether a text comes back from its tokens, and if not, where it first differs and what was lost.
-
-Ids that came without a text: whether their own text would be cut into them.
-"""
+"""Two lint checks: decoding the tokens gives the text back; encoding the text of given ids gives the same ids."""
 
 from __future__ import annotations
 
@@ -19,21 +16,20 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
 
 Span = tuple[int, int]
-
-_UNSEEN = regex.compile(r"[\p{C}\p{Default_Ignorable_Code_Point}\ufffd--\s]+", regex.VERSION1)
+_INVISIBLE = regex.compile(r"[\p{C}\p{Default_Ignorable_Code_Point}\ufffd--\s]+", regex.VERSION1)
 _MARKS = regex.compile(r"\p{M}+")
 
 
 class _Loss(NamedTuple):
-    """Something that may get lost, and the text without it."""
+    """A property of texts that tokenizers may drop.  without: removes it from a text."""
 
     name: str
     without: Callable[[str], str]
 
 
-#: In the order in which they are taken out of a text.
+#: In the order in which they are removed from a text.
 _LOSSES = (
-    _Loss("invisible characters", lambda text: _UNSEEN.sub("", text)),
+    _Loss("invisible characters", lambda text: _INVISIBLE.sub("", text)),
     _Loss("characters that NFKC replaces", lambda text: unicodedata.normalize("NFKC", text)),
     _Loss("how letters are composed", lambda text: unicodedata.normalize("NFC", text)),
     _Loss("capital letters", str.lower),
@@ -41,8 +37,8 @@ _LOSSES = (
     _Loss("white space", lambda text: "".join(text.split())),
 )
 
-#: Those that take more out of a text come first: one that is not needed for an explanation is dropped from it.
-_DROPPED_FIRST = (
+#: The most drastic first: in this order, `explain_losses` drops those that are not needed to explain a difference.
+_LARGEST_FIRST = (
     "accents",
     "characters that NFKC replaces",
     "how letters are composed",
@@ -51,30 +47,39 @@ _DROPPED_FIRST = (
     "white space",
 )
 
-#: How much of both sides is shown from the first difference on.
-_SHOWN = 16
+#: How many characters of both texts are shown from the first difference on.
+_SHOWN_CHARACTERS = 16
+
+#: How many ids a message names.
+_SHOWN_IDS = 4
+
+#: A character that is in no vocabulary: the last one for private use.
+_UNKNOWN_CHARACTER = "\U0010fffd"
+
+
+# --- From a text to ids and back
 
 
 def round_trip(tokenizer: Tokenizer, text: str) -> Finding | None:
-    """The first place where the text does not come back; None where all of it does.
+    """The first place where the decoded tokens differ from the text; None where they are equal.
 
-    Unknown and special tokens have findings of their own, and are left out on both sides. What every text loses in
-    this tokenizer (its normaliser lower-cases, say) is a note; anything else is a warning. Byte and tokens are added
-    by the caller.
+    Unknown and special tokens have findings of their own and are left out on both sides. A loss that this tokenizer's
+    normalizer explains (lower-casing, for instance) is a note, anything else a warning. The caller adds bytes and
+    tokens to the finding.
     """
     encoding = tokenizer.encode(text, special=False)
     pieces = tokenizer.describe(encoding.ids)
-    unspoken = [piece is None or piece.special or piece.id == tokenizer.unknown_id for piece in pieces]
-    gaps = [span for span, left_out in zip(encoding.spans, unspoken, strict=True) if left_out and span is not None]
-    if any(unspoken) and len(gaps) < sum(unspoken):
-        return None  # nobody knows which part of the text to leave out
-    kept = [identifier for identifier, left_out in zip(encoding.ids, unspoken, strict=True) if not left_out]
-    before, places = _without(text, gaps)
-    after = tokenizer.decode(kept)
+    unspelled = [piece is None or piece.special or piece.id == tokenizer.unknown_id for piece in pieces]
+    gaps = [span for span, left_out in zip(encoding.spans, unspelled, strict=True) if left_out and span is not None]
+    if any(unspelled) and len(gaps) < sum(unspelled):
+        return None  # it is unknown which part of the text to leave out
+    spelled_ids = [identifier for identifier, left_out in zip(encoding.ids, unspelled, strict=True) if not left_out]
+    before, places = _leave_out(text, gaps)
+    after = tokenizer.decode(spelled_ids)
     if before == after:
         return None
-    losses = explain(before, after)
-    # The space around what was left out is no loss of its own.
+    losses = explain_losses(before, after)
+    # Ignore white space around the parts that were left out.
     return None if gaps and losses == ["white space"] else _finding(before, after, places, losses)
 
 
@@ -82,7 +87,7 @@ def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[st
     first = _first_difference(before, after)
     severity: Severity = "warning" if losses is None else "note"
     lost = f" (it differs in {', '.join(losses)})" if losses else ""
-    message = f"{_quoted(before, first, places)} comes back as {_quoted(after, first)}{lost}"
+    message = f"{_quote(before, first, places)} comes back as {_quote(after, first)}{lost}"
     hint = (
         "this tokenizer does that to every text; nothing is wrong with this one"
         if losses
@@ -92,27 +97,27 @@ def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[st
     return Finding("round_trip", severity, message, hint, start=start, end=min(start + 1, places[-1]))
 
 
-def explain(before: str, after: str) -> list[str] | None:
-    """The least that has to be taken out of both texts to make them equal; None where nothing known does."""
+def explain_losses(before: str, after: str) -> list[str] | None:
+    """The fewest known losses that make both texts equal; None where they don't explain the difference."""
     names = [loss.name for loss in _LOSSES]
-    if not _equal(before, after, names):
+    if not _are_equal(before, after, names):
         return None
-    for name in _DROPPED_FIRST:
+    for name in _LARGEST_FIRST:
         fewer = [other for other in names if other != name]
-        if _equal(before, after, fewer):
+        if _are_equal(before, after, fewer):
             names = fewer
     return names
 
 
-def _equal(before: str, after: str, names: Sequence[str]) -> bool:
+def _are_equal(before: str, after: str, names: Sequence[str]) -> bool:
     for loss in _LOSSES:
         if loss.name in names:
             before, after = loss.without(before), loss.without(after)
     return before == after
 
 
-def _without(text: str, gaps: Sequence[Span]) -> tuple[str, Sequence[int]]:
-    """The text less some spans, and where each character of it stood, with the end of the text behind them."""
+def _leave_out(text: str, gaps: Sequence[Span]) -> tuple[str, Sequence[int]]:
+    """The text without some spans, and the original index of each character, with the text's length at the end."""
     if not gaps:
         return text, range(len(text) + 1)
     left_out = {place for gap in gaps for place in range(*gap)}
@@ -128,12 +133,12 @@ def _first_difference(before: str, after: str) -> int:
     return low
 
 
-def _quoted(text: str, first: int, places: Sequence[int] | None = None) -> str:
-    """What stands from the first difference on, with an ellipsis where something follows or was left out.
+def _quote(text: str, first: int, places: Sequence[int] | None = None) -> str:
+    """The text from the first difference on, with an ellipsis where something follows or was left out.
 
-    places: where each character stood before something was left out, and the end of it all.
+    places: as `_leave_out` gives them.
     """
-    last = min(first + _SHOWN, len(text))
+    last = min(first + _SHOWN_CHARACTERS, len(text))
     places = range(len(text) + 1) if places is None else places
     gaps = (places[index + 1] != places[index] + 1 for index in range(first, last))
     part = "".join(text[index] + "…" * gap for index, gap in zip(range(first, last), gaps, strict=True))
@@ -141,65 +146,61 @@ def _quoted(text: str, first: int, places: Sequence[int] | None = None) -> str:
     return f"“{part}{more}”" if part else "nothing"
 
 
-#: How many ids a message names.
-_CANONICAL_SHOWN = 4
-
-#: A character that no vocabulary holds: the last private one.
-_UNKNOWN_CHARACTER = "\U0010fffd"
+# --- From ids to a text and back
 
 
 def non_canonical(tokenizer: Tokenizer, tokens: Sequence[Token]) -> Iterator[Finding]:
-    """Ids between special tokens that their text, cut again, does not give.
+    """Ids between special tokens that differ from the ids of their own text.
 
-    A model has mostly seen the one way in which its tokenizer cuts a text: other ids of the same text are strange to
-    it, and are made where pieces of a text are encoded apart and put together.
+    A model was mostly trained on the ids that its tokenizer gives for a text. Other ids for the same text arise where
+    parts of it were encoded separately.
     """
     before: Token | None = None
     for apart, run in groupby(tokens, lambda token: token.special or token.id == tokenizer.unknown_id):
         members = list(run)
         if not apart:
-            yield from _checked(tokenizer, members, before)
+            yield from _check_run(tokenizer, members, before)
         before = members[-1]
 
 
-def _checked(tokenizer: Tokenizer, run: Sequence[Token], before: Token | None) -> Iterator[Finding]:
+def _check_run(tokenizer: Tokenizer, run: Sequence[Token], before: Token | None) -> Iterator[Finding]:
     ids = [token.id for token in run]
     text = tokenizer.decode(ids)
-    cuts = list(_cuts(tokenizer, text, before))
+    cuts = list(_possible_ids(tokenizer, text, before))
     if ids in cuts:
         return
-    first, last, end = _difference(ids, cuts[0])
+    first, last, end = _differing_range(ids, cuts[0])
     given, own = run[first:last], cuts[0][first:end]
     if "\ufffd" in text:
         message, hint = "the ids cut a character in two", "look for an id that is missing"
     else:
-        message = f"{_ids(token.id for token in given)} spells what the tokenizer cuts into {_ids(own)}"
+        message = f"{_list_ids(token.id for token in given)} spells what the tokenizer cuts into {_list_ids(own)}"
         hint = "encode the whole text at once"
     yield Finding("non_canonical", "warning", message, hint, tokens=tuple(token.index for token in given))
 
 
-def _cuts(tokenizer: Tokenizer, text: str, before: Token | None) -> Iterator[list[int]]:
-    """The ids that a text may have, alone and behind the token before it."""
+def _possible_ids(tokenizer: Tokenizer, text: str, before: Token | None) -> Iterator[list[int]]:
+    """The ids that a text may have, alone and after the token before it."""
     yield list(tokenizer.encode(text, special=False).ids)
-    # A decoder may take the space before the first word away that the encoder puts there.
+    # The decoder may remove a space before the first word.
     yield list(tokenizer.encode(f" {text}", special=False).ids)
     if before is not None:
-        # Some tokenizers put a space before the first word of a text, and before no other.
-        written = before.token if before.special else _UNKNOWN_CHARACTER
-        behind = list(tokenizer.encode(f"{written}{text}", special=False).ids)
-        if before.id in behind:
-            yield behind[behind.index(before.id) + 1 :]
+        # Some tokenizers add a space before the first word of a text only.
+        prefix = before.token if before.special else _UNKNOWN_CHARACTER
+        ids = list(tokenizer.encode(f"{prefix}{text}", special=False).ids)
+        if before.id in ids:
+            yield ids[ids.index(before.id) + 1 :]
 
 
-def _difference(given: Sequence[int], own: Sequence[int]) -> tuple[int, int, int]:
-    """Where both begin to differ, and where each ends doing so."""
+def _differing_range(given: Sequence[int], own: Sequence[int]) -> tuple[int, int, int]:
+    """The index from which both differ, and the index in each where the difference ends."""
     shorter = min(len(given), len(own))
     first = next((place for place in range(shorter) if given[place] != own[place]), shorter)
     same = next((back for back in range(shorter - first) if given[-1 - back] != own[-1 - back]), shorter - first)
     return first, len(given) - same, len(own) - same
 
 
-def _ids(ids: Iterator[int] | Sequence[int]) -> str:
+def _list_ids(ids: Iterator[int] | Sequence[int]) -> str:
     listed = list(ids)
-    shown = " ".join(map(str, listed[:_CANONICAL_SHOWN]))
-    return f"{shown} …" if len(listed) > _CANONICAL_SHOWN else shown or "nothing"
+    shown = " ".join(map(str, listed[:_SHOWN_IDS]))
+    return f"{shown} …" if len(listed) > _SHOWN_IDS else shown or "nothing"
