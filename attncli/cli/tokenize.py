@@ -33,7 +33,7 @@ from attncli.errors import UsageError
 if TYPE_CHECKING:
     from attncli.api.cutting import TextInput
     from attncli.api.tokenizing import Tokenizing
-    from attncli.render.tokenize.forms import Form, View
+    from attncli.render.tokenize.forms import Detail, Form
     from attncli.results.tokenize import IdsPart
 
 
@@ -200,7 +200,7 @@ class ViewOptions(NamedTuple):
     check: tuple[str, ...]
 
     @property
-    def view(self) -> View:
+    def view(self) -> Detail:
         """How much of a text the data forms hold."""
         return "ids" if self.ids else "count" if self.count_only else "tokens"
 

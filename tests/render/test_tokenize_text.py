@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.picture import count_text, ids_text, measures, text_picture, tokenize_text
+from attncli.render.tokenize.picture import count_text, ids_text, statistics_phrases, text_picture, tokenize_text
 from attncli.results.base import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 from attncli.results.tokens import Token
@@ -161,12 +161,12 @@ def test_of_a_cut_character_that_shows_nothing_there_are_the_bytes(character: st
     ],
 )
 def test_fertility_says_of_which_words_it_is(changes: dict[str, object], phrases: list[str]) -> None:
-    assert list(measures(STATS._replace(**changes)))[:-3] == phrases  # type: ignore[arg-type]
+    assert list(statistics_phrases(STATS._replace(**changes)))[:-3] == phrases  # type: ignore[arg-type]
 
 
 def test_unknown_tokens_say_that_they_flatter() -> None:
-    assert list(measures(STATS._replace(unknown_characters=2)))[-1] == "1 unknown"
-    *_, phrase = measures(STATS._replace(unknown_characters=23))
+    assert list(statistics_phrases(STATS._replace(unknown_characters=2)))[-1] == "1 unknown"
+    *_, phrase = statistics_phrases(STATS._replace(unknown_characters=23))
     assert phrase == "1 unknown for 100% of the text, which flatters the other figures"
 
 

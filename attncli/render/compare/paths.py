@@ -27,7 +27,7 @@ LABEL_COLORS: tuple[Rgb, ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
-_LONGEST_LABEL = 14
+_MAX_LABEL = 14
 
 
 def occurrence_names(result: CompareResult) -> tuple[str, ...]:
@@ -37,11 +37,11 @@ def occurrence_names(result: CompareResult) -> tuple[str, ...]:
     names = []
     for each in result.occurrences:
         seen[each.sentence] += 1
-        names.append(f"{each.sentence}{_letter(seen[each.sentence]) if counts[each.sentence] > 1 else ''}")
+        names.append(f"{each.sentence}{_letter_suffix(seen[each.sentence]) if counts[each.sentence] > 1 else ''}")
     return tuple(names)
 
 
-def _letter(number: int) -> str:
+def _letter_suffix(number: int) -> str:
     letters = ""
     while number:
         number, rest = divmod(number - 1, 26)
@@ -86,7 +86,7 @@ class Tags(NamedTuple):
 
 def label_text(label: str, terminal: Terminal) -> str:
     """A label or a word, safe for a terminal and short enough for a column."""
-    text = shorten(printable(label, unicode=terminal.unicode), _LONGEST_LABEL, glyphs(terminal).cut)
+    text = shorten(printable(label, unicode=terminal.unicode), _MAX_LABEL, glyphs(terminal).cut)
     return text + direction_end(text)
 
 
@@ -105,7 +105,7 @@ def ascii_safe(text: str, terminal: Terminal) -> str:
     return name_text(text, terminal)
 
 
-def figure(value: float | None, terminal: Terminal) -> str:
+def cosine_text(value: float | None, terminal: Terminal) -> str:
     """A cosine to two digits; a dash where there is none."""
     if value is None:
         return glyphs(terminal).dash
@@ -113,7 +113,7 @@ def figure(value: float | None, terminal: Terminal) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def percent(share: float) -> str:
+def percent_text(share: float) -> str:
     """A share in per cent: whole, but to a tenth from 99 on, and never all or nothing where it isn't."""
     if share >= 0.99:
         return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"
@@ -128,12 +128,12 @@ def state_title(state: int, result: CompareResult) -> str:
     return f"state {state}, {where}{last}"
 
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_DIGITS = "0123456789"
+_SPARK_BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARK_DIGITS = "0123456789"
 #: Values beneath what is drawn to scale.
 _LOWER, _LOWER_ASCII = "↓", "v"
 #: With more occurrences than this, pairs are too many to be looked at one by one.
-_MOST_IN_PAIRS = 6
+_MAX_PAIRED = 6
 #: The track of the baseline.
 RANDOM_WORDS = "random words"
 
@@ -161,13 +161,13 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
         return []
     low, high = min(known), max(known)
     name = max(cell_width(track.name) for track in summary)
-    marks = _BLOCKS if terminal.unicode else _DIGITS
+    marks = _SPARK_BLOCKS if terminal.unicode else _SPARK_DIGITS
     drawn = [_track_line(track, name, low, high, terminal) for track in summary]
     lower = _LOWER if terminal.unicode else _LOWER_ASCII
     beneath = f", {lower} lower" if any(_is_lower(track, low) for track in summary) else ""
     title = (
-        f"from state {states[0].state} to {states[-1].state}, {marks[0]} {figure(low, terminal)} "
-        f"to {marks[-1]} {figure(high, terminal)}{beneath}:"
+        f"from state {states[0].state} to {states[-1].state}, {marks[0]} {cosine_text(low, terminal)} "
+        f"to {marks[-1]} {cosine_text(high, terminal)}{beneath}:"
     )
     return [*paragraph(ascii_safe(title, terminal), terminal), *drawn, *_in_columns(pairs, low, high, terminal)]
 
@@ -195,30 +195,30 @@ def summary_tracks(result: CompareResult, terminal: Terminal) -> list[Track]:
 def pair_tracks(result: CompareResult) -> list[Track]:
     """Each pair state by state, where these are few."""
     names = occurrence_names(result)
-    if len(names) > _MOST_IN_PAIRS or any(state.shown is None for state in result.states):
+    if len(names) > _MAX_PAIRED or any(state.shown is None for state in result.states):
         return []
     return [
-        Track(f"{names[a]}–{names[b]}", tuple(_at(state, a, b) for state in result.states))
+        Track(f"{names[a]}–{names[b]}", tuple(_similarity(state, a, b) for state in result.states))
         for a, b in combinations(range(len(names)), 2)
     ]
 
 
-def _at(state: State, a: int, b: int) -> float:
+def _similarity(state: State, a: int, b: int) -> float:
     assert state.shown is not None
     return float(state.shown[a, b])
 
 
 def _track_line(track: Track, name: int, low: float, high: float, terminal: Terminal) -> Line:
     first, last = (next(v for v in values if v is not None) for values in (track.values, track.values[::-1]))
-    ends = ascii_safe(f"{figure(first, terminal)} → {figure(last, terminal)}", terminal)
-    spark = "".join(_mark(value, low, high, terminal) for value in track.values)
+    ends = ascii_safe(f"{cosine_text(first, terminal)} → {cosine_text(last, terminal)}", terminal)
+    spark = "".join(_spark_mark(value, low, high, terminal) for value in track.values)
     return Line.of(
         StyledSpan(ascii_safe(track.name, terminal).rjust(name), DIM), "  ", StyledSpan(spark, BOLD), "  ", ends
     )
 
 
-def _mark(value: float | None, low: float, high: float, terminal: Terminal) -> str:
-    marks = _BLOCKS if terminal.unicode else _DIGITS
+def _spark_mark(value: float | None, low: float, high: float, terminal: Terminal) -> str:
+    marks = _SPARK_BLOCKS if terminal.unicode else _SPARK_DIGITS
     if value is None:
         return " "
     if value < low:

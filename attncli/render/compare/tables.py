@@ -34,10 +34,10 @@ def _arrays(result: CompareResult) -> Iterator[tuple[str, Array]]:
     yield "word", np.array([one.word for one in each], dtype=np.str_)
     yield "label", np.array([one.label or "" for one in each], dtype=np.str_)
     for state in result.chosen:
-        yield from _state(state)
+        yield from _state_arrays(state)
 
 
-def _state(state: State) -> Iterator[tuple[str, Array]]:
+def _state_arrays(state: State) -> Iterator[tuple[str, Array]]:
     reference = state.reference
     parts = {
         "state": state.vectors,
@@ -51,7 +51,7 @@ def _state(state: State) -> Iterator[tuple[str, Array]]:
     yield from ((f"{name}.{state.state}", values) for name, values in parts.items() if values is not None)
 
 
-HEADER = (
+COLUMNS = (
     "state", "sentence_a", "start_a", "word_a", "label_a", "sentence_b", "start_b", "word_b", "label_b", "similarity",
     "adjusted", "percentile",
 )  # fmt: skip
@@ -65,34 +65,34 @@ def compare_csv(result: CompareResult) -> str:
             f"{count:,} occurrences have {count * (count - 1) // 2:,} pairs, too many rows for csv",
             hint="-o FILE.npz holds the vectors, --format jsonl a line for each occurrence",
         )
-    return csv_text(HEADER, _pairs(result))
+    return csv_text(COLUMNS, _pair_rows(result))
 
 
-def _pairs(result: CompareResult) -> Iterator[tuple[object, ...]]:
+def _pair_rows(result: CompareResult) -> Iterator[tuple[object, ...]]:
     for state in result.states:
         if state.similarity is None:
             continue
         matrices = (state.similarity, state.adjusted, state.percentile)
         for a, b in combinations(range(len(result.occurrences)), 2):
-            ends = (part for each in (a, b) for part in _end(result, each))
-            yield (state.state, *ends, *(_value(matrix, a, b) for matrix in matrices))
+            ends = (part for each in (a, b) for part in _occurrence_columns(result, each))
+            yield (state.state, *ends, *(_matrix_value(matrix, a, b) for matrix in matrices))
 
 
-def _end(result: CompareResult, index: int) -> tuple[object, ...]:
+def _occurrence_columns(result: CompareResult, index: int) -> tuple[object, ...]:
     each = result.occurrences[index]
     return each.sentence, each.start, each.word, each.label
 
 
-def _value(matrix: Matrix | None, a: int, b: int) -> float | None:
+def _matrix_value(matrix: Matrix | None, a: int, b: int) -> float | None:
     return None if matrix is None else float(matrix[a, b])
 
 
 def compare_jsonl(result: CompareResult, *, ascii_only: bool) -> str:
     """Every occurrence with its nearest neighbour at each chosen state (an index from 0, or null)."""
-    return jsonl_text(_occurrences(result), ascii_only=ascii_only)
+    return jsonl_text(_occurrence_rows(result), ascii_only=ascii_only)
 
 
-def _occurrences(result: CompareResult) -> Iterator[dict[str, object]]:
+def _occurrence_rows(result: CompareResult) -> Iterator[dict[str, object]]:
     for index, each in enumerate(result.occurrences):
         states = []
         for state in result.chosen:

@@ -14,17 +14,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.choices import METRICS
-from attncli.render.figures.labels import Side, labels, span_text
-from attncli.render.figures.panels import EDGE, Array, Box, Scale, axes_at, cells, color_bar, numbers
-from attncli.render.figures.text_layout import line_height, lines_at, wrapped
+from attncli.render.figures.labels import AxisLabels, draw_labels, span_text
+from attncli.render.figures.panels import EDGE, Array, Box, Scale, axes_at, draw_cells, draw_color_bar, draw_numbers
+from attncli.render.figures.text_layout import line_height, wrap_text, write_lines
 from attncli.render.heads.metric_words import meaning
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack, StackDifference
 
 #: Inches: the largest cell, and a map that stands alone or beside another.
-_LARGEST, _ALONE, _BESIDE, _LEAST = 0.46, 8.0, 4.6, 3.2
+_MAX_CELL, _MAX_WIDTH_ALONE, _MAX_WIDTH_PAIRED, _MIN_WIDTH = 0.46, 8.0, 4.6, 3.2
 #: Left of a map and above it: numbers of layers and heads. Beneath it: the scale.
-_LEFT, _ABOVE, _BAR, _BAR_WIDTH = 0.5, 0.42, 0.42, 2.6
-_TITLE, _NOTE = 8.5, 7.5
+_MARGIN_LEFT, _MARGIN_ABOVE, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH = 0.5, 0.42, 0.42, 2.6
+_TITLE_SIZE, _NOTE_SIZE = 8.5, 7.5
 _DIM = "0.32"
 
 
@@ -71,26 +71,26 @@ class HeadMaps(NamedTuple):
     @property
     def _cell(self) -> float:
         most = max(len(each.heads) for each in self.maps)
-        return min(_LARGEST, (_ALONE if self._across == 1 else _BESIDE) / most)
+        return min(_MAX_CELL, (_MAX_WIDTH_ALONE if self._across == 1 else _MAX_WIDTH_PAIRED) / most)
 
     @property
     def _width(self) -> float:
         """Inches of a map with what stands around it."""
-        return max(_LEFT + max(len(each.heads) for each in self.maps) * self._cell + 0.25, _LEAST)
+        return max(_MARGIN_LEFT + max(len(each.heads) for each in self.maps) * self._cell + 0.25, _MIN_WIDTH)
 
     def _words(self, each: HeadMap) -> list[str]:
         """The title and the notes, broken to the width of a map."""
         room = self._width - 0.3
-        notes = [line for note in each.notes for line in wrapped(note, room, _NOTE)]
-        return [*wrapped(each.title, room, _TITLE), *notes]
+        notes = [line for note in each.notes for line in wrap_text(note, room, _NOTE_SIZE)]
+        return [*wrap_text(each.title, room, _TITLE_SIZE), *notes]
 
     @property
     def _above(self) -> float:
-        return max(len(self._words(each)) for each in self.maps) * line_height(_TITLE) + _ABOVE
+        return max(len(self._words(each)) for each in self.maps) * line_height(_TITLE_SIZE) + _MARGIN_ABOVE
 
     @property
     def _height(self) -> float:
-        return self._above + max(len(each.layers) for each in self.maps) * self._cell + _BAR
+        return self._above + max(len(each.layers) for each in self.maps) * self._cell + _COLOR_BAR_HEIGHT
 
     def size(self) -> tuple[float, float]:
         down = ceil(len(self.maps) / self._across)
@@ -105,29 +105,34 @@ class HeadMaps(NamedTuple):
         cell, scale = self._cell, Scale.of([each.values])
         self._write(figure, each, left, top)
         layers, heads = each.values.shape
-        box = Box(left + _LEFT, top + self._above, heads * cell, layers * cell)
+        box = Box(left + _MARGIN_LEFT, top + self._above, heads * cell, layers * cell)
         axes = axes_at(figure, box)
-        picture = cells(axes, each.values, scale)
-        labels(axes, Side([str(each) for each in each.layers]), Side([str(each) for each in each.heads]), cell=cell)
+        picture = draw_cells(axes, each.values, scale)
+        draw_labels(
+            axes,
+            AxisLabels([str(each) for each in each.layers]),
+            AxisLabels([str(each) for each in each.heads]),
+            cell=cell,
+        )
         axes.set_ylabel("layer", size=8)
         axes.set_xlabel("head", size=8)
         axes.xaxis.set_label_position("top")
-        numbers(axes, each.values, scale, cell=cell)
+        draw_numbers(axes, each.values, scale, cell=cell)
         for row, column in each.framed:
             axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="tab:red", linewidth=1.4))
-        color_bar(figure, picture, Box(box.left, box.top + box.height + 0.1, _BAR_WIDTH, 0.09), "")
+        draw_color_bar(figure, picture, Box(box.left, box.top + box.height + 0.1, _COLOR_BAR_WIDTH, 0.09), "")
 
     def _write(self, figure: Figure, each: HeadMap, left: float, top: float) -> None:
         room = self._width - 0.3
-        title = wrapped(each.title, room, _TITLE)
-        below = lines_at(figure, title, top=top, left=left, size=_TITLE, color="black")
-        notes = [line for note in each.notes for line in wrapped(note, room, _NOTE)]
-        lines_at(figure, notes, top=below, left=left, size=_NOTE, color=_DIM)
+        title = wrap_text(each.title, room, _TITLE_SIZE)
+        below = write_lines(figure, title, top=top, left=left, size=_TITLE_SIZE, color="black")
+        notes = [line for note in each.notes for line in wrap_text(note, room, _NOTE_SIZE)]
+        write_lines(figure, notes, top=below, left=left, size=_NOTE_SIZE, color=_DIM)
 
 
 FRAMED = "red frame: a head that earns the label of this metric"
-_VARIATION = "share of its weight that a head puts elsewhere, mean of its rows (total variation)"
-_LARGEST_CHANGE = "the largest change of a metric that is a share of the row"
+_TOTAL_VARIATION = "share of its weight that a head puts elsewhere, mean of its rows (total variation)"
+_METRIC_CHANGE = "the largest change of a metric that is a share of the row"
 
 
 def metric_maps(result: HeadsResult) -> list[HeadMap]:
@@ -135,11 +140,11 @@ def metric_maps(result: HeadsResult) -> list[HeadMap]:
     return [
         _metric_map(stack, name, f"{stack.stack}, " if len(result.stacks) > 1 else "")
         for stack in result.stacks
-        for name in ([result.metric] if result.metric else _known(stack))
+        for name in ([result.metric] if result.metric else _known_metrics(stack))
     ]
 
 
-def _known(stack: Stack) -> Iterator[str]:
+def _known_metrics(stack: Stack) -> Iterator[str]:
     return (name for name in METRICS if any(head.values.get(name) is not None for head in stack.metrics))
 
 
@@ -156,7 +161,7 @@ def change_maps(difference: HeadsDifference | None) -> list[HeadMap]:
     """How much each head changed altogether, of every stack; none where nothing was compared."""
     if difference is None:
         return []
-    what = _VARIATION if difference.of_patterns else _LARGEST_CHANGE
+    what = _TOTAL_VARIATION if difference.of_patterns else _METRIC_CHANGE
     return [_change_map(stack, what, several=len(difference.stacks) > 1) for stack in difference.stacks]
 
 

@@ -22,14 +22,14 @@ from matplotlib.ticker import MaxNLocator
 
 from attncli.render.common.colormap import ink_on
 from attncli.render.figures.text_layout import (
-    POINTS,
-    clipped,
+    POINTS_PER_INCH,
+    clip_text,
     families_for,
-    heading,
     line_height,
-    lines_at,
     room_for,
-    wrapped,
+    wrap_text,
+    write_line,
+    write_lines,
 )
 
 if TYPE_CHECKING:
@@ -41,16 +41,16 @@ Array = npt.NDArray[np.floating]
 #: Dots per inch of pictures; a cell of a short pattern has dozens of them.
 DPI = 200
 #: Cells that are drawn as shapes; more of them are one picture, which no viewer draws seams into.
-_MOST_SHAPES = 4096
+_MAX_SHAPES = 4096
 #: Points of the numbers on cells, and the width of a digit as a share of them.
-_LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT = 7.5, 6.0, 0.64
-_MOST_DECIMALS = 4
+_LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT_WIDTH = 7.5, 6.0, 0.64
+_MAX_DECIMALS = 4
 #: Inches of a cell with a number of hundredths.
-_HUNDREDTHS = 0.2
+_MIN_HUNDREDTHS_CELL = 0.2
 #: Numbers on a scale of colours: more of them would touch.
-_MOST_TICKS = 4
+_MAX_TICKS = 4
 #: Inches of a row that is seen well, and of all rows together where they are many.
-_LEAST_ROW, _LEAST_ROWS = 0.14, 1.7
+_MIN_ROW, _MIN_ALL_ROWS = 0.14, 1.7
 
 
 class Scale(NamedTuple):
@@ -96,11 +96,11 @@ def axes_at(figure: Figure, box: Box) -> Axes:
     return figure.add_axes((box.left / width, bottom / height, box.width / width, box.height / height))
 
 
-def cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
+def draw_cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
     """Values in their colours, the first row on top; nothing where there is no number."""
     rows, columns = values.shape
     given: dict[str, Any] = {"cmap": scale.colormap, "norm": scale.norm}
-    if values.size <= _MOST_SHAPES:
+    if values.size <= _MAX_SHAPES:
         # Edges of the same colour close the seams that viewers draw between shapes.
         made: ScalarMappable = axes.pcolormesh(np.ma.masked_invalid(values), edgecolors="face", linewidth=0.7, **given)
         axes.set_xlim(0, columns)
@@ -109,11 +109,11 @@ def cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
     # Of cells that are smaller than the dots of a printer the largest ones stay.
     box = axes.get_window_extent()
     dots = int(max(box.width, box.height) / axes.figure.dpi * DPI)
-    shown = np.ma.masked_invalid(smaller(values, dots))
+    shown = np.ma.masked_invalid(downsample(values, dots))
     return axes.imshow(shown, aspect="auto", interpolation="none", extent=(0, columns, rows, 0), **given)
 
 
-def smaller(values: Array, most: int) -> Array:
+def downsample(values: Array, most: int) -> Array:
     """In at most so many cells a side, each the value farthest from zero of its own: thin lines stay."""
     step = ceil(max(values.shape) / most)
     if step == 1:
@@ -126,25 +126,25 @@ def smaller(values: Array, most: int) -> Array:
     return np.take_along_axis(blocks, farthest[..., None], axis=-1)[..., 0]
 
 
-def numbers(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float | None = None) -> None:
+def draw_numbers(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float | None = None) -> None:
     """Each value on its cell, with digits that tell them apart, where cells of so many inches have room."""
     decimals = _decimals(scale)
     texts = {at: f"{value:z.{decimals}f}" for at, value in np.ndenumerate(values) if not np.isnan(value)}
-    _written(axes, texts, values, scale, cell=cell, tall=tall)
+    _write_on_cells(axes, texts, values, scale, cell=cell, tall=tall)
 
 
 def has_hundredths(cell: float, tall: float) -> bool:
     """Whether cells of so many inches have room for two digits that are read with ease."""
-    return cell >= _HUNDREDTHS and tall >= 0.6 * _HUNDREDTHS
+    return cell >= _MIN_HUNDREDTHS_CELL and tall >= 0.6 * _MIN_HUNDREDTHS_CELL
 
 
-def hundredths(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float) -> None:
+def draw_hundredths(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float) -> None:
     """Whole hundredths on the cells, and nothing where a value is less than half a one."""
     shares = {at: str(round(100 * float(value)) or "") for at, value in np.ndenumerate(values) if not np.isnan(value)}
-    _written(axes, {at: text for at, text in shares.items() if text}, values, scale, cell=cell, tall=tall)
+    _write_on_cells(axes, {at: text for at, text in shares.items() if text}, values, scale, cell=cell, tall=tall)
 
 
-def _written(
+def _write_on_cells(
     axes: Axes,
     texts: Mapping[tuple[int, ...], str],
     values: Array,
@@ -155,10 +155,14 @@ def _written(
 ) -> None:
     """Texts by row and column, in an ink that is read on the colour of their cell."""
     longest = max(map(len, texts.values()), default=1)
-    size = min(_LARGEST_NUMBER, 0.85 * cell * POINTS / (longest * _DIGIT), (tall or cell) * POINTS * 0.7)
+    size = min(
+        _LARGEST_NUMBER,
+        0.85 * cell * POINTS_PER_INCH / (longest * _DIGIT_WIDTH),
+        (tall or cell) * POINTS_PER_INCH * 0.7,
+    )
     if size < _SMALLEST_NUMBER:
         return
-    colors = _colors(values, scale)
+    colors = _cell_colors(values, scale)
     for (row, column), text in texts.items():
         ink = [part / 255 for part in ink_on(colors[row][column])]
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=size, color=ink)
@@ -167,10 +171,10 @@ def _written(
 def _decimals(scale: Scale) -> int:
     """Two digits at least of the largest value, and two behind the point of what is a share."""
     largest = max(abs(scale.low), abs(scale.high))
-    return 1 if largest >= 10 else min(max(2, 1 - floor(log10(largest))), _MOST_DECIMALS)
+    return 1 if largest >= 10 else min(max(2, 1 - floor(log10(largest))), _MAX_DECIMALS)
 
 
-def _colors(values: Array, scale: Scale) -> list[list[tuple[int, int, int]]]:
+def _cell_colors(values: Array, scale: Scale) -> list[list[tuple[int, int, int]]]:
     from matplotlib import colormaps
 
     table = colormaps[scale.colormap](scale.norm(np.nan_to_num(values)), bytes=True)
@@ -179,24 +183,24 @@ def _colors(values: Array, scale: Scale) -> list[list[tuple[int, int, int]]]:
 
 def row_height(rows: int, cell: float) -> float:
     """Inches of a row where a column is `cell` inches: a few rows of many narrow columns are tall enough to be seen."""
-    return max(cell, min(_LEAST_ROW, _LEAST_ROWS / rows))
+    return max(cell, min(_MIN_ROW, _MIN_ALL_ROWS / rows))
 
 
-def unmarked(axes: Axes) -> None:
+def hide_axes(axes: Axes) -> None:
     """No ticks, and no frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_frame_on(False)
 
 
-def color_bar(figure: Figure, drawn: ScalarMappable, box: Box, label: str) -> None:
+def draw_color_bar(figure: Figure, drawn: ScalarMappable, box: Box, label: str) -> None:
     """What the colours mean."""
     bar: Any = figure.colorbar(drawn, cax=axes_at(figure, box), orientation="horizontal")
     bar.set_label(label, size=8, loc="left")
     bar.ax.tick_params(labelsize=7.5, length=2)
     bar.outline.set_linewidth(0.4)
     low, high = drawn.get_clim()
-    ticks = [tick for tick in MaxNLocator(_MOST_TICKS).tick_values(low, high) if low <= tick <= high]
+    ticks = [tick for tick in MaxNLocator(_MAX_TICKS).tick_values(low, high) if low <= tick <= high]
     bar.set_ticks(ticks, labels=[tick_text(tick, high) for tick in ticks])
 
 
@@ -229,7 +233,7 @@ _SETTINGS = {
 _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 
 
-def drawn(draw: Callable[[], Figure], form: str, *, texts: Iterable[str]) -> bytes:
+def render_figure(draw: Callable[[], Figure], form: str, *, texts: Iterable[str]) -> bytes:
     """The figure that `draw` makes, as svg, pdf or png. texts: what will stand in it, so that fonts can be found."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
@@ -239,25 +243,25 @@ def drawn(draw: Callable[[], Figure], form: str, *, texts: Iterable[str]) -> byt
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         # Nor do they all join letters as their scripts do; each still stands for itself.
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        return _saved(draw(), form)
+        return _save(draw(), form)
 
 
-def _saved(figure: Figure, form: str) -> bytes:
+def _save(figure: Figure, form: str) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format=form, dpi=DPI, metadata=_METADATA[form])
     return content.getvalue()
 
 
 #: Inches: what stays white around all of it, between two parts and beneath a caption, and the least width of lines.
-EDGE, _RIGHT, _GAP, _BENEATH, _LEAST = 0.15, 0.15, 0.18, 0.04, 3.6
+EDGE, _MARGIN_RIGHT, _GAP, _CAPTION_GAP, _MIN_WIDTH = 0.15, 0.15, 0.18, 0.04, 3.6
 #: Inches that a caption may widen a figure to.
-_LONGEST = 6.5
-_TITLE, _FACT, _NOTE, _CAPTION = 11.0, 8.5, 7.5, 9.5
+_MAX_CAPTION_WIDTH = 6.5
+_TITLE_SIZE, _FACT_SIZE, _NOTE_SIZE, _CAPTION_SIZE = 11.0, 8.5, 7.5, 9.5
 _DIM = "0.32"
-_MOST_LINES = 2
+_MAX_LINES = 2
 
 
-class Words(NamedTuple):
+class FigureText(NamedTuple):
     """What stands above a figure and beneath it.
 
     title: what it is of.  facts: lines of what is known of that.  notes: sentences of how to read it.
@@ -295,34 +299,34 @@ class Caption(NamedTuple):
         return [self.text]
 
     def size(self) -> tuple[float, float]:
-        return EDGE + min(room_for([self.text], _CAPTION), _LONGEST), line_height(_CAPTION)
+        return EDGE + min(room_for([self.text], _CAPTION_SIZE), _MAX_CAPTION_WIDTH), line_height(_CAPTION_SIZE)
 
     def draw(self, figure: Figure, top: float) -> None:
-        width = float(figure.get_figwidth()) - EDGE - _RIGHT
-        heading(figure, clipped(self.text, width, _CAPTION), top=top, left=EDGE, size=_CAPTION)
+        width = float(figure.get_figwidth()) - EDGE - _MARGIN_RIGHT
+        write_line(figure, clip_text(self.text, width, _CAPTION_SIZE), top=top, left=EDGE, size=_CAPTION_SIZE)
 
 
-def texts_of(words: Words, parts: Sequence[Part]) -> list[str]:
+def all_texts(words: FigureText, parts: Sequence[Part]) -> list[str]:
     """All that will be written, so that fonts can be found."""
     return [*words.texts, *(text for part in parts for text in part.texts)]
 
 
-def composed(words: Words, parts: Sequence[Part]) -> Figure:
+def compose_figure(words: FigureText, parts: Sequence[Part]) -> Figure:
     """The words and the parts as one figure, as wide as the widest part."""
     sizes = [part.size() for part in parts]
-    width = max(_LEAST, *(width for width, _ in sizes)) + _RIGHT
-    room = width - EDGE - _RIGHT
-    title = wrapped(words.title, room, _TITLE, most=_MOST_LINES)
-    facts = [line for fact in words.facts for line in wrapped(fact, room, _FACT, most=_MOST_LINES)]
-    notes = [line for note in words.notes for line in wrapped(note, room, _NOTE)]
-    above = len(title) * line_height(_TITLE) + len(facts) * line_height(_FACT)
-    gaps = [_BENEATH if isinstance(part, Caption) else _GAP for part in parts]
+    width = max(_MIN_WIDTH, *(width for width, _ in sizes)) + _MARGIN_RIGHT
+    room = width - EDGE - _MARGIN_RIGHT
+    title = wrap_text(words.title, room, _TITLE_SIZE, most=_MAX_LINES)
+    facts = [line for fact in words.facts for line in wrap_text(fact, room, _FACT_SIZE, most=_MAX_LINES)]
+    notes = [line for note in words.notes for line in wrap_text(note, room, _NOTE_SIZE)]
+    above = len(title) * line_height(_TITLE_SIZE) + len(facts) * line_height(_FACT_SIZE)
+    gaps = [_CAPTION_GAP if isinstance(part, Caption) else _GAP for part in parts]
     body = sum(height + gap for (_, height), gap in zip(sizes, gaps, strict=True))
-    figure = Figure(figsize=(width, EDGE + above + body + len(notes) * line_height(_NOTE) + EDGE))
-    top = lines_at(figure, title, top=EDGE, left=EDGE, size=_TITLE, color="black")
-    top = lines_at(figure, facts, top=top, left=EDGE, size=_FACT, color=_DIM) + _GAP
+    figure = Figure(figsize=(width, EDGE + above + body + len(notes) * line_height(_NOTE_SIZE) + EDGE))
+    top = write_lines(figure, title, top=EDGE, left=EDGE, size=_TITLE_SIZE, color="black")
+    top = write_lines(figure, facts, top=top, left=EDGE, size=_FACT_SIZE, color=_DIM) + _GAP
     for part, (_, height), gap in zip(parts, sizes, gaps, strict=True):
         part.draw(figure, top)
         top += height + gap
-    lines_at(figure, notes, top=top, left=EDGE, size=_NOTE, color=_DIM)
+    write_lines(figure, notes, top=top, left=EDGE, size=_NOTE_SIZE, color=_DIM)
     return figure

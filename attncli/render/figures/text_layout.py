@@ -15,17 +15,17 @@ from matplotlib.textpath import text_to_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FIRST = "DejaVu Sans"
+_DEFAULT_FAMILY = "DejaVu Sans"
 #: Has a box for every script there is, and a letter of none.
-_LAST_RESORT = "Last Resort"
+_LAST_RESORT_FAMILY = "Last Resort"
 
 
 def families_for(texts: Iterable[str]) -> list[str]:
     """DejaVu Sans, which comes with matplotlib, and as many of the installed families as add to it for these texts."""
-    missing = set().union(*texts) - _letters(findfont(_FIRST))
-    families = [_FIRST]
+    missing = set().union(*texts) - _font_characters(findfont(_DEFAULT_FAMILY))
+    families = [_DEFAULT_FAMILY]
     for name, path in _installed() if missing else ():
-        if found := missing & _letters(path):
+        if found := missing & _font_characters(path):
             families.append(name)
             missing -= found
         if not missing:
@@ -37,9 +37,9 @@ def drawable(text: str, form: str) -> str:
     r"""The text with `\u{4f60}` for each character that no font here has. An SVG keeps it: its reader may have one."""
     if form == "svg" or text.isascii():
         return text
-    missing = set(text) - _letters(findfont(_FIRST))
+    missing = set(text) - _font_characters(findfont(_DEFAULT_FAMILY))
     for _, path in _installed() if missing else ():
-        missing -= _letters(path)
+        missing -= _font_characters(path)
     return "".join(f"\\u{{{ord(character):x}}}" if character in missing else character for character in text)
 
 
@@ -50,13 +50,13 @@ def _installed() -> list[tuple[str, str]]:
         for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.name, entry.fname), reverse=True)
         if entry.style == "normal"
         and entry.weight in (400, "normal", "regular", "book")
-        and not entry.name.startswith(_LAST_RESORT)
+        and not entry.name.startswith(_LAST_RESORT_FAMILY)
     }
     return sorted(plain.items())
 
 
 @cache
-def _letters(path: str) -> frozenset[str]:
+def _font_characters(path: str) -> frozenset[str]:
     """The characters of a font; none of one that is made of pictures, which matplotlib can't draw."""
     try:
         font = get_font(path)
@@ -65,19 +65,19 @@ def _letters(path: str) -> frozenset[str]:
     return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
 
 
-POINTS = 72
+POINTS_PER_INCH = 72
 LARGEST_TYPE, SMALLEST_TYPE = 9.0, 5.0
 #: A line and the gap beneath it, as a share of the size of its type.
 LINE = 1.35
-_MORE = "…"
+_ELLIPSIS = "…"
 #: Letters that are moved onto whole dots can take a little more room than their outlines.
-_HINTED = 1.03
+_HINTING_MARGIN = 1.03
 
 
 def text_width(text: str, size: float) -> float:
     """Inches that a line takes at the most, in the fonts that are set while a figure is drawn."""
     width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
-    return float(width) / POINTS * _HINTED
+    return float(width) / POINTS_PER_INCH * _HINTING_MARGIN
 
 
 def room_for(texts: Iterable[str], size: float = LARGEST_TYPE) -> float:
@@ -87,15 +87,15 @@ def room_for(texts: Iterable[str], size: float = LARGEST_TYPE) -> float:
 
 def type_size(cell: float) -> float:
     """Points of the labels of cells of so many inches."""
-    return max(min(LARGEST_TYPE, cell * POINTS * 0.75), SMALLEST_TYPE)
+    return max(min(LARGEST_TYPE, cell * POINTS_PER_INCH * 0.75), SMALLEST_TYPE)
 
 
 def line_height(size: float) -> float:
     """Inches from one line to the next."""
-    return size * LINE / POINTS
+    return size * LINE / POINTS_PER_INCH
 
 
-def wrapped(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
+def wrap_text(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
     """The text in at most so many lines of so many inches; what has no room is an ellipsis."""
     lines: list[str] = []
     for word in text.split(" "):
@@ -103,24 +103,24 @@ def wrapped(text: str, width: float, size: float, *, most: int = 3) -> list[str]
         if lines and text_width(longer, size) <= width:
             lines[-1] = longer
         elif len(lines) == most:
-            lines[-1] += f" {_MORE}"
+            lines[-1] += f" {_ELLIPSIS}"
             break
         else:
             lines.append(word)
-    return [clipped(line, width, size) for line in lines]
+    return [clip_text(line, width, size) for line in lines]
 
 
-def clipped(text: str, width: float, size: float) -> str:
+def clip_text(text: str, width: float, size: float) -> str:
     """As much of the text as so many inches hold."""
     if text_width(text, size) <= width:
         return text
-    kept = text.removesuffix(_MORE)
-    while kept and text_width(kept + _MORE, size) > width:
+    kept = text.removesuffix(_ELLIPSIS)
+    while kept and text_width(kept + _ELLIPSIS, size) > width:
         kept = kept[:-1]
-    return kept + _MORE
+    return kept + _ELLIPSIS
 
 
-def heading(
+def write_line(
     figure: Figure, text: str, *, top: float = 0.12, left: float = 0.15, size: float = 11, color: str = "black"
 ) -> None:
     """A line on the figure, so many inches from its left and its top."""
@@ -128,8 +128,8 @@ def heading(
     figure.text(left / width, 1 - top / height, text, size=size, va="top", ha="left", color=color)
 
 
-def lines_at(figure: Figure, lines: Sequence[str], *, top: float, left: float, size: float, color: str) -> float:
+def write_lines(figure: Figure, lines: Sequence[str], *, top: float, left: float, size: float, color: str) -> float:
     """Lines under one another; where the next one would begin."""
     for place, line in enumerate(lines):
-        heading(figure, line, top=top + place * line_height(size), left=left, size=size, color=color)
+        write_line(figure, line, top=top + place * line_height(size), left=left, size=size, color=color)
     return top + len(lines) * line_height(size)

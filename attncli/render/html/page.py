@@ -35,10 +35,10 @@ from attncli.results.base import MadeBy
 PAGE = Terminal(width=1_000_000)
 SEPARATOR = glyphs(PAGE).separator
 
-_DIGITS = 4
+_SIGNIFICANT_DIGITS = 4
 
 
-def plain(lines: Sequence[Line]) -> str:
+def joined_text(lines: Sequence[Line]) -> str:
     """Lines for a terminal as one text, which a page breaks itself."""
     return " ".join(line.plain.strip() for line in lines)
 
@@ -52,11 +52,11 @@ def rounded(value: float | None) -> float | None:
     """A number to four digits, enough for a reader and a third of the size; None for what is none."""
     if value is None or not math.isfinite(value):
         return None
-    short = float(f"{value:.{_DIGITS}g}")
+    short = float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
     return int(short) if short.is_integer() else short
 
 
-def shortened(value: float | None) -> float | None:
+def rounded_metric(value: float | None) -> float | None:
     """A metric to five decimals, where two are shown: there are eleven for each of a thousand heads."""
     if value is None or not math.isfinite(value):
         return None
@@ -108,7 +108,7 @@ def pack(values: Floats) -> Packed:
     whole = np.clip(np.rint(shares), -steps, steps)
     numbers = (whole + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint8)
     _, rows, columns = values.shape
-    return Packed(rows, columns, scales.tolist(), signed, _letters(numbers.tobytes()))
+    return Packed(rows, columns, scales.tolist(), signed, _compress(numbers.tobytes()))
 
 
 def pack_finely(values: Floats) -> dict[str, object]:
@@ -116,21 +116,21 @@ def pack_finely(values: Floats) -> dict[str, object]:
     known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     scale = float(np.abs(known).max(initial=0.0))
     numbers = np.rint(known * (_FINE_STEPS / scale if scale else 0.0)).astype("<i2")
-    return {"rows": len(values), "scale": scale, "content": _letters(numbers.tobytes())}
+    return {"rows": len(values), "scale": scale, "content": _compress(numbers.tobytes())}
 
 
 def pack_pixels(pixels: npt.NDArray[np.uint8]) -> dict[str, object]:
     """(height, width, 3) as they are."""
     height, width, _ = pixels.shape
-    return {"height": height, "width": width, "content": _letters(pixels.tobytes())}
+    return {"height": height, "width": width, "content": _compress(pixels.tobytes())}
 
 
-def _letters(content: bytes) -> str:
+def _compress(content: bytes) -> str:
     return base64.b64encode(zlib.compress(content, 6)).decode("ascii")
 
 
 #: Each kind of page, and the assets that it is made of besides the shared ones; `.css` and `.js` of each where it is.
-_PARTS = {
+_PAGE_ASSETS = {
     "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads"),
     "patches": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_picture", "heads"),
     "frames": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_sound", "heads"),
@@ -140,11 +140,11 @@ _PARTS = {
 }
 
 #: What could end the block of JSON, or begin a comment in it.
-_MARKUP = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
+_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 #: Comments that stand on lines of their own, and the white space at the ends of lines.
 _COMMENTS = re.compile(r"^\s*(?://[^\n]*|/\*.*?\*/\s*)$", re.MULTILINE | re.DOTALL)
-_ENDS = re.compile(r"\s*\n\s*")
+_LINE_ENDS = re.compile(r"\s*\n\s*")
 #: White space that says nothing to a style: around braces, and behind what ends a name or a value.
 _STYLE_SPACE = re.compile(r"\s*([{}])\s*|(?<=[;:,])\s+")
 
@@ -159,8 +159,8 @@ def page(kind: str, data: Mapping[str, object], *, title: str, made_by: MadeBy, 
     more: assets that not every page of the kind needs; they come first.
     """
     title = printable(title)
-    style, script = _assets((*more, *_PARTS[kind]), ".css"), _assets((*more, *_PARTS[kind]), ".js")
-    content = {"title": title, "made_by": _made_by(made_by), **data}
+    style, script = _assets((*more, *_PAGE_ASSETS[kind]), ".css"), _assets((*more, *_PAGE_ASSETS[kind]), ".js")
+    content = {"title": title, "made_by": _versions_text(made_by), **data}
     return Template(_asset("page.html")).substitute(
         title=html.escape(title),
         generator=f"attncli {made_by.attncli}",
@@ -179,7 +179,7 @@ def notebook(document: str, *, height: int = _NOTEBOOK_HEIGHT) -> str:
     return f'<iframe title="attncli" sandbox="allow-scripts" style="{size}" srcdoc="{inner}"></iframe>'
 
 
-def _made_by(made_by: MadeBy) -> str:
+def _versions_text(made_by: MadeBy) -> str:
     versions = ((name, getattr(made_by, name)) for name in ("attncli", "tokenizers", "transformers", "torch"))
     parts = [f"{name} {version}" for name, version in versions if version]
     return " · ".join(parts + [printable(text) for text in (made_by.model_class, made_by.revision) if text])
@@ -198,7 +198,7 @@ def _asset(name: str) -> str:
 
 def _compact(code: str) -> str:
     """Scripts and styles without what only their authors read: a page of few weights is little else."""
-    return _ENDS.sub("\n", _COMMENTS.sub("", code)).lstrip()
+    return _LINE_ENDS.sub("\n", _COMMENTS.sub("", code)).lstrip()
 
 
 def _hash(content: str) -> str:
@@ -208,4 +208,4 @@ def _hash(content: str) -> str:
 
 def _json_block(data: Mapping[str, object]) -> str:
     """JSON in ASCII without a character that means something to HTML: no text in it can end the block."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_MARKUP)
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)

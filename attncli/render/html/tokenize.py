@@ -8,15 +8,15 @@ from attncli.render.common.escape import visible
 from attncli.render.common.terminal import Terminal
 from attncli.render.html.page import page, printed, rounded
 from attncli.render.tokenize.forms import Form, SummaryForm
-from attncli.render.tokenize.text import text_form, written
+from attncli.render.tokenize.text import apply_form, text_form
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 from attncli.results.tokens import Token
 
 #: Tokens that a page shows; a browser can't hold those of any file.
-_MOST = 20_000
+_MAX_TOKENS = 20_000
 #: Where text for terminals stands on a page.
 SCREEN = Terminal(width=100)
-_STATS = {
+_FIGURE_NAMES = {
     "words": "words",
     "fertility": "fertility",
     "continued_words": "continued words",
@@ -40,11 +40,11 @@ class PageForm(Form):
         self._title = title
         self._texts: list[dict[str, object]] = []
         self._said: list[str] = []
-        self._room = _MOST
+        self._room = _MAX_TOKENS
         self._left_out = 0
 
     def record(self, record: Record) -> str:
-        if self._room > 0 and (not self._tokens or _says_more(record)):
+        if self._room > 0 and (not self._tokens or _has_more_than_tokens(record)):
             self._said.append(self._told.record(record))
         if self._tokens:
             for text in record.texts:
@@ -59,7 +59,7 @@ class PageForm(Form):
         yield page(
             "tokens",
             {"facts": [], "notes": notes, "texts": self._texts, "said": "".join(self._said)},
-            title=self._title or _title(self._texts),
+            title=self._title or _default_title(self._texts),
             made_by=summary.made_by,
         )
 
@@ -68,39 +68,39 @@ class PageForm(Form):
         self._room -= len(kept)
         self._left_out += len(text.tokens) - len(kept)
         if kept or not text.tokens:
-            self._texts.append(_text(text, kept))
+            self._texts.append(_text_data(text, kept))
 
 
 def tokenize_html(result: TokenizeResult) -> str:
     """A whole result as one HTML document that needs nothing else."""
     told = text_form(result, SCREEN)
-    return written(result, PageForm(told, tokens=not isinstance(told, SummaryForm)))
+    return apply_form(result, PageForm(told, tokens=not isinstance(told, SummaryForm)))
 
 
-def _says_more(record: Record) -> bool:
+def _has_more_than_tokens(record: Record) -> bool:
     """Whether there is more to say of a text than its tokens do."""
     explained = any(text.why or text.chat or text.findings is not None for text in record.texts)
     return explained or record.comparison is not None
 
 
-def _title(texts: list[dict[str, object]]) -> str:
+def _default_title(texts: list[dict[str, object]]) -> str:
     models = dict.fromkeys(str(text["model"]) for text in texts)
     return f"tokens of {' and '.join(models)}" if models else "tokens"
 
 
-def _text(text: TokenizedText, tokens: tuple[Token, ...]) -> dict[str, object]:
+def _text_data(text: TokenizedText, tokens: tuple[Token, ...]) -> dict[str, object]:
     stats = text.stats
-    figures = [[name, rounded(getattr(stats, key))] for key, name in _STATS.items()]
+    figures = [[name, rounded(getattr(stats, key))] for key, name in _FIGURE_NAMES.items()]
     return {
         "model": printed(text.model),
         "count": len(text.tokens),
         "special": stats.special_tokens,
         "stats": [[name, value] for name, value in figures if value is not None],
-        "tokens": [_token(token) for token in tokens],
+        "tokens": [_token_data(token) for token in tokens],
     }
 
 
-def _token(token: Token) -> list[object]:
+def _token_data(token: Token) -> list[object]:
     """What is shown, its id and raw form, the word that it is of (null for a special token), and its places."""
     shown = visible(token.text or token.token or str(token.id))
     raw = visible(token.token)

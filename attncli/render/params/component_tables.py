@@ -11,31 +11,36 @@ from itertools import groupby
 from attncli.render.common.cells import bar, glyphs
 from attncli.render.common.lines import BOLD, Line, Style
 from attncli.render.common.terminal import Terminal
-from attncli.render.params.costs import run_text, share_text
+from attncli.render.params.costs import range_text, share_text
 from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.results.params import COMPONENTS, Node, ParameterCount
 from attncli.results.summaries import Group, LayerRun, groups, layer_runs, outside_layers
 
 #: Between blue and cyan: told apart from black and from white by its lightness, and by any eye.
-_BAR = Style(fg=(0x2E, 0x8F, 0xC2))
+_BAR_STYLE = Style(fg=(0x2E, 0x8F, 0xC2))
 _BAR_WIDTHS = (20, 14, 8)
-_SHARES = (Column("weights", spare=3), Column("biases", spare=2), Column("parameters"), Column("share", spare=4))
+_NUMBER_COLUMNS = (
+    Column("weights", spare=3),
+    Column("biases", spare=2),
+    Column("parameters"),
+    Column("share", spare=4),
+)
 
 
 def component_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
     """Parts with their groups, and the components of each group; weights apart from biases where there are any."""
     rows: list[Cells] = []
     for part, members in _by_part(count):
-        rows.append(_row(part, members, count.total, BOLD))
+        rows.append(_part_row(part, members, count.total, BOLD))
         for group in members:
             rows += _group_rows(group, count.total)
-    return _with_bars("component", rows, _shares(count), terminal)
+    return _with_bars("component", rows, _bar_shares(count), terminal)
 
 
 def part_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
     """The parts alone."""
-    rows = [_row(part, members, count.total) for part, members in _by_part(count)]
-    shares = [_sum(members) / max(count.total, 1) for _, members in _by_part(count)]
+    rows = [_part_row(part, members, count.total) for part, members in _by_part(count)]
+    shares = [_group_total(members) / max(count.total, 1) for _, members in _by_part(count)]
     return _with_bars("part", rows, shares, terminal)
 
 
@@ -68,19 +73,19 @@ def _layer_rows(
         rows.append(Cells((f"{stack[0]} ({stack[1]})", *empty), BOLD))
         for run in members:
             rows.append(_layer_row(run, names, terminal))
-            rows += [] if names else _group_of_layer_rows(run)
+            rows += [] if names else _layer_group_rows(run)
     rows.append(Cells(("outside of layers", f"{outside_layers(count):,}", *empty[1:])))
     return rows
 
 
 def _layer_row(run: LayerRun, names: Sequence[str], terminal: Terminal) -> Cells:
     found = {group.name: group.parameters for group in groups(run.components)}
-    name = f"  {run_text(run.first, run.last, terminal)}"
-    numbers = (_number(found.get(group, 0), terminal) for group in names)
+    name = f"  {range_text(run.first, run.last, terminal)}"
+    numbers = (_number_text(found.get(group, 0), terminal) for group in names)
     return Cells((name, f"{run.each:,}", *numbers, f"{run.total:,}"))
 
 
-def _group_of_layer_rows(run: LayerRun) -> Iterator[Cells]:
+def _layer_group_rows(run: LayerRun) -> Iterator[Cells]:
     for group in groups(run.components):
         yield Cells((f"    {group.name}", f"{group.parameters:,}", f"{run.layers * group.parameters:,}"))
 
@@ -93,26 +98,26 @@ def _by_part(count: ParameterCount) -> Iterator[tuple[str, list[Group]]]:
 def _group_rows(group: Group, total: int) -> Iterator[Cells]:
     if len(group.components) == 1:
         component = group.components[0]
-        yield _cells(f"  {component.component}", component.weights, component.biases, total)
+        yield _component_row(f"  {component.component}", component.weights, component.biases, total)
         return
-    yield _cells(f"  {group.name}", group.weights, group.biases, total)
+    yield _component_row(f"  {group.name}", group.weights, group.biases, total)
     for component in group.components:
         kind = component.component.partition(".")[2]
-        yield _cells(f"    {kind}", component.weights, component.biases, total)
+        yield _component_row(f"    {kind}", component.weights, component.biases, total)
 
 
-def _row(part: str, members: Sequence[Group], total: int, style: Style | None = None) -> Cells:
+def _part_row(part: str, members: Sequence[Group], total: int, style: Style | None = None) -> Cells:
     weights, biases = sum(group.weights for group in members), sum(group.biases for group in members)
-    cells = _cells(part, weights, biases, total)
+    cells = _component_row(part, weights, biases, total)
     return cells._replace(style=style) if style else cells
 
 
-def _cells(name: str, weights: int, biases: int, total: int) -> Cells:
+def _component_row(name: str, weights: int, biases: int, total: int) -> Cells:
     share = share_text((weights + biases) / max(total, 1))
     return Cells((name, f"{weights:,}", f"{biases:,}", f"{weights + biases:,}", share))
 
 
-def _shares(count: ParameterCount) -> list[float | None]:
+def _bar_shares(count: ParameterCount) -> list[float | None]:
     """The share of each row that gets a bar: groups and components, not the parts that hold them."""
     total = max(count.total, 1)
     shares: list[float | None] = []
@@ -128,10 +133,10 @@ def _shares(count: ParameterCount) -> list[float | None]:
 def _with_bars(title: str, rows: Sequence[Cells], shares: Iterable[float | None], terminal: Terminal) -> list[Line]:
     """The table with as long a bar for each share as there is room for."""
     has_biases = any(row.texts[2] not in ("0", "") for row in rows)
-    columns = [Column(title, right=False), *_SHARES]
+    columns = [Column(title, right=False), *_NUMBER_COLUMNS]
     if not has_biases:
         rows = [row._replace(texts=(row.texts[0], "", "", *row.texts[3:])) for row in rows]
-    rows = [row._replace(texts=tuple(_dash(text, terminal) for text in row.texts)) for row in rows]
+    rows = [row._replace(texts=tuple(_dash_for_zero(text, terminal) for text in row.texts)) for row in rows]
     plain = table(columns, rows, terminal)
     shares = list(shares)
     room = terminal.width - max(line.width for line in plain) - 2
@@ -140,23 +145,23 @@ def _with_bars(title: str, rows: Sequence[Cells], shares: Iterable[float | None]
         return plain
     bars = [Cells((*row.texts, "" if share is None else bar(share, width, terminal)), row.style)
             for row, share in zip(rows, shares, strict=True)]  # fmt: skip
-    return table([*columns, Column("", right=False, spare=1, style=_BAR)], bars, terminal)
+    return table([*columns, Column("", right=False, spare=1, style=_BAR_STYLE)], bars, terminal)
 
 
-def _number(count: int, terminal: Terminal) -> str:
-    return _dash(f"{count:,}", terminal)
+def _number_text(count: int, terminal: Terminal) -> str:
+    return _dash_for_zero(f"{count:,}", terminal)
 
 
-def _dash(text: str, terminal: Terminal) -> str:
+def _dash_for_zero(text: str, terminal: Terminal) -> str:
     """Nothing there, where a zero would only be noise."""
     return glyphs(terminal).dash if text == "0" else text
 
 
-def _sum(members: Iterable[Group]) -> int:
+def _group_total(members: Iterable[Group]) -> int:
     return sum(group.parameters for group in members)
 
 
-_COLUMNS = (
+_TREE_COLUMNS = (
     Column("module", right=False),
     Column("shape", right=False, spare=2),
     Column("parameters"),
@@ -167,16 +172,16 @@ _COLUMNS = (
 
 def tree_lines(nodes: Sequence[Node], total: int, terminal: Terminal) -> list[Line]:
     """A row a module or tensor, with what it holds altogether and its share of the whole."""
-    return table(_COLUMNS, list(_rows(nodes, "", 1, max(total, 1), terminal)), terminal)
+    return table(_TREE_COLUMNS, list(_tree_rows(nodes, "", 1, max(total, 1), terminal)), terminal)
 
 
-def _rows(nodes: Sequence[Node], indent: str, copies: int, total: int, terminal: Terminal) -> Iterator[Cells]:
+def _tree_rows(nodes: Sequence[Node], indent: str, copies: int, total: int, terminal: Terminal) -> Iterator[Cells]:
     """copies: how many there are of what holds the nodes."""
     times = glyphs(terminal).times
     for node in nodes:
-        name = run_text(node.name, node.last, terminal)
+        name = range_text(node.name, node.last, terminal)
         alike = ", each" if node.copies > 1 else ""
         shape = "" if node.shape is None else f" {times} ".join(map(str, node.shape)) or "1"
         share = share_text(copies * node.total / total)
         yield Cells((f"{indent}{name}{alike}", shape, f"{node.parameters:,}", share, node.component or ""))
-        yield from _rows(node.children, f"{indent}  ", copies * node.copies, total, terminal)
+        yield from _tree_rows(node.children, f"{indent}  ", copies * node.copies, total, terminal)

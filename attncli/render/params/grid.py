@@ -14,7 +14,7 @@ from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan, flo
 from attncli.render.common.terminal import Terminal
 
 _GAP = 2
-_LEAST_NAME = 8
+_MIN_NAME_CELLS = 8
 
 
 class Column(NamedTuple):
@@ -36,7 +36,7 @@ class Cells(NamedTuple):
 def has_room(columns: Sequence[Column], rows: Sequence[Cells], terminal: Terminal) -> bool:
     """Whether a table keeps all columns but the spare ones, and no name in it is cut."""
     needed = [index for index, column in enumerate(columns) if not column.spare]
-    return _taken(needed, _widths(columns, _safe(rows, terminal))) <= terminal.width
+    return _total_width(needed, _widths(columns, _printable_rows(rows, terminal))) <= terminal.width
 
 
 def table(columns: Sequence[Column], rows: Sequence[Cells], terminal: Terminal) -> list[Line]:
@@ -44,14 +44,14 @@ def table(columns: Sequence[Column], rows: Sequence[Cells], terminal: Terminal) 
 
     Texts may come from outside, and are made safe for a terminal here.
     """
-    rows = _safe(rows, terminal)
-    kept, widths = _fitting(columns, rows, terminal.width)
+    rows = _printable_rows(rows, terminal)
+    kept, widths = _fit_columns(columns, rows, terminal.width)
     heading = Cells(tuple(column.title for column in columns), Style(dim=True))
     lines = [heading, *rows] if any(column.title for column in columns) else rows
     return [_line(row, columns, kept, widths, terminal) for row in lines]
 
 
-def _safe(rows: Sequence[Cells], terminal: Terminal) -> list[Cells]:
+def _printable_rows(rows: Sequence[Cells], terminal: Terminal) -> list[Cells]:
     return [Cells(tuple(name_text(text, terminal) for text in row.texts), row.style) for row in rows]
 
 
@@ -62,22 +62,22 @@ def _widths(columns: Sequence[Column], rows: Sequence[Cells]) -> dict[int, int]:
     }
 
 
-def _fitting(columns: Sequence[Column], rows: Sequence[Cells], width: int) -> tuple[list[int], dict[int, int]]:
+def _fit_columns(columns: Sequence[Column], rows: Sequence[Cells], width: int) -> tuple[list[int], dict[int, int]]:
     """The columns that fit, by their places, and their widths."""
     widths = _widths(columns, rows)
     kept = [index for index in range(len(columns)) if any(row.texts[index].strip() for row in rows)]
-    while _taken(kept, widths) > width:
+    while _total_width(kept, widths) > width:
         spare = [index for index in kept if columns[index].spare]
         if not spare:
             break
         kept.remove(min(spare, key=lambda index: columns[index].spare))
-    over = _taken(kept, widths) - width
+    over = _total_width(kept, widths) - width
     if over > 0 and kept:
-        widths[kept[0]] = max(widths[kept[0]] - over, min(_LEAST_NAME, widths[kept[0]]))
+        widths[kept[0]] = max(widths[kept[0]] - over, min(_MIN_NAME_CELLS, widths[kept[0]]))
     return kept, widths
 
 
-def _taken(kept: Sequence[int], widths: dict[int, int]) -> int:
+def _total_width(kept: Sequence[int], widths: dict[int, int]) -> int:
     return sum(widths[index] for index in kept) + _GAP * max(len(kept) - 1, 0)
 
 
@@ -94,16 +94,16 @@ def _line(
 
 
 #: Cells that labels take.
-LABEL = 12
-_NARROW = 50
+LABEL_CELLS = 12
+_MIN_LABEL_WIDTH = 50
 
 
-def labelled(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]:
+def fact_lines(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]:
     """The facts after one another, lines after the first indented; a long one is wrapped between its words.
 
     They may hold names from outside, and are made safe for a terminal here.
     """
-    indent = LABEL if terminal.width >= _NARROW else 2
+    indent = LABEL_CELLS if terminal.width >= _MIN_LABEL_WIDTH else 2
     room = terminal.width - indent
     lines: list[Line] = []
     pending: list[Line] = []

@@ -24,17 +24,17 @@ from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.comparison_lines import (
     MARK,
-    MARKED,
-    Column,
-    columns,
+    MARK_STYLE,
+    AlignedColumn,
+    aligned_columns,
     difference_lines,
-    figure_notes,
-    invented_lines,
     model_keys,
     shortened_name,
+    statistics_notes,
     statistics_table,
+    textless_token_lines,
 )
-from attncli.render.tokenize.picture import which_text
+from attncli.render.tokenize.picture import text_position
 from attncli.render.tokenize.token_cells import GAP, Cell, token_cells
 from attncli.results.comparison import Comparison
 from attncli.results.tokenize import TokenizedText
@@ -62,15 +62,15 @@ def _lines(
     yield from _blocks(comparison, cells, keys, terminal)
     yield Line()
     yield from statistics_table(texts, comparison, keys, terminal)
-    yield from figure_notes(texts, keys, terminal)
+    yield from statistics_notes(texts, keys, terminal)
     yield Line()
     yield from difference_lines(comparison, cells, keys, terminal)
-    yield from invented_lines(texts, keys, terminal)
+    yield from textless_token_lines(texts, keys, terminal)
 
 
 def _header(comparison: Comparison, keys: Sequence[str], count: int | None, terminal: Terminal) -> Iterator[Line]:
     separator = glyphs(terminal).separator
-    place = which_text(comparison.record, count)
+    place = text_position(comparison.record, count)
     named = list(keys) == list(comparison.models)
     names = separator + separator.join(keys) if named else ""
     title = StyledSpan(f"{len(keys)} tokenizers", BOLD)
@@ -88,9 +88,9 @@ def _blocks(
     margin = max(map(cell_width, keys)) + len(GAP)
     # The bar that goes before a column at the beginning of a block stands in the margin's last cell.
     width = max(terminal.width - margin, 1)
-    block: list[Column] = []
+    block: list[AlignedColumn] = []
     used = 0
-    for column in columns(comparison, cells, width, terminal):
+    for column in aligned_columns(comparison, cells, width, terminal):
         needed = len(column.before.text) + column.width
         if block and (column.begins_line or used + needed > width):
             yield from _block(block, keys, margin)
@@ -101,7 +101,7 @@ def _blocks(
         yield from _block(block, keys, margin)
 
 
-def _block(block: Sequence[Column], keys: Sequence[str], margin: int) -> Iterator[Line]:
+def _block(block: Sequence[AlignedColumn], keys: Sequence[str], margin: int) -> Iterator[Line]:
     yield Line()
     for model, key in enumerate(keys):
         texts = [column.rows[model].texts for column in block]
@@ -114,7 +114,7 @@ def _block(block: Sequence[Column], keys: Sequence[str], margin: int) -> Iterato
         yield _marks(block, margin)
 
 
-def _row(block: Sequence[Column], parts: Sequence[Line], start: Sequence[StyledSpan]) -> Line:
+def _row(block: Sequence[AlignedColumn], parts: Sequence[Line], start: Sequence[StyledSpan]) -> Line:
     """The margin and the parts; a word that goes on from the block before has its bar in the margin."""
     spans = list(start)
     for index, (column, part) in enumerate(zip(block, parts, strict=True)):
@@ -126,11 +126,11 @@ def _row(block: Sequence[Column], parts: Sequence[Line], start: Sequence[StyledS
     return Line(tuple(spans))
 
 
-def _marks(block: Sequence[Column], margin: int) -> Line:
+def _marks(block: Sequence[AlignedColumn], margin: int) -> Line:
     spans = [StyledSpan(" " * margin)]
     for index, column in enumerate(block):
         gap = " " * len(column.before.text) if index else ""
         spans.append(StyledSpan(gap + " " * column.width) if not column.differs else StyledSpan(gap))
         if column.differs:
-            spans.append(StyledSpan(MARK * column.width, MARKED))
+            spans.append(StyledSpan(MARK * column.width, MARK_STYLE))
     return Line(tuple(spans))

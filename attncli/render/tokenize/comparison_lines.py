@@ -17,21 +17,25 @@ from attncli.render.common.cells import cell_width, crop, glyphs
 from attncli.render.common.escape import SLASHES, direction_end, in_place, printable
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined
 from attncli.render.common.terminal import Terminal
-from attncli.render.tokenize.picture import unknown_text, why_no_fertility, without_words
-from attncli.render.tokenize.token_cells import GAP, Cell, bar
+from attncli.render.tokenize.picture import unknown_share_text, why_no_fertility, words_left_out
+from attncli.render.tokenize.token_cells import GAP, Cell, word_bar
 from attncli.results.comparison import Comparison, Segment, TokenDifference
 from attncli.results.tokenize import TokenizedText, TokenStats
 
 #: Names up to this width are their own keys, on terminals of at least that one.
-_SHORT_NAME, _WIDE = 10, 60
+_MAX_SHORT_NAME, _MIN_NAME_WIDTH = 10, 60
 
 
 def model_keys(models: Sequence[str], terminal: Terminal) -> list[str]:
     """A key for each model; the names themselves, if they are short and all different."""
     names = [printable(model, unicode=terminal.unicode) for model in models]
-    if len(set(names)) == len(names) and terminal.width >= _WIDE and max(map(cell_width, names)) <= _SHORT_NAME:
+    if (
+        len(set(names)) == len(names)
+        and terminal.width >= _MIN_NAME_WIDTH
+        and max(map(cell_width, names)) <= _MAX_SHORT_NAME
+    ):
         return names
-    return [_letter(index) for index in range(len(models))]
+    return [_letter_key(index) for index in range(len(models))]
 
 
 def shortened_name(name: str, width: int, terminal: Terminal) -> str:
@@ -48,13 +52,13 @@ def shortened_name(name: str, width: int, terminal: Terminal) -> str:
     return cut + end
 
 
-def _letter(index: int) -> str:
+def _letter_key(index: int) -> str:
     """A to Z, then A2 to Z2 and so on."""
     round_, place = divmod(index, len(ascii_uppercase))
     return ascii_uppercase[place] + (str(round_ + 1) if round_ else "")
 
 
-class Row(NamedTuple):
+class AlignedRow(NamedTuple):
     """What one model has in a column: texts over ids, both `width` cells wide."""
 
     texts: Line
@@ -62,23 +66,23 @@ class Row(NamedTuple):
     width: int
 
 
-class Column(NamedTuple):
+class AlignedColumn(NamedTuple):
     """One stretch of the text, or a part of it where it is too wide for the terminal.
 
     rows: one a model.  before: what parts it from the column before it.  differs: not all models cut it alike.
     begins_line: a line of the text ends before it.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[AlignedRow, ...]
     width: int
     before: StyledSpan
     differs: bool
     begins_line: bool
 
 
-def columns(
+def aligned_columns(
     comparison: Comparison, cells: Sequence[Sequence[Cell]], width: int, terminal: Terminal
-) -> Iterator[Column]:
+) -> Iterator[AlignedColumn]:
     """The text from its beginning to its end, in columns of at most `width` cells.
 
     cells: those of each model, an entry a token.
@@ -86,9 +90,9 @@ def columns(
     previous: Segment | None = None
     for segment in comparison.segments:
         own = [drawn[first:last] for drawn, (first, last) in zip(cells, segment.tokens, strict=True)]
-        inside = bar(False, terminal)
-        before = inside if previous is not None and _amid_word(previous, segment) else StyledSpan(GAP)
-        begins_line = previous is not None and _begins_line(previous, segment)
+        inside = word_bar(False, terminal)
+        before = inside if previous is not None and _is_within_word(previous, segment) else StyledSpan(GAP)
+        begins_line = previous is not None and _is_line_start(previous, segment)
         wrapped = [list(_wrapped(drawn, width, inside)) for drawn in own]
         for part in zip_longest(*wrapped, fillvalue=()):
             yield _column(part, before, segment, begins_line, terminal)
@@ -101,19 +105,19 @@ def tokens_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
     spans: list[StyledSpan] = []
     for index, cell in enumerate(cells):
         if index:
-            spans.append(bar(False, terminal))
+            spans.append(word_bar(False, terminal))
         spans.append(StyledSpan(cell.text + direction_end(cell.text), cell.style._replace(bold=False)))
     return Line(tuple(spans))
 
 
-def _amid_word(previous: Segment, segment: Segment) -> bool:
+def _is_within_word(previous: Segment, segment: Segment) -> bool:
     """Whether the word before the cut goes on behind it."""
     if previous.added or segment.added or previous.sequence != segment.sequence:
         return False
     return not previous.text[-1:].isspace() and not segment.text[:1].isspace()
 
 
-def _begins_line(previous: Segment, segment: Segment) -> bool:
+def _is_line_start(previous: Segment, segment: Segment) -> bool:
     if previous.added or segment.added or previous.sequence != segment.sequence:
         return False
     ended = "\n" in previous.text[len(previous.text.rstrip()) :] and not segment.text.startswith("\n")
@@ -138,17 +142,17 @@ def _wrapped(cells: Sequence[Cell], width: int, inside: StyledSpan) -> Iterator[
 
 def _column(
     part: Sequence[Sequence[Cell]], before: StyledSpan, segment: Segment, begins_line: bool, terminal: Terminal
-) -> Column:
-    inside = bar(False, terminal)
+) -> AlignedColumn:
+    inside = word_bar(False, terminal)
     width = max(sum(cell.width for cell in own) + len(inside.text) * max(len(own) - 1, 0) for own in part)
     rows = tuple(_row(own, width, inside, terminal) for own in part)
-    return Column(rows, width, before, segment.differs, begins_line)
+    return AlignedColumn(rows, width, before, segment.differs, begins_line)
 
 
-def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Terminal) -> Row:
+def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Terminal) -> AlignedRow:
     """The cells of one model; the last one takes the room that others need for more of them."""
     if not cells:
-        return Row(Line.of(" " * width), Line.of(" " * width), width)
+        return AlignedRow(Line.of(" " * width), Line.of(" " * width), width)
     texts: list[StyledSpan] = []
     ids: list[StyledSpan] = []
     left = width
@@ -161,15 +165,15 @@ def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Termin
         if index < len(cells) - 1:
             texts.append(inside)
             ids.append(inside)
-    return Row(Line(tuple(texts)), Line(tuple(ids)), width)
+    return AlignedRow(Line(tuple(texts)), Line(tuple(ids)), width)
 
 
 #: So many differences are listed.
-_LISTED = 10
+_MAX_DIFFERENCES = 10
 
 #: Marks what is not cut alike, with and without colour.
 MARK = "~"
-MARKED = Style(fg=(0xD5, 0x5E, 0x00), bold=True)
+MARK_STYLE = Style(fg=(0xD5, 0x5E, 0x00), bold=True)
 
 _COUNTS: tuple[tuple[str, Callable[[TokenStats], int]], ...] = (
     ("tokens", lambda stats: stats.tokens),
@@ -187,7 +191,7 @@ def statistics_table(
     texts: Sequence[TokenizedText], comparison: Comparison, keys: Sequence[str], terminal: Terminal
 ) -> Iterator[Line]:
     """A row a measure, a column a model; as many tables under one another as the width asks for."""
-    rows = list(_rows(texts, comparison, keys, terminal))
+    rows = list(_statistics_rows(texts, comparison, keys, terminal))
     head = max(cell_width(name) for name, _ in rows)
     values = [[row[1][index] for row in rows] for index in range(len(keys))]
     widths = [max(map(cell_width, (key, *column))) for key, column in zip(keys, values, strict=True)]
@@ -196,21 +200,25 @@ def statistics_table(
         if first:
             yield Line()
         shown = range(first, min(first + fitting, len(keys)))
-        yield Line.of(" " * head, *(StyledSpan(GAP + _right(keys[index], widths[index]), BOLD) for index in shown))
+        yield Line.of(
+            " " * head, *(StyledSpan(GAP + _right_aligned(keys[index], widths[index]), BOLD) for index in shown)
+        )
         for name, numbers in rows:
-            cells = (GAP + _right(numbers[index], widths[index]) for index in shown)
+            cells = (GAP + _right_aligned(numbers[index], widths[index]) for index in shown)
             yield Line.of(StyledSpan(name + " " * (head - cell_width(name)), DIM), *cells)
 
 
-def figure_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
+def statistics_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
     """What the numbers leave out, and which of them flatter: one unknown token may stand for a long stretch."""
     stats = texts[0].stats
     notes = [*why_no_fertility(stats)] if stats.fertility is None else []
     if not notes and stats.unspaced_scripts:
-        notes.append(f"fertility is without {without_words(stats)}")
+        notes.append(f"fertility is without {words_left_out(stats)}")
     for text, key in zip(texts, keys, strict=True):
         if text.stats.flattered:
-            notes.append(f"{key} has unknown tokens for {unknown_text(text.stats)}, which flatters its other figures")
+            notes.append(
+                f"{key} has unknown tokens for {unknown_share_text(text.stats)}, which flatters its other figures"
+            )
     for note in notes:
         words = [Line.of(StyledSpan(word, DIM)) for word in note.split(" ")]
         yield from flow(words, separator=" ", width=terminal.width, indent=2)
@@ -223,17 +231,17 @@ def difference_lines(
     found = comparison.differences
     for model in range(1, len(keys)):
         if all(difference.segment.same_cuts[model] for difference in found):
-            yield from _like_the_first(comparison, model, keys, terminal)
+            yield from _same_cuts_lines(comparison, model, keys, terminal)
     if found:
         count = f" {len(found):,} place{'' if len(found) == 1 else 's'} not cut alike:"
-        yield Line.of(StyledSpan(MARK, MARKED), StyledSpan(count, DIM))
-    for difference in found[:_LISTED]:
-        yield from _difference(difference, cells, keys, terminal)
-    if len(found) > _LISTED:
-        yield Line.of(StyledSpan(f"  and {len(found) - _LISTED:,} more", DIM))
+        yield Line.of(StyledSpan(MARK, MARK_STYLE), StyledSpan(count, DIM))
+    for difference in found[:_MAX_DIFFERENCES]:
+        yield from _one_difference(difference, cells, keys, terminal)
+    if len(found) > _MAX_DIFFERENCES:
+        yield Line.of(StyledSpan(f"  and {len(found) - _MAX_DIFFERENCES:,} more", DIM))
 
 
-def invented_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
+def textless_token_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
     """Which models have tokens that stand for nothing of the text, as those count among tokens and not among cuts."""
     for text, key in zip(texts, keys, strict=True):
         count = sum(token.start is not None and token.start == token.end for token in text.tokens)
@@ -249,28 +257,28 @@ def invented_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal
             )
 
 
-def _rows(
+def _statistics_rows(
     texts: Sequence[TokenizedText], comparison: Comparison, keys: Sequence[str], terminal: Terminal
 ) -> Iterator[tuple[str, list[str]]]:
     stats = [text.stats for text in texts]
     for name, count in _COUNTS:
         yield name, [f"{count(each):,}" for each in stats]
     for name, ratio in _RATIOS:
-        yield name, [_number(ratio(each), terminal) for each in stats]
+        yield name, [_number_text(ratio(each), terminal) for each in stats]
     parity = [row[0] for row in comparison.parity]
-    yield f"parity to {keys[0]}", [_number(value, terminal) for value in parity]
-    yield f"cuts shared with {keys[0]}", [_number(value, terminal) for value in comparison.agreement[0]]
+    yield f"parity to {keys[0]}", [_number_text(value, terminal) for value in parity]
+    yield f"cuts shared with {keys[0]}", [_number_text(value, terminal) for value in comparison.agreement[0]]
 
 
-def _number(value: float | None, terminal: Terminal) -> str:
+def _number_text(value: float | None, terminal: Terminal) -> str:
     return glyphs(terminal).dash if value is None else f"{value:.2f}"
 
 
-def _right(text: str, width: int) -> str:
+def _right_aligned(text: str, width: int) -> str:
     return " " * (width - cell_width(text)) + text
 
 
-def _like_the_first(comparison: Comparison, model: int, keys: Sequence[str], terminal: Terminal) -> list[Line]:
+def _same_cuts_lines(comparison: Comparison, model: int, keys: Sequence[str], terminal: Terminal) -> list[Line]:
     place = comparison.ids[model]
     says = f"{keys[model]} cuts the text as {keys[0]} does"
     if place is None:
@@ -281,12 +289,12 @@ def _like_the_first(comparison: Comparison, model: int, keys: Sequence[str], ter
     return flow([Line.of(part) for part in parts], separator=" ", width=terminal.width, indent=2)
 
 
-def _difference(
+def _one_difference(
     difference: TokenDifference, cells: Sequence[Sequence[Cell]], keys: Sequence[str], terminal: Terminal
 ) -> list[Line]:
     """The place, and each way to cut it with the models that do so."""
     segment = difference.segment
-    ways = [_way(cells[model][first:last], terminal) for model, (first, last) in enumerate(segment.tokens)]
+    ways = [_cut_line(cells[model][first:last], terminal) for model, (first, last) in enumerate(segment.tokens)]
     # Shades, case and space within a token make no other way to cut.
     spelled = [[token.text.strip().casefold() for token in tokens] for tokens in difference.pieces]
     order = sorted(range(len(keys)), key=lambda model: (spelled.index(spelled[model]), model))
@@ -299,5 +307,5 @@ def _difference(
     return flow(parts, separator=GAP, width=terminal.width, indent=6)
 
 
-def _way(cells: Sequence[Cell], terminal: Terminal) -> Line:
+def _cut_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
     return tokens_line(cells, terminal) if cells else Line.of(StyledSpan("nothing", DIM))

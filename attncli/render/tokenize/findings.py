@@ -22,15 +22,15 @@ from attncli.render.common.document import lower
 from attncli.render.common.escape import printable, visible
 from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.picture import which_text
+from attncli.render.tokenize.picture import text_position
 from attncli.results.tokenize import TokenizedText
 from attncli.results.vocabulary import Finding, Unreachable
 
 _MARK = Style(bold=True, underline=True)
 
 #: How many findings of a kind are shown with their place, and how many more are named by it.
-_IN_FULL = {"warning": 3, "note": 1}
-_BY_PLACE = 12
+_MAX_SHOWN = {"warning": 3, "note": 1}
+_MAX_PLACES = 12
 
 _INDENT = 4
 
@@ -61,7 +61,7 @@ def lint_text(
     return lower(_lines(findings, text, terminal, unreachable, count), terminal)
 
 
-def clean_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal: Terminal) -> str:
+def nothing_found_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal: Terminal) -> str:
     """For each model, in how many of the texts nothing was found."""
     lines: list[Line] = []
     for model, number in zip(models, clean, strict=True):
@@ -98,15 +98,15 @@ def _lines(
     count: int | None,
 ) -> Iterator[Line]:
     separator = glyphs(terminal).separator
-    which = which_text(text.record, count)
+    which = text_position(text.record, count)
     yield Line.of(
-        StyledSpan(_counts(findings), BOLD),
+        StyledSpan(_counts_text(findings), BOLD),
         separator + which if which else "",
         StyledSpan(separator + printable(text.model, unicode=terminal.unicode), DIM),
     )
-    page = _Page(text, terminal)
+    page = _FindingRenderer(text, terminal)
     for group in _by_kind(findings):
-        most = _IN_FULL[group[0].severity]
+        most = _MAX_SHOWN[group[0].severity]
         for finding in group[:most]:
             yield Line()
             yield from page.finding(finding)
@@ -116,7 +116,7 @@ def _lines(
         yield from _wrapped(unreachable_sentence(unreachable), terminal, style=DIM)
 
 
-def _counts(findings: Sequence[Finding]) -> str:
+def _counts_text(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing found"
     severities = [finding.severity for finding in findings]
@@ -132,22 +132,22 @@ def _by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
     return sorted(groups.values(), key=lambda group: group[0].severity == "note")
 
 
-class _Lines(NamedTuple):
+class _TextLines(NamedTuple):
     """A text with the places where its lines begin."""
 
     text: str
     starts: Sequence[int]
 
     @classmethod
-    def of(cls, text: str) -> _Lines:
+    def of(cls, text: str) -> _TextLines:
         return cls(text, [0, *(place + 1 for place, character in enumerate(text) if character == "\n")])
 
 
-class _Page:
+class _FindingRenderer:
     """The texts that findings are about, and how they are drawn."""
 
     def __init__(self, text: TokenizedText, terminal: Terminal) -> None:
-        self._texts = [_Lines.of(each) for each in (text.text, text.pair) if each is not None]
+        self._texts = [_TextLines.of(each) for each in (text.text, text.pair) if each is not None]
         self._file = text.source and text.source.file
         self._terminal = terminal
 
@@ -164,7 +164,7 @@ class _Page:
         """The places of findings that are not drawn."""
         if not findings:
             return
-        places = [self._where(finding) for finding in findings[:_BY_PLACE]]
+        places = [self._where(finding) for finding in findings[:_MAX_PLACES]]
         rest = len(findings) - len(places)
         more = [f"and {rest:,} more"] if rest else []
         sentence = f"{len(findings):,} more at {', '.join([*places, *more])}"
@@ -201,12 +201,14 @@ class _Page:
         rest = room - cell_width(marked)
         # A word or two are enough to find the place; more would not fit anyway.
         first = max(starts[line - 1], start - rest)
-        before = _last(printable(text[first:start], unicode=unicode), rest // 2, cut, more=first > starts[line - 1])
+        before = _shortened_start(
+            printable(text[first:start], unicode=unicode), rest // 2, cut, more=first > starts[line - 1]
+        )
         after = printable(text[end : min(max(line_end, end), end + rest)], unicode=unicode)
         return before, marked, shorten(after, max(rest - cell_width(before), 0), cut)
 
 
-def _last(text: str, width: int, cut: str, *, more: bool) -> str:
+def _shortened_start(text: str, width: int, cut: str, *, more: bool) -> str:
     """The end of a text in at most `width` cells; `more`: there was something before it."""
     if cell_width(text) <= width and not more:
         return text

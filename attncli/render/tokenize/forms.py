@@ -31,7 +31,7 @@ _TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "l
 
 def statistics_columns() -> tuple[str, ...]:
     """What each field of a row of `statistics_rows` is."""
-    return ("model", "script", *_figures(), "parity", *_TEXT_COLUMNS)
+    return ("model", "script", *_figure_names(), "parity", *_TEXT_COLUMNS)
 
 
 def statistics_rows(
@@ -43,11 +43,11 @@ def statistics_rows(
     """
     for index, each in enumerate(statistics):
         ratio = parity[index - 1] if parity and index else None
-        yield (each.model, None, *_values(each.total), ratio and ratio.tokens, *_text_values(each))
+        yield (each.model, None, *_figure_values(each.total), ratio and ratio.tokens, *_length_values(each))
         scripts: Mapping[str, float | None] = ratio.scripts if ratio is not None else {}
         for script in each.scripts:
             nothing = (None,) * len(_TEXT_COLUMNS)
-            yield (each.model, script.script, *_values(script), scripts.get(script.script), *nothing)
+            yield (each.model, script.script, *_figure_values(script), scripts.get(script.script), *nothing)
 
 
 def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> str:
@@ -55,22 +55,22 @@ def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[P
     return csv_text(statistics_columns(), statistics_rows(statistics, parity))
 
 
-def _figures() -> tuple[str, ...]:
+def _figure_names() -> tuple[str, ...]:
     """Every figure of a whole and of a script, those of both first."""
     both = [name for name in ScriptStatistics._fields if name in TotalStatistics._fields]
     return (*both, *(name for name in TotalStatistics._fields if name not in both))
 
 
-def _values(figures: TotalStatistics | ScriptStatistics) -> list[object]:
-    return [getattr(figures, name, None) for name in _figures()]
+def _figure_values(figures: TotalStatistics | ScriptStatistics) -> list[object]:
+    return [getattr(figures, name, None) for name in _figure_names()]
 
 
-def _text_values(statistics: TokenizerStatistics) -> tuple[object, ...]:
+def _length_values(statistics: TokenizerStatistics) -> tuple[object, ...]:
     return (statistics.texts, statistics.vocabulary_size, *statistics.lengths)
 
 
 #: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
-View = Literal["tokens", "ids", "count"]
+Detail = Literal["tokens", "ids", "count"]
 
 _FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start", "line", "column")
 _TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", "byte_end", "word", "special")
@@ -113,7 +113,7 @@ class IdsText(PartsForm):
 
     def __init__(self, *, several: bool = False) -> None:
         self._several = several
-        self._digits = _Digits()
+        self._digits = _NumberTexts()
 
     def part(self, part: IdsPart) -> str:
         words = " ".join(map(self._digits.__getitem__, part.ids))
@@ -125,7 +125,7 @@ def _line_end(part: IdsPart, several: bool) -> str:
     return f"\t{printable(part.model)}\n" if several else "\n"
 
 
-class _Digits(dict[int, str]):
+class _NumberTexts(dict[int, str]):
     """Numbers as text, each made once: the ids of a file are few, and come by the million."""
 
     def __missing__(self, number: int) -> str:
@@ -148,7 +148,7 @@ class CountText(PartsForm):
 class JsonForm(PartsForm):
     """One object on one line; with `ids` or `count` its texts hold nothing else."""
 
-    def __init__(self, view: View, *, several: bool, ascii_only: bool) -> None:
+    def __init__(self, view: Detail, *, several: bool, ascii_only: bool) -> None:
         self.bare = view != "tokens"
         self._ascii = ascii_only
         self._lines = JsonLinesForm(view, several=several, ascii_only=ascii_only)
@@ -183,7 +183,7 @@ class JsonForm(PartsForm):
 class JsonLinesForm(PartsForm):
     """A text per line: everything of it, or `{record, ids}`, or `{record, count}`, with the model where several are."""
 
-    def __init__(self, view: View, *, several: bool, ascii_only: bool) -> None:
+    def __init__(self, view: Detail, *, several: bool, ascii_only: bool) -> None:
         self.bare = view != "tokens"
         self._view = view
         self._several = several
@@ -211,7 +211,7 @@ class JsonLinesForm(PartsForm):
 class CsvForm(PartsForm):
     """A token per row, with the text and the model it belongs to; with `count` a text per row."""
 
-    def __init__(self, view: View, *, several: bool) -> None:
+    def __init__(self, view: Detail, *, several: bool) -> None:
         self.bare = view != "tokens"
         self._view = view
         self._several = several
@@ -260,7 +260,7 @@ def _token_row(text: TokenizedText, token: Token) -> str:
 
 
 #: So many texts have a line each among the statistics.
-_FEW = 50
+_MAX_TEXT_LINES = 50
 
 #: Every entry of every vocabulary, with the name of its model.
 Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
@@ -277,7 +277,7 @@ class SummaryForm(Form):
         self._form = form
         self._terminal = terminal
         self._entries = entries
-        self.summary = form != "text" or texts is None or not 2 <= texts <= _FEW
+        self.summary = form != "text" or texts is None or not 2 <= texts <= _MAX_TEXT_LINES
         self._lines: list[TextLine] = []
 
     def record(self, record: Record) -> str:

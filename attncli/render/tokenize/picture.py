@@ -21,11 +21,11 @@ from attncli.render.common.document import lower
 from attncli.render.common.escape import direction_end, in_place, printable
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
-from attncli.render.tokenize.token_cells import GAP, Cell, CutWord, bar, token_cells, without_boldness
+from attncli.render.tokenize.token_cells import GAP, Cell, CutWordSpan, token_cells, without_boldness, word_bar
 from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenizeResult, TokenStats
 
 #: So many words of many tokens are named, each in at most so many cells.
-_NAMED_WORDS = 5
+_MAX_NAMED_WORDS = 5
 _WORD_CELLS = 40
 
 
@@ -60,21 +60,21 @@ def header(text: TokenizedText, count: int | None, terminal: Terminal) -> Line:
     separator = glyphs(terminal).separator
     starred = sum(token.special for token in text.tokens)
     special = f" ({starred:,} special*)" if starred else ""
-    place = which_text(text.record, count)
+    place = text_position(text.record, count)
     tokens = len(text.tokens)
     bold = StyledSpan(f"{tokens:,} token{'' if tokens == 1 else 's'}", BOLD)
     model = StyledSpan(separator + printable(text.model, unicode=terminal.unicode), DIM)
     return Line.of(bold, special + (separator + place if place else ""), model)
 
 
-def which_text(record: int, count: int | None) -> str:
+def text_position(record: int, count: int | None) -> str:
     """The place of a text among the texts of the call; nothing where it is the only one."""
     if count is None:
         return f"text {record + 1:,}"
     return f"text {record + 1:,} of {count:,}" if count > 1 else ""
 
 
-def statistics(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
+def statistics_lines(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
     """One line, or several where the terminal is narrow."""
     separator = glyphs(terminal).separator
     line = ""
@@ -106,7 +106,7 @@ def _picture(text: TokenizedText, count: int | None, terminal: Terminal) -> Iter
         yield from block
     if text.text is not None:
         yield Line()
-        yield from statistics(measures(text.stats), terminal)
+        yield from statistics_lines(statistics_phrases(text.stats), terminal)
         yield from cut_word_lines(words, terminal)
 
 
@@ -116,12 +116,12 @@ def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, L
     ids: list[StyledSpan] = []
     used = 0
     for cell in cells:
-        before = bar(cell.many, terminal) if cell.goes_on else StyledSpan(GAP)
+        before = word_bar(cell.many, terminal) if cell.continues_word else StyledSpan(GAP)
         width = min(cell.width, terminal.width - len(before.text))
         if texts and (cell.begins_line or used + len(before.text) + width > terminal.width):
             yield Line(tuple(texts)), Line(tuple(ids))
             texts, ids, used = [], [], 0
-        if texts or cell.goes_on:
+        if texts or cell.continues_word:
             texts.append(before)
             ids.append(before)
             used += len(before.text)
@@ -132,7 +132,7 @@ def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, L
         yield Line(tuple(texts)), Line(tuple(ids))
 
 
-def measures(stats: TokenStats) -> Iterator[str]:
+def statistics_phrases(stats: TokenStats) -> Iterator[str]:
     """The statistics of a text, a phrase each."""
     yield f"{_counted(stats.words, 'word')} (runs of non-space)"
     yield from _fertility(stats)
@@ -141,7 +141,7 @@ def measures(stats: TokenStats) -> Iterator[str]:
     if stats.bytes_per_token is not None:
         yield f"{stats.bytes_per_token:.2f} bytes/token"
     if stats.unknown:
-        yield f"{stats.unknown:,} unknown{_flattery(stats)}"
+        yield f"{stats.unknown:,} unknown{_unknown_caveat(stats)}"
 
 
 def _fertility(stats: TokenStats) -> Iterator[str]:
@@ -149,33 +149,33 @@ def _fertility(stats: TokenStats) -> Iterator[str]:
     if stats.fertility is None:
         yield from why_no_fertility(stats)
         return
-    left_out = without_words(stats)
+    left_out = words_left_out(stats)
     words, tokens = _counted(stats.spaced_words, "word"), _counted(stats.spaced_tokens, "token")
     yield f"fertility {stats.fertility:.2f}" + (f" ({tokens} for {words}, without {left_out})" if left_out else "")
 
 
 def why_no_fertility(stats: TokenStats) -> Iterator[str]:
     """A phrase where there are no words to count by; nothing where there is no text."""
-    if unspaced := _unspaced(stats):
+    if unspaced := _unspaced_scripts(stats):
         yield f"no fertility: no spaces between words in {_listed(unspaced)}"
     elif stats.unspaced_scripts:
         yield "no fertility: symbols are no words"
 
 
-def without_words(stats: TokenStats) -> str:
+def words_left_out(stats: TokenStats) -> str:
     """What fertility leaves out: `Thai, Han and symbols`."""
-    return _listed([*_unspaced(stats), *(["symbols"] if SYMBOLS in stats.unspaced_scripts else [])])
+    return _listed([*_unspaced_scripts(stats), *(["symbols"] if SYMBOLS in stats.unspaced_scripts else [])])
 
 
-def _unspaced(stats: TokenStats) -> list[str]:
+def _unspaced_scripts(stats: TokenStats) -> list[str]:
     return [script.replace("_", " ") for script in stats.unspaced_scripts if script != SYMBOLS]
 
 
-def _flattery(stats: TokenStats) -> str:
-    return f" for {unknown_text(stats)}, which flatters the other figures" if stats.flattered else ""
+def _unknown_caveat(stats: TokenStats) -> str:
+    return f" for {unknown_share_text(stats)}, which flatters the other figures" if stats.flattered else ""
 
 
-def unknown_text(stats: TokenStats) -> str:
+def unknown_share_text(stats: TokenStats) -> str:
     """How much of a text became unknown tokens."""
     return f"{stats.unknown_characters / stats.characters:.0%} of the text"
 
@@ -189,7 +189,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:
+def cut_word_lines(words: Sequence[CutWordSpan], terminal: Terminal) -> list[Line]:
     """How many words have more than two tokens, and which have the most; nothing where there are none."""
     if not words:
         return []
@@ -198,17 +198,17 @@ def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:
     most: dict[str, int] = {}
     for word in sorted(words, key=lambda word: -word.tokens):
         most.setdefault(word.text, word.tokens)
-    named = [f"{_short(word, terminal)} ({tokens:,})" for word, tokens in list(most.items())[:_NAMED_WORDS]]
+    named = [f"{_short_word(word, terminal)} ({tokens:,})" for word, tokens in list(most.items())[:_MAX_NAMED_WORDS]]
     rest = [f"and {len(most) - len(named):,} more"] if len(most) > len(named) else []
     opening = f" {len(words):,} word{'' if len(words) == 1 else 's'} of more than two tokens:"
     listed = [f"{name}," for name in [*named, *rest][:-1]] + [*named, *rest][-1:]
     parts = [
-        Line.of(bar(True, terminal), StyledSpan(opening, DIM)),
+        Line.of(word_bar(True, terminal), StyledSpan(opening, DIM)),
         *(Line.of(StyledSpan(part, DIM)) for part in listed),
     ]
     return flow(parts, separator=" ", width=terminal.width, indent=2)
 
 
-def _short(word: str, terminal: Terminal) -> str:
+def _short_word(word: str, terminal: Terminal) -> str:
     text = shorten(printable(word, unicode=terminal.unicode), _WORD_CELLS, glyphs(terminal).cut)
     return text + direction_end(text)

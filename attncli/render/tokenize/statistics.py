@@ -34,7 +34,7 @@ Row = tuple[str, Sequence[str]]
 _GAP = "  "
 
 #: With less room than this beside the values, what they mean is written beneath them.
-_MEANING_ROOM = 30
+_MIN_MEANING_CELLS = 30
 
 
 def figure_table(
@@ -48,23 +48,27 @@ def figure_table(
     cells = list(zip(*(values for _, values in rows), strict=True))
     headed = [(name, column) for name, column in zip(names or [""] * len(cells), cells, strict=True)]
     lines: list[Line] = []
-    for number, part in enumerate(_fitting(headed, terminal.width - side)):
+    for number, part in enumerate(_column_groups(headed, terminal.width - side)):
         if lines:
             lines.append(Line())
         if names:
-            lines.append(_row(title, side, [(name, _width(name, column)) for name, column in part], BOLD))
+            lines.append(_table_row(title, side, [(name, _column_width(name, column)) for name, column in part], BOLD))
         for index, (label, _) in enumerate(rows):
-            row = _row(label, side, [(column[index], _width(name, column)) for name, column in part], PLAIN)
-            lines += _explained(row, meanings[index] if meanings and not number else "", terminal)
+            row = _table_row(
+                label, side, [(column[index], _column_width(name, column)) for name, column in part], PLAIN
+            )
+            lines += _with_meaning(row, meanings[index] if meanings and not number else "", terminal)
     return lines
 
 
-def _fitting(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> Iterator[list[tuple[str, Sequence[str]]]]:
+def _column_groups(
+    columns: Sequence[tuple[str, Sequence[str]]], room: int
+) -> Iterator[list[tuple[str, Sequence[str]]]]:
     """The columns in parts that are no wider than there is room, but for one that is alone."""
     part: list[tuple[str, Sequence[str]]] = []
     taken = 0
     for name, column in columns:
-        width = len(_GAP) + _width(name, column)
+        width = len(_GAP) + _column_width(name, column)
         if part and taken + width > room:
             yield part
             part, taken = [], 0
@@ -74,21 +78,21 @@ def _fitting(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> Iterato
         yield part
 
 
-def _width(name: str, column: Iterable[str]) -> int:
+def _column_width(name: str, column: Iterable[str]) -> int:
     return max(cell_width(text) for text in (name, *column))
 
 
-def _row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
+def _table_row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
     values = [StyledSpan(_GAP + pad(text, width, right=True), style) for text, width in cells]
     return Line.of(StyledSpan(pad(label, side), style), *values)
 
 
-def _explained(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
+def _with_meaning(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
     room = terminal.width - row.width - len(_GAP)
     if not meaning:
         return [row]
     words = [Line.of(StyledSpan(word, DIM)) for word in meaning.split()]
-    beside = room >= _MEANING_ROOM
+    beside = room >= _MIN_MEANING_CELLS
     lines = flow(words, separator=" ", width=room if beside else max(terminal.width - 2, 1))
     if not beside:
         return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
@@ -96,10 +100,10 @@ def _explained(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
 
 
 #: The widest that a column may become for the name of a model.
-_WIDEST = 24
+_MAX_NAME_CELLS = 24
 
 #: What ASCII has no letter for.
-_ASCII = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
+_ASCII_LETTERS = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
 
 
 class _Figure(NamedTuple):
@@ -125,11 +129,13 @@ class TextLine(NamedTuple):
 
 def text_line(text: TokenizedText, terminal: Terminal) -> TextLine:
     """What is kept of a text for its line."""
-    begins = visible((text.text or "")[:_WIDEST], unicode=terminal.unicode)
-    more = text.text is not None and len(text.text) > _WIDEST
+    begins = visible((text.text or "")[:_MAX_NAME_CELLS], unicode=terminal.unicode)
+    more = text.text is not None and len(text.text) > _MAX_NAME_CELLS
     whole = begins + glyphs(terminal).cut * more
     return TextLine(
-        text.model, f"{text.record + 1} {in_place(whole, min(cell_width(whole), _WIDEST), terminal)}", text.stats
+        text.model,
+        f"{text.record + 1} {in_place(whole, min(cell_width(whole), _MAX_NAME_CELLS), terminal)}",
+        text.stats,
     )
 
 
@@ -144,29 +150,29 @@ def statistics_text(
     parity: of each tokenizer but the first, in their order.  texts: those that have a line of their own, under each
     tokenizer.  No line is wider than the terminal.
     """
-    by_text = [_texts(each, texts, terminal, named=len(statistics) > 1) for each in statistics] if texts else []
-    blocks = [_heading(statistics, terminal), *by_text, _figures(statistics, parity, terminal)]
+    by_text = [_text_table(each, texts, terminal, named=len(statistics) > 1) for each in statistics] if texts else []
+    blocks = [_heading(statistics, terminal), *by_text, _figure_lines(statistics, parity, terminal)]
     if len({script.script for each in statistics for script in each.scripts}) > 1:
         blocks += (
-            [_scripts(statistics[0], terminal)]
+            [_script_table(statistics[0], terminal)]
             if len(statistics) == 1
-            else _scripts_of_several(statistics, parity, terminal)
+            else _script_tables(statistics, parity, terminal)
         )
-    if spoilt := list(_spoilt(statistics, terminal)):
+    if spoilt := list(_unknown_text_lines(statistics, terminal)):
         blocks.append(spoilt)
-    blocks += [_cut_words(each, terminal, named=len(statistics) > 1) for each in statistics if each.most_cut_words]
+    blocks += [_cut_word_lines(each, terminal, named=len(statistics) > 1) for each in statistics if each.most_cut_words]
     return lower(apart(blocks), terminal)
 
 
-def _spoilt(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
+def _unknown_text_lines(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
     """Which tokenizers look better than they are: one unknown token may stand for a long stretch of text."""
     for each in statistics:
-        if sentence := _flattered(each):
+        if sentence := _unknown_text_sentence(each):
             words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
             yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
 
 
-def _flattered(statistics: TokenizerStatistics) -> str:
+def _unknown_text_sentence(statistics: TokenizerStatistics) -> str:
     """What of a tokenizer's figures is not to be trusted; nothing where most of the text is spelt."""
     whole, scripts = statistics.total, statistics.scripts
     if not whole.characters:
@@ -190,9 +196,11 @@ def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> l
     return flow([Line.of(count), *names], separator=glyphs(terminal).separator, width=terminal.width)
 
 
-def _figures(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal) -> list[Line]:
+def _figure_lines(
+    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal
+) -> list[Line]:
     """Every figure; more tokenizers than fit beside one another are continued under the first ones."""
-    every = _figures_of(terminal)
+    every = _known_figures(terminal)
     figures = [figure for figure in every if figure.always or any(map(figure.is_known, statistics))]
     rows = [(figure.name, [figure.value(each) for each in statistics]) for figure in figures]
     meanings = [figure.meaning for figure in figures]
@@ -200,7 +208,7 @@ def _figures(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity]
         rows.append(("parity", [_decimal(1.0, terminal), *(_decimal(each.tokens, terminal) for each in parity)]))
         meanings.append(_parity_meaning(parity))
     names = _column_names(statistics, terminal) if len(statistics) > 1 else []
-    return figure_table("", names, rows, terminal, meanings=[_written(meaning, terminal) for meaning in meanings])
+    return figure_table("", names, rows, terminal, meanings=[_ascii_safe(meaning, terminal) for meaning in meanings])
 
 
 def _parity_meaning(parity: Sequence[Parity]) -> str:
@@ -209,7 +217,7 @@ def _parity_meaning(parity: Sequence[Parity]) -> str:
     return f"{means}; none where much of the text became unknown tokens" if lost else means
 
 
-def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
+def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
     def number(value: float | None) -> str:
         return _decimal(value, terminal)
 
@@ -239,7 +247,7 @@ def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("distinct tokens", lambda s: f"{s.total.distinct_tokens:,}", "that these texts use")
     yield _Figure("vocabulary", lambda s: _count(s.vocabulary_size, terminal), "tokens that there are")
     yield _Figure(
-        _written("Rényi efficiency", terminal),
+        _ascii_safe("Rényi efficiency", terminal),
         lambda s: number(s.total.renyi_efficiency),
         "how evenly the distinct tokens seen are used, 0 to 1 (α = 2.5); higher is better",
         always=False,
@@ -252,7 +260,7 @@ def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("longer texts", lambda s: f"{s.lengths.longer:,}", "of more tokens than the model takes")
 
 
-def _texts(
+def _text_table(
     statistics: TokenizerStatistics, texts: Sequence[TextLine], terminal: Terminal, *, named: bool
 ) -> list[Line]:
     names = ("tokens", "words", "bytes/token", "fertility", "unknown")
@@ -271,7 +279,7 @@ def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
     ]
 
 
-def _scripts(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
+def _script_table(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
     names = ("tokens", "words", "characters", "bytes/token", "fertility", "continued", "unknown")
     rows = [(_script_name(script.script), _script_values(script, terminal)) for script in statistics.scripts]
     return figure_table("by script", names, rows, terminal)
@@ -293,7 +301,7 @@ def _script_name(script: str) -> str:
     return script.replace("_", " ")
 
 
-def _scripts_of_several(
+def _script_tables(
     statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal
 ) -> Iterator[list[Line]]:
     """A table a figure: scripts down, tokenizers across."""
@@ -309,7 +317,7 @@ def _scripts_of_several(
 
     tables: dict[str, Sequence[Row]] = {
         "tokens": rows(lambda script: f"{script.tokens:,}"),
-        "parity": [(_script_name(name), _parities(name, by_name[0], parity, terminal)) for name in scripts],
+        "parity": [(_script_name(name), _parity_values(name, by_name[0], parity, terminal)) for name in scripts],
         "fertility": rows(lambda script: _decimal(script.fertility, terminal)),
         "bytes/token": rows(lambda script: _decimal(script.bytes_per_token, terminal)),
         "unknown": rows(lambda script: _share(script.unknown_characters_share, terminal)),
@@ -320,7 +328,7 @@ def _scripts_of_several(
             yield figure_table(pad(title, side), names, table, terminal)
 
 
-def _parities(
+def _parity_values(
     name: str, reference: Mapping[str, ScriptStatistics], parity: Sequence[Parity], terminal: Terminal
 ) -> list[str]:
     """Of one script: that of the first tokenizer to itself, and those of the others to it."""
@@ -328,16 +336,17 @@ def _parities(
     return [_decimal(ratio, terminal) for ratio in (own, *(each.scripts.get(name) for each in parity))]
 
 
-def _cut_words(statistics: TokenizerStatistics, terminal: Terminal, *, named: bool) -> list[Line]:
+def _cut_word_lines(statistics: TokenizerStatistics, terminal: Terminal, *, named: bool) -> list[Line]:
     whose = f" with {name_text(statistics.model, terminal)}" if named else ""
     words = [
-        Line.of("  " * (not index), _cut_word(word, terminal)) for index, word in enumerate(statistics.most_cut_words)
+        Line.of("  " * (not index), _cut_word_text(word, terminal))
+        for index, word in enumerate(statistics.most_cut_words)
     ]
     listed = flow(words, separator=glyphs(terminal).separator, width=terminal.width, indent=2)
     return [Line.of(StyledSpan(f"words of the most tokens{whose}", BOLD)), *listed]
 
 
-def _cut_word(word: CutWord, terminal: Terminal) -> str:
+def _cut_word_text(word: CutWord, terminal: Terminal) -> str:
     text = visible(word.word, unicode=terminal.unicode)
     if word.characters > len(word.word):
         text += glyphs(terminal).cut
@@ -347,19 +356,19 @@ def _cut_word(word: CutWord, terminal: Terminal) -> str:
 
 def _column_names(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[str]:
     """The models' names over columns: the ends of long ones, as those tell models of one kind apart."""
-    most = min(_WIDEST, max(terminal.width // 3, 8))
-    return [_end(name_text(each.model, terminal), most, glyphs(terminal).cut) for each in statistics]
+    most = min(_MAX_NAME_CELLS, max(terminal.width // 3, 8))
+    return [_name_end(name_text(each.model, terminal), most, glyphs(terminal).cut) for each in statistics]
 
 
-def _end(name: str, width: int, cut: str) -> str:
+def _name_end(name: str, width: int, cut: str) -> str:
     start = 0
     while cell_width(name[start:]) > width - bool(start):
         start += 1
     return cut * bool(start) + name[start:]
 
 
-def _written(text: str, terminal: Terminal) -> str:
-    return text if terminal.unicode else text.translate(_ASCII)
+def _ascii_safe(text: str, terminal: Terminal) -> str:
+    return text if terminal.unicode else text.translate(_ASCII_LETTERS)
 
 
 def _decimal(value: float | None, terminal: Terminal) -> str:

@@ -26,13 +26,19 @@ from attncli.render.common.escape import in_place, printable, visible
 from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.forms import Form, SummaryForm
-from attncli.render.tokenize.picture import cut_word_lines, header, measures, statistics, text_picture
-from attncli.render.tokenize.token_cells import GAP, Cell, holds_bytes, token_cells, unknown_tokens
+from attncli.render.tokenize.picture import (
+    cut_word_lines,
+    header,
+    statistics_lines,
+    statistics_phrases,
+    text_picture,
+)
+from attncli.render.tokenize.token_cells import GAP, Cell, is_partial_character, token_cells, unknown_tokens
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 from attncli.results.tokens import Token
 
 #: Columns to leave out, first things first, where the raw form and the text would have less than so many cells each.
-_EXPENDABLE = {"note": 24, "bytes": 12, "word": 12, "characters": 12}
+_OPTIONAL_COLUMNS = {"note": 24, "bytes": 12, "word": 12, "characters": 12}
 
 
 class _Column(NamedTuple):
@@ -58,28 +64,28 @@ def _lines(text: TokenizedText, count: int | None, terminal: Terminal) -> Iterat
     cells, words = token_cells(text, terminal)
     yield header(text, count, terminal)
     yield Line()
-    columns = _fitted(_columns(text, cells, terminal), terminal.width)
+    columns = _fit_columns(_columns(text, cells, terminal), terminal.width)
     yield _line(columns, [column.name for column in columns], [DIM] * len(columns), terminal)
     for index, cell in enumerate(cells):
         yield _row(columns, index, cell.style, terminal)
     if text.text is not None:
         yield Line()
-        yield from statistics(measures(text.stats), terminal)
+        yield from statistics_lines(statistics_phrases(text.stats), terminal)
         yield from cut_word_lines(words, terminal)
 
 
 def _columns(text: TokenizedText, cells: Sequence[Cell], terminal: Terminal) -> list[_Column]:
     shown = glyphs(terminal)
     tokens = text.tokens
-    notes = _notes(text)
+    notes = _token_notes(text)
     raw = [visible(token.token or str(token.id), unicode=terminal.unicode) for token in tokens]
     columns = [
         _column("#", [str(token.index) for token in tokens], right=True),
         _column("id", [cell.id for cell in cells], right=True),
         _column("token", raw),
         _column("text", [cell.text for cell in cells]),
-        _column("characters", _ranges(tokens, lambda token: (token.start, token.end), shown), right=True),
-        _column("bytes", _ranges(tokens, lambda token: (token.byte_start, token.byte_end), shown), right=True),
+        _column("characters", _range_texts(tokens, lambda token: (token.start, token.end), shown), right=True),
+        _column("bytes", _range_texts(tokens, lambda token: (token.byte_start, token.byte_end), shown), right=True),
         _column("word", [shown.dash if token.word is None else str(token.word) for token in tokens], right=True),
         _column("note", notes),
     ]
@@ -90,7 +96,7 @@ def _column(name: str, values: list[str], *, right: bool = False) -> _Column:
     return _Column(name, values, max(map(cell_width, (name, *values))), right)
 
 
-def _ranges(
+def _range_texts(
     tokens: Sequence[Token], place: Callable[[Token], tuple[int | None, int | None]], shown: Glyphs
 ) -> list[str]:
     """Half-open ranges, as the JSON has them; a dash where a token has no place."""
@@ -98,42 +104,42 @@ def _ranges(
     return [shown.dash if start is None else f"{start}{shown.dash}{end}" for start, end in places]
 
 
-def _notes(text: TokenizedText) -> list[str]:
+def _token_notes(text: TokenizedText) -> list[str]:
     """What is out of the ordinary with each token."""
     unknown = unknown_tokens(text)
-    return [_note(token, index in unknown) for index, token in enumerate(text.tokens)]
+    return [_token_note(token, index in unknown) for index, token in enumerate(text.tokens)]
 
 
-def _note(token: Token, unknown: bool) -> str:
+def _token_note(token: Token, unknown: bool) -> str:
     if token.special:
         return "special"
     if unknown:
         return "unknown"
     if token.start is not None and token.start == token.end:
         return "not in the text"
-    return "part of a character" if holds_bytes(token) else ""
+    return "part of a character" if is_partial_character(token) else ""
 
 
-def _fitted(columns: list[_Column], width: int) -> list[_Column]:
+def _fit_columns(columns: list[_Column], width: int) -> list[_Column]:
     """Leave out and narrow columns until a row fits."""
-    for name, granted in _EXPENDABLE.items():
-        if _least(columns, granted) <= width:
+    for name, granted in _OPTIONAL_COLUMNS.items():
+        if _min_width(columns, granted) <= width:
             break
         columns = [column for column in columns if column.name != name]
-    room = width - sum(column.width for column in columns if not _shares(column)) - len(GAP) * (len(columns) - 1)
-    raw, text = (column.width for column in columns if _shares(column))
+    room = width - sum(column.width for column in columns if not _is_elastic(column)) - len(GAP) * (len(columns) - 1)
+    raw, text = (column.width for column in columns if _is_elastic(column))
     raw = max(1, min(raw, max(room - text, room // 2)))
     widths = {"token": raw, "text": max(1, min(text, room - raw))}
     return [column._replace(width=widths.get(column.name, column.width)) for column in columns]
 
 
-def _least(columns: Sequence[_Column], granted: int) -> int:
+def _min_width(columns: Sequence[_Column], granted: int) -> int:
     """The cells that a row takes at the least."""
-    needed = (min(column.width, granted) if _shares(column) else column.width for column in columns)
+    needed = (min(column.width, granted) if _is_elastic(column) else column.width for column in columns)
     return sum(needed) + len(GAP) * (len(columns) - 1)
 
 
-def _shares(column: _Column) -> bool:
+def _is_elastic(column: _Column) -> bool:
     return column.name in ("token", "text")
 
 
@@ -190,10 +196,12 @@ class RecordText(Form):
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
         if not self._lint:
             return
-        from attncli.render.tokenize.findings import clean_text, unreachable_text
+        from attncli.render.tokenize.findings import nothing_found_text, unreachable_text
 
         if self._count != 1:
-            yield "\n" * self._begun + clean_text(self._models, list(self._clean.values()), self._texts, self._terminal)
+            yield "\n" * self._begun + nothing_found_text(
+                self._models, list(self._clean.values()), self._texts, self._terminal
+            )
             self._begun = True
         if summary.unreachable is not None:
             yield "\n" * self._begun + unreachable_text(self._models, summary.unreachable, self._terminal)
@@ -239,7 +247,7 @@ class RecordText(Form):
 
 def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
-    return written(result, text_form(result, terminal))
+    return apply_form(result, text_form(result, terminal))
 
 
 def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
@@ -252,7 +260,7 @@ def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
     return RecordText(terminal, models=models, lint=linted, count=count)
 
 
-def written(result: TokenizeResult, form: Form) -> str:
+def apply_form(result: TokenizeResult, form: Form) -> str:
     """All that a form makes of a result."""
     parts = [form.start()]
     comparisons = iter(result.comparisons or ())

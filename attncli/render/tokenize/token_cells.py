@@ -53,19 +53,19 @@ _BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
 def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
     """What to draw for each token, safe for a terminal."""
     texts: list[str] = []
-    for cut, run in groupby(tokens, holds_bytes):
+    for cut, run in groupby(tokens, is_partial_character):
         members = list(run)
-        whole = _joined([_data(token.text) for token in members], terminal) if cut else None
+        whole = _joined_characters([_byte_values(token.text) for token in members], terminal) if cut else None
         texts += whole or [token_text(token, terminal) for token in members]
     return texts
 
 
-def holds_bytes(token: Token) -> bool:
+def is_partial_character(token: Token) -> bool:
     """Whether a token stands for bytes that are a part of a character only."""
     return "\\" not in token.token and _BYTES.search(token.text) is not None
 
 
-def _data(text: str) -> bytes:
+def _byte_values(text: str) -> bytes:
     """The bytes behind a token's text."""
     parts = _BYTES.split(text)  # every second one is made of bytes
     return b"".join(
@@ -74,7 +74,7 @@ def _data(text: str) -> bytes:
     )
 
 
-def _joined(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
+def _joined_characters(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
     """A run of tokens as its characters; None where its bytes make none."""
     try:
         text = b"".join(pieces).decode("utf-8")
@@ -84,12 +84,12 @@ def _joined(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
     places = [(index, place) for index, character in enumerate(text) for place in range(len(character.encode("utf-8")))]
     drawn, start = [], 0
     for piece in pieces:
-        drawn.append(_share(text, places[start : start + len(piece)], terminal))
+        drawn.append(_piece_text(text, places[start : start + len(piece)], terminal))
         start += len(piece)
     return drawn
 
 
-def _share(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> str:
+def _piece_text(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> str:
     """One token's bytes: whole characters as they are, the first part of a cut one with it, and its bytes in hex."""
     shown, whole = "", ""
     for index, run in groupby(places, key=itemgetter(0)):
@@ -98,28 +98,28 @@ def _share(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> 
         if len(held) == len(encoded):
             whole += text[index]
             continue
-        begun = whole + text[index] if held[0] == 0 and _is_seen(whole, text[index], terminal) else whole
-        shown += visible(begun, unicode=terminal.unicode) + _hex(encoded[held[0] : held[-1] + 1], terminal)
+        begun = whole + text[index] if held[0] == 0 and _is_drawn(whole, text[index], terminal) else whole
+        shown += visible(begun, unicode=terminal.unicode) + _hex_bytes(encoded[held[0] : held[-1] + 1], terminal)
         whole = ""
     return shown + visible(whole, unicode=terminal.unicode)
 
 
-def _is_seen(before: str, character: str, terminal: Terminal) -> bool:
+def _is_drawn(before: str, character: str, terminal: Terminal) -> bool:
     """Whether a character shows itself: of a joiner or a lone skin tone the bytes say more, and take less room."""
     return not terminal.unicode or visible(before + character, unicode=True).endswith(character)
 
 
-def _hex(data: bytes, terminal: Terminal) -> str:
+def _hex_bytes(data: bytes, terminal: Terminal) -> str:
     digits = data.hex(" ").upper()
     return f"⟨{digits}⟩" if terminal.unicode else f"<{digits}>"
 
 
 #: From so many tokens on a word is noticed.
-MANY = 3
+MIN_CUT_TOKENS = 3
 
 #: Blocks of Unicode with scripts that have no spaces between words: Thai, Lao and Tibetan, Myanmar, Khmer, New Tai
 #: Lue, Tai Tham and Balinese, radicals to Yi, Javanese, more Myanmar and Tai Viet, Han, halfwidth kana, more Han.
-_UNSPACED = (
+_UNSPACED_BLOCKS = (
     ("\u0e00", "\u0fff"),
     ("\u1000", "\u109f"),
     ("\u1780", "\u17ff"),
@@ -136,7 +136,7 @@ _UNSPACED = (
 )
 
 
-class CutWord(NamedTuple):
+class CutWordSpan(NamedTuple):
     """A word in many tokens: those from `first` to before `last`."""
 
     first: int
@@ -148,19 +148,22 @@ class CutWord(NamedTuple):
         return self.last - self.first
 
 
-def cut_words(text: TokenizedText) -> list[CutWord]:
+def cut_words(text: TokenizedText) -> list[CutWordSpan]:
     """The words of at least `MANY` tokens, in the order of the text."""
-    runs = [(first, last) for first, last in _runs(text.tokens) if last - first >= MANY]
+    runs = [(first, last) for first, last in _word_runs(text.tokens) if last - first >= MIN_CUT_TOKENS]
     if not runs or text.text is None:
         return []
     from attncli.results.tokenize import own_texts, sequences
 
     texts, owners = own_texts(text), sequences(text)
-    words = (CutWord(first, last, _spelled(text.tokens[first:last], texts[owners[first] or 0])) for first, last in runs)
-    return [word for word in words if not _is_phrase(word.text)]
+    words = (
+        CutWordSpan(first, last, _source_text(text.tokens[first:last], texts[owners[first] or 0]))
+        for first, last in runs
+    )
+    return [word for word in words if not _is_unspaced_phrase(word.text)]
 
 
-def goes_on(previous: Token | None, token: Token) -> bool:
+def continues_word(previous: Token | None, token: Token) -> bool:
     """Whether a token is of the same word as the one before it, and not of a second text that begins there."""
     if previous is None or token.word is None or token.word != previous.word:
         return False
@@ -168,30 +171,30 @@ def goes_on(previous: Token | None, token: Token) -> bool:
     return shares or (token.byte_start or 0) >= (previous.byte_end or 0)
 
 
-def _runs(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+def _word_runs(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
     first = 0
     for index, (previous, token) in enumerate(pairwise(tokens), start=1):
-        if not goes_on(previous, token):
+        if not continues_word(previous, token):
             yield first, index
             first = index
     yield first, len(tokens)
 
 
-def _spelled(tokens: Sequence[Token], text: str) -> str:
+def _source_text(tokens: Sequence[Token], text: str) -> str:
     return text[tokens[0].start or 0 : tokens[-1].end].strip()
 
 
-def _is_phrase(text: str) -> bool:
+def _is_unspaced_phrase(text: str) -> bool:
     return not text.isascii() and _unspaced().search(text) is not None
 
 
 @cache
 def _unspaced() -> re.Pattern[str]:
     """Compiled only where a text needs it, as that takes longer than most pictures."""
-    return re.compile("[" + "".join(f"{first}-{last}" for first, last in _UNSPACED) + "]")
+    return re.compile("[" + "".join(f"{first}-{last}" for first, last in _UNSPACED_BLOCKS) + "]")
 
 
-_LIGHT = (0xFF, 0xFF, 0xFF)
+_LIGHT_INK = (0xFF, 0xFF, 0xFF)
 
 #: Two dark backgrounds, of one lightness and told apart by blue and yellow, which colour-blind eyes see too; with
 #: their own light ink they read well on any terminal. Fewer colours need bolder ones to stay two.
@@ -202,7 +205,7 @@ _SHADES = {
 }
 
 #: What an unknown token stands for is shown up to so many cells.
-_STANDS_FOR = 16
+_UNKNOWN_TEXT_CELLS = 16
 
 GAP = "  "
 
@@ -219,22 +222,22 @@ class Cell(NamedTuple):
     id: str
     width: int
     style: Style
-    goes_on: bool
+    continues_word: bool
     many: bool
     begins_line: bool
 
 
-def token_cells(text: TokenizedText, terminal: Terminal) -> tuple[list[Cell], list[CutWord]]:
+def token_cells(text: TokenizedText, terminal: Terminal) -> tuple[list[Cell], list[CutWordSpan]]:
     """What to draw for each token of a text, and its words of more than two tokens."""
     words = cut_words(text)
     many = {index for word in words for index in range(word.first, word.last)}
-    drawn = _texts(text, terminal)
-    borders = _borders(text)
+    drawn = _cell_texts(text, terminal)
+    borders = _word_and_line_breaks(text)
     cells: list[Cell] = []
     ordinary = 0
     for index, (token, shown, (same, ends)) in enumerate(zip(text.tokens, drawn, borders, strict=True)):
         number = str(token.id)
-        style = _style(token, ordinary, index in many, terminal)
+        style = _cell_style(token, ordinary, index in many, terminal)
         cells.append(
             Cell(shown, number, max(cell_width(shown), len(number)), style, same, same and index in many, ends)
         )
@@ -242,7 +245,7 @@ def token_cells(text: TokenizedText, terminal: Terminal) -> tuple[list[Cell], li
     return cells, words
 
 
-def bar(many: bool, terminal: Terminal) -> StyledSpan:
+def word_bar(many: bool, terminal: Terminal) -> StyledSpan:
     """What stands between two tokens of one word."""
     if terminal.unicode:
         return StyledSpan("┃") if many else StyledSpan("│", DIM)
@@ -253,38 +256,38 @@ def without_boldness(style: Style) -> Style:
     return style._replace(bold=False)
 
 
-def _texts(text: TokenizedText, terminal: Terminal) -> list[str]:
+def _cell_texts(text: TokenizedText, terminal: Terminal) -> list[str]:
     texts = token_texts(text.tokens, terminal)
     if text.stats.unknown:
         # Imported only where it is needed, as the other modules below: most texts are to be drawn at once.
 
         for index, place in unknown_tokens(text).items():
-            texts[index] += _stands_for(place, terminal) if place else ""
+            texts[index] += _unknown_suffix(place, terminal) if place else ""
     return [f"{shown}*" if token.special else shown for token, shown in zip(text.tokens, texts, strict=True)]
 
 
-def _stands_for(place: str, terminal: Terminal) -> str:
+def _unknown_suffix(place: str, terminal: Terminal) -> str:
     arrow = "←" if terminal.unicode else "<-"
-    return arrow + shorten(visible(place, unicode=terminal.unicode), _STANDS_FOR, glyphs(terminal).cut)
+    return arrow + shorten(visible(place, unicode=terminal.unicode), _UNKNOWN_TEXT_CELLS, glyphs(terminal).cut)
 
 
-def _style(token: Token, ordinary: int, many: bool, terminal: Terminal) -> Style:
+def _cell_style(token: Token, ordinary: int, many: bool, terminal: Terminal) -> Style:
     if token.special:
         return DIM
     shades = _SHADES.get(terminal.color)
-    return PLAIN if shades is None else Style(_LIGHT, shades[ordinary % 2], bold=many)
+    return PLAIN if shades is None else Style(_LIGHT_INK, shades[ordinary % 2], bold=many)
 
 
-def _borders(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
+def _word_and_line_breaks(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
     """For each token, whether it goes on with the word before it, and whether a line of the text ends before it."""
-    beginnings = _line_beginnings(text) if "\n" in f"{text.text}{text.pair}" else frozenset()
+    beginnings = _line_starts(text) if "\n" in f"{text.text}{text.pair}" else frozenset()
     previous: Token | None = None
     for index, token in enumerate(text.tokens):
-        yield goes_on(previous, token), index in beginnings
+        yield continues_word(previous, token), index in beginnings
         previous = token
 
 
-def _line_beginnings(text: TokenizedText) -> frozenset[int]:
+def _line_starts(text: TokenizedText) -> frozenset[int]:
     """The tokens before which a line ends: a newline is at the end of a token, or between two that leave it out."""
     from attncli.results.tokenize import own_texts, sequences
 
