@@ -15,10 +15,10 @@ class ManualHook(BuildHookInterface):  # type: ignore[misc]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         sys.path.insert(0, self.root)
-        from attncli.cli.manual import write
+        from attncli.cli.manual import write_pages
 
         self._folder = tempfile.TemporaryDirectory()
-        for path in write(Path(self._folder.name)):
+        for path in write_pages(Path(self._folder.name)):
             place = "share/man/man1" if path.suffix == ".1" else "share/doc/attncli"
             build_data["shared_data"][str(path)] = f"{place}/{path.name}"
 

@@ -48,7 +48,7 @@ class Option(click.Option):
         self.group = group
 
 
-def completed_by(name: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+def completer(name: str) -> Callable[[click.Context, click.Parameter, str], Any]:
     """A `shell_complete` callback: the function of this name in `cli.completion`, which no other run imports."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
@@ -65,7 +65,7 @@ class Choice(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value in self.choices:
             return str(value)
-        name = _name(param)
+        name = _parameter_name(param)
         raise UsageError(
             f"{name} can't be {value!r}: it is one of {', '.join(self.choices)}",
             hint=did_you_mean(str(value), self.choices, f"for instance {name} {self.choices[0]}"),
@@ -76,19 +76,19 @@ class Text(click.types.StringParamType):
     """A text in UTF-8, whatever the locale says. What is broken holds lone surrogates, which no tokenizer takes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = _in_utf8(str(super().convert(value, param, ctx)))
+        text = _decoded_as_utf8(str(super().convert(value, param, ctx)))
         try:
             text.encode()
         except UnicodeEncodeError as error:
             position = len(text[: error.start].encode())
             raise FailedError(
-                f"{_name(param)} is not valid UTF-8: byte {position} begins no character",
+                f"{_parameter_name(param)} is not valid UTF-8: byte {position} begins no character",
                 hint="put it in a file, convert that, and read it with -f",
             ) from error
         return text
 
 
-def _in_utf8(text: str) -> str:
+def _decoded_as_utf8(text: str) -> str:
     """Undo what a locale of another encoding made of an argument in UTF-8; anything else stays as it is."""
     if text.isprintable():
         return text
@@ -123,12 +123,12 @@ class WholeNumber(click.types.IntParamType):
             return int(value)
         limits = f"from {self.least} to {self.most}" if self.most else f"from {self.least} on"
         raise UsageError(
-            f"{_name(param)} can't be {value!r}: it is a whole number {limits}",
-            hint=f"for instance {_name(param)} {self._example(param)}",
+            f"{_parameter_name(param)} can't be {value!r}: it is a whole number {limits}",
+            hint=f"for instance {_parameter_name(param)} {self._example(param)}",
         )
 
 
-def _name(parameter: click.Parameter | None) -> str:
+def _parameter_name(parameter: click.Parameter | None) -> str:
     """The parameter as it is called in the help: `--pair`, `TEXT`."""
     if parameter is None:
         return "the value"
@@ -159,7 +159,7 @@ class Verb(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups = list(sections(self, ctx))
+        groups = list(option_groups(self, ctx))
         width = max(len(term) for _, records in groups for term, _ in records if len(term) <= 26)
         for title, records in groups:
             with formatter.section(title):
@@ -167,7 +167,7 @@ class Verb(click.Command):
                 formatter.write_dl([(term.ljust(width), text) for term, text in records], col_max=width)
 
 
-def sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def option_groups(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """The options of a command under their headings, each as a term and what the help says of it."""
     options = (parameter for parameter in command.params if isinstance(parameter, Option))
     for title, members in groupby(options, key=lambda option: option.group):
@@ -206,7 +206,7 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
+class VerbGroup(click.Group):
     """A group that knows its commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -248,17 +248,17 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
         ctx.exit()
 
 
-def _without_verb(**_: Any) -> None:
+def _show_help_without_verb(**_: Any) -> None:
     ctx = click.get_current_context()
     if ctx.invoked_subcommand is None:
         show_help(ctx)
 
 
-attn = Verbs(
+attn = VerbGroup(
     name="attn",
     help="Look inside any transformer: how it cuts text, where heads look, what context and parameters do.",
     epilog="`attn VERB --help` shows a verb's options and examples.",
-    callback=_without_verb,
+    callback=_show_help_without_verb,
     invoke_without_command=True,
     subcommand_metavar="VERB ...",
     add_help_option=False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
+from attncli.cli.command import Choice, Text, Verb, WholeNumber, completer
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
     LoadingOptions,
@@ -33,7 +33,7 @@ ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 _POOLS = ("mean", "first", "last")
 _ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 #: What --reference takes instead of a file.
-_NONE = "none"
+_NO_REFERENCE = "none"
 
 
 class SentenceOptions(NamedTuple):
@@ -94,7 +94,7 @@ sentence_options = bundle(
         "--file",
         group=_INPUT,
         metavar="FILE",
-        shell_complete=completed_by("files"),
+        shell_complete=completer("files"),
         multiple=True,
         help="Sentences from a file, one a line, each maybe with a tab and a sense label (- is stdin).",
     ),
@@ -127,7 +127,7 @@ measure_options = bundle(
         "--stack",
         group=_MEASURE,
         metavar="NAME",
-        shell_complete=completed_by("stacks"),
+        shell_complete=completer("stacks"),
         help="encoder or decoder, where a model has both.",
     ),
     option("--pool", group=_MEASURE, type=Choice(_POOLS), default="mean", help="How several pieces become one vector."),
@@ -142,7 +142,7 @@ measure_options = bundle(
         "--reference",
         group=_MEASURE,
         metavar="FILE",
-        shell_complete=completed_by("files"),
+        shell_complete=completer("files"),
         help="Sentences of that sample, one a line; or none.",
     ),
     option(
@@ -190,14 +190,14 @@ def compare(
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
-    from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import one_model
+    from attncli.cli.output import plan_output, write_result
+    from attncli.cli.texts import require_one_model
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    name = one_model(model, environment)
-    sentences = _sentences(word, given, environment)
-    reference = _reference(measured.reference, environment)
+    name = require_one_model(model, environment)
+    sentences = _read_sentences(word, given, environment)
+    reference = _read_reference(measured.reference, environment)
     with messages.progress() as progress:
         from attncli.api import compare as verb
 
@@ -213,10 +213,10 @@ def compare(
         )
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
+    write_result(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
 
 
-def _sentences(word: str | None, given: SentenceOptions, environment: Environment) -> Iterator[str]:
+def _read_sentences(word: str | None, given: SentenceOptions, environment: Environment) -> Iterator[str]:
     """The sentences, in the one way that was used.
 
     Raises UsageError for two ways or none, FailedError for what can't be read.
@@ -229,26 +229,26 @@ def _sentences(word: str | None, given: SentenceOptions, environment: Environmen
         )
     if given.sentence and given.file:
         raise UsageError("SENTENCE and -f can't be combined", hint="give the sentences in one way")
-    names = given.file or (("-",) if not given.sentence and not environment.types_input else ())
+    names = given.file or (("-",) if not given.sentence and not environment.stdin_is_interactive else ())
     if given.sentence == ("-",):
         names = ("-",)
     if not names and not given.sentence:
         raise UsageError("no sentence was given", hint="give them after the word, name a file with -f, or pipe them in")
     check_one_stdin(names)
-    return _lines(names, environment) if names else iter(given.sentence)
+    return _read_lines(names, environment) if names else iter(given.sentence)
 
 
-def _lines(names: tuple[str, ...], environment: Environment) -> Iterator[str]:
+def _read_lines(names: tuple[str, ...], environment: Environment) -> Iterator[str]:
     from attncli.cli.stdin_text import lines, read_blocks
 
     for name in names:
         yield from lines(read_blocks(name, environment))
 
 
-def _reference(name: str | None, environment: Environment) -> Iterator[str] | tuple[()] | None:
-    if name is None or name == _NONE:
+def _read_reference(name: str | None, environment: Environment) -> Iterator[str] | tuple[()] | None:
+    if name is None or name == _NO_REFERENCE:
         return None if name is None else ()
-    return _lines((name,), environment)
+    return _read_lines((name,), environment)
 
 
 def _render(result: CompareResult, form: str, terminal: Terminal, title: str | None) -> str | bytes:

@@ -25,7 +25,7 @@ def models(ctx: click.Context, _: click.Parameter, incomplete: str) -> Items:
     presets = [f"preset:{name}" for name in preset_names()] if ctx.info_name == "params" else []
     names = ["builtin:induction", *cached_models(hub_settings()), *presets]
     # A shell offers files of its own accord where it is told so, beside the names.
-    return [CompletionItem(incomplete, type="file"), *_beginning(names, incomplete)]
+    return [CompletionItem(incomplete, type="file"), *_items_starting_with(names, incomplete)]
 
 
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
@@ -35,7 +35,7 @@ def files(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 def metrics(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     from attncli.choices import METRICS
 
-    return _beginning(METRICS, incomplete)
+    return _items_starting_with(METRICS, incomplete)
 
 
 def claims(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
@@ -43,21 +43,21 @@ def claims(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     from attncli.choices import METRICS
 
     head, space, metric = incomplete.partition(" ")
-    return _beginning((f"{head} {name} " for name in METRICS), f"{head} {metric}") if space else []
+    return _items_starting_with((f"{head} {name} " for name in METRICS), f"{head} {metric}") if space else []
 
 
 def thresholds(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     from attncli.choices import LABELS
 
-    return _beginning((f"{label}=" for label in LABELS), incomplete)
+    return _items_starting_with((f"{label}=" for label in LABELS), incomplete)
 
 
 def stacks(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    return _beginning(("encoder", "decoder", "cross", "vision", "audio", "text"), incomplete)
+    return _items_starting_with(("encoder", "decoder", "cross", "vision", "audio", "text"), incomplete)
 
 
 def devices(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    return _beginning(("auto", "cpu", "cuda", "mps"), incomplete)
+    return _items_starting_with(("auto", "cpu", "cuda", "mps"), incomplete)
 
 
 def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
@@ -68,10 +68,10 @@ def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     if not colon:
         return []
     before, comma, _last = named.rpartition(",")
-    return _beginning((f"{rank}:{before}{comma}{name}" for name in _and_groups(COMPONENTS)), incomplete)
+    return _items_starting_with((f"{rank}:{before}{comma}{name}" for name in _with_group_names(COMPONENTS)), incomplete)
 
 
-def _and_groups(components: Iterable[str]) -> Iterator[str]:
+def _with_group_names(components: Iterable[str]) -> Iterator[str]:
     """Components, and before those of a group its name: attention, attention.query, …"""
     last = None
     for component in components:
@@ -82,5 +82,5 @@ def _and_groups(components: Iterable[str]) -> Iterator[str]:
         yield component
 
 
-def _beginning(words: Iterable[str], incomplete: str) -> Items:
+def _items_starting_with(words: Iterable[str], incomplete: str) -> Items:
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]

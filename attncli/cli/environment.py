@@ -25,12 +25,22 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 if TYPE_CHECKING:
     from attncli.models.loading.distributed import Sharing
 
+DEFAULT_WIDTH = 80
+MAX_WIDTH = 10_000
+#: What FORCE_COLOR's numbers mean, by an old convention. 1 is also how people say «colours, please», and then the
+#: environment says which.
+_FORCED_DEPTHS = {"2": ColorDepth.EIGHT_BIT, "3": ColorDepth.TRUE}
+#: Set by the terminals of Windows that understand escape sequences; its old console shows them as rubbish.
+_WINDOWS_TERMINALS = ("WT_SESSION", "ConEmuANSI", "ANSICON", "TERM_PROGRAM", "TERM")
+#: Bytes that are worth a write of their own.
+_FLUSH_BYTES = 1 << 18
 
-class ProcessPlace(NamedTuple):
+
+class ProcessRank(NamedTuple):
     """Which of several processes this is, from 0; how many there are; and which it is on its machine."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     local_rank: int = 0
 
 
@@ -49,7 +59,7 @@ class Environment(NamedTuple):
     windows: bool = False
 
     @classmethod
-    def of_process(cls) -> Environment:
+    def from_process(cls) -> Environment:
         """The surroundings of this very process, looked at now."""
         return cls(
             stdin=None if sys.stdin is None else sys.stdin.buffer,
@@ -62,55 +72,55 @@ class Environment(NamedTuple):
         )
 
     @property
-    def processes(self) -> ProcessPlace:
+    def process(self) -> ProcessRank:
         """The place among the processes that torchrun started; alone where it started none."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         if "MASTER_ADDR" not in self.variables or not all(self.variables.get(name, "").isdigit() for name in names):
-            return ProcessPlace()
-        return ProcessPlace(*(int(self.variables[name]) for name in names))
+            return ProcessRank()
+        return ProcessRank(*(int(self.variables[name]) for name in names))
 
     @property
-    def follows(self) -> bool:
+    def is_secondary(self) -> bool:
         """Whether another process speaks and writes for this one."""
-        return self.processes.rank > 0
+        return self.process.rank > 0
 
     @property
-    def types_input(self) -> bool:
+    def stdin_is_interactive(self) -> bool:
         """Whether somebody would have to type what is read from stdin (or nothing can be read from it at all)."""
         return self.stdin is None or self.stdin.isatty()
 
     @property
-    def shows_output(self) -> bool:
+    def stdout_is_terminal(self) -> bool:
         """Whether stdout is a terminal."""
         return self.stdout is not None and self.stdout.isatty()
 
     @property
-    def shows_messages(self) -> bool:
+    def can_show_progress(self) -> bool:
         """Whether stderr is a terminal on which a line can be written over."""
-        seen = self.stderr is not None and self.stderr.isatty() and not self.follows
+        seen = self.stderr is not None and self.stderr.isatty() and not self.is_secondary
         return seen and self.variables.get("TERM") != "dumb"
 
     @property
-    def takes_unicode(self) -> bool:
+    def supports_unicode(self) -> bool:
         """Whether the reader of stdout understands characters beyond ASCII."""
         return codecs.lookup(self.encoding).name == "utf-8"
 
-    def say(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         """Write one line to stderr. Where that is impossible there is nobody to tell, and the result still counts."""
-        self.say_part(f"{line}\n")
+        self.write_stderr(f"{line}\n")
 
-    def say_part(self, text: str) -> None:
+    def write_stderr(self, text: str) -> None:
         """Write to stderr at once, without ending the line."""
-        if self.stderr is None or self.follows:
+        if self.stderr is None or self.is_secondary:
             return
         try:
             self.stderr.write(text)
             self.stderr.flush()
         except (OSError, ValueError):
-            abandon(self.stderr)
+            redirect_to_devnull(self.stderr)
 
 
-def abandon(stream: BinaryIO | TextIO) -> None:
+def redirect_to_devnull(stream: BinaryIO | TextIO) -> None:
     """Point a stream that can't be written to at nothing, so that closing it at exit doesn't complain a second time."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -128,15 +138,7 @@ def _terminal_columns() -> int | None:
         return None
 
 
-DEFAULT_WIDTH = 80
-MAX_WIDTH = 10_000
-
-#: What FORCE_COLOR's numbers mean, by an old convention. 1 is also how people say «colours, please», and then the
-#: environment says which.
-_FORCED = {"2": ColorDepth.EIGHT_BIT, "3": ColorDepth.TRUE}
-
-#: Set by the terminals of Windows that understand escape sequences; its old console shows them as rubbish.
-_WINDOWS_TERMINALS = ("WT_SESSION", "ConEmuANSI", "ANSICON", "TERM_PROGRAM", "TERM")
+# --- How text for stdout may look
 
 
 def choose_terminal(environment: Environment, *, color: str, width: int | None, ascii_only: bool) -> Terminal:
@@ -144,7 +146,7 @@ def choose_terminal(environment: Environment, *, color: str, width: int | None, 
     return Terminal(
         width=choose_width(environment, width),
         color=choose_color(environment, color),
-        unicode=environment.takes_unicode and not ascii_only,
+        unicode=environment.supports_unicode and not ascii_only,
     )
 
 
@@ -162,21 +164,21 @@ def choose_color(environment: Environment, color: str) -> ColorDepth:
     """`--color`, else NO_COLOR, else FORCE_COLOR, else TERM=dumb, else whether stdout is a terminal."""
     variables = environment.variables
     if color == "always":
-        return _depth(environment)
+        return _color_depth(environment)
     if color == "never" or variables.get("NO_COLOR"):
         return ColorDepth.NONE
     if forced := variables.get("FORCE_COLOR"):
-        return ColorDepth.NONE if forced in ("0", "false") else _depth(environment)
-    if variables.get("TERM") == "dumb" or not environment.shows_output:
+        return ColorDepth.NONE if forced in ("0", "false") else _color_depth(environment)
+    if variables.get("TERM") == "dumb" or not environment.stdout_is_terminal:
         return ColorDepth.NONE
     if environment.windows and not any(variables.get(name) for name in _WINDOWS_TERMINALS):
         return ColorDepth.NONE
-    return _depth(environment)
+    return _color_depth(environment)
 
 
-def _depth(environment: Environment) -> ColorDepth:
+def _color_depth(environment: Environment) -> ColorDepth:
     variables = environment.variables
-    if forced := _FORCED.get(variables.get("FORCE_COLOR", "")):
+    if forced := _FORCED_DEPTHS.get(variables.get("FORCE_COLOR", "")):
         return forced
     if variables.get("COLORTERM", "").lower() in ("truecolor", "24bit") or variables.get("WT_SESSION"):
         return ColorDepth.TRUE
@@ -186,15 +188,14 @@ def _depth(environment: Environment) -> ColorDepth:
     return ColorDepth.EIGHT_BIT if "256color" in term else ColorDepth.ANSI
 
 
-#: Bytes that are worth a write of their own.
-_ENOUGH = 1 << 18
+# --- Writing to stdout
 
 
 class NoReaderError(BrokenPipeError):
     """Whoever read our stdout has gone. (Not just any broken pipe: a library may meet one in the network.)"""
 
 
-def encoded(content: str | bytes) -> bytes:
+def to_bytes(content: str | bytes) -> bytes:
     """Text as UTF-8. A lone surrogate (a broken file name) becomes `\\udc80`, which JSON reads back as the same."""
     return content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
 
@@ -208,9 +209,9 @@ def write_stdout(environment: Environment, content: str | bytes) -> None:
     if stream is None:
         raise FailedError("stdout is closed, the result has nowhere to go", hint="-o FILE writes it to a file")
     try:
-        _write_all(stream, encoded(content))
+        _write_all(stream, to_bytes(content))
     except OSError as error:
-        abandon(stream)
+        redirect_to_devnull(stream)
         # Windows has no EPIPE: a pipe whose reader has gone is an invalid argument there.
         if isinstance(error, BrokenPipeError) or (environment.windows and error.errno == errno.EINVAL):
             raise NoReaderError from error
@@ -232,7 +233,7 @@ class StdoutWriter:
 
     def write(self, content: bytes) -> None:
         self._waiting += content
-        if len(self._waiting) >= _ENOUGH:
+        if len(self._waiting) >= _FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -253,20 +254,23 @@ def _write_all(stream: BinaryIO, content: bytes) -> None:
     stream.flush()
 
 
-def shared(callback: Callable[..., None]) -> Callable[..., None]:
+# --- Several processes
+
+
+def distributed(callback: Callable[..., None]) -> Callable[..., None]:
     """A verb's callback that gets the other processes as `sharing`, and fails where one of them fails."""
 
     @wraps(callback)
     def call(environment: Environment, **values: Any) -> None:
-        with _together(environment) as sharing:
+        with _process_group(environment) as sharing:
             callback(environment, sharing=sharing, **values)
 
     return call
 
 
 @contextmanager
-def _together(environment: Environment) -> Iterator[Sharing]:
-    if environment.processes.world == 1:
+def _process_group(environment: Environment) -> Iterator[Sharing]:
+    if environment.process.world_size == 1:
         from attncli.models.loading.distributed import ALONE
 
         yield ALONE
@@ -274,7 +278,7 @@ def _together(environment: Environment) -> Iterator[Sharing]:
     from attncli.cli.failures import as_attn_error
     from attncli.models.loading.distributed import Processes
 
-    processes = Processes(*environment.processes)
+    processes = Processes(*environment.process)
     # After everything is said and written: see there.
     atexit.register(processes.leave)
     try:

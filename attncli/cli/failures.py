@@ -9,7 +9,7 @@ import click
 from attncli.errors import AttnError, FailedError, UsageError
 
 #: A message longer than this is somebody else's essay (torch prints allocator tables); its start says enough.
-_LONGEST = 400
+_MAX_MESSAGE = 400
 
 
 def as_attn_error(error: BaseException) -> AttnError:
@@ -26,12 +26,12 @@ def as_attn_error(error: BaseException) -> AttnError:
         about = f": {error.filename}" if error.filename else ""
         return FailedError(f"{error.strerror}{about}", hint="--debug shows where this happened")
     return FailedError(
-        f"something went wrong that attn did not expect: {type(error).__name__}: {error}"[:_LONGEST],
+        f"something went wrong that attn did not expect: {type(error).__name__}: {error}"[:_MAX_MESSAGE],
         hint="--debug shows where; please report it as a bug of attn",
     )
 
 
-def nearest(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str | None:
+def close_match(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str | None:
     """What was probably meant, if anything is so much like it (from 0 to 1)."""
     from difflib import get_close_matches
 
@@ -40,21 +40,21 @@ def nearest(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str | 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """A hint that begins with what was probably meant, if anything comes near."""
-    found = nearest(word, known)
+    found = close_match(word, known)
     return f"did you mean {found}? {otherwise}" if found else otherwise
 
 
 def _usage_error(error: click.ClickException) -> AttnError:
     if isinstance(error, click.NoSuchOption):
-        return _no_such_option(error)
+        return _unknown_option(error)
     if isinstance(error, click.BadOptionUsage):
         return _misused_option(error)
-    hint = f"{_command(error)} --help shows what it takes"
+    hint = f"{_command_path(error)} --help shows what it takes"
     return UsageError(error.format_message().rstrip("."), hint=hint)
 
 
-def _no_such_option(error: click.NoSuchOption) -> UsageError:
-    command = _command(error)
+def _unknown_option(error: click.NoSuchOption) -> UsageError:
+    command = _command_path(error)
     message = f"{command} has no option {error.option_name}"
     if command == "attn":
         return UsageError(
@@ -63,7 +63,7 @@ def _no_such_option(error: click.NoSuchOption) -> UsageError:
     if error.option_name.startswith("--") and " " not in error.option_name:
         # Without the dashes: two short names are not alike for having them.
         known = {name.removeprefix("--"): name for name in _option_names(error)}
-        found = nearest(error.option_name.removeprefix("--"), known, likeness=0.6)
+        found = close_match(error.option_name.removeprefix("--"), known, likeness=0.6)
         hint = f"{command} --help lists the options"
         hint = f"did you mean {known[found]}? {hint}" if found else hint
     else:
@@ -79,10 +79,10 @@ def _misused_option(error: click.BadOptionUsage) -> UsageError:
                 return UsageError(f"{name} takes no value", hint=f"write {name} alone")
             assert error.ctx is not None  # its options were found there
             return UsageError(f"{name} needs a value", hint=f"write {name} {parameter.make_metavar(error.ctx)}")
-    return UsageError(error.format_message().rstrip("."), hint=f"{_command(error)} --help shows what it takes")
+    return UsageError(error.format_message().rstrip("."), hint=f"{_command_path(error)} --help shows what it takes")
 
 
-def _command(error: click.ClickException) -> str:
+def _command_path(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     return context.command_path if isinstance(context, click.Context) else "attn"
 

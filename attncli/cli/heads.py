@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
-from attncli.cli.environment import Environment, shared
-from attncli.cli.heads_input import ManyOptions, many_options, read_heads_input
+from attncli.cli.command import Choice, Text, Verb, WholeNumber, completer
+from attncli.cli.environment import Environment, distributed
+from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
 from attncli.cli.options import (
     EncodingOptions,
     LoadingOptions,
@@ -28,7 +28,7 @@ from attncli.cli.options import (
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.cli.output import Plan
+    from attncli.cli.output import OutputPlan
     from attncli.models.loading.distributed import Sharing
     from attncli.render.common.terminal import Terminal
     from attncli.results.heads import HeadsResult
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
 
-class HeadChoice(NamedTuple):
+class HeadOptions(NamedTuple):
     """Which heads, and how much of them; the names are the keywords of the verb."""
 
     against: str | None
@@ -57,7 +57,7 @@ class HeadChoice(NamedTuple):
     top: int
     steps: bool
 
-    def _refuse_forms(self, plan: Plan) -> None:
+    def _refuse_forms(self, plan: OutputPlan) -> None:
         """Raises UsageError for forms that can't show what was asked for."""
         shown = plan.forms & {"npz", "html", "svg", "pdf", "png"}
         if self.steps and shown:
@@ -66,7 +66,7 @@ class HeadChoice(NamedTuple):
                 hint="-o FILE.txt, .json or .csv holds the walk",
             )
 
-    def completed(self, plan: Plan, *, one: bool) -> HeadChoice:
+    def completed(self, plan: OutputPlan, *, one: bool) -> HeadOptions:
         """As the verb takes it.
 
         An .npz, a page and a figure show patterns, so that they want all where none is chosen: of `one` text under one
@@ -80,18 +80,18 @@ class HeadChoice(NamedTuple):
         return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)
 
 
-_CHOICE = "Heads"
-_VIEW = "Pattern"
+_HEADS = "Heads"
+_PATTERN = "Pattern"
 head_options = bundle(
     "choice",
-    HeadChoice,
+    HeadOptions,
     option(
         "--against", group="Input", type=Text(), metavar="TEXT", help="Another text; shows how the heads differ on it."
     ),
     option(
         "-l",
         "--layer",
-        group=_CHOICE,
+        group=_HEADS,
         multiple=True,
         metavar="LAYERS",
         help="Layers, from 0: 3, or 0-2,5, or -1 for the last.",
@@ -99,56 +99,60 @@ head_options = bundle(
     option(
         "-H",
         "--head",
-        group=_CHOICE,
+        group=_HEADS,
         multiple=True,
         metavar="HEADS",
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),
     option(
         "--stack",
-        group=_CHOICE,
+        group=_HEADS,
         metavar="NAME",
-        shell_complete=completed_by("stacks"),
+        shell_complete=completer("stacks"),
         help="encoder, decoder, cross, vision … where a model has several.",
     ),
     option(
         "--metric",
-        group=_CHOICE,
+        group=_HEADS,
         metavar="NAME",
-        shell_complete=completed_by("metrics"),
+        shell_complete=completer("metrics"),
         help="One metric: entropy, distance, induction …",
     ),
     option(
         "--threshold",
-        group=_CHOICE,
+        group=_HEADS,
         multiple=True,
         metavar="METRIC=X",
-        shell_complete=completed_by("thresholds"),
+        shell_complete=completer("thresholds"),
         help="What earns a label: induction=0.3.",
     ),
     option(
         "--check",
-        group=_CHOICE,
+        group=_HEADS,
         multiple=True,
         metavar="CLAIM",
-        shell_complete=completed_by("claims"),
+        shell_complete=completer("claims"),
         help='Exit with 4 unless it holds: "1.2 induction > 0.8".',
     ),
-    flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
+    flag("--patterns", group=_HEADS, help="Hold the patterns of all heads in the data."),
     option(
         "--query",
-        group=_VIEW,
+        group=_PATTERN,
         type=Text(),
         metavar="P",
         help="Where does it look? An index (-1), a word (it, it#2), cls, a patch 4,7; or rows of patterns: 3:9.",
     ),
     option(
-        "--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise; with one query, ranks the heads by it."
+        "--key",
+        group=_PATTERN,
+        type=Text(),
+        metavar="P",
+        help="Columns, likewise; with one query, ranks the heads by it.",
     ),
-    option("--bins", group=_VIEW, type=WholeNumber(example=64), help="Pool patterns to at most N × N cells."),
+    option("--bins", group=_PATTERN, type=WholeNumber(example=64), help="Pool patterns to at most N × N cells."),
     option(
         "--by",
-        group=_VIEW,
+        group=_PATTERN,
         type=Choice(("token", "word", "line")),
         default="token",
         show_default=True,
@@ -156,17 +160,17 @@ head_options = bundle(
     ),
     option(
         "--top",
-        group=_VIEW,
+        group=_PATTERN,
         type=WholeNumber(),
         metavar="K",
         default=10,
         show_default=True,
         help="How many keys or heads a ranking shows.",
     ),
-    flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
-    flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
-    flag("--steps", group=_VIEW, help="Walk one query through one head: q·k, scale, mask, softmax, values, output."),
-    flag("--hide-special", group=_VIEW, help="Leave special tokens out; rows are made to sum to 1 again."),
+    flag("--rollout", group=_PATTERN, help="What reaches each token through all layers up to one, heads averaged."),
+    flag("--norm-weighted", group=_PATTERN, help="Weights times the size of what is read there."),
+    flag("--steps", group=_PATTERN, help="Walk one query through one head: q·k, scale, mask, softmax, values, output."),
+    flag("--hide-special", group=_PATTERN, help="Leave special tokens out; rows are made to sum to 1 again."),
 )
 
 
@@ -181,7 +185,7 @@ head_options = bundle(
     ),
 )
 @text_options
-@many_options
+@heads_input_options
 @encoding_options
 @head_options
 @model_option
@@ -189,14 +193,14 @@ head_options = bundle(
 @running_options
 @output_options(ENDINGS)
 @click.pass_obj
-@shared
+@distributed
 def heads(
     environment: Environment,
     *,
     sharing: Sharing,
     source: TextOptions,
-    many: ManyOptions,
-    choice: HeadChoice,
+    many: HeadsInputOptions,
+    choice: HeadOptions,
     encoding: EncodingOptions,
     model: tuple[str, ...],
     loading: LoadingOptions,
@@ -204,12 +208,12 @@ def heads(
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
-    from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import one_or_two_models
+    from attncli.cli.output import plan_output, write_result
+    from attncli.cli.texts import require_one_or_two_models
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    names = one_or_two_models(model, environment)
+    names = require_one_or_two_models(model, environment)
     given = read_heads_input(source, many, environment)
     messages.notes(given.notes)
     with messages.progress() as progress:
@@ -228,11 +232,11 @@ def heads(
         )
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal, choice, plan.title), environment)
+    write_result(plan, lambda form, terminal: _render(result, form, terminal, choice, plan.title), environment)
     messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
 
 
-def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadChoice, title: str | None) -> str | bytes:
+def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadOptions, title: str | None) -> str | bytes:
     if form == "text":
         from attncli.render.heads.text import heads_text
 
@@ -252,15 +256,15 @@ def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadChoi
     if form == "json":
         from attncli.render.data import json_text
 
-        return json_text(_as_asked(result, choice), ascii_only=not terminal.unicode)
+        return json_text(_without_unrequested_patterns(result, choice), ascii_only=not terminal.unicode)
     from attncli.render.heads import tables
 
     if form == "csv":
         return tables.heads_csv(result, cells=choice.patterns)
-    return tables.heads_jsonl(_as_asked(result, choice), ascii_only=not terminal.unicode)
+    return tables.heads_jsonl(_without_unrequested_patterns(result, choice), ascii_only=not terminal.unicode)
 
 
-def _as_asked(result: HeadsResult, choice: HeadChoice) -> HeadsResult:
+def _without_unrequested_patterns(result: HeadsResult, choice: HeadOptions) -> HeadsResult:
     """Without the patterns that only a file beside this one wants."""
     if choice.patterns or result.chosen:
         return result

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from attncli.cli.texts import TextStream
 
 
-class ManyOptions(NamedTuple):
+class HeadsInputOptions(NamedTuple):
     """What else there may be than one text: many, random tokens, and what the decoder is given beside it."""
 
     image: str | None
@@ -29,7 +29,7 @@ class ManyOptions(NamedTuple):
     generate: int | None
 
     @property
-    def has_scene(self) -> bool:
+    def has_media(self) -> bool:
         """Whether there is something to see or to hear, so that a text isn't needed."""
         return self.image is not None or self.audio is not None
 
@@ -59,9 +59,9 @@ class HeadsInput(NamedTuple):
 
 
 _INPUT = "Input"
-many_options = bundle(
+heads_input_options = bundle(
     "many",
-    ManyOptions,
+    HeadsInputOptions,
     option("--image", group=_INPUT, metavar="FILE", help="A picture, for models of pictures; TEXT is its caption."),
     option("--audio", group=_INPUT, metavar="FILE", help="A sound, for models of sounds; TEXT is its transcript."),
     flag("--lines", group=_INPUT, help="Each line is a text of its own; the metrics of all are averaged."),
@@ -81,25 +81,25 @@ many_options = bundle(
 )
 
 
-def read_heads_input(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
+def read_heads_input(source: TextOptions, many: HeadsInputOptions, environment: Environment) -> HeadsInput:
     """One text is read whole; many are read as they are looked at.
 
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
     if many.seed is not None and not many.probe:
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
-    if environment.processes.world > 1 and _reads_stdin(source, many):
+    if environment.process.world_size > 1 and _reads_stdin(source, many):
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
-    target = _target(many, environment)
-    if many.has_scene:
-        return _scene(source, many, environment)._replace(**target)
+    target = _target_keywords(many, environment)
+    if many.has_media:
+        return _media_input(source, many, environment)._replace(**target)
     if not (many.probe or many.lines or len(source.file) > 1):
-        return _one(source, environment)._replace(**target)
-    given = _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
+        return _single_text(source, environment)._replace(**target)
+    given = _probe_input(source, many) if many.probe else _text_batch(source, environment, lines=many.lines)
     return given._replace(**target)
 
 
-def _target(many: ManyOptions, environment: Environment) -> dict[str, Any]:
+def _target_keywords(many: HeadsInputOptions, environment: Environment) -> dict[str, Any]:
     """By the keywords of the verb."""
     from attncli.cli.texts import read_ids
 
@@ -107,42 +107,42 @@ def _target(many: ManyOptions, environment: Environment) -> dict[str, Any]:
     return {"target": many.target, "target_ids": ids, "generate": many.generate}
 
 
-def _reads_stdin(source: TextOptions, many: ManyOptions) -> bool:
+def _reads_stdin(source: TextOptions, many: HeadsInputOptions) -> bool:
     named = (*source.text, *source.file, *([] if source.input_ids is None else [source.input_ids]))
-    return STDIN in named if named else not (many.probe or many.has_scene)
+    return STDIN in named if named else not (many.probe or many.has_media)
 
 
-def _one(source: TextOptions, environment: Environment) -> HeadsInput:
-    from attncli.cli.texts import one_text, read_input
+def _single_text(source: TextOptions, environment: Environment) -> HeadsInput:
+    from attncli.cli.texts import read_input, require_one_text
 
-    given = one_text(read_input(source, environment))
+    given = require_one_text(read_input(source, environment))
     return HeadsInput(given.texts[0] if given.texts else None, given.ids, notes=given.notes)
 
 
-def _scene(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
+def _media_input(source: TextOptions, many: HeadsInputOptions, environment: Environment) -> HeadsInput:
     """A picture or a sound, and a text with it if one is named: stdin is read only where that is."""
     if many.probe or many.lines or len(source.file) > 1:
         name = "--image" if many.image is not None else "--audio"
         raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
     named = source.text or source.file or source.input_ids is not None
-    given = _one(source, environment) if named else HeadsInput()
+    given = _single_text(source, environment) if named else HeadsInput()
     return given._replace(image=many.image, audio=many.audio)
 
 
-def _probe(source: TextOptions, many: ManyOptions) -> HeadsInput:
+def _probe_input(source: TextOptions, many: HeadsInputOptions) -> HeadsInput:
     if source.text or source.file or source.input_ids is not None or many.lines:
         raise UsageError("--probe takes the place of a text", hint="leave --probe out, or the text")
     return HeadsInput(probe=True, seed=many.seed or 0)
 
 
-def _many(source: TextOptions, environment: Environment, *, lines: bool) -> HeadsInput:
+def _text_batch(source: TextOptions, environment: Environment, *, lines: bool) -> HeadsInput:
     from attncli.cli.texts import open_texts
 
     stream = open_texts(source, environment, lines=lines)
-    return HeadsInput(_given(stream), notes=stream.notes)
+    return HeadsInput(_batch_items(stream), notes=stream.notes)
 
 
-def _given(stream: TextStream) -> Iterator[Given]:
+def _batch_items(stream: TextStream) -> Iterator[Given]:
     """The texts of a stream, with what to call each where something is wrong with it."""
     from attncli.api.text_batches import Given
     from attncli.cli.stdin_text import lines

@@ -30,14 +30,14 @@ def main() -> NoReturn:
     prepare_torch(sys.platform, os.environ)
     signals = Signals()
     try:
-        signals.listen()
+        signals.install()
         from attncli.cli.environment import Environment
 
-        code = run(sys.argv[1:], Environment.of_process(), signals)
+        code = run(sys.argv[1:], Environment.from_process(), signals)
     except Stopped as stopped:
         code = stopped.code
     signals.ignore()
-    _leave(signals.stopped.code if signals.stopped else code)
+    _exit(signals.stopped.code if signals.stopped else code)
 
 
 def prepare_torch(platform: str, variables: MutableMapping[str, str]) -> None:
@@ -46,7 +46,7 @@ def prepare_torch(platform: str, variables: MutableMapping[str, str]) -> None:
         variables.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
-def _leave(code: int) -> NoReturn:
+def _exit(code: int) -> NoReturn:
     """Exit, and where the process was started for `attn` alone, without taking the interpreter apart object by object.
 
     That would take as long as starting it: a third of a second once torch is imported.
@@ -80,7 +80,7 @@ def run(arguments: Sequence[str], environment: Environment, signals: Signals | N
         if signals is not None and signals.stopped is not None:
             # A library turned the signal into an error of its own.
             raise signals.stopped from error
-        return _report(error, environment, debug=debug)
+        return _report_error(error, environment, debug=debug)
 
 
 def _invoke(arguments: list[str], environment: Environment) -> int:
@@ -109,17 +109,17 @@ def _complete(instruction: str, environment: Environment) -> int:
     return shell_complete(attn, {"obj": environment}, "attn", COMPLETION, instruction)
 
 
-def _report(error: BaseException, environment: Environment, *, debug: bool) -> int:
+def _report_error(error: BaseException, environment: Environment, *, debug: bool) -> int:
     """Two lines on stderr, and with `--debug` the traceback after them."""
     from attncli.cli.failures import as_attn_error
     from attncli.cli.messages import one_line
 
     failure = as_attn_error(error)
-    environment.say(f"error: {one_line(failure.message)}")
-    environment.say(f"hint: {one_line(failure.hint)}")
+    environment.write_line(f"error: {one_line(failure.message)}")
+    environment.write_line(f"hint: {one_line(failure.hint)}")
     if debug:
         from traceback import format_exception
 
         for line in "".join(format_exception(error)).splitlines():
-            environment.say(one_line(line))
+            environment.write_line(one_line(line))
     return failure.exit_code

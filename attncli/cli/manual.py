@@ -15,7 +15,7 @@ from typing import NamedTuple
 import click
 
 from attncli._version import __version__
-from attncli.cli.command import EXIT_CODES, VARIABLES, VERBS, Verb, attn, sections
+from attncli.cli.command import EXIT_CODES, VARIABLES, VERBS, Verb, attn, option_groups
 
 Entry = tuple[str, str]
 
@@ -39,30 +39,30 @@ class Page(NamedTuple):
 def pages() -> Iterator[Page]:
     """`attn`, and a page for each verb."""
     top = click.Context(attn, info_name="attn")
-    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", _codes()))
-    verbs = (("Verbs", tuple(VERBS.items())), ("Options", tuple(_records(attn, top))))
+    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", _exit_code_entries()))
+    verbs = (("Verbs", tuple(VERBS.items())), ("Options", tuple(_option_entries(attn, top))))
     names = tuple(f"attn {verb}" for verb in VERBS)
     line = "Look inside any transformer from a terminal."
-    yield Page("attn", line, "attn VERB [OPTIONS] ...", _text(attn), (), (*verbs, *common), names)
+    yield Page("attn", line, "attn VERB [OPTIONS] ...", _help_text(attn), (), (*verbs, *common), names)
     for verb, said in VERBS.items():
         command = attn.get_command(top, verb)
         assert isinstance(command, Verb)
         context = click.Context(command, info_name=verb, parent=top)
-        groups = tuple((title, tuple(records)) for title, records in sections(command, context))
+        groups = tuple((title, tuple(records)) for title, records in option_groups(command, context))
         synopsis = f"attn {verb} {' '.join(command.collect_usage_pieces(context))}"
         others = ("attn", *(name for name in names if name != f"attn {verb}"))
-        yield Page(f"attn {verb}", said, synopsis, _text(command), command.examples, (*groups, *common), others)
+        yield Page(f"attn {verb}", said, synopsis, _help_text(command), command.examples, (*groups, *common), others)
 
 
-def _text(command: click.Command) -> str:
+def _help_text(command: click.Command) -> str:
     return " ".join((command.help or "").split())
 
 
-def _codes() -> tuple[Entry, ...]:
+def _exit_code_entries() -> tuple[Entry, ...]:
     return tuple((str(code), meaning) for code, meaning in EXIT_CODES.items())
 
 
-def _records(command: click.Command, context: click.Context) -> Iterator[Entry]:
+def _option_entries(command: click.Command, context: click.Context) -> Iterator[Entry]:
     return (record for option in command.params if (record := option.get_help_record(context)))
 
 
@@ -103,15 +103,15 @@ def reference(every: tuple[Page, ...]) -> str:
             lines += ["```bash", *page.examples, "```", ""]
         for name, entries in page.sections if page.name == "attn" else page.sections[:-2]:
             lines += [f"### {name}", "", "| | |", "| --- | --- |"]
-            lines += [f"| `{term}` | {_cell(said)} |" for term, said in entries] + [""]
+            lines += [f"| `{term}` | {_table_cell(said)} |" for term, said in entries] + [""]
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
+def _table_cell(text: str) -> str:
     return text.replace("|", r"\|").replace("<", r"\<")
 
 
-def write(folder: Path) -> list[Path]:
+def write_pages(folder: Path) -> list[Path]:
     """Write all pages and the reference. Returns the paths of what was written."""
     every = tuple(pages())
     files = {page.file: manual_page(page) for page in every} | {"reference.md": reference(every)}
@@ -121,4 +121,4 @@ def write(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_pages(Path(sys.argv[1]))

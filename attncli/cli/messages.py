@@ -15,40 +15,12 @@ from attncli.cli.environment import Environment
 from attncli.errors import CheckError
 from attncli.progress import Bytes, Progress, Texts
 
-
-class _Nowhere(io.TextIOBase):
-    """A stream without a file that takes everything and keeps nothing."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
-@contextmanager
-def suppress_output(*, unless: bool) -> Iterator[None]:
-    """While this holds, whatever is written to `sys.stdout` and `sys.stderr` vanishes.
-
-    Results, notes and errors don't pass through these two: they go to the streams of the `Environment`. One place
-    for all libraries, and none of them is imported for it. `unless` (that is `--debug`) shows it all on stderr.
-    """
-    stdout, stderr = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stderr, stderr) if unless else (_Nowhere(), _Nowhere())
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = stdout, stderr
-
-
 #: Seconds between two looks of the progress line; more often would only cost time.
-INTERVAL = 0.1
-
+REFRESH_SECONDS = 0.1
 #: Failures that are listed one by one.
-_LISTED = 20
-
+_MAX_FAILURES = 20
 #: Seconds after which a rate means something.
-_SETTLED = 1.0
+_RATE_AFTER_SECONDS = 1.0
 
 
 def one_line(text: str) -> str:
@@ -78,25 +50,25 @@ class Messages:
         """Say which checks do not hold, `quiet` or not, and raise CheckError if there are any."""
         if not texts:
             return
-        for text in texts[:_LISTED]:
-            self.make_room()
-            self._environment.say(f"failed: {one_line(text)}")
-        more = f" ({_LISTED} of them are above)" if len(texts) > _LISTED else ""
+        for text in texts[:_MAX_FAILURES]:
+            self.clear_progress()
+            self._environment.write_line(f"failed: {one_line(text)}")
+        more = f" ({_MAX_FAILURES} of them are above)" if len(texts) > _MAX_FAILURES else ""
         raise CheckError(f"{len(texts):,} check{'s do' if len(texts) > 1 else ' does'} not hold{more}", hint=hint)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """A listener for slow work: one line on stderr that is written over, and gone at the end."""
-        if self._quiet or not self._environment.shows_messages:
+        if self._quiet or not self._environment.can_show_progress:
             yield _unheard
             return
-        self._line = ProgressLine(self._environment.say_part)
+        self._line = ProgressLine(self._environment.write_stderr)
         try:
             yield self._line
         finally:
-            self.make_room()
+            self.clear_progress()
 
-    def make_room(self) -> None:
+    def clear_progress(self) -> None:
         """Take the progress line away before something else is written to the terminal."""
         if self._line is not None:
             self._line.clear()
@@ -104,8 +76,8 @@ class Messages:
     def _say(self, kind: str, texts: Iterable[str]) -> None:
         if not self._quiet:
             for text in texts:
-                self.make_room()
-                self._environment.say(f"{kind}: {one_line(text)}")
+                self.clear_progress()
+                self._environment.write_line(f"{kind}: {one_line(text)}")
 
 
 def _unheard(what: str, done: int, total: int | None) -> None:
@@ -128,7 +100,7 @@ class ProgressLine:
         if what != self._what:
             # What was done before the first report (a download that is taken up again) says nothing of the rate.
             self._what, self._began_at, self._began_with = what, now, done
-        elif now - self._shown_at < INTERVAL:
+        elif now - self._shown_at < REFRESH_SECONDS:
             return
         self._shown_at = now
         share = f" {100 * done // total:3d} %" if total else ""
@@ -141,7 +113,7 @@ class ProgressLine:
     def _pace(self, done: Bytes | Texts, total: int | None, seconds: float) -> str:
         """How much was done where a share can't be told, and after a while the rate and the time left."""
         amount = "" if total else f"  {_amount(done, done)}"
-        rate = (done - self._began_with) / seconds if seconds >= _SETTLED else 0
+        rate = (done - self._began_with) / seconds if seconds >= _RATE_AFTER_SECONDS else 0
         if not rate:
             return amount
         left = f"  {_duration((total - done) / rate)} left" if total and done < total else ""
@@ -180,3 +152,28 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@contextmanager
+def suppress_output(*, unless: bool) -> Iterator[None]:
+    """While this holds, whatever is written to `sys.stdout` and `sys.stderr` vanishes.
+
+    Results, notes and errors don't pass through these two: they go to the streams of the `Environment`. One place
+    for all libraries, and none of them is imported for it. `unless` (that is `--debug`) shows it all on stderr.
+    """
+    stdout, stderr = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (stderr, stderr) if unless else (_NullStream(), _NullStream())
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+
+
+class _NullStream(io.TextIOBase):
+    """A stream without a file that takes everything and keeps nothing."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from attncli.cli.command import Choice, Option, Text, WholeNumber, completed_by
+from attncli.cli.command import Choice, Option, Text, WholeNumber, completer
 from attncli.cli.environment import MAX_WIDTH
 
 Function = Callable[..., Any]
@@ -105,7 +105,7 @@ model_option = option(
     group=_MODEL,
     metavar="MODEL",
     multiple=True,
-    shell_complete=completed_by("models"),
+    shell_complete=completer("models"),
     help="A name on the hub, or a local folder or file. [default: $ATTN_MODEL, else all-MiniLM-L6-v2]",
 )
 loading_options = bundle(
@@ -124,7 +124,7 @@ running_options = bundle(
         group=_MODEL,
         metavar="NAME",
         default="auto",
-        shell_complete=completed_by("devices"),
+        shell_complete=completer("devices"),
         help="auto, cpu, cuda, cuda:N or mps.",
     ),
     option(
@@ -147,7 +147,7 @@ text_options = bundle(
         group=_INPUT,
         metavar="FILE",
         multiple=True,
-        shell_complete=completed_by("files"),
+        shell_complete=completer("files"),
         help="Read a text from a file, less its last newline (- is stdin).",
     ),
     option("--input-ids", group=_INPUT, metavar="IDS", help='Token ids instead of a text: "5 6 7", @FILE or -.'),

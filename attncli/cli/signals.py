@@ -26,12 +26,12 @@ class Signals:
     def __init__(self) -> None:
         self.stopped: Stopped | None = None
 
-    def listen(self) -> None:
+    def install(self) -> None:
         for number in _CODES:
             # A parent may have us ignore a signal (nohup, a shell's background job): that stays so.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._stop)
-        sys.unraisablehook = self._again
+        sys.unraisablehook = self._raise_again
 
     def ignore(self) -> None:
         """The work is done: a signal that comes while the process winds up changes nothing any more."""
@@ -42,7 +42,7 @@ class Signals:
         self.stopped = Stopped(_CODES[signal.Signals(number)])
         raise self.stopped
 
-    def _again(self, unraisable: sys.UnraisableHookArgs) -> None:
+    def _raise_again(self, unraisable: sys.UnraisableHookArgs) -> None:
         """Python met `Stopped` where it can't raise (a destructor, a callback of its import lock): try again soon."""
         if isinstance(unraisable.exc_value, Stopped):
             from threading import Timer

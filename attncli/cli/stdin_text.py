@@ -17,13 +17,13 @@ from attncli.errors import FailedError
 from attncli.progress import Bytes, Progress, silent
 
 #: Bytes that are read at once.
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 #: What a gzip file begins with.
-_GZIP = b"\x1f\x8b"
+_GZIP_MAGIC = b"\x1f\x8b"
 
 #: What UTF-16 begins with, where it says so.
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_blocks(
@@ -37,9 +37,9 @@ def read_blocks(
     errors: `strict`, or `replace` for U+FFFD instead of bytes that are no UTF-8.  progress: told the bytes on disk.
     Raises FailedError for what can't be read or decoded: a missing file, a folder, broken UTF-8 or gzip data.
     """
-    with _opened(name, environment) as source:
-        text = _decoded(_unpacked(source, progress), source.name, errors)
-        yield from _without_final_newline(_without_mark(text))
+    with _open_source(name, environment) as source:
+        text = _decoded(_decompressed(source, progress), source.name, errors)
+        yield from _without_final_newline(_without_byte_order_mark(text))
 
 
 def lines(blocks: Iterable[str]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def lines(blocks: Iterable[str]) -> Iterator[str]:
         yield "".join(parts)
 
 
-class _Source(NamedTuple):
+class _InputStream(NamedTuple):
     """An open stream, what to call it, and the bytes that it holds from here on (None: unknown)."""
 
     name: str
@@ -66,7 +66,7 @@ class _Source(NamedTuple):
     def unreadable(self, error: OSError) -> FailedError:
         if self.is_stdin:
             return FailedError(f"stdin can't be read: {error.strerror}", hint="-f FILE reads a file")
-        return _unreadable(self.name, error)
+        return _unreadable_error(self.name, error)
 
 
 class _Readable(Protocol):
@@ -74,18 +74,18 @@ class _Readable(Protocol):
 
 
 @contextmanager
-def _opened(name: str, environment: Environment) -> Iterator[_Source]:
+def _open_source(name: str, environment: Environment) -> Iterator[_InputStream]:
     if name == STDIN:
         if environment.stdin is None:
             raise FailedError("stdin is closed", hint="give the text as an argument, or name a file with -f")
-        yield _Source("stdin", environment.stdin, _size(environment.stdin), is_stdin=True)
+        yield _InputStream("stdin", environment.stdin, _size(environment.stdin), is_stdin=True)
         return
     try:
         stream = Path(name).open("rb")  # noqa: SIM115
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise _unreadable_error(name, error) from error
     with stream:
-        yield _Source(name, stream, _size(stream))
+        yield _InputStream(name, stream, _size(stream))
 
 
 def _size(stream: BinaryIO) -> int | None:
@@ -97,11 +97,11 @@ def _size(stream: BinaryIO) -> int | None:
         return None
 
 
-def _unpacked(source: _Source, progress: Progress) -> Iterator[bytes]:
+def _decompressed(source: _InputStream, progress: Progress) -> Iterator[bytes]:
     """The content of a stream, out of its gzip where it is packed."""
-    told = _Told(source, progress)
-    head = told.read(BLOCK)
-    if not head.startswith(_GZIP):
+    told = _ProgressReader(source, progress)
+    head = told.read(BLOCK_BYTES)
+    if not head.startswith(_GZIP_MAGIC):
         yield from _chunks(told, head)
         return
     import gzip
@@ -109,7 +109,7 @@ def _unpacked(source: _Source, progress: Progress) -> Iterator[bytes]:
 
     try:
         # It reads nothing but bytes in order, whatever else a file could do.
-        with gzip.GzipFile(fileobj=cast(BinaryIO, _Again(head, told))) as unpacked:
+        with gzip.GzipFile(fileobj=cast(BinaryIO, _PrefixedReader(head, told))) as unpacked:
             yield from _chunks(unpacked)
     except EOFError as error:
         raise FailedError(
@@ -122,16 +122,16 @@ def _unpacked(source: _Source, progress: Progress) -> Iterator[bytes]:
 
 
 def _chunks(stream: _Readable, head: bytes = b"") -> Iterator[bytes]:
-    chunk = head or stream.read(BLOCK)
+    chunk = head or stream.read(BLOCK_BYTES)
     while chunk:
         yield chunk
-        chunk = stream.read(BLOCK)
+        chunk = stream.read(BLOCK_BYTES)
 
 
-class _Told:
+class _ProgressReader:
     """A stream that tells how much of it was read."""
 
-    def __init__(self, source: _Source, progress: Progress) -> None:
+    def __init__(self, source: _InputStream, progress: Progress) -> None:
         self._source, self._progress, self._done = source, progress, 0
 
     def read(self, size: int, /) -> bytes:
@@ -144,7 +144,7 @@ class _Told:
         return content
 
 
-class _Again:
+class _PrefixedReader:
     """A stream whose first bytes were read already."""
 
     def __init__(self, head: bytes, stream: _Readable) -> None:
@@ -160,33 +160,33 @@ class _Again:
 def _decoded(chunks: Iterable[bytes], name: str, errors: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     done = 0
-    for chunk in _ended(chunks):
+    for chunk in _with_final_chunk(chunks):
         # A character that the chunk before ended in the middle of counts from there.
         start = done - len(decoder.getstate()[0])
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            raise _no_utf8(name, start + error.start, error) from error
+            raise _utf8_error(name, start + error.start, error) from error
         done += len(chunk)
         if text:
             yield text
 
 
-def _ended(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _with_final_chunk(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The chunks, and an empty one that says it was all."""
     yield from chunks
     yield b""
 
 
-def _no_utf8(name: str, place: int, error: UnicodeDecodeError) -> FailedError:
-    encoding = "utf-16" if place == 0 and error.object.startswith(_UTF16) else "latin1"
+def _utf8_error(name: str, place: int, error: UnicodeDecodeError) -> FailedError:
+    encoding = "utf-16" if place == 0 and error.object.startswith(_UTF16_MARKS) else "latin1"
     return FailedError(
         f"{name} is not valid UTF-8: byte {place} is 0x{error.object[error.start]:02x}",
         hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; --errors replace puts U+FFFD in its place",
     )
 
 
-def _without_mark(blocks: Iterable[str]) -> Iterator[str]:
+def _without_byte_order_mark(blocks: Iterable[str]) -> Iterator[str]:
     first = True
     for block in blocks:
         text = block.removeprefix("\ufeff") if first else block
@@ -208,7 +208,7 @@ def _without_final_newline(blocks: Iterable[str]) -> Iterator[str]:
         yield held
 
 
-def _unreadable(name: str, error: OSError) -> FailedError:
+def _unreadable_error(name: str, error: OSError) -> FailedError:
     if not name:
         return FailedError("a file without a name can't be read", hint="-f takes the name of a file, or - for stdin")
     path = Path(name)
@@ -218,13 +218,13 @@ def _unreadable(name: str, error: OSError) -> FailedError:
             f"{name} is a folder, not a file", hint=f"name the files in it, as in -f {path / 'notes.txt'}"
         )
     if isinstance(error, FileNotFoundError):
-        return FailedError(f"there is no file {name}", hint=_similar_file(path))
+        return FailedError(f"there is no file {name}", hint=_similar_file_hint(path))
     return FailedError(
         f"{name} can't be read: {error.strerror}", hint="-f takes a file that you have the right to read"
     )
 
 
-def _similar_file(path: Path) -> str:
+def _similar_file_hint(path: Path) -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:

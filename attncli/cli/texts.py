@@ -18,9 +18,8 @@ from attncli.progress import Progress, silent
 if TYPE_CHECKING:
     from attncli.results.tokenize import Source
 
-
 #: No vocabulary comes near a number of this many digits.
-_MOST_DIGITS = 12
+_MAX_DIGITS = 12
 
 
 class Input(NamedTuple):
@@ -40,32 +39,24 @@ def read_input(options: TextOptions, environment: Environment) -> Input:
 
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
-    check_one_kind(options)
+    check_one_input_kind(options)
     if options.input_ids is not None:
         return Input(ids=read_ids(options.input_ids, environment))
     if options.file:
         check_one_stdin(options.file)
-        return Input(texts=[_read(name, environment, options.errors) for name in options.file])
+        return Input(texts=[_read_text(name, environment, options.errors) for name in options.file])
     if options.text:
         check_one_stdin(options.text)
-        texts = [_read(STDIN, environment, options.errors) if text == STDIN else text for text in options.text]
-        return Input(texts=texts, notes=tuple(_files_named(options.text)), unquoted=_are_words(options.text))
-    if environment.types_input:
+        texts = [_read_text(STDIN, environment, options.errors) if text == STDIN else text for text in options.text]
+        return Input(texts=texts, notes=tuple(_file_name_notes(options.text)), unquoted=_are_single_words(options.text))
+    if environment.stdin_is_interactive:
         raise UsageError(
             "no text was given", hint="put it in quotes after the verb, name a file with -f, or pipe it in"
         )
-    return Input(texts=[_read(STDIN, environment, options.errors)])
+    return Input(texts=[_read_text(STDIN, environment, options.errors)])
 
 
-def notes_on(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """For a verb that takes many texts: what looks like a file, and like one text that was not quoted."""
-    notes = list(_files_named(texts))
-    if _are_words(texts):
-        notes.append(f"{len(texts)} texts of one word each; quotes around them make them one text")
-    return tuple(notes)
-
-
-def one_text(given: Input) -> Input:
+def require_one_text(given: Input) -> Input:
     """For a verb that takes one text: unquoted words are put together again.
 
     Raises UsageError where there are several files, or several texts that were quoted and so are meant to be apart.
@@ -78,94 +69,6 @@ def one_text(given: Input) -> Input:
         )
     note = f"{len(given.texts)} words were taken as one text; quotes around it make that sure"
     return given._replace(texts=[" ".join(given.texts)], notes=(*given.notes, note))
-
-
-def chosen_models(named: tuple[str, ...], environment: Environment) -> list[str] | None:
-    """The models of `-m`, else the one of $ATTN_MODEL (spaces and all), else None: the default model.
-
-    Raises UsageError for a name that is empty, as from a variable of a script that isn't set.
-    """
-    if any(not name.strip() for name in named):
-        raise UsageError("-m names no model", hint="give a name or a path, or leave -m out for the default model")
-    variable = environment.variables.get("ATTN_MODEL")
-    return list(named) or ([variable] if variable else None)
-
-
-def one_model(named: tuple[str, ...], environment: Environment) -> str | None:
-    """For a verb that takes one model. Raises UsageError where several are named."""
-    if len(named) > 1:
-        raise UsageError(f"{len(named)} models were named where one is taken", hint="write -m once")
-    models = chosen_models(named, environment)
-    return models[0] if models else None
-
-
-def one_or_two_models(named: tuple[str, ...], environment: Environment) -> str | list[str] | None:
-    """For a verb that can compare two models. Raises UsageError where more are named."""
-    if len(named) > 2:
-        raise UsageError(f"{len(named)} models were named where two are compared", hint="write -m once or twice")
-    models = chosen_models(named, environment)
-    return models if models is None or len(models) == 2 else models[0]
-
-
-def check_one_kind(options: TextOptions) -> None:
-    given = {"TEXT": options.text, "-f": options.file, "--input-ids": options.input_ids is not None}
-    kinds = [kind for kind, value in given.items() if value]
-    if len(kinds) > 1:
-        raise UsageError(
-            f"{' and '.join(kinds)} can't be combined", hint="give the input in one way: TEXT, -f or --input-ids"
-        )
-
-
-def check_one_stdin(names: tuple[str, ...]) -> None:
-    if names.count(STDIN) > 1:
-        raise UsageError("stdin was asked for twice", hint="write - once")
-
-
-def _files_named(texts: tuple[str, ...]) -> Iterator[str]:
-    for text in texts:
-        # Path.is_file() would raise where a text is too long for a name.
-        if text != STDIN and os.path.isfile(text):  # noqa: PTH113
-            yield f"{text} was taken as text; -f {text} reads the file"
-
-
-def _are_words(texts: tuple[str, ...]) -> bool:
-    return len(texts) > 1 and all(text != STDIN and len(text.split()) == 1 for text in texts)
-
-
-def _read(name: str, environment: Environment, errors: str = "strict") -> str:
-    """A file or stdin as one text."""
-    from attncli.cli.stdin_text import read_blocks
-
-    return "".join(read_blocks(name, environment, errors=errors))
-
-
-def read_ids(given: str, environment: Environment, *, flag: str = "--input-ids") -> list[int]:
-    """Ids between spaces or commas, in brackets or not: in the argument itself, in `@file`, or on stdin (`-`).
-
-    flag: the option that they came with, for what is said of them.
-    """
-    return _ids(_id_text(given, environment), flag)
-
-
-def read_id_lines(given: str, environment: Environment) -> list[list[int]]:
-    """The same, a list of ids a line; lines without any are left out."""
-    return [_ids(line) for line in _id_text(given, environment).splitlines() if line.strip()] or [_ids("")]
-
-
-def _id_text(given: str, environment: Environment) -> str:
-    if given != STDIN and not given.startswith("@"):
-        return given
-    return _read(STDIN if given == STDIN else given[1:], environment)
-
-
-def _ids(text: str, flag: str = "--input-ids") -> list[int]:
-    ids = text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
-    for word in ids:
-        if not (word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS):
-            raise UsageError(f"{word!r} is no token id", hint=f'{flag} takes whole numbers, as in {flag} "5 6 7"')
-    if not ids:
-        raise UsageError(f"{flag} holds no ids", hint=f'write them as in {flag} "5 6 7"')
-    return [int(word) for word in ids]
 
 
 class TextStream(NamedTuple):
@@ -184,7 +87,7 @@ class TextStream(NamedTuple):
     progress: Progress = silent
 
     @property
-    def texts_known(self) -> int | None:
+    def text_count(self) -> int | None:
         """How many texts there are, as far as that is known before they are read."""
         if self.ids is not None:
             return len(self.ids)
@@ -192,9 +95,9 @@ class TextStream(NamedTuple):
 
     def texts(self) -> Iterator[str]:
         """Every text in turn. Raises FailedError for what can't be read, UsageError for an empty text or file."""
-        return (text for text, _ in self.sourced_texts())
+        return (text for text, _ in self.texts_with_sources())
 
-    def sourced_texts(self) -> Iterator[tuple[str, Source | None]]:
+    def texts_with_sources(self) -> Iterator[tuple[str, Source | None]]:
         """Every text in turn, and where it was read: a file, a line, or both. Raises as `texts` does."""
         from attncli.results.tokenize import Source
 
@@ -215,7 +118,7 @@ class TextStream(NamedTuple):
         sources: list[Iterable[str]] = [self._stdin_or(text) for text in self.literal]
         sources += [self._read(name) for name in self.names]
         for index, blocks in enumerate(sources):
-            yield blocks if may_be_empty else _not_empty(blocks, self._name(index, len(sources)))
+            yield blocks if may_be_empty else _require_text(blocks, self._name(index, len(sources)))
 
     def _file(self, index: int) -> str | None:
         """The file that a text is read from; None for one that was given itself."""
@@ -245,7 +148,7 @@ def open_texts(
     optional: nothing may be given.
     Raises UsageError for two kinds of input or none.
     """
-    check_one_kind(options)
+    check_one_input_kind(options)
     check_one_stdin(options.file or options.text)
     stream = TextStream(environment, lines=lines, errors=options.errors)
     if options.input_ids is not None:
@@ -254,20 +157,116 @@ def open_texts(
     if options.file:
         return stream._replace(names=options.file)
     if options.text:
-        return stream._replace(literal=options.text, notes=notes_on(options.text))
-    if environment.types_input and optional:
+        return stream._replace(literal=options.text, notes=quoting_notes(options.text))
+    if environment.stdin_is_interactive and optional:
         return stream
-    if environment.types_input:
+    if environment.stdin_is_interactive:
         raise UsageError(
             "no text was given", hint="put it in quotes after the verb, name a file with -f, or pipe it in"
         )
     return stream._replace(names=(STDIN,))
 
 
-def _not_empty(blocks: Iterable[str], which: str) -> Iterator[str]:
+def quoting_notes(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """For a verb that takes many texts: what looks like a file, and like one text that was not quoted."""
+    notes = list(_file_name_notes(texts))
+    if _are_single_words(texts):
+        notes.append(f"{len(texts)} texts of one word each; quotes around them make them one text")
+    return tuple(notes)
+
+
+def check_one_input_kind(options: TextOptions) -> None:
+    given = {"TEXT": options.text, "-f": options.file, "--input-ids": options.input_ids is not None}
+    kinds = [kind for kind, value in given.items() if value]
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{' and '.join(kinds)} can't be combined", hint="give the input in one way: TEXT, -f or --input-ids"
+        )
+
+
+def check_one_stdin(names: tuple[str, ...]) -> None:
+    if names.count(STDIN) > 1:
+        raise UsageError("stdin was asked for twice", hint="write - once")
+
+
+def _file_name_notes(texts: tuple[str, ...]) -> Iterator[str]:
+    for text in texts:
+        # Path.is_file() would raise where a text is too long for a name.
+        if text != STDIN and os.path.isfile(text):  # noqa: PTH113
+            yield f"{text} was taken as text; -f {text} reads the file"
+
+
+def _are_single_words(texts: tuple[str, ...]) -> bool:
+    return len(texts) > 1 and all(text != STDIN and len(text.split()) == 1 for text in texts)
+
+
+def _read_text(name: str, environment: Environment, errors: str = "strict") -> str:
+    """A file or stdin as one text."""
+    from attncli.cli.stdin_text import read_blocks
+
+    return "".join(read_blocks(name, environment, errors=errors))
+
+
+def _require_text(blocks: Iterable[str], which: str) -> Iterator[str]:
     found = False
     for block in blocks:
         found = found or bool(block)
         yield block
     if not found:
         raise UsageError(f"{which} is empty", hint="give some text, or numbers with --input-ids")
+
+
+def read_ids(given: str, environment: Environment, *, flag: str = "--input-ids") -> list[int]:
+    """Ids between spaces or commas, in brackets or not: in the argument itself, in `@file`, or on stdin (`-`).
+
+    flag: the option that they came with, for what is said of them.
+    """
+    return _parse_ids(_id_text(given, environment), flag)
+
+
+def read_id_lines(given: str, environment: Environment) -> list[list[int]]:
+    """The same, a list of ids a line; lines without any are left out."""
+    return [_parse_ids(line) for line in _id_text(given, environment).splitlines() if line.strip()] or [_parse_ids("")]
+
+
+def _id_text(given: str, environment: Environment) -> str:
+    if given != STDIN and not given.startswith("@"):
+        return given
+    return _read_text(STDIN if given == STDIN else given[1:], environment)
+
+
+def _parse_ids(text: str, flag: str = "--input-ids") -> list[int]:
+    ids = text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
+    for word in ids:
+        if not (word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS):
+            raise UsageError(f"{word!r} is no token id", hint=f'{flag} takes whole numbers, as in {flag} "5 6 7"')
+    if not ids:
+        raise UsageError(f"{flag} holds no ids", hint=f'write them as in {flag} "5 6 7"')
+    return [int(word) for word in ids]
+
+
+def resolve_models(named: tuple[str, ...], environment: Environment) -> list[str] | None:
+    """The models of `-m`, else the one of $ATTN_MODEL (spaces and all), else None: the default model.
+
+    Raises UsageError for a name that is empty, as from a variable of a script that isn't set.
+    """
+    if any(not name.strip() for name in named):
+        raise UsageError("-m names no model", hint="give a name or a path, or leave -m out for the default model")
+    variable = environment.variables.get("ATTN_MODEL")
+    return list(named) or ([variable] if variable else None)
+
+
+def require_one_model(named: tuple[str, ...], environment: Environment) -> str | None:
+    """For a verb that takes one model. Raises UsageError where several are named."""
+    if len(named) > 1:
+        raise UsageError(f"{len(named)} models were named where one is taken", hint="write -m once")
+    models = resolve_models(named, environment)
+    return models[0] if models else None
+
+
+def require_one_or_two_models(named: tuple[str, ...], environment: Environment) -> str | list[str] | None:
+    """For a verb that can compare two models. Raises UsageError where more are named."""
+    if len(named) > 2:
+        raise UsageError(f"{len(named)} models were named where two are compared", hint="write -m once or twice")
+    models = resolve_models(named, environment)
+    return models if models is None or len(models) == 2 else models[0]
