@@ -1,4 +1,4 @@
-"""`attn compare`: argv -> a word and sentences -> the verb -> a rendering."""
+"""The command `attn compare`: options, reading the sentences, and rendering the result."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
-#: As in `attncli.api.compare`, which has no place in the start of the program.
+#: As in `attncli.api.compare`, which takes too long to import at start-up.
 _POOLS = ("mean", "first", "last")
 _ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
-#: What --reference takes instead of a file.
+#: The value of --reference that means no reference sample.
 _NO_REFERENCE = "none"
 
 
 class SentenceOptions(NamedTuple):
-    """The sentences as they were named, before anything is read."""
+    """The sentences or files, before any file is read."""
 
     sentence: tuple[str, ...]
     file: tuple[str, ...]
 
 
 class WordOptions(NamedTuple):
-    """Which words are sought; the names are the keywords of the verb."""
+    """Which words to compare; fields are named as the keywords of the verb."""
 
     versus: tuple[str, ...]
     occurrence: int | str | None
@@ -53,7 +53,7 @@ class WordOptions(NamedTuple):
 
 
 class MeasureOptions(NamedTuple):
-    """What is taken of the model, and how it is measured; the names are the keywords of the verb."""
+    """Which states to compare and how; fields are named as the keywords of the verb."""
 
     state: tuple[str, ...]
     stack: str | None
@@ -74,7 +74,7 @@ class _Occurrence(WholeNumber):
 
 
 class _Seed(click.types.IntParamType):
-    """What chance starts from: any number from 0."""
+    """Random seed: any whole number from 0."""
 
     name = "N"
 
@@ -86,7 +86,7 @@ class _Seed(click.types.IntParamType):
 
 _INPUT, _MEASURE = "Input", "Measure"
 sentence_options = bundle(
-    "given",
+    "source",
     SentenceOptions,
     click.argument("sentence", metavar="[SENTENCE]...", nargs=-1, type=Text()),
     option(
@@ -100,7 +100,7 @@ sentence_options = bundle(
     ),
 )
 word_options = bundle(
-    "sought",
+    "words",
     WordOptions,
     option("--versus", group=_INPUT, type=Text(), metavar="WORD", multiple=True, help="A further word to hold beside."),
     option(
@@ -114,7 +114,7 @@ word_options = bundle(
     flag("--skip", group=_INPUT, help="Leave out sentences without the word, or too long to reach it."),
 )
 measure_options = bundle(
-    "measured",
+    "measure",
     MeasureOptions,
     option(
         "--state",
@@ -181,9 +181,9 @@ def compare(
     environment: Environment,
     *,
     word: str | None,
-    given: SentenceOptions,
-    sought: WordOptions,
-    measured: MeasureOptions,
+    source: SentenceOptions,
+    words: WordOptions,
+    measure: MeasureOptions,
     model: tuple[str, ...],
     loading: LoadingOptions,
     running: RunningOptions,
@@ -196,8 +196,8 @@ def compare(
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
     name = require_one_model(model, environment)
-    sentences = _read_sentences(word, given, environment)
-    reference = _read_reference(measured.reference, environment)
+    sentences = _read_sentences(word, source, environment)
+    reference = _read_reference(measure.reference, environment)
     with messages.progress() as progress:
         from attncli.api import compare as verb
 
@@ -206,8 +206,8 @@ def compare(
             sentences=sentences,
             model=name,
             progress=progress,
-            **sought._asdict(),
-            **{**measured._asdict(), "state": measured.state or None, "reference": reference},
+            **words._asdict(),
+            **{**measure._asdict(), "state": measure.state or None, "reference": reference},
             **loading._asdict(),
             **running._asdict(),
         )
@@ -216,8 +216,8 @@ def compare(
     write_result(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
 
 
-def _read_sentences(word: str | None, given: SentenceOptions, environment: Environment) -> Iterator[str]:
-    """The sentences, in the one way that was used.
+def _read_sentences(word: str | None, source: SentenceOptions, environment: Environment) -> Iterator[str]:
+    """The sentences from the arguments, from files or from stdin.
 
     Raises UsageError for two ways or none, FailedError for what can't be read.
     """
@@ -227,15 +227,15 @@ def _read_sentences(word: str | None, given: SentenceOptions, environment: Envir
         raise UsageError(
             "no word was given", hint='give the word, then sentences: attn compare mole "A mole digs" "A mole of gas"'
         )
-    if given.sentence and given.file:
+    if source.sentence and source.file:
         raise UsageError("SENTENCE and -f can't be combined", hint="give the sentences in one way")
-    names = given.file or (("-",) if not given.sentence and not environment.stdin_is_interactive else ())
-    if given.sentence == ("-",):
+    names = source.file or (("-",) if not source.sentence and not environment.stdin_is_interactive else ())
+    if source.sentence == ("-",):
         names = ("-",)
-    if not names and not given.sentence:
+    if not names and not source.sentence:
         raise UsageError("no sentence was given", hint="give them after the word, name a file with -f, or pipe them in")
     check_one_stdin(names)
-    return _read_lines(names, environment) if names else iter(given.sentence)
+    return _read_lines(names, environment) if names else iter(source.sentence)
 
 
 def _read_lines(names: tuple[str, ...], environment: Environment) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""What a shell may complete: the values of options, from what is on this disk. Nothing here asks a network.
+"""Completions of option values in a shell, from files on this disk only, never from the network.
 
-Every function takes what Click hands to a `shell_complete` callback: the context, the parameter, and the word so far.
+Every function takes what Click passes to a `shell_complete` callback: the context, the parameter, and the word so far.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def models(ctx: click.Context, _: click.Parameter, incomplete: str) -> Items:
-    """The model that ships with the package, the cached ones, for `params` architectures without weights, and files."""
+    """The built-in model, cached models and files; for `params` also presets."""
     from attncli.models.builtin.presets import preset_names
     from attncli.models.files.hub_cache import cached_models, hub_settings
 
     presets = [f"preset:{name}" for name in preset_names()] if ctx.info_name == "params" else []
     names = ["builtin:induction", *cached_models(hub_settings()), *presets]
-    # A shell offers files of its own accord where it is told so, beside the names.
+    # An item of type `file` makes the shell offer files too.
     return [CompletionItem(incomplete, type="file"), *_items_starting_with(names, incomplete)]
 
 
@@ -39,7 +39,7 @@ def metrics(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 
 def claims(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    """A claim is quoted; its metric comes behind the head."""
+    """The metric of a claim, which follows the head."""
     from attncli.choices import METRICS
 
     head, space, metric = incomplete.partition(" ")
@@ -61,18 +61,18 @@ def devices(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 
 def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    """RANK[:COMPONENT,…]: the last component."""
+    """The last component of RANK[:COMPONENT,…]."""
     from attncli.results.params import COMPONENTS
 
-    rank, colon, named = incomplete.partition(":")
+    rank, colon, components = incomplete.partition(":")
     if not colon:
         return []
-    before, comma, _last = named.rpartition(",")
+    before, comma, _last = components.rpartition(",")
     return _items_starting_with((f"{rank}:{before}{comma}{name}" for name in _with_group_names(COMPONENTS)), incomplete)
 
 
 def _with_group_names(components: Iterable[str]) -> Iterator[str]:
-    """Components, and before those of a group its name: attention, attention.query, …"""
+    """Components, with each group's name before its components: attention, attention.query, …"""
     last = None
     for component in components:
         group, dot, _ = component.partition(".")

@@ -1,4 +1,4 @@
-"""Whatever went wrong -> two lines, what happened and what mends it, and an exit code."""
+"""Turns any exception into an `AttnError` with message, hint and exit code; finds words similar to mistyped ones."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import click
 
 from attncli.errors import AttnError, FailedError, UsageError
 
-#: A message longer than this is somebody else's essay (torch prints allocator tables); its start says enough.
+#: Characters of an unexpected message (torch prints whole allocator tables).
 _MAX_MESSAGE = 400
 
 
 def as_attn_error(error: BaseException) -> AttnError:
-    """The same failure in our own terms."""
+    """The error as an `AttnError`."""
     if isinstance(error, AttnError):
         return error
     if isinstance(error, click.ClickException):
@@ -32,16 +32,16 @@ def as_attn_error(error: BaseException) -> AttnError:
 
 
 def close_match(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str | None:
-    """What was probably meant, if anything is so much like it (from 0 to 1)."""
+    """The most similar known word, if its similarity (0 to 1) is at least `likeness`."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """A hint that begins with what was probably meant, if anything comes near."""
-    found = close_match(word, known)
-    return f"did you mean {found}? {otherwise}" if found else otherwise
+    """A hint that begins with the most similar known word, if there is one."""
+    match = close_match(word, known)
+    return f"did you mean {match}? {otherwise}" if match else otherwise
 
 
 def _usage_error(error: click.ClickException) -> AttnError:
@@ -61,7 +61,7 @@ def _unknown_option(error: click.NoSuchOption) -> UsageError:
             message, hint="options follow the verb, as in: attn heads TEXT -m gpt2; attn --help lists the verbs"
         )
     if error.option_name.startswith("--") and " " not in error.option_name:
-        # Without the dashes: two short names are not alike for having them.
+        # Compared without the dashes, which would make short names similar.
         known = {name.removeprefix("--"): name for name in _option_names(error)}
         found = close_match(error.option_name.removeprefix("--"), known, likeness=0.6)
         hint = f"{command} --help lists the options"

@@ -1,4 +1,4 @@
-"""`attn heads`: argv -> the verb -> a rendering."""
+"""The command `attn heads`: options, running it in one or several processes, and rendering the result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
 
 class HeadOptions(NamedTuple):
-    """Which heads, and how much of them; the names are the keywords of the verb."""
+    """Which heads to show, and what of them; fields are named as the keywords of the verb."""
 
     against: str | None
     layer: tuple[str, ...] | None
@@ -57,26 +57,26 @@ class HeadOptions(NamedTuple):
     top: int
     steps: bool
 
-    def _refuse_forms(self, plan: OutputPlan) -> None:
-        """Raises UsageError for forms that can't show what was asked for."""
-        shown = plan.forms & {"npz", "html", "svg", "pdf", "png"}
-        if self.steps and shown:
+    def _check_forms(self, plan: OutputPlan) -> None:
+        """Raise UsageError for output formats that can't hold the result."""
+        pattern_forms = plan.forms & {"npz", "html", "svg", "pdf", "png"}
+        if self.steps and pattern_forms:
             raise UsageError(
-                f".{min(shown)} shows patterns, and --steps is a walk through numbers",
+                f".{min(pattern_forms)} shows patterns, and --steps is a walk through numbers",
                 hint="-o FILE.txt, .json or .csv holds the walk",
             )
 
-    def completed(self, plan: OutputPlan, *, one: bool) -> HeadOptions:
-        """As the verb takes it.
+    def with_defaults(self, plan: OutputPlan, *, one: bool) -> HeadOptions:
+        """The options with all patterns requested where a file needs them and no heads are chosen.
 
-        An .npz, a page and a figure show patterns, so that they want all where none is chosen: of `one` text under one
-        model (several have none, or none that can always be compared), and not for the map of a metric.
+        These are .npz files, pages, and figures other than the map of a metric. one: whether there is one text under
+        one model; several texts have no patterns, and those of several models can't always be compared.
         """
         from attncli.cli.output import FIGURES
 
-        self._refuse_forms(plan)
-        showing = {"npz", "html", *(() if self.metric else FIGURES)}
-        everything = bool(plan.forms & showing) and one and not (self.against or self.layer or self.head)
+        self._check_forms(plan)
+        pattern_forms = {"npz", "html", *(() if self.metric else FIGURES)}
+        everything = bool(plan.forms & pattern_forms) and one and not (self.against or self.layer or self.head)
         return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)
 
 
@@ -199,7 +199,7 @@ def heads(
     *,
     sharing: Sharing,
     source: TextOptions,
-    many: HeadsInputOptions,
+    inputs: HeadsInputOptions,
     choice: HeadOptions,
     encoding: EncodingOptions,
     model: tuple[str, ...],
@@ -214,7 +214,7 @@ def heads(
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
-    given = read_heads_input(source, many, environment)
+    given = read_heads_input(source, inputs, environment)
     messages.notes(given.notes)
     with messages.progress() as progress:
         from attncli.api import heads as verb
@@ -225,7 +225,7 @@ def heads(
             sharing=sharing,
             progress=progress,
             **given.keywords(),
-            **choice.completed(plan, one=not given.many and len(model) < 2)._asdict(),
+            **choice.with_defaults(plan, one=not given.is_batch and len(model) < 2)._asdict(),
             **encoding._asdict(),
             **loading._asdict(),
             **running._asdict(),
@@ -265,7 +265,7 @@ def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadOpti
 
 
 def _without_unrequested_patterns(result: HeadsResult, choice: HeadOptions) -> HeadsResult:
-    """Without the patterns that only a file beside this one wants."""
+    """The result without patterns that are only there for another output file."""
     if choice.patterns or result.chosen:
         return result
     from dataclasses import replace

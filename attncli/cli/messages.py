@@ -1,7 +1,4 @@
-"""Keeps what libraries print (their logs, warnings, progress bars, a model's own prints) off the user's streams.
-
-Everything that goes to stderr: notes, warnings and progress. (Errors too, through the same door.)
-"""
+"""Messages on stderr: notes, warnings, failed checks and progress; and the suppression of what libraries print."""
 
 from __future__ import annotations
 
@@ -13,25 +10,25 @@ from contextlib import contextmanager
 
 from attncli.cli.environment import Environment
 from attncli.errors import CheckError
-from attncli.progress import Bytes, Progress, Texts
+from attncli.progress import Bytes, Progress, Texts, silent
 
-#: Seconds between two looks of the progress line; more often would only cost time.
+#: Seconds between two updates of the progress line.
 REFRESH_SECONDS = 0.1
-#: Failures that are listed one by one.
+#: Failed checks that are listed.
 _MAX_FAILURES = 20
-#: Seconds after which a rate means something.
+#: Seconds after which the rate is shown.
 _RATE_AFTER_SECONDS = 1.0
 
 
 def one_line(text: str) -> str:
-    """`text` as it may stand in a message: no control character, no line break, whatever it was made of."""
+    """`text` on one line, with control characters escaped."""
     from attncli.render.common.escape import printable
 
     return printable(" ".join(line.rstrip() for line in text.splitlines()))
 
 
 class Messages:
-    """Says what a user should know besides the result. `quiet` leaves all of it unsaid, but not the errors."""
+    """Writes messages to stderr. quiet: write no notes, warnings or progress; failed checks are still written."""
 
     def __init__(self, environment: Environment, *, quiet: bool = False) -> None:
         self._environment = environment
@@ -39,15 +36,15 @@ class Messages:
         self._line: ProgressLine | None = None
 
     def notes(self, texts: Iterable[str]) -> None:
-        """How the input was understood, where that may surprise."""
+        """Write notes: how the input was understood, where that may surprise."""
         self._say("note", texts)
 
     def warnings(self, texts: Iterable[str]) -> None:
-        """What a reader of the result must bear in mind."""
+        """Write warnings: what limits the result."""
         self._say("warning", texts)
 
     def fail(self, texts: Sequence[str], *, hint: str) -> None:
-        """Say which checks do not hold, `quiet` or not, and raise CheckError if there are any."""
+        """Write the failed checks, even with `quiet`, and raise CheckError if there are any."""
         if not texts:
             return
         for text in texts[:_MAX_FAILURES]:
@@ -58,9 +55,9 @@ class Messages:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A listener for slow work: one line on stderr that is written over, and gone at the end."""
+        """A progress callback for slow work: one line on stderr that is overwritten, and removed at the end."""
         if self._quiet or not self._environment.can_show_progress:
-            yield _unheard
+            yield silent
             return
         self._line = ProgressLine(self._environment.write_stderr)
         try:
@@ -69,7 +66,7 @@ class Messages:
             self.clear_progress()
 
     def clear_progress(self) -> None:
-        """Take the progress line away before something else is written to the terminal."""
+        """Remove the progress line, before something else is written to the terminal."""
         if self._line is not None:
             self._line.clear()
 
@@ -80,12 +77,8 @@ class Messages:
                 self._environment.write_line(f"{kind}: {one_line(text)}")
 
 
-def _unheard(what: str, done: int, total: int | None) -> None:
-    """Nobody looks."""
-
-
 class ProgressLine:
-    """The line itself. It uses no escape sequence, so that it works on any terminal."""
+    """The progress line, without escape sequences, so that it works on any terminal."""
 
     def __init__(self, write: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
@@ -98,20 +91,20 @@ class ProgressLine:
     def __call__(self, what: str, done: int, total: int | None) -> None:
         now = self._clock()
         if what != self._what:
-            # What was done before the first report (a download that is taken up again) says nothing of the rate.
+            # Work done before the first report (as of a resumed download) is left out of the rate.
             self._what, self._began_at, self._began_with = what, now, done
         elif now - self._shown_at < REFRESH_SECONDS:
             return
         self._shown_at = now
         share = f" {100 * done // total:3d} %" if total else ""
         figures = share + (self._pace(done, total, now - self._began_at) if isinstance(done, Bytes | Texts) else "")
-        # 79 cells are safe on nearly any terminal; a line that wraps could not be written over.
+        # 79 cells fit on nearly any terminal; a line that wraps can't be overwritten.
         text = f"{one_line(what).encode('ascii', 'replace').decode()[: 79 - len(figures)]}{figures}"
         self._write(f"\r{text.ljust(self._shown_length)}")
         self._shown_length = len(text)
 
     def _pace(self, done: Bytes | Texts, total: int | None, seconds: float) -> str:
-        """How much was done where a share can't be told, and after a while the rate and the time left."""
+        """The amount done where the total is unknown; after a while the rate and the time left."""
         amount = "" if total else f"  {_amount(done, done)}"
         rate = (done - self._began_with) / seconds if seconds >= _RATE_AFTER_SECONDS else 0
         if not rate:
@@ -120,7 +113,7 @@ class ProgressLine:
         return f"{amount}  {_amount(rate, done)}/s{left}"
 
     def clear(self) -> None:
-        """Leave the line as if nothing had been written."""
+        """Erase the line."""
         if self._shown_length:
             self._write(f"\r{' ' * self._shown_length}\r")
             self._shown_length = 0
@@ -131,7 +124,7 @@ def _amount(count: float, kind: Bytes | Texts) -> str:
 
 
 def _size(count: float) -> str:
-    """Bytes in units of a thousand, as file systems and networks tell them.
+    """Bytes in decimal units.
 
     >>> _size(3_100_000)
     '3.1 MB'
@@ -144,7 +137,7 @@ def _size(count: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Minutes and seconds, and hours before them where there are some.
+    """Minutes and seconds, with hours if there are any.
 
     >>> _duration(21), _duration(3672)
     ('0:21', '1:01:12')
@@ -156,10 +149,9 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def suppress_output(*, unless: bool) -> Iterator[None]:
-    """While this holds, whatever is written to `sys.stdout` and `sys.stderr` vanishes.
+    """Discard what libraries write to `sys.stdout` and `sys.stderr`: logs, warnings, progress bars, prints of a model.
 
-    Results, notes and errors don't pass through these two: they go to the streams of the `Environment`. One place
-    for all libraries, and none of them is imported for it. `unless` (that is `--debug`) shows it all on stderr.
+    Our own results and messages go to the streams of the `Environment`. unless: write it all to stderr (`--debug`).
     """
     stdout, stderr = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (stderr, stderr) if unless else (_NullStream(), _NullStream())
@@ -170,7 +162,7 @@ def suppress_output(*, unless: bool) -> Iterator[None]:
 
 
 class _NullStream(io.TextIOBase):
-    """A stream without a file that takes everything and keeps nothing."""
+    """A stream that discards what is written to it."""
 
     def writable(self) -> bool:
         return True

@@ -1,7 +1,7 @@
-"""The options that verbs share, in bundles: a decorator adds a bundle, and the callback gets it as one value.
+"""Options that several verbs share, in bundles: a decorator adds a bundle, and the callback gets it as one value.
 
-The bundles are named tuples because every start of `attn` pays for their classes: a frozen dataclass costs five times
-as much to make.
+The bundles are named tuples because every start of `attn` creates their classes: a frozen dataclass takes five times
+as long.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class LoadingOptions(NamedTuple):
-    """Where a model comes from and what may be run or read of it; the names are the keywords of the verbs."""
+    """Where a model comes from, and which risky files may be used; fields are named as the keywords of the verbs."""
 
     revision: str | None
     refresh: bool
@@ -34,14 +34,14 @@ class LoadingOptions(NamedTuple):
 
 
 class RunningOptions(NamedTuple):
-    """What a model runs on, and in which precision."""
+    """The device that a model runs on, and its precision."""
 
     device: str
     dtype: str
 
 
 class TextOptions(NamedTuple):
-    """The input as it was named, before anything is read."""
+    """The input arguments, before any file is read."""
 
     text: tuple[str, ...]
     file: tuple[str, ...]
@@ -50,7 +50,7 @@ class TextOptions(NamedTuple):
 
 
 class EncodingOptions(NamedTuple):
-    """How a text becomes tokens; the names are the keywords of the verbs."""
+    """How a text becomes tokens; fields are named as the keywords of the verbs."""
 
     pair: str | None
     no_special: bool
@@ -58,7 +58,7 @@ class EncodingOptions(NamedTuple):
 
 
 class OutputOptions(NamedTuple):
-    """Form and place of the result, and what else may be said."""
+    """Formats and files of the result, and what is written to the terminal."""
 
     format: str | None
     json: bool
@@ -81,7 +81,7 @@ def flag(*names: str, group: str, help: str) -> Decorator:  # noqa: A002
 
 
 def bundle(name: str, kind: type[Any], *options: Decorator) -> Decorator:
-    """A decorator that adds `options` and hands their values to the callback as one `kind` under `name`."""
+    """A decorator that adds `options` and passes their values to the callback as one `kind`, in the keyword `name`."""
     members: tuple[str, ...] = kind._fields
 
     def decorate(function: Function) -> Function:
@@ -177,8 +177,8 @@ _OUTPUT = "Output"
 
 
 def output_options(endings: tuple[str, ...]) -> Decorator:
-    """The form and the place of the result; `endings` are those of the files that the verb can write."""
-    titled = option("--title", group=_OUTPUT, metavar="TEXT", help="What stands above a page or a figure.")
+    """Options about the format and place of the result; `endings` are those of the files that the verb can write."""
+    title_option = option("--title", group=_OUTPUT, metavar="TEXT", help="What stands above a page or a figure.")
     return bundle(
         "output",
         OutputOptions,
@@ -192,7 +192,7 @@ def output_options(endings: tuple[str, ...]) -> Decorator:
             multiple=True,
             help=f"Write a file instead (repeatable); its ending chooses the form: {' '.join(endings)}.",
         ),
-        *([titled] if ".html" in endings else []),
+        *([title_option] if ".html" in endings else []),
         option("--color", group=_OUTPUT, type=Choice(COLORS), default="auto", help="When to colour the text."),
         flag("--no-color", group=_OUTPUT, help="Short for --color never."),
         option("--width", group=_OUTPUT, type=WholeNumber(MAX_WIDTH, example=80), help="Width of the text in cells."),

@@ -1,6 +1,6 @@
-"""Result files, checked before any work is done, and then written whole or not at all.
+"""The output of a verb: which formats go to stdout and to files, checked before any work is done, then written.
 
-Which forms of a result go where: decided before any work is done, delivered at the end.
+Files are written whole or not at all.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from attncli.cli.options import OutputOptions
 from attncli.errors import FailedError, UsageError
 from attncli.render.common.terminal import ColorDepth, Terminal
 
-#: Lowers a result to a form (`text`, `json`, …) for a terminal.
+#: Renders a result in a format (`text`, `json`, …) for a terminal.
 Render = Callable[[str, Terminal], str | bytes]
-#: Endings of files -> form. Each verb knows some of them.
+#: The format for each file ending. Each verb supports some of them.
 ENDINGS = {
     ".txt": "text",
     ".json": "json",
@@ -31,14 +31,15 @@ ENDINGS = {
     ".pdf": "pdf",
     ".png": "png",
 }
-#: Forms that are drawn by matplotlib.
+#: Formats drawn by matplotlib.
 FIGURES = frozenset({"svg", "pdf", "png"})
 
 
 class OutputPlan(NamedTuple):
-    """stdout: the form that stdout gets, None for nothing.  files: the form of each file, by its real path.
+    """Where the result goes, and in which formats.
 
-    screen, page: what text on stdout and text in a file may look like.  title: of pages and figures.
+    stdout: the format on stdout, None for nothing.  files: the format of each file, by its resolved path.
+    stdout_terminal, file_terminal: width, colours and characters of text there.  title: of pages and figures.
     """
 
     stdout: str | None
@@ -49,26 +50,30 @@ class OutputPlan(NamedTuple):
 
     @property
     def forms(self) -> frozenset[str]:
-        """Every form that will be wanted."""
+        """All formats of the plan."""
         return frozenset({*self.files.values(), *([self.stdout] if self.stdout else [])})
 
 
 def plan_output(options: OutputOptions, environment: Environment, *, endings: tuple[str, ...]) -> OutputPlan:
-    """Check everything about the output that can be checked before there is any.
+    """Check the output options and files before any work is done.
 
-    Raises UsageError for contradictions and unknown endings, FailedError for places that can't be written.
+    Raises UsageError for contradictions and unknown endings, FailedError for files that can't be written.
     """
     form = _chosen_form(options)
     files = _check_files(options.output, endings)
     check_figures(files.values())
     color = "never" if options.no_color else options.color
-    screen = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
-    page_color = screen.color if color == "always" else ColorDepth.NONE
+    stdout_terminal = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
+    file_color = stdout_terminal.color if color == "always" else ColorDepth.NONE
     if environment.is_secondary:
         form, files = None, {}
-    page = screen._replace(color=page_color, unicode=not options.ascii)
+    file_terminal = stdout_terminal._replace(color=file_color, unicode=not options.ascii)
     return OutputPlan(
-        form or (None if files or environment.is_secondary else "text"), files, screen, page, options.title
+        form or (None if files or environment.is_secondary else "text"),
+        files,
+        stdout_terminal,
+        file_terminal,
+        options.title,
     )
 
 
@@ -93,7 +98,7 @@ def _check_files(names: tuple[str, ...], endings: tuple[str, ...]) -> dict[Path,
 
 
 def check_figures(forms: Iterable[str]) -> None:
-    """Raise FailedError if a figure is wanted and there is nothing to draw it with: known before any work is done."""
+    """Raise FailedError if a figure is requested and matplotlib isn't installed."""
     form = next((form for form in forms if form in FIGURES), None)
     if form is None:
         return
@@ -106,7 +111,7 @@ def check_figures(forms: Iterable[str]) -> None:
 
 
 class Destination(NamedTuple):
-    """One place that the result goes to, the form that it wants there, and how that may look."""
+    """One file or stdout: the format there, how text may look, and the function that writes."""
 
     form: str
     terminal: Terminal
@@ -118,26 +123,30 @@ class Destination(NamedTuple):
 def open_destinations(
     plan: OutputPlan, environment: Environment, *, before: Callable[[], None]
 ) -> Iterator[list[Destination]]:
-    """Every place of the plan, for a result that comes bit by bit: files get theirs whole or not at all.
+    """Every destination of the plan, for a result that comes in parts. Files are written whole or not at all.
 
-    before: called before each write to stdout.  Raises FailedError; NoReaderError where nobody reads stdout any more.
+    before: called before each write to stdout.  Raises FailedError; NoReaderError if stdout's reader closed the pipe.
     """
     stdout = StdoutWriter(environment, before=before)
     with atomic_files(plan.files) as files:
-        outlets = [
+        destinations = [
             Destination(form, plan.file_terminal, file.write, plan.title)
             for file, form in zip(files, plan.files.values(), strict=True)
         ]
-        yield [*outlets, Destination(plan.stdout, plan.stdout_terminal, stdout.write)] if plan.stdout else outlets
+        yield (
+            [*destinations, Destination(plan.stdout, plan.stdout_terminal, stdout.write)]
+            if plan.stdout
+            else destinations
+        )
     if plan.stdout:
-        # Last, as stdout can't be taken back.
+        # Last, as output to stdout can't be undone.
         stdout.flush()
 
 
 def write_result(plan: OutputPlan, render: Render, environment: Environment) -> None:
-    """Render every form, then write: files first, as stdout can't be taken back.
+    """Render every format, then write: files first, as output to stdout can't be undone.
 
-    Raises FailedError; NoReaderError where nobody reads stdout any more.
+    Raises FailedError; NoReaderError if stdout's reader closed the pipe.
     """
     contents = [(path, to_bytes(render(form, plan.file_terminal))) for path, form in plan.files.items()]
     result = to_bytes(render(plan.stdout, plan.stdout_terminal)) if plan.stdout else None
@@ -150,9 +159,9 @@ def write_result(plan: OutputPlan, render: Render, environment: Environment) -> 
 
 
 def check_target(name: str) -> Path:
-    """The real place of a file that is to be written: a link stays a link, what it points at is replaced.
+    """The resolved path of an output file: a symbolic link stays, and its target is replaced.
 
-    Raises FailedError where nothing can be written at that place.
+    Raises FailedError if the file can't be written.
     """
     with _write_errors(name):
         target = Path(name).resolve()
@@ -170,7 +179,7 @@ def check_target(name: str) -> Path:
 
 
 def _mkdir_command(folder: Path) -> str:
-    """The command that makes a folder. That of Windows makes those above by itself, and takes `-p` for another."""
+    """The command that creates a folder and its parents. On Windows mkdir does that without `-p`."""
     if os.name == "nt":
         return f'mkdir "{folder}"'
     from shlex import quote  # only a failure needs it
@@ -180,15 +189,15 @@ def _mkdir_command(folder: Path) -> str:
 
 @contextmanager
 def atomic_files(targets: Iterable[Path]) -> Iterator[list[ResultFile]]:
-    """A file to write for every target: at the end all of them take their places, or everything stays as it was.
+    """A file to write for every target: at the end all targets are replaced, or none.
 
-    All are written to the end before the first target is replaced, so that a full disk shows in time.
+    All files are complete on the disk before the first target is replaced, so that a full disk changes nothing.
     Raises FailedError.
     """
     with ExitStack() as stack:
         files = [ResultFile(target) for target in targets]
         for file in files:
-            # Before it exists: a signal may come in between.
+            # Registered before the file exists, as a signal may come in between.
             stack.callback(file.remove)
             file.open()
         yield files
@@ -199,15 +208,15 @@ def atomic_files(targets: Iterable[Path]) -> Iterator[list[ResultFile]]:
 
 
 def write_files(contents: Iterable[tuple[Path, bytes]]) -> None:
-    """Write every file, or leave everything as it was. Raises FailedError."""
-    every = list(contents)
-    with atomic_files(target for target, _ in every) as files:
-        for file, (_, content) in zip(files, every, strict=True):
+    """Write every file, or change none. Raises FailedError."""
+    pairs = list(contents)
+    with atomic_files(target for target, _ in pairs) as files:
+        for file, (_, content) in zip(files, pairs, strict=True):
             file.write(content)
 
 
 class ResultFile:
-    """What is to stand at `target`, written beside it until it is whole."""
+    """A file that replaces `target` once it is complete; until then, a temporary file in the same folder."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -220,13 +229,13 @@ class ResultFile:
             self._file = open(self._temporary, "xb", opener=lambda path, flags: os.open(path, flags, 0o666))  # noqa: SIM115
 
     def write(self, content: bytes) -> None:
-        assert self._file is not None  # it was opened
+        assert self._file is not None
         with _write_errors(str(self._target)):
             self._file.write(content)
 
     def finish(self) -> None:
-        """See everything onto the disk."""
-        assert self._file is not None  # it was opened
+        """Flush the file to the disk and close it."""
+        assert self._file is not None
         with _write_errors(str(self._target)):
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -235,12 +244,12 @@ class ResultFile:
                 self._temporary.chmod(stat.S_IMODE(self._target.stat().st_mode))
 
     def replace(self) -> None:
-        """Take the place of the target."""
+        """Replace the target."""
         with _write_errors(str(self._target)):
             self._temporary.replace(self._target)
 
     def remove(self) -> None:
-        """Leave nothing behind; after `replace` there is nothing to remove."""
+        """Remove the temporary file, if it is still there."""
         with suppress(OSError):
             if self._file is not None:
                 self._file.close()

@@ -1,4 +1,4 @@
-"""`attn params`: argv -> the verb -> a rendering."""
+"""The command `attn params`: options and rendering the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOURCES = ("config", "header")
 
 
 class CountOptions(NamedTuple):
-    """What is counted, and how it is listed; the names are the keywords of the verb."""
+    """What is counted, and how it is listed; fields are named as the keywords of the verb."""
 
     source: str | None
     by: str
@@ -41,7 +41,7 @@ class CountOptions(NamedTuple):
 
 
 class CostOptions(NamedTuple):
-    """What is asked of memory and arithmetic; the names are the keywords of the verb."""
+    """Which memory and compute costs to estimate; fields are named as the keywords of the verb."""
 
     context: str | None
     batch: str | None
@@ -127,14 +127,14 @@ def params(
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    named = resolve_models((*models, *model), environment)
+    names = resolve_models((*models, *model), environment)
     with messages.progress() as progress:
         from attncli.api import params as verb
 
-        result = verb.params(named, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
-    # Who checks must hear of what makes the check doubtful, --quiet or not.
-    heard = messages if counting.check is None else Messages(environment)
-    heard.warnings(result.warnings)
+        result = verb.params(names, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
+    # With --check, warnings are shown even with --quiet: they may make the check unreliable.
+    warner = messages if counting.check is None else Messages(environment)
+    warner.warnings(result.warnings)
     write_result(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
     messages.fail(
         result.failures or (),

@@ -1,4 +1,4 @@
-"""Files and stdin of any size, in blocks of text: UTF-8, packed by gzip or not."""
+"""Reads the text of files and of stdin in blocks: UTF-8, compressed with gzip or not."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from attncli.cli.failures import did_you_mean
 from attncli.errors import FailedError
 from attncli.progress import Bytes, Progress, silent
 
-#: Bytes that are read at once.
+#: Bytes read at once.
 BLOCK_BYTES = 1 << 20
 
-#: What a gzip file begins with.
+#: The first bytes of a gzip file.
 _GZIP_MAGIC = b"\x1f\x8b"
 
-#: What UTF-16 begins with, where it says so.
+#: Byte order marks of UTF-16.
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_blocks(
     name: str, environment: Environment, *, errors: str = "strict", progress: Progress = silent
 ) -> Iterator[str]:
-    """A file, or stdin (`-`), as blocks of text less one final newline; nothing of an empty one.
+    """A file, or stdin (`-`), as blocks of text without one final newline; no blocks if it is empty.
 
-    A byte order mark at its beginning says how the file is encoded and is no text: it is left out, so that all places
-    count from behind it. Anywhere else it is a character like others, and so is NUL.
+    A byte order mark at the beginning is left out, and positions count from after it. Anywhere else it is an ordinary
+    character, and so is NUL.
 
-    errors: `strict`, or `replace` for U+FFFD instead of bytes that are no UTF-8.  progress: told the bytes on disk.
+    errors: `strict`, or `replace` for U+FFFD in place of invalid UTF-8.  progress: gets the bytes read from disk.
     Raises FailedError for what can't be read or decoded: a missing file, a folder, broken UTF-8 or gzip data.
     """
     with _open_source(name, environment) as source:
@@ -43,7 +43,7 @@ def read_blocks(
 
 
 def lines(blocks: Iterable[str]) -> Iterator[str]:
-    r"""The lines of a text that comes in blocks, without the `\n` or `\r\n` between them; nothing else ends a line."""
+    r"""The lines of a text that comes in blocks, without the `\n` or `\r\n` that ends each; nothing else does."""
     parts: list[str] = []
     for block in blocks:
         first, *others = block.split("\n")
@@ -56,14 +56,14 @@ def lines(blocks: Iterable[str]) -> Iterator[str]:
 
 
 class _InputStream(NamedTuple):
-    """An open stream, what to call it, and the bytes that it holds from here on (None: unknown)."""
+    """An open stream, its name for messages, and the bytes left in it (None: unknown)."""
 
     name: str
     stream: BinaryIO
     size: int | None
     is_stdin: bool = False
 
-    def unreadable(self, error: OSError) -> FailedError:
+    def read_error(self, error: OSError) -> FailedError:
         if self.is_stdin:
             return FailedError(f"stdin can't be read: {error.strerror}", hint="-f FILE reads a file")
         return _unreadable_error(self.name, error)
@@ -93,24 +93,24 @@ def _size(stream: BinaryIO) -> int | None:
         status = os.fstat(stream.fileno())
         return status.st_size - stream.tell() if stat.S_ISREG(status.st_mode) else None
     except (OSError, ValueError):
-        # No file beneath it, or a pipe.
+        # A pipe, or a stream without a file.
         return None
 
 
 def _decompressed(source: _InputStream, progress: Progress) -> Iterator[bytes]:
-    """The content of a stream, out of its gzip where it is packed."""
-    told = _ProgressReader(source, progress)
-    head = told.read(BLOCK_BYTES)
+    """The content of a stream, decompressed if it is gzip data."""
+    reader = _ProgressReader(source, progress)
+    head = reader.read(BLOCK_BYTES)
     if not head.startswith(_GZIP_MAGIC):
-        yield from _chunks(told, head)
+        yield from _chunks(reader, head)
         return
     import gzip
     import zlib
 
     try:
-        # It reads nothing but bytes in order, whatever else a file could do.
-        with gzip.GzipFile(fileobj=cast(BinaryIO, _PrefixedReader(head, told))) as unpacked:
-            yield from _chunks(unpacked)
+        # GzipFile only reads in order, so that these readers need no other method of a file.
+        with gzip.GzipFile(fileobj=cast(BinaryIO, _PrefixedReader(head, reader))) as decompressed:
+            yield from _chunks(decompressed)
     except EOFError as error:
         raise FailedError(
             f"{source.name} ends in the middle of its gzip data", hint="fetch or copy it once more: -f needs all of it"
@@ -129,7 +129,7 @@ def _chunks(stream: _Readable, head: bytes = b"") -> Iterator[bytes]:
 
 
 class _ProgressReader:
-    """A stream that tells how much of it was read."""
+    """A stream that reports how much of it was read."""
 
     def __init__(self, source: _InputStream, progress: Progress) -> None:
         self._source, self._progress, self._done = source, progress, 0
@@ -138,14 +138,14 @@ class _ProgressReader:
         try:
             content = self._source.stream.read(size)
         except OSError as error:
-            raise self._source.unreadable(error) from error
+            raise self._source.read_error(error) from error
         self._done += len(content)
         self._progress(f"reading {Path(self._source.name).name}", Bytes(self._done), self._source.size)
         return content
 
 
 class _PrefixedReader:
-    """A stream whose first bytes were read already."""
+    """A stream whose first bytes (`head`) were read already, and are read again."""
 
     def __init__(self, head: bytes, stream: _Readable) -> None:
         self._head, self._stream = head, stream
@@ -161,7 +161,7 @@ def _decoded(chunks: Iterable[bytes], name: str, errors: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     done = 0
     for chunk in _with_final_chunk(chunks):
-        # A character that the chunk before ended in the middle of counts from there.
+        # A character that began in the chunk before is counted from its beginning.
         start = done - len(decoder.getstate()[0])
         try:
             text = decoder.decode(chunk, final=not chunk)
@@ -173,15 +173,15 @@ def _decoded(chunks: Iterable[bytes], name: str, errors: str) -> Iterator[str]:
 
 
 def _with_final_chunk(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, and an empty one that says it was all."""
+    """The chunks, then an empty one: the end."""
     yield from chunks
     yield b""
 
 
-def _utf8_error(name: str, place: int, error: UnicodeDecodeError) -> FailedError:
-    encoding = "utf-16" if place == 0 and error.object.startswith(_UTF16_MARKS) else "latin1"
+def _utf8_error(name: str, position: int, error: UnicodeDecodeError) -> FailedError:
+    encoding = "utf-16" if position == 0 and error.object.startswith(_UTF16_MARKS) else "latin1"
     return FailedError(
-        f"{name} is not valid UTF-8: byte {place} is 0x{error.object[error.start]:02x}",
+        f"{name} is not valid UTF-8: byte {position} is 0x{error.object[error.start]:02x}",
         hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; --errors replace puts U+FFFD in its place",
     )
 
@@ -199,12 +199,12 @@ def _without_final_newline(blocks: Iterable[str]) -> Iterator[str]:
     held = ""
     for block in blocks:
         text = held + block
-        kept = text.removesuffix("\n").removesuffix("\r")
-        held = text[len(kept) :]
-        if kept:
-            yield kept
+        ready = text.removesuffix("\n").removesuffix("\r")
+        held = text[len(ready) :]
+        if ready:
+            yield ready
     if held == "\r":
-        # Alone it ends no line.
+        # A lone carriage return ends no line.
         yield held
 
 
@@ -212,7 +212,7 @@ def _unreadable_error(name: str, error: OSError) -> FailedError:
     if not name:
         return FailedError("a file without a name can't be read", hint="-f takes the name of a file, or - for stdin")
     path = Path(name)
-    # Asked for by name, as Windows reports a folder as a lack of rights.
+    # Checked by name, as Windows reports a folder as a lack of rights.
     if os.path.isdir(name):  # noqa: PTH112
         return FailedError(
             f"{name} is a folder, not a file", hint=f"name the files in it, as in -f {path / 'notes.txt'}"

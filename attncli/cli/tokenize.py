@@ -1,6 +1,6 @@
-"""Tokens on their way out: a form for each place that the result goes to, fed text by text.
+"""The command `attn tokenize`: options, reading the input, and writing the tokens to each output.
 
-`attn tokenize`: argv -> texts as they come -> the verb -> a form for each place that wants one.
+Texts are tokenized and written one after another, so that any number of them needs little memory.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from attncli.results.tokenize import IdsPart
 
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz", ".html")
-#: As in `attncli.api.tokenizing`, which has no place in the start of the program.
+#: As in `attncli.api.tokenizing`, which takes too long to import at start-up.
 _CHECKS = ("same", "lint")
 
 
 class InputOptions(NamedTuple):
-    """How the input is taken."""
+    """How the input is interpreted."""
 
     lines: bool
     chat: bool
@@ -51,7 +51,7 @@ class InputOptions(NamedTuple):
 
 
 class ViewOptions(NamedTuple):
-    """What of the tokens is shown, and what has to hold of them."""
+    """What is shown of the tokens, and which checks are made."""
 
     ids: bool
     count_only: bool
@@ -63,14 +63,14 @@ class ViewOptions(NamedTuple):
     check: tuple[str, ...]
 
     @property
-    def view(self) -> Detail:
-        """How much of a text the data forms hold."""
+    def detail(self) -> Detail:
+        """How much of each text is written as data."""
         return "ids" if self.ids else "count" if self.count_only else "tokens"
 
 
 _INPUT, _VIEW = "Input", "View"
 input_options = bundle(
-    "taken",
+    "interpretation",
     InputOptions,
     flag("--lines", group=_INPUT, help="Each line is a text of its own (or a conversation)."),
     flag("--chat", group=_INPUT, help="The input is JSON messages, for the model's own chat template."),
@@ -78,7 +78,7 @@ input_options = bundle(
     flag("--generation-prompt", group=_INPUT, help="End the conversation with what makes the model answer."),
 )
 view_options = bundle(
-    "wanted",
+    "view",
     ViewOptions,
     flag("--ids", group=_VIEW, help="The ids alone."),
     flag("--count", "count_only", group=_VIEW, help="The number of tokens alone."),
@@ -122,11 +122,11 @@ def tokenize(
     environment: Environment,
     *,
     source: TextOptions,
-    taken: InputOptions,
+    interpretation: InputOptions,
     encoding: EncodingOptions,
     model: tuple[str, ...],
     loading: LoadingOptions,
-    wanted: ViewOptions,
+    view: ViewOptions,
     output: OutputOptions,
 ) -> None:
     from attncli.api.tokenizing import open_tokenizing
@@ -134,85 +134,92 @@ def tokenize(
     from attncli.cli.output import open_destinations, plan_output
     from attncli.cli.texts import open_texts, resolve_models
 
-    _check_options(source, taken, encoding, wanted)
+    _check_options(source, interpretation, encoding, view)
     plan = plan_output(output, environment, endings=ENDINGS)
-    _check_forms(wanted, plan.forms)
+    _check_forms(view, plan.forms)
     messages = Messages(environment, quiet=output.quiet)
-    stream = open_texts(source, environment, lines=taken.lines, optional=wanted.vocab)
+    stream = open_texts(source, environment, lines=interpretation.lines, optional=view.vocab)
     messages.notes(stream.notes)
     with messages.progress() as progress:
         opened = open_tokenizing(
             resolve_models(model, environment),
             needs_tokenizer=stream.ids is None,
             progress=progress,
-            **_tokenizing_keywords(encoding, taken, wanted),
+            **_tokenizing_keywords(encoding, interpretation, view),
             **loading._asdict(),
         )
-        with opened as tokenizing, open_destinations(plan, environment, before=messages.clear_progress) as outlets:
+        with opened as tokenizing, open_destinations(plan, environment, before=messages.clear_progress) as destinations:
             messages.warnings(tokenizing.notes)
             write_records(
-                outlets, tokenizing, stream._replace(progress=progress), wanted, chat=taken.chat, pair=encoding.pair
+                destinations,
+                tokenizing,
+                stream._replace(progress=progress),
+                view,
+                chat=interpretation.chat,
+                pair=encoding.pair,
             )
     messages.warnings(tokenizing.warnings)
-    messages.fail(tokenizing.failures, hint=_check_hint(wanted))
+    messages.fail(tokenizing.failures, hint=_check_hint(view))
 
 
-def _check_options(source: TextOptions, taken: InputOptions, encoding: EncodingOptions, wanted: ViewOptions) -> None:
+def _check_options(
+    source: TextOptions, interpretation: InputOptions, encoding: EncodingOptions, view: ViewOptions
+) -> None:
     shown = {
-        "--ids": wanted.ids,
-        "--count": wanted.count_only,
-        "--table": wanted.table,
-        "--stats": wanted.stats,
-        "--vocab": wanted.vocab,
+        "--ids": view.ids,
+        "--count": view.count_only,
+        "--table": view.table,
+        "--stats": view.stats,
+        "--vocab": view.vocab,
     }
-    alone = [name for name, value in shown.items() if value]
-    beside = {"--why": wanted.why, "--lint": wanted.lint and not wanted.vocab}
-    alone += [name for name, value in beside.items() if value and alone]
-    if len(alone) > 1:
-        raise UsageError(f"{alone[0]} and {alone[1]} contradict each other", hint="leave one of them out")
-    if wanted.vocab and (wanted.check or taken.chat or source.input_ids is not None):
+    chosen = [name for name, value in shown.items() if value]
+    additions = {"--why": view.why, "--lint": view.lint and not view.vocab}
+    chosen += [name for name, value in additions.items() if value and chosen]
+    if len(chosen) > 1:
+        raise UsageError(f"{chosen[0]} and {chosen[1]} contradict each other", hint="leave one of them out")
+    if view.vocab and (view.check or interpretation.chat or source.input_ids is not None):
         raise UsageError("--vocab looks at the vocabulary and cuts no text", hint="leave --vocab out to look at a text")
-    if wanted.why and (encoding.pair is not None or encoding.truncate or source.input_ids is not None):
+    if view.why and (encoding.pair is not None or encoding.truncate or source.input_ids is not None):
         raise UsageError("--why explains one whole text", hint="leave --pair, --truncate and --input-ids out")
-    if taken.chat and (source.input_ids is not None or encoding.pair is not None):
+    if interpretation.chat and (source.input_ids is not None or encoding.pair is not None):
         raise UsageError("a conversation stands alone", hint="--chat takes no --input-ids and no --pair")
     if source.input_ids is not None and encoding.pair is not None:
         raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
 
 
-def _check_forms(wanted: ViewOptions, forms: frozenset[str]) -> None:
-    """Some forms have no room for what is asked."""
-    asked = {"--why": wanted.why, "--stats": wanted.stats, "--vocab": wanted.vocab, "--lint": wanted.lint}
-    without = {"npz": ("--why", "--stats", "--vocab", "--lint"), "csv": ("--why",)}
+def _check_forms(view: ViewOptions, forms: frozenset[str]) -> None:
+    """Raise UsageError for output formats that can't hold the view."""
+    requested = {"--why": view.why, "--stats": view.stats, "--vocab": view.vocab, "--lint": view.lint}
+    unsupported = {"npz": ("--why", "--stats", "--vocab", "--lint"), "csv": ("--why",)}
     for form in sorted(forms):
-        lost = [name for name in without.get(form, ()) if asked[name]]
+        lost = [name for name in unsupported.get(form, ()) if requested[name]]
         if lost:
             raise UsageError(f"{form} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
 
 
-def _tokenizing_keywords(encoding: EncodingOptions, taken: InputOptions, wanted: ViewOptions) -> dict[str, Any]:
-    """What the options say to the verb, by its keywords."""
+def _tokenizing_keywords(encoding: EncodingOptions, interpretation: InputOptions, view: ViewOptions) -> dict[str, Any]:
+    """The options as keywords of `open_tokenizing`."""
     return {
         "no_special": encoding.no_special,
         "truncate": encoding.truncate,
-        "chat": taken.chat,
-        "template": taken.template,
-        "generation_prompt": taken.generation_prompt,
-        "why": wanted.why,
-        "lint": wanted.lint,
-        "stats": wanted.stats,
-        "check": wanted.check,
+        "chat": interpretation.chat,
+        "template": interpretation.template,
+        "generation_prompt": interpretation.generation_prompt,
+        "why": view.why,
+        "lint": view.lint,
+        "stats": view.stats,
+        "check": view.check,
     }
 
 
-def _check_hint(wanted: ViewOptions) -> str:
-    """What shows the places that a check has found."""
-    shown = {"--ids": wanted.ids, "--count": wanted.count_only, "--table": wanted.table, "--stats": wanted.stats}
-    instead = [name for name, value in {**shown, "--lint": wanted.lint}.items() if value]
+def _check_hint(view: ViewOptions) -> str:
+    """The hint of a failed check: where the differences or findings are shown."""
+    shown = {"--ids": view.ids, "--count": view.count_only, "--table": view.table, "--stats": view.stats}
+    instead = [name for name, value in {**shown, "--lint": view.lint}.items() if value]
     hints = []
-    if "lint" in wanted.check:
-        hints.append("the report on stdout shows each place" if wanted.lint else "--lint shows each place")
-    if "same" in wanted.check:
+    if "lint" in view.check:
+        hints.append("the report on stdout shows each place" if view.lint else "--lint shows each place")
+    if "same" in view.check:
         listed = "the models beside one another, and lists each difference"
         hints.append(f"leaving {instead[0]} out shows {listed}" if instead else f"stdout shows {listed}")
     return "; ".join(hints)
@@ -222,119 +229,121 @@ def _check_hint(wanted: ViewOptions) -> str:
 
 
 def write_records(
-    outlets: Sequence[Destination],
+    destinations: Sequence[Destination],
     tokenizing: Tokenizing,
     stream: TextStream,
-    wanted: ViewOptions,
+    view: ViewOptions,
     *,
     chat: bool,
     pair: str | None,
 ) -> None:
-    """Every text in every form, then what is to be said of all of them."""
-    sinks = [_FormWriter(_choose_form(outlet, tokenizing, stream, wanted), outlet) for outlet in outlets]
-    for sink in sinks:
-        sink.write(sink.form.start())
-    if not wanted.vocab:
+    """Write every text to every destination, then the summary of all texts."""
+    writers = [
+        _FormWriter(_choose_form(destination, tokenizing, stream, view), destination) for destination in destinations
+    ]
+    for writer in writers:
+        writer.write(writer.form.start())
+    if not view.vocab:
         _write_texts(
-            sinks, tokenizing, stream, plain=not chat and pair is None, inputs=_text_inputs(stream, chat, pair)
+            writers, tokenizing, stream, plain=not chat and pair is None, inputs=_text_inputs(stream, chat, pair)
         )
         summary = tokenizing.summary()
     else:
         summary = tokenizing.summary_of_vocabularies([text for text in _search_texts(stream) if text])
-    for sink in sinks:
-        for content in sink.form.end(summary):
-            sink.write(content)
+    for writer in writers:
+        for content in writer.form.end(summary):
+            writer.write(content)
 
 
 class _FormWriter(NamedTuple):
-    """A form, and the place that it is written to."""
+    """A form with the destination that it is written to."""
 
     form: Form
-    outlet: Destination
+    destination: Destination
 
     def write(self, content: str | bytes) -> None:
         if content:
-            self.outlet.write(to_bytes(content))
+            self.destination.write(to_bytes(content))
 
 
-def _choose_form(outlet: Destination, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
+def _choose_form(destination: Destination, tokenizing: Tokenizing, stream: TextStream, view: ViewOptions) -> Form:
     from attncli.render.tokenize import forms
 
-    terminal, several = outlet.terminal, len(tokenizing.models) > 1
-    if outlet.form == "npz":
+    terminal, several = destination.terminal, len(tokenizing.models) > 1
+    if destination.form == "npz":
         from attncli.render.npz import IdsForm
 
         return IdsForm()
-    if outlet.form == "html":
-        return _page_form(outlet, tokenizing, stream, wanted)
-    if outlet.form == "json":
-        return forms.JsonForm(wanted.view, several=several, ascii_only=not terminal.unicode)
-    if wanted.stats or wanted.vocab:
+    if destination.form == "html":
+        return _page_form(destination, tokenizing, stream, view)
+    if destination.form == "json":
+        return forms.JsonForm(view.detail, several=several, ascii_only=not terminal.unicode)
+    if view.stats or view.vocab:
         from attncli.render.tokenize.forms import SummaryForm
 
-        return SummaryForm(outlet.form, terminal, tokenizing.entries, texts=stream.text_count)
-    if outlet.form == "csv" and wanted.lint:
+        return SummaryForm(destination.form, terminal, tokenizing.entries, texts=stream.text_count)
+    if destination.form == "csv" and view.lint:
         return forms.FindingsCsv()
-    if outlet.form == "csv":
-        return forms.CsvForm(wanted.view, several=several)
-    if outlet.form == "jsonl":
-        return forms.JsonLinesForm(wanted.view, several=several, ascii_only=not terminal.unicode)
-    if wanted.view != "tokens":
-        return forms.IdsText(several=several) if wanted.ids else forms.CountText(several=several)
+    if destination.form == "csv":
+        return forms.CsvForm(view.detail, several=several)
+    if destination.form == "jsonl":
+        return forms.JsonLinesForm(view.detail, several=several, ascii_only=not terminal.unicode)
+    if view.detail != "tokens":
+        return forms.IdsText(several=several) if view.ids else forms.CountText(several=several)
     from attncli.render.tokenize.text import RecordText
 
-    return RecordText(terminal, models=tokenizing.models, table=wanted.table, lint=wanted.lint, count=stream.text_count)
+    return RecordText(terminal, models=tokenizing.models, table=view.table, lint=view.lint, count=stream.text_count)
 
 
-def _page_form(outlet: Destination, tokenizing: Tokenizing, stream: TextStream, wanted: ViewOptions) -> Form:
-    """Tokens as a page, and beneath them what there is for a terminal besides."""
+def _page_form(destination: Destination, tokenizing: Tokenizing, stream: TextStream, view: ViewOptions) -> Form:
+    """A page of tokens, with the rest of the result beneath as text for a terminal."""
     from attncli.render.html.tokenize import SCREEN, PageForm
 
-    if wanted.stats or wanted.vocab:
+    if view.stats or view.vocab:
         from attncli.render.tokenize.forms import SummaryForm
 
         summaries = SummaryForm("text", SCREEN, tokenizing.entries, texts=stream.text_count)
-        return PageForm(summaries, tokens=False, title=outlet.title)
+        return PageForm(summaries, tokens=False, title=destination.title)
     from attncli.render.tokenize.text import RecordText
 
-    told = RecordText(SCREEN, models=tokenizing.models, lint=wanted.lint, count=stream.text_count)
-    return PageForm(told, title=outlet.title)
+    text_form = RecordText(SCREEN, models=tokenizing.models, lint=view.lint, count=stream.text_count)
+    return PageForm(text_form, title=destination.title)
 
 
 def _write_texts(
-    sinks: Sequence[_FormWriter],
+    writers: Sequence[_FormWriter],
     tokenizing: Tokenizing,
     stream: TextStream,
     *,
     plain: bool,
     inputs: Iterator[TextInput],
 ) -> None:
-    """Give every text to every form, in the cheapest way that serves them all.
+    """Write every text in every form, in the cheapest way that all forms allow.
 
-    plain: the inputs are nothing but the texts of the stream.
+    plain: whether the inputs are the texts of the stream alone (no conversations or pairs).
     """
-    bare = [part_of for sink in sinks if (part_of := _id_part_writer(sink.form)) is not None]
-    if plain and stream.ids is None and not tokenizing.settings.needs_tokens and len(bare) == len(sinks):
+    part_writers = [write for writer in writers if (write := _id_part_writer(writer.form)) is not None]
+    if plain and stream.ids is None and not tokenizing.settings.needs_tokens and len(part_writers) == len(writers):
         for part in _id_parts(tokenizing, stream):
-            for sink, part_of in zip(sinks, bare, strict=True):
-                sink.write(part_of(part))
-    elif all(sink.form.summary for sink in sinks) and not tokenizing.settings.check:
+            for writer, write_part in zip(writers, part_writers, strict=True):
+                writer.write(write_part(part))
+    elif all(writer.form.summary for writer in writers) and not tokenizing.settings.check:
         tokenizing.count(inputs)
     else:
         for record in tokenizing.records(inputs):
-            for sink in sinks:
-                sink.write(sink.form.record(record))
+            for writer in writers:
+                writer.write(writer.form.record(record))
 
 
 def _id_part_writer(form: Form) -> Callable[[IdsPart], str] | None:
-    """How a form takes bare ids; None where it needs whole texts."""
+    """The method of a form that writes ids alone; None where it needs whole texts."""
     from attncli.render.tokenize.forms import PartsForm
 
     return form.part if isinstance(form, PartsForm) and form.bare else None
 
 
 def _id_parts(tokenizing: Tokenizing, stream: TextStream) -> Iterator[IdsPart]:
-    """Bare ids. A text of any size goes through in parts where that is possible."""
+    """The ids of every text; large texts are tokenized in parts where the tokenizers allow it."""
     if stream.lines or not tokenizing.takes_parts:
         yield from tokenizing.ids(stream.texts())
         return
@@ -343,7 +352,7 @@ def _id_parts(tokenizing: Tokenizing, stream: TextStream) -> Iterator[IdsPart]:
 
 
 def _search_texts(stream: TextStream) -> Iterator[str]:
-    """What is sought in a vocabulary; nothing where stdin happens to be open and empty."""
+    """The texts to search in a vocabulary; none if stdin is open but empty."""
     for blocks in stream.blocks(may_be_empty=not stream.literal):
         yield "".join(blocks)
 

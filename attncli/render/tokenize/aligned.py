@@ -1,4 +1,4 @@
-"""One text under several tokenizers: their tokens over one another, aligned where all of them cut.
+"""One text under several tokenizers in a terminal: a row of tokens for each, aligned where all of them cut.
 
     2 tokenizers
     A  sentence-transformers/all-MiniLM-L6-v2
@@ -10,8 +10,8 @@
                1169  285│4316
                      ~~~~~~~~~~
 
-Beneath each block `~` marks the stretches that not all models cut alike. Under the blocks the statistics stand side by
-side, and each of these stretches is listed. The characters are the same with colour and without it.
+Beneath each block `~` marks the segments that not all models cut alike. Statistics side by side and a list of these
+segments follow. The characters are the same with colour and without it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ def aligned_text(
 ) -> str:
     """The models, their tokens aligned, their statistics side by side, and where they cut differently.
 
-    texts: the text under each model, in the order of the comparison.  count: how many texts there are; None where that
-    is not known yet.
+    texts: the text under each model, in the order of the comparison.  count: the number of texts; None if unknown.
 
-    No line is wider than the terminal, whatever the tokens are.
+    No line is wider than the terminal.
     """
     return lower(_lines(texts, comparison, count, terminal), terminal)
 
@@ -71,12 +70,12 @@ def _lines(
 def _header(comparison: Comparison, keys: Sequence[str], count: int | None, terminal: Terminal) -> Iterator[Line]:
     separator = glyphs(terminal).separator
     place = text_position(comparison.record, count)
-    named = list(keys) == list(comparison.models)
-    names = separator + separator.join(keys) if named else ""
+    keys_are_names = list(keys) == list(comparison.models)
+    names = separator + separator.join(keys) if keys_are_names else ""
     title = StyledSpan(f"{len(keys)} tokenizers", BOLD)
     yield Line.of(title, separator + place if place else "", StyledSpan(names, DIM))
     for key, model in zip(keys, comparison.models, strict=True):
-        if not named:
+        if not keys_are_names:
             name = shortened_name(model, terminal.width - cell_width(key) - len(GAP), terminal)
             yield Line.of(StyledSpan(key, BOLD), GAP, StyledSpan(name, DIM))
 
@@ -84,9 +83,9 @@ def _header(comparison: Comparison, keys: Sequence[str], count: int | None, term
 def _blocks(
     comparison: Comparison, cells: Sequence[Sequence[Cell]], keys: Sequence[str], terminal: Terminal
 ) -> Iterator[Line]:
-    """The columns in blocks as wide as the terminal, a blank line before each."""
+    """The columns in blocks as wide as the terminal, each after a blank line."""
     margin = max(map(cell_width, keys)) + len(GAP)
-    # The bar that goes before a column at the beginning of a block stands in the margin's last cell.
+    # The bar before the first column of a block is in the margin's last cell.
     width = max(terminal.width - margin, 1)
     block: list[AlignedColumn] = []
     used = 0
@@ -107,7 +106,7 @@ def _block(block: Sequence[AlignedColumn], keys: Sequence[str], margin: int) -> 
         texts = [column.rows[model].texts for column in block]
         ids = [column.rows[model].ids for column in block]
         if not any(line.plain.strip() for line in ids):
-            continue  # it has no token here
+            continue  # this model has no token in the block
         yield _row(block, texts, [StyledSpan(key, BOLD), StyledSpan(" " * (margin - cell_width(key)))])
         yield _row(block, ids, [StyledSpan(" " * margin)])
     if any(column.differs for column in block):
@@ -115,7 +114,7 @@ def _block(block: Sequence[AlignedColumn], keys: Sequence[str], margin: int) -> 
 
 
 def _row(block: Sequence[AlignedColumn], parts: Sequence[Line], start: Sequence[StyledSpan]) -> Line:
-    """The margin and the parts; a word that goes on from the block before has its bar in the margin."""
+    """The margin and the parts; if a word continues from the block before, its bar is in the margin."""
     spans = list(start)
     for index, (column, part) in enumerate(zip(block, parts, strict=True)):
         if index:

@@ -1,4 +1,4 @@
-"""A conversation in tokens: each message under its role, its own text set off from what the template writes around it.
+"""The tokens of a conversation in a terminal: each message under its role, its content marked off from the template.
 
     21 tokens (6 special*) · org/chat · chat template default
 
@@ -10,7 +10,7 @@
     content 9 tokens · template 12 (57.1 %)
     by role: user 11 · assistant 6 · generation prompt 4
 
-What stands between `›` and `‹` is the message's own text. The characters are the same with colour and without it.
+The message's content stands between `›` and `‹`. The characters are the same with colour and without it.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from attncli.results.tokenize import TokenizedText
 
 _LIGHT_INK = (0xFF, 0xFF, 0xFF)
 
-#: Backgrounds for the roles in the order in which they speak, apart for colour-blind eyes too; the role stands on it.
+#: Backgrounds of roles in the order of their first message, distinguishable by colour-blind readers.
 _ROLE_COLORS = ((0x45, 0x45, 0x45), (0x00, 0x5F, 0xAF), (0x8F, 0x4B, 0x00), (0x00, 0x6B, 0x5B), (0x87, 0x1F, 0x78))
 
-#: The same where there are sixteen colours, those that are dark enough for light letters.
+#: The same with sixteen colours, those dark enough for light text.
 _ROLE_COLORS_16 = ((0x80, 0x80, 0x80), (0x00, 0x00, 0x80), (0x80, 0x00, 0x00), (0x00, 0x80, 0x00), (0x80, 0x00, 0x80))
 
 _INDENT = 2
 
-#: The widest that a role or the name of a template may be.
+#: Cells of a role or of a template's name.
 _MAX_NAME_CELLS = 24
 
-#: So many messages that are not found in the text are named.
+#: Messages not found in the text that are named.
 _MAX_LISTED = 5
 
 
 class _Part(NamedTuple):
-    """Tokens after one another that are of one message (its index), of none, or of the generation prompt."""
+    """A run of tokens of one message (its index), of the template, or of the generation prompt."""
 
     owner: int | str | None
     first: int
@@ -55,11 +55,11 @@ class _Part(NamedTuple):
 
 
 def chat_text(text: TokenizedText, chat: Chat, terminal: Terminal, *, count: int | None = None) -> str:
-    """The tokens of a conversation by message, and how many are of which role.
+    """The tokens of a conversation by message, and the number for each role.
 
-    chat: whose the tokens of `text` are.  count: how many texts there are; None where that is not known yet.
+    chat: which message each token of `text` belongs to.  count: the number of texts; None if unknown.
 
-    No line is wider than the terminal, whatever the tokens are.
+    No line is wider than the terminal.
     """
     return lower(_picture(text, chat, count, terminal), terminal)
 
@@ -122,7 +122,7 @@ def _role_styles(chat: Chat, terminal: Terminal) -> dict[str, Style]:
 
 
 class _Item(NamedTuple):
-    """What is drawn at one place of a row: a text over an id, and what parts them from the item before."""
+    """A text over an id, with the separator to the item before."""
 
     before: StyledSpan
     text: str
@@ -137,20 +137,20 @@ def _items(part: _Part, cells: Sequence[Cell], chat: Chat, terminal: Terminal) -
     inside = False
     for index in range(part.first, part.last):
         cell, content = cells[index], chat.content[index]
-        parted = content != inside
-        if parted:
+        at_mark = content != inside
+        if at_mark:
             yield _Item(StyledSpan(GAP), opening if content else closing, "", BOLD)
             inside = content
-        goes_on = cell.continues_word and not parted and index > part.first
-        before = word_bar(cell.many and content, terminal) if goes_on else StyledSpan(GAP)
+        goes_on = cell.continues_word and not at_mark and index > part.first
+        before = word_bar(cell.in_cut_word and content, terminal) if goes_on else StyledSpan(GAP)
         style = cell.style if content else DIM
-        yield _Item(before, cell.text, cell.id, style, cell.begins_line and not parted)
+        yield _Item(before, cell.text, cell.id, style, cell.begins_line and not at_mark)
     if inside:
         yield _Item(StyledSpan(GAP), closing, "", BOLD)
 
 
 def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
-    """The items in rows as wide as the terminal, wrapped between them: texts, and ids beneath."""
+    """The items in rows as wide as the terminal: a line of texts, and one of ids beneath."""
     texts: list[StyledSpan] = []
     ids: list[StyledSpan] = []
     used = 0
@@ -200,15 +200,15 @@ def _share_phrases(chat: Chat) -> Iterator[str]:
 
 
 def _note_lines(chat: Chat, terminal: Terminal) -> Iterator[Line]:
-    lost = [
+    missing = [
         f"{index} ({_short_name(message.role, terminal)})"
         for index, message in enumerate(chat.messages, 1)
         if message.contents is None or (message.start is None and not message.contents)
     ]
-    if lost:
-        more = [f"and {len(lost) - _MAX_LISTED:,} more"] if len(lost) > _MAX_LISTED else []
-        named = [Line.of(part) for part in ("not found in the text: message", *lost[:_MAX_LISTED], *more)]
-        yield from flow(named, separator=" ", width=terminal.width, indent=_INDENT)
+    if missing:
+        more = [f"and {len(missing) - _MAX_LISTED:,} more"] if len(missing) > _MAX_LISTED else []
+        parts = [Line.of(part) for part in ("not found in the text: message", *missing[:_MAX_LISTED], *more)]
+        yield from flow(parts, separator=" ", width=terminal.width, indent=_INDENT)
     if chat.double_bos:
         words = (
             "the template writes a special token that the tokenizer would add again: encode the text without adding any"

@@ -1,9 +1,4 @@
-"""Short keys for models that stand beside one another: their names where these are short, else letters.
-
-Segments of a comparison as columns: the tokens of each model over one another, as wide as the widest of them.
-
-What several tokenizers make of a text, beneath the picture of it: numbers side by side, and where they part.
-"""
+"""Parts of the comparison of several tokenizers: short keys for models, aligned columns, statistics and differences."""
 
 from __future__ import annotations
 
@@ -22,7 +17,7 @@ from attncli.render.tokenize.token_cells import GAP, Cell, word_bar
 from attncli.results.comparison import Comparison, Segment, TokenDifference
 from attncli.results.tokenize import TokenizedText, TokenStats
 
-#: Names up to this width are their own keys, on terminals of at least that one.
+#: Cells of model names that are used as keys, on terminals of at least the second width.
 _MAX_SHORT_NAME, _MIN_NAME_WIDTH = 10, 60
 
 
@@ -39,7 +34,7 @@ def model_keys(models: Sequence[str], terminal: Terminal) -> list[str]:
 
 
 def shortened_name(name: str, width: int, terminal: Terminal) -> str:
-    """A model's name in at most `width` cells. What is left out is at its beginning: folders and owners first."""
+    """A model's name in at most `width` cells. Cut at the beginning: folders and owners first."""
     name = printable(name, unicode=terminal.unicode)
     if cell_width(name) <= width:
         return name
@@ -59,7 +54,7 @@ def _letter_key(index: int) -> str:
 
 
 class AlignedRow(NamedTuple):
-    """What one model has in a column: texts over ids, both `width` cells wide."""
+    """One model's tokens in a column: texts over ids, both `width` cells wide."""
 
     texts: Line
     ids: Line
@@ -67,9 +62,9 @@ class AlignedRow(NamedTuple):
 
 
 class AlignedColumn(NamedTuple):
-    """One stretch of the text, or a part of it where it is too wide for the terminal.
+    """A segment of the text, or a part of one that is too wide for the terminal.
 
-    rows: one a model.  before: what parts it from the column before it.  differs: not all models cut it alike.
+    rows: one a model.  before: separator to the column before it.  differs: not all models cut the segment alike.
     begins_line: a line of the text ends before it.
     """
 
@@ -83,17 +78,17 @@ class AlignedColumn(NamedTuple):
 def aligned_columns(
     comparison: Comparison, cells: Sequence[Sequence[Cell]], width: int, terminal: Terminal
 ) -> Iterator[AlignedColumn]:
-    """The text from its beginning to its end, in columns of at most `width` cells.
+    """The text in columns of at most `width` cells.
 
     cells: those of each model, an entry a token.
     """
     previous: Segment | None = None
     for segment in comparison.segments:
-        own = [drawn[first:last] for drawn, (first, last) in zip(cells, segment.tokens, strict=True)]
+        segment_cells = [drawn[first:last] for drawn, (first, last) in zip(cells, segment.tokens, strict=True)]
         inside = word_bar(False, terminal)
         before = inside if previous is not None and _is_within_word(previous, segment) else StyledSpan(GAP)
         begins_line = previous is not None and _is_line_start(previous, segment)
-        wrapped = [list(_wrapped(drawn, width, inside)) for drawn in own]
+        wrapped = [list(_wrapped(drawn, width, inside)) for drawn in segment_cells]
         for part in zip_longest(*wrapped, fillvalue=()):
             yield _column(part, before, segment, begins_line, terminal)
             before, begins_line = inside, False
@@ -101,7 +96,7 @@ def aligned_columns(
 
 
 def tokens_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
-    """The texts of some tokens beside one another, each as wide as it is."""
+    """The texts of some tokens in one line, without padding."""
     spans: list[StyledSpan] = []
     for index, cell in enumerate(cells):
         if index:
@@ -111,7 +106,7 @@ def tokens_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
 
 
 def _is_within_word(previous: Segment, segment: Segment) -> bool:
-    """Whether the word before the cut goes on behind it."""
+    """Whether a word continues from one segment to the next."""
     if previous.added or segment.added or previous.sequence != segment.sequence:
         return False
     return not previous.text[-1:].isspace() and not segment.text[:1].isspace()
@@ -126,7 +121,7 @@ def _is_line_start(previous: Segment, segment: Segment) -> bool:
 
 
 def _wrapped(cells: Sequence[Cell], width: int, inside: StyledSpan) -> Iterator[tuple[Cell, ...]]:
-    """The cells in rows of at most `width` cells; one that is wider alone has a row of its own."""
+    """The cells in rows of at most `width` cells; a wider one has a row of its own."""
     row: list[Cell] = []
     used = 0
     for cell in cells:
@@ -144,13 +139,13 @@ def _column(
     part: Sequence[Sequence[Cell]], before: StyledSpan, segment: Segment, begins_line: bool, terminal: Terminal
 ) -> AlignedColumn:
     inside = word_bar(False, terminal)
-    width = max(sum(cell.width for cell in own) + len(inside.text) * max(len(own) - 1, 0) for own in part)
-    rows = tuple(_row(own, width, inside, terminal) for own in part)
+    width = max(sum(cell.width for cell in row) + len(inside.text) * max(len(row) - 1, 0) for row in part)
+    rows = tuple(_row(row, width, inside, terminal) for row in part)
     return AlignedColumn(rows, width, before, segment.differs, begins_line)
 
 
 def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Terminal) -> AlignedRow:
-    """The cells of one model; the last one takes the room that others need for more of them."""
+    """The cells of one model, the last one padded to the width of the column."""
     if not cells:
         return AlignedRow(Line.of(" " * width), Line.of(" " * width), width)
     texts: list[StyledSpan] = []
@@ -168,10 +163,10 @@ def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Termin
     return AlignedRow(Line(tuple(texts)), Line(tuple(ids)), width)
 
 
-#: So many differences are listed.
+#: Differences that are listed.
 _MAX_DIFFERENCES = 10
 
-#: Marks what is not cut alike, with and without colour.
+#: Marks segments that not all models cut alike.
 MARK = "~"
 MARK_STYLE = Style(fg=(0xD5, 0x5E, 0x00), bold=True)
 
@@ -190,7 +185,7 @@ _RATIOS: tuple[tuple[str, Callable[[TokenStats], float | None]], ...] = (
 def statistics_table(
     texts: Sequence[TokenizedText], comparison: Comparison, keys: Sequence[str], terminal: Terminal
 ) -> Iterator[Line]:
-    """A row a measure, a column a model; as many tables under one another as the width asks for."""
+    """A row a measure, a column a model; columns that don't fit follow in further tables."""
     rows = list(_statistics_rows(texts, comparison, keys, terminal))
     head = max(cell_width(name) for name, _ in rows)
     values = [[row[1][index] for row in rows] for index in range(len(keys))]
@@ -209,7 +204,7 @@ def statistics_table(
 
 
 def statistics_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
-    """What the numbers leave out, and which of them flatter: one unknown token may stand for a long stretch."""
+    """What fertility leaves out, and which statistics look too good: one unknown token may replace a long text."""
     stats = texts[0].stats
     notes = [*why_no_fertility(stats)] if stats.fertility is None else []
     if not notes and stats.unspaced_scripts:
@@ -227,22 +222,22 @@ def statistics_notes(texts: Sequence[TokenizedText], keys: Sequence[str], termin
 def difference_lines(
     comparison: Comparison, cells: Sequence[Sequence[Cell]], keys: Sequence[str], terminal: Terminal
 ) -> Iterator[Line]:
-    """Which stretches are not cut alike, and how each model cuts them; or that there is none."""
-    found = comparison.differences
+    """The segments that are not cut alike, and how each model cuts them; or that there are none."""
+    differences = comparison.differences
     for model in range(1, len(keys)):
-        if all(difference.segment.same_cuts[model] for difference in found):
+        if all(difference.segment.same_cuts[model] for difference in differences):
             yield from _same_cuts_lines(comparison, model, keys, terminal)
-    if found:
-        count = f" {len(found):,} place{'' if len(found) == 1 else 's'} not cut alike:"
+    if differences:
+        count = f" {len(differences):,} place{'' if len(differences) == 1 else 's'} not cut alike:"
         yield Line.of(StyledSpan(MARK, MARK_STYLE), StyledSpan(count, DIM))
-    for difference in found[:_MAX_DIFFERENCES]:
+    for difference in differences[:_MAX_DIFFERENCES]:
         yield from _one_difference(difference, cells, keys, terminal)
-    if len(found) > _MAX_DIFFERENCES:
-        yield Line.of(StyledSpan(f"  and {len(found) - _MAX_DIFFERENCES:,} more", DIM))
+    if len(differences) > _MAX_DIFFERENCES:
+        yield Line.of(StyledSpan(f"  and {len(differences) - _MAX_DIFFERENCES:,} more", DIM))
 
 
 def textless_token_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
-    """Which models have tokens that stand for nothing of the text, as those count among tokens and not among cuts."""
+    """Which models have tokens for no character of the text; these count as tokens, but make no cut."""
     for text, key in zip(texts, keys, strict=True):
         count = sum(token.start is not None and token.start == token.end for token in text.tokens)
         if count:
@@ -280,29 +275,29 @@ def _right_aligned(text: str, width: int) -> str:
 
 def _same_cuts_lines(comparison: Comparison, model: int, keys: Sequence[str], terminal: Terminal) -> list[Line]:
     place = comparison.ids[model]
-    says = f"{keys[model]} cuts the text as {keys[0]} does"
+    sentence = f"{keys[model]} cuts the text as {keys[0]} does"
     if place is None:
-        parts = [f"{says}, and its ids are the same"]
+        parts = [f"{sentence}, and its ids are the same"]
     else:
         ids = ["nothing" if token is None else str(token.id) for token in (place.first, place.other)]
-        parts = [f"{says}, but its ids differ,", f"first at token {place.position}:", f"{ids[0]} and {ids[1]}"]
+        parts = [f"{sentence}, but its ids differ,", f"first at token {place.position}:", f"{ids[0]} and {ids[1]}"]
     return flow([Line.of(part) for part in parts], separator=" ", width=terminal.width, indent=2)
 
 
 def _one_difference(
     difference: TokenDifference, cells: Sequence[Sequence[Cell]], keys: Sequence[str], terminal: Terminal
 ) -> list[Line]:
-    """The place, and each way to cut it with the models that do so."""
+    """The segment's place, and each way to cut it with the models that do so."""
     segment = difference.segment
-    ways = [_cut_line(cells[model][first:last], terminal) for model, (first, last) in enumerate(segment.tokens)]
-    # Shades, case and space within a token make no other way to cut.
+    cuts = [_cut_line(cells[model][first:last], terminal) for model, (first, last) in enumerate(segment.tokens)]
+    # Case and spaces within a token make no other way to cut.
     spelled = [[token.text.strip().casefold() for token in tokens] for tokens in difference.pieces]
     order = sorted(range(len(keys)), key=lambda model: (spelled.index(spelled[model]), model))
     parts = [Line.of(StyledSpan(f"  {segment.start}{glyphs(terminal).dash}{segment.end}", DIM))]
     for _, run in groupby(order, key=lambda model: spelled[model]):
         models = list(run)
         parts.append(
-            joined([Line.of(StyledSpan(",".join(keys[model] for model in models), BOLD), " "), ways[models[0]]])
+            joined([Line.of(StyledSpan(",".join(keys[model] for model in models), BOLD), " "), cuts[models[0]]])
         )
     return flow(parts, separator=GAP, width=terminal.width, indent=6)
 

@@ -1,6 +1,6 @@
-"""What the pictures of `--why` are put together from: pieces of texts and vocabularies, after one another.
+"""What the model of a tokenizer did with one pre-token, as lines of `--why`, in a layout for each kind of model.
 
-The merges of BPE, a row each: rank, pair, the word after it, and the pair that it came before.
+BPE: the merges, one a row: rank, pair, the word after it, and the pair that it was preferred to.
 
                  Ġ m o l e s
     1  m+o       Ġ mo l e s       before l+e (4)
@@ -8,9 +8,7 @@ The merges of BPE, a row each: rank, pair, the word after it, and the pair that 
     4  l+e       Ġmo le s
     7  Ġmo+le    Ġmole s
 
-Where a word is too long for that, what a pair becomes stands in place of the word, and the tokens stand at the end.
-
-What the model did with one pre-token, as lines: of its own look for each kind of model.
+If a word is too long for that, each row has only what the pair becomes, and the tokens follow at the end.
 
 WordPiece    bio       not biopsy, biops, biop
              ##psy
@@ -45,17 +43,17 @@ from attncli.results.explanation import (
 
 GAP = "  "
 
-#: So many pieces are drawn one after another.
+#: Pieces that are listed.
 MAX_PIECES = 60
 
-#: So many characters of one piece.
+#: Characters of one piece.
 _MAX_PIECE_CHARACTERS = 1000
 
 
 def piece_text(text: str, terminal: Terminal) -> str:
-    """A piece of a text or of a vocabulary, safe for a terminal and for what stands beside it."""
+    """A piece of a text or of a vocabulary, safe for a terminal, that doesn't affect the text around it."""
     shown = visible(text, unicode=terminal.unicode)
-    # A letter that takes no cell of its own would join whatever stands before it.
+    # A character of zero width would combine with the text before it.
     shown = f"◌{shown}" if shown and cell_width(shown[0]) == 0 else shown
     return shown + direction_end(shown)
 
@@ -65,7 +63,7 @@ def entry_texts(tokens: Iterable[Entry], terminal: Terminal) -> list[str]:
 
 
 def piece_lines(texts: Sequence[str], room: int, *, separator: str = " ") -> list[Line]:
-    """Pieces after one another over as many rows as they need; of many, the first ones and how many more there are."""
+    """Pieces on as many lines as they need; of many, the first ones and the number of the others."""
     parts = [Line.of(part) for text in texts[:MAX_PIECES] for part in split_to_width(text, room)]
     if len(texts) > MAX_PIECES:
         parts.append(Line.of(StyledSpan(f"and {len(texts) - MAX_PIECES:,} more", DIM)))
@@ -73,7 +71,7 @@ def piece_lines(texts: Sequence[str], room: int, *, separator: str = " ") -> lis
 
 
 def split_to_width(text: str, room: int) -> Iterator[str]:
-    """A piece as parts that fit in a row; no more than a screenful of it."""
+    """A piece in parts that fit on a line, up to `_MAX_PIECE_CHARACTERS`."""
     part = ""
     for cluster in clusters(text[:_MAX_PIECE_CHARACTERS]):
         if part and cell_width(part + cluster) > room:
@@ -84,28 +82,28 @@ def split_to_width(text: str, room: int) -> Iterator[str]:
 
 
 def sentence_lines(sentence: str, room: int) -> list[Line]:
-    """Our own words, wrapped between them."""
+    """A sentence of ours, dim and wrapped between words."""
     parts = (Line.of(part) for word in sentence.split(" ") for part in split_to_width(word, room))
     words = flow(parts, separator=" ", width=room)
     return [Line.of(StyledSpan(line.plain, DIM)) for line in words]
 
 
 def label_block(head: Line, block: Sequence[Line], column: int) -> list[Line]:
-    """A block of lines from a column on, and what it is about before it; above it where that is too wide."""
+    """A block of lines indented to `column`, with a label before its first line; above it if the label is too wide."""
     indented = [joined([Line.of(" " * column), line]) for line in block]
     if head.width >= column or not block:
         return [head, *indented]
     return [joined([padded(head, column), block[0]]), *indented[1:]]
 
 
-#: So many merges of a word are drawn, and so many characters that have no entry are told of.
+#: Merges of a word that are drawn, and characters without an entry that are named.
 _MAX_MERGES = 16
 _MAX_MISSING = 4
 
-#: So many cells of a pair.
+#: Cells of a pair.
 _PAIR_CELLS = 20
 
-#: What becomes of a character that has no entry.
+#: What replaces a character without an entry.
 _FALLBACKS = {
     "byte": ", but its bytes {} are",
     "unknown": ": {} stands for it",
@@ -114,7 +112,7 @@ _FALLBACKS = {
 
 
 class MergeColumns(NamedTuple):
-    """Cells for ranks and for pairs: the same for all words, so that these can be compared."""
+    """Cells of ranks and of pairs, the same for all words."""
 
     rank: int
     pair: int
@@ -126,7 +124,7 @@ class MergeColumns(NamedTuple):
 
 
 def merge_columns(words: Iterable[Word], terminal: Terminal) -> MergeColumns:
-    """What the merges of these words take."""
+    """The columns that the merges of these words need."""
     pairs = [pair for word in words if isinstance(word, MergedWord) for pair in _drawn_pairs(word)]
     widest = max((cell_width(_pair_text(pair, terminal)) for pair in pairs), default=0)
     return MergeColumns(max((len(f"{pair.rank:,}") for pair in pairs), default=0), min(widest, _PAIR_CELLS))
@@ -138,7 +136,7 @@ def _drawn_pairs(word: MergedWord) -> list[Pair]:
 
 
 def merge_lines(word: MergedWord, columns: MergeColumns, room: int, terminal: Terminal) -> Iterator[Line]:
-    """A word from its symbols to its tokens, in lines of at most `room` cells as far as that goes."""
+    """A word from its symbols to its tokens, in lines of at most `room` cells where possible."""
     symbols = [piece_text(symbol.token, terminal) for symbol in _used_symbols(word.symbols)]
     fits = columns.indent + cell_width(" ".join(symbols)) <= room
     if fits:
@@ -157,7 +155,7 @@ def merge_lines(word: MergedWord, columns: MergeColumns, room: int, terminal: Te
 
 
 class _MergeRow(NamedTuple):
-    """A merge, the word after it (or what the pair becomes), and how often it applies in a row."""
+    """A merge, the word after it (or what the pair becomes), and how often it is applied in succession."""
 
     merge: Merge
     after: Line
@@ -169,7 +167,7 @@ def _used_symbols(symbols: Sequence[Symbol]) -> list[Symbol]:
 
 
 def _word_states(word: MergedWord, terminal: Terminal) -> Iterator[_MergeRow]:
-    """The whole word after each merge, what is new in bold."""
+    """The whole word after each merge, the merged piece in bold."""
     state = {place: piece_text(symbol.token, terminal) for place, symbol in enumerate(_used_symbols(word.symbols))}
     for merge in word.merges:
         places = list(state)
@@ -180,7 +178,7 @@ def _word_states(word: MergedWord, terminal: Terminal) -> Iterator[_MergeRow]:
 
 
 def _pair_results(word: MergedWord, terminal: Terminal) -> Iterator[_MergeRow]:
-    """What each pair becomes; the same one several times in a row is one step."""
+    """What each pair becomes; the same pair several times in succession is one row."""
     for _, run in groupby(word.merges, key=attrgetter("pair")):
         merges = list(run)
         times = f" {glyphs(terminal).times}{len(merges):,}" if len(merges) > 1 else ""
@@ -209,13 +207,13 @@ def _pair_text(pair: Pair, terminal: Terminal) -> str:
 
 
 def _missing_character_lines(symbols: Sequence[Symbol], room: int, terminal: Terminal) -> Iterator[Line]:
-    """The characters that the vocabulary has no entry for, and what stands for them."""
+    """The characters without a vocabulary entry, and what replaces them."""
     found: dict[tuple[str, str], list[Symbol]] = {}
     for symbol in symbols:
         if symbol.how != "character":
             found.setdefault((symbol.source, symbol.how), []).append(symbol)
-    for (source, how), own in list(found.items())[:_MAX_MISSING]:
-        tokens = " ".join(dict.fromkeys(piece_text(symbol.token, terminal) for symbol in own))
+    for (source, how), group in list(found.items())[:_MAX_MISSING]:
+        tokens = " ".join(dict.fromkeys(piece_text(symbol.token, terminal) for symbol in group))
         yield from sentence_lines(
             f"{piece_text(source, terminal)} is not in the vocabulary{_FALLBACKS[how].format(tokens)}", room
         )
@@ -224,7 +222,7 @@ def _missing_character_lines(symbols: Sequence[Symbol], room: int, terminal: Ter
 
 
 def is_vocabulary_word(word: Word) -> bool:
-    """Whether there is nothing to tell: the vocabulary has the word, and it was taken as it is."""
+    """Whether the word is itself a vocabulary entry and was used unchanged."""
     match word:
         case MergedWord(symbols=symbols):
             return word.whole or (len(symbols) == 1 and symbols[0].how == "character")
@@ -236,7 +234,7 @@ def is_vocabulary_word(word: Word) -> bool:
 
 
 def word_lines(word: Word, columns: MergeColumns, room: int, terminal: Terminal) -> list[Line]:
-    """What the model did with a word, in lines of at most `room` cells as far as that goes."""
+    """What the model did with a word, in lines of at most `room` cells where possible."""
     match word:
         case MergedWord():
             return list(merge_lines(word, columns, room, terminal))
@@ -249,7 +247,7 @@ def word_lines(word: Word, columns: MergeColumns, room: int, terminal: Terminal)
 
 
 def _matched_lines(word: MatchedWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """A row a match, with the longer candidates that the vocabulary lacks."""
+    """A row for each match, with the longer candidates that aren't in the vocabulary."""
     if word.too_long:
         yield from _unknown_lines(
             word, f"as it has {len(word.form):,} characters, more than the model looks at", room, terminal
@@ -269,13 +267,13 @@ def _miss_texts(match: Match, terminal: Terminal) -> list[str]:
     if not match.missed:
         return []
     more = match.missed - len(match.misses)
-    named = [piece_text(text, terminal) for text in match.misses] + ([f"and {more:,} more"] if more else [])
+    names = [piece_text(text, terminal) for text in match.misses] + ([f"and {more:,} more"] if more else [])
     outcome = ["so", "the", "whole", "word", "is", "unknown"] if match.token is None else []
-    return ["not", *(f"{text}," for text in named[:-1]), named[-1] + ("," if outcome else ""), *outcome]
+    return ["not", *(f"{text}," for text in names[:-1]), names[-1] + ("," if outcome else ""), *outcome]
 
 
 def _scored_lines(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """The best path and the runner-up: the sum of scores, then each piece with its own."""
+    """The best path and the runner-up: the sum of scores, then each piece with its score."""
     paths = [word.best] if word.runner_up is None else [word.best, word.runner_up]
     column = max(len(f"{path.score:.2f}") for path in paths) + len(GAP)
     for path, style in zip(paths, (BOLD, DIM), strict=False):
@@ -294,17 +292,17 @@ def _path_lines(path: Path, style: Style, room: int, terminal: Terminal) -> list
 
 
 def _unknown_piece_lines(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """What became of pieces that the vocabulary lacks."""
-    lacking = dict.fromkeys(piece_text(piece.text, terminal) for piece in word.best.pieces if piece.unknown)
-    if lacking:
+    """The pieces that aren't in the vocabulary, and what replaces them."""
+    missing = dict.fromkeys(piece_text(piece.text, terminal) for piece in word.best.pieces if piece.unknown)
+    if missing:
         yield from flow(
-            [*sentence_lines("not in the vocabulary:", room), *piece_lines([*lacking], room)], separator=" ", width=room
+            [*sentence_lines("not in the vocabulary:", room), *piece_lines([*missing], room)], separator=" ", width=room
         )
         yield from piece_lines(["=", *entry_texts(word.tokens, terminal)], room)
 
 
 def _unknown_lines(word: Word, reason: str, room: int, terminal: Terminal) -> list[Line]:
-    """The unknown token, and why it is that."""
+    """The unknown token, and why the word became it."""
     token = Line.of(StyledSpan(" ".join(entry_texts(word.tokens, terminal)), BOLD))
     column = token.width + len(GAP)
     return label_block(token, sentence_lines(reason, room - column), column)

@@ -1,6 +1,4 @@
-"""The steps of normalisers and pre-tokenizers in words, from their kinds and settings.
-
-How a tokenizer came to its tokens, as a terminal shows it: a row a stage, then a block a word.
+"""The explanation of `attn tokenize --why` in a terminal: a row for each stage, then a block for each word.
 
     normalised  take a biopsy of the mole  (lowercase)
     pre-tokens  Take│a│biopsy│of│the│mole
@@ -13,7 +11,7 @@ How a tokenizer came to its tokens, as a terminal shows it: a row a stage, then 
                 ##psy
     as they are in the vocabulary: take a of the mole
 
-What the colours say is said without them as well.
+Steps of normalisers and pre-tokenizers are put in words from their kinds and settings.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from attncli.render.tokenize.explain_words import (
 )
 from attncli.results.explanation import Explanation, Model, Segment, Step
 
-#: Kinds that need no settings to be told; any other one is told by its own name.
+#: Words for kinds of steps without settings; other kinds are shown by their own name.
 _STEP_WORDS = {
     "Lowercase": "lowercase",
     "StripAccents": "strip accents",
@@ -53,7 +51,7 @@ _STEP_WORDS = {
     "UnicodeScripts": "cut where the script changes",
 }
 
-#: What a BertNormalizer does, by the switch that asks for it.
+#: What a BertNormalizer does, by the setting that turns it on.
 _SWITCHES = {
     "clean_text": "clean white space and control characters",
     "handle_chinese_chars": "spaces around Chinese characters",
@@ -61,7 +59,7 @@ _SWITCHES = {
     "lowercase": "lowercase",
 }
 
-#: What becomes of that at which a text is cut.
+#: What happens to the matches at which a text is cut.
 _BEHAVIORS = {
     "Isolated": "each a piece of its own",
     "Removed": "which is left out",
@@ -81,7 +79,7 @@ def step_words(step: Step) -> str:
 
 
 def _setting_words(step: Step) -> Iterator[str]:
-    """What the settings of a step say."""
+    """Words for the settings of a step."""
     settings: Mapping[str, Any] = step.settings
     match step.kind:
         case "BertNormalizer":
@@ -137,16 +135,16 @@ def _byte_level(settings: Mapping[str, Any]) -> Iterator[str]:
     yield "a letter for each byte and Ġ for a space"
 
 
-#: The cells of the column of labels, at least, and at most (and no more than a quarter of the line).
+#: Cells of the column of labels, at least and at most (and no more than a quarter of the line).
 _MIN_LABEL_CELLS, _MAX_LABEL_CELLS = 12, 16
 
-#: The cells beside it, at least: in a narrower terminal, lines are cut.
+#: Cells beside the labels, at least: in a narrower terminal, lines are cut.
 _MIN_ROOM = 8
 
-#: So many words are told of one by one.
+#: Words that are explained one by one.
 _MAX_WORDS = 16
 
-#: So many segments are shown normalised.
+#: Segments that are shown normalised.
 _MAX_SEGMENTS = 8
 
 #: How each kind of model cuts a word.
@@ -163,34 +161,34 @@ _TAKES_WHOLE = "a word that is one of them is taken at once, without merges"
 
 
 def explain_text(explanation: Explanation, terminal: Terminal) -> str:
-    """The stages of an explanation under one another, and what the model did with each word.
+    """The stages of an explanation, then what the model did with each word.
 
-    No line is wider than the terminal, whatever the tokens are.
+    No line is wider than the terminal.
     """
     return lower(_lines(explanation, terminal), terminal)
 
 
 def _lines(explanation: Explanation, terminal: Terminal) -> Iterator[Line]:
-    told_of = [index for index, word in enumerate(explanation.words) if not is_vocabulary_word(word)]
+    explained = [index for index, word in enumerate(explanation.words) if not is_vocabulary_word(word)]
     labels = _labels(explanation, terminal)
-    column = _label_cells([labels[index] for index in told_of[:_MAX_WORDS]], terminal)
+    column = _label_cells([labels[index] for index in explained[:_MAX_WORDS]], terminal)
     room = max(terminal.width - column, _MIN_ROOM)
     for label, block in _stages(explanation, room, terminal):
         if block:
             yield from label_block(Line.of(StyledSpan(label, BOLD)), block, column)
     if explanation.words:
         yield Line()
-    columns = merge_columns((explanation.words[index] for index in told_of[:_MAX_WORDS]), terminal)
-    for index in told_of[:_MAX_WORDS]:
+    columns = merge_columns((explanation.words[index] for index in explained[:_MAX_WORDS]), terminal)
+    for index in explained[:_MAX_WORDS]:
         block = word_lines(explanation.words[index], columns, room, terminal)
         yield from label_block(Line.of(shorten(labels[index], column - 1, glyphs(terminal).cut)), block, column)
-    if (left := len(told_of) - _MAX_WORDS) > 0:
+    if (left := len(explained) - _MAX_WORDS) > 0:
         yield Line.of(StyledSpan(f"and {left:,} more word{'' if left == 1 else 's'} (--json has them all)", DIM))
     yield from _whole_word_lines(explanation, terminal)
 
 
 def _stages(explanation: Explanation, room: int, terminal: Terminal) -> Iterator[tuple[str, list[Line]]]:
-    """What happens to the whole text, by name; nothing in a block where there is nothing to say."""
+    """The stages that the whole text goes through, by name; a block may be empty."""
     yield "normalised", list(_normalized_lines(explanation, room, terminal))
     yield "pre-tokens", list(_pre_token_lines(explanation, room, terminal))
     yield "added", _added_token_lines(explanation, room, terminal)
@@ -205,7 +203,7 @@ def _label_cells(labels: Sequence[str], terminal: Terminal) -> int:
 
 
 def _labels(explanation: Explanation, terminal: Terminal) -> list[str]:
-    """Each word as it stands in the input for the first time, and how often if it is more than once."""
+    """Each word as it is first written in the input, with its count if that is more than one."""
     counts = explanation.counts()
     first: dict[int, str] = {}
     for pre_token in explanation.pre_tokens:
@@ -239,7 +237,7 @@ def _change_lines(segment: Segment, steps: Sequence[Step], room: int, terminal: 
 
 
 def _shown_words(text: str, terminal: Terminal) -> list[str]:
-    """A normalised text word by word: its spaces stay spaces, as far as they stand between two words."""
+    """The words of a normalised text, at most `MAX_PIECES`."""
     words = [piece_text(word, terminal) for word in text.split(" ")]
     more = [f"{glyphs(terminal).ellipsis}"] if len(words) > MAX_PIECES else []
     return words[:MAX_PIECES] + more
@@ -247,10 +245,10 @@ def _shown_words(text: str, terminal: Terminal) -> list[str]:
 
 def _pre_token_lines(explanation: Explanation, room: int, terminal: Terminal) -> Iterator[Line]:
     bar = "│" if terminal.unicode else "|"
-    own = [pre_token.text or pre_token.form for pre_token in explanation.pre_tokens if pre_token.added is None]
-    bars = [bar] * (len(own) - 1) + [""]
+    texts = [pre_token.text or pre_token.form for pre_token in explanation.pre_tokens if pre_token.added is None]
+    bars = [bar] * (len(texts) - 1) + [""]
     yield from piece_lines(
-        [piece_text(text, terminal) + after for text, after in zip(own, bars, strict=False)], room, separator=""
+        [piece_text(text, terminal) + after for text, after in zip(texts, bars, strict=False)], room, separator=""
     )
     steps = explanation.pre_tokenizer
     if not steps:
@@ -266,8 +264,8 @@ def _step_texts(steps: Sequence[Step], terminal: Terminal) -> list[str]:
 
 def _added_token_lines(explanation: Explanation, room: int, terminal: Terminal) -> list[Line]:
     """The added tokens that are written in the text."""
-    own = [pre_token.text for pre_token in explanation.pre_tokens if pre_token.added is not None]
-    written = [piece_text(text, terminal) for text in dict.fromkeys(own)]
+    added = [pre_token.text for pre_token in explanation.pre_tokens if pre_token.added is not None]
+    written = [piece_text(text, terminal) for text in dict.fromkeys(added)]
     return (
         [*piece_lines(written, room), *sentence_lines("(written in the text, and taken as they are)", room)]
         if written
@@ -284,16 +282,16 @@ def _rule_lines(model: Model, room: int, terminal: Terminal) -> list[Line]:
 
 
 def _whole_word_lines(explanation: Explanation, terminal: Terminal) -> list[Line]:
-    """The words of which there is nothing to tell."""
-    own = [piece_text(word.form, terminal) for word in explanation.words if is_vocabulary_word(word)]
-    if not own:
+    """The words that are vocabulary entries themselves."""
+    words = [piece_text(word.form, terminal) for word in explanation.words if is_vocabulary_word(word)]
+    if not words:
         return []
     parts = [
         *sentence_lines("as they are in the vocabulary:", terminal.width),
-        *(Line.of(text) for text in own[:MAX_PIECES]),
+        *(Line.of(text) for text in words[:MAX_PIECES]),
     ]
-    if len(own) > MAX_PIECES:
-        parts.append(Line.of(StyledSpan(f"and {len(own) - MAX_PIECES:,} more", DIM)))
+    if len(words) > MAX_PIECES:
+        parts.append(Line.of(StyledSpan(f"and {len(words) - MAX_PIECES:,} more", DIM)))
     return flow(parts, separator=" ", width=terminal.width)
 
 
@@ -309,7 +307,7 @@ def _special_lines(explanation: Explanation, room: int, terminal: Terminal) -> l
 
 
 def _disagreement_lines(explanation: Explanation, room: int) -> list[Line]:
-    """That the steps did not lead to the tokens that the tokenizer gives."""
+    """A note if the steps did not lead to the tokens that the tokenizer gives."""
     if explanation.agrees:
         return []
     dropout = explanation.model.settings.get("dropout")

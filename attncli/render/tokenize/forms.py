@@ -1,11 +1,7 @@
-"""The statistics of tokenizers as tidy rows, and as the part of the JSON that they are.
+"""The output formats of `attn tokenize`, each written text by text, so that any number of texts needs little memory.
 
-The forms of what `attn tokenize` finds, each written text by text, so that any number of texts takes no memory.
-
-A form says what stands before the texts, for every text, and after the last one. The short forms (`ids`, `count`) and
-npz are content with bare ids, which may come in parts.
-
-Forms that hold nothing of single texts: statistics of all of them, and vocabularies.
+A form returns what to write before the texts, for each text, and after the last one. The short views (`ids`, `count`)
+and npz need only ids, which may come in parts. Summaries (statistics, vocabularies) are written at the end.
 """
 
 from __future__ import annotations
@@ -30,16 +26,16 @@ _TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "l
 
 
 def statistics_columns() -> tuple[str, ...]:
-    """What each field of a row of `statistics_rows` is."""
+    """The columns of `statistics_rows`."""
     return ("model", "script", *_figure_names(), "parity", *_TEXT_COLUMNS)
 
 
 def statistics_rows(
     statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()
 ) -> Iterator[tuple[object, ...]]:
-    """A row for each tokenizer with all scripts (whose `script` is None), and one for each of its scripts.
+    """A row for each tokenizer with all scripts (`script` None), and one for each of its scripts.
 
-    parity: of each tokenizer but the first, in their order.  Fields that say nothing of a single script are None there.
+    parity: of each tokenizer but the first, in their order.  Fields without a value for a single script are None.
     """
     for index, each in enumerate(statistics):
         ratio = parity[index - 1] if parity and index else None
@@ -51,12 +47,12 @@ def statistics_rows(
 
 
 def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> str:
-    """The same as CSV."""
+    """The rows of `statistics_rows` as CSV."""
     return csv_text(statistics_columns(), statistics_rows(statistics, parity))
 
 
 def _figure_names() -> tuple[str, ...]:
-    """Every figure of a whole and of a script, those of both first."""
+    """The names of all figures, first those that both totals and scripts have."""
     both = [name for name in ScriptStatistics._fields if name in TotalStatistics._fields]
     return (*both, *(name for name in TotalStatistics._fields if name not in both))
 
@@ -69,7 +65,7 @@ def _length_values(statistics: TokenizerStatistics) -> tuple[object, ...]:
     return (statistics.texts, statistics.vocabulary_size, *statistics.lengths)
 
 
-#: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
+#: How much of a tokenized text is written: everything, its ids, or their number.
 Detail = Literal["tokens", "ids", "count"]
 
 _FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start", "line", "column")
@@ -77,9 +73,9 @@ _TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", 
 
 
 class Form(ABC):
-    """What is written before the texts, for a text, and after them. Every method answers with what to write.
+    """An output format. Its methods return what to write before the texts, for each text, and after them.
 
-    summary: whether nothing is written of single texts at all.
+    summary: whether nothing is written of single texts.
     """
 
     summary = False
@@ -96,7 +92,7 @@ class Form(ABC):
 
 
 class PartsForm(Form):
-    """A form that ids alone may be enough for.  bare: whether they are; then it can be fed in parts."""
+    """A form that may need only ids.  bare: whether it does; then texts may come in parts."""
 
     bare = True
 
@@ -126,7 +122,7 @@ def _line_end(part: IdsPart, several: bool) -> str:
 
 
 class _NumberTexts(dict[int, str]):
-    """Numbers as text, each made once: the ids of a file are few, and come by the million."""
+    """A cache of numbers as text: a file has millions of tokens, but few different ids."""
 
     def __missing__(self, number: int) -> str:
         return self.setdefault(number, str(number))
@@ -146,13 +142,13 @@ class CountText(PartsForm):
 
 
 class JsonForm(PartsForm):
-    """One object on one line; with `ids` or `count` its texts hold nothing else."""
+    """One JSON object; with `ids` or `count` its texts hold nothing else."""
 
-    def __init__(self, view: Detail, *, several: bool, ascii_only: bool) -> None:
-        self.bare = view != "tokens"
+    def __init__(self, detail: Detail, *, several: bool, ascii_only: bool) -> None:
+        self.bare = detail != "tokens"
         self._ascii = ascii_only
-        self._lines = JsonLinesForm(view, several=several, ascii_only=ascii_only)
-        self._begun = False
+        self._lines = JsonLinesForm(detail, several=several, ascii_only=ascii_only)
+        self._started = False
         self._comparisons: list[Comparison] = []
 
     def start(self) -> str:
@@ -175,35 +171,35 @@ class JsonForm(PartsForm):
     def _joined(self, lines: str, *, goes_on: bool = False) -> str:
         if not lines:
             return ""
-        comma = ", " if self._begun and not goes_on else ""
-        self._begun = True
+        comma = ", " if self._started and not goes_on else ""
+        self._started = True
         return comma + lines.removesuffix("\n").replace("\n", ", ")
 
 
 class JsonLinesForm(PartsForm):
     """A text per line: everything of it, or `{record, ids}`, or `{record, count}`, with the model where several are."""
 
-    def __init__(self, view: Detail, *, several: bool, ascii_only: bool) -> None:
-        self.bare = view != "tokens"
-        self._view = view
+    def __init__(self, detail: Detail, *, several: bool, ascii_only: bool) -> None:
+        self.bare = detail != "tokens"
+        self._detail = detail
         self._several = several
         self._ascii = ascii_only
         self._counter = CountText()
 
     def record(self, record: Record) -> str:
-        if self._view != "tokens":
+        if self._detail != "tokens":
             return super().record(record)
         return "".join(json_line(text.to_dict(), ascii_only=self._ascii) for text in record.texts)
 
     def part(self, part: IdsPart) -> str:
-        if self._view == "count":
+        if self._detail == "count":
             count = self._counter.part(part)
-            return f'{self._named(part)}, "count": {count[:-1]}}}\n' if count else ""
+            return f'{self._opening(part)}, "count": {count[:-1]}}}\n' if count else ""
         words = ", ".join(map(str, part.ids))
-        opening = f'{self._named(part)}, "ids": [' if part.first else ", " if words else ""
+        opening = f'{self._opening(part)}, "ids": [' if part.first else ", " if words else ""
         return f"{opening}{words}{']}' + chr(10) if part.last else ''}"
 
-    def _named(self, part: IdsPart) -> str:
+    def _opening(self, part: IdsPart) -> str:
         model = f', "model": {json_value(part.model, ascii_only=self._ascii)}' if self._several else ""
         return f'{{"record": {part.record}{model}'
 
@@ -211,26 +207,26 @@ class JsonLinesForm(PartsForm):
 class CsvForm(PartsForm):
     """A token per row, with the text and the model it belongs to; with `count` a text per row."""
 
-    def __init__(self, view: Detail, *, several: bool) -> None:
-        self.bare = view != "tokens"
-        self._view = view
+    def __init__(self, detail: Detail, *, several: bool) -> None:
+        self.bare = detail != "tokens"
+        self._detail = detail
         self._several = several
         self._counter = CountText()
         self._index = 0
 
     def start(self) -> str:
-        columns = {"tokens": _TOKEN_COLUMNS, "ids": ("index", "id"), "count": ("count",)}[self._view]
-        model = ("model",) if self._several or self._view == "tokens" else ()
+        columns = {"tokens": _TOKEN_COLUMNS, "ids": ("index", "id"), "count": ("count",)}[self._detail]
+        model = ("model",) if self._several or self._detail == "tokens" else ()
         return csv_text(("record", *model, *columns), ())
 
     def record(self, record: Record) -> str:
-        if self._view != "tokens":
+        if self._detail != "tokens":
             return super().record(record)
         return "".join(_token_row(text, token) for text in record.texts for token in text.tokens)
 
     def part(self, part: IdsPart) -> str:
         start = (part.record, part.model) if self._several else (part.record,)
-        if self._view == "count":
+        if self._detail == "count":
             count = self._counter.part(part)
             return csv_text((*start, int(count)), ()) if count else ""
         self._index = 0 if part.first else self._index
@@ -259,7 +255,7 @@ def _token_row(text: TokenizedText, token: Token) -> str:
     return csv_text((text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS)), ())
 
 
-#: So many texts have a line each among the statistics.
+#: Texts that have a row each in the statistics, at most.
 _MAX_TEXT_LINES = 50
 
 #: Every entry of every vocabulary, with the name of its model.
@@ -267,10 +263,10 @@ Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
 
 
 class SummaryForm(Form):
-    """Writes in the end what was found in all texts, or in the vocabularies.
+    """Writes statistics of all texts, or vocabularies, at the end.
 
-    form: `text`, `csv` or `jsonl`.  entries: what rows of vocabularies are made of.
-    texts: how many there are; None where that is not known yet. A few stand in lines of their own too.
+    form: `text`, `csv` or `jsonl`.  entries: the entries of all vocabularies, for csv and jsonl.
+    texts: their number; None if unknown. A few texts also have a row each.
     """
 
     def __init__(self, form: str, terminal: Terminal, entries: Entries, texts: int | None = None) -> None:
@@ -310,15 +306,15 @@ class SummaryForm(Form):
 
             yield "\n".join(vocabulary_text(each, self._terminal) for each in summary.vocabularies or ())
         elif any(each.searches for each in summary.vocabularies or ()):
-            yield from self._found(summary.vocabularies or ())
+            yield from self._search_rows(summary.vocabularies or ())
         elif self._form == "csv":
             yield csv_text(("model", *VocabularyEntry._fields), ())
             yield from (csv_text((model, *entry), ()) for model, entry in self._entries())
         else:
             yield from (self._line({"model": model, **entry.to_dict()}) for model, entry in self._entries())
 
-    def _found(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
-        """The entries that were found, with what was sought and how they match it."""
+    def _search_rows(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
+        """The entries that were found, with the search text and the kind of match."""
         if self._form == "csv":
             yield csv_text(("model", "search", "match", *VocabularyEntry._fields), ())
         for vocabulary in vocabularies:

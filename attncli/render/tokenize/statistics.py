@@ -1,6 +1,4 @@
-"""Tables of figures: rows under the names of their columns, each with what it means, in as many parts as fit.
-
-The statistics of tokenizers, each figure with what it means.
+"""The statistics of one or several tokenizers in a terminal, each figure with its meaning.
 
     3 texts · org/bert
 
@@ -12,7 +10,7 @@ The statistics of tokenizers, each figure with what it means.
     Latin          16     14          70         4.38       1.14      14.3%     0.0%
     Han             6      –           7         3.17          –          –    28.6%
 
-Several tokenizers stand in columns beside one another, on the same texts.
+Several tokenizers have columns side by side, on the same texts.
 """
 
 from __future__ import annotations
@@ -28,19 +26,19 @@ from attncli.render.common.terminal import Terminal
 from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
 from attncli.results.tokenize import MUCH_UNKNOWN, TokenizedText, TokenStats
 
-#: A line of a table: what it is about, and a value a column.
+#: A row of a table: its label, and a value for each column.
 Row = tuple[str, Sequence[str]]
 
 _GAP = "  "
 
-#: With less room than this beside the values, what they mean is written beneath them.
+#: Cells beside the values from which on meanings stand there, and not beneath the row.
 _MIN_MEANING_CELLS = 30
 
 
 def figure_table(
     title: str, names: Sequence[str], rows: Sequence[Row], terminal: Terminal, meanings: Sequence[str] = ()
 ) -> list[Line]:
-    """Rows under the names of their columns, in as many parts as the width asks for.
+    """A table of rows under column names, in several parts if it is too wide.
 
     meanings: one a row, beside the first part or beneath its rows.
     """
@@ -64,7 +62,7 @@ def figure_table(
 def _column_groups(
     columns: Sequence[tuple[str, Sequence[str]]], room: int
 ) -> Iterator[list[tuple[str, Sequence[str]]]]:
-    """The columns in parts that are no wider than there is room, but for one that is alone."""
+    """The columns in parts of at most `room` cells; a part has at least one column."""
     part: list[tuple[str, Sequence[str]]] = []
     taken = 0
     for name, column in columns:
@@ -92,24 +90,24 @@ def _with_meaning(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
     if not meaning:
         return [row]
     words = [Line.of(StyledSpan(word, DIM)) for word in meaning.split()]
-    beside = room >= _MIN_MEANING_CELLS
-    lines = flow(words, separator=" ", width=room if beside else max(terminal.width - 2, 1))
-    if not beside:
+    fits_beside = room >= _MIN_MEANING_CELLS
+    lines = flow(words, separator=" ", width=room if fits_beside else max(terminal.width - 2, 1))
+    if not fits_beside:
         return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
     return [joined([row if not index else Line.of(" " * row.width), line], _GAP) for index, line in enumerate(lines)]
 
 
-#: The widest that a column may become for the name of a model.
+#: Cells of a model's name above a column, and of the beginning of a text.
 _MAX_NAME_CELLS = 24
 
-#: What ASCII has no letter for.
+#: Replacements of characters beyond ASCII in our own words.
 _ASCII_LETTERS = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
 
 
 class _Figure(NamedTuple):
-    """One line of the table: what it is called, its value for each tokenizer, and what that means.
+    """A row of the table: its name, its value for each tokenizer, and its meaning.
 
-    always: else only where a tokenizer has it (`is_known`).
+    always: whether it is shown even if no tokenizer has it (`is_known`).
     """
 
     name: str
@@ -120,7 +118,7 @@ class _Figure(NamedTuple):
 
 
 class TextLine(NamedTuple):
-    """A text's line in the statistics: whose tokens they are, how the text begins, its length and its figures."""
+    """A text's row in the statistics: the model, the text's number and beginning, and its figures."""
 
     model: str
     name: str
@@ -128,7 +126,7 @@ class TextLine(NamedTuple):
 
 
 def text_line(text: TokenizedText, terminal: Terminal) -> TextLine:
-    """What is kept of a text for its line."""
+    """The row of a text."""
     begins = visible((text.text or "")[:_MAX_NAME_CELLS], unicode=terminal.unicode)
     more = text.text is not None and len(text.text) > _MAX_NAME_CELLS
     whole = begins + glyphs(terminal).cut * more
@@ -147,10 +145,12 @@ def statistics_text(
 ) -> str:
     """The figures of one tokenizer, or of several in columns; by script where there are several scripts.
 
-    parity: of each tokenizer but the first, in their order.  texts: those that have a line of their own, under each
-    tokenizer.  No line is wider than the terminal.
+    parity: of each tokenizer but the first, in their order.  texts: those with a row of their own, for each tokenizer.
+    No line is wider than the terminal.
     """
-    by_text = [_text_table(each, texts, terminal, named=len(statistics) > 1) for each in statistics] if texts else []
+    by_text = (
+        [_text_table(each, texts, terminal, with_name=len(statistics) > 1) for each in statistics] if texts else []
+    )
     blocks = [_heading(statistics, terminal), *by_text, _figure_lines(statistics, parity, terminal)]
     if len({script.script for each in statistics for script in each.scripts}) > 1:
         blocks += (
@@ -158,14 +158,16 @@ def statistics_text(
             if len(statistics) == 1
             else _script_tables(statistics, parity, terminal)
         )
-    if spoilt := list(_unknown_text_lines(statistics, terminal)):
-        blocks.append(spoilt)
-    blocks += [_cut_word_lines(each, terminal, named=len(statistics) > 1) for each in statistics if each.most_cut_words]
+    if unknown_notes := list(_unknown_text_lines(statistics, terminal)):
+        blocks.append(unknown_notes)
+    blocks += [
+        _cut_word_lines(each, terminal, with_name=len(statistics) > 1) for each in statistics if each.most_cut_words
+    ]
     return lower(apart(blocks), terminal)
 
 
 def _unknown_text_lines(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
-    """Which tokenizers look better than they are: one unknown token may stand for a long stretch of text."""
+    """Which tokenizers look better than they are, as one unknown token may replace a long text."""
     for each in statistics:
         if sentence := _unknown_text_sentence(each):
             words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
@@ -173,7 +175,7 @@ def _unknown_text_lines(statistics: Sequence[TokenizerStatistics], terminal: Ter
 
 
 def _unknown_text_sentence(statistics: TokenizerStatistics) -> str:
-    """What of a tokenizer's figures is not to be trusted; nothing where most of the text is spelt."""
+    """How much of the text became unknown tokens; empty if that is little."""
     whole, scripts = statistics.total, statistics.scripts
     if not whole.characters:
         share = whole.unknown_share or 0.0
@@ -199,9 +201,8 @@ def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> l
 def _figure_lines(
     statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal
 ) -> list[Line]:
-    """Every figure; more tokenizers than fit beside one another are continued under the first ones."""
-    every = _known_figures(terminal)
-    figures = [figure for figure in every if figure.always or any(map(figure.is_known, statistics))]
+    """The table of all figures."""
+    figures = [figure for figure in _known_figures(terminal) if figure.always or any(map(figure.is_known, statistics))]
     rows = [(figure.name, [figure.value(each) for each in statistics]) for figure in figures]
     meanings = [figure.meaning for figure in figures]
     if parity:
@@ -261,12 +262,12 @@ def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
 
 
 def _text_table(
-    statistics: TokenizerStatistics, texts: Sequence[TextLine], terminal: Terminal, *, named: bool
+    statistics: TokenizerStatistics, texts: Sequence[TextLine], terminal: Terminal, *, with_name: bool
 ) -> list[Line]:
     names = ("tokens", "words", "bytes/token", "fertility", "unknown")
     rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
     table = figure_table("by text", names, rows, terminal)
-    return [Line.of(StyledSpan(name_text(statistics.model, terminal), DIM)), *table] if named else table
+    return [Line.of(StyledSpan(name_text(statistics.model, terminal), DIM)), *table] if with_name else table
 
 
 def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
@@ -304,7 +305,7 @@ def _script_name(script: str) -> str:
 def _script_tables(
     statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal
 ) -> Iterator[list[Line]]:
-    """A table a figure: scripts down, tokenizers across."""
+    """A table for each figure: a row a script, a column a tokenizer."""
     names = _column_names(statistics, terminal)
     scripts = list(dict.fromkeys(script.script for each in statistics for script in each.scripts))
     by_name = [{script.script: script for script in each.scripts} for each in statistics]
@@ -312,7 +313,8 @@ def _script_tables(
     def rows(value: Callable[[ScriptStatistics], str]) -> list[Row]:
         none = glyphs(terminal).dash
         return [
-            (_script_name(name), [value(own[name]) if name in own else none for own in by_name]) for name in scripts
+            (_script_name(name), [value(scripts_of[name]) if name in scripts_of else none for scripts_of in by_name])
+            for name in scripts
         ]
 
     tables: dict[str, Sequence[Row]] = {
@@ -331,13 +333,13 @@ def _script_tables(
 def _parity_values(
     name: str, reference: Mapping[str, ScriptStatistics], parity: Sequence[Parity], terminal: Terminal
 ) -> list[str]:
-    """Of one script: that of the first tokenizer to itself, and those of the others to it."""
-    own = 1.0 if name in reference and reference[name].tokens else None
-    return [_decimal(ratio, terminal) for ratio in (own, *(each.scripts.get(name) for each in parity))]
+    """The parity of one script: of the first tokenizer to itself, then of the others to it."""
+    first = 1.0 if name in reference and reference[name].tokens else None
+    return [_decimal(ratio, terminal) for ratio in (first, *(each.scripts.get(name) for each in parity))]
 
 
-def _cut_word_lines(statistics: TokenizerStatistics, terminal: Terminal, *, named: bool) -> list[Line]:
-    whose = f" with {name_text(statistics.model, terminal)}" if named else ""
+def _cut_word_lines(statistics: TokenizerStatistics, terminal: Terminal, *, with_name: bool) -> list[Line]:
+    whose = f" with {name_text(statistics.model, terminal)}" if with_name else ""
     words = [
         Line.of("  " * (not index), _cut_word_text(word, terminal))
         for index, word in enumerate(statistics.most_cut_words)
@@ -355,7 +357,7 @@ def _cut_word_text(word: CutWord, terminal: Terminal) -> str:
 
 
 def _column_names(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[str]:
-    """The models' names over columns: the ends of long ones, as those tell models of one kind apart."""
+    """The models' names above columns; of long ones the ends, which differ most."""
     most = min(_MAX_NAME_CELLS, max(terminal.width // 3, 8))
     return [_name_end(name_text(each.model, terminal), most, glyphs(terminal).cut) for each in statistics]
 

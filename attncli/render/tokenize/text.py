@@ -1,4 +1,6 @@
-"""Tokens under one another, a row each, with all that is known of them: the view of `--table`.
+"""The text output of `attn tokenize`: each text as a picture, a table (`--table`) or findings, as it is read.
+
+The table has a row for each token:
 
     9 tokens (2 special*) · sentence-transformers/all-MiniLM-L6-v2
 
@@ -6,12 +8,8 @@
     0    101  [CLS]  [CLS]*           –      –     –  special
     1   2202  take   take           0–4    0–4     0
 
-Columns are as wide as what is in them. Where the terminal is too narrow for that, the note goes first, as the text says
-the same with its marks, then bytes, words and characters; the raw form and the text share what is left.
-
-One text under every model asked for, as it is read: its picture or table, and what explains it.
-
-A whole result of `tokenize` at once, where the command line has it text by text.
+Columns are as wide as their content. In a narrow terminal the note is left out first, as marks in the text say the
+same, then bytes, words and characters; the raw form and the text share the remaining width.
 """
 
 from __future__ import annotations
@@ -37,12 +35,12 @@ from attncli.render.tokenize.token_cells import GAP, Cell, is_partial_character,
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 from attncli.results.tokens import Token
 
-#: Columns to leave out, first things first, where the raw form and the text would have less than so many cells each.
+#: Columns that are left out, in this order, if the raw form and the text would have fewer than so many cells each.
 _OPTIONAL_COLUMNS = {"note": 24, "bytes": 12, "word": 12, "characters": 12}
 
 
 class _Column(NamedTuple):
-    """A column: what stands in it a token, and how wide it is."""
+    """A column of the table: its name, a value for each token, its width, and whether it is aligned right."""
 
     name: str
     values: list[str]
@@ -51,11 +49,9 @@ class _Column(NamedTuple):
 
 
 def token_table(text: TokenizedText, terminal: Terminal, *, count: int | None = None) -> str:
-    """A line about the text, a row a token, a line of statistics, and the words in the most tokens.
+    """A header, a row for each token, a line of statistics, and the words of the most tokens.
 
-    count: how many texts there are; None where that is not known yet.
-
-    No line is wider than the terminal, whatever the tokens are.
+    count: the number of texts; None if unknown.  No line is wider than the terminal.
     """
     return lower(_lines(text, count, terminal), terminal)
 
@@ -99,13 +95,13 @@ def _column(name: str, values: list[str], *, right: bool = False) -> _Column:
 def _range_texts(
     tokens: Sequence[Token], place: Callable[[Token], tuple[int | None, int | None]], shown: Glyphs
 ) -> list[str]:
-    """Half-open ranges, as the JSON has them; a dash where a token has no place."""
+    """Half-open ranges, as in the JSON; a dash for a token without a place in the text."""
     places = (place(token) for token in tokens)
     return [shown.dash if start is None else f"{start}{shown.dash}{end}" for start, end in places]
 
 
 def _token_notes(text: TokenizedText) -> list[str]:
-    """What is out of the ordinary with each token."""
+    """What is unusual about each token."""
     unknown = unknown_tokens(text)
     return [_token_note(token, index in unknown) for index, token in enumerate(text.tokens)]
 
@@ -121,7 +117,7 @@ def _token_note(token: Token, unknown: bool) -> str:
 
 
 def _fit_columns(columns: list[_Column], width: int) -> list[_Column]:
-    """Leave out and narrow columns until a row fits."""
+    """Leave out and narrow columns until a row fits the width."""
     for name, granted in _OPTIONAL_COLUMNS.items():
         if _min_width(columns, granted) <= width:
             break
@@ -134,7 +130,7 @@ def _fit_columns(columns: list[_Column], width: int) -> list[_Column]:
 
 
 def _min_width(columns: Sequence[_Column], granted: int) -> int:
-    """The cells that a row takes at the least."""
+    """The least width of a row, in cells."""
     needed = (min(column.width, granted) if _is_elastic(column) else column.width for column in columns)
     return sum(needed) + len(GAP) * (len(columns) - 1)
 
@@ -144,9 +140,9 @@ def _is_elastic(column: _Column) -> bool:
 
 
 def _row(columns: Sequence[_Column], index: int, style: Style, terminal: Terminal) -> Line:
-    """The values of one token; its shade is under its text alone, and a special one is dim throughout."""
-    everywhere = DIM if style == DIM else PLAIN
-    styles = (style if column.name == "text" else everywhere for column in columns)
+    """The values of one token: its background colour only under its text; a special token is dim in all columns."""
+    other = DIM if style == DIM else PLAIN
+    styles = (style if column.name == "text" else other for column in columns)
     return _line(columns, [column.values[index] for column in columns], styles, terminal)
 
 
@@ -154,17 +150,16 @@ def _line(columns: Sequence[_Column], values: Sequence[str], styles: Iterable[St
     spans: list[StyledSpan] = []
     for column, value, style in zip(columns, values, styles, strict=True):
         width = min(cell_width(value), column.width)
-        own, rest = StyledSpan(in_place(value, width, terminal), style), StyledSpan(" " * (column.width - width))
-        spans += [StyledSpan(GAP if spans else ""), *((rest, own) if column.right else (own, rest))]
+        content, rest = StyledSpan(in_place(value, width, terminal), style), StyledSpan(" " * (column.width - width))
+        spans += [StyledSpan(GAP if spans else ""), *((rest, content) if column.right else (content, rest))]
     return Line(tuple(spans))
 
 
 class RecordText(Form):
-    """Texts one after another, a blank line between them.
+    """Texts one after another, with a blank line between them.
 
-    table: tokens as a table.  lint: their findings, and in the end those of the vocabulary; of several texts those
-    without any are only counted.
-    count: how many texts there are; None where that is not known yet.
+    table: tokens as a table.  lint: findings of the texts, at the end those of the vocabulary; of several texts those
+    without findings are only counted.  count: the number of texts; None if unknown.
     """
 
     def __init__(
@@ -181,7 +176,7 @@ class RecordText(Form):
         self._table = table
         self._lint = lint
         self._count = count
-        self._begun = False
+        self._started = False
         self._texts, self._clean = 0, dict.fromkeys(models, 0)
 
     def record(self, record: Record) -> str:
@@ -189,8 +184,8 @@ class RecordText(Form):
         text = "\n".join(block for block in self._blocks(record) if block)
         if not text:
             return ""
-        gap = "\n" if self._begun else ""
-        self._begun = True
+        gap = "\n" if self._started else ""
+        self._started = True
         return gap + text
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
@@ -199,12 +194,12 @@ class RecordText(Form):
         from attncli.render.tokenize.findings import nothing_found_text, unreachable_text
 
         if self._count != 1:
-            yield "\n" * self._begun + nothing_found_text(
+            yield "\n" * self._started + nothing_found_text(
                 self._models, list(self._clean.values()), self._texts, self._terminal
             )
-            self._begun = True
+            self._started = True
         if summary.unreachable is not None:
-            yield "\n" * self._begun + unreachable_text(self._models, summary.unreachable, self._terminal)
+            yield "\n" * self._started + unreachable_text(self._models, summary.unreachable, self._terminal)
 
     def _blocks(self, record: Record) -> Iterator[str]:
         if record.comparison is not None and not (self._table or self._lint):
@@ -220,7 +215,7 @@ class RecordText(Form):
                 yield self._heading(record, text) + explain_text(text.why, self._terminal)
 
     def _heading(self, record: Record, text: TokenizedText) -> str:
-        """Whose explanation it is, where the pictures of several models stand together."""
+        """The model of an explanation, if there are several models."""
         if record.comparison is None:
             return ""
         return lower(
@@ -251,7 +246,7 @@ def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
 
 
 def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
-    """The form for a terminal that shows what was asked for: tokens, findings, figures or a vocabulary."""
+    """The form that shows the result in a terminal: tokens, findings, statistics or a vocabulary."""
     count = len({text.record for text in result.texts})
     if result.statistics is not None or result.vocabularies is not None:
         return SummaryForm("text", terminal, lambda: (), texts=count)
@@ -261,7 +256,7 @@ def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
 
 
 def apply_form(result: TokenizeResult, form: Form) -> str:
-    """All that a form makes of a result."""
+    """The text of a whole result in a form."""
     parts = [form.start()]
     comparisons = iter(result.comparisons or ())
     for number, texts in groupby(result.texts, lambda text: text.record):

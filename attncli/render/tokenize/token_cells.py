@@ -1,20 +1,15 @@
-r"""Unknown tokens, and the text that each stands for.
+r"""The cells that a token is drawn with: its text over its id, colours, and the separator before it.
 
-Characters that a vocabulary of bytes cuts over several tokens: drawn once, with the bytes that each token holds.
+The picture of one text, the table and the alignment of several tokenizers are made of these cells. What a colour shows,
+a character shows too: `*` a special token, `[UNK]←👍` an unknown token and the text that it replaced, a bar between the
+tokens of one word, a heavy bar (`||` in ASCII) if these are more than two.
 
-Such a token spells its bytes as `\xf0\x9f` in its text and in another way in its raw form (`ðŁ`, `<0xF0>`), which
-tells them from a backslash that somebody wrote.
+A character that a byte-level vocabulary splits over several tokens is drawn once, with the bytes of each token. Such a
+token has its bytes as `\xf0\x9f` in its text but not in its raw form (`ðŁ`, `<0xF0>`), which tells them from a written
+backslash.
 
-Words that fell into more than two tokens, to be drawn so that they are noticed.
-
-A word is a maximal run of non-space, as everywhere; but where a script has no spaces between its words such a run is a
-phrase, and many tokens in it mean nothing.
-
-Tokens as cells: what is drawn for each, over its id, in which colours, and what parts it from the one before it.
-
-The picture of one text, the table and the alignment of several tokenizers are made of the same cells. All that a colour
-says, a character says as well: `*` a special token, `[UNK]←👍` an unknown one and what it took the place of, a bar
-between the tokens of one word, a heavy bar (`||` in ASCII) where these are more than two.
+A word is a maximal run of non-space. Words of more than two tokens are highlighted, except in scripts without spaces
+between words, where such a run is a phrase.
 """
 
 from __future__ import annotations
@@ -35,7 +30,7 @@ from attncli.results.tokens import Token
 
 
 def unknown_tokens(text: TokenizedText) -> dict[int, str]:
-    """By index of an unknown token, the part of the text that it took the place of; empty where that is not known."""
+    """The text that each unknown token replaced, by the token's index; empty text where that is unknown."""
     if text.unknown_id is None or text.text is None:
         return {}
     texts = own_texts(text)
@@ -51,7 +46,7 @@ _BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
 
 
 def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
-    """What to draw for each token, safe for a terminal."""
+    """The text to draw for each token, safe for a terminal."""
     texts: list[str] = []
     for cut, run in groupby(tokens, is_partial_character):
         members = list(run)
@@ -61,13 +56,13 @@ def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
 
 
 def is_partial_character(token: Token) -> bool:
-    """Whether a token stands for bytes that are a part of a character only."""
+    """Whether a token is only a part of a character's bytes."""
     return "\\" not in token.token and _BYTES.search(token.text) is not None
 
 
 def _byte_values(text: str) -> bytes:
-    """The bytes behind a token's text."""
-    parts = _BYTES.split(text)  # every second one is made of bytes
+    """The bytes that a token's text stands for."""
+    parts = _BYTES.split(text)  # every second part is escaped bytes
     return b"".join(
         bytes.fromhex(part.replace("\\x", "")) if index % 2 else part.encode("utf-8", "replace")
         for index, part in enumerate(parts)
@@ -75,12 +70,12 @@ def _byte_values(text: str) -> bytes:
 
 
 def _joined_characters(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
-    """A run of tokens as its characters; None where its bytes make none."""
+    """The text of each token in a run of such tokens; None where the bytes are no valid UTF-8."""
     try:
         text = b"".join(pieces).decode("utf-8")
     except UnicodeDecodeError:
         return None
-    # For each byte, the character that it is of and its place in it.
+    # For each byte, the index of its character and the byte's place in it.
     places = [(index, place) for index, character in enumerate(text) for place in range(len(character.encode("utf-8")))]
     drawn, start = [], 0
     for piece in pieces:
@@ -90,7 +85,7 @@ def _joined_characters(pieces: Sequence[bytes], terminal: Terminal) -> list[str]
 
 
 def _piece_text(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> str:
-    """One token's bytes: whole characters as they are, the first part of a cut one with it, and its bytes in hex."""
+    """One token's text: whole characters, and the bytes of a split one in hex, after the character if they begin it."""
     shown, whole = "", ""
     for index, run in groupby(places, key=itemgetter(0)):
         held = [place for _, place in run]
@@ -105,7 +100,7 @@ def _piece_text(text: str, places: Sequence[tuple[int, int]], terminal: Terminal
 
 
 def _is_drawn(before: str, character: str, terminal: Terminal) -> bool:
-    """Whether a character shows itself: of a joiner or a lone skin tone the bytes say more, and take less room."""
+    """Whether a character is drawn beside its bytes; joiners and lone skin tones aren't."""
     return not terminal.unicode or visible(before + character, unicode=True).endswith(character)
 
 
@@ -114,7 +109,7 @@ def _hex_bytes(data: bytes, terminal: Terminal) -> str:
     return f"⟨{digits}⟩" if terminal.unicode else f"<{digits}>"
 
 
-#: From so many tokens on a word is noticed.
+#: Tokens from which on a word is highlighted.
 MIN_CUT_TOKENS = 3
 
 #: Blocks of Unicode with scripts that have no spaces between words: Thai, Lao and Tibetan, Myanmar, Khmer, New Tai
@@ -137,7 +132,7 @@ _UNSPACED_BLOCKS = (
 
 
 class CutWordSpan(NamedTuple):
-    """A word in many tokens: those from `first` to before `last`."""
+    """A word of at least `MIN_CUT_TOKENS` tokens, those from `first` to before `last`."""
 
     first: int
     last: int
@@ -153,8 +148,6 @@ def cut_words(text: TokenizedText) -> list[CutWordSpan]:
     runs = [(first, last) for first, last in _word_runs(text.tokens) if last - first >= MIN_CUT_TOKENS]
     if not runs or text.text is None:
         return []
-    from attncli.results.tokenize import own_texts, sequences
-
     texts, owners = own_texts(text), sequences(text)
     words = (
         CutWordSpan(first, last, _source_text(text.tokens[first:last], texts[owners[first] or 0]))
@@ -164,7 +157,7 @@ def cut_words(text: TokenizedText) -> list[CutWordSpan]:
 
 
 def continues_word(previous: Token | None, token: Token) -> bool:
-    """Whether a token is of the same word as the one before it, and not of a second text that begins there."""
+    """Whether a token belongs to the same word, of the same text, as the token before it."""
     if previous is None or token.word is None or token.word != previous.word:
         return False
     shares = (token.start, token.end) == (previous.start, previous.end)
@@ -190,21 +183,21 @@ def _is_unspaced_phrase(text: str) -> bool:
 
 @cache
 def _unspaced() -> re.Pattern[str]:
-    """Compiled only where a text needs it, as that takes longer than most pictures."""
+    """Compiled only when needed, as that takes longer than most pictures."""
     return re.compile("[" + "".join(f"{first}-{last}" for first, last in _UNSPACED_BLOCKS) + "]")
 
 
 _LIGHT_INK = (0xFF, 0xFF, 0xFF)
 
-#: Two dark backgrounds, of one lightness and told apart by blue and yellow, which colour-blind eyes see too; with
-#: their own light ink they read well on any terminal. Fewer colours need bolder ones to stay two.
+#: Two dark backgrounds of equal lightness, blue and yellow, which colour-blind readers can distinguish; with light text
+#: they are legible on any terminal. With fewer colours, they are more saturated to stay distinct.
 _SHADES = {
     ColorDepth.TRUE: ((0x2B, 0x52, 0x78), (0x74, 0x53, 0x24)),
     ColorDepth.EIGHT_BIT: ((0x00, 0x5F, 0x87), (0x87, 0x5F, 0x00)),
     ColorDepth.ANSI: ((0x00, 0x00, 0xAA), (0xAA, 0x00, 0xAA)),
 }
 
-#: What an unknown token stands for is shown up to so many cells.
+#: Cells of the text that an unknown token replaced.
 _UNKNOWN_TEXT_CELLS = 16
 
 GAP = "  "
@@ -213,9 +206,9 @@ GAP = "  "
 class Cell(NamedTuple):
     """A token as it is drawn: text over id.
 
-    width: cells that the wider of both takes.  style: of the text; ids have the same without its boldness.
-    goes_on: it is of the same word as the token before it.  many: its word has more than two tokens.
-    begins_line: a line of the text ends before it.
+    width: cells of the wider of both.  style: of the text; ids have the same without bold.
+    continues_word: whether it belongs to the same word as the token before it.  in_cut_word: whether that word has more
+    than two tokens.  begins_line: whether a line of the text ends before it.
     """
 
     text: str
@@ -223,33 +216,33 @@ class Cell(NamedTuple):
     width: int
     style: Style
     continues_word: bool
-    many: bool
+    in_cut_word: bool
     begins_line: bool
 
 
 def token_cells(text: TokenizedText, terminal: Terminal) -> tuple[list[Cell], list[CutWordSpan]]:
-    """What to draw for each token of a text, and its words of more than two tokens."""
+    """The cells of a text's tokens, and its words of more than two tokens."""
     words = cut_words(text)
-    many = {index for word in words for index in range(word.first, word.last)}
+    in_cut_words = {index for word in words for index in range(word.first, word.last)}
     drawn = _cell_texts(text, terminal)
     borders = _word_and_line_breaks(text)
     cells: list[Cell] = []
     ordinary = 0
     for index, (token, shown, (same, ends)) in enumerate(zip(text.tokens, drawn, borders, strict=True)):
         number = str(token.id)
-        style = _cell_style(token, ordinary, index in many, terminal)
+        style = _cell_style(token, ordinary, index in in_cut_words, terminal)
         cells.append(
-            Cell(shown, number, max(cell_width(shown), len(number)), style, same, same and index in many, ends)
+            Cell(shown, number, max(cell_width(shown), len(number)), style, same, same and index in in_cut_words, ends)
         )
         ordinary += not token.special
     return cells, words
 
 
-def word_bar(many: bool, terminal: Terminal) -> StyledSpan:
-    """What stands between two tokens of one word."""
+def word_bar(heavy: bool, terminal: Terminal) -> StyledSpan:
+    """The bar between two tokens of one word; heavy if the word has more than two tokens."""
     if terminal.unicode:
-        return StyledSpan("┃") if many else StyledSpan("│", DIM)
-    return StyledSpan("||") if many else StyledSpan("|", DIM)
+        return StyledSpan("┃") if heavy else StyledSpan("│", DIM)
+    return StyledSpan("||") if heavy else StyledSpan("|", DIM)
 
 
 def without_boldness(style: Style) -> Style:
@@ -259,8 +252,6 @@ def without_boldness(style: Style) -> Style:
 def _cell_texts(text: TokenizedText, terminal: Terminal) -> list[str]:
     texts = token_texts(text.tokens, terminal)
     if text.stats.unknown:
-        # Imported only where it is needed, as the other modules below: most texts are to be drawn at once.
-
         for index, place in unknown_tokens(text).items():
             texts[index] += _unknown_suffix(place, terminal) if place else ""
     return [f"{shown}*" if token.special else shown for token, shown in zip(text.tokens, texts, strict=True)]
@@ -279,7 +270,7 @@ def _cell_style(token: Token, ordinary: int, many: bool, terminal: Terminal) -> 
 
 
 def _word_and_line_breaks(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
-    """For each token, whether it goes on with the word before it, and whether a line of the text ends before it."""
+    """For each token, whether it continues the word before it, and whether a line of the text ends before it."""
     beginnings = _line_starts(text) if "\n" in f"{text.text}{text.pair}" else frozenset()
     previous: Token | None = None
     for index, token in enumerate(text.tokens):
@@ -288,9 +279,7 @@ def _word_and_line_breaks(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
 
 
 def _line_starts(text: TokenizedText) -> frozenset[int]:
-    """The tokens before which a line ends: a newline is at the end of a token, or between two that leave it out."""
-    from attncli.results.tokenize import own_texts, sequences
-
+    """The tokens before which a line ends: a newline is in the token before, or between both."""
     texts, owners = own_texts(text), sequences(text)
     pairs = zip(pairwise(text.tokens), pairwise(owners), strict=True)
     return frozenset(

@@ -1,4 +1,4 @@
-"""A vocabulary as a terminal shows it: what it holds, and what was found of the texts sought in it."""
+"""The view of `attn tokenize --vocab` in a terminal: a vocabulary in numbers, or the results of a search in it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.findings import REASONS, unreachable_sentence
 from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry
 
-#: Cells of the names at the left, and the most that one token takes.
+#: Cells of the labels at the left, and of one token at most.
 _LABEL_CELLS, _MAX_TOKEN_CELLS = 10, 40
 
-#: How many scripts and special tokens are named.
+#: Scripts and special tokens that are listed.
 _MAX_SCRIPTS, _MAX_SPECIALS = 12, 24
 
 _NUMBER = re.compile(r"[0-9]+")
 
 _USE_WORDS = {"begins": "begins a text", "ends": "ends a text", "unknown": "unknown"}
 
-#: What is said of a kind beside its name.
+#: Kinds of entries in words, singular and plural.
 _KIND_WORDS = {
     "byte": ("byte", "bytes"),
     "partial": ("part of characters", "parts of characters"),
@@ -46,8 +46,7 @@ _WORD_MARK_SENTENCES = {
 
 
 def vocabulary_text(vocabulary: Vocabulary, terminal: Terminal) -> str:
-    """The vocabulary in numbers, or each text that was sought in it; entries that nothing encodes to, if they were
-    asked for, in full."""
+    """The vocabulary in numbers, or the results of each search; then unreachable entries, if they were requested."""
     blocks = [list(_header(vocabulary, terminal))]
     blocks += [list(_search_lines(search, terminal)) for search in vocabulary.searches] or [
         list(_summary_rows(vocabulary, terminal))
@@ -64,8 +63,8 @@ def _header(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[Line]:
         Line.of(StyledSpan(name_text(vocabulary.model, terminal), DIM)),
     ]
     yield from flow(parts, separator=glyphs(terminal).separator, width=terminal.width)
-    said = [Line.of(StyledSpan(part, DIM)) for part in _id_facts(vocabulary, terminal)]
-    yield from flow(said, separator=glyphs(terminal).separator, width=terminal.width)
+    ids = [Line.of(StyledSpan(part, DIM)) for part in _id_facts(vocabulary, terminal)]
+    yield from flow(ids, separator=glyphs(terminal).separator, width=terminal.width)
 
 
 def _id_facts(vocabulary: Vocabulary, terminal: Terminal) -> Iterator[str]:
@@ -107,12 +106,12 @@ def _first_and_more(parts: Sequence[Line], total: int, most: int) -> list[Line]:
 
 def _special_token(special: SpecialEntry, terminal: Terminal) -> Line:
     uses = ", ".join(_USE_WORDS[use] for use in special.uses)
-    said = f" {special.id}" + (f" ({uses})" if uses else "")
-    return Line.of(_token_text(special.token, terminal), StyledSpan(said, DIM))
+    details = f" {special.id}" + (f" ({uses})" if uses else "")
+    return Line.of(_token_text(special.token, terminal), StyledSpan(details, DIM))
 
 
 def _long_token(entry: VocabularyEntry, terminal: Terminal) -> Line:
-    """A long token: characters, and bytes where these are more."""
+    """A long token with its characters, and its bytes if these are more."""
     characters = len(entry.text)
     size = f"{characters:,}" if characters == entry.bytes else f"{characters:,}, {entry.bytes:,} bytes"
     return Line.of(_token_text(entry.text, terminal), StyledSpan(f" ({size})", DIM))
@@ -137,7 +136,7 @@ def _is_entry(search: Search) -> bool:
 
 
 def _entry(entry: VocabularyEntry, terminal: Terminal) -> Line:
-    """The raw form, as only that tells `les` from `##les`."""
+    """An entry in its raw form, which distinguishes `les` from `##les`, with its id."""
     whole = entry.kind not in ("byte", "partial")
     return Line.of(_token_text(entry.token if whole else entry.text, terminal), StyledSpan(f" {entry.id}", DIM))
 
@@ -155,9 +154,9 @@ def _unreachable_lines(found: Unreachable, terminal: Terminal) -> Iterator[Line]
 
 
 def _unreachable_entries(entries: Sequence[DeadEntry], terminal: Terminal) -> Iterator[Line]:
-    """Entries with their ids; neighbours that differ in a number alone (`[unused7]`) as a range."""
+    """Entries with their ids; consecutive ones that differ only in a number (`[unused7]`) as a range."""
     dash, ellipsis = glyphs(terminal).dash, glyphs(terminal).ellipsis
-    # Ids less their place among the entries stay the same while they follow one another.
+    # The id minus the index is constant while ids are consecutive.
     runs = groupby(enumerate(entries), lambda pair: (pair[1].id - pair[0], _NUMBER.sub("0", pair[1].token)))
     for _, run in runs:
         members = [entry for _, entry in run]
@@ -170,7 +169,7 @@ def _unreachable_entries(entries: Sequence[DeadEntry], terminal: Terminal) -> It
 
 
 def _token_text(text: str, terminal: Terminal) -> str:
-    """A token in a limited place, safe for a terminal, moving nothing after it."""
+    """A token shortened, safe for a terminal, that doesn't affect the text after it."""
     shown = shorten(
         visible(text, unicode=terminal.unicode), min(_MAX_TOKEN_CELLS, terminal.width), glyphs(terminal).cut
     )
@@ -178,7 +177,7 @@ def _token_text(text: str, terminal: Terminal) -> str:
 
 
 def _labelled_row(name: str, parts: Sequence[Line], terminal: Terminal) -> Iterator[Line]:
-    """A name, and parts beside it on as many lines as they need; nothing where there are no parts."""
+    """A label, and parts beside it on as many lines as they need; no lines if there are no parts."""
     if not parts:
         return
     width = terminal.width - _LABEL_CELLS - 2
