@@ -22,6 +22,18 @@ DENSITY_RAMP = " .:-=+*#%@"
 #: Cells of a value: `0.93` with its ink, hundredths with theirs, ink alone.
 _DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS = 6, 4, 2
 _SCALE_CELLS = 20
+#: Cells are about twice as high as wide, so that a plane of this shape looks right.
+_MAX_COLUMNS, _MAP_ROWS = 72, 13
+#: More numbers than this can't be told apart: then groups get a letter, and a cell shows its most frequent one.
+_MAX_NUMBERS = 60
+#: With this many, labels stand beside the numbers.
+_MAX_LABELS = 12
+_MIN_LABEL_WIDTH = 50
+#: Cells that a number may be moved aside without a word.
+_MAX_SILENT_SHIFT = 3
+#: From a few in a cell to many.
+_DENSITY = ".:oO@"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class MatrixScale(NamedTuple):
@@ -97,20 +109,6 @@ def _cell_width(count: int, name: int, room: int) -> int | None:
         if count * width <= room and name < width + (width == _SHADE_CELLS):
             return width
     return None
-
-
-#: Cells are about twice as high as wide, so that a plane of this shape looks right.
-_MAX_COLUMNS, _MAP_ROWS = 72, 13
-#: More numbers than this can't be told apart: then groups get a letter, and a cell shows its most frequent one.
-_MAX_NUMBERS = 60
-#: With this many, labels stand beside the numbers.
-_MAX_LABELS = 12
-_MIN_LABEL_WIDTH = 50
-#: Cells that a number may be moved aside without a word.
-_MAX_SILENT_SHIFT = 3
-#: From a few in a cell to many.
-_DENSITY = ".:oO@"
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class _Mark(NamedTuple):

@@ -28,6 +28,14 @@ LABEL_COLORS: tuple[Rgb, ...] = (
     (204, 121, 167),
 )
 _MAX_LABEL = 14
+_SPARK_BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARK_DIGITS = "0123456789"
+#: Values beneath what is drawn to scale.
+_LOWER, _LOWER_ASCII = "↓", "v"
+#: With more occurrences than this, pairs are too many to be looked at one by one.
+_MAX_PAIRED = 6
+#: The track of the baseline.
+RANDOM_WORDS = "random words"
 
 
 def occurrence_names(result: CompareResult) -> tuple[str, ...]:
@@ -126,16 +134,6 @@ def state_title(state: int, result: CompareResult) -> str:
     where = "before layer 0" if state == 0 else f"after layer {state - 1}"
     last = " (the last)" if state and state == result.state_count - 1 else ""
     return f"state {state}, {where}{last}"
-
-
-_SPARK_BLOCKS = "▁▂▃▄▅▆▇█"
-_SPARK_DIGITS = "0123456789"
-#: Values beneath what is drawn to scale.
-_LOWER, _LOWER_ASCII = "↓", "v"
-#: With more occurrences than this, pairs are too many to be looked at one by one.
-_MAX_PAIRED = 6
-#: The track of the baseline.
-RANDOM_WORDS = "random words"
 
 
 class Track(NamedTuple):

@@ -15,6 +15,11 @@ from attncli.render.data import csv_text, jsonl_text
 from attncli.render.npz import Array, npz_bytes
 from attncli.results.compare import CompareResult, Matrix, State
 
+COLUMNS = (
+    "state", "sentence_a", "start_a", "word_a", "label_a", "sentence_b", "start_b", "word_b", "label_b", "similarity",
+    "adjusted", "percentile",
+)  # fmt: skip
+
 
 def compare_npz(result: CompareResult) -> bytes:
     """Of each chosen state k `state.<k>`, float32, (occurrences, d), and its matrices where these are kept.
@@ -49,12 +54,6 @@ def _state_arrays(state: State) -> Iterator[tuple[str, Array]]:
         "components": None if reference is None else reference.components,
     }
     yield from ((f"{name}.{state.state}", values) for name, values in parts.items() if values is not None)
-
-
-COLUMNS = (
-    "state", "sentence_a", "start_a", "word_a", "label_a", "sentence_b", "start_b", "word_b", "label_b", "similarity",
-    "adjusted", "percentile",
-)  # fmt: skip
 
 
 def compare_csv(result: CompareResult) -> str:

@@ -29,83 +29,10 @@ from attncli.results.compare import CompareResult, Indices, Occurrence, State
 
 #: Sentences that are shown; of more, the first half as many.
 MAX_SENTENCES = 40
-_MIN_CONTEXT = 16
-_MARK_STYLE = Style(bold=True, underline=True)
-
-
-def context_lines(result: CompareResult, tags: Tags, terminal: Terminal) -> list[Line]:
-    """`2 animal  A [mole] dug a tunnel`, and behind it the pieces where occurrences are cut in different ways."""
-    names = occurrence_names(result)
-    shown = range(len(names) if len(names) <= MAX_SENTENCES else MAX_SENTENCES // 2)
-    name_width = max(len(names[index]) for index in shown)
-    pieces = [_pieces_text(each, terminal) for each in result.occurrences[: len(shown)]]
-    pieces_width = (
-        0 if _are_single_pieces(result.occurrences) else min(max(map(cell_width, pieces)), terminal.width // 4)
-    )
-    rest = terminal.width - name_width - 2 - (tags.width + 2 if tags.width else 0)
-    room = max(rest - (pieces_width + 2 if pieces_width else 0), _MIN_CONTEXT)
-    lines = []
-    for index in shown:
-        name = StyledSpan(names[index].rjust(name_width), tags.style(index))
-        tag = StyledSpan(f"{pad(tags.texts[index], tags.width)}  " if tags.width else "")
-        context = context_line(result.occurrences[index], room, terminal)
-        gap = " " * max(room - context.width, 0)
-        behind = StyledSpan(f"{gap}  {crop(pieces[index], pieces_width)}" if pieces_width else "", DIM)
-        lines.append(Line.of(name, "  ", tag, *context.spans, behind))
-    if len(shown) < len(names):
-        more = f"and {len(names) - len(shown):,} more; --format jsonl lists them all"
-        lines.append(Line.of(StyledSpan(ascii_safe(f"… {more}", terminal), DIM)))
-    return lines
-
-
-def _are_single_pieces(occurrences: Sequence[Occurrence]) -> bool:
-    """Whether every word is cut in one way and into one piece: then there is nothing to say about pieces."""
-    return all(len(each.pieces) == 1 for each in occurrences) and all(
-        len({each.pieces for each in occurrences if each.word == word}) == 1
-        for word in {each.word for each in occurrences}
-    )
-
-
-def _pieces_text(occurrence: Occurrence, terminal: Terminal) -> str:
-    return " + ".join(printable(piece, unicode=terminal.unicode) for piece in occurrence.pieces)
-
-
-def context_line(occurrence: Occurrence, room: int, terminal: Terminal) -> Line:
-    """The sentence with `[brackets]` around the word, in at most `room` cells: cut at both ends, never at the word."""
-    text, start, end = occurrence.text, occurrence.start, occurrence.end
-    before, word, after = (_flat_text(part, terminal) for part in (text[:start], text[start:end], text[end:]))
-    before, after = before.lstrip(), after.rstrip()
-    left = room - cell_width(word) - 2
-    cut = glyphs(terminal).cut
-    if cell_width(before) + cell_width(after) > left:
-        # What stands before a word says more than what follows, in models that read from left to right all of it.
-        share = max(left - cell_width(after), left * 3 // 5)
-        if cell_width(before) > share:
-            before = cut + _text_end(before, share - 1)
-        if cell_width(after) > left - cell_width(before):
-            after = crop(after, max(left - cell_width(before) - 1, 0)) + cut
-    parts = [Line.of(before), Line.of("[", StyledSpan(word + direction_end(word), _MARK_STYLE), "]"), Line.of(after)]
-    return joined(parts).cropped(room, cut)
-
-
-def _flat_text(text: str, terminal: Terminal) -> str:
-    shown = "".join(" " if character in "\n\r\t" else character for character in text)
-    return printable(shown, unicode=terminal.unicode)
-
-
-def _text_end(text: str, width: int) -> str:
-    """The longest end of a text that takes at most so many cells."""
-    kept: list[str] = []
-    for piece in reversed(clusters(text)):
-        width -= cell_width(piece)
-        if width < 0:
-            break
-        kept.append(piece)
-    return "".join(reversed(kept))
-
-
 #: Pairs that are named where a matrix has no room.
 _MAX_NAMED_PAIRS = 3
+_MIN_CONTEXT = 16
+_MARK_STYLE = Style(bold=True, underline=True)
 
 
 def compare_text(result: CompareResult, terminal: Terminal) -> str:
@@ -193,3 +120,74 @@ def _extreme_pair_lines(state: State, names: tuple[str, ...], terminal: Terminal
         f"least alike: {named(order[::-1][:_MAX_NAMED_PAIRS])}",
     )
     return [line for text in texts for line in paragraph(ascii_safe(text, terminal), terminal, indent=2)]
+
+
+def context_lines(result: CompareResult, tags: Tags, terminal: Terminal) -> list[Line]:
+    """`2 animal  A [mole] dug a tunnel`, and behind it the pieces where occurrences are cut in different ways."""
+    names = occurrence_names(result)
+    shown = range(len(names) if len(names) <= MAX_SENTENCES else MAX_SENTENCES // 2)
+    name_width = max(len(names[index]) for index in shown)
+    pieces = [_pieces_text(each, terminal) for each in result.occurrences[: len(shown)]]
+    pieces_width = (
+        0 if _are_single_pieces(result.occurrences) else min(max(map(cell_width, pieces)), terminal.width // 4)
+    )
+    rest = terminal.width - name_width - 2 - (tags.width + 2 if tags.width else 0)
+    room = max(rest - (pieces_width + 2 if pieces_width else 0), _MIN_CONTEXT)
+    lines = []
+    for index in shown:
+        name = StyledSpan(names[index].rjust(name_width), tags.style(index))
+        tag = StyledSpan(f"{pad(tags.texts[index], tags.width)}  " if tags.width else "")
+        context = context_line(result.occurrences[index], room, terminal)
+        gap = " " * max(room - context.width, 0)
+        behind = StyledSpan(f"{gap}  {crop(pieces[index], pieces_width)}" if pieces_width else "", DIM)
+        lines.append(Line.of(name, "  ", tag, *context.spans, behind))
+    if len(shown) < len(names):
+        more = f"and {len(names) - len(shown):,} more; --format jsonl lists them all"
+        lines.append(Line.of(StyledSpan(ascii_safe(f"… {more}", terminal), DIM)))
+    return lines
+
+
+def _are_single_pieces(occurrences: Sequence[Occurrence]) -> bool:
+    """Whether every word is cut in one way and into one piece: then there is nothing to say about pieces."""
+    return all(len(each.pieces) == 1 for each in occurrences) and all(
+        len({each.pieces for each in occurrences if each.word == word}) == 1
+        for word in {each.word for each in occurrences}
+    )
+
+
+def _pieces_text(occurrence: Occurrence, terminal: Terminal) -> str:
+    return " + ".join(printable(piece, unicode=terminal.unicode) for piece in occurrence.pieces)
+
+
+def context_line(occurrence: Occurrence, room: int, terminal: Terminal) -> Line:
+    """The sentence with `[brackets]` around the word, in at most `room` cells: cut at both ends, never at the word."""
+    text, start, end = occurrence.text, occurrence.start, occurrence.end
+    before, word, after = (_flat_text(part, terminal) for part in (text[:start], text[start:end], text[end:]))
+    before, after = before.lstrip(), after.rstrip()
+    left = room - cell_width(word) - 2
+    cut = glyphs(terminal).cut
+    if cell_width(before) + cell_width(after) > left:
+        # What stands before a word says more than what follows, in models that read from left to right all of it.
+        share = max(left - cell_width(after), left * 3 // 5)
+        if cell_width(before) > share:
+            before = cut + _text_end(before, share - 1)
+        if cell_width(after) > left - cell_width(before):
+            after = crop(after, max(left - cell_width(before) - 1, 0)) + cut
+    parts = [Line.of(before), Line.of("[", StyledSpan(word + direction_end(word), _MARK_STYLE), "]"), Line.of(after)]
+    return joined(parts).cropped(room, cut)
+
+
+def _flat_text(text: str, terminal: Terminal) -> str:
+    shown = "".join(" " if character in "\n\r\t" else character for character in text)
+    return printable(shown, unicode=terminal.unicode)
+
+
+def _text_end(text: str, width: int) -> str:
+    """The longest end of a text that takes at most so many cells."""
+    kept: list[str] = []
+    for piece in reversed(clusters(text)):
+        width -= cell_width(piece)
+        if width < 0:
+            break
+        kept.append(piece)
+    return "".join(reversed(kept))

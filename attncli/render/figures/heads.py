@@ -47,59 +47,8 @@ from attncli.results.tokens import Token
 
 DIFFERENCE_LEGEND = "weight in B minus weight in A"
 DIFFERENCE_COLORS = "orange: B has more, purple: A has more, white: the same"
-
-
-def difference_result(result: HeadsResult) -> HeadsResult:
-    """The differences as heads, their tokens named as in both texts: `cat→dog`. Itself where nothing was compared."""
-    if result.difference is None:
-        return result
-    own = {stack.stack: stack for stack in result.stacks}
-    changed = differences_alone(result)
-    stacks = [
-        _with_both_texts(stack, own[other.stack]) if result.difference.kind == "texts" else stack
-        for stack, other in zip(changed.stacks, result.difference.stacks, strict=True)
-    ]
-    return replace(changed, stacks=tuple(stacks))
-
-
-def _with_both_texts(stack: Stack, own: Stack) -> Stack:
-    if (len(stack.queries), len(stack.keys)) != (len(own.queries), len(own.keys)):
-        return stack
-    queries, keys = (
-        tuple(map(_both_texts_token, before, after))
-        for before, after in ((own.queries, stack.queries), (own.keys, stack.keys))
-    )
-    return replace(stack, queries=queries, keys=keys)
-
-
-def _both_texts_token(before: Token, after: Token) -> Token:
-    return before if before.text == after.text else before._replace(text=f"{before.text.strip()}→{after.text.strip()}")
-
-
-def difference_text(result: HeadsResult, difference: HeadsDifference, form: str, title: str | None) -> FigureText:
-    """What is held against what, and what both sides are."""
-    texts = difference.kind == "texts"
-    given = title or (f"{result.model}: B minus A" if texts else "B minus A")
-    shape = stack_facts(result.stacks[0])[:1] if len(result.stacks) == 1 else []
-    facts = [*shape, *(_text_facts(result, difference) if texts else _model_facts(result, difference))]
-    return FigureText(
-        drawable(visible_title(given), form), [drawable(fact, form) for fact in facts], [DIFFERENCE_COLORS]
-    )
-
-
-def _model_facts(result: HeadsResult, difference: HeadsDifference) -> list[str]:
-    models = [f"A: {printed(result.model)}", f"B: {printed(difference.model)}"]
-    return [*models, *stack_facts(result.stacks[0])[1:]]
-
-
-def _text_facts(result: HeadsResult, difference: HeadsDifference) -> list[str]:
-    here, there = result.stacks[0].keys, difference.stacks[0].keys
-    return [f"A: {running(here)}", f"B: {running(there)}"] if here and there else []
-
-
 #: Heads that are drawn side by side, each with its tokens; more of them are small pictures.
 _MAX_WITH_TOKENS = 16
-
 _ROWS_TO_COLUMNS = " (rows look at columns)"
 _WEIGHT_LEGENDS = {
     "attention": f"attention weight{_ROWS_TO_COLUMNS}",
@@ -232,3 +181,54 @@ def _panel(stack: Stack, pattern: Pattern, form: str) -> Panel:
 
 def _visible_weights(stack: Stack, pattern: Pattern) -> Array:
     return np.where(unseen(stack, pattern), np.nan, pattern.weights.astype(np.float64))
+
+
+# --- What was compared: A is the first text or model, B the other
+
+
+def difference_result(result: HeadsResult) -> HeadsResult:
+    """The differences as heads, their tokens named as in both texts: `cat→dog`. Itself where nothing was compared."""
+    if result.difference is None:
+        return result
+    own = {stack.stack: stack for stack in result.stacks}
+    changed = differences_alone(result)
+    stacks = [
+        _with_both_texts(stack, own[other.stack]) if result.difference.kind == "texts" else stack
+        for stack, other in zip(changed.stacks, result.difference.stacks, strict=True)
+    ]
+    return replace(changed, stacks=tuple(stacks))
+
+
+def _with_both_texts(stack: Stack, own: Stack) -> Stack:
+    if (len(stack.queries), len(stack.keys)) != (len(own.queries), len(own.keys)):
+        return stack
+    queries, keys = (
+        tuple(map(_both_texts_token, before, after))
+        for before, after in ((own.queries, stack.queries), (own.keys, stack.keys))
+    )
+    return replace(stack, queries=queries, keys=keys)
+
+
+def _both_texts_token(before: Token, after: Token) -> Token:
+    return before if before.text == after.text else before._replace(text=f"{before.text.strip()}→{after.text.strip()}")
+
+
+def difference_text(result: HeadsResult, difference: HeadsDifference, form: str, title: str | None) -> FigureText:
+    """What is held against what, and what both sides are."""
+    texts = difference.kind == "texts"
+    given = title or (f"{result.model}: B minus A" if texts else "B minus A")
+    shape = stack_facts(result.stacks[0])[:1] if len(result.stacks) == 1 else []
+    facts = [*shape, *(_text_facts(result, difference) if texts else _model_facts(result, difference))]
+    return FigureText(
+        drawable(visible_title(given), form), [drawable(fact, form) for fact in facts], [DIFFERENCE_COLORS]
+    )
+
+
+def _model_facts(result: HeadsResult, difference: HeadsDifference) -> list[str]:
+    models = [f"A: {printed(result.model)}", f"B: {printed(difference.model)}"]
+    return [*models, *stack_facts(result.stacks[0])[1:]]
+
+
+def _text_facts(result: HeadsResult, difference: HeadsDifference) -> list[str]:
+    here, there = result.stacks[0].keys, difference.stacks[0].keys
+    return [f"A: {running(here)}", f"B: {running(there)}"] if here and there else []

@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 _MAX_TOKEN_CHARACTERS, _MAX_LINE_CHARACTERS = 18, 34
 #: Frames of a sound that are named one by one.
 _MAX_NAMED_FRAMES = 16
+#: Points that a label needs across its reading direction, and of the numbers that stand for texts.
+_MIN_TEXT_POINTS, _NUMBER_SIZE = 5.6, 7.0
+#: Inches between two numbers.
+_NUMBER_GAP = 0.16
+#: Characters of numbers of heads and the like, which lie above their columns, as many as there is room for.
+_MAX_HORIZONTAL_CHARACTERS = 3
+
+
+# --- Texts
 
 
 def visible_title(text: str) -> str:
@@ -118,14 +127,6 @@ def position_text(token: Token, form: str, line: int | None = None, count: int =
     """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
     text = " ".join(plain_text(token).split()) or visible(token.text or token.token)
     return drawable(f"{_shorten(text, _MAX_LINE_CHARACTERS)} ({numbered(token.index, count, line)})", form)
-
-
-#: Points that a label needs across its reading direction, and of the numbers that stand for texts.
-_MIN_TEXT_POINTS, _NUMBER_SIZE = 5.6, 7.0
-#: Inches between two numbers.
-_NUMBER_GAP = 0.16
-#: Characters of numbers of heads and the like, which lie above their columns, as many as there is room for.
-_MAX_HORIZONTAL_CHARACTERS = 3
 
 
 @dataclass(frozen=True, slots=True)

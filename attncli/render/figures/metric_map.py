@@ -26,6 +26,9 @@ _MAX_CELL, _MAX_WIDTH_ALONE, _MAX_WIDTH_PAIRED, _MIN_WIDTH = 0.46, 8.0, 4.6, 3.2
 _MARGIN_LEFT, _MARGIN_ABOVE, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH = 0.5, 0.42, 0.42, 2.6
 _TITLE_SIZE, _NOTE_SIZE = 8.5, 7.5
 _DIM = "0.32"
+FRAMED = "red frame: a head that earns the label of this metric"
+_TOTAL_VARIATION = "share of its weight that a head puts elsewhere, mean of its rows (total variation)"
+_METRIC_CHANGE = "the largest change of a metric that is a share of the row"
 
 
 class HeadMap(NamedTuple):
@@ -128,11 +131,6 @@ class HeadMaps(NamedTuple):
         below = write_lines(figure, title, top=top, left=left, size=_TITLE_SIZE, color="black")
         notes = [line for note in each.notes for line in wrap_text(note, room, _NOTE_SIZE)]
         write_lines(figure, notes, top=below, left=left, size=_NOTE_SIZE, color=_DIM)
-
-
-FRAMED = "red frame: a head that earns the label of this metric"
-_TOTAL_VARIATION = "share of its weight that a head puts elsewhere, mean of its rows (total variation)"
-_METRIC_CHANGE = "the largest change of a metric that is a share of the row"
 
 
 def metric_maps(result: HeadsResult) -> list[HeadMap]:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 Array = npt.NDArray[np.floating]
-
 #: Dots per inch of pictures; a cell of a short pattern has dozens of them.
 DPI = 200
 #: Cells that are drawn as shapes; more of them are one picture, which no viewer draws seams into.
@@ -51,6 +50,123 @@ _MIN_HUNDREDTHS_CELL = 0.2
 _MAX_TICKS = 4
 #: Inches of a row that is seen well, and of all rows together where they are many.
 _MIN_ROW, _MIN_ALL_ROWS = 0.14, 1.7
+#: Inches: what stays white around all of it, between two parts and beneath a caption, and the least width of lines.
+EDGE, _MARGIN_RIGHT, _GAP, _CAPTION_GAP, _MIN_WIDTH = 0.15, 0.15, 0.18, 0.04, 3.6
+#: Inches that a caption may widen a figure to.
+_MAX_CAPTION_WIDTH = 6.5
+_TITLE_SIZE, _FACT_SIZE, _NOTE_SIZE, _CAPTION_SIZE = 11.0, 8.5, 7.5, 9.5
+_DIM = "0.32"
+_MAX_LINES = 2
+_SETTINGS = {
+    "font.size": 9.0,
+    # A token may hold dollar signs, and is no formula.
+    "text.parse_math": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,
+    # Text in an SVG stays text: it can be searched, and the reader's own fonts draw what DejaVu lacks.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "attncli",
+}
+#: What says when and by whom; without it, bytes depend on the figure and on matplotlib's version alone.
+_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+
+
+# --- A whole figure
+
+
+def render_figure(draw: Callable[[], Figure], form: str, *, texts: Iterable[str]) -> bytes:
+    """The figure that `draw` makes, as svg, pdf or png. texts: what will stand in it, so that fonts can be found."""
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        matplotlib.rcParams["font.family"] = families_for(texts)
+        # SVGs keep characters that no font here has, as the reader may have one; elsewhere we left none.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # Nor do they all join letters as their scripts do; each still stands for itself.
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        return _save(draw(), form)
+
+
+def _save(figure: Figure, form: str) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format=form, dpi=DPI, metadata=_METADATA[form])
+    return content.getvalue()
+
+
+class FigureText(NamedTuple):
+    """What stands above a figure and beneath it.
+
+    title: what it is of.  facts: lines of what is known of that.  notes: sentences of how to read it.
+    """
+
+    title: str
+    facts: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.title, *self.facts, *self.notes]
+
+
+class Part(Protocol):
+    """One picture of a figure. texts: all that is written in it."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+    def size(self) -> tuple[float, float]:
+        """Inches: width and height, with all that stands around it."""
+
+    def draw(self, figure: Figure, top: float) -> None:
+        """Draw it at the left edge, so many inches from the top."""
+
+
+class Caption(NamedTuple):
+    """A line above a part."""
+
+    text: str
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.text]
+
+    def size(self) -> tuple[float, float]:
+        return EDGE + min(room_for([self.text], _CAPTION_SIZE), _MAX_CAPTION_WIDTH), line_height(_CAPTION_SIZE)
+
+    def draw(self, figure: Figure, top: float) -> None:
+        width = float(figure.get_figwidth()) - EDGE - _MARGIN_RIGHT
+        write_line(figure, clip_text(self.text, width, _CAPTION_SIZE), top=top, left=EDGE, size=_CAPTION_SIZE)
+
+
+def all_texts(words: FigureText, parts: Sequence[Part]) -> list[str]:
+    """All that will be written, so that fonts can be found."""
+    return [*words.texts, *(text for part in parts for text in part.texts)]
+
+
+def compose_figure(words: FigureText, parts: Sequence[Part]) -> Figure:
+    """The words and the parts as one figure, as wide as the widest part."""
+    sizes = [part.size() for part in parts]
+    width = max(_MIN_WIDTH, *(width for width, _ in sizes)) + _MARGIN_RIGHT
+    room = width - EDGE - _MARGIN_RIGHT
+    title = wrap_text(words.title, room, _TITLE_SIZE, most=_MAX_LINES)
+    facts = [line for fact in words.facts for line in wrap_text(fact, room, _FACT_SIZE, most=_MAX_LINES)]
+    notes = [line for note in words.notes for line in wrap_text(note, room, _NOTE_SIZE)]
+    above = len(title) * line_height(_TITLE_SIZE) + len(facts) * line_height(_FACT_SIZE)
+    gaps = [_CAPTION_GAP if isinstance(part, Caption) else _GAP for part in parts]
+    body = sum(height + gap for (_, height), gap in zip(sizes, gaps, strict=True))
+    figure = Figure(figsize=(width, EDGE + above + body + len(notes) * line_height(_NOTE_SIZE) + EDGE))
+    top = write_lines(figure, title, top=EDGE, left=EDGE, size=_TITLE_SIZE, color="black")
+    top = write_lines(figure, facts, top=top, left=EDGE, size=_FACT_SIZE, color=_DIM) + _GAP
+    for part, (_, height), gap in zip(parts, sizes, gaps, strict=True):
+        part.draw(figure, top)
+        top += height + gap
+    write_lines(figure, notes, top=top, left=EDGE, size=_NOTE_SIZE, color=_DIM)
+    return figure
+
+
+# --- Parts of a figure
 
 
 class Scale(NamedTuple):
@@ -214,119 +330,3 @@ def tick_text(value: float, largest: float) -> str:
         return text
     digits, power = text.split("e")
     return f"{digits}e{int(power)}"
-
-
-_SETTINGS = {
-    "font.size": 9.0,
-    # A token may hold dollar signs, and is no formula.
-    "text.parse_math": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "pdf.fonttype": 42,
-    # Text in an SVG stays text: it can be searched, and the reader's own fonts draw what DejaVu lacks.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "attncli",
-}
-
-#: What says when and by whom; without it, bytes depend on the figure and on matplotlib's version alone.
-_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
-
-
-def render_figure(draw: Callable[[], Figure], form: str, *, texts: Iterable[str]) -> bytes:
-    """The figure that `draw` makes, as svg, pdf or png. texts: what will stand in it, so that fonts can be found."""
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
-        matplotlib.rcParams["font.family"] = families_for(texts)
-        # SVGs keep characters that no font here has, as the reader may have one; elsewhere we left none.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        # Nor do they all join letters as their scripts do; each still stands for itself.
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        return _save(draw(), form)
-
-
-def _save(figure: Figure, form: str) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format=form, dpi=DPI, metadata=_METADATA[form])
-    return content.getvalue()
-
-
-#: Inches: what stays white around all of it, between two parts and beneath a caption, and the least width of lines.
-EDGE, _MARGIN_RIGHT, _GAP, _CAPTION_GAP, _MIN_WIDTH = 0.15, 0.15, 0.18, 0.04, 3.6
-#: Inches that a caption may widen a figure to.
-_MAX_CAPTION_WIDTH = 6.5
-_TITLE_SIZE, _FACT_SIZE, _NOTE_SIZE, _CAPTION_SIZE = 11.0, 8.5, 7.5, 9.5
-_DIM = "0.32"
-_MAX_LINES = 2
-
-
-class FigureText(NamedTuple):
-    """What stands above a figure and beneath it.
-
-    title: what it is of.  facts: lines of what is known of that.  notes: sentences of how to read it.
-    """
-
-    title: str
-    facts: Sequence[str] = ()
-    notes: Sequence[str] = ()
-
-    @property
-    def texts(self) -> list[str]:
-        return [self.title, *self.facts, *self.notes]
-
-
-class Part(Protocol):
-    """One picture of a figure. texts: all that is written in it."""
-
-    @property
-    def texts(self) -> Sequence[str]: ...
-
-    def size(self) -> tuple[float, float]:
-        """Inches: width and height, with all that stands around it."""
-
-    def draw(self, figure: Figure, top: float) -> None:
-        """Draw it at the left edge, so many inches from the top."""
-
-
-class Caption(NamedTuple):
-    """A line above a part."""
-
-    text: str
-
-    @property
-    def texts(self) -> Sequence[str]:
-        return [self.text]
-
-    def size(self) -> tuple[float, float]:
-        return EDGE + min(room_for([self.text], _CAPTION_SIZE), _MAX_CAPTION_WIDTH), line_height(_CAPTION_SIZE)
-
-    def draw(self, figure: Figure, top: float) -> None:
-        width = float(figure.get_figwidth()) - EDGE - _MARGIN_RIGHT
-        write_line(figure, clip_text(self.text, width, _CAPTION_SIZE), top=top, left=EDGE, size=_CAPTION_SIZE)
-
-
-def all_texts(words: FigureText, parts: Sequence[Part]) -> list[str]:
-    """All that will be written, so that fonts can be found."""
-    return [*words.texts, *(text for part in parts for text in part.texts)]
-
-
-def compose_figure(words: FigureText, parts: Sequence[Part]) -> Figure:
-    """The words and the parts as one figure, as wide as the widest part."""
-    sizes = [part.size() for part in parts]
-    width = max(_MIN_WIDTH, *(width for width, _ in sizes)) + _MARGIN_RIGHT
-    room = width - EDGE - _MARGIN_RIGHT
-    title = wrap_text(words.title, room, _TITLE_SIZE, most=_MAX_LINES)
-    facts = [line for fact in words.facts for line in wrap_text(fact, room, _FACT_SIZE, most=_MAX_LINES)]
-    notes = [line for note in words.notes for line in wrap_text(note, room, _NOTE_SIZE)]
-    above = len(title) * line_height(_TITLE_SIZE) + len(facts) * line_height(_FACT_SIZE)
-    gaps = [_CAPTION_GAP if isinstance(part, Caption) else _GAP for part in parts]
-    body = sum(height + gap for (_, height), gap in zip(sizes, gaps, strict=True))
-    figure = Figure(figsize=(width, EDGE + above + body + len(notes) * line_height(_NOTE_SIZE) + EDGE))
-    top = write_lines(figure, title, top=EDGE, left=EDGE, size=_TITLE_SIZE, color="black")
-    top = write_lines(figure, facts, top=top, left=EDGE, size=_FACT_SIZE, color=_DIM) + _GAP
-    for part, (_, height), gap in zip(parts, sizes, gaps, strict=True):
-        part.draw(figure, top)
-        top += height + gap
-    write_lines(figure, notes, top=top, left=EDGE, size=_NOTE_SIZE, color=_DIM)
-    return figure

@@ -53,6 +53,95 @@ _STRIP_HEIGHT, _STRIP_WIDTH, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH, _MAX_STRIP_CEL
 _NUMBER_WIDTH = 0.6
 _TEXT_SIZE, _SMALL_SIZE = 8.5, 7.5
 _BAR_COLOR, _DIM, _UNIFORM_COLOR = "#31688e", "0.32", "black"
+#: Cells that a strip of a long text has.
+_MAX_STRIP_CELLS = 160
+_NORM_LEGEND = "weight × norm of what is read (Kobayashi et al. 2020)"
+UNIFORM_NOTE = "black line across a bar: what attention spread evenly over all that it may see would give"
+
+
+def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
+    """What one position reads in one stack: of all keys, or of one by every head."""
+    if stack.ranking is not None:
+        return [_ranking_maps(result, stack, stack.ranking, form)]
+    assert stack.reading is not None
+    if (mean := mean_map(result, stack, stack.reading, form)) is not None:
+        return [Caption(mean.maps.about), mean]
+    return _reading_parts(result, stack, stack.reading, form)
+
+
+def _reading_parts(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> list[Part]:
+    """The keys that a position reads most, and all of them in their places."""
+    legend = _NORM_LEGEND if result.weighting == "norm" else "attention weight"
+    many = f", mean of {reading.heads:,} heads" if reading.heads > 1 else ""
+    bars = [_bar(stack, reading, key, form) for key in reading.top]
+    parts: list[Part] = [Caption(_looking_text(stack, reading, form))]
+    if bars:
+        parts.append(Bars(bars, f"{legend}{many}"))
+    if len(stack.keys) > 1:
+        parts.append(_strip(stack, reading, form, f"{legend}{many}"))
+    return parts
+
+
+def _looking_text(stack: Stack, reading: RowReading, form: str) -> str:
+    """`Where it (token 8) looks: the mean of 72 heads`."""
+    who = position_text(reading.query, form, reading.query_line, reading.query_tokens)
+    if reading.heads > 1:
+        return f"where {who} looks: the mean of {reading.heads:,} heads"
+    head = stack.metrics[0]
+    only = Pattern(head.layer, head.head, np.zeros((1, 1), dtype=np.float32))
+    return f"where {who} looks in {head_title(stack, only)}"
+
+
+def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
+    token = stack.keys[key.place]
+    line = None if reading.lines is None else reading.lines[key.place]
+    text = label_text(token, stack.unit, form, line)
+    name = text if stack.unit == "line" or stack.key_medium.kind != "tokens" else f"{token.index:,}  {text}"
+    return Bar(name, key.weight, key.uniform, f"{key.head}  {weight_number(key.head_weight)}" * (reading.heads > 1))
+
+
+def _strip(stack: Stack, reading: RowReading, form: str, legend: str) -> Strip:
+    """All keys as cells, several in each where there are many; blank where the position sees none."""
+    whole = Pattern(0, None, reading.weights[None])
+    pooled = pooled_evenly(whole, 1, _MAX_STRIP_CELLS)
+    spans = spans_of(pooled).columns
+    seen = np.array([[reading.visible[start:end].any() for start, end in spans]])
+    values = np.where(seen, pooled.weights.astype(np.float64), np.nan)
+    own = next((at for at, (_, end) in enumerate(spans) if reading.own and reading.own[0] < end), None)
+    side = key_labels(stack, pooled, form)
+    return Strip(_strip_title(stack, len(spans)), values, side, own, drawable("looks from here", form), legend)
+
+
+def _strip_title(stack: Stack, cells: int) -> str:
+    unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
+    if cells == len(stack.keys):
+        return f"the whole {whole}, a cell for each {unit}"
+    return f"the whole {whole}: {len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
+
+
+def _ranking_maps(result: HeadsResult, stack: Stack, ranking: Ranking, form: str) -> HeadMaps:
+    """One weight by every head."""
+    norms = " × norm of what is read" if result.weighting == "norm" else ""
+    query = position_text(ranking.query, form, count=ranking.query_tokens)
+    key = position_text(ranking.key, form, count=ranking.key_tokens)
+    title = f"how much {query} looks at {key}: weight{norms} of each head"
+    values = {(head.layer, head.head): head.weight for head in ranking.heads}
+    return HeadMaps([HeadMap.of(title, values, _ranking_notes(stack, ranking, query, key))])
+
+
+def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequence[str]:
+    first = ranking.heads[0]
+    if all(head.rank is None for head in ranking.heads):
+        later = stack.causal and ranking.key.index > ranking.query.index
+        why = "comes later, and each token sees earlier ones alone" if later else "is hidden by the model's mask"
+        return [f"{key} {why}: no head looks there from {query}"]
+    place = "" if first.rank is None else f", place {first.rank:,} of {first.keys:,} in its row"
+    most = f"largest: head {first.name} with {short_number(first.weight)}{place}"
+    even = [head.uniform for head in ranking.heads if head.uniform is not None]
+    return [most, f"uniform: {span_text(even)} with attention spread evenly"] if even else [most]
+
+
+# --- Parts of the figure
 
 
 class Bar(NamedTuple):
@@ -174,92 +263,3 @@ class Strip(NamedTuple):
         figure.text(place / width, y, "▲", ha="center", **given)
         left = place + room_for([self.said], _SMALL_SIZE) + 0.1 > width
         figure.text((place + (-0.08 if left else 0.08)) / width, y, self.said, ha="right" if left else "left", **given)
-
-
-#: Cells that a strip of a long text has.
-_MAX_STRIP_CELLS = 160
-_NORM_LEGEND = "weight × norm of what is read (Kobayashi et al. 2020)"
-
-UNIFORM_NOTE = "black line across a bar: what attention spread evenly over all that it may see would give"
-
-
-def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
-    """What one position reads in one stack: of all keys, or of one by every head."""
-    if stack.ranking is not None:
-        return [_ranking_maps(result, stack, stack.ranking, form)]
-    assert stack.reading is not None
-    if (mean := mean_map(result, stack, stack.reading, form)) is not None:
-        return [Caption(mean.maps.about), mean]
-    return _reading_parts(result, stack, stack.reading, form)
-
-
-def _reading_parts(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> list[Part]:
-    """The keys that a position reads most, and all of them in their places."""
-    legend = _NORM_LEGEND if result.weighting == "norm" else "attention weight"
-    many = f", mean of {reading.heads:,} heads" if reading.heads > 1 else ""
-    bars = [_bar(stack, reading, key, form) for key in reading.top]
-    parts: list[Part] = [Caption(_looking_text(stack, reading, form))]
-    if bars:
-        parts.append(Bars(bars, f"{legend}{many}"))
-    if len(stack.keys) > 1:
-        parts.append(_strip(stack, reading, form, f"{legend}{many}"))
-    return parts
-
-
-def _looking_text(stack: Stack, reading: RowReading, form: str) -> str:
-    """`Where it (token 8) looks: the mean of 72 heads`."""
-    who = position_text(reading.query, form, reading.query_line, reading.query_tokens)
-    if reading.heads > 1:
-        return f"where {who} looks: the mean of {reading.heads:,} heads"
-    head = stack.metrics[0]
-    only = Pattern(head.layer, head.head, np.zeros((1, 1), dtype=np.float32))
-    return f"where {who} looks in {head_title(stack, only)}"
-
-
-def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
-    token = stack.keys[key.place]
-    line = None if reading.lines is None else reading.lines[key.place]
-    text = label_text(token, stack.unit, form, line)
-    name = text if stack.unit == "line" or stack.key_medium.kind != "tokens" else f"{token.index:,}  {text}"
-    return Bar(name, key.weight, key.uniform, f"{key.head}  {weight_number(key.head_weight)}" * (reading.heads > 1))
-
-
-def _strip(stack: Stack, reading: RowReading, form: str, legend: str) -> Strip:
-    """All keys as cells, several in each where there are many; blank where the position sees none."""
-    whole = Pattern(0, None, reading.weights[None])
-    pooled = pooled_evenly(whole, 1, _MAX_STRIP_CELLS)
-    spans = spans_of(pooled).columns
-    seen = np.array([[reading.visible[start:end].any() for start, end in spans]])
-    values = np.where(seen, pooled.weights.astype(np.float64), np.nan)
-    own = next((at for at, (_, end) in enumerate(spans) if reading.own and reading.own[0] < end), None)
-    side = key_labels(stack, pooled, form)
-    return Strip(_strip_title(stack, len(spans)), values, side, own, drawable("looks from here", form), legend)
-
-
-def _strip_title(stack: Stack, cells: int) -> str:
-    unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
-    if cells == len(stack.keys):
-        return f"the whole {whole}, a cell for each {unit}"
-    return f"the whole {whole}: {len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
-
-
-def _ranking_maps(result: HeadsResult, stack: Stack, ranking: Ranking, form: str) -> HeadMaps:
-    """One weight by every head."""
-    norms = " × norm of what is read" if result.weighting == "norm" else ""
-    query = position_text(ranking.query, form, count=ranking.query_tokens)
-    key = position_text(ranking.key, form, count=ranking.key_tokens)
-    title = f"how much {query} looks at {key}: weight{norms} of each head"
-    values = {(head.layer, head.head): head.weight for head in ranking.heads}
-    return HeadMaps([HeadMap.of(title, values, _ranking_notes(stack, ranking, query, key))])
-
-
-def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequence[str]:
-    first = ranking.heads[0]
-    if all(head.rank is None for head in ranking.heads):
-        later = stack.causal and ranking.key.index > ranking.query.index
-        why = "comes later, and each token sees earlier ones alone" if later else "is hidden by the model's mask"
-        return [f"{key} {why}: no head looks there from {query}"]
-    place = "" if first.rank is None else f", place {first.rank:,} of {first.keys:,} in its row"
-    most = f"largest: head {first.name} with {short_number(first.weight)}{place}"
-    even = [head.uniform for head in ranking.heads if head.uniform is not None]
-    return [most, f"uniform: {span_text(even)} with attention spread evenly"] if even else [most]

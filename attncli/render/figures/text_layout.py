@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 _DEFAULT_FAMILY = "DejaVu Sans"
 #: Has a box for every script there is, and a letter of none.
 _LAST_RESORT_FAMILY = "Last Resort"
+POINTS_PER_INCH = 72
+LARGEST_TYPE, SMALLEST_TYPE = 9.0, 5.0
+#: A line and the gap beneath it, as a share of the size of its type.
+LINE = 1.35
+_ELLIPSIS = "…"
+#: Letters that are moved onto whole dots can take a little more room than their outlines.
+_HINTING_MARGIN = 1.03
+
+
+# --- Fonts
 
 
 def families_for(texts: Iterable[str]) -> list[str]:
@@ -65,13 +75,7 @@ def _font_characters(path: str) -> frozenset[str]:
     return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
 
 
-POINTS_PER_INCH = 72
-LARGEST_TYPE, SMALLEST_TYPE = 9.0, 5.0
-#: A line and the gap beneath it, as a share of the size of its type.
-LINE = 1.35
-_ELLIPSIS = "…"
-#: Letters that are moved onto whole dots can take a little more room than their outlines.
-_HINTING_MARGIN = 1.03
+# --- Layout
 
 
 def text_width(text: str, size: float) -> float:

@@ -27,88 +27,14 @@ from attncli.results.tokens import Token
 
 #: What a page calls the one weight by which heads are ranked, beside their metrics.
 WEIGHT = "weight"
-
 #: Heads that are told one by one.
 _MAX_RANKED_HEADS = 10
-
-
-def with_weights(stack: Stack) -> Stack:
-    """A stack whose heads are ranked by one weight, with that weight among their metrics; any other as it is."""
-    if stack.ranking is None:
-        return stack
-    weights = {(head.layer, head.head): head for head in stack.ranking.heads}
-    heads = (_with_weight(head, weights[head.layer, head.head]) for head in stack.metrics)
-    even = {head.layer: head.uniform for head in stack.ranking.heads}
-    baselines = {layer: {**values, WEIGHT: even.get(layer)} for layer, values in stack.baselines.items()}
-    return replace(stack, metrics=tuple(heads), baselines=baselines)
-
-
-def _with_weight(head: HeadMetrics, weight: HeadWeight) -> HeadMetrics:
-    return replace(head, values={**head.values, WEIGHT: weight.weight})
-
-
-def position_data(stack: Stack, weighting: str) -> dict[str, object]:
-    """What a position reads, for the page's script; nothing where none was asked for."""
-    if stack.ranking is not None:
-        return _ranking_data(stack.ranking, weighting)
-    return {} if stack.reading is None else {"reading": _row_data(stack, stack.reading, weighting)}
-
-
-def _ranking_data(ranking: Ranking, weighting: str) -> dict[str, object]:
-    norms = " × norm of what is read" if weighting == "norm" else ""
-    said = f"how much {_query_text(ranking)} looks at {_position_text(ranking.key, count=ranking.key_tokens)}"
-    rows = [
-        {
-            "head": head.name,
-            "sentence": "not seen" if head.rank is None else f"place {head.rank:,} of {head.keys:,} in its row",
-            "label": None,
-            "metric": WEIGHT,
-            "value": rounded_metric(head.weight),
-            "uniform": rounded_metric(head.uniform),
-        }
-        for head in ranking.heads[:_MAX_RANKED_HEADS]
-    ]
-    meanings = {WEIGHT: f"weight{norms}: {said}"}
-    reading = {"said": f"{said[0].upper()}{said[1:]}, by each head"}
-    return {"reading": reading, "standouts": rows, "said": "Heads by this weight", "meanings": meanings}
-
-
-def _row_data(stack: Stack, reading: RowReading, weighting: str) -> dict[str, object]:
-    many = f"mean of {reading.heads:,} heads" if reading.heads > 1 else f"head {stack.metrics[0].name}"
-    norms = ", weight × norm of what is read (Kobayashi et al. 2020)" if weighting == "norm" else ""
-    packed = pack(reading.weights[None, None])
-    return {
-        "said": f"Where {_query_text(reading)} looks: {many}{norms}",
-        "own": list(reading.own),
-        "unseen": [place for place, seen in enumerate(reading.visible.tolist()) if not seen],
-        "top": [_key_data(stack, key, reading) for key in reading.top],
-        "block": {"heads": [0], **packed.to_dict()},
-    }
-
-
-def _key_data(stack: Stack, key: KeyRead, reading: RowReading) -> list[object]:
-    """Where it stands, its weight, what even attention would give, and the head that reads it most with its weight."""
-    line = None if reading.lines is None else reading.lines[key.place]
-    number = stack.keys[key.place].index if reading.lines is None else line
-    return [number, key.place, key.weight, key.uniform, key.head, key.head_weight]
-
-
-def _query_text(of: RowReading | Ranking) -> str:
-    return _position_text(of.query, of.query_line, of.query_tokens)
-
-
-def _position_text(token: Token, line: int | None = None, count: int = 1) -> str:
-    text = " ".join(plain_text(token).split())
-    return f"{text} ({numbered(token.index, count, line)})"
-
-
 #: Heads that the overview says something of.
 _MAX_STANDOUTS = 8
 #: Characters of a token, a word or a line that a page shows; of a bin, from its first to its last token.
 _MAX_TEXT_CHARACTERS, _MAX_BIN_CHARACTERS = 160, 24
 #: Tokens that stand beside rows and above columns on any screen.
 _MAX_NAMED_TOKENS = 24
-
 _LEGENDS = {
     "attention": "Rows look at columns; a row sums to 1.",
     "norm": "Weights times the norm of what is read there (Kobayashi et al. 2020); rows do not sum to 1.",
@@ -333,3 +259,76 @@ def _block_data(layer: int, patterns: Sequence[Pattern]) -> dict[str, object]:
     """The patterns of a layer's heads together: the fewer pieces, the less there is beside the numbers."""
     packed = pack(np.stack([pattern.weights for pattern in patterns]))
     return {"layer": layer, "heads": [pattern.head for pattern in patterns], **packed.to_dict()}
+
+
+# --- What one position reads
+
+
+def with_weights(stack: Stack) -> Stack:
+    """A stack whose heads are ranked by one weight, with that weight among their metrics; any other as it is."""
+    if stack.ranking is None:
+        return stack
+    weights = {(head.layer, head.head): head for head in stack.ranking.heads}
+    heads = (_with_weight(head, weights[head.layer, head.head]) for head in stack.metrics)
+    even = {head.layer: head.uniform for head in stack.ranking.heads}
+    baselines = {layer: {**values, WEIGHT: even.get(layer)} for layer, values in stack.baselines.items()}
+    return replace(stack, metrics=tuple(heads), baselines=baselines)
+
+
+def _with_weight(head: HeadMetrics, weight: HeadWeight) -> HeadMetrics:
+    return replace(head, values={**head.values, WEIGHT: weight.weight})
+
+
+def position_data(stack: Stack, weighting: str) -> dict[str, object]:
+    """What a position reads, for the page's script; nothing where none was asked for."""
+    if stack.ranking is not None:
+        return _ranking_data(stack.ranking, weighting)
+    return {} if stack.reading is None else {"reading": _row_data(stack, stack.reading, weighting)}
+
+
+def _ranking_data(ranking: Ranking, weighting: str) -> dict[str, object]:
+    norms = " × norm of what is read" if weighting == "norm" else ""
+    said = f"how much {_query_text(ranking)} looks at {_position_text(ranking.key, count=ranking.key_tokens)}"
+    rows = [
+        {
+            "head": head.name,
+            "sentence": "not seen" if head.rank is None else f"place {head.rank:,} of {head.keys:,} in its row",
+            "label": None,
+            "metric": WEIGHT,
+            "value": rounded_metric(head.weight),
+            "uniform": rounded_metric(head.uniform),
+        }
+        for head in ranking.heads[:_MAX_RANKED_HEADS]
+    ]
+    meanings = {WEIGHT: f"weight{norms}: {said}"}
+    reading = {"said": f"{said[0].upper()}{said[1:]}, by each head"}
+    return {"reading": reading, "standouts": rows, "said": "Heads by this weight", "meanings": meanings}
+
+
+def _row_data(stack: Stack, reading: RowReading, weighting: str) -> dict[str, object]:
+    many = f"mean of {reading.heads:,} heads" if reading.heads > 1 else f"head {stack.metrics[0].name}"
+    norms = ", weight × norm of what is read (Kobayashi et al. 2020)" if weighting == "norm" else ""
+    packed = pack(reading.weights[None, None])
+    return {
+        "said": f"Where {_query_text(reading)} looks: {many}{norms}",
+        "own": list(reading.own),
+        "unseen": [place for place, seen in enumerate(reading.visible.tolist()) if not seen],
+        "top": [_key_data(stack, key, reading) for key in reading.top],
+        "block": {"heads": [0], **packed.to_dict()},
+    }
+
+
+def _key_data(stack: Stack, key: KeyRead, reading: RowReading) -> list[object]:
+    """Where it stands, its weight, what even attention would give, and the head that reads it most with its weight."""
+    line = None if reading.lines is None else reading.lines[key.place]
+    number = stack.keys[key.place].index if reading.lines is None else line
+    return [number, key.place, key.weight, key.uniform, key.head, key.head_weight]
+
+
+def _query_text(of: RowReading | Ranking) -> str:
+    return _position_text(of.query, of.query_line, of.query_tokens)
+
+
+def _position_text(token: Token, line: int | None = None, count: int = 1) -> str:
+    text = " ".join(plain_text(token).split())
+    return f"{text} ({numbered(token.index, count, line)})"

@@ -25,6 +25,13 @@ _NUMBER_COLUMNS = (
     Column("parameters"),
     Column("share", spare=4),
 )
+_TREE_COLUMNS = (
+    Column("module", right=False),
+    Column("shape", right=False, spare=2),
+    Column("parameters"),
+    Column("share", spare=3),
+    Column("component", right=False, spare=1, style=Style(dim=True)),
+)
 
 
 def component_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
@@ -159,15 +166,6 @@ def _dash_for_zero(text: str, terminal: Terminal) -> str:
 
 def _group_total(members: Iterable[Group]) -> int:
     return sum(group.parameters for group in members)
-
-
-_TREE_COLUMNS = (
-    Column("module", right=False),
-    Column("shape", right=False, spare=2),
-    Column("parameters"),
-    Column("share", spare=3),
-    Column("component", right=False, spare=1, style=Style(dim=True)),
-)
 
 
 def tree_lines(nodes: Sequence[Node], total: int, terminal: Terminal) -> list[Line]:

@@ -18,108 +18,10 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.params.grid import fact_lines
 from attncli.results.costs import CACHE_BITS, Cache, Costs, Fits, Flops, Lora, Training, in_bytes
 
-_BYTE_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-_FLOP_UNITS = ("", "k", "M", "G", "T", "P", "E")
-
-
-def bytes_text(count: int) -> str:
-    """`327,680 bytes`, `15.0 GiB`: exact where it is short, else to three digits."""
-    if count < 1 << 20:
-        return f"{count:,} byte{'' if count == 1 else 's'}"
-    return _scaled(count, 1024, _BYTE_UNITS)
-
-
-def flops_text(count: int) -> str:
-    """`15.0 GFLOPs`."""
-    return f"{_scaled(count, 1000, _FLOP_UNITS)}FLOPs"
-
-
-def context_text(context: int) -> str:
-    """`128k`, where k is 1,024 and M a million of that kind; any other length with its digits."""
-    for size, unit in ((1 << 20, "M"), (1 << 10, "k")):
-        if context >= size and context % size == 0:
-            return f"{context // size}{unit}"
-    return f"{context:,}"
-
-
-def longest_text(context: int | None, *, caches: bool) -> str:
-    """The longest context that fits, where None is any; caches: whether length costs anything at all."""
-    if context is None:
-        return "any length" if caches else "fits"
-    return f"{context:,} tokens" if context else "does not fit"
-
-
-def share_text(share: float) -> str:
-    """`33.1%`; what is there but rounds to nothing is `<0.1%`."""
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def range_text(first: object, last: object | None, terminal: Terminal) -> str:
-    """`0–79`, or one number alone."""
-    return str(first) if last is None or last == first else f"{first}{glyphs(terminal).dash}{last}"
-
-
-def _scaled(count: int, base: int, units: tuple[str, ...]) -> str:
-    value, index = float(count), 0
-    while value >= base and index < len(units) - 1:
-        value, index = value / base, index + 1
-    # 999.95 would be four digits and a unit that is too small.
-    if f"{value:.3g}" == f"{base:.3g}" and base == 1000 and index < len(units) - 1:
-        value, index = value / base, index + 1
-    digits = f"{value:,.0f}" if value >= 100 or index == 0 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-    return f"{digits} {units[index]}"
-
-
-#: A file that every model has says nothing of it: the folder does.
-_CONFIG_FILE = "config.json"
-#: What stands before the name of an architecture, and is a step of its own.
-_PRESET_PREFIX = "preset:"
-
-
-def short_names(names: Sequence[str], width: int, terminal: Terminal) -> list[str]:
-    """The end of a name says most: `Llama-3.1-8B` of `meta-llama/Llama-3.1-8B`; as much of it as tells it apart.
-
-    Where no more of them does, or there is no room for it, a number comes behind: the model's place in the list.
-    """
-    paths = [_name_parts(name) for name in names]
-    labels = [name_text(_distinct_end(path, paths), terminal) for path in paths]
-    cut = glyphs(terminal).cut
-    shown = [shorten(label, width, cut) for label in labels]
-    often = Counter(shown)
-    return [
-        text if often[text] == 1 else _numbered(label, place, width, cut)
-        for place, (text, label) in enumerate(zip(shown, labels, strict=True), start=1)
-    ]
-
-
-def _name_parts(name: str) -> tuple[str, ...]:
-    steps = [
-        step
-        for step in re.split(SLASHES, name.replace(_PRESET_PREFIX, f"{_PRESET_PREFIX}/", 1))
-        if step not in ("", ".")
-    ]
-    if len(steps) > 1 and steps[-1] == _CONFIG_FILE:
-        steps.pop()
-    return tuple(steps) or (name,)
-
-
-def _distinct_end(path: tuple[str, ...], others: Iterable[tuple[str, ...]]) -> str:
-    """The shortest end of a path that no other one has, or else the whole of it."""
-    rest = [other for other in others if other != path]
-    ends = (path[-length:] for length in range(1, len(path) + 1))
-    end = next((end for end in ends if all(other[-len(end) :] != end for other in rest)), path)
-    return "/".join(end).replace(f"{_PRESET_PREFIX}/", _PRESET_PREFIX, 1)
-
-
-def _numbered(label: str, place: int, width: int, cut: str) -> str:
-    number = f" ({place})"
-    return f"{shorten(label, width - cell_width(number), cut)}{number}"
-
-
-#: float16 takes what bfloat16 does, and would only be said twice.
-_DUPLICATE_DTYPE = "float16"
 #: The dtype that caches are told in: the one that nearly every model runs in.
 USUAL_DTYPE = "bfloat16"
+#: float16 takes what bfloat16 does, and would only be said twice.
+_DUPLICATE_DTYPE = "float16"
 
 
 def cost_lines(costs: Costs, terminal: Terminal) -> list[Line]:
@@ -194,14 +96,6 @@ def _pattern_fact(costs: Costs, terminal: Terminal) -> str:
     return f"{context} {times} {context} = {costs.attention_entries_per_head:,} weights a head"
 
 
-def _budget_text(fits: Fits, terminal: Terminal) -> str:
-    """As it was asked for, and in the unit that the rest is told in."""
-    told, written = bytes_text(fits.budget), fits.written or "iB"
-    if written.endswith("iB") and "×" not in written:
-        return told
-    return f"{written.replace('×', glyphs(terminal).times)} ({told})"
-
-
 def _fit_facts(fits: Fits, terminal: Terminal, *, caches: bool) -> Iterator[str]:
     texts = "" if fits.batch == 1 else f" of {fits.batch:,} texts"
     yield f"in {_budget_text(fits, terminal)}{f', the longest context{texts}' if caches else ''}"
@@ -212,6 +106,14 @@ def _fit_facts(fits: Fits, terminal: Terminal, *, caches: bool) -> Iterator[str]
             continue
         beside = "" if choice.cache == choice.weights or not caches else f" (cache {choice.cache})"
         yield f"{choice.weights}{beside} {longest_text(choice.context, caches=caches)}"
+
+
+def _budget_text(fits: Fits, terminal: Terminal) -> str:
+    """As it was asked for, and in the unit that the rest is told in."""
+    told, written = bytes_text(fits.budget), fits.written or "iB"
+    if written.endswith("iB") and "×" not in written:
+        return told
+    return f"{written.replace('×', glyphs(terminal).times)} ({told})"
 
 
 def _training_facts(dtype: str, need: Training, *, adapters: bool) -> Iterator[str]:
@@ -228,3 +130,105 @@ def _lora_facts(lora: Lora) -> Iterator[str]:
     for component in lora.components:
         matrices = f"{component.matrices:,} {'matrix' if component.matrices == 1 else 'matrices'}"
         yield f"{component.component} {component.parameters:,} in {matrices}"
+
+
+# --- Numbers
+
+_BYTE_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+_FLOP_UNITS = ("", "k", "M", "G", "T", "P", "E")
+
+
+def bytes_text(count: int) -> str:
+    """`327,680 bytes`, `15.0 GiB`: exact where it is short, else to three digits."""
+    if count < 1 << 20:
+        return f"{count:,} byte{'' if count == 1 else 's'}"
+    return _scaled(count, 1024, _BYTE_UNITS)
+
+
+def flops_text(count: int) -> str:
+    """`15.0 GFLOPs`."""
+    return f"{_scaled(count, 1000, _FLOP_UNITS)}FLOPs"
+
+
+def context_text(context: int) -> str:
+    """`128k`, where k is 1,024 and M a million of that kind; any other length with its digits."""
+    for size, unit in ((1 << 20, "M"), (1 << 10, "k")):
+        if context >= size and context % size == 0:
+            return f"{context // size}{unit}"
+    return f"{context:,}"
+
+
+def longest_text(context: int | None, *, caches: bool) -> str:
+    """The longest context that fits, where None is any; caches: whether length costs anything at all."""
+    if context is None:
+        return "any length" if caches else "fits"
+    return f"{context:,} tokens" if context else "does not fit"
+
+
+def share_text(share: float) -> str:
+    """`33.1%`; what is there but rounds to nothing is `<0.1%`."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def range_text(first: object, last: object | None, terminal: Terminal) -> str:
+    """`0–79`, or one number alone."""
+    return str(first) if last is None or last == first else f"{first}{glyphs(terminal).dash}{last}"
+
+
+def _scaled(count: int, base: int, units: tuple[str, ...]) -> str:
+    value, index = float(count), 0
+    while value >= base and index < len(units) - 1:
+        value, index = value / base, index + 1
+    # 999.95 would be four digits and a unit that is too small.
+    if f"{value:.3g}" == f"{base:.3g}" and base == 1000 and index < len(units) - 1:
+        value, index = value / base, index + 1
+    digits = f"{value:,.0f}" if value >= 100 or index == 0 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{digits} {units[index]}"
+
+
+# --- Short names of models
+
+#: A file that every model has says nothing of it: the folder does.
+_CONFIG_FILE = "config.json"
+#: What stands before the name of an architecture, and is a step of its own.
+_PRESET_PREFIX = "preset:"
+
+
+def short_names(names: Sequence[str], width: int, terminal: Terminal) -> list[str]:
+    """The end of a name says most: `Llama-3.1-8B` of `meta-llama/Llama-3.1-8B`; as much of it as tells it apart.
+
+    Where no more of them does, or there is no room for it, a number comes behind: the model's place in the list.
+    """
+    paths = [_name_parts(name) for name in names]
+    labels = [name_text(_distinct_end(path, paths), terminal) for path in paths]
+    cut = glyphs(terminal).cut
+    shown = [shorten(label, width, cut) for label in labels]
+    often = Counter(shown)
+    return [
+        text if often[text] == 1 else _numbered(label, place, width, cut)
+        for place, (text, label) in enumerate(zip(shown, labels, strict=True), start=1)
+    ]
+
+
+def _name_parts(name: str) -> tuple[str, ...]:
+    steps = [
+        step
+        for step in re.split(SLASHES, name.replace(_PRESET_PREFIX, f"{_PRESET_PREFIX}/", 1))
+        if step not in ("", ".")
+    ]
+    if len(steps) > 1 and steps[-1] == _CONFIG_FILE:
+        steps.pop()
+    return tuple(steps) or (name,)
+
+
+def _distinct_end(path: tuple[str, ...], others: Iterable[tuple[str, ...]]) -> str:
+    """The shortest end of a path that no other one has, or else the whole of it."""
+    rest = [other for other in others if other != path]
+    ends = (path[-length:] for length in range(1, len(path) + 1))
+    end = next((end for end in ends if all(other[-len(end) :] != end for other in rest)), path)
+    return "/".join(end).replace(f"{_PRESET_PREFIX}/", _PRESET_PREFIX, 1)
+
+
+def _numbered(label: str, place: int, width: int, cut: str) -> str:
+    number = f" ({place})"
+    return f"{shorten(label, width - cell_width(number), cut)}{number}"

@@ -15,6 +15,9 @@ from attncli.render.common.terminal import Terminal
 
 _GAP = 2
 _MIN_NAME_CELLS = 8
+#: Cells that labels take.
+LABEL_CELLS = 12
+_MIN_LABEL_WIDTH = 50
 
 
 class Column(NamedTuple):
@@ -91,11 +94,6 @@ def _line(
         spans.append(StyledSpan(" " * (_GAP if place else 0)))
         spans.append(StyledSpan(text, style))
     return Line(tuple(spans))
-
-
-#: Cells that labels take.
-LABEL_CELLS = 12
-_MIN_LABEL_WIDTH = 50
 
 
 def fact_lines(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]:

@@ -33,21 +33,152 @@ from attncli.results.params import ListedPreset, ModelParameters, ParameterCount
 from attncli.results.reconciliation import Reconciliation, TensorDifference
 from attncli.results.summaries import LayerKind, layer_kinds
 
-_PRESET_COLUMNS = (Column("preset", right=False), Column("published", right=False, spare=1))
-
-
-def preset_lines(presets: Sequence[ListedPreset], terminal: Terminal) -> list[Line]:
-    """A row a preset; beneath each family, where its numbers are from."""
-    cells = [Cells((f"preset:{preset.name}", preset.published)) for preset in presets]
-    heading, *rows = table(_PRESET_COLUMNS, cells, terminal)
-    lines = [heading]
-    for source, family in groupby(zip(presets, rows, strict=True), key=lambda pair: pair[0].source):
-        lines += [*(row for _, row in family), *fact_lines("", [source], terminal), Line()]
-    return [*lines, *fact_lines("try", ["attn params preset:gpt3", "attn params preset:gpt2 preset:gpt2-xl"], terminal)]
-
-
+_TABLES = {"component": component_table, "layer": layer_table, "part": part_table}
+#: Tied names beyond this many are counted, not listed.
+_MAX_TIED = 4
+_MAX_KINDS = 6
+_MAX_RUNS = 3
 #: Kinds of names beyond this many, of one reason, are counted, not listed.
 _MAX_DIFFERENCES = 3
+#: Cells that the name of a model takes above its column.
+_MAX_NAME_CELLS = 16
+#: The matrices of a head, and what courses call two of them, which together map values to what is added.
+_HEAD_MATRICES = {"query": "", "key": "", "value": ' ("value down")', "output": ' ("value up")'}
+_PRESET_COLUMNS = (Column("preset", right=False), Column("published", right=False, spare=1))
+#: The columns and the rows of a table.
+ComparisonTable = tuple[list[Column], list[Cells]]
+
+
+def params_text(result: ParamsResult, terminal: Terminal) -> str:
+    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
+    if result.presets:
+        return lower(preset_lines(result.presets, terminal), terminal)
+    if len(result.models) > 1 and result.by != "component":
+        return lower(apart([_model_lines(model, result.by, terminal) for model in result.models]), terminal)
+    if len(result.models) > 1:
+        return lower(comparison_lines(result, terminal), terminal)
+    return lower(_model_lines(result.models[0], result.by, terminal), terminal)
+
+
+def _model_lines(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
+    blocks = [header(model, terminal), _table_lines(model, by, terminal), *details(model, by, terminal)]
+    return apart(block for block in blocks if block)
+
+
+def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
+    """The model, its class, where its shapes came from; beneath, the total."""
+    told = (model.model_class, f"from {model.counted.source}", model.dtype)
+    parts = [Line.of(StyledSpan(name_text(model.name, terminal), BOLD))]
+    parts += [Line.of(StyledSpan(name_text(text, terminal), DIM)) for text in told if text]
+    total = [Line.of(StyledSpan(f"{model.counted.total:,} parameters", BOLD))]
+    if model.stored_bytes is not None:
+        total.append(Line.of(f"{model.stored_bytes:,} bytes stored"))
+    separator = glyphs(terminal).separator
+    return [line for row in (parts, total) for line in flow(row, separator=separator, width=terminal.width)]
+
+
+def _table_lines(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
+    if by in _TABLES:
+        return _TABLES[by](model.counted, terminal)
+    from attncli.render.params.component_tables import tree_lines
+
+    return tree_lines(model.tree, model.counted.total, terminal)
+
+
+def details(model: ModelParameters, by: str, terminal: Terminal) -> tuple[list[Line], list[Line], list[Line]]:
+    """Facts under labels: what the model costs, how its checkpoint agrees, and what else there is to say."""
+    costs = optional_cost_lines(model.costs, terminal)
+    if by == "component":
+        costs = [*_count_facts(model.counted, terminal), *cost_lines(model.costs, terminal), *costs]
+    return costs, _checkpoint_block(model, by, terminal), _note_lines(model, terminal)
+
+
+def _count_facts(count: ParameterCount, terminal: Terminal) -> list[Line]:
+    """Other readings, a block and a head of it, what is active, what is tied."""
+    lines = []
+    for index, reading in enumerate(count.readings):
+        name = reading.name.replace("_", "-")
+        lines += fact_lines("" if index else "reading", [f"{reading.total:,} {name}: {reading.source}"], terminal)
+    lines += fact_lines("one block", _block_facts(count, terminal), terminal)
+    lines += fact_lines("one head", _head_facts(count, terminal), terminal)
+    lines += fact_lines("active", _active_facts(count), terminal)
+    return lines + fact_lines("tied", _tied_facts(count), terminal)
+
+
+def _block_facts(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
+    kinds = layer_kinds(count.layers)
+    several = len({kind.stack for kind in kinds}) > 1
+    for kind in kinds[:_MAX_KINDS]:
+        where = f"{kind.part} " if several else ""
+        each = " each" if kind.layers > 1 else ""
+        yield f"{where}layer{'s' if kind.layers > 1 else ''} {_layer_places(kind, terminal)}: {kind.each:,}{each}"
+    if len(kinds) > _MAX_KINDS:
+        yield f"{len(kinds) - _MAX_KINDS} more kinds with --by layer"
+
+
+def _layer_places(kind: LayerKind, terminal: Terminal) -> str:
+    """`0–2, 4–6, … (36 of them)`: the layers of a kind, the first few named."""
+    named = ", ".join(range_text(run.first, run.last, terminal) for run in kind.runs[:_MAX_RUNS])
+    if len(kind.runs) <= _MAX_RUNS:
+        return named
+    return f"{named}, {glyphs(terminal).ellipsis} ({kind.layers} of them)"
+
+
+def _head_facts(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
+    if count.per_head is None:
+        return
+    one = count.per_head
+    yield f"{one.parameters:,}"
+    times = f" {glyphs(terminal).times} "
+    shapes = [f"{times.join(f'{side:,}' for side in shape)} = " for shape in one.shapes or ()] or [""] * len(
+        _HEAD_MATRICES
+    )
+    for (name, also), shape in zip(_HEAD_MATRICES.items(), shapes, strict=True):
+        yield f"{name}{also} {shape}{getattr(one, name):,}"
+    yield from _layer_head_facts(one)
+    if one.layers > 1:
+        where = f" of {one.stack}" if len({layer.stack for layer in count.layers}) > 1 else ""
+        yield f"{one.heads:,} in each of {one.layers:,} layers{where}: {one.heads * one.layers:,} heads"
+
+
+def _layer_head_facts(one: PerHead) -> Iterator[str]:
+    """A layer's heads together, and why they aren't as many times one head."""
+    heads, groups = one.heads, one.key_value_heads
+    if groups < heads:
+        each = f"each shared by {heads // groups:,} heads (grouped)" if groups > 1 else "shared by all heads"
+        yield f"{groups:,} key/value head{'s' if groups > 1 else ''} a layer, {each}"
+    yield f"all {heads:,} of a layer {one.layer:,}"
+    if one.shared:
+        yield f"of which all heads share {one.shared:,}"
+
+
+def _active_facts(count: ParameterCount) -> Iterator[str]:
+    yield f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} for each token"
+    if count.active.without_embedding_lookup != count.active.total:
+        yield f"{count.active.without_embedding_lookup:,} without the embedding lookup"
+
+
+def _tied_facts(count: ParameterCount) -> Iterator[str]:
+    for names in count.tied[:_MAX_TIED]:
+        yield " = ".join(names)
+    if len(count.tied) > _MAX_TIED:
+        yield f"{len(count.tied) - _MAX_TIED} more"
+
+
+def _note_lines(model: ModelParameters, terminal: Terminal) -> list[Line]:
+    notes = (*model.counted.notes, *model.notes, *model.costs.notes)
+    return [line for note in notes for line in fact_lines("note", [note], terminal)]
+
+
+# --- Differences from the checkpoint
+
+
+def _checkpoint_block(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
+    found = model.reconciliation
+    if found is None or (found.agrees and by != "component"):
+        return []
+
+    return checkpoint_lines(found, terminal)
 
 
 def checkpoint_lines(found: Reconciliation, terminal: Terminal) -> list[Line]:
@@ -95,13 +226,7 @@ def _bullet(terminal: Terminal) -> str:
     return f"{glyphs(terminal).dash} "
 
 
-#: What is said in one dtype alone is said in the one that nearly every model runs in.
-_USUAL = "bfloat16"
-#: Cells that the name of a model takes above its column.
-_MAX_NAME_CELLS = 16
-
-#: The columns and the rows of a table.
-ComparisonTable = tuple[list[Column], list[Cells]]
+# --- Several models
 
 
 def comparison_lines(result: ParamsResult, terminal: Terminal) -> list[Line]:
@@ -115,15 +240,15 @@ def comparison_lines(result: ParamsResult, terminal: Terminal) -> list[Line]:
     return apart([*heads, *tables, *([notes] if notes else [])])
 
 
-def _column_names(result: ParamsResult, terminal: Terminal) -> list[str]:
-    return short_names([model.counted.model for model in result.models], _MAX_NAME_CELLS, terminal)
-
-
 def _comparison_notes(result: ParamsResult, terminal: Terminal) -> list[Line]:
     """What has to be known to read the numbers, by model."""
     named = zip(_column_names(result, terminal), result.models, strict=True)
     notes = [f"{name}: {note}" for name, model in named for note in model.costs.notes]
     return [line for note in notes for line in fact_lines("note", [note], terminal)]
+
+
+def _column_names(result: ParamsResult, terminal: Terminal) -> list[str]:
+    return short_names([model.counted.model for model in result.models], _MAX_NAME_CELLS, terminal)
 
 
 def _all_have_room(blocks: Iterable[ComparisonTable], terminal: Terminal) -> bool:
@@ -215,139 +340,18 @@ def _longest_context(costs: Costs) -> str:
     return next((longest_text(context, caches=costs.cache is not None) for context in contexts), "")
 
 
-_TABLES = {"component": component_table, "layer": layer_table, "part": part_table}
-#: Tied names beyond this many are counted, not listed.
-_MAX_TIED = 4
-_MAX_KINDS = 6
-#: The matrices of a head, and what courses call two of them, which together map values to what is added.
-_HEAD_MATRICES = {"query": "", "key": "", "value": ' ("value down")', "output": ' ("value up")'}
-_MAX_RUNS = 3
+# --- Presets
 
 
-def params_text(result: ParamsResult, terminal: Terminal) -> str:
-    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
-    if result.presets:
-        return lower(preset_lines(result.presets, terminal), terminal)
-    if len(result.models) > 1 and result.by != "component":
-        return lower(apart([_model_lines(model, result.by, terminal) for model in result.models]), terminal)
-    if len(result.models) > 1:
-        return lower(comparison_lines(result, terminal), terminal)
-    return lower(_model_lines(result.models[0], result.by, terminal), terminal)
+def preset_lines(presets: Sequence[ListedPreset], terminal: Terminal) -> list[Line]:
+    """A row a preset; beneath each family, where its numbers are from."""
+    cells = [Cells((f"preset:{preset.name}", preset.published)) for preset in presets]
+    heading, *rows = table(_PRESET_COLUMNS, cells, terminal)
+    lines = [heading]
+    for source, family in groupby(zip(presets, rows, strict=True), key=lambda pair: pair[0].source):
+        lines += [*(row for _, row in family), *fact_lines("", [source], terminal), Line()]
+    return [*lines, *fact_lines("try", ["attn params preset:gpt3", "attn params preset:gpt2 preset:gpt2-xl"], terminal)]
 
 
-def _model_lines(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
-    blocks = [header(model, terminal), _table_lines(model, by, terminal), *details(model, by, terminal)]
-    return apart(block for block in blocks if block)
-
-
-def details(model: ModelParameters, by: str, terminal: Terminal) -> tuple[list[Line], list[Line], list[Line]]:
-    """Facts under labels: what the model costs, how its checkpoint agrees, and what else there is to say."""
-    costs = optional_cost_lines(model.costs, terminal)
-    if by == "component":
-        costs = [*_count_facts(model.counted, terminal), *cost_lines(model.costs, terminal), *costs]
-    return costs, _checkpoint_block(model, by, terminal), _note_lines(model, terminal)
-
-
-def _checkpoint_block(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
-    found = model.reconciliation
-    if found is None or (found.agrees and by != "component"):
-        return []
-
-    return checkpoint_lines(found, terminal)
-
-
-def _note_lines(model: ModelParameters, terminal: Terminal) -> list[Line]:
-    notes = (*model.counted.notes, *model.notes, *model.costs.notes)
-    return [line for note in notes for line in fact_lines("note", [note], terminal)]
-
-
-def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
-    """The model, its class, where its shapes came from; beneath, the total."""
-    told = (model.model_class, f"from {model.counted.source}", model.dtype)
-    parts = [Line.of(StyledSpan(name_text(model.name, terminal), BOLD))]
-    parts += [Line.of(StyledSpan(name_text(text, terminal), DIM)) for text in told if text]
-    total = [Line.of(StyledSpan(f"{model.counted.total:,} parameters", BOLD))]
-    if model.stored_bytes is not None:
-        total.append(Line.of(f"{model.stored_bytes:,} bytes stored"))
-    separator = glyphs(terminal).separator
-    return [line for row in (parts, total) for line in flow(row, separator=separator, width=terminal.width)]
-
-
-def _table_lines(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
-    if by in _TABLES:
-        return _TABLES[by](model.counted, terminal)
-    from attncli.render.params.component_tables import tree_lines
-
-    return tree_lines(model.tree, model.counted.total, terminal)
-
-
-def _count_facts(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """Other readings, a block and a head of it, what is active, what is tied."""
-    lines = []
-    for index, reading in enumerate(count.readings):
-        name = reading.name.replace("_", "-")
-        lines += fact_lines("" if index else "reading", [f"{reading.total:,} {name}: {reading.source}"], terminal)
-    lines += fact_lines("one block", _block_facts(count, terminal), terminal)
-    lines += fact_lines("one head", _head_facts(count, terminal), terminal)
-    lines += fact_lines("active", _active_facts(count), terminal)
-    return lines + fact_lines("tied", _tied_facts(count), terminal)
-
-
-def _block_facts(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
-    kinds = layer_kinds(count.layers)
-    several = len({kind.stack for kind in kinds}) > 1
-    for kind in kinds[:_MAX_KINDS]:
-        where = f"{kind.part} " if several else ""
-        each = " each" if kind.layers > 1 else ""
-        yield f"{where}layer{'s' if kind.layers > 1 else ''} {_layer_places(kind, terminal)}: {kind.each:,}{each}"
-    if len(kinds) > _MAX_KINDS:
-        yield f"{len(kinds) - _MAX_KINDS} more kinds with --by layer"
-
-
-def _layer_places(kind: LayerKind, terminal: Terminal) -> str:
-    """`0–2, 4–6, … (36 of them)`: the layers of a kind, the first few named."""
-    named = ", ".join(range_text(run.first, run.last, terminal) for run in kind.runs[:_MAX_RUNS])
-    if len(kind.runs) <= _MAX_RUNS:
-        return named
-    return f"{named}, {glyphs(terminal).ellipsis} ({kind.layers} of them)"
-
-
-def _head_facts(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
-    if count.per_head is None:
-        return
-    one = count.per_head
-    yield f"{one.parameters:,}"
-    times = f" {glyphs(terminal).times} "
-    shapes = [f"{times.join(f'{side:,}' for side in shape)} = " for shape in one.shapes or ()] or [""] * len(
-        _HEAD_MATRICES
-    )
-    for (name, also), shape in zip(_HEAD_MATRICES.items(), shapes, strict=True):
-        yield f"{name}{also} {shape}{getattr(one, name):,}"
-    yield from _layer_head_facts(one)
-    if one.layers > 1:
-        where = f" of {one.stack}" if len({layer.stack for layer in count.layers}) > 1 else ""
-        yield f"{one.heads:,} in each of {one.layers:,} layers{where}: {one.heads * one.layers:,} heads"
-
-
-def _layer_head_facts(one: PerHead) -> Iterator[str]:
-    """A layer's heads together, and why they aren't as many times one head."""
-    heads, groups = one.heads, one.key_value_heads
-    if groups < heads:
-        each = f"each shared by {heads // groups:,} heads (grouped)" if groups > 1 else "shared by all heads"
-        yield f"{groups:,} key/value head{'s' if groups > 1 else ''} a layer, {each}"
-    yield f"all {heads:,} of a layer {one.layer:,}"
-    if one.shared:
-        yield f"of which all heads share {one.shared:,}"
-
-
-def _active_facts(count: ParameterCount) -> Iterator[str]:
-    yield f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} for each token"
-    if count.active.without_embedding_lookup != count.active.total:
-        yield f"{count.active.without_embedding_lookup:,} without the embedding lookup"
-
-
-def _tied_facts(count: ParameterCount) -> Iterator[str]:
-    for names in count.tied[:_MAX_TIED]:
-        yield " = ".join(names)
-    if len(count.tied) > _MAX_TIED:
-        yield f"{len(count.tied) - _MAX_TIED} more"
+#: What is said in one dtype alone is said in the one that nearly every model runs in.
+_USUAL = "bfloat16"

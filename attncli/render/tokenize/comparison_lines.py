@@ -19,6 +19,24 @@ from attncli.results.tokenize import TokenizedText, TokenStats
 
 #: Cells of model names that are used as keys, on terminals of at least the second width.
 _MAX_SHORT_NAME, _MIN_NAME_WIDTH = 10, 60
+#: Differences that are listed.
+_MAX_DIFFERENCES = 10
+#: Marks segments that not all models cut alike.
+MARK = "~"
+MARK_STYLE = Style(fg=(0xD5, 0x5E, 0x00), bold=True)
+_COUNTS: tuple[tuple[str, Callable[[TokenStats], int]], ...] = (
+    ("tokens", lambda stats: stats.tokens),
+    ("special*", lambda stats: stats.special_tokens),
+    ("continued words", lambda stats: stats.continued_words),
+    ("unknown", lambda stats: stats.unknown),
+)
+_RATIOS: tuple[tuple[str, Callable[[TokenStats], float | None]], ...] = (
+    ("fertility", lambda stats: stats.fertility),
+    ("bytes/token", lambda stats: stats.bytes_per_token),
+)
+
+
+# --- Keys for models
 
 
 def model_keys(models: Sequence[str], terminal: Terminal) -> list[str]:
@@ -31,6 +49,12 @@ def model_keys(models: Sequence[str], terminal: Terminal) -> list[str]:
     ):
         return names
     return [_letter_key(index) for index in range(len(models))]
+
+
+def _letter_key(index: int) -> str:
+    """A to Z, then A2 to Z2 and so on."""
+    round_, place = divmod(index, len(ascii_uppercase))
+    return ascii_uppercase[place] + (str(round_ + 1) if round_ else "")
 
 
 def shortened_name(name: str, width: int, terminal: Terminal) -> str:
@@ -47,10 +71,7 @@ def shortened_name(name: str, width: int, terminal: Terminal) -> str:
     return cut + end
 
 
-def _letter_key(index: int) -> str:
-    """A to Z, then A2 to Z2 and so on."""
-    round_, place = divmod(index, len(ascii_uppercase))
-    return ascii_uppercase[place] + (str(round_ + 1) if round_ else "")
+# --- Aligned columns
 
 
 class AlignedRow(NamedTuple):
@@ -93,16 +114,6 @@ def aligned_columns(
             yield _column(part, before, segment, begins_line, terminal)
             before, begins_line = inside, False
         previous = segment
-
-
-def tokens_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
-    """The texts of some tokens in one line, without padding."""
-    spans: list[StyledSpan] = []
-    for index, cell in enumerate(cells):
-        if index:
-            spans.append(word_bar(False, terminal))
-        spans.append(StyledSpan(cell.text + direction_end(cell.text), cell.style._replace(bold=False)))
-    return Line(tuple(spans))
 
 
 def _is_within_word(previous: Segment, segment: Segment) -> bool:
@@ -163,23 +174,7 @@ def _row(cells: Sequence[Cell], width: int, inside: StyledSpan, terminal: Termin
     return AlignedRow(Line(tuple(texts)), Line(tuple(ids)), width)
 
 
-#: Differences that are listed.
-_MAX_DIFFERENCES = 10
-
-#: Marks segments that not all models cut alike.
-MARK = "~"
-MARK_STYLE = Style(fg=(0xD5, 0x5E, 0x00), bold=True)
-
-_COUNTS: tuple[tuple[str, Callable[[TokenStats], int]], ...] = (
-    ("tokens", lambda stats: stats.tokens),
-    ("special*", lambda stats: stats.special_tokens),
-    ("continued words", lambda stats: stats.continued_words),
-    ("unknown", lambda stats: stats.unknown),
-)
-_RATIOS: tuple[tuple[str, Callable[[TokenStats], float | None]], ...] = (
-    ("fertility", lambda stats: stats.fertility),
-    ("bytes/token", lambda stats: stats.bytes_per_token),
-)
+# --- Statistics and differences
 
 
 def statistics_table(
@@ -201,6 +196,27 @@ def statistics_table(
         for name, numbers in rows:
             cells = (GAP + _right_aligned(numbers[index], widths[index]) for index in shown)
             yield Line.of(StyledSpan(name + " " * (head - cell_width(name)), DIM), *cells)
+
+
+def _statistics_rows(
+    texts: Sequence[TokenizedText], comparison: Comparison, keys: Sequence[str], terminal: Terminal
+) -> Iterator[tuple[str, list[str]]]:
+    stats = [text.stats for text in texts]
+    for name, count in _COUNTS:
+        yield name, [f"{count(each):,}" for each in stats]
+    for name, ratio in _RATIOS:
+        yield name, [_number_text(ratio(each), terminal) for each in stats]
+    parity = [row[0] for row in comparison.parity]
+    yield f"parity to {keys[0]}", [_number_text(value, terminal) for value in parity]
+    yield f"cuts shared with {keys[0]}", [_number_text(value, terminal) for value in comparison.agreement[0]]
+
+
+def _number_text(value: float | None, terminal: Terminal) -> str:
+    return glyphs(terminal).dash if value is None else f"{value:.2f}"
+
+
+def _right_aligned(text: str, width: int) -> str:
+    return " " * (width - cell_width(text)) + text
 
 
 def statistics_notes(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
@@ -236,43 +252,6 @@ def difference_lines(
         yield Line.of(StyledSpan(f"  and {len(differences) - _MAX_DIFFERENCES:,} more", DIM))
 
 
-def textless_token_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
-    """Which models have tokens for no character of the text; these count as tokens, but make no cut."""
-    for text, key in zip(texts, keys, strict=True):
-        count = sum(token.start is not None and token.start == token.end for token in text.tokens)
-        if count:
-            tokens = f"{count:,} token{'' if count == 1 else 's'}"
-            parts = [
-                f"{key} has {tokens} for no character of the text",
-                "(a space put before it):",
-                "counted, but no cut",
-            ]
-            yield from flow(
-                [Line.of(StyledSpan(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2
-            )
-
-
-def _statistics_rows(
-    texts: Sequence[TokenizedText], comparison: Comparison, keys: Sequence[str], terminal: Terminal
-) -> Iterator[tuple[str, list[str]]]:
-    stats = [text.stats for text in texts]
-    for name, count in _COUNTS:
-        yield name, [f"{count(each):,}" for each in stats]
-    for name, ratio in _RATIOS:
-        yield name, [_number_text(ratio(each), terminal) for each in stats]
-    parity = [row[0] for row in comparison.parity]
-    yield f"parity to {keys[0]}", [_number_text(value, terminal) for value in parity]
-    yield f"cuts shared with {keys[0]}", [_number_text(value, terminal) for value in comparison.agreement[0]]
-
-
-def _number_text(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:.2f}"
-
-
-def _right_aligned(text: str, width: int) -> str:
-    return " " * (width - cell_width(text)) + text
-
-
 def _same_cuts_lines(comparison: Comparison, model: int, keys: Sequence[str], terminal: Terminal) -> list[Line]:
     place = comparison.ids[model]
     sentence = f"{keys[model]} cuts the text as {keys[0]} does"
@@ -304,3 +283,29 @@ def _one_difference(
 
 def _cut_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
     return tokens_line(cells, terminal) if cells else Line.of(StyledSpan("nothing", DIM))
+
+
+def tokens_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
+    """The texts of some tokens in one line, without padding."""
+    spans: list[StyledSpan] = []
+    for index, cell in enumerate(cells):
+        if index:
+            spans.append(word_bar(False, terminal))
+        spans.append(StyledSpan(cell.text + direction_end(cell.text), cell.style._replace(bold=False)))
+    return Line(tuple(spans))
+
+
+def textless_token_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
+    """Which models have tokens for no character of the text; these count as tokens, but make no cut."""
+    for text, key in zip(texts, keys, strict=True):
+        count = sum(token.start is not None and token.start == token.end for token in text.tokens)
+        if count:
+            tokens = f"{count:,} token{'' if count == 1 else 's'}"
+            parts = [
+                f"{key} has {tokens} for no character of the text",
+                "(a space put before it):",
+                "counted, but no cut",
+            ]
+            yield from flow(
+                [Line.of(StyledSpan(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2
+            )

@@ -42,73 +42,110 @@ from attncli.results.explanation import (
 )
 
 GAP = "  "
-
 #: Pieces that are listed.
 MAX_PIECES = 60
-
 #: Characters of one piece.
 _MAX_PIECE_CHARACTERS = 1000
-
-
-def piece_text(text: str, terminal: Terminal) -> str:
-    """A piece of a text or of a vocabulary, safe for a terminal, that doesn't affect the text around it."""
-    shown = visible(text, unicode=terminal.unicode)
-    # A character of zero width would combine with the text before it.
-    shown = f"◌{shown}" if shown and cell_width(shown[0]) == 0 else shown
-    return shown + direction_end(shown)
-
-
-def entry_texts(tokens: Iterable[Entry], terminal: Terminal) -> list[str]:
-    return [piece_text(entry.token, terminal) for entry in tokens]
-
-
-def piece_lines(texts: Sequence[str], room: int, *, separator: str = " ") -> list[Line]:
-    """Pieces on as many lines as they need; of many, the first ones and the number of the others."""
-    parts = [Line.of(part) for text in texts[:MAX_PIECES] for part in split_to_width(text, room)]
-    if len(texts) > MAX_PIECES:
-        parts.append(Line.of(StyledSpan(f"and {len(texts) - MAX_PIECES:,} more", DIM)))
-    return flow(parts, separator=separator, width=room)
-
-
-def split_to_width(text: str, room: int) -> Iterator[str]:
-    """A piece in parts that fit on a line, up to `_MAX_PIECE_CHARACTERS`."""
-    part = ""
-    for cluster in clusters(text[:_MAX_PIECE_CHARACTERS]):
-        if part and cell_width(part + cluster) > room:
-            yield part
-            part = ""
-        part += cluster
-    yield part + ("" if len(text) <= _MAX_PIECE_CHARACTERS else "...")
-
-
-def sentence_lines(sentence: str, room: int) -> list[Line]:
-    """A sentence of ours, dim and wrapped between words."""
-    parts = (Line.of(part) for word in sentence.split(" ") for part in split_to_width(word, room))
-    words = flow(parts, separator=" ", width=room)
-    return [Line.of(StyledSpan(line.plain, DIM)) for line in words]
-
-
-def label_block(head: Line, block: Sequence[Line], column: int) -> list[Line]:
-    """A block of lines indented to `column`, with a label before its first line; above it if the label is too wide."""
-    indented = [joined([Line.of(" " * column), line]) for line in block]
-    if head.width >= column or not block:
-        return [head, *indented]
-    return [joined([padded(head, column), block[0]]), *indented[1:]]
-
-
 #: Merges of a word that are drawn, and characters without an entry that are named.
 _MAX_MERGES = 16
-_MAX_MISSING = 4
-
 #: Cells of a pair.
 _PAIR_CELLS = 20
-
 #: What replaces a character without an entry.
 _FALLBACKS = {
     "byte": ", but its bytes {} are",
     "unknown": ": {} stands for it",
     "dropped": ": it is left out, as there is no unknown token",
 }
+
+
+def is_vocabulary_word(word: Word) -> bool:
+    """Whether the word is itself a vocabulary entry and was used unchanged."""
+    match word:
+        case MergedWord(symbols=symbols):
+            return word.whole or (len(symbols) == 1 and symbols[0].how == "character")
+        case MatchedWord():
+            return len(word.matches) == 1 and not word.unknown
+        case LookedUpWord():
+            return not word.unknown
+    return False
+
+
+def word_lines(word: Word, columns: MergeColumns, room: int, terminal: Terminal) -> list[Line]:
+    """What the model did with a word, in lines of at most `room` cells where possible."""
+    match word:
+        case MergedWord():
+            return list(merge_lines(word, columns, room, terminal))
+        case MatchedWord():
+            return list(_matched_lines(word, room, terminal))
+        case ScoredWord():
+            return list(_scored_lines(word, room, terminal))
+        case LookedUpWord():
+            return _unknown_lines(word, "as it is not in the vocabulary", room, terminal)
+
+
+def _matched_lines(word: MatchedWord, room: int, terminal: Terminal) -> Iterator[Line]:
+    """A row for each match, with the longer candidates that aren't in the vocabulary."""
+    if word.too_long:
+        yield from _unknown_lines(
+            word, f"as it has {len(word.form):,} characters, more than the model looks at", room, terminal
+        )
+        return
+    (last, *_) = entry_texts(word.tokens[-1:], terminal)
+    tokens = [last if match.token is None else piece_text(match.token, terminal) for match in word.matches]
+    column = min(max(map(cell_width, tokens)), room // 2) + len(GAP)
+    for match, token in zip(word.matches, tokens, strict=True):
+        misses = [Line.of(StyledSpan(text, DIM)) for text in _miss_texts(match, terminal)]
+        yield from label_block(
+            Line.of(StyledSpan(token, BOLD)), flow(misses, separator=" ", width=room - column), column
+        )
+
+
+def _miss_texts(match: Match, terminal: Terminal) -> list[str]:
+    if not match.missed:
+        return []
+    more = match.missed - len(match.misses)
+    names = [piece_text(text, terminal) for text in match.misses] + ([f"and {more:,} more"] if more else [])
+    outcome = ["so", "the", "whole", "word", "is", "unknown"] if match.token is None else []
+    return ["not", *(f"{text}," for text in names[:-1]), names[-1] + ("," if outcome else ""), *outcome]
+
+
+def _scored_lines(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
+    """The best path and the runner-up: the sum of scores, then each piece with its score."""
+    paths = [word.best] if word.runner_up is None else [word.best, word.runner_up]
+    column = max(len(f"{path.score:.2f}") for path in paths) + len(GAP)
+    for path, style in zip(paths, (BOLD, DIM), strict=False):
+        total = Line.of(StyledSpan(f"{path.score:.2f}".rjust(column - len(GAP)), style))
+        yield from label_block(total, _path_lines(path, style, room - column, terminal), column)
+    yield from _unknown_piece_lines(word, room, terminal)
+
+
+def _path_lines(path: Path, style: Style, room: int, terminal: Terminal) -> list[Line]:
+    scores = (StyledSpan(f" {piece.score:.2f}", DIM) for piece in path.pieces[:MAX_PIECES])
+    texts = (StyledSpan(piece_text(piece.text, terminal), style) for piece in path.pieces[:MAX_PIECES])
+    parts = [Line.of(text, score) for text, score in zip(texts, scores, strict=True)]
+    if len(path.pieces) > MAX_PIECES:
+        parts.append(Line.of(StyledSpan(f"and {len(path.pieces) - MAX_PIECES:,} more", DIM)))
+    return flow(parts, separator=GAP, width=room)
+
+
+def _unknown_piece_lines(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
+    """The pieces that aren't in the vocabulary, and what replaces them."""
+    missing = dict.fromkeys(piece_text(piece.text, terminal) for piece in word.best.pieces if piece.unknown)
+    if missing:
+        yield from flow(
+            [*sentence_lines("not in the vocabulary:", room), *piece_lines([*missing], room)], separator=" ", width=room
+        )
+        yield from piece_lines(["=", *entry_texts(word.tokens, terminal)], room)
+
+
+def _unknown_lines(word: Word, reason: str, room: int, terminal: Terminal) -> list[Line]:
+    """The unknown token, and why the word became it."""
+    token = Line.of(StyledSpan(" ".join(entry_texts(word.tokens, terminal)), BOLD))
+    column = token.width + len(GAP)
+    return label_block(token, sentence_lines(reason, room - column), column)
+
+
+# --- The merges of BPE
 
 
 class MergeColumns(NamedTuple):
@@ -221,88 +258,53 @@ def _missing_character_lines(symbols: Sequence[Symbol], room: int, terminal: Ter
         yield Line.of(StyledSpan(f"nor are {len(found) - _MAX_MISSING:,} more", DIM))
 
 
-def is_vocabulary_word(word: Word) -> bool:
-    """Whether the word is itself a vocabulary entry and was used unchanged."""
-    match word:
-        case MergedWord(symbols=symbols):
-            return word.whole or (len(symbols) == 1 and symbols[0].how == "character")
-        case MatchedWord():
-            return len(word.matches) == 1 and not word.unknown
-        case LookedUpWord():
-            return not word.unknown
-    return False
+# --- Pieces and sentences as lines
 
 
-def word_lines(word: Word, columns: MergeColumns, room: int, terminal: Terminal) -> list[Line]:
-    """What the model did with a word, in lines of at most `room` cells where possible."""
-    match word:
-        case MergedWord():
-            return list(merge_lines(word, columns, room, terminal))
-        case MatchedWord():
-            return list(_matched_lines(word, room, terminal))
-        case ScoredWord():
-            return list(_scored_lines(word, room, terminal))
-        case LookedUpWord():
-            return _unknown_lines(word, "as it is not in the vocabulary", room, terminal)
+def piece_text(text: str, terminal: Terminal) -> str:
+    """A piece of a text or of a vocabulary, safe for a terminal, that doesn't affect the text around it."""
+    shown = visible(text, unicode=terminal.unicode)
+    # A character of zero width would combine with the text before it.
+    shown = f"◌{shown}" if shown and cell_width(shown[0]) == 0 else shown
+    return shown + direction_end(shown)
 
 
-def _matched_lines(word: MatchedWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """A row for each match, with the longer candidates that aren't in the vocabulary."""
-    if word.too_long:
-        yield from _unknown_lines(
-            word, f"as it has {len(word.form):,} characters, more than the model looks at", room, terminal
-        )
-        return
-    (last, *_) = entry_texts(word.tokens[-1:], terminal)
-    tokens = [last if match.token is None else piece_text(match.token, terminal) for match in word.matches]
-    column = min(max(map(cell_width, tokens)), room // 2) + len(GAP)
-    for match, token in zip(word.matches, tokens, strict=True):
-        misses = [Line.of(StyledSpan(text, DIM)) for text in _miss_texts(match, terminal)]
-        yield from label_block(
-            Line.of(StyledSpan(token, BOLD)), flow(misses, separator=" ", width=room - column), column
-        )
+def entry_texts(tokens: Iterable[Entry], terminal: Terminal) -> list[str]:
+    return [piece_text(entry.token, terminal) for entry in tokens]
 
 
-def _miss_texts(match: Match, terminal: Terminal) -> list[str]:
-    if not match.missed:
-        return []
-    more = match.missed - len(match.misses)
-    names = [piece_text(text, terminal) for text in match.misses] + ([f"and {more:,} more"] if more else [])
-    outcome = ["so", "the", "whole", "word", "is", "unknown"] if match.token is None else []
-    return ["not", *(f"{text}," for text in names[:-1]), names[-1] + ("," if outcome else ""), *outcome]
+def piece_lines(texts: Sequence[str], room: int, *, separator: str = " ") -> list[Line]:
+    """Pieces on as many lines as they need; of many, the first ones and the number of the others."""
+    parts = [Line.of(part) for text in texts[:MAX_PIECES] for part in split_to_width(text, room)]
+    if len(texts) > MAX_PIECES:
+        parts.append(Line.of(StyledSpan(f"and {len(texts) - MAX_PIECES:,} more", DIM)))
+    return flow(parts, separator=separator, width=room)
 
 
-def _scored_lines(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """The best path and the runner-up: the sum of scores, then each piece with its score."""
-    paths = [word.best] if word.runner_up is None else [word.best, word.runner_up]
-    column = max(len(f"{path.score:.2f}") for path in paths) + len(GAP)
-    for path, style in zip(paths, (BOLD, DIM), strict=False):
-        total = Line.of(StyledSpan(f"{path.score:.2f}".rjust(column - len(GAP)), style))
-        yield from label_block(total, _path_lines(path, style, room - column, terminal), column)
-    yield from _unknown_piece_lines(word, room, terminal)
+def split_to_width(text: str, room: int) -> Iterator[str]:
+    """A piece in parts that fit on a line, up to `_MAX_PIECE_CHARACTERS`."""
+    part = ""
+    for cluster in clusters(text[:_MAX_PIECE_CHARACTERS]):
+        if part and cell_width(part + cluster) > room:
+            yield part
+            part = ""
+        part += cluster
+    yield part + ("" if len(text) <= _MAX_PIECE_CHARACTERS else "...")
 
 
-def _path_lines(path: Path, style: Style, room: int, terminal: Terminal) -> list[Line]:
-    scores = (StyledSpan(f" {piece.score:.2f}", DIM) for piece in path.pieces[:MAX_PIECES])
-    texts = (StyledSpan(piece_text(piece.text, terminal), style) for piece in path.pieces[:MAX_PIECES])
-    parts = [Line.of(text, score) for text, score in zip(texts, scores, strict=True)]
-    if len(path.pieces) > MAX_PIECES:
-        parts.append(Line.of(StyledSpan(f"and {len(path.pieces) - MAX_PIECES:,} more", DIM)))
-    return flow(parts, separator=GAP, width=room)
+def sentence_lines(sentence: str, room: int) -> list[Line]:
+    """A sentence of ours, dim and wrapped between words."""
+    parts = (Line.of(part) for word in sentence.split(" ") for part in split_to_width(word, room))
+    words = flow(parts, separator=" ", width=room)
+    return [Line.of(StyledSpan(line.plain, DIM)) for line in words]
 
 
-def _unknown_piece_lines(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """The pieces that aren't in the vocabulary, and what replaces them."""
-    missing = dict.fromkeys(piece_text(piece.text, terminal) for piece in word.best.pieces if piece.unknown)
-    if missing:
-        yield from flow(
-            [*sentence_lines("not in the vocabulary:", room), *piece_lines([*missing], room)], separator=" ", width=room
-        )
-        yield from piece_lines(["=", *entry_texts(word.tokens, terminal)], room)
+def label_block(head: Line, block: Sequence[Line], column: int) -> list[Line]:
+    """A block of lines indented to `column`, with a label before its first line; above it if the label is too wide."""
+    indented = [joined([Line.of(" " * column), line]) for line in block]
+    if head.width >= column or not block:
+        return [head, *indented]
+    return [joined([padded(head, column), block[0]]), *indented[1:]]
 
 
-def _unknown_lines(word: Word, reason: str, room: int, terminal: Terminal) -> list[Line]:
-    """The unknown token, and why the word became it."""
-    token = Line.of(StyledSpan(" ".join(entry_texts(word.tokens, terminal)), BOLD))
-    column = token.width + len(GAP)
-    return label_block(token, sentence_lines(reason, room - column), column)
+_MAX_MISSING = 4

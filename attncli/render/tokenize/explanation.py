@@ -38,115 +38,14 @@ from attncli.render.tokenize.explain_words import (
 )
 from attncli.results.explanation import Explanation, Model, Segment, Step
 
-#: Words for kinds of steps without settings; other kinds are shown by their own name.
-_STEP_WORDS = {
-    "Lowercase": "lowercase",
-    "StripAccents": "strip accents",
-    "Precompiled": "SentencePiece's table of characters",
-    "Nmt": "clean white space and control characters",
-    "BertPreTokenizer": "cut at white space and around punctuation",
-    "Whitespace": "cut at white space, and between letters and signs",
-    "WhitespaceSplit": "cut at white space",
-    "Punctuation": "cut around punctuation",
-    "UnicodeScripts": "cut where the script changes",
-}
-
-#: What a BertNormalizer does, by the setting that turns it on.
-_SWITCHES = {
-    "clean_text": "clean white space and control characters",
-    "handle_chinese_chars": "spaces around Chinese characters",
-    "strip_accents": "strip accents",
-    "lowercase": "lowercase",
-}
-
-#: What happens to the matches at which a text is cut.
-_BEHAVIORS = {
-    "Isolated": "each a piece of its own",
-    "Removed": "which is left out",
-    "MergedWithPrevious": "which stays with what is before it",
-    "MergedWithNext": "which stays with what follows",
-    "Contiguous": "neighbours together",
-}
-
-
-def step_words(step: Step) -> str:
-    r"""A step in a few words, not yet safe for a terminal.
-
-    >>> step_words(Step("Digits", {"individual_digits": True}))
-    'cut around each digit'
-    """
-    return _STEP_WORDS.get(step.kind) or ", ".join(_setting_words(step)) or step.kind
-
-
-def _setting_words(step: Step) -> Iterator[str]:
-    """Words for the settings of a step."""
-    settings: Mapping[str, Any] = step.settings
-    match step.kind:
-        case "BertNormalizer":
-            yield from (words for name, words in _SWITCHES.items() if settings.get(name))
-        case "Replace":
-            yield f"{_pattern(settings)} becomes {settings.get('content') or 'nothing'}"
-        case "Prepend":
-            yield f"{settings.get('prepend')} in front"
-        case "Strip":
-            yield "strip white space"
-        case "Split":
-            yield f"cut {'between' if settings.get('invert') else 'at'} {_pattern(settings)}"
-            yield _BEHAVIORS.get(str(settings.get("behavior")), "")
-        case "CharDelimiterSplit":
-            yield f"cut at {settings.get('delimiter')}"
-        case "Digits":
-            yield "cut around each digit" if settings.get("individual_digits") else "cut around numbers"
-        case "FixedLength":
-            yield f"cut every {settings.get('length')} characters"
-        case "Metaspace":
-            yield from _metaspace(settings)
-        case "ByteLevel":
-            yield from _byte_level(settings)
-
-
-def _pattern(settings: Mapping[str, Any]) -> str:
-    match settings.get("pattern"):
-        case {"Regex": str(pattern)}:
-            return f"the regex {pattern}"
-        case {"String": str(text)}:
-            return f'"{text}"'
-        case other:
-            return str(other)
-
-
-def _metaspace(settings: Mapping[str, Any]) -> Iterator[str]:
-    mark = settings.get("replacement")
-    yield f"{mark} for each space"
-    match settings.get("prepend_scheme"):
-        case "always":
-            yield f"{mark} in front"
-        case "first":
-            yield f"{mark} in front of the text"
-    if settings.get("split"):
-        yield f"cut before each {mark}"
-
-
-def _byte_level(settings: Mapping[str, Any]) -> Iterator[str]:
-    if settings.get("add_prefix_space"):
-        yield "a space in front"
-    if settings.get("use_regex"):
-        yield "cut by GPT-2's regex"
-    yield "a letter for each byte and Ġ for a space"
-
-
 #: Cells of the column of labels, at least and at most (and no more than a quarter of the line).
 _MIN_LABEL_CELLS, _MAX_LABEL_CELLS = 12, 16
-
 #: Cells beside the labels, at least: in a narrower terminal, lines are cut.
 _MIN_ROOM = 8
-
 #: Words that are explained one by one.
 _MAX_WORDS = 16
-
 #: Segments that are shown normalised.
 _MAX_SEGMENTS = 8
-
 #: How each kind of model cuts a word.
 _RULES = {
     "BPE": "of all neighbours, the pair of lowest rank merges, until no pair has a rank."
@@ -156,7 +55,6 @@ _RULES = {
     " beneath it the second best",
     "WordLevel": "each word is looked up",
 }
-
 _TAKES_WHOLE = "a word that is one of them is taken at once, without merges"
 
 
@@ -313,3 +211,100 @@ def _disagreement_lines(explanation: Explanation, room: int) -> list[Line]:
     dropout = explanation.model.settings.get("dropout")
     reason = f": at each call it leaves out merges at random (dropout {dropout})" if dropout else ""
     return sentence_lines(f"the tokenizer itself gave other tokens than these steps lead to{reason}", room)
+
+
+# --- Steps in words
+
+#: Words for kinds of steps without settings; other kinds are shown by their own name.
+_STEP_WORDS = {
+    "Lowercase": "lowercase",
+    "StripAccents": "strip accents",
+    "Precompiled": "SentencePiece's table of characters",
+    "Nmt": "clean white space and control characters",
+    "BertPreTokenizer": "cut at white space and around punctuation",
+    "Whitespace": "cut at white space, and between letters and signs",
+    "WhitespaceSplit": "cut at white space",
+    "Punctuation": "cut around punctuation",
+    "UnicodeScripts": "cut where the script changes",
+}
+#: What a BertNormalizer does, by the setting that turns it on.
+_SWITCHES = {
+    "clean_text": "clean white space and control characters",
+    "handle_chinese_chars": "spaces around Chinese characters",
+    "strip_accents": "strip accents",
+    "lowercase": "lowercase",
+}
+#: What happens to the matches at which a text is cut.
+_BEHAVIORS = {
+    "Isolated": "each a piece of its own",
+    "Removed": "which is left out",
+    "MergedWithPrevious": "which stays with what is before it",
+    "MergedWithNext": "which stays with what follows",
+    "Contiguous": "neighbours together",
+}
+
+
+def step_words(step: Step) -> str:
+    r"""A step in a few words, not yet safe for a terminal.
+
+    >>> step_words(Step("Digits", {"individual_digits": True}))
+    'cut around each digit'
+    """
+    return _STEP_WORDS.get(step.kind) or ", ".join(_setting_words(step)) or step.kind
+
+
+def _setting_words(step: Step) -> Iterator[str]:
+    """Words for the settings of a step."""
+    settings: Mapping[str, Any] = step.settings
+    match step.kind:
+        case "BertNormalizer":
+            yield from (words for name, words in _SWITCHES.items() if settings.get(name))
+        case "Replace":
+            yield f"{_pattern(settings)} becomes {settings.get('content') or 'nothing'}"
+        case "Prepend":
+            yield f"{settings.get('prepend')} in front"
+        case "Strip":
+            yield "strip white space"
+        case "Split":
+            yield f"cut {'between' if settings.get('invert') else 'at'} {_pattern(settings)}"
+            yield _BEHAVIORS.get(str(settings.get("behavior")), "")
+        case "CharDelimiterSplit":
+            yield f"cut at {settings.get('delimiter')}"
+        case "Digits":
+            yield "cut around each digit" if settings.get("individual_digits") else "cut around numbers"
+        case "FixedLength":
+            yield f"cut every {settings.get('length')} characters"
+        case "Metaspace":
+            yield from _metaspace(settings)
+        case "ByteLevel":
+            yield from _byte_level(settings)
+
+
+def _pattern(settings: Mapping[str, Any]) -> str:
+    match settings.get("pattern"):
+        case {"Regex": str(pattern)}:
+            return f"the regex {pattern}"
+        case {"String": str(text)}:
+            return f'"{text}"'
+        case other:
+            return str(other)
+
+
+def _metaspace(settings: Mapping[str, Any]) -> Iterator[str]:
+    mark = settings.get("replacement")
+    yield f"{mark} for each space"
+    match settings.get("prepend_scheme"):
+        case "always":
+            yield f"{mark} in front"
+        case "first":
+            yield f"{mark} in front of the text"
+    if settings.get("split"):
+        yield f"cut before each {mark}"
+
+
+def _byte_level(settings: Mapping[str, Any]) -> Iterator[str]:
+    if settings.get("add_prefix_space"):
+        yield "a space in front"
+    if settings.get("use_regex"):
+        yield "cut by GPT-2's regex"
+    yield "a letter for each byte and Ġ for a space"

@@ -22,52 +22,13 @@ if TYPE_CHECKING:
     from attncli.results.comparison import Comparison
     from attncli.results.tokens import Token
 
-_TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "longer", "max_length")
-
-
-def statistics_columns() -> tuple[str, ...]:
-    """The columns of `statistics_rows`."""
-    return ("model", "script", *_figure_names(), "parity", *_TEXT_COLUMNS)
-
-
-def statistics_rows(
-    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()
-) -> Iterator[tuple[object, ...]]:
-    """A row for each tokenizer with all scripts (`script` None), and one for each of its scripts.
-
-    parity: of each tokenizer but the first, in their order.  Fields without a value for a single script are None.
-    """
-    for index, each in enumerate(statistics):
-        ratio = parity[index - 1] if parity and index else None
-        yield (each.model, None, *_figure_values(each.total), ratio and ratio.tokens, *_length_values(each))
-        scripts: Mapping[str, float | None] = ratio.scripts if ratio is not None else {}
-        for script in each.scripts:
-            nothing = (None,) * len(_TEXT_COLUMNS)
-            yield (each.model, script.script, *_figure_values(script), scripts.get(script.script), *nothing)
-
-
-def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> str:
-    """The rows of `statistics_rows` as CSV."""
-    return csv_text(statistics_columns(), statistics_rows(statistics, parity))
-
-
-def _figure_names() -> tuple[str, ...]:
-    """The names of all figures, first those that both totals and scripts have."""
-    both = [name for name in ScriptStatistics._fields if name in TotalStatistics._fields]
-    return (*both, *(name for name in TotalStatistics._fields if name not in both))
-
-
-def _figure_values(figures: TotalStatistics | ScriptStatistics) -> list[object]:
-    return [getattr(figures, name, None) for name in _figure_names()]
-
-
-def _length_values(statistics: TokenizerStatistics) -> tuple[object, ...]:
-    return (statistics.texts, statistics.vocabulary_size, *statistics.lengths)
-
-
 #: How much of a tokenized text is written: everything, its ids, or their number.
 Detail = Literal["tokens", "ids", "count"]
-
+#: Every entry of every vocabulary, with the name of its model.
+Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
+#: Texts that have a row each in the statistics, at most.
+_MAX_TEXT_LINES = 50
+_TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "longer", "max_length")
 _FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start", "line", "column")
 _TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", "byte_end", "word", "special")
 
@@ -116,18 +77,6 @@ class IdsText(PartsForm):
         return f"{'' if part.first or not words else ' '}{words}{_line_end(part, self._several) if part.last else ''}"
 
 
-def _line_end(part: IdsPart, several: bool) -> str:
-    """The name of the model, where there are several, and the newline."""
-    return f"\t{printable(part.model)}\n" if several else "\n"
-
-
-class _NumberTexts(dict[int, str]):
-    """A cache of numbers as text: a file has millions of tokens, but few different ids."""
-
-    def __missing__(self, number: int) -> str:
-        return self.setdefault(number, str(number))
-
-
 class CountText(PartsForm):
     """A text per line: the number of its tokens, special ones included; of several models, then a tab and the model's
     name."""
@@ -139,6 +88,18 @@ class CountText(PartsForm):
     def part(self, part: IdsPart) -> str:
         self._tokens = len(part.ids) + (0 if part.first else self._tokens)
         return f"{self._tokens}{_line_end(part, self._several)}" if part.last else ""
+
+
+def _line_end(part: IdsPart, several: bool) -> str:
+    """The name of the model, where there are several, and the newline."""
+    return f"\t{printable(part.model)}\n" if several else "\n"
+
+
+class _NumberTexts(dict[int, str]):
+    """A cache of numbers as text: a file has millions of tokens, but few different ids."""
+
+    def __missing__(self, number: int) -> str:
+        return self.setdefault(number, str(number))
 
 
 class JsonForm(PartsForm):
@@ -236,6 +197,10 @@ class CsvForm(PartsForm):
         return rows
 
 
+def _token_row(text: TokenizedText, token: Token) -> str:
+    return csv_text((text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS)), ())
+
+
 class FindingsCsv(Form):
     """A finding per row, with the text and the model that it is about."""
 
@@ -249,17 +214,6 @@ class FindingsCsv(Form):
             for file in (text.source and text.source.file,)
             for finding in text.findings or ()
         )
-
-
-def _token_row(text: TokenizedText, token: Token) -> str:
-    return csv_text((text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS)), ())
-
-
-#: Texts that have a row each in the statistics, at most.
-_MAX_TEXT_LINES = 50
-
-#: Every entry of every vocabulary, with the name of its model.
-Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
 
 
 class SummaryForm(Form):
@@ -335,3 +289,46 @@ def _matches(search: Search) -> Iterator[tuple[str, VocabularyEntry]]:
         yield "id", search.by_id
     for match in ("exact", "variants", "containing", "cut"):
         yield from ((match, entry) for entry in getattr(search, match))
+
+
+# --- Statistics as rows
+
+
+def statistics_columns() -> tuple[str, ...]:
+    """The columns of `statistics_rows`."""
+    return ("model", "script", *_figure_names(), "parity", *_TEXT_COLUMNS)
+
+
+def statistics_rows(
+    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()
+) -> Iterator[tuple[object, ...]]:
+    """A row for each tokenizer with all scripts (`script` None), and one for each of its scripts.
+
+    parity: of each tokenizer but the first, in their order.  Fields without a value for a single script are None.
+    """
+    for index, each in enumerate(statistics):
+        ratio = parity[index - 1] if parity and index else None
+        yield (each.model, None, *_figure_values(each.total), ratio and ratio.tokens, *_length_values(each))
+        scripts: Mapping[str, float | None] = ratio.scripts if ratio is not None else {}
+        for script in each.scripts:
+            nothing = (None,) * len(_TEXT_COLUMNS)
+            yield (each.model, script.script, *_figure_values(script), scripts.get(script.script), *nothing)
+
+
+def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> str:
+    """The rows of `statistics_rows` as CSV."""
+    return csv_text(statistics_columns(), statistics_rows(statistics, parity))
+
+
+def _figure_names() -> tuple[str, ...]:
+    """The names of all figures, first those that both totals and scripts have."""
+    both = [name for name in ScriptStatistics._fields if name in TotalStatistics._fields]
+    return (*both, *(name for name in TotalStatistics._fields if name not in both))
+
+
+def _figure_values(figures: TotalStatistics | ScriptStatistics) -> list[object]:
+    return [getattr(figures, name, None) for name in _figure_names()]
+
+
+def _length_values(statistics: TokenizerStatistics) -> tuple[object, ...]:
+    return (statistics.texts, statistics.vocabulary_size, *statistics.lengths)

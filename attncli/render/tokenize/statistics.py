@@ -28,78 +28,11 @@ from attncli.results.tokenize import MUCH_UNKNOWN, TokenizedText, TokenStats
 
 #: A row of a table: its label, and a value for each column.
 Row = tuple[str, Sequence[str]]
-
 _GAP = "  "
-
 #: Cells beside the values from which on meanings stand there, and not beneath the row.
 _MIN_MEANING_CELLS = 30
-
-
-def figure_table(
-    title: str, names: Sequence[str], rows: Sequence[Row], terminal: Terminal, meanings: Sequence[str] = ()
-) -> list[Line]:
-    """A table of rows under column names, in several parts if it is too wide.
-
-    meanings: one a row, beside the first part or beneath its rows.
-    """
-    side = max(cell_width(label) for label in (title, *(label for label, _ in rows)))
-    cells = list(zip(*(values for _, values in rows), strict=True))
-    headed = [(name, column) for name, column in zip(names or [""] * len(cells), cells, strict=True)]
-    lines: list[Line] = []
-    for number, part in enumerate(_column_groups(headed, terminal.width - side)):
-        if lines:
-            lines.append(Line())
-        if names:
-            lines.append(_table_row(title, side, [(name, _column_width(name, column)) for name, column in part], BOLD))
-        for index, (label, _) in enumerate(rows):
-            row = _table_row(
-                label, side, [(column[index], _column_width(name, column)) for name, column in part], PLAIN
-            )
-            lines += _with_meaning(row, meanings[index] if meanings and not number else "", terminal)
-    return lines
-
-
-def _column_groups(
-    columns: Sequence[tuple[str, Sequence[str]]], room: int
-) -> Iterator[list[tuple[str, Sequence[str]]]]:
-    """The columns in parts of at most `room` cells; a part has at least one column."""
-    part: list[tuple[str, Sequence[str]]] = []
-    taken = 0
-    for name, column in columns:
-        width = len(_GAP) + _column_width(name, column)
-        if part and taken + width > room:
-            yield part
-            part, taken = [], 0
-        part.append((name, column))
-        taken += width
-    if part:
-        yield part
-
-
-def _column_width(name: str, column: Iterable[str]) -> int:
-    return max(cell_width(text) for text in (name, *column))
-
-
-def _table_row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
-    values = [StyledSpan(_GAP + pad(text, width, right=True), style) for text, width in cells]
-    return Line.of(StyledSpan(pad(label, side), style), *values)
-
-
-def _with_meaning(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
-    room = terminal.width - row.width - len(_GAP)
-    if not meaning:
-        return [row]
-    words = [Line.of(StyledSpan(word, DIM)) for word in meaning.split()]
-    fits_beside = room >= _MIN_MEANING_CELLS
-    lines = flow(words, separator=" ", width=room if fits_beside else max(terminal.width - 2, 1))
-    if not fits_beside:
-        return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
-    return [joined([row if not index else Line.of(" " * row.width), line], _GAP) for index, line in enumerate(lines)]
-
-
 #: Cells of a model's name above a column, and of the beginning of a text.
 _MAX_NAME_CELLS = 24
-
 #: Replacements of characters beyond ASCII in our own words.
 _ASCII_LETTERS = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
 
@@ -166,36 +99,30 @@ def statistics_text(
     return lower(apart(blocks), terminal)
 
 
-def _unknown_text_lines(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
-    """Which tokenizers look better than they are, as one unknown token may replace a long text."""
-    for each in statistics:
-        if sentence := _unknown_text_sentence(each):
-            words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
-            yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
-
-
-def _unknown_text_sentence(statistics: TokenizerStatistics) -> str:
-    """How much of the text became unknown tokens; empty if that is little."""
-    whole, scripts = statistics.total, statistics.scripts
-    if not whole.characters:
-        share = whole.unknown_share or 0.0
-        return f"{share:.0%} of its tokens are unknown" if share >= MUCH_UNKNOWN else ""
-    shares = {each.script: each.unknown_characters_share or 0.0 for each in scripts}
-    much = [f"{_script_name(script)} {share:.0%}" for script, share in shares.items() if share >= MUCH_UNKNOWN]
-    if not much and (whole.unknown_characters_share or 0.0) < MUCH_UNKNOWN:
-        return ""
-    which = f" ({', '.join(much)})" if much and len(scripts) > 1 else ""
-    share = whole.unknown_characters_share or 0.0
-    return (
-        f"{share:.0%} of the text became unknown tokens{which}: its other figures {'there ' if which else ''}flatter it"
-    )
-
-
 def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[Line]:
     texts = max((each.texts for each in statistics), default=0)
     count = StyledSpan(f"{texts:,} text{'' if texts == 1 else 's'}", BOLD)
     names = [Line.of(StyledSpan(name_text(each.model, terminal), DIM)) for each in statistics]
     return flow([Line.of(count), *names], separator=glyphs(terminal).separator, width=terminal.width)
+
+
+def _text_table(
+    statistics: TokenizerStatistics, texts: Sequence[TextLine], terminal: Terminal, *, with_name: bool
+) -> list[Line]:
+    names = ("tokens", "words", "bytes/token", "fertility", "unknown")
+    rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
+    table = figure_table("by text", names, rows, terminal)
+    return [Line.of(StyledSpan(name_text(statistics.model, terminal), DIM)), *table] if with_name else table
+
+
+def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
+    return [
+        f"{text.tokens:,}",
+        f"{text.spaced_words:,}",
+        _decimal(text.bytes_per_token, terminal),
+        _decimal(text.fertility, terminal),
+        f"{text.unknown:,}",
+    ]
 
 
 def _figure_lines(
@@ -210,12 +137,6 @@ def _figure_lines(
         meanings.append(_parity_meaning(parity))
     names = _column_names(statistics, terminal) if len(statistics) > 1 else []
     return figure_table("", names, rows, terminal, meanings=[_ascii_safe(meaning, terminal) for meaning in meanings])
-
-
-def _parity_meaning(parity: Sequence[Parity]) -> str:
-    means = "tokens for each token of the first one; below 1 it needs fewer"
-    lost = any(each.tokens is None for each in parity)
-    return f"{means}; none where much of the text became unknown tokens" if lost else means
 
 
 def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
@@ -261,23 +182,10 @@ def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("longer texts", lambda s: f"{s.lengths.longer:,}", "of more tokens than the model takes")
 
 
-def _text_table(
-    statistics: TokenizerStatistics, texts: Sequence[TextLine], terminal: Terminal, *, with_name: bool
-) -> list[Line]:
-    names = ("tokens", "words", "bytes/token", "fertility", "unknown")
-    rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
-    table = figure_table("by text", names, rows, terminal)
-    return [Line.of(StyledSpan(name_text(statistics.model, terminal), DIM)), *table] if with_name else table
-
-
-def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
-    return [
-        f"{text.tokens:,}",
-        f"{text.spaced_words:,}",
-        _decimal(text.bytes_per_token, terminal),
-        _decimal(text.fertility, terminal),
-        f"{text.unknown:,}",
-    ]
+def _parity_meaning(parity: Sequence[Parity]) -> str:
+    means = "tokens for each token of the first one; below 1 it needs fewer"
+    lost = any(each.tokens is None for each in parity)
+    return f"{means}; none where much of the text became unknown tokens" if lost else means
 
 
 def _script_table(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
@@ -338,6 +246,31 @@ def _parity_values(
     return [_decimal(ratio, terminal) for ratio in (first, *(each.scripts.get(name) for each in parity))]
 
 
+def _unknown_text_lines(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
+    """Which tokenizers look better than they are, as one unknown token may replace a long text."""
+    for each in statistics:
+        if sentence := _unknown_text_sentence(each):
+            words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
+            yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
+
+
+def _unknown_text_sentence(statistics: TokenizerStatistics) -> str:
+    """How much of the text became unknown tokens; empty if that is little."""
+    whole, scripts = statistics.total, statistics.scripts
+    if not whole.characters:
+        share = whole.unknown_share or 0.0
+        return f"{share:.0%} of its tokens are unknown" if share >= MUCH_UNKNOWN else ""
+    shares = {each.script: each.unknown_characters_share or 0.0 for each in scripts}
+    much = [f"{_script_name(script)} {share:.0%}" for script, share in shares.items() if share >= MUCH_UNKNOWN]
+    if not much and (whole.unknown_characters_share or 0.0) < MUCH_UNKNOWN:
+        return ""
+    which = f" ({', '.join(much)})" if much and len(scripts) > 1 else ""
+    share = whole.unknown_characters_share or 0.0
+    return (
+        f"{share:.0%} of the text became unknown tokens{which}: its other figures {'there ' if which else ''}flatter it"
+    )
+
+
 def _cut_word_lines(statistics: TokenizerStatistics, terminal: Terminal, *, with_name: bool) -> list[Line]:
     whose = f" with {name_text(statistics.model, terminal)}" if with_name else ""
     words = [
@@ -387,3 +320,68 @@ def _count(value: int | None, terminal: Terminal) -> str:
 
 def _median(value: float | None, terminal: Terminal) -> str:
     return glyphs(terminal).dash if value is None else f"{value:,.1f}".removesuffix(".0")
+
+
+# --- Tables
+
+
+def figure_table(
+    title: str, names: Sequence[str], rows: Sequence[Row], terminal: Terminal, meanings: Sequence[str] = ()
+) -> list[Line]:
+    """A table of rows under column names, in several parts if it is too wide.
+
+    meanings: one a row, beside the first part or beneath its rows.
+    """
+    side = max(cell_width(label) for label in (title, *(label for label, _ in rows)))
+    cells = list(zip(*(values for _, values in rows), strict=True))
+    headed = [(name, column) for name, column in zip(names or [""] * len(cells), cells, strict=True)]
+    lines: list[Line] = []
+    for number, part in enumerate(_column_groups(headed, terminal.width - side)):
+        if lines:
+            lines.append(Line())
+        if names:
+            lines.append(_table_row(title, side, [(name, _column_width(name, column)) for name, column in part], BOLD))
+        for index, (label, _) in enumerate(rows):
+            row = _table_row(
+                label, side, [(column[index], _column_width(name, column)) for name, column in part], PLAIN
+            )
+            lines += _with_meaning(row, meanings[index] if meanings and not number else "", terminal)
+    return lines
+
+
+def _column_groups(
+    columns: Sequence[tuple[str, Sequence[str]]], room: int
+) -> Iterator[list[tuple[str, Sequence[str]]]]:
+    """The columns in parts of at most `room` cells; a part has at least one column."""
+    part: list[tuple[str, Sequence[str]]] = []
+    taken = 0
+    for name, column in columns:
+        width = len(_GAP) + _column_width(name, column)
+        if part and taken + width > room:
+            yield part
+            part, taken = [], 0
+        part.append((name, column))
+        taken += width
+    if part:
+        yield part
+
+
+def _column_width(name: str, column: Iterable[str]) -> int:
+    return max(cell_width(text) for text in (name, *column))
+
+
+def _table_row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
+    values = [StyledSpan(_GAP + pad(text, width, right=True), style) for text, width in cells]
+    return Line.of(StyledSpan(pad(label, side), style), *values)
+
+
+def _with_meaning(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
+    room = terminal.width - row.width - len(_GAP)
+    if not meaning:
+        return [row]
+    words = [Line.of(StyledSpan(word, DIM)) for word in meaning.split()]
+    fits_beside = room >= _MIN_MEANING_CELLS
+    lines = flow(words, separator=" ", width=room if fits_beside else max(terminal.width - 2, 1))
+    if not fits_beside:
+        return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
+    return [joined([row if not index else Line.of(" " * row.width), line], _GAP) for index, line in enumerate(lines)]

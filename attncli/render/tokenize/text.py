@@ -39,6 +39,118 @@ from attncli.results.tokens import Token
 _OPTIONAL_COLUMNS = {"note": 24, "bytes": 12, "word": 12, "characters": 12}
 
 
+def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
+    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
+    return apply_form(result, text_form(result, terminal))
+
+
+def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
+    """The form that shows the result in a terminal: tokens, findings, statistics or a vocabulary."""
+    count = len({text.record for text in result.texts})
+    if result.statistics is not None or result.vocabularies is not None:
+        return SummaryForm("text", terminal, lambda: (), texts=count)
+    models = list(dict.fromkeys(text.model for text in result.texts))
+    linted = any(text.findings is not None for text in result.texts)
+    return RecordText(terminal, models=models, lint=linted, count=count)
+
+
+def apply_form(result: TokenizeResult, form: Form) -> str:
+    """The text of a whole result in a form."""
+    parts = [form.start()]
+    comparisons = iter(result.comparisons or ())
+    for number, texts in groupby(result.texts, lambda text: text.record):
+        parts.append(form.record(Record(number, tuple(texts), next(comparisons, None))))
+    return "".join([*parts, *map(str, form.end(result))])
+
+
+class RecordText(Form):
+    """Texts one after another, with a blank line between them.
+
+    table: tokens as a table.  lint: findings of the texts, at the end those of the vocabulary; of several texts those
+    without findings are only counted.  count: the number of texts; None if unknown.
+    """
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        *,
+        models: Sequence[str] = (),
+        table: bool = False,
+        lint: bool = False,
+        count: int | None = None,
+    ) -> None:
+        self._terminal = terminal
+        self._models = models
+        self._table = table
+        self._lint = lint
+        self._count = count
+        self._started = False
+        self._texts, self._clean = 0, dict.fromkeys(models, 0)
+
+    def record(self, record: Record) -> str:
+        self._texts += 1
+        text = "\n".join(block for block in self._blocks(record) if block)
+        if not text:
+            return ""
+        gap = "\n" if self._started else ""
+        self._started = True
+        return gap + text
+
+    def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
+        if not self._lint:
+            return
+        from attncli.render.tokenize.findings import nothing_found_text, unreachable_text
+
+        if self._count != 1:
+            yield "\n" * self._started + nothing_found_text(
+                self._models, list(self._clean.values()), self._texts, self._terminal
+            )
+            self._started = True
+        if summary.unreachable is not None:
+            yield "\n" * self._started + unreachable_text(self._models, summary.unreachable, self._terminal)
+
+    def _blocks(self, record: Record) -> Iterator[str]:
+        if record.comparison is not None and not (self._table or self._lint):
+            from attncli.render.tokenize.aligned import aligned_text
+
+            yield aligned_text(record.texts, record.comparison, self._terminal, count=self._count)
+        for text in record.texts:
+            if record.comparison is None or self._table or self._lint:
+                yield self._picture(text)
+            if text.why is not None:
+                from attncli.render.tokenize.explanation import explain_text
+
+                yield self._heading(record, text) + explain_text(text.why, self._terminal)
+
+    def _heading(self, record: Record, text: TokenizedText) -> str:
+        """The model of an explanation, if there are several models."""
+        if record.comparison is None:
+            return ""
+        return lower(
+            [Line.of(StyledSpan(printable(text.model, unicode=self._terminal.unicode), Style(bold=True)))],
+            self._terminal,
+        )
+
+    def _picture(self, text: TokenizedText) -> str:
+        if self._lint:
+            from attncli.render.tokenize.findings import lint_text
+
+            if self._count != 1 and not text.findings:
+                self._clean[text.model] += 1
+                return ""
+            return lint_text(text.findings or (), text, self._terminal, count=self._count)
+        if self._table:
+            return token_table(text, self._terminal, count=self._count)
+        if text.chat is not None:
+            from attncli.render.tokenize.chat import chat_text
+
+            return chat_text(text, text.chat, self._terminal, count=self._count)
+        return text_picture(text, self._terminal, count=self._count)
+
+
+# --- The table of tokens
+
+
 class _Column(NamedTuple):
     """A column of the table: its name, a value for each token, its width, and whether it is aligned right."""
 
@@ -153,112 +265,3 @@ def _line(columns: Sequence[_Column], values: Sequence[str], styles: Iterable[St
         content, rest = StyledSpan(in_place(value, width, terminal), style), StyledSpan(" " * (column.width - width))
         spans += [StyledSpan(GAP if spans else ""), *((rest, content) if column.right else (content, rest))]
     return Line(tuple(spans))
-
-
-class RecordText(Form):
-    """Texts one after another, with a blank line between them.
-
-    table: tokens as a table.  lint: findings of the texts, at the end those of the vocabulary; of several texts those
-    without findings are only counted.  count: the number of texts; None if unknown.
-    """
-
-    def __init__(
-        self,
-        terminal: Terminal,
-        *,
-        models: Sequence[str] = (),
-        table: bool = False,
-        lint: bool = False,
-        count: int | None = None,
-    ) -> None:
-        self._terminal = terminal
-        self._models = models
-        self._table = table
-        self._lint = lint
-        self._count = count
-        self._started = False
-        self._texts, self._clean = 0, dict.fromkeys(models, 0)
-
-    def record(self, record: Record) -> str:
-        self._texts += 1
-        text = "\n".join(block for block in self._blocks(record) if block)
-        if not text:
-            return ""
-        gap = "\n" if self._started else ""
-        self._started = True
-        return gap + text
-
-    def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
-        if not self._lint:
-            return
-        from attncli.render.tokenize.findings import nothing_found_text, unreachable_text
-
-        if self._count != 1:
-            yield "\n" * self._started + nothing_found_text(
-                self._models, list(self._clean.values()), self._texts, self._terminal
-            )
-            self._started = True
-        if summary.unreachable is not None:
-            yield "\n" * self._started + unreachable_text(self._models, summary.unreachable, self._terminal)
-
-    def _blocks(self, record: Record) -> Iterator[str]:
-        if record.comparison is not None and not (self._table or self._lint):
-            from attncli.render.tokenize.aligned import aligned_text
-
-            yield aligned_text(record.texts, record.comparison, self._terminal, count=self._count)
-        for text in record.texts:
-            if record.comparison is None or self._table or self._lint:
-                yield self._picture(text)
-            if text.why is not None:
-                from attncli.render.tokenize.explanation import explain_text
-
-                yield self._heading(record, text) + explain_text(text.why, self._terminal)
-
-    def _heading(self, record: Record, text: TokenizedText) -> str:
-        """The model of an explanation, if there are several models."""
-        if record.comparison is None:
-            return ""
-        return lower(
-            [Line.of(StyledSpan(printable(text.model, unicode=self._terminal.unicode), Style(bold=True)))],
-            self._terminal,
-        )
-
-    def _picture(self, text: TokenizedText) -> str:
-        if self._lint:
-            from attncli.render.tokenize.findings import lint_text
-
-            if self._count != 1 and not text.findings:
-                self._clean[text.model] += 1
-                return ""
-            return lint_text(text.findings or (), text, self._terminal, count=self._count)
-        if self._table:
-            return token_table(text, self._terminal, count=self._count)
-        if text.chat is not None:
-            from attncli.render.tokenize.chat import chat_text
-
-            return chat_text(text, text.chat, self._terminal, count=self._count)
-        return text_picture(text, self._terminal, count=self._count)
-
-
-def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
-    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
-    return apply_form(result, text_form(result, terminal))
-
-
-def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
-    """The form that shows the result in a terminal: tokens, findings, statistics or a vocabulary."""
-    count = len({text.record for text in result.texts})
-    if result.statistics is not None or result.vocabularies is not None:
-        return SummaryForm("text", terminal, lambda: (), texts=count)
-    models = list(dict.fromkeys(text.model for text in result.texts))
-    linted = any(text.findings is not None for text in result.texts)
-    return RecordText(terminal, models=models, lint=linted, count=count)
-
-
-def apply_form(result: TokenizeResult, form: Form) -> str:
-    """The text of a whole result in a form."""
-    parts = [form.start()]
-    comparisons = iter(result.comparisons or ())
-    for number, texts in groupby(result.texts, lambda text: text.record):
-        parts.append(form.record(Record(number, tuple(texts), next(comparisons, None))))
-    return "".join([*parts, *map(str, form.end(result))])

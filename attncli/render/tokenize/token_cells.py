@@ -28,90 +28,19 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.results.tokenize import TokenizedText, own_texts, sequences
 from attncli.results.tokens import Token
 
-
-def unknown_tokens(text: TokenizedText) -> dict[int, str]:
-    """The text that each unknown token replaced, by the token's index; empty text where that is unknown."""
-    if text.unknown_id is None or text.text is None:
-        return {}
-    texts = own_texts(text)
-    places = zip(text.tokens, sequences(text), strict=True)
-    return {
-        index: "" if owner is None else texts[owner][token.start : token.end].strip()
-        for index, (token, owner) in enumerate(places)
-        if token.id == text.unknown_id and not token.special
-    }
-
-
-_BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
-
-
-def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
-    """The text to draw for each token, safe for a terminal."""
-    texts: list[str] = []
-    for cut, run in groupby(tokens, is_partial_character):
-        members = list(run)
-        whole = _joined_characters([_byte_values(token.text) for token in members], terminal) if cut else None
-        texts += whole or [token_text(token, terminal) for token in members]
-    return texts
-
-
-def is_partial_character(token: Token) -> bool:
-    """Whether a token is only a part of a character's bytes."""
-    return "\\" not in token.token and _BYTES.search(token.text) is not None
-
-
-def _byte_values(text: str) -> bytes:
-    """The bytes that a token's text stands for."""
-    parts = _BYTES.split(text)  # every second part is escaped bytes
-    return b"".join(
-        bytes.fromhex(part.replace("\\x", "")) if index % 2 else part.encode("utf-8", "replace")
-        for index, part in enumerate(parts)
-    )
-
-
-def _joined_characters(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
-    """The text of each token in a run of such tokens; None where the bytes are no valid UTF-8."""
-    try:
-        text = b"".join(pieces).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    # For each byte, the index of its character and the byte's place in it.
-    places = [(index, place) for index, character in enumerate(text) for place in range(len(character.encode("utf-8")))]
-    drawn, start = [], 0
-    for piece in pieces:
-        drawn.append(_piece_text(text, places[start : start + len(piece)], terminal))
-        start += len(piece)
-    return drawn
-
-
-def _piece_text(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> str:
-    """One token's text: whole characters, and the bytes of a split one in hex, after the character if they begin it."""
-    shown, whole = "", ""
-    for index, run in groupby(places, key=itemgetter(0)):
-        held = [place for _, place in run]
-        encoded = text[index].encode("utf-8")
-        if len(held) == len(encoded):
-            whole += text[index]
-            continue
-        begun = whole + text[index] if held[0] == 0 and _is_drawn(whole, text[index], terminal) else whole
-        shown += visible(begun, unicode=terminal.unicode) + _hex_bytes(encoded[held[0] : held[-1] + 1], terminal)
-        whole = ""
-    return shown + visible(whole, unicode=terminal.unicode)
-
-
-def _is_drawn(before: str, character: str, terminal: Terminal) -> bool:
-    """Whether a character is drawn beside its bytes; joiners and lone skin tones aren't."""
-    return not terminal.unicode or visible(before + character, unicode=True).endswith(character)
-
-
-def _hex_bytes(data: bytes, terminal: Terminal) -> str:
-    digits = data.hex(" ").upper()
-    return f"⟨{digits}⟩" if terminal.unicode else f"<{digits}>"
-
-
 #: Tokens from which on a word is highlighted.
 MIN_CUT_TOKENS = 3
-
+_LIGHT_INK = (0xFF, 0xFF, 0xFF)
+#: Two dark backgrounds of equal lightness, blue and yellow, which colour-blind readers can distinguish; with light text
+#: they are legible on any terminal. With fewer colours, they are more saturated to stay distinct.
+_SHADES = {
+    ColorDepth.TRUE: ((0x2B, 0x52, 0x78), (0x74, 0x53, 0x24)),
+    ColorDepth.EIGHT_BIT: ((0x00, 0x5F, 0x87), (0x87, 0x5F, 0x00)),
+    ColorDepth.ANSI: ((0x00, 0x00, 0xAA), (0xAA, 0x00, 0xAA)),
+}
+#: Cells of the text that an unknown token replaced.
+_UNKNOWN_TEXT_CELLS = 16
+GAP = "  "
 #: Blocks of Unicode with scripts that have no spaces between words: Thai, Lao and Tibetan, Myanmar, Khmer, New Tai
 #: Lue, Tai Tham and Balinese, radicals to Yi, Javanese, more Myanmar and Tai Viet, Han, halfwidth kana, more Han.
 _UNSPACED_BLOCKS = (
@@ -129,78 +58,7 @@ _UNSPACED_BLOCKS = (
     ("\U00016fe0", "\U0001b2ff"),
     ("\U00020000", "\U0003ffff"),
 )
-
-
-class CutWordSpan(NamedTuple):
-    """A word of at least `MIN_CUT_TOKENS` tokens, those from `first` to before `last`."""
-
-    first: int
-    last: int
-    text: str
-
-    @property
-    def tokens(self) -> int:
-        return self.last - self.first
-
-
-def cut_words(text: TokenizedText) -> list[CutWordSpan]:
-    """The words of at least `MANY` tokens, in the order of the text."""
-    runs = [(first, last) for first, last in _word_runs(text.tokens) if last - first >= MIN_CUT_TOKENS]
-    if not runs or text.text is None:
-        return []
-    texts, owners = own_texts(text), sequences(text)
-    words = (
-        CutWordSpan(first, last, _source_text(text.tokens[first:last], texts[owners[first] or 0]))
-        for first, last in runs
-    )
-    return [word for word in words if not _is_unspaced_phrase(word.text)]
-
-
-def continues_word(previous: Token | None, token: Token) -> bool:
-    """Whether a token belongs to the same word, of the same text, as the token before it."""
-    if previous is None or token.word is None or token.word != previous.word:
-        return False
-    shares = (token.start, token.end) == (previous.start, previous.end)
-    return shares or (token.byte_start or 0) >= (previous.byte_end or 0)
-
-
-def _word_runs(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
-    first = 0
-    for index, (previous, token) in enumerate(pairwise(tokens), start=1):
-        if not continues_word(previous, token):
-            yield first, index
-            first = index
-    yield first, len(tokens)
-
-
-def _source_text(tokens: Sequence[Token], text: str) -> str:
-    return text[tokens[0].start or 0 : tokens[-1].end].strip()
-
-
-def _is_unspaced_phrase(text: str) -> bool:
-    return not text.isascii() and _unspaced().search(text) is not None
-
-
-@cache
-def _unspaced() -> re.Pattern[str]:
-    """Compiled only when needed, as that takes longer than most pictures."""
-    return re.compile("[" + "".join(f"{first}-{last}" for first, last in _UNSPACED_BLOCKS) + "]")
-
-
-_LIGHT_INK = (0xFF, 0xFF, 0xFF)
-
-#: Two dark backgrounds of equal lightness, blue and yellow, which colour-blind readers can distinguish; with light text
-#: they are legible on any terminal. With fewer colours, they are more saturated to stay distinct.
-_SHADES = {
-    ColorDepth.TRUE: ((0x2B, 0x52, 0x78), (0x74, 0x53, 0x24)),
-    ColorDepth.EIGHT_BIT: ((0x00, 0x5F, 0x87), (0x87, 0x5F, 0x00)),
-    ColorDepth.ANSI: ((0x00, 0x00, 0xAA), (0xAA, 0x00, 0xAA)),
-}
-
-#: Cells of the text that an unknown token replaced.
-_UNKNOWN_TEXT_CELLS = 16
-
-GAP = "  "
+_BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
 
 
 class Cell(NamedTuple):
@@ -288,3 +146,142 @@ def _line_starts(text: TokenizedText) -> frozenset[int]:
         if owner is not None and owner == before and not token.text.startswith("\n")
         if "\n" in previous.text or "\n" in texts[owner][previous.end : token.start]
     )
+
+
+def unknown_tokens(text: TokenizedText) -> dict[int, str]:
+    """The text that each unknown token replaced, by the token's index; empty text where that is unknown."""
+    if text.unknown_id is None or text.text is None:
+        return {}
+    texts = own_texts(text)
+    places = zip(text.tokens, sequences(text), strict=True)
+    return {
+        index: "" if owner is None else texts[owner][token.start : token.end].strip()
+        for index, (token, owner) in enumerate(places)
+        if token.id == text.unknown_id and not token.special
+    }
+
+
+# --- Characters split over several tokens
+
+
+def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
+    """The text to draw for each token, safe for a terminal."""
+    texts: list[str] = []
+    for cut, run in groupby(tokens, is_partial_character):
+        members = list(run)
+        whole = _joined_characters([_byte_values(token.text) for token in members], terminal) if cut else None
+        texts += whole or [token_text(token, terminal) for token in members]
+    return texts
+
+
+def is_partial_character(token: Token) -> bool:
+    """Whether a token is only a part of a character's bytes."""
+    return "\\" not in token.token and _BYTES.search(token.text) is not None
+
+
+def _byte_values(text: str) -> bytes:
+    """The bytes that a token's text stands for."""
+    parts = _BYTES.split(text)  # every second part is escaped bytes
+    return b"".join(
+        bytes.fromhex(part.replace("\\x", "")) if index % 2 else part.encode("utf-8", "replace")
+        for index, part in enumerate(parts)
+    )
+
+
+def _joined_characters(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
+    """The text of each token in a run of such tokens; None where the bytes are no valid UTF-8."""
+    try:
+        text = b"".join(pieces).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    # For each byte, the index of its character and the byte's place in it.
+    places = [(index, place) for index, character in enumerate(text) for place in range(len(character.encode("utf-8")))]
+    drawn, start = [], 0
+    for piece in pieces:
+        drawn.append(_piece_text(text, places[start : start + len(piece)], terminal))
+        start += len(piece)
+    return drawn
+
+
+def _piece_text(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> str:
+    """One token's text: whole characters, and the bytes of a split one in hex, after the character if they begin it."""
+    shown, whole = "", ""
+    for index, run in groupby(places, key=itemgetter(0)):
+        held = [place for _, place in run]
+        encoded = text[index].encode("utf-8")
+        if len(held) == len(encoded):
+            whole += text[index]
+            continue
+        begun = whole + text[index] if held[0] == 0 and _is_drawn(whole, text[index], terminal) else whole
+        shown += visible(begun, unicode=terminal.unicode) + _hex_bytes(encoded[held[0] : held[-1] + 1], terminal)
+        whole = ""
+    return shown + visible(whole, unicode=terminal.unicode)
+
+
+def _is_drawn(before: str, character: str, terminal: Terminal) -> bool:
+    """Whether a character is drawn beside its bytes; joiners and lone skin tones aren't."""
+    return not terminal.unicode or visible(before + character, unicode=True).endswith(character)
+
+
+def _hex_bytes(data: bytes, terminal: Terminal) -> str:
+    digits = data.hex(" ").upper()
+    return f"⟨{digits}⟩" if terminal.unicode else f"<{digits}>"
+
+
+# --- Words of more than two tokens
+
+
+class CutWordSpan(NamedTuple):
+    """A word of at least `MIN_CUT_TOKENS` tokens, those from `first` to before `last`."""
+
+    first: int
+    last: int
+    text: str
+
+    @property
+    def tokens(self) -> int:
+        return self.last - self.first
+
+
+def cut_words(text: TokenizedText) -> list[CutWordSpan]:
+    """The words of at least `MANY` tokens, in the order of the text."""
+    runs = [(first, last) for first, last in _word_runs(text.tokens) if last - first >= MIN_CUT_TOKENS]
+    if not runs or text.text is None:
+        return []
+    texts, owners = own_texts(text), sequences(text)
+    words = (
+        CutWordSpan(first, last, _source_text(text.tokens[first:last], texts[owners[first] or 0]))
+        for first, last in runs
+    )
+    return [word for word in words if not _is_unspaced_phrase(word.text)]
+
+
+def continues_word(previous: Token | None, token: Token) -> bool:
+    """Whether a token belongs to the same word, of the same text, as the token before it."""
+    if previous is None or token.word is None or token.word != previous.word:
+        return False
+    shares = (token.start, token.end) == (previous.start, previous.end)
+    return shares or (token.byte_start or 0) >= (previous.byte_end or 0)
+
+
+def _word_runs(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+    first = 0
+    for index, (previous, token) in enumerate(pairwise(tokens), start=1):
+        if not continues_word(previous, token):
+            yield first, index
+            first = index
+    yield first, len(tokens)
+
+
+def _source_text(tokens: Sequence[Token], text: str) -> str:
+    return text[tokens[0].start or 0 : tokens[-1].end].strip()
+
+
+def _is_unspaced_phrase(text: str) -> bool:
+    return not text.isascii() and _unspaced().search(text) is not None
+
+
+@cache
+def _unspaced() -> re.Pattern[str]:
+    """Compiled only when needed, as that takes longer than most pictures."""
+    return re.compile("[" + "".join(f"{first}-{last}" for first, last in _UNSPACED_BLOCKS) + "]")
