@@ -9,8 +9,8 @@ from attncli.api.cutting import Settings, TextInput
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
 
 
-class ToldTokenizing:
-    """Stands for `Tokenizing`: takes every text, and says what it was told."""
+class FakeTokenizing:
+    """Stands for `Tokenizing`: takes every text, and records its inputs."""
 
     takes_parts = False
     notes = ()

@@ -58,7 +58,7 @@ def test_all_rows_of_a_head_are_told_by_the_class_token() -> None:
     maps = patch_panels(looking(), "svg")
     assert maps is not None
     (panel,) = maps.panels
-    assert (maps.about, panel.own, panel.note) == ("where [CLS] looks", None, "[CLS] 0.50")
+    assert (maps.about, panel.query_patch, panel.note) == ("where [CLS] looks", None, "[CLS] 0.50")
     np.testing.assert_allclose(panel.values * 42, [[6, 5, 4], [3, 2, 1]], rtol=1e-6)
 
 

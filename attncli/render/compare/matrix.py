@@ -1,7 +1,4 @@
-"""The matrix of similarities as a heatmap with numbers; as much of the numbers as there is room for.
-
-The occurrences on a plane, by their first two principal components: a number where each one stands.
-"""
+"""Two pictures of a state in a terminal: the matrix of similarities as a heatmap, and a map of two components."""
 
 from __future__ import annotations
 
@@ -19,33 +16,33 @@ from attncli.render.compare.paths import Tags, ascii_safe, cosine_text, paragrap
 from attncli.results.compare import Matrix, State
 
 DENSITY_RAMP = " .:-=+*#%@"
-#: Cells of a value: `0.93` with its ink, hundredths with theirs, ink alone.
+#: Cells of a value: as `0.93` with its shade, as hundredths with a shade, as a shade alone.
 _DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS = 6, 4, 2
 _SCALE_CELLS = 20
-#: Cells are about twice as high as wide, so that a plane of this shape looks right.
+#: The size of the map; terminal cells are about twice as high as wide.
 _MAX_COLUMNS, _MAP_ROWS = 72, 13
-#: More numbers than this can't be told apart: then groups get a letter, and a cell shows its most frequent one.
+#: Occurrences up to which each has its number on the map; of more, a cell shows its most frequent group as a letter.
 _MAX_NUMBERS = 60
-#: With this many, labels stand beside the numbers.
+#: Occurrences up to which labels stand beside the numbers, on maps of at least the width below.
 _MAX_LABELS = 12
 _MIN_LABEL_WIDTH = 50
-#: Cells that a number may be moved aside without a word.
+#: Columns that a number may be moved without a remark.
 _MAX_SILENT_SHIFT = 3
-#: From a few in a cell to many.
+#: From few occurrences in a cell to many.
 _DENSITY = ".:oO@"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class MatrixScale(NamedTuple):
-    """The values that the ends of the colours (or of the ink) stand for."""
+    """The values at the ends of the colour scale (or of the density ramp)."""
 
     low: float
     high: float
     terminal: Terminal
 
     @classmethod
-    def of(cls, matrix: Matrix, terminal: Terminal) -> MatrixScale:
-        """Between the least and the greatest value off the diagonal, which says nothing."""
+    def from_matrix(cls, matrix: Matrix, terminal: Terminal) -> MatrixScale:
+        """From the least to the greatest value off the diagonal."""
         values = matrix[~np.eye(len(matrix), dtype=bool)]
         return cls(float(values.min()), float(values.max()), terminal)
 
@@ -53,7 +50,7 @@ class MatrixScale(NamedTuple):
         return (value - self.low) / (self.high - self.low) if self.high - self.low > 1e-9 else 1.0
 
     def cell(self, value: float, width: int) -> StyledSpan:
-        """One value in so many cells."""
+        """One value in `width` cells."""
         text = _value_text(value, width, self.terminal)
         if has_colormap(self.terminal.color):
             color = heat(self.share(value), self.terminal.color)
@@ -62,7 +59,7 @@ class MatrixScale(NamedTuple):
         return StyledSpan(text.rjust(width - 1) + ink if text else ink * width)
 
     def legend(self) -> Line:
-        """What the ends of the scale are: `0.78 <ramp> 0.97`."""
+        """The scale with its ends: `0.78 <ramp> 0.97`."""
         low, high = cosine_text(self.low, self.terminal), cosine_text(self.high, self.terminal)
         if not has_colormap(self.terminal.color):
             return Line.of(f"{low} [{DENSITY_RAMP}] {high}")
@@ -77,13 +74,13 @@ def _value_text(value: float, width: int, terminal: Terminal) -> str:
 
 
 def matrix_lines(matrix: Matrix, names: Sequence[str], tags: Tags, terminal: Terminal) -> list[Line]:
-    """Rows and columns by their numbers; labels of a kind stand together. None where there is no room for it."""
+    """The heatmap, ordered by label. No lines if it doesn't fit the terminal."""
     margin = max(map(len, names)) + 1 + (tags.width + 1 if tags.width else 0)
     cell = _cell_width(len(names), max(map(len, names)), terminal.width - margin)
     if cell is None:
         return []
     order = sorted(range(len(names)), key=lambda index: tags.groups.index(tags.texts[index]))
-    scale = MatrixScale.of(matrix, terminal)
+    scale = MatrixScale.from_matrix(matrix, terminal)
     rows = [_matrix_row(index, order, matrix, names, tags, cell, scale) for index in order]
     end = 0 if cell == _SHADE_CELLS else 1
     headings = "".join(f"{names[index]:>{cell - end}}{' ' * end}" for index in order)
@@ -118,7 +115,7 @@ class _Mark(NamedTuple):
 
 
 def map_lines(state: State, names: Sequence[str], tags: Tags, terminal: Terminal) -> list[Line]:
-    """The plane in a frame of dots, and the share of the differences that it shows."""
+    """The map between bars, and the share of the variance that it shows."""
     if state.positions is None or state.explained is None:
         return []
     width = min(terminal.width - 2, _MAX_COLUMNS)
@@ -138,7 +135,7 @@ def map_lines(state: State, names: Sequence[str], tags: Tags, terminal: Terminal
 def _number_marks(
     positions: Matrix, names: Sequence[str], tags: Tags, width: int, rows: int
 ) -> tuple[dict[tuple[int, int], _Mark], bool]:
-    """Every number (with its label, where these are few) at its place, or as near to it as nothing else stands."""
+    """Every number (with its label, if these are few) at its place or the nearest free one; and if any moved far."""
     both = [f"{name} {tag}".rstrip() for name, tag in zip(names, tags.texts, strict=True)]
     texts = both if len(names) <= _MAX_LABELS and width >= _MIN_LABEL_WIDTH else names
     widths = [cell_width(text) for text in texts]
@@ -156,13 +153,13 @@ def _number_marks(
             continue
         moved = moved or abs(place[0] - row) > 1 or abs(place[1] - column) > _MAX_SILENT_SHIFT
         marks[place] = _Mark(texts[index], tags.style(index), widths[index])
-        # One cell of air on both sides: two numbers side by side would be one.
+        # A free cell on both sides, so that two numbers don't read as one.
         taken |= {(place[0], cell) for cell in range(place[1] - 1, place[1] + widths[index] + 1)}
     return marks, moved
 
 
 def _group_marks(positions: Matrix, tags: Tags, width: int, rows: int) -> dict[tuple[int, int], _Mark]:
-    """A cell shows the most frequent group in it, or without groups how many stand there."""
+    """In each cell the most frequent group, or without groups the density."""
     cells: dict[tuple[int, int], Counter[str]] = {}
     for index, cell in enumerate(_map_cells(positions, width, rows)):
         cells.setdefault(cell, Counter())[tags.texts[index]] += 1
@@ -171,7 +168,7 @@ def _group_marks(positions: Matrix, tags: Tags, width: int, rows: int) -> dict[t
 
 
 def _group_mark(counted: Counter[str], most: int, tags: Tags) -> _Mark:
-    if not tags.told_apart:
+    if not tags.has_groups:
         return _Mark(_DENSITY[min(len(_DENSITY) * (counted.total() - 1) // most, len(_DENSITY) - 1)], Style())
     group = counted.most_common(1)[0][0]
     letter = _LETTERS[tags.groups.index(group) % len(_LETTERS)]
@@ -179,14 +176,14 @@ def _group_mark(counted: Counter[str], most: int, tags: Tags) -> _Mark:
 
 
 def _group_key(tags: Tags) -> str:
-    if not tags.told_apart:
+    if not tags.has_groups:
         return " (. few, @ many)"
-    named = (f"{_LETTERS[number % len(_LETTERS)]} {group or 'no label'}" for number, group in enumerate(tags.groups))
-    return f" ({', '.join(named)})"
+    groups = (f"{_LETTERS[number % len(_LETTERS)]} {group or 'no label'}" for number, group in enumerate(tags.groups))
+    return f" ({', '.join(groups)})"
 
 
 def _map_cells(positions: Matrix, width: int, rows: int) -> Iterator[tuple[int, int]]:
-    """The row and column of each point: both axes to one scale, a cell being twice as high as wide."""
+    """The row and column of each point, with both axes to one scale."""
     low, high = positions.min(axis=0), positions.max(axis=0)
     span = high - low
     unit = max(span[0] / max(width - 1, 1), span[1] / max(2 * (rows - 1), 1), 1e-12)
@@ -198,7 +195,7 @@ def _map_cells(positions: Matrix, width: int, rows: int) -> Iterator[tuple[int, 
 
 
 def _places_by_distance(row: int, column: int, width: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Places from the nearest to the farthest."""
+    """All places, from the nearest to the farthest."""
     places = ((r, c) for r in range(rows) for c in range(width))
     yield from sorted(places, key=lambda place: (4 * (place[0] - row) ** 2 + (place[1] - column) ** 2, place))
 

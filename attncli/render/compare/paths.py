@@ -1,7 +1,4 @@
-"""What occurrences, states and labels are called in every view.
-
-The way through the states: a sparkline for every pair where these are few, and for what is said of all.
-"""
+"""Similarity over the states of a model as sparklines, and the names of occurrences, states and labels in all views."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from attncli.render.common.lines import BOLD, DIM, Line, Rgb, Style, StyledSpan,
 from attncli.render.common.terminal import Terminal
 from attncli.results.compare import CompareResult, State
 
-# Okabe & Ito's colours for colour-blind eyes (2008), without black; as backgrounds they work on dark and on light.
+# The colours of Okabe & Ito (2008), distinguishable by colour-blind readers, without black; used as backgrounds.
 LABEL_COLORS: tuple[Rgb, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -30,16 +27,16 @@ LABEL_COLORS: tuple[Rgb, ...] = (
 _MAX_LABEL = 14
 _SPARK_BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_DIGITS = "0123456789"
-#: Values beneath what is drawn to scale.
+#: Marks of values below the scale.
 _LOWER, _LOWER_ASCII = "↓", "v"
-#: With more occurrences than this, pairs are too many to be looked at one by one.
+#: Occurrences up to which each pair is drawn.
 _MAX_PAIRED = 6
-#: The track of the baseline.
+#: The name of the baseline's track.
 RANDOM_WORDS = "random words"
 
 
 def occurrence_names(result: CompareResult) -> tuple[str, ...]:
-    """The number of each occurrence's sentence; with a letter where a sentence has several (`3a`, `3b`)."""
+    """The number of each occurrence's sentence, with a letter if the sentence has several occurrences (`3a`, `3b`)."""
     counts = Counter(each.sentence for each in result.occurrences)
     seen: Counter[int] = Counter()
     names = []
@@ -58,9 +55,9 @@ def _letter_suffix(number: int) -> str:
 
 
 class Tags(NamedTuple):
-    """What stands beside an occurrence's number: its label, or its word where there are several.
+    """The text beside each occurrence's number: its label, or its word if there are several words.
 
-    Labels are senses of the first word: where there are others, its own occurrences alone show them (`bank: money`).
+    Labels are senses of the first word: of several words, only its occurrences show them (`bank: money`).
     """
 
     texts: tuple[str, ...]
@@ -68,7 +65,7 @@ class Tags(NamedTuple):
     colored: bool
 
     @classmethod
-    def of(cls, result: CompareResult, terminal: Terminal) -> Tags:
+    def from_result(cls, result: CompareResult, terminal: Terminal) -> Tags:
         several = len(result.words) > 1
         labels = [each.label if each.word == result.word else None for each in result.occurrences]
         parts = zip((each.word if several else None for each in result.occurrences), labels, strict=True)
@@ -81,12 +78,12 @@ class Tags(NamedTuple):
         return max(map(cell_width, self.texts), default=0)
 
     @property
-    def told_apart(self) -> bool:
+    def has_groups(self) -> bool:
         return len(self.groups) > 1
 
     def style(self, index: int) -> Style:
-        """The colour of an occurrence's group, where there are groups and colours."""
-        if not (self.colored and self.told_apart):
+        """The colour of an occurrence's group; bold without groups or colours."""
+        if not (self.colored and self.has_groups):
             return BOLD
         color = LABEL_COLORS[self.groups.index(self.texts[index]) % len(LABEL_COLORS)]
         return Style(fg=ink_on(color), bg=color)
@@ -99,13 +96,13 @@ def label_text(label: str, terminal: Terminal) -> str:
 
 
 def paragraph(text: str, terminal: Terminal, *, indent: int = 0, style: Style | None = None) -> list[Line]:
-    """A sentence over as many lines as it needs."""
+    """A sentence wrapped between words."""
     words = [Line.of(StyledSpan(word, style) if style else word) for word in text.split()]
     return flow(words, separator=" ", width=terminal.width, indent=indent)
 
 
 def ascii_safe(text: str, terminal: Terminal) -> str:
-    """Our own words without what ASCII has no place for."""
+    """Our own words, in ASCII if the terminal has nothing else."""
     if terminal.unicode:
         return text
     for mark, plain in (("→", "->"), ("–", "-"), ("−", "-"), ("×", "x"), ("…", "...")):
@@ -122,7 +119,7 @@ def cosine_text(value: float | None, terminal: Terminal) -> str:
 
 
 def percent_text(share: float) -> str:
-    """A share in per cent: whole, but to a tenth from 99 on, and never all or nothing where it isn't."""
+    """A share in per cent, from 99 on to a tenth; never rounded to 0 or 100 %."""
     if share >= 0.99:
         return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"
     whole = round(100 * share)
@@ -144,7 +141,7 @@ class Track(NamedTuple):
 
 
 def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
-    """Nothing of a single state."""
+    """Sparklines of all pairs together and of single pairs; no lines for a single state."""
     states = result.states
     if len(states) < 2:
         return []
@@ -152,7 +149,7 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
     if len(result.occurrences) == 2:
         # One pair is all pairs.
         pairs = []
-    # Random words are far below: on one scale with them, nothing would be seen of the others.
+    # Random words are far below: with them on the scale, the other tracks would look flat.
     others = [track for track in (*summary, *pairs) if track.name != RANDOM_WORDS]
     known = [value for track in others for value in track.values if value is not None]
     if not known:
@@ -171,27 +168,27 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
 
 
 def summary_tracks(result: CompareResult, terminal: Terminal) -> list[Track]:
-    """What is said of all pairs together, state by state; of several words, of the first."""
+    """Means over all pairs state by state; with several words, over those of the first."""
     states = result.states
     word = label_text(result.word, terminal)
-    every, of = ("all pairs", "") if len(result.words) == 1 else (f"pairs of {word}", f"{word}: ")
+    all_pairs, prefix = ("all pairs", "") if len(result.words) == 1 else (f"pairs of {word}", f"{word}: ")
     if result.adjust == "none":
         means = tuple(state.self_similarity for state in states)
         random = tuple(None if state.reference is None else state.reference.baseline for state in states)
     else:
-        # Adjusted vectors have no scale in common with raw ones, and random words are about 0.
+        # Adjusted vectors aren't comparable with raw ones, and random words are about 0.
         means, random = tuple(state.adjusted_self_similarity for state in states), ()
     tracks = [
-        Track(every, means),
-        Track(f"{of}same label", tuple(state.within for state in states)),
-        Track(f"{of}other label", tuple(state.across for state in states)),
+        Track(all_pairs, means),
+        Track(f"{prefix}same label", tuple(state.within for state in states)),
+        Track(f"{prefix}other label", tuple(state.across for state in states)),
         Track(RANDOM_WORDS, random),
     ]
     return [track for track in tracks if any(value is not None for value in track.values)]
 
 
 def pair_tracks(result: CompareResult) -> list[Track]:
-    """Each pair state by state, where these are few."""
+    """Each pair state by state; no tracks if there are many occurrences."""
     names = occurrence_names(result)
     if len(names) > _MAX_PAIRED or any(state.shown is None for state in result.states):
         return []

@@ -1,7 +1,4 @@
-"""The sentences, each on a line, with the word marked and what it was cut into.
-
-What `attn compare` shows in a terminal: sentences, and for each chosen state a matrix, a map and what they say.
-"""
+"""The view of `attn compare` in a terminal: the sentences, and for each chosen state a matrix, a map and a verdict."""
 
 from __future__ import annotations
 
@@ -27,9 +24,9 @@ from attncli.render.compare.paths import (
 from attncli.render.compare.verdict import best_lines, sample_line, verdict_lines
 from attncli.results.compare import CompareResult, Indices, Occurrence, State
 
-#: Sentences that are shown; of more, the first half as many.
+#: Sentences up to which all are shown; of more, the first half of this number.
 MAX_SENTENCES = 40
-#: Pairs that are named where a matrix has no room.
+#: Pairs that are listed if the matrix doesn't fit.
 _MAX_NAMED_PAIRS = 3
 _MIN_CONTEXT = 16
 _MARK_STYLE = Style(bold=True, underline=True)
@@ -37,7 +34,7 @@ _MARK_STYLE = Style(bold=True, underline=True)
 
 def compare_text(result: CompareResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
-    tags = Tags.of(result, terminal)
+    tags = Tags.from_result(result, terminal)
     names = occurrence_names(result)
     blocks = [
         _header(result, terminal),
@@ -73,21 +70,21 @@ def _state_blocks(
     state: State, result: CompareResult, names: tuple[str, ...], tags: Tags, terminal: Terminal
 ) -> list[list[Line]]:
     title = Line.of(StyledSpan(state_title(state.state, result), BOLD))
-    said = verdict_lines(state, result, names, terminal)
+    sentences = verdict_lines(state, result, names, terminal)
     plane = map_lines(state, names, tags, terminal)
     if state.shown is None or len(names) < 3:
-        return [[title, *_nearest_lines(state, names, terminal), *said], plane]
+        return [[title, *_nearest_lines(state, names, terminal), *sentences], plane]
     matrix = matrix_lines(state.shown, names, tags, terminal) or _extreme_pair_lines(state, names, terminal)
-    return [[title, *matrix], said, plane]
+    return [[title, *matrix], sentences, plane]
 
 
 def _nearest_lines(state: State, names: tuple[str, ...], terminal: Terminal) -> list[Line]:
-    """Instead of a matrix: who is nearest to whom."""
+    """Nearest neighbours, in place of a matrix of too many occurrences."""
     if state.shown is not None or state.nearest is None or state.nearest_similarity is None:
         return []
-    looked = np.flatnonzero(state.nearest >= 0)
-    order = looked[np.argsort(-state.nearest_similarity[looked], kind="stable")]
-    some = "" if len(looked) == len(names) else f", of {len(looked):,} drawn at random"
+    sampled = np.flatnonzero(state.nearest >= 0)
+    order = sampled[np.argsort(-state.nearest_similarity[sampled], kind="stable")]
+    some = "" if len(sampled) == len(names) else f", of {len(sampled):,} drawn at random"
     texts = (
         f"{len(names):,} occurrences are too many for a matrix; -o FILE.npz holds their vectors",
         f"nearest neighbours{some}: {_neighbour_list(order[:_MAX_NAMED_PAIRS], state, names)}",
@@ -105,25 +102,25 @@ def _neighbour_list(indices: Indices, state: State, names: tuple[str, ...]) -> s
 
 
 def _extreme_pair_lines(state: State, names: tuple[str, ...], terminal: Terminal) -> list[Line]:
-    """The most and the least alike, where the matrix has no room."""
+    """The most and the least similar pairs, if the matrix doesn't fit."""
     assert state.shown is not None
     rows, columns = np.triu_indices(len(names), k=1)
     values = state.shown[rows, columns]
     order = np.argsort(-values, kind="stable")
 
-    def named(indices: Indices) -> str:
+    def pairs_text(indices: Indices) -> str:
         return ", ".join(f"{names[rows[i]]}–{names[columns[i]]} {values[i]:.2f}" for i in indices.tolist())
 
     texts = (
         f"the matrix of {len(names)} has no room here; --json, --format csv and -o FILE.npz hold it",
-        f"most alike: {named(order[:_MAX_NAMED_PAIRS])}",
-        f"least alike: {named(order[::-1][:_MAX_NAMED_PAIRS])}",
+        f"most alike: {pairs_text(order[:_MAX_NAMED_PAIRS])}",
+        f"least alike: {pairs_text(order[::-1][:_MAX_NAMED_PAIRS])}",
     )
     return [line for text in texts for line in paragraph(ascii_safe(text, terminal), terminal, indent=2)]
 
 
 def context_lines(result: CompareResult, tags: Tags, terminal: Terminal) -> list[Line]:
-    """`2 animal  A [mole] dug a tunnel`, and behind it the pieces where occurrences are cut in different ways."""
+    """`2 animal  A [mole] dug a tunnel`, followed by the tokens if occurrences are not all single, equal tokens."""
     names = occurrence_names(result)
     shown = range(len(names) if len(names) <= MAX_SENTENCES else MAX_SENTENCES // 2)
     name_width = max(len(names[index]) for index in shown)
@@ -148,7 +145,7 @@ def context_lines(result: CompareResult, tags: Tags, terminal: Terminal) -> list
 
 
 def _are_single_pieces(occurrences: Sequence[Occurrence]) -> bool:
-    """Whether every word is cut in one way and into one piece: then there is nothing to say about pieces."""
+    """Whether every word is always the same single token."""
     return all(len(each.pieces) == 1 for each in occurrences) and all(
         len({each.pieces for each in occurrences if each.word == word}) == 1
         for word in {each.word for each in occurrences}
@@ -160,14 +157,14 @@ def _pieces_text(occurrence: Occurrence, terminal: Terminal) -> str:
 
 
 def context_line(occurrence: Occurrence, room: int, terminal: Terminal) -> Line:
-    """The sentence with `[brackets]` around the word, in at most `room` cells: cut at both ends, never at the word."""
+    """The sentence with `[brackets]` around the word, in at most `room` cells; the word is never shortened."""
     text, start, end = occurrence.text, occurrence.start, occurrence.end
     before, word, after = (_flat_text(part, terminal) for part in (text[:start], text[start:end], text[end:]))
     before, after = before.lstrip(), after.rstrip()
     left = room - cell_width(word) - 2
     cut = glyphs(terminal).cut
     if cell_width(before) + cell_width(after) > left:
-        # What stands before a word says more than what follows, in models that read from left to right all of it.
+        # The text before a word matters more; in causal models it is all that the word can see.
         share = max(left - cell_width(after), left * 3 // 5)
         if cell_width(before) > share:
             before = cut + _text_end(before, share - 1)
@@ -184,10 +181,10 @@ def _flat_text(text: str, terminal: Terminal) -> str:
 
 def _text_end(text: str, width: int) -> str:
     """The longest end of a text that takes at most so many cells."""
-    kept: list[str] = []
+    end: list[str] = []
     for piece in reversed(clusters(text)):
         width -= cell_width(piece)
         if width < 0:
             break
-        kept.append(piece)
-    return "".join(reversed(kept))
+        end.append(piece)
+    return "".join(reversed(end))

@@ -1,4 +1,4 @@
-"""What the figures of a state amount to, in sentences, and how sure one can be of it."""
+"""The results of a state in sentences: pairs, labels, groups, words and dimensions, with tests and chance levels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from attncli.results.compare import CompareResult, Groups, Indices, Miss, Neighb
 
 _MAX_MISSES = 8
 _SMALL_P = 0.05
-#: Fewer make no groups, and nobody would expect any.
+#: Occurrences from which on groups are reported.
 _MIN_FOR_GROUPS = 4
 
 
 def verdict_lines(state: State, result: CompareResult, names: Sequence[str], terminal: Terminal) -> list[Line]:
-    """A sentence or two on each: the pairs, the labels or the groups, the words, the dimensions."""
-    said = [
+    """Sentences about the pairs, the labels, the groups, the words and the dimensions."""
+    sentences = [
         *_pair_sentences(state, result, names, terminal),
         *_label_sentences(state, names, result, terminal),
         *(_group_sentences(state.groups, names) if len(names) >= _MIN_FOR_GROUPS else ()),
@@ -27,7 +27,7 @@ def verdict_lines(state: State, result: CompareResult, names: Sequence[str], ter
         *_word_sentences(state, terminal),
         *_dimension_sentence(state, terminal),
     ]
-    return [line for text in said for line in paragraph(ascii_safe(text, terminal), terminal, indent=2)]
+    return [line for text in sentences for line in paragraph(ascii_safe(text, terminal), terminal, indent=2)]
 
 
 def _pair_sentences(state: State, result: CompareResult, names: Sequence[str], terminal: Terminal) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _label_sentences(state: State, names: Sequence[str], result: CompareResult, 
 
 
 def _with_word(sentence: str, result: CompareResult, terminal: Terminal) -> str:
-    """The sentence, beginning with the first word where it says nothing of the others: `bank: same label 0.86`."""
+    """The sentence, with the first word before it if there are several words: `bank: same label 0.86`."""
     if len(result.words) == 1:
         return sentence
     return f"{label_text(result.word, terminal)}: {sentence[0].lower()}{sentence[1:]}"
@@ -120,21 +120,23 @@ def _p_value(value: float) -> str:
 
 
 def _neighbour_sentences(
-    found: Neighbours, names: Sequence[str], result: CompareResult, terminal: Terminal
+    neighbours: Neighbours, names: Sequence[str], result: CompareResult, terminal: Terminal
 ) -> Iterator[str]:
-    chance = cosine_text(found.chance * found.of, terminal)
-    right = "have their nearest neighbour among their own label" if found.of > 1 else "has its nearest neighbour there"
+    chance = cosine_text(neighbours.chance * neighbours.of, terminal)
+    right = (
+        "have their nearest neighbour among their own label" if neighbours.of > 1 else "has its nearest neighbour there"
+    )
     of = f" of {label_text(result.word, terminal)}" if len(result.words) > 1 else ""
-    yield f"{found.right} of {found.of}{of} {right} (chance: {chance})."
-    if not found.right:
+    yield f"{neighbours.right} of {neighbours.of}{of} {right} (chance: {chance})."
+    if not neighbours.right:
         return
-    yield from (_miss_sentence(miss, names, result, terminal) for miss in found.wrong[:_MAX_MISSES])
-    if len(found.wrong) > _MAX_MISSES:
-        yield f"And {len(found.wrong) - _MAX_MISSES:,} more have not."
+    yield from (_miss_sentence(miss, names, result, terminal) for miss in neighbours.wrong[:_MAX_MISSES])
+    if len(neighbours.wrong) > _MAX_MISSES:
+        yield f"And {len(neighbours.wrong) - _MAX_MISSES:,} more have not."
 
 
 def _miss_sentence(miss: Miss, names: Sequence[str], result: CompareResult, terminal: Terminal) -> str:
-    """The one that isn't, and what it is nearest to."""
+    """An occurrence whose nearest neighbour has another label."""
     mine, theirs = (
         f"{names[index]} ({label_text(str(result.occurrences[index].label), terminal)})"
         for index in (miss.occurrence, miss.nearest)
@@ -168,7 +170,7 @@ def _name_list(names: Sequence[str]) -> str:
 
 
 def _spread_sentence(state: State, result: CompareResult, terminal: Terminal) -> Iterator[str]:
-    """Of vectors as they are; where these are adjusted, so is their similarity, and which is which is said."""
+    """Self-similarity, raw and adjusted, and the explained variance of the raw vectors."""
     if state.self_similarity is None or state.explained_variance is None:
         return
     similarity, raw = cosine_text(state.self_similarity, terminal), ""
@@ -192,12 +194,12 @@ def _word_sentences(state: State, terminal: Terminal) -> Iterator[str]:
 
 def _dimension_sentence(state: State, terminal: Terminal) -> Iterator[str]:
     if state.dimensions:
-        named = ", ".join(f"{each.dimension} ({100 * each.share:.1f} %)" for each in state.dimensions)
-        yield f"Dimensions that make up the mean cosine: {named}."
+        listed = ", ".join(f"{each.dimension} ({100 * each.share:.1f} %)" for each in state.dimensions)
+        yield f"Dimensions that make up the mean cosine: {listed}."
 
 
 def best_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
-    """Which state separates labels best, where several were passed."""
+    """The state that separates labels best; no lines for a single state."""
     best = next((state for state in result.states if state.state == result.best), None)
     if best is None or len(result.states) < 2:
         return []
@@ -210,7 +212,7 @@ def best_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
 
 
 def sample_line(result: CompareResult, terminal: Terminal) -> list[Line]:
-    """Where random pairs come from."""
+    """The sample that random pairs are from."""
     sample = result.sample
     if sample is None:
         return []

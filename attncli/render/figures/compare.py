@@ -1,4 +1,4 @@
-"""A word in its sentences as a figure: for each chosen state the matrix and the map, and the path over the states."""
+"""The result of `attn compare` as a figure: the matrix and map of each chosen state, and the path over the states."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 _MATRIX_SIDE, _LARGEST_CELL = 4.2, 0.42
 _MAP_SIZE, _PATH_SIZE = (3.4, 2.6), (5.2, 2.6)
 _TITLE, _EDGE, _GAP, _BELOW = 0.5, 0.3, 0.7, 0.85
-#: More occurrences than this have no names on the map.
+#: Occurrences up to which each has its name on the map.
 _MAX_NAMED = 60
 _PLAIN_COLOR = (11 / 255, 99 / 255, 176 / 255)
-#: Styles of the means over pairs, which colours would confuse with labels; and of random words.
+#: Line styles of the means over pairs, without the colours of labels; and of random words.
 _SUMMARY_STYLES, _RANDOM_STYLE = (("0", "-"), ("0", "--"), ("0", ":")), ("0.5", "-.")
-#: Inches of a line of a key, and of the mark before its text.
+#: Inches of a line of the key, and of the mark before its text.
 _KEY_LINE, _KEY_MARK = 0.17, 0.3
 
 
@@ -55,7 +55,7 @@ Color = tuple[float, float, float]
 
 
 class OccurrenceNames(NamedTuple):
-    """What each occurrence is called, the colour of its label, and what the colours stand for, if for anything."""
+    """Each occurrence's number, its number with its tag, its colour, and the key of colours (empty without labels)."""
 
     numbers: Sequence[str]
     tagged: Sequence[str]
@@ -69,14 +69,14 @@ class OccurrenceNames(NamedTuple):
 
 
 def compare_figure(result: CompareResult, form: str, *, title: str | None = None) -> bytes:
-    """The chosen states above one another, as `svg`, `pdf` or `png`; beneath them the path where there is one.
+    """The chosen states beneath one another, as `svg`, `pdf` or `png`; beneath them the path over several states.
 
-    Raises UsageError where there is nothing to draw: one or two occurrences at one state.
+    Raises UsageError for one or two occurrences at one state, which give no figure.
     """
     words = " / ".join(result.words)
     title = drawable(printable(title or f"{words} in context, {result.model}"), form)
     names = _occurrence_texts(result, form)
-    # The one value of a pair is no picture.
+    # A single pair has only one value.
     states = [state for state in result.chosen if len(names.numbers) > 2 and _is_drawn(state)]
     if not states and len(result.states) < 2:
         raise UsageError(
@@ -89,11 +89,11 @@ def compare_figure(result: CompareResult, form: str, *, title: str | None = None
 
 
 def _occurrence_texts(result: CompareResult, form: str) -> OccurrenceNames:
-    tags, numbers_ = Tags.of(result, PAGE), occurrence_names(result)
+    tags, numbers_ = Tags.from_result(result, PAGE), occurrence_names(result)
     tagged = [drawable(f"{name} {tag}".strip(), form) for name, tag in zip(numbers_, tags.texts, strict=True)]
     places = [tags.groups.index(text) % len(LABEL_COLORS) for text in tags.texts]
-    colors = [_label_color(place) if tags.told_apart else _PLAIN_COLOR for place in places]
-    groups = tags.groups if tags.told_apart else ()
+    colors = [_label_color(place) if tags.has_groups else _PLAIN_COLOR for place in places]
+    groups = tags.groups if tags.has_groups else ()
     key = {drawable(text, form) or "no label": _label_color(place) for place, text in enumerate(groups)}
     return OccurrenceNames(numbers_, tagged, colors, key)
 
@@ -137,7 +137,7 @@ def _compose_figure(
 
 
 def _shared_scale(states: Sequence[State]) -> Scale:
-    """One for all states: from the least to the greatest of their values."""
+    """One scale for all states, from the least to the greatest of their values."""
     matrices = [_off_diagonal(state.shown) for state in states if state.shown is not None]
     if not matrices:
         return Scale.between(0, 1)
@@ -147,7 +147,7 @@ def _shared_scale(states: Sequence[State]) -> Scale:
 
 
 def _off_diagonal(matrix: Matrix) -> Matrix:
-    """The matrix with nothing on its diagonal, which says nothing."""
+    """The matrix with nan on its diagonal."""
     return np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
 
 
@@ -165,7 +165,7 @@ def _draw_matrix(figure: Figure, state: State, names: OccurrenceNames, scale: Sc
 
 
 def _draw_map(figure: Figure, state: State, names: OccurrenceNames, box: Box) -> None:
-    """The first two principal components, one unit on both axes."""
+    """The map of the first two principal components, with equal units on both axes."""
     if state.positions is None or state.explained is None:
         return
     axes = axes_at(figure, box)
@@ -183,7 +183,7 @@ def _draw_map(figure: Figure, state: State, names: OccurrenceNames, box: Box) ->
 
 
 def _draw_key(axes: Axes, key: Mapping[str, Color], *, most: int) -> None:
-    """Beside a map: which colour is which label; of more than so many, the first."""
+    """The key of label colours beside a map, at most `most` labels."""
     marks = [
         Line2D([], [], linestyle="", marker="o", color=color, markeredgecolor="black", markeredgewidth=0.5, label=text)
         for text, color in [*key.items()][:most]
@@ -195,7 +195,7 @@ def _draw_key(axes: Axes, key: Mapping[str, Color], *, most: int) -> None:
 
 
 def _draw_path(figure: Figure, result: CompareResult, tracks: Sequence[Track], box: Box) -> None:
-    """Single pairs as thin lines, means over pairs as thick ones, random words beneath."""
+    """Single pairs as thin lines, means over pairs and random words as thick ones."""
     axes = axes_at(figure, box)
     states = [state.state for state in result.states]
     for track in pair_tracks(result) if len(result.occurrences) > 2 else []:

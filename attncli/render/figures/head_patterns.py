@@ -1,7 +1,4 @@
-"""Patterns of heads with what stands beside their rows and above their columns: one, or several side by side.
-
-All patterns of a stack: layers down, heads across, a small picture with its name for each.
-"""
+"""The attention patterns of heads in a figure: one with its tokens, several side by side, or tiles of a whole stack."""
 
 from __future__ import annotations
 
@@ -45,19 +42,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-#: Inches: the largest picture of one head, its largest cells, the same where several stand side by side.
+#: Inches: the side of a single pattern and its largest cells; the same for one of several.
 _SINGLE_SIDE, _LARGEST_CELL = 6.5, 0.36
 _PANEL_SIDE, _LARGEST_PANEL_CELL = 2.1, 0.2
 _MAX_ACROSS = 4
-#: A scale of colours with its numbers and what it is of; and how wide it is.
+#: Inches: height and width of the colour scale with its label.
 _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH = 0.6, 2.6
 _TITLE_SIZE, _PANEL_TITLE_SIZE = 8.5, 8.0
-#: Inches that the name of one of several has.
+#: Inches of the title of one of several patterns, at least.
 _MIN_TITLE_WIDTH = 1.8
 
 
 class Panel(NamedTuple):
-    """One picture: values (rows, columns), with nan where a query may not look, and what stands beside them."""
+    """One pattern: values (rows, columns), nan where the mask hides a key, and the labels of both sides."""
 
     title: str
     values: Array
@@ -70,12 +67,12 @@ class Panel(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """Cells along the longer side."""
+        """The number of cells along the longer side."""
         return int(max(self.values.shape))
 
 
 class OneHead(NamedTuple):
-    """A pattern as large as it may be, with its weights as numbers where there is room."""
+    """A single large pattern, with its weights as numbers if they fit."""
 
     panel: Panel
     legend: str
@@ -90,7 +87,7 @@ class OneHead(NamedTuple):
         rows, columns = self.panel.values.shape
         cell = min(_LARGEST_CELL, _SINGLE_SIDE / self.panel.longest)
         if 4 * min(rows, columns) <= max(rows, columns):
-            # A long and narrow picture fills the page with cells that are no squares.
+            # The cells of a long and narrow pattern aren't square, so that it fills the page.
             return min(_LARGEST_CELL, _SINGLE_SIDE / columns), row_height(rows, min(_LARGEST_CELL, _SINGLE_SIDE / rows))
         return cell, cell
 
@@ -114,7 +111,7 @@ class OneHead(NamedTuple):
         (rows, columns), (cell, tall), (left, above) = self.panel.values.shape, self._cell, self._corner
         write_line(figure, self.panel.title, top=top, left=left, size=_TITLE_SIZE)
         box = Box(left, top + above, columns * cell, rows * tall)
-        axes, scale = axes_at(figure, box), Scale.of([self.panel.values])
+        axes, scale = axes_at(figure, box), Scale.from_values([self.panel.values])
         picture = draw_cells(axes, self.panel.values, scale)
         draw_labels(axes, self.panel.rows, self.panel.columns, cell=cell, tall=tall)
         if has_hundredths(cell, tall):
@@ -123,7 +120,7 @@ class OneHead(NamedTuple):
 
 
 class PanelGrid(NamedTuple):
-    """Several patterns on one scale, each with what stands beside it."""
+    """Several patterns on one scale, each with its labels."""
 
     panels: Sequence[Panel]
     scale: Scale
@@ -169,11 +166,11 @@ class PanelGrid(NamedTuple):
         (left, _), (width, height) = self._corner, self._step
         for place, panel in enumerate(self.panels):
             down, right = divmod(place, self._across)
-            picture = self._one(figure, panel, (EDGE + right * width, top + down * height))
+            picture = self._draw_panel(figure, panel, (EDGE + right * width, top + down * height))
         bar = top + ceil(len(self.panels) / self._across) * height
         draw_color_bar(figure, picture, Box(EDGE + left, bar, _COLOR_BAR_WIDTH, 0.1), self.legend)
 
-    def _one(self, figure: Figure, panel: Panel, corner: tuple[float, float]) -> ScalarMappable:
+    def _draw_panel(self, figure: Figure, panel: Panel, corner: tuple[float, float]) -> ScalarMappable:
         (cell, tall), (left, above) = self._cell, self._corner
         write_lines(
             figure, self._title(panel), left=corner[0] + left, top=corner[1], size=_PANEL_TITLE_SIZE, color="black"
@@ -184,14 +181,14 @@ class PanelGrid(NamedTuple):
         return draw_cells(axes, panel.values, self.scale)
 
 
-#: Inches: all pictures of a layer together, one of them at the most and at the least, and what is between two.
+#: Inches: all tiles of a layer, one tile at most and at least, and the gap between two.
 _LAYER_WIDTH, _MAX_TILE, _MIN_TILE, _TILE_GAP = 9.0, 0.9, 0.3, 0.06
-#: Above the pictures: `head` and, so far down, the numbers of heads; beside them those of layers; beneath them a scale.
+#: Inches: margins above the tiles (for `head` and the numbers of heads) and beside them; size of the colour scale.
 _MARGIN_ABOVE, _NUMBERS_TOP, _MARGIN_LEFT, _TILE_BAR_HEIGHT, _TILE_BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
 #: Points: names of heads, numbers, and the least size of tokens.
 _NAME_SIZE, _MIN_NAME_SIZE, _NUMBER_SIZE, _TOKEN_SIZE = 6.5, 4.2, 8.0, 4.6
 _DIM = "0.32"
-#: Cells along a side of a picture.
+#: Cells along a side of a tile, at most.
 _MAX_TILE_CELLS = 96
 
 
@@ -199,7 +196,7 @@ _MAX_TILE_CELLS = 96
 class HeadTiles:
     """The patterns of a stack by layer and head, all on one scale.
 
-    rows, columns: the tokens of both sides, which the outer pictures name where there is room.
+    rows, columns: the tokens of both sides, written beside the outer tiles if they fit.
     """
 
     patterns: Mapping[tuple[int, int], Array]
@@ -210,7 +207,11 @@ class HeadTiles:
 
     @property
     def texts(self) -> Sequence[str]:
-        return [self.legend, *(self.rows.texts if self._named else ()), *(self.columns.texts if self._named else ())]
+        return [
+            self.legend,
+            *(self.rows.texts if self._shows_tokens else ()),
+            *(self.columns.texts if self._shows_tokens else ()),
+        ]
 
     @cached_property
     def _layers(self) -> list[int]:
@@ -222,13 +223,13 @@ class HeadTiles:
 
     @cached_property
     def _cells(self) -> tuple[int, int]:
-        """The most that any has: layers may look at windows of other sizes."""
+        """The largest number of rows and columns, as layers may have different windows."""
         shapes = [values.shape for values in self.patterns.values()]
         return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
 
     @cached_property
     def _tile(self) -> tuple[float, float]:
-        """Inches of the width and the height of a picture: as its cells are, but never a strip that can't be seen."""
+        """Inches of the width and the height of a tile, in proportion to its cells, but never too thin to see."""
         side = max(min(_MAX_TILE, _LAYER_WIDTH / len(self._heads)) - _TILE_GAP, _MIN_TILE)
         rows, columns = self._cells
         return max(side * min(columns / rows, 1.0), 0.12), max(side * min(rows / columns, 1.0), 0.12)
@@ -240,11 +241,11 @@ class HeadTiles:
         return max(min(_NAME_SIZE, _NAME_SIZE * self._tile[0] / text_width(longest, _NAME_SIZE)), _MIN_NAME_SIZE)
 
     @cached_property
-    def _named(self) -> bool:
-        """Whether the cells of the outer pictures have room for their tokens."""
+    def _shows_tokens(self) -> bool:
+        """Whether the tokens fit beside the cells of the outer tiles."""
         (rows, columns), (width, height) = self._cells, self._tile
-        named = len(self.rows.texts) == rows and len(self.columns.texts) == columns
-        return named and min(width / columns, height / rows) * POINTS_PER_INCH >= _TOKEN_SIZE * 1.2
+        has_tokens = len(self.rows.texts) == rows and len(self.columns.texts) == columns
+        return has_tokens and min(width / columns, height / rows) * POINTS_PER_INCH >= _TOKEN_SIZE * 1.2
 
     @cached_property
     def _step(self) -> tuple[float, float]:
@@ -253,7 +254,7 @@ class HeadTiles:
 
     @cached_property
     def _corner(self) -> tuple[float, float]:
-        if not self._named:
+        if not self._shows_tokens:
             return EDGE + _MARGIN_LEFT, _MARGIN_ABOVE
         return EDGE + _MARGIN_LEFT + self._room(self.rows), _MARGIN_ABOVE + self._room(self.columns)
 
@@ -275,29 +276,29 @@ class HeadTiles:
         hide_axes(axes)
         for (layer, head), values in self.patterns.items():
             corner = (self._heads.index(head) * width, (self._layers.index(layer) + 1) * height - self._tile[1])
-            picture = self._one(axes, f"{layer}.{head}", values, corner)
+            picture = self._draw_tile(axes, f"{layer}.{head}", values, corner)
         self._headings(axes, left)
-        if self._named:
+        if self._shows_tokens:
             self._tokens(axes)
         draw_color_bar(figure, picture, Box(left, top + above + tall + 0.14, _TILE_BAR_WIDTH, 0.1), self.legend)
 
-    def _one(self, axes: Axes, name: str, values: Array, corner: tuple[float, float]) -> ScalarMappable:
-        """A picture with its name above and a frame around it."""
+    def _draw_tile(self, axes: Axes, name: str, values: Array, corner: tuple[float, float]) -> ScalarMappable:
+        """A tile with its name above and a frame around it."""
         (left, top), (width, height) = corner, self._tile
-        # Layers whose windows are smaller leave room.
+        # Layers with smaller windows leave a part of the tile empty.
         rows, columns = self._cells
         shown = np.full((rows, columns), np.nan)
         shown[: values.shape[0], : values.shape[1]] = values
         small = downsample(shown, min(_MAX_TILE_CELLS, int(max(self._tile) * DPI)))
         place = (left, left + width, top + height, top)
-        given: dict[str, Any] = {"cmap": self.scale.colormap, "norm": self.scale.norm, "extent": place}
-        picture = axes.imshow(np.ma.masked_invalid(small), aspect="auto", interpolation="none", **given)
+        options: dict[str, Any] = {"cmap": self.scale.colormap, "norm": self.scale.norm, "extent": place}
+        picture = axes.imshow(np.ma.masked_invalid(small), aspect="auto", interpolation="none", **options)
         axes.text(left, top - 0.02, name, size=self._name, va="bottom", ha="left")
         axes.add_artist(Rectangle((left, top), width, height, fill=False, edgecolor="0.6", linewidth=0.3))
         return picture
 
     def _headings(self, axes: Axes, left: float) -> None:
-        """The numbers of heads above their columns, and those of layers beside their rows."""
+        """The numbers of heads above the columns, and of layers beside the rows."""
         (width, height), (wide, tall) = self._step, self._tile
         for place, head in enumerate(self._heads):
             _write_centred(axes, place * width + wide / 2, _NUMBERS_TOP - self._corner[1], str(head))
@@ -307,7 +308,7 @@ class HeadTiles:
         _write_centred(axes, EDGE + 0.08 - left, len(self._layers) * height / 2, "layer", rotation=90)
 
     def _tokens(self, axes: Axes) -> None:
-        """The tokens of rows beside the pictures on the left, and those of columns above those on top."""
+        """The tokens of rows beside the tiles on the left, and of columns above the top tiles."""
         (width, height), (wide, tall) = self._step, self._tile
         for start in range(len(self._layers)):
             for place, text in enumerate(self.rows.texts):

@@ -1,7 +1,4 @@
-"""What was compared, as something to draw: A is what was looked at first, B what it was held against.
-
-Attention heads as a figure: one head, several, all of them, what one position reads, or a number for each head.
-"""
+"""The result of `attn heads` as a figure: one head, several, all, what one position reads, or a number by head."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from attncli.render.common.escape import printable
 from attncli.render.figures.head_patterns import HeadTiles, OneHead, Panel, PanelGrid
 from attncli.render.figures.labels import (
     AxisLabels,
@@ -40,14 +38,14 @@ from attncli.render.heads.header import pooling_lines
 from attncli.render.heads.heatmap import unseen
 from attncli.render.heads.patch_view import head_name
 from attncli.render.heads.shaded_text import running
-from attncli.render.html.page import PAGE, joined_text, printed
+from attncli.render.html.page import PAGE, joined_text
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack
 from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
 
 DIFFERENCE_LEGEND = "weight in B minus weight in A"
 DIFFERENCE_COLORS = "orange: B has more, purple: A has more, white: the same"
-#: Heads that are drawn side by side, each with its tokens; more of them are small pictures.
+#: Heads up to which each is drawn with its tokens; more are drawn as tiles.
 _MAX_WITH_TOKENS = 16
 _ROWS_TO_COLUMNS = " (rows look at columns)"
 _WEIGHT_LEGENDS = {
@@ -60,26 +58,26 @@ _AXES_NOTE = "rows: queries, columns: keys; to the right and downwards: later to
 
 
 def heads_figure(result: HeadsResult, form: str, *, title: str | None = None) -> bytes:
-    """What was chosen, as `svg`, `pdf` or `png`; where nothing was, all heads of every stack.
+    """The chosen heads, else all heads of every stack, as `svg`, `pdf` or `png`.
 
-    Of one position: what it reads. Where models or texts were compared: their difference. Of many texts, or with a
-    metric and no choice of heads: layers × heads, coloured by what the metrics say.
+    For one position: what it reads. For a comparison of models or texts: their difference. For many texts, or a metric
+    without chosen heads: maps of layers × heads coloured by metrics.
     """
-    words, parts = _composition(result, form, title)
-    return render_figure(lambda: compose_figure(words, parts), form, texts=all_texts(words, parts))
+    text, parts = _composition(result, form, title)
+    return render_figure(lambda: compose_figure(text, parts), form, texts=all_texts(text, parts))
 
 
 def _composition(result: HeadsResult, form: str, title: str | None) -> tuple[FigureText, Sequence[Part]]:
-    """What is drawn, and what is said of it."""
+    """The texts and the parts of the figure."""
     shown = difference_result(result)
     parts = _parts(shown, form)
     if any(stack.patterns for stack in result.stacks):
         result = replace(result, stacks=tuple(stack for stack in result.stacks if stack.patterns))
     if result.difference is not None:
-        words = difference_text(result, result.difference, form, title)
+        text = difference_text(result, result.difference, form, title)
     else:
-        words = figure_text(result, form, title)
-    return words._replace(notes=[*words.notes, *_notes(shown, parts)]), parts
+        text = figure_text(result, form, title)
+    return text._replace(notes=[*text.notes, *_notes(shown, parts)]), parts
 
 
 def _parts(result: HeadsResult, form: str) -> list[Part]:
@@ -94,7 +92,7 @@ def _parts(result: HeadsResult, form: str) -> list[Part]:
 
 
 def _notes(result: HeadsResult, parts: Sequence[Part]) -> Iterator[str]:
-    """How to read what is drawn."""
+    """Notes on how to read the parts."""
     if any(isinstance(part, HeadMaps) and any(each.framed for each in part.maps) for part in parts):
         yield FRAMED
     if any(isinstance(part, Bars) for part in parts):
@@ -108,12 +106,12 @@ def _notes(result: HeadsResult, parts: Sequence[Part]) -> Iterator[str]:
 
 
 def _captions(stack: Stack, form: str, several: bool) -> list[Part]:
-    """What is known of one of several stacks; what is known of an only one stands above all."""
+    """The facts about a stack above its parts, if there are several stacks; else they stand above the figure."""
     return [Caption(drawable(fact, form)) for fact in stack_facts(stack)] if several else []
 
 
 def _position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
-    """What a position reads as a mean, and what each of several heads does where there is something to add."""
+    """What a position reads as a mean, and the patterns of the heads if these are few."""
     parts = position_parts(result, stack, form)
     if stack.reading is None or not len(stack.patterns) > 1:
         return parts
@@ -124,13 +122,13 @@ def _position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
 
 
 def _pattern_parts(result: HeadsResult, stacks: Sequence[Stack], form: str) -> list[Part]:
-    """Patterns on one scale: over a picture, each with its tokens, or as small pictures."""
+    """Patterns on one scale: maps over a picture, patterns with their tokens, or tiles."""
     count = sum(len(stack.patterns) for stack in stacks)
     legend = _WEIGHT_LEGENDS.get(result.weighting, "weight")
     if count <= _MAX_WITH_TOKENS and (looks := patch_panels(replace(result, stacks=tuple(stacks)), form)):
         maps = PatchMaps(looks, result.picture, legend.removesuffix(_ROWS_TO_COLUMNS))
         return [Caption(looks.about), maps]
-    scale = Scale.of([_visible_weights(stack, pattern) for stack in stacks for pattern in stack.patterns])
+    scale = Scale.from_values([_visible_weights(stack, pattern) for stack in stacks for pattern in stack.patterns])
     parts: list[Part] = []
     for stack in stacks:
         parts += _captions(stack, form, len(stacks) > 1)
@@ -147,22 +145,22 @@ def _stack_parts(stack: Stack, scale: Scale, legend: str, form: str, *, small: b
 
 
 def _head_row_parts(stack: Stack, legend: str, form: str) -> list[Part]:
-    """Of an only query or key a row for each head."""
-    first, of_query = stack.patterns[0], len(stack.patterns[0].weights) == 1
+    """A row for each head, for patterns of a single query or key."""
+    first, is_query = stack.patterns[0], len(stack.patterns[0].weights) == 1
     rows = [
-        _visible_weights(stack, pattern) if of_query else _visible_weights(stack, pattern).T
+        _visible_weights(stack, pattern) if is_query else _visible_weights(stack, pattern).T
         for pattern in stack.patterns
     ]
-    only = position_text((stack.queries if of_query else stack.keys)[0], form)
-    said = f"what each head reads from {only}" if of_query else f"how much each token looks at {only}, by each head"
+    only = position_text((stack.queries if is_query else stack.keys)[0], form)
+    sentence = f"what each head reads from {only}" if is_query else f"how much each token looks at {only}, by each head"
     heads = AxisLabels([head_name(stack, pattern) for pattern in stack.patterns])
-    others = key_labels(stack, first, form) if of_query else query_labels(stack, first, form)
+    others = key_labels(stack, first, form) if is_query else query_labels(stack, first, form)
     panel = Panel("", np.concatenate(rows), heads, others)
-    return [Caption(f"{said} (rows: heads)"), OneHead(panel, legend.removesuffix(_ROWS_TO_COLUMNS))]
+    return [Caption(f"{sentence} (rows: heads)"), OneHead(panel, legend.removesuffix(_ROWS_TO_COLUMNS))]
 
 
 def _tile_parts(stack: Stack, scale: Scale, legend: str, form: str) -> list[Part]:
-    """A small picture of every head; of a query over patches, its map."""
+    """A tile for every head; for a single query over patches, its map."""
     first = stack.patterns[0]
     if grid_weights(stack, first) is not None:
         found = {(each.layer, each.head or 0): grid_weights(stack, each) for each in stack.patterns}
@@ -187,24 +185,24 @@ def _visible_weights(stack: Stack, pattern: Pattern) -> Array:
 
 
 def difference_result(result: HeadsResult) -> HeadsResult:
-    """The differences as heads, their tokens named as in both texts: `cat→dog`. Itself where nothing was compared."""
+    """The differences as a result, with tokens of both texts: `cat→dog`; without a comparison, the result itself."""
     if result.difference is None:
         return result
-    own = {stack.stack: stack for stack in result.stacks}
+    originals = {stack.stack: stack for stack in result.stacks}
     changed = differences_alone(result)
     stacks = [
-        _with_both_texts(stack, own[other.stack]) if result.difference.kind == "texts" else stack
+        _with_both_texts(stack, originals[other.stack]) if result.difference.kind == "texts" else stack
         for stack, other in zip(changed.stacks, result.difference.stacks, strict=True)
     ]
     return replace(changed, stacks=tuple(stacks))
 
 
-def _with_both_texts(stack: Stack, own: Stack) -> Stack:
-    if (len(stack.queries), len(stack.keys)) != (len(own.queries), len(own.keys)):
+def _with_both_texts(stack: Stack, original: Stack) -> Stack:
+    if (len(stack.queries), len(stack.keys)) != (len(original.queries), len(original.keys)):
         return stack
     queries, keys = (
         tuple(map(_both_texts_token, before, after))
-        for before, after in ((own.queries, stack.queries), (own.keys, stack.keys))
+        for before, after in ((original.queries, stack.queries), (original.keys, stack.keys))
     )
     return replace(stack, queries=queries, keys=keys)
 
@@ -214,18 +212,18 @@ def _both_texts_token(before: Token, after: Token) -> Token:
 
 
 def difference_text(result: HeadsResult, difference: HeadsDifference, form: str, title: str | None) -> FigureText:
-    """What is held against what, and what both sides are."""
+    """Title, facts and note of a comparison: what A and B are."""
     texts = difference.kind == "texts"
-    given = title or (f"{result.model}: B minus A" if texts else "B minus A")
+    shown_title = title or (f"{result.model}: B minus A" if texts else "B minus A")
     shape = stack_facts(result.stacks[0])[:1] if len(result.stacks) == 1 else []
     facts = [*shape, *(_text_facts(result, difference) if texts else _model_facts(result, difference))]
     return FigureText(
-        drawable(visible_title(given), form), [drawable(fact, form) for fact in facts], [DIFFERENCE_COLORS]
+        drawable(visible_title(shown_title), form), [drawable(fact, form) for fact in facts], [DIFFERENCE_COLORS]
     )
 
 
 def _model_facts(result: HeadsResult, difference: HeadsDifference) -> list[str]:
-    models = [f"A: {printed(result.model)}", f"B: {printed(difference.model)}"]
+    models = [f"A: {printable(result.model)}", f"B: {printable(difference.model)}"]
     return [*models, *stack_facts(result.stacks[0])[1:]]
 
 

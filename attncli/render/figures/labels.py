@@ -1,7 +1,4 @@
-"""What texts, tokens and heads are called in figures.
-
-What stands beside rows and above columns: every text where there is room for it, else true positions.
-"""
+"""Labels in figures: titles, names of tokens and heads, and the texts or positions beside rows and above columns."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from itertools import pairwise
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
-from attncli.render.common.escape import visible
+from attncli.render.common.escape import printable, visible
 from attncli.render.figures.panels import FigureText
 from attncli.render.figures.text_layout import POINTS_PER_INCH, drawable, room_for, text_width, type_size
 from attncli.render.heads.difference_view import DIFFERENCE
@@ -20,7 +17,7 @@ from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.heatmap import spans_of
 from attncli.render.heads.metric_words import label_of, weight_number
 from attncli.render.heads.shaded_text import line_numbers, numbered, plain_text, running
-from attncli.render.html.page import PAGE, SEPARATOR, joined_text, printed
+from attncli.render.html.page import PAGE, SEPARATOR, joined_text
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Medium, Pattern
 from attncli.results.tokens import Token
@@ -29,13 +26,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MAX_TOKEN_CHARACTERS, _MAX_LINE_CHARACTERS = 18, 34
-#: Frames of a sound that are named one by one.
+#: Frames of a sound up to which each has a label.
 _MAX_NAMED_FRAMES = 16
-#: Points that a label needs across its reading direction, and of the numbers that stand for texts.
+#: Points of a cell that has room for a text, and the font size of positions.
 _MIN_TEXT_POINTS, _NUMBER_SIZE = 5.6, 7.0
-#: Inches between two numbers.
+#: Inches between two positions.
 _NUMBER_GAP = 0.16
-#: Characters of numbers of heads and the like, which lie above their columns, as many as there is room for.
+#: Characters of short labels (as of heads), which are horizontal above columns, thinned out if necessary.
 _MAX_HORIZONTAL_CHARACTERS = 3
 
 
@@ -43,23 +40,23 @@ _MAX_HORIZONTAL_CHARACTERS = 3
 
 
 def visible_title(text: str) -> str:
-    """A title: spaces stay spaces."""
+    """A title with special characters visible, but not spaces."""
     return visible(text).replace("·", " ") if " " in text else visible(text)
 
 
 def figure_text(result: HeadsResult, form: str, title: str | None, notes: Sequence[str] = ()) -> FigureText:
-    """Title, model, shape and text; of an only stack. Several have their own above each."""
+    """Title, model, shape and text of a figure; several stacks have their shapes and texts as captions."""
     model = joined_text(model_lines(result, PAGE))
-    known = stack_facts(result.stacks[0]) if len(result.stacks) == 1 else []
-    known.append(model.removeprefix(f"{printed(result.model)}{SEPARATOR}") if title is None else model)
-    said = [drawable(each, form) for each in known]
+    facts = stack_facts(result.stacks[0]) if len(result.stacks) == 1 else []
+    facts.append(model.removeprefix(f"{printable(result.model)}{SEPARATOR}") if title is None else model)
+    facts = [drawable(fact, form) for fact in facts]
     return FigureText(
-        drawable(visible_title(title or result.model), form), said, [drawable(note, form) for note in notes]
+        drawable(visible_title(title or result.model), form), facts, [drawable(note, form) for note in notes]
     )
 
 
 def stack_facts(stack: Stack) -> list[str]:
-    """What there is to see in a stack, and the text, where its keys are one."""
+    """The shape of a stack, and its text if all keys are shown."""
     shape = joined_text(stack_lines(stack, PAGE))
     whole = stack.whole is None or stack.whole[1] == len(stack.keys)
     text = running(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
@@ -67,12 +64,12 @@ def stack_facts(stack: Stack) -> list[str]:
 
 
 def key_labels(stack: Stack, pattern: Pattern, form: str) -> AxisLabels:
-    """What stands above the columns of a pattern."""
+    """The labels above the columns of a pattern."""
     return _axis_labels(stack, stack.keys, stack.key_medium, stack.key_lines, pattern, 1, form)
 
 
 def query_labels(stack: Stack, pattern: Pattern, form: str) -> AxisLabels:
-    """What stands beside its rows."""
+    """The labels beside the rows of a pattern."""
     return _axis_labels(stack, stack.queries, stack.query_medium, stack.query_lines, pattern, 0, form)
 
 
@@ -101,7 +98,7 @@ def _axis_labels(
 
 
 def label_text(token: Token, unit: str, form: str, line: int | None = None) -> str:
-    """A token as it is, a word, or a line behind its number."""
+    """The text of a token, of a word, or of a line after its number."""
     if unit == "token":
         return drawable(_shorten(visible(token.text or token.token or str(token.id)), _MAX_TOKEN_CHARACTERS), form)
     text = " ".join(plain_text(token).split())
@@ -119,23 +116,23 @@ def head_title(stack: Stack, pattern: Pattern) -> str:
     head = next((one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head)), None)
     if head is None:
         return f"rollout to layer {pattern.layer}"
-    said = "".join(f", {label_of(label).sentence}" for label in head.labels[:1])
-    return f"{'' if head.name.startswith(DIFFERENCE) else 'head '}{head.name}{said}"
+    label = "".join(f", {label_of(label).sentence}" for label in head.labels[:1])
+    return f"{'' if head.name.startswith(DIFFERENCE) else 'head '}{head.name}{label}"
 
 
 def position_text(token: Token, form: str, line: int | None = None, count: int = 1) -> str:
-    """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
+    """A position in a sentence: its text and number, or the numbers of its `count` tokens."""
     text = " ".join(plain_text(token).split()) or visible(token.text or token.token)
     return drawable(f"{_shorten(text, _MAX_LINE_CHARACTERS)} ({numbered(token.index, count, line)})", form)
 
 
 @dataclass(frozen=True, slots=True)
 class AxisLabels:
-    """One side of a picture.
+    """The labels of the rows or columns of an array.
 
-    texts: of each row or column.  starts: where each begins, as a reader counts (tokens, lines, seconds); and where
-    the last one ends.  None where there is nothing to count, or where the texts are numbers already.
-    unit: what follows a number.  numbered: whether numbers say more than texts, as of bins.
+    texts: of each row or column.  starts: the position (in tokens, lines or seconds) where each begins, and where the
+    last one ends; None if there are no positions.  unit: follows a position.  numbered: whether positions are shown in
+    place of texts, as for bins.
     """
 
     texts: Sequence[str]
@@ -144,21 +141,21 @@ class AxisLabels:
     numbered: bool = False
 
     def shows_texts(self, cell: float) -> bool:
-        """Whether cells of so many inches have room for a text each."""
+        """Whether texts are shown and fit cells of `cell` inches."""
         return not self.numbered and (self.starts is None or cell * POINTS_PER_INCH >= _MIN_TEXT_POINTS)
 
     def room(self, cell: float) -> float:
-        """Inches that the labels take away from the cells."""
+        """Inches that the labels beside rows take."""
         if self.shows_texts(cell):
             return room_for(self.texts, type_size(cell)) + 0.08
         return room_for([self._number(self._end)], _NUMBER_SIZE) + 0.08
 
     def height(self, cell: float) -> float:
-        """The same above columns, where short texts and numbers lie."""
-        return self.room(cell) if self.is_turned(cell) else 0.22
+        """Inches that the labels above columns take."""
+        return self.room(cell) if self.is_rotated(cell) else 0.22
 
-    def is_turned(self, cell: float) -> bool:
-        """Whether texts stand upright above columns of so many inches. Short ones that are thinned out lie."""
+    def is_rotated(self, cell: float) -> bool:
+        """Whether texts above columns of `cell` inches are rotated. Short ones are thinned out instead."""
         if not self.shows_texts(cell):
             return False
         if self.starts is None and max(map(len, self.texts), default=0) <= _MAX_HORIZONTAL_CHARACTERS:
@@ -179,23 +176,23 @@ class AxisLabels:
     def _number(self, position: float) -> str:
         return f"{position:,.0f}{self.unit}" if float(position).is_integer() else f"{position:g}{self.unit}"
 
-    def marks(self, cell: float, *, lying: bool) -> list[tuple[float, str]]:
-        """Places in cells, and what stands there. lying: whether numbers stand beside one another."""
+    def ticks(self, cell: float, *, horizontal: bool) -> list[tuple[float, str]]:
+        """Places, in cells, and their labels.  horizontal: whether labels are beside one another."""
         if self.shows_texts(cell):
             size = type_size(cell)
             needs = (
                 room_for(self.texts, size) - 0.04
-                if lying and not self.is_turned(cell)
+                if horizontal and not self.is_rotated(cell)
                 else size * 1.1 / POINTS_PER_INCH
             )
             step = _label_step(needs / cell)
             return [(place + 0.5, self.texts[place]) for place in range(0, len(self.texts), step)]
-        return list(self._positions(cell, lying=lying))
+        return list(self._positions(cell, horizontal=horizontal))
 
-    def _positions(self, cell: float, *, lying: bool) -> Iterator[tuple[float, str]]:
-        """Round positions where they truly are, as many as can be told apart."""
+    def _positions(self, cell: float, *, horizontal: bool) -> Iterator[tuple[float, str]]:
+        """Round positions at their exact places, as many as fit."""
         assert self.starts is not None
-        needs = text_width(self._number(self._end), _NUMBER_SIZE) if lying else _NUMBER_SIZE / POINTS_PER_INCH
+        needs = text_width(self._number(self._end), _NUMBER_SIZE) if horizontal else _NUMBER_SIZE / POINTS_PER_INCH
         apart = (needs + _NUMBER_GAP) / cell
         wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else self._mean_width
         step = _round_up(max(apart * wide, 0.0 if self.unit else 1.0))
@@ -207,7 +204,7 @@ class AxisLabels:
                 yield place, self._number(round(number * step, 6))
 
     def _place(self, position: float) -> float | None:
-        """Where a position lies among the cells: in the middle of its own, or a part of the way through one of many."""
+        """The place of a position in cells: the middle of its cell, or within a cell of several positions."""
         assert self.starts is not None
         cell = bisect_right(self.starts, position) - 1
         if not 0 <= cell < len(self.texts):
@@ -217,18 +214,18 @@ class AxisLabels:
 
 
 def draw_labels(axes: Axes, rows: AxisLabels, columns: AxisLabels, *, cell: float, tall: float | None = None) -> None:
-    """Texts or positions beside the rows and above the columns.
+    """Draw the labels beside the rows and above the columns.
 
-    cell: inches of a column, and of a row but where rows are as `tall` as that.
+    cell: inches of a column.  tall: inches of a row, if that differs.
     """
     axes.xaxis.tick_top()
     axes.tick_params(pad=3)
     for axis, side, length in ((axes.xaxis, columns, cell), (axes.yaxis, rows, tall or cell)):
-        marks = side.marks(length, lying=axis is axes.xaxis)
-        axis.set_ticks([place for place, _ in marks], [text for _, text in marks])
+        ticks = side.ticks(length, horizontal=axis is axes.xaxis)
+        axis.set_ticks([place for place, _ in ticks], [text for _, text in ticks])
         shows = side.shows_texts(length)
         axis.set_tick_params(labelsize=type_size(length) if shows else _NUMBER_SIZE, length=0 if shows else 2)
-    axes.tick_params(axis="x", labelrotation=90 if columns.is_turned(cell) else 0)
+    axes.tick_params(axis="x", labelrotation=90 if columns.is_rotated(cell) else 0)
 
 
 def _round_up(least: float) -> float:
@@ -238,16 +235,16 @@ def _round_up(least: float) -> float:
 
 
 def _label_step(least: float) -> int:
-    """How many go from one label to the next: beyond ten 20, 50, 100 and so on, so that times and numbers are round."""
+    """Cells from one label to the next: beyond ten 20, 50, 100 and so on, so that positions are round."""
     return ceil(least) if least <= 10 else int(_round_up(least))
 
 
 def span_text(values: Iterable[float]) -> str:
-    """A number, or from the smallest to the largest of several."""
-    found = list(dict.fromkeys(map(short_number, sorted(values))))
-    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    """A number, or the smallest and the largest of several."""
+    texts = list(dict.fromkeys(map(short_number, sorted(values))))
+    return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
 
 
 def short_number(value: float) -> str:
-    """Three digits behind the point, or two that count where it is small."""
+    """The number to three decimals, or if it is small to two significant digits."""
     return weight_number(value) if value >= 0.01 or not value else f"{value:.2g}"

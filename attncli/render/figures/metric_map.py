@@ -1,7 +1,4 @@
-"""A number for every head as a map, layers down and heads across: a metric, a weight, a change.
-
-Metrics out of a result, and how much heads changed, as maps of layers and heads.
-"""
+"""Maps of one number for each head, layers down and heads across: a metric, a weight, or a change."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ from attncli.render.figures.text_layout import line_height, wrap_text, write_lin
 from attncli.render.heads.metric_words import meaning
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack, StackDifference
 
-#: Inches: the largest cell, and a map that stands alone or beside another.
+#: Inches: the largest cell, the width of a single map and of one of two, and the least width.
 _MAX_CELL, _MAX_WIDTH_ALONE, _MAX_WIDTH_PAIRED, _MIN_WIDTH = 0.46, 8.0, 4.6, 3.2
-#: Left of a map and above it: numbers of layers and heads. Beneath it: the scale.
+#: Inches: left of a map and above it (numbers of layers and heads), height and width of the colour scale.
 _MARGIN_LEFT, _MARGIN_ABOVE, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH = 0.5, 0.42, 0.42, 2.6
 _TITLE_SIZE, _NOTE_SIZE = 8.5, 7.5
 _DIM = "0.32"
@@ -32,9 +29,9 @@ _METRIC_CHANGE = "the largest change of a metric that is a share of the row"
 
 
 class HeadMap(NamedTuple):
-    """One map. values: (layers, heads), nan where there is none.
+    """One map. values: (layers, heads), nan for missing values.
 
-    notes: what stands beneath the title.  framed: rows and columns of heads that stand out.
+    notes: lines beneath the title.  framed: rows and columns of the heads with a frame.
     """
 
     title: str
@@ -45,21 +42,23 @@ class HeadMap(NamedTuple):
     framed: Collection[tuple[int, int]] = ()
 
     @classmethod
-    def of(cls, title: str, values: Mapping[tuple[int, int], float | None], notes: Sequence[str] = ()) -> HeadMap:
-        """Of values by layer and head."""
+    def from_values(
+        cls, title: str, values: Mapping[tuple[int, int], float | None], notes: Sequence[str] = ()
+    ) -> HeadMap:
+        """A map of values by layer and head."""
         layers, heads = (sorted(set(side)) for side in zip(*values, strict=True))
         map_ = np.full((len(layers), len(heads)), np.nan)
         for (layer, head), value in values.items():
             map_[layers.index(layer), heads.index(head)] = np.nan if value is None else value
         return cls(title, map_, layers, heads, notes)
 
-    def framing(self, heads: Collection[tuple[int, int]]) -> HeadMap:
-        """With a frame around these heads."""
+    def with_frames(self, heads: Collection[tuple[int, int]]) -> HeadMap:
+        """The map with a frame around these heads."""
         return self._replace(framed=[(self.layers.index(layer), self.heads.index(head)) for layer, head in heads])
 
 
 class HeadMaps(NamedTuple):
-    """Maps beside and under one another, each on a scale of its own."""
+    """Maps in rows of two, each on its own scale."""
 
     maps: Sequence[HeadMap]
 
@@ -78,18 +77,18 @@ class HeadMaps(NamedTuple):
 
     @property
     def _width(self) -> float:
-        """Inches of a map with what stands around it."""
+        """Inches of a map with its margins."""
         return max(_MARGIN_LEFT + max(len(each.heads) for each in self.maps) * self._cell + 0.25, _MIN_WIDTH)
 
-    def _words(self, each: HeadMap) -> list[str]:
-        """The title and the notes, broken to the width of a map."""
+    def _heading_lines(self, each: HeadMap) -> list[str]:
+        """The lines of the title and the notes."""
         room = self._width - 0.3
         notes = [line for note in each.notes for line in wrap_text(note, room, _NOTE_SIZE)]
         return [*wrap_text(each.title, room, _TITLE_SIZE), *notes]
 
     @property
     def _above(self) -> float:
-        return max(len(self._words(each)) for each in self.maps) * line_height(_TITLE_SIZE) + _MARGIN_ABOVE
+        return max(len(self._heading_lines(each)) for each in self.maps) * line_height(_TITLE_SIZE) + _MARGIN_ABOVE
 
     @property
     def _height(self) -> float:
@@ -102,11 +101,11 @@ class HeadMaps(NamedTuple):
     def draw(self, figure: Figure, top: float) -> None:
         for place, each in enumerate(self.maps):
             down, right = divmod(place, self._across)
-            self._one(figure, each, EDGE + right * self._width, top + down * (self._height + 0.2))
+            self._draw_map(figure, each, EDGE + right * self._width, top + down * (self._height + 0.2))
 
-    def _one(self, figure: Figure, each: HeadMap, left: float, top: float) -> None:
-        cell, scale = self._cell, Scale.of([each.values])
-        self._write(figure, each, left, top)
+    def _draw_map(self, figure: Figure, each: HeadMap, left: float, top: float) -> None:
+        cell, scale = self._cell, Scale.from_values([each.values])
+        self._write_heading(figure, each, left, top)
         layers, heads = each.values.shape
         box = Box(left + _MARGIN_LEFT, top + self._above, heads * cell, layers * cell)
         axes = axes_at(figure, box)
@@ -125,7 +124,7 @@ class HeadMaps(NamedTuple):
             axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="tab:red", linewidth=1.4))
         draw_color_bar(figure, picture, Box(box.left, box.top + box.height + 0.1, _COLOR_BAR_WIDTH, 0.09), "")
 
-    def _write(self, figure: Figure, each: HeadMap, left: float, top: float) -> None:
+    def _write_heading(self, figure: Figure, each: HeadMap, left: float, top: float) -> None:
         room = self._width - 0.3
         title = wrap_text(each.title, room, _TITLE_SIZE)
         below = write_lines(figure, title, top=top, left=left, size=_TITLE_SIZE, color="black")
@@ -134,7 +133,7 @@ class HeadMaps(NamedTuple):
 
 
 def metric_maps(result: HeadsResult) -> list[HeadMap]:
-    """A map of layers × heads for the metric that was asked for; without one, for each that any head shows."""
+    """A map of layers × heads for the requested metric, or for each metric that any head has."""
     return [
         _metric_map(stack, name, f"{stack.stack}, " if len(result.stacks) > 1 else "")
         for stack in result.stacks
@@ -148,15 +147,15 @@ def _known_metrics(stack: Stack) -> Iterator[str]:
 
 def _metric_map(stack: Stack, metric: str, where: str) -> HeadMap:
     values = {(head.layer, head.head): head.values.get(metric) for head in stack.metrics}
-    even = [layer[metric] for layer in stack.baselines.values() if layer.get(metric) is not None]
-    notes = [f"uniform: {span_text(value for value in even if value is not None)}"] if even else []
+    uniform = [layer[metric] for layer in stack.baselines.values() if layer.get(metric) is not None]
+    notes = [f"uniform: {span_text(value for value in uniform if value is not None)}"] if uniform else []
     labelled = [(head.layer, head.head) for head in stack.metrics if metric in head.labels]
     title = f"{where}{metric}: {meaning(metric, stack.key_medium)}"
-    return HeadMap.of(title, values, notes).framing(labelled)
+    return HeadMap.from_values(title, values, notes).with_frames(labelled)
 
 
 def change_maps(difference: HeadsDifference | None) -> list[HeadMap]:
-    """How much each head changed altogether, of every stack; none where nothing was compared."""
+    """Maps of the total change of each head in every stack; none without a comparison."""
     if difference is None:
         return []
     what = _TOTAL_VARIATION if difference.of_patterns else _METRIC_CHANGE
@@ -165,4 +164,4 @@ def change_maps(difference: HeadsDifference | None) -> list[HeadMap]:
 
 def _change_map(stack: StackDifference, what: str, *, several: bool) -> HeadMap:
     where = f"{stack.stack}, " if several else ""
-    return HeadMap.of(f"{where}change: {what}", {(head.layer, head.head): head.change for head in stack.heads})
+    return HeadMap.from_values(f"{where}change: {what}", {(head.layer, head.head): head.change for head in stack.heads})

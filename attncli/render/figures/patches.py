@@ -1,4 +1,4 @@
-"""Weights over a picture as a figure: a map of its patches a head, or a word of its caption."""
+"""The weights of heads over a picture as a figure: a map of its patches for each head, or each word of a caption."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-#: Inches: a side of an only map, of one of several, and what stands around it.
+#: Inches: the side of a single map, of one of several, and the margins.
 _SINGLE_SIDE, _GRID_SIDE = 3.6, 1.75
 _MARGIN_LEFT, _MARGIN_ABOVE, _MARGIN_BELOW, _GAP = 0.3, 0.5, 0.3, 0.2
 _COLOR_BAR_HEIGHT = 0.55
@@ -34,58 +34,58 @@ _MAX_NAME_CHARACTERS, _MAX_NOTED_TOKENS = 24, 3
 
 
 class PatchPanel(NamedTuple):
-    """One map. values: (rows, columns), with nan for a patch that isn't shown; own: the patch that looks, if one does.
+    """One map. values: (rows, columns), nan for hidden patches; query_patch: row and column of a query that is a patch.
 
-    note: what goes beside the patches.
+    note: the weights on keys that are no patches.
     """
 
     title: str
     note: str
     values: Array
-    own: tuple[int, int] | None
+    query_patch: tuple[int, int] | None
 
 
 class PatchPanels(NamedTuple):
-    """All maps of a figure, and what they are of."""
+    """All maps of a figure. about: what they show."""
 
     about: str
     panels: Sequence[PatchPanel]
 
     @property
     def texts(self) -> list[str]:
-        """All that stands in it."""
+        """All texts of the maps."""
         return [self.about, *(text for panel in self.panels for text in (panel.title, panel.note))]
 
 
 def patch_panels(result: HeadsResult, form: str) -> PatchPanels | None:
-    """The maps of what was chosen; None where matrices of weights say more."""
-    named = _token_namer(form)
+    """The maps of the chosen heads; None if matrices of weights suit better."""
+    name_of = _token_namer(form)
     stacks = [stack for stack in result.stacks if stack.patterns]
-    found = [(stack, looks_of(stack, named)) for stack in stacks]
+    found = [(stack, looks_of(stack, name_of)) for stack in stacks]
     if not found or not all(looks for _, looks in found):
         return None
     shown, left_out = shown_maps([look for _, looks in found for look in looks])
     places = [(stack, look) for stack, looks in found for look in looks][-len(shown) :]
-    about = list(dict.fromkeys(_looking_text(stack, named) for stack in stacks))
+    about = list(dict.fromkeys(_looking_text(stack, name_of) for stack in stacks))
     return PatchPanels(
-        ", ".join([*about, left_out] if left_out else about), [_panel(*place, named) for place in places]
+        ", ".join([*about, left_out] if left_out else about), [_panel(*place, name_of) for place in places]
     )
 
 
 def query_name(stack: Stack, form: str) -> str:
-    """What looks, in words."""
+    """The query in words."""
     return who_looks(stack, _token_namer(form))
 
 
 def grid_weights(stack: Stack, pattern: Pattern) -> Array | None:
-    """The weights of an only query over patches, at their places: (rows, columns); None where there is more to show."""
+    """The weights of a single query over patches, shape (rows, columns); None for other patterns."""
     if stack.key_medium.grid is None or len(pattern.weights) > 1 or pattern.bins is not None:
         return None
     return on_patches(stack.keys, pattern.weights[0].tolist(), stack.key_medium.grid, None).weights
 
 
 class PatchMaps(NamedTuple):
-    """The maps on one scale, the picture in grey beneath each; an only one has the picture itself beside it."""
+    """The maps on one scale, each over the picture in grey; a single map also has the picture beside it."""
 
     maps: PatchPanels
     picture: Picture | None
@@ -96,7 +96,7 @@ class PatchMaps(NamedTuple):
         return [self.legend, *self.maps.texts]
 
     @property
-    def _places(self) -> int:
+    def _panel_count(self) -> int:
         return len(self.maps.panels) + (self.picture is not None and len(self.maps.panels) == 1)
 
     @property
@@ -104,8 +104,8 @@ class PatchMaps(NamedTuple):
         return _SINGLE_SIDE if len(self.maps.panels) == 1 else _GRID_SIDE
 
     @property
-    def _across(self) -> int:
-        return min(self._places, _MAX_COLUMNS)
+    def _columns(self) -> int:
+        return min(self._panel_count, _MAX_COLUMNS)
 
     @property
     def _step(self) -> tuple[float, float]:
@@ -114,52 +114,56 @@ class PatchMaps(NamedTuple):
 
     def size(self) -> tuple[float, float]:
         width, height = self._step
-        return _MARGIN_LEFT + self._across * width, ceil(self._places / self._across) * height + _COLOR_BAR_HEIGHT
+        return _MARGIN_LEFT + self._columns * width, ceil(
+            self._panel_count / self._columns
+        ) * height + _COLOR_BAR_HEIGHT
 
     def draw(self, figure: Figure, top: float) -> None:
-        (width, height), scale = self._step, Scale.of([panel.values for panel in self.maps.panels])
+        (width, height), scale = self._step, Scale.from_values([panel.values for panel in self.maps.panels])
         for place, panel in enumerate(self.maps.panels):
-            down, right = divmod(place, self._across)
+            down, right = divmod(place, self._columns)
             corner = (_MARGIN_LEFT + right * width, top + down * height)
             drawn = _draw_map(figure, panel, self.picture, corner, self._side, scale)
-        if self._places > len(self.maps.panels) and self.picture is not None:
+        if self._panel_count > len(self.maps.panels) and self.picture is not None:
             _draw_picture(figure, self.picture, self.maps.panels[0], (_MARGIN_LEFT + width, top), self._side)
-        bar = top + ceil(self._places / self._across) * height + 0.1
+        bar = top + ceil(self._panel_count / self._columns) * height + 0.1
         draw_color_bar(figure, drawn, Box(_MARGIN_LEFT, bar, 2.6, 0.1), self.legend)
 
 
 def mean_map(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> PatchMaps | None:
-    """What a position reads of a picture, as the mean over heads; None where its keys are no patches."""
+    """What a position reads of a picture, the mean over heads; None if the keys are no patches."""
     if stack.key_medium.grid is None:
         return None
-    named = _token_namer(form)
+    name_of = _token_namer(form)
     query = reading.query if stack.query_medium.grid is not None else None
     look = Look(f"mean of {reading.heads:,} heads", reading.weights.tolist(), query)
-    panel = _panel(stack, look, named)._replace(title=look.name)
-    return PatchMaps(PatchPanels(f"where {who_looks(stack, named)} looks", [panel]), result.picture, "attention weight")
+    panel = _panel(stack, look, name_of)._replace(title=look.name)
+    return PatchMaps(
+        PatchPanels(f"where {who_looks(stack, name_of)} looks", [panel]), result.picture, "attention weight"
+    )
 
 
 def _token_namer(form: str) -> Callable[[Token], str]:
-    """How tokens are written in a figure of this form."""
+    """A function that gives the text of a token in a figure of this form."""
 
-    def named(token: Token) -> str:
+    def name_of(token: Token) -> str:
         text = visible(token.text or token.token or str(token.id))
         return drawable(text if len(text) <= _MAX_NAME_CHARACTERS else f"{text[: _MAX_NAME_CHARACTERS - 1]}…", form)
 
-    return named
+    return name_of
 
 
-def _looking_text(stack: Stack, named: Callable[[Token], str]) -> str:
+def _looking_text(stack: Stack, name_of: Callable[[Token], str]) -> str:
     if are_words(stack):
         return f"head {head_name(stack, stack.patterns[0])}: where each word looks"
-    return f"where {who_looks(stack, named)} looks"
+    return f"where {who_looks(stack, name_of)} looks"
 
 
-def _panel(stack: Stack, look: Look, named: Callable[[Token], str]) -> PatchPanel:
+def _panel(stack: Stack, look: Look, name_of: Callable[[Token], str]) -> PatchPanel:
     grid = stack.key_medium.grid
     assert isinstance(grid, Grid)
     patches = on_patches(stack.keys, look.weights, grid, look.query)
-    beside = [f"{named(token)} {share_text(weight)}" for token, weight in patches.beside[:_MAX_NOTED_TOKENS]]
+    beside = [f"{name_of(token)} {share_text(weight)}" for token, weight in patches.beside[:_MAX_NOTED_TOKENS]]
     title = look.name if are_words(stack) else f"head {look.name}"
     return PatchPanel(title, ", ".join(beside), patches.weights, patches.own)
 
@@ -175,10 +179,10 @@ def _draw_map(
         axes.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=place, interpolation="bilinear")
     largest = max(abs(scale.low), abs(scale.high))
     alpha = 1.0 if picture is None else tint_of(np.abs(np.nan_to_num(panel.values)) / largest)
-    given: Any = {"cmap": scale.colormap, "norm": scale.norm, "alpha": alpha}
+    options: Any = {"cmap": scale.colormap, "norm": scale.norm, "alpha": alpha}
     shown = np.ma.masked_invalid(panel.values)
-    drawn = axes.imshow(shown, extent=place, interpolation="nearest", **given)
-    _mark_query(axes, panel.own)
+    drawn = axes.imshow(shown, extent=place, interpolation="nearest", **options)
+    _mark_query(axes, panel.query_patch)
     axes.set_xlabel(panel.note, size=7.5)
     return drawn
 
@@ -190,12 +194,12 @@ def _draw_picture(
     rows, columns = panel.values.shape
     axes = _panel_axes(figure, panel._replace(title="the picture, as the model saw it"), corner, side)
     axes.imshow(picture.pixels, extent=(0, columns, rows, 0), interpolation="bilinear")
-    _mark_query(axes, panel.own)
+    _mark_query(axes, panel.query_patch)
     hide_axes(axes)
 
 
 def _panel_axes(figure: Figure, panel: PatchPanel, corner: tuple[float, float], side: float) -> Axes:
-    """Axes with the numbers of rows and columns, and what they show above."""
+    """Axes with the numbers of rows and columns, and the title above."""
     rows, columns = panel.values.shape
     cell = side / max(rows, columns)
     write_line(figure, panel.title, left=corner[0], top=corner[1], size=8.5)
@@ -205,14 +209,14 @@ def _panel_axes(figure: Figure, panel: PatchPanel, corner: tuple[float, float], 
 
 
 def _axis_numbers(count: int, cell: float) -> list[str]:
-    """The number of each row or column, of every fifth where they are small."""
+    """The number of each row or column; of every fifth if cells are small."""
     step = 1 if cell >= _MIN_NUMBERED_CELL else 5
     return ["" if place % step else str(place) for place in range(count)]
 
 
-def _mark_query(axes: Axes, own: tuple[int, int] | None) -> None:
-    """A frame around the patch that looks, which is seen on any colour."""
-    if own is None:
+def _mark_query(axes: Axes, patch: tuple[int, int] | None) -> None:
+    """Draw a frame around the query's patch, visible on any colour."""
+    if patch is None:
         return
     for color, width in (("black", 2.4), ("white", 1.0)):
-        axes.add_patch(Rectangle((own[1], own[0]), 1, 1, fill=False, edgecolor=color, linewidth=width))
+        axes.add_patch(Rectangle((patch[1], patch[0]), 1, 1, fill=False, edgecolor=color, linewidth=width))

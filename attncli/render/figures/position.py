@@ -1,7 +1,4 @@
-"""What one position reads: a bar for each of the keys that it reads most, and the whole text as a strip.
-
-What one position reads, out of a result: bars and a strip of the text, or the map of one weight by every head.
-"""
+"""What one position reads, as a figure: bars of its most read keys and a strip of the text, or one weight by head."""
 
 from __future__ import annotations
 
@@ -45,22 +42,22 @@ from attncli.results.patterns import KeyRead, Pattern, Ranking, RowReading
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Inches: a bar with the gap beneath it, the longest bar, and the axis beneath them.
+#: Inches: a bar with its gap, the longest bar, and the axis beneath.
 _BAR_HEIGHT, _MAX_BAR_LENGTH, _AXIS_HEIGHT = 0.23, 3.2, 0.5
-#: Inches: a strip and its scale of colours, and the widest cells of one.
+#: Inches: height and width of a strip and of its colour scale, and the widest cell.
 _STRIP_HEIGHT, _STRIP_WIDTH, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH, _MAX_STRIP_CELL = 0.26, 6.6, 0.55, 2.6, 0.36
 #: Inches of a weight as a number.
 _NUMBER_WIDTH = 0.6
 _TEXT_SIZE, _SMALL_SIZE = 8.5, 7.5
 _BAR_COLOR, _DIM, _UNIFORM_COLOR = "#31688e", "0.32", "black"
-#: Cells that a strip of a long text has.
+#: Cells of a strip, at most.
 _MAX_STRIP_CELLS = 160
 _NORM_LEGEND = "weight × norm of what is read (Kobayashi et al. 2020)"
 UNIFORM_NOTE = "black line across a bar: what attention spread evenly over all that it may see would give"
 
 
 def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
-    """What one position reads in one stack: of all keys, or of one by every head."""
+    """What one position reads in one stack: all keys, or one key by every head."""
     if stack.ranking is not None:
         return [_ranking_maps(result, stack, stack.ranking, form)]
     assert stack.reading is not None
@@ -70,7 +67,7 @@ def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
 
 
 def _reading_parts(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> list[Part]:
-    """The keys that a position reads most, and all of them in their places."""
+    """Bars of the keys that a position reads most, and a strip of all keys in their order."""
     legend = _NORM_LEGEND if result.weighting == "norm" else "attention weight"
     many = f", mean of {reading.heads:,} heads" if reading.heads > 1 else ""
     bars = [_bar(stack, reading, key, form) for key in reading.top]
@@ -84,12 +81,12 @@ def _reading_parts(result: HeadsResult, stack: Stack, reading: RowReading, form:
 
 def _looking_text(stack: Stack, reading: RowReading, form: str) -> str:
     """`Where it (token 8) looks: the mean of 72 heads`."""
-    who = position_text(reading.query, form, reading.query_line, reading.query_tokens)
+    query = position_text(reading.query, form, reading.query_line, reading.query_tokens)
     if reading.heads > 1:
-        return f"where {who} looks: the mean of {reading.heads:,} heads"
+        return f"where {query} looks: the mean of {reading.heads:,} heads"
     head = stack.metrics[0]
     only = Pattern(head.layer, head.head, np.zeros((1, 1), dtype=np.float32))
-    return f"where {who} looks in {head_title(stack, only)}"
+    return f"where {query} looks in {head_title(stack, only)}"
 
 
 def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
@@ -101,15 +98,15 @@ def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
 
 
 def _strip(stack: Stack, reading: RowReading, form: str, legend: str) -> Strip:
-    """All keys as cells, several in each where there are many; blank where the position sees none."""
+    """All keys as cells, pooled if there are many; blank where the mask hides them."""
     whole = Pattern(0, None, reading.weights[None])
     pooled = pooled_evenly(whole, 1, _MAX_STRIP_CELLS)
     spans = spans_of(pooled).columns
     seen = np.array([[reading.visible[start:end].any() for start, end in spans]])
     values = np.where(seen, pooled.weights.astype(np.float64), np.nan)
-    own = next((at for at, (_, end) in enumerate(spans) if reading.own and reading.own[0] < end), None)
+    query_cell = next((at for at, (_, end) in enumerate(spans) if reading.own and reading.own[0] < end), None)
     side = key_labels(stack, pooled, form)
-    return Strip(_strip_title(stack, len(spans)), values, side, own, drawable("looks from here", form), legend)
+    return Strip(_strip_title(stack, len(spans)), values, side, query_cell, drawable("looks from here", form), legend)
 
 
 def _strip_title(stack: Stack, cells: int) -> str:
@@ -120,13 +117,13 @@ def _strip_title(stack: Stack, cells: int) -> str:
 
 
 def _ranking_maps(result: HeadsResult, stack: Stack, ranking: Ranking, form: str) -> HeadMaps:
-    """One weight by every head."""
+    """A map of one weight by every head."""
     norms = " × norm of what is read" if result.weighting == "norm" else ""
     query = position_text(ranking.query, form, count=ranking.query_tokens)
     key = position_text(ranking.key, form, count=ranking.key_tokens)
     title = f"how much {query} looks at {key}: weight{norms} of each head"
     values = {(head.layer, head.head): head.weight for head in ranking.heads}
-    return HeadMaps([HeadMap.of(title, values, _ranking_notes(stack, ranking, query, key))])
+    return HeadMaps([HeadMap.from_values(title, values, _ranking_notes(stack, ranking, query, key))])
 
 
 def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequence[str]:
@@ -137,15 +134,15 @@ def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequ
         return [f"{key} {why}: no head looks there from {query}"]
     place = "" if first.rank is None else f", place {first.rank:,} of {first.keys:,} in its row"
     most = f"largest: head {first.name} with {short_number(first.weight)}{place}"
-    even = [head.uniform for head in ranking.heads if head.uniform is not None]
-    return [most, f"uniform: {span_text(even)} with attention spread evenly"] if even else [most]
+    uniform = [head.uniform for head in ranking.heads if head.uniform is not None]
+    return [most, f"uniform: {span_text(uniform)} with attention spread evenly"] if uniform else [most]
 
 
 # --- Parts of the figure
 
 
 class Bar(NamedTuple):
-    """A key: its name, its weight, what even attention would give it, and the head that reads it most."""
+    """A key: its name, weight, weight under uniform attention, and the head that reads it most."""
 
     name: str
     weight: float
@@ -154,7 +151,7 @@ class Bar(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """Keys under one another, the most read first. legend: what the weights are."""
+    """Keys as bars, the most read first. legend: what the weights are."""
 
     bars: Sequence[Bar]
     legend: str
@@ -168,18 +165,18 @@ class Bars(NamedTuple):
         return EDGE + room_for([bar.name for bar in self.bars], _TEXT_SIZE)
 
     @property
-    def _heads(self) -> bool:
+    def _shows_heads(self) -> bool:
         return any(bar.head for bar in self.bars)
 
     def size(self) -> tuple[float, float]:
-        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TEXT_SIZE) if self._heads else 0.0
+        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TEXT_SIZE) if self._shows_heads else 0.0
         return self._left + _MAX_BAR_LENGTH + 0.12 + _NUMBER_WIDTH + heads, self._above + len(
             self.bars
         ) * _BAR_HEIGHT + _AXIS_HEIGHT
 
     @property
     def _above(self) -> float:
-        return line_height(_SMALL_SIZE) + 0.04 if self._heads else 0.0
+        return line_height(_SMALL_SIZE) + 0.04 if self._shows_heads else 0.0
 
     def draw(self, figure: Figure, top: float) -> None:
         box = Box(self._left, top + self._above, _MAX_BAR_LENGTH, len(self.bars) * _BAR_HEIGHT)
@@ -204,10 +201,10 @@ class Bars(NamedTuple):
             axes.spines[side].set_visible(False)
 
     def _columns(self, figure: Figure, box: Box) -> None:
-        """Weights as numbers to the right of the bars, and the heads that read the most."""
+        """The columns right of the bars: weights as numbers, and heads."""
         decimals = decimals_for(max(bar.weight for bar in self.bars))
         left = box.left + box.width + 0.12
-        if self._heads:
+        if self._shows_heads:
             for text, column in (("weight", left), ("most by head", left + _NUMBER_WIDTH)):
                 write_line(figure, text, top=box.top - self._above, left=column, size=_SMALL_SIZE, color=_DIM)
         for place, bar in enumerate(self.bars):
@@ -217,18 +214,18 @@ class Bars(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """A whole text as one row of cells. own: the cell that the position itself is in; said: what stands beneath it."""
+    """A whole text as one row of cells. query_cell: the cell of the position; query_text: the text beneath it."""
 
     title: str
     values: Array
     side: AxisLabels
-    own: int | None
-    said: str
+    query_cell: int | None
+    query_text: str
     legend: str
 
     @property
     def texts(self) -> Sequence[str]:
-        return [self.title, self.said, self.legend, *self.side.texts]
+        return [self.title, self.query_text, self.legend, *self.side.texts]
 
     @property
     def _cell(self) -> float:
@@ -246,20 +243,22 @@ class Strip(NamedTuple):
         write_line(figure, self.title, top=top, left=EDGE, size=_TEXT_SIZE)
         box = Box(EDGE, top + self._above, len(self.side.texts) * self._cell, _STRIP_HEIGHT)
         axes = axes_at(figure, box)
-        picture = draw_cells(axes, self.values, Scale.of([self.values]))
+        picture = draw_cells(axes, self.values, Scale.from_values([self.values]))
         draw_labels(axes, AxisLabels([""]), self.side, cell=self._cell, tall=_STRIP_HEIGHT)
         below = box.top + _STRIP_HEIGHT
-        if self.own is not None:
-            self._mark(figure, box.left + (self.own + 0.5) * self._cell, below)
+        if self.query_cell is not None:
+            self._mark(figure, box.left + (self.query_cell + 0.5) * self._cell, below)
         draw_color_bar(
             figure, picture, Box(EDGE, below + line_height(_SMALL_SIZE) + 0.1, _COLOR_BAR_WIDTH, 0.1), self.legend
         )
 
     def _mark(self, figure: Figure, place: float, below: float) -> None:
-        """A triangle beneath the position, and words on the side where there is room for them."""
+        """Draw a triangle beneath the position, with the text on the side where it fits."""
         width, height = figure.get_size_inches()
-        given: dict[str, Any] = {"size": _SMALL_SIZE, "va": "top"}
+        options: dict[str, Any] = {"size": _SMALL_SIZE, "va": "top"}
         y = 1 - (below + 0.03) / height
-        figure.text(place / width, y, "▲", ha="center", **given)
-        left = place + room_for([self.said], _SMALL_SIZE) + 0.1 > width
-        figure.text((place + (-0.08 if left else 0.08)) / width, y, self.said, ha="right" if left else "left", **given)
+        figure.text(place / width, y, "▲", ha="center", **options)
+        left = place + room_for([self.query_text], _SMALL_SIZE) + 0.1 > width
+        figure.text(
+            (place + (-0.08 if left else 0.08)) / width, y, self.query_text, ha="right" if left else "left", **options
+        )

@@ -1,7 +1,4 @@
-"""Which fonts draw a text, and what stands for a character that none of them has.
-
-Letters on a figure: how much room they take, lines that are broken to fit, and sizes of type.
-"""
+"""Text in figures: fonts for its characters, widths and sizes in inches and points, and wrapping."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DEFAULT_FAMILY = "DejaVu Sans"
-#: Has a box for every script there is, and a letter of none.
+#: A font of placeholder boxes, without real characters.
 _LAST_RESORT_FAMILY = "Last Resort"
 POINTS_PER_INCH = 72
 LARGEST_TYPE, SMALLEST_TYPE = 9.0, 5.0
-#: A line and the gap beneath it, as a share of the size of its type.
+#: The height of a line as a multiple of its font size.
 LINE = 1.35
 _ELLIPSIS = "…"
-#: Letters that are moved onto whole dots can take a little more room than their outlines.
+#: Hinted glyphs can be slightly wider than their outlines.
 _HINTING_MARGIN = 1.03
 
 
@@ -31,7 +28,7 @@ _HINTING_MARGIN = 1.03
 
 
 def families_for(texts: Iterable[str]) -> list[str]:
-    """DejaVu Sans, which comes with matplotlib, and as many of the installed families as add to it for these texts."""
+    """DejaVu Sans, which comes with matplotlib, and installed families with its missing characters."""
     missing = set().union(*texts) - _font_characters(findfont(_DEFAULT_FAMILY))
     families = [_DEFAULT_FAMILY]
     for name, path in _installed() if missing else ():
@@ -44,7 +41,7 @@ def families_for(texts: Iterable[str]) -> list[str]:
 
 
 def drawable(text: str, form: str) -> str:
-    r"""The text with `\u{4f60}` for each character that no font here has. An SVG keeps it: its reader may have one."""
+    r"""The text with `\u{4f60}` for each character that no installed font has; unchanged for SVG."""
     if form == "svg" or text.isascii():
         return text
     missing = set(text) - _font_characters(findfont(_DEFAULT_FAMILY))
@@ -54,7 +51,7 @@ def drawable(text: str, form: str) -> str:
 
 
 def _installed() -> list[tuple[str, str]]:
-    """Upright fonts of normal weight by family, the same list every time."""
+    """Upright fonts of normal weight: family and path, in a fixed order."""
     plain = {
         entry.name: entry.fname
         for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.name, entry.fname), reverse=True)
@@ -67,7 +64,7 @@ def _installed() -> list[tuple[str, str]]:
 
 @cache
 def _font_characters(path: str) -> frozenset[str]:
-    """The characters of a font; none of one that is made of pictures, which matplotlib can't draw."""
+    """The characters of a font; none for a bitmap font, which matplotlib can't draw."""
     try:
         font = get_font(path)
     except (OSError, RuntimeError):
@@ -79,18 +76,18 @@ def _font_characters(path: str) -> frozenset[str]:
 
 
 def text_width(text: str, size: float) -> float:
-    """Inches that a line takes at the most, in the fonts that are set while a figure is drawn."""
+    """Inches that a line takes at most, in the fonts set while a figure is drawn."""
     width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
     return float(width) / POINTS_PER_INCH * _HINTING_MARGIN
 
 
 def room_for(texts: Iterable[str], size: float = LARGEST_TYPE) -> float:
-    """Inches that the longest of the texts takes, and a little more."""
+    """Inches that the longest of the texts takes, with a margin."""
     return max((text_width(text, size) for text in texts), default=0.0) + 0.1
 
 
 def type_size(cell: float) -> float:
-    """Points of the labels of cells of so many inches."""
+    """Font size in points of the labels of cells of `cell` inches."""
     return max(min(LARGEST_TYPE, cell * POINTS_PER_INCH * 0.75), SMALLEST_TYPE)
 
 
@@ -100,7 +97,7 @@ def line_height(size: float) -> float:
 
 
 def wrap_text(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
-    """The text in at most so many lines of so many inches; what has no room is an ellipsis."""
+    """The text in at most `most` lines of `width` inches, with an ellipsis if it is shortened."""
     lines: list[str] = []
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
@@ -115,25 +112,25 @@ def wrap_text(text: str, width: float, size: float, *, most: int = 3) -> list[st
 
 
 def clip_text(text: str, width: float, size: float) -> str:
-    """As much of the text as so many inches hold."""
+    """The text shortened to `width` inches, with an ellipsis."""
     if text_width(text, size) <= width:
         return text
-    kept = text.removesuffix(_ELLIPSIS)
-    while kept and text_width(kept + _ELLIPSIS, size) > width:
-        kept = kept[:-1]
-    return kept + _ELLIPSIS
+    start = text.removesuffix(_ELLIPSIS)
+    while start and text_width(start + _ELLIPSIS, size) > width:
+        start = start[:-1]
+    return start + _ELLIPSIS
 
 
 def write_line(
     figure: Figure, text: str, *, top: float = 0.12, left: float = 0.15, size: float = 11, color: str = "black"
 ) -> None:
-    """A line on the figure, so many inches from its left and its top."""
+    """Write a line on the figure, `left` and `top` inches from its corner."""
     width, height = figure.get_size_inches()
     figure.text(left / width, 1 - top / height, text, size=size, va="top", ha="left", color=color)
 
 
 def write_lines(figure: Figure, lines: Sequence[str], *, top: float, left: float, size: float, color: str) -> float:
-    """Lines under one another; where the next one would begin."""
+    """Write lines beneath one another; returns the top of the next one, in inches."""
     for place, line in enumerate(lines):
         write_line(figure, line, top=top + place * line_height(size), left=left, size=size, color=color)
     return top + len(lines) * line_height(size)

@@ -1,4 +1,4 @@
-"""A word in its sentences as a page: the matrix, the map and the path over states, each pointing at the sentences."""
+"""The result of `attn compare` as an HTML page: matrix, map and path over states, each linked to the sentences."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from attncli.render.common.colormap import HEX
+from attncli.render.common.escape import printable
 from attncli.render.compare.paths import (
     LABEL_COLORS,
     RANDOM_WORDS,
@@ -18,7 +19,7 @@ from attncli.render.compare.paths import (
     summary_tracks,
 )
 from attncli.render.compare.verdict import best_lines, sample_line, verdict_lines
-from attncli.render.html.page import PAGE, SEPARATOR, joined_text, pack_finely, page, printed, rounded, rounded_all
+from attncli.render.html.page import PAGE, SEPARATOR, joined_text, pack_finely, page, rounded, rounded_all
 from attncli.results.compare import CompareResult, Matrix, Occurrence, State
 
 #: Characters of a sentence on either side of the word.
@@ -33,15 +34,15 @@ def compare_html(result: CompareResult, *, title: str | None = None) -> str:
 
 def compare_data(result: CompareResult) -> dict[str, object]:
     """What the page's script reads: see `assets/compare.js`."""
-    tags, names = Tags.of(result, PAGE), occurrence_names(result)
-    facts = [printed(result.model), result.device, result.dtype, f"{result.stack}, states 0–{result.state_count - 1}"]
+    tags, names = Tags.from_result(result, PAGE), occurrence_names(result)
+    facts = [printable(result.model), result.device, result.dtype, f"{result.stack}, states 0–{result.state_count - 1}"]
     best = joined_text(best_lines(result, PAGE))
     return {
         "facts": [SEPARATOR.join(facts)],
-        "notes": [printed(text) for text in (*result.warnings, *result.notes)]
+        "notes": [printable(text) for text in (*result.warnings, *result.notes)]
         + [joined_text([line]) for line in sample_line(result, PAGE)],
         "colors": HEX,
-        "groups": [[text, _label_color(place)] for place, text in enumerate(tags.groups)] if tags.told_apart else [],
+        "groups": [[text, _label_color(place)] for place, text in enumerate(tags.groups)] if tags.has_groups else [],
         "occurrences": [
             _occurrence_data(each, name, tag, tags)
             for each, name, tag in zip(result.occurrences, names, tags.texts, strict=True)
@@ -62,13 +63,13 @@ def _occurrence_data(occurrence: Occurrence, name: str, tag: str, tags: Tags) ->
     return {
         "name": name,
         "tag": tag,
-        "group": tags.groups.index(tag) if tags.told_apart else None,
+        "group": tags.groups.index(tag) if tags.has_groups else None,
         "text": [
-            ("…" if start > _MAX_CONTEXT else "") + printed(_flat_text(before)),
-            printed(_flat_text(text[start:end])),
-            printed(_flat_text(after)) + ("…" if len(text) > end + _MAX_CONTEXT else ""),
+            ("…" if start > _MAX_CONTEXT else "") + printable(_flat_text(before)),
+            printable(_flat_text(text[start:end])),
+            printable(_flat_text(after)) + ("…" if len(text) > end + _MAX_CONTEXT else ""),
         ],
-        "pieces": [printed(piece) for piece in occurrence.pieces],
+        "pieces": [printable(piece) for piece in occurrence.pieces],
     }
 
 
@@ -90,13 +91,13 @@ def _state_data(state: State, result: CompareResult, names: Sequence[str]) -> di
 
 
 def _scale_ends(matrix: Matrix) -> list[float | None]:
-    """The least and the greatest value off the diagonal, which says nothing."""
+    """The least and the greatest value off the diagonal."""
     values = matrix[~np.eye(len(matrix), dtype=bool)]
     return [rounded(float(values.min())), rounded(float(values.max()))] if values.size else [0, 1]
 
 
 def _path_data(result: CompareResult) -> dict[str, object] | None:
-    """Lines over the states that were passed; nothing of a single state."""
+    """The tracks over the states; None for a single state."""
     if len(result.states) < 2:
         return None
     pairs = [] if len(result.occurrences) == 2 else pair_tracks(result)

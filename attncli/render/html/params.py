@@ -1,12 +1,13 @@
-"""A model's parameters as a page: nested bars of parts, groups and components, the table, and what they cost."""
+"""The result of `attn params` as an HTML page: nested bars of parts, groups and components, tables, and costs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from attncli.render.common.escape import printable
 from attncli.render.common.lines import Line
-from attncli.render.html.page import PAGE, SEPARATOR, page, printed
+from attncli.render.html.page import PAGE, SEPARATOR, page
 from attncli.render.params.costs import range_text
 from attncli.render.params.grid import LABEL_CELLS
 from attncli.render.params.text import details, header
@@ -26,7 +27,7 @@ def params_data(result: ParamsResult) -> dict[str, object]:
     names = dict.fromkeys(name.partition(".")[0] for name in COMPONENTS)
     return {
         "facts": [],
-        "notes": [printed(text) for text in result.warnings],
+        "notes": [printable(text) for text in result.warnings],
         "groups": list(names),
         "models": [
             {**_model_data(model, result.by), "name": name}
@@ -38,17 +39,17 @@ def params_data(result: ParamsResult) -> dict[str, object]:
 
 
 def _model_names(models: Sequence[ModelParameters]) -> list[str]:
-    """What they are called; one that is there twice with its place in the list."""
-    names = [printed(model.name) for model in models]
+    """The models' names; equal ones with their place in the list."""
+    names = [printable(model.name) for model in models]
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
 
 
 def _model_data(model: ModelParameters, by: str) -> dict[str, object]:
-    """All of it but its name."""
+    """The data of a model without its name."""
     count = model.counted
     names, totals = header(model, PAGE)[:2]
     return {
-        "facts": [names.plain.removeprefix(f"{printed(model.name)}{SEPARATOR}"), totals.plain],
+        "facts": [names.plain.removeprefix(f"{printable(model.name)}{SEPARATOR}"), totals.plain],
         "total": count.total,
         "parts": [
             _part_data(part, list(members)) for part, members in groupby(groups(count.components), lambda one: one.part)
@@ -61,7 +62,7 @@ def _model_data(model: ModelParameters, by: str) -> dict[str, object]:
 
 def _part_data(name: str, members: Sequence[Group]) -> dict[str, object]:
     return {
-        "name": printed(name),
+        "name": printable(name),
         "groups": [
             [group.name, [[each.component, each.weights, each.biases] for each in group.components]]
             for group in members
@@ -70,16 +71,16 @@ def _part_data(name: str, members: Sequence[Group]) -> dict[str, object]:
 
 
 def _layer_rows(count: ParameterCount) -> list[list[object]]:
-    """Runs of equal layers: where they stand, which they are, what each has, and what they have together."""
+    """Runs of equal layers: stack, range, parameters of each, and of all together."""
     return [
-        [printed(f"{run.part} ({run.stack})"), range_text(run.first, run.last, PAGE), run.each, run.total]
+        [printable(f"{run.part} ({run.stack})"), range_text(run.first, run.last, PAGE), run.each, run.total]
         for run in layer_runs(count.layers)
     ]
 
 
 def _node_data(node: Node) -> dict[str, object]:
     return {
-        "name": printed(range_text(node.name, node.last, PAGE)),
+        "name": printable(range_text(node.name, node.last, PAGE)),
         "copies": node.copies,
         "parameters": node.parameters,
         "shape": node.shape,
@@ -89,7 +90,7 @@ def _node_data(node: Node) -> dict[str, object]:
 
 
 def _fact_rows(lines: Iterable[Line]) -> list[list[str]]:
-    """Facts and what they are of."""
+    """Labels and facts from lines for a terminal."""
     return [[line.plain[:LABEL_CELLS].strip(), line.plain[LABEL_CELLS:].strip()] for line in lines]
 
 

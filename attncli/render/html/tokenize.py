@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attncli.render.common.escape import visible
+from attncli.render.common.escape import printable, visible
 from attncli.render.common.terminal import Terminal
-from attncli.render.html.page import page, printed, rounded
+from attncli.render.html.page import page, rounded
 from attncli.render.tokenize.forms import Form, SummaryForm
 from attncli.render.tokenize.text import apply_form, text_form
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
@@ -53,7 +53,7 @@ class PageForm(Form):
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
         self._report_parts += [str(part) for part in self._report.end(summary)]
-        notes = [printed(text) for text in summary.warnings]
+        notes = [printable(text) for text in summary.warnings]
         if self._left_out:
             notes.append(f"{self._left_out:,} more tokens are left out; -o FILE.json holds them all")
         yield page(
@@ -92,7 +92,7 @@ def _text_data(text: TokenizedText, tokens: tuple[Token, ...]) -> dict[str, obje
     stats = text.stats
     figures = [[name, rounded(getattr(stats, key))] for key, name in _FIGURE_NAMES.items()]
     return {
-        "model": printed(text.model),
+        "model": printable(text.model),
         "count": len(text.tokens),
         "special": stats.special_tokens,
         "stats": [[name, value] for name, value in figures if value is not None],

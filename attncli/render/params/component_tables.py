@@ -1,7 +1,4 @@
-"""The tables of `attn params`: components by part, parts alone, and layers with equal ones drawn together.
-
-Modules and tensors as a tree, layers that are alike drawn together.
-"""
+"""The tables of `attn params`: by component, part or layer (equal layers together), and trees of modules or tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.results.params import COMPONENTS, Node, ParameterCount
 from attncli.results.summaries import Group, LayerRun, groups, layer_runs, outside_layers
 
-#: Between blue and cyan: told apart from black and from white by its lightness, and by any eye.
+#: A blue that is legible on black and on white, also for colour-blind readers.
 _BAR_STYLE = Style(fg=(0x2E, 0x8F, 0xC2))
 _BAR_WIDTHS = (20, 14, 8)
 _NUMBER_COLUMNS = (
@@ -35,7 +32,7 @@ _TREE_COLUMNS = (
 
 
 def component_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """Parts with their groups, and the components of each group; weights apart from biases where there are any."""
+    """Parts, groups and components; weights and biases in separate columns if there are biases."""
     rows: list[Cells] = []
     for part, members in _by_part(count):
         rows.append(_part_row(part, members, count.total, BOLD))
@@ -45,24 +42,24 @@ def component_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
 
 
 def part_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """The parts alone."""
+    """A row for each part."""
     rows = [_part_row(part, members, count.total) for part, members in _by_part(count)]
     shares = [_group_total(members) / max(count.total, 1) for _, members in _by_part(count)]
     return _with_bars("part", rows, shares, terminal)
 
 
 def layer_table(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """Runs of equal layers: what each has, in which groups, and what stands outside of all layers.
+    """Runs of equal layers with their parameters by group, and the parameters outside of all layers.
 
-    A column a group; a row a group beneath its run where there is no room for all of them.
+    A column for each group, or if these don't fit, a row for each group beneath its run.
     """
     runs = layer_runs(count.layers)
-    known = list(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
-    names = sorted({group.name for run in runs for group in groups(run.components)}, key=known.index)
-    beside = _layer_rows(count, runs, terminal, names)
+    order = list(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
+    names = sorted({group.name for run in runs for group in groups(run.components)}, key=order.index)
+    rows = _layer_rows(count, runs, terminal, names)
     columns = _layer_columns(names)
-    if has_room(columns, beside, terminal):
-        return table(columns, beside, terminal)
+    if has_room(columns, rows, terminal):
+        return table(columns, rows, terminal)
     return table(_layer_columns(()), _layer_rows(count, runs, terminal, ()), terminal)
 
 
@@ -73,7 +70,7 @@ def _layer_columns(names: Iterable[str]) -> list[Column]:
 def _layer_rows(
     count: ParameterCount, runs: Sequence[LayerRun], terminal: Terminal, names: Sequence[str]
 ) -> list[Cells]:
-    """names: of groups that have a column; without any, each has a row."""
+    """names: the groups that have a column; without any, each group has a row."""
     rows: list[Cells] = []
     empty = ("",) * (len(names) + 2)
     for stack, members in groupby(runs, key=lambda run: (run.part, run.stack)):
@@ -125,7 +122,7 @@ def _component_row(name: str, weights: int, biases: int, total: int) -> Cells:
 
 
 def _bar_shares(count: ParameterCount) -> list[float | None]:
-    """The share of each row that gets a bar: groups and components, not the parts that hold them."""
+    """The share for the bar of each row; None for parts, which have no bar."""
     total = max(count.total, 1)
     shares: list[float | None] = []
     for _, members in _by_part(count):
@@ -138,7 +135,7 @@ def _bar_shares(count: ParameterCount) -> list[float | None]:
 
 
 def _with_bars(title: str, rows: Sequence[Cells], shares: Iterable[float | None], terminal: Terminal) -> list[Line]:
-    """The table with as long a bar for each share as there is room for."""
+    """The table with bars for the shares, as long as the width allows."""
     has_biases = any(row.texts[2] not in ("0", "") for row in rows)
     columns = [Column(title, right=False), *_NUMBER_COLUMNS]
     if not has_biases:
@@ -160,7 +157,7 @@ def _number_text(count: int, terminal: Terminal) -> str:
 
 
 def _dash_for_zero(text: str, terminal: Terminal) -> str:
-    """Nothing there, where a zero would only be noise."""
+    """A dash in place of 0."""
     return glyphs(terminal).dash if text == "0" else text
 
 
@@ -169,12 +166,12 @@ def _group_total(members: Iterable[Group]) -> int:
 
 
 def tree_lines(nodes: Sequence[Node], total: int, terminal: Terminal) -> list[Line]:
-    """A row a module or tensor, with what it holds altogether and its share of the whole."""
+    """A row for each module or tensor, with its parameters and its share of all."""
     return table(_TREE_COLUMNS, list(_tree_rows(nodes, "", 1, max(total, 1), terminal)), terminal)
 
 
 def _tree_rows(nodes: Sequence[Node], indent: str, copies: int, total: int, terminal: Terminal) -> Iterator[Cells]:
-    """copies: how many there are of what holds the nodes."""
+    """copies: the number of equal modules that contain the nodes."""
     times = glyphs(terminal).times
     for node in nodes:
         name = range_text(node.name, node.last, terminal)

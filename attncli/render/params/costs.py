@@ -1,9 +1,4 @@
-"""Numbers as a reader takes them in: bytes, operations, contexts and shares.
-
-Short names for models that stand in columns: no two of them alike.
-
-What a model costs, in a few lines under labels.
-"""
+"""What a model costs in a terminal: memory, cache, compute, training, adapters; with formats of numbers and names."""
 
 from __future__ import annotations
 
@@ -18,14 +13,14 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.params.grid import fact_lines
 from attncli.results.costs import CACHE_BITS, Cache, Costs, Fits, Flops, Lora, Training, in_bytes
 
-#: The dtype that caches are told in: the one that nearly every model runs in.
+#: The dtype of caches and of comparisons, which nearly every model runs in.
 USUAL_DTYPE = "bfloat16"
-#: float16 takes what bfloat16 does, and would only be said twice.
+#: Left out, as it takes the same memory as bfloat16.
 _DUPLICATE_DTYPE = "float16"
 
 
 def cost_lines(costs: Costs, terminal: Terminal) -> list[Line]:
-    """Memory, cache and arithmetic."""
+    """Facts about memory, cache, compute and attention."""
     memory = (f"{dtype} {bytes_text(size)}" for dtype, size in costs.memory.items() if dtype != _DUPLICATE_DTYPE)
     lines = fact_lines("memory", memory, terminal)
     if costs.cache is not None:
@@ -39,7 +34,7 @@ def cost_lines(costs: Costs, terminal: Terminal) -> list[Line]:
 
 
 def optional_cost_lines(costs: Costs, terminal: Terminal) -> list[Line]:
-    """What is said only where it was asked for: what fits, training, adapters."""
+    """Costs that are shown on request: the longest context that fits, training, adapters."""
     lines: list[Line] = []
     if costs.fits is not None:
         lines += fact_lines("fit", _fit_facts(costs.fits, terminal, caches=costs.cache is not None), terminal)
@@ -67,9 +62,9 @@ def _cache_facts(cache: Cache) -> Iterator[str]:
     yield f"{_cache_bytes(cache.numbers())} for {cache.context:,} tokens{texts}"
 
 
-def _layer_count(layers: int, whole: int) -> str:
-    among = "" if layers == whole else f" of {whole:,}"
-    return f"{layers:,}{among} layer{'' if whole == 1 else 's'}"
+def _layer_count(layers: int, total: int) -> str:
+    among = "" if layers == total else f" of {total:,}"
+    return f"{layers:,}{among} layer{'' if total == 1 else 's'}"
 
 
 def _cache_bytes(numbers: int) -> str:
@@ -104,16 +99,16 @@ def _fit_facts(fits: Fits, terminal: Terminal, *, caches: bool) -> Iterator[str]
     for choice in fits.choices:
         if choice.weights == _DUPLICATE_DTYPE:
             continue
-        beside = "" if choice.cache == choice.weights or not caches else f" (cache {choice.cache})"
-        yield f"{choice.weights}{beside} {longest_text(choice.context, caches=caches)}"
+        cache = "" if choice.cache == choice.weights or not caches else f" (cache {choice.cache})"
+        yield f"{choice.weights}{cache} {longest_text(choice.context, caches=caches)}"
 
 
 def _budget_text(fits: Fits, terminal: Terminal) -> str:
-    """As it was asked for, and in the unit that the rest is told in."""
-    told, written = bytes_text(fits.budget), fits.written or "iB"
+    """The budget as it was written, and in binary units."""
+    converted, written = bytes_text(fits.budget), fits.written or "iB"
     if written.endswith("iB") and "×" not in written:
-        return told
-    return f"{written.replace('×', glyphs(terminal).times)} ({told})"
+        return converted
+    return f"{written.replace('×', glyphs(terminal).times)} ({converted})"
 
 
 def _training_facts(dtype: str, need: Training, *, adapters: bool) -> Iterator[str]:
@@ -139,7 +134,7 @@ _FLOP_UNITS = ("", "k", "M", "G", "T", "P", "E")
 
 
 def bytes_text(count: int) -> str:
-    """`327,680 bytes`, `15.0 GiB`: exact where it is short, else to three digits."""
+    """`327,680 bytes`, `15.0 GiB`: exact below 1 MiB, else to three digits."""
     if count < 1 << 20:
         return f"{count:,} byte{'' if count == 1 else 's'}"
     return _scaled(count, 1024, _BYTE_UNITS)
@@ -151,7 +146,7 @@ def flops_text(count: int) -> str:
 
 
 def context_text(context: int) -> str:
-    """`128k`, where k is 1,024 and M a million of that kind; any other length with its digits."""
+    """`128k`, where k is 1,024 and M its square; other lengths in full."""
     for size, unit in ((1 << 20, "M"), (1 << 10, "k")):
         if context >= size and context % size == 0:
             return f"{context // size}{unit}"
@@ -159,19 +154,19 @@ def context_text(context: int) -> str:
 
 
 def longest_text(context: int | None, *, caches: bool) -> str:
-    """The longest context that fits, where None is any; caches: whether length costs anything at all."""
+    """The longest context that fits; None is any length.  caches: whether memory depends on the length."""
     if context is None:
         return "any length" if caches else "fits"
     return f"{context:,} tokens" if context else "does not fit"
 
 
 def share_text(share: float) -> str:
-    """`33.1%`; what is there but rounds to nothing is `<0.1%`."""
+    """`33.1%`; small shares above 0 are `<0.1%`."""
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def range_text(first: object, last: object | None, terminal: Terminal) -> str:
-    """`0–79`, or one number alone."""
+    """`0–79`, or a single number."""
     return str(first) if last is None or last == first else f"{first}{glyphs(terminal).dash}{last}"
 
 
@@ -179,7 +174,7 @@ def _scaled(count: int, base: int, units: tuple[str, ...]) -> str:
     value, index = float(count), 0
     while value >= base and index < len(units) - 1:
         value, index = value / base, index + 1
-    # 999.95 would be four digits and a unit that is too small.
+    # 999.95 would round to 1000 of a unit that is too small.
     if f"{value:.3g}" == f"{base:.3g}" and base == 1000 and index < len(units) - 1:
         value, index = value / base, index + 1
     digits = f"{value:,.0f}" if value >= 100 or index == 0 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -188,24 +183,24 @@ def _scaled(count: int, base: int, units: tuple[str, ...]) -> str:
 
 # --- Short names of models
 
-#: A file that every model has says nothing of it: the folder does.
+#: A file that every model has; its folder's name is shown instead.
 _CONFIG_FILE = "config.json"
-#: What stands before the name of an architecture, and is a step of its own.
+#: The prefix of presets, treated as a folder.
 _PRESET_PREFIX = "preset:"
 
 
 def short_names(names: Sequence[str], width: int, terminal: Terminal) -> list[str]:
-    """The end of a name says most: `Llama-3.1-8B` of `meta-llama/Llama-3.1-8B`; as much of it as tells it apart.
+    """The shortest end of each name that is unique: `Llama-3.1-8B` of `meta-llama/Llama-3.1-8B`, in `width` cells.
 
-    Where no more of them does, or there is no room for it, a number comes behind: the model's place in the list.
+    Names that are still equal get their place in the list: `(2)`.
     """
     paths = [_name_parts(name) for name in names]
     labels = [name_text(_distinct_end(path, paths), terminal) for path in paths]
     cut = glyphs(terminal).cut
     shown = [shorten(label, width, cut) for label in labels]
-    often = Counter(shown)
+    counts = Counter(shown)
     return [
-        text if often[text] == 1 else _numbered(label, place, width, cut)
+        text if counts[text] == 1 else _numbered(label, place, width, cut)
         for place, (text, label) in enumerate(zip(shown, labels, strict=True), start=1)
     ]
 
@@ -222,7 +217,7 @@ def _name_parts(name: str) -> tuple[str, ...]:
 
 
 def _distinct_end(path: tuple[str, ...], others: Iterable[tuple[str, ...]]) -> str:
-    """The shortest end of a path that no other one has, or else the whole of it."""
+    """The shortest end of a path that no other path has, or else the whole path."""
     rest = [other for other in others if other != path]
     ends = (path[-length:] for length in range(1, len(path) + 1))
     end = next((end for end in ends if all(other[-len(end) :] != end for other in rest)), path)

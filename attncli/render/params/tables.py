@@ -1,4 +1,4 @@
-"""`attn params` as tidy rows: a component or a tensor per row of CSV, a model per line of JSON Lines."""
+"""The result of `attn params` as data: CSV with a row a component or tensor, and JSON Lines with a line a model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _COUNT_COLUMNS = ("component", "weights", "biases", "parameters")
 
 
 def params_jsonl(result: ParamsResult, *, ascii_only: bool = False) -> str:
-    """A model per line, as in the list `models` of the JSON; or a preset."""
+    """A model per line, as in `models` of the JSON; or a preset."""
     return jsonl_text((each.to_dict() for each in result.presets or result.models), ascii_only=ascii_only)
 
 
 def params_csv(result: ParamsResult) -> str:
-    """What was listed: components by part, by layer, rows of modules and tensors, or presets."""
+    """The rows of the listing: components by part, components by layer, modules, tensors, or presets."""
     if result.presets:
         return csv_text(_PRESET_COLUMNS, ((p.name, p.title, p.published, p.source) for p in result.presets))
     header, rows = {

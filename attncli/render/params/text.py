@@ -1,11 +1,4 @@
-"""The architectures that `preset:` knows, those of one source together.
-
-A configuration held against its checkpoint: whether they agree, and each difference with its reason.
-
-Several models side by side: components aligned, what each costs, and how two of them differ.
-
-What `attn params` shows in a terminal: a model's components and costs, or several models side by side.
-"""
+"""The view of `attn params` in a terminal: one model's components and costs, or several models side by side."""
 
 from __future__ import annotations
 
@@ -19,6 +12,7 @@ from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, apart, flow
 from attncli.render.common.terminal import Terminal
 from attncli.render.params.component_tables import component_table, layer_table, part_table
 from attncli.render.params.costs import (
+    USUAL_DTYPE,
     bytes_text,
     cost_lines,
     flops_text,
@@ -34,15 +28,15 @@ from attncli.results.reconciliation import Reconciliation, TensorDifference
 from attncli.results.summaries import LayerKind, layer_kinds
 
 _TABLES = {"component": component_table, "layer": layer_table, "part": part_table}
-#: Tied names beyond this many are counted, not listed.
+#: Groups of tied names, kinds of layers, and runs of a kind that are listed; others are counted.
 _MAX_TIED = 4
 _MAX_KINDS = 6
 _MAX_RUNS = 3
-#: Kinds of names beyond this many, of one reason, are counted, not listed.
+#: Differences of one reason that are listed.
 _MAX_DIFFERENCES = 3
-#: Cells that the name of a model takes above its column.
+#: Cells of a model's name above its column.
 _MAX_NAME_CELLS = 16
-#: The matrices of a head, and what courses call two of them, which together map values to what is added.
+#: The matrices of a head; courses call two of them "value down" and "value up".
 _HEAD_MATRICES = {"query": "", "key": "", "value": ' ("value down")', "output": ' ("value up")'}
 _PRESET_COLUMNS = (Column("preset", right=False), Column("published", right=False, spare=1))
 #: The columns and the rows of a table.
@@ -66,10 +60,10 @@ def _model_lines(model: ModelParameters, by: str, terminal: Terminal) -> list[Li
 
 
 def header(model: ModelParameters, terminal: Terminal) -> list[Line]:
-    """The model, its class, where its shapes came from; beneath, the total."""
-    told = (model.model_class, f"from {model.counted.source}", model.dtype)
+    """The model, its class and the source of its shapes; beneath, the total."""
+    details = (model.model_class, f"from {model.counted.source}", model.dtype)
     parts = [Line.of(StyledSpan(name_text(model.name, terminal), BOLD))]
-    parts += [Line.of(StyledSpan(name_text(text, terminal), DIM)) for text in told if text]
+    parts += [Line.of(StyledSpan(name_text(text, terminal), DIM)) for text in details if text]
     total = [Line.of(StyledSpan(f"{model.counted.total:,} parameters", BOLD))]
     if model.stored_bytes is not None:
         total.append(Line.of(f"{model.stored_bytes:,} bytes stored"))
@@ -86,7 +80,7 @@ def _table_lines(model: ModelParameters, by: str, terminal: Terminal) -> list[Li
 
 
 def details(model: ModelParameters, by: str, terminal: Terminal) -> tuple[list[Line], list[Line], list[Line]]:
-    """Facts under labels: what the model costs, how its checkpoint agrees, and what else there is to say."""
+    """Facts under labels: costs, differences from the checkpoint, and notes."""
     costs = optional_cost_lines(model.costs, terminal)
     if by == "component":
         costs = [*_count_facts(model.counted, terminal), *cost_lines(model.costs, terminal), *costs]
@@ -94,7 +88,7 @@ def details(model: ModelParameters, by: str, terminal: Terminal) -> tuple[list[L
 
 
 def _count_facts(count: ParameterCount, terminal: Terminal) -> list[Line]:
-    """Other readings, a block and a head of it, what is active, what is tied."""
+    """Other ways to count, one block and one head, active parameters, tied parameters."""
     lines = []
     for index, reading in enumerate(count.readings):
         name = reading.name.replace("_", "-")
@@ -117,11 +111,11 @@ def _block_facts(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
 
 
 def _layer_places(kind: LayerKind, terminal: Terminal) -> str:
-    """`0–2, 4–6, … (36 of them)`: the layers of a kind, the first few named."""
-    named = ", ".join(range_text(run.first, run.last, terminal) for run in kind.runs[:_MAX_RUNS])
+    """`0–2, 4–6, … (36 of them)`: the first runs of layers of a kind."""
+    listed = ", ".join(range_text(run.first, run.last, terminal) for run in kind.runs[:_MAX_RUNS])
     if len(kind.runs) <= _MAX_RUNS:
-        return named
-    return f"{named}, {glyphs(terminal).ellipsis} ({kind.layers} of them)"
+        return listed
+    return f"{listed}, {glyphs(terminal).ellipsis} ({kind.layers} of them)"
 
 
 def _head_facts(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
@@ -142,7 +136,7 @@ def _head_facts(count: ParameterCount, terminal: Terminal) -> Iterator[str]:
 
 
 def _layer_head_facts(one: PerHead) -> Iterator[str]:
-    """A layer's heads together, and why they aren't as many times one head."""
+    """All heads of a layer together, and what they share."""
     heads, groups = one.heads, one.key_value_heads
     if groups < heads:
         each = f"each shared by {heads // groups:,} heads (grouped)" if groups > 1 else "shared by all heads"
@@ -182,7 +176,7 @@ def _checkpoint_block(model: ModelParameters, by: str, terminal: Terminal) -> li
 
 
 def checkpoint_lines(found: Reconciliation, terminal: Terminal) -> list[Line]:
-    """What the weights beside a configuration hold; what shouldn't be comes first."""
+    """Whether the checkpoint agrees with the configuration, and each difference with its reason, faults first."""
     lines = fact_lines("checkpoint", _checkpoint_facts(found), terminal)
     ordered = sorted(found.differences, key=lambda difference: not difference.is_fault)
     for _, alike in groupby(ordered, key=lambda difference: difference.reason):
@@ -210,10 +204,10 @@ def _checkpoint_facts(found: Reconciliation) -> Iterator[str]:
 
 
 def _reason_sentence(differences: Sequence[TensorDifference]) -> str:
-    held = sum(difference.checkpoint_parameters for difference in differences)
-    wanted = sum(difference.module_parameters for difference in differences)
-    both = held and wanted and held != wanted
-    return f"{f'{held:,} for {wanted:,}' if both else f'{held or wanted:,}'} in {differences[0].why}:"
+    stored = sum(difference.checkpoint_parameters for difference in differences)
+    expected = sum(difference.module_parameters for difference in differences)
+    differ = stored and expected and stored != expected
+    return f"{f'{stored:,} for {expected:,}' if differ else f'{stored or expected:,}'} in {differences[0].why}:"
 
 
 def _difference_names(difference: TensorDifference, terminal: Terminal) -> str:
@@ -230,20 +224,19 @@ def _bullet(terminal: Terminal) -> str:
 
 
 def comparison_lines(result: ParamsResult, terminal: Terminal) -> list[Line]:
-    """Who is who, then the table; as many models beside one another as there is room for, the others beneath."""
-
+    """The models' headers, then tables with as many models side by side as fit."""
     heads = [header(model, terminal) for model in result.models]
-    beside = range(len(result.models), 1, -1)
-    most = next((count for count in beside if _all_have_room(_comparison_tables(result, count, terminal), terminal)), 1)
+    counts = range(len(result.models), 1, -1)
+    most = next((count for count in counts if _all_have_room(_comparison_tables(result, count, terminal), terminal)), 1)
     tables = (table(*block, terminal) for block in _comparison_tables(result, most, terminal))
     notes = _comparison_notes(result, terminal)
     return apart([*heads, *tables, *([notes] if notes else [])])
 
 
 def _comparison_notes(result: ParamsResult, terminal: Terminal) -> list[Line]:
-    """What has to be known to read the numbers, by model."""
-    named = zip(_column_names(result, terminal), result.models, strict=True)
-    notes = [f"{name}: {note}" for name, model in named for note in model.costs.notes]
+    """Notes on the numbers, each with its model."""
+    named_models = zip(_column_names(result, terminal), result.models, strict=True)
+    notes = [f"{name}: {note}" for name, model in named_models for note in model.costs.notes]
     return [line for note in notes for line in fact_lines("note", [note], terminal)]
 
 
@@ -256,7 +249,7 @@ def _all_have_room(blocks: Iterable[ComparisonTable], terminal: Terminal) -> boo
 
 
 def _comparison_tables(result: ParamsResult, count: int, terminal: Terminal) -> list[ComparisonTable]:
-    """Tables of so many models each."""
+    """Tables of `count` models each."""
     places = range(len(result.models))
     return [_comparison_table(result, places[start : start + count], terminal) for start in places[::count]]
 
@@ -269,8 +262,8 @@ def _comparison_table(result: ParamsResult, places: Sequence[int], terminal: Ter
     if differs:
         columns.append(Column("difference", spare=1))
     rows = [_total_row(models, terminal, differs=differs), *_component_rows(result, places, terminal, differs=differs)]
-    at = len({model.costs.flops.context for model in result.models}) > 1
-    costs = _cost_rows(models, glyphs(terminal).dash, lengths_differ=at)
+    lengths_differ = len({model.costs.flops.context for model in result.models}) > 1
+    costs = _cost_rows(models, glyphs(terminal).dash, lengths_differ=lengths_differ)
     rows += [Cells((label, *values, *([""] if differs else []))) for label, values in costs]
     return columns, rows
 
@@ -305,16 +298,16 @@ def _number_texts(numbers: Sequence[int], terminal: Terminal, *, differs: bool) 
 def _cost_rows(
     models: Sequence[ModelParameters], dash: str, *, lengths_differ: bool
 ) -> Iterator[tuple[str, list[str]]]:
-    """What the models cost, in the dtype that nearly all of them run in.
+    """The costs of the models, in the usual dtype.
 
-    lengths_differ: whether any two of all models were reckoned for texts of another length.
+    lengths_differ: whether the models' compute is for texts of different lengths.
     """
     yield "active a token", [f"{model.counted.active.total:,}" for model in models]
-    yield f"memory, {_USUAL}", [bytes_text(model.costs.memory[_USUAL]) for model in models]
+    yield f"memory, {USUAL_DTYPE}", [bytes_text(model.costs.memory[USUAL_DTYPE]) for model in models]
     caches = [model.costs.cache for model in models]
     if any(caches):
-        cached = [in_bytes(cache.per_token, CACHE_BITS[_USUAL]) if cache else 0 for cache in caches]
-        yield f"cache a token, {_USUAL}", [bytes_text(size) for size in cached]
+        cached = [in_bytes(cache.per_token, CACHE_BITS[USUAL_DTYPE]) if cache else 0 for cache in caches]
+        yield f"cache a token, {USUAL_DTYPE}", [bytes_text(size) for size in cached]
     yield "arithmetic", [flops_text(model.costs.flops.total) for model in models]
     if lengths_differ:
         yield "  at tokens", [f"{model.costs.flops.context:,}" for model in models]
@@ -322,13 +315,13 @@ def _cost_rows(
 
 
 def _optional_cost_rows(costs: Sequence[Costs], dash: str) -> Iterator[tuple[str, list[str]]]:
-    """What is said only where it was asked for."""
+    """Costs that are shown on request."""
     if any(cost.fits for cost in costs):
-        yield f"longest context, {_USUAL}", [_longest_context(cost) for cost in costs]
+        yield f"longest context, {USUAL_DTYPE}", [_longest_context(cost) for cost in costs]
     if any(cost.training for cost in costs):
         yield (
-            f"training, {_USUAL}",
-            [bytes_text(cost.training[_USUAL].total) if cost.training else dash for cost in costs],
+            f"training, {USUAL_DTYPE}",
+            [bytes_text(cost.training[USUAL_DTYPE].total) if cost.training else dash for cost in costs],
         )
     if any(cost.lora for cost in costs):
         yield "LoRA", [f"{cost.lora.parameters:,}" if cost.lora else dash for cost in costs]
@@ -336,7 +329,7 @@ def _optional_cost_rows(costs: Sequence[Costs], dash: str) -> Iterator[tuple[str
 
 def _longest_context(costs: Costs) -> str:
     choices = costs.fits.choices if costs.fits else ()
-    contexts = (choice.context for choice in choices if choice.weights == _USUAL)
+    contexts = (choice.context for choice in choices if choice.weights == USUAL_DTYPE)
     return next((longest_text(context, caches=costs.cache is not None) for context in contexts), "")
 
 
@@ -344,14 +337,10 @@ def _longest_context(costs: Costs) -> str:
 
 
 def preset_lines(presets: Sequence[ListedPreset], terminal: Terminal) -> list[Line]:
-    """A row a preset; beneath each family, where its numbers are from."""
+    """A row for each preset, with the source beneath each family."""
     cells = [Cells((f"preset:{preset.name}", preset.published)) for preset in presets]
     heading, *rows = table(_PRESET_COLUMNS, cells, terminal)
     lines = [heading]
     for source, family in groupby(zip(presets, rows, strict=True), key=lambda pair: pair[0].source):
         lines += [*(row for _, row in family), *fact_lines("", [source], terminal), Line()]
     return [*lines, *fact_lines("try", ["attn params preset:gpt3", "attn params preset:gpt2 preset:gpt2-xl"], terminal)]
-
-
-#: What is said in one dtype alone is said in the one that nearly every model runs in.
-_USUAL = "bfloat16"

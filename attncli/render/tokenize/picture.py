@@ -22,17 +22,11 @@ from attncli.render.common.escape import direction_end, in_place, printable
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.token_cells import GAP, Cell, CutWordSpan, token_cells, without_boldness, word_bar
-from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenizeResult, TokenStats
+from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenStats
 
 #: Words of many tokens that are named, and cells of each.
 _MAX_NAMED_WORDS = 5
 _WORD_CELLS = 40
-
-
-def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
-    """Every text of the result as `text_picture` draws it, a blank line between two."""
-    count = 1 + max((text.record for text in result.texts), default=0)
-    return "\n".join(text_picture(text, terminal, count=count) for text in result.texts)
 
 
 def text_picture(text: TokenizedText, terminal: Terminal, *, count: int | None = None) -> str:
@@ -41,16 +35,6 @@ def text_picture(text: TokenizedText, terminal: Terminal, *, count: int | None =
     count: the number of texts; None if unknown.  No line is wider than the terminal.
     """
     return lower(_picture(text, count, terminal), terminal)
-
-
-def ids_text(result: TokenizeResult) -> str:
-    """A text per line: its ids, with a space between them."""
-    return "".join(" ".join(map(str, text.ids)) + "\n" for text in result.texts)
-
-
-def count_text(result: TokenizeResult) -> str:
-    """A text per line: the number of its tokens, special ones included."""
-    return "".join(f"{len(text.tokens)}\n" for text in result.texts)
 
 
 def header(text: TokenizedText, count: int | None, terminal: Terminal) -> Line:
