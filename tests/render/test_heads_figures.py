@@ -133,9 +133,9 @@ def test_pooled_patterns_have_true_positions_and_say_so() -> None:
 def test_positions_stand_where_they_are() -> None:
     # Four, four and two tokens a cell: token 6 is the middle of the second.
     side = AxisLabels(["", "", ""], [0, 4, 8, 10], numbered=True)
-    assert side.ticks(1.0, lying=False) == [(0, "0"), (0.5, "2"), (1, "4"), (1.5, "6"), (2, "8")]
+    assert side.ticks(1.0, horizontal=False) == [(0, "0"), (0.5, "2"), (1, "4"), (1.5, "6"), (2, "8")]
     every = AxisLabels([str(place) for place in range(600)], list(range(100, 701)))
-    assert every.ticks(0.01, lying=True) == [(place + 0.5, str(place + 100)) for place in range(0, 600, 50)]
+    assert every.ticks(0.01, horizontal=True) == [(place + 0.5, str(place + 100)) for place in range(0, 600, 50)]
 
 
 def test_lines_are_named_by_their_numbers_and_as_plain_text() -> None:
