@@ -150,14 +150,8 @@ def tokenize(
         )
         with opened as tokenizing, open_destinations(plan, environment, before=messages.clear_progress) as destinations:
             messages.warnings(tokenizing.notes)
-            write_records(
-                destinations,
-                tokenizing,
-                stream._replace(progress=progress),
-                view,
-                chat=interpretation.chat,
-                pair=encoding.pair,
-            )
+            texts = stream._replace(progress=progress)
+            write_records(destinations, tokenizing, texts, view, chat=interpretation.chat, pair=encoding.pair)
     messages.warnings(tokenizing.warnings)
     messages.fail(tokenizing.failures, hint=_check_hint(view))
 
