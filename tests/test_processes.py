@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from attncli.choices import METRICS
-from attncli.cli.environment import ProcessPlace
+from attncli.cli.environment import ProcessRank
 from tests.cli.conftest import Recorder, attn, heads, surroundings
 from tests.test_whole import saved
 
@@ -71,15 +71,15 @@ def test_a_failure_of_the_second_is_said_by_the_first(tmp_path: Path, gpt2: str)
 
 
 def test_where_torchrun_started_nothing() -> None:
-    assert surroundings(variables={"RANK": "1", "WORLD_SIZE": "2"}).processes == ProcessPlace(0, 1, 0)
-    assert surroundings(variables={**SECOND, "LOCAL_RANK": "-1"}).processes == ProcessPlace(0, 1, 0)
-    assert surroundings(variables=SECOND).processes == ProcessPlace(1, 2, 1)
+    assert surroundings(variables={"RANK": "1", "WORLD_SIZE": "2"}).process == ProcessRank(0, 1, 0)
+    assert surroundings(variables={**SECOND, "LOCAL_RANK": "-1"}).process == ProcessRank(0, 1, 0)
+    assert surroundings(variables=SECOND).process == ProcessRank(1, 2, 1)
 
 
 def test_the_second_process_is_silent() -> None:
     second = surroundings(variables=SECOND, terminal=True)
-    second.say("a mole")
-    assert second.stderr.getvalue() == "" and not second.shows_messages  # type: ignore[union-attr]
+    second.write_line("a mole")
+    assert second.stderr.getvalue() == "" and not second.can_show_progress  # type: ignore[union-attr]
     assert attn("tokenize", "a mole", "--ids", variables=SECOND).out == b""
 
 

@@ -202,7 +202,8 @@ def _packing_notes(unpacked: UnpackedCheckpoint) -> Iterator[str]:
     for scheme, tensors in unpacked.schemes.items():
         yield f"{tensors:,} tensors are packed as {scheme}: their weights are counted, not the stored elements"
     if unpacked.unknown_scheme is not None:
-        yield f"its weights are packed as {unpacked.unknown_scheme}, which is not known here: stored elements are counted"
+        scheme = unpacked.unknown_scheme
+        yield f"its weights are packed as {scheme}, which is not known here: stored elements are counted"
     if unpacked.uncertain:
         more = f" and {len(unpacked.uncertain) - 1:,} more" if len(unpacked.uncertain) > 1 else ""
         yield f"what is stored doesn't tell the shape of {unpacked.uncertain[0]}{more}"

@@ -1,4 +1,4 @@
-"""What hatch runs when it builds a package: manual pages and the command reference go beside the code."""
+"""The build hook of hatch: adds the manual pages and the command reference to a package."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class ManualHook(BuildHookInterface):  # type: ignore[misc]
-    """Adds share/man/man1/*.1 and share/doc/attncli/reference.md, made from the commands of this checkout."""
+    """Adds share/man/man1/*.1 and share/doc/attncli/reference.md, generated from the commands of this checkout."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         sys.path.insert(0, self.root)
-        from attncli.cli.manual import write
+        from attncli.cli.manual import write_pages
 
         self._folder = tempfile.TemporaryDirectory()
-        for path in write(Path(self._folder.name)):
+        for path in write_pages(Path(self._folder.name)):
             place = "share/man/man1" if path.suffix == ".1" else "share/doc/attncli"
             build_data["shared_data"][str(path)] = f"{place}/{path.name}"
 

@@ -1,8 +1,6 @@
-"""What surrounds a run of `attn`, as the help says it: variables of the environment, and exit codes.
+"""The command `attn`: its verbs, its help with options grouped by purpose, and option types with our own errors.
 
-What all commands of `attn` share: `-h`, help that groups options by purpose, values checked with our errors.
-
-The command `attn` and its verbs, by name: a verb's module is imported when it is invoked or asked for help.
+A verb's module is imported only when the verb is run or its help is shown.
 """
 
 from __future__ import annotations
@@ -31,15 +29,15 @@ VARIABLES = {
 
 
 class Option(click.Option):
-    """An option that knows under which heading the help lists it."""
+    """An option with the heading (`group`) under which the help lists it."""
 
     def __init__(self, *args: Any, group: str, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.group = group
 
 
-def completed_by(name: str) -> Callable[[click.Context, click.Parameter, str], Any]:
-    """A `shell_complete` callback: the function of this name in `cli.completion`, which no other run imports."""
+def completer(name: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """A `shell_complete` callback that calls the function of this name in `cli.completion`, imported only then."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
         from attncli.cli import completion
@@ -50,12 +48,12 @@ def completed_by(name: str) -> Callable[[click.Context, click.Parameter, str], A
 
 
 class Choice(click.Choice[str]):
-    """One of a few words; another word is an error that names the nearest."""
+    """One of a few words; an error about another word suggests the closest."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value in self.choices:
             return str(value)
-        name = _name(param)
+        name = _parameter_name(param)
         raise UsageError(
             f"{name} can't be {value!r}: it is one of {', '.join(self.choices)}",
             hint=did_you_mean(str(value), self.choices, f"for instance {name} {self.choices[0]}"),
@@ -63,23 +61,23 @@ class Choice(click.Choice[str]):
 
 
 class Text(click.types.StringParamType):
-    """A text in UTF-8, whatever the locale says. What is broken holds lone surrogates, which no tokenizer takes."""
+    """A text in UTF-8, whatever the locale. Raises FailedError for invalid UTF-8, which tokenizers can't encode."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = _in_utf8(str(super().convert(value, param, ctx)))
+        text = _decoded_as_utf8(str(super().convert(value, param, ctx)))
         try:
             text.encode()
         except UnicodeEncodeError as error:
             position = len(text[: error.start].encode())
             raise FailedError(
-                f"{_name(param)} is not valid UTF-8: byte {position} begins no character",
+                f"{_parameter_name(param)} is not valid UTF-8: byte {position} begins no character",
                 hint="put it in a file, convert that, and read it with -f",
             ) from error
         return text
 
 
-def _in_utf8(text: str) -> str:
-    """Undo what a locale of another encoding made of an argument in UTF-8; anything else stays as it is."""
+def _decoded_as_utf8(text: str) -> str:
+    """Undo the decoding of a UTF-8 argument with another locale's encoding; other texts are returned unchanged."""
     if text.isprintable():
         return text
     try:
@@ -89,9 +87,9 @@ def _in_utf8(text: str) -> str:
 
 
 class WholeNumber(click.types.IntParamType):
-    """How many of something: 1 or more (or from `least` on), up to a limit if there is one.
+    """A whole number from `least` to `most` (None: no limit).
 
-    example: what a hint shows where there is no default.
+    example: the value that a hint shows where there is no default.
     """
 
     name = "N"
@@ -102,31 +100,31 @@ class WholeNumber(click.types.IntParamType):
         self.example = example
 
     def _example(self, param: click.Parameter | None) -> int:
-        usual = param.default if param is not None else None
-        return usual if isinstance(usual, int) else self.example
+        default = param.default if param is not None else None
+        return default if isinstance(default, int) else self.example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        # int() would also take 1_000, and fail in its own way on a number of 5,000 digits.
+        # int() also accepts 1_000, and raises another error for a number of 5,000 digits.
         if value.isascii() and value.isdigit() and len(value) < 10 and self.least <= int(value) <= (self.most or 10**9):
             return int(value)
         limits = f"from {self.least} to {self.most}" if self.most else f"from {self.least} on"
         raise UsageError(
-            f"{_name(param)} can't be {value!r}: it is a whole number {limits}",
-            hint=f"for instance {_name(param)} {self._example(param)}",
+            f"{_parameter_name(param)} can't be {value!r}: it is a whole number {limits}",
+            hint=f"for instance {_parameter_name(param)} {self._example(param)}",
         )
 
 
-def _name(parameter: click.Parameter | None) -> str:
-    """The parameter as it is called in the help: `--pair`, `TEXT`."""
+def _parameter_name(parameter: click.Parameter | None) -> str:
+    """The parameter's name in the help: `--pair`, `TEXT`."""
     if parameter is None:
         return "the value"
     return max(parameter.opts, key=len) if isinstance(parameter, click.Option) else (parameter.name or "").upper()
 
 
 class Verb(click.Command):
-    """A verb of `attn`. Its help says in a sentence what it does, shows examples that run, and groups the options."""
+    """A verb of `attn`. Its help has a sentence about what it does, examples, and options under headings."""
 
     def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:
         super().__init__(*args, **{**attributes, "add_help_option": False})
@@ -137,7 +135,7 @@ class Verb(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            # Click leaves out of some errors where they happened; the hint needs it.
+            # Some of Click's errors lack the context, which the hint needs.
             error.ctx = error.ctx or ctx
             raise
 
@@ -149,23 +147,23 @@ class Verb(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups = list(sections(self, ctx))
+        groups = list(option_groups(self, ctx))
         width = max(len(term) for _, records in groups for term, _ in records if len(term) <= 26)
         for title, records in groups:
             with formatter.section(title):
-                # Padding the terms lines the descriptions of all sections up.
+                # Padding the terms aligns the descriptions of all sections.
                 formatter.write_dl([(term.ljust(width), text) for term, text in records], col_max=width)
 
 
-def sections(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """The options of a command under their headings, each as a term and what the help says of it."""
+def option_groups(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The options of a command by heading, each as its term and description in the help."""
     options = (parameter for parameter in command.params if isinstance(parameter, Option))
     for title, members in groupby(options, key=lambda option: option.group):
         yield title, [record for option in members if (record := option.get_help_record(ctx))]
 
 
 def help_option() -> Option:
-    """`-h` and `--help`, written to the stdout of the `Environment`."""
+    """The option `-h`, `--help`; the help goes to the stdout of the `Environment`."""
 
     def show(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
         if wanted and not ctx.resilient_parsing:
@@ -187,7 +185,7 @@ def show_help(ctx: click.Context) -> None:
     write_stdout(ctx.obj, f"{ctx.get_help()}\n")
 
 
-#: Every verb with its line in the help; its command is `attncli.cli.<verb>.<verb>`.
+#: Each verb with its description in the help; its command is `attncli.cli.<verb>.<verb>`.
 VERBS = {
     "compare": "Show whether context changes a word.",
     "heads": "Show where a model's attention heads look.",
@@ -196,8 +194,8 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
-    """A group that knows its commands without importing them."""
+class VerbGroup(click.Group):
+    """The group of verbs, which imports a verb's module only when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -214,7 +212,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not ctx.resilient_parsing:
             verbs = f"the verbs are {', '.join(VERBS)}"
-            # A text was given where a verb stands first.
+            # Probably a text without a verb before it.
             otherwise = 'put a verb before the text: attn heads "…"' if " " in args[0] else verbs
             raise UsageError(f"attn has no verb {args[0]!r}", hint=did_you_mean(args[0], VERBS, otherwise))
         return super().resolve_command(ctx, args)
@@ -238,17 +236,17 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
         ctx.exit()
 
 
-def _without_verb(**_: Any) -> None:
+def _show_help_without_verb(**_: Any) -> None:
     ctx = click.get_current_context()
     if ctx.invoked_subcommand is None:
         show_help(ctx)
 
 
-attn = Verbs(
+attn = VerbGroup(
     name="attn",
     help="Look inside any transformer: how it cuts text, where heads look, what context and parameters do.",
     epilog="`attn VERB --help` shows a verb's options and examples.",
-    callback=_without_verb,
+    callback=_show_help_without_verb,
     invoke_without_command=True,
     subcommand_metavar="VERB ...",
     add_help_option=False,

@@ -1,4 +1,4 @@
-"""`attn compare`: argv -> a word and sentences -> the verb -> a rendering."""
+"""The command `attn compare`: options, reading the sentences, and rendering the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from attncli.choices import ADJUSTMENTS, POOLS
-from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
+from attncli.cli.command import Choice, Text, Verb, WholeNumber, completer
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
     LoadingOptions,
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
-#: What --reference takes instead of a file.
-_NONE = "none"
+#: The value of --reference that means no reference sample.
+_NO_REFERENCE = "none"
 
 
 class SentenceOptions(NamedTuple):
-    """The sentences as they were named, before anything is read."""
+    """The sentences or files, before any file is read."""
 
     sentence: tuple[str, ...]
     file: tuple[str, ...]
 
 
 class WordOptions(NamedTuple):
-    """Which words are sought; the names are the keywords of the verb."""
+    """Which words to compare; fields are named as the keywords of the verb."""
 
     versus: tuple[str, ...]
     occurrence: int | str | None
@@ -51,7 +51,7 @@ class WordOptions(NamedTuple):
 
 
 class MeasureOptions(NamedTuple):
-    """What is taken of the model, and how it is measured; the names are the keywords of the verb."""
+    """Which states to compare and how; fields are named as the keywords of the verb."""
 
     state: tuple[str, ...]
     stack: str | None
@@ -72,7 +72,7 @@ class _Occurrence(WholeNumber):
 
 
 class _Seed(click.types.IntParamType):
-    """What chance starts from: any number from 0."""
+    """Random seed: any whole number from 0."""
 
     name = "N"
 
@@ -84,7 +84,7 @@ class _Seed(click.types.IntParamType):
 
 _INPUT, _MEASURE = "Input", "Measure"
 sentence_options = bundle(
-    "given",
+    "source",
     SentenceOptions,
     click.argument("sentence", metavar="[SENTENCE]...", nargs=-1, type=Text()),
     option(
@@ -92,13 +92,13 @@ sentence_options = bundle(
         "--file",
         group=_INPUT,
         metavar="FILE",
-        shell_complete=completed_by("files"),
+        shell_complete=completer("files"),
         multiple=True,
         help="Sentences from a file, one a line, each maybe with a tab and a sense label (- is stdin).",
     ),
 )
 word_options = bundle(
-    "sought",
+    "words",
     WordOptions,
     option("--versus", group=_INPUT, type=Text(), metavar="WORD", multiple=True, help="A further word to hold beside."),
     option(
@@ -112,7 +112,7 @@ word_options = bundle(
     flag("--skip", group=_INPUT, help="Leave out sentences without the word, or too long to reach it."),
 )
 measure_options = bundle(
-    "measured",
+    "measure",
     MeasureOptions,
     option(
         "--state",
@@ -125,7 +125,7 @@ measure_options = bundle(
         "--stack",
         group=_MEASURE,
         metavar="NAME",
-        shell_complete=completed_by("stacks"),
+        shell_complete=completer("stacks"),
         help="encoder or decoder, where a model has both.",
     ),
     option("--pool", group=_MEASURE, type=Choice(POOLS), default="mean", help="How several pieces become one vector."),
@@ -140,7 +140,7 @@ measure_options = bundle(
         "--reference",
         group=_MEASURE,
         metavar="FILE",
-        shell_complete=completed_by("files"),
+        shell_complete=completer("files"),
         help="Sentences of that sample, one a line; or none.",
     ),
     option(
@@ -179,23 +179,23 @@ def compare(
     environment: Environment,
     *,
     word: str | None,
-    given: SentenceOptions,
-    sought: WordOptions,
-    measured: MeasureOptions,
+    source: SentenceOptions,
+    words: WordOptions,
+    measure: MeasureOptions,
     model: tuple[str, ...],
     loading: LoadingOptions,
     running: RunningOptions,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
-    from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import one_model
+    from attncli.cli.output import plan_output, write_result
+    from attncli.cli.texts import require_one_model
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    name = one_model(model, environment)
-    sentences = _sentences(word, given, environment)
-    reference = _reference(measured.reference, environment)
+    name = require_one_model(model, environment)
+    sentences = _read_sentences(word, source, environment)
+    reference = _read_reference(measure.reference, environment)
     with messages.progress() as progress:
         from attncli.api import compare as verb
 
@@ -204,18 +204,18 @@ def compare(
             sentences=sentences,
             model=name,
             progress=progress,
-            **sought._asdict(),
-            **{**measured._asdict(), "state": measured.state or None, "reference": reference},
+            **words._asdict(),
+            **{**measure._asdict(), "state": measure.state or None, "reference": reference},
             **loading._asdict(),
             **running._asdict(),
         )
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
+    write_result(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
 
 
-def _sentences(word: str | None, given: SentenceOptions, environment: Environment) -> Iterator[str]:
-    """The sentences, in the one way that was used.
+def _read_sentences(word: str | None, source: SentenceOptions, environment: Environment) -> Iterator[str]:
+    """The sentences from the arguments, from files or from stdin.
 
     Raises UsageError for two ways or none, FailedError for what can't be read.
     """
@@ -225,28 +225,28 @@ def _sentences(word: str | None, given: SentenceOptions, environment: Environmen
         raise UsageError(
             "no word was given", hint='give the word, then sentences: attn compare mole "A mole digs" "A mole of gas"'
         )
-    if given.sentence and given.file:
+    if source.sentence and source.file:
         raise UsageError("SENTENCE and -f can't be combined", hint="give the sentences in one way")
-    names = given.file or (("-",) if not given.sentence and not environment.types_input else ())
-    if given.sentence == ("-",):
+    names = source.file or (("-",) if not source.sentence and not environment.stdin_is_interactive else ())
+    if source.sentence == ("-",):
         names = ("-",)
-    if not names and not given.sentence:
+    if not names and not source.sentence:
         raise UsageError("no sentence was given", hint="give them after the word, name a file with -f, or pipe them in")
     check_one_stdin(names)
-    return _lines(names, environment) if names else iter(given.sentence)
+    return _read_lines(names, environment) if names else iter(source.sentence)
 
 
-def _lines(names: tuple[str, ...], environment: Environment) -> Iterator[str]:
+def _read_lines(names: tuple[str, ...], environment: Environment) -> Iterator[str]:
     from attncli.cli.stdin_text import lines, read_blocks
 
     for name in names:
         yield from lines(read_blocks(name, environment))
 
 
-def _reference(name: str | None, environment: Environment) -> Iterator[str] | tuple[()] | None:
-    if name is None or name == _NONE:
+def _read_reference(name: str | None, environment: Environment) -> Iterator[str] | tuple[()] | None:
+    if name is None or name == _NO_REFERENCE:
         return None if name is None else ()
-    return _lines((name,), environment)
+    return _read_lines((name,), environment)
 
 
 def _render(result: CompareResult, form: str, terminal: Terminal, title: str | None) -> str | bytes:

@@ -1,6 +1,6 @@
-"""What a shell may complete: the values of options, from what is on this disk. Nothing here asks a network.
+"""Completions of option values in a shell, from files on this disk only, never from the network.
 
-Every function takes what Click hands to a `shell_complete` callback: the context, the parameter, and the word so far.
+Every function takes what Click passes to a `shell_complete` callback: the context, the parameter, and the word so far.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def models(ctx: click.Context, _: click.Parameter, incomplete: str) -> Items:
-    """The model that ships with the package, the cached ones, for `params` architectures without weights, and files."""
+    """The built-in model, cached models and files; for `params` also presets."""
     from attncli.models.builtin.presets import preset_names
     from attncli.models.files.hub_cache import cached_models, hub_settings
 
     presets = [f"preset:{name}" for name in preset_names()] if ctx.info_name == "params" else []
     names = ["builtin:induction", *cached_models(hub_settings()), *presets]
-    # A shell offers files of its own accord where it is told so, beside the names.
-    return [CompletionItem(incomplete, type="file"), *_beginning(names, incomplete)]
+    # An item of type `file` makes the shell offer files too.
+    return [CompletionItem(incomplete, type="file"), *_items_starting_with(names, incomplete)]
 
 
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
@@ -35,44 +35,44 @@ def files(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 def metrics(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     from attncli.choices import METRICS
 
-    return _beginning(METRICS, incomplete)
+    return _items_starting_with(METRICS, incomplete)
 
 
 def claims(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    """A claim is quoted; its metric comes behind the head."""
+    """The metric of a claim, which follows the head."""
     from attncli.choices import METRICS
 
     head, space, metric = incomplete.partition(" ")
-    return _beginning((f"{head} {name} " for name in METRICS), f"{head} {metric}") if space else []
+    return _items_starting_with((f"{head} {name} " for name in METRICS), f"{head} {metric}") if space else []
 
 
 def thresholds(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     from attncli.choices import LABELS
 
-    return _beginning((f"{label}=" for label in LABELS), incomplete)
+    return _items_starting_with((f"{label}=" for label in LABELS), incomplete)
 
 
 def stacks(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    return _beginning(("encoder", "decoder", "cross", "vision", "audio", "text"), incomplete)
+    return _items_starting_with(("encoder", "decoder", "cross", "vision", "audio", "text"), incomplete)
 
 
 def devices(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    return _beginning(("auto", "cpu", "cuda", "mps"), incomplete)
+    return _items_starting_with(("auto", "cpu", "cuda", "mps"), incomplete)
 
 
 def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    """RANK[:COMPONENT,…]: the last component."""
+    """The last component of RANK[:COMPONENT,…]."""
     from attncli.choices import COMPONENTS
 
-    rank, colon, named = incomplete.partition(":")
+    rank, colon, components = incomplete.partition(":")
     if not colon:
         return []
-    before, comma, _last = named.rpartition(",")
-    return _beginning((f"{rank}:{before}{comma}{name}" for name in _and_groups(COMPONENTS)), incomplete)
+    before, comma, _last = components.rpartition(",")
+    return _items_starting_with((f"{rank}:{before}{comma}{name}" for name in _with_group_names(COMPONENTS)), incomplete)
 
 
-def _and_groups(components: Iterable[str]) -> Iterator[str]:
-    """Components, and before those of a group its name: attention, attention.query, …"""
+def _with_group_names(components: Iterable[str]) -> Iterator[str]:
+    """Components, with each group's name before its components: attention, attention.query, …"""
     last = None
     for component in components:
         group, dot, _ = component.partition(".")
@@ -82,5 +82,5 @@ def _and_groups(components: Iterable[str]) -> Iterator[str]:
         yield component
 
 
-def _beginning(words: Iterable[str], incomplete: str) -> Items:
+def _items_starting_with(words: Iterable[str], incomplete: str) -> Items:
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]

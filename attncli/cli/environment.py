@@ -1,10 +1,7 @@
-"""What surrounds one run of `attn`: its streams and variables, as a value that a test can swap.
+"""The environment of one run of `attn`: its streams and variables as a value that tests can replace.
 
-Options and surroundings -> the `Terminal` that a renderer is told about.
-
-What is written to stdout: at the end of a run, or bit by bit where there is more than fits in memory.
-
-One process of several that torchrun started: they share the work, and the first alone speaks and writes.
+Also what depends on it: the width and colours of text on stdout, writing to stdout, and runs in several processes that
+torchrun started, where only the first process writes.
 """
 
 from __future__ import annotations
@@ -25,19 +22,28 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 if TYPE_CHECKING:
     from attncli.models.loading.distributed import Communicator
 
+DEFAULT_WIDTH = 80
+MAX_WIDTH = 10_000
+#: Colour depths that FORCE_COLOR's numbers stand for by convention. 1 only turns colours on; the depth is detected.
+_FORCED_DEPTHS = {"2": ColorDepth.EIGHT_BIT, "3": ColorDepth.TRUE}
+#: Variables set by the terminals of Windows that support escape sequences; its old console prints them as text.
+_WINDOWS_TERMINALS = ("WT_SESSION", "ConEmuANSI", "ANSICON", "TERM_PROGRAM", "TERM")
+#: Bytes that StdoutWriter collects before it writes them.
+_FLUSH_BYTES = 1 << 18
 
-class ProcessPlace(NamedTuple):
-    """Which of several processes this is, from 0; how many there are; and which it is on its machine."""
+
+class ProcessRank(NamedTuple):
+    """The process's rank among the processes of torchrun, their number, and its rank on this machine."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     local_rank: int = 0
 
 
 class Environment(NamedTuple):
-    """The streams (None: closed before the process began) and what can be known of the terminal behind them.
+    """The streams (None: closed before the process began), the variables, and properties of the terminal.
 
-    encoding: what the reader of stdout expects.  columns: width of the terminal that stdout is, None if it is none.
+    encoding: of stdout.  columns: the terminal's width; None if stdout isn't a terminal.
     """
 
     stdin: BinaryIO | None
@@ -49,8 +55,8 @@ class Environment(NamedTuple):
     windows: bool = False
 
     @classmethod
-    def of_process(cls) -> Environment:
-        """The surroundings of this very process, looked at now."""
+    def from_process(cls) -> Environment:
+        """The environment of this process as it is now."""
         return cls(
             stdin=None if sys.stdin is None else sys.stdin.buffer,
             stdout=None if sys.stdout is None else sys.stdout.buffer,
@@ -62,62 +68,62 @@ class Environment(NamedTuple):
         )
 
     @property
-    def processes(self) -> ProcessPlace:
-        """The place among the processes that torchrun started; alone where it started none."""
+    def process(self) -> ProcessRank:
+        """The rank among the processes that torchrun started; 0 of 1 without torchrun."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         if "MASTER_ADDR" not in self.variables or not all(self.variables.get(name, "").isdigit() for name in names):
-            return ProcessPlace()
-        return ProcessPlace(*(int(self.variables[name]) for name in names))
+            return ProcessRank()
+        return ProcessRank(*(int(self.variables[name]) for name in names))
 
     @property
-    def follows(self) -> bool:
-        """Whether another process speaks and writes for this one."""
-        return self.processes.rank > 0
+    def is_secondary(self) -> bool:
+        """Whether another process writes the output of this one."""
+        return self.process.rank > 0
 
     @property
-    def types_input(self) -> bool:
-        """Whether somebody would have to type what is read from stdin (or nothing can be read from it at all)."""
+    def stdin_is_interactive(self) -> bool:
+        """Whether stdin is a terminal or closed, so that no input is piped in."""
         return self.stdin is None or self.stdin.isatty()
 
     @property
-    def shows_output(self) -> bool:
+    def stdout_is_terminal(self) -> bool:
         """Whether stdout is a terminal."""
         return self.stdout is not None and self.stdout.isatty()
 
     @property
-    def shows_messages(self) -> bool:
-        """Whether stderr is a terminal on which a line can be written over."""
-        seen = self.stderr is not None and self.stderr.isatty() and not self.follows
-        return seen and self.variables.get("TERM") != "dumb"
+    def can_show_progress(self) -> bool:
+        """Whether stderr is a terminal where a line can be overwritten."""
+        is_terminal = self.stderr is not None and self.stderr.isatty() and not self.is_secondary
+        return is_terminal and self.variables.get("TERM") != "dumb"
 
     @property
-    def takes_unicode(self) -> bool:
-        """Whether the reader of stdout understands characters beyond ASCII."""
+    def supports_unicode(self) -> bool:
+        """Whether stdout takes characters beyond ASCII."""
         return codecs.lookup(self.encoding).name == "utf-8"
 
-    def say(self, line: str) -> None:
-        """Write one line to stderr. Where that is impossible there is nobody to tell, and the result still counts."""
-        self.say_part(f"{line}\n")
+    def write_line(self, line: str) -> None:
+        """Write one line to stderr. Write failures are ignored."""
+        self.write_stderr(f"{line}\n")
 
-    def say_part(self, text: str) -> None:
-        """Write to stderr at once, without ending the line."""
-        if self.stderr is None or self.follows:
+    def write_stderr(self, text: str) -> None:
+        """Write to stderr without a newline, and flush. Write failures are ignored."""
+        if self.stderr is None or self.is_secondary:
             return
         try:
             self.stderr.write(text)
             self.stderr.flush()
         except (OSError, ValueError):
-            abandon(self.stderr)
+            redirect_to_devnull(self.stderr)
 
 
-def abandon(stream: BinaryIO | TextIO) -> None:
-    """Point a stream that can't be written to at nothing, so that closing it at exit doesn't complain a second time."""
+def redirect_to_devnull(stream: BinaryIO | TextIO) -> None:
+    """Redirect a broken stream to the null device, so that closing it at exit raises no second error."""
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
     except (OSError, ValueError):
-        # A stream without a file beneath it, or closed already: nothing is left to complain.
+        # The stream has no file descriptor, or is closed already.
         return
 
 
@@ -128,23 +134,15 @@ def _terminal_columns() -> int | None:
         return None
 
 
-DEFAULT_WIDTH = 80
-MAX_WIDTH = 10_000
-
-#: What FORCE_COLOR's numbers mean, by an old convention. 1 is also how people say «colours, please», and then the
-#: environment says which.
-_FORCED = {"2": ColorDepth.EIGHT_BIT, "3": ColorDepth.TRUE}
-
-#: Set by the terminals of Windows that understand escape sequences; its old console shows them as rubbish.
-_WINDOWS_TERMINALS = ("WT_SESSION", "ConEmuANSI", "ANSICON", "TERM_PROGRAM", "TERM")
+# --- How text for stdout may look
 
 
 def choose_terminal(environment: Environment, *, color: str, width: int | None, ascii_only: bool) -> Terminal:
-    """How text for stdout may look. `color` is `auto`, `always` or `never`."""
+    """The width, colours and characters of text on stdout. `color` is `auto`, `always` or `never`."""
     return Terminal(
         width=choose_width(environment, width),
         color=choose_color(environment, color),
-        unicode=environment.takes_unicode and not ascii_only,
+        unicode=environment.supports_unicode and not ascii_only,
     )
 
 
@@ -162,21 +160,21 @@ def choose_color(environment: Environment, color: str) -> ColorDepth:
     """`--color`, else NO_COLOR, else FORCE_COLOR, else TERM=dumb, else whether stdout is a terminal."""
     variables = environment.variables
     if color == "always":
-        return _depth(environment)
+        return _color_depth(environment)
     if color == "never" or variables.get("NO_COLOR"):
         return ColorDepth.NONE
     if forced := variables.get("FORCE_COLOR"):
-        return ColorDepth.NONE if forced in ("0", "false") else _depth(environment)
-    if variables.get("TERM") == "dumb" or not environment.shows_output:
+        return ColorDepth.NONE if forced in ("0", "false") else _color_depth(environment)
+    if variables.get("TERM") == "dumb" or not environment.stdout_is_terminal:
         return ColorDepth.NONE
     if environment.windows and not any(variables.get(name) for name in _WINDOWS_TERMINALS):
         return ColorDepth.NONE
-    return _depth(environment)
+    return _color_depth(environment)
 
 
-def _depth(environment: Environment) -> ColorDepth:
+def _color_depth(environment: Environment) -> ColorDepth:
     variables = environment.variables
-    if forced := _FORCED.get(variables.get("FORCE_COLOR", "")):
+    if forced := _FORCED_DEPTHS.get(variables.get("FORCE_COLOR", "")):
         return forced
     if variables.get("COLORTERM", "").lower() in ("truecolor", "24bit") or variables.get("WT_SESSION"):
         return ColorDepth.TRUE
@@ -186,32 +184,31 @@ def _depth(environment: Environment) -> ColorDepth:
     return ColorDepth.EIGHT_BIT if "256color" in term else ColorDepth.ANSI
 
 
-#: Bytes that are worth a write of their own.
-_ENOUGH = 1 << 18
+# --- Writing to stdout
 
 
 class NoReaderError(BrokenPipeError):
-    """Whoever read our stdout has gone. (Not just any broken pipe: a library may meet one in the network.)"""
+    """The reader of stdout has closed the pipe. Other broken pipes, as in the network, are not this error."""
 
 
-def encoded(content: str | bytes) -> bytes:
+def to_bytes(content: str | bytes) -> bytes:
     """Text as UTF-8. A lone surrogate (a broken file name) becomes `\\udc80`, which JSON reads back as the same."""
     return content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
 
 
 def write_stdout(environment: Environment, content: str | bytes) -> None:
-    """Write a whole result and see it through.
+    """Write a whole result and flush it.
 
-    Raises NoReaderError where the reader has gone, FailedError where stdout is closed or full.
+    Raises NoReaderError if the reader has closed the pipe, FailedError if stdout is closed or full.
     """
     stream = environment.stdout
     if stream is None:
         raise FailedError("stdout is closed, the result has nowhere to go", hint="-o FILE writes it to a file")
     try:
-        _write_all(stream, encoded(content))
+        _write_all(stream, to_bytes(content))
     except OSError as error:
-        abandon(stream)
-        # Windows has no EPIPE: a pipe whose reader has gone is an invalid argument there.
+        redirect_to_devnull(stream)
+        # Windows has no EPIPE: writing to a closed pipe is an invalid argument there.
         if isinstance(error, BrokenPipeError) or (environment.windows and error.errno == errno.EINVAL):
             raise NoReaderError from error
         raise FailedError(
@@ -220,31 +217,31 @@ def write_stdout(environment: Environment, content: str | bytes) -> None:
 
 
 class StdoutWriter:
-    """Stdout for a result that comes bit by bit: a small one is still one write, so that an error leaves nothing of it.
+    """Buffered stdout for a result that comes in parts: a small one is one write, so that an error leaves none of it.
 
-    before: called before each write; whatever else is on the terminal makes room.
+    before: called before each write, for instance to remove the progress line.
     """
 
     def __init__(self, environment: Environment, *, before: Callable[[], None]) -> None:
         self._environment = environment
         self._before = before
-        self._waiting = bytearray()
+        self._buffer = bytearray()
 
     def write(self, content: bytes) -> None:
-        self._waiting += content
-        if len(self._waiting) >= _ENOUGH:
+        self._buffer += content
+        if len(self._buffer) >= _FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits. Raises as `write_stdout` does."""
+        """Write the buffer. Raises as `write_stdout` does."""
         self._before()
-        write_stdout(self._environment, bytes(self._waiting))
-        self._waiting.clear()
+        write_stdout(self._environment, bytes(self._buffer))
+        self._buffer.clear()
 
 
 def _write_all(stream: BinaryIO, content: bytes) -> None:
     rest = memoryview(content)
-    # An unbuffered stdout (PYTHONUNBUFFERED) may take a part only.
+    # An unbuffered stdout (PYTHONUNBUFFERED) may write only a part.
     while rest:
         written = stream.write(rest)
         if not written:
@@ -253,20 +250,23 @@ def _write_all(stream: BinaryIO, content: bytes) -> None:
     stream.flush()
 
 
-def shared(callback: Callable[..., None]) -> Callable[..., None]:
-    """A verb's callback that gets the other processes as `sharing`, and fails where one of them fails."""
+# --- Several processes
+
+
+def distributed(callback: Callable[..., None]) -> Callable[..., None]:
+    """A decorator for a verb's callback: passes the group of processes as `sharing`, and fails if one of them fails."""
 
     @wraps(callback)
     def call(environment: Environment, **values: Any) -> None:
-        with _together(environment) as sharing:
+        with _process_group(environment) as sharing:
             callback(environment, sharing=sharing, **values)
 
     return call
 
 
 @contextmanager
-def _together(environment: Environment) -> Iterator[Communicator]:
-    if environment.processes.world == 1:
+def _process_group(environment: Environment) -> Iterator[Communicator]:
+    if environment.process.world_size == 1:
         from attncli.models.loading.distributed import SINGLE_PROCESS
 
         yield SINGLE_PROCESS
@@ -274,8 +274,8 @@ def _together(environment: Environment) -> Iterator[Communicator]:
     from attncli.cli.failures import as_attn_error
     from attncli.models.loading.distributed import TorchrunProcesses
 
-    processes = TorchrunProcesses(*environment.processes)
-    # After everything is said and written: see there.
+    processes = TorchrunProcesses(*environment.process)
+    # Leaving the group must come after all output: see `TorchrunProcesses.close`.
     atexit.register(processes.close)
     try:
         yield processes

@@ -1,4 +1,4 @@
-"""Whatever went wrong -> two lines, what happened and what mends it, and an exit code."""
+"""Turns any exception into an `AttnError` with message, hint and exit code; finds words similar to mistyped ones."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import click
 
 from attncli.errors import AttnError, FailedError, UsageError
 
-#: A message longer than this is somebody else's essay (torch prints allocator tables); its start says enough.
-_LONGEST = 400
+#: Characters of an unexpected message (torch prints whole allocator tables).
+_MAX_MESSAGE = 400
 
 
 def as_attn_error(error: BaseException) -> AttnError:
-    """The same failure in our own terms."""
+    """The error as an `AttnError`."""
     if isinstance(error, AttnError):
         return error
     if isinstance(error, click.ClickException):
@@ -26,44 +26,44 @@ def as_attn_error(error: BaseException) -> AttnError:
         about = f": {error.filename}" if error.filename else ""
         return FailedError(f"{error.strerror}{about}", hint="--debug shows where this happened")
     return FailedError(
-        f"something went wrong that attn did not expect: {type(error).__name__}: {error}"[:_LONGEST],
+        f"something went wrong that attn did not expect: {type(error).__name__}: {error}"[:_MAX_MESSAGE],
         hint="--debug shows where; please report it as a bug of attn",
     )
 
 
-def nearest(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str | None:
-    """What was probably meant, if anything is so much like it (from 0 to 1)."""
+def close_match(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str | None:
+    """The most similar known word, if its similarity (0 to 1) is at least `likeness`."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """A hint that begins with what was probably meant, if anything comes near."""
-    found = nearest(word, known)
-    return f"did you mean {found}? {otherwise}" if found else otherwise
+    """A hint that begins with the most similar known word, if there is one."""
+    match = close_match(word, known)
+    return f"did you mean {match}? {otherwise}" if match else otherwise
 
 
 def _usage_error(error: click.ClickException) -> AttnError:
     if isinstance(error, click.NoSuchOption):
-        return _no_such_option(error)
+        return _unknown_option(error)
     if isinstance(error, click.BadOptionUsage):
         return _misused_option(error)
-    hint = f"{_command(error)} --help shows what it takes"
+    hint = f"{_command_path(error)} --help shows what it takes"
     return UsageError(error.format_message().rstrip("."), hint=hint)
 
 
-def _no_such_option(error: click.NoSuchOption) -> UsageError:
-    command = _command(error)
+def _unknown_option(error: click.NoSuchOption) -> UsageError:
+    command = _command_path(error)
     message = f"{command} has no option {error.option_name}"
     if command == "attn":
         return UsageError(
             message, hint="options follow the verb, as in: attn heads TEXT -m gpt2; attn --help lists the verbs"
         )
     if error.option_name.startswith("--") and " " not in error.option_name:
-        # Without the dashes: two short names are not alike for having them.
+        # Compared without the dashes, which would make short names similar.
         known = {name.removeprefix("--"): name for name in _option_names(error)}
-        found = nearest(error.option_name.removeprefix("--"), known, likeness=0.6)
+        found = close_match(error.option_name.removeprefix("--"), known, likeness=0.6)
         hint = f"{command} --help lists the options"
         hint = f"did you mean {known[found]}? {hint}" if found else hint
     else:
@@ -79,10 +79,10 @@ def _misused_option(error: click.BadOptionUsage) -> UsageError:
                 return UsageError(f"{name} takes no value", hint=f"write {name} alone")
             assert error.ctx is not None  # its options were found there
             return UsageError(f"{name} needs a value", hint=f"write {name} {parameter.make_metavar(error.ctx)}")
-    return UsageError(error.format_message().rstrip("."), hint=f"{_command(error)} --help shows what it takes")
+    return UsageError(error.format_message().rstrip("."), hint=f"{_command_path(error)} --help shows what it takes")
 
 
-def _command(error: click.ClickException) -> str:
+def _command_path(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     return context.command_path if isinstance(context, click.Context) else "attn"
 

@@ -1,4 +1,4 @@
-"""`attn heads`: argv -> the verb -> a rendering."""
+"""The command `attn heads`: options, running it in one or several processes, and rendering the result."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from attncli.choices import UNITS
-from attncli.cli.command import Choice, Text, Verb, WholeNumber, completed_by
-from attncli.cli.environment import Environment, shared
-from attncli.cli.heads_input import ManyOptions, many_options, read_heads_input
+from attncli.cli.command import Choice, Text, Verb, WholeNumber, completer
+from attncli.cli.environment import Environment, distributed
+from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
 from attncli.cli.options import (
     EncodingOptions,
     LoadingOptions,
@@ -29,7 +29,7 @@ from attncli.cli.options import (
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.cli.output import Plan
+    from attncli.cli.output import OutputPlan
     from attncli.models.loading.distributed import Communicator
     from attncli.render.common.terminal import Terminal
     from attncli.results.heads import HeadsResult
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
 
-class HeadChoice(NamedTuple):
-    """Which heads, and how much of them; the names are the keywords of the verb."""
+class HeadOptions(NamedTuple):
+    """Which heads to show, and what of them; fields are named as the keywords of the verb."""
 
     against: str | None
     layer: tuple[str, ...] | None
@@ -58,41 +58,41 @@ class HeadChoice(NamedTuple):
     top: int
     steps: bool
 
-    def _refuse_forms(self, plan: Plan) -> None:
-        """Raises UsageError for forms that can't show what was asked for."""
-        shown = plan.forms & {"npz", "html", "svg", "pdf", "png"}
-        if self.steps and shown:
+    def _check_forms(self, plan: OutputPlan) -> None:
+        """Raise UsageError for output formats that can't hold the result."""
+        pattern_forms = plan.forms & {"npz", "html", "svg", "pdf", "png"}
+        if self.steps and pattern_forms:
             raise UsageError(
-                f".{min(shown)} shows patterns, and --steps is a walk through numbers",
+                f".{min(pattern_forms)} shows patterns, and --steps is a walk through numbers",
                 hint="-o FILE.txt, .json or .csv holds the walk",
             )
 
-    def completed(self, plan: Plan, *, one: bool) -> HeadChoice:
-        """As the verb takes it.
+    def with_defaults(self, plan: OutputPlan, *, one: bool) -> HeadOptions:
+        """The options with all patterns requested where a file needs them and no heads are chosen.
 
-        An .npz, a page and a figure show patterns, so that they want all where none is chosen: of `one` text under one
-        model (several have none, or none that can always be compared), and not for the map of a metric.
+        These are .npz files, pages, and figures other than the map of a metric. one: whether there is one text under
+        one model; several texts have no patterns, and those of several models can't always be compared.
         """
         from attncli.cli.output import FIGURES
 
-        self._refuse_forms(plan)
-        showing = {"npz", "html", *(() if self.metric else FIGURES)}
-        everything = bool(plan.forms & showing) and one and not (self.against or self.layer or self.head)
+        self._check_forms(plan)
+        pattern_forms = {"npz", "html", *(() if self.metric else FIGURES)}
+        everything = bool(plan.forms & pattern_forms) and one and not (self.against or self.layer or self.head)
         return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)
 
 
-_CHOICE = "Heads"
-_VIEW = "Pattern"
+_HEADS = "Heads"
+_PATTERN = "Pattern"
 head_options = bundle(
     "choice",
-    HeadChoice,
+    HeadOptions,
     option(
         "--against", group="Input", type=Text(), metavar="TEXT", help="Another text; shows how the heads differ on it."
     ),
     option(
         "-l",
         "--layer",
-        group=_CHOICE,
+        group=_HEADS,
         multiple=True,
         metavar="LAYERS",
         help="Layers, from 0: 3, or 0-2,5, or -1 for the last.",
@@ -100,56 +100,60 @@ head_options = bundle(
     option(
         "-H",
         "--head",
-        group=_CHOICE,
+        group=_HEADS,
         multiple=True,
         metavar="HEADS",
         help="Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.",
     ),
     option(
         "--stack",
-        group=_CHOICE,
+        group=_HEADS,
         metavar="NAME",
-        shell_complete=completed_by("stacks"),
+        shell_complete=completer("stacks"),
         help="encoder, decoder, cross, vision … where a model has several.",
     ),
     option(
         "--metric",
-        group=_CHOICE,
+        group=_HEADS,
         metavar="NAME",
-        shell_complete=completed_by("metrics"),
+        shell_complete=completer("metrics"),
         help="One metric: entropy, distance, induction …",
     ),
     option(
         "--threshold",
-        group=_CHOICE,
+        group=_HEADS,
         multiple=True,
         metavar="METRIC=X",
-        shell_complete=completed_by("thresholds"),
+        shell_complete=completer("thresholds"),
         help="What earns a label: induction=0.3.",
     ),
     option(
         "--check",
-        group=_CHOICE,
+        group=_HEADS,
         multiple=True,
         metavar="CLAIM",
-        shell_complete=completed_by("claims"),
+        shell_complete=completer("claims"),
         help='Exit with 4 unless it holds: "1.2 induction > 0.8".',
     ),
-    flag("--patterns", group=_CHOICE, help="Hold the patterns of all heads in the data."),
+    flag("--patterns", group=_HEADS, help="Hold the patterns of all heads in the data."),
     option(
         "--query",
-        group=_VIEW,
+        group=_PATTERN,
         type=Text(),
         metavar="P",
         help="Where does it look? An index (-1), a word (it, it#2), cls, a patch 4,7; or rows of patterns: 3:9.",
     ),
     option(
-        "--key", group=_VIEW, type=Text(), metavar="P", help="Columns, likewise; with one query, ranks the heads by it."
+        "--key",
+        group=_PATTERN,
+        type=Text(),
+        metavar="P",
+        help="Columns, likewise; with one query, ranks the heads by it.",
     ),
-    option("--bins", group=_VIEW, type=WholeNumber(example=64), help="Pool patterns to at most N × N cells."),
+    option("--bins", group=_PATTERN, type=WholeNumber(example=64), help="Pool patterns to at most N × N cells."),
     option(
         "--by",
-        group=_VIEW,
+        group=_PATTERN,
         type=Choice(UNITS),
         default="token",
         show_default=True,
@@ -157,17 +161,17 @@ head_options = bundle(
     ),
     option(
         "--top",
-        group=_VIEW,
+        group=_PATTERN,
         type=WholeNumber(),
         metavar="K",
         default=10,
         show_default=True,
         help="How many keys or heads a ranking shows.",
     ),
-    flag("--rollout", group=_VIEW, help="What reaches each token through all layers up to one, heads averaged."),
-    flag("--norm-weighted", group=_VIEW, help="Weights times the size of what is read there."),
-    flag("--steps", group=_VIEW, help="Walk one query through one head: q·k, scale, mask, softmax, values, output."),
-    flag("--hide-special", group=_VIEW, help="Leave special tokens out; rows are made to sum to 1 again."),
+    flag("--rollout", group=_PATTERN, help="What reaches each token through all layers up to one, heads averaged."),
+    flag("--norm-weighted", group=_PATTERN, help="Weights times the size of what is read there."),
+    flag("--steps", group=_PATTERN, help="Walk one query through one head: q·k, scale, mask, softmax, values, output."),
+    flag("--hide-special", group=_PATTERN, help="Leave special tokens out; rows are made to sum to 1 again."),
 )
 
 
@@ -182,7 +186,7 @@ head_options = bundle(
     ),
 )
 @text_options
-@many_options
+@heads_input_options
 @encoding_options
 @head_options
 @model_option
@@ -190,14 +194,14 @@ head_options = bundle(
 @running_options
 @output_options(ENDINGS)
 @click.pass_obj
-@shared
+@distributed
 def heads(
     environment: Environment,
     *,
     sharing: Communicator,
     source: TextOptions,
-    many: ManyOptions,
-    choice: HeadChoice,
+    inputs: HeadsInputOptions,
+    choice: HeadOptions,
     encoding: EncodingOptions,
     model: tuple[str, ...],
     loading: LoadingOptions,
@@ -205,13 +209,13 @@ def heads(
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
-    from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import one_or_two_models
+    from attncli.cli.output import plan_output, write_result
+    from attncli.cli.texts import require_one_or_two_models
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    names = one_or_two_models(model, environment)
-    given = read_heads_input(source, many, environment)
+    names = require_one_or_two_models(model, environment)
+    given = read_heads_input(source, inputs, environment)
     messages.notes(given.notes)
     with messages.progress() as progress:
         from attncli.api import heads as verb
@@ -222,18 +226,18 @@ def heads(
             sharing=sharing,
             progress=progress,
             **given.keywords(),
-            **choice.completed(plan, one=not given.many and len(model) < 2)._asdict(),
+            **choice.with_defaults(plan, one=not given.is_batch and len(model) < 2)._asdict(),
             **encoding._asdict(),
             **loading._asdict(),
             **running._asdict(),
         )
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal, choice, plan.title), environment)
+    write_result(plan, lambda form, terminal: _render(result, form, terminal, choice, plan.title), environment)
     messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
 
 
-def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadChoice, title: str | None) -> str | bytes:
+def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadOptions, title: str | None) -> str | bytes:
     if form == "text":
         from attncli.render.heads.text import heads_text
 
@@ -253,16 +257,16 @@ def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadChoi
     if form == "json":
         from attncli.render.data import json_text
 
-        return json_text(_as_asked(result, choice), ascii_only=not terminal.unicode)
+        return json_text(_without_unrequested_patterns(result, choice), ascii_only=not terminal.unicode)
     from attncli.render.heads import tables
 
     if form == "csv":
         return tables.heads_csv(result, cells=choice.patterns)
-    return tables.heads_jsonl(_as_asked(result, choice), ascii_only=not terminal.unicode)
+    return tables.heads_jsonl(_without_unrequested_patterns(result, choice), ascii_only=not terminal.unicode)
 
 
-def _as_asked(result: HeadsResult, choice: HeadChoice) -> HeadsResult:
-    """Without the patterns that only a file beside this one wants."""
+def _without_unrequested_patterns(result: HeadsResult, choice: HeadOptions) -> HeadsResult:
+    """The result without patterns that are only there for another output file."""
     if choice.patterns or result.chosen:
         return result
     from dataclasses import replace

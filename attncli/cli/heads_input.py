@@ -1,4 +1,4 @@
-"""What `attn heads` is to look at: one text, many of them, random tokens, a picture or a sound."""
+"""The input of `attn heads`: one text, a batch of texts, random tokens, a picture or a sound."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from attncli.cli.texts import TextStream
 
 
-class ManyOptions(NamedTuple):
-    """What else there may be than one text: many, random tokens, and what the decoder is given beside it."""
+class HeadsInputOptions(NamedTuple):
+    """Inputs other than one text: pictures, sounds, many texts, random tokens, and the input of a decoder."""
 
     image: str | None
     audio: str | None
@@ -29,13 +29,13 @@ class ManyOptions(NamedTuple):
     generate: int | None
 
     @property
-    def has_scene(self) -> bool:
-        """Whether there is something to see or to hear, so that a text isn't needed."""
+    def has_media(self) -> bool:
+        """Whether there is a picture or a sound, so that a text is optional."""
         return self.image is not None or self.audio is not None
 
 
 class HeadsInput(NamedTuple):
-    """By the keywords of the verb, and notes on how it was understood."""
+    """The input, named as the keywords of the verb, and notes on how it was understood."""
 
     text: str | Iterator[LocatedText] | None = None
     input_ids: list[int] | None = None
@@ -49,19 +49,19 @@ class HeadsInput(NamedTuple):
     audio: str | None = None
 
     @property
-    def many(self) -> bool:
-        """Whether it is more than one text: such have metrics, and no patterns."""
+    def is_batch(self) -> bool:
+        """Whether there may be more than one text: the result then has metrics and no patterns."""
         return self.probe or not isinstance(self.text, str | None)
 
     def keywords(self) -> dict[str, Any]:
-        """What the verb takes besides the text."""
+        """The keywords of the verb besides the text."""
         return {name: value for name, value in self._asdict().items() if name not in ("text", "notes")}
 
 
 _INPUT = "Input"
-many_options = bundle(
-    "many",
-    ManyOptions,
+heads_input_options = bundle(
+    "inputs",
+    HeadsInputOptions,
     option("--image", group=_INPUT, metavar="FILE", help="A picture, for models of pictures; TEXT is its caption."),
     option("--audio", group=_INPUT, metavar="FILE", help="A sound, for models of sounds; TEXT is its transcript."),
     flag("--lines", group=_INPUT, help="Each line is a text of its own; the metrics of all are averaged."),
@@ -81,75 +81,75 @@ many_options = bundle(
 )
 
 
-def read_heads_input(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
-    """One text is read whole; many are read as they are looked at.
+def read_heads_input(source: TextOptions, inputs: HeadsInputOptions, environment: Environment) -> HeadsInput:
+    """The input: one text is read whole, many are read one after another as they are used.
 
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
-    if many.seed is not None and not many.probe:
+    if inputs.seed is not None and not inputs.probe:
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
-    if environment.processes.world > 1 and _reads_stdin(source, many):
+    if environment.process.world_size > 1 and _reads_stdin(source, inputs):
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
-    target = _target(many, environment)
-    if many.has_scene:
-        return _scene(source, many, environment)._replace(**target)
-    if not (many.probe or many.lines or len(source.file) > 1):
-        return _one(source, environment)._replace(**target)
-    given = _probe(source, many) if many.probe else _many(source, environment, lines=many.lines)
+    target = _target_keywords(inputs, environment)
+    if inputs.has_media:
+        return _media_input(source, inputs, environment)._replace(**target)
+    if not (inputs.probe or inputs.lines or len(source.file) > 1):
+        return _single_text(source, environment)._replace(**target)
+    given = _probe_input(source, inputs) if inputs.probe else _text_batch(source, environment, lines=inputs.lines)
     return given._replace(**target)
 
 
-def _target(many: ManyOptions, environment: Environment) -> dict[str, Any]:
-    """By the keywords of the verb."""
+def _target_keywords(inputs: HeadsInputOptions, environment: Environment) -> dict[str, Any]:
+    """The decoder's input, by the keywords of the verb."""
     from attncli.cli.texts import read_ids
 
-    ids = None if many.target_ids is None else read_ids(many.target_ids, environment, flag="--target-ids")
-    return {"target": many.target, "target_ids": ids, "generate": many.generate}
+    ids = None if inputs.target_ids is None else read_ids(inputs.target_ids, environment, flag="--target-ids")
+    return {"target": inputs.target, "target_ids": ids, "generate": inputs.generate}
 
 
-def _reads_stdin(source: TextOptions, many: ManyOptions) -> bool:
-    named = (*source.text, *source.file, *([] if source.input_ids is None else [source.input_ids]))
-    return STDIN in named if named else not (many.probe or many.has_scene)
+def _reads_stdin(source: TextOptions, inputs: HeadsInputOptions) -> bool:
+    sources = (*source.text, *source.file, *([] if source.input_ids is None else [source.input_ids]))
+    return STDIN in sources if sources else not (inputs.probe or inputs.has_media)
 
 
-def _one(source: TextOptions, environment: Environment) -> HeadsInput:
-    from attncli.cli.texts import one_text, read_input
+def _single_text(source: TextOptions, environment: Environment) -> HeadsInput:
+    from attncli.cli.texts import read_input, require_one_text
 
-    given = one_text(read_input(source, environment))
+    given = require_one_text(read_input(source, environment))
     return HeadsInput(given.texts[0] if given.texts else None, given.ids, notes=given.notes)
 
 
-def _scene(source: TextOptions, many: ManyOptions, environment: Environment) -> HeadsInput:
-    """A picture or a sound, and a text with it if one is named: stdin is read only where that is."""
-    if many.probe or many.lines or len(source.file) > 1:
-        name = "--image" if many.image is not None else "--audio"
+def _media_input(source: TextOptions, inputs: HeadsInputOptions, environment: Environment) -> HeadsInput:
+    """A picture or a sound, and a text if there is one: stdin is read only where `-` is written."""
+    if inputs.probe or inputs.lines or len(source.file) > 1:
+        name = "--image" if inputs.image is not None else "--audio"
         raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
-    named = source.text or source.file or source.input_ids is not None
-    given = _one(source, environment) if named else HeadsInput()
-    return given._replace(image=many.image, audio=many.audio)
+    has_text = source.text or source.file or source.input_ids is not None
+    given = _single_text(source, environment) if has_text else HeadsInput()
+    return given._replace(image=inputs.image, audio=inputs.audio)
 
 
-def _probe(source: TextOptions, many: ManyOptions) -> HeadsInput:
-    if source.text or source.file or source.input_ids is not None or many.lines:
+def _probe_input(source: TextOptions, inputs: HeadsInputOptions) -> HeadsInput:
+    if source.text or source.file or source.input_ids is not None or inputs.lines:
         raise UsageError("--probe takes the place of a text", hint="leave --probe out, or the text")
-    return HeadsInput(probe=True, seed=many.seed or 0)
+    return HeadsInput(probe=True, seed=inputs.seed or 0)
 
 
-def _many(source: TextOptions, environment: Environment, *, lines: bool) -> HeadsInput:
+def _text_batch(source: TextOptions, environment: Environment, *, lines: bool) -> HeadsInput:
     from attncli.cli.texts import open_texts
 
     stream = open_texts(source, environment, lines=lines)
-    return HeadsInput(_given(stream), notes=stream.notes)
+    return HeadsInput(_batch_items(stream), notes=stream.notes)
 
 
-def _given(stream: TextStream) -> Iterator[LocatedText]:
-    """The texts of a stream, with what to call each where something is wrong with it."""
+def _batch_items(stream: TextStream) -> Iterator[LocatedText]:
+    """The texts of a stream, each with its name for error messages."""
     from attncli.api.text_batches import LocatedText
     from attncli.cli.stdin_text import lines
 
     for number, ids in enumerate(stream.ids or (), 1):
         yield LocatedText(f"list {number} of ids", ids=ids)
-    names = [*stream.literal, *stream.names]
+    names = [*stream.literal, *stream.files]
     called = ["stdin" if name == STDIN else "the text" if place < len(stream.literal) else name
               for place, name in enumerate(names)]  # fmt: skip
     for name, blocks in zip(called, stream.blocks(), strict=True):

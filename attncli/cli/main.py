@@ -1,4 +1,7 @@
-"""`attn` from its first line to its exit code. Whatever takes time to import waits until Ctrl-C can be answered."""
+"""The entry point of `attn`: runs a command in its environment and turns errors into exit codes.
+
+Imports that take time wait until Ctrl-C is handled.
+"""
 
 from __future__ import annotations
 
@@ -19,37 +22,40 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
-    """The entry point: run with this process's arguments and streams, and exit with the code of what happened."""
+    """Run `attn` with this process's arguments and streams, and exit with its exit code."""
     try:
         from attncli.cli.signals import Signals, Stopped
     except KeyboardInterrupt:
         sys.exit(130)
-    # A run makes objects by the hundred thousand and drops few of them in circles: looking for those as often as
-    # Python does by itself would take a tenth of the time.
+    # A run creates hundreds of thousands of objects and few reference cycles: Python's default threshold would spend
+    # a tenth of the time on garbage collection.
     gc.set_threshold(100_000)
     prepare_torch(sys.platform, os.environ)
     signals = Signals()
     try:
-        signals.listen()
+        signals.install()
         from attncli.cli.environment import Environment
 
-        code = run(sys.argv[1:], Environment.of_process(), signals)
+        code = run(sys.argv[1:], Environment.from_process(), signals)
     except Stopped as stopped:
         code = stopped.code
     signals.ignore()
-    _leave(signals.stopped.code if signals.stopped else code)
+    _exit(signals.stopped.code if signals.stopped else code)
 
 
 def prepare_torch(platform: str, variables: MutableMapping[str, str]) -> None:
-    """Let the CPU do what torch can't do on Apple's GPUs, unless the user says otherwise; torch asks at its import."""
+    """Let torch fall back to the CPU for what Apple's GPUs lack, unless the user says otherwise.
+
+    torch reads the variable when it is imported.
+    """
     if platform == "darwin":
         variables.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
-def _leave(code: int) -> NoReturn:
-    """Exit, and where the process was started for `attn` alone, without taking the interpreter apart object by object.
+def _exit(code: int) -> NoReturn:
+    """Exit; where the process runs `attn` alone, without finalizing the interpreter.
 
-    That would take as long as starting it: a third of a second once torch is imported.
+    Finalizing takes a third of a second once torch is imported.
     """
     if getattr(sys.modules["__main__"], "main", None) is main:
         atexit._run_exitfuncs()
@@ -61,7 +67,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def run(arguments: Sequence[str], environment: Environment, signals: Signals | None = None) -> int:
-    """One call of `attn` in the given surroundings; returns its exit code. `signals` raises `Stopped` through it."""
+    """Run one `attn` command line in an environment; returns its exit code. Raises `Stopped` after a signal."""
     from attncli.cli.environment import NoReaderError
     from attncli.cli.messages import suppress_output
     from attncli.errors import ExitCode
@@ -78,9 +84,9 @@ def run(arguments: Sequence[str], environment: Environment, signals: Signals | N
         return ExitCode.BROKEN_PIPE
     except (Exception, SystemExit) as error:
         if signals is not None and signals.stopped is not None:
-            # A library turned the signal into an error of its own.
+            # A library caught `Stopped` and raised another error.
             raise signals.stopped from error
-        return _report(error, environment, debug=debug)
+        return _report_error(error, environment, debug=debug)
 
 
 def _invoke(arguments: list[str], environment: Environment) -> int:
@@ -109,17 +115,17 @@ def _complete(instruction: str, environment: Environment) -> int:
     return shell_complete(attn, {"obj": environment}, "attn", COMPLETION, instruction)
 
 
-def _report(error: BaseException, environment: Environment, *, debug: bool) -> int:
-    """Two lines on stderr, and with `--debug` the traceback after them."""
+def _report_error(error: BaseException, environment: Environment, *, debug: bool) -> int:
+    """Write the error and its hint to stderr, with `--debug` also the traceback; returns the exit code."""
     from attncli.cli.failures import as_attn_error
     from attncli.cli.messages import one_line
 
     failure = as_attn_error(error)
-    environment.say(f"error: {one_line(failure.message)}")
-    environment.say(f"hint: {one_line(failure.hint)}")
+    environment.write_line(f"error: {one_line(failure.message)}")
+    environment.write_line(f"hint: {one_line(failure.hint)}")
     if debug:
         from traceback import format_exception
 
         for line in "".join(format_exception(error)).splitlines():
-            environment.say(one_line(line))
+            environment.write_line(one_line(line))
     return failure.exit_code

@@ -1,8 +1,8 @@
-"""Manual pages and a command reference, made from the commands themselves.
+"""Manual pages and a command reference, generated from the commands.
 
     python -m attncli.cli.manual FOLDER    writes attn.1, attn-heads.1, …, and reference.md
 
-They are made when a package is built (`build_hook.py`), so that they can't fall behind the help.
+They are generated when a package is built (`build_hook.py`), so that they always agree with the help.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import NamedTuple
 import click
 
 from attncli._version import __version__
-from attncli.cli.command import VARIABLES, VERBS, Verb, attn, sections
+from attncli.cli.command import VARIABLES, VERBS, Verb, attn, option_groups
 from attncli.errors import ExitCode
 
 Entry = tuple[str, str]
 
 
 class Page(NamedTuple):
-    """What both forms say of a command. sections: titles and their terms with explanations."""
+    """The content of a manual page. sections: titles, each with terms and their explanations."""
 
     name: str
-    line: str
+    summary: str
     synopsis: str
     text: str
     examples: tuple[str, ...]
     sections: tuple[tuple[str, tuple[Entry, ...]], ...]
-    others: tuple[str, ...]
+    see_also: tuple[str, ...]
 
     @property
     def file(self) -> str:
@@ -38,42 +38,44 @@ class Page(NamedTuple):
 
 
 def pages() -> Iterator[Page]:
-    """`attn`, and a page for each verb."""
+    """The page of `attn`, and one for each verb."""
     top = click.Context(attn, info_name="attn")
-    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", _codes()))
-    verbs = (("Verbs", tuple(VERBS.items())), ("Options", tuple(_records(attn, top))))
+    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", _exit_code_entries()))
+    verbs = (("Verbs", tuple(VERBS.items())), ("Options", tuple(_option_entries(attn, top))))
     names = tuple(f"attn {verb}" for verb in VERBS)
-    line = "Look inside any transformer from a terminal."
-    yield Page("attn", line, "attn VERB [OPTIONS] ...", _text(attn), (), (*verbs, *common), names)
-    for verb, said in VERBS.items():
+    summary = "Look inside any transformer from a terminal."
+    yield Page("attn", summary, "attn VERB [OPTIONS] ...", _help_text(attn), (), (*verbs, *common), names)
+    for verb, summary in VERBS.items():
         command = attn.get_command(top, verb)
         assert isinstance(command, Verb)
         context = click.Context(command, info_name=verb, parent=top)
-        groups = tuple((title, tuple(records)) for title, records in sections(command, context))
+        groups = tuple((title, tuple(records)) for title, records in option_groups(command, context))
         synopsis = f"attn {verb} {' '.join(command.collect_usage_pieces(context))}"
-        others = ("attn", *(name for name in names if name != f"attn {verb}"))
-        yield Page(f"attn {verb}", said, synopsis, _text(command), command.examples, (*groups, *common), others)
+        see_also = ("attn", *(name for name in names if name != f"attn {verb}"))
+        yield Page(
+            f"attn {verb}", summary, synopsis, _help_text(command), command.examples, (*groups, *common), see_also
+        )
 
 
-def _text(command: click.Command) -> str:
+def _help_text(command: click.Command) -> str:
     return " ".join((command.help or "").split())
 
 
-def _codes() -> tuple[Entry, ...]:
+def _exit_code_entries() -> tuple[Entry, ...]:
     return tuple((str(int(code)), code.meaning) for code in ExitCode)
 
 
-def _records(command: click.Command, context: click.Context) -> Iterator[Entry]:
+def _option_entries(command: click.Command, context: click.Context) -> Iterator[Entry]:
     return (record for option in command.params if (record := option.get_help_record(context)))
 
 
 def manual_page(page: Page) -> str:
-    """In roff's `man` macros, section 1."""
+    """The page in roff with `man` macros, section 1."""
     title = page.name.upper().replace(" ", "-")
     lines = [
         f'.TH {_roff(title)} 1 "" "attncli {__version__}" "attn"',
         ".SH NAME",
-        rf"{_roff(page.name.replace(' ', '-'))} \- {_roff(page.line)}",
+        rf"{_roff(page.name.replace(' ', '-'))} \- {_roff(page.summary)}",
         ".SH SYNOPSIS",
         _roff(page.synopsis),
         ".SH DESCRIPTION",
@@ -83,43 +85,43 @@ def manual_page(page: Page) -> str:
         lines += [".SH EXAMPLES", ".EX", *map(_roff, page.examples), ".EE"]
     for name, entries in page.sections:
         lines.append(f".SH {_roff(name.upper())}")
-        for term, said in entries:
-            lines += [".TP", rf"\fB{_roff(term)}\fR", _roff(said)]
-    also = ", ".join(rf"\fB{_roff(name.replace(' ', '-'))}\fR(1)" for name in page.others)
+        for term, explanation in entries:
+            lines += [".TP", rf"\fB{_roff(term)}\fR", _roff(explanation)]
+    also = ", ".join(rf"\fB{_roff(name.replace(' ', '-'))}\fR(1)" for name in page.see_also)
     return "\n".join([*lines, ".SH SEE ALSO", also, ""])
 
 
 def _roff(text: str) -> str:
-    """A line of text that roff shows as it stands: it reads marks at the start of a line, hyphens and backslashes."""
+    """A line of text escaped for roff, which interprets hyphens, backslashes, and `.` or `'` at the start of a line."""
     text = text.replace("\\", r"\e").replace("-", r"\-")
     return rf"\&{text}" if text[:1] in ".'" else text
 
 
-def reference(every: tuple[Page, ...]) -> str:
+def reference(manual: tuple[Page, ...]) -> str:
     """All commands on one page of Markdown."""
     lines = [f"# Command reference of attn {__version__}", ""]
-    for page in every:
+    for page in manual:
         lines += [f"## {page.name}", "", page.text, "", "```", page.synopsis, "```", ""]
         if page.examples:
             lines += ["```bash", *page.examples, "```", ""]
         for name, entries in page.sections if page.name == "attn" else page.sections[:-2]:
             lines += [f"### {name}", "", "| | |", "| --- | --- |"]
-            lines += [f"| `{term}` | {_cell(said)} |" for term, said in entries] + [""]
+            lines += [f"| `{term}` | {_table_cell(explanation)} |" for term, explanation in entries] + [""]
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
+def _table_cell(text: str) -> str:
     return text.replace("|", r"\|").replace("<", r"\<")
 
 
-def write(folder: Path) -> list[Path]:
-    """Write all pages and the reference. Returns the paths of what was written."""
-    every = tuple(pages())
-    files = {page.file: manual_page(page) for page in every} | {"reference.md": reference(every)}
+def write_pages(folder: Path) -> list[Path]:
+    """Write all pages and the reference; returns their paths."""
+    manual = tuple(pages())
+    files = {page.file: manual_page(page) for page in manual} | {"reference.md": reference(manual)}
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return [folder / name for name in files]
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_pages(Path(sys.argv[1]))

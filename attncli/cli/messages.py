@@ -1,7 +1,4 @@
-"""Keeps what libraries print (their logs, warnings, progress bars, a model's own prints) off the user's streams.
-
-Everything that goes to stderr: notes, warnings and progress. (Errors too, through the same door.)
-"""
+"""Messages on stderr: notes, warnings, failed checks and progress; and the suppression of what libraries print."""
 
 from __future__ import annotations
 
@@ -13,53 +10,25 @@ from contextlib import contextmanager
 
 from attncli.cli.environment import Environment
 from attncli.errors import CheckError
-from attncli.progress import Bytes, Progress, Texts
+from attncli.progress import Bytes, Progress, Texts, silent
 
-
-class _Nowhere(io.TextIOBase):
-    """A stream without a file that takes everything and keeps nothing."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
-@contextmanager
-def suppress_output(*, unless: bool) -> Iterator[None]:
-    """While this holds, whatever is written to `sys.stdout` and `sys.stderr` vanishes.
-
-    Results, notes and errors don't pass through these two: they go to the streams of the `Environment`. One place
-    for all libraries, and none of them is imported for it. `unless` (that is `--debug`) shows it all on stderr.
-    """
-    stdout, stderr = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stderr, stderr) if unless else (_Nowhere(), _Nowhere())
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = stdout, stderr
-
-
-#: Seconds between two looks of the progress line; more often would only cost time.
-INTERVAL = 0.1
-
-#: Failures that are listed one by one.
-_LISTED = 20
-
-#: Seconds after which a rate means something.
-_SETTLED = 1.0
+#: Seconds between two updates of the progress line.
+REFRESH_SECONDS = 0.1
+#: Failed checks that are listed.
+_MAX_FAILURES = 20
+#: Seconds after which the rate is shown.
+_RATE_AFTER_SECONDS = 1.0
 
 
 def one_line(text: str) -> str:
-    """`text` as it may stand in a message: no control character, no line break, whatever it was made of."""
+    """`text` on one line, with control characters escaped."""
     from attncli.render.common.escape import printable
 
     return printable(" ".join(line.rstrip() for line in text.splitlines()))
 
 
 class Messages:
-    """Says what a user should know besides the result. `quiet` leaves all of it unsaid, but not the errors."""
+    """Writes messages to stderr. quiet: write no notes, warnings or progress; failed checks are still written."""
 
     def __init__(self, environment: Environment, *, quiet: bool = False) -> None:
         self._environment = environment
@@ -67,53 +36,49 @@ class Messages:
         self._line: ProgressLine | None = None
 
     def notes(self, texts: Iterable[str]) -> None:
-        """How the input was understood, where that may surprise."""
+        """Write notes: how the input was understood, where that may surprise."""
         self._say("note", texts)
 
     def warnings(self, texts: Iterable[str]) -> None:
-        """What a reader of the result must bear in mind."""
+        """Write warnings: what limits the result."""
         self._say("warning", texts)
 
     def fail(self, texts: Sequence[str], *, hint: str) -> None:
-        """Say which checks do not hold, `quiet` or not, and raise CheckError if there are any."""
+        """Write the failed checks, even with `quiet`, and raise CheckError if there are any."""
         if not texts:
             return
-        for text in texts[:_LISTED]:
-            self.make_room()
-            self._environment.say(f"failed: {one_line(text)}")
-        more = f" ({_LISTED} of them are above)" if len(texts) > _LISTED else ""
+        for text in texts[:_MAX_FAILURES]:
+            self.clear_progress()
+            self._environment.write_line(f"failed: {one_line(text)}")
+        more = f" ({_MAX_FAILURES} of them are above)" if len(texts) > _MAX_FAILURES else ""
         raise CheckError(f"{len(texts):,} check{'s do' if len(texts) > 1 else ' does'} not hold{more}", hint=hint)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A listener for slow work: one line on stderr that is written over, and gone at the end."""
-        if self._quiet or not self._environment.shows_messages:
-            yield _unheard
+        """A progress callback for slow work: one line on stderr that is overwritten, and removed at the end."""
+        if self._quiet or not self._environment.can_show_progress:
+            yield silent
             return
-        self._line = ProgressLine(self._environment.say_part)
+        self._line = ProgressLine(self._environment.write_stderr)
         try:
             yield self._line
         finally:
-            self.make_room()
+            self.clear_progress()
 
-    def make_room(self) -> None:
-        """Take the progress line away before something else is written to the terminal."""
+    def clear_progress(self) -> None:
+        """Remove the progress line, before something else is written to the terminal."""
         if self._line is not None:
             self._line.clear()
 
     def _say(self, kind: str, texts: Iterable[str]) -> None:
         if not self._quiet:
             for text in texts:
-                self.make_room()
-                self._environment.say(f"{kind}: {one_line(text)}")
-
-
-def _unheard(what: str, done: int, total: int | None) -> None:
-    """Nobody looks."""
+                self.clear_progress()
+                self._environment.write_line(f"{kind}: {one_line(text)}")
 
 
 class ProgressLine:
-    """The line itself. It uses no escape sequence, so that it works on any terminal."""
+    """The progress line, without escape sequences, so that it works on any terminal."""
 
     def __init__(self, write: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
@@ -126,29 +91,29 @@ class ProgressLine:
     def __call__(self, what: str, done: int, total: int | None) -> None:
         now = self._clock()
         if what != self._what:
-            # What was done before the first report (a download that is taken up again) says nothing of the rate.
+            # Work done before the first report (as of a resumed download) is left out of the rate.
             self._what, self._began_at, self._began_with = what, now, done
-        elif now - self._shown_at < INTERVAL:
+        elif now - self._shown_at < REFRESH_SECONDS:
             return
         self._shown_at = now
         share = f" {100 * done // total:3d} %" if total else ""
         figures = share + (self._pace(done, total, now - self._began_at) if isinstance(done, Bytes | Texts) else "")
-        # 79 cells are safe on nearly any terminal; a line that wraps could not be written over.
+        # 79 cells fit on nearly any terminal; a line that wraps can't be overwritten.
         text = f"{one_line(what).encode('ascii', 'replace').decode()[: 79 - len(figures)]}{figures}"
         self._write(f"\r{text.ljust(self._shown_length)}")
         self._shown_length = len(text)
 
     def _pace(self, done: Bytes | Texts, total: int | None, seconds: float) -> str:
-        """How much was done where a share can't be told, and after a while the rate and the time left."""
+        """The amount done where the total is unknown; after a while the rate and the time left."""
         amount = "" if total else f"  {_amount(done, done)}"
-        rate = (done - self._began_with) / seconds if seconds >= _SETTLED else 0
+        rate = (done - self._began_with) / seconds if seconds >= _RATE_AFTER_SECONDS else 0
         if not rate:
             return amount
         left = f"  {_duration((total - done) / rate)} left" if total and done < total else ""
         return f"{amount}  {_amount(rate, done)}/s{left}"
 
     def clear(self) -> None:
-        """Leave the line as if nothing had been written."""
+        """Erase the line."""
         if self._shown_length:
             self._write(f"\r{' ' * self._shown_length}\r")
             self._shown_length = 0
@@ -159,7 +124,7 @@ def _amount(count: float, kind: Bytes | Texts) -> str:
 
 
 def _size(count: float) -> str:
-    """Bytes in units of a thousand, as file systems and networks tell them.
+    """Bytes in decimal units.
 
     >>> _size(3_100_000)
     '3.1 MB'
@@ -172,7 +137,7 @@ def _size(count: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Minutes and seconds, and hours before them where there are some.
+    """Minutes and seconds, with hours if there are any.
 
     >>> _duration(21), _duration(3672)
     ('0:21', '1:01:12')
@@ -180,3 +145,27 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@contextmanager
+def suppress_output(*, unless: bool) -> Iterator[None]:
+    """Discard what libraries write to `sys.stdout` and `sys.stderr`: logs, warnings, progress bars, prints of a model.
+
+    Our own results and messages go to the streams of the `Environment`. unless: write it all to stderr (`--debug`).
+    """
+    stdout, stderr = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (stderr, stderr) if unless else (_NullStream(), _NullStream())
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+
+
+class _NullStream(io.TextIOBase):
+    """A stream that discards what is written to it."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)

@@ -1,7 +1,7 @@
-"""The options that verbs share, in bundles: a decorator adds a bundle, and the callback gets it as one value.
+"""Options that several verbs share, in bundles: a decorator adds a bundle, and the callback gets it as one value.
 
-The bundles are named tuples because every start of `attn` pays for their classes: a frozen dataclass costs five times
-as much to make.
+The bundles are named tuples because every start of `attn` creates their classes: a frozen dataclass takes five times
+as long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from attncli.choices import COLORS, DTYPES, ERRORS, FORMATS
-from attncli.cli.command import Choice, Option, Text, WholeNumber, completed_by
+from attncli.cli.command import Choice, Option, Text, WholeNumber, completer
 from attncli.cli.environment import MAX_WIDTH
 
 Function = Callable[..., Any]
@@ -21,7 +21,7 @@ Decorator = Callable[[Function], Function]
 
 
 class LoadingOptions(NamedTuple):
-    """Where a model comes from and what may be run or read of it; the names are the keywords of the verbs."""
+    """Where a model comes from, and which risky files may be used; fields are named as the keywords of the verbs."""
 
     revision: str | None
     refresh: bool
@@ -30,14 +30,14 @@ class LoadingOptions(NamedTuple):
 
 
 class RunningOptions(NamedTuple):
-    """What a model runs on, and in which precision."""
+    """The device that a model runs on, and its precision."""
 
     device: str
     dtype: str
 
 
 class TextOptions(NamedTuple):
-    """The input as it was named, before anything is read."""
+    """The input arguments, before any file is read."""
 
     text: tuple[str, ...]
     file: tuple[str, ...]
@@ -46,7 +46,7 @@ class TextOptions(NamedTuple):
 
 
 class EncodingOptions(NamedTuple):
-    """How a text becomes tokens; the names are the keywords of the verbs."""
+    """How a text becomes tokens; fields are named as the keywords of the verbs."""
 
     pair: str | None
     no_special: bool
@@ -54,7 +54,7 @@ class EncodingOptions(NamedTuple):
 
 
 class OutputOptions(NamedTuple):
-    """Form and place of the result, and what else may be said."""
+    """Formats and files of the result, and what is written to the terminal."""
 
     format: str | None
     json: bool
@@ -77,7 +77,7 @@ def flag(*names: str, group: str, help: str) -> Decorator:  # noqa: A002
 
 
 def bundle(name: str, kind: type[Any], *options: Decorator) -> Decorator:
-    """A decorator that adds `options` and hands their values to the callback as one `kind` under `name`."""
+    """A decorator that adds `options` and passes their values to the callback as one `kind`, in the keyword `name`."""
     members: tuple[str, ...] = kind._fields
 
     def decorate(function: Function) -> Function:
@@ -101,7 +101,7 @@ model_option = option(
     group=_MODEL,
     metavar="MODEL",
     multiple=True,
-    shell_complete=completed_by("models"),
+    shell_complete=completer("models"),
     help="A name on the hub, or a local folder or file. [default: $ATTN_MODEL, else all-MiniLM-L6-v2]",
 )
 loading_options = bundle(
@@ -120,7 +120,7 @@ running_options = bundle(
         group=_MODEL,
         metavar="NAME",
         default="auto",
-        shell_complete=completed_by("devices"),
+        shell_complete=completer("devices"),
         help="auto, cpu, cuda, cuda:N or mps.",
     ),
     option(
@@ -143,7 +143,7 @@ text_options = bundle(
         group=_INPUT,
         metavar="FILE",
         multiple=True,
-        shell_complete=completed_by("files"),
+        shell_complete=completer("files"),
         help="Read a text from a file, less its last newline (- is stdin).",
     ),
     option("--input-ids", group=_INPUT, metavar="IDS", help='Token ids instead of a text: "5 6 7", @FILE or -.'),
@@ -173,8 +173,8 @@ _OUTPUT = "Output"
 
 
 def output_options(endings: tuple[str, ...]) -> Decorator:
-    """The form and the place of the result; `endings` are those of the files that the verb can write."""
-    titled = option("--title", group=_OUTPUT, metavar="TEXT", help="What stands above a page or a figure.")
+    """Options about the format and place of the result; `endings` are those of the files that the verb can write."""
+    title_option = option("--title", group=_OUTPUT, metavar="TEXT", help="What stands above a page or a figure.")
     return bundle(
         "output",
         OutputOptions,
@@ -188,7 +188,7 @@ def output_options(endings: tuple[str, ...]) -> Decorator:
             multiple=True,
             help=f"Write a file instead (repeatable); its ending chooses the form: {' '.join(endings)}.",
         ),
-        *([titled] if ".html" in endings else []),
+        *([title_option] if ".html" in endings else []),
         option("--color", group=_OUTPUT, type=Choice(COLORS), default="auto", help="When to colour the text."),
         flag("--no-color", group=_OUTPUT, help="Short for --color never."),
         option("--width", group=_OUTPUT, type=WholeNumber(MAX_WIDTH, example=80), help="Width of the text in cells."),

@@ -1,4 +1,4 @@
-"""`attn params`: argv -> the verb -> a rendering."""
+"""The command `attn params`: options and rendering the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from attncli.choices import BY, SOURCES
-from attncli.cli.command import Choice, Verb, WholeNumber, completed_by
+from attncli.cli.command import Choice, Verb, WholeNumber, completer
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
     LoadingOptions,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".html")
 
 
-class Counting(NamedTuple):
-    """What is counted, and how it is listed; the names are the keywords of the verb."""
+class CountOptions(NamedTuple):
+    """What is counted, and how it is listed; fields are named as the keywords of the verb."""
 
     source: str | None
     by: str
@@ -39,8 +39,8 @@ class Counting(NamedTuple):
     list_presets: bool
 
 
-class Costing(NamedTuple):
-    """What is asked of memory and arithmetic; the names are the keywords of the verb."""
+class CostOptions(NamedTuple):
+    """Which memory and compute costs to estimate; fields are named as the keywords of the verb."""
 
     context: str | None
     batch: str | None
@@ -50,9 +50,9 @@ class Costing(NamedTuple):
 
 
 _COUNT, _COST = "Count", "Cost"
-counting_options = bundle(
+count_options = bundle(
     "counting",
-    Counting,
+    CountOptions,
     option(
         "--source",
         group=_COUNT,
@@ -77,9 +77,9 @@ counting_options = bundle(
     ),
     flag("--list-presets", group=_COUNT, help="List the architectures that preset:NAME knows."),
 )
-costing_options = bundle(
+cost_options = bundle(
     "costing",
-    Costing,
+    CostOptions,
     option("--context", group=_COST, metavar="N", help="Tokens a text, as 8192 or 128k. [default: the model's most]"),
     option("--batch", group=_COST, metavar="N", help="Texts at once. [default: 1]"),
     option("--fit", group=_COST, metavar="SIZE", help="The longest context that fits, in 24GiB or 2x80GB of memory."),
@@ -87,7 +87,7 @@ costing_options = bundle(
         "--lora",
         group=_COST,
         metavar="RANK[:COMPONENT,...]",
-        shell_complete=completed_by("adapters"),
+        shell_complete=completer("adapters"),
         help="What adapters add, as 16, 16:attention,mlp.up or 16:all. [default: query and value]",
     ),
     flag("--training", group=_COST, help="What training holds: weights, gradients, AdamW."),
@@ -103,9 +103,9 @@ costing_options = bundle(
         "attn params preset:deepseek-v3 --by layer",
     ),
 )
-@click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=completed_by("models"))
-@counting_options
-@costing_options
+@click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=completer("models"))
+@count_options
+@cost_options
 @model_option
 @loading_options
 @output_options(ENDINGS)
@@ -114,27 +114,27 @@ def params(
     environment: Environment,
     *,
     models: tuple[str, ...],
-    counting: Counting,
-    costing: Costing,
+    counting: CountOptions,
+    costing: CostOptions,
     model: tuple[str, ...],
     loading: LoadingOptions,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
-    from attncli.cli.output import deliver, plan_output
-    from attncli.cli.texts import chosen_models
+    from attncli.cli.output import plan_output, write_result
+    from attncli.cli.texts import resolve_models
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    named = chosen_models((*models, *model), environment)
+    names = resolve_models((*models, *model), environment)
     with messages.progress() as progress:
         from attncli.api import params as verb
 
-        result = verb.params(named, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
-    # Who checks must hear of what makes the check doubtful, --quiet or not.
-    heard = messages if counting.check is None else Messages(environment)
-    heard.warnings(result.warnings)
-    deliver(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
+        result = verb.params(names, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
+    # With --check, warnings are shown even with --quiet: they may make the check unreliable.
+    warner = messages if counting.check is None else Messages(environment)
+    warner.warnings(result.warnings)
+    write_result(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
     messages.fail(
         result.failures or (),
         hint="--by component and --by tensor show where they sit; --untie counts tied tensors apart",

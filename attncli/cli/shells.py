@@ -2,8 +2,8 @@
 
     python -m attncli.cli.shells completions    writes them into that folder
 
-A script asks `attn` itself, with _ATTN_COMPLETE in its environment, what may follow the words so far. Click has scripts
-of its own; these differ from version to version, and its bash one takes `preset:gpt3` for three words.
+A script runs `attn` with _ATTN_COMPLETE in its environment to get the completions of the words so far. Click has
+its own scripts; these differ between its versions, and its bash script splits `preset:gpt3` into three words.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from click.shell_completion import (
 
 from attncli.choices import COMPLETION
 
-# Bash cuts words at colons and equal signs too, so it hands over the line, and the piece that an answer replaces.
-# Bash 3.2, as macOS has it, knows neither compopt nor nosort.
+# Bash also splits words at colons and equal signs, so the script passes the line, and the piece to replace.
+# Bash 3.2 (macOS) has neither compopt nor nosort.
 _BASH = """\
 # Completion of attn for bash. In ~/.bashrc: source /path/to/attn.bash
 # or put it, called attn, into ~/.local/share/bash-completion/completions.
@@ -109,7 +109,7 @@ complete --no-files --command attn --arguments "(__attn_complete)"
 
 
 class Bash(BashComplete):
-    """What our script for bash asks: it hands over COMP_LINE up to the cursor, and COMP_PIECE, which is replaced."""
+    """Answers our bash script, which passes COMP_LINE up to the cursor, and COMP_PIECE, the piece to replace."""
 
     def source(self) -> str:
         return _BASH
@@ -122,7 +122,7 @@ class Bash(BashComplete):
     def format_completion(self, item: CompletionItem[Any]) -> str:
         _, incomplete = self.get_completion_args()
         piece = os.environ["COMP_PIECE"].strip("'\"")
-        # A piece that is a mark alone ends a word: what follows it is to come.
+        # A lone `:` or `=` ends the piece before it; the new piece is still empty.
         piece = "" if piece in (":", "=") else piece
         before = incomplete[: len(incomplete) - len(piece)] if incomplete.endswith(piece) else ""
         return f"{item.type},{str(item.value).removeprefix(before)}"
@@ -142,7 +142,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish
 
 
 def register() -> None:
-    """Make these the ones that an instruction in _ATTN_COMPLETE means."""
+    """Register these classes with Click, in place of its own."""
     for name, kind in SHELLS.items():
         add_completion_class(kind, name)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal end the process in order: no temporary file stays, the exit code says which."""
+"""Ends the process in order after Ctrl-C or SIGTERM: removes temporary files and exits with the signal's code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if sys.platform != "win32":
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end. Not an `Exception`, so that no library takes it for a failure of its own."""
+    """A signal asked the process to end. Not an `Exception`, so that libraries don't catch it."""
 
     def __init__(self, code: ExitCode) -> None:
         super().__init__(code)
@@ -23,20 +23,20 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """Raises `Stopped` when a signal comes, and remembers it for the case that a library swallows that."""
+    """Raises `Stopped` when a signal comes, and keeps it in `stopped` in case a library catches it."""
 
     def __init__(self) -> None:
         self.stopped: Stopped | None = None
 
-    def listen(self) -> None:
+    def install(self) -> None:
         for number in _CODES:
-            # A parent may have us ignore a signal (nohup, a shell's background job): that stays so.
+            # A signal that the parent made us ignore (nohup, a shell's background job) stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._stop)
-        sys.unraisablehook = self._again
+        sys.unraisablehook = self._raise_again
 
     def ignore(self) -> None:
-        """The work is done: a signal that comes while the process winds up changes nothing any more."""
+        """Ignore signals while the process exits."""
         for number in _CODES:
             signal.signal(number, signal.SIG_IGN)
 
@@ -44,8 +44,8 @@ class Signals:
         self.stopped = Stopped(_CODES[signal.Signals(number)])
         raise self.stopped
 
-    def _again(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """Python met `Stopped` where it can't raise (a destructor, a callback of its import lock): try again soon."""
+    def _raise_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Send the signal again if `Stopped` was lost where Python can't raise: in a destructor or an import lock."""
         if isinstance(unraisable.exc_value, Stopped):
             from threading import Timer
 
@@ -61,5 +61,5 @@ def _signal_main_thread(thread: int, number: int) -> None:
     if sys.platform == "win32":
         _thread.interrupt_main(number)
     else:
-        # Unlike the other way, this also wakes a thread that sleeps or waits for the network.
+        # Unlike interrupt_main, this also wakes a thread that sleeps or waits for the network.
         signal.pthread_kill(thread, number)

@@ -1,4 +1,4 @@
-"""Files and stdin of any size, in blocks of text: UTF-8, packed by gzip or not."""
+"""Reads the text of files and of stdin in blocks: UTF-8, compressed with gzip or not."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from attncli.cli.failures import did_you_mean
 from attncli.errors import FailedError
 from attncli.progress import Bytes, Progress, silent
 
-#: Bytes that are read at once.
-BLOCK = 1 << 20
+#: Bytes read at once.
+BLOCK_BYTES = 1 << 20
 
-#: What a gzip file begins with.
-_GZIP = b"\x1f\x8b"
+#: The first bytes of a gzip file.
+_GZIP_MAGIC = b"\x1f\x8b"
 
-#: What UTF-16 begins with, where it says so.
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+#: Byte order marks of UTF-16.
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_blocks(
     name: str, environment: Environment, *, errors: str = "strict", progress: Progress = silent
 ) -> Iterator[str]:
-    """A file, or stdin (`-`), as blocks of text less one final newline; nothing of an empty one.
+    """A file, or stdin (`-`), as blocks of text without one final newline; no blocks if it is empty.
 
-    A byte order mark at its beginning says how the file is encoded and is no text: it is left out, so that all places
-    count from behind it. Anywhere else it is a character like others, and so is NUL.
+    A byte order mark at the beginning is left out, and positions count from after it. Anywhere else it is an ordinary
+    character, and so is NUL.
 
-    errors: `strict`, or `replace` for U+FFFD instead of bytes that are no UTF-8.  progress: told the bytes on disk.
+    errors: `strict`, or `replace` for U+FFFD in place of invalid UTF-8.  progress: gets the bytes read from disk.
     Raises FailedError for what can't be read or decoded: a missing file, a folder, broken UTF-8 or gzip data.
     """
-    with _opened(name, environment) as source:
-        text = _decoded(_unpacked(source, progress), source.name, errors)
-        yield from _without_final_newline(_without_mark(text))
+    with _open_source(name, environment) as source:
+        text = _decoded(_decompressed(source, progress), source.name, errors)
+        yield from _without_final_newline(_without_byte_order_mark(text))
 
 
 def lines(blocks: Iterable[str]) -> Iterator[str]:
-    r"""The lines of a text that comes in blocks, without the `\n` or `\r\n` between them; nothing else ends a line."""
+    r"""The lines of a text that comes in blocks, without the `\n` or `\r\n` that ends each; nothing else does."""
     parts: list[str] = []
     for block in blocks:
         first, *others = block.split("\n")
@@ -55,18 +55,18 @@ def lines(blocks: Iterable[str]) -> Iterator[str]:
         yield "".join(parts)
 
 
-class _Source(NamedTuple):
-    """An open stream, what to call it, and the bytes that it holds from here on (None: unknown)."""
+class _InputStream(NamedTuple):
+    """An open stream, its name for messages, and the bytes left in it (None: unknown)."""
 
     name: str
     stream: BinaryIO
     size: int | None
     is_stdin: bool = False
 
-    def unreadable(self, error: OSError) -> FailedError:
+    def read_error(self, error: OSError) -> FailedError:
         if self.is_stdin:
             return FailedError(f"stdin can't be read: {error.strerror}", hint="-f FILE reads a file")
-        return _unreadable(self.name, error)
+        return _unreadable_error(self.name, error)
 
 
 class _Readable(Protocol):
@@ -74,18 +74,18 @@ class _Readable(Protocol):
 
 
 @contextmanager
-def _opened(name: str, environment: Environment) -> Iterator[_Source]:
+def _open_source(name: str, environment: Environment) -> Iterator[_InputStream]:
     if name == STDIN:
         if environment.stdin is None:
             raise FailedError("stdin is closed", hint="give the text as an argument, or name a file with -f")
-        yield _Source("stdin", environment.stdin, _size(environment.stdin), is_stdin=True)
+        yield _InputStream("stdin", environment.stdin, _size(environment.stdin), is_stdin=True)
         return
     try:
         stream = Path(name).open("rb")  # noqa: SIM115
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise _unreadable_error(name, error) from error
     with stream:
-        yield _Source(name, stream, _size(stream))
+        yield _InputStream(name, stream, _size(stream))
 
 
 def _size(stream: BinaryIO) -> int | None:
@@ -93,24 +93,24 @@ def _size(stream: BinaryIO) -> int | None:
         status = os.fstat(stream.fileno())
         return status.st_size - stream.tell() if stat.S_ISREG(status.st_mode) else None
     except (OSError, ValueError):
-        # No file beneath it, or a pipe.
+        # A pipe, or a stream without a file.
         return None
 
 
-def _unpacked(source: _Source, progress: Progress) -> Iterator[bytes]:
-    """The content of a stream, out of its gzip where it is packed."""
-    told = _Told(source, progress)
-    head = told.read(BLOCK)
-    if not head.startswith(_GZIP):
-        yield from _chunks(told, head)
+def _decompressed(source: _InputStream, progress: Progress) -> Iterator[bytes]:
+    """The content of a stream, decompressed if it is gzip data."""
+    reader = _ProgressReader(source, progress)
+    head = reader.read(BLOCK_BYTES)
+    if not head.startswith(_GZIP_MAGIC):
+        yield from _chunks(reader, head)
         return
     import gzip
     import zlib
 
     try:
-        # It reads nothing but bytes in order, whatever else a file could do.
-        with gzip.GzipFile(fileobj=cast(BinaryIO, _Again(head, told))) as unpacked:
-            yield from _chunks(unpacked)
+        # GzipFile only reads in order, so that these readers need no other method of a file.
+        with gzip.GzipFile(fileobj=cast(BinaryIO, _PrefixedReader(head, reader))) as decompressed:
+            yield from _chunks(decompressed)
     except EOFError as error:
         raise FailedError(
             f"{source.name} ends in the middle of its gzip data", hint="fetch or copy it once more: -f needs all of it"
@@ -122,30 +122,30 @@ def _unpacked(source: _Source, progress: Progress) -> Iterator[bytes]:
 
 
 def _chunks(stream: _Readable, head: bytes = b"") -> Iterator[bytes]:
-    chunk = head or stream.read(BLOCK)
+    chunk = head or stream.read(BLOCK_BYTES)
     while chunk:
         yield chunk
-        chunk = stream.read(BLOCK)
+        chunk = stream.read(BLOCK_BYTES)
 
 
-class _Told:
-    """A stream that tells how much of it was read."""
+class _ProgressReader:
+    """A stream that reports how much of it was read."""
 
-    def __init__(self, source: _Source, progress: Progress) -> None:
+    def __init__(self, source: _InputStream, progress: Progress) -> None:
         self._source, self._progress, self._done = source, progress, 0
 
     def read(self, size: int, /) -> bytes:
         try:
             content = self._source.stream.read(size)
         except OSError as error:
-            raise self._source.unreadable(error) from error
+            raise self._source.read_error(error) from error
         self._done += len(content)
         self._progress(f"reading {Path(self._source.name).name}", Bytes(self._done), self._source.size)
         return content
 
 
-class _Again:
-    """A stream whose first bytes were read already."""
+class _PrefixedReader:
+    """A stream whose first bytes (`head`) were read already, and are read again."""
 
     def __init__(self, head: bytes, stream: _Readable) -> None:
         self._head, self._stream = head, stream
@@ -160,33 +160,33 @@ class _Again:
 def _decoded(chunks: Iterable[bytes], name: str, errors: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     done = 0
-    for chunk in _ended(chunks):
-        # A character that the chunk before ended in the middle of counts from there.
+    for chunk in _with_final_chunk(chunks):
+        # A character that began in the chunk before is counted from its beginning.
         start = done - len(decoder.getstate()[0])
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            raise _no_utf8(name, start + error.start, error) from error
+            raise _utf8_error(name, start + error.start, error) from error
         done += len(chunk)
         if text:
             yield text
 
 
-def _ended(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, and an empty one that says it was all."""
+def _with_final_chunk(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, then an empty one: the end."""
     yield from chunks
     yield b""
 
 
-def _no_utf8(name: str, place: int, error: UnicodeDecodeError) -> FailedError:
-    encoding = "utf-16" if place == 0 and error.object.startswith(_UTF16) else "latin1"
+def _utf8_error(name: str, position: int, error: UnicodeDecodeError) -> FailedError:
+    encoding = "utf-16" if position == 0 and error.object.startswith(_UTF16_MARKS) else "latin1"
     return FailedError(
-        f"{name} is not valid UTF-8: byte {place} is 0x{error.object[error.start]:02x}",
+        f"{name} is not valid UTF-8: byte {position} is 0x{error.object[error.start]:02x}",
         hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; --errors replace puts U+FFFD in its place",
     )
 
 
-def _without_mark(blocks: Iterable[str]) -> Iterator[str]:
+def _without_byte_order_mark(blocks: Iterable[str]) -> Iterator[str]:
     first = True
     for block in blocks:
         text = block.removeprefix("\ufeff") if first else block
@@ -199,32 +199,32 @@ def _without_final_newline(blocks: Iterable[str]) -> Iterator[str]:
     held = ""
     for block in blocks:
         text = held + block
-        kept = text.removesuffix("\n").removesuffix("\r")
-        held = text[len(kept) :]
-        if kept:
-            yield kept
+        ready = text.removesuffix("\n").removesuffix("\r")
+        held = text[len(ready) :]
+        if ready:
+            yield ready
     if held == "\r":
-        # Alone it ends no line.
+        # A lone carriage return ends no line.
         yield held
 
 
-def _unreadable(name: str, error: OSError) -> FailedError:
+def _unreadable_error(name: str, error: OSError) -> FailedError:
     if not name:
         return FailedError("a file without a name can't be read", hint="-f takes the name of a file, or - for stdin")
     path = Path(name)
-    # Asked for by name, as Windows reports a folder as a lack of rights.
+    # Checked by name, as Windows reports a folder as a lack of rights.
     if os.path.isdir(name):  # noqa: PTH112
         return FailedError(
             f"{name} is a folder, not a file", hint=f"name the files in it, as in -f {path / 'notes.txt'}"
         )
     if isinstance(error, FileNotFoundError):
-        return FailedError(f"there is no file {name}", hint=_similar_file(path))
+        return FailedError(f"there is no file {name}", hint=_similar_file_hint(path))
     return FailedError(
         f"{name} can't be read: {error.strerror}", hint="-f takes a file that you have the right to read"
     )
 
 
-def _similar_file(path: Path) -> str:
+def _similar_file_hint(path: Path) -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:

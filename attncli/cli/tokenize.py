@@ -1,6 +1,6 @@
-"""Tokens on their way out: a form for each place that the result goes to, fed text by text.
+"""The command `attn tokenize`: options, reading the input, and writing the tokens to each output.
 
-`attn tokenize`: argv -> texts as they come -> the verb -> a form for each place that wants one.
+Texts are tokenized and written one after another, so that any number of them needs little memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import click
 
 from attncli.choices import CHECKS
 from attncli.cli.command import Choice, Verb
-from attncli.cli.environment import Environment, encoded
+from attncli.cli.environment import Environment, to_bytes
 from attncli.cli.options import (
     EncodingOptions,
     LoadingOptions,
@@ -27,157 +27,21 @@ from attncli.cli.options import (
     output_options,
     text_options,
 )
-from attncli.cli.output import Outlet
+from attncli.cli.output import Destination
 from attncli.cli.texts import TextStream
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
     from attncli.api.cutting import TextInput
     from attncli.api.tokenizing import TextTokenizer
-    from attncli.render.tokenize.forms import Form, View
+    from attncli.render.tokenize.forms import Detail, Form
     from attncli.results.tokenize import IdsPart
-
-
-def write(
-    outlets: Sequence[Outlet],
-    tokenizing: TextTokenizer,
-    stream: TextStream,
-    wanted: ViewOptions,
-    *,
-    chat: bool,
-    pair: str | None,
-) -> None:
-    """Every text in every form, then what is to be said of all of them."""
-    sinks = [_Sink(_form(outlet, tokenizing, stream, wanted), outlet) for outlet in outlets]
-    for sink in sinks:
-        sink.write(sink.form.start())
-    if not wanted.vocab:
-        _feed(sinks, tokenizing, stream, plain=not chat and pair is None, inputs=_inputs(stream, chat, pair))
-        summary = tokenizing.summary()
-    else:
-        summary = tokenizing.vocabulary_summary([text for text in _sought(stream) if text])
-    for sink in sinks:
-        for content in sink.form.end(summary):
-            sink.write(content)
-
-
-class _Sink(NamedTuple):
-    """A form, and the place that it is written to."""
-
-    form: Form
-    outlet: Outlet
-
-    def write(self, content: str | bytes) -> None:
-        if content:
-            self.outlet.write(encoded(content))
-
-
-def _form(outlet: Outlet, tokenizing: TextTokenizer, stream: TextStream, wanted: ViewOptions) -> Form:
-    from attncli.render.tokenize import forms
-
-    terminal, several = outlet.terminal, len(tokenizing.models) > 1
-    if outlet.form == "npz":
-        from attncli.render.npz import IdsForm
-
-        return IdsForm()
-    if outlet.form == "html":
-        return _page_form(outlet, tokenizing, stream, wanted)
-    if outlet.form == "json":
-        return forms.JsonForm(wanted.view, several=several, ascii_only=not terminal.unicode)
-    if wanted.stats or wanted.vocab:
-        from attncli.render.tokenize.forms import SummaryForm
-
-        return SummaryForm(outlet.form, terminal, tokenizing.vocabulary_entries, texts=stream.texts_known)
-    if outlet.form == "csv" and wanted.lint:
-        return forms.FindingsCsv()
-    if outlet.form == "csv":
-        return forms.CsvForm(wanted.view, several=several)
-    if outlet.form == "jsonl":
-        return forms.JsonLinesForm(wanted.view, several=several, ascii_only=not terminal.unicode)
-    if wanted.view != "tokens":
-        return forms.IdsText(several=several) if wanted.ids else forms.CountText(several=several)
-    from attncli.render.tokenize.text import RecordText
-
-    return RecordText(
-        terminal, models=tokenizing.models, table=wanted.table, lint=wanted.lint, count=stream.texts_known
-    )
-
-
-def _page_form(outlet: Outlet, tokenizing: TextTokenizer, stream: TextStream, wanted: ViewOptions) -> Form:
-    """Tokens as a page, and beneath them what there is for a terminal besides."""
-    from attncli.render.html.tokenize import SCREEN, PageForm
-
-    if wanted.stats or wanted.vocab:
-        from attncli.render.tokenize.forms import SummaryForm
-
-        summaries = SummaryForm("text", SCREEN, tokenizing.vocabulary_entries, texts=stream.texts_known)
-        return PageForm(summaries, tokens=False, title=outlet.title)
-    from attncli.render.tokenize.text import RecordText
-
-    told = RecordText(SCREEN, models=tokenizing.models, lint=wanted.lint, count=stream.texts_known)
-    return PageForm(told, title=outlet.title)
-
-
-def _feed(
-    sinks: Sequence[_Sink], tokenizing: TextTokenizer, stream: TextStream, *, plain: bool, inputs: Iterator[TextInput]
-) -> None:
-    """Give every text to every form, in the cheapest way that serves them all.
-
-    plain: the inputs are nothing but the texts of the stream.
-    """
-    bare = [part_of for sink in sinks if (part_of := _takes_parts(sink.form)) is not None]
-    if plain and stream.ids is None and not tokenizing.settings.needs_tokens and len(bare) == len(sinks):
-        for part in _parts(tokenizing, stream):
-            for sink, part_of in zip(sinks, bare, strict=True):
-                sink.write(part_of(part))
-    elif all(sink.form.summary for sink in sinks) and not tokenizing.settings.check:
-        tokenizing.count(inputs)
-    else:
-        for record in tokenizing.records(inputs):
-            for sink in sinks:
-                sink.write(sink.form.record(record))
-
-
-def _takes_parts(form: Form) -> Callable[[IdsPart], str] | None:
-    """How a form takes bare ids; None where it needs whole texts."""
-    from attncli.render.tokenize.forms import PartsForm
-
-    return form.part if isinstance(form, PartsForm) and form.bare else None
-
-
-def _sought(stream: TextStream) -> Iterator[str]:
-    """What is sought in a vocabulary; nothing where stdin happens to be open and empty."""
-    for blocks in stream.blocks(may_be_empty=not stream.literal):
-        yield "".join(blocks)
-
-
-def _parts(tokenizing: TextTokenizer, stream: TextStream) -> Iterator[IdsPart]:
-    """Bare ids. A text of any size goes through in parts where that is possible."""
-    if stream.lines or not tokenizing.can_stream:
-        yield from tokenizing.ids(stream.texts())
-        return
-    for record, blocks in enumerate(stream.blocks()):
-        yield from tokenizing.stream_ids(record, blocks)
-
-
-def _inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextInput]:
-    from attncli.api.cutting import TextInput
-
-    if stream.ids is not None:
-        yield from (TextInput(ids=ids) for ids in stream.ids)
-    elif chat:
-        from attncli.api.tokenizing import parse_conversations
-
-        yield from (TextInput(conversation=each) for each in parse_conversations(stream.texts(), lines=stream.lines))
-    else:
-        yield from (TextInput(text, pair, source=source) for text, source in stream.sourced_texts())
-
 
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz", ".html")
 
 
 class InputOptions(NamedTuple):
-    """How the input is taken."""
+    """How the input is interpreted."""
 
     lines: bool
     chat: bool
@@ -186,7 +50,7 @@ class InputOptions(NamedTuple):
 
 
 class ViewOptions(NamedTuple):
-    """What of the tokens is shown, and what has to hold of them."""
+    """What is shown of the tokens, and which checks are made."""
 
     ids: bool
     count_only: bool
@@ -198,14 +62,14 @@ class ViewOptions(NamedTuple):
     check: tuple[str, ...]
 
     @property
-    def view(self) -> View:
-        """How much of a text the data forms hold."""
+    def detail(self) -> Detail:
+        """How much of each text is written as data."""
         return "ids" if self.ids else "count" if self.count_only else "tokens"
 
 
 _INPUT, _VIEW = "Input", "View"
 input_options = bundle(
-    "taken",
+    "interpretation",
     InputOptions,
     flag("--lines", group=_INPUT, help="Each line is a text of its own (or a conversation)."),
     flag("--chat", group=_INPUT, help="The input is JSON messages, for the model's own chat template."),
@@ -213,7 +77,7 @@ input_options = bundle(
     flag("--generation-prompt", group=_INPUT, help="End the conversation with what makes the model answer."),
 )
 view_options = bundle(
-    "wanted",
+    "view",
     ViewOptions,
     flag("--ids", group=_VIEW, help="The ids alone."),
     flag("--count", "count_only", group=_VIEW, help="The number of tokens alone."),
@@ -257,97 +121,243 @@ def tokenize(
     environment: Environment,
     *,
     source: TextOptions,
-    taken: InputOptions,
+    interpretation: InputOptions,
     encoding: EncodingOptions,
     model: tuple[str, ...],
     loading: LoadingOptions,
-    wanted: ViewOptions,
+    view: ViewOptions,
     output: OutputOptions,
 ) -> None:
     from attncli.api.tokenizing import open_text_tokenizer
     from attncli.cli.messages import Messages
-    from attncli.cli.output import open_outlets, plan_output
-    from attncli.cli.texts import chosen_models, open_texts
+    from attncli.cli.output import open_destinations, plan_output
+    from attncli.cli.texts import open_texts, resolve_models
 
-    _refuse_contradictions(source, taken, encoding, wanted)
+    _check_options(source, interpretation, encoding, view)
     plan = plan_output(output, environment, endings=ENDINGS)
-    _refuse_forms(wanted, plan.forms)
+    _check_forms(view, plan.forms)
     messages = Messages(environment, quiet=output.quiet)
-    stream = open_texts(source, environment, lines=taken.lines, optional=wanted.vocab)
+    stream = open_texts(source, environment, lines=interpretation.lines, optional=view.vocab)
     messages.notes(stream.notes)
     with messages.progress() as progress:
         opened = open_text_tokenizer(
-            chosen_models(model, environment),
+            resolve_models(model, environment),
             needs_tokenizer=stream.ids is None,
             progress=progress,
-            **_settings(encoding, taken, wanted),
+            **_tokenizing_keywords(encoding, interpretation, view),
             **loading._asdict(),
         )
-        with opened as tokenizing, open_outlets(plan, environment, before=messages.make_room) as outlets:
+        with opened as tokenizing, open_destinations(plan, environment, before=messages.clear_progress) as destinations:
             messages.warnings(tokenizing.notes)
-            write(outlets, tokenizing, stream._replace(progress=progress), wanted, chat=taken.chat, pair=encoding.pair)
+            texts = stream._replace(progress=progress)
+            write_records(destinations, tokenizing, texts, view, chat=interpretation.chat, pair=encoding.pair)
     messages.warnings(tokenizing.warnings)
-    messages.fail(tokenizing.failures, hint=_where_to_look(wanted))
+    messages.fail(tokenizing.failures, hint=_check_hint(view))
 
 
-def _where_to_look(wanted: ViewOptions) -> str:
-    """What shows the places that a check has found."""
-    shown = {"--ids": wanted.ids, "--count": wanted.count_only, "--table": wanted.table, "--stats": wanted.stats}
-    instead = [name for name, value in {**shown, "--lint": wanted.lint}.items() if value]
+def _check_options(
+    source: TextOptions, interpretation: InputOptions, encoding: EncodingOptions, view: ViewOptions
+) -> None:
+    shown = {
+        "--ids": view.ids,
+        "--count": view.count_only,
+        "--table": view.table,
+        "--stats": view.stats,
+        "--vocab": view.vocab,
+    }
+    chosen = [name for name, value in shown.items() if value]
+    additions = {"--why": view.why, "--lint": view.lint and not view.vocab}
+    chosen += [name for name, value in additions.items() if value and chosen]
+    if len(chosen) > 1:
+        raise UsageError(f"{chosen[0]} and {chosen[1]} contradict each other", hint="leave one of them out")
+    if view.vocab and (view.check or interpretation.chat or source.input_ids is not None):
+        raise UsageError("--vocab looks at the vocabulary and cuts no text", hint="leave --vocab out to look at a text")
+    if view.why and (encoding.pair is not None or encoding.truncate or source.input_ids is not None):
+        raise UsageError("--why explains one whole text", hint="leave --pair, --truncate and --input-ids out")
+    if interpretation.chat and (source.input_ids is not None or encoding.pair is not None):
+        raise UsageError("a conversation stands alone", hint="--chat takes no --input-ids and no --pair")
+    if source.input_ids is not None and encoding.pair is not None:
+        raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+
+
+def _check_forms(view: ViewOptions, forms: frozenset[str]) -> None:
+    """Raise UsageError for output formats that can't hold the view."""
+    requested = {"--why": view.why, "--stats": view.stats, "--vocab": view.vocab, "--lint": view.lint}
+    unsupported = {"npz": ("--why", "--stats", "--vocab", "--lint"), "csv": ("--why",)}
+    for form in sorted(forms):
+        lost = [name for name in unsupported.get(form, ()) if requested[name]]
+        if lost:
+            raise UsageError(f"{form} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
+
+
+def _tokenizing_keywords(encoding: EncodingOptions, interpretation: InputOptions, view: ViewOptions) -> dict[str, Any]:
+    """The options as keywords of `open_text_tokenizer`."""
+    return {
+        "no_special": encoding.no_special,
+        "truncate": encoding.truncate,
+        "chat": interpretation.chat,
+        "template": interpretation.template,
+        "generation_prompt": interpretation.generation_prompt,
+        "why": view.why,
+        "lint": view.lint,
+        "stats": view.stats,
+        "check": view.check,
+    }
+
+
+def _check_hint(view: ViewOptions) -> str:
+    """The hint of a failed check: where the differences or findings are shown."""
+    shown = {"--ids": view.ids, "--count": view.count_only, "--table": view.table, "--stats": view.stats}
+    instead = [name for name, value in {**shown, "--lint": view.lint}.items() if value]
     hints = []
-    if "lint" in wanted.check:
-        hints.append("the report on stdout shows each place" if wanted.lint else "--lint shows each place")
-    if "same" in wanted.check:
+    if "lint" in view.check:
+        hints.append("the report on stdout shows each place" if view.lint else "--lint shows each place")
+    if "same" in view.check:
         listed = "the models beside one another, and lists each difference"
         hints.append(f"leaving {instead[0]} out shows {listed}" if instead else f"stdout shows {listed}")
     return "; ".join(hints)
 
 
-def _refuse_forms(wanted: ViewOptions, forms: frozenset[str]) -> None:
-    """Some forms have no room for what is asked."""
-    asked = {"--why": wanted.why, "--stats": wanted.stats, "--vocab": wanted.vocab, "--lint": wanted.lint}
-    without = {"npz": ("--why", "--stats", "--vocab", "--lint"), "csv": ("--why",)}
-    for form in sorted(forms):
-        lost = [name for name in without.get(form, ()) if asked[name]]
-        if lost:
-            raise UsageError(f"{form} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
+# --- Writing
 
 
-def _settings(encoding: EncodingOptions, taken: InputOptions, wanted: ViewOptions) -> dict[str, Any]:
-    """What the options say to the verb, by its keywords."""
-    return {
-        "no_special": encoding.no_special,
-        "truncate": encoding.truncate,
-        "chat": taken.chat,
-        "template": taken.template,
-        "generation_prompt": taken.generation_prompt,
-        "why": wanted.why,
-        "lint": wanted.lint,
-        "stats": wanted.stats,
-        "check": wanted.check,
-    }
-
-
-def _refuse_contradictions(
-    source: TextOptions, taken: InputOptions, encoding: EncodingOptions, wanted: ViewOptions
+def write_records(
+    destinations: Sequence[Destination],
+    tokenizing: TextTokenizer,
+    stream: TextStream,
+    view: ViewOptions,
+    *,
+    chat: bool,
+    pair: str | None,
 ) -> None:
-    shown = {
-        "--ids": wanted.ids,
-        "--count": wanted.count_only,
-        "--table": wanted.table,
-        "--stats": wanted.stats,
-        "--vocab": wanted.vocab,
-    }
-    alone = [name for name, value in shown.items() if value]
-    beside = {"--why": wanted.why, "--lint": wanted.lint and not wanted.vocab}
-    alone += [name for name, value in beside.items() if value and alone]
-    if len(alone) > 1:
-        raise UsageError(f"{alone[0]} and {alone[1]} contradict each other", hint="leave one of them out")
-    if wanted.vocab and (wanted.check or taken.chat or source.input_ids is not None):
-        raise UsageError("--vocab looks at the vocabulary and cuts no text", hint="leave --vocab out to look at a text")
-    if wanted.why and (encoding.pair is not None or encoding.truncate or source.input_ids is not None):
-        raise UsageError("--why explains one whole text", hint="leave --pair, --truncate and --input-ids out")
-    if taken.chat and (source.input_ids is not None or encoding.pair is not None):
-        raise UsageError("a conversation stands alone", hint="--chat takes no --input-ids and no --pair")
-    if source.input_ids is not None and encoding.pair is not None:
-        raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+    """Write every text to every destination, then the summary of all texts."""
+    writers = [
+        _FormWriter(_choose_form(destination, tokenizing, stream, view), destination) for destination in destinations
+    ]
+    for writer in writers:
+        writer.write(writer.form.start())
+    if not view.vocab:
+        _write_texts(
+            writers, tokenizing, stream, plain=not chat and pair is None, inputs=_text_inputs(stream, chat, pair)
+        )
+        summary = tokenizing.summary()
+    else:
+        summary = tokenizing.vocabulary_summary([text for text in _search_texts(stream) if text])
+    for writer in writers:
+        for content in writer.form.end(summary):
+            writer.write(content)
+
+
+class _FormWriter(NamedTuple):
+    """A form with the destination that it is written to."""
+
+    form: Form
+    destination: Destination
+
+    def write(self, content: str | bytes) -> None:
+        if content:
+            self.destination.write(to_bytes(content))
+
+
+def _choose_form(destination: Destination, tokenizing: TextTokenizer, stream: TextStream, view: ViewOptions) -> Form:
+    from attncli.render.tokenize import forms
+
+    terminal, several = destination.terminal, len(tokenizing.models) > 1
+    if destination.form == "npz":
+        from attncli.render.npz import IdsForm
+
+        return IdsForm()
+    if destination.form == "html":
+        return _page_form(destination, tokenizing, stream, view)
+    if destination.form == "json":
+        return forms.JsonForm(view.detail, several=several, ascii_only=not terminal.unicode)
+    if view.stats or view.vocab:
+        from attncli.render.tokenize.forms import SummaryForm
+
+        return SummaryForm(destination.form, terminal, tokenizing.vocabulary_entries, texts=stream.text_count)
+    if destination.form == "csv" and view.lint:
+        return forms.FindingsCsv()
+    if destination.form == "csv":
+        return forms.CsvForm(view.detail, several=several)
+    if destination.form == "jsonl":
+        return forms.JsonLinesForm(view.detail, several=several, ascii_only=not terminal.unicode)
+    if view.detail != "tokens":
+        return forms.IdsText(several=several) if view.ids else forms.CountText(several=several)
+    from attncli.render.tokenize.text import RecordText
+
+    return RecordText(terminal, models=tokenizing.models, table=view.table, lint=view.lint, count=stream.text_count)
+
+
+def _page_form(destination: Destination, tokenizing: TextTokenizer, stream: TextStream, view: ViewOptions) -> Form:
+    """A page of tokens, with the rest of the result beneath as text for a terminal."""
+    from attncli.render.html.tokenize import SCREEN, PageForm
+
+    if view.stats or view.vocab:
+        from attncli.render.tokenize.forms import SummaryForm
+
+        summaries = SummaryForm("text", SCREEN, tokenizing.vocabulary_entries, texts=stream.text_count)
+        return PageForm(summaries, tokens=False, title=destination.title)
+    from attncli.render.tokenize.text import RecordText
+
+    text_form = RecordText(SCREEN, models=tokenizing.models, lint=view.lint, count=stream.text_count)
+    return PageForm(text_form, title=destination.title)
+
+
+def _write_texts(
+    writers: Sequence[_FormWriter],
+    tokenizing: TextTokenizer,
+    stream: TextStream,
+    *,
+    plain: bool,
+    inputs: Iterator[TextInput],
+) -> None:
+    """Write every text in every form, in the cheapest way that all forms allow.
+
+    plain: whether the inputs are the texts of the stream alone (no conversations or pairs).
+    """
+    part_writers = [write for writer in writers if (write := _id_part_writer(writer.form)) is not None]
+    if plain and stream.ids is None and not tokenizing.settings.needs_tokens and len(part_writers) == len(writers):
+        for part in _id_parts(tokenizing, stream):
+            for writer, write_part in zip(writers, part_writers, strict=True):
+                writer.write(write_part(part))
+    elif all(writer.form.summary for writer in writers) and not tokenizing.settings.check:
+        tokenizing.count(inputs)
+    else:
+        for record in tokenizing.records(inputs):
+            for writer in writers:
+                writer.write(writer.form.record(record))
+
+
+def _id_part_writer(form: Form) -> Callable[[IdsPart], str] | None:
+    """The method of a form that writes ids alone; None where it needs whole texts."""
+    from attncli.render.tokenize.forms import PartsForm
+
+    return form.part if isinstance(form, PartsForm) and form.bare else None
+
+
+def _id_parts(tokenizing: TextTokenizer, stream: TextStream) -> Iterator[IdsPart]:
+    """The ids of every text; large texts are tokenized in parts where the tokenizers allow it."""
+    if stream.lines or not tokenizing.can_stream:
+        yield from tokenizing.ids(stream.texts())
+        return
+    for record, blocks in enumerate(stream.blocks()):
+        yield from tokenizing.stream_ids(record, blocks)
+
+
+def _search_texts(stream: TextStream) -> Iterator[str]:
+    """The texts to search in a vocabulary; none if stdin is open but empty."""
+    for blocks in stream.blocks(may_be_empty=not stream.literal):
+        yield "".join(blocks)
+
+
+def _text_inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextInput]:
+    from attncli.api.cutting import TextInput
+
+    if stream.ids is not None:
+        yield from (TextInput(ids=ids) for ids in stream.ids)
+    elif chat:
+        from attncli.api.tokenizing import parse_conversations
+
+        yield from (TextInput(conversation=each) for each in parse_conversations(stream.texts(), lines=stream.lines))
+    else:
+        yield from (TextInput(text, pair, source=source) for text, source in stream.texts_with_sources())

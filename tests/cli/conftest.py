@@ -14,7 +14,7 @@ import pytest
 from attncli.cli.environment import Environment
 from attncli.cli.main import run
 from tests.cli.samples import heads_result, params_result, tokenize_result
-from tests.cli.told import ToldTokenizing
+from tests.cli.told import FakeTokenizing
 from tests.render.compare_samples import compare_result
 
 
@@ -90,7 +90,7 @@ def attn(*arguments: str, **given: Any) -> Outcome:
 
 
 class Recorder:
-    """Stands for a verb: keeps the keywords that it was called with, and returns or raises what it was told."""
+    """Stands for a verb: keeps the keywords that it was called with, and returns or raises its `result`."""
 
     def __init__(self, result: Any) -> None:
         self.result = result
@@ -118,15 +118,15 @@ def names(folder: Path) -> list[str]:
 class TokenizeRecorder(Recorder):
     """Keeps how the tokenizers were opened, and in `inputs` the text, pair and ids of everything that was cut."""
 
-    told: ToldTokenizing
+    tokenizing: FakeTokenizing
 
     @property
     def inputs(self) -> list[tuple[str, str | None, Any]]:
-        return self.told.inputs
+        return self.tokenizing.inputs
 
     def __call__(self, *given: Any, **options: Any) -> Any:
-        self.told = ToldTokenizing(super().__call__(*given, **options))
-        return nullcontext(self.told)
+        self.tokenizing = FakeTokenizing(super().__call__(*given, **options))
+        return nullcontext(self.tokenizing)
 
 
 @pytest.fixture

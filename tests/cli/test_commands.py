@@ -22,7 +22,7 @@ from attncli.cli.tokenize import tokenize as tokenize_command
 from attncli.models.loading.distributed import SINGLE_PROCESS
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.tokenize.picture import tokenize_text
+from attncli.render.tokenize.text import tokenize_text
 from tests.cli.conftest import Recorder, TokenizeRecorder, attn, names, surroundings
 from tests.cli.samples import PATTERN, heads_result, stack, tokenize_result
 

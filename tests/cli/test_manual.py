@@ -11,7 +11,7 @@ import click
 import pytest
 
 from attncli.cli.command import VERBS, attn
-from attncli.cli.manual import manual_page, pages, reference, write
+from attncli.cli.manual import manual_page, pages, reference, write_pages
 from attncli.errors import ExitCode
 
 PAGES = {page.name: page for page in pages()}
@@ -51,7 +51,7 @@ def test_marks_of_roff_stay_text() -> None:
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="no groff here")
 def test_groff_has_nothing_to_complain_of(tmp_path: Path) -> None:
-    manuals = [path for path in write(tmp_path) if path.suffix == ".1"]
+    manuals = [path for path in write_pages(tmp_path) if path.suffix == ".1"]
     command = ["groff", "-man", "-Tutf8", "-ww", "-Kutf8", "-rLL=80n", *map(str, manuals)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == "" and "--norm-weighted" in re.sub(r"\x1b\[[0-9;]*m|.\x08", "", done.stdout)

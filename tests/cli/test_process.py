@@ -23,13 +23,13 @@ FAKE = """
 import os, sys
 from contextlib import contextmanager
 import attncli.api.tokenizing as verb
-from tests.cli.told import ToldTokenizing
+from tests.cli.told import FakeTokenizing
 def result():
 {body}
 @contextmanager
 def open_text_tokenizer(*args, **options):
     os.write(1, b"running\\n")
-    yield ToldTokenizing(result())
+    yield FakeTokenizing(result())
 verb.open_text_tokenizer = open_text_tokenizer
 from attncli.cli.main import main
 main()

@@ -27,12 +27,12 @@ from tests.cli.conftest import surroundings
 CHARACTERS = "ab\r\n\x00é日👍\ufeff\x85\u2028"
 
 
-def read(content: bytes, *, block: int = stdin_text.BLOCK, **options: Any) -> str:
-    before, stdin_text.BLOCK = stdin_text.BLOCK, block
+def read(content: bytes, *, block: int = stdin_text.BLOCK_BYTES, **options: Any) -> str:
+    before, stdin_text.BLOCK_BYTES = stdin_text.BLOCK_BYTES, block
     try:
         return "".join(read_blocks("-", surroundings(stdin=content), **options))
     finally:
-        stdin_text.BLOCK = before
+        stdin_text.BLOCK_BYTES = before
 
 
 def failure(content: bytes, **options: Any) -> tuple[str, str]:
@@ -178,7 +178,7 @@ def test_a_stream_that_breaks() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_progress_tells_the_bytes_on_disk(tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdin_text, "BLOCK", 1000)
+    monkeypatch.setattr(stdin_text, "BLOCK_BYTES", 1000)
     content = os.urandom(3000).hex().encode()
     path = tmp_path / "big.txt"
     path.write_bytes(gzip.compress(content) if packed else content)
@@ -196,7 +196,7 @@ def test_a_file_on_stdin_has_a_size_and_a_pipe_has_none(tmp_path: Path) -> None:
     script = (
         "from attncli.cli.environment import Environment; from attncli.cli.stdin_text import read_blocks\n"
         "say = lambda *said: print(*said)\n"
-        "print(*read_blocks('-', Environment.of_process(), progress=say))"
+        "print(*read_blocks('-', Environment.from_process(), progress=say))"
     )
     command = [sys.executable, "-c", script]
     with (tmp_path / "text").open("rb") as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attncli.cli.options import TextOptions
-from attncli.cli.texts import Input, chosen_models, notes_on, one_model, one_text, read_input
+from attncli.cli.texts import Input, quoting_notes, read_input, require_one_model, require_one_text, resolve_models
 from attncli.errors import AttnError, FailedError, UsageError
 from tests.cli.conftest import surroundings
 
@@ -34,9 +34,9 @@ def test_several_texts_stay_apart() -> None:
 
 
 def test_several_single_words_were_perhaps_not_quoted() -> None:
-    assert notes_on(("Hello", "world")) == ("2 texts of one word each; quotes around them make them one text",)
+    assert quoting_notes(("Hello", "world")) == ("2 texts of one word each; quotes around them make them one text",)
     for unremarkable in (("Hello world", "one"), ("Hello",), ()):
-        assert notes_on(unremarkable) == ()
+        assert quoting_notes(unremarkable) == ()
 
 
 def test_a_text_that_names_a_file_was_perhaps_meant_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,14 +162,14 @@ def test_two_kinds_of_input_contradict(
 
 
 def test_unquoted_words_become_one_text_where_one_is_taken() -> None:
-    given = one_text(Input(texts=["The", "cat", "sat"], notes=("one",), unquoted=True))
+    given = require_one_text(Input(texts=["The", "cat", "sat"], notes=("one",), unquoted=True))
     assert given.texts == ["The cat sat"]
     assert given.notes == ("one", "3 words were taken as one text; quotes around it make that sure")
 
 
 def test_quoted_texts_are_too_many_where_one_is_taken() -> None:
     with pytest.raises(UsageError, match="2 texts were given where one is taken"):
-        one_text(read("The cat", "sat"))
+        require_one_text(read("The cat", "sat"))
 
 
 def test_files_are_never_put_together(tmp_path: Path) -> None:
@@ -178,20 +178,20 @@ def test_files_are_never_put_together(tmp_path: Path) -> None:
     given = read(file=(str(tmp_path / "a"), str(tmp_path / "b")))
     assert given.notes == ()
     with pytest.raises(UsageError, match="2 texts were given where one is taken"):
-        one_text(given)
+        require_one_text(given)
 
 
 def test_one_text_stays_as_it_is() -> None:
-    assert one_text(Input(texts=[""])) == Input(texts=[""])
-    assert one_text(Input(ids=[5])) == Input(ids=[5])
+    assert require_one_text(Input(texts=[""])) == Input(texts=[""])
+    assert require_one_text(Input(ids=[5])) == Input(ids=[5])
 
 
 def test_models_come_from_the_option_else_from_the_variable() -> None:
     named = surroundings(variables={"ATTN_MODEL": "./my models/bert"})
-    assert chosen_models(("a", "b"), named) == ["a", "b"]
-    assert chosen_models((), named) == ["./my models/bert"]
-    assert chosen_models((), surroundings(variables={"ATTN_MODEL": ""})) is None
-    assert one_model((), named) == "./my models/bert"
-    assert one_model((), surroundings()) is None
+    assert resolve_models(("a", "b"), named) == ["a", "b"]
+    assert resolve_models((), named) == ["./my models/bert"]
+    assert resolve_models((), surroundings(variables={"ATTN_MODEL": ""})) is None
+    assert require_one_model((), named) == "./my models/bert"
+    assert require_one_model((), surroundings()) is None
     with pytest.raises(UsageError, match="2 models were named where one is taken"):
-        one_model(("a", "b"), named)
+        require_one_model(("a", "b"), named)

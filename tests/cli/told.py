@@ -9,8 +9,8 @@ from attncli.api.cutting import TextInput, TokenizeSettings
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
 
 
-class ToldTokenizing:
-    """Stands for `TextTokenizer`: takes every text, and says what it was told."""
+class FakeTokenizing:
+    """Stands for `TextTokenizer`: takes every text, and records its inputs."""
 
     can_stream = False
     notes = ()

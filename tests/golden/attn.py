@@ -86,9 +86,9 @@ def run_python(source: str) -> Outcome:
 
 def write_manual(folder: Path) -> None:
     """Write the manual pages and the command reference that are built into the packages."""
-    from attncli.cli.manual import write
+    from attncli.cli.manual import write_pages
 
-    write(folder)
+    write_pages(folder)
 
 
 def package_files(*endings: str) -> list[Path]:

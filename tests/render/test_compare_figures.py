@@ -47,9 +47,9 @@ def test_all_states_have_one_scale_and_no_diagonal(monkeypatch: pytest.MonkeyPat
 
     def cells(axes: Any, values: Any, scale: Any) -> Any:
         seen.append((values, scale))
-        return panels.cells(axes, values, scale)
+        return panels.draw_cells(axes, values, scale)
 
-    monkeypatch.setattr("attncli.render.figures.compare.cells", cells)
+    monkeypatch.setattr("attncli.render.figures.compare.draw_cells", cells)
     low = np.array([[1, 0.5, 0.6, 0.6], [0.5, 1, 0.6, 0.6], [0.6, 0.6, 1, 0.6], [0.6, 0.6, 0.6, 1]])
     flat = {"positions": None, "explained": None}
     one, other = last_state(low, **flat), replace(last_state(low + 0.3, **flat), state=2)

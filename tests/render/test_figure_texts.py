@@ -72,8 +72,8 @@ def test_no_text_touches_another_or_leaves_the_figure(case: str, monkeypatch: py
         found.append(figures_composed(*given))  # type: ignore[arg-type]
         return found[-1]
 
-    figures_composed = figures.composed
-    monkeypatch.setattr(figures, "composed", kept)
+    figures_composed = figures.compose_figure
+    monkeypatch.setattr(figures, "compose_figure", kept)
     figures.heads_figure(CASES[case](), "png", title="A title")
     boxes = dict(_boxes(found[0]))
     whole = Bbox([[0, 0], found[0].get_size_inches() * DPI])

@@ -20,9 +20,9 @@ matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not install
 
 from attncli.render.figures.head_patterns import OneHead, Panel  # noqa: E402
 from attncli.render.figures.heads import heads_figure  # noqa: E402
-from attncli.render.figures.labels import Side  # noqa: E402
+from attncli.render.figures.labels import AxisLabels  # noqa: E402
 from attncli.render.figures.metric_map import metric_maps  # noqa: E402
-from attncli.render.figures.panels import Scale, Words, composed, drawn, tick_text  # noqa: E402
+from attncli.render.figures.panels import FigureText, Scale, compose_figure, render_figure, tick_text  # noqa: E402
 
 FORMS = ("svg", "pdf", "png")
 NEXT = pattern("0.1", on_offset(1))
@@ -132,10 +132,10 @@ def test_pooled_patterns_have_true_positions_and_say_so() -> None:
 
 def test_positions_stand_where_they_are() -> None:
     # Four, four and two tokens a cell: token 6 is the middle of the second.
-    side = Side(["", "", ""], [0, 4, 8, 10], numbered=True)
-    assert side.marks(1.0, lying=False) == [(0, "0"), (0.5, "2"), (1, "4"), (1.5, "6"), (2, "8")]
-    every = Side([str(place) for place in range(600)], list(range(100, 701)))
-    assert every.marks(0.01, lying=True) == [(place + 0.5, str(place + 100)) for place in range(0, 600, 50)]
+    side = AxisLabels(["", "", ""], [0, 4, 8, 10], numbered=True)
+    assert side.ticks(1.0, horizontal=False) == [(0, "0"), (0.5, "2"), (1, "4"), (1.5, "6"), (2, "8")]
+    every = AxisLabels([str(place) for place in range(600)], list(range(100, 701)))
+    assert every.ticks(0.01, horizontal=True) == [(place + 0.5, str(place + 100)) for place in range(0, 600, 50)]
 
 
 def test_lines_are_named_by_their_numbers_and_as_plain_text() -> None:
@@ -175,10 +175,12 @@ def test_means_over_texts_are_maps_of_every_metric() -> None:
 
 def test_differences_have_white_at_nothing() -> None:
     values = np.array([[0.5, -0.25], [np.nan, 0.0]])
-    scale = Scale.of([values])
+    scale = Scale.from_values([values])
     assert (scale.low, scale.high, scale.colormap) == (-0.5, 0.5, "PuOr_r")
-    panel = Panel("a difference", values, Side(["a", "b"]), Side(["a", "b"]))
-    found = texts(drawn(lambda: composed(Words("x"), [OneHead(panel, "y")]), "svg", texts=["x"]).decode())
+    panel = Panel("a difference", values, AxisLabels(["a", "b"]), AxisLabels(["a", "b"]))
+    found = texts(
+        render_figure(lambda: compose_figure(FigureText("x"), [OneHead(panel, "y")]), "svg", texts=["x"]).decode()
+    )
     assert {"50", "-25"} < {*found}
 
 

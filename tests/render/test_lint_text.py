@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.findings import clean_text, lint_text, unreachable_sentence
+from attncli.render.tokenize.findings import lint_text, nothing_found_text, unreachable_sentence
 from attncli.results.tokenize import Source, TokenizedText, TokenStats
 from attncli.results.vocabulary import DeadEntry, Finding, Severity, Unreachable
 from attncli.tokens.lint.lint import failures
@@ -104,8 +104,8 @@ def test_a_file_is_named_and_can_do_no_harm() -> None:
 
 
 def test_texts_without_findings_are_counted() -> None:
-    assert clean_text(["org/gpt"], [1234], 5678, Terminal(80)) == "nothing found in 1,234 of 5,678 texts\n"
-    assert clean_text(["a", "b"], [1, 0], 1, Terminal(80)) == (
+    assert nothing_found_text(["org/gpt"], [1234], 5678, Terminal(80)) == "nothing found in 1,234 of 5,678 texts\n"
+    assert nothing_found_text(["a", "b"], [1, 0], 1, Terminal(80)) == (
         "a: nothing found in 1 of 1 text\nb: nothing found in 0 of 1 text\n"
     )
 

@@ -16,7 +16,7 @@ from tests.render.patch_samples import PICTURE, looking, positions, words
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
 
 from attncli.render.figures.heads import heads_figure
-from attncli.render.figures.patches import patch_maps
+from attncli.render.figures.patches import patch_panels
 
 CAPTION = words("[CLS]", "a", "$mole$", "[SEP]")
 
@@ -55,20 +55,20 @@ def test_each_head_has_a_map_and_so_does_each_word() -> None:
 
 
 def test_all_rows_of_a_head_are_told_by_the_class_token() -> None:
-    maps = patch_maps(looking(), "svg")
+    maps = patch_panels(looking(), "svg")
     assert maps is not None
     (panel,) = maps.panels
-    assert (maps.about, panel.own, panel.note) == ("where [CLS] looks", None, "[CLS] 0.50")
+    assert (maps.about, panel.query_patch, panel.note) == ("where [CLS] looks", None, "[CLS] 0.50")
     np.testing.assert_allclose(panel.values * 42, [[6, 5, 4], [3, 2, 1]], rtol=1e-6)
 
 
 def test_words_of_several_heads_stay_matrices() -> None:
-    assert patch_maps(looking(heads=2, caption=CAPTION), "svg") is None
+    assert patch_panels(looking(heads=2, caption=CAPTION), "svg") is None
     assert "mole" in " ".join(texts(looking(heads=2, caption=CAPTION)))
 
 
 def test_too_many_words_leave_the_first_out() -> None:
-    maps = patch_maps(looking(caption=words(*(f"w{place}" for place in range(30)))), "svg")
+    maps = patch_panels(looking(caption=words(*(f"w{place}" for place in range(30)))), "svg")
     assert maps is not None
     assert maps.about.endswith(", the last 24 of 30 maps; -l or -H chooses others")
     assert [panel.title for panel in maps.panels] == [f"w{place}" for place in range(6, 30)]

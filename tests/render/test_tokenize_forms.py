@@ -10,7 +10,16 @@ import pytest
 
 from attncli.render.common.terminal import Terminal
 from attncli.render.npz import IdsForm
-from attncli.render.tokenize.forms import CountText, CsvForm, Form, IdsText, JsonForm, JsonLinesForm, PartsForm, View
+from attncli.render.tokenize.forms import (
+    CountText,
+    CsvForm,
+    Detail,
+    Form,
+    IdsText,
+    JsonForm,
+    JsonLinesForm,
+    PartsForm,
+)
 from attncli.render.tokenize.picture import text_picture
 from attncli.render.tokenize.text import RecordText
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
@@ -27,15 +36,15 @@ def written(form: Form, result: TokenizeResult) -> str:
     return "".join(part for part in parts if isinstance(part, str))
 
 
-def tokenize_csv(result: TokenizeResult, view: View = "tokens") -> str:
+def tokenize_csv(result: TokenizeResult, view: Detail = "tokens") -> str:
     return written(CsvForm(view, several=result is TWO_MODELS), result)
 
 
-def tokenize_jsonl(result: TokenizeResult, view: View = "tokens") -> str:
+def tokenize_jsonl(result: TokenizeResult, view: Detail = "tokens") -> str:
     return written(JsonLinesForm(view, several=result is TWO_MODELS, ascii_only=False), result)
 
 
-def tokenize_json(result: TokenizeResult, view: View = "tokens", *, ascii_only: bool = False) -> str:
+def tokenize_json(result: TokenizeResult, view: Detail = "tokens", *, ascii_only: bool = False) -> str:
     return written(JsonForm(view, several=result is TWO_MODELS, ascii_only=ascii_only), result)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.picture import count_text, ids_text, measures, text_picture, tokenize_text
+from attncli.render.tokenize.picture import statistics_phrases, text_picture
+from attncli.render.tokenize.text import tokenize_text
 from attncli.results.base import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 from attncli.results.tokens import Token
@@ -161,12 +162,12 @@ def test_of_a_cut_character_that_shows_nothing_there_are_the_bytes(character: st
     ],
 )
 def test_fertility_says_of_which_words_it_is(changes: dict[str, object], phrases: list[str]) -> None:
-    assert list(measures(STATS._replace(**changes)))[:-3] == phrases  # type: ignore[arg-type]
+    assert list(statistics_phrases(STATS._replace(**changes)))[:-3] == phrases  # type: ignore[arg-type]
 
 
 def test_unknown_tokens_say_that_they_flatter() -> None:
-    assert list(measures(STATS._replace(unknown_characters=2)))[-1] == "1 unknown"
-    *_, phrase = measures(STATS._replace(unknown_characters=23))
+    assert list(statistics_phrases(STATS._replace(unknown_characters=2)))[-1] == "1 unknown"
+    *_, phrase = statistics_phrases(STATS._replace(unknown_characters=23))
     assert phrase == "1 unknown for 100% of the text, which flatters the other figures"
 
 
@@ -258,12 +259,6 @@ def test_neighbours_differ_in_every_depth(depth: ColorDepth) -> None:
     assert take.partition("m")[0] != a.partition("m")[0]
 
 
-def test_the_bare_forms() -> None:
-    result = _result(_text(TAKE), _text(TAKE[:1], record=1))
-    assert ids_text(result) == "101 2202 1037 16012 18075 102\n101\n"
-    assert count_text(result) == "6\n1\n"
-
-
 SOME = st.text(st.characters(categories=None) | st.sampled_from("a日👍\u0301\u200d\ufe0f\n \x1b❤🇩שع"), max_size=14)
 PLACES = st.none() | st.integers(0, 5)
 TOKENS = st.lists(
@@ -297,7 +292,7 @@ def test_plain_pictures_need_no_rich() -> None:
     script = """if True:
         import sys
         from attncli.render.common.terminal import Terminal
-        from attncli.render.tokenize.picture import tokenize_text
+        from attncli.render.tokenize.text import tokenize_text
         from attncli.results.base import MadeBy
         from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
         from attncli.results.tokenize import Token

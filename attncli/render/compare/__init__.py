@@ -1,1 +1,1 @@
-"""`attn compare` in a terminal and as data."""
+"""The views of `attn compare` as text and as data."""

@@ -1,7 +1,4 @@
-"""What occurrences, states and labels are called in every view.
-
-The way through the states: a sparkline for every pair where these are few, and for what is said of all.
-"""
+"""Similarity over the states of a model as sparklines, and the names of occurrences, states and labels in all views."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from attncli.render.common.lines import BOLD, DIM, Line, Rgb, Style, StyledSpan,
 from attncli.render.common.terminal import Terminal
 from attncli.results.compare import CompareResult, State
 
-# Okabe & Ito's colours for colour-blind eyes (2008), without black; as backgrounds they work on dark and on light.
+# The colours of Okabe & Ito (2008), distinguishable by colour-blind readers, without black; used as backgrounds.
 LABEL_COLORS: tuple[Rgb, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -27,21 +24,29 @@ LABEL_COLORS: tuple[Rgb, ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
-_LONGEST_LABEL = 14
+_MAX_LABEL = 14
+_SPARK_BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARK_DIGITS = "0123456789"
+#: Marks of values below the scale.
+_LOWER, _LOWER_ASCII = "↓", "v"
+#: Occurrences up to which each pair is drawn.
+_MAX_PAIRED = 6
+#: The name of the baseline's track.
+RANDOM_WORDS = "random words"
 
 
 def occurrence_names(result: CompareResult) -> tuple[str, ...]:
-    """The number of each occurrence's sentence; with a letter where a sentence has several (`3a`, `3b`)."""
+    """The number of each occurrence's sentence, with a letter if the sentence has several occurrences (`3a`, `3b`)."""
     counts = Counter(each.sentence for each in result.occurrences)
     seen: Counter[int] = Counter()
     names = []
     for each in result.occurrences:
         seen[each.sentence] += 1
-        names.append(f"{each.sentence}{_letter(seen[each.sentence]) if counts[each.sentence] > 1 else ''}")
+        names.append(f"{each.sentence}{_letter_suffix(seen[each.sentence]) if counts[each.sentence] > 1 else ''}")
     return tuple(names)
 
 
-def _letter(number: int) -> str:
+def _letter_suffix(number: int) -> str:
     letters = ""
     while number:
         number, rest = divmod(number - 1, 26)
@@ -50,9 +55,9 @@ def _letter(number: int) -> str:
 
 
 class Tags(NamedTuple):
-    """What stands beside an occurrence's number: its label, or its word where there are several.
+    """The text beside each occurrence's number: its label, or its word if there are several words.
 
-    Labels are senses of the first word: where there are others, its own occurrences alone show them (`bank: money`).
+    Labels are senses of the first word: of several words, only its occurrences show them (`bank: money`).
     """
 
     texts: tuple[str, ...]
@@ -60,7 +65,7 @@ class Tags(NamedTuple):
     colored: bool
 
     @classmethod
-    def of(cls, result: CompareResult, terminal: Terminal) -> Tags:
+    def from_result(cls, result: CompareResult, terminal: Terminal) -> Tags:
         several = len(result.words) > 1
         labels = [each.label if each.word == result.word else None for each in result.occurrences]
         parts = zip((each.word if several else None for each in result.occurrences), labels, strict=True)
@@ -73,12 +78,12 @@ class Tags(NamedTuple):
         return max(map(cell_width, self.texts), default=0)
 
     @property
-    def told_apart(self) -> bool:
+    def has_groups(self) -> bool:
         return len(self.groups) > 1
 
     def style(self, index: int) -> Style:
-        """The colour of an occurrence's group, where there are groups and colours."""
-        if not (self.colored and self.told_apart):
+        """The colour of an occurrence's group; bold without groups or colours."""
+        if not (self.colored and self.has_groups):
             return BOLD
         color = LABEL_COLORS[self.groups.index(self.texts[index]) % len(LABEL_COLORS)]
         return Style(fg=text_color_on(color), bg=color)
@@ -86,18 +91,18 @@ class Tags(NamedTuple):
 
 def label_text(label: str, terminal: Terminal) -> str:
     """A label or a word, safe for a terminal and short enough for a column."""
-    text = shorten(printable(label, unicode=terminal.unicode), _LONGEST_LABEL, glyphs(terminal).cut)
+    text = shorten(printable(label, unicode=terminal.unicode), _MAX_LABEL, glyphs(terminal).cut)
     return text + direction_end(text)
 
 
 def paragraph(text: str, terminal: Terminal, *, indent: int = 0, style: Style | None = None) -> list[Line]:
-    """A sentence over as many lines as it needs."""
+    """A sentence wrapped between words."""
     words = [Line.of(StyledSpan(word, style) if style else word) for word in text.split()]
     return flow(words, separator=" ", width=terminal.width, indent=indent)
 
 
 def ascii_safe(text: str, terminal: Terminal) -> str:
-    """Our own words without what ASCII has no place for."""
+    """Our own words, in ASCII if the terminal has nothing else."""
     if terminal.unicode:
         return text
     for mark, plain in (("→", "->"), ("–", "-"), ("−", "-"), ("×", "x"), ("…", "...")):
@@ -105,7 +110,7 @@ def ascii_safe(text: str, terminal: Terminal) -> str:
     return name_text(text, terminal)
 
 
-def figure(value: float | None, terminal: Terminal) -> str:
+def cosine_text(value: float | None, terminal: Terminal) -> str:
     """A cosine to two digits; a dash where there is none."""
     if value is None:
         return glyphs(terminal).dash
@@ -113,8 +118,8 @@ def figure(value: float | None, terminal: Terminal) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def percent(share: float) -> str:
-    """A share in per cent: whole, but to a tenth from 99 on, and never all or nothing where it isn't."""
+def percent_text(share: float) -> str:
+    """A share in per cent, from 99 on to a tenth; never rounded to 0 or 100 %."""
     if share >= 0.99:
         return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"
     whole = round(100 * share)
@@ -128,16 +133,6 @@ def state_title(state: int, result: CompareResult) -> str:
     return f"state {state}, {where}{last}"
 
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_DIGITS = "0123456789"
-#: Values beneath what is drawn to scale.
-_LOWER, _LOWER_ASCII = "↓", "v"
-#: With more occurrences than this, pairs are too many to be looked at one by one.
-_MOST_IN_PAIRS = 6
-#: The track of the baseline.
-RANDOM_WORDS = "random words"
-
-
 class Track(NamedTuple):
     """One value at every state."""
 
@@ -146,7 +141,7 @@ class Track(NamedTuple):
 
 
 def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
-    """Nothing of a single state."""
+    """Sparklines of all pairs together and of single pairs; no lines for a single state."""
     states = result.states
     if len(states) < 2:
         return []
@@ -154,71 +149,71 @@ def path_lines(result: CompareResult, terminal: Terminal) -> list[Line]:
     if len(result.occurrences) == 2:
         # One pair is all pairs.
         pairs = []
-    # Random words are far below: on one scale with them, nothing would be seen of the others.
+    # Random words are far below: with them on the scale, the other tracks would look flat.
     others = [track for track in (*summary, *pairs) if track.name != RANDOM_WORDS]
     known = [value for track in others for value in track.values if value is not None]
     if not known:
         return []
     low, high = min(known), max(known)
     name = max(cell_width(track.name) for track in summary)
-    marks = _BLOCKS if terminal.unicode else _DIGITS
+    marks = _SPARK_BLOCKS if terminal.unicode else _SPARK_DIGITS
     drawn = [_track_line(track, name, low, high, terminal) for track in summary]
     lower = _LOWER if terminal.unicode else _LOWER_ASCII
     beneath = f", {lower} lower" if any(_is_lower(track, low) for track in summary) else ""
     title = (
-        f"from state {states[0].state} to {states[-1].state}, {marks[0]} {figure(low, terminal)} "
-        f"to {marks[-1]} {figure(high, terminal)}{beneath}:"
+        f"from state {states[0].state} to {states[-1].state}, {marks[0]} {cosine_text(low, terminal)} "
+        f"to {marks[-1]} {cosine_text(high, terminal)}{beneath}:"
     )
     return [*paragraph(ascii_safe(title, terminal), terminal), *drawn, *_in_columns(pairs, low, high, terminal)]
 
 
 def summary_tracks(result: CompareResult, terminal: Terminal) -> list[Track]:
-    """What is said of all pairs together, state by state; of several words, of the first."""
+    """Means over all pairs state by state; with several words, over those of the first."""
     states = result.states
     word = label_text(result.word, terminal)
-    every, of = ("all pairs", "") if len(result.words) == 1 else (f"pairs of {word}", f"{word}: ")
+    all_pairs, prefix = ("all pairs", "") if len(result.words) == 1 else (f"pairs of {word}", f"{word}: ")
     if result.adjust == "none":
         means = tuple(state.self_similarity for state in states)
         random = tuple(None if state.reference is None else state.reference.baseline for state in states)
     else:
-        # Adjusted vectors have no scale in common with raw ones, and random words are about 0.
+        # Adjusted vectors aren't comparable with raw ones, and random words are about 0.
         means, random = tuple(state.adjusted_self_similarity for state in states), ()
     tracks = [
-        Track(every, means),
-        Track(f"{of}same label", tuple(state.within for state in states)),
-        Track(f"{of}other label", tuple(state.across for state in states)),
+        Track(all_pairs, means),
+        Track(f"{prefix}same label", tuple(state.within for state in states)),
+        Track(f"{prefix}other label", tuple(state.across for state in states)),
         Track(RANDOM_WORDS, random),
     ]
     return [track for track in tracks if any(value is not None for value in track.values)]
 
 
 def pair_tracks(result: CompareResult) -> list[Track]:
-    """Each pair state by state, where these are few."""
+    """Each pair state by state; no tracks if there are many occurrences."""
     names = occurrence_names(result)
-    if len(names) > _MOST_IN_PAIRS or any(state.shown is None for state in result.states):
+    if len(names) > _MAX_PAIRED or any(state.shown is None for state in result.states):
         return []
     return [
-        Track(f"{names[a]}–{names[b]}", tuple(_at(state, a, b) for state in result.states))
+        Track(f"{names[a]}–{names[b]}", tuple(_similarity(state, a, b) for state in result.states))
         for a, b in combinations(range(len(names)), 2)
     ]
 
 
-def _at(state: State, a: int, b: int) -> float:
+def _similarity(state: State, a: int, b: int) -> float:
     assert state.shown is not None
     return float(state.shown[a, b])
 
 
 def _track_line(track: Track, name: int, low: float, high: float, terminal: Terminal) -> Line:
     first, last = (next(v for v in values if v is not None) for values in (track.values, track.values[::-1]))
-    ends = ascii_safe(f"{figure(first, terminal)} → {figure(last, terminal)}", terminal)
-    spark = "".join(_mark(value, low, high, terminal) for value in track.values)
+    ends = ascii_safe(f"{cosine_text(first, terminal)} → {cosine_text(last, terminal)}", terminal)
+    spark = "".join(_spark_mark(value, low, high, terminal) for value in track.values)
     return Line.of(
         StyledSpan(ascii_safe(track.name, terminal).rjust(name), DIM), "  ", StyledSpan(spark, BOLD), "  ", ends
     )
 
 
-def _mark(value: float | None, low: float, high: float, terminal: Terminal) -> str:
-    marks = _BLOCKS if terminal.unicode else _DIGITS
+def _spark_mark(value: float | None, low: float, high: float, terminal: Terminal) -> str:
+    marks = _SPARK_BLOCKS if terminal.unicode else _SPARK_DIGITS
     if value is None:
         return " "
     if value < low:

@@ -1,7 +1,4 @@
-"""The vectors and matrices as .npz.
-
-The result as CSV, a row a state and pair, and as JSON Lines, a line an occurrence.
-"""
+"""The result of `attn compare` as data: npz arrays, CSV (a row a state and pair), JSON Lines (an occurrence a line)."""
 
 from __future__ import annotations
 
@@ -15,29 +12,34 @@ from attncli.render.data import csv_text, jsonl_text
 from attncli.render.npz import Array, npz_bytes
 from attncli.results.compare import CompareResult, Matrix, State
 
+COLUMNS = (
+    "state", "sentence_a", "start_a", "word_a", "label_a", "sentence_b", "start_b", "word_b", "label_b", "similarity",
+    "adjusted", "percentile",
+)  # fmt: skip
+
 
 def compare_npz(result: CompareResult) -> bytes:
-    """Of each chosen state k `state.<k>`, float32, (occurrences, d), and its matrices where these are kept.
+    """For each chosen state k `state.<k>`, float32, (occurrences, d_model), and its matrices if the result has them.
 
     `similarity.<k>`, `adjusted.<k>` and `percentile.<k>` are (occurrences, occurrences); `mean.<k>`, `deviation.<k>`
-    and `components.<k>` what vectors were adjusted with. `sentence`, `start` and `end` say where each occurrence
-    stands, `word` and `label` what it is (an empty label is none).
+    and `components.<k>` adjusted the vectors. `sentence`, `start`, `end`, `word` and `label` describe each occurrence
+    (an empty label is none).
     """
     return npz_bytes(dict(_arrays(result)))
 
 
 def _arrays(result: CompareResult) -> Iterator[tuple[str, Array]]:
-    each = result.occurrences
-    yield "sentence", np.array([one.sentence for one in each], dtype=np.int64)
-    yield "start", np.array([one.start for one in each], dtype=np.int64)
-    yield "end", np.array([one.end for one in each], dtype=np.int64)
-    yield "word", np.array([one.word for one in each], dtype=np.str_)
-    yield "label", np.array([one.label or "" for one in each], dtype=np.str_)
+    occurrences = result.occurrences
+    yield "sentence", np.array([each.sentence for each in occurrences], dtype=np.int64)
+    yield "start", np.array([each.start for each in occurrences], dtype=np.int64)
+    yield "end", np.array([each.end for each in occurrences], dtype=np.int64)
+    yield "word", np.array([each.word for each in occurrences], dtype=np.str_)
+    yield "label", np.array([each.label or "" for each in occurrences], dtype=np.str_)
     for state in result.chosen:
-        yield from _state(state)
+        yield from _state_arrays(state)
 
 
-def _state(state: State) -> Iterator[tuple[str, Array]]:
+def _state_arrays(state: State) -> Iterator[tuple[str, Array]]:
     reference = state.reference
     parts = {
         "state": state.vectors,
@@ -51,53 +53,47 @@ def _state(state: State) -> Iterator[tuple[str, Array]]:
     yield from ((f"{name}.{state.state}", values) for name, values in parts.items() if values is not None)
 
 
-HEADER = (
-    "state", "sentence_a", "start_a", "word_a", "label_a", "sentence_b", "start_b", "word_b", "label_b", "similarity",
-    "adjusted", "percentile",
-)  # fmt: skip
-
-
 def compare_csv(result: CompareResult) -> str:
-    """Every pair of occurrences at every state whose matrix there is. Raises UsageError where they are too many."""
+    """Every pair of occurrences at every state with a matrix. Raises UsageError if there is none: too many pairs."""
     if not any(state.similarity is not None for state in result.states):
         count = len(result.occurrences)
         raise UsageError(
             f"{count:,} occurrences have {count * (count - 1) // 2:,} pairs, too many rows for csv",
             hint="-o FILE.npz holds the vectors, --format jsonl a line for each occurrence",
         )
-    return csv_text(HEADER, _pairs(result))
+    return csv_text(COLUMNS, _pair_rows(result))
 
 
-def _pairs(result: CompareResult) -> Iterator[tuple[object, ...]]:
+def _pair_rows(result: CompareResult) -> Iterator[tuple[object, ...]]:
     for state in result.states:
         if state.similarity is None:
             continue
         matrices = (state.similarity, state.adjusted, state.percentile)
         for a, b in combinations(range(len(result.occurrences)), 2):
-            ends = (part for each in (a, b) for part in _end(result, each))
-            yield (state.state, *ends, *(_value(matrix, a, b) for matrix in matrices))
+            ends = (part for each in (a, b) for part in _occurrence_columns(result, each))
+            yield (state.state, *ends, *(_matrix_value(matrix, a, b) for matrix in matrices))
 
 
-def _end(result: CompareResult, index: int) -> tuple[object, ...]:
+def _occurrence_columns(result: CompareResult, index: int) -> tuple[object, ...]:
     each = result.occurrences[index]
     return each.sentence, each.start, each.word, each.label
 
 
-def _value(matrix: Matrix | None, a: int, b: int) -> float | None:
+def _matrix_value(matrix: Matrix | None, a: int, b: int) -> float | None:
     return None if matrix is None else float(matrix[a, b])
 
 
 def compare_jsonl(result: CompareResult, *, ascii_only: bool) -> str:
     """Every occurrence with its nearest neighbour at each chosen state (an index from 0, or null)."""
-    return jsonl_text(_occurrences(result), ascii_only=ascii_only)
+    return jsonl_text(_occurrence_rows(result), ascii_only=ascii_only)
 
 
-def _occurrences(result: CompareResult) -> Iterator[dict[str, object]]:
+def _occurrence_rows(result: CompareResult) -> Iterator[dict[str, object]]:
     for index, each in enumerate(result.occurrences):
         states = []
         for state in result.chosen:
-            looked = state.nearest is not None and state.nearest_similarity is not None and state.nearest[index] >= 0
-            nearest = int(state.nearest[index]) if looked and state.nearest is not None else None
-            value = float(state.nearest_similarity[index]) if looked and state.nearest_similarity is not None else None
+            known = state.nearest is not None and state.nearest_similarity is not None and state.nearest[index] >= 0
+            nearest = int(state.nearest[index]) if known and state.nearest is not None else None
+            value = float(state.nearest_similarity[index]) if known and state.nearest_similarity is not None else None
             states.append({"state": state.state, "nearest": nearest, "nearest_similarity": value})
         yield {"occurrence": index, **each.to_dict(), "states": states}

@@ -1,4 +1,4 @@
-"""A word in its sentences as a figure: for each chosen state the matrix and the map, and the path over the states."""
+"""The result of `attn compare` as a figure: the matrix and map of each chosen state, and the path over the states."""
 
 from __future__ import annotations
 
@@ -21,9 +21,17 @@ from attncli.render.compare.paths import (
     state_title,
     summary_tracks,
 )
-from attncli.render.figures.labels import Side, labels
-from attncli.render.figures.panels import Box, Scale, axes_at, cells, color_bar, drawn, numbers
-from attncli.render.figures.text_layout import drawable, heading, room_for, type_size
+from attncli.render.figures.labels import AxisLabels, draw_labels
+from attncli.render.figures.panels import (
+    Box,
+    Scale,
+    axes_at,
+    draw_cells,
+    draw_color_bar,
+    draw_numbers,
+    render_figure,
+)
+from attncli.render.figures.text_layout import drawable, room_for, type_size, write_line
 from attncli.render.html.page import PAGE
 from attncli.results.compare import CompareResult, Matrix, State
 
@@ -31,23 +39,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Inches.
-_MATRIX, _LARGEST_CELL = 4.2, 0.42
-_MAP, _PATH = (3.4, 2.6), (5.2, 2.6)
+_MATRIX_SIDE, _LARGEST_CELL = 4.2, 0.42
+_MAP_SIZE, _PATH_SIZE = (3.4, 2.6), (5.2, 2.6)
 _TITLE, _EDGE, _GAP, _BELOW = 0.5, 0.3, 0.7, 0.85
-#: More occurrences than this have no names on the map.
-_MOST_NAMED = 60
-_PLAIN = (11 / 255, 99 / 255, 176 / 255)
-#: Styles of the means over pairs, which colours would confuse with labels; and of random words.
-_SUMMARY, _RANDOM = (("0", "-"), ("0", "--"), ("0", ":")), ("0.5", "-.")
-#: Inches of a line of a key, and of the mark before its text.
+#: Occurrences up to which each has its name on the map.
+_MAX_NAMED = 60
+_PLAIN_COLOR = (11 / 255, 99 / 255, 176 / 255)
+#: Line styles of the means over pairs, without the colours of labels; and of random words.
+_SUMMARY_STYLES, _RANDOM_STYLE = (("0", "-"), ("0", "--"), ("0", ":")), ("0.5", "-.")
+#: Inches of a line of the key, and of the mark before its text.
 _KEY_LINE, _KEY_MARK = 0.17, 0.3
 
 
 Color = tuple[float, float, float]
 
 
-class Names(NamedTuple):
-    """What each occurrence is called, the colour of its label, and what the colours stand for, if for anything."""
+class OccurrenceNames(NamedTuple):
+    """Each occurrence's number, its number with its tag, its colour, and the key of colours (empty without labels)."""
 
     numbers: Sequence[str]
     tagged: Sequence[str]
@@ -61,71 +69,75 @@ class Names(NamedTuple):
 
 
 def compare_figure(result: CompareResult, form: str, *, title: str | None = None) -> bytes:
-    """The chosen states above one another, as `svg`, `pdf` or `png`; beneath them the path where there is one.
+    """The chosen states beneath one another, as `svg`, `pdf` or `png`; beneath them the path over several states.
 
-    Raises UsageError where there is nothing to draw: one or two occurrences at one state.
+    Raises UsageError for one or two occurrences at one state, which give no figure.
     """
     words = " / ".join(result.words)
     title = drawable(printable(title or f"{words} in context, {result.model}"), form)
-    names = _names(result, form)
-    # The one value of a pair is no picture.
+    names = _occurrence_texts(result, form)
+    # A single pair has only one value.
     states = [state for state in result.chosen if len(names.numbers) > 2 and _is_drawn(state)]
     if not states and len(result.states) < 2:
         raise UsageError(
             "a figure needs three occurrences, or several states", hint="give more sentences, or --state all"
         )
     tracks = [track._replace(name=drawable(track.name, form)) for track in summary_tracks(result, PAGE)]
-    return drawn(lambda: _figure(result, states, names, tracks, title), form, texts=[title, *names.tagged])
+    return render_figure(
+        lambda: _compose_figure(result, states, names, tracks, title), form, texts=[title, *names.tagged]
+    )
 
 
-def _names(result: CompareResult, form: str) -> Names:
-    tags, numbers_ = Tags.of(result, PAGE), occurrence_names(result)
+def _occurrence_texts(result: CompareResult, form: str) -> OccurrenceNames:
+    tags, numbers_ = Tags.from_result(result, PAGE), occurrence_names(result)
     tagged = [drawable(f"{name} {tag}".strip(), form) for name, tag in zip(numbers_, tags.texts, strict=True)]
     places = [tags.groups.index(text) % len(LABEL_COLORS) for text in tags.texts]
-    colors = [_color(place) if tags.told_apart else _PLAIN for place in places]
-    groups = tags.groups if tags.told_apart else ()
-    key = {drawable(text, form) or "no label": _color(place) for place, text in enumerate(groups)}
-    return Names(numbers_, tagged, colors, key)
+    colors = [_label_color(place) if tags.has_groups else _PLAIN_COLOR for place in places]
+    groups = tags.groups if tags.has_groups else ()
+    key = {drawable(text, form) or "no label": _label_color(place) for place, text in enumerate(groups)}
+    return OccurrenceNames(numbers_, tagged, colors, key)
 
 
-def _color(place: int) -> Color:
+def _label_color(place: int) -> Color:
     red, green, blue = LABEL_COLORS[place % len(LABEL_COLORS)]
     return red / 255, green / 255, blue / 255
 
 
 def _is_drawn(state: State) -> bool:
-    return state.shown is not None or _mapped(state)
+    return state.shown is not None or _has_map(state)
 
 
-def _mapped(state: State) -> bool:
+def _has_map(state: State) -> bool:
     return state.positions is not None and state.explained is not None
 
 
-def _figure(
-    result: CompareResult, states: Sequence[State], names: Names, tracks: Sequence[Track], title: str
+def _compose_figure(
+    result: CompareResult, states: Sequence[State], names: OccurrenceNames, tracks: Sequence[Track], title: str
 ) -> Figure:
-    cell = min(_LARGEST_CELL, _MATRIX / len(names.numbers))
+    cell = min(_LARGEST_CELL, _MATRIX_SIDE / len(names.numbers))
     room = room_for(names.tagged, type_size(cell))
     side = cell * len(names.numbers)
-    height = room + max(side, _MAP[1] if any(map(_mapped, states)) else 0) + _BELOW + 0.35
-    path = _PATH[1] + 0.9 if len(result.states) > 1 else 0
-    beside = _GAP + _MAP[0] + names.key_width if any(map(_mapped, states)) else 0
+    height = room + max(side, _MAP_SIZE[1] if any(map(_has_map, states)) else 0) + _BELOW + 0.35
+    path = _PATH_SIZE[1] + 0.9 if len(result.states) > 1 else 0
+    beside = _GAP + _MAP_SIZE[0] + names.key_width if any(map(_has_map, states)) else 0
     width = _EDGE + room + max(side, 2.4) + beside + _EDGE
-    scale = _scale(states)
-    figure = Figure(figsize=(max(width, (_PATH[0] + 1.9) if path else 0, 3.4), _TITLE + len(states) * height + path))
-    heading(figure, title)
+    scale = _shared_scale(states)
+    figure = Figure(
+        figsize=(max(width, (_PATH_SIZE[0] + 1.9) if path else 0, 3.4), _TITLE + len(states) * height + path)
+    )
+    write_line(figure, title)
     for place, state in enumerate(states):
         top = _TITLE + place * height
-        heading(figure, state_title(state.state, result), top=top, size=9.5)
-        _matrix(figure, state, names, scale, Box(_EDGE + room, top + 0.3 + room, side, side), cell)
-        _map(figure, state, names, Box(_EDGE + room + max(side, 2.4) + _GAP, top + 0.3 + room, *_MAP))
+        write_line(figure, state_title(state.state, result), top=top, size=9.5)
+        _draw_matrix(figure, state, names, scale, Box(_EDGE + room, top + 0.3 + room, side, side), cell)
+        _draw_map(figure, state, names, Box(_EDGE + room + max(side, 2.4) + _GAP, top + 0.3 + room, *_MAP_SIZE))
     if path:
-        _path(figure, result, tracks, Box(_EDGE + 0.4, _TITLE + len(states) * height + 0.35, *_PATH))
+        _draw_path(figure, result, tracks, Box(_EDGE + 0.4, _TITLE + len(states) * height + 0.35, *_PATH_SIZE))
     return figure
 
 
-def _scale(states: Sequence[State]) -> Scale:
-    """One for all states: from the least to the greatest of their values."""
+def _shared_scale(states: Sequence[State]) -> Scale:
+    """One scale for all states, from the least to the greatest of their values."""
     matrices = [_off_diagonal(state.shown) for state in states if state.shown is not None]
     if not matrices:
         return Scale.between(0, 1)
@@ -135,32 +147,34 @@ def _scale(states: Sequence[State]) -> Scale:
 
 
 def _off_diagonal(matrix: Matrix) -> Matrix:
-    """The matrix with nothing on its diagonal, which says nothing."""
+    """The matrix with nan on its diagonal."""
     return np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix)
 
 
-def _matrix(figure: Figure, state: State, names: Names, scale: Scale, box: Box, cell: float) -> None:
+def _draw_matrix(figure: Figure, state: State, names: OccurrenceNames, scale: Scale, box: Box, cell: float) -> None:
     if state.shown is None:
         return
     values = _off_diagonal(state.shown)
     axes = axes_at(figure, box)
-    picture = cells(axes, values, scale)
-    labels(axes, Side(names.tagged), Side(names.tagged), cell=cell)
-    numbers(axes, values, scale, cell=cell)
-    color_bar(figure, picture, Box(box.left, box.top + box.height + 0.18, max(min(box.width, 2.6), 2.2), 0.1), "cosine")
+    picture = draw_cells(axes, values, scale)
+    draw_labels(axes, AxisLabels(names.tagged), AxisLabels(names.tagged), cell=cell)
+    draw_numbers(axes, values, scale, cell=cell)
+    draw_color_bar(
+        figure, picture, Box(box.left, box.top + box.height + 0.18, max(min(box.width, 2.6), 2.2), 0.1), "cosine"
+    )
 
 
-def _map(figure: Figure, state: State, names: Names, box: Box) -> None:
-    """The first two principal components, one unit on both axes."""
+def _draw_map(figure: Figure, state: State, names: OccurrenceNames, box: Box) -> None:
+    """The map of the first two principal components, with equal units on both axes."""
     if state.positions is None or state.explained is None:
         return
     axes = axes_at(figure, box)
     x, y = state.positions.T
     axes.scatter(x, y, c=names.colors, s=26, edgecolors="black", linewidths=0.5, zorder=2)
-    if len(names.numbers) <= _MOST_NAMED:
+    if len(names.numbers) <= _MAX_NAMED:
         for name, place in zip(names.numbers, state.positions.tolist(), strict=True):
             axes.annotate(name, place, xytext=(4, 3), textcoords="offset points", size=7.5)
-    _key(axes, names.key, most=int(box.height / _KEY_LINE))
+    _draw_key(axes, names.key, most=int(box.height / _KEY_LINE))
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.12)
     axes.tick_params(labelsize=7, length=2)
@@ -168,8 +182,8 @@ def _map(figure: Figure, state: State, names: Names, box: Box) -> None:
         axis.set_label_text(f"component {number} ({share:.0%} of the variance)", size=8)
 
 
-def _key(axes: Axes, key: Mapping[str, Color], *, most: int) -> None:
-    """Beside a map: which colour is which label; of more than so many, the first."""
+def _draw_key(axes: Axes, key: Mapping[str, Color], *, most: int) -> None:
+    """The key of label colours beside a map, at most `most` labels."""
     marks = [
         Line2D([], [], linestyle="", marker="o", color=color, markeredgecolor="black", markeredgewidth=0.5, label=text)
         for text, color in [*key.items()][:most]
@@ -180,24 +194,24 @@ def _key(axes: Axes, key: Mapping[str, Color], *, most: int) -> None:
         )
 
 
-def _path(figure: Figure, result: CompareResult, tracks: Sequence[Track], box: Box) -> None:
-    """Single pairs as thin lines, means over pairs as thick ones, random words beneath."""
+def _draw_path(figure: Figure, result: CompareResult, tracks: Sequence[Track], box: Box) -> None:
+    """Single pairs as thin lines, means over pairs and random words as thick ones."""
     axes = axes_at(figure, box)
     states = [state.state for state in result.states]
     for track in pair_tracks(result) if len(result.occurrences) > 2 else []:
-        axes.plot(states, _known(track.values), color="0.7", linewidth=0.6, zorder=1)
+        axes.plot(states, _with_nan(track.values), color="0.7", linewidth=0.6, zorder=1)
     for place, track in enumerate(tracks):
-        color, style = _RANDOM if track.name == RANDOM_WORDS else _SUMMARY[place % len(_SUMMARY)]
-        axes.plot(states, _known(track.values), style, color=color, linewidth=1.6, label=track.name, zorder=2)
-    _frame(axes, states)
+        color, style = _RANDOM_STYLE if track.name == RANDOM_WORDS else _SUMMARY_STYLES[place % len(_SUMMARY_STYLES)]
+        axes.plot(states, _with_nan(track.values), style, color=color, linewidth=1.6, label=track.name, zorder=2)
+    _draw_frame(axes, states)
     axes.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _known(values: Sequence[float | None]) -> list[float]:
+def _with_nan(values: Sequence[float | None]) -> list[float]:
     return [np.nan if value is None else value for value in values]
 
 
-def _frame(axes: Axes, states: Sequence[int]) -> None:
+def _draw_frame(axes: Axes, states: Sequence[int]) -> None:
     step = -(-len(states) // 16)
     axes.set_xticks(states[::step], [str(state) for state in states[::step]])
     axes.tick_params(labelsize=7.5, length=2)

@@ -1,7 +1,4 @@
-"""Patterns of heads with what stands beside their rows and above their columns: one, or several side by side.
-
-All patterns of a stack: layers down, heads across, a small picture with its name for each.
-"""
+"""The attention patterns of heads in a figure: one with its tokens, several side by side, or tiles of a whole stack."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attncli.render.figures.labels import Side, labels
+from attncli.render.figures.labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import (
     DPI,
     EDGE,
@@ -23,38 +20,46 @@ from attncli.render.figures.panels import (
     Box,
     Scale,
     axes_at,
-    cells,
-    color_bar,
+    downsample,
+    draw_cells,
+    draw_color_bar,
+    draw_hundredths,
     has_hundredths,
-    hundredths,
+    hide_axes,
     row_height,
-    smaller,
-    unmarked,
 )
-from attncli.render.figures.text_layout import POINTS, heading, line_height, lines_at, room_for, text_width, wrapped
+from attncli.render.figures.text_layout import (
+    POINTS_PER_INCH,
+    line_height,
+    room_for,
+    text_width,
+    wrap_text,
+    write_line,
+    write_lines,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-#: Inches: the largest picture of one head, its largest cells, the same where several stand side by side.
-_ONE, _LARGEST_CELL = 6.5, 0.36
-_SEVERAL, _SMALL_CELL = 2.1, 0.2
-_ACROSS = 4
-#: A scale of colours with its numbers and what it is of; and how wide it is.
-_BAR, _BAR_WIDTH = 0.6, 2.6
-_TITLE, _SMALL = 8.5, 8.0
-#: Inches that the name of one of several has.
-_LEAST = 1.8
+#: Inches: the side of a single pattern and its largest cells; the same for one of several.
+_SINGLE_SIDE, _LARGEST_CELL = 6.5, 0.36
+_PANEL_SIDE, _LARGEST_PANEL_CELL = 2.1, 0.2
+_MAX_ACROSS = 4
+#: Inches: height and width of the colour scale with its label.
+_COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH = 0.6, 2.6
+_TITLE_SIZE, _PANEL_TITLE_SIZE = 8.5, 8.0
+#: Inches of the title of one of several patterns, at least.
+_MIN_TITLE_WIDTH = 1.8
 
 
 class Panel(NamedTuple):
-    """One picture: values (rows, columns), with nan where a query may not look, and what stands beside them."""
+    """One pattern: values (rows, columns), nan where the mask hides a key, and the labels of both sides."""
 
     title: str
     values: Array
-    rows: Side
-    columns: Side
+    rows: AxisLabels
+    columns: AxisLabels
 
     @property
     def texts(self) -> list[str]:
@@ -62,12 +67,12 @@ class Panel(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """Cells along the longer side."""
+        """The number of cells along the longer side."""
         return int(max(self.values.shape))
 
 
 class OneHead(NamedTuple):
-    """A pattern as large as it may be, with its weights as numbers where there is room."""
+    """A single large pattern, with its weights as numbers if they fit."""
 
     panel: Panel
     legend: str
@@ -80,10 +85,10 @@ class OneHead(NamedTuple):
     def _cell(self) -> tuple[float, float]:
         """Inches of a column and of a row."""
         rows, columns = self.panel.values.shape
-        cell = min(_LARGEST_CELL, _ONE / self.panel.longest)
+        cell = min(_LARGEST_CELL, _SINGLE_SIDE / self.panel.longest)
         if 4 * min(rows, columns) <= max(rows, columns):
-            # A long and narrow picture fills the page with cells that are no squares.
-            return min(_LARGEST_CELL, _ONE / columns), row_height(rows, min(_LARGEST_CELL, _ONE / rows))
+            # The cells of a long and narrow pattern aren't square, so that it fills the page.
+            return min(_LARGEST_CELL, _SINGLE_SIDE / columns), row_height(rows, min(_LARGEST_CELL, _SINGLE_SIDE / rows))
         return cell, cell
 
     @property
@@ -91,7 +96,7 @@ class OneHead(NamedTuple):
         """Inches to the left of the cells and above them."""
         cell, tall = self._cell
         above = self.panel.columns.height(cell)
-        return EDGE + self.panel.rows.room(tall), above + line_height(_TITLE) + 0.05 * bool(self.panel.title)
+        return EDGE + self.panel.rows.room(tall), above + line_height(_TITLE_SIZE) + 0.05 * bool(self.panel.title)
 
     @property
     def _legend(self) -> str:
@@ -99,23 +104,23 @@ class OneHead(NamedTuple):
 
     def size(self) -> tuple[float, float]:
         (rows, columns), (cell, tall), (left, above) = self.panel.values.shape, self._cell, self._corner
-        wide = max(columns * cell, _BAR_WIDTH, room_for([self._legend], 8))
-        return left + wide + 0.1, above + rows * tall + _BAR + 0.1
+        wide = max(columns * cell, _COLOR_BAR_WIDTH, room_for([self._legend], 8))
+        return left + wide + 0.1, above + rows * tall + _COLOR_BAR_HEIGHT + 0.1
 
     def draw(self, figure: Figure, top: float) -> None:
         (rows, columns), (cell, tall), (left, above) = self.panel.values.shape, self._cell, self._corner
-        heading(figure, self.panel.title, top=top, left=left, size=_TITLE)
+        write_line(figure, self.panel.title, top=top, left=left, size=_TITLE_SIZE)
         box = Box(left, top + above, columns * cell, rows * tall)
-        axes, scale = axes_at(figure, box), Scale.of([self.panel.values])
-        picture = cells(axes, self.panel.values, scale)
-        labels(axes, self.panel.rows, self.panel.columns, cell=cell, tall=tall)
+        axes, scale = axes_at(figure, box), Scale.from_values([self.panel.values])
+        picture = draw_cells(axes, self.panel.values, scale)
+        draw_labels(axes, self.panel.rows, self.panel.columns, cell=cell, tall=tall)
         if has_hundredths(cell, tall):
-            hundredths(axes, self.panel.values, scale, cell=cell, tall=tall)
-        color_bar(figure, picture, Box(left, box.top + box.height + 0.15, _BAR_WIDTH, 0.1), self._legend)
+            draw_hundredths(axes, self.panel.values, scale, cell=cell, tall=tall)
+        draw_color_bar(figure, picture, Box(left, box.top + box.height + 0.15, _COLOR_BAR_WIDTH, 0.1), self._legend)
 
 
-class SideBySide(NamedTuple):
-    """Several patterns on one scale, each with what stands beside it."""
+class PanelGrid(NamedTuple):
+    """Several patterns on one scale, each with its labels."""
 
     panels: Sequence[Panel]
     scale: Scale
@@ -127,11 +132,11 @@ class SideBySide(NamedTuple):
 
     @property
     def _across(self) -> int:
-        return min(_ACROSS, len(self.panels))
+        return min(_MAX_ACROSS, len(self.panels))
 
     @property
     def _cell(self) -> tuple[float, float]:
-        cell = min(_SMALL_CELL, _SEVERAL / max(panel.longest for panel in self.panels))
+        cell = min(_LARGEST_PANEL_CELL, _PANEL_SIDE / max(panel.longest for panel in self.panels))
         return cell, max(row_height(len(panel.values), cell) for panel in self.panels)
 
     @property
@@ -139,66 +144,74 @@ class SideBySide(NamedTuple):
         cell, tall = self._cell
         left = max(panel.rows.room(tall) for panel in self.panels)
         lines = max(len(self._title(panel)) for panel in self.panels)
-        return left, max(panel.columns.height(cell) for panel in self.panels) + lines * line_height(_SMALL) + 0.04
+        return left, max(panel.columns.height(cell) for panel in self.panels) + lines * line_height(
+            _PANEL_TITLE_SIZE
+        ) + 0.04
 
     def _title(self, panel: Panel) -> list[str]:
-        return wrapped(panel.title, _LEAST, _SMALL, most=2)
+        return wrap_text(panel.title, _MIN_TITLE_WIDTH, _PANEL_TITLE_SIZE, most=2)
 
     @property
     def _step(self) -> tuple[float, float]:
         """Inches from one to the next, across and down."""
         (cell, tall), (left, above) = self._cell, self._corner
-        width = left + max(max(panel.values.shape[1] for panel in self.panels) * cell, _LEAST) + 0.15
+        width = left + max(max(panel.values.shape[1] for panel in self.panels) * cell, _MIN_TITLE_WIDTH) + 0.15
         return width, above + max(panel.values.shape[0] for panel in self.panels) * tall + 0.2
 
     def size(self) -> tuple[float, float]:
         width, height = self._step
-        return EDGE + self._across * width, ceil(len(self.panels) / self._across) * height + _BAR
+        return EDGE + self._across * width, ceil(len(self.panels) / self._across) * height + _COLOR_BAR_HEIGHT
 
     def draw(self, figure: Figure, top: float) -> None:
         (left, _), (width, height) = self._corner, self._step
         for place, panel in enumerate(self.panels):
             down, right = divmod(place, self._across)
-            picture = self._one(figure, panel, (EDGE + right * width, top + down * height))
+            picture = self._draw_panel(figure, panel, (EDGE + right * width, top + down * height))
         bar = top + ceil(len(self.panels) / self._across) * height
-        color_bar(figure, picture, Box(EDGE + left, bar, _BAR_WIDTH, 0.1), self.legend)
+        draw_color_bar(figure, picture, Box(EDGE + left, bar, _COLOR_BAR_WIDTH, 0.1), self.legend)
 
-    def _one(self, figure: Figure, panel: Panel, corner: tuple[float, float]) -> ScalarMappable:
+    def _draw_panel(self, figure: Figure, panel: Panel, corner: tuple[float, float]) -> ScalarMappable:
         (cell, tall), (left, above) = self._cell, self._corner
-        lines_at(figure, self._title(panel), left=corner[0] + left, top=corner[1], size=_SMALL, color="black")
+        write_lines(
+            figure, self._title(panel), left=corner[0] + left, top=corner[1], size=_PANEL_TITLE_SIZE, color="black"
+        )
         rows, columns = panel.values.shape
         axes = axes_at(figure, Box(corner[0] + left, corner[1] + above, columns * cell, rows * tall))
-        labels(axes, panel.rows, panel.columns, cell=cell, tall=tall)
-        return cells(axes, panel.values, self.scale)
+        draw_labels(axes, panel.rows, panel.columns, cell=cell, tall=tall)
+        return draw_cells(axes, panel.values, self.scale)
 
 
-#: Inches: all pictures of a layer together, one of them at the most and at the least, and what is between two.
-_WIDE, _LARGEST, _LEAST_TILE, _BETWEEN = 9.0, 0.9, 0.3, 0.06
-#: Above the pictures: `head` and, so far down, the numbers of heads; beside them those of layers; beneath them a scale.
-_ABOVE, _NUMBERS, _BESIDE, _TILES_BAR, _TILES_BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
+#: Inches: all tiles of a layer, one tile at most and at least, and the gap between two.
+_LAYER_WIDTH, _MAX_TILE, _MIN_TILE, _TILE_GAP = 9.0, 0.9, 0.3, 0.06
+#: Inches: margins above the tiles (for `head` and the numbers of heads) and beside them; size of the colour scale.
+_MARGIN_ABOVE, _NUMBERS_TOP, _MARGIN_LEFT, _TILE_BAR_HEIGHT, _TILE_BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
 #: Points: names of heads, numbers, and the least size of tokens.
-_NAME, _LEAST_NAME, _NUMBER, _TOKEN = 6.5, 4.2, 8.0, 4.6
+_NAME_SIZE, _MIN_NAME_SIZE, _NUMBER_SIZE, _TOKEN_SIZE = 6.5, 4.2, 8.0, 4.6
 _DIM = "0.32"
-#: Cells along a side of a picture.
-_MOST = 96
+#: Cells along a side of a tile, at most.
+_MAX_TILE_CELLS = 96
 
 
 @dataclass(frozen=True)
 class HeadTiles:
     """The patterns of a stack by layer and head, all on one scale.
 
-    rows, columns: the tokens of both sides, which the outer pictures name where there is room.
+    rows, columns: the tokens of both sides, written beside the outer tiles if they fit.
     """
 
     patterns: Mapping[tuple[int, int], Array]
     scale: Scale
     legend: str
-    rows: Side
-    columns: Side
+    rows: AxisLabels
+    columns: AxisLabels
 
     @property
     def texts(self) -> Sequence[str]:
-        return [self.legend, *(self.rows.texts if self._named else ()), *(self.columns.texts if self._named else ())]
+        return [
+            self.legend,
+            *(self.rows.texts if self._shows_tokens else ()),
+            *(self.columns.texts if self._shows_tokens else ()),
+        ]
 
     @cached_property
     def _layers(self) -> list[int]:
@@ -210,14 +223,14 @@ class HeadTiles:
 
     @cached_property
     def _cells(self) -> tuple[int, int]:
-        """The most that any has: layers may look at windows of other sizes."""
+        """The largest number of rows and columns, as layers may have different windows."""
         shapes = [values.shape for values in self.patterns.values()]
         return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
 
     @cached_property
     def _tile(self) -> tuple[float, float]:
-        """Inches of the width and the height of a picture: as its cells are, but never a strip that can't be seen."""
-        side = max(min(_LARGEST, _WIDE / len(self._heads)) - _BETWEEN, _LEAST_TILE)
+        """Inches of the width and the height of a tile, in proportion to its cells, but never too thin to see."""
+        side = max(min(_MAX_TILE, _LAYER_WIDTH / len(self._heads)) - _TILE_GAP, _MIN_TILE)
         rows, columns = self._cells
         return max(side * min(columns / rows, 1.0), 0.12), max(side * min(rows / columns, 1.0), 0.12)
 
@@ -225,32 +238,34 @@ class HeadTiles:
     def _name(self) -> float:
         """Points of the names."""
         longest = f"{self._layers[-1]}.{self._heads[-1]}"
-        return max(min(_NAME, _NAME * self._tile[0] / text_width(longest, _NAME)), _LEAST_NAME)
+        return max(min(_NAME_SIZE, _NAME_SIZE * self._tile[0] / text_width(longest, _NAME_SIZE)), _MIN_NAME_SIZE)
 
     @cached_property
-    def _named(self) -> bool:
-        """Whether the cells of the outer pictures have room for their tokens."""
+    def _shows_tokens(self) -> bool:
+        """Whether the tokens fit beside the cells of the outer tiles."""
         (rows, columns), (width, height) = self._cells, self._tile
-        named = len(self.rows.texts) == rows and len(self.columns.texts) == columns
-        return named and min(width / columns, height / rows) * POINTS >= _TOKEN * 1.2
+        has_tokens = len(self.rows.texts) == rows and len(self.columns.texts) == columns
+        return has_tokens and min(width / columns, height / rows) * POINTS_PER_INCH >= _TOKEN_SIZE * 1.2
 
     @cached_property
     def _step(self) -> tuple[float, float]:
         width, height = self._tile
-        return width + _BETWEEN, height + line_height(self._name) + 0.02
+        return width + _TILE_GAP, height + line_height(self._name) + 0.02
 
     @cached_property
     def _corner(self) -> tuple[float, float]:
-        if not self._named:
-            return EDGE + _BESIDE, _ABOVE
-        return EDGE + _BESIDE + self._room(self.rows), _ABOVE + self._room(self.columns)
+        if not self._shows_tokens:
+            return EDGE + _MARGIN_LEFT, _MARGIN_ABOVE
+        return EDGE + _MARGIN_LEFT + self._room(self.rows), _MARGIN_ABOVE + self._room(self.columns)
 
-    def _room(self, side: Side) -> float:
-        return max((text_width(text, _TOKEN) for text in side.texts), default=0.0) + 0.06
+    def _room(self, side: AxisLabels) -> float:
+        return max((text_width(text, _TOKEN_SIZE) for text in side.texts), default=0.0) + 0.06
 
     def size(self) -> tuple[float, float]:
         (left, above), (width, height) = self._corner, self._step
-        return left + max(len(self._heads) * width, _TILES_BAR_WIDTH), above + len(self._layers) * height + _TILES_BAR
+        return left + max(len(self._heads) * width, _TILE_BAR_WIDTH), above + len(
+            self._layers
+        ) * height + _TILE_BAR_HEIGHT
 
     def draw(self, figure: Figure, top: float) -> None:
         (left, above), (width, height) = self._corner, self._step
@@ -258,53 +273,53 @@ class HeadTiles:
         axes = axes_at(figure, Box(left, top + above, wide, tall))
         # One unit is an inch; the first layer stands on top.
         axes.set(xlim=(0, wide), ylim=(tall, 0), autoscale_on=False)
-        unmarked(axes)
+        hide_axes(axes)
         for (layer, head), values in self.patterns.items():
             corner = (self._heads.index(head) * width, (self._layers.index(layer) + 1) * height - self._tile[1])
-            picture = self._one(axes, f"{layer}.{head}", values, corner)
+            picture = self._draw_tile(axes, f"{layer}.{head}", values, corner)
         self._headings(axes, left)
-        if self._named:
+        if self._shows_tokens:
             self._tokens(axes)
-        color_bar(figure, picture, Box(left, top + above + tall + 0.14, _TILES_BAR_WIDTH, 0.1), self.legend)
+        draw_color_bar(figure, picture, Box(left, top + above + tall + 0.14, _TILE_BAR_WIDTH, 0.1), self.legend)
 
-    def _one(self, axes: Axes, name: str, values: Array, corner: tuple[float, float]) -> ScalarMappable:
-        """A picture with its name above and a frame around it."""
+    def _draw_tile(self, axes: Axes, name: str, values: Array, corner: tuple[float, float]) -> ScalarMappable:
+        """A tile with its name above and a frame around it."""
         (left, top), (width, height) = corner, self._tile
-        # Layers whose windows are smaller leave room.
+        # Layers with smaller windows leave a part of the tile empty.
         rows, columns = self._cells
         shown = np.full((rows, columns), np.nan)
         shown[: values.shape[0], : values.shape[1]] = values
-        small = smaller(shown, min(_MOST, int(max(self._tile) * DPI)))
+        small = downsample(shown, min(_MAX_TILE_CELLS, int(max(self._tile) * DPI)))
         place = (left, left + width, top + height, top)
-        given: dict[str, Any] = {"cmap": self.scale.colormap, "norm": self.scale.norm, "extent": place}
-        picture = axes.imshow(np.ma.masked_invalid(small), aspect="auto", interpolation="none", **given)
+        options: dict[str, Any] = {"cmap": self.scale.colormap, "norm": self.scale.norm, "extent": place}
+        picture = axes.imshow(np.ma.masked_invalid(small), aspect="auto", interpolation="none", **options)
         axes.text(left, top - 0.02, name, size=self._name, va="bottom", ha="left")
         axes.add_artist(Rectangle((left, top), width, height, fill=False, edgecolor="0.6", linewidth=0.3))
         return picture
 
     def _headings(self, axes: Axes, left: float) -> None:
-        """The numbers of heads above their columns, and those of layers beside their rows."""
+        """The numbers of heads above the columns, and of layers beside the rows."""
         (width, height), (wide, tall) = self._step, self._tile
         for place, head in enumerate(self._heads):
-            _centred(axes, place * width + wide / 2, _NUMBERS - self._corner[1], str(head))
+            _write_centred(axes, place * width + wide / 2, _NUMBERS_TOP - self._corner[1], str(head))
         for place, layer in enumerate(self._layers):
-            _centred(axes, EDGE + 0.32 - left, (place + 1) * height - tall / 2, str(layer))
-        _centred(axes, len(self._heads) * width / 2, _NUMBERS - 0.17 - self._corner[1], "head")
-        _centred(axes, EDGE + 0.08 - left, len(self._layers) * height / 2, "layer", rotation=90)
+            _write_centred(axes, EDGE + 0.32 - left, (place + 1) * height - tall / 2, str(layer))
+        _write_centred(axes, len(self._heads) * width / 2, _NUMBERS_TOP - 0.17 - self._corner[1], "head")
+        _write_centred(axes, EDGE + 0.08 - left, len(self._layers) * height / 2, "layer", rotation=90)
 
     def _tokens(self, axes: Axes) -> None:
-        """The tokens of rows beside the pictures on the left, and those of columns above those on top."""
+        """The tokens of rows beside the tiles on the left, and of columns above the top tiles."""
         (width, height), (wide, tall) = self._step, self._tile
         for start in range(len(self._layers)):
             for place, text in enumerate(self.rows.texts):
                 down = (start + 1) * height - tall + (place + 0.5) * tall / len(self.rows.texts)
-                axes.text(-0.03, down, text, size=_TOKEN, ha="right", va="center")
+                axes.text(-0.03, down, text, size=_TOKEN_SIZE, ha="right", va="center")
         name = line_height(self._name)
         for start in range(len(self._heads)):
             for place, text in enumerate(self.columns.texts):
                 right = start * width + (place + 0.5) * wide / len(self.columns.texts)
-                axes.text(right, height - tall - name, text, size=_TOKEN, ha="center", va="bottom", rotation=90)
+                axes.text(right, height - tall - name, text, size=_TOKEN_SIZE, ha="center", va="bottom", rotation=90)
 
 
-def _centred(axes: Axes, x: float, y: float, text: str, rotation: float = 0.0) -> None:
-    axes.text(x, y, text, size=_NUMBER, ha="center", va="center", color=_DIM, rotation=rotation)
+def _write_centred(axes: Axes, x: float, y: float, text: str, rotation: float = 0.0) -> None:
+    axes.text(x, y, text, size=_NUMBER_SIZE, ha="center", va="center", color=_DIM, rotation=rotation)

@@ -1,7 +1,4 @@
-"""What texts, tokens and heads are called in figures.
-
-What stands beside rows and above columns: every text where there is room for it, else true positions.
-"""
+"""Labels in figures: titles, names of tokens and heads, and the texts or positions beside rows and above columns."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ from itertools import pairwise
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
-from attncli.render.common.escape import visible
-from attncli.render.figures.panels import Words
-from attncli.render.figures.text_layout import POINTS, drawable, room_for, text_width, type_size
+from attncli.render.common.escape import printable, visible
+from attncli.render.figures.panels import FigureText
+from attncli.render.figures.text_layout import POINTS_PER_INCH, drawable, room_for, text_width, type_size
 from attncli.render.heads.difference_view import DIFFERENCE
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.heatmap import spans_of
 from attncli.render.heads.metric_words import label_of, weight_number
 from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
-from attncli.render.html.page import PAGE, SEPARATOR, plain, printed
+from attncli.render.html.page import PAGE, SEPARATOR, joined_text
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Medium, Pattern
 from attncli.results.tokens import Token
@@ -28,44 +25,55 @@ from attncli.results.tokens import Token
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LONGEST_TOKEN, _LONGEST_LINE = 18, 34
-#: Frames of a sound that are named one by one.
-_MOST_MOMENTS = 16
+_MAX_TOKEN_CHARACTERS, _MAX_LINE_CHARACTERS = 18, 34
+#: Frames of a sound up to which each has a label.
+_MAX_NAMED_FRAMES = 16
+#: Points of a cell that has room for a text, and the font size of positions.
+_MIN_TEXT_POINTS, _NUMBER_SIZE = 5.6, 7.0
+#: Inches between two positions.
+_NUMBER_GAP = 0.16
+#: Characters of short labels (as of heads), which are horizontal above columns, thinned out if necessary.
+_MAX_HORIZONTAL_CHARACTERS = 3
 
 
-def visible_line(text: str) -> str:
-    """A title: spaces stay spaces."""
+# --- Texts
+
+
+def visible_title(text: str) -> str:
+    """A title with special characters visible, but not spaces."""
     return visible(text).replace("·", " ") if " " in text else visible(text)
 
 
-def words_of(result: HeadsResult, form: str, title: str | None, notes: Sequence[str] = ()) -> Words:
-    """Title, model, shape and text; of an only stack. Several have their own above each."""
-    model = plain(model_lines(result, PAGE))
-    known = stack_facts(result.stacks[0]) if len(result.stacks) == 1 else []
-    known.append(model.removeprefix(f"{printed(result.model)}{SEPARATOR}") if title is None else model)
-    said = [drawable(each, form) for each in known]
-    return Words(drawable(visible_line(title or result.model), form), said, [drawable(note, form) for note in notes])
+def figure_text(result: HeadsResult, form: str, title: str | None, notes: Sequence[str] = ()) -> FigureText:
+    """Title, model, shape and text of a figure; several stacks have their shapes and texts as captions."""
+    model = joined_text(model_lines(result, PAGE))
+    facts = stack_facts(result.stacks[0]) if len(result.stacks) == 1 else []
+    facts.append(model.removeprefix(f"{printable(result.model)}{SEPARATOR}") if title is None else model)
+    facts = [drawable(fact, form) for fact in facts]
+    return FigureText(
+        drawable(visible_title(title or result.model), form), facts, [drawable(note, form) for note in notes]
+    )
 
 
 def stack_facts(stack: Stack) -> list[str]:
-    """What there is to see in a stack, and the text, where its keys are one."""
-    shape = plain(stack_lines(stack, PAGE))
+    """The shape of a stack, and its text if all keys are shown."""
+    shape = joined_text(stack_lines(stack, PAGE))
     whole = stack.whole is None or stack.whole[1] == len(stack.keys)
     text = text_excerpt(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
     return [shape, f"text: {text}"] if text else [shape]
 
 
-def key_side(stack: Stack, pattern: Pattern, form: str) -> Side:
-    """What stands above the columns of a pattern."""
-    return _side(stack, stack.keys, stack.key_medium, stack.key_lines, pattern, 1, form)
+def key_labels(stack: Stack, pattern: Pattern, form: str) -> AxisLabels:
+    """The labels above the columns of a pattern."""
+    return _axis_labels(stack, stack.keys, stack.key_medium, stack.key_lines, pattern, 1, form)
 
 
-def query_side(stack: Stack, pattern: Pattern, form: str) -> Side:
-    """What stands beside its rows."""
-    return _side(stack, stack.queries, stack.query_medium, stack.query_lines, pattern, 0, form)
+def query_labels(stack: Stack, pattern: Pattern, form: str) -> AxisLabels:
+    """The labels beside the rows of a pattern."""
+    return _axis_labels(stack, stack.queries, stack.query_medium, stack.query_lines, pattern, 0, form)
 
 
-def _side(
+def _axis_labels(
     stack: Stack,
     tokens: Sequence[Token],
     medium: Medium,
@@ -73,7 +81,7 @@ def _side(
     pattern: Pattern,
     axis: int,
     form: str,
-) -> Side:
+) -> AxisLabels:
     spans = (spans_of(pattern).rows, spans_of(pattern).columns)[axis]
     numbers: list[float] = [*(line_numbers(lines) if lines is not None else (token.index for token in tokens))]
     numbers.append(numbers[-1] + 1)
@@ -82,24 +90,24 @@ def _side(
         numbers = [number * seconds for number in numbers]
     starts = [numbers[a] for a, _ in spans] + [numbers[spans[-1][1]]]
     unit = "" if seconds is None else "s"
-    if pattern.bins is not None or (seconds is not None and len(tokens) > _MOST_MOMENTS):
-        return Side([f"{start:g}{unit}" for start in starts[:-1]], starts, unit, numbered=True)
+    if pattern.bins is not None or (seconds is not None and len(tokens) > _MAX_NAMED_FRAMES):
+        return AxisLabels([f"{start:g}{unit}" for start in starts[:-1]], starts, unit, numbered=True)
     of_line = lines if lines is not None else [None] * len(tokens)
     texts = [label_text(token, stack.unit, form, line) for token, line in zip(tokens, of_line, strict=True)]
-    return Side(texts, starts, unit)
+    return AxisLabels(texts, starts, unit)
 
 
 def label_text(token: Token, unit: str, form: str, line: int | None = None) -> str:
-    """A token as it is, a word, or a line behind its number."""
+    """The text of a token, of a word, or of a line after its number."""
     if unit == "token":
-        return drawable(_cut(visible(token.text or token.token or str(token.id)), _LONGEST_TOKEN), form)
+        return drawable(_shorten(visible(token.text or token.token or str(token.id)), _MAX_TOKEN_CHARACTERS), form)
     text = " ".join(plain_text(token).split())
     if line is not None:
-        return drawable(_cut(f"{line:,}  {text}", _LONGEST_LINE), form)
-    return drawable(_cut(text, _LONGEST_TOKEN if unit == "word" else _LONGEST_LINE), form)
+        return drawable(_shorten(f"{line:,}  {text}", _MAX_LINE_CHARACTERS), form)
+    return drawable(_shorten(text, _MAX_TOKEN_CHARACTERS if unit == "word" else _MAX_LINE_CHARACTERS), form)
 
 
-def _cut(text: str, longest: int) -> str:
+def _shorten(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
@@ -108,31 +116,23 @@ def head_title(stack: Stack, pattern: Pattern) -> str:
     head = next((one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head)), None)
     if head is None:
         return f"rollout to layer {pattern.layer}"
-    said = "".join(f", {label_of(label).sentence}" for label in head.labels[:1])
-    return f"{'' if head.name.startswith(DIFFERENCE) else 'head '}{head.name}{said}"
+    label = "".join(f", {label_of(label).sentence}" for label in head.labels[:1])
+    return f"{'' if head.name.startswith(DIFFERENCE) else 'head '}{head.name}{label}"
 
 
-def place_text(token: Token, form: str, line: int | None = None, count: int = 1) -> str:
-    """A position as it is called in a sentence: its text and its number, or those of its `count` tokens."""
+def position_text(token: Token, form: str, line: int | None = None, count: int = 1) -> str:
+    """A position in a sentence: its text and number, or the numbers of its `count` tokens."""
     text = " ".join(plain_text(token).split()) or visible(token.text or token.token)
-    return drawable(f"{_cut(text, _LONGEST_LINE)} ({position_label(token.index, count, line)})", form)
-
-
-#: Points that a label needs across its reading direction, and of the numbers that stand for texts.
-_LEAST_LINE, _NUMBER_TYPE = 5.6, 7.0
-#: Inches between two numbers.
-_BETWEEN = 0.16
-#: Characters of numbers of heads and the like, which lie above their columns, as many as there is room for.
-_LONGEST_LYING = 3
+    return drawable(f"{_shorten(text, _MAX_LINE_CHARACTERS)} ({position_label(token.index, count, line)})", form)
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One side of a picture.
+class AxisLabels:
+    """The labels of the rows or columns of an array.
 
-    texts: of each row or column.  starts: where each begins, as a reader counts (tokens, lines, seconds); and where
-    the last one ends.  None where there is nothing to count, or where the texts are numbers already.
-    unit: what follows a number.  numbered: whether numbers say more than texts, as of bins.
+    texts: of each row or column.  starts: the position (in tokens, lines or seconds) where each begins, and where the
+    last one ends; None if there are no positions.  unit: follows a position.  numbered: whether positions are shown in
+    place of texts, as for bins.
     """
 
     texts: Sequence[str]
@@ -141,24 +141,24 @@ class Side:
     numbered: bool = False
 
     def shows_texts(self, cell: float) -> bool:
-        """Whether cells of so many inches have room for a text each."""
-        return not self.numbered and (self.starts is None or cell * POINTS >= _LEAST_LINE)
+        """Whether texts are shown and fit cells of `cell` inches."""
+        return not self.numbered and (self.starts is None or cell * POINTS_PER_INCH >= _MIN_TEXT_POINTS)
 
     def room(self, cell: float) -> float:
-        """Inches that the labels take away from the cells."""
+        """Inches that the labels beside rows take."""
         if self.shows_texts(cell):
             return room_for(self.texts, type_size(cell)) + 0.08
-        return room_for([self._number(self._end)], _NUMBER_TYPE) + 0.08
+        return room_for([self._number(self._end)], _NUMBER_SIZE) + 0.08
 
     def height(self, cell: float) -> float:
-        """The same above columns, where short texts and numbers lie."""
-        return self.room(cell) if self.is_turned(cell) else 0.22
+        """Inches that the labels above columns take."""
+        return self.room(cell) if self.is_rotated(cell) else 0.22
 
-    def is_turned(self, cell: float) -> bool:
-        """Whether texts stand upright above columns of so many inches. Short ones that are thinned out lie."""
+    def is_rotated(self, cell: float) -> bool:
+        """Whether texts above columns of `cell` inches are rotated. Short ones are thinned out instead."""
         if not self.shows_texts(cell):
             return False
-        if self.starts is None and max(map(len, self.texts), default=0) <= _LONGEST_LYING:
+        if self.starts is None and max(map(len, self.texts), default=0) <= _MAX_HORIZONTAL_CHARACTERS:
             return False
         size = type_size(cell)
         return any(text_width(text, size) > 0.92 * cell for text in self.texts)
@@ -176,22 +176,26 @@ class Side:
     def _number(self, position: float) -> str:
         return f"{position:,.0f}{self.unit}" if float(position).is_integer() else f"{position:g}{self.unit}"
 
-    def marks(self, cell: float, *, lying: bool) -> list[tuple[float, str]]:
-        """Places in cells, and what stands there. lying: whether numbers stand beside one another."""
+    def ticks(self, cell: float, *, horizontal: bool) -> list[tuple[float, str]]:
+        """Places, in cells, and their labels.  horizontal: whether labels are beside one another."""
         if self.shows_texts(cell):
             size = type_size(cell)
-            needs = room_for(self.texts, size) - 0.04 if lying and not self.is_turned(cell) else size * 1.1 / POINTS
-            step = _round_step(needs / cell)
+            needs = (
+                room_for(self.texts, size) - 0.04
+                if horizontal and not self.is_rotated(cell)
+                else size * 1.1 / POINTS_PER_INCH
+            )
+            step = _label_step(needs / cell)
             return [(place + 0.5, self.texts[place]) for place in range(0, len(self.texts), step)]
-        return list(self._positions(cell, lying=lying))
+        return list(self._positions(cell, horizontal=horizontal))
 
-    def _positions(self, cell: float, *, lying: bool) -> Iterator[tuple[float, str]]:
-        """Round positions where they truly are, as many as can be told apart."""
+    def _positions(self, cell: float, *, horizontal: bool) -> Iterator[tuple[float, str]]:
+        """Round positions at their exact places, as many as fit."""
         assert self.starts is not None
-        needs = text_width(self._number(self._end), _NUMBER_TYPE) if lying else _NUMBER_TYPE / POINTS
-        apart = (needs + _BETWEEN) / cell
+        needs = text_width(self._number(self._end), _NUMBER_SIZE) if horizontal else _NUMBER_SIZE / POINTS_PER_INCH
+        apart = (needs + _NUMBER_GAP) / cell
         wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else self._mean_width
-        step = _nice(max(apart * wide, 0.0 if self.unit else 1.0))
+        step = _round_up(max(apart * wide, 0.0 if self.unit else 1.0))
         last = -apart
         for number in range(ceil(self.starts[0] / step), int(self._end / step) + 1):
             place = self._place(number * step)
@@ -200,7 +204,7 @@ class Side:
                 yield place, self._number(round(number * step, 6))
 
     def _place(self, position: float) -> float | None:
-        """Where a position lies among the cells: in the middle of its own, or a part of the way through one of many."""
+        """The place of a position in cells: the middle of its cell, or within a cell of several positions."""
         assert self.starts is not None
         cell = bisect_right(self.starts, position) - 1
         if not 0 <= cell < len(self.texts):
@@ -209,38 +213,38 @@ class Side:
         return cell + 0.5 if end - start <= 1 and not self.unit else cell + (position - start) / (end - start)
 
 
-def labels(axes: Axes, rows: Side, columns: Side, *, cell: float, tall: float | None = None) -> None:
-    """Texts or positions beside the rows and above the columns.
+def draw_labels(axes: Axes, rows: AxisLabels, columns: AxisLabels, *, cell: float, tall: float | None = None) -> None:
+    """Draw the labels beside the rows and above the columns.
 
-    cell: inches of a column, and of a row but where rows are as `tall` as that.
+    cell: inches of a column.  tall: inches of a row, if that differs.
     """
     axes.xaxis.tick_top()
     axes.tick_params(pad=3)
     for axis, side, length in ((axes.xaxis, columns, cell), (axes.yaxis, rows, tall or cell)):
-        marks = side.marks(length, lying=axis is axes.xaxis)
-        axis.set_ticks([place for place, _ in marks], [text for _, text in marks])
+        ticks = side.ticks(length, horizontal=axis is axes.xaxis)
+        axis.set_ticks([place for place, _ in ticks], [text for _, text in ticks])
         shows = side.shows_texts(length)
-        axis.set_tick_params(labelsize=type_size(length) if shows else _NUMBER_TYPE, length=0 if shows else 2)
-    axes.tick_params(axis="x", labelrotation=90 if columns.is_turned(cell) else 0)
+        axis.set_tick_params(labelsize=type_size(length) if shows else _NUMBER_SIZE, length=0 if shows else 2)
+    axes.tick_params(axis="x", labelrotation=90 if columns.is_rotated(cell) else 0)
 
 
-def _nice(least: float) -> float:
+def _round_up(least: float) -> float:
     """The next of 1, 2 and 5 times a power of ten."""
     power = 10.0 ** floor(log10(least))
     return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least)
 
 
-def _round_step(least: float) -> int:
-    """How many go from one label to the next: beyond ten 20, 50, 100 and so on, so that times and numbers are round."""
-    return ceil(least) if least <= 10 else int(_nice(least))
+def _label_step(least: float) -> int:
+    """Cells from one label to the next: beyond ten 20, 50, 100 and so on, so that positions are round."""
+    return ceil(least) if least <= 10 else int(_round_up(least))
 
 
 def span_text(values: Iterable[float]) -> str:
-    """A number, or from the smallest to the largest of several."""
-    found = list(dict.fromkeys(map(short_number, sorted(values))))
-    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    """A number, or the smallest and the largest of several."""
+    texts = list(dict.fromkeys(map(short_number, sorted(values))))
+    return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"
 
 
 def short_number(value: float) -> str:
-    """Three digits behind the point, or two that count where it is small."""
+    """The number to three decimals, or if it is small to two significant digits."""
     return weight_number(value) if value >= 0.01 or not value else f"{value:.2g}"

@@ -1,8 +1,6 @@
-"""Arrays as pictures on axes: cells in colours, labels on both sides, what the colours mean.
+"""Figures as bytes: composing title, facts, parts and notes; drawing arrays as coloured cells with numbers and a scale.
 
-Figures as bytes: the same bytes for the same figure, whatever day it is and however matplotlib is set up.
-
-A figure from top to bottom: its title, what is known of it, its parts one under another, and how to read them.
+The bytes depend only on the figure and on matplotlib's version, not on the date or the user's settings.
 """
 
 from __future__ import annotations
@@ -22,14 +20,14 @@ from matplotlib.ticker import MaxNLocator
 
 from attncli.render.common.colormap import text_color_on
 from attncli.render.figures.text_layout import (
-    POINTS,
-    clipped,
+    POINTS_PER_INCH,
+    clip_text,
     families_for,
-    heading,
     line_height,
-    lines_at,
     room_for,
-    wrapped,
+    wrap_text,
+    write_line,
+    write_lines,
 )
 
 if TYPE_CHECKING:
@@ -37,38 +35,154 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 Array = npt.NDArray[np.floating]
-
-#: Dots per inch of pictures; a cell of a short pattern has dozens of them.
+#: Dots per inch of pictures.
 DPI = 200
-#: Cells that are drawn as shapes; more of them are one picture, which no viewer draws seams into.
-_MOST_SHAPES = 4096
-#: Points of the numbers on cells, and the width of a digit as a share of them.
-_LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT = 7.5, 6.0, 0.64
-_MOST_DECIMALS = 4
-#: Inches of a cell with a number of hundredths.
-_HUNDREDTHS = 0.2
-#: Numbers on a scale of colours: more of them would touch.
-_MOST_TICKS = 4
-#: Inches of a row that is seen well, and of all rows together where they are many.
-_LEAST_ROW, _LEAST_ROWS = 0.14, 1.7
+#: Cells up to which each is drawn as a shape; more are drawn as one picture, without seams in viewers.
+_MAX_SHAPES = 4096
+#: Points of the numbers on cells, and the width of a digit as a share of that.
+_LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT_WIDTH = 7.5, 6.0, 0.64
+_MAX_DECIMALS = 4
+#: Inches of a cell that has room for hundredths.
+_MIN_HUNDREDTHS_CELL = 0.2
+#: Ticks of a colour scale, at most.
+_MAX_TICKS = 4
+#: Inches of a row at least, or of all rows together if they are many.
+_MIN_ROW, _MIN_ALL_ROWS = 0.14, 1.7
+#: Inches: margins, the gap between two parts and beneath a caption, and the least width.
+EDGE, _MARGIN_RIGHT, _GAP, _CAPTION_GAP, _MIN_WIDTH = 0.15, 0.15, 0.18, 0.04, 3.6
+#: Inches up to which a caption widens a figure.
+_MAX_CAPTION_WIDTH = 6.5
+_TITLE_SIZE, _FACT_SIZE, _NOTE_SIZE, _CAPTION_SIZE = 11.0, 8.5, 7.5, 9.5
+_DIM = "0.32"
+_MAX_LINES = 2
+_SETTINGS = {
+    "font.size": 9.0,
+    # A token with dollar signs is no formula.
+    "text.parse_math": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,
+    # Text in an SVG stays text, which can be searched and drawn in the reader's fonts.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "attncli",
+}
+#: Dates are left out, so that equal figures have equal bytes.
+_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+
+
+# --- A whole figure
+
+
+def render_figure(draw: Callable[[], Figure], form: str, *, texts: Iterable[str]) -> bytes:
+    """The figure that `draw` returns, as svg, pdf or png.  texts: all its texts, for which fonts are chosen."""
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        matplotlib.rcParams["font.family"] = families_for(texts)
+        # Only SVGs keep characters that no installed font has.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # matplotlib doesn't shape complex scripts; the single letters are still readable.
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        return _save(draw(), form)
+
+
+def _save(figure: Figure, form: str) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format=form, dpi=DPI, metadata=_METADATA[form])
+    return content.getvalue()
+
+
+class FigureText(NamedTuple):
+    """The texts above a figure and beneath it.
+
+    title: what it shows.  facts: lines beneath the title.  notes: sentences on how to read it.
+    """
+
+    title: str
+    facts: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.title, *self.facts, *self.notes]
+
+
+class Part(Protocol):
+    """One part of a figure. texts: all texts in it."""
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches, with labels and margins."""
+
+    def draw(self, figure: Figure, top: float) -> None:
+        """Draw it at the left edge, `top` inches from the top."""
+
+
+class Caption(NamedTuple):
+    """A line above a part."""
+
+    text: str
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.text]
+
+    def size(self) -> tuple[float, float]:
+        return EDGE + min(room_for([self.text], _CAPTION_SIZE), _MAX_CAPTION_WIDTH), line_height(_CAPTION_SIZE)
+
+    def draw(self, figure: Figure, top: float) -> None:
+        width = float(figure.get_figwidth()) - EDGE - _MARGIN_RIGHT
+        write_line(figure, clip_text(self.text, width, _CAPTION_SIZE), top=top, left=EDGE, size=_CAPTION_SIZE)
+
+
+def all_texts(text: FigureText, parts: Sequence[Part]) -> list[str]:
+    """All texts of a figure, for the choice of fonts."""
+    return [*text.texts, *(each for part in parts for each in part.texts)]
+
+
+def compose_figure(text: FigureText, parts: Sequence[Part]) -> Figure:
+    """The texts and the parts as one figure, as wide as the widest part."""
+    sizes = [part.size() for part in parts]
+    width = max(_MIN_WIDTH, *(width for width, _ in sizes)) + _MARGIN_RIGHT
+    room = width - EDGE - _MARGIN_RIGHT
+    title = wrap_text(text.title, room, _TITLE_SIZE, most=_MAX_LINES)
+    facts = [line for fact in text.facts for line in wrap_text(fact, room, _FACT_SIZE, most=_MAX_LINES)]
+    notes = [line for note in text.notes for line in wrap_text(note, room, _NOTE_SIZE)]
+    above = len(title) * line_height(_TITLE_SIZE) + len(facts) * line_height(_FACT_SIZE)
+    gaps = [_CAPTION_GAP if isinstance(part, Caption) else _GAP for part in parts]
+    body = sum(height + gap for (_, height), gap in zip(sizes, gaps, strict=True))
+    figure = Figure(figsize=(width, EDGE + above + body + len(notes) * line_height(_NOTE_SIZE) + EDGE))
+    top = write_lines(figure, title, top=EDGE, left=EDGE, size=_TITLE_SIZE, color="black")
+    top = write_lines(figure, facts, top=top, left=EDGE, size=_FACT_SIZE, color=_DIM) + _GAP
+    for part, (_, height), gap in zip(parts, sizes, gaps, strict=True):
+        part.draw(figure, top)
+        top += height + gap
+    write_lines(figure, notes, top=top, left=EDGE, size=_NOTE_SIZE, color=_DIM)
+    return figure
+
+
+# --- Parts of a figure
 
 
 class Scale(NamedTuple):
-    """From which value to which colours go. Values of two signs have white at 0 and as much room on either side."""
+    """The range of a colour scale. Signed values get a diverging colormap centred at 0."""
 
     low: float
     high: float
     signed: bool = False
 
     @classmethod
-    def of(cls, values: Sequence[Array]) -> Scale:
+    def from_values(cls, values: Sequence[Array]) -> Scale:
         largest = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in values), default=0.0) or 1.0
         signed = any(bool((each < 0).any()) for each in values)
         return cls(-largest if signed else 0.0, largest, signed)
 
     @classmethod
     def between(cls, low: float, high: float) -> Scale:
-        """From the least to the greatest of some values, of whatever sign."""
+        """A sequential scale from the least to the greatest value."""
         return cls(low, high) if high - low > 1e-9 else cls(low - 0.5, high + 0.5)
 
     @property
@@ -81,7 +195,7 @@ class Scale(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A place on a figure in inches, from its left and its top."""
+    """A rectangle on a figure in inches, from its left and its top."""
 
     left: float
     top: float
@@ -96,25 +210,27 @@ def axes_at(figure: Figure, box: Box) -> Axes:
     return figure.add_axes((box.left / width, bottom / height, box.width / width, box.height / height))
 
 
-def cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
-    """Values in their colours, the first row on top; nothing where there is no number."""
+def draw_cells(axes: Axes, values: Array, scale: Scale) -> ScalarMappable:
+    """Draw values as coloured cells, the first row on top; nan is left empty."""
     rows, columns = values.shape
-    given: dict[str, Any] = {"cmap": scale.colormap, "norm": scale.norm}
-    if values.size <= _MOST_SHAPES:
+    options: dict[str, Any] = {"cmap": scale.colormap, "norm": scale.norm}
+    if values.size <= _MAX_SHAPES:
         # Edges of the same colour close the seams that viewers draw between shapes.
-        made: ScalarMappable = axes.pcolormesh(np.ma.masked_invalid(values), edgecolors="face", linewidth=0.7, **given)
+        mesh: ScalarMappable = axes.pcolormesh(
+            np.ma.masked_invalid(values), edgecolors="face", linewidth=0.7, **options
+        )
         axes.set_xlim(0, columns)
         axes.set_ylim(rows, 0)
-        return made
-    # Of cells that are smaller than the dots of a printer the largest ones stay.
+        return mesh
+    # If cells are smaller than a dot, each dot shows the value farthest from 0.
     box = axes.get_window_extent()
     dots = int(max(box.width, box.height) / axes.figure.dpi * DPI)
-    shown = np.ma.masked_invalid(smaller(values, dots))
-    return axes.imshow(shown, aspect="auto", interpolation="none", extent=(0, columns, rows, 0), **given)
+    shown = np.ma.masked_invalid(downsample(values, dots))
+    return axes.imshow(shown, aspect="auto", interpolation="none", extent=(0, columns, rows, 0), **options)
 
 
-def smaller(values: Array, most: int) -> Array:
-    """In at most so many cells a side, each the value farthest from zero of its own: thin lines stay."""
+def downsample(values: Array, most: int) -> Array:
+    """The array in at most `most` cells a side, each the value farthest from 0 of its block, to keep thin lines."""
     step = ceil(max(values.shape) / most)
     if step == 1:
         return values
@@ -126,25 +242,25 @@ def smaller(values: Array, most: int) -> Array:
     return np.take_along_axis(blocks, farthest[..., None], axis=-1)[..., 0]
 
 
-def numbers(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float | None = None) -> None:
-    """Each value on its cell, with digits that tell them apart, where cells of so many inches have room."""
+def draw_numbers(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float | None = None) -> None:
+    """Write each value on its cell of `cell` by `tall` inches, if it fits."""
     decimals = _decimals(scale)
     texts = {at: f"{value:z.{decimals}f}" for at, value in np.ndenumerate(values) if not np.isnan(value)}
-    _written(axes, texts, values, scale, cell=cell, tall=tall)
+    _write_on_cells(axes, texts, values, scale, cell=cell, tall=tall)
 
 
 def has_hundredths(cell: float, tall: float) -> bool:
-    """Whether cells of so many inches have room for two digits that are read with ease."""
-    return cell >= _HUNDREDTHS and tall >= 0.6 * _HUNDREDTHS
+    """Whether cells of `cell` by `tall` inches have room for two legible digits."""
+    return cell >= _MIN_HUNDREDTHS_CELL and tall >= 0.6 * _MIN_HUNDREDTHS_CELL
 
 
-def hundredths(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float) -> None:
-    """Whole hundredths on the cells, and nothing where a value is less than half a one."""
+def draw_hundredths(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float) -> None:
+    """Write whole hundredths on the cells, and nothing on values that round to 0."""
     shares = {at: str(round(100 * float(value)) or "") for at, value in np.ndenumerate(values) if not np.isnan(value)}
-    _written(axes, {at: text for at, text in shares.items() if text}, values, scale, cell=cell, tall=tall)
+    _write_on_cells(axes, {at: text for at, text in shares.items() if text}, values, scale, cell=cell, tall=tall)
 
 
-def _written(
+def _write_on_cells(
     axes: Axes,
     texts: Mapping[tuple[int, ...], str],
     values: Array,
@@ -153,24 +269,28 @@ def _written(
     cell: float,
     tall: float | None = None,
 ) -> None:
-    """Texts by row and column, in an ink that is read on the colour of their cell."""
+    """Write texts by row and column, in black or white depending on the colour of the cell."""
     longest = max(map(len, texts.values()), default=1)
-    size = min(_LARGEST_NUMBER, 0.85 * cell * POINTS / (longest * _DIGIT), (tall or cell) * POINTS * 0.7)
+    size = min(
+        _LARGEST_NUMBER,
+        0.85 * cell * POINTS_PER_INCH / (longest * _DIGIT_WIDTH),
+        (tall or cell) * POINTS_PER_INCH * 0.7,
+    )
     if size < _SMALLEST_NUMBER:
         return
-    colors = _colors(values, scale)
+    colors = _cell_colors(values, scale)
     for (row, column), text in texts.items():
         ink = [part / 255 for part in text_color_on(colors[row][column])]
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=size, color=ink)
 
 
 def _decimals(scale: Scale) -> int:
-    """Two digits at least of the largest value, and two behind the point of what is a share."""
+    """Decimals for numbers: at least two, and two significant digits of the largest value."""
     largest = max(abs(scale.low), abs(scale.high))
-    return 1 if largest >= 10 else min(max(2, 1 - floor(log10(largest))), _MOST_DECIMALS)
+    return 1 if largest >= 10 else min(max(2, 1 - floor(log10(largest))), _MAX_DECIMALS)
 
 
-def _colors(values: Array, scale: Scale) -> list[list[tuple[int, int, int]]]:
+def _cell_colors(values: Array, scale: Scale) -> list[list[tuple[int, int, int]]]:
     from matplotlib import colormaps
 
     table = colormaps[scale.colormap](scale.norm(np.nan_to_num(values)), bytes=True)
@@ -178,31 +298,31 @@ def _colors(values: Array, scale: Scale) -> list[list[tuple[int, int, int]]]:
 
 
 def row_height(rows: int, cell: float) -> float:
-    """Inches of a row where a column is `cell` inches: a few rows of many narrow columns are tall enough to be seen."""
-    return max(cell, min(_LEAST_ROW, _LEAST_ROWS / rows))
+    """Inches of a row if a column is `cell` inches: few rows of many narrow columns are taller."""
+    return max(cell, min(_MIN_ROW, _MIN_ALL_ROWS / rows))
 
 
-def unmarked(axes: Axes) -> None:
-    """No ticks, and no frame."""
+def hide_axes(axes: Axes) -> None:
+    """Remove ticks and frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_frame_on(False)
 
 
-def color_bar(figure: Figure, drawn: ScalarMappable, box: Box, label: str) -> None:
-    """What the colours mean."""
+def draw_color_bar(figure: Figure, drawn: ScalarMappable, box: Box, label: str) -> None:
+    """Draw the colour scale with its label."""
     bar: Any = figure.colorbar(drawn, cax=axes_at(figure, box), orientation="horizontal")
     bar.set_label(label, size=8, loc="left")
     bar.ax.tick_params(labelsize=7.5, length=2)
     bar.outline.set_linewidth(0.4)
     low, high = drawn.get_clim()
-    ticks = [tick for tick in MaxNLocator(_MOST_TICKS).tick_values(low, high) if low <= tick <= high]
+    ticks = [tick for tick in MaxNLocator(_MAX_TICKS).tick_values(low, high) if low <= tick <= high]
     bar.set_ticks(ticks, labels=[tick_text(tick, high) for tick in ticks])
 
 
 def tick_text(value: float, largest: float) -> str:
-    """A number of a scale, as short as it can be: without a power of ten that stands apart."""
-    # What is left of a sum that should be 0.
+    """A tick's number, as short as possible, with its own exponent if it needs one."""
+    # A rounding error in place of 0.
     if abs(value) < 1e-9 * abs(largest):
         return "0"
     text = f"{value:.6g}"
@@ -210,119 +330,3 @@ def tick_text(value: float, largest: float) -> str:
         return text
     digits, power = text.split("e")
     return f"{digits}e{int(power)}"
-
-
-_SETTINGS = {
-    "font.size": 9.0,
-    # A token may hold dollar signs, and is no formula.
-    "text.parse_math": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "pdf.fonttype": 42,
-    # Text in an SVG stays text: it can be searched, and the reader's own fonts draw what DejaVu lacks.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "attncli",
-}
-
-#: What says when and by whom; without it, bytes depend on the figure and on matplotlib's version alone.
-_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
-
-
-def drawn(draw: Callable[[], Figure], form: str, *, texts: Iterable[str]) -> bytes:
-    """The figure that `draw` makes, as svg, pdf or png. texts: what will stand in it, so that fonts can be found."""
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
-        matplotlib.rcParams["font.family"] = families_for(texts)
-        # SVGs keep characters that no font here has, as the reader may have one; elsewhere we left none.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        # Nor do they all join letters as their scripts do; each still stands for itself.
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        return _saved(draw(), form)
-
-
-def _saved(figure: Figure, form: str) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format=form, dpi=DPI, metadata=_METADATA[form])
-    return content.getvalue()
-
-
-#: Inches: what stays white around all of it, between two parts and beneath a caption, and the least width of lines.
-EDGE, _RIGHT, _GAP, _BENEATH, _LEAST = 0.15, 0.15, 0.18, 0.04, 3.6
-#: Inches that a caption may widen a figure to.
-_LONGEST = 6.5
-_TITLE, _FACT, _NOTE, _CAPTION = 11.0, 8.5, 7.5, 9.5
-_DIM = "0.32"
-_MOST_LINES = 2
-
-
-class Words(NamedTuple):
-    """What stands above a figure and beneath it.
-
-    title: what it is of.  facts: lines of what is known of that.  notes: sentences of how to read it.
-    """
-
-    title: str
-    facts: Sequence[str] = ()
-    notes: Sequence[str] = ()
-
-    @property
-    def texts(self) -> list[str]:
-        return [self.title, *self.facts, *self.notes]
-
-
-class Part(Protocol):
-    """One picture of a figure. texts: all that is written in it."""
-
-    @property
-    def texts(self) -> Sequence[str]: ...
-
-    def size(self) -> tuple[float, float]:
-        """Inches: width and height, with all that stands around it."""
-
-    def draw(self, figure: Figure, top: float) -> None:
-        """Draw it at the left edge, so many inches from the top."""
-
-
-class Caption(NamedTuple):
-    """A line above a part."""
-
-    text: str
-
-    @property
-    def texts(self) -> Sequence[str]:
-        return [self.text]
-
-    def size(self) -> tuple[float, float]:
-        return EDGE + min(room_for([self.text], _CAPTION), _LONGEST), line_height(_CAPTION)
-
-    def draw(self, figure: Figure, top: float) -> None:
-        width = float(figure.get_figwidth()) - EDGE - _RIGHT
-        heading(figure, clipped(self.text, width, _CAPTION), top=top, left=EDGE, size=_CAPTION)
-
-
-def texts_of(words: Words, parts: Sequence[Part]) -> list[str]:
-    """All that will be written, so that fonts can be found."""
-    return [*words.texts, *(text for part in parts for text in part.texts)]
-
-
-def composed(words: Words, parts: Sequence[Part]) -> Figure:
-    """The words and the parts as one figure, as wide as the widest part."""
-    sizes = [part.size() for part in parts]
-    width = max(_LEAST, *(width for width, _ in sizes)) + _RIGHT
-    room = width - EDGE - _RIGHT
-    title = wrapped(words.title, room, _TITLE, most=_MOST_LINES)
-    facts = [line for fact in words.facts for line in wrapped(fact, room, _FACT, most=_MOST_LINES)]
-    notes = [line for note in words.notes for line in wrapped(note, room, _NOTE)]
-    above = len(title) * line_height(_TITLE) + len(facts) * line_height(_FACT)
-    gaps = [_BENEATH if isinstance(part, Caption) else _GAP for part in parts]
-    body = sum(height + gap for (_, height), gap in zip(sizes, gaps, strict=True))
-    figure = Figure(figsize=(width, EDGE + above + body + len(notes) * line_height(_NOTE) + EDGE))
-    top = lines_at(figure, title, top=EDGE, left=EDGE, size=_TITLE, color="black")
-    top = lines_at(figure, facts, top=top, left=EDGE, size=_FACT, color=_DIM) + _GAP
-    for part, (_, height), gap in zip(parts, sizes, gaps, strict=True):
-        part.draw(figure, top)
-        top += height + gap
-    lines_at(figure, notes, top=top, left=EDGE, size=_NOTE, color=_DIM)
-    return figure

@@ -1,4 +1,4 @@
-"""Weights over a picture as a figure: a map of its patches a head, or a word of its caption."""
+"""The weights of heads over a picture as a figure: a map of its patches for each head, or each word of a caption."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.render.common.escape import visible
-from attncli.render.figures.labels import Side, labels
-from attncli.render.figures.panels import Array, Box, Scale, axes_at, color_bar, unmarked
-from attncli.render.figures.text_layout import drawable, heading
+from attncli.render.figures.labels import AxisLabels, draw_labels
+from attncli.render.figures.panels import Array, Box, Scale, axes_at, draw_color_bar, hide_axes
+from attncli.render.figures.text_layout import drawable, write_line
 from attncli.render.heads.patch_map import greyscale, patch_weights, tint_shares
 from attncli.render.heads.patch_view import (
     MapRow,
@@ -32,68 +32,70 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-#: Inches: a side of an only map, of one of several, and what stands around it.
-_ONE, _SEVERAL = 3.6, 1.75
-_LEFT, _ABOVE, _BENEATH, _GAP = 0.3, 0.5, 0.3, 0.2
-_BAR = 0.55
-_SMALLEST_NUMBERED = 0.18
-_ACROSS = 4
-_LONGEST_NAME, _MOST_BESIDE = 24, 3
+#: Inches: the side of a single map, of one of several, and the margins.
+_SINGLE_SIDE, _GRID_SIDE = 3.6, 1.75
+_MARGIN_LEFT, _MARGIN_ABOVE, _MARGIN_BELOW, _GAP = 0.3, 0.5, 0.3, 0.2
+_COLOR_BAR_HEIGHT = 0.55
+_MIN_NUMBERED_CELL = 0.18
+_MAX_COLUMNS = 4
+_MAX_NAME_CHARACTERS, _MAX_NOTED_TOKENS = 24, 3
 
 
 class PatchPanel(NamedTuple):
-    """One map. values: (rows, columns), with nan for a patch that isn't shown; own: the patch that looks, if one does.
+    """One map. values: (rows, columns), nan for hidden patches; query_patch: row and column of a query that is a patch.
 
-    note: what goes beside the patches.
+    note: the weights on keys that are no patches.
     """
 
     title: str
     note: str
     values: Array
-    own: tuple[int, int] | None
+    query_patch: tuple[int, int] | None
 
 
-class Maps(NamedTuple):
-    """All maps of a figure, and what they are of."""
+class PatchPanels(NamedTuple):
+    """All maps of a figure. about: what they show."""
 
     about: str
     panels: Sequence[PatchPanel]
 
     @property
     def texts(self) -> list[str]:
-        """All that stands in it."""
+        """All texts of the maps."""
         return [self.about, *(text for panel in self.panels for text in (panel.title, panel.note))]
 
 
-def patch_maps(result: HeadsResult, form: str) -> Maps | None:
-    """The maps of what was chosen; None where matrices of weights say more."""
-    named = _namer(form)
+def patch_panels(result: HeadsResult, form: str) -> PatchPanels | None:
+    """The maps of the chosen heads; None if matrices of weights suit better."""
+    name_of = _token_namer(form)
     stacks = [stack for stack in result.stacks if stack.patterns]
-    found = [(stack, map_rows(stack, named)) for stack in stacks]
+    found = [(stack, map_rows(stack, name_of)) for stack in stacks]
     if not found or not all(looks for _, looks in found):
         return None
     shown, left_out = shown_maps([look for _, looks in found for look in looks])
     places = [(stack, look) for stack, looks in found for look in looks][-len(shown) :]
-    about = list(dict.fromkeys(_about(stack, named) for stack in stacks))
-    return Maps(", ".join([*about, left_out] if left_out else about), [_panel(*place, named) for place in places])
+    about = list(dict.fromkeys(_looking_text(stack, name_of) for stack in stacks))
+    return PatchPanels(
+        ", ".join([*about, left_out] if left_out else about), [_panel(*place, name_of) for place in places]
+    )
 
 
 def query_name(stack: Stack, form: str) -> str:
-    """What looks, in words."""
-    return query_phrase(stack, _namer(form))
+    """The query in words."""
+    return query_phrase(stack, _token_namer(form))
 
 
-def on_grid(stack: Stack, pattern: Pattern) -> Array | None:
-    """The weights of an only query over patches, at their places: (rows, columns); None where there is more to show."""
+def grid_weights(stack: Stack, pattern: Pattern) -> Array | None:
+    """The weights of a single query over patches, shape (rows, columns); None for other patterns."""
     if stack.key_medium.grid is None or len(pattern.weights) > 1 or pattern.bins is not None:
         return None
     return patch_weights(stack.keys, pattern.weights[0].tolist(), stack.key_medium.grid, None).weights
 
 
 class PatchMaps(NamedTuple):
-    """The maps on one scale, the picture in grey beneath each; an only one has the picture itself beside it."""
+    """The maps on one scale, each over the picture in grey; a single map also has the picture beside it."""
 
-    maps: Maps
+    maps: PatchPanels
     picture: Picture | None
     legend: str
 
@@ -102,78 +104,82 @@ class PatchMaps(NamedTuple):
         return [self.legend, *self.maps.texts]
 
     @property
-    def _places(self) -> int:
+    def _panel_count(self) -> int:
         return len(self.maps.panels) + (self.picture is not None and len(self.maps.panels) == 1)
 
     @property
     def _side(self) -> float:
-        return _ONE if len(self.maps.panels) == 1 else _SEVERAL
+        return _SINGLE_SIDE if len(self.maps.panels) == 1 else _GRID_SIDE
 
     @property
-    def _across(self) -> int:
-        return min(self._places, _ACROSS)
+    def _columns(self) -> int:
+        return min(self._panel_count, _MAX_COLUMNS)
 
     @property
     def _step(self) -> tuple[float, float]:
         """Inches from one map to the next, across and down."""
-        return _LEFT + self._side + _GAP, _ABOVE + self._side + _BENEATH
+        return _MARGIN_LEFT + self._side + _GAP, _MARGIN_ABOVE + self._side + _MARGIN_BELOW
 
     def size(self) -> tuple[float, float]:
         width, height = self._step
-        return _LEFT + self._across * width, ceil(self._places / self._across) * height + _BAR
+        return _MARGIN_LEFT + self._columns * width, ceil(
+            self._panel_count / self._columns
+        ) * height + _COLOR_BAR_HEIGHT
 
     def draw(self, figure: Figure, top: float) -> None:
-        (width, height), scale = self._step, Scale.of([panel.values for panel in self.maps.panels])
+        (width, height), scale = self._step, Scale.from_values([panel.values for panel in self.maps.panels])
         for place, panel in enumerate(self.maps.panels):
-            down, right = divmod(place, self._across)
-            corner = (_LEFT + right * width, top + down * height)
-            drawn = _map(figure, panel, self.picture, corner, self._side, scale)
-        if self._places > len(self.maps.panels) and self.picture is not None:
-            _plain(figure, self.picture, self.maps.panels[0], (_LEFT + width, top), self._side)
-        bar = top + ceil(self._places / self._across) * height + 0.1
-        color_bar(figure, drawn, Box(_LEFT, bar, 2.6, 0.1), self.legend)
+            down, right = divmod(place, self._columns)
+            corner = (_MARGIN_LEFT + right * width, top + down * height)
+            drawn = _draw_map(figure, panel, self.picture, corner, self._side, scale)
+        if self._panel_count > len(self.maps.panels) and self.picture is not None:
+            _draw_picture(figure, self.picture, self.maps.panels[0], (_MARGIN_LEFT + width, top), self._side)
+        bar = top + ceil(self._panel_count / self._columns) * height + 0.1
+        draw_color_bar(figure, drawn, Box(_MARGIN_LEFT, bar, 2.6, 0.1), self.legend)
 
 
 def mean_map(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> PatchMaps | None:
-    """What a position reads of a picture, as the mean over heads; None where its keys are no patches."""
+    """What a position reads of a picture, the mean over heads; None if the keys are no patches."""
     if stack.key_medium.grid is None:
         return None
-    named = _namer(form)
+    name_of = _token_namer(form)
     query = reading.query if stack.query_medium.grid is not None else None
     look = MapRow(f"mean of {reading.heads:,} heads", reading.weights.tolist(), query)
-    panel = _panel(stack, look, named)._replace(title=look.name)
-    return PatchMaps(Maps(f"where {query_phrase(stack, named)} looks", [panel]), result.picture, "attention weight")
+    panel = _panel(stack, look, name_of)._replace(title=look.name)
+    return PatchMaps(
+        PatchPanels(f"where {query_phrase(stack, name_of)} looks", [panel]), result.picture, "attention weight"
+    )
 
 
-def _namer(form: str) -> Callable[[Token], str]:
-    """How tokens are written in a figure of this form."""
+def _token_namer(form: str) -> Callable[[Token], str]:
+    """A function that gives the text of a token in a figure of this form."""
 
-    def named(token: Token) -> str:
+    def name_of(token: Token) -> str:
         text = visible(token.text or token.token or str(token.id))
-        return drawable(text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…", form)
+        return drawable(text if len(text) <= _MAX_NAME_CHARACTERS else f"{text[: _MAX_NAME_CHARACTERS - 1]}…", form)
 
-    return named
+    return name_of
 
 
-def _about(stack: Stack, named: Callable[[Token], str]) -> str:
+def _looking_text(stack: Stack, name_of: Callable[[Token], str]) -> str:
     if shows_caption_words(stack):
         return f"head {head_name(stack, stack.patterns[0])}: where each word looks"
-    return f"where {query_phrase(stack, named)} looks"
+    return f"where {query_phrase(stack, name_of)} looks"
 
 
-def _panel(stack: Stack, look: MapRow, named: Callable[[Token], str]) -> PatchPanel:
+def _panel(stack: Stack, look: MapRow, name_of: Callable[[Token], str]) -> PatchPanel:
     grid = stack.key_medium.grid
     assert isinstance(grid, Grid)
     patches = patch_weights(stack.keys, look.weights, grid, look.query)
-    beside = [f"{named(token)} {share_text(weight)}" for token, weight in patches.other_keys[:_MOST_BESIDE]]
+    other_keys = [f"{name_of(token)} {share_text(weight)}" for token, weight in patches.other_keys[:_MAX_NOTED_TOKENS]]
     title = look.name if shows_caption_words(stack) else f"head {look.name}"
-    return PatchPanel(title, ", ".join(beside), patches.weights, patches.query_cell)
+    return PatchPanel(title, ", ".join(other_keys), patches.weights, patches.query_cell)
 
 
-def _map(
+def _draw_map(
     figure: Figure, panel: PatchPanel, picture: Picture | None, corner: tuple[float, float], side: float, scale: Scale
 ) -> ScalarMappable:
-    axes = _axes(figure, panel, corner, side)
+    axes = _panel_axes(figure, panel, corner, side)
     rows, columns = panel.values.shape
     place = (0, columns, rows, 0)
     if picture is not None:
@@ -181,42 +187,44 @@ def _map(
         axes.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=place, interpolation="bilinear")
     largest = max(abs(scale.low), abs(scale.high))
     alpha = 1.0 if picture is None else tint_shares(np.abs(np.nan_to_num(panel.values)) / largest)
-    given: Any = {"cmap": scale.colormap, "norm": scale.norm, "alpha": alpha}
+    options: Any = {"cmap": scale.colormap, "norm": scale.norm, "alpha": alpha}
     shown = np.ma.masked_invalid(panel.values)
-    drawn = axes.imshow(shown, extent=place, interpolation="nearest", **given)
-    _mark(axes, panel.own)
+    drawn = axes.imshow(shown, extent=place, interpolation="nearest", **options)
+    _mark_query(axes, panel.query_patch)
     axes.set_xlabel(panel.note, size=7.5)
     return drawn
 
 
-def _plain(figure: Figure, picture: Picture, panel: PatchPanel, corner: tuple[float, float], side: float) -> None:
+def _draw_picture(
+    figure: Figure, picture: Picture, panel: PatchPanel, corner: tuple[float, float], side: float
+) -> None:
     """The picture itself, at the size of its map."""
     rows, columns = panel.values.shape
-    axes = _axes(figure, panel._replace(title="the picture, as the model saw it"), corner, side)
+    axes = _panel_axes(figure, panel._replace(title="the picture, as the model saw it"), corner, side)
     axes.imshow(picture.pixels, extent=(0, columns, rows, 0), interpolation="bilinear")
-    _mark(axes, panel.own)
-    unmarked(axes)
+    _mark_query(axes, panel.query_patch)
+    hide_axes(axes)
 
 
-def _axes(figure: Figure, panel: PatchPanel, corner: tuple[float, float], side: float) -> Axes:
-    """Axes with the numbers of rows and columns, and what they show above."""
+def _panel_axes(figure: Figure, panel: PatchPanel, corner: tuple[float, float], side: float) -> Axes:
+    """Axes with the numbers of rows and columns, and the title above."""
     rows, columns = panel.values.shape
     cell = side / max(rows, columns)
-    heading(figure, panel.title, left=corner[0], top=corner[1], size=8.5)
-    axes = axes_at(figure, Box(corner[0], corner[1] + _ABOVE - 0.1, columns * cell, rows * cell))
-    labels(axes, Side(_numbers(rows, cell)), Side(_numbers(columns, cell)), cell=cell)
+    write_line(figure, panel.title, left=corner[0], top=corner[1], size=8.5)
+    axes = axes_at(figure, Box(corner[0], corner[1] + _MARGIN_ABOVE - 0.1, columns * cell, rows * cell))
+    draw_labels(axes, AxisLabels(_axis_numbers(rows, cell)), AxisLabels(_axis_numbers(columns, cell)), cell=cell)
     return axes
 
 
-def _numbers(count: int, cell: float) -> list[str]:
-    """The number of each row or column, of every fifth where they are small."""
-    step = 1 if cell >= _SMALLEST_NUMBERED else 5
+def _axis_numbers(count: int, cell: float) -> list[str]:
+    """The number of each row or column; of every fifth if cells are small."""
+    step = 1 if cell >= _MIN_NUMBERED_CELL else 5
     return ["" if place % step else str(place) for place in range(count)]
 
 
-def _mark(axes: Axes, own: tuple[int, int] | None) -> None:
-    """A frame around the patch that looks, which is seen on any colour."""
-    if own is None:
+def _mark_query(axes: Axes, patch: tuple[int, int] | None) -> None:
+    """Draw a frame around the query's patch, visible on any colour."""
+    if patch is None:
         return
     for color, width in (("black", 2.4), ("white", 1.0)):
-        axes.add_patch(Rectangle((own[1], own[0]), 1, 1, fill=False, edgecolor=color, linewidth=width))
+        axes.add_patch(Rectangle((patch[1], patch[0]), 1, 1, fill=False, edgecolor=color, linewidth=width))

@@ -1,7 +1,4 @@
-"""What one position reads: a bar for each of the keys that it reads most, and the whole text as a strip.
-
-What one position reads, out of a result: bars and a strip of the text, or the map of one weight by every head.
-"""
+"""What one position reads, as a figure: bars of its most read keys and a strip of the text, or one weight by head."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attncli.render.figures.labels import (
-    Side,
+    AxisLabels,
+    draw_labels,
     head_title,
-    key_side,
+    key_labels,
     label_text,
-    labels,
-    place_text,
+    position_text,
     short_number,
     span_text,
 )
@@ -31,12 +28,12 @@ from attncli.render.figures.panels import (
     Part,
     Scale,
     axes_at,
-    cells,
-    color_bar,
+    draw_cells,
+    draw_color_bar,
     tick_text,
 )
 from attncli.render.figures.patches import mean_map
-from attncli.render.figures.text_layout import drawable, heading, line_height, room_for
+from attncli.render.figures.text_layout import drawable, line_height, room_for, write_line
 from attncli.render.heads.heatmap import pooled_evenly, spans_of
 from attncli.render.heads.metric_words import decimals_for, weight_number
 from attncli.results.heads import HeadsResult, Stack
@@ -45,142 +42,22 @@ from attncli.results.patterns import KeyRead, Pattern, Ranking, RowReading
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Inches: a bar with the gap beneath it, the longest bar, and the axis beneath them.
-_BAR, _LONGEST, _AXIS = 0.23, 3.2, 0.5
-#: Inches: a strip and its scale of colours, and the widest cells of one.
-_STRIP, _STRIP_WIDTH, _SCALE, _SCALE_WIDTH, _WIDEST = 0.26, 6.6, 0.55, 2.6, 0.36
+#: Inches: a bar with its gap, the longest bar, and the axis beneath.
+_BAR_HEIGHT, _MAX_BAR_LENGTH, _AXIS_HEIGHT = 0.23, 3.2, 0.5
+#: Inches: height and width of a strip and of its colour scale, and the widest cell.
+_STRIP_HEIGHT, _STRIP_WIDTH, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH, _MAX_STRIP_CELL = 0.26, 6.6, 0.55, 2.6, 0.36
 #: Inches of a weight as a number.
-_NUMBER = 0.6
-_TYPE, _SMALL = 8.5, 7.5
-_COLOR, _DIM, _MARK = "#31688e", "0.32", "black"
-
-
-class Bar(NamedTuple):
-    """A key: its name, its weight, what even attention would give it, and the head that reads it most."""
-
-    name: str
-    weight: float
-    uniform: float | None
-    head: str
-
-
-class Bars(NamedTuple):
-    """Keys under one another, the most read first. legend: what the weights are."""
-
-    bars: Sequence[Bar]
-    legend: str
-
-    @property
-    def texts(self) -> Sequence[str]:
-        return [self.legend, *(text for bar in self.bars for text in (bar.name, bar.head))]
-
-    @property
-    def _left(self) -> float:
-        return EDGE + room_for([bar.name for bar in self.bars], _TYPE)
-
-    @property
-    def _heads(self) -> bool:
-        return any(bar.head for bar in self.bars)
-
-    def size(self) -> tuple[float, float]:
-        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TYPE) if self._heads else 0.0
-        return self._left + _LONGEST + 0.12 + _NUMBER + heads, self._above + len(self.bars) * _BAR + _AXIS
-
-    @property
-    def _above(self) -> float:
-        return line_height(_SMALL) + 0.04 if self._heads else 0.0
-
-    def draw(self, figure: Figure, top: float) -> None:
-        box = Box(self._left, top + self._above, _LONGEST, len(self.bars) * _BAR)
-        axes = axes_at(figure, box)
-        places = range(len(self.bars))
-        axes.barh(places, [bar.weight for bar in self.bars], height=0.66, color=_COLOR)
-        for place, bar in zip(places, self.bars, strict=True):
-            if bar.uniform is not None:
-                axes.plot([bar.uniform] * 2, [place - 0.42, place + 0.42], color=_MARK, linewidth=1.0)
-        self._axes(axes)
-        self._columns(figure, box)
-
-    def _axes(self, axes: Axes) -> None:
-        longest = max(max(bar.weight, bar.uniform or 0.0) for bar in self.bars) or 1.0
-        axes.set(xlim=(0, 1.02 * longest), ylim=(len(self.bars) - 0.5, -0.5))
-        axes.set_yticks(range(len(self.bars)), [bar.name for bar in self.bars], size=_TYPE)
-        ticks = [tick for tick in MaxNLocator(4).tick_values(0, longest) if tick <= 1.02 * longest]
-        axes.set_xticks(ticks, [tick_text(tick, longest) for tick in ticks], size=_SMALL)
-        axes.set_xlabel(self.legend, size=_SMALL)
-        axes.tick_params(axis="y", length=0)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-
-    def _columns(self, figure: Figure, box: Box) -> None:
-        """Weights as numbers to the right of the bars, and the heads that read the most."""
-        decimals = decimals_for(max(bar.weight for bar in self.bars))
-        left = box.left + box.width + 0.12
-        if self._heads:
-            for text, column in (("weight", left), ("most by head", left + _NUMBER)):
-                heading(figure, text, top=box.top - self._above, left=column, size=_SMALL, color=_DIM)
-        for place, bar in enumerate(self.bars):
-            row = box.top + (place + 0.5) * _BAR - line_height(_TYPE) / 2 + 0.02
-            heading(figure, weight_number(bar.weight, decimals), top=row, left=left, size=_TYPE)
-            heading(figure, bar.head, top=row, left=left + _NUMBER, size=_TYPE, color=_DIM)
-
-
-class Strip(NamedTuple):
-    """A whole text as one row of cells. own: the cell that the position itself is in; said: what stands beneath it."""
-
-    title: str
-    values: Array
-    side: Side
-    own: int | None
-    said: str
-    legend: str
-
-    @property
-    def texts(self) -> Sequence[str]:
-        return [self.title, self.said, self.legend, *self.side.texts]
-
-    @property
-    def _cell(self) -> float:
-        return min(_WIDEST, _STRIP_WIDTH / len(self.side.texts))
-
-    @property
-    def _above(self) -> float:
-        return line_height(_TYPE) + self.side.height(self._cell)
-
-    def size(self) -> tuple[float, float]:
-        width = max(len(self.side.texts) * self._cell, room_for([self.title], _TYPE), _SCALE_WIDTH)
-        return EDGE + width + 0.2, self._above + _STRIP + line_height(_SMALL) + _SCALE
-
-    def draw(self, figure: Figure, top: float) -> None:
-        heading(figure, self.title, top=top, left=EDGE, size=_TYPE)
-        box = Box(EDGE, top + self._above, len(self.side.texts) * self._cell, _STRIP)
-        axes = axes_at(figure, box)
-        picture = cells(axes, self.values, Scale.of([self.values]))
-        labels(axes, Side([""]), self.side, cell=self._cell, tall=_STRIP)
-        below = box.top + _STRIP
-        if self.own is not None:
-            self._mark(figure, box.left + (self.own + 0.5) * self._cell, below)
-        color_bar(figure, picture, Box(EDGE, below + line_height(_SMALL) + 0.1, _SCALE_WIDTH, 0.1), self.legend)
-
-    def _mark(self, figure: Figure, place: float, below: float) -> None:
-        """A triangle beneath the position, and words on the side where there is room for them."""
-        width, height = figure.get_size_inches()
-        given: dict[str, Any] = {"size": _SMALL, "va": "top"}
-        y = 1 - (below + 0.03) / height
-        figure.text(place / width, y, "▲", ha="center", **given)
-        left = place + room_for([self.said], _SMALL) + 0.1 > width
-        figure.text((place + (-0.08 if left else 0.08)) / width, y, self.said, ha="right" if left else "left", **given)
-
-
-#: Cells that a strip of a long text has.
-_MOST_CELLS = 160
-_NORMS = "weight × norm of what is read (Kobayashi et al. 2020)"
-
-UNIFORM = "black line across a bar: what attention spread evenly over all that it may see would give"
+_NUMBER_WIDTH = 0.6
+_TEXT_SIZE, _SMALL_SIZE = 8.5, 7.5
+_BAR_COLOR, _DIM, _UNIFORM_COLOR = "#31688e", "0.32", "black"
+#: Cells of a strip, at most.
+_MAX_STRIP_CELLS = 160
+_NORM_LEGEND = "weight × norm of what is read (Kobayashi et al. 2020)"
+UNIFORM_NOTE = "black line across a bar: what attention spread evenly over all that it may see would give"
 
 
 def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
-    """What one position reads in one stack: of all keys, or of one by every head."""
+    """What one position reads in one stack: all keys, or one key by every head."""
     if stack.ranking is not None:
         return [_ranking_maps(result, stack, stack.ranking, form)]
     assert stack.reading is not None
@@ -190,11 +67,11 @@ def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
 
 
 def _reading_parts(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> list[Part]:
-    """The keys that a position reads most, and all of them in their places."""
-    legend = _NORMS if result.weighting == "norm" else "attention weight"
+    """Bars of the keys that a position reads most, and a strip of all keys in their order."""
+    legend = _NORM_LEGEND if result.weighting == "norm" else "attention weight"
     many = f", mean of {reading.heads:,} heads" if reading.heads > 1 else ""
     bars = [_bar(stack, reading, key, form) for key in reading.top]
-    parts: list[Part] = [Caption(_looks(stack, reading, form))]
+    parts: list[Part] = [Caption(_looking_text(stack, reading, form))]
     if bars:
         parts.append(Bars(bars, f"{legend}{many}"))
     if len(stack.keys) > 1:
@@ -202,14 +79,14 @@ def _reading_parts(result: HeadsResult, stack: Stack, reading: RowReading, form:
     return parts
 
 
-def _looks(stack: Stack, reading: RowReading, form: str) -> str:
+def _looking_text(stack: Stack, reading: RowReading, form: str) -> str:
     """`Where it (token 8) looks: the mean of 72 heads`."""
-    who = place_text(reading.query, form, reading.query_line, reading.query_tokens)
+    query = position_text(reading.query, form, reading.query_line, reading.query_tokens)
     if reading.heads > 1:
-        return f"where {who} looks: the mean of {reading.heads:,} heads"
+        return f"where {query} looks: the mean of {reading.heads:,} heads"
     head = stack.metrics[0]
     only = Pattern(head.layer, head.head, np.zeros((1, 1), dtype=np.float32))
-    return f"where {who} looks in {head_title(stack, only)}"
+    return f"where {query} looks in {head_title(stack, only)}"
 
 
 def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
@@ -221,15 +98,15 @@ def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
 
 
 def _strip(stack: Stack, reading: RowReading, form: str, legend: str) -> Strip:
-    """All keys as cells, several in each where there are many; blank where the position sees none."""
+    """All keys as cells, pooled if there are many; blank where the mask hides them."""
     whole = Pattern(0, None, reading.weights[None])
-    pooled = pooled_evenly(whole, 1, _MOST_CELLS)
+    pooled = pooled_evenly(whole, 1, _MAX_STRIP_CELLS)
     spans = spans_of(pooled).columns
     seen = np.array([[reading.visible[start:end].any() for start, end in spans]])
     values = np.where(seen, pooled.weights.astype(np.float64), np.nan)
-    own = next((at for at, (_, end) in enumerate(spans) if reading.own and reading.own[0] < end), None)
-    side = key_side(stack, pooled, form)
-    return Strip(_strip_title(stack, len(spans)), values, side, own, drawable("looks from here", form), legend)
+    query_cell = next((at for at, (_, end) in enumerate(spans) if reading.own and reading.own[0] < end), None)
+    side = key_labels(stack, pooled, form)
+    return Strip(_strip_title(stack, len(spans)), values, side, query_cell, drawable("looks from here", form), legend)
 
 
 def _strip_title(stack: Stack, cells: int) -> str:
@@ -240,13 +117,13 @@ def _strip_title(stack: Stack, cells: int) -> str:
 
 
 def _ranking_maps(result: HeadsResult, stack: Stack, ranking: Ranking, form: str) -> HeadMaps:
-    """One weight by every head."""
+    """A map of one weight by every head."""
     norms = " × norm of what is read" if result.weighting == "norm" else ""
-    query = place_text(ranking.query, form, count=ranking.query_tokens)
-    key = place_text(ranking.key, form, count=ranking.key_tokens)
+    query = position_text(ranking.query, form, count=ranking.query_tokens)
+    key = position_text(ranking.key, form, count=ranking.key_tokens)
     title = f"how much {query} looks at {key}: weight{norms} of each head"
     values = {(head.layer, head.head): head.weight for head in ranking.heads}
-    return HeadMaps([HeadMap.of(title, values, _ranking_notes(stack, ranking, query, key))])
+    return HeadMaps([HeadMap.from_values(title, values, _ranking_notes(stack, ranking, query, key))])
 
 
 def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequence[str]:
@@ -257,5 +134,131 @@ def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequ
         return [f"{key} {why}: no head looks there from {query}"]
     place = "" if first.rank is None else f", place {first.rank:,} of {first.keys:,} in its row"
     most = f"largest: head {first.name} with {short_number(first.weight)}{place}"
-    even = [head.uniform for head in ranking.heads if head.uniform is not None]
-    return [most, f"uniform: {span_text(even)} with attention spread evenly"] if even else [most]
+    uniform = [head.uniform for head in ranking.heads if head.uniform is not None]
+    return [most, f"uniform: {span_text(uniform)} with attention spread evenly"] if uniform else [most]
+
+
+# --- Parts of the figure
+
+
+class Bar(NamedTuple):
+    """A key: its name, weight, weight under uniform attention, and the head that reads it most."""
+
+    name: str
+    weight: float
+    uniform: float | None
+    head: str
+
+
+class Bars(NamedTuple):
+    """Keys as bars, the most read first. legend: what the weights are."""
+
+    bars: Sequence[Bar]
+    legend: str
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.legend, *(text for bar in self.bars for text in (bar.name, bar.head))]
+
+    @property
+    def _left(self) -> float:
+        return EDGE + room_for([bar.name for bar in self.bars], _TEXT_SIZE)
+
+    @property
+    def _shows_heads(self) -> bool:
+        return any(bar.head for bar in self.bars)
+
+    def size(self) -> tuple[float, float]:
+        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TEXT_SIZE) if self._shows_heads else 0.0
+        return self._left + _MAX_BAR_LENGTH + 0.12 + _NUMBER_WIDTH + heads, self._above + len(
+            self.bars
+        ) * _BAR_HEIGHT + _AXIS_HEIGHT
+
+    @property
+    def _above(self) -> float:
+        return line_height(_SMALL_SIZE) + 0.04 if self._shows_heads else 0.0
+
+    def draw(self, figure: Figure, top: float) -> None:
+        box = Box(self._left, top + self._above, _MAX_BAR_LENGTH, len(self.bars) * _BAR_HEIGHT)
+        axes = axes_at(figure, box)
+        places = range(len(self.bars))
+        axes.barh(places, [bar.weight for bar in self.bars], height=0.66, color=_BAR_COLOR)
+        for place, bar in zip(places, self.bars, strict=True):
+            if bar.uniform is not None:
+                axes.plot([bar.uniform] * 2, [place - 0.42, place + 0.42], color=_UNIFORM_COLOR, linewidth=1.0)
+        self._axes(axes)
+        self._columns(figure, box)
+
+    def _axes(self, axes: Axes) -> None:
+        longest = max(max(bar.weight, bar.uniform or 0.0) for bar in self.bars) or 1.0
+        axes.set(xlim=(0, 1.02 * longest), ylim=(len(self.bars) - 0.5, -0.5))
+        axes.set_yticks(range(len(self.bars)), [bar.name for bar in self.bars], size=_TEXT_SIZE)
+        ticks = [tick for tick in MaxNLocator(4).tick_values(0, longest) if tick <= 1.02 * longest]
+        axes.set_xticks(ticks, [tick_text(tick, longest) for tick in ticks], size=_SMALL_SIZE)
+        axes.set_xlabel(self.legend, size=_SMALL_SIZE)
+        axes.tick_params(axis="y", length=0)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+
+    def _columns(self, figure: Figure, box: Box) -> None:
+        """The columns right of the bars: weights as numbers, and heads."""
+        decimals = decimals_for(max(bar.weight for bar in self.bars))
+        left = box.left + box.width + 0.12
+        if self._shows_heads:
+            for text, column in (("weight", left), ("most by head", left + _NUMBER_WIDTH)):
+                write_line(figure, text, top=box.top - self._above, left=column, size=_SMALL_SIZE, color=_DIM)
+        for place, bar in enumerate(self.bars):
+            row = box.top + (place + 0.5) * _BAR_HEIGHT - line_height(_TEXT_SIZE) / 2 + 0.02
+            write_line(figure, weight_number(bar.weight, decimals), top=row, left=left, size=_TEXT_SIZE)
+            write_line(figure, bar.head, top=row, left=left + _NUMBER_WIDTH, size=_TEXT_SIZE, color=_DIM)
+
+
+class Strip(NamedTuple):
+    """A whole text as one row of cells. query_cell: the cell of the position; query_text: the text beneath it."""
+
+    title: str
+    values: Array
+    side: AxisLabels
+    query_cell: int | None
+    query_text: str
+    legend: str
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return [self.title, self.query_text, self.legend, *self.side.texts]
+
+    @property
+    def _cell(self) -> float:
+        return min(_MAX_STRIP_CELL, _STRIP_WIDTH / len(self.side.texts))
+
+    @property
+    def _above(self) -> float:
+        return line_height(_TEXT_SIZE) + self.side.height(self._cell)
+
+    def size(self) -> tuple[float, float]:
+        width = max(len(self.side.texts) * self._cell, room_for([self.title], _TEXT_SIZE), _COLOR_BAR_WIDTH)
+        return EDGE + width + 0.2, self._above + _STRIP_HEIGHT + line_height(_SMALL_SIZE) + _COLOR_BAR_HEIGHT
+
+    def draw(self, figure: Figure, top: float) -> None:
+        write_line(figure, self.title, top=top, left=EDGE, size=_TEXT_SIZE)
+        box = Box(EDGE, top + self._above, len(self.side.texts) * self._cell, _STRIP_HEIGHT)
+        axes = axes_at(figure, box)
+        picture = draw_cells(axes, self.values, Scale.from_values([self.values]))
+        draw_labels(axes, AxisLabels([""]), self.side, cell=self._cell, tall=_STRIP_HEIGHT)
+        below = box.top + _STRIP_HEIGHT
+        if self.query_cell is not None:
+            self._mark(figure, box.left + (self.query_cell + 0.5) * self._cell, below)
+        draw_color_bar(
+            figure, picture, Box(EDGE, below + line_height(_SMALL_SIZE) + 0.1, _COLOR_BAR_WIDTH, 0.1), self.legend
+        )
+
+    def _mark(self, figure: Figure, place: float, below: float) -> None:
+        """Draw a triangle beneath the position, with the text on the side where it fits."""
+        width, height = figure.get_size_inches()
+        options: dict[str, Any] = {"size": _SMALL_SIZE, "va": "top"}
+        y = 1 - (below + 0.03) / height
+        figure.text(place / width, y, "▲", ha="center", **options)
+        left = place + room_for([self.query_text], _SMALL_SIZE) + 0.1 > width
+        figure.text(
+            (place + (-0.08 if left else 0.08)) / width, y, self.query_text, ha="right" if left else "left", **options
+        )

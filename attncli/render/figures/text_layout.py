@@ -1,7 +1,4 @@
-"""Which fonts draw a text, and what stands for a character that none of them has.
-
-Letters on a figure: how much room they take, lines that are broken to fit, and sizes of type.
-"""
+"""Text in figures: fonts for its characters, widths and sizes in inches and points, and wrapping."""
 
 from __future__ import annotations
 
@@ -15,17 +12,27 @@ from matplotlib.textpath import text_to_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FIRST = "DejaVu Sans"
-#: Has a box for every script there is, and a letter of none.
-_LAST_RESORT = "Last Resort"
+_DEFAULT_FAMILY = "DejaVu Sans"
+#: A font of placeholder boxes, without real characters.
+_LAST_RESORT_FAMILY = "Last Resort"
+POINTS_PER_INCH = 72
+LARGEST_TYPE, SMALLEST_TYPE = 9.0, 5.0
+#: The height of a line as a multiple of its font size.
+LINE = 1.35
+_ELLIPSIS = "…"
+#: Hinted glyphs can be slightly wider than their outlines.
+_HINTING_MARGIN = 1.03
+
+
+# --- Fonts
 
 
 def families_for(texts: Iterable[str]) -> list[str]:
-    """DejaVu Sans, which comes with matplotlib, and as many of the installed families as add to it for these texts."""
-    missing = set().union(*texts) - _letters(findfont(_FIRST))
-    families = [_FIRST]
+    """DejaVu Sans, which comes with matplotlib, and installed families with its missing characters."""
+    missing = set().union(*texts) - _font_characters(findfont(_DEFAULT_FAMILY))
+    families = [_DEFAULT_FAMILY]
     for name, path in _installed() if missing else ():
-        if found := missing & _letters(path):
+        if found := missing & _font_characters(path):
             families.append(name)
             missing -= found
         if not missing:
@@ -34,30 +41,30 @@ def families_for(texts: Iterable[str]) -> list[str]:
 
 
 def drawable(text: str, form: str) -> str:
-    r"""The text with `\u{4f60}` for each character that no font here has. An SVG keeps it: its reader may have one."""
+    r"""The text with `\u{4f60}` for each character that no installed font has; unchanged for SVG."""
     if form == "svg" or text.isascii():
         return text
-    missing = set(text) - _letters(findfont(_FIRST))
+    missing = set(text) - _font_characters(findfont(_DEFAULT_FAMILY))
     for _, path in _installed() if missing else ():
-        missing -= _letters(path)
+        missing -= _font_characters(path)
     return "".join(f"\\u{{{ord(character):x}}}" if character in missing else character for character in text)
 
 
 def _installed() -> list[tuple[str, str]]:
-    """Upright fonts of normal weight by family, the same list every time."""
+    """Upright fonts of normal weight: family and path, in a fixed order."""
     plain = {
         entry.name: entry.fname
         for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.name, entry.fname), reverse=True)
         if entry.style == "normal"
         and entry.weight in (400, "normal", "regular", "book")
-        and not entry.name.startswith(_LAST_RESORT)
+        and not entry.name.startswith(_LAST_RESORT_FAMILY)
     }
     return sorted(plain.items())
 
 
 @cache
-def _letters(path: str) -> frozenset[str]:
-    """The characters of a font; none of one that is made of pictures, which matplotlib can't draw."""
+def _font_characters(path: str) -> frozenset[str]:
+    """The characters of a font; none for a bitmap font, which matplotlib can't draw."""
     try:
         font = get_font(path)
     except (OSError, RuntimeError):
@@ -65,71 +72,65 @@ def _letters(path: str) -> frozenset[str]:
     return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
 
 
-POINTS = 72
-LARGEST_TYPE, SMALLEST_TYPE = 9.0, 5.0
-#: A line and the gap beneath it, as a share of the size of its type.
-LINE = 1.35
-_MORE = "…"
-#: Letters that are moved onto whole dots can take a little more room than their outlines.
-_HINTED = 1.03
+# --- Layout
 
 
 def text_width(text: str, size: float) -> float:
-    """Inches that a line takes at the most, in the fonts that are set while a figure is drawn."""
+    """Inches that a line takes at most, in the fonts set while a figure is drawn."""
     width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
-    return float(width) / POINTS * _HINTED
+    return float(width) / POINTS_PER_INCH * _HINTING_MARGIN
 
 
 def room_for(texts: Iterable[str], size: float = LARGEST_TYPE) -> float:
-    """Inches that the longest of the texts takes, and a little more."""
+    """Inches that the longest of the texts takes, with a margin."""
     return max((text_width(text, size) for text in texts), default=0.0) + 0.1
 
 
 def type_size(cell: float) -> float:
-    """Points of the labels of cells of so many inches."""
-    return max(min(LARGEST_TYPE, cell * POINTS * 0.75), SMALLEST_TYPE)
+    """Font size in points of the labels of cells of `cell` inches."""
+    return max(min(LARGEST_TYPE, cell * POINTS_PER_INCH * 0.75), SMALLEST_TYPE)
 
 
 def line_height(size: float) -> float:
     """Inches from one line to the next."""
-    return size * LINE / POINTS
+    return size * LINE / POINTS_PER_INCH
 
 
-def wrapped(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
-    """The text in at most so many lines of so many inches; what has no room is an ellipsis."""
+def wrap_text(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
+    """The text in at most `most` lines of `width` inches, with an ellipsis if it is shortened."""
     lines: list[str] = []
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(longer, size) <= width:
             lines[-1] = longer
         elif len(lines) == most:
-            lines[-1] += f" {_MORE}"
+            lines[-1] += f" {_ELLIPSIS}"
             break
         else:
             lines.append(word)
-    return [clipped(line, width, size) for line in lines]
+    return [clip_text(line, width, size) for line in lines]
 
 
-def clipped(text: str, width: float, size: float) -> str:
-    """As much of the text as so many inches hold."""
+def clip_text(text: str, width: float, size: float) -> str:
+    """The text shortened to `width` inches, with an ellipsis."""
     if text_width(text, size) <= width:
         return text
-    kept = text.removesuffix(_MORE)
-    while kept and text_width(kept + _MORE, size) > width:
-        kept = kept[:-1]
-    return kept + _MORE
+    start = text.removesuffix(_ELLIPSIS)
+    while start and text_width(start + _ELLIPSIS, size) > width:
+        start = start[:-1]
+    return start + _ELLIPSIS
 
 
-def heading(
+def write_line(
     figure: Figure, text: str, *, top: float = 0.12, left: float = 0.15, size: float = 11, color: str = "black"
 ) -> None:
-    """A line on the figure, so many inches from its left and its top."""
+    """Write a line on the figure, `left` and `top` inches from its corner."""
     width, height = figure.get_size_inches()
     figure.text(left / width, 1 - top / height, text, size=size, va="top", ha="left", color=color)
 
 
-def lines_at(figure: Figure, lines: Sequence[str], *, top: float, left: float, size: float, color: str) -> float:
-    """Lines under one another; where the next one would begin."""
+def write_lines(figure: Figure, lines: Sequence[str], *, top: float, left: float, size: float, color: str) -> float:
+    """Write lines beneath one another; returns the top of the next one, in inches."""
     for place, line in enumerate(lines):
-        heading(figure, line, top=top + place * line_height(size), left=left, size=size, color=color)
+        write_line(figure, line, top=top + place * line_height(size), left=left, size=size, color=color)
     return top + len(lines) * line_height(size)

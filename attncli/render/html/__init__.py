@@ -1,1 +1,1 @@
-"""Results as pages: one file each, which opens anywhere without a network and asks for none."""
+"""Results as HTML pages: each is one file that loads nothing from a network."""

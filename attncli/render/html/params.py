@@ -1,4 +1,4 @@
-"""A model's parameters as a page: nested bars of parts, groups and components, the table, and what they cost."""
+"""The result of `attn params` as an HTML page: nested bars of parts, groups and components, tables, and costs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from attncli.choices import COMPONENTS
+from attncli.render.common.escape import printable
 from attncli.render.common.lines import Line
-from attncli.render.html.page import PAGE, SEPARATOR, page, printed
-from attncli.render.params.costs import run_text
-from attncli.render.params.grid import LABEL
+from attncli.render.html.page import PAGE, SEPARATOR, page
+from attncli.render.params.costs import range_text
+from attncli.render.params.grid import LABEL_CELLS
 from attncli.render.params.text import details, header
 from attncli.results.params import ListedPreset, ModelParameters, Node, ParameterCount, ParamsResult
 from attncli.results.summaries import ComponentGroup, component_groups, layer_runs
@@ -27,43 +28,43 @@ def params_data(result: ParamsResult) -> dict[str, object]:
     names = dict.fromkeys(name.partition(".")[0] for name in COMPONENTS)
     return {
         "facts": [],
-        "notes": [printed(text) for text in result.warnings],
+        "notes": [printable(text) for text in result.warnings],
         "groups": list(names),
         "models": [
-            {**_model(model, result.by), "name": name}
-            for name, model in zip(_names(result.models), result.models, strict=True)
+            {**_model_data(model, result.by), "name": name}
+            for name, model in zip(_model_names(result.models), result.models, strict=True)
         ],
         "differences": [[row.part, row.component, row.parameters] for row in result.differences],
-        "presets": [_preset(preset) for preset in result.presets],
+        "presets": [_preset_row(preset) for preset in result.presets],
     }
 
 
-def _names(models: Sequence[ModelParameters]) -> list[str]:
-    """What they are called; one that is there twice with its place in the list."""
-    names = [printed(model.name) for model in models]
+def _model_names(models: Sequence[ModelParameters]) -> list[str]:
+    """The models' names; equal ones with their place in the list."""
+    names = [printable(model.name) for model in models]
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
 
 
-def _model(model: ModelParameters, by: str) -> dict[str, object]:
-    """All of it but its name."""
+def _model_data(model: ModelParameters, by: str) -> dict[str, object]:
+    """The data of a model without its name."""
     count = model.counted
     names, totals = header(model, PAGE)[:2]
     return {
-        "facts": [names.plain.removeprefix(f"{printed(model.name)}{SEPARATOR}"), totals.plain],
+        "facts": [names.plain.removeprefix(f"{printable(model.name)}{SEPARATOR}"), totals.plain],
         "total": count.total,
         "parts": [
-            _part(part, list(members))
+            _part_data(part, list(members))
             for part, members in groupby(component_groups(count.components), lambda one: one.part)
         ],
-        "layers": _layers(count) if by == "layer" else [],
-        "tree": [_node(node) for node in model.tree],
-        "details": _labelled([line for block in details(model, "component", PAGE) for line in block]),
+        "layers": _layer_rows(count) if by == "layer" else [],
+        "tree": [_node_data(node) for node in model.tree],
+        "details": _fact_rows([line for block in details(model, "component", PAGE) for line in block]),
     }
 
 
-def _part(name: str, members: Sequence[ComponentGroup]) -> dict[str, object]:
+def _part_data(name: str, members: Sequence[ComponentGroup]) -> dict[str, object]:
     return {
-        "name": printed(name),
+        "name": printable(name),
         "groups": [
             [group.name, [[each.component, each.weights, each.biases] for each in group.components]]
             for group in members
@@ -71,29 +72,29 @@ def _part(name: str, members: Sequence[ComponentGroup]) -> dict[str, object]:
     }
 
 
-def _layers(count: ParameterCount) -> list[list[object]]:
-    """Runs of equal layers: where they stand, which they are, what each has, and what they have together."""
+def _layer_rows(count: ParameterCount) -> list[list[object]]:
+    """Runs of equal layers: stack, range, parameters of each, and of all together."""
     return [
-        [printed(f"{run.part} ({run.stack})"), run_text(run.first, run.last, PAGE), run.each, run.total]
+        [printable(f"{run.part} ({run.stack})"), range_text(run.first, run.last, PAGE), run.each, run.total]
         for run in layer_runs(count.layers)
     ]
 
 
-def _node(node: Node) -> dict[str, object]:
+def _node_data(node: Node) -> dict[str, object]:
     return {
-        "name": printed(run_text(node.name, node.last, PAGE)),
+        "name": printable(range_text(node.name, node.last, PAGE)),
         "copies": node.copies,
         "parameters": node.parameters,
         "shape": node.shape,
         "component": node.component,
-        "children": [_node(child) for child in node.children],
+        "children": [_node_data(child) for child in node.children],
     }
 
 
-def _labelled(lines: Iterable[Line]) -> list[list[str]]:
-    """Facts and what they are of."""
-    return [[line.plain[:LABEL].strip(), line.plain[LABEL:].strip()] for line in lines]
+def _fact_rows(lines: Iterable[Line]) -> list[list[str]]:
+    """Labels and facts from lines for a terminal."""
+    return [[line.plain[:LABEL_CELLS].strip(), line.plain[LABEL_CELLS:].strip()] for line in lines]
 
 
-def _preset(preset: ListedPreset) -> list[str]:
+def _preset_row(preset: ListedPreset) -> list[str]:
     return [f"preset:{preset.name}", preset.title, preset.published, preset.source]

@@ -1,22 +1,22 @@
-"""Tokens as a page: each text as it was cut, with ids, raw forms and places; and what there is to say besides."""
+"""The result of `attn tokenize` as an HTML page: each text's tokens with ids, raw forms and places, then reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attncli.render.common.escape import visible
+from attncli.render.common.escape import printable, visible
 from attncli.render.common.terminal import Terminal
-from attncli.render.html.page import page, printed, rounded
+from attncli.render.html.page import page, rounded
 from attncli.render.tokenize.forms import Form, SummaryForm
-from attncli.render.tokenize.text import text_form, written
+from attncli.render.tokenize.text import apply_form, text_form
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 from attncli.results.tokens import Token
 
-#: Tokens that a page shows; a browser can't hold those of any file.
-_MOST = 20_000
-#: Where text for terminals stands on a page.
+#: Tokens that a page shows; a browser can't hold more.
+_MAX_TOKENS = 20_000
+#: The terminal that reports on a page are written for.
 SCREEN = Terminal(width=100)
-_STATS = {
+_FIGURE_NAMES = {
     "words": "words",
     "fertility": "fertility",
     "continued_words": "continued words",
@@ -27,81 +27,81 @@ _STATS = {
 
 
 class PageForm(Form):
-    """Keeps what a page shows, and writes it in the end.
+    """Collects the content of a page, and writes it at the end.
 
-    told: writes for a terminal what there is besides tokens: explanations, findings, comparisons; or summaries of all
-    texts, where tokens are not shown.
+    report: renders as text what a page shows besides tokens: explanations, findings, comparisons; or summaries of all
+    texts, if tokens are not shown.
     """
 
-    def __init__(self, told: Form, *, tokens: bool = True, title: str | None = None) -> None:
-        self.summary = not tokens and told.summary
-        self._told = told
+    def __init__(self, report: Form, *, tokens: bool = True, title: str | None = None) -> None:
+        self.summary = not tokens and report.summary
+        self._report = report
         self._tokens = tokens
         self._title = title
         self._texts: list[dict[str, object]] = []
-        self._said: list[str] = []
-        self._room = _MOST
+        self._report_parts: list[str] = []
+        self._room = _MAX_TOKENS
         self._left_out = 0
 
     def record(self, record: Record) -> str:
-        if self._room > 0 and (not self._tokens or _says_more(record)):
-            self._said.append(self._told.record(record))
+        if self._room > 0 and (not self._tokens or _has_more_than_tokens(record)):
+            self._report_parts.append(self._report.record(record))
         if self._tokens:
             for text in record.texts:
-                self._keep(text)
+                self._add_text(text)
         return ""
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
-        self._said += [str(part) for part in self._told.end(summary)]
-        notes = [printed(text) for text in summary.warnings]
+        self._report_parts += [str(part) for part in self._report.end(summary)]
+        notes = [printable(text) for text in summary.warnings]
         if self._left_out:
             notes.append(f"{self._left_out:,} more tokens are left out; -o FILE.json holds them all")
         yield page(
             "tokens",
-            {"facts": [], "notes": notes, "texts": self._texts, "said": "".join(self._said)},
-            title=self._title or _title(self._texts),
+            {"facts": [], "notes": notes, "texts": self._texts, "said": "".join(self._report_parts)},
+            title=self._title or _default_title(self._texts),
             made_by=summary.made_by,
         )
 
-    def _keep(self, text: TokenizedText) -> None:
-        kept = text.tokens[: self._room]
-        self._room -= len(kept)
-        self._left_out += len(text.tokens) - len(kept)
-        if kept or not text.tokens:
-            self._texts.append(_text(text, kept))
+    def _add_text(self, text: TokenizedText) -> None:
+        shown = text.tokens[: self._room]
+        self._room -= len(shown)
+        self._left_out += len(text.tokens) - len(shown)
+        if shown or not text.tokens:
+            self._texts.append(_text_data(text, shown))
 
 
 def tokenize_html(result: TokenizeResult) -> str:
     """A whole result as one HTML document that needs nothing else."""
-    told = text_form(result, SCREEN)
-    return written(result, PageForm(told, tokens=not isinstance(told, SummaryForm)))
+    report = text_form(result, SCREEN)
+    return apply_form(result, PageForm(report, tokens=not isinstance(report, SummaryForm)))
 
 
-def _says_more(record: Record) -> bool:
-    """Whether there is more to say of a text than its tokens do."""
+def _has_more_than_tokens(record: Record) -> bool:
+    """Whether there is a report about the text besides its tokens."""
     explained = any(text.why or text.chat or text.findings is not None for text in record.texts)
     return explained or record.comparison is not None
 
 
-def _title(texts: list[dict[str, object]]) -> str:
+def _default_title(texts: list[dict[str, object]]) -> str:
     models = dict.fromkeys(str(text["model"]) for text in texts)
     return f"tokens of {' and '.join(models)}" if models else "tokens"
 
 
-def _text(text: TokenizedText, tokens: tuple[Token, ...]) -> dict[str, object]:
+def _text_data(text: TokenizedText, tokens: tuple[Token, ...]) -> dict[str, object]:
     stats = text.stats
-    figures = [[name, rounded(getattr(stats, key))] for key, name in _STATS.items()]
+    figures = [[name, rounded(getattr(stats, key))] for key, name in _FIGURE_NAMES.items()]
     return {
-        "model": printed(text.model),
+        "model": printable(text.model),
         "count": len(text.tokens),
         "special": stats.special_tokens,
         "stats": [[name, value] for name, value in figures if value is not None],
-        "tokens": [_token(token) for token in tokens],
+        "tokens": [_token_data(token) for token in tokens],
     }
 
 
-def _token(token: Token) -> list[object]:
-    """What is shown, its id and raw form, the word that it is of (null for a special token), and its places."""
+def _token_data(token: Token) -> list[object]:
+    """The visible text, id, raw form, word (null for a special token), and places."""
     shown = visible(token.text or token.token or str(token.id))
     raw = visible(token.token)
     places = [] if token.start is None else [[token.start, token.end], [token.byte_start, token.byte_end]]

@@ -1,1 +1,1 @@
-"""What `attn params` shows and writes."""
+"""The views of `attn params` as text and as data."""

@@ -1,6 +1,6 @@
-"""Tables of names and numbers that keep to the width: what matters least goes first where there is no room.
+"""Tables of names and numbers that fit the width, by leaving out spare columns; and facts under a label.
 
-Facts under a label: `memory   float32 29.9 GiB · bfloat16 15.0 GiB`, wrapped between the facts where it must be.
+Facts look like `memory   float32 29.9 GiB · bfloat16 15.0 GiB`, wrapped between them if necessary.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan, flo
 from attncli.render.common.terminal import Terminal
 
 _GAP = 2
-_LEAST_NAME = 8
+_MIN_NAME_CELLS = 8
+#: Cells of a label.
+LABEL_CELLS = 12
+_MIN_LABEL_WIDTH = 50
 
 
 class Column(NamedTuple):
-    """A column of a table. right: numbers are.  spare: in which order columns go where there is no room; 0 never."""
+    """A column. right: right-aligned.  spare: the order in which columns are left out if they don't fit; 0 is never."""
 
     title: str
     right: bool = True
@@ -27,31 +30,31 @@ class Column(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """One row, a text a column."""
+    """One row, a text for each column."""
 
     texts: tuple[str, ...]
     style: Style = PLAIN
 
 
 def has_room(columns: Sequence[Column], rows: Sequence[Cells], terminal: Terminal) -> bool:
-    """Whether a table keeps all columns but the spare ones, and no name in it is cut."""
+    """Whether all columns but the spare ones fit without shortening a name."""
     needed = [index for index, column in enumerate(columns) if not column.spare]
-    return _taken(needed, _widths(columns, _safe(rows, terminal))) <= terminal.width
+    return _total_width(needed, _widths(columns, _printable_rows(rows, terminal))) <= terminal.width
 
 
 def table(columns: Sequence[Column], rows: Sequence[Cells], terminal: Terminal) -> list[Line]:
-    """A heading and the rows, columns aligned. The first column is cut where nothing else helps.
+    """A heading and the rows, in aligned columns. If necessary, the first column is shortened.
 
-    Texts may come from outside, and are made safe for a terminal here.
+    Texts are escaped here.
     """
-    rows = _safe(rows, terminal)
-    kept, widths = _fitting(columns, rows, terminal.width)
+    rows = _printable_rows(rows, terminal)
+    shown, widths = _fit_columns(columns, rows, terminal.width)
     heading = Cells(tuple(column.title for column in columns), Style(dim=True))
     lines = [heading, *rows] if any(column.title for column in columns) else rows
-    return [_line(row, columns, kept, widths, terminal) for row in lines]
+    return [_line(row, columns, shown, widths, terminal) for row in lines]
 
 
-def _safe(rows: Sequence[Cells], terminal: Terminal) -> list[Cells]:
+def _printable_rows(rows: Sequence[Cells], terminal: Terminal) -> list[Cells]:
     return [Cells(tuple(name_text(text, terminal) for text in row.texts), row.style) for row in rows]
 
 
@@ -62,30 +65,30 @@ def _widths(columns: Sequence[Column], rows: Sequence[Cells]) -> dict[int, int]:
     }
 
 
-def _fitting(columns: Sequence[Column], rows: Sequence[Cells], width: int) -> tuple[list[int], dict[int, int]]:
-    """The columns that fit, by their places, and their widths."""
+def _fit_columns(columns: Sequence[Column], rows: Sequence[Cells], width: int) -> tuple[list[int], dict[int, int]]:
+    """The indices of the columns that fit, and the widths of all columns."""
     widths = _widths(columns, rows)
-    kept = [index for index in range(len(columns)) if any(row.texts[index].strip() for row in rows)]
-    while _taken(kept, widths) > width:
-        spare = [index for index in kept if columns[index].spare]
+    shown = [index for index in range(len(columns)) if any(row.texts[index].strip() for row in rows)]
+    while _total_width(shown, widths) > width:
+        spare = [index for index in shown if columns[index].spare]
         if not spare:
             break
-        kept.remove(min(spare, key=lambda index: columns[index].spare))
-    over = _taken(kept, widths) - width
-    if over > 0 and kept:
-        widths[kept[0]] = max(widths[kept[0]] - over, min(_LEAST_NAME, widths[kept[0]]))
-    return kept, widths
+        shown.remove(min(spare, key=lambda index: columns[index].spare))
+    over = _total_width(shown, widths) - width
+    if over > 0 and shown:
+        widths[shown[0]] = max(widths[shown[0]] - over, min(_MIN_NAME_CELLS, widths[shown[0]]))
+    return shown, widths
 
 
-def _taken(kept: Sequence[int], widths: dict[int, int]) -> int:
-    return sum(widths[index] for index in kept) + _GAP * max(len(kept) - 1, 0)
+def _total_width(shown: Sequence[int], widths: dict[int, int]) -> int:
+    return sum(widths[index] for index in shown) + _GAP * max(len(shown) - 1, 0)
 
 
 def _line(
-    row: Cells, columns: Sequence[Column], kept: Sequence[int], widths: dict[int, int], terminal: Terminal
+    row: Cells, columns: Sequence[Column], shown: Sequence[int], widths: dict[int, int], terminal: Terminal
 ) -> Line:
     spans: list[StyledSpan] = []
-    for place, index in enumerate(kept):
+    for place, index in enumerate(shown):
         text = fit_width(row.texts[index], widths[index], terminal, right=columns[index].right)
         style = row.style if row.style != PLAIN else columns[index].style
         spans.append(StyledSpan(" " * (_GAP if place else 0)))
@@ -93,17 +96,12 @@ def _line(
     return Line(tuple(spans))
 
 
-#: Cells that labels take.
-LABEL = 12
-_NARROW = 50
+def fact_lines(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]:
+    """The facts after one another with indented lines; a long fact is wrapped between words.
 
-
-def labelled(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]:
-    """The facts after one another, lines after the first indented; a long one is wrapped between its words.
-
-    They may hold names from outside, and are made safe for a terminal here.
+    Facts are escaped here.
     """
-    indent = LABEL if terminal.width >= _NARROW else 2
+    indent = LABEL_CELLS if terminal.width >= _MIN_LABEL_WIDTH else 2
     room = terminal.width - indent
     lines: list[Line] = []
     pending: list[Line] = []
@@ -120,7 +118,7 @@ def labelled(label: str, facts: Iterable[str], terminal: Terminal) -> list[Line]
 
 
 def _with_label(label: str, lines: list[Line], indent: int) -> list[Line]:
-    """The label before the first line; above it where it is too long, or the terminal too narrow."""
+    """The lines with the label before the first; above it if the label is too long or the terminal too narrow."""
     if not lines:
         return []
     if cell_width(label) >= indent:

@@ -1,4 +1,4 @@
-"""`attn params` as tidy rows: a component or a tensor per row of CSV, a model per line of JSON Lines."""
+"""The result of `attn params` as data: CSV with a row a component or tensor, and JSON Lines with a line a model."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from attncli.results.params import ModelParameters, ParamsResult
 
 Row = Sequence[object]
 
-_PRESET = ("preset", "title", "published", "source")
-_COUNTS = ("component", "weights", "biases", "parameters")
+_PRESET_COLUMNS = ("preset", "title", "published", "source")
+_COUNT_COLUMNS = ("component", "weights", "biases", "parameters")
 
 
 def params_jsonl(result: ParamsResult, *, ascii_only: bool = False) -> str:
-    """A model per line, as in the list `models` of the JSON; or a preset."""
+    """A model per line, as in `models` of the JSON; or a preset."""
     return jsonl_text((each.to_dict() for each in result.presets or result.models), ascii_only=ascii_only)
 
 
 def params_csv(result: ParamsResult) -> str:
-    """What was listed: components by part, by layer, rows of modules and tensors, or presets."""
+    """The rows of the listing: components by part, components by layer, modules, tensors, or presets."""
     if result.presets:
-        return csv_text(_PRESET, ((p.name, p.title, p.published, p.source) for p in result.presets))
+        return csv_text(_PRESET_COLUMNS, ((p.name, p.title, p.published, p.source) for p in result.presets))
     header, rows = {
-        "layer": (("model", "part", "stack", "layer", *_COUNTS), _layers),
-        "module": (("model", "module", "component", "parameters"), _modules),
-        "tensor": (("model", "module", "tensor", "shape", "component", "parameters"), _tensors),
-    }.get(result.by, (("model", "part", *_COUNTS, "share"), _components))
+        "layer": (("model", "part", "stack", "layer", *_COUNT_COLUMNS), _layer_rows),
+        "module": (("model", "module", "component", "parameters"), _module_rows),
+        "tensor": (("model", "module", "tensor", "shape", "component", "parameters"), _tensor_rows),
+    }.get(result.by, (("model", "part", *_COUNT_COLUMNS, "share"), _component_rows))
     return csv_text(header, (row for model in result.models for row in rows(model)))
 
 
-def _components(model: ModelParameters) -> Iterator[Row]:
+def _component_rows(model: ModelParameters) -> Iterator[Row]:
     name, total = model.name, model.counted.total or 1
     for part, component, weights, biases in model.counted.components:
         yield name, part, component, weights, biases, weights + biases, (weights + biases) / total
 
 
-def _layers(model: ModelParameters) -> Iterator[Row]:
+def _layer_rows(model: ModelParameters) -> Iterator[Row]:
     for layer in model.counted.layers:
         for _, component, weights, biases in layer.components:
             start = (model.name, layer.part, layer.stack, layer.layer)
             yield *start, component, weights, biases, weights + biases
 
 
-def _modules(model: ModelParameters) -> Iterator[Row]:
+def _module_rows(model: ModelParameters) -> Iterator[Row]:
     for row in model.counted.rows:
         yield model.name, row.module, row.component, row.parameters
 
 
-def _tensors(model: ModelParameters) -> Iterator[Row]:
+def _tensor_rows(model: ModelParameters) -> Iterator[Row]:
     for row in model.counted.rows:
         shape = "" if row.shape is None else "x".join(map(str, row.shape))
         yield model.name, row.module, row.tensor, shape, row.component, row.parameters

@@ -1,4 +1,4 @@
-"""A conversation in tokens: each message under its role, its own text set off from what the template writes around it.
+"""The tokens of a conversation in a terminal: each message under its role, its content marked off from the template.
 
     21 tokens (6 special*) · org/chat · chat template default
 
@@ -10,7 +10,7 @@
     content 9 tokens · template 12 (57.1 %)
     by role: user 11 · assistant 6 · generation prompt 4
 
-What stands between `›` and `‹` is the message's own text. The characters are the same with colour and without it.
+The message's content stands between `›` and `‹`. The characters are the same with colour and without it.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from attncli.render.common.escape import fit_width, printable
 from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import header
-from attncli.render.tokenize.token_cells import GAP, Cell, bar, token_cells, without_boldness
+from attncli.render.tokenize.token_cells import GAP, Cell, token_cells, without_boldness, word_bar
 from attncli.results.chat import Chat
 from attncli.results.tokenize import TokenizedText
 
-_LIGHT = (0xFF, 0xFF, 0xFF)
+_LIGHT_INK = (0xFF, 0xFF, 0xFF)
 
-#: Backgrounds for the roles in the order in which they speak, apart for colour-blind eyes too; the role stands on it.
-_ROLES = ((0x45, 0x45, 0x45), (0x00, 0x5F, 0xAF), (0x8F, 0x4B, 0x00), (0x00, 0x6B, 0x5B), (0x87, 0x1F, 0x78))
+#: Backgrounds of roles in the order of their first message, distinguishable by colour-blind readers.
+_ROLE_COLORS = ((0x45, 0x45, 0x45), (0x00, 0x5F, 0xAF), (0x8F, 0x4B, 0x00), (0x00, 0x6B, 0x5B), (0x87, 0x1F, 0x78))
 
-#: The same where there are sixteen colours, those that are dark enough for light letters.
-_FEW_ROLES = ((0x80, 0x80, 0x80), (0x00, 0x00, 0x80), (0x80, 0x00, 0x00), (0x00, 0x80, 0x00), (0x80, 0x00, 0x80))
+#: The same with sixteen colours, those dark enough for light text.
+_ROLE_COLORS_16 = ((0x80, 0x80, 0x80), (0x00, 0x00, 0x80), (0x80, 0x00, 0x00), (0x00, 0x80, 0x00), (0x80, 0x00, 0x80))
 
 _INDENT = 2
 
-#: The widest that a role or the name of a template may be.
-_WIDEST = 24
+#: Cells of a role or of a template's name.
+_MAX_NAME_CELLS = 24
 
-#: So many messages that are not found in the text are named.
-_MOST_NAMED = 5
+#: Messages not found in the text that are named.
+_MAX_LISTED = 5
 
 
 class _Part(NamedTuple):
-    """Tokens after one another that are of one message (its index), of none, or of the generation prompt."""
+    """A run of tokens of one message (its index), of the template, or of the generation prompt."""
 
     owner: int | str | None
     first: int
@@ -55,18 +55,18 @@ class _Part(NamedTuple):
 
 
 def chat_text(text: TokenizedText, chat: Chat, terminal: Terminal, *, count: int | None = None) -> str:
-    """The tokens of a conversation by message, and how many are of which role.
+    """The tokens of a conversation by message, and the number for each role.
 
-    chat: whose the tokens of `text` are.  count: how many texts there are; None where that is not known yet.
+    chat: which message each token of `text` belongs to.  count: the number of texts; None if unknown.
 
-    No line is wider than the terminal, whatever the tokens are.
+    No line is wider than the terminal.
     """
     return lines_to_text(_picture(text, chat, count, terminal), terminal)
 
 
 def _picture(text: TokenizedText, chat: Chat, count: int | None, terminal: Terminal) -> Iterator[Line]:
     separator = glyphs(terminal).separator
-    name = f"{separator}chat template {_name(chat.template, terminal)}"
+    name = f"{separator}chat template {_short_name(chat.template, terminal)}"
     yield from flow(
         [header(text, count, terminal), Line.of(StyledSpan(name.removeprefix(separator), DIM))],
         separator=separator,
@@ -74,7 +74,7 @@ def _picture(text: TokenizedText, chat: Chat, count: int | None, terminal: Termi
         indent=_INDENT,
     )
     cells, _ = token_cells(text, terminal)
-    colors = _colors(chat, terminal)
+    colors = _role_styles(chat, terminal)
     for part in _parts(text, chat):
         yield Line()
         yield _heading(part, chat, colors, terminal)
@@ -107,20 +107,22 @@ _PROMPT, _TEMPLATE = "generation prompt", "template"
 def _heading(part: _Part, chat: Chat, colors: dict[str, Style], terminal: Terminal) -> Line:
     tokens = part.last - part.first
     content = sum(chat.content[part.first : part.last])
-    counted = f" {_tokens(tokens)}" + (f", {content:,} of content" if content else "")
+    counted = f" {_token_count(tokens)}" + (f", {content:,} of content" if content else "")
     if not isinstance(part.owner, int):
         return Line.of(StyledSpan(part.owner or _TEMPLATE, DIM), StyledSpan(counted, DIM))
     role = chat.messages[part.owner].role
-    return Line.of(StyledSpan(f" {_name(role, terminal)} ", colors[role]), counted)
+    return Line.of(StyledSpan(f" {_short_name(role, terminal)} ", colors[role]), counted)
 
 
-def _colors(chat: Chat, terminal: Terminal) -> dict[str, Style]:
-    colors = _FEW_ROLES if terminal.color is ColorDepth.ANSI else _ROLES
-    return {role.role: Style(_LIGHT, colors[index % len(colors)], bold=True) for index, role in enumerate(chat.roles)}
+def _role_styles(chat: Chat, terminal: Terminal) -> dict[str, Style]:
+    colors = _ROLE_COLORS_16 if terminal.color is ColorDepth.ANSI else _ROLE_COLORS
+    return {
+        role.role: Style(_LIGHT_INK, colors[index % len(colors)], bold=True) for index, role in enumerate(chat.roles)
+    }
 
 
 class _Item(NamedTuple):
-    """What is drawn at one place of a row: a text over an id, and what parts them from the item before."""
+    """A text over an id, with the separator to the item before."""
 
     before: StyledSpan
     text: str
@@ -135,20 +137,20 @@ def _items(part: _Part, cells: Sequence[Cell], chat: Chat, terminal: Terminal) -
     inside = False
     for index in range(part.first, part.last):
         cell, content = cells[index], chat.content[index]
-        parted = content != inside
-        if parted:
+        at_mark = content != inside
+        if at_mark:
             yield _Item(StyledSpan(GAP), opening if content else closing, "", BOLD)
             inside = content
-        goes_on = cell.goes_on and not parted and index > part.first
-        before = bar(cell.many and content, terminal) if goes_on else StyledSpan(GAP)
+        goes_on = cell.continues_word and not at_mark and index > part.first
+        before = word_bar(cell.in_cut_word and content, terminal) if goes_on else StyledSpan(GAP)
         style = cell.style if content else DIM
-        yield _Item(before, cell.text, cell.id, style, cell.begins_line and not parted)
+        yield _Item(before, cell.text, cell.id, style, cell.begins_line and not at_mark)
     if inside:
         yield _Item(StyledSpan(GAP), closing, "", BOLD)
 
 
 def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
-    """The items in rows as wide as the terminal, wrapped between them: texts, and ids beneath."""
+    """The items in rows as wide as the terminal: a line of texts, and one of ids beneath."""
     texts: list[StyledSpan] = []
     ids: list[StyledSpan] = []
     used = 0
@@ -156,7 +158,7 @@ def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Li
         room = terminal.width - _INDENT
         width = min(max(cell_width(item.text), len(item.id)), room)
         if texts and (item.begins_line or used + len(item.before.text) + width > room):
-            yield _indented(texts), _indented(ids)
+            yield _indented_line(texts), _indented_line(ids)
             texts, ids, used = [], [], 0
         if texts:
             texts.append(item.before)
@@ -166,18 +168,18 @@ def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Li
         ids.append(StyledSpan(fit_width(item.id, width, terminal), without_boldness(item.style) if item.id else PLAIN))
         used += width
     if texts:
-        yield _indented(texts), _indented(ids)
+        yield _indented_line(texts), _indented_line(ids)
 
 
-def _indented(spans: Sequence[StyledSpan]) -> Line:
+def _indented_line(spans: Sequence[StyledSpan]) -> Line:
     return Line((StyledSpan(" " * _INDENT), *spans))
 
 
 def _summary(chat: Chat, terminal: Terminal) -> Iterator[Line]:
     separator = glyphs(terminal).separator
-    parts = [Line.of(StyledSpan(part, DIM)) for part in _shares(chat)]
+    parts = [Line.of(StyledSpan(part, DIM)) for part in _share_phrases(chat)]
     yield from flow(parts, separator=separator, width=terminal.width, indent=_INDENT)
-    roles = [f"{_name(role.role, terminal)} {role.tokens:,}" for role in chat.roles]
+    roles = [f"{_short_name(role.role, terminal)} {role.tokens:,}" for role in chat.roles]
     others = sum(owner is None for owner in chat.owners)
     if chat.generation_prompt is not None:
         roles.append(f"{_PROMPT} {chat.generation_prompt.tokens:,}")
@@ -185,28 +187,28 @@ def _summary(chat: Chat, terminal: Terminal) -> Iterator[Line]:
     roles += [f"{_TEMPLATE} alone {others:,}"] * bool(others)
     by_role = [Line.of(StyledSpan(f"by role: {part}" if index == 0 else part, DIM)) for index, part in enumerate(roles)]
     yield from flow(by_role, separator=separator, width=terminal.width, indent=_INDENT)
-    yield from _notes(chat, terminal)
+    yield from _note_lines(chat, terminal)
 
 
-def _shares(chat: Chat) -> Iterator[str]:
+def _share_phrases(chat: Chat) -> Iterator[str]:
     if chat.content_tokens is None or chat.template_tokens is None:
         yield "content not known, as a message was not found in the text"
         return
     share = chat.template_tokens / max(len(chat.owners), 1)
-    yield f"content {_tokens(chat.content_tokens)}"
+    yield f"content {_token_count(chat.content_tokens)}"
     yield f"template {chat.template_tokens:,} ({share:.1%})"
 
 
-def _notes(chat: Chat, terminal: Terminal) -> Iterator[Line]:
-    lost = [
-        f"{index} ({_name(message.role, terminal)})"
+def _note_lines(chat: Chat, terminal: Terminal) -> Iterator[Line]:
+    missing = [
+        f"{index} ({_short_name(message.role, terminal)})"
         for index, message in enumerate(chat.messages, 1)
         if message.contents is None or (message.start is None and not message.contents)
     ]
-    if lost:
-        more = [f"and {len(lost) - _MOST_NAMED:,} more"] if len(lost) > _MOST_NAMED else []
-        named = [Line.of(part) for part in ("not found in the text: message", *lost[:_MOST_NAMED], *more)]
-        yield from flow(named, separator=" ", width=terminal.width, indent=_INDENT)
+    if missing:
+        more = [f"and {len(missing) - _MAX_LISTED:,} more"] if len(missing) > _MAX_LISTED else []
+        parts = [Line.of(part) for part in ("not found in the text: message", *missing[:_MAX_LISTED], *more)]
+        yield from flow(parts, separator=" ", width=terminal.width, indent=_INDENT)
     if chat.double_bos:
         words = (
             "the template writes a special token that the tokenizer would add again: encode the text without adding any"
@@ -214,9 +216,9 @@ def _notes(chat: Chat, terminal: Terminal) -> Iterator[Line]:
         yield from flow([Line.of(word) for word in words.split()], separator=" ", width=terminal.width, indent=_INDENT)
 
 
-def _tokens(count: int) -> str:
+def _token_count(count: int) -> str:
     return f"{count:,} token{'' if count == 1 else 's'}"
 
 
-def _name(name: str, terminal: Terminal) -> str:
-    return shorten(printable(name, unicode=terminal.unicode), _WIDEST, glyphs(terminal).cut)
+def _short_name(name: str, terminal: Terminal) -> str:
+    return shorten(printable(name, unicode=terminal.unicode), _MAX_NAME_CELLS, glyphs(terminal).cut)

@@ -1,6 +1,6 @@
-"""What the pictures of `--why` are put together from: pieces of texts and vocabularies, after one another.
+"""What the model of a tokenizer did with one pre-token, as lines of `--why`, in a layout for each kind of model.
 
-The merges of BPE, a row each: rank, pair, the word after it, and the pair that it came before.
+BPE: the merges, one a row: rank, pair, the word after it, and the pair that it was preferred to.
 
                  Ġ m o l e s
     1  m+o       Ġ mo l e s       before l+e (4)
@@ -8,9 +8,7 @@ The merges of BPE, a row each: rank, pair, the word after it, and the pair that 
     4  l+e       Ġmo le s
     7  Ġmo+le    Ġmole s
 
-Where a word is too long for that, what a pair becomes stands in place of the word, and the tokens stand at the end.
-
-What the model did with one pre-token, as lines: of its own look for each kind of model.
+If a word is too long for that, each row has only what the pair becomes, and the tokens follow at the end.
 
 WordPiece    bio       not biopsy, biops, biop
              ##psy
@@ -44,183 +42,24 @@ from attncli.results.explanation import (
 )
 
 GAP = "  "
-
-#: So many pieces are drawn one after another.
-MANY = 60
-
-#: So many characters of one piece.
-_LONG = 1000
-
-
-def raw(text: str, terminal: Terminal) -> str:
-    """A piece of a text or of a vocabulary, safe for a terminal and for what stands beside it."""
-    shown = visible(text, unicode=terminal.unicode)
-    # A letter that takes no cell of its own would join whatever stands before it.
-    shown = f"◌{shown}" if shown and cell_width(shown[0]) == 0 else shown
-    return shown + direction_end(shown)
-
-
-def entries(tokens: Iterable[Entry], terminal: Terminal) -> list[str]:
-    return [raw(entry.token, terminal) for entry in tokens]
-
-
-def listed(texts: Sequence[str], room: int, *, separator: str = " ") -> list[Line]:
-    """Pieces after one another over as many rows as they need; of many, the first ones and how many more there are."""
-    parts = [Line.of(part) for text in texts[:MANY] for part in broken(text, room)]
-    if len(texts) > MANY:
-        parts.append(Line.of(StyledSpan(f"and {len(texts) - MANY:,} more", DIM)))
-    return flow(parts, separator=separator, width=room)
-
-
-def broken(text: str, room: int) -> Iterator[str]:
-    """A piece as parts that fit in a row; no more than a screenful of it."""
-    part = ""
-    for cluster in clusters(text[:_LONG]):
-        if part and cell_width(part + cluster) > room:
-            yield part
-            part = ""
-        part += cluster
-    yield part + ("" if len(text) <= _LONG else "...")
-
-
-def told(sentence: str, room: int) -> list[Line]:
-    """Our own words, wrapped between them."""
-    parts = (Line.of(part) for word in sentence.split(" ") for part in broken(word, room))
-    words = flow(parts, separator=" ", width=room)
-    return [Line.of(StyledSpan(line.plain, DIM)) for line in words]
-
-
-def beside(head: Line, block: Sequence[Line], column: int) -> list[Line]:
-    """A block of lines from a column on, and what it is about before it; above it where that is too wide."""
-    indented = [joined([Line.of(" " * column), line]) for line in block]
-    if head.width >= column or not block:
-        return [head, *indented]
-    return [joined([padded(head, column), block[0]]), *indented[1:]]
-
-
-#: So many merges of a word are drawn, and so many characters that have no entry are told of.
-_MERGES = 16
-_LACKING = 4
-
-#: So many cells of a pair.
+#: Pieces that are listed.
+MAX_PIECES = 60
+#: Characters of one piece.
+_MAX_PIECE_CHARACTERS = 1000
+#: Merges of a word that are drawn, and characters without an entry that are named.
+_MAX_MERGES = 16
+#: Cells of a pair.
 _PAIR_CELLS = 20
-
-#: What becomes of a character that has no entry.
-_INSTEAD = {
+#: What replaces a character without an entry.
+_FALLBACKS = {
     "byte": ", but its bytes {} are",
     "unknown": ": {} stands for it",
     "dropped": ": it is left out, as there is no unknown token",
 }
 
 
-class Columns(NamedTuple):
-    """Cells for ranks and for pairs: the same for all words, so that these can be compared."""
-
-    rank: int
-    pair: int
-
-    @property
-    def indent(self) -> int:
-        """Cells before the word."""
-        return self.rank + self.pair + 2 * len(GAP) if self.rank else 0
-
-
-def columns_of(words: Iterable[Word], terminal: Terminal) -> Columns:
-    """What the merges of these words take."""
-    pairs = [pair for word in words if isinstance(word, MergedWord) for pair in _first_pairs(word)]
-    widest = max((cell_width(_pair(pair, terminal)) for pair in pairs), default=0)
-    return Columns(max((len(f"{pair.rank:,}") for pair in pairs), default=0), min(widest, _PAIR_CELLS))
-
-
-def _first_pairs(word: MergedWord) -> list[Pair]:
-    """The pairs of all merges that are drawn."""
-    return list(dict.fromkeys(merge.pair for merge in word.merges))[:_MERGES]
-
-
-def merged_lines(word: MergedWord, columns: Columns, room: int, terminal: Terminal) -> Iterator[Line]:
-    """A word from its symbols to its tokens, in lines of at most `room` cells as far as that goes."""
-    symbols = [raw(symbol.token, terminal) for symbol in _drawn(word.symbols)]
-    fits = columns.indent + cell_width(" ".join(symbols)) <= room
-    if fits:
-        yield Line.of(" " * columns.indent, " ".join(symbols))
-    else:
-        yield from listed(symbols, room)
-    yield from _lacking(word.symbols, room, terminal)
-    steps = list(_words(word, terminal) if fits else _results(word, terminal))
-    yield from _rows(steps[:_MERGES], columns, room, terminal)
-    if left := sum(step.times for step in steps[_MERGES:]):
-        yield Line.of(StyledSpan(f"and {left:,} more merge{'' if left == 1 else 's'}", DIM))
-    if not steps:
-        yield from told("no pair of these has a rank", room)
-    elif left or not fits:
-        yield from listed(["=", *entries(word.tokens, terminal)], room)
-
-
-class _Step(NamedTuple):
-    """A merge, the word after it (or what the pair becomes), and how often it applies in a row."""
-
-    merge: Merge
-    after: Line
-    times: int = 1
-
-
-def _drawn(symbols: Sequence[Symbol]) -> list[Symbol]:
-    return [symbol for symbol in symbols if symbol.how != "dropped"]
-
-
-def _words(word: MergedWord, terminal: Terminal) -> Iterator[_Step]:
-    """The whole word after each merge, what is new in bold."""
-    state = {place: raw(symbol.token, terminal) for place, symbol in enumerate(_drawn(word.symbols))}
-    for merge in word.merges:
-        places = list(state)
-        del state[places[places.index(merge.at) + 1]]
-        state[merge.at] = raw(merge.result, terminal)
-        spans = (StyledSpan(text, BOLD) if place == merge.at else StyledSpan(text) for place, text in state.items())
-        yield _Step(merge, joined([Line.of(span) for span in spans], " "))
-
-
-def _results(word: MergedWord, terminal: Terminal) -> Iterator[_Step]:
-    """What each pair becomes; the same one several times in a row is one step."""
-    for _, run in groupby(word.merges, key=attrgetter("pair")):
-        merges = list(run)
-        times = f" {glyphs(terminal).times}{len(merges):,}" if len(merges) > 1 else ""
-        result = Line.of(StyledSpan(raw(merges[-1].result, terminal), BOLD), StyledSpan(times, DIM))
-        yield _Step(merges[-1], result, len(merges))
-
-
-def _rows(steps: Sequence[_Step], columns: Columns, room: int, terminal: Terminal) -> Iterator[Line]:
-    width = max((step.after.width for step in steps), default=0) + len(GAP)
-    for merge, after, _ in steps:
-        rank = f"{merge.pair.rank:,}".rjust(columns.rank)
-        pair = fit_width(_pair(merge.pair, terminal), columns.pair, terminal)
-        line = joined([Line.of(StyledSpan(rank, DIM), GAP, pair, GAP), after])
-        longer = line if merge.rival is None else _before(merge.rival, padded(line, columns.indent + width), terminal)
-        yield longer if longer.width <= room else line
-
-
-def _before(rival: Pair, line: Line, terminal: Terminal) -> Line:
-    return joined([line, Line.of(StyledSpan(f"before {_pair(rival, terminal)} ({rival.rank:,})", DIM))])
-
-
-def _pair(pair: Pair, terminal: Terminal) -> str:
-    return f"{raw(pair.left, terminal)}+{raw(pair.right, terminal)}"
-
-
-def _lacking(symbols: Sequence[Symbol], room: int, terminal: Terminal) -> Iterator[Line]:
-    """The characters that the vocabulary has no entry for, and what stands for them."""
-    found: dict[tuple[str, str], list[Symbol]] = {}
-    for symbol in symbols:
-        if symbol.how != "character":
-            found.setdefault((symbol.source, symbol.how), []).append(symbol)
-    for (source, how), own in list(found.items())[:_LACKING]:
-        tokens = " ".join(dict.fromkeys(raw(symbol.token, terminal) for symbol in own))
-        yield from told(f"{raw(source, terminal)} is not in the vocabulary{_INSTEAD[how].format(tokens)}", room)
-    if len(found) > _LACKING:
-        yield Line.of(StyledSpan(f"nor are {len(found) - _LACKING:,} more", DIM))
-
-
-def is_whole(word: Word) -> bool:
-    """Whether there is nothing to tell: the vocabulary has the word, and it was taken as it is."""
+def is_vocabulary_word(word: Word) -> bool:
+    """Whether the word is itself a vocabulary entry and was used unchanged."""
     match word:
         case MergedWord(symbols=symbols):
             return word.whole or (len(symbols) == 1 and symbols[0].how == "character")
@@ -231,72 +70,241 @@ def is_whole(word: Word) -> bool:
     return False
 
 
-def word_lines(word: Word, columns: Columns, room: int, terminal: Terminal) -> list[Line]:
-    """What the model did with a word, in lines of at most `room` cells as far as that goes."""
+def word_lines(word: Word, columns: MergeColumns, room: int, terminal: Terminal) -> list[Line]:
+    """What the model did with a word, in lines of at most `room` cells where possible."""
     match word:
         case MergedWord():
-            return list(merged_lines(word, columns, room, terminal))
+            return list(merge_lines(word, columns, room, terminal))
         case MatchedWord():
-            return list(_matched(word, room, terminal))
+            return list(_matched_lines(word, room, terminal))
         case ScoredWord():
-            return list(_scored(word, room, terminal))
+            return list(_scored_lines(word, room, terminal))
         case LookedUpWord():
-            return _becomes(word, "as it is not in the vocabulary", room, terminal)
+            return _unknown_lines(word, "as it is not in the vocabulary", room, terminal)
 
 
-def _matched(word: MatchedWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """A row a match, with the longer candidates that the vocabulary lacks."""
+def _matched_lines(word: MatchedWord, room: int, terminal: Terminal) -> Iterator[Line]:
+    """A row for each match, with the longer candidates that aren't in the vocabulary."""
     if word.too_long:
-        yield from _becomes(
+        yield from _unknown_lines(
             word, f"as it has {len(word.form):,} characters, more than the model looks at", room, terminal
         )
         return
-    (last, *_) = entries(word.tokens[-1:], terminal)
-    tokens = [last if match.token is None else raw(match.token, terminal) for match in word.matches]
+    (last, *_) = entry_texts(word.tokens[-1:], terminal)
+    tokens = [last if match.token is None else piece_text(match.token, terminal) for match in word.matches]
     column = min(max(map(cell_width, tokens)), room // 2) + len(GAP)
     for match, token in zip(word.matches, tokens, strict=True):
-        misses = [Line.of(StyledSpan(text, DIM)) for text in _misses(match, terminal)]
-        yield from beside(Line.of(StyledSpan(token, BOLD)), flow(misses, separator=" ", width=room - column), column)
+        misses = [Line.of(StyledSpan(text, DIM)) for text in _miss_texts(match, terminal)]
+        yield from label_block(
+            Line.of(StyledSpan(token, BOLD)), flow(misses, separator=" ", width=room - column), column
+        )
 
 
-def _misses(match: Match, terminal: Terminal) -> list[str]:
+def _miss_texts(match: Match, terminal: Terminal) -> list[str]:
     if not match.missed:
         return []
     more = match.missed - len(match.misses)
-    named = [raw(text, terminal) for text in match.misses] + ([f"and {more:,} more"] if more else [])
+    names = [piece_text(text, terminal) for text in match.misses] + ([f"and {more:,} more"] if more else [])
     outcome = ["so", "the", "whole", "word", "is", "unknown"] if match.token is None else []
-    return ["not", *(f"{text}," for text in named[:-1]), named[-1] + ("," if outcome else ""), *outcome]
+    return ["not", *(f"{text}," for text in names[:-1]), names[-1] + ("," if outcome else ""), *outcome]
 
 
-def _scored(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """The best path and the runner-up: the sum of scores, then each piece with its own."""
+def _scored_lines(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
+    """The best path and the runner-up: the sum of scores, then each piece with its score."""
     paths = [word.best] if word.runner_up is None else [word.best, word.runner_up]
     column = max(len(f"{path.score:.2f}") for path in paths) + len(GAP)
     for path, style in zip(paths, (BOLD, DIM), strict=False):
         total = Line.of(StyledSpan(f"{path.score:.2f}".rjust(column - len(GAP)), style))
-        yield from beside(total, _path(path, style, room - column, terminal), column)
-    yield from _unknown_pieces(word, room, terminal)
+        yield from label_block(total, _path_lines(path, style, room - column, terminal), column)
+    yield from _unknown_piece_lines(word, room, terminal)
 
 
-def _path(path: Path, style: Style, room: int, terminal: Terminal) -> list[Line]:
-    scores = (StyledSpan(f" {piece.score:.2f}", DIM) for piece in path.pieces[:MANY])
-    texts = (StyledSpan(raw(piece.text, terminal), style) for piece in path.pieces[:MANY])
+def _path_lines(path: Path, style: Style, room: int, terminal: Terminal) -> list[Line]:
+    scores = (StyledSpan(f" {piece.score:.2f}", DIM) for piece in path.pieces[:MAX_PIECES])
+    texts = (StyledSpan(piece_text(piece.text, terminal), style) for piece in path.pieces[:MAX_PIECES])
     parts = [Line.of(text, score) for text, score in zip(texts, scores, strict=True)]
-    if len(path.pieces) > MANY:
-        parts.append(Line.of(StyledSpan(f"and {len(path.pieces) - MANY:,} more", DIM)))
+    if len(path.pieces) > MAX_PIECES:
+        parts.append(Line.of(StyledSpan(f"and {len(path.pieces) - MAX_PIECES:,} more", DIM)))
     return flow(parts, separator=GAP, width=room)
 
 
-def _unknown_pieces(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
-    """What became of pieces that the vocabulary lacks."""
-    lacking = dict.fromkeys(raw(piece.text, terminal) for piece in word.best.pieces if piece.unknown)
-    if lacking:
-        yield from flow([*told("not in the vocabulary:", room), *listed([*lacking], room)], separator=" ", width=room)
-        yield from listed(["=", *entries(word.tokens, terminal)], room)
+def _unknown_piece_lines(word: ScoredWord, room: int, terminal: Terminal) -> Iterator[Line]:
+    """The pieces that aren't in the vocabulary, and what replaces them."""
+    missing = dict.fromkeys(piece_text(piece.text, terminal) for piece in word.best.pieces if piece.unknown)
+    if missing:
+        yield from flow(
+            [*sentence_lines("not in the vocabulary:", room), *piece_lines([*missing], room)], separator=" ", width=room
+        )
+        yield from piece_lines(["=", *entry_texts(word.tokens, terminal)], room)
 
 
-def _becomes(word: Word, reason: str, room: int, terminal: Terminal) -> list[Line]:
-    """The unknown token, and why it is that."""
-    token = Line.of(StyledSpan(" ".join(entries(word.tokens, terminal)), BOLD))
+def _unknown_lines(word: Word, reason: str, room: int, terminal: Terminal) -> list[Line]:
+    """The unknown token, and why the word became it."""
+    token = Line.of(StyledSpan(" ".join(entry_texts(word.tokens, terminal)), BOLD))
     column = token.width + len(GAP)
-    return beside(token, told(reason, room - column), column)
+    return label_block(token, sentence_lines(reason, room - column), column)
+
+
+# --- The merges of BPE
+
+
+class MergeColumns(NamedTuple):
+    """Cells of ranks and of pairs, the same for all words."""
+
+    rank: int
+    pair: int
+
+    @property
+    def indent(self) -> int:
+        """Cells before the word."""
+        return self.rank + self.pair + 2 * len(GAP) if self.rank else 0
+
+
+def merge_columns(words: Iterable[Word], terminal: Terminal) -> MergeColumns:
+    """The columns that the merges of these words need."""
+    pairs = [pair for word in words if isinstance(word, MergedWord) for pair in _drawn_pairs(word)]
+    widest = max((cell_width(_pair_text(pair, terminal)) for pair in pairs), default=0)
+    return MergeColumns(max((len(f"{pair.rank:,}") for pair in pairs), default=0), min(widest, _PAIR_CELLS))
+
+
+def _drawn_pairs(word: MergedWord) -> list[Pair]:
+    """The pairs of all merges that are drawn."""
+    return list(dict.fromkeys(merge.pair for merge in word.merges))[:_MAX_MERGES]
+
+
+def merge_lines(word: MergedWord, columns: MergeColumns, room: int, terminal: Terminal) -> Iterator[Line]:
+    """A word from its symbols to its tokens, in lines of at most `room` cells where possible."""
+    symbols = [piece_text(symbol.token, terminal) for symbol in _used_symbols(word.symbols)]
+    fits = columns.indent + cell_width(" ".join(symbols)) <= room
+    if fits:
+        yield Line.of(" " * columns.indent, " ".join(symbols))
+    else:
+        yield from piece_lines(symbols, room)
+    yield from _missing_character_lines(word.symbols, room, terminal)
+    steps = list(_word_states(word, terminal) if fits else _pair_results(word, terminal))
+    yield from _merge_rows(steps[:_MAX_MERGES], columns, room, terminal)
+    if left := sum(step.times for step in steps[_MAX_MERGES:]):
+        yield Line.of(StyledSpan(f"and {left:,} more merge{'' if left == 1 else 's'}", DIM))
+    if not steps:
+        yield from sentence_lines("no pair of these has a rank", room)
+    elif left or not fits:
+        yield from piece_lines(["=", *entry_texts(word.tokens, terminal)], room)
+
+
+class _MergeRow(NamedTuple):
+    """A merge, the word after it (or what the pair becomes), and how often it is applied in succession."""
+
+    merge: Merge
+    after: Line
+    times: int = 1
+
+
+def _used_symbols(symbols: Sequence[Symbol]) -> list[Symbol]:
+    return [symbol for symbol in symbols if symbol.how != "dropped"]
+
+
+def _word_states(word: MergedWord, terminal: Terminal) -> Iterator[_MergeRow]:
+    """The whole word after each merge, the merged piece in bold."""
+    state = {place: piece_text(symbol.token, terminal) for place, symbol in enumerate(_used_symbols(word.symbols))}
+    for merge in word.merges:
+        places = list(state)
+        del state[places[places.index(merge.at) + 1]]
+        state[merge.at] = piece_text(merge.result, terminal)
+        spans = (StyledSpan(text, BOLD) if place == merge.at else StyledSpan(text) for place, text in state.items())
+        yield _MergeRow(merge, joined([Line.of(span) for span in spans], " "))
+
+
+def _pair_results(word: MergedWord, terminal: Terminal) -> Iterator[_MergeRow]:
+    """What each pair becomes; the same pair several times in succession is one row."""
+    for _, run in groupby(word.merges, key=attrgetter("pair")):
+        merges = list(run)
+        times = f" {glyphs(terminal).times}{len(merges):,}" if len(merges) > 1 else ""
+        result = Line.of(StyledSpan(piece_text(merges[-1].result, terminal), BOLD), StyledSpan(times, DIM))
+        yield _MergeRow(merges[-1], result, len(merges))
+
+
+def _merge_rows(steps: Sequence[_MergeRow], columns: MergeColumns, room: int, terminal: Terminal) -> Iterator[Line]:
+    width = max((step.after.width for step in steps), default=0) + len(GAP)
+    for merge, after, _ in steps:
+        rank = f"{merge.pair.rank:,}".rjust(columns.rank)
+        pair = fit_width(_pair_text(merge.pair, terminal), columns.pair, terminal)
+        line = joined([Line.of(StyledSpan(rank, DIM), GAP, pair, GAP), after])
+        longer = (
+            line if merge.rival is None else _with_rival(merge.rival, padded(line, columns.indent + width), terminal)
+        )
+        yield longer if longer.width <= room else line
+
+
+def _with_rival(rival: Pair, line: Line, terminal: Terminal) -> Line:
+    return joined([line, Line.of(StyledSpan(f"before {_pair_text(rival, terminal)} ({rival.rank:,})", DIM))])
+
+
+def _pair_text(pair: Pair, terminal: Terminal) -> str:
+    return f"{piece_text(pair.left, terminal)}+{piece_text(pair.right, terminal)}"
+
+
+def _missing_character_lines(symbols: Sequence[Symbol], room: int, terminal: Terminal) -> Iterator[Line]:
+    """The characters without a vocabulary entry, and what replaces them."""
+    found: dict[tuple[str, str], list[Symbol]] = {}
+    for symbol in symbols:
+        if symbol.how != "character":
+            found.setdefault((symbol.source, symbol.how), []).append(symbol)
+    for (source, how), group in list(found.items())[:_MAX_MISSING]:
+        tokens = " ".join(dict.fromkeys(piece_text(symbol.token, terminal) for symbol in group))
+        yield from sentence_lines(
+            f"{piece_text(source, terminal)} is not in the vocabulary{_FALLBACKS[how].format(tokens)}", room
+        )
+    if len(found) > _MAX_MISSING:
+        yield Line.of(StyledSpan(f"nor are {len(found) - _MAX_MISSING:,} more", DIM))
+
+
+# --- Pieces and sentences as lines
+
+
+def piece_text(text: str, terminal: Terminal) -> str:
+    """A piece of a text or of a vocabulary, safe for a terminal, that doesn't affect the text around it."""
+    shown = visible(text, unicode=terminal.unicode)
+    # A character of zero width would combine with the text before it.
+    shown = f"◌{shown}" if shown and cell_width(shown[0]) == 0 else shown
+    return shown + direction_end(shown)
+
+
+def entry_texts(tokens: Iterable[Entry], terminal: Terminal) -> list[str]:
+    return [piece_text(entry.token, terminal) for entry in tokens]
+
+
+def piece_lines(texts: Sequence[str], room: int, *, separator: str = " ") -> list[Line]:
+    """Pieces on as many lines as they need; of many, the first ones and the number of the others."""
+    parts = [Line.of(part) for text in texts[:MAX_PIECES] for part in split_to_width(text, room)]
+    if len(texts) > MAX_PIECES:
+        parts.append(Line.of(StyledSpan(f"and {len(texts) - MAX_PIECES:,} more", DIM)))
+    return flow(parts, separator=separator, width=room)
+
+
+def split_to_width(text: str, room: int) -> Iterator[str]:
+    """A piece in parts that fit on a line, up to `_MAX_PIECE_CHARACTERS`."""
+    part = ""
+    for cluster in clusters(text[:_MAX_PIECE_CHARACTERS]):
+        if part and cell_width(part + cluster) > room:
+            yield part
+            part = ""
+        part += cluster
+    yield part + ("" if len(text) <= _MAX_PIECE_CHARACTERS else "...")
+
+
+def sentence_lines(sentence: str, room: int) -> list[Line]:
+    """A sentence of ours, dim and wrapped between words."""
+    parts = (Line.of(part) for word in sentence.split(" ") for part in split_to_width(word, room))
+    words = flow(parts, separator=" ", width=room)
+    return [Line.of(StyledSpan(line.plain, DIM)) for line in words]
+
+
+def label_block(head: Line, block: Sequence[Line], column: int) -> list[Line]:
+    """A block of lines indented to `column`, with a label before its first line; above it if the label is too wide."""
+    indented = [joined([Line.of(" " * column), line]) for line in block]
+    if head.width >= column or not block:
+        return [head, *indented]
+    return [joined([padded(head, column), block[0]]), *indented[1:]]
+
+
+_MAX_MISSING = 4

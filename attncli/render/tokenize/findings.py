@@ -1,4 +1,4 @@
-"""Findings about a text as a compiler shows them: where, what, the place itself with a mark beneath it, and a hint.
+"""The findings of `attn tokenize --lint` in a terminal, like a compiler's: place, message, the marked text, and a hint.
 
     1 warning · org/gpt
 
@@ -7,8 +7,8 @@
             ^^^^^^^^
         hint: take it out, or if it is meant, look at the tokens that it takes
 
-Lines and columns count from 1, as editors do, and are those of the file that the text was read from (`notes.txt:1:5`);
-characters in the JSON count from 0.
+Lines and columns count from 1, as in editors, in the file that the text was read from (`notes.txt:1:5`); characters
+in the JSON count from 0.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import printable, visible
 from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.picture import which_text
+from attncli.render.tokenize.picture import text_position
 from attncli.results.tokenize import TokenizedText
 from attncli.results.vocabulary import Finding, Unreachable
 
 _MARK = Style(bold=True, underline=True)
 
-#: How many findings of a kind are shown with their place, and how many more are named by it.
-_IN_FULL = {"warning": 3, "note": 1}
-_BY_PLACE = 12
+#: Findings of a kind that are shown in full, and how many more are listed by their places.
+_MAX_SHOWN = {"warning": 3, "note": 1}
+_MAX_PLACES = 12
 
 _INDENT = 4
 
-#: Our own characters in messages where there is nothing but ASCII.
+#: ASCII replacements of characters in our messages.
 _PLAIN_QUOTES = str.maketrans({"“": '"', "”": '"', "…": "..."})
 
-#: What the reasons of `DeadEntry` mean to a reader.
+#: The reasons of `DeadEntry` in words.
 REASONS = {
     "normalized": "whose text is changed first",
     "cut": "whose text is cut into others",
@@ -54,15 +54,15 @@ def lint_text(
     unreachable: Unreachable | None = None,
     count: int | None = 1,
 ) -> str:
-    """Every kind of finding, warnings first; where there are many of a kind, a few of them and the places of others.
+    """Every kind of finding, warnings first; of many findings of a kind a few in full, and the places of others.
 
-    count: how many texts there are; None where that is not known yet. One of several is named.
+    count: the number of texts; None if unknown. One of several texts is named by its number.
     """
     return lines_to_text(_lines(findings, text, terminal, unreachable, count), terminal)
 
 
-def clean_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal: Terminal) -> str:
-    """For each model, in how many of the texts nothing was found."""
+def nothing_found_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal: Terminal) -> str:
+    """For each model, the number of texts without findings."""
     lines: list[Line] = []
     for model, number in zip(models, clean, strict=True):
         name = f"{printable(model, unicode=terminal.unicode)}: " if len(models) > 1 else ""
@@ -72,7 +72,7 @@ def clean_text(models: Sequence[str], clean: Sequence[int], texts: int, terminal
 
 
 def unreachable_text(models: Sequence[str], found: Sequence[Unreachable], terminal: Terminal) -> str:
-    """A sentence for each model about the entries of its vocabulary; the name only where there are several."""
+    """A sentence for each model about unreachable vocabulary entries, with the model's name if there are several."""
     lines: list[Line] = []
     for model, each in zip(models, found, strict=True):
         name = f"{printable(model, unicode=terminal.unicode)}: " if len(models) > 1 else ""
@@ -81,7 +81,7 @@ def unreachable_text(models: Sequence[str], found: Sequence[Unreachable], termin
 
 
 def unreachable_sentence(found: Unreachable) -> str:
-    """How much of a vocabulary its own texts never encode to."""
+    """How many vocabulary entries their own texts never encode to, and why."""
     if not found.entries:
         return f"vocabulary: each of {found.tried:,} entries is reached by its own text"
     reasons = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in found.reasons.items())
@@ -98,25 +98,25 @@ def _lines(
     count: int | None,
 ) -> Iterator[Line]:
     separator = glyphs(terminal).separator
-    which = which_text(text.record, count)
+    which = text_position(text.record, count)
     yield Line.of(
-        StyledSpan(_counts(findings), BOLD),
+        StyledSpan(_counts_text(findings), BOLD),
         separator + which if which else "",
         StyledSpan(separator + printable(text.model, unicode=terminal.unicode), DIM),
     )
-    page = _Page(text, terminal)
+    renderer = _FindingRenderer(text, terminal)
     for group in _by_kind(findings):
-        most = _IN_FULL[group[0].severity]
+        most = _MAX_SHOWN[group[0].severity]
         for finding in group[:most]:
             yield Line()
-            yield from page.finding(finding)
-        yield from page.others(group[most:])
+            yield from renderer.finding(finding)
+        yield from renderer.others(group[most:])
     if unreachable is not None:
         yield Line()
         yield from _wrapped(unreachable_sentence(unreachable), terminal, style=DIM)
 
 
-def _counts(findings: Sequence[Finding]) -> str:
+def _counts_text(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing found"
     severities = [finding.severity for finding in findings]
@@ -125,52 +125,52 @@ def _counts(findings: Sequence[Finding]) -> str:
 
 
 def _by_kind(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings of one kind and severity together, in the order in which each first occurs, warnings before notes."""
+    """Findings grouped by kind and severity, in the order of their first occurrence, warnings before notes."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.severity, finding.kind), []).append(finding)
     return sorted(groups.values(), key=lambda group: group[0].severity == "note")
 
 
-class _Lines(NamedTuple):
-    """A text with the places where its lines begin."""
+class _TextLines(NamedTuple):
+    """A text with the indices where its lines begin."""
 
     text: str
     starts: Sequence[int]
 
     @classmethod
-    def of(cls, text: str) -> _Lines:
+    def from_text(cls, text: str) -> _TextLines:
         return cls(text, [0, *(place + 1 for place, character in enumerate(text) if character == "\n")])
 
 
-class _Page:
-    """The texts that findings are about, and how they are drawn."""
+class _FindingRenderer:
+    """Renders the findings about one text and its pair."""
 
     def __init__(self, text: TokenizedText, terminal: Terminal) -> None:
-        self._texts = [_Lines.of(each) for each in (text.text, text.pair) if each is not None]
+        self._texts = [_TextLines.from_text(each) for each in (text.text, text.pair) if each is not None]
         self._file = text.source and text.source.file
         self._terminal = terminal
 
     def finding(self, finding: Finding) -> Iterator[Line]:
         style = _severity_style(finding, self._terminal)
         head = [Line.of(StyledSpan(self._where(finding), BOLD)), Line.of(StyledSpan(finding.severity, style))]
-        words = f"({finding.kind}): {self._said(finding.message)}".split(" ")
+        words = f"({finding.kind}): {self._message(finding.message)}".split(" ")
         parts = [*head, *(Line.of(word) for word in words)]
         yield from flow(parts, separator=" ", width=self._terminal.width, indent=_INDENT)
         yield from self._place(finding)
         yield from _wrapped(f"hint: {finding.hint}", self._terminal, indent=_INDENT, style=DIM)
 
     def others(self, findings: Sequence[Finding]) -> Iterator[Line]:
-        """The places of findings that are not drawn."""
+        """The places of findings that are not shown in full."""
         if not findings:
             return
-        places = [self._where(finding) for finding in findings[:_BY_PLACE]]
+        places = [self._where(finding) for finding in findings[:_MAX_PLACES]]
         rest = len(findings) - len(places)
         more = [f"and {rest:,} more"] if rest else []
         sentence = f"{len(findings):,} more at {', '.join([*places, *more])}"
         yield from _wrapped(sentence, self._terminal, indent=_INDENT)
 
-    def _said(self, message: str) -> str:
+    def _message(self, message: str) -> str:
         plain = message if self._terminal.unicode else message.translate(_PLAIN_QUOTES)
         return printable(plain, unicode=self._terminal.unicode)
 
@@ -178,7 +178,7 @@ class _Page:
         return printable(finding.place(self._file), unicode=self._terminal.unicode)
 
     def _place(self, finding: Finding) -> Iterator[Line]:
-        """The place in its line, and a mark beneath."""
+        """The line of the finding, with a mark beneath its place."""
         if finding.start is None or not self._texts:
             return
         room = max(self._terminal.width - _INDENT, 1)
@@ -191,7 +191,7 @@ class _Page:
         )
 
     def _parts(self, finding: Finding, room: int) -> tuple[str, str, str]:
-        """What stands before the place, at it and after it, in at most `room` cells."""
+        """The text before the place, at it and after it, in at most `room` cells."""
         text, starts = self._texts[finding.segment]
         start, end = finding.start or 0, finding.end or 0
         line = bisect_right(starts, start)
@@ -199,36 +199,38 @@ class _Page:
         unicode, cut = self._terminal.unicode, glyphs(self._terminal).cut
         marked = shorten(visible(text[start : min(end, start + room)], unicode=unicode), max(room // 2, 1), cut)
         rest = room - cell_width(marked)
-        # A word or two are enough to find the place; more would not fit anyway.
+        # More would not fit.
         first = max(starts[line - 1], start - rest)
-        before = _last(printable(text[first:start], unicode=unicode), rest // 2, cut, more=first > starts[line - 1])
+        before = _shortened_start(
+            printable(text[first:start], unicode=unicode), rest // 2, cut, more=first > starts[line - 1]
+        )
         after = printable(text[end : min(max(line_end, end), end + rest)], unicode=unicode)
         return before, marked, shorten(after, max(rest - cell_width(before), 0), cut)
 
 
-def _last(text: str, width: int, cut: str, *, more: bool) -> str:
-    """The end of a text in at most `width` cells; `more`: there was something before it."""
+def _shortened_start(text: str, width: int, cut: str, *, more: bool) -> str:
+    """The end of a text in at most `width` cells.  more: whether text was left out before it."""
     if cell_width(text) <= width and not more:
         return text
-    kept: list[str] = []
+    end: list[str] = []
     room = width - cell_width(cut)
     for cluster in reversed(clusters(text)):
         room -= cell_width(cluster)
         if room < 0:
             break
-        kept.append(cluster)
-    return cut + "".join(reversed(kept)) if width > 0 else ""
+        end.append(cluster)
+    return cut + "".join(reversed(end)) if width > 0 else ""
 
 
 def _severity_style(finding: Finding, terminal: Terminal) -> Style:
-    """Orange and blue are read on dark and on light, and told apart by every eye; the word says it as well."""
+    """Orange or blue: legible on dark and on light, and distinguishable by colour-blind readers."""
     if terminal.color is ColorDepth.NONE:
         return PLAIN
     return Style((0xC0, 0x60, 0x00), bold=True) if finding.severity == "warning" else Style((0x30, 0x80, 0xD0))
 
 
 def _wrapped(sentence: str, terminal: Terminal, *, indent: int = 0, style: Style = PLAIN) -> Iterator[Line]:
-    """A sentence between words on as many lines as it needs."""
+    """A sentence wrapped between words."""
     margin = " " * indent
     words = (Line.of(StyledSpan(word, style)) for word in sentence.split(" "))
     for line in flow(words, separator=" ", width=max(terminal.width - indent, 1)):

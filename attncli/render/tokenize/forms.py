@@ -1,11 +1,7 @@
-"""The statistics of tokenizers as tidy rows, and as the part of the JSON that they are.
+"""The output formats of `attn tokenize`, each written text by text, so that any number of texts needs little memory.
 
-The forms of what `attn tokenize` finds, each written text by text, so that any number of texts takes no memory.
-
-A form says what stands before the texts, for every text, and after the last one. The short forms (`ids`, `count`) and
-npz are content with bare ids, which may come in parts.
-
-Forms that hold nothing of single texts: statistics of all of them, and vocabularies.
+A form returns what to write before the texts, for each text, and after the last one. The short views (`ids`, `count`)
+and npz need only ids, which may come in parts. Summaries (statistics, vocabularies) are written at the end.
 """
 
 from __future__ import annotations
@@ -26,60 +22,21 @@ if TYPE_CHECKING:
     from attncli.results.comparison import Comparison
     from attncli.results.tokens import Token
 
+#: How much of a tokenized text is written: everything, its ids, or their number.
+Detail = Literal["tokens", "ids", "count"]
+#: Every entry of every vocabulary, with the name of its model.
+Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
+#: Texts that have a row each in the statistics, at most.
+_MAX_TEXT_LINES = 50
 _TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "longer", "max_length")
-
-
-def statistics_columns() -> tuple[str, ...]:
-    """What each field of a row of `statistics_rows` is."""
-    return ("model", "script", *_figures(), "parity", *_TEXT_COLUMNS)
-
-
-def statistics_rows(
-    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()
-) -> Iterator[tuple[object, ...]]:
-    """A row for each tokenizer with all scripts (whose `script` is None), and one for each of its scripts.
-
-    parity: of each tokenizer but the first, in their order.  Fields that say nothing of a single script are None there.
-    """
-    for index, each in enumerate(statistics):
-        ratio = parity[index - 1] if parity and index else None
-        yield (each.model, None, *_values(each.total), ratio and ratio.tokens, *_text_values(each))
-        scripts: Mapping[str, float | None] = ratio.scripts if ratio is not None else {}
-        for script in each.scripts:
-            nothing = (None,) * len(_TEXT_COLUMNS)
-            yield (each.model, script.script, *_values(script), scripts.get(script.script), *nothing)
-
-
-def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> str:
-    """The same as CSV."""
-    return csv_text(statistics_columns(), statistics_rows(statistics, parity))
-
-
-def _figures() -> tuple[str, ...]:
-    """Every figure of a whole and of a script, those of both first."""
-    both = [name for name in ScriptStatistics._fields if name in TotalStatistics._fields]
-    return (*both, *(name for name in TotalStatistics._fields if name not in both))
-
-
-def _values(figures: TotalStatistics | ScriptStatistics) -> list[object]:
-    return [getattr(figures, name, None) for name in _figures()]
-
-
-def _text_values(statistics: TokenizerStatistics) -> tuple[object, ...]:
-    return (statistics.texts, statistics.vocabulary_size, *statistics.lengths)
-
-
-#: How much of a tokenized text is wanted: everything, its ids alone, or their number alone.
-View = Literal["tokens", "ids", "count"]
-
 _FINDING_COLUMNS = ("kind", "severity", "message", "hint", "segment", "start", "end", "byte_start", "line", "column")
 _TOKEN_COLUMNS = ("index", "id", "token", "text", "start", "end", "byte_start", "byte_end", "word", "special")
 
 
 class Form(ABC):
-    """What is written before the texts, for a text, and after them. Every method answers with what to write.
+    """An output format. Its methods return what to write before the texts, for each text, and after them.
 
-    summary: whether nothing is written of single texts at all.
+    summary: whether nothing is written of single texts.
     """
 
     summary = False
@@ -96,7 +53,7 @@ class Form(ABC):
 
 
 class PartsForm(Form):
-    """A form that ids alone may be enough for.  bare: whether they are; then it can be fed in parts."""
+    """A form that may need only ids.  bare: whether it does; then texts may come in parts."""
 
     bare = True
 
@@ -113,23 +70,11 @@ class IdsText(PartsForm):
 
     def __init__(self, *, several: bool = False) -> None:
         self._several = several
-        self._digits = _Digits()
+        self._digits = _NumberTexts()
 
     def part(self, part: IdsPart) -> str:
         words = " ".join(map(self._digits.__getitem__, part.ids))
         return f"{'' if part.first or not words else ' '}{words}{_line_end(part, self._several) if part.last else ''}"
-
-
-def _line_end(part: IdsPart, several: bool) -> str:
-    """The name of the model, where there are several, and the newline."""
-    return f"\t{printable(part.model)}\n" if several else "\n"
-
-
-class _Digits(dict[int, str]):
-    """Numbers as text, each made once: the ids of a file are few, and come by the million."""
-
-    def __missing__(self, number: int) -> str:
-        return self.setdefault(number, str(number))
 
 
 class CountText(PartsForm):
@@ -145,14 +90,26 @@ class CountText(PartsForm):
         return f"{self._tokens}{_line_end(part, self._several)}" if part.last else ""
 
 
-class JsonForm(PartsForm):
-    """One object on one line; with `ids` or `count` its texts hold nothing else."""
+def _line_end(part: IdsPart, several: bool) -> str:
+    """The name of the model, where there are several, and the newline."""
+    return f"\t{printable(part.model)}\n" if several else "\n"
 
-    def __init__(self, view: View, *, several: bool, ascii_only: bool) -> None:
-        self.bare = view != "tokens"
+
+class _NumberTexts(dict[int, str]):
+    """A cache of numbers as text: a file has millions of tokens, but few different ids."""
+
+    def __missing__(self, number: int) -> str:
+        return self.setdefault(number, str(number))
+
+
+class JsonForm(PartsForm):
+    """One JSON object; with `ids` or `count` its texts hold nothing else."""
+
+    def __init__(self, detail: Detail, *, several: bool, ascii_only: bool) -> None:
+        self.bare = detail != "tokens"
         self._ascii = ascii_only
-        self._lines = JsonLinesForm(view, several=several, ascii_only=ascii_only)
-        self._begun = False
+        self._lines = JsonLinesForm(detail, several=several, ascii_only=ascii_only)
+        self._started = False
         self._comparisons: list[Comparison] = []
 
     def start(self) -> str:
@@ -175,35 +132,35 @@ class JsonForm(PartsForm):
     def _joined(self, lines: str, *, goes_on: bool = False) -> str:
         if not lines:
             return ""
-        comma = ", " if self._begun and not goes_on else ""
-        self._begun = True
+        comma = ", " if self._started and not goes_on else ""
+        self._started = True
         return comma + lines.removesuffix("\n").replace("\n", ", ")
 
 
 class JsonLinesForm(PartsForm):
     """A text per line: everything of it, or `{record, ids}`, or `{record, count}`, with the model where several are."""
 
-    def __init__(self, view: View, *, several: bool, ascii_only: bool) -> None:
-        self.bare = view != "tokens"
-        self._view = view
+    def __init__(self, detail: Detail, *, several: bool, ascii_only: bool) -> None:
+        self.bare = detail != "tokens"
+        self._detail = detail
         self._several = several
         self._ascii = ascii_only
         self._counter = CountText()
 
     def record(self, record: Record) -> str:
-        if self._view != "tokens":
+        if self._detail != "tokens":
             return super().record(record)
         return "".join(json_line(text.to_dict(), ascii_only=self._ascii) for text in record.texts)
 
     def part(self, part: IdsPart) -> str:
-        if self._view == "count":
+        if self._detail == "count":
             count = self._counter.part(part)
-            return f'{self._named(part)}, "count": {count[:-1]}}}\n' if count else ""
+            return f'{self._opening(part)}, "count": {count[:-1]}}}\n' if count else ""
         words = ", ".join(map(str, part.ids))
-        opening = f'{self._named(part)}, "ids": [' if part.first else ", " if words else ""
+        opening = f'{self._opening(part)}, "ids": [' if part.first else ", " if words else ""
         return f"{opening}{words}{']}' + chr(10) if part.last else ''}"
 
-    def _named(self, part: IdsPart) -> str:
+    def _opening(self, part: IdsPart) -> str:
         model = f', "model": {json_value(part.model, ascii_only=self._ascii)}' if self._several else ""
         return f'{{"record": {part.record}{model}'
 
@@ -211,26 +168,26 @@ class JsonLinesForm(PartsForm):
 class CsvForm(PartsForm):
     """A token per row, with the text and the model it belongs to; with `count` a text per row."""
 
-    def __init__(self, view: View, *, several: bool) -> None:
-        self.bare = view != "tokens"
-        self._view = view
+    def __init__(self, detail: Detail, *, several: bool) -> None:
+        self.bare = detail != "tokens"
+        self._detail = detail
         self._several = several
         self._counter = CountText()
         self._index = 0
 
     def start(self) -> str:
-        columns = {"tokens": _TOKEN_COLUMNS, "ids": ("index", "id"), "count": ("count",)}[self._view]
-        model = ("model",) if self._several or self._view == "tokens" else ()
+        columns = {"tokens": _TOKEN_COLUMNS, "ids": ("index", "id"), "count": ("count",)}[self._detail]
+        model = ("model",) if self._several or self._detail == "tokens" else ()
         return csv_text(("record", *model, *columns), ())
 
     def record(self, record: Record) -> str:
-        if self._view != "tokens":
+        if self._detail != "tokens":
             return super().record(record)
         return "".join(_token_row(text, token) for text in record.texts for token in text.tokens)
 
     def part(self, part: IdsPart) -> str:
         start = (part.record, part.model) if self._several else (part.record,)
-        if self._view == "count":
+        if self._detail == "count":
             count = self._counter.part(part)
             return csv_text((*start, int(count)), ()) if count else ""
         self._index = 0 if part.first else self._index
@@ -238,6 +195,10 @@ class CsvForm(PartsForm):
         rows = "".join(f"{opening},{index},{number}\n" for index, number in enumerate(part.ids, self._index))
         self._index += len(part.ids)
         return rows
+
+
+def _token_row(text: TokenizedText, token: Token) -> str:
+    return csv_text((text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS)), ())
 
 
 class FindingsCsv(Form):
@@ -255,29 +216,18 @@ class FindingsCsv(Form):
         )
 
 
-def _token_row(text: TokenizedText, token: Token) -> str:
-    return csv_text((text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS)), ())
-
-
-#: So many texts have a line each among the statistics.
-_FEW = 50
-
-#: Every entry of every vocabulary, with the name of its model.
-Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
-
-
 class SummaryForm(Form):
-    """Writes in the end what was found in all texts, or in the vocabularies.
+    """Writes statistics of all texts, or vocabularies, at the end.
 
-    form: `text`, `csv` or `jsonl`.  entries: what rows of vocabularies are made of.
-    texts: how many there are; None where that is not known yet. A few stand in lines of their own too.
+    form: `text`, `csv` or `jsonl`.  entries: the entries of all vocabularies, for csv and jsonl.
+    texts: their number; None if unknown. A few texts also have a row each.
     """
 
     def __init__(self, form: str, terminal: Terminal, entries: Entries, texts: int | None = None) -> None:
         self._form = form
         self._terminal = terminal
         self._entries = entries
-        self.summary = form != "text" or texts is None or not 2 <= texts <= _FEW
+        self.summary = form != "text" or texts is None or not 2 <= texts <= _MAX_TEXT_LINES
         self._lines: list[TextLine] = []
 
     def record(self, record: Record) -> str:
@@ -310,15 +260,15 @@ class SummaryForm(Form):
 
             yield "\n".join(vocabulary_text(each, self._terminal) for each in summary.vocabularies or ())
         elif any(each.searches for each in summary.vocabularies or ()):
-            yield from self._found(summary.vocabularies or ())
+            yield from self._search_rows(summary.vocabularies or ())
         elif self._form == "csv":
             yield csv_text(("model", *VocabularyEntry._fields), ())
             yield from (csv_text((model, *entry), ()) for model, entry in self._entries())
         else:
             yield from (self._line({"model": model, **entry.to_dict()}) for model, entry in self._entries())
 
-    def _found(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
-        """The entries that were found, with what was sought and how they match it."""
+    def _search_rows(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
+        """The entries that were found, with the search text and the kind of match."""
         if self._form == "csv":
             yield csv_text(("model", "search", "match", *VocabularyEntry._fields), ())
         for vocabulary in vocabularies:
@@ -339,3 +289,46 @@ def _matches(search: Search) -> Iterator[tuple[str, VocabularyEntry]]:
         yield "id", search.by_id
     for match in ("exact", "variants", "containing", "cut"):
         yield from ((match, entry) for entry in getattr(search, match))
+
+
+# --- Statistics as rows
+
+
+def statistics_columns() -> tuple[str, ...]:
+    """The columns of `statistics_rows`."""
+    return ("model", "script", *_figure_names(), "parity", *_TEXT_COLUMNS)
+
+
+def statistics_rows(
+    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()
+) -> Iterator[tuple[object, ...]]:
+    """A row for each tokenizer with all scripts (`script` None), and one for each of its scripts.
+
+    parity: of each tokenizer but the first, in their order.  Fields without a value for a single script are None.
+    """
+    for index, each in enumerate(statistics):
+        ratio = parity[index - 1] if parity and index else None
+        yield (each.model, None, *_figure_values(each.total), ratio and ratio.tokens, *_length_values(each))
+        scripts: Mapping[str, float | None] = ratio.scripts if ratio is not None else {}
+        for script in each.scripts:
+            nothing = (None,) * len(_TEXT_COLUMNS)
+            yield (each.model, script.script, *_figure_values(script), scripts.get(script.script), *nothing)
+
+
+def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> str:
+    """The rows of `statistics_rows` as CSV."""
+    return csv_text(statistics_columns(), statistics_rows(statistics, parity))
+
+
+def _figure_names() -> tuple[str, ...]:
+    """The names of all figures, first those that both totals and scripts have."""
+    both = [name for name in ScriptStatistics._fields if name in TotalStatistics._fields]
+    return (*both, *(name for name in TotalStatistics._fields if name not in both))
+
+
+def _figure_values(figures: TotalStatistics | ScriptStatistics) -> list[object]:
+    return [getattr(figures, name, None) for name in _figure_names()]
+
+
+def _length_values(statistics: TokenizerStatistics) -> tuple[object, ...]:
+    return (statistics.texts, statistics.vocabulary_size, *statistics.lengths)

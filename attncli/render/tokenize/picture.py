@@ -1,4 +1,4 @@
-"""Tokens side by side with their ids beneath, as a terminal shows them; and the two bare forms for scripts.
+"""The default view of `attn tokenize` in a terminal: tokens side by side over their ids, with statistics.
 
     11 tokens (2 special*) · sentence-transformers/all-MiniLM-L6-v2
 
@@ -8,8 +8,8 @@
     4 words (runs of non-space) · fertility 2.25 · 3 continued · 3.44 bytes/token
     ┃ 1 word of more than two tokens: embeddings (4)
 
-A gap parts words, a bar parts the tokens of one word. A row ends where a line of the text does. The characters are the
-same with colour and without it.
+Words are separated by a gap, tokens of one word by a bar. A row ends where a line of the text does. The characters are
+the same with colour and without it.
 """
 
 from __future__ import annotations
@@ -21,61 +21,43 @@ from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import direction_end, fit_width, printable
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
-from attncli.render.tokenize.token_cells import GAP, Cell, CutWord, bar, token_cells, without_boldness
-from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenizeResult, TokenStats
+from attncli.render.tokenize.token_cells import GAP, Cell, CutWordSpan, token_cells, without_boldness, word_bar
+from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenStats
 
-#: So many words of many tokens are named, each in at most so many cells.
-_NAMED_WORDS = 5
+#: Words of many tokens that are named, and cells of each.
+_MAX_NAMED_WORDS = 5
 _WORD_CELLS = 40
 
 
-def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
-    """Every text of the result as `text_picture` draws it, a blank line between two."""
-    count = 1 + max((text.record for text in result.texts), default=0)
-    return "\n".join(text_picture(text, terminal, count=count) for text in result.texts)
-
-
 def text_picture(text: TokenizedText, terminal: Terminal, *, count: int | None = None) -> str:
-    """A line about the text, its tokens over their ids, a line of statistics, and the words in the most tokens.
+    """A header, the tokens over their ids, a line of statistics, and the words of the most tokens.
 
-    count: how many texts there are; None where that is not known yet.
-
-    No line is wider than the terminal, whatever the tokens are.
+    count: the number of texts; None if unknown.  No line is wider than the terminal.
     """
     return lines_to_text(_picture(text, count, terminal), terminal)
 
 
-def ids_text(result: TokenizeResult) -> str:
-    """A text per line: its ids, with a space between them."""
-    return "".join(" ".join(map(str, text.ids)) + "\n" for text in result.texts)
-
-
-def count_text(result: TokenizeResult) -> str:
-    """A text per line: the number of its tokens, special ones included."""
-    return "".join(f"{len(text.tokens)}\n" for text in result.texts)
-
-
 def header(text: TokenizedText, count: int | None, terminal: Terminal) -> Line:
-    """How many tokens, of which text, under which model."""
+    """The number of tokens, the text's position, and the model."""
     separator = glyphs(terminal).separator
-    starred = sum(token.special for token in text.tokens)
-    special = f" ({starred:,} special*)" if starred else ""
-    place = which_text(text.record, count)
+    special_tokens = sum(token.special for token in text.tokens)
+    special = f" ({special_tokens:,} special*)" if special_tokens else ""
+    place = text_position(text.record, count)
     tokens = len(text.tokens)
     bold = StyledSpan(f"{tokens:,} token{'' if tokens == 1 else 's'}", BOLD)
     model = StyledSpan(separator + printable(text.model, unicode=terminal.unicode), DIM)
     return Line.of(bold, special + (separator + place if place else ""), model)
 
 
-def which_text(record: int, count: int | None) -> str:
-    """The place of a text among the texts of the call; nothing where it is the only one."""
+def text_position(record: int, count: int | None) -> str:
+    """`text 2 of 5`; empty for an only text."""
     if count is None:
         return f"text {record + 1:,}"
     return f"text {record + 1:,} of {count:,}" if count > 1 else ""
 
 
-def statistics(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
-    """One line, or several where the terminal is narrow."""
+def statistics_lines(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
+    """The phrases on one line, or several if the terminal is narrow."""
     separator = glyphs(terminal).separator
     line = ""
     for part in parts:
@@ -88,7 +70,7 @@ def statistics(parts: Iterable[str], terminal: Terminal) -> Iterator[Line]:
 
 
 def _wrapped(line: str, terminal: Terminal) -> Iterable[Line]:
-    """A line, or several where a phrase is wider than the terminal."""
+    """A line, wrapped if it is wider than the terminal."""
     if cell_width(line) <= terminal.width:
         return [Line.of(StyledSpan(line, DIM))]
     from attncli.render.common.lines import flow  # few terminals are so narrow
@@ -106,22 +88,22 @@ def _picture(text: TokenizedText, count: int | None, terminal: Terminal) -> Iter
         yield from block
     if text.text is not None:
         yield Line()
-        yield from statistics(measures(text.stats), terminal)
+        yield from statistics_lines(statistics_phrases(text.stats), terminal)
         yield from cut_word_lines(words, terminal)
 
 
 def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, Line]]:
-    """The cells in rows as wide as the terminal, wrapped between tokens: texts, and ids beneath."""
+    """The cells in rows as wide as the terminal: a line of texts, and one of ids beneath."""
     texts: list[StyledSpan] = []
     ids: list[StyledSpan] = []
     used = 0
     for cell in cells:
-        before = bar(cell.many, terminal) if cell.goes_on else StyledSpan(GAP)
+        before = word_bar(cell.in_cut_word, terminal) if cell.continues_word else StyledSpan(GAP)
         width = min(cell.width, terminal.width - len(before.text))
         if texts and (cell.begins_line or used + len(before.text) + width > terminal.width):
             yield Line(tuple(texts)), Line(tuple(ids))
             texts, ids, used = [], [], 0
-        if texts or cell.goes_on:
+        if texts or cell.continues_word:
             texts.append(before)
             ids.append(before)
             used += len(before.text)
@@ -132,8 +114,8 @@ def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, L
         yield Line(tuple(texts)), Line(tuple(ids))
 
 
-def measures(stats: TokenStats) -> Iterator[str]:
-    """The statistics of a text, a phrase each."""
+def statistics_phrases(stats: TokenStats) -> Iterator[str]:
+    """The statistics of a text, each as a phrase."""
     yield f"{_counted(stats.words, 'word')} (runs of non-space)"
     yield from _fertility(stats)
     if stats.continued_words:
@@ -141,42 +123,42 @@ def measures(stats: TokenStats) -> Iterator[str]:
     if stats.bytes_per_token is not None:
         yield f"{stats.bytes_per_token:.2f} bytes/token"
     if stats.unknown:
-        yield f"{stats.unknown:,} unknown{_flattery(stats)}"
+        yield f"{stats.unknown:,} unknown{_unknown_caveat(stats)}"
 
 
 def _fertility(stats: TokenStats) -> Iterator[str]:
-    """Fertility, and of which words it is where that is not all of them; or why there is none."""
+    """Fertility, and which words it leaves out; or why there is none."""
     if stats.fertility is None:
         yield from why_no_fertility(stats)
         return
-    left_out = without_words(stats)
+    left_out = words_left_out(stats)
     words, tokens = _counted(stats.spaced_words, "word"), _counted(stats.spaced_tokens, "token")
     yield f"fertility {stats.fertility:.2f}" + (f" ({tokens} for {words}, without {left_out})" if left_out else "")
 
 
 def why_no_fertility(stats: TokenStats) -> Iterator[str]:
-    """A phrase where there are no words to count by; nothing where there is no text."""
-    if unspaced := _unspaced(stats):
+    """Why there is no fertility: no words to count; nothing if there is no text."""
+    if unspaced := _unspaced_scripts(stats):
         yield f"no fertility: no spaces between words in {_listed(unspaced)}"
     elif stats.unspaced_scripts:
         yield "no fertility: symbols are no words"
 
 
-def without_words(stats: TokenStats) -> str:
+def words_left_out(stats: TokenStats) -> str:
     """What fertility leaves out: `Thai, Han and symbols`."""
-    return _listed([*_unspaced(stats), *(["symbols"] if SYMBOLS in stats.unspaced_scripts else [])])
+    return _listed([*_unspaced_scripts(stats), *(["symbols"] if SYMBOLS in stats.unspaced_scripts else [])])
 
 
-def _unspaced(stats: TokenStats) -> list[str]:
+def _unspaced_scripts(stats: TokenStats) -> list[str]:
     return [script.replace("_", " ") for script in stats.unspaced_scripts if script != SYMBOLS]
 
 
-def _flattery(stats: TokenStats) -> str:
-    return f" for {unknown_text(stats)}, which flatters the other figures" if stats.has_much_unknown else ""
+def _unknown_caveat(stats: TokenStats) -> str:
+    return f" for {unknown_share_text(stats)}, which flatters the other figures" if stats.has_much_unknown else ""
 
 
-def unknown_text(stats: TokenStats) -> str:
-    """How much of a text became unknown tokens."""
+def unknown_share_text(stats: TokenStats) -> str:
+    """The share of a text that became unknown tokens."""
     return f"{stats.unknown_characters / stats.characters:.0%} of the text"
 
 
@@ -189,8 +171,8 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:
-    """How many words have more than two tokens, and which have the most; nothing where there are none."""
+def cut_word_lines(words: Sequence[CutWordSpan], terminal: Terminal) -> list[Line]:
+    """How many words have more than two tokens, and which have the most; no lines if there are none."""
     if not words:
         return []
     from attncli.render.common.lines import flow  # most texts are drawn without it
@@ -198,17 +180,17 @@ def cut_word_lines(words: Sequence[CutWord], terminal: Terminal) -> list[Line]:
     most: dict[str, int] = {}
     for word in sorted(words, key=lambda word: -word.tokens):
         most.setdefault(word.text, word.tokens)
-    named = [f"{_short(word, terminal)} ({tokens:,})" for word, tokens in list(most.items())[:_NAMED_WORDS]]
-    rest = [f"and {len(most) - len(named):,} more"] if len(most) > len(named) else []
+    names = [f"{_short_word(word, terminal)} ({tokens:,})" for word, tokens in list(most.items())[:_MAX_NAMED_WORDS]]
+    rest = [f"and {len(most) - len(names):,} more"] if len(most) > len(names) else []
     opening = f" {len(words):,} word{'' if len(words) == 1 else 's'} of more than two tokens:"
-    listed = [f"{name}," for name in [*named, *rest][:-1]] + [*named, *rest][-1:]
+    listed = [f"{name}," for name in [*names, *rest][:-1]] + [*names, *rest][-1:]
     parts = [
-        Line.of(bar(True, terminal), StyledSpan(opening, DIM)),
+        Line.of(word_bar(True, terminal), StyledSpan(opening, DIM)),
         *(Line.of(StyledSpan(part, DIM)) for part in listed),
     ]
     return flow(parts, separator=" ", width=terminal.width, indent=2)
 
 
-def _short(word: str, terminal: Terminal) -> str:
+def _short_word(word: str, terminal: Terminal) -> str:
     text = shorten(printable(word, unicode=terminal.unicode), _WORD_CELLS, glyphs(terminal).cut)
     return text + direction_end(text)

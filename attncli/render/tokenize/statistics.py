@@ -1,6 +1,4 @@
-"""Tables of figures: rows under the names of their columns, each with what it means, in as many parts as fit.
-
-The statistics of tokenizers, each figure with what it means.
+"""The statistics of one or several tokenizers in a terminal, each figure with its meaning.
 
     3 texts · org/bert
 
@@ -12,7 +10,7 @@ The statistics of tokenizers, each figure with what it means.
     Latin          16     14          70         4.38       1.14      14.3%     0.0%
     Han             6      –           7         3.17          –          –    28.6%
 
-Several tokenizers stand in columns beside one another, on the same texts.
+Several tokenizers have columns side by side, on the same texts.
 """
 
 from __future__ import annotations
@@ -28,84 +26,21 @@ from attncli.render.common.terminal import Terminal
 from attncli.results.statistics import CutWord, Parity, ScriptStatistics, TokenizerStatistics
 from attncli.results.tokenize import MUCH_UNKNOWN, TokenizedText, TokenStats
 
-#: A line of a table: what it is about, and a value a column.
+#: A row of a table: its label, and a value for each column.
 Row = tuple[str, Sequence[str]]
-
 _GAP = "  "
-
-#: With less room than this beside the values, what they mean is written beneath them.
-_MEANING_ROOM = 30
-
-
-def figure_table(
-    title: str, names: Sequence[str], rows: Sequence[Row], terminal: Terminal, meanings: Sequence[str] = ()
-) -> list[Line]:
-    """Rows under the names of their columns, in as many parts as the width asks for.
-
-    meanings: one a row, beside the first part or beneath its rows.
-    """
-    side = max(cell_width(label) for label in (title, *(label for label, _ in rows)))
-    cells = list(zip(*(values for _, values in rows), strict=True))
-    headed = [(name, column) for name, column in zip(names or [""] * len(cells), cells, strict=True)]
-    lines: list[Line] = []
-    for number, part in enumerate(_fitting(headed, terminal.width - side)):
-        if lines:
-            lines.append(Line())
-        if names:
-            lines.append(_row(title, side, [(name, _width(name, column)) for name, column in part], BOLD))
-        for index, (label, _) in enumerate(rows):
-            row = _row(label, side, [(column[index], _width(name, column)) for name, column in part], PLAIN)
-            lines += _explained(row, meanings[index] if meanings and not number else "", terminal)
-    return lines
-
-
-def _fitting(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> Iterator[list[tuple[str, Sequence[str]]]]:
-    """The columns in parts that are no wider than there is room, but for one that is alone."""
-    part: list[tuple[str, Sequence[str]]] = []
-    taken = 0
-    for name, column in columns:
-        width = len(_GAP) + _width(name, column)
-        if part and taken + width > room:
-            yield part
-            part, taken = [], 0
-        part.append((name, column))
-        taken += width
-    if part:
-        yield part
-
-
-def _width(name: str, column: Iterable[str]) -> int:
-    return max(cell_width(text) for text in (name, *column))
-
-
-def _row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
-    values = [StyledSpan(_GAP + pad(text, width, right=True), style) for text, width in cells]
-    return Line.of(StyledSpan(pad(label, side), style), *values)
-
-
-def _explained(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
-    room = terminal.width - row.width - len(_GAP)
-    if not meaning:
-        return [row]
-    words = [Line.of(StyledSpan(word, DIM)) for word in meaning.split()]
-    beside = room >= _MEANING_ROOM
-    lines = flow(words, separator=" ", width=room if beside else max(terminal.width - 2, 1))
-    if not beside:
-        return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
-    return [joined([row if not index else Line.of(" " * row.width), line], _GAP) for index, line in enumerate(lines)]
-
-
-#: The widest that a column may become for the name of a model.
-_WIDEST = 24
-
-#: What ASCII has no letter for.
-_ASCII = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
+#: Cells beside the values from which on meanings stand there, and not beneath the row.
+_MIN_MEANING_CELLS = 30
+#: Cells of a model's name above a column, and of the beginning of a text.
+_MAX_NAME_CELLS = 24
+#: Replacements of characters beyond ASCII in our own words.
+_ASCII_LETTERS = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
 
 
 class _Figure(NamedTuple):
-    """One line of the table: what it is called, its value for each tokenizer, and what that means.
+    """A row of the table: its name, its value for each tokenizer, and its meaning.
 
-    always: else only where a tokenizer has it (`is_known`).
+    always: whether it is shown even if no tokenizer has it (`is_known`).
     """
 
     name: str
@@ -116,7 +51,7 @@ class _Figure(NamedTuple):
 
 
 class TextLine(NamedTuple):
-    """A text's line in the statistics: whose tokens they are, how the text begins, its length and its figures."""
+    """A text's row in the statistics: the model, the text's number and beginning, and its figures."""
 
     model: str
     name: str
@@ -124,12 +59,14 @@ class TextLine(NamedTuple):
 
 
 def text_line(text: TokenizedText, terminal: Terminal) -> TextLine:
-    """What is kept of a text for its line."""
-    begins = visible((text.text or "")[:_WIDEST], unicode=terminal.unicode)
-    more = text.text is not None and len(text.text) > _WIDEST
+    """The row of a text."""
+    begins = visible((text.text or "")[:_MAX_NAME_CELLS], unicode=terminal.unicode)
+    more = text.text is not None and len(text.text) > _MAX_NAME_CELLS
     whole = begins + glyphs(terminal).cut * more
     return TextLine(
-        text.model, f"{text.record + 1} {fit_width(whole, min(cell_width(whole), _WIDEST), terminal)}", text.stats
+        text.model,
+        f"{text.record + 1} {fit_width(whole, min(cell_width(whole), _MAX_NAME_CELLS), terminal)}",
+        text.stats,
     )
 
 
@@ -141,46 +78,25 @@ def statistics_text(
 ) -> str:
     """The figures of one tokenizer, or of several in columns; by script where there are several scripts.
 
-    parity: of each tokenizer but the first, in their order.  texts: those that have a line of their own, under each
-    tokenizer.  No line is wider than the terminal.
+    parity: of each tokenizer but the first, in their order.  texts: those with a row of their own, for each tokenizer.
+    No line is wider than the terminal.
     """
-    by_text = [_texts(each, texts, terminal, named=len(statistics) > 1) for each in statistics] if texts else []
-    blocks = [_heading(statistics, terminal), *by_text, _figures(statistics, parity, terminal)]
+    by_text = (
+        [_text_table(each, texts, terminal, with_name=len(statistics) > 1) for each in statistics] if texts else []
+    )
+    blocks = [_heading(statistics, terminal), *by_text, _figure_lines(statistics, parity, terminal)]
     if len({script.script for each in statistics for script in each.scripts}) > 1:
         blocks += (
-            [_scripts(statistics[0], terminal)]
+            [_script_table(statistics[0], terminal)]
             if len(statistics) == 1
-            else _scripts_of_several(statistics, parity, terminal)
+            else _script_tables(statistics, parity, terminal)
         )
-    if spoilt := list(_spoilt(statistics, terminal)):
-        blocks.append(spoilt)
-    blocks += [_cut_words(each, terminal, named=len(statistics) > 1) for each in statistics if each.most_cut_words]
+    if unknown_notes := list(_unknown_text_lines(statistics, terminal)):
+        blocks.append(unknown_notes)
+    blocks += [
+        _cut_word_lines(each, terminal, with_name=len(statistics) > 1) for each in statistics if each.most_cut_words
+    ]
     return lines_to_text(separate_blocks(blocks), terminal)
-
-
-def _spoilt(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
-    """Which tokenizers look better than they are: one unknown token may stand for a long stretch of text."""
-    for each in statistics:
-        if sentence := _flattered(each):
-            words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
-            yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
-
-
-def _flattered(statistics: TokenizerStatistics) -> str:
-    """What of a tokenizer's figures is not to be trusted; nothing where most of the text is spelt."""
-    whole, scripts = statistics.total, statistics.scripts
-    if not whole.characters:
-        share = whole.unknown_share or 0.0
-        return f"{share:.0%} of its tokens are unknown" if share >= MUCH_UNKNOWN else ""
-    shares = {each.script: each.unknown_characters_share or 0.0 for each in scripts}
-    much = [f"{_script_name(script)} {share:.0%}" for script, share in shares.items() if share >= MUCH_UNKNOWN]
-    if not much and (whole.unknown_characters_share or 0.0) < MUCH_UNKNOWN:
-        return ""
-    which = f" ({', '.join(much)})" if much and len(scripts) > 1 else ""
-    share = whole.unknown_characters_share or 0.0
-    return (
-        f"{share:.0%} of the text became unknown tokens{which}: its other figures {'there ' if which else ''}flatter it"
-    )
 
 
 def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[Line]:
@@ -190,26 +106,40 @@ def _heading(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> l
     return flow([Line.of(count), *names], separator=glyphs(terminal).separator, width=terminal.width)
 
 
-def _figures(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal) -> list[Line]:
-    """Every figure; more tokenizers than fit beside one another are continued under the first ones."""
-    every = _figures_of(terminal)
-    figures = [figure for figure in every if figure.always or any(map(figure.is_known, statistics))]
+def _text_table(
+    statistics: TokenizerStatistics, texts: Sequence[TextLine], terminal: Terminal, *, with_name: bool
+) -> list[Line]:
+    names = ("tokens", "words", "bytes/token", "fertility", "unknown")
+    rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
+    table = figure_table("by text", names, rows, terminal)
+    return [Line.of(StyledSpan(name_text(statistics.model, terminal), DIM)), *table] if with_name else table
+
+
+def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
+    return [
+        f"{text.tokens:,}",
+        f"{text.spaced_words:,}",
+        _decimal(text.bytes_per_token, terminal),
+        _decimal(text.fertility, terminal),
+        f"{text.unknown:,}",
+    ]
+
+
+def _figure_lines(
+    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal
+) -> list[Line]:
+    """The table of all figures."""
+    figures = [figure for figure in _known_figures(terminal) if figure.always or any(map(figure.is_known, statistics))]
     rows = [(figure.name, [figure.value(each) for each in statistics]) for figure in figures]
     meanings = [figure.meaning for figure in figures]
     if parity:
         rows.append(("parity", [_decimal(1.0, terminal), *(_decimal(each.tokens, terminal) for each in parity)]))
         meanings.append(_parity_meaning(parity))
     names = _column_names(statistics, terminal) if len(statistics) > 1 else []
-    return figure_table("", names, rows, terminal, meanings=[_written(meaning, terminal) for meaning in meanings])
+    return figure_table("", names, rows, terminal, meanings=[_ascii_safe(meaning, terminal) for meaning in meanings])
 
 
-def _parity_meaning(parity: Sequence[Parity]) -> str:
-    means = "tokens for each token of the first one; below 1 it needs fewer"
-    lost = any(each.tokens is None for each in parity)
-    return f"{means}; none where much of the text became unknown tokens" if lost else means
-
-
-def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
+def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
     def number(value: float | None) -> str:
         return _decimal(value, terminal)
 
@@ -239,7 +169,7 @@ def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("distinct tokens", lambda s: f"{s.total.distinct_tokens:,}", "that these texts use")
     yield _Figure("vocabulary", lambda s: _count(s.vocabulary_size, terminal), "tokens that there are")
     yield _Figure(
-        _written("Rényi efficiency", terminal),
+        _ascii_safe("Rényi efficiency", terminal),
         lambda s: number(s.total.renyi_efficiency),
         "how evenly the distinct tokens seen are used, 0 to 1 (α = 2.5); higher is better",
         always=False,
@@ -252,26 +182,13 @@ def _figures_of(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("longer texts", lambda s: f"{s.lengths.longer:,}", "of more tokens than the model takes")
 
 
-def _texts(
-    statistics: TokenizerStatistics, texts: Sequence[TextLine], terminal: Terminal, *, named: bool
-) -> list[Line]:
-    names = ("tokens", "words", "bytes/token", "fertility", "unknown")
-    rows = [(text.name, _text_values(text.stats, terminal)) for text in texts if text.model == statistics.model]
-    table = figure_table("by text", names, rows, terminal)
-    return [Line.of(StyledSpan(name_text(statistics.model, terminal), DIM)), *table] if named else table
+def _parity_meaning(parity: Sequence[Parity]) -> str:
+    means = "tokens for each token of the first one; below 1 it needs fewer"
+    lost = any(each.tokens is None for each in parity)
+    return f"{means}; none where much of the text became unknown tokens" if lost else means
 
 
-def _text_values(text: TokenStats, terminal: Terminal) -> list[str]:
-    return [
-        f"{text.tokens:,}",
-        f"{text.spaced_words:,}",
-        _decimal(text.bytes_per_token, terminal),
-        _decimal(text.fertility, terminal),
-        f"{text.unknown:,}",
-    ]
-
-
-def _scripts(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
+def _script_table(statistics: TokenizerStatistics, terminal: Terminal) -> list[Line]:
     names = ("tokens", "words", "characters", "bytes/token", "fertility", "continued", "unknown")
     rows = [(_script_name(script.script), _script_values(script, terminal)) for script in statistics.scripts]
     return figure_table("by script", names, rows, terminal)
@@ -293,10 +210,10 @@ def _script_name(script: str) -> str:
     return script.replace("_", " ")
 
 
-def _scripts_of_several(
+def _script_tables(
     statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal
 ) -> Iterator[list[Line]]:
-    """A table a figure: scripts down, tokenizers across."""
+    """A table for each figure: a row a script, a column a tokenizer."""
     names = _column_names(statistics, terminal)
     scripts = list(dict.fromkeys(script.script for each in statistics for script in each.scripts))
     by_name = [{script.script: script for script in each.scripts} for each in statistics]
@@ -304,12 +221,13 @@ def _scripts_of_several(
     def rows(value: Callable[[ScriptStatistics], str]) -> list[Row]:
         none = glyphs(terminal).dash
         return [
-            (_script_name(name), [value(own[name]) if name in own else none for own in by_name]) for name in scripts
+            (_script_name(name), [value(scripts_of[name]) if name in scripts_of else none for scripts_of in by_name])
+            for name in scripts
         ]
 
     tables: dict[str, Sequence[Row]] = {
         "tokens": rows(lambda script: f"{script.tokens:,}"),
-        "parity": [(_script_name(name), _parities(name, by_name[0], parity, terminal)) for name in scripts],
+        "parity": [(_script_name(name), _parity_values(name, by_name[0], parity, terminal)) for name in scripts],
         "fertility": rows(lambda script: _decimal(script.fertility, terminal)),
         "bytes/token": rows(lambda script: _decimal(script.bytes_per_token, terminal)),
         "unknown": rows(lambda script: _share(script.unknown_characters_share, terminal)),
@@ -320,24 +238,50 @@ def _scripts_of_several(
             yield figure_table(pad(title, side), names, table, terminal)
 
 
-def _parities(
+def _parity_values(
     name: str, reference: Mapping[str, ScriptStatistics], parity: Sequence[Parity], terminal: Terminal
 ) -> list[str]:
-    """Of one script: that of the first tokenizer to itself, and those of the others to it."""
-    own = 1.0 if name in reference and reference[name].tokens else None
-    return [_decimal(ratio, terminal) for ratio in (own, *(each.scripts.get(name) for each in parity))]
+    """The parity of one script: of the first tokenizer to itself, then of the others to it."""
+    first = 1.0 if name in reference and reference[name].tokens else None
+    return [_decimal(ratio, terminal) for ratio in (first, *(each.scripts.get(name) for each in parity))]
 
 
-def _cut_words(statistics: TokenizerStatistics, terminal: Terminal, *, named: bool) -> list[Line]:
-    whose = f" with {name_text(statistics.model, terminal)}" if named else ""
+def _unknown_text_lines(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> Iterator[Line]:
+    """Which tokenizers look better than they are, as one unknown token may replace a long text."""
+    for each in statistics:
+        if sentence := _unknown_text_sentence(each):
+            words = [f"{name_text(each.model, terminal)}:", *sentence.split()]
+            yield from flow([Line.of(word) for word in words], separator=" ", width=terminal.width)
+
+
+def _unknown_text_sentence(statistics: TokenizerStatistics) -> str:
+    """How much of the text became unknown tokens; empty if that is little."""
+    whole, scripts = statistics.total, statistics.scripts
+    if not whole.characters:
+        share = whole.unknown_share or 0.0
+        return f"{share:.0%} of its tokens are unknown" if share >= MUCH_UNKNOWN else ""
+    shares = {each.script: each.unknown_characters_share or 0.0 for each in scripts}
+    much = [f"{_script_name(script)} {share:.0%}" for script, share in shares.items() if share >= MUCH_UNKNOWN]
+    if not much and (whole.unknown_characters_share or 0.0) < MUCH_UNKNOWN:
+        return ""
+    which = f" ({', '.join(much)})" if much and len(scripts) > 1 else ""
+    share = whole.unknown_characters_share or 0.0
+    return (
+        f"{share:.0%} of the text became unknown tokens{which}: its other figures {'there ' if which else ''}flatter it"
+    )
+
+
+def _cut_word_lines(statistics: TokenizerStatistics, terminal: Terminal, *, with_name: bool) -> list[Line]:
+    whose = f" with {name_text(statistics.model, terminal)}" if with_name else ""
     words = [
-        Line.of("  " * (not index), _cut_word(word, terminal)) for index, word in enumerate(statistics.most_cut_words)
+        Line.of("  " * (not index), _cut_word_text(word, terminal))
+        for index, word in enumerate(statistics.most_cut_words)
     ]
     listed = flow(words, separator=glyphs(terminal).separator, width=terminal.width, indent=2)
     return [Line.of(StyledSpan(f"words of the most tokens{whose}", BOLD)), *listed]
 
 
-def _cut_word(word: CutWord, terminal: Terminal) -> str:
+def _cut_word_text(word: CutWord, terminal: Terminal) -> str:
     text = visible(word.word, unicode=terminal.unicode)
     if word.characters > len(word.word):
         text += glyphs(terminal).cut
@@ -346,20 +290,20 @@ def _cut_word(word: CutWord, terminal: Terminal) -> str:
 
 
 def _column_names(statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> list[str]:
-    """The models' names over columns: the ends of long ones, as those tell models of one kind apart."""
-    most = min(_WIDEST, max(terminal.width // 3, 8))
-    return [_end(name_text(each.model, terminal), most, glyphs(terminal).cut) for each in statistics]
+    """The models' names above columns; of long ones the ends, which differ most."""
+    most = min(_MAX_NAME_CELLS, max(terminal.width // 3, 8))
+    return [_name_end(name_text(each.model, terminal), most, glyphs(terminal).cut) for each in statistics]
 
 
-def _end(name: str, width: int, cut: str) -> str:
+def _name_end(name: str, width: int, cut: str) -> str:
     start = 0
     while cell_width(name[start:]) > width - bool(start):
         start += 1
     return cut * bool(start) + name[start:]
 
 
-def _written(text: str, terminal: Terminal) -> str:
-    return text if terminal.unicode else text.translate(_ASCII)
+def _ascii_safe(text: str, terminal: Terminal) -> str:
+    return text if terminal.unicode else text.translate(_ASCII_LETTERS)
 
 
 def _decimal(value: float | None, terminal: Terminal) -> str:
@@ -376,3 +320,68 @@ def _count(value: int | None, terminal: Terminal) -> str:
 
 def _median(value: float | None, terminal: Terminal) -> str:
     return glyphs(terminal).dash if value is None else f"{value:,.1f}".removesuffix(".0")
+
+
+# --- Tables
+
+
+def figure_table(
+    title: str, names: Sequence[str], rows: Sequence[Row], terminal: Terminal, meanings: Sequence[str] = ()
+) -> list[Line]:
+    """A table of rows under column names, in several parts if it is too wide.
+
+    meanings: one a row, beside the first part or beneath its rows.
+    """
+    side = max(cell_width(label) for label in (title, *(label for label, _ in rows)))
+    cells = list(zip(*(values for _, values in rows), strict=True))
+    headed = [(name, column) for name, column in zip(names or [""] * len(cells), cells, strict=True)]
+    lines: list[Line] = []
+    for number, part in enumerate(_column_groups(headed, terminal.width - side)):
+        if lines:
+            lines.append(Line())
+        if names:
+            lines.append(_table_row(title, side, [(name, _column_width(name, column)) for name, column in part], BOLD))
+        for index, (label, _) in enumerate(rows):
+            row = _table_row(
+                label, side, [(column[index], _column_width(name, column)) for name, column in part], PLAIN
+            )
+            lines += _with_meaning(row, meanings[index] if meanings and not number else "", terminal)
+    return lines
+
+
+def _column_groups(
+    columns: Sequence[tuple[str, Sequence[str]]], room: int
+) -> Iterator[list[tuple[str, Sequence[str]]]]:
+    """The columns in parts of at most `room` cells; a part has at least one column."""
+    part: list[tuple[str, Sequence[str]]] = []
+    taken = 0
+    for name, column in columns:
+        width = len(_GAP) + _column_width(name, column)
+        if part and taken + width > room:
+            yield part
+            part, taken = [], 0
+        part.append((name, column))
+        taken += width
+    if part:
+        yield part
+
+
+def _column_width(name: str, column: Iterable[str]) -> int:
+    return max(cell_width(text) for text in (name, *column))
+
+
+def _table_row(label: str, side: int, cells: Iterable[tuple[str, int]], style: Style) -> Line:
+    values = [StyledSpan(_GAP + pad(text, width, right=True), style) for text, width in cells]
+    return Line.of(StyledSpan(pad(label, side), style), *values)
+
+
+def _with_meaning(row: Line, meaning: str, terminal: Terminal) -> list[Line]:
+    room = terminal.width - row.width - len(_GAP)
+    if not meaning:
+        return [row]
+    words = [Line.of(StyledSpan(word, DIM)) for word in meaning.split()]
+    fits_beside = room >= _MIN_MEANING_CELLS
+    lines = flow(words, separator=" ", width=room if fits_beside else max(terminal.width - 2, 1))
+    if not fits_beside:
+        return [row, *(joined([Line.of(_GAP), line]) for line in lines)]
+    return [joined([row if not index else Line.of(" " * row.width), line], _GAP) for index, line in enumerate(lines)]

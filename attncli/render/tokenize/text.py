@@ -1,4 +1,6 @@
-"""Tokens under one another, a row each, with all that is known of them: the view of `--table`.
+"""The text output of `attn tokenize`: each text as a picture, a table (`--table`) or findings, as it is read.
+
+The table has a row for each token:
 
     9 tokens (2 special*) · sentence-transformers/all-MiniLM-L6-v2
 
@@ -6,12 +8,8 @@
     0    101  [CLS]  [CLS]*           –      –     –  special
     1   2202  take   take           0–4    0–4     0
 
-Columns are as wide as what is in them. Where the terminal is too narrow for that, the note goes first, as the text says
-the same with its marks, then bytes, words and characters; the raw form and the text share what is left.
-
-One text under every model asked for, as it is read: its picture or table, and what explains it.
-
-A whole result of `tokenize` at once, where the command line has it text by text.
+Columns are as wide as their content. In a narrow terminal the note is left out first, as marks in the text say the
+same, then bytes, words and characters; the raw form and the text share the remaining width.
 """
 
 from __future__ import annotations
@@ -26,139 +24,50 @@ from attncli.render.common.escape import fit_width, printable, visible
 from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.tokenize.forms import Form, SummaryForm
-from attncli.render.tokenize.picture import cut_word_lines, header, measures, statistics, text_picture
-from attncli.render.tokenize.token_cells import GAP, Cell, holds_bytes, token_cells, unknown_tokens
+from attncli.render.tokenize.picture import (
+    cut_word_lines,
+    header,
+    statistics_lines,
+    statistics_phrases,
+    text_picture,
+)
+from attncli.render.tokenize.token_cells import GAP, Cell, is_partial_character, token_cells, unknown_tokens
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 from attncli.results.tokens import Token
 
-#: Columns to leave out, first things first, where the raw form and the text would have less than so many cells each.
-_EXPENDABLE = {"note": 24, "bytes": 12, "word": 12, "characters": 12}
+#: Columns that are left out, in this order, if the raw form and the text would have fewer than so many cells each.
+_OPTIONAL_COLUMNS = {"note": 24, "bytes": 12, "word": 12, "characters": 12}
 
 
-class _Column(NamedTuple):
-    """A column: what stands in it a token, and how wide it is."""
-
-    name: str
-    values: list[str]
-    width: int
-    right: bool
+def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
+    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
+    return apply_form(result, text_form(result, terminal))
 
 
-def token_table(text: TokenizedText, terminal: Terminal, *, count: int | None = None) -> str:
-    """A line about the text, a row a token, a line of statistics, and the words in the most tokens.
-
-    count: how many texts there are; None where that is not known yet.
-
-    No line is wider than the terminal, whatever the tokens are.
-    """
-    return lines_to_text(_lines(text, count, terminal), terminal)
-
-
-def _lines(text: TokenizedText, count: int | None, terminal: Terminal) -> Iterator[Line]:
-    cells, words = token_cells(text, terminal)
-    yield header(text, count, terminal)
-    yield Line()
-    columns = _fitted(_columns(text, cells, terminal), terminal.width)
-    yield _line(columns, [column.name for column in columns], [DIM] * len(columns), terminal)
-    for index, cell in enumerate(cells):
-        yield _row(columns, index, cell.style, terminal)
-    if text.text is not None:
-        yield Line()
-        yield from statistics(measures(text.stats), terminal)
-        yield from cut_word_lines(words, terminal)
+def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
+    """The form that shows the result in a terminal: tokens, findings, statistics or a vocabulary."""
+    count = len({text.record for text in result.texts})
+    if result.statistics is not None or result.vocabularies is not None:
+        return SummaryForm("text", terminal, lambda: (), texts=count)
+    models = list(dict.fromkeys(text.model for text in result.texts))
+    linted = any(text.findings is not None for text in result.texts)
+    return RecordText(terminal, models=models, lint=linted, count=count)
 
 
-def _columns(text: TokenizedText, cells: Sequence[Cell], terminal: Terminal) -> list[_Column]:
-    shown = glyphs(terminal)
-    tokens = text.tokens
-    notes = _notes(text)
-    raw = [visible(token.token or str(token.id), unicode=terminal.unicode) for token in tokens]
-    columns = [
-        _column("#", [str(token.index) for token in tokens], right=True),
-        _column("id", [cell.id for cell in cells], right=True),
-        _column("token", raw),
-        _column("text", [cell.text for cell in cells]),
-        _column("characters", _ranges(tokens, lambda token: (token.start, token.end), shown), right=True),
-        _column("bytes", _ranges(tokens, lambda token: (token.byte_start, token.byte_end), shown), right=True),
-        _column("word", [shown.dash if token.word is None else str(token.word) for token in tokens], right=True),
-        _column("note", notes),
-    ]
-    return [column for column in columns if column.name != "note" or any(notes)]
-
-
-def _column(name: str, values: list[str], *, right: bool = False) -> _Column:
-    return _Column(name, values, max(map(cell_width, (name, *values))), right)
-
-
-def _ranges(
-    tokens: Sequence[Token], place: Callable[[Token], tuple[int | None, int | None]], shown: Glyphs
-) -> list[str]:
-    """Half-open ranges, as the JSON has them; a dash where a token has no place."""
-    places = (place(token) for token in tokens)
-    return [shown.dash if start is None else f"{start}{shown.dash}{end}" for start, end in places]
-
-
-def _notes(text: TokenizedText) -> list[str]:
-    """What is out of the ordinary with each token."""
-    unknown = unknown_tokens(text)
-    return [_note(token, index in unknown) for index, token in enumerate(text.tokens)]
-
-
-def _note(token: Token, unknown: bool) -> str:
-    if token.special:
-        return "special"
-    if unknown:
-        return "unknown"
-    if token.start is not None and token.start == token.end:
-        return "not in the text"
-    return "part of a character" if holds_bytes(token) else ""
-
-
-def _fitted(columns: list[_Column], width: int) -> list[_Column]:
-    """Leave out and narrow columns until a row fits."""
-    for name, granted in _EXPENDABLE.items():
-        if _least(columns, granted) <= width:
-            break
-        columns = [column for column in columns if column.name != name]
-    room = width - sum(column.width for column in columns if not _shares(column)) - len(GAP) * (len(columns) - 1)
-    raw, text = (column.width for column in columns if _shares(column))
-    raw = max(1, min(raw, max(room - text, room // 2)))
-    widths = {"token": raw, "text": max(1, min(text, room - raw))}
-    return [column._replace(width=widths.get(column.name, column.width)) for column in columns]
-
-
-def _least(columns: Sequence[_Column], granted: int) -> int:
-    """The cells that a row takes at the least."""
-    needed = (min(column.width, granted) if _shares(column) else column.width for column in columns)
-    return sum(needed) + len(GAP) * (len(columns) - 1)
-
-
-def _shares(column: _Column) -> bool:
-    return column.name in ("token", "text")
-
-
-def _row(columns: Sequence[_Column], index: int, style: Style, terminal: Terminal) -> Line:
-    """The values of one token; its shade is under its text alone, and a special one is dim throughout."""
-    everywhere = DIM if style == DIM else PLAIN
-    styles = (style if column.name == "text" else everywhere for column in columns)
-    return _line(columns, [column.values[index] for column in columns], styles, terminal)
-
-
-def _line(columns: Sequence[_Column], values: Sequence[str], styles: Iterable[Style], terminal: Terminal) -> Line:
-    spans: list[StyledSpan] = []
-    for column, value, style in zip(columns, values, styles, strict=True):
-        width = min(cell_width(value), column.width)
-        own, rest = StyledSpan(fit_width(value, width, terminal), style), StyledSpan(" " * (column.width - width))
-        spans += [StyledSpan(GAP if spans else ""), *((rest, own) if column.right else (own, rest))]
-    return Line(tuple(spans))
+def apply_form(result: TokenizeResult, form: Form) -> str:
+    """The text of a whole result in a form."""
+    parts = [form.start()]
+    comparisons = iter(result.comparisons or ())
+    for number, texts in groupby(result.texts, lambda text: text.record):
+        parts.append(form.record(Record(number, tuple(texts), next(comparisons, None))))
+    return "".join([*parts, *map(str, form.end(result))])
 
 
 class RecordText(Form):
-    """Texts one after another, a blank line between them.
+    """Texts one after another, with a blank line between them.
 
-    table: tokens as a table.  lint: their findings, and in the end those of the vocabulary; of several texts those
-    without any are only counted.
-    count: how many texts there are; None where that is not known yet.
+    table: tokens as a table.  lint: findings of the texts, at the end those of the vocabulary; of several texts those
+    without findings are only counted.  count: the number of texts; None if unknown.
     """
 
     def __init__(
@@ -175,7 +84,7 @@ class RecordText(Form):
         self._table = table
         self._lint = lint
         self._count = count
-        self._begun = False
+        self._started = False
         self._texts, self._clean = 0, dict.fromkeys(models, 0)
 
     def record(self, record: Record) -> str:
@@ -183,20 +92,22 @@ class RecordText(Form):
         text = "\n".join(block for block in self._blocks(record) if block)
         if not text:
             return ""
-        gap = "\n" if self._begun else ""
-        self._begun = True
+        gap = "\n" if self._started else ""
+        self._started = True
         return gap + text
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
         if not self._lint:
             return
-        from attncli.render.tokenize.findings import clean_text, unreachable_text
+        from attncli.render.tokenize.findings import nothing_found_text, unreachable_text
 
         if self._count != 1:
-            yield "\n" * self._begun + clean_text(self._models, list(self._clean.values()), self._texts, self._terminal)
-            self._begun = True
+            yield "\n" * self._started + nothing_found_text(
+                self._models, list(self._clean.values()), self._texts, self._terminal
+            )
+            self._started = True
         if summary.unreachable is not None:
-            yield "\n" * self._begun + unreachable_text(self._models, summary.unreachable, self._terminal)
+            yield "\n" * self._started + unreachable_text(self._models, summary.unreachable, self._terminal)
 
     def _blocks(self, record: Record) -> Iterator[str]:
         if record.comparison is not None and not (self._table or self._lint):
@@ -212,7 +123,7 @@ class RecordText(Form):
                 yield self._heading(record, text) + explain_text(text.why, self._terminal)
 
     def _heading(self, record: Record, text: TokenizedText) -> str:
-        """Whose explanation it is, where the pictures of several models stand together."""
+        """The model of an explanation, if there are several models."""
         if record.comparison is None:
             return ""
         return lines_to_text(
@@ -237,25 +148,120 @@ class RecordText(Form):
         return text_picture(text, self._terminal, count=self._count)
 
 
-def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
-    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
-    return written(result, text_form(result, terminal))
+# --- The table of tokens
 
 
-def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
-    """The form for a terminal that shows what was asked for: tokens, findings, figures or a vocabulary."""
-    count = len({text.record for text in result.texts})
-    if result.statistics is not None or result.vocabularies is not None:
-        return SummaryForm("text", terminal, lambda: (), texts=count)
-    models = list(dict.fromkeys(text.model for text in result.texts))
-    linted = any(text.findings is not None for text in result.texts)
-    return RecordText(terminal, models=models, lint=linted, count=count)
+class _Column(NamedTuple):
+    """A column of the table: its name, a value for each token, its width, and whether it is aligned right."""
+
+    name: str
+    values: list[str]
+    width: int
+    right: bool
 
 
-def written(result: TokenizeResult, form: Form) -> str:
-    """All that a form makes of a result."""
-    parts = [form.start()]
-    comparisons = iter(result.comparisons or ())
-    for number, texts in groupby(result.texts, lambda text: text.record):
-        parts.append(form.record(Record(number, tuple(texts), next(comparisons, None))))
-    return "".join([*parts, *map(str, form.end(result))])
+def token_table(text: TokenizedText, terminal: Terminal, *, count: int | None = None) -> str:
+    """A header, a row for each token, a line of statistics, and the words of the most tokens.
+
+    count: the number of texts; None if unknown.  No line is wider than the terminal.
+    """
+    return lines_to_text(_lines(text, count, terminal), terminal)
+
+
+def _lines(text: TokenizedText, count: int | None, terminal: Terminal) -> Iterator[Line]:
+    cells, words = token_cells(text, terminal)
+    yield header(text, count, terminal)
+    yield Line()
+    columns = _fit_columns(_columns(text, cells, terminal), terminal.width)
+    yield _line(columns, [column.name for column in columns], [DIM] * len(columns), terminal)
+    for index, cell in enumerate(cells):
+        yield _row(columns, index, cell.style, terminal)
+    if text.text is not None:
+        yield Line()
+        yield from statistics_lines(statistics_phrases(text.stats), terminal)
+        yield from cut_word_lines(words, terminal)
+
+
+def _columns(text: TokenizedText, cells: Sequence[Cell], terminal: Terminal) -> list[_Column]:
+    shown = glyphs(terminal)
+    tokens = text.tokens
+    notes = _token_notes(text)
+    raw = [visible(token.token or str(token.id), unicode=terminal.unicode) for token in tokens]
+    columns = [
+        _column("#", [str(token.index) for token in tokens], right=True),
+        _column("id", [cell.id for cell in cells], right=True),
+        _column("token", raw),
+        _column("text", [cell.text for cell in cells]),
+        _column("characters", _range_texts(tokens, lambda token: (token.start, token.end), shown), right=True),
+        _column("bytes", _range_texts(tokens, lambda token: (token.byte_start, token.byte_end), shown), right=True),
+        _column("word", [shown.dash if token.word is None else str(token.word) for token in tokens], right=True),
+        _column("note", notes),
+    ]
+    return [column for column in columns if column.name != "note" or any(notes)]
+
+
+def _column(name: str, values: list[str], *, right: bool = False) -> _Column:
+    return _Column(name, values, max(map(cell_width, (name, *values))), right)
+
+
+def _range_texts(
+    tokens: Sequence[Token], place: Callable[[Token], tuple[int | None, int | None]], shown: Glyphs
+) -> list[str]:
+    """Half-open ranges, as in the JSON; a dash for a token without a place in the text."""
+    places = (place(token) for token in tokens)
+    return [shown.dash if start is None else f"{start}{shown.dash}{end}" for start, end in places]
+
+
+def _token_notes(text: TokenizedText) -> list[str]:
+    """What is unusual about each token."""
+    unknown = unknown_tokens(text)
+    return [_token_note(token, index in unknown) for index, token in enumerate(text.tokens)]
+
+
+def _token_note(token: Token, unknown: bool) -> str:
+    if token.special:
+        return "special"
+    if unknown:
+        return "unknown"
+    if token.start is not None and token.start == token.end:
+        return "not in the text"
+    return "part of a character" if is_partial_character(token) else ""
+
+
+def _fit_columns(columns: list[_Column], width: int) -> list[_Column]:
+    """Leave out and narrow columns until a row fits the width."""
+    for name, granted in _OPTIONAL_COLUMNS.items():
+        if _min_width(columns, granted) <= width:
+            break
+        columns = [column for column in columns if column.name != name]
+    room = width - sum(column.width for column in columns if not _is_elastic(column)) - len(GAP) * (len(columns) - 1)
+    raw, text = (column.width for column in columns if _is_elastic(column))
+    raw = max(1, min(raw, max(room - text, room // 2)))
+    widths = {"token": raw, "text": max(1, min(text, room - raw))}
+    return [column._replace(width=widths.get(column.name, column.width)) for column in columns]
+
+
+def _min_width(columns: Sequence[_Column], granted: int) -> int:
+    """The least width of a row, in cells."""
+    needed = (min(column.width, granted) if _is_elastic(column) else column.width for column in columns)
+    return sum(needed) + len(GAP) * (len(columns) - 1)
+
+
+def _is_elastic(column: _Column) -> bool:
+    return column.name in ("token", "text")
+
+
+def _row(columns: Sequence[_Column], index: int, style: Style, terminal: Terminal) -> Line:
+    """The values of one token: its background colour only under its text; a special token is dim in all columns."""
+    other = DIM if style == DIM else PLAIN
+    styles = (style if column.name == "text" else other for column in columns)
+    return _line(columns, [column.values[index] for column in columns], styles, terminal)
+
+
+def _line(columns: Sequence[_Column], values: Sequence[str], styles: Iterable[Style], terminal: Terminal) -> Line:
+    spans: list[StyledSpan] = []
+    for column, value, style in zip(columns, values, styles, strict=True):
+        width = min(cell_width(value), column.width)
+        content, rest = StyledSpan(fit_width(value, width, terminal), style), StyledSpan(" " * (column.width - width))
+        spans += [StyledSpan(GAP if spans else ""), *((rest, content) if column.right else (content, rest))]
+    return Line(tuple(spans))

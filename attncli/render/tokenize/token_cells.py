@@ -1,20 +1,15 @@
-r"""Unknown tokens, and the text that each stands for.
+r"""The cells that a token is drawn with: its text over its id, colours, and the separator before it.
 
-Characters that a vocabulary of bytes cuts over several tokens: drawn once, with the bytes that each token holds.
+The picture of one text, the table and the alignment of several tokenizers are made of these cells. What a colour shows,
+a character shows too: `*` a special token, `[UNK]←👍` an unknown token and the text that it replaced, a bar between the
+tokens of one word, a heavy bar (`||` in ASCII) if these are more than two.
 
-Such a token spells its bytes as `\xf0\x9f` in its text and in another way in its raw form (`ðŁ`, `<0xF0>`), which
-tells them from a backslash that somebody wrote.
+A character that a byte-level vocabulary splits over several tokens is drawn once, with the bytes of each token. Such a
+token has its bytes as `\xf0\x9f` in its text but not in its raw form (`ðŁ`, `<0xF0>`), which tells them from a written
+backslash.
 
-Words that fell into more than two tokens, to be drawn so that they are noticed.
-
-A word is a maximal run of non-space, as everywhere; but where a script has no spaces between its words such a run is a
-phrase, and many tokens in it mean nothing.
-
-Tokens as cells: what is drawn for each, over its id, in which colours, and what parts it from the one before it.
-
-The picture of one text, the table and the alignment of several tokenizers are made of the same cells. All that a colour
-says, a character says as well: `*` a special token, `[UNK]←👍` an unknown one and what it took the place of, a bar
-between the tokens of one word, a heavy bar (`||` in ASCII) where these are more than two.
+A word is a maximal run of non-space. Words of more than two tokens are highlighted, except in scripts without spaces
+between words, where such a run is a phrase.
 """
 
 from __future__ import annotations
@@ -33,93 +28,22 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.results.tokenize import TokenizedText, input_texts, sequences
 from attncli.results.tokens import Token
 
-
-def unknown_tokens(text: TokenizedText) -> dict[int, str]:
-    """By index of an unknown token, the part of the text that it took the place of; empty where that is not known."""
-    if text.unknown_id is None or text.text is None:
-        return {}
-    texts = input_texts(text)
-    places = zip(text.tokens, sequences(text), strict=True)
-    return {
-        index: "" if owner is None else texts[owner][token.start : token.end].strip()
-        for index, (token, owner) in enumerate(places)
-        if token.id == text.unknown_id and not token.special
-    }
-
-
-_BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
-
-
-def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
-    """What to draw for each token, safe for a terminal."""
-    texts: list[str] = []
-    for cut, run in groupby(tokens, holds_bytes):
-        members = list(run)
-        whole = _joined([_data(token.text) for token in members], terminal) if cut else None
-        texts += whole or [token_text(token, terminal) for token in members]
-    return texts
-
-
-def holds_bytes(token: Token) -> bool:
-    """Whether a token stands for bytes that are a part of a character only."""
-    return "\\" not in token.token and _BYTES.search(token.text) is not None
-
-
-def _data(text: str) -> bytes:
-    """The bytes behind a token's text."""
-    parts = _BYTES.split(text)  # every second one is made of bytes
-    return b"".join(
-        bytes.fromhex(part.replace("\\x", "")) if index % 2 else part.encode("utf-8", "replace")
-        for index, part in enumerate(parts)
-    )
-
-
-def _joined(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
-    """A run of tokens as its characters; None where its bytes make none."""
-    try:
-        text = b"".join(pieces).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    # For each byte, the character that it is of and its place in it.
-    places = [(index, place) for index, character in enumerate(text) for place in range(len(character.encode("utf-8")))]
-    drawn, start = [], 0
-    for piece in pieces:
-        drawn.append(_share(text, places[start : start + len(piece)], terminal))
-        start += len(piece)
-    return drawn
-
-
-def _share(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> str:
-    """One token's bytes: whole characters as they are, the first part of a cut one with it, and its bytes in hex."""
-    shown, whole = "", ""
-    for index, run in groupby(places, key=itemgetter(0)):
-        held = [place for _, place in run]
-        encoded = text[index].encode("utf-8")
-        if len(held) == len(encoded):
-            whole += text[index]
-            continue
-        begun = whole + text[index] if held[0] == 0 and _is_seen(whole, text[index], terminal) else whole
-        shown += visible(begun, unicode=terminal.unicode) + _hex(encoded[held[0] : held[-1] + 1], terminal)
-        whole = ""
-    return shown + visible(whole, unicode=terminal.unicode)
-
-
-def _is_seen(before: str, character: str, terminal: Terminal) -> bool:
-    """Whether a character shows itself: of a joiner or a lone skin tone the bytes say more, and take less room."""
-    return not terminal.unicode or visible(before + character, unicode=True).endswith(character)
-
-
-def _hex(data: bytes, terminal: Terminal) -> str:
-    digits = data.hex(" ").upper()
-    return f"⟨{digits}⟩" if terminal.unicode else f"<{digits}>"
-
-
-#: From so many tokens on a word is noticed.
-MANY = 3
-
+#: Tokens from which on a word is highlighted.
+MIN_CUT_TOKENS = 3
+_LIGHT_INK = (0xFF, 0xFF, 0xFF)
+#: Two dark backgrounds of equal lightness, blue and yellow, which colour-blind readers can distinguish; with light text
+#: they are legible on any terminal. With fewer colours, they are more saturated to stay distinct.
+_SHADES = {
+    ColorDepth.TRUE: ((0x2B, 0x52, 0x78), (0x74, 0x53, 0x24)),
+    ColorDepth.EIGHT_BIT: ((0x00, 0x5F, 0x87), (0x87, 0x5F, 0x00)),
+    ColorDepth.ANSI: ((0x00, 0x00, 0xAA), (0xAA, 0x00, 0xAA)),
+}
+#: Cells of the text that an unknown token replaced.
+_UNKNOWN_TEXT_CELLS = 16
+GAP = "  "
 #: Blocks of Unicode with scripts that have no spaces between words: Thai, Lao and Tibetan, Myanmar, Khmer, New Tai
 #: Lue, Tai Tham and Balinese, radicals to Yi, Javanese, more Myanmar and Tai Viet, Han, halfwidth kana, more Han.
-_UNSPACED = (
+_UNSPACED_BLOCKS = (
     ("\u0e00", "\u0fff"),
     ("\u1000", "\u109f"),
     ("\u1780", "\u17ff"),
@@ -134,10 +58,181 @@ _UNSPACED = (
     ("\U00016fe0", "\U0001b2ff"),
     ("\U00020000", "\U0003ffff"),
 )
+_BYTES = re.compile(r"((?:\\x[89a-f][0-9a-f])+)")
 
 
-class CutWord(NamedTuple):
-    """A word in many tokens: those from `first` to before `last`."""
+class Cell(NamedTuple):
+    """A token as it is drawn: text over id.
+
+    width: cells of the wider of both.  style: of the text; ids have the same without bold.
+    continues_word: whether it belongs to the same word as the token before it.  in_cut_word: whether that word has more
+    than two tokens.  begins_line: whether a line of the text ends before it.
+    """
+
+    text: str
+    id: str
+    width: int
+    style: Style
+    continues_word: bool
+    in_cut_word: bool
+    begins_line: bool
+
+
+def token_cells(text: TokenizedText, terminal: Terminal) -> tuple[list[Cell], list[CutWordSpan]]:
+    """The cells of a text's tokens, and its words of more than two tokens."""
+    words = cut_words(text)
+    in_cut_words = {index for word in words for index in range(word.first, word.last)}
+    drawn = _cell_texts(text, terminal)
+    borders = _word_and_line_breaks(text)
+    cells: list[Cell] = []
+    ordinary = 0
+    for index, (token, shown, (same, ends)) in enumerate(zip(text.tokens, drawn, borders, strict=True)):
+        number = str(token.id)
+        style = _cell_style(token, ordinary, index in in_cut_words, terminal)
+        cells.append(
+            Cell(shown, number, max(cell_width(shown), len(number)), style, same, same and index in in_cut_words, ends)
+        )
+        ordinary += not token.special
+    return cells, words
+
+
+def word_bar(heavy: bool, terminal: Terminal) -> StyledSpan:
+    """The bar between two tokens of one word; heavy if the word has more than two tokens."""
+    if terminal.unicode:
+        return StyledSpan("┃") if heavy else StyledSpan("│", DIM)
+    return StyledSpan("||") if heavy else StyledSpan("|", DIM)
+
+
+def without_boldness(style: Style) -> Style:
+    return style._replace(bold=False)
+
+
+def _cell_texts(text: TokenizedText, terminal: Terminal) -> list[str]:
+    texts = token_texts(text.tokens, terminal)
+    if text.stats.unknown:
+        for index, place in unknown_tokens(text).items():
+            texts[index] += _unknown_suffix(place, terminal) if place else ""
+    return [f"{shown}*" if token.special else shown for token, shown in zip(text.tokens, texts, strict=True)]
+
+
+def _unknown_suffix(place: str, terminal: Terminal) -> str:
+    arrow = "←" if terminal.unicode else "<-"
+    return arrow + shorten(visible(place, unicode=terminal.unicode), _UNKNOWN_TEXT_CELLS, glyphs(terminal).cut)
+
+
+def _cell_style(token: Token, ordinary: int, many: bool, terminal: Terminal) -> Style:
+    if token.special:
+        return DIM
+    shades = _SHADES.get(terminal.color)
+    return PLAIN if shades is None else Style(_LIGHT_INK, shades[ordinary % 2], bold=many)
+
+
+def _word_and_line_breaks(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
+    """For each token, whether it continues the word before it, and whether a line of the text ends before it."""
+    beginnings = _line_starts(text) if "\n" in f"{text.text}{text.pair}" else frozenset()
+    previous: Token | None = None
+    for index, token in enumerate(text.tokens):
+        yield continues_word(previous, token), index in beginnings
+        previous = token
+
+
+def _line_starts(text: TokenizedText) -> frozenset[int]:
+    """The tokens before which a line ends: a newline is in the token before, or between both."""
+    texts, owners = input_texts(text), sequences(text)
+    pairs = zip(pairwise(text.tokens), pairwise(owners), strict=True)
+    return frozenset(
+        index
+        for index, ((previous, token), (before, owner)) in enumerate(pairs, start=1)
+        if owner is not None and owner == before and not token.text.startswith("\n")
+        if "\n" in previous.text or "\n" in texts[owner][previous.end : token.start]
+    )
+
+
+def unknown_tokens(text: TokenizedText) -> dict[int, str]:
+    """The text that each unknown token replaced, by the token's index; empty text where that is unknown."""
+    if text.unknown_id is None or text.text is None:
+        return {}
+    texts = input_texts(text)
+    places = zip(text.tokens, sequences(text), strict=True)
+    return {
+        index: "" if owner is None else texts[owner][token.start : token.end].strip()
+        for index, (token, owner) in enumerate(places)
+        if token.id == text.unknown_id and not token.special
+    }
+
+
+# --- Characters split over several tokens
+
+
+def token_texts(tokens: Sequence[Token], terminal: Terminal) -> list[str]:
+    """The text to draw for each token, safe for a terminal."""
+    texts: list[str] = []
+    for cut, run in groupby(tokens, is_partial_character):
+        members = list(run)
+        whole = _joined_characters([_byte_values(token.text) for token in members], terminal) if cut else None
+        texts += whole or [token_text(token, terminal) for token in members]
+    return texts
+
+
+def is_partial_character(token: Token) -> bool:
+    """Whether a token is only a part of a character's bytes."""
+    return "\\" not in token.token and _BYTES.search(token.text) is not None
+
+
+def _byte_values(text: str) -> bytes:
+    """The bytes that a token's text stands for."""
+    parts = _BYTES.split(text)  # every second part is escaped bytes
+    return b"".join(
+        bytes.fromhex(part.replace("\\x", "")) if index % 2 else part.encode("utf-8", "replace")
+        for index, part in enumerate(parts)
+    )
+
+
+def _joined_characters(pieces: Sequence[bytes], terminal: Terminal) -> list[str] | None:
+    """The text of each token in a run of such tokens; None where the bytes are no valid UTF-8."""
+    try:
+        text = b"".join(pieces).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    # For each byte, the index of its character and the byte's place in it.
+    places = [(index, place) for index, character in enumerate(text) for place in range(len(character.encode("utf-8")))]
+    drawn, start = [], 0
+    for piece in pieces:
+        drawn.append(_piece_text(text, places[start : start + len(piece)], terminal))
+        start += len(piece)
+    return drawn
+
+
+def _piece_text(text: str, places: Sequence[tuple[int, int]], terminal: Terminal) -> str:
+    """One token's text: whole characters, and the bytes of a split one in hex, after the character if they begin it."""
+    shown, whole = "", ""
+    for index, run in groupby(places, key=itemgetter(0)):
+        held = [place for _, place in run]
+        encoded = text[index].encode("utf-8")
+        if len(held) == len(encoded):
+            whole += text[index]
+            continue
+        begun = whole + text[index] if held[0] == 0 and _is_drawn(whole, text[index], terminal) else whole
+        shown += visible(begun, unicode=terminal.unicode) + _hex_bytes(encoded[held[0] : held[-1] + 1], terminal)
+        whole = ""
+    return shown + visible(whole, unicode=terminal.unicode)
+
+
+def _is_drawn(before: str, character: str, terminal: Terminal) -> bool:
+    """Whether a character is drawn beside its bytes; joiners and lone skin tones aren't."""
+    return not terminal.unicode or visible(before + character, unicode=True).endswith(character)
+
+
+def _hex_bytes(data: bytes, terminal: Terminal) -> str:
+    digits = data.hex(" ").upper()
+    return f"⟨{digits}⟩" if terminal.unicode else f"<{digits}>"
+
+
+# --- Words of more than two tokens
+
+
+class CutWordSpan(NamedTuple):
+    """A word of at least `MIN_CUT_TOKENS` tokens, those from `first` to before `last`."""
 
     first: int
     last: int
@@ -148,151 +243,45 @@ class CutWord(NamedTuple):
         return self.last - self.first
 
 
-def cut_words(text: TokenizedText) -> list[CutWord]:
+def cut_words(text: TokenizedText) -> list[CutWordSpan]:
     """The words of at least `MANY` tokens, in the order of the text."""
-    runs = [(first, last) for first, last in _runs(text.tokens) if last - first >= MANY]
+    runs = [(first, last) for first, last in _word_runs(text.tokens) if last - first >= MIN_CUT_TOKENS]
     if not runs or text.text is None:
         return []
-    from attncli.results.tokenize import input_texts, sequences
-
     texts, owners = input_texts(text), sequences(text)
-    words = (CutWord(first, last, _spelled(text.tokens[first:last], texts[owners[first] or 0])) for first, last in runs)
-    return [word for word in words if not _is_phrase(word.text)]
+    words = (
+        CutWordSpan(first, last, _source_text(text.tokens[first:last], texts[owners[first] or 0]))
+        for first, last in runs
+    )
+    return [word for word in words if not _is_unspaced_phrase(word.text)]
 
 
-def goes_on(previous: Token | None, token: Token) -> bool:
-    """Whether a token is of the same word as the one before it, and not of a second text that begins there."""
+def continues_word(previous: Token | None, token: Token) -> bool:
+    """Whether a token belongs to the same word, of the same text, as the token before it."""
     if previous is None or token.word is None or token.word != previous.word:
         return False
     shares = (token.start, token.end) == (previous.start, previous.end)
     return shares or (token.byte_start or 0) >= (previous.byte_end or 0)
 
 
-def _runs(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+def _word_runs(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
     first = 0
     for index, (previous, token) in enumerate(pairwise(tokens), start=1):
-        if not goes_on(previous, token):
+        if not continues_word(previous, token):
             yield first, index
             first = index
     yield first, len(tokens)
 
 
-def _spelled(tokens: Sequence[Token], text: str) -> str:
+def _source_text(tokens: Sequence[Token], text: str) -> str:
     return text[tokens[0].start or 0 : tokens[-1].end].strip()
 
 
-def _is_phrase(text: str) -> bool:
+def _is_unspaced_phrase(text: str) -> bool:
     return not text.isascii() and _unspaced().search(text) is not None
 
 
 @cache
 def _unspaced() -> re.Pattern[str]:
-    """Compiled only where a text needs it, as that takes longer than most pictures."""
-    return re.compile("[" + "".join(f"{first}-{last}" for first, last in _UNSPACED) + "]")
-
-
-_LIGHT = (0xFF, 0xFF, 0xFF)
-
-#: Two dark backgrounds, of one lightness and told apart by blue and yellow, which colour-blind eyes see too; with
-#: their own light ink they read well on any terminal. Fewer colours need bolder ones to stay two.
-_SHADES = {
-    ColorDepth.TRUE: ((0x2B, 0x52, 0x78), (0x74, 0x53, 0x24)),
-    ColorDepth.EIGHT_BIT: ((0x00, 0x5F, 0x87), (0x87, 0x5F, 0x00)),
-    ColorDepth.ANSI: ((0x00, 0x00, 0xAA), (0xAA, 0x00, 0xAA)),
-}
-
-#: What an unknown token stands for is shown up to so many cells.
-_STANDS_FOR = 16
-
-GAP = "  "
-
-
-class Cell(NamedTuple):
-    """A token as it is drawn: text over id.
-
-    width: cells that the wider of both takes.  style: of the text; ids have the same without its boldness.
-    goes_on: it is of the same word as the token before it.  many: its word has more than two tokens.
-    begins_line: a line of the text ends before it.
-    """
-
-    text: str
-    id: str
-    width: int
-    style: Style
-    goes_on: bool
-    many: bool
-    begins_line: bool
-
-
-def token_cells(text: TokenizedText, terminal: Terminal) -> tuple[list[Cell], list[CutWord]]:
-    """What to draw for each token of a text, and its words of more than two tokens."""
-    words = cut_words(text)
-    many = {index for word in words for index in range(word.first, word.last)}
-    drawn = _texts(text, terminal)
-    borders = _borders(text)
-    cells: list[Cell] = []
-    ordinary = 0
-    for index, (token, shown, (same, ends)) in enumerate(zip(text.tokens, drawn, borders, strict=True)):
-        number = str(token.id)
-        style = _style(token, ordinary, index in many, terminal)
-        cells.append(
-            Cell(shown, number, max(cell_width(shown), len(number)), style, same, same and index in many, ends)
-        )
-        ordinary += not token.special
-    return cells, words
-
-
-def bar(many: bool, terminal: Terminal) -> StyledSpan:
-    """What stands between two tokens of one word."""
-    if terminal.unicode:
-        return StyledSpan("┃") if many else StyledSpan("│", DIM)
-    return StyledSpan("||") if many else StyledSpan("|", DIM)
-
-
-def without_boldness(style: Style) -> Style:
-    return style._replace(bold=False)
-
-
-def _texts(text: TokenizedText, terminal: Terminal) -> list[str]:
-    texts = token_texts(text.tokens, terminal)
-    if text.stats.unknown:
-        # Imported only where it is needed, as the other modules below: most texts are to be drawn at once.
-
-        for index, place in unknown_tokens(text).items():
-            texts[index] += _stands_for(place, terminal) if place else ""
-    return [f"{shown}*" if token.special else shown for token, shown in zip(text.tokens, texts, strict=True)]
-
-
-def _stands_for(place: str, terminal: Terminal) -> str:
-    arrow = "←" if terminal.unicode else "<-"
-    return arrow + shorten(visible(place, unicode=terminal.unicode), _STANDS_FOR, glyphs(terminal).cut)
-
-
-def _style(token: Token, ordinary: int, many: bool, terminal: Terminal) -> Style:
-    if token.special:
-        return DIM
-    shades = _SHADES.get(terminal.color)
-    return PLAIN if shades is None else Style(_LIGHT, shades[ordinary % 2], bold=many)
-
-
-def _borders(text: TokenizedText) -> Iterator[tuple[bool, bool]]:
-    """For each token, whether it goes on with the word before it, and whether a line of the text ends before it."""
-    beginnings = _line_beginnings(text) if "\n" in f"{text.text}{text.pair}" else frozenset()
-    previous: Token | None = None
-    for index, token in enumerate(text.tokens):
-        yield goes_on(previous, token), index in beginnings
-        previous = token
-
-
-def _line_beginnings(text: TokenizedText) -> frozenset[int]:
-    """The tokens before which a line ends: a newline is at the end of a token, or between two that leave it out."""
-    from attncli.results.tokenize import input_texts, sequences
-
-    texts, owners = input_texts(text), sequences(text)
-    pairs = zip(pairwise(text.tokens), pairwise(owners), strict=True)
-    return frozenset(
-        index
-        for index, ((previous, token), (before, owner)) in enumerate(pairs, start=1)
-        if owner is not None and owner == before and not token.text.startswith("\n")
-        if "\n" in previous.text or "\n" in texts[owner][previous.end : token.start]
-    )
+    """Compiled only when needed, as that takes longer than most pictures."""
+    return re.compile("[" + "".join(f"{first}-{last}" for first, last in _UNSPACED_BLOCKS) + "]")
