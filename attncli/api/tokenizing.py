@@ -29,7 +29,7 @@ from attncli.models.chat.sandbox import Sandbox
 from attncli.models.chat.template import (
     ChatFormat,
     Conversation,
-    conversation,
+    build_conversation,
     loaded_format,
     parse_conversation,
     read_format,
@@ -71,7 +71,7 @@ class Chatting:
 
 def read_conversation(given: Any) -> Conversation:
     """JSON, or what it would hold: a list of messages, or an object with them. Raises AttnError for anything else."""
-    return parse_conversation(given) if isinstance(given, str) else conversation(given)
+    return parse_conversation(given) if isinstance(given, str) else build_conversation(given)
 
 
 def conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:

@@ -201,7 +201,7 @@ class Collector:
 
     def _measure(self, measured: Measured, pair: QueryKeySides, layer: int, attention: Attention) -> tuple[bool, bool]:
         """Take the metrics in. Answers whether the patterns came along, and whether no query sees a later key."""
-        reader = attention.reader
+        reader = attention.fused
         if reader is not None and pair.in_line and self._is_large(attention):
             even = self._even(pair, reader)
             pooled = self.wanted.weighting == "attention"

@@ -316,7 +316,7 @@ class PairAttentionSums:
     def read(self, reader: FusedAttention) -> None:
         """Take in all rows without the matrix."""
         heads = reader.attention.heads
-        for reading in reader.readings(self.indicators):
+        for reading in reader.weighted_sums(self.indicators):
             masses = reading.values.new_zeros(reading.values.shape[0], heads, *reading.values.shape[2:])
             masses[:, reading.heads] = reading.values
             self.add_masses(reading.start, masses)

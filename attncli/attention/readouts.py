@@ -48,7 +48,7 @@ def value_norms(path: str, attention: Attention, projections: Mapping[str, Tenso
 
     Raises UsageError where the values or the output matrix of the module are not to be had.
     """
-    reader, matrix = attention.values_of, projections.get(path)
+    reader, matrix = attention.with_values, projections.get(path)
     if reader is None or matrix is None:
         raise UsageError(
             "--norm-weighted needs the values that heads read, and this model's attention doesn't show them",
@@ -99,7 +99,7 @@ def read(
     wanted = {name for name in metrics if name in even.rows and bool(even.rows[name][1].any())}
     values, places = _values(pair, wanted, bins)
     whole = _Whole.empty(reader.attention, pair, bins)
-    for reading in reader.readings(values, scores="entropy" in wanted):
+    for reading in reader.weighted_sums(values, scores="entropy" in wanted):
         whole.take(reading, places)
         del reading  # before the next is computed
     rows = whole.rows(wanted)
@@ -184,7 +184,7 @@ def _distance(reader: FusedAttention, whole: _Whole, even: UniformBaseline) -> T
     if even.causal:
         return places * whole.share - whole.position
     behind = torch.empty_like(whole.lse)
-    for reading in reader.earlier(places[None, :, None]):
+    for reading in reader.earlier_weighted_sums(places[None, :, None]):
         part = (slice(None), reading.heads, slice(reading.start, reading.stop))
         weight = (reading.lse - whole.lse[part]).exp()
         behind[part] = weight * (places[reading.start : reading.stop] - reading.values[..., 0])

@@ -159,7 +159,7 @@ class Selection:
         A layer needs all the layers before it. What a decoder reads (an encoder, a tower) is needed whole, unless the
         choice is of that stack alone. Raises UsageError for a layer that isn't there.
         """
-        attending = [block_list for block_list in lists if any(block.attends for block in block_list.described())]
+        attending = [block_list for block_list in lists if any(block.attends for block in block_list.describe_layers())]
         # Stages follow one another: the last needs all, and which one is meant shows in its name.
         if not self.chosen or not attending or any(block_list.stage for block_list in attending):
             return {}
@@ -197,7 +197,7 @@ class Selection:
 
     def _refuse_without_attention(self, target: BlockList) -> None:
         """Some models mix tokens another way in most of their layers: name those that attend."""
-        blocks = target.described()
+        blocks = target.describe_layers()
         chosen = sorted(layer for layer in self._chosen_layers(target) if layer < len(blocks))
         if chosen and not any(blocks[layer].attends for layer in chosen):
             attending = ", ".join(str(layer) for layer, block in enumerate(blocks) if block.attends)

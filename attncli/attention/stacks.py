@@ -50,7 +50,7 @@ def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
     sites = {path: collector.model.site_of(path).block_list for path in collector.unread}
     stacks = {known.path: known for known in sites.values() if known is not None and known.path not in seen}
     for path, known in stacks.items():
-        yield known.word or path, next((block.mixer for block in known.described() if block.mixer), "attention")
+        yield known.word or path, next((block.mixer for block in known.describe_layers() if block.mixer), "attention")
 
 
 def described(collector: Collector, named: NamedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:

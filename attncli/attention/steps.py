@@ -26,7 +26,7 @@ from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.qkv_inputs import HeadProjection
-    from attncli.models.capture.query_key_attention import QueryKeyAttention, QueryRow
+    from attncli.models.capture.query_key_attention import QueryKeyAttention, SingleQuery
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
 #: Keys that are listed one by one up to this number, and how many of more.
@@ -149,10 +149,10 @@ class Place(NamedTuple):
 
 def _walked(watched: AttentionTrace, place: Place, query: Token, keys: tuple[Token, ...]) -> Steps:
     """The walk with all keys listed."""
-    attention = None if watched.attention is None else watched.attention.values_of
+    attention = None if watched.attention is None else watched.attention.with_values
     if attention is None:
         raise _no_vectors(place.name)
-    row = attention.row(place.head, query.index)
+    row = attention.single_query(place.head, query.index)
     scores = row.scores
     every = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
     log_sum = torch.logsumexp(every, dim=0)
@@ -187,22 +187,28 @@ def _walked(watched: AttentionTrace, place: Place, query: Token, keys: tuple[Tok
         values=row.values.numpy(),
         others=Others(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
-        written=None if watched.addition is None else _written(watched.addition, weighted_sum, place.head, tolerance),
+        written=None
+        if watched.residual_write is None
+        else _written(watched.residual_write, weighted_sum, place.head, tolerance),
         origin=_origin(watched, attention, row, place, query.index),
         causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
 
 
-def _origin(watched: AttentionTrace, attention: QueryKeyAttention, row: QueryRow, place: Place, query: int) -> Origin:
+def _origin(
+    watched: AttentionTrace, attention: QueryKeyAttention, row: SingleQuery, place: Place, query: int
+) -> Origin:
     """What q, k and v were made of, as far as it can be told."""
-    entering = watched.entering
+    entering = watched.inputs
     if entering is None:
         return Origin(reader=place.reader)
-    made_query = entering.making(attention.query[0, place.head], query)
-    made_key, made_value = (entering.making(states[0, row.key_head]) for states in (attention.key, attention.value))
+    made_query = entering.find_projection(attention.query[0, place.head], query)
+    made_key, made_value = (
+        entering.find_projection(states[0, row.key_head]) for states in (attention.key, attention.value)
+    )
     return Origin(
         states=entering.states.numpy(),
-        normalised=entering.normalised(watched.residual),
+        normalised=entering.follows_norm(watched.residual),
         query=_projection(made_query),
         key=_projection(made_key),
         value=_projection(made_value),
@@ -227,7 +233,7 @@ def _written(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance
     """What the head's rows of the output matrix make of it; None where what they are handed isn't the head's own."""
     width = len(weighted_sum)
     own = slice(head * width, (head + 1) * width)
-    handed = addition.read[own]
+    handed = addition.heads_output[own]
     same = bool((handed - weighted_sum).norm() <= tolerance * weighted_sum.norm().clamp(min=1e-12))
     if not same and bool((handed * weighted_sum < 0).any()):
         # A gate makes numbers smaller or larger. Whatever turns their signs may have mixed the heads.

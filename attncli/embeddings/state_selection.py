@@ -94,7 +94,7 @@ def choose_stack(lists: Sequence[BlockList], name: str | None) -> BlockList:
         return next(known for known in reading if known.word == (name or "encoder"))
     if not reading:
         raise UsageError("the model has no blocks that read text", hint="name another model (-m)")
-    attending = [known for known in reading if any(block.attends for block in known.described())]
+    attending = [known for known in reading if any(block.attends for block in known.describe_layers())]
     return (attending or reading)[-1]
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from attncli.attention.float64 import WITHOUT_FLOAT64
 from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, Side
 from attncli.attention.uniform_baseline import uniform_baseline
-from attncli.models.capture.lazy_mask import implied
+from attncli.models.capture.lazy_mask import implied_visibility
 
 CPU = torch.device("cpu")
 #: What torch can run over without a driver.
@@ -64,7 +64,7 @@ def test_a_gpu_without_float64_takes_no_sums() -> None:
 
 
 def test_even_attention_goes_back_to_where_it_is_needed() -> None:
-    rows = uniform_baseline(pair(), implied(causal=True, queries=8, keys=8, device=GPU)).rows
+    rows = uniform_baseline(pair(), implied_visibility(causal=True, queries=8, keys=8, device=GPU)).rows
     devices = {each.device for value_and_shown in rows.values() for each in value_and_shown}
     assert devices == {GPU}
     MetricSums(pair(), has_sink=True).add_rows(rows)

@@ -99,9 +99,9 @@ def assert_same(found: MetricSums, expected: MetricSums) -> None:
 
 
 def assert_read_alike(call: QueryKeyAttention, pair: QueryKeySides) -> None:
-    assert call.reader is not None
-    even = uniform_baseline(pair, call.reader.visibility)
-    readouts = read(call.reader, pair, even)
+    assert call.fused is not None
+    even = uniform_baseline(pair, call.fused.visibility)
+    readouts = read(call.fused, pair, even)
     metrics, baseline = MetricSums(pair, call.has_sink, 4), MetricSums(pair, call.has_sink)
     metrics.add_rows({name: (value, even.rows[name][1]) for name, value in readouts.rows.items()})
     baseline.add_rows(even.rows)
@@ -154,7 +154,7 @@ def test_as_many_key_heads_at_once_as_there_are_threads(
     # For two texts: three key heads a call, so that one call is shorter.
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     one, call = side("right"), attention(rule(kind, "right"), groups=groups)
-    parts = [reading.heads for reading in call.reader.readings()]
+    parts = [reading.heads for reading in call.fused.weighted_sums()]
     assert parts == ([slice(0, 3), slice(3, 4)] if groups == 1 else [slice(0, 4)])
     assert_read_alike(call, QueryKeySides(one, one, same=True))
 
@@ -176,14 +176,14 @@ def test_keys_of_another_sequence() -> None:
     call = attention(rule("full", "right"))
     pair = QueryKeySides(queries, keys, same=False)
     even = uniform_baseline(pair, call.visibility)
-    assert set(read(call.reader, pair, even).rows) == {"entropy", "confidence", "special", "first"}
+    assert set(read(call.fused, pair, even).rows) == {"entropy", "confidence", "special", "first"}
     assert_read_alike(call, pair)
 
 
 def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
-    assert attention(None, bias=torch.randn(1, 4, LENGTH, LENGTH)).reader is None
-    assert attention(None, softcap=5.0).reader is None
-    assert attention(torch.randn(1, 1, LENGTH, LENGTH)).reader is None
+    assert attention(None, bias=torch.randn(1, 4, LENGTH, LENGTH)).fused is None
+    assert attention(None, softcap=5.0).fused is None
+    assert attention(torch.randn(1, 1, LENGTH, LENGTH)).fused is None
 
 
 @pytest.mark.parametrize("kind", ["causal", "full", "window"])
@@ -194,7 +194,7 @@ def test_pooled_heatmaps(kind: str) -> None:
     some = Axis(everything.units[:33], (torch.arange(LENGTH) - 4).clamp(min=-1))  # the first four are in no bin
     axes = Axes(everything.pooled(5), some.pooled(5))
     bins = axes.rows.group, axes.columns.group
-    pooled = read(call.reader, pair, uniform_baseline(pair, call.visibility), metrics=(), bins=bins).pooled
+    pooled = read(call.fused, pair, uniform_baseline(pair, call.visibility), metrics=(), bins=bins).pooled
     sums = PatternSums(0, tuple(range(4)), axes)
     for block in call.blocks():
         sums.add(block.start, block.weights[0])

@@ -9,7 +9,7 @@ import pytest
 from attncli.errors import FailedError, ModelError
 from attncli.models.chat.chat_text import ChatText, render_chat
 from attncli.models.chat.sandbox import Sandbox
-from attncli.models.chat.template import ChatFormat, ChatTemplate, conversation
+from attncli.models.chat.template import ChatFormat, ChatTemplate, build_conversation
 from tests.models import chat_samples as samples
 from tests.models.chat_samples import SAMPLES, Sample
 from tests.tokens import vocabularies as made
@@ -26,7 +26,7 @@ def form_of(template: str, **tokens: str) -> ChatFormat:
 
 
 def chat_of(sample: Sample, sandbox: Sandbox, **options: bool) -> ChatText:
-    given = conversation({"messages": sample.messages, **sample.more})
+    given = build_conversation({"messages": sample.messages, **sample.more})
     return render_chat(given, form_of(sample.template, **sample.tokens), sandbox, **options)
 
 
@@ -219,4 +219,4 @@ def test_a_special_token_that_nobody_names(sandbox: Sandbox) -> None:
     chat = chat_of(Sample(samples.MISTRAL, {"eos_token": "</s>"}, samples.TURNS), sandbox)
     assert chat.warnings == ("the chat template of org/chat speaks of bos_token, which its files do not name",)
     said = form_of(samples.MISTRAL, eos_token="</s>")._replace(without=frozenset({"bos_token"}))
-    assert render_chat(conversation(samples.TURNS), said, sandbox).warnings == ()
+    assert render_chat(build_conversation(samples.TURNS), said, sandbox).warnings == ()

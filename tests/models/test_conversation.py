@@ -7,7 +7,7 @@ import json
 import pytest
 
 from attncli.errors import FailedError, UsageError
-from attncli.models.chat.template import conversation, parse_conversation
+from attncli.models.chat.template import build_conversation, parse_conversation
 
 HELLO = {"role": "user", "content": "Hello"}
 
@@ -27,20 +27,20 @@ def test_an_object_with_other_variables() -> None:
 
 def test_keys_that_are_null_are_left_out() -> None:
     calls = [{"function": {"name": "dig", "arguments": {"depth": None}}}]
-    assert conversation([{"role": "assistant", "content": None, "tool_calls": calls}]).messages == (
+    assert build_conversation([{"role": "assistant", "content": None, "tool_calls": calls}]).messages == (
         {"role": "assistant", "tool_calls": calls},
     )
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "thinking", "reasoning"])
 def test_reasoning_has_the_names_that_templates_read(name: str) -> None:
-    (message,) = conversation([{"role": "assistant", "content": "Hi", name: "Hm"}]).messages
+    (message,) = build_conversation([{"role": "assistant", "content": "Hi", name: "Hm"}]).messages
     assert (message["reasoning_content"], message["thinking"]) == ("Hm", "Hm")
 
 
 @pytest.mark.parametrize("content", ["", "x", ["x"], [{"type": "text", "text": "x"}, {"type": "image"}], {"result": 3}])
 def test_contents(content: object) -> None:
-    assert conversation([{"role": "tool", "content": content}]).messages[0]["content"] == content
+    assert build_conversation([{"role": "tool", "content": content}]).messages[0]["content"] == content
 
 
 @pytest.mark.parametrize(

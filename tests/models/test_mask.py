@@ -7,7 +7,7 @@ import torch
 from transformers import masking_utils
 
 from attncli.models.capture.attention_types import WeightsAttention
-from attncli.models.capture.lazy_mask import LazyMaskTensor, lazy_mask, only_selected
+from attncli.models.capture.lazy_mask import LazyMaskTensor, lazy_mask, restrict_to_selected
 from attncli.models.capture.query_key_attention import QueryKeyAttention, row_spans
 
 PADDING = torch.tensor([[True] * 7, [False, False, True, True, True, True, True]])
@@ -125,7 +125,7 @@ def test_a_search_leaves_only_the_keys_that_it_chose(form: str) -> None:
     chosen = torch.zeros(2, 1, 7, 7, dtype=torch.bool)
     for row in range(7):
         chosen[:, :, row, [0, row]] = True
-    call = attention(only_selected(forms[form], selected, keys=7))
+    call = attention(restrict_to_selected(forms[form], selected, keys=7))
     visible = torch.cat([block.visible.expand(2, 1, -1, -1) for block in call.blocks()], dim=2)
     assert torch.equal(visible, chosen)
     torch.testing.assert_close(whole(call), whole(attention(chosen)))

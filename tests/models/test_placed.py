@@ -20,7 +20,7 @@ def test_windows_around_each_query() -> None:
     attention = LocalAttention(weights, columns, keys=4)
     expected = [[0.25, 0.75, 0, 0], [0.5, 0.25, 0.25, 0], [0, 0, 0, 1], [0, 0, 0.5, 0.5]]
     assert whole(attention)[0, 0].tolist() == expected
-    assert not attention.has_sink and attention.reader is None
+    assert not attention.has_sink and attention.fused is None
     (block,) = attention.blocks(rows=(1, 3))
     assert (block.start, block.stop, block.weights[0, 0].tolist()) == (1, 3, expected[1:3])
     assert block.visible[0, 0].tolist() == [[True, True, True, False], [False, False, False, True]]

@@ -21,11 +21,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 
 from attncli.errors import ModelError
 from attncli.models.capture.attention_types import Attention
-from attncli.models.capture.lazy_mask import lazy_mask, only_selected
-from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, between_patches
+from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
+from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, patch_attention
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
-from attncli.models.capture.structure import block_lists, mixers, named_attention, stack_word
+from attncli.models.capture.structure import block_lists, is_attention, mixer_names, stack_word
 from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_for, runnable
 
 IMPLEMENTATION = "attncli_probe"
@@ -57,14 +57,14 @@ _IGNORED_TENSORS = frozenset(
 
 
 #: Arguments that hold a picture or a sound.
-_SEEN = frozenset(name for names in MODALITIES.values() for name in names)
+_MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
 
 #: Fields of a configuration that say how many learned positions stand before every text.
-_PROMPT_FIELDS = ("prompt_length",)
+_PROMPT_LENGTH_FIELDS = ("prompt_length",)
 
 
 @dataclass
-class _Session:
+class _CaptureSession:
     """One probed forward pass of a batch: who listens, what the modules are called, how long the sequences are.
 
     lengths: of the text and, in an encoder–decoder, of what the decoder is given.  prompt: of what the model puts
@@ -97,7 +97,7 @@ class _Session:
             return  # the same attention, to other values (DiffLlama)
         self.last = tuple(ref(state) for state in states)
         places = self.windows.of(module) if self.windows is not None else None
-        inside = None if places is None else between_patches(attention, places)
+        inside = None if places is None else patch_attention(attention, places)
         self.hand_on(module, inside or attention)
 
     def _parts(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
@@ -106,7 +106,7 @@ class _Session:
         if self.prompt and size == (self.prompt + text, self.prompt + text):
             return [("", AttentionSlice(attention, self.prompt, self.prompt, text, text))]
         seen = attention.queries - text
-        if self.sees and stack_word(path) not in ("vision", "audio") and seen > 0 and _stands_first(attention, seen):
+        if self.sees and stack_word(path) not in ("vision", "audio") and seen > 0 and _is_media_prefix(attention, seen):
             own, other = (
                 AttentionSlice(attention, seen, seen, text, text),
                 AttentionSlice(attention, seen, 0, text, seen),
@@ -122,14 +122,14 @@ class _Session:
         return [("", attention)]
 
 
-def _stands_first(attention: Attention, seen: int) -> bool:
+def _is_media_prefix(attention: Attention, seen: int) -> bool:
     """Whether what is seen stands before the text, in the same rows, and doesn't look back at it (GIT)."""
     if attention.queries != attention.keys:
         return False
     return not any(bool(block.visible[..., seen:].any()) for block in attention.blocks(rows=(0, seen)))
 
 
-_session: ContextVar[_Session] = ContextVar("attncli_probe_session")
+_current_session: ContextVar[_CaptureSession] = ContextVar("attncli_probe_session")
 
 
 def capture_attention(
@@ -149,12 +149,12 @@ def capture_attention(
     (batch, queries, heads, d) and no weights. Raises ModelError for a tensor argument whose meaning isn't known: to
     leave it out could make a wrong pattern.
     """
-    session = _session.get()
+    session = _current_session.get()
     bias, sinks = _pop_first(extra, _BIAS_NAMES), _pop_first(extra, _SINK_NAMES)
     selected = _pop_first(extra, _SELECTED_NAMES)
-    _refuse_unknown(module, extra)
+    _check_extra_tensors(module, extra)
     if selected is not None:
-        attention_mask = only_selected(attention_mask, selected, keys=key.shape[2])
+        attention_mask = restrict_to_selected(attention_mask, selected, keys=key.shape[2])
     # The flag of the call goes before the module's, as in transformers' own functions.
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     attention = QueryKeyAttention(
@@ -185,44 +185,44 @@ def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: 
     """
     paths = {id(module): name for name, module in model.named_modules()}
     given = [arguments[name] for name in ("input_ids", "decoder_input_ids") if name in arguments]
-    prompt = next((getattr(model.config, name) for name in _PROMPT_FIELDS if hasattr(model.config, name)), 0)
+    prompt = next((getattr(model.config, name) for name in _PROMPT_LENGTH_FIELDS if hasattr(model.config, name)), 0)
     # Towers for pictures and sounds read none.
-    sees = "input_ids" in arguments and len(arguments.keys() & _SEEN) > 0
-    session = _Session(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt, sees)
+    sees = "input_ids" in arguments and len(arguments.keys() & _MEDIA_ARGUMENTS) > 0
+    session = _CaptureSession(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt, sees)
     batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
-    token = _session.set(session)
+    token = _current_session.set(session)
     try:
-        with torch.no_grad(), _restored(model):
-            _route(model)
-            _forward(model, arguments, session, batch=batch)
-            if not session.seen and _can_be_asked(model):
+        with torch.no_grad(), _restored_implementations(model):
+            _route_attention(model)
+            _run_forward(model, arguments, session, batch=batch)
+            if not session.seen and _may_return_weights(model):
                 # Code of a model's own may hide its softmax, and yet hand weights out.
-                _set_all(model, "eager")
-                _forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
+                _set_implementation(model, "eager")
+                _run_forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
     finally:
-        _session.reset(token)
+        _current_session.reset(token)
     if not session.seen or session.own_ways is None:
-        raise _nothing_seen(model)
+        raise _no_attention_error(model)
     return tuple(paths[id(module)] for module in session.own_ways.unread)
 
 
-def _can_be_asked(model: PreTrainedModel) -> bool:
+def _may_return_weights(model: PreTrainedModel) -> bool:
     """Whether there is attention that a flag may bring out."""
     takes_flag = bool(accepted_arguments(model) & {"output_attentions", "kwargs"})
-    return takes_flag and any(named_attention(module) for module in model.modules())
+    return takes_flag and any(is_attention(module) for module in model.modules())
 
 
-def _route(model: PreTrainedModel) -> None:
+def _route_attention(model: PreTrainedModel) -> None:
     """Point every part of the model that uses the interface at the probe, and the others at their own eager ways.
 
     The configurations are set one by one: several families copy them for their stacks, and transformers'
     own setter doesn't reach every copy.
     """
-    for part in _models(model):
-        _set_all(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
+    for part in _submodels(model):
+        _set_implementation(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
 
 
-def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
+def _run_forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _CaptureSession, *, batch: int) -> None:
     """One pass, on all of the arguments."""
     session.windows = ShiftedWindows(model)
     session.own_ways = SoftmaxCapture(model, batch, session.lengths[0], session.hand_on, session.windows)
@@ -231,7 +231,7 @@ def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Ses
 
 
 @contextmanager
-def _restored(model: PreTrainedModel) -> Iterator[None]:
+def _restored_implementations(model: PreTrainedModel) -> Iterator[None]:
     """Leave the model's attention implementation, and its sub-models', as they were: it may be the user's."""
     before = [(config, config._attn_implementation_internal) for config in _configs(model)]
     try:
@@ -241,12 +241,12 @@ def _restored(model: PreTrainedModel) -> Iterator[None]:
             config._attn_implementation_internal = implementation
 
 
-def _models(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
+def _submodels(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     """The model and the models inside it, the outer ones first."""
     return (module for module in model.modules() if isinstance(module, PreTrainedModel))
 
 
-def _set_all(model: PreTrainedModel, implementation: str) -> None:
+def _set_implementation(model: PreTrainedModel, implementation: str) -> None:
     for config in _configs(model):
         config._attn_implementation_internal = implementation
 
@@ -267,7 +267,7 @@ def _pop_first(arguments: dict[str, Any], names: tuple[str, ...]) -> Tensor | No
     return next((value for value in values if value is not None), None)
 
 
-def _refuse_unknown(module: nn.Module, extra: dict[str, Any]) -> None:
+def _check_extra_tensors(module: nn.Module, extra: dict[str, Any]) -> None:
     unknown = [name for name, value in extra.items() if isinstance(value, Tensor) and name not in _IGNORED_TENSORS]
     if unknown:
         raise ModelError(
@@ -276,11 +276,11 @@ def _refuse_unknown(module: nn.Module, extra: dict[str, Any]) -> None:
         )
 
 
-def _nothing_seen(model: PreTrainedModel) -> ModelError:
+def _no_attention_error(model: PreTrainedModel) -> ModelError:
     """What to say of a model without attention, and of one whose attention neither way can read."""
     name, lists = type(model).__name__, block_lists(model)
-    names = ", ".join(mixers(lists))
-    if any(block.attends for block_list in lists for block in block_list.described()):
+    names = ", ".join(mixer_names(lists))
+    if any(block.attends for block_list in lists for block in block_list.describe_layers()):
         return ModelError(
             f"the attention of {name} can't be read: {names} doesn't hand out weights for each query and key",
             hint="name another model (-m)",

@@ -34,12 +34,12 @@ class Attention(Protocol):
         ...
 
     @property
-    def reader(self) -> FusedAttention | None:
+    def fused(self) -> FusedAttention | None:
         """What reads it without its matrix; None where its weights have to be computed."""
         ...
 
     @property
-    def values_of(self) -> QueryKeyAttention | None:
+    def with_values(self) -> QueryKeyAttention | None:
         """Itself where what its heads read is known; None where there are weights alone."""
         ...
 
@@ -51,20 +51,20 @@ class Attention(Protocol):
         ...
 
 
-class WithoutStates:
+class WithoutQueriesAndKeys:
     """The part of an `Attention` that has weights, and neither queries nor keys."""
 
     @property
-    def reader(self) -> None:
+    def fused(self) -> None:
         return None
 
     @property
-    def values_of(self) -> None:
+    def with_values(self) -> None:
         return None
 
 
 @dataclass(frozen=True)
-class PrecomputedAttention(WithoutStates):
+class PrecomputedAttention(WithoutQueriesAndKeys):
     """Attention that a family computes its own way. weights: (batch, heads, queries, …)."""
 
     weights: Tensor

@@ -42,18 +42,18 @@ def attention_with_lse(
     if query.device.type == "cuda":
         width = -(-width // _ALIGNMENT) * _ALIGNMENT
     # One width for all: zeros add nothing to a product, and what they add to the output is cut off.
-    query, key, value = (_widened(states, width) for states in (query, key, value))
-    kernel = _on_cuda if query.device.type == "cuda" else _on_cpu
+    query, key, value = (_pad_width(states, width) for states in (query, key, value))
+    kernel = _cuda_kernel if query.device.type == "cuda" else _cpu_kernel
     output, lse = kernel(query, key, value, scale, causal, mask)
     return output[..., :asked], lse
 
 
-def _widened(states: Tensor, width: int) -> Tensor:
+def _pad_width(states: Tensor, width: int) -> Tensor:
     """`pad` copies also where there is nothing to add."""
     return states if states.shape[-1] == width else pad(states, (0, width - states.shape[-1]))
 
 
-def _on_cpu(
+def _cpu_kernel(
     query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -61,16 +61,16 @@ def _on_cpu(
     return output, lse
 
 
-def _on_cuda(
+def _cuda_kernel(
     query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     kernel = torch.ops.aten._scaled_dot_product_efficient_attention
-    bias = None if mask is None else _aligned(mask, (*query.shape[:3], key.shape[2]))
+    bias = None if mask is None else _align_mask(mask, (*query.shape[:3], key.shape[2]))
     output, lse, *_ = kernel(query, key, value, bias, True, 0.0, causal, scale=scale)
     return output, lse[..., : query.shape[2]]
 
 
-def _aligned(mask: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+def _align_mask(mask: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     """The mask of the whole shape, in memory whose rows begin where the kernel can read them."""
     keys = shape[-1]
     return pad(mask, (0, -keys % _ALIGNMENT)).contiguous()[..., :keys].expand(shape)
@@ -80,7 +80,7 @@ def _aligned(mask: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
 _TILE_ELEMENTS = 1 << 20
 
 #: Rows that are multiplied element by element at a time.
-_ROWS = 512
+_DOT_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class FusedAttention:
     attention: QueryKeyStates
     visibility: Visibility
 
-    def readings(self, values: Tensor | None = None, *, scores: bool = False) -> Iterator[FusedRows]:
+    def weighted_sums(self, values: Tensor | None = None, *, scores: bool = False) -> Iterator[FusedRows]:
         """Attention to other values, all heads and rows part by part, without the matrix.
 
         values: float32 (batch or 1, keys, w), the same for every head.  scores: whether the mean score of each row is
@@ -191,9 +191,9 @@ class FusedAttention:
     def _mean_score(self, read: Tensor, query: Tensor, middle: Tensor, share: Tensor | None) -> Tensor:
         """Σ_j A_ij score_ij, from what is read of keys that stand from their middle on."""
         offset = (query @ self._per_head(middle, query.shape[1]).transpose(2, 3)).squeeze(-1)
-        return self.attention.scaling * (_dots(read, query) + (offset if share is None else offset * share))
+        return self.attention.scaling * (_row_dots(read, query) + (offset if share is None else offset * share))
 
-    def earlier(self, values: Tensor) -> Iterator[FusedRows]:
+    def earlier_weighted_sums(self, values: Tensor) -> Iterator[FusedRows]:
         """The same of what lies not after each query, as if all else were hidden; `lse` is of those keys alone, and
         without a sink. Values: float32 (batch or 1, keys, w). Queries and keys are the same tokens."""
         visibility = self.visibility
@@ -219,7 +219,7 @@ class FusedAttention:
         for start in range(0, self.attention.queries, rows):
             stop = min(start + rows, self.attention.queries)
             query = self._by_key_head(self.attention.query[:, :, start:stop].float() * self.attention.scaling)
-            hidden = _hidden(visibility, start, stop)
+            hidden = _hidden_keys(visibility, start, stop)
             for first in range(0, stop if visibility.triangular else self.attention.keys, columns):
                 last = min(first + columns, self.attention.keys)
                 mask = hidden(first, last)
@@ -236,7 +236,7 @@ class FusedAttention:
         texts = torch.arange(keys.shape[0], device=self.attention.key.device)[:, None]
         chosen = self.attention.key.transpose(1, 2)[texts, keys.to(self.attention.key.device)].transpose(1, 2)
         groups = self.attention.heads // self.attention.key.shape[1]
-        scores = [_dots(self.attention.query[:, group::groups], chosen) for group in range(groups)]
+        scores = [_row_dots(self.attention.query[:, group::groups], chosen) for group in range(groups)]
         return self.attention.scaling * torch.stack(scores, dim=2).flatten(1, 2)
 
     def _attend(
@@ -280,7 +280,7 @@ class FusedAttention:
                 start,
                 stop,
                 False,
-                _additive(visible),
+                _additive_mask(visible),
             )
 
     def _earlier_calls(self, whole: bool) -> Iterator[tuple[slice, slice, int, int, Tensor | None]]:
@@ -291,7 +291,13 @@ class FusedAttention:
             return
         for start, stop, visible in visibility.blocks(self.attention.query.shape[0]):
             visible = visible.expand(-1, -1, stop - start, -1).tril(start)
-            yield slice(0, self.attention.heads), slice(0, self.attention.key.shape[1]), start, stop, _additive(visible)
+            yield (
+                slice(0, self.attention.heads),
+                slice(0, self.attention.key.shape[1]),
+                start,
+                stop,
+                _additive_mask(visible),
+            )
 
     def _head_groups(self) -> Iterator[tuple[slice, slice]]:
         """Query heads and their key heads, a few at a time.
@@ -316,12 +322,12 @@ class FusedAttention:
         return query.reshape(batch, self.attention.key.shape[1], -1, rows, width).flatten(2, 3)
 
 
-def _additive(visible: Tensor) -> Tensor:
+def _additive_mask(visible: Tensor) -> Tensor:
     """What a kernel adds to hide keys: 0 or −∞, float32."""
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
-def _hidden(visibility: Visibility, start: int, stop: int) -> Callable[[int, int], Tensor | None]:
+def _hidden_keys(visibility: Visibility, start: int, stop: int) -> Callable[[int, int], Tensor | None]:
     """Which keys of first…last the rows don't see, asked tile by tile; None where they see all of them."""
     if visibility.shape == "full" and visibility.key_mask is None:
         return lambda _first, _last: None
@@ -342,13 +348,13 @@ def _above_diagonal(start: int, stop: int, first: int, last: int, device: torch.
     return torch.arange(first, last, device=device)[None, :] > torch.arange(start, stop, device=device)[:, None]
 
 
-def _dots(left: Tensor, right: Tensor) -> Tensor:
+def _row_dots(left: Tensor, right: Tensor) -> Tensor:
     """The product of each row with its own: (…, rows, d) twice to (…, rows), float32.
 
     Some rows at a time, as what is written between the two steps should still be in the cache when it is read.
     """
     parts = [
-        (left[..., start : start + _ROWS, :].float() * right[..., start : start + _ROWS, :].float()).sum(-1)
-        for start in range(0, left.shape[-2], _ROWS)
+        (left[..., start : start + _DOT_ROWS, :].float() * right[..., start : start + _DOT_ROWS, :].float()).sum(-1)
+        for start in range(0, left.shape[-2], _DOT_ROWS)
     ]
     return torch.cat(parts, dim=-1)

@@ -22,7 +22,7 @@ from transformers.masking_utils import eager_mask, prepare_padding_mask, sdpa_ma
 
 #: `causal`: a query sees itself and earlier keys.  `full`: every key.  `other`: windows, packed texts, prefixes …
 #: Padding is no part of it.
-Shape = Literal["causal", "full", "other"]
+MaskShape = Literal["causal", "full", "other"]
 
 #: Entries of a mask that are alive at once where it has to be spelled out: 16 MiB of float32.
 _MASK_ELEMENTS = 1 << 22
@@ -36,7 +36,7 @@ class Visibility:
     evaluate: the rows start…stop, padding included: bool, broadcastable to (batch, 1, stop − start, keys).
     """
 
-    shape: Shape
+    shape: MaskShape
     queries: int
     keys: int
     padding: Tensor | None
@@ -68,7 +68,7 @@ class Visibility:
             yield start, stop, self.evaluate(start, stop)
 
 
-def implied(*, causal: bool, queries: int, keys: int, device: torch.device) -> Visibility:
+def implied_visibility(*, causal: bool, queries: int, keys: int, device: torch.device) -> Visibility:
     """What a call without a mask means: a query sees everything, or itself and earlier keys."""
 
     def evaluate(start: int, stop: int) -> Tensor:
@@ -93,7 +93,7 @@ class LazyMask:
     padding: Tensor | None
     use_vmap: bool
     device: torch.device
-    shape: Shape = "other"
+    shape: MaskShape = "other"
     #: Where a search has chosen keys for each query, these alone are seen: (batch, queries, chosen), −1 for none.
     selected: Tensor | None = None
     #: Where the mask was moved to, with a layer on another device. The rule is still worked out where its tensors are.
@@ -118,13 +118,17 @@ class LazyMask:
         """Which keys the queries start…stop see: bool, (batch, 1, stop − start, keys)."""
         rule = self._arguments(start, stop)
         mask: Tensor = sdpa_mask(**rule, allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
-        seen = mask if self.selected is None else mask & _among(self.selected[:, start:stop].to(mask.device), self.keys)
+        seen = (
+            mask
+            if self.selected is None
+            else mask & _is_selected(self.selected[:, start:stop].to(mask.device), self.keys)
+        )
         return seen.to(self.place)
 
     def additive(self, dtype: torch.dtype) -> Tensor:
         """The whole mask as transformers' eager attention adds it: 0 or the least number, (batch, 1, queries, keys)."""
         mask: Tensor = eager_mask(**self._arguments(0, self.queries), dtype=dtype)
-        return (mask if self.selected is None else _hiding(mask, self.selected.to(mask.device))).to(self.place)
+        return (mask if self.selected is None else _hide_unselected(mask, self.selected.to(mask.device))).to(self.place)
 
     def _arguments(self, start: int, stop: int) -> dict[str, Any]:
         return {
@@ -208,21 +212,21 @@ def lazy_mask(
     return LazyMaskTensor(rule, dtype)
 
 
-def only_selected(mask: Tensor | None, selected: Tensor, *, keys: int) -> Tensor:
+def restrict_to_selected(mask: Tensor | None, selected: Tensor, *, keys: int) -> Tensor:
     """The mask that leaves of what `mask` shows only the keys that are `selected`: (batch, queries, chosen)."""
     if isinstance(mask, LazyMaskTensor):
         return LazyMaskTensor(replace(mask.rule, selected=selected, shape="other"), mask.dtype)
     if mask is None or mask.dtype == torch.bool:
-        chosen = _among(selected, keys)
+        chosen = _is_selected(selected, keys)
         return chosen if mask is None else mask & chosen
-    return _hiding(mask, selected)
+    return _hide_unselected(mask, selected)
 
 
-def _hiding(mask: Tensor, selected: Tensor) -> Tensor:
-    return mask.masked_fill(~_among(selected, mask.shape[-1]), torch.finfo(mask.dtype).min)
+def _hide_unselected(mask: Tensor, selected: Tensor) -> Tensor:
+    return mask.masked_fill(~_is_selected(selected, mask.shape[-1]), torch.finfo(mask.dtype).min)
 
 
-def _among(selected: Tensor, keys: int) -> Tensor:
+def _is_selected(selected: Tensor, keys: int) -> Tensor:
     """Which keys are selected: bool, (batch, 1, queries, keys)."""
     places = torch.where(selected < 0, keys, selected).long()
     chosen = torch.zeros(*selected.shape[:2], keys + 1, dtype=torch.bool, device=selected.device)

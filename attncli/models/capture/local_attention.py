@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from attncli.models.capture.attention_types import Attention, PrecomputedAttention, WithoutStates
+from attncli.models.capture.attention_types import Attention, PrecomputedAttention, WithoutQueriesAndKeys
 from attncli.models.capture.query_key_attention import RowBlock, row_spans
-from attncli.models.capture.structure import named_attention
+from attncli.models.capture.structure import is_attention
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LocalAttention(PrecomputedAttention):
 
 
 @dataclass(frozen=True)
-class AttentionSlice(WithoutStates):
+class AttentionSlice(WithoutQueriesAndKeys):
     """Some rows and columns of an attention that reads more than a text: rows sum to what they give to these keys.
 
     row, column: of its first query and key.
@@ -98,7 +98,7 @@ def window_columns(queries: int, width: int, keys: int, device: torch.device) ->
     Longformer hands its weights out like this (Beltagy et al. 2020).
     """
     offsets = torch.arange(width, device=device) - width // 2
-    return _existing(torch.arange(queries, device=device)[:, None] + offsets[None, :], keys)
+    return _valid_columns(torch.arange(queries, device=device)[:, None] + offsets[None, :], keys)
 
 
 def neighbour_columns(queries: int, block: int, slots: int, keys: int, device: torch.device) -> Tensor:
@@ -109,31 +109,31 @@ def neighbour_columns(queries: int, block: int, slots: int, keys: int, device: t
     """
     first = (torch.arange(queries, device=device) // block - 1) * block
     places = torch.arange(slots, device=device)
-    columns = _existing(first[:, None] + places[None, :], keys)
+    columns = _valid_columns(first[:, None] + places[None, :], keys)
     return torch.where(places[None, :] < 3 * block, columns, -1)
 
 
-def _existing(columns: Tensor, keys: int) -> Tensor:
+def _valid_columns(columns: Tensor, keys: int) -> Tensor:
     return torch.where((columns >= 0) & (columns < keys), columns, -1)
 
 
 #: What a block holds that cuts its patches into shifted windows.
-_MARKS = ("window_size", "shift_size")
+_WINDOW_ATTRIBUTES = ("window_size", "shift_size")
 
 #: What it is told of the patches.
-_SIZE = "input_dimensions"
+_GRID_SIZE_ARGUMENT = "input_dimensions"
 
 #: A mask that adds −100 leaves this little of a weight.
-_MASKED = 1e-30
+_MASKED_WEIGHT = 1e-30
 
 
 class ShiftedWindows:
     """While it is active, knows which patches stand in the windows of every attention module."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._blocks = _windowed(model)
+        self._blocks = _windowed_blocks(model)
         parts = ((part, block) for block in self._blocks for part in block.modules())
-        self._block_of = {id(part): block for part, block in parts if named_attention(part)}
+        self._block_of = {id(part): block for part, block in parts if is_attention(part)}
         self._sizes: dict[int, tuple[int, int]] = {}
         self._hooks: list[RemovableHandle] = []
 
@@ -148,7 +148,7 @@ class ShiftedWindows:
             hook.remove()
 
     def _note(self, block: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        size = named.get(_SIZE, arguments[1] if len(arguments) > 1 else None)
+        size = named.get(_GRID_SIZE_ARGUMENT, arguments[1] if len(arguments) > 1 else None)
         if isinstance(size, tuple) and len(size) == 2:
             self._sizes[id(block)] = (int(size[0]), int(size[1]))
 
@@ -158,19 +158,19 @@ class ShiftedWindows:
         if block is None or id(block) not in self._sizes:
             return None
         rows, columns = self._sizes[id(block)]
-        return window_places(rows, columns, _whole(block.window_size), _whole(block.shift_size))
+        return shifted_window_patches(rows, columns, _side_length(block.window_size), _side_length(block.shift_size))
 
 
 def window_side(model: nn.Module) -> int | None:
     """How many patches a side the windows of a model have; None where it has none."""
-    return max((_whole(getattr(block, _MARKS[0])) for block in _windowed(model)), default=None)
+    return max((_side_length(getattr(block, _WINDOW_ATTRIBUTES[0])) for block in _windowed_blocks(model)), default=None)
 
 
-def _windowed(model: nn.Module) -> list[nn.Module]:
-    return [part for part in model.modules() if all(hasattr(part, mark) for mark in _MARKS)]
+def _windowed_blocks(model: nn.Module) -> list[nn.Module]:
+    return [part for part in model.modules() if all(hasattr(part, mark) for mark in _WINDOW_ATTRIBUTES)]
 
 
-def window_places(rows: int, columns: int, side: int, shift: int) -> Tensor:
+def shifted_window_patches(rows: int, columns: int, side: int, shift: int) -> Tensor:
     """Which patch of rows × columns each slot of each window holds: (windows, side²), −1 for padding.
 
     >>> window_places(2, 4, side=2, shift=0)
@@ -184,7 +184,7 @@ def window_places(rows: int, columns: int, side: int, shift: int) -> Tensor:
     return tiles.reshape(-1, side * side)
 
 
-def between_patches(attention: Attention, places: Tensor) -> Attention | None:
+def patch_attention(attention: Attention, places: Tensor) -> Attention | None:
     """Attention within the windows of one picture as attention between its patches; None where it isn't that.
 
     A row sums to less than 1 where its window reaches over the edge: the padding is looked at, too.
@@ -193,7 +193,7 @@ def between_patches(attention: Attention, places: Tensor) -> Attention | None:
     weights = torch.cat(whole, dim=2)
     if weights.shape[0] != len(places) or weights.shape[2:] != (places.shape[1], places.shape[1]):
         return None
-    weights = weights.masked_fill(weights < _MASKED, 0)
+    weights = weights.masked_fill(weights < _MASKED_WEIGHT, 0)
     patches = int(places.max()) + 1
     slot = torch.full((patches,), -1)
     flat = places.flatten()
@@ -203,5 +203,5 @@ def between_patches(attention: Attention, places: Tensor) -> Attention | None:
     return LocalAttention(rows.transpose(0, 1)[None], places[window].to(weights.device), keys=patches)
 
 
-def _whole(size: Any) -> int:
+def _side_length(size: Any) -> int:
     return int(size[0]) if isinstance(size, tuple | list) else int(size)

@@ -62,13 +62,13 @@ class BlockList:
     @property
     def length(self) -> int:
         """How many layers there are."""
-        return sum(_layers_in(block) for block in self.blocks)
+        return sum(_count_layers(block) for block in self.blocks)
 
-    def described(self) -> tuple[Block, ...]:
+    def describe_layers(self) -> tuple[Block, ...]:
         """What each layer mixes its tokens with; to be asked before a list is cut."""
         return tuple(Block(_attends(layer), _mixer(layer)) for block in self.blocks for layer in _layers_of(block))
 
-    def first(self, layers: int) -> nn.ModuleList:
+    def first_blocks(self, layers: int) -> nn.ModuleList:
         """The blocks that the first `layers` layers need."""
         count = next((n for n in range(len(self.blocks)) if self._layers_before(n) >= layers), len(self.blocks))
         return nn.ModuleList(self.blocks[:count])
@@ -77,10 +77,10 @@ class BlockList:
         """The layer of a module, by its path within the list: `3.attention`, `1.0.attention`, `3.self_attn.1`."""
         block, _, within = path.partition(".")
         inner = next((int(part) for part in within.split(".") if part.isdigit()), 0)
-        return self._layers_before(int(block)) + (inner if _layers_in(self.blocks[int(block)]) > 1 else 0)
+        return self._layers_before(int(block)) + (inner if _count_layers(self.blocks[int(block)]) > 1 else 0)
 
     def _layers_before(self, block: int) -> int:
-        return sum(_layers_in(other) for other in self.blocks[:block])
+        return sum(_count_layers(other) for other in self.blocks[:block])
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def block_lists(model: nn.Module) -> list[BlockList]:
 
 def _stages(block_list: BlockList) -> list[BlockList]:
     """The stages of a tower, where every element of its list holds a list of blocks that attend."""
-    inner = [_held_blocks(stage) for stage in block_list.blocks]
+    inner = [_stage_blocks(stage) for stage in block_list.blocks]
     return [
         BlockList(f"{block_list.path}.{place}.{name}", blocks, block_list.word, place + 1)
         for place, (name, blocks) in enumerate(each for each in inner if each is not None)
@@ -122,10 +122,10 @@ def _stages(block_list: BlockList) -> list[BlockList]:
     ]
 
 
-def _held_blocks(stage: nn.Module) -> tuple[str, nn.ModuleList] | None:
+def _stage_blocks(stage: nn.Module) -> tuple[str, nn.ModuleList] | None:
     for name, child in stage.named_children():
         if isinstance(child, nn.ModuleList) and _holds_blocks(child):
-            return (name, child) if all(_attends(part) and not named_attention(part) for part in child) else None
+            return (name, child) if all(_attends(part) and not is_attention(part) for part in child) else None
     return None
 
 
@@ -142,50 +142,52 @@ def stack_word(path: str, *, decodes: bool = False) -> str | None:
 
 def _holds_blocks(modules: nn.ModuleList) -> bool:
     """A block has parts of its own: a list of plain layers doesn't count."""
-    return len(modules) > 0 and all(_leaves(module) > 1 for module in modules)
+    return len(modules) > 0 and all(_count_leaves(module) > 1 for module in modules)
 
 
-def _leaves(module: nn.Module) -> int:
+def _count_leaves(module: nn.Module) -> int:
     return sum(1 for part in module.modules() if not any(True for _ in part.children()))
 
 
 def _layers_of(block: nn.Module) -> Iterable[nn.Module]:
     """A block once for every layer that it stands for; the parts of a list of layers."""
-    return block if isinstance(block, nn.ModuleList) else [block] * _layers_in(block)
+    return block if isinstance(block, nn.ModuleList) else [block] * _count_layers(block)
 
 
-def _layers_in(block: nn.Module) -> int:
+def _count_layers(block: nn.Module) -> int:
     if isinstance(block, nn.ModuleList):
         return len(block)
     inner = (child for child in block.children() if isinstance(child, nn.ModuleList) and len(child))
-    return max((len(child) for child in inner if all(named_attention(part) for part in child)), default=1)
+    return max((len(child) for child in inner if all(is_attention(part) for part in child)), default=1)
 
 
-def named_attention(module: nn.Module) -> bool:
+def is_attention(module: nn.Module) -> bool:
     """Whether a module's class says that it attends."""
     return bool(_ATTENTION_NAMES.search(type(module).__name__))
 
 
 def _attends(block: nn.Module) -> bool:
-    return any(named_attention(module) for module in block.modules())
+    return any(is_attention(module) for module in block.modules())
 
 
 def _mixer(block: nn.Module) -> str | None:
     """A block's first child that isn't a norm, an MLP or the like; the block itself where it has no such child."""
     children = [type(child).__name__ for child in block.children()]
-    return next((name for name in children if not _NOT_MIXERS.search(_own_part(name, type(block).__name__))), None)
+    return next(
+        (name for name in children if not _NOT_MIXERS.search(_strip_family_name(name, type(block).__name__))), None
+    )
 
 
-def _own_part(name: str, block: str) -> str:
+def _strip_family_name(name: str, block: str) -> str:
     """A class's name without that of its family: the `MambaLayer` of a `GraniteMoeHybridDecoderLayer` mixes tokens."""
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, block, strict=False)))
     family = re.match(r".*(?=[A-Z])", name[: shared + 1])
     return name[len(family[0]) :] if family else name
 
 
-def mixers(lists: Sequence[BlockList]) -> list[str]:
+def mixer_names(lists: Sequence[BlockList]) -> list[str]:
     """The classes of everything that mixes tokens in these stacks, each once."""
-    blocks = (block for block_list in lists for block in block_list.described())
+    blocks = (block for block_list in lists for block in block_list.describe_layers())
     return sorted({block.mixer for block in blocks if block.mixer})
 
 
@@ -198,11 +200,11 @@ def site_of(path: str, lists: Sequence[BlockList]) -> Site:
     for block_list in lists:
         if path.startswith(f"{block_list.path}."):
             within = path[len(block_list.path) + 1 :]
-            return Site(block_list, block_list.layer_at(within), _is_cross(_said_within(block_list, within)))
+            return Site(block_list, block_list.layer_at(within), _is_cross(_path_in_block(block_list, within)))
     return Site(None, 0, _is_cross(path))
 
 
-def _said_within(block_list: BlockList, within: str) -> str:
+def _path_in_block(block_list: BlockList, within: str) -> str:
     """What says whether a module reads another stack: its path in its block, or the name of a list of attentions."""
     _, _, path = within.partition(".")
     return path or block_list.path.rpartition(".")[2]
@@ -233,15 +235,15 @@ def run_with_states(
 
     Raises ModelError where the states aren't one for each token.
     """
-    taker = _StateTaker(observe, len(arguments["input_ids"]), tokens)
-    with torch.no_grad(), _hooked(blocks, taker):
+    taker = _StateRecorder(observe, len(arguments["input_ids"]), tokens)
+    with torch.no_grad(), _hooked_blocks(blocks, taker):
         output = module(**arguments)
     taker.finish(output[0] if whole else None)
     return taker.count
 
 
 @contextmanager
-def _hooked(blocks: nn.ModuleList, taker: _StateTaker) -> Iterator[None]:
+def _hooked_blocks(blocks: nn.ModuleList, taker: _StateRecorder) -> Iterator[None]:
     """Hooks on every block of a stack while a pass runs."""
     with ExitStack() as hooks:
         for block in blocks:
@@ -251,7 +253,7 @@ def _hooked(blocks: nn.ModuleList, taker: _StateTaker) -> Iterator[None]:
 
 
 @dataclass
-class _StateTaker:
+class _StateRecorder:
     """Takes the states as the blocks run. The newest waits: only the end of the pass tells whether it is the last."""
 
     observe: StateObserver

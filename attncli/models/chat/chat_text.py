@@ -45,7 +45,7 @@ def has_marks(text: str) -> bool:
     return _MARK.search(text) is not None
 
 
-def own_texts(message: Message) -> list[str]:
+def content_texts(message: Message) -> list[str]:
     """The texts that are a message's content: one, or one a part."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [content]
@@ -53,21 +53,21 @@ def own_texts(message: Message) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def marked(message: Message, place: int, inside: bool) -> Message:
+def mark_contents(message: Message, place: int, inside: bool) -> Message:
     """A message whose texts stand between the marks of its place; `inside` the space around each text."""
     content = message.get("content")
     if isinstance(content, list):
-        return {**message, "content": [_marked_part(part, place, inside) for part in content]}
-    return {**message, "content": _between(content, place, inside)} if isinstance(content, str) else message
+        return {**message, "content": [_mark_part(part, place, inside) for part in content]}
+    return {**message, "content": _mark_text(content, place, inside)} if isinstance(content, str) else message
 
 
-def _marked_part(part: object, place: int, inside: bool) -> object:
+def _mark_part(part: object, place: int, inside: bool) -> object:
     if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        return {**part, "text": _between(part["text"], place, inside)}
-    return _between(part, place, inside) if isinstance(part, str) else part
+        return {**part, "text": _mark_text(part["text"], place, inside)}
+    return _mark_text(part, place, inside) if isinstance(part, str) else part
 
 
-def _between(text: str, place: int, inside: bool) -> str:
+def _mark_text(text: str, place: int, inside: bool) -> str:
     inner = text.strip()
     if not inner:
         return text
@@ -75,7 +75,7 @@ def _between(text: str, place: int, inside: bool) -> str:
     return f"{before}{chr(_OPENING + place)}{inner if inside else text}{chr(_CLOSING + place)}{after}"
 
 
-def found(rendering: str | None, text: str) -> dict[int, tuple[Span, ...]] | None:
+def find_marked_spans(rendering: str | None, text: str) -> dict[int, tuple[Span, ...]] | None:
     """From a rendering with marks: the spans of each place in the text; None where it isn't that text with marks."""
     if rendering is None:
         return None
@@ -98,7 +98,7 @@ def found(rendering: str | None, text: str) -> dict[int, tuple[Span, ...]] | Non
 # Whole messages
 
 
-def before_first(once: str | None, twice: str | None) -> int:
+def first_message_start(once: str | None, twice: str | None) -> int:
     """What a template writes before the first message, told by what a second one like it adds.
 
     Needed where it can't do without messages; 0 where that can't be told either.
@@ -109,7 +109,7 @@ def before_first(once: str | None, twice: str | None) -> int:
     return len(once) - len(added) if added and once.endswith(added) else 0
 
 
-def before_ending(text: str, ending: str | None, first: int) -> int | None:
+def ending_start(text: str, ending: str | None, first: int) -> int | None:
     """Where the last messages begin in the text, told by their rendering alone; None where it doesn't tell.
 
     first: where the first message begins, behind what stands before any messages.
@@ -123,8 +123,12 @@ def message_spans(
     contents: Sequence[tuple[Span, ...] | None], boundaries: Mapping[int, int], end: int
 ) -> Iterator[Span | None]:
     """The span of each message: between two boundaries, or around its contents where it shares that space."""
-    known = {place: at for place, at in {**boundaries, len(contents): end}.items() if _parts(contents, place, at)}
-    rising = _rising(known)
+    known = {
+        place: at
+        for place, at in {**boundaries, len(contents): end}.items()
+        if _separates_contents(contents, place, at)
+    }
+    rising = _rising_boundaries(known)
     for place, own in enumerate(contents):
         if place in rising and place + 1 in rising:
             yield rising[place], rising[place + 1]
@@ -132,14 +136,14 @@ def message_spans(
             yield (own[0][0], own[-1][1]) if own else None
 
 
-def _parts(contents: Sequence[tuple[Span, ...] | None], place: int, at: int) -> bool:
+def _separates_contents(contents: Sequence[tuple[Span, ...] | None], place: int, at: int) -> bool:
     """Whether a boundary before the message at `place` parts the contents of the messages before from the others."""
     before = (end for own in contents[:place] for _, end in own or ())
     after = (start for own in contents[place:] for start, _ in own or ())
     return max(before, default=0) <= at <= min(after, default=at)
 
 
-def _rising(boundaries: Mapping[int, int]) -> dict[int, int]:
+def _rising_boundaries(boundaries: Mapping[int, int]) -> dict[int, int]:
     """The boundaries in order; none of them where they don't rise as the messages do."""
     ordered = dict(sorted(boundaries.items()))
     falls = any(left > right for left, right in pairwise(ordered.values()))
@@ -183,7 +187,7 @@ def render_chat(
     refuses the conversation or fails on it.
     """
     chosen = form.template(template, tools=conversation.variables.get("tools") is not None)
-    run = _Run(sandbox, form, chosen, conversation)
+    run = _TemplateRun(sandbox, form, chosen, conversation)
     every = range(len(conversation.messages))
     try:
         whole, plain = run.rendered([Call(every, generation_prompt), Call(every)])
@@ -191,12 +195,12 @@ def render_chat(
         raise run.stopped(slow=error.slow) from error
     if whole.text is None:
         raise run.failure(whole)
-    generation = _rest(whole.text, plain.text)
+    generation = _appended_span(whole.text, plain.text)
     messages, warnings = run.located(whole.text, generation_prompt, generation)
     return ChatText(whole.text, chosen.name, messages, generation, tuple(warnings))
 
 
-class _Run(NamedTuple):
+class _TemplateRun(NamedTuple):
     """One conversation on its way through one template."""
 
     sandbox: Sandbox
@@ -243,15 +247,15 @@ class _Run(NamedTuple):
             picks = [[*range(i), count + i, *range(i + 1, count)] for i in range(min(count, _MOST_PARTS))]
             singles = self._marked(picks, text, generation, True)
             found = {index: (single or {}).get(index, ()) for index, single in enumerate(singles)}
-        return [found.get(index, ()) or _none(message) for index, message in enumerate(messages)]
+        return [found.get(index, ()) or _empty_or_unknown(message) for index, message in enumerate(messages)]
 
     def _marked(
         self, picks: Sequence[Sequence[int]], text: str, generation: bool, inside: bool
     ) -> list[dict[int, tuple[Span, ...]] | None]:
         """What marked messages show, which are counted on behind the unmarked ones; inside the space around them?"""
-        marks = [marked(message, index, inside) for index, message in enumerate(self.conversation.messages)]
+        marks = [mark_contents(message, index, inside) for index, message in enumerate(self.conversation.messages)]
         renderings = self.rendered([Call(pick, generation) for pick in picks], marks)
-        return [found(each.text, text) for each in renderings]
+        return [find_marked_spans(each.text, text) for each in renderings]
 
     def boundaries(self, text: str, end: int) -> dict[int, int]:
         """By the index of a message: where it begins in the text, as far as parts of the conversation tell.
@@ -264,11 +268,11 @@ class _Run(NamedTuple):
         calls = [Call([0]), Call([0, 0]), *(Call(range(length)) for length in range(count))]
         once, twice, *beginnings = (each.text for each in self.rendered(calls))
         known = {i: len(part) for i, part in enumerate(beginnings) if part is not None and text.startswith(part)}
-        first = known.setdefault(0, before_first(once, twice))
+        first = known.setdefault(0, first_message_start(once, twice))
         # Where a message looks different when it is the last one, the messages behind it may tell.
         unknown = [index for index in range(count) if index not in known]
         endings = (each.text for each in self.rendered([Call(range(index, count)) for index in unknown]))
-        found = {i: before_ending(text[:end], part, first) for i, part in zip(unknown, endings, strict=True)}
+        found = {i: ending_start(text[:end], part, first) for i, part in zip(unknown, endings, strict=True)}
         return {**known, **{index: at for index, at in found.items() if at is not None}}
 
     def failure(self, rendering: Rendering) -> AttnError:
@@ -276,7 +280,7 @@ class _Run(NamedTuple):
         model, origin = self.form.model, self.template.origin
         if rendering.kind == "memory":
             return self.stopped(slow=False)
-        where = origin if rendering.line is None else f"{origin}, {_place(rendering)}"
+        where = origin if rendering.line is None else f"{origin}, {_error_location(rendering)}"
         said = " ".join(rendering.message.split()).rstrip(".")
         if rendering.kind == "syntax":
             return ModelError(f"the chat template of {model} is broken: {said} ({where})", hint=self._another)
@@ -307,18 +311,18 @@ class _Run(NamedTuple):
         return f"choose another one with --template: {', '.join(others)}" if others else "try another -m"
 
 
-def _place(rendering: Rendering) -> str:
+def _error_location(rendering: Rendering) -> str:
     """`line 3, column 4: {{ … }}`."""
     column = "" if rendering.column is None else f", column {rendering.column}"
     excerpt = rendering.excerpt if len(rendering.excerpt) <= _EXCERPT else f"{rendering.excerpt[:_EXCERPT]}…"
     return f"line {rendering.line}{column}: {excerpt}"
 
 
-def _rest(text: str, plain: str | None) -> Span | None:
+def _appended_span(text: str, plain: str | None) -> Span | None:
     """The end that a text has beyond another one."""
     return (len(plain), len(text)) if plain is not None and text != plain and text.startswith(plain) else None
 
 
-def _none(message: Message) -> tuple[Span, ...] | None:
+def _empty_or_unknown(message: Message) -> tuple[Span, ...] | None:
     """What the contents of a message are that were not found: none at all, or unknown where it has some."""
-    return None if any(text.strip() for text in own_texts(message)) else ()
+    return None if any(text.strip() for text in content_texts(message)) else ()

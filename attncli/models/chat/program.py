@@ -39,8 +39,10 @@ except ImportError:  # Windows
 LIMITS = {"RLIMIT_AS": 1 << 30, "RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0}
 
 #: What only a template that got out of jinja2's sandbox would do, as Python's audit events begin; and what imports do.
-_DEEDS = frozenset(("os", "subprocess", "socket", "shutil", "ctypes", "winreg", "_winapi", "pty", "ftplib", "smtplib"))
-_NEEDED = frozenset(("os.listdir", "os.scandir"))
+_FORBIDDEN_EVENTS = frozenset(
+    ("os", "subprocess", "socket", "shutil", "ctypes", "winreg", "_winapi", "pty", "ftplib", "smtplib")
+)
+_ALLOWED_EVENTS = frozenset(("os.listdir", "os.scandir"))
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 #: What a template that stands in no file is called in a traceback.
@@ -73,12 +75,12 @@ def _set_limits() -> None:
             # Some systems know a limit and refuse to set it.
             with suppress(ValueError, OSError):
                 resource.setrlimit(getattr(resource, name), (most, most))
-    sys.addaudithook(_forbid)
+    sys.addaudithook(_audit_hook)
 
 
-def _forbid(event: str, arguments: tuple[Any, ...]) -> None:
+def _audit_hook(event: str, arguments: tuple[Any, ...]) -> None:
     writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES
-    if writes or (event.partition(".")[0] in _DEEDS and event not in _NEEDED):
+    if writes or (event.partition(".")[0] in _FORBIDDEN_EVENTS and event not in _ALLOWED_EVENTS):
         raise PermissionError("a chat template can't touch anything outside")
 
 
@@ -88,7 +90,7 @@ def _answer(line: bytes) -> bytes:
         if resource is not None:
             # Whoever waits for us kills us in time; this is for the case that it is gone.
             signal.alarm(2 + int(request["seconds"]))
-        answers = [_called(request, call) for call in request["calls"]]
+        answers = [_render_call(request, call) for call in request["calls"]]
         return json.dumps(answers).encode() + b"\n"
     except MemoryError:
         return (
@@ -100,7 +102,7 @@ def _answer(line: bytes) -> bytes:
             signal.alarm(0)
 
 
-def _called(request: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, object]:
+def _render_call(request: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, object]:
     source = request["source"]
     # A copy for each call, as a template may change what it is given.
     given = {**request["variables"], "messages": [request["messages"][index] for index in call["pick"]]}
@@ -111,15 +113,15 @@ def _called(request: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, ob
         raise
     except Exception as error:  # a template can raise anything
         line = _line_of(error)
-        place = _block_of(source, variables, str(error)) or _start_of(source, line)
-        return {"kind": _kind(error), "message": str(error) or type(error).__name__, **place._asdict()}
+        place = _statement_place(source, variables, str(error)) or _line_place(source, line)
+        return {"kind": _error_kind(error), "message": str(error) or type(error).__name__, **place._asdict()}
 
 
 def _render(source: str, variables: str) -> str:
-    return _compiled(source).render(json.loads(variables))
+    return _compile_template(source).render(json.loads(variables))
 
 
-def _kind(error: Exception) -> str:
+def _error_kind(error: Exception) -> str:
     if isinstance(error, RefusedError):
         return "refused"
     return "syntax" if isinstance(error, TemplateSyntaxError) else "failed"
@@ -196,7 +198,7 @@ def _to_json(
 
 
 @lru_cache(maxsize=4)
-def _compiled(source: str) -> Template:
+def _compile_template(source: str) -> Template:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loopcontrols]
     )
@@ -214,7 +216,7 @@ def _compiled(source: str) -> Template:
 # Where a template fails
 
 
-class Place(NamedTuple):
+class ErrorPlace(NamedTuple):
     """Line and column, both from 1, and the statement that stands there; None where it is not known."""
 
     line: int | None = None
@@ -227,41 +229,43 @@ def _line_of(error: BaseException) -> int | None:
     if isinstance(error, TemplateSyntaxError):
         return error.lineno
     lines = [
-        trace.tb_lineno for trace in _traces(error.__traceback__) if trace.tb_frame.f_code.co_filename == _TEMPLATE
+        trace.tb_lineno
+        for trace in _walk_traceback(error.__traceback__)
+        if trace.tb_frame.f_code.co_filename == _TEMPLATE
     ]
     return lines[-1] if lines else None
 
 
-def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
+def _walk_traceback(trace: TracebackType | None) -> Iterator[TracebackType]:
     while trace is not None:
         yield trace
         trace = trace.tb_next
 
 
-def _start_of(source: str, line: int | None) -> Place:
+def _line_place(source: str, line: int | None) -> ErrorPlace:
     if line is None:
-        return Place()
+        return ErrorPlace()
     lines = source.splitlines()
-    return Place(line, None, lines[line - 1].strip() if line <= len(lines) else "")
+    return ErrorPlace(line, None, lines[line - 1].strip() if line <= len(lines) else "")
 
 
-def _block_of(source: str, variables: str, message: str) -> Place | None:
+def _statement_place(source: str, variables: str, message: str) -> ErrorPlace | None:
     """The statement that fails with `message`; None where that can't be told.
 
     Most templates are a single line of thousands of characters. With a newline put into each statement, where it means
     nothing, jinja2's line numbers tell the statements apart.
     """
-    parted, starts = _parted(source)
+    parted, starts = _split_statements(source)
     try:
         _render(parted, variables)
     except Exception as error:  # as above
         line = _line_of(error)
         if line is not None and 0 < line <= len(starts) and str(error) == message:
-            return _excerpt(source, starts[line - 1])
+            return _excerpt_place(source, starts[line - 1])
     return None
 
 
-def _parted(source: str) -> tuple[str, Sequence[int]]:
+def _split_statements(source: str) -> tuple[str, Sequence[int]]:
     """The source with a newline after the start of each statement, and where in `source` each line of it starts."""
     pieces: list[str] = []
     starts = [0]
@@ -277,7 +281,7 @@ def _parted(source: str) -> tuple[str, Sequence[int]]:
     return "".join([*pieces, source[last:]]), starts
 
 
-def _excerpt(source: str, start: int) -> Place:
+def _excerpt_place(source: str, start: int) -> ErrorPlace:
     end = _BLOCK_END.search(source, start)
     excerpt = source[start : end.end() if end else len(source)].splitlines()[0].strip()
-    return Place(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)
+    return ErrorPlace(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)

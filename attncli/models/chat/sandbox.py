@@ -121,13 +121,13 @@ class _Child:
     def __init__(self) -> None:
         self._ready = False
         # -I and -S: neither the environment's nor the current folder's modules play a part, and it starts sooner.
-        command = [sys.executable, "-I", "-S", "-c", _PROGRAM.format(folders=_folders())]
+        command = [sys.executable, "-I", "-S", "-c", _PROGRAM.format(folders=_package_folders())]
         try:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except (OSError, ValueError) as error:
-            raise _unstartable(str(error)) from error
+            raise _start_error(str(error)) from error
 
     def asked(self, request: bytes, seconds: float) -> bytes:
         """The answer to a request. Raises StoppedError."""
@@ -155,7 +155,7 @@ class _Child:
         with self._killed_after(_START_SECONDS):
             self._ready = self._output.readline(_MOST_BYTES) == b"ready\n"
         if not self._ready:
-            raise _unstartable("it ended at once")
+            raise _start_error("it ended at once")
 
     @contextmanager
     def _killed_after(self, seconds: float) -> Iterator[Event]:
@@ -185,14 +185,14 @@ class _Child:
         return self._process.stdout
 
 
-def _folders() -> list[str]:
+def _package_folders() -> list[str]:
     """Where the packages lie that the child imports, found without importing them."""
     specs = [find_spec(name) for name in _PACKAGES]
     origins = [spec.origin for spec in specs if spec is not None and spec.origin is not None]
     return list(dict.fromkeys(str(Path(origin).parents[1].resolve()) for origin in origins))
 
 
-def _unstartable(reason: str) -> FailedError:
+def _start_error(reason: str) -> FailedError:
     return FailedError(
         f"chat templates run in a process of their own, which could not be started: {reason}",
         hint="see that Python's jinja2 is whole: pip install --force-reinstall jinja2",

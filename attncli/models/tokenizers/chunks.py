@@ -72,7 +72,7 @@ def find_overlap(left: Chunk, right: Chunk, margin: int) -> ChunkOverlap | None:
             twin is not None
             and twin[0].tokens == before.tokens
             and twin[1].tokens == after.tokens
-            and _changes_class(left.text, after.start - left.start)
+            and _is_class_change(left.text, after.start - left.start)
         ):
             return ChunkOverlap(after.first, twin[1].first)
     return None
@@ -87,21 +87,21 @@ def is_one_pre_token(chunk: Chunk) -> bool:
 def _pre_tokens(chunk: Chunk, start: int, end: int) -> Iterator[_PreToken]:
     """The pre-tokens whose tokens begin from one character of the whole text up to another."""
     places = range(len(chunk.ids))
-    first, last = (bisect_left(places, at, key=lambda token: _span(chunk, token)[0]) for at in (start, end))
+    first, last = (bisect_left(places, at, key=lambda token: _token_span(chunk, token)[0]) for at in (start, end))
     for _, group in groupby(range(first, last), key=chunk.encoding.token_to_word):
         members = list(group)
-        tokens = tuple((chunk.ids[token], *_span(chunk, token)) for token in members)
+        tokens = tuple((chunk.ids[token], *_token_span(chunk, token)) for token in members)
         yield _PreToken(tokens[0][1], members[0], tokens)
 
 
-def _span(chunk: Chunk, token: int) -> tuple[int, int]:
+def _token_span(chunk: Chunk, token: int) -> tuple[int, int]:
     """The characters of a token in the whole text."""
     span = chunk.encoding.token_to_chars(token)
     assert span is not None, "the chunk has that many tokens"
     return span[0] + chunk.start, span[1] + chunk.start
 
 
-def _changes_class(text: str, place: int) -> bool:
+def _is_class_change(text: str, place: int) -> bool:
     return _character_class(text[place - 1]) != _character_class(text[place])
 
 
@@ -144,7 +144,7 @@ Encode = Callable[[list[str]], "list[Encoding]"]
 Window = tuple[int, str]
 
 
-class Sizes(NamedTuple):
+class ChunkSizes(NamedTuple):
     """In characters, but for the last.
 
     chunk: from the start of one chunk to that of the next.  overlap: how far each goes on beyond that.
@@ -157,7 +157,7 @@ class Sizes(NamedTuple):
     batch: int = 16
 
 
-class Stretch(NamedTuple):
+class ChunkTokens(NamedTuple):
     """The tokens from `first` to `last` of a chunk: those of the whole text, in order."""
 
     chunk: Chunk
@@ -180,39 +180,41 @@ class Stretch(NamedTuple):
         return [(start + shift, end + shift) for start, end in offsets] if shift else offsets
 
 
-def stretches(encode: Encode, blocks: Iterable[str], sizes: Sizes | None = None) -> Iterator[Stretch]:
+def encode_chunks(encode: Encode, blocks: Iterable[str], sizes: ChunkSizes | None = None) -> Iterator[ChunkTokens]:
     """The tokens of a text that comes in blocks.
 
     Where two chunks can't be joined they are cut as one. Where the tokenizer makes the whole first chunk one pre-token
     (it has no pre-tokenizer, or the text no spaces) it would never come to a place: then the text is collected whole.
     """
-    sizes = sizes or Sizes()
-    windows = _windows(blocks, sizes)
-    (first,) = _cut(encode, [next(windows)])
+    sizes = sizes or ChunkSizes()
+    windows = _overlapping_windows(blocks, sizes)
+    (first,) = _encode_windows(encode, [next(windows)])
     if (second := next(windows, None)) is None:
-        yield Stretch(first, 0, len(first.ids))
+        yield ChunkTokens(first, 0, len(first.ids))
     elif is_one_pre_token(first):
         whole = first.text + "".join(text[sizes.overlap :] for _, text in chain([second], windows))
-        (chunk,) = _cut(encode, [(0, whole)])
-        yield Stretch(chunk, 0, len(chunk.ids))
+        (chunk,) = _encode_windows(encode, [(0, whole)])
+        yield ChunkTokens(chunk, 0, len(chunk.ids))
     else:
-        batches = prefetch(lambda batch: _cut(encode, batch), _batches(chain([second], windows), sizes.batch))
-        yield from _joined(encode, first, chain.from_iterable(batches), sizes.margin)
+        batches = prefetch(
+            lambda batch: _encode_windows(encode, batch), _batches(chain([second], windows), sizes.batch)
+        )
+        yield from _join_chunks(encode, first, chain.from_iterable(batches), sizes.margin)
 
 
-def _joined(encode: Encode, first: Chunk, others: Iterator[Chunk], margin: int) -> Iterator[Stretch]:
+def _join_chunks(encode: Encode, first: Chunk, others: Iterator[Chunk], margin: int) -> Iterator[ChunkTokens]:
     left, begin = first, 0
     for right in others:
         seam = find_overlap(left, right, margin)
         if seam is None:
-            left = _grown(encode, left, right, others)
+            left = _extend_chunk(encode, left, right, others)
             continue
-        yield Stretch(left, begin, seam.left)
+        yield ChunkTokens(left, begin, seam.left)
         left, begin = right, seam.right
-    yield Stretch(left, begin, len(left.ids))
+    yield ChunkTokens(left, begin, len(left.ids))
 
 
-def _grown(encode: Encode, left: Chunk, right: Chunk, others: Iterator[Chunk]) -> Chunk:
+def _extend_chunk(encode: Encode, left: Chunk, right: Chunk, others: Iterator[Chunk]) -> Chunk:
     """A chunk that goes on for at least twice its length: growing by a fixed length would take quadratic time."""
     parts, end = [left.text], left.end
     for chunk in chain([right], others):
@@ -220,17 +222,17 @@ def _grown(encode: Encode, left: Chunk, right: Chunk, others: Iterator[Chunk]) -
         end = chunk.end
         if end - left.start >= 2 * len(left.text):
             break
-    return _cut(encode, [(left.start, "".join(parts))])[0]
+    return _encode_windows(encode, [(left.start, "".join(parts))])[0]
 
 
-def _cut(encode: Encode, windows: list[Window]) -> list[Chunk]:
+def _encode_windows(encode: Encode, windows: list[Window]) -> list[Chunk]:
     encodings = encode([text for _, text in windows])
     return [
         Chunk(start, text, encoding, encoding.ids) for (start, text), encoding in zip(windows, encodings, strict=True)
     ]
 
 
-def _windows(blocks: Iterable[str], sizes: Sizes) -> Iterator[Window]:
+def _overlapping_windows(blocks: Iterable[str], sizes: ChunkSizes) -> Iterator[Window]:
     """The chunks, at least one (of an empty text an empty one); the last is longer than the overlap, unless alone."""
     rest, start = "", 0
     for block in blocks:

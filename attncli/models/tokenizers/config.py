@@ -25,7 +25,7 @@ from attncli.models.files.sources import Source
 Json = Mapping[str, object]
 
 
-class Files(Protocol):
+class TokenizerFiles(Protocol):
     """What a tokenizer needs of a model's files: `find` gives a local path, or None where there is no such file."""
 
     @property
@@ -38,13 +38,13 @@ class Files(Protocol):
 
 
 #: The names under which a configuration lists single special tokens, in the order in which they join the vocabulary.
-_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_SINGLE_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 #: The names under which it lists several, the newer one first.
-_LISTED = ("extra_special_tokens", "additional_special_tokens")
+_TOKEN_LIST_KEYS = ("extra_special_tokens", "additional_special_tokens")
 
 #: How configurations call the number of positions that a model has.
-_POSITIONS = (
+_POSITION_COUNT_KEYS = (
     "max_position_embeddings",
     "n_positions",  # GPT-2, T5
     "n_ctx",  # the first GPT
@@ -58,15 +58,15 @@ _NO_LIMIT = 10**9
 
 #: Classes for which transformers takes tokenizer.json as it stands; the others build normaliser and pre-tokenizer anew
 #: from the settings of tokenizer_config.json.
-_AS_IT_STANDS = frozenset(
+_UNCHANGED_CLASSES = frozenset(
     ("", "TokenizersBackend", "PreTrainedTokenizer", "PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast")
 )
 
 
 #: Classes that build the part anew that puts a space before a text; but transformers heeds the class of a
 #: tokenizer_config.json only for models of this type, and for those that don't say theirs.
-_OWN_SPACES = frozenset(("LlamaTokenizer", "LlamaTokenizerFast"))
-_OWN_SPACES_TYPES = frozenset(("llama", None))
+_PREFIX_SPACE_CLASSES = frozenset(("LlamaTokenizer", "LlamaTokenizerFast"))
+_PREFIX_SPACE_MODEL_TYPES = frozenset(("llama", None))
 
 
 class SpecialToken(NamedTuple):
@@ -103,13 +103,13 @@ class TokenizerConfig(NamedTuple):
     prepend_scheme: str | None = None
 
 
-def read_config(files: Files) -> TokenizerConfig:
+def read_config(files: TokenizerFiles) -> TokenizerConfig:
     """Read the files beside a tokenizer.json; a model without any of them gets the defaults.
 
     Raises ModelError where one is not JSON.
     """
     config = read_json(files, "tokenizer_config.json")
-    class_name = _string(config.get("tokenizer_class"))
+    class_name = _as_string(config.get("tokenizer_class"))
     numbered = config.get("added_tokens_decoder")
     # Before there was `added_tokens_decoder`, the named tokens stood in a file of their own.
     named = config if numbered is not None else {**config, **read_json(files, "special_tokens_map.json")}
@@ -117,17 +117,17 @@ def read_config(files: Files) -> TokenizerConfig:
     return TokenizerConfig(
         class_name=class_name,
         code=custom_code(config),
-        max_length=sane_length(config.get("model_max_length")) or _positions(model),
+        max_length=finite_length(config.get("model_max_length")) or _position_count(model),
         truncation_side="left" if config.get("truncation_side") == "left" else "right",
         split_special_tokens=config.get("split_special_tokens") is True,
-        numbered=_tokens(_by_id(numbered)),
-        named=_tokens(_named(named)),
-        rebuilt={} if class_name in _AS_IT_STANDS else config,
-        prepend_scheme=_prepend_scheme(config) if _heeds_spaces(class_name, model) else None,
+        numbered=_special_tokens(_entries_by_id(numbered)),
+        named=_special_tokens(_named_entries(named)),
+        rebuilt={} if class_name in _UNCHANGED_CLASSES else config,
+        prepend_scheme=_prepend_scheme(config) if _sets_prefix_space(class_name, model) else None,
     )
 
 
-def read_json(files: Files, name: str) -> Json:
+def read_json(files: TokenizerFiles, name: str) -> Json:
     """A JSON object by its file name; empty where the model has no such file."""
     path = files.find(name)
     if path is None:
@@ -151,15 +151,15 @@ def custom_code(config: Json) -> str | None:
     return next((name for name in reversed(classes) if isinstance(name, str)), None)
 
 
-def sane_length(value: object) -> int | None:
+def finite_length(value: object) -> int | None:
     """A limit that a model really means; None for absent ones and for the huge numbers that stand for "none"."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 < value < _NO_LIMIT else None
 
 
-def _heeds_spaces(class_name: str, model: Json) -> bool:
-    return class_name in _OWN_SPACES and model.get("model_type") in _OWN_SPACES_TYPES
+def _sets_prefix_space(class_name: str, model: Json) -> bool:
+    return class_name in _PREFIX_SPACE_CLASSES and model.get("model_type") in _PREFIX_SPACE_MODEL_TYPES
 
 
 def _prepend_scheme(config: Json) -> str:
@@ -169,35 +169,35 @@ def _prepend_scheme(config: Json) -> str:
     return "always" if config.get("legacy") else "first"
 
 
-def _positions(config: Json) -> int | None:
+def _position_count(config: Json) -> int | None:
     text = config.get("text_config")
     places = (config, text if isinstance(text, Mapping) else {})
-    lengths = (sane_length(place.get(key)) for place in places for key in _POSITIONS)
+    lengths = (finite_length(place.get(key)) for place in places for key in _POSITION_COUNT_KEYS)
     return next((length for length in lengths if length is not None), None)
 
 
-def _tokens(entries: Iterable[object]) -> tuple[SpecialToken, ...]:
-    return tuple(token for entry in entries if (token := _token(entry)) is not None)
+def _special_tokens(entries: Iterable[object]) -> tuple[SpecialToken, ...]:
+    return tuple(token for entry in entries if (token := _special_token(entry)) is not None)
 
 
-def _by_id(numbered: object) -> list[object]:
+def _entries_by_id(numbered: object) -> list[object]:
     """Entries in the order of their ids: added in that order, each gets the id that it has here."""
     if not isinstance(numbered, Mapping):
         return []
     return [numbered[key] for key in sorted((key for key in numbered if key.isdecimal()), key=int)]
 
 
-def _named(config: Json) -> Iterator[object]:
-    for key in _NAMED:
+def _named_entries(config: Json) -> Iterator[object]:
+    for key in _SINGLE_TOKEN_KEYS:
         yield config.get(key)
-    for key in _LISTED:
+    for key in _TOKEN_LIST_KEYS:
         entry = config.get(key)
         if entry:
-            yield from entry.values() if isinstance(entry, Mapping) else _list(entry)
+            yield from entry.values() if isinstance(entry, Mapping) else _as_list(entry)
             return
 
 
-def _token(entry: object) -> SpecialToken | None:
+def _special_token(entry: object) -> SpecialToken | None:
     if isinstance(entry, str) and entry:
         return SpecialToken(entry)
     content = entry.get("content") if isinstance(entry, Mapping) else None
@@ -207,11 +207,11 @@ def _token(entry: object) -> SpecialToken | None:
     return SpecialToken(content, **flags)
 
 
-def _list(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _string(value: object) -> str:
+def _as_string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
@@ -219,28 +219,28 @@ def _string(value: object) -> str:
 _SPACE = "▁"
 
 
-def follow_class(backend: Backend, config: TokenizerConfig) -> None:
+def apply_config(backend: Backend, config: TokenizerConfig) -> None:
     """Change what the file says as the class does that the configuration names, with the configuration's settings."""
-    _rebuild(backend, config.rebuilt)
-    rebuild_spaces(backend, config.prepend_scheme)
+    _apply_settings(backend, config.rebuilt)
+    set_prefix_space(backend, config.prepend_scheme)
     _add_tokens(backend, config)
     backend.encode_special_tokens = config.split_special_tokens
 
 
-def _rebuild(backend: Backend, settings: Mapping[str, object]) -> None:
+def _apply_settings(backend: Backend, settings: Mapping[str, object]) -> None:
     """Let the settings that a tokenizer_config.json spells out outrank the parts of tokenizer.json."""
     for part in flat_parts(backend.normalizer):
         if type(part).__name__ == "BertNormalizer":
-            _set(part, "lowercase", settings.get("do_lower_case"))
-            _set(part, "handle_chinese_chars", settings.get("tokenize_chinese_chars"))
+            _set_flag(part, "lowercase", settings.get("do_lower_case"))
+            _set_flag(part, "handle_chinese_chars", settings.get("tokenize_chinese_chars"))
             if "strip_accents" in settings:
                 part.strip_accents = settings["strip_accents"]
     for part in flat_parts(backend.pre_tokenizer):
         if type(part).__name__ == "ByteLevel":
-            _set(part, "add_prefix_space", settings.get("add_prefix_space"))
+            _set_flag(part, "add_prefix_space", settings.get("add_prefix_space"))
 
 
-def rebuild_spaces(backend: Backend, prepend_scheme: str | None) -> None:
+def set_prefix_space(backend: Backend, prepend_scheme: str | None) -> None:
     """Put spaces before texts as the class does (`TokenizerConfig.prepend_scheme`), and not as the file says.
 
     Vocabularies of bytes are left alone, whatever class is named for them.
@@ -271,6 +271,6 @@ def flat_parts(part: Any) -> Iterator[Any]:
         yield part
 
 
-def _set(part: Any, name: str, value: object) -> None:
+def _set_flag(part: Any, name: str, value: object) -> None:
     if isinstance(value, bool):
         setattr(part, name, value)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.models.tokenizers.chunks import Stretch, prefetch
+from attncli.models.tokenizers.chunks import ChunkTokens, prefetch
 from attncli.models.tokenizers.types import Encoding
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def encode_stream(tokenizer: Tokenizer, blocks: Iterable[str], *, special: bool 
     return tokenizer.encode_blocks(blocks, special=special)
 
 
-def frame_of(backend: Backend, *, special: bool) -> Frame | None:
+def read_frame(backend: Backend, *, special: bool) -> Frame | None:
     """What the post-processor puts around a text; None where it does more than that (as to repeat the text).
 
     The truncation and padding of the backend have to be off.
@@ -76,7 +76,7 @@ def frame_of(backend: Backend, *, special: bool) -> Frame | None:
     return Frame(entries[:first], entries[first + 2 :]) if ids[first + 1] == _NO_ID else None
 
 
-def framed(stretches: Iterable[Stretch], frame: Frame) -> Encoding:
+def add_frame(stretches: Iterable[ChunkTokens], frame: Frame) -> Encoding:
     """The tokens of a text as one encoding, with special tokens around them."""
     ids: list[int] = []
     segments: list[int] = []
@@ -94,7 +94,7 @@ def framed(stretches: Iterable[Stretch], frame: Frame) -> Encoding:
     )
 
 
-def deciding(stretches: Iterable[Stretch], limit: int, side: str) -> tuple[int, int | None]:
+def truncation_range(stretches: Iterable[ChunkTokens], limit: int, side: str) -> tuple[int, int | None]:
     """The characters, from one up to another, that hold the first (side: right) or the last `limit` tokens of a text.
 
     Cut to that many, they give the same tokens as the whole text would, however special tokens are counted in.

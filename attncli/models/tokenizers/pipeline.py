@@ -25,13 +25,13 @@ Span = tuple[int, int]
 _BERT_STEPS = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
 
 #: Settings that are tables of thousands of bytes, which tell a reader nothing.
-_TABLES = frozenset({"precompiled_charsmap"})
+_TABLE_SETTINGS = frozenset({"precompiled_charsmap"})
 
 #: Kinds that only have switches, of which a step of ours has one switched on.
-_OF_SWITCHES = frozenset({"BertNormalizer"})
+_SWITCH_KINDS = frozenset({"BertNormalizer"})
 
 
-class Part(NamedTuple):
+class PipelineStep(NamedTuple):
     """One step of a normaliser or pre-tokenizer: its kind and settings, as a tokenizer.json has them."""
 
     kind: str
@@ -61,7 +61,7 @@ class PreToken(NamedTuple):
     added: int | None = None
 
 
-class Cut(NamedTuple):
+class PreTokenizedText(NamedTuple):
     """A text before the model sees it.  counts: the pre-tokens after each step of the pre-tokenizer."""
 
     segments: tuple[Segment, ...]
@@ -69,7 +69,7 @@ class Cut(NamedTuple):
     counts: tuple[int, ...]
 
 
-class Slot(NamedTuple):
+class TemplateSlot(NamedTuple):
     """A place in the post-processor's template: a special token with its ids, or the text itself (no ids)."""
 
     name: str
@@ -77,7 +77,7 @@ class Slot(NamedTuple):
 
 
 #: The text alone.
-_BARE = (Slot("$A"),)
+_TEXT_ONLY = (TemplateSlot("$A"),)
 
 
 class TokenizerPipeline:
@@ -88,46 +88,46 @@ class TokenizerPipeline:
         self._normalizers = list(_normalizers(backend.normalizer))
         self._pre_tokenizers = list(flat_parts(backend.pre_tokenizer))
         added = [token for _, token in sorted(backend.get_added_tokens_decoder().items())]
-        self._written = _Search([token for token in added if not token.normalized], backend)
-        self._normalized = _Search([token for token in added if token.normalized], backend, normalized=True)
+        self._written = _AddedTokenSearch([token for token in added if not token.normalized], backend)
+        self._normalized = _AddedTokenSearch([token for token in added if token.normalized], backend, normalized=True)
 
     @property
-    def normalizer(self) -> tuple[Part, ...]:
-        return tuple(_part(step) for step in self._normalizers)
+    def normalizer(self) -> tuple[PipelineStep, ...]:
+        return tuple(_pipeline_step(step) for step in self._normalizers)
 
     @property
-    def pre_tokenizer(self) -> tuple[Part, ...]:
-        return tuple(_part(step) for step in self._pre_tokenizers)
+    def pre_tokenizer(self) -> tuple[PipelineStep, ...]:
+        return tuple(_pipeline_step(step) for step in self._pre_tokenizers)
 
     def model(self) -> Mapping[str, Any]:
         """The model as a tokenizer.json has it, with its vocabulary: a quarter of a second for 150,000 entries."""
         return json.loads(self._backend.model.__getstate__())  # type: ignore[no-any-return]
 
-    def template(self) -> tuple[Slot, ...] | None:
+    def template(self) -> tuple[TemplateSlot, ...] | None:
         """Where the post-processor puts one text among special tokens.
 
         None where no template says it: several of them in a row, or somebody's Python code.
         """
         if self._backend.post_processor is None:
-            return _BARE
+            return _TEXT_ONLY
         state = part_state(self._backend.post_processor)
         return None if state is None else _template(state)
 
-    def cut(self, text: str) -> Cut:
+    def pre_tokenize(self, text: str) -> PreTokenizedText:
         """A text as far as the model: cut at added tokens, normalised, cut into pre-tokens."""
         segments: list[Segment] = []
         stages: list[list[PreToken]] = [[] for _ in range(len(self._pre_tokenizers) + 1)]
         whole = NormalizedString(text)
-        characters = _Characters(text)
+        characters = _CharacterOffsets(text)
         for span, added in self._written.parts(text):
             if added is not None:
-                _everywhere(stages, PreToken(*span, text[slice(*span)], added))
+                _append_to_all(stages, PreToken(*span, text[slice(*span)], added))
                 continue
             piece = _slice(whole, span)
             segments.append(Segment(*span, tuple(self._steps(piece))))
             self._pre_tokenize(piece, characters, stages)
         counts = tuple(len(stage) for stage in stages[1:])
-        return Cut(tuple(segments), tuple(stages[-1]), counts)
+        return PreTokenizedText(tuple(segments), tuple(stages[-1]), counts)
 
     def _steps(self, piece: NormalizedString) -> Iterator[str]:
         """Normalise in place, and give the text after each step."""
@@ -135,14 +135,16 @@ class TokenizerPipeline:
             step.normalize(piece)
             yield piece.normalized
 
-    def _pre_tokenize(self, piece: NormalizedString, characters: _Characters, stages: list[list[PreToken]]) -> None:
+    def _pre_tokenize(
+        self, piece: NormalizedString, characters: _CharacterOffsets, stages: list[list[PreToken]]
+    ) -> None:
         """Cut a normalised piece, and add to each stage what there is after that many steps."""
         for span, added in self._normalized.parts(piece.normalized):
             own = _slice(piece, span)
-            splits = _holding(own)
+            splits = _start_splits(own)
             if added is not None:
                 (pre_token,) = characters.pre_tokens(splits)
-                _everywhere(stages, pre_token._replace(added=added))
+                _append_to_all(stages, pre_token._replace(added=added))
                 continue
             stages[0] += characters.pre_tokens(splits)
             for stage, step in zip(stages[1:], self._pre_tokenizers, strict=True):
@@ -150,7 +152,7 @@ class TokenizerPipeline:
                 stage += characters.pre_tokens(splits)
 
 
-class _Search:
+class _AddedTokenSearch:
     """Added tokens in a text, found as the library finds them: by a twin of the tokenizer that has only them.
 
     normalized: whether they are looked for in normalised text, as which they are then written themselves.
@@ -183,7 +185,7 @@ class _Search:
         return [(span, self._ids[own]) for span, own in zip(found.offsets, found.ids, strict=True)]
 
 
-class _Characters:
+class _CharacterOffsets:
     """From the bytes of a text to its characters."""
 
     def __init__(self, text: str) -> None:
@@ -205,14 +207,14 @@ def _slice(text: NormalizedString, span: Span) -> NormalizedString:
     return piece
 
 
-def _holding(piece: NormalizedString) -> PreTokenizedString:
+def _start_splits(piece: NormalizedString) -> PreTokenizedString:
     """A piece ready for pre-tokenizers; it keeps the place in the text that it was cut from."""
     splits = PreTokenizedString("?")
     splits.split(lambda _index, _text: [piece])
     return splits
 
 
-def _everywhere(stages: list[list[PreToken]], token: PreToken) -> None:
+def _append_to_all(stages: list[list[PreToken]], token: PreToken) -> None:
     for stage in stages:
         stage.append(token)
 
@@ -235,28 +237,30 @@ def _bert_steps(whole: Any) -> Iterator[normalizers.BertNormalizer]:
             yield normalizers.BertNormalizer(**{other: other == name for other in _BERT_STEPS})
 
 
-def _part(step: Any) -> Part:
+def _pipeline_step(step: Any) -> PipelineStep:
     state = dict(part_state(step) or {})
     kind = str(state.pop("type", type(step).__name__))
-    left_out = {name for name, value in state.items() if name in _TABLES or (kind in _OF_SWITCHES and not value)}
-    return Part(kind, {name: value for name, value in state.items() if name not in left_out})
+    left_out = {
+        name for name, value in state.items() if name in _TABLE_SETTINGS or (kind in _SWITCH_KINDS and not value)
+    }
+    return PipelineStep(kind, {name: value for name, value in state.items() if name not in left_out})
 
 
-def _template(state: Mapping[str, Any]) -> tuple[Slot, ...] | None:
+def _template(state: Mapping[str, Any]) -> tuple[TemplateSlot, ...] | None:
     match state:
         case {"type": "TemplateProcessing", "single": list(single), "special_tokens": dict(special)}:
-            return tuple(_slot(item, special) for item in single)
+            return tuple(_template_slot(item, special) for item in single)
         case {"type": "BertProcessing" | "RobertaProcessing", "cls": [first, first_id], "sep": [last, last_id]}:
-            return (Slot(first, (first_id,)), Slot("$A"), Slot(last, (last_id,)))
+            return (TemplateSlot(first, (first_id,)), TemplateSlot("$A"), TemplateSlot(last, (last_id,)))
         case {"type": "Sequence", "processors": list(processors)}:
-            found = [template for processor in processors if (template := _template(processor)) != _BARE]
+            found = [template for processor in processors if (template := _template(processor)) != _TEXT_ONLY]
             # Of several, the later ones take what the first one adds for texts of its own: no template says that.
-            return found[0] if len(found) == 1 else None if found else _BARE
-    return _BARE
+            return found[0] if len(found) == 1 else None if found else _TEXT_ONLY
+    return _TEXT_ONLY
 
 
-def _slot(item: Mapping[str, Any], special: Mapping[str, Any]) -> Slot:
+def _template_slot(item: Mapping[str, Any], special: Mapping[str, Any]) -> TemplateSlot:
     if "Sequence" in item:
-        return Slot(f"${item['Sequence']['id']}")
+        return TemplateSlot(f"${item['Sequence']['id']}")
     name = item["SpecialToken"]["id"]
-    return Slot(name, tuple(special[name]["ids"]))
+    return TemplateSlot(name, tuple(special[name]["ids"]))

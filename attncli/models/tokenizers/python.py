@@ -28,7 +28,7 @@ class PythonTokenizer:
         self._special = frozenset(loaded.all_special_ids) - {self.unknown_id}
         # SentencePiece says how it spells; of any other class only its own decoder knows.
         is_sentencepiece = hasattr(loaded, "sp_model")
-        self._spelling = TokenBytes(byte_fallback=True, replacements=(("▁", " "),)) if is_sentencepiece else None
+        self._token_bytes = TokenBytes(byte_fallback=True, replacements=(("▁", " "),)) if is_sentencepiece else None
 
     @property
     def vocabulary_size(self) -> int:
@@ -83,14 +83,14 @@ class PythonTokenizer:
         return int(self.vocabulary_size - self._loaded.vocab_size)
 
     @property
-    def spelling(self) -> TokenBytes:
-        return self._spelling or TokenBytes()
+    def token_bytes(self) -> TokenBytes:
+        return self._token_bytes or TokenBytes()
 
-    def parts(self) -> None:
+    def pipeline(self) -> None:
         return None
 
     def _ids(self, text: str) -> list[int]:
-        with quiet():
+        with suppress_warnings():
             try:
                 return list(self._loaded.encode(text, add_special_tokens=False))
             except Exception as error:  # this is the code of a hundred authors
@@ -137,8 +137,8 @@ class PythonTokenizer:
     def _data(self, identifier: int, token: str) -> bytes:
         if identifier in self._loaded.added_tokens_decoder:
             return token.encode("utf-8", "backslashreplace")
-        if self._spelling is not None:
-            return self._spelling.data(token)
+        if self._token_bytes is not None:
+            return self._token_bytes.to_bytes(token)
         decoded = self._loaded.convert_tokens_to_string([token])
         if not decoded and len(token) == 1 and ord(token) < 0x100:
             # A tokenizer of bytes (ByT5) decodes the part of a character to nothing.
@@ -147,7 +147,7 @@ class PythonTokenizer:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Keep transformers' warnings from stderr for a while."""
     from transformers.utils import logging
 

@@ -26,9 +26,9 @@ from tokenizers import Regex, normalizers
 
 from attncli.errors import ModelError
 from attncli.models.loading.own_code import fetch_code
-from attncli.models.tokenizers.config import Files, TokenizerConfig, read_json, sane_length
+from attncli.models.tokenizers.config import TokenizerConfig, TokenizerFiles, finite_length, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
-from attncli.models.tokenizers.python import PythonTokenizer, quiet
+from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
 from attncli.models.tokenizers.types import NoTokenizerError, Tokenizer
 
 #: The vocabularies that transformers' tokenizers are made of, by file name.
@@ -69,30 +69,30 @@ COMPANIONS = (
 )
 
 #: By our extras: the packages that read a kind of file, and how the names of such files end.
-_READERS = {
+_EXTRA_PACKAGES = {
     "slow-tokenizers": (("sentencepiece", "protobuf", "tiktoken"), (".model", ".spm", "tekken.json")),
     "gguf": (("gguf",), (".gguf",)),
 }
 
 
-def load_slow_tokenizer(files: Files, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
+def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
     """Let transformers load a tokenizer from its files, all of which are made local first, or out of a GGUF file.
 
     Raises NoTokenizerError where there is none, and ModelError where it cannot be loaded.
     """
-    if (gguf := _gguf(files)) is not None:
-        loaded = load_files(files.ref.name, [gguf], gguf_file=gguf.name)
-        return wrap_loaded(loaded, max_length=sane_length(loaded.model_max_length), slow=True)
-    found = _local(files, (*COMPANIONS, *VOCABULARIES))
+    if (gguf := _gguf_file(files)) is not None:
+        loaded = load_with_transformers(files.ref.name, [gguf], gguf_file=gguf.name)
+        return wrap_loaded(loaded, max_length=finite_length(loaded.model_max_length), slow=True)
+    found = _find_files(files, (*COMPANIONS, *VOCABULARIES))
     vocabularies = [path for path in found if path.name in VOCABULARIES]
     if not vocabularies and not config.class_name:
-        raise _none(files)
+        raise _missing_tokenizer_error(files)
     if config.code is not None and trust_remote_code:
         fetch_code(files, [config.code])
-    loaded = load_files(files.ref.name, [*vocabularies, *found], trust_remote_code=trust_remote_code)
+    loaded = load_with_transformers(files.ref.name, [*vocabularies, *found], trust_remote_code=trust_remote_code)
     if not vocabularies and type(loaded).vocab_files_names and config.code is None:
         # transformers makes an empty vocabulary up where it finds none.
-        raise _none(files)
+        raise _missing_tokenizer_error(files)
     return wrap_loaded(loaded, max_length=config.max_length, slow=True)
 
 
@@ -113,11 +113,11 @@ def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool, note: str | 
     )
 
 
-def _local(files: Files, names: Sequence[str]) -> list[Path]:
+def _find_files(files: TokenizerFiles, names: Sequence[str]) -> list[Path]:
     return [path for name in names if (path := files.find(name)) is not None]
 
 
-def _none(files: Files) -> ModelError:
+def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
     """Why there is no tokenizer: the hub could not be asked for it, there is none, or this is no model at all."""
     if (unasked := files.source.why_missing()) is not None:
         return unasked
@@ -127,19 +127,19 @@ def _none(files: Files) -> ModelError:
     return NoTokenizerError(files.ref.name)
 
 
-def _gguf(files: Files) -> Path | None:
+def _gguf_file(files: TokenizerFiles) -> Path | None:
     """The GGUF file that the user named, if one was: it holds its tokenizer."""
     name = files.ref.file or files.ref.path.name
     return files.find(name) if name.endswith(".gguf") else None
 
 
-def load_files(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
+def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
     """Let transformers load a tokenizer from the folder of the `found` files, under their standard names.
 
     name: what the model is called.  Raises ModelError where that fails.
     """
     folder = found[0].parent
-    with quiet():
+    with suppress_warnings():
         from transformers import AutoTokenizer
 
         try:
@@ -152,12 +152,12 @@ def load_files(name: str, found: Sequence[Path], *, trust_remote_code: bool = Fa
                 **options,
             )
         except Exception as error:  # transformers raises nearly every kind of exception for a broken tokenizer
-            raise _explained(error, name, found) from error
+            raise _load_error(error, name, found) from error
 
 
-def _explained(error: Exception, name: str, found: Sequence[Path]) -> ModelError:
-    for extra, (packages, endings) in _READERS.items():
-        missing = [package for package in packages if not _installed(package)]
+def _load_error(error: Exception, name: str, found: Sequence[Path]) -> ModelError:
+    for extra, (packages, endings) in _EXTRA_PACKAGES.items():
+        missing = [package for package in packages if not _is_installed(package)]
         if missing and any(path.name.endswith(endings) for path in found):
             message = f"the tokenizer of {name} needs what is not installed: {', '.join(missing)}"
             return ModelError(message, hint=f"pip install 'attncli[{extra}]'")
@@ -167,7 +167,7 @@ def _explained(error: Exception, name: str, found: Sequence[Path]) -> ModelError
     return ModelError(message, hint="--input-ids needs no tokenizer")
 
 
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
         distribution(package)
     except PackageNotFoundError:
@@ -175,32 +175,32 @@ def _installed(package: str) -> bool:
     return True
 
 
-_SETTINGS = "tokenizer_config.json"
+_CONFIG_FILE = "tokenizer_config.json"
 
 #: What SentencePiece writes for a space.
 _SPACE = "▁"
 
 #: Bytes of a file that tell a tiktoken file, which is text, from a SentencePiece one.
-_START = 4096
+_HEADER_BYTES = 4096
 
 
-class Assumed(NamedTuple):
+class AssumedSettings(NamedTuple):
     """What transformers is told of a vocabulary that says nothing of itself, and what the user is told of that."""
 
     settings: Mapping[str, object]
     note: str | None = None
 
 
-def load_single_file(files: Files, path: Path, config: TokenizerConfig) -> Tokenizer:
+def load_single_file(files: TokenizerFiles, path: Path, config: TokenizerConfig) -> Tokenizer:
     """The tokenizer that a vocabulary makes, read by transformers.
 
     config: what stands beside it.
     Raises ModelError where it can't be read, or a file that it goes with isn't beside it.
     """
     name = standard_name(path)
-    beside = _beside(files, path, name)
+    beside = _companion_files(files, path, name)
     told = path.name == name and (config.class_name or "model_type" in read_json(files, "config.json"))
-    assumed = None if told else _assumed(path, name)
+    assumed = None if told else _assume_settings(path, name)
     if assumed is not None and name.endswith((".model", ".spm")):
         # The one name under which transformers takes such a file without a class that it is for.
         name = "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model"
@@ -209,11 +209,11 @@ def load_single_file(files: Files, path: Path, config: TokenizerConfig) -> Token
         for standard, source in {name: path, **beside}.items():
             shutil.copyfile(source, Path(folder, standard))
         if assumed is not None:
-            settings = {**(read_json(files, _SETTINGS) if _SETTINGS in beside else {}), **assumed.settings}
-            Path(folder, _SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
-        loaded = load_files(files.ref.name, [Path(folder, name)])
+            settings = {**(read_json(files, _CONFIG_FILE) if _CONFIG_FILE in beside else {}), **assumed.settings}
+            Path(folder, _CONFIG_FILE).write_text(json.dumps(settings), encoding="utf-8")
+        loaded = load_with_transformers(files.ref.name, [Path(folder, name)])
     if assumed is not None and name == "tokenizer.model":
-        _prepare_as_sentencepiece(loaded, path)
+        _set_sentencepiece_normalizer(loaded, path)
     note = f"{files.ref.name}: {assumed.note}" if assumed is not None and assumed.note else None
     return wrap_loaded(loaded, max_length=config.max_length if path.name == name else None, slow=True, note=note)
 
@@ -226,7 +226,7 @@ def standard_name(path: Path) -> str:
     return next(known, "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model")
 
 
-def _beside(files: Files, path: Path, name: str) -> dict[str, Path]:
+def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, Path]:
     """The files that go with the named one, by their standard names."""
     found = {other: each for other in COMPANIONS if path.name == name and (each := files.find(other)) is not None}
     if name != "vocab.json":
@@ -241,26 +241,26 @@ def _beside(files: Files, path: Path, name: str) -> dict[str, Path]:
     return found
 
 
-def _assumed(path: Path, name: str) -> Assumed:
+def _assume_settings(path: Path, name: str) -> AssumedSettings:
     if name == "vocab.txt":
-        return _word_piece(path)
+        return _assume_word_piece(path)
     if name == "vocab.json":
         # The class's own default for these would join the vocabulary.
         none = dict.fromkeys(("bos_token", "eos_token", "unk_token"))
-        return Assumed({"tokenizer_class": "GPT2Tokenizer", **none}, "taken for byte-level BPE, as GPT-2's is")
+        return AssumedSettings({"tokenizer_class": "GPT2Tokenizer", **none}, "taken for byte-level BPE, as GPT-2's is")
     if _is_tiktoken(path):
         note = "a tiktoken file says neither how texts are split nor its special tokens; split as for cl100k_base"
-        return Assumed({}, note)
-    return Assumed({})
+        return AssumedSettings({}, note)
+    return AssumedSettings({})
 
 
-def _word_piece(path: Path) -> Assumed:
+def _assume_word_piece(path: Path) -> AssumedSettings:
     """A vocabulary of BERT's kind: without capital letters, it is one for texts without them."""
     entries = path.read_text(encoding="utf-8", errors="replace").split("\n")
     cased = any(entry != entry.lower() for entry in entries if not entry.startswith("["))
     how = "it has capital letters, so texts keep theirs" if cased else "it has no capital letters, so texts lose theirs"
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
-    return Assumed(settings, f"taken for WordPiece, as BERT's is; {how}")
+    return AssumedSettings(settings, f"taken for WordPiece, as BERT's is; {how}")
 
 
 def _is_tiktoken(path: Path) -> bool:
@@ -268,11 +268,11 @@ def _is_tiktoken(path: Path) -> bool:
     if path.name.endswith(".tiktoken"):
         return True
     with path.open("rb") as file:
-        first = file.read(_START).split(b"\n")[0].split()
+        first = file.read(_HEADER_BYTES).split(b"\n")[0].split()
     return len(first) == 2 and first[1].isdigit()
 
 
-def _prepare_as_sentencepiece(loaded: Any, path: Path) -> None:
+def _set_sentencepiece_normalizer(loaded: Any, path: Path) -> None:
     """Let texts be prepared as the file itself says, which transformers only does for classes that it knows."""
     proto = import_module("sentencepiece.sentencepiece_model_pb2").ModelProto
     spec = proto.FromString(path.read_bytes()).normalizer_spec

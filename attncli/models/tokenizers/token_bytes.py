@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 #: Which of its keys holds the parts of a part that is a sequence.
-_PARTS = ("decoders", "pretokenizers")
+_CHILD_KEYS = ("decoders", "pretokenizers")
 
 _HEX = frozenset("0123456789abcdefABCDEF")
 
@@ -30,9 +30,9 @@ class TokenBytes(NamedTuple):
     suffix: str = ""
     replacements: tuple[tuple[str, str], ...] = ()
 
-    def data(self, token: str) -> bytes:
+    def to_bytes(self, token: str) -> bytes:
         """The UTF-8 bytes that a raw token stands for."""
-        if self.byte_fallback and (byte := _byte_of(token)) is not None:
+        if self.byte_fallback and (byte := _fallback_byte(token)) is not None:
             return bytes([byte])
         if self.byte_level:
             return b"".join(_ALPHABET.get(character) or character.encode("utf-8") for character in token)
@@ -57,28 +57,28 @@ def read_token_bytes(
 
     prefix, suffix, byte_fallback: what the model part says of itself, which holds where the decoder is silent.
     """
-    parts = list(_flat(decoder if decoder is not None else pre_tokenizer))
+    parts = list(_flatten(decoder if decoder is not None else pre_tokenizer))
     kinds = {str(part.get("type")) for part in parts}
     return TokenBytes(
         byte_level="ByteLevel" in kinds,
         byte_fallback="ByteFallback" in kinds or byte_fallback,
-        prefix=_text(parts, "WordPiece", "prefix") or prefix,
-        suffix=_text(parts, "BPEDecoder", "suffix") or suffix,
+        prefix=_text_setting(parts, "WordPiece", "prefix") or prefix,
+        suffix=_text_setting(parts, "BPEDecoder", "suffix") or suffix,
         replacements=tuple(_replacements(parts)),
     )
 
 
-def _flat(part: Mapping[str, object] | None) -> Iterator[Mapping[str, object]]:
+def _flatten(part: Mapping[str, object] | None) -> Iterator[Mapping[str, object]]:
     if part is None:
         return
     yield part
-    for key in _PARTS:
+    for key in _CHILD_KEYS:
         inner = part.get(key)
         for child in inner if isinstance(inner, list) else ():
-            yield from _flat(child)
+            yield from _flatten(child)
 
 
-def _text(parts: list[Mapping[str, object]], kind: str, key: str) -> str:
+def _text_setting(parts: list[Mapping[str, object]], kind: str, key: str) -> str:
     values = (part.get(key) for part in parts if part.get("type") == kind)
     return next((value for value in values if isinstance(value, str)), "")
 
@@ -94,7 +94,7 @@ def _replacements(parts: list[Mapping[str, object]]) -> Iterator[tuple[str, str]
                 yield delimiter, " "
 
 
-def _byte_of(token: str) -> int | None:
+def _fallback_byte(token: str) -> int | None:
     """The byte behind `<0x0A>`."""
     if len(token) != 6 or not (token.startswith("<0x") and token.endswith(">")):
         return None

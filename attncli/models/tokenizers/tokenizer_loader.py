@@ -11,7 +11,7 @@ from typing import Any
 
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.reference import lacks_tokenizer
-from attncli.models.tokenizers.config import Files, TokenizerConfig, read_config, sane_length
+from attncli.models.tokenizers.config import TokenizerConfig, TokenizerFiles, finite_length, read_config
 from attncli.models.tokenizers.types import Encoding, NoTokenizerError, Piece, Tokenizer
 
 __all__ = ["Encoding", "NoTokenizerError", "Piece", "Tokenizer", "load_tokenizer", "wrap_tokenizer"]
@@ -19,7 +19,7 @@ __all__ = ["Encoding", "NoTokenizerError", "Piece", "Tokenizer", "load_tokenizer
 TOKENIZER_FILE = "tokenizer.json"
 
 
-def load_tokenizer(files: Files, *, trust_remote_code: bool = False) -> Tokenizer:
+def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) -> Tokenizer:
     """The tokenizer of a model.
 
     trust_remote_code: run the tokenizer class that came with the model, if it brings one; without it, its
@@ -29,15 +29,15 @@ def load_tokenizer(files: Files, *, trust_remote_code: bool = False) -> Tokenize
     is not installed, or needs the model's own code and that was not allowed.
     """
     if (named := files.ref.tokenizer_file) is not None:
-        return _named(files, named)
+        return _load_single_file(files, named)
     path = files.find(TOKENIZER_FILE)
     config = read_config(files)
     if path is None or (config.code is not None and trust_remote_code):
-        return _slow(files, config, trust_remote_code)
+        return _load_slow(files, config, trust_remote_code)
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
     tokenizer = read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint, note=_code_note(files, config))
-    return tokenizer if _fits(tokenizer, files) else _slow(files, config, trust_remote_code)
+    return tokenizer if _matches_gguf(tokenizer, files) else _load_slow(files, config, trust_remote_code)
 
 
 def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
@@ -52,7 +52,7 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
     if hasattr(tokenizer, "convert_ids_to_tokens"):
         from attncli.models.tokenizers.slow import wrap_loaded
 
-        return wrap_loaded(tokenizer, max_length=sane_length(tokenizer.model_max_length), slow=False)
+        return wrap_loaded(tokenizer, max_length=finite_length(tokenizer.model_max_length), slow=False)
     from tokenizers import Tokenizer as Backend
 
     if not isinstance(tokenizer, Backend):
@@ -65,7 +65,7 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
     return FastTokenizer(tokenizer)
 
 
-def _fits(tokenizer: Tokenizer, files: Files) -> bool:
+def _matches_gguf(tokenizer: Tokenizer, files: TokenizerFiles) -> bool:
     """Whether a tokenizer.json beside a GGUF file holds the vocabulary that the file has itself, and so may stand in.
 
     A file that is still on the hub is not fetched for that: what lies in one repository belongs together.
@@ -84,7 +84,7 @@ def _fits(tokenizer: Tokenizer, files: Files) -> bool:
     return all(piece is None or piece.token == token for token, piece in pieces)
 
 
-def _named(files: Files, path: Path) -> Tokenizer:
+def _load_single_file(files: TokenizerFiles, path: Path) -> Tokenizer:
     """A tokenizer's own file; the settings beside it are those of the file that has the standard name."""
     # A file of any name may have been saved by the library `tokenizers`.
     saved = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and lacks_tokenizer(path) is None)
@@ -98,7 +98,7 @@ def _named(files: Files, path: Path) -> Tokenizer:
     return read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint)
 
 
-def _slow(files: Files, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:
+def _load_slow(files: TokenizerFiles, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:
     if config.code is not None and not trust_remote_code:
         raise ModelError(
             f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
@@ -109,7 +109,7 @@ def _slow(files: Files, config: TokenizerConfig, trust_remote_code: bool) -> Tok
     return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
 
 
-def _code_note(files: Files, config: TokenizerConfig) -> str | None:
+def _code_note(files: TokenizerFiles, config: TokenizerConfig) -> str | None:
     if config.code is None:
         return None
     return f"{files.ref.name}: its tokenizer.json was used, and not its own class {config.code} (--trust-remote-code)"

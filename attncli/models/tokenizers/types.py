@@ -122,10 +122,10 @@ class Tokenizer(Protocol):
         ...
 
     @property
-    def spelling(self) -> TokenBytes:
+    def token_bytes(self) -> TokenBytes:
         """How the vocabulary writes its tokens."""
         ...
 
-    def parts(self) -> TokenizerPipeline | None:
+    def pipeline(self) -> TokenizerPipeline | None:
         """What it is made of, for those who ask how it works; None where it is a class of Python code."""
         ...
