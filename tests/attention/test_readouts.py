@@ -279,15 +279,15 @@ def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, mon
                 assert stack.baselines[layer] == pytest.approx(other.baselines[layer], abs=1e-5)
 
 
-def test_the_shape_of_what_transformers_asks_for() -> None:
-    """Whether a mask is plain is told by what transformers' own functions pass to the twin."""
+def test_the_shape_of_a_lazy_mask() -> None:
+    """Whether a mask is plain is told by what transformers' own functions pass to `lazy_mask`."""
     config = tiny.mistral()
     config._attn_implementation = "attncli_probe"
     states = torch.zeros(2, LENGTH, 32)
 
     def shape(make: Callable[..., object], attention_mask: torch.Tensor | None = None, **kwargs: object) -> str:
-        made = make(config=config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=None, **kwargs)
-        return made.rule.shape
+        built = make(config=config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=None, **kwargs)
+        return built.definition.shape
 
     causal = {"position_ids": torch.arange(LENGTH)[None]}
     assert shape(create_causal_mask, **causal) == "causal"
@@ -299,4 +299,4 @@ def test_the_shape_of_what_transformers_asks_for() -> None:
     packed = torch.cat([torch.arange(20), torch.arange(LENGTH - 20)])[None]
     assert shape(create_causal_mask, position_ids=packed) == "other"
     bidirectional = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=None)
-    assert bidirectional.rule.shape == "full"
+    assert bidirectional.definition.shape == "full"

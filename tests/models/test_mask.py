@@ -39,7 +39,7 @@ def test_rows_are_those_of_transformers_mask(rule: str, padding: torch.Tensor | 
     whole = masking_utils.sdpa_mask(**given, allow_is_causal_skip=False)
     mask = lazy_mask(**given, allow_is_causal_skip=True, config=None)
     for start, stop in ((0, 7), (2, 5), (6, 7)):
-        assert torch.equal(mask.rule.rows(start, stop).expand(2, 1, -1, -1), whole[:, :, start:stop])
+        assert torch.equal(mask.definition.rows(start, stop).expand(2, 1, -1, -1), whole[:, :, start:stop])
 
 
 def test_it_passes_for_a_tensor_until_somebody_computes_with_it() -> None:
@@ -49,13 +49,18 @@ def test_it_passes_for_a_tensor_until_somebody_computes_with_it() -> None:
     real = masking_utils.eager_mask(**given)
     for computed in (mask + 0, mask[:, :, :, :7], torch.cat([mask, mask])[:2], mask.to(torch.float64).float()):
         assert type(computed) is torch.Tensor and torch.equal(computed, real)
-    assert "RuleMask" in repr(mask) and isinstance(mask, LazyMaskTensor)
+    assert "LazyMaskTensor" in repr(mask) and isinstance(mask, LazyMaskTensor)
 
 
 def test_it_stays_a_rule_on_another_device() -> None:
     mask = lazy_mask(**arguments("causal", PADDING)).to("meta")
     assert isinstance(mask, LazyMaskTensor) and mask.device.type == "meta"
-    assert mask.rule.rows(0, 2).device.type == mask.rule.visibility.device.type == (mask + 0).device.type == "meta"
+    assert (
+        mask.definition.rows(0, 2).device.type
+        == mask.definition.visibility.device.type
+        == (mask + 0).device.type
+        == "meta"
+    )
 
 
 def attention(mask: torch.Tensor | None, *, is_causal: bool = False) -> QueryKeyAttention:

@@ -64,7 +64,7 @@ class QueryKeyAttention:
     def visibility(self) -> Visibility | None:
         """Which keys are visible; None where the mask adds numbers as well."""
         if isinstance(self.mask, LazyMaskTensor):
-            return self.mask.rule.visibility
+            return self.mask.definition.visibility
         if self.mask is None:
             return implied_visibility(
                 causal=self.is_causal, queries=self.queries, keys=self.keys, device=self.query.device
@@ -165,7 +165,7 @@ class QueryKeyAttention:
     def mask_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Which keys the rows see, and what a mask of finite numbers adds to their scores."""
         if isinstance(self.mask, LazyMaskTensor):
-            return self.mask.rule.rows(start, stop), None
+            return self.mask.definition.rows(start, stop), None
         if self.mask is None:
             assert self.visibility is not None
             return self.visibility.evaluate(start, stop), None
