@@ -139,7 +139,7 @@ def test_special_tokens_of_older_models(tmp_path: Path) -> None:
 def test_tokens_that_a_model_does_without(tmp_path: Path) -> None:
     form = form_of(tmp_path, bos_token=None, eos_token="</s>")
     template = ChatTemplate("default", "{{ bos_token }}{{ eos_token }}{{ pad_token }}", "x")
-    assert form.unnamed(template) == ["pad_token"]
+    assert form.undefined_tokens(template) == ["pad_token"]
 
 
 # Which of several

@@ -426,7 +426,7 @@ def test_the_tokenizer_may_be_used_while_it_works_ahead() -> None:
 
 
 def workers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @pytest.mark.parametrize("stopped", ["end", "close", "error", "interrupt"])

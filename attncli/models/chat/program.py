@@ -1,11 +1,11 @@
-"""What a child process runs to render chat templates: a JSON request a line in, a JSON answer a line out.
+"""The child process that renders chat templates: reads a JSON request a line, writes a JSON answer a line.
 
-A chat template is a stranger's program. jinja2's sandbox keeps it from our objects, but not from our time and memory,
-and now and then a way out of it is found: so it runs in a process of its own (`attncli.models.chat.sandbox` starts and
-kills it), which can neither grow beyond all bounds nor change a file, start a program or open a connection. This module
-imports the standard library and jinja2, nothing else, so that the child is there in under a tenth of a second.
+A chat template is untrusted code. jinja2's sandbox protects our objects, but not our time and memory, and ways out of
+it are found now and then. So templates run in a process of their own (`attncli.models.chat.sandbox` starts and kills
+it), which can't exceed its memory, change a file, start a program or open a connection. This module imports only the
+standard library and jinja2, so that the child starts in under a tenth of a second.
 
-The environment is the one of transformers' `apply_chat_template`, so that the texts agree.
+The environment is that of transformers' `apply_chat_template`, so that the texts agree.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-#: By name in the module `resource`: no more than 1 GiB of memory, nothing written to files, no process started.
+#: Limits by their names in the module `resource`: 1 GiB of memory, no writing to files, no new process.
 LIMITS = {"RLIMIT_AS": 1 << 30, "RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0}
 
-#: What only a template that got out of jinja2's sandbox would do, as Python's audit events begin; and what imports do.
+#: Beginnings of Python's audit events that only a template outside of jinja2's sandbox would raise; and those that
+#: imports raise.
 _FORBIDDEN_EVENTS = frozenset(
     ("os", "subprocess", "socket", "shutil", "ctypes", "winreg", "_winapi", "pty", "ftplib", "smtplib")
 )
 _ALLOWED_EVENTS = frozenset(("os.listdir", "os.scandir"))
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-#: What a template that stands in no file is called in a traceback.
+#: The file name in tracebacks for a template that comes from no file.
 _TEMPLATE = "<template>"
 
 #: Where a statement or an expression begins.
@@ -54,12 +55,12 @@ _BLOCK_END = re.compile(r"[-+]?[%}]\}")
 
 
 def serve() -> None:
-    """Say that all is imported, then answer requests until there are no more.
+    """Write `ready`, then answer requests until the input ends.
 
     A request: {source, messages, variables, calls: [{pick: [index of a message…], generation: bool}], seconds}.
-    Its answer: an entry a call, {text}, or {kind, message, line, column, excerpt}.
+    Its answer: one entry a call, {text}, or {kind, message, line, column, excerpt}.
     """
-    # By number: the streams of sys are text, and with a meaning of their own on each system.
+    # By number: the streams of `sys` are text streams, which treat line ends differently on each system.
     with open(0, "rb") as requests, open(1, "wb") as answers:
         _set_limits()
         answers.write(b"ready\n")
@@ -72,7 +73,7 @@ def serve() -> None:
 def _set_limits() -> None:
     for name, most in LIMITS.items():
         if hasattr(resource, name):
-            # Some systems know a limit and refuse to set it.
+            # Some systems define a limit but can't set it.
             with suppress(ValueError, OSError):
                 resource.setrlimit(getattr(resource, name), (most, most))
     sys.addaudithook(_audit_hook)
@@ -88,7 +89,7 @@ def _answer(line: bytes) -> bytes:
     try:
         request = json.loads(line)
         if resource is not None:
-            # Whoever waits for us kills us in time; this is for the case that it is gone.
+            # The parent process kills this one in time; the alarm is for the case that the parent has ended.
             signal.alarm(2 + int(request["seconds"]))
         answers = [_render_call(request, call) for call in request["calls"]]
         return json.dumps(answers).encode() + b"\n"
@@ -127,15 +128,15 @@ def _error_kind(error: Exception) -> str:
     return "syntax" if isinstance(error, TemplateSyntaxError) else "failed"
 
 
-# The environment of transformers
+# --- The environment of transformers
 
 
 class RefusedError(TemplateError):
-    """What a template raises itself, with `raise_exception`."""
+    """Raised by a template with `raise_exception`."""
 
 
 class GenerationBlock(Extension):
-    """`{% generation %}`, which marks the part that the assistant wrote: its body, as it stands."""
+    """The block `{% generation %}`, which marks the assistant's part of a text; its body is rendered unchanged."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -149,7 +150,7 @@ class GenerationBlock(Extension):
 
 
 class PlainNamespace(Namespace):
-    """A namespace without names that lead inside Python."""
+    """A namespace without attributes that begin with an underscore, which could lead to Python's internals."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         # As in jinja2: the object itself is among `args`, so that a template may have a variable `self`.
@@ -164,7 +165,7 @@ class PlainNamespace(Namespace):
 
 
 class PlainDict:
-    """`dict` without its attributes."""
+    """`dict` as a callable without the attributes of the class."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -193,7 +194,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """jinja2's own `tojson` writes `<` as an escape, for HTML."""
+    """`tojson` without jinja2's own escaping of `<` for HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
@@ -213,11 +214,11 @@ def _compile_template(source: str) -> Template:
     return environment.from_string(source)
 
 
-# Where a template fails
+# --- Where a template fails
 
 
 class ErrorPlace(NamedTuple):
-    """Line and column, both from 1, and the statement that stands there; None where it is not known."""
+    """Line and column, both from 1, and the statement there; None where unknown."""
 
     line: int | None = None
     column: int | None = None
@@ -225,7 +226,7 @@ class ErrorPlace(NamedTuple):
 
 
 def _line_of(error: BaseException) -> int | None:
-    """The template's line that an error comes from: jinja2 puts the template itself into the traceback."""
+    """The line of the template that raised an error: jinja2 adds the template to the traceback."""
     if isinstance(error, TemplateSyntaxError):
         return error.lineno
     lines = [
@@ -250,14 +251,14 @@ def _line_place(source: str, line: int | None) -> ErrorPlace:
 
 
 def _statement_place(source: str, variables: str, message: str) -> ErrorPlace | None:
-    """The statement that fails with `message`; None where that can't be told.
+    """The statement that fails with `message`; None where it isn't found.
 
-    Most templates are a single line of thousands of characters. With a newline put into each statement, where it means
-    nothing, jinja2's line numbers tell the statements apart.
+    Most templates are a single line of thousands of characters. With a newline inserted into each statement, where it
+    changes nothing, jinja2's line numbers identify the statement.
     """
-    parted, starts = _split_statements(source)
+    split, starts = _split_statements(source)
     try:
-        _render(parted, variables)
+        _render(split, variables)
     except Exception as error:  # as above
         line = _line_of(error)
         if line is not None and 0 < line <= len(starts) and str(error) == message:
@@ -266,7 +267,7 @@ def _statement_place(source: str, variables: str, message: str) -> ErrorPlace | 
 
 
 def _split_statements(source: str) -> tuple[str, Sequence[int]]:
-    """The source with a newline after the start of each statement, and where in `source` each line of it starts."""
+    """The source with a newline after the start of each statement, and the start of each of its lines in `source`."""
     pieces: list[str] = []
     starts = [0]
     last = 0

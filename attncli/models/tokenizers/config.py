@@ -1,10 +1,9 @@
-"""What stands beside a tokenizer.json: the settings that change how it cuts, and how many tokens the model takes.
+"""The settings beside a tokenizer.json, and how they change its tokenizer, as transformers 5 would.
 
-The rules are those of transformers 5, so that the ids agree: the special tokens that a text gets come from the
-post-processor of tokenizer.json alone (`add_bos_token` and `add_eos_token` are not heeded beside it); a special token
-that only the configuration names joins the vocabulary; a few settings of the configuration outrank the file's parts.
-
-What a class of transformers does to a tokenizer.json that names it: it builds some parts anew, and adds tokens.
+The rules are those of transformers 5, so that the ids agree: the special tokens around a text come from the
+post-processor of tokenizer.json alone (`add_bos_token` and `add_eos_token` are ignored); a special token that only the
+configuration names joins the vocabulary; a few settings of the configuration override parts of tokenizer.json; and some
+tokenizer classes build parts of it anew.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Json = Mapping[str, object]
 
 
 class TokenizerFiles(Protocol):
-    """What a tokenizer needs of a model's files: `find` gives a local path, or None where there is no such file."""
+    """A model's files, as far as a tokenizer needs them: `find` gives a local path, or None for a missing file."""
 
     @property
     def ref(self) -> ModelRef: ...
@@ -37,13 +36,13 @@ class TokenizerFiles(Protocol):
     def find(self, name: str) -> Path | None: ...
 
 
-#: The names under which a configuration lists single special tokens, in the order in which they join the vocabulary.
+#: Keys of a configuration for single special tokens, in the order in which they join the vocabulary.
 _SINGLE_TOKEN_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
-#: The names under which it lists several, the newer one first.
+#: Keys for lists of special tokens, the newer one first.
 _TOKEN_LIST_KEYS = ("extra_special_tokens", "additional_special_tokens")
 
-#: How configurations call the number of positions that a model has.
+#: Keys of a config.json for the number of positions that a model has.
 _POSITION_COUNT_KEYS = (
     "max_position_embeddings",
     "n_positions",  # GPT-2, T5
@@ -53,20 +52,22 @@ _POSITION_COUNT_KEYS = (
     "seq_length",  # BLOOM, ChatGLM
 )
 
-#: transformers writes 1e30 for "no limit", others write 1e9 or more.
+#: transformers writes 1e30 for "no limit", other programs 1e9 or more.
 _NO_LIMIT = 10**9
 
-#: Classes for which transformers takes tokenizer.json as it stands; the others build normaliser and pre-tokenizer anew
-#: from the settings of tokenizer_config.json.
+#: Classes for which transformers uses tokenizer.json unchanged; the others rebuild normaliser and pre-tokenizer from
+#: the settings of tokenizer_config.json.
 _UNCHANGED_CLASSES = frozenset(
     ("", "TokenizersBackend", "PreTrainedTokenizer", "PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast")
 )
 
-
-#: Classes that build the part anew that puts a space before a text; but transformers heeds the class of a
-#: tokenizer_config.json only for models of this type, and for those that don't say theirs.
+#: Classes that rebuild the part that puts a space before a text. transformers follows the class that
+#: tokenizer_config.json names only for models of these types (None: config.json names no type).
 _PREFIX_SPACE_CLASSES = frozenset(("LlamaTokenizer", "LlamaTokenizerFast"))
 _PREFIX_SPACE_MODEL_TYPES = frozenset(("llama", None))
+
+#: What SentencePiece writes for a space.
+SPACE_MARK = "▁"
 
 
 class SpecialToken(NamedTuple):
@@ -81,15 +82,15 @@ class SpecialToken(NamedTuple):
 
 
 class TokenizerConfig(NamedTuple):
-    """What tokenizer_config.json (with special_tokens_map.json and config.json) says.
+    """The settings in tokenizer_config.json (with special_tokens_map.json and config.json).
 
     class_name: "" where no class is named.  code: the custom class that came with the model, if any.
-    max_length: `model_max_length`, or where that is absent or beyond all bounds the number of positions in config.json.
-    numbered: the added tokens that it lists with their ids, in that order; their flags outrank those of the file.
-    named: the tokens that it names by their part (`bos_token`), to be added where they are missing.
-    rebuilt: settings that outrank the parts of tokenizer.json (see `_AS_IT_STANDS`), by their names there.
-    prepend_scheme: before what the class puts a space (`first`, `always`, `never`), whatever tokenizer.json says; None
-    for classes that leave that to it.
+    max_length: `model_max_length`, or where that is absent or no real limit, the number of positions in config.json.
+    added_tokens: those that it lists with their ids, in that order; their flags override those of tokenizer.json.
+    special_tokens: those that it names by their role (`bos_token`), to be added where they are missing.
+    overrides: settings that override parts of tokenizer.json (see `_UNCHANGED_CLASSES`), by their names there.
+    prepend_scheme: where the class puts a space (`first`, `always`, `never`), whatever tokenizer.json says; None for
+    classes that leave that to tokenizer.json.
     """
 
     class_name: str = ""
@@ -97,9 +98,9 @@ class TokenizerConfig(NamedTuple):
     max_length: int | None = None
     truncation_side: str = "right"
     split_special_tokens: bool = False
-    numbered: tuple[SpecialToken, ...] = ()
-    named: tuple[SpecialToken, ...] = ()
-    rebuilt: Json = MappingProxyType({})
+    added_tokens: tuple[SpecialToken, ...] = ()
+    special_tokens: tuple[SpecialToken, ...] = ()
+    overrides: Json = MappingProxyType({})
     prepend_scheme: str | None = None
 
 
@@ -110,9 +111,9 @@ def read_config(files: TokenizerFiles) -> TokenizerConfig:
     """
     config = read_json(files, "tokenizer_config.json")
     class_name = _as_string(config.get("tokenizer_class"))
-    numbered = config.get("added_tokens_decoder")
-    # Before there was `added_tokens_decoder`, the named tokens stood in a file of their own.
-    named = config if numbered is not None else {**config, **read_json(files, "special_tokens_map.json")}
+    added_tokens = config.get("added_tokens_decoder")
+    # Before there was `added_tokens_decoder`, the special tokens were in a file of their own.
+    named = config if added_tokens is not None else {**config, **read_json(files, "special_tokens_map.json")}
     model = read_json(files, "config.json")
     return TokenizerConfig(
         class_name=class_name,
@@ -120,9 +121,9 @@ def read_config(files: TokenizerFiles) -> TokenizerConfig:
         max_length=finite_length(config.get("model_max_length")) or _position_count(model),
         truncation_side="left" if config.get("truncation_side") == "left" else "right",
         split_special_tokens=config.get("split_special_tokens") is True,
-        numbered=_special_tokens(_entries_by_id(numbered)),
-        named=_special_tokens(_named_entries(named)),
-        rebuilt={} if class_name in _UNCHANGED_CLASSES else config,
+        added_tokens=_special_tokens(_entries_by_id(added_tokens)),
+        special_tokens=_special_tokens(_role_entries(named)),
+        overrides={} if class_name in _UNCHANGED_CLASSES else config,
         prepend_scheme=_prepend_scheme(config) if _sets_prefix_space(class_name, model) else None,
     )
 
@@ -152,7 +153,7 @@ def custom_code(config: Json) -> str | None:
 
 
 def finite_length(value: object) -> int | None:
-    """A limit that a model really means; None for absent ones and for the huge numbers that stand for "none"."""
+    """A length as an int; None for a missing one and for the huge numbers that mean "no limit"."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 < value < _NO_LIMIT else None
@@ -163,7 +164,7 @@ def _sets_prefix_space(class_name: str, model: Json) -> bool:
 
 
 def _prepend_scheme(config: Json) -> str:
-    """`legacy` tokenizers put a space after every special token in a text too."""
+    """`legacy` tokenizers also put a space after every special token in a text."""
     if config.get("add_prefix_space", True) is False:
         return "never"
     return "always" if config.get("legacy") else "first"
@@ -181,13 +182,13 @@ def _special_tokens(entries: Iterable[object]) -> tuple[SpecialToken, ...]:
 
 
 def _entries_by_id(numbered: object) -> list[object]:
-    """Entries in the order of their ids: added in that order, each gets the id that it has here."""
+    """Entries in the order of their ids: added in that order, each token gets its id."""
     if not isinstance(numbered, Mapping):
         return []
     return [numbered[key] for key in sorted((key for key in numbered if key.isdecimal()), key=int)]
 
 
-def _named_entries(config: Json) -> Iterator[object]:
+def _role_entries(config: Json) -> Iterator[object]:
     for key in _SINGLE_TOKEN_KEYS:
         yield config.get(key)
     for key in _TOKEN_LIST_KEYS:
@@ -215,20 +216,16 @@ def _as_string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-#: What stands for a space.
-_SPACE = "▁"
-
-
 def apply_config(backend: Backend, config: TokenizerConfig) -> None:
-    """Change what the file says as the class does that the configuration names, with the configuration's settings."""
-    _apply_settings(backend, config.rebuilt)
+    """Change a tokenizer as the class that the configuration names would, with the configuration's settings."""
+    _apply_settings(backend, config.overrides)
     set_prefix_space(backend, config.prepend_scheme)
     _add_tokens(backend, config)
     backend.encode_special_tokens = config.split_special_tokens
 
 
 def _apply_settings(backend: Backend, settings: Mapping[str, object]) -> None:
-    """Let the settings that a tokenizer_config.json spells out outrank the parts of tokenizer.json."""
+    """Let the settings of a tokenizer_config.json override the parts of tokenizer.json."""
     for part in flat_parts(backend.normalizer):
         if type(part).__name__ == "BertNormalizer":
             _set_flag(part, "lowercase", settings.get("do_lower_case"))
@@ -241,29 +238,29 @@ def _apply_settings(backend: Backend, settings: Mapping[str, object]) -> None:
 
 
 def set_prefix_space(backend: Backend, prepend_scheme: str | None) -> None:
-    """Put spaces before texts as the class does (`TokenizerConfig.prepend_scheme`), and not as the file says.
+    """Put spaces before texts as the class does (`TokenizerConfig.prepend_scheme`), and not as tokenizer.json says.
 
-    Vocabularies of bytes are left alone, whatever class is named for them.
+    Byte-level tokenizers are left unchanged, whatever class is named for them.
     """
     byte_level = any(type(part).__name__ == "ByteLevel" for part in flat_parts(backend.pre_tokenizer))
     if prepend_scheme is None or byte_level:
         return
     backend.normalizer = None
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme, split=False)
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE_MARK, prepend_scheme, split=False)
 
 
 def _add_tokens(backend: Backend, config: TokenizerConfig) -> None:
-    """Add the tokens that only the configuration names; one that the vocabulary spells already keeps its id."""
-    if config.numbered:
-        backend.add_tokens([AddedToken(**token._asdict()) for token in config.numbered])
+    """Add the tokens that only the configuration names; one that is in the vocabulary already keeps its id."""
+    if config.added_tokens:
+        backend.add_tokens([AddedToken(**token._asdict()) for token in config.added_tokens])
     known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    missing = {token.content: token for token in reversed(config.named) if token.content not in known}
+    missing = {token.content: token for token in reversed(config.special_tokens) if token.content not in known}
     if missing:
         backend.add_tokens([AddedToken(**token._asdict()) for token in reversed(missing.values())])
 
 
 def flat_parts(part: Any) -> Iterator[Any]:
-    """A normaliser or pre-tokenizer as its simple parts."""
+    """The simple parts of a normaliser or pre-tokenizer that may be a sequence."""
     if type(part).__name__ == "Sequence":
         for child in part:
             yield from flat_parts(child)

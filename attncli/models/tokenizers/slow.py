@@ -1,13 +1,11 @@
-"""Tokenizers that come without a tokenizer.json: transformers reads their files, which takes seconds.
+"""Tokenizers without a tokenizer.json, which transformers loads from their files; that takes seconds.
 
-Most of what it reads it turns into a tokenizer of the library `tokenizers`, which is then used as any other; some
-stay written in Python.
+Most of them transformers converts to a tokenizer of the library `tokenizers`; some stay written in Python.
 
-A tokenizer by one of its files alone: `-m vocab.txt`, `-m tekken.json`, `-m llama.model`, `-m cl100k_base.tiktoken`.
-
-Such a file is a vocabulary. How texts are prepared for it stands beside it (tokenizer_config.json, config.json), and
-those files are used where the named one has the name that they go with. Where there is none, the file itself tells what
-it can, and a note says what was assumed.
+A tokenizer may also be given by one file: `-m vocab.txt`, `-m tekken.json`, `-m llama.model`, `-m
+cl100k_base.tiktoken`. Such a file is only a vocabulary. How texts are prepared for it is in the files beside it
+(tokenizer_config.json, config.json), which are used if the given file has the standard name that they belong to.
+Otherwise the settings come from the file itself as far as possible, and a note says what was assumed.
 """
 
 from __future__ import annotations
@@ -26,12 +24,12 @@ from tokenizers import Regex, normalizers
 
 from attncli.errors import ModelError
 from attncli.models.loading.own_code import fetch_code
-from attncli.models.tokenizers.config import TokenizerConfig, TokenizerFiles, finite_length, read_json
+from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, finite_length, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
 from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
 from attncli.models.tokenizers.types import NoTokenizerError, Tokenizer
 
-#: The vocabularies that transformers' tokenizers are made of, by file name.
+#: File names of the vocabularies that transformers' tokenizers are made of.
 VOCABULARIES = (
     "tokenizer.model",  # SentencePiece (Llama) or tiktoken
     "spiece.model",  # T5, ALBERT, XLNet
@@ -50,7 +48,7 @@ VOCABULARIES = (
     "bpe.codes",  # PhoBERT, BERTweet
 )
 
-#: What such a tokenizer may need besides its vocabulary.
+#: Files that such a tokenizer may need besides its vocabulary.
 COMPANIONS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -68,15 +66,21 @@ COMPANIONS = (
     "word_pronunciation.json",
 )
 
-#: By our extras: the packages that read a kind of file, and how the names of such files end.
+#: For each of attncli's extras: the packages that read a kind of file, and the endings of such files.
 _EXTRA_PACKAGES = {
     "slow-tokenizers": (("sentencepiece", "protobuf", "tiktoken"), (".model", ".spm", "tekken.json")),
     "gguf": (("gguf",), (".gguf",)),
 }
 
 
+_CONFIG_FILE = "tokenizer_config.json"
+
+#: Bytes at the start of a file that are read to tell a tiktoken file, which is text, from a SentencePiece one.
+_HEADER_BYTES = 4096
+
+
 def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
-    """Let transformers load a tokenizer from its files, all of which are made local first, or out of a GGUF file.
+    """Let transformers load a tokenizer from its files, which are all downloaded first, or from a GGUF file.
 
     Raises NoTokenizerError where there is none, and ModelError where it cannot be loaded.
     """
@@ -91,13 +95,13 @@ def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust
         fetch_code(files, [config.code])
     loaded = load_with_transformers(files.ref.name, [*vocabularies, *found], trust_remote_code=trust_remote_code)
     if not vocabularies and type(loaded).vocab_files_names and config.code is None:
-        # transformers makes an empty vocabulary up where it finds none.
+        # transformers would use an empty vocabulary where it finds none.
         raise _missing_tokenizer_error(files)
     return wrap_loaded(loaded, max_length=config.max_length, slow=True)
 
 
 def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool, note: str | None = None) -> Tokenizer:
-    """A tokenizer of transformers as one of ours, by what is inside it."""
+    """A tokenizer of transformers as a `FastTokenizer` if it has a backend of `tokenizers`, or a `PythonTokenizer`."""
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
         tokenizer = PythonTokenizer(loaded, max_length=max_length, slow=slow)
@@ -118,9 +122,9 @@ def _find_files(files: TokenizerFiles, names: Sequence[str]) -> list[Path]:
 
 
 def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
-    """Why there is no tokenizer: the hub could not be asked for it, there is none, or this is no model at all."""
-    if (unasked := files.source.why_missing()) is not None:
-        return unasked
+    """The error for a missing tokenizer: the hub was not reached, there is none, or this is no model at all."""
+    if (error := files.source.why_missing()) is not None:
+        return error
     if files.find("config.json") is None:
         message = f"{files.ref.name} is no model: it has neither a config.json nor a tokenizer"
         return ModelError(message, hint="name the folder that holds them, or a model of the hub as org/name")
@@ -128,15 +132,15 @@ def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
 
 
 def _gguf_file(files: TokenizerFiles) -> Path | None:
-    """The GGUF file that the user named, if one was: it holds its tokenizer."""
+    """The GGUF file that the user named, if any: it contains its tokenizer."""
     name = files.ref.file or files.ref.path.name
     return files.find(name) if name.endswith(".gguf") else None
 
 
 def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
-    """Let transformers load a tokenizer from the folder of the `found` files, under their standard names.
+    """Let transformers load a tokenizer from the folder of the `found` files, which have their standard names.
 
-    name: what the model is called.  Raises ModelError where that fails.
+    name: of the model.  Raises ModelError where that fails.
     """
     folder = found[0].parent
     with suppress_warnings():
@@ -175,41 +179,35 @@ def _is_installed(package: str) -> bool:
     return True
 
 
-_CONFIG_FILE = "tokenizer_config.json"
-
-#: What SentencePiece writes for a space.
-_SPACE = "▁"
-
-#: Bytes of a file that tell a tiktoken file, which is text, from a SentencePiece one.
-_HEADER_BYTES = 4096
+# --- A tokenizer from a single file
 
 
 class AssumedSettings(NamedTuple):
-    """What transformers is told of a vocabulary that says nothing of itself, and what the user is told of that."""
+    """Settings for transformers where a vocabulary has none, and a note about them for the user."""
 
     settings: Mapping[str, object]
     note: str | None = None
 
 
 def load_single_file(files: TokenizerFiles, path: Path, config: TokenizerConfig) -> Tokenizer:
-    """The tokenizer that a vocabulary makes, read by transformers.
+    """The tokenizer of a vocabulary, loaded by transformers.
 
-    config: what stands beside it.
-    Raises ModelError where it can't be read, or a file that it goes with isn't beside it.
+    config: the settings beside it.
+    Raises ModelError where it can't be read, or a file that it needs isn't beside it.
     """
     name = standard_name(path)
-    beside = _companion_files(files, path, name)
-    told = path.name == name and (config.class_name or "model_type" in read_json(files, "config.json"))
-    assumed = None if told else _assume_settings(path, name)
+    companions = _companion_files(files, path, name)
+    has_settings = path.name == name and (config.class_name or "model_type" in read_json(files, "config.json"))
+    assumed = None if has_settings else _assume_settings(path, name)
     if assumed is not None and name.endswith((".model", ".spm")):
-        # The one name under which transformers takes such a file without a class that it is for.
+        # The only names under which transformers reads such a file without knowing its class.
         name = "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model"
-    # On Windows a file that somebody holds open can't be removed: it is the system's to clear away then.
+    # On Windows a file that is still open can't be removed: the system clears it later.
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for standard, source in {name: path, **beside}.items():
+        for standard, source in {name: path, **companions}.items():
             shutil.copyfile(source, Path(folder, standard))
         if assumed is not None:
-            settings = {**(read_json(files, _CONFIG_FILE) if _CONFIG_FILE in beside else {}), **assumed.settings}
+            settings = {**(read_json(files, _CONFIG_FILE) if _CONFIG_FILE in companions else {}), **assumed.settings}
             Path(folder, _CONFIG_FILE).write_text(json.dumps(settings), encoding="utf-8")
         loaded = load_with_transformers(files.ref.name, [Path(folder, name)])
     if assumed is not None and name == "tokenizer.model":
@@ -219,7 +217,7 @@ def load_single_file(files: TokenizerFiles, path: Path, config: TokenizerConfig)
 
 
 def standard_name(path: Path) -> str:
-    """What transformers calls such a file: `llama.model` is a tokenizer.model."""
+    """The name of such a file for transformers: `llama.model` is a tokenizer.model."""
     if path.name.endswith("merges.txt"):
         return "vocab.json"
     known = (name for name in (*VOCABULARIES, "tokenizer.json") if path.name == name or path.name.endswith(f"-{name}"))
@@ -227,7 +225,7 @@ def standard_name(path: Path) -> str:
 
 
 def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, Path]:
-    """The files that go with the named one, by their standard names."""
+    """The files that belong to the given one, by their standard names."""
     found = {other: each for other in COMPANIONS if path.name == name and (each := files.find(other)) is not None}
     if name != "vocab.json":
         return found
@@ -245,9 +243,11 @@ def _assume_settings(path: Path, name: str) -> AssumedSettings:
     if name == "vocab.txt":
         return _assume_word_piece(path)
     if name == "vocab.json":
-        # The class's own default for these would join the vocabulary.
-        none = dict.fromkeys(("bos_token", "eos_token", "unk_token"))
-        return AssumedSettings({"tokenizer_class": "GPT2Tokenizer", **none}, "taken for byte-level BPE, as GPT-2's is")
+        # Otherwise the class's defaults for these would join the vocabulary.
+        no_tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token"))
+        return AssumedSettings(
+            {"tokenizer_class": "GPT2Tokenizer", **no_tokens}, "taken for byte-level BPE, as GPT-2's is"
+        )
     if _is_tiktoken(path):
         note = "a tiktoken file says neither how texts are split nor its special tokens; split as for cl100k_base"
         return AssumedSettings({}, note)
@@ -255,7 +255,7 @@ def _assume_settings(path: Path, name: str) -> AssumedSettings:
 
 
 def _assume_word_piece(path: Path) -> AssumedSettings:
-    """A vocabulary of BERT's kind: without capital letters, it is one for texts without them."""
+    """Settings for a vocabulary like BERT's: texts are lowercased if it has no capital letters."""
     entries = path.read_text(encoding="utf-8", errors="replace").split("\n")
     cased = any(entry != entry.lower() for entry in entries if not entry.startswith("["))
     how = "it has capital letters, so texts keep theirs" if cased else "it has no capital letters, so texts lose theirs"
@@ -264,7 +264,7 @@ def _assume_word_piece(path: Path) -> AssumedSettings:
 
 
 def _is_tiktoken(path: Path) -> bool:
-    """Lines of a token in base64 and its rank."""
+    """Whether a file has lines of a token in base64 and its rank."""
     if path.name.endswith(".tiktoken"):
         return True
     with path.open("rb") as file:
@@ -273,13 +273,13 @@ def _is_tiktoken(path: Path) -> bool:
 
 
 def _set_sentencepiece_normalizer(loaded: Any, path: Path) -> None:
-    """Let texts be prepared as the file itself says, which transformers only does for classes that it knows."""
+    """Normalise texts as the SentencePiece file says; transformers does that only for classes that it knows."""
     proto = import_module("sentencepiece.sentencepiece_model_pb2").ModelProto
     spec = proto.FromString(path.read_bytes()).normalizer_spec
     steps: list[Any] = [normalizers.Precompiled(spec.precompiled_charsmap)] if spec.precompiled_charsmap else []
     if spec.remove_extra_whitespaces:
         steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
     if spec.add_dummy_prefix:
-        steps.append(normalizers.Prepend(_SPACE))
-    steps.append(normalizers.Replace(" ", _SPACE))
+        steps.append(normalizers.Prepend(SPACE_MARK))
+    steps.append(normalizers.Replace(" ", SPACE_MARK))
     loaded.backend_tokenizer.normalizer = normalizers.Sequence(steps)

@@ -1,7 +1,7 @@
-"""A model's files, or a tokenizer that a user has loaded already -> a `Tokenizer`.
+"""Load a model's tokenizer from its files, or wrap one that the user has loaded already.
 
-Where there is a tokenizer.json, the library `tokenizers` alone reads it; anything else (vocab.txt, SentencePiece,
-tiktoken, tekken) is loaded through transformers, which is slower. Importing this module imports neither.
+A tokenizer.json is read by the library `tokenizers` alone; anything else (vocab.txt, SentencePiece, tiktoken, tekken)
+is loaded through transformers, which is slower. Importing this module imports neither.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ TOKENIZER_FILE = "tokenizer.json"
 def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) -> Tokenizer:
     """The tokenizer of a model.
 
-    trust_remote_code: run the tokenizer class that came with the model, if it brings one; without it, its
-    tokenizer.json (which is data) is used where it has one, and the tokenizer is refused where it has none.
+    trust_remote_code: run the tokenizer class that came with the model, if there is one. Without it, the model's
+    tokenizer.json (which is data) is used; where there is none, the tokenizer is refused.
 
     Raises NoTokenizerError where the model has no tokenizer, and ModelError where it is broken, needs a package that
     is not installed, or needs the model's own code and that was not allowed.
     """
-    if (named := files.ref.tokenizer_file) is not None:
-        return _load_single_file(files, named)
+    if (file := files.ref.tokenizer_file) is not None:
+        return _load_named_file(files, file)
     path = files.find(TOKENIZER_FILE)
     config = read_config(files)
     if path is None or (config.code is not None and trust_remote_code):
@@ -41,9 +41,9 @@ def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) ->
 
 
 def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
-    """A tokenizer that somebody has loaded: of transformers (fast or slow), or of `tokenizers`; or one of ours.
+    """A tokenizer that is loaded already: of transformers (fast or slow), of `tokenizers`, or one of ours.
 
-    It is used as it is, but for its truncation and padding, and left as it was.
+    It is used as it is, except for its truncation and padding, and not changed.
 
     Raises UsageError for anything else.
     """
@@ -66,9 +66,9 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
 
 
 def _matches_gguf(tokenizer: Tokenizer, files: TokenizerFiles) -> bool:
-    """Whether a tokenizer.json beside a GGUF file holds the vocabulary that the file has itself, and so may stand in.
+    """Whether a tokenizer.json beside a GGUF file has the same vocabulary as that file, so that it may be used.
 
-    A file that is still on the hub is not fetched for that: what lies in one repository belongs together.
+    A GGUF file that is still on the hub is not downloaded for this check: files of one repository belong together.
     """
     name = files.ref.named_file
     gguf = files.source.local(name) if name is not None and name.endswith(".gguf") else None
@@ -79,16 +79,16 @@ def _matches_gguf(tokenizer: Tokenizer, files: TokenizerFiles) -> bool:
     tokens = read_metadata(gguf, repair_hint=files.source.repair_hint).get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list):
         return True
-    # Files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
+    # GGUF files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
     pieces = zip(tokens, tokenizer.describe(range(len(tokens))), strict=True)
     return all(piece is None or piece.token == token for token, piece in pieces)
 
 
-def _load_single_file(files: TokenizerFiles, path: Path) -> Tokenizer:
-    """A tokenizer's own file; the settings beside it are those of the file that has the standard name."""
-    # A file of any name may have been saved by the library `tokenizers`.
-    saved = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and lacks_tokenizer(path) is None)
-    if not saved:
+def _load_named_file(files: TokenizerFiles, path: Path) -> Tokenizer:
+    """A tokenizer by one of its files; the settings beside it are used only if it has the standard name."""
+    # A file saved by the library `tokenizers` may have any name.
+    is_tokenizer_json = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and lacks_tokenizer(path) is None)
+    if not is_tokenizer_json:
         from attncli.models.tokenizers.slow import load_single_file
 
         return load_single_file(files, path, read_config(files))
