@@ -220,7 +220,7 @@ def test_half_precision_is_read_as_what_it_is() -> None:
     assert half.output().dtype == torch.bfloat16
 
 
-def test_rows_and_heads_that_are_asked_for() -> None:
+def test_blocks_of_selected_rows_and_heads() -> None:
     call = attention(rule("window", "right"), groups=2, sinks=True)
     whole = torch.cat([block.weights for block in call.blocks()], dim=2)
     some = torch.cat([block.weights for block in call.blocks((1, 3), (5, 9))], dim=2)
@@ -280,7 +280,7 @@ def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, mon
 
 
 def test_the_shape_of_a_lazy_mask() -> None:
-    """Whether a mask is plain is told by what transformers' own functions pass to `lazy_mask`."""
+    """The shape follows from the arguments that transformers' own functions pass to `lazy_mask`."""
     config = tiny.mistral()
     config._attn_implementation = "attncli_probe"
     states = torch.zeros(2, LENGTH, 32)

@@ -44,7 +44,7 @@ def test_contents(content: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[{"role": "user",\n  "content": }]', "not JSON: Expecting value at line 2, column 14"),
         ("Hello", "not JSON"),
@@ -70,10 +70,10 @@ def test_contents(content: object) -> None:
         ("9" * 5000, "can't be read"),
     ],
 )
-def test_what_is_no_conversation(text: str, said: str) -> None:
+def test_what_is_no_conversation(text: str, message: str) -> None:
     with pytest.raises(FailedError) as caught:
         parse_conversation(text)
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert caught.value.hint
 
 

@@ -166,7 +166,7 @@ def test_chunks_give_the_tokens_of_the_whole(kind: str, text: str, special: bool
     frame = tokenizer._frame(special)
     assert frame is not None
     blocks = [text[start : start + 97] for start in range(0, len(text), 97)]
-    chunked = add_frame(encode_chunks(tokenizer._own, blocks, sizes), frame)
+    chunked = add_frame(encode_chunks(tokenizer._encode_plain, blocks, sizes), frame)
     assert plain(chunked) == plain(tokenizer.encode(text, special=special))
 
 
@@ -188,7 +188,7 @@ def test_what_a_pattern_sees_beyond_a_chunk_counts(pattern: str, text: str) -> N
     whole = plain(tokenizer.encode(text, special=False))
     for size in range(50, 66):
         sizes = ChunkSizes(size, 40, 16, 3)
-        assert plain(add_frame(encode_chunks(tokenizer._own, [text], sizes), Frame())) == whole
+        assert plain(add_frame(encode_chunks(tokenizer._encode_plain, [text], sizes), Frame())) == whole
 
 
 def test_a_seam_is_between_pre_tokens_that_both_chunks_hold() -> None:
@@ -196,7 +196,7 @@ def test_a_seam_is_between_pre_tokens_that_both_chunks_hold() -> None:
     text = "the mole dug a tunnel under the lawn"
 
     def chunk(start: int, end: int) -> Chunk:
-        (encoding,) = tokenizer._own([text[start:end]])
+        (encoding,) = tokenizer._encode_plain([text[start:end]])
         return Chunk(start, text[start:end], encoding, encoding.ids)
 
     left = chunk(0, 28)
@@ -213,7 +213,10 @@ def test_an_added_token_that_takes_all_the_space_after_it_has_taken_it_before_a_
     text = "the mole dug " * 5 + "<mask>" + " " * 45 + "a tunnel " * 6
     whole = plain(tokenizer.encode(text, special=False))
     for size in range(50, 66):
-        assert plain(add_frame(encode_chunks(tokenizer._own, [text], ChunkSizes(size, 40, 8, 3)), Frame())) == whole
+        assert (
+            plain(add_frame(encode_chunks(tokenizer._encode_plain, [text], ChunkSizes(size, 40, 8, 3)), Frame()))
+            == whole
+        )
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -221,7 +224,9 @@ def test_a_part_that_decides_is_enough_for_every_limit(side: str) -> None:
     text = words(100)
     for limit in range(3, 120):
         tokenizer = FastTokenizer(tokenizer_of("word_piece")._backend, max_length=limit, truncation_side=side)
-        start, end = truncation_range(encode_chunks(tokenizer._own, [text], ChunkSizes(64, 32, 12, 3)), limit, side)
+        start, end = truncation_range(
+            encode_chunks(tokenizer._encode_plain, [text], ChunkSizes(64, 32, 12, 3)), limit, side
+        )
         assert tokenizer.encode(text[start:end], truncate=True).ids == tokenizer.encode(text, truncate=True).ids
 
 
@@ -230,7 +235,9 @@ def test_a_part_that_decides_is_enough_for_every_limit(side: str) -> None:
 @settings(max_examples=25, deadline=None)
 def test_a_part_decides_on_the_tokens_that_a_limit_leaves(kind: str, text: str, side: str, limit: int) -> None:
     tokenizer = FastTokenizer(tokenizer_of(kind)._backend, max_length=limit, truncation_side=side)
-    start, end = truncation_range(encode_chunks(tokenizer._own, [text], ChunkSizes(64, 32, 12, 3)), limit, side)
+    start, end = truncation_range(
+        encode_chunks(tokenizer._encode_plain, [text], ChunkSizes(64, 32, 12, 3)), limit, side
+    )
     part, whole = (tokenizer.encode(each, truncate=True) for each in (text[start:end], text))
     shifted = [span and (span[0] + start, span[1] + start) for span in part.spans]
     assert plain(part._replace(spans=shifted)) == plain(whole)
@@ -244,7 +251,7 @@ def test_ordinary_text_is_joined_at_every_chunk(kind: str, monkeypatch: pytest.M
     if kind != "fixed_length":
         monkeypatch.setattr(chunks, "_extend_chunk", fail)
     sizes = ChunkSizes(400, 200, 100, 3)
-    assert len(list(encode_chunks(tokenizer_of(kind)._own, [words(2000)], sizes))) > 1
+    assert len(list(encode_chunks(tokenizer_of(kind)._encode_plain, [words(2000)], sizes))) > 1
 
 
 @pytest.mark.parametrize("text", ["mole" * 500, "1" * 2000, "日" * 2000, " " * 2000])
@@ -255,7 +262,7 @@ def test_what_has_no_place_to_cut_grows_in_few_steps(text: str) -> None:
 
     def encode(batch: list[str]) -> list[object]:
         calls.append(sum(len(each) for each in batch))
-        return tokenizer._own(batch)  # type: ignore[return-value]
+        return tokenizer._encode_plain(batch)  # type: ignore[return-value]
 
     around = f"the mole {text} the mole"
     own = add_frame(encode_chunks(encode, [around], sizes), Frame())  # type: ignore[arg-type]
@@ -269,7 +276,7 @@ def test_a_text_without_pre_tokens_is_left_whole() -> None:
 
     def encode(batch: list[str]) -> list[object]:
         calls.append(len(batch))
-        return tokenizer._own(batch)  # type: ignore[return-value]
+        return tokenizer._encode_plain(batch)  # type: ignore[return-value]
 
     (only,) = encode_chunks(encode, [words(3000)], ChunkSizes(400, 200, 100, 3))  # type: ignore[arg-type]
     assert only.ids == tokenizer.encode(words(3000), special=False).ids
@@ -389,7 +396,7 @@ def test_memory_does_not_grow_with_the_text() -> None:
 
     def peak(blocks: int) -> int:
         tracemalloc.start()
-        for _ in encode_chunks(tokenizer._own, (text for _ in range(blocks)), sizes):
+        for _ in encode_chunks(tokenizer._encode_plain, (text for _ in range(blocks)), sizes):
             pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()

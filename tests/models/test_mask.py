@@ -42,7 +42,7 @@ def test_rows_are_those_of_transformers_mask(rule: str, padding: torch.Tensor | 
         assert torch.equal(mask.definition.rows(start, stop).expand(2, 1, -1, -1), whole[:, :, start:stop])
 
 
-def test_it_passes_for_a_tensor_until_somebody_computes_with_it() -> None:
+def test_a_lazy_mask_is_a_tensor_that_becomes_real_when_computed_with() -> None:
     given = arguments("causal", PADDING)
     mask = lazy_mask(**given)
     assert isinstance(mask, torch.Tensor) and mask.shape == (2, 1, 7, 7) and mask.dtype == torch.float32

@@ -36,13 +36,13 @@ def test_blocks_that_see_their_neighbours_and_summaries_without_a_column() -> No
     assert attention.has_sink
 
 
-def test_a_section_is_a_part_of_rows_and_columns() -> None:
+def test_a_slice_has_some_rows_and_columns_of_the_whole() -> None:
     weights = torch.rand(2, 3, 6, 5).softmax(-1)
-    section = AttentionSlice(WeightsAttention(weights), row=2, column=1, queries=4, keys=3)
-    assert (section.heads, section.queries, section.keys) == (3, 4, 3)
-    torch.testing.assert_close(whole(section), weights[:, :, 2:6, 1:4])
-    torch.testing.assert_close(whole(section, heads=[2], rows=(1, 3)), weights[:, 2:, 3:5, 1:4])
-    assert [(block.start, block.stop) for block in section.blocks(rows=(1, 3))] == [(1, 3)]
+    part = AttentionSlice(WeightsAttention(weights), row=2, column=1, queries=4, keys=3)
+    assert (part.heads, part.queries, part.keys) == (3, 4, 3)
+    torch.testing.assert_close(whole(part), weights[:, :, 2:6, 1:4])
+    torch.testing.assert_close(whole(part, heads=[2], rows=(1, 3)), weights[:, 2:, 3:5, 1:4])
+    assert [(block.start, block.stop) for block in part.blocks(rows=(1, 3))] == [(1, 3)]
 
 
 @pytest.mark.parametrize("width", [3, 5])

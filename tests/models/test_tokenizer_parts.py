@@ -29,7 +29,7 @@ def test_a_tokenizer_of_python_code_has_none() -> None:
     assert PythonTokenizer(Loaded(), max_length=None, slow=True).pipeline() is None
 
 
-def test_a_bert_normaliser_is_told_as_what_it_does() -> None:
+def test_a_bert_normaliser_is_listed_as_its_steps() -> None:
     tokenizer = _bare()
     tokenizer.normalizer = normalizers.BertNormalizer(clean_text=False, lowercase=True)
     told = [part.settings for part in TokenizerPipeline(tokenizer).normalizer]
@@ -62,7 +62,7 @@ def test_only_the_start_of_the_text_counts_as_its_start() -> None:
     assert forms == ["▁a", "<s>", "b"]
 
 
-def test_added_tokens_take_space_along_and_stand_alone_as_they_are_told_to() -> None:
+def test_added_tokens_follow_their_strip_and_single_word_flags() -> None:
     tokenizer = _bare()
     flags = {"normalized": False, "special": False}
     tokenizer.add_tokens([AddedToken("ab", single_word=True, **flags), AddedToken("<x>", lstrip=True, **flags)])
@@ -71,7 +71,7 @@ def test_added_tokens_take_space_along_and_stand_alone_as_they_are_told_to() -> 
     assert found == [("ab", 1), (" abc", None), ("  <x>", 2)]
 
 
-def test_special_tokens_may_be_told_to_be_text() -> None:
+def test_special_tokens_may_be_encoded_as_text() -> None:
     tokenizer = word_piece()
     tokenizer.encode_special_tokens = True
     assert [each.form for each in TokenizerPipeline(tokenizer).pre_tokenize("[SEP]").pre_tokens] == ["[", "sep", "]"]

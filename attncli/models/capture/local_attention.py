@@ -124,6 +124,9 @@ def _valid_columns(columns: Tensor, keys: int) -> Tensor:
     return torch.where((columns >= 0) & (columns < keys), columns, -1)
 
 
+# --- Shifted windows of a picture's patches
+
+
 class ShiftedWindows:
     """While active, knows which patches are in the windows of every attention module."""
 

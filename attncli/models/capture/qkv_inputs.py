@@ -157,6 +157,9 @@ def _match_projection(call: _LinearCall, vectors: Tensor, position: int) -> Head
     return HeadProjection(call.module, part * size, (part + 1) * size, call.bias, factor, parts[-1, part] * factor)
 
 
+# --- The output matrix
+
+
 def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
     """The output matrix of every attention module by its path, (heads · d_value, width).
 

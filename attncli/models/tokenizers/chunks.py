@@ -28,114 +28,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-
-class Chunk(NamedTuple):
-    """A part of a text, and its tokens without special ones.  start: its first character in the whole text."""
-
-    start: int
-    text: str
-    encoding: Encoding
-    ids: list[int]
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.text)
-
-
-class ChunkOverlap(NamedTuple):
-    """Where two chunks are joined.
-
-    left: the number of tokens taken from the left chunk.  right: the first token taken from the right one.
-    """
-
-    left: int
-    right: int
-
-
-class _PreToken(NamedTuple):
-    """start: its first character in the whole text.  first: its first token.  tokens: (id, start, end) of each."""
-
-    start: int
-    first: int
-    tokens: tuple[tuple[int, int, int], ...]
-
-
-def find_overlap(left: Chunk, right: Chunk, margin: int) -> ChunkOverlap | None:
-    """The last place in their overlap where the chunks may be joined; None where there is none.
-
-    margin: how many characters of the left chunk have to follow it.
-    """
-    in_right = {after.start: (before, after) for before, after in pairwise(_pre_tokens(right, right.start, left.end))}
-    for before, after in reversed(list(pairwise(_pre_tokens(left, right.start, left.end - margin)))):
-        twin = in_right.get(after.start)
-        if (
-            twin is not None
-            and twin[0].tokens == before.tokens
-            and twin[1].tokens == after.tokens
-            and _is_class_change(left.text, after.start - left.start)
-        ):
-            return ChunkOverlap(after.first, twin[1].first)
-    return None
-
-
-def is_one_pre_token(chunk: Chunk) -> bool:
-    """Whether the whole chunk is one pre-token (or empty)."""
-    count = len(chunk.ids)
-    return count == 0 or chunk.encoding.token_to_word(0) == chunk.encoding.token_to_word(count - 1)
-
-
-def _pre_tokens(chunk: Chunk, start: int, end: int) -> Iterator[_PreToken]:
-    """The pre-tokens whose tokens begin between two characters of the whole text."""
-    places = range(len(chunk.ids))
-    first, last = (bisect_left(places, at, key=lambda token: _token_span(chunk, token)[0]) for at in (start, end))
-    for _, group in groupby(range(first, last), key=chunk.encoding.token_to_word):
-        members = list(group)
-        tokens = tuple((chunk.ids[token], *_token_span(chunk, token)) for token in members)
-        yield _PreToken(tokens[0][1], members[0], tokens)
-
-
-def _token_span(chunk: Chunk, token: int) -> tuple[int, int]:
-    """The characters of a token in the whole text."""
-    span = chunk.encoding.token_to_chars(token)
-    assert span is not None, "the chunk has that many tokens"
-    return span[0] + chunk.start, span[1] + chunk.start
-
-
-def _is_class_change(text: str, place: int) -> bool:
-    return _character_class(text[place - 1]) != _character_class(text[place])
-
-
-def _character_class(character: str) -> str:
-    """Space, letter, number, punctuation, symbol or other; a combining mark counts as a letter."""
-    if character.isspace():
-        return " "
-    general = unicodedata.category(character)[0]
-    return "L" if general == "M" else general
-
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def prefetch(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Apply `work` to each item, in order, in a thread that is one item ahead: for work that releases the GIL.
-
-    The items are fetched in the caller's thread, so that waiting for input can be interrupted. What `work` raises is
-    raised in place of its result. A caller that stops early does not wait for the item in progress.
-    """
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
-    try:
-        previous: Future[Result] | None = None
-        for item in items:
-            current = pool.submit(work, item)
-            if previous is not None:
-                yield previous.result()
-            previous = current
-        if previous is not None:
-            yield previous.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
 
 #: Encodes texts without special tokens.
 Encode = Callable[[list[str]], "list[Encoding]"]
@@ -155,6 +49,19 @@ class ChunkSizes(NamedTuple):
     overlap: int = 1 << 11
     margin: int = 1 << 10
     batch: int = 16
+
+
+class Chunk(NamedTuple):
+    """A part of a text, and its tokens without special ones.  start: its first character in the whole text."""
+
+    start: int
+    text: str
+    encoding: Encoding
+    ids: list[int]
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
 
 
 class ChunkTokens(NamedTuple):
@@ -248,3 +155,100 @@ def _overlapping_windows(blocks: Iterable[str], sizes: ChunkSizes) -> Iterator[W
 def _batches(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
     while batch := list(islice(windows, size)):
         yield batch
+
+
+# --- Where two chunks may be joined
+
+
+class ChunkOverlap(NamedTuple):
+    """Where two chunks are joined.
+
+    left: the number of tokens taken from the left chunk.  right: the first token taken from the right one.
+    """
+
+    left: int
+    right: int
+
+
+class _PreToken(NamedTuple):
+    """start: its first character in the whole text.  first: its first token.  tokens: (id, start, end) of each."""
+
+    start: int
+    first: int
+    tokens: tuple[tuple[int, int, int], ...]
+
+
+def find_overlap(left: Chunk, right: Chunk, margin: int) -> ChunkOverlap | None:
+    """The last place in their overlap where the chunks may be joined; None where there is none.
+
+    margin: how many characters of the left chunk have to follow it.
+    """
+    in_right = {after.start: (before, after) for before, after in pairwise(_pre_tokens(right, right.start, left.end))}
+    for before, after in reversed(list(pairwise(_pre_tokens(left, right.start, left.end - margin)))):
+        match = in_right.get(after.start)
+        if (
+            match is not None
+            and match[0].tokens == before.tokens
+            and match[1].tokens == after.tokens
+            and _is_class_change(left.text, after.start - left.start)
+        ):
+            return ChunkOverlap(after.first, match[1].first)
+    return None
+
+
+def is_one_pre_token(chunk: Chunk) -> bool:
+    """Whether the whole chunk is one pre-token (or empty)."""
+    count = len(chunk.ids)
+    return count == 0 or chunk.encoding.token_to_word(0) == chunk.encoding.token_to_word(count - 1)
+
+
+def _pre_tokens(chunk: Chunk, start: int, end: int) -> Iterator[_PreToken]:
+    """The pre-tokens whose tokens begin between two characters of the whole text."""
+    places = range(len(chunk.ids))
+    first, last = (bisect_left(places, at, key=lambda token: _token_span(chunk, token)[0]) for at in (start, end))
+    for _, group in groupby(range(first, last), key=chunk.encoding.token_to_word):
+        members = list(group)
+        tokens = tuple((chunk.ids[token], *_token_span(chunk, token)) for token in members)
+        yield _PreToken(tokens[0][1], members[0], tokens)
+
+
+def _token_span(chunk: Chunk, token: int) -> tuple[int, int]:
+    """The characters of a token in the whole text."""
+    span = chunk.encoding.token_to_chars(token)
+    assert span is not None, "the chunk has that many tokens"
+    return span[0] + chunk.start, span[1] + chunk.start
+
+
+def _is_class_change(text: str, place: int) -> bool:
+    return _character_class(text[place - 1]) != _character_class(text[place])
+
+
+def _character_class(character: str) -> str:
+    """Space, letter, number, punctuation, symbol or other; a combining mark counts as a letter."""
+    if character.isspace():
+        return " "
+    general = unicodedata.category(character)[0]
+    return "L" if general == "M" else general
+
+
+# --- A thread that works ahead
+
+
+def prefetch(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Apply `work` to each item, in order, in a thread that is one item ahead: for work that releases the GIL.
+
+    The items are fetched in the caller's thread, so that waiting for input can be interrupted. What `work` raises is
+    raised in place of its result. A caller that stops early does not wait for the item in progress.
+    """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+    try:
+        previous: Future[Result] | None = None
+        for item in items:
+            current = pool.submit(work, item)
+            if previous is not None:
+                yield previous.result()
+            previous = current
+        if previous is not None:
+            yield previous.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
