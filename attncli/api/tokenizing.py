@@ -30,7 +30,7 @@ from attncli.models.chat.sandbox import Sandbox
 from attncli.models.chat.template import (
     ChatFormat,
     Conversation,
-    conversation,
+    build_conversation,
     loaded_format,
     parse_conversation,
     read_format,
@@ -75,7 +75,7 @@ def read_conversation(given: Any) -> Conversation:
 
     Raises AttnError for anything else.
     """
-    return parse_conversation(given) if isinstance(given, str) else conversation(given)
+    return parse_conversation(given) if isinstance(given, str) else build_conversation(given)
 
 
 def parse_conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:

@@ -214,7 +214,7 @@ class Collector:
 
         Raises ModelError for attention that is NaN.
         """
-        fused = attention.reader
+        fused = attention.fused
         if fused is not None and sides.one_dimensional and self._is_large(attention):
             baseline = self._baseline(sides, fused)
             pooled = self.request.weighting == "attention"

@@ -326,7 +326,7 @@ class PairAttentionSums:
     def add_fused(self, fused: FusedAttention) -> None:
         """Add all rows without the matrix."""
         heads = fused.attention.heads
-        for part in fused.readings(self.indicators):
+        for part in fused.weighted_sums(self.indicators):
             masses = part.values.new_zeros(part.values.shape[0], heads, *part.values.shape[2:])
             masses[:, part.heads] = part.values
             self.add_masses(part.start, masses)

@@ -75,7 +75,7 @@ def read_metrics(
     names = {name for name in metrics if name in baseline.rows and bool(baseline.rows[name][1].any())}
     values, columns = _readout_values(sides, names, bins)
     sums = _RowSums.zeros(fused.attention, sides, bins)
-    for part in fused.readings(values, scores="entropy" in names):
+    for part in fused.weighted_sums(values, scores="entropy" in names):
         sums.add(part, columns)
         del part  # freed before the next is computed
     rows = sums.rows(names)
@@ -167,7 +167,7 @@ def _distance_rows(fused: FusedAttention, sums: _RowSums, baseline: UniformBasel
     if baseline.causal:
         return positions * sums.share - sums.position
     behind = torch.empty_like(sums.lse)
-    for part in fused.earlier(positions[None, :, None]):
+    for part in fused.earlier_weighted_sums(positions[None, :, None]):
         where = (slice(None), part.heads, slice(part.start, part.stop))
         weight = (part.lse - sums.lse[where]).exp()
         behind[where] = weight * (positions[part.start : part.stop] - part.values[..., 0])
@@ -230,7 +230,7 @@ def compute_value_norms(path: str, attention: Attention, projections: Mapping[st
     path: of the attention module.  projections: the output matrix of each module by its path.
     Raises UsageError where the values or the output matrix are unavailable.
     """
-    states, matrix = attention.values_of, projections.get(path)
+    states, matrix = attention.with_values, projections.get(path)
     if states is None or matrix is None:
         raise UsageError(
             "--norm-weighted needs the values that heads read, and this model's attention doesn't show them",

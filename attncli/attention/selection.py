@@ -160,7 +160,7 @@ class Selection:
         A layer needs all the layers before it. What a decoder reads (an encoder, a tower) is needed whole, unless only
         that stack was chosen. Raises UsageError for a layer that isn't there.
         """
-        attending = [block_list for block_list in lists if any(block.attends for block in block_list.described())]
+        attending = [block_list for block_list in lists if any(block.attends for block in block_list.describe_layers())]
         # Stages follow one another, and the last needs all.
         if not self.chosen or not attending or any(block_list.stage for block_list in attending):
             return {}
@@ -198,7 +198,7 @@ class Selection:
 
     def _require_attention(self, target: BlockList) -> None:
         """Raise UsageError if no chosen layer has attention: hybrid models mix tokens otherwise in most layers."""
-        blocks = target.described()
+        blocks = target.describe_layers()
         chosen = sorted(layer for layer in self._chosen_layers(target) if layer < len(blocks))
         if chosen and not any(blocks[layer].attends for layer in chosen):
             attending = ", ".join(str(layer) for layer, block in enumerate(blocks) if block.attends)

@@ -52,7 +52,7 @@ def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
     for path, block_list in stacks.items():
         yield (
             block_list.word or path,
-            next((block.mixer for block in block_list.described() if block.mixer), "attention"),
+            next((block.mixer for block in block_list.describe_layers() if block.mixer), "attention"),
         )
 
 

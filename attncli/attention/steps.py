@@ -26,7 +26,7 @@ from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.qkv_inputs import HeadProjection
-    from attncli.models.capture.query_key_attention import QueryKeyAttention, QueryRow
+    from attncli.models.capture.query_key_attention import QueryKeyAttention, SingleQuery
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
 #: Up to so many keys are all listed; of more keys, the so many with the largest weights.
@@ -149,10 +149,10 @@ class HeadIdentity(NamedTuple):
 
 def _build_steps(trace: AttentionTrace, head: HeadIdentity, query: Token, keys: tuple[Token, ...]) -> Steps:
     """The steps with all keys listed."""
-    attention = None if trace.attention is None else trace.attention.values_of
+    attention = None if trace.attention is None else trace.attention.with_values
     if attention is None:
         raise _no_vectors_error(head.name)
-    row = attention.row(head.head, query.index)
+    row = attention.single_query(head.head, query.index)
     scores = row.scores
     with_sink = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
     log_sum = torch.logsumexp(with_sink, dim=0)
@@ -187,24 +187,28 @@ def _build_steps(trace: AttentionTrace, head: HeadIdentity, query: Token, keys: 
         values=row.values.numpy(),
         others=UnlistedKeys(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
-        written=None if trace.addition is None else _head_output(trace.addition, weighted_sum, head.head, tolerance),
+        written=None
+        if trace.residual_write is None
+        else _head_output(trace.residual_write, weighted_sum, head.head, tolerance),
         origin=_origin(trace, attention, row, head, query.index),
         causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
 
 
 def _origin(
-    trace: AttentionTrace, attention: QueryKeyAttention, row: QueryRow, head: HeadIdentity, query: int
+    trace: AttentionTrace, attention: QueryKeyAttention, row: SingleQuery, head: HeadIdentity, query: int
 ) -> Origin:
     """The states and projections that q, k and v were computed from, as far as they are known."""
-    entering = trace.entering
+    entering = trace.inputs
     if entering is None:
         return Origin(reader=head.reader)
-    built_query = entering.making(attention.query[0, head.head], query)
-    built_key, built_value = (entering.making(states[0, row.key_head]) for states in (attention.key, attention.value))
+    built_query = entering.find_projection(attention.query[0, head.head], query)
+    built_key, built_value = (
+        entering.find_projection(states[0, row.key_head]) for states in (attention.key, attention.value)
+    )
     return Origin(
         states=entering.states.numpy(),
-        normalised=entering.normalised(trace.residual),
+        normalised=entering.follows_norm(trace.residual),
         query=_projection(built_query),
         key=_projection(built_key),
         value=_projection(built_value),
@@ -229,7 +233,7 @@ def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, toler
     """The weighted sum times the head's rows of the output matrix; None where their input isn't the head's alone."""
     width = len(weighted_sum)
     rows = slice(head * width, (head + 1) * width)
-    received = addition.read[rows]
+    received = addition.heads_output[rows]
     same = bool((received - weighted_sum).norm() <= tolerance * weighted_sum.norm().clamp(min=1e-12))
     if not same and bool((received * weighted_sum < 0).any()):
         # A gate scales the sum. If signs differ, the heads may have been mixed.

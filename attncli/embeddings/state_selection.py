@@ -94,7 +94,7 @@ def choose_stack(lists: Sequence[BlockList], name: str | None) -> BlockList:
         return next(known for known in text_stacks if known.word == (name or "encoder"))
     if not text_stacks:
         raise UsageError("the model has no blocks that read text", hint="name another model (-m)")
-    attending = [known for known in text_stacks if any(block.attends for block in known.described())]
+    attending = [known for known in text_stacks if any(block.attends for block in known.describe_layers())]
     return (attending or text_stacks)[-1]
 
 

@@ -11,7 +11,7 @@ from attncli.tokens.encode import check_text
 from attncli.tokens.tokenizer_models import BPEExplainer, UnigramExplainer, WordLevelExplainer, WordPieceExplainer
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.pipeline import Cut, Part, Slot, TokenizerPipeline
+    from attncli.models.tokenizers.pipeline import PipelineStep, PreTokenizedText, TemplateSlot, TokenizerPipeline
     from attncli.models.tokenizers.types import Encoding, Tokenizer
 
 
@@ -65,7 +65,7 @@ class Explainer:
         """
         check_text(text)
         encoding = self._tokenizer.encode(text, special=special)
-        cut = self._parts.cut(text)
+        cut = self._parts.pre_tokenize(text)
         words, pre_tokens = _explain_words(text, cut, self._model)
         template = self._parts.template() if special else None
         own = [identifier for pre_token in pre_tokens for identifier in _pre_token_ids(pre_token, words)]
@@ -84,7 +84,7 @@ class Explainer:
 
 
 def _open_pipeline(tokenizer: Tokenizer) -> TokenizerPipeline:
-    if (parts := tokenizer.parts()) is None:
+    if (parts := tokenizer.pipeline()) is None:
         raise UsageError(
             f"{tokenizer.class_name} is written in Python, and only its own code knows how it cuts",
             hint="leave --why out, or name a model with a tokenizer.json",
@@ -92,7 +92,9 @@ def _open_pipeline(tokenizer: Tokenizer) -> TokenizerPipeline:
     return parts
 
 
-def _explain_words(text: str, cut: Cut, model: _ModelExplainer) -> tuple[tuple[Word, ...], tuple[PreToken, ...]]:
+def _explain_words(
+    text: str, cut: PreTokenizedText, model: _ModelExplainer
+) -> tuple[tuple[Word, ...], tuple[PreToken, ...]]:
     """How the model splits each distinct pre-token, and all pre-tokens with the index of theirs."""
     numbers: dict[str, int] = {}
     for pre_token in cut.pre_tokens:
@@ -111,14 +113,14 @@ def _pre_token_ids(pre_token: PreToken, words: Sequence[Word]) -> list[int]:
     return [] if pre_token.added is None else [pre_token.added]
 
 
-def _segments(text: str, cut: Cut) -> Iterator[Segment]:
+def _segments(text: str, cut: PreTokenizedText) -> Iterator[Segment]:
     for start, end, texts in cut.segments:
         before = text[start:end]
         changes = [(step, after) for step, after in enumerate(texts) if after != ([before, *texts][step])]
         yield Segment(start, end, before, texts[-1] if texts else before, tuple(changes))
 
 
-def _steps_with_counts(parts: Sequence[Part], counts: Sequence[int]) -> Iterator[Step]:
+def _steps_with_counts(parts: Sequence[PipelineStep], counts: Sequence[int]) -> Iterator[Step]:
     return (Step(*part, count) for part, count in zip(parts, counts, strict=True))
 
 
@@ -133,7 +135,7 @@ def _entries(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Entry]:
         yield Entry(identifier, "" if piece is None else piece.token)
 
 
-def _agrees(encoding: Encoding, own: Sequence[int], template: Sequence[Slot] | None) -> bool:
+def _agrees(encoding: Encoding, own: Sequence[int], template: Sequence[TemplateSlot] | None) -> bool:
     """Whether the tokenizer gives the same ids as the steps."""
     if template is None:
         numbered = zip(encoding.ids, encoding.sequences, strict=True)

@@ -103,9 +103,9 @@ class _EntryKinds:
     """Determines the kinds of the entries of one vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer, pieces: Sequence[Piece]) -> None:
-        self._spelling = tokenizer.spelling
+        self._spelling = tokenizer.token_bytes
         self._unknown_id = tokenizer.unknown_id
-        self.mark = word_mark(pieces, tokenizer.spelling)
+        self.mark = word_mark(pieces, tokenizer.token_bytes)
 
     def kind_of(self, piece: Piece) -> str:
         return "special" if piece.id == self._unknown_id else kind_of(piece, self._spelling, self.mark)
@@ -257,12 +257,12 @@ def ordinary_ids(tokenizer: Tokenizer, least: int) -> list[int]:
     `<extra_id_0>`), bytes (`<0x0A>`) and white space.
     """
     pieces = list(tokenizer.vocabulary())
-    mark = word_mark(pieces, tokenizer.spelling)
+    mark = word_mark(pieces, tokenizer.token_bytes)
     plain = [
         piece
         for piece in pieces
         if piece.id != tokenizer.unknown_id
-        and kind_of(piece, tokenizer.spelling, mark) not in _NOT_ORDINARY
+        and kind_of(piece, tokenizer.token_bytes, mark) not in _NOT_ORDINARY
         and not _is_placeholder(piece)
     ]
     letters = [piece.id for piece in plain if piece.text.strip().isalpha()]

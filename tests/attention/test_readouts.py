@@ -156,7 +156,7 @@ def test_as_many_key_heads_at_once_as_there_are_threads(
     # For two texts: three key heads a call, so that one call is shorter.
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     one, call = side("right"), attention(rule(kind, "right"), groups=groups)
-    parts = [reading.heads for reading in call.reader.readings()]
+    parts = [reading.heads for reading in call.fused.weighted_sums()]
     assert parts == ([slice(0, 3), slice(3, 4)] if groups == 1 else [slice(0, 4)])
     assert_equals_explicit(call, QueryKeySides(one, one, same_sequence=True))
 
@@ -183,9 +183,9 @@ def test_keys_of_another_sequence() -> None:
 
 
 def test_a_bias_or_a_soft_cap_is_no_product_of_queries_and_keys() -> None:
-    assert attention(None, bias=torch.randn(1, 4, LENGTH, LENGTH)).reader is None
-    assert attention(None, softcap=5.0).reader is None
-    assert attention(torch.randn(1, 1, LENGTH, LENGTH)).reader is None
+    assert attention(None, bias=torch.randn(1, 4, LENGTH, LENGTH)).fused is None
+    assert attention(None, softcap=5.0).fused is None
+    assert attention(torch.randn(1, 1, LENGTH, LENGTH)).fused is None
 
 
 @pytest.mark.parametrize("kind", ["causal", "full", "window"])
@@ -224,7 +224,7 @@ def test_half_precision_is_read_as_what_it_is() -> None:
     assert half.output().dtype == torch.bfloat16
 
 
-def test_rows_and_heads_that_are_asked_for() -> None:
+def test_blocks_of_selected_rows_and_heads() -> None:
     call = attention(rule("window", "right"), groups=2, sinks=True)
     whole = torch.cat([block.weights for block in call.blocks()], dim=2)
     some = torch.cat([block.weights for block in call.blocks((1, 3), (5, 9))], dim=2)
@@ -303,4 +303,4 @@ def test_the_shape_of_what_transformers_asks_for() -> None:
     packed = torch.cat([torch.arange(20), torch.arange(LENGTH - 20)])[None]
     assert shape(create_causal_mask, position_ids=packed) == "other"
     bidirectional = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=None)
-    assert bidirectional.rule.shape == "full"
+    assert bidirectional.definition.shape == "full"

@@ -40,7 +40,7 @@ def test_weights_times_the_norm_of_what_is_read(family: str) -> None:
     model = tiny.build(tiny.FAMILIES[family]())
     loaded, values = wrap_model(model), []
     inputs = build_inputs(loaded, [tiny.tokens(IDS)])
-    loaded.run_attention(inputs.arguments, lambda _, attention: values.append(attention.values_of.value))
+    loaded.run_attention(inputs.arguments, lambda _, attention: values.append(attention.with_values.value))
     value = values[1][0].repeat_interleave(4 // values[1].shape[1], dim=0)
     matrix = OUTPUTS[family](model).detach().reshape(4, value.shape[-1], -1)
     plain = patterns(loaded, HeadsRequest(patterns=True))

@@ -130,7 +130,7 @@ def test_nothing_outside_is_touched(tmp_path: Path) -> None:
 
 
 def test_a_child_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attncli.models.chat.sandbox._folders", list)
+    monkeypatch.setattr("attncli.models.chat.sandbox._package_folders", list)
     with Sandbox() as sandbox, pytest.raises(FailedError, match="could not be started") as caught:
         rendered(sandbox, "")
     assert "jinja2" in caught.value.hint

@@ -139,7 +139,7 @@ def test_special_tokens_of_older_models(tmp_path: Path) -> None:
 def test_tokens_that_a_model_does_without(tmp_path: Path) -> None:
     form = form_of(tmp_path, bos_token=None, eos_token="</s>")
     template = ChatTemplate("default", "{{ bos_token }}{{ eos_token }}{{ pad_token }}", "x")
-    assert form.unnamed(template) == ["pad_token"]
+    assert form.undefined_tokens(template) == ["pad_token"]
 
 
 # Which of several
@@ -150,7 +150,7 @@ def several(*names: str) -> ChatFormat:
 
 
 @pytest.mark.parametrize(
-    ("names", "asked", "tools", "chosen"),
+    ("names", "name", "tools", "chosen"),
     [
         (("default",), None, True, "default"),
         (("default", "tool_use"), None, False, "default"),
@@ -159,8 +159,8 @@ def several(*names: str) -> ChatFormat:
         (("rag", "tool_use"), "rag", False, "rag"),
     ],
 )
-def test_the_choice(names: tuple[str, ...], asked: str | None, tools: bool, chosen: str) -> None:
-    assert several(*names).template(asked, tools=tools).name == chosen
+def test_the_selected_template(names: tuple[str, ...], name: str | None, tools: bool, chosen: str) -> None:
+    assert several(*names).template(name, tools=tools).name == chosen
 
 
 def test_a_model_without_a_template() -> None:
@@ -170,16 +170,16 @@ def test_a_model_without_a_template() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "asked", "hint"),
+    ("names", "name", "hint"),
     [
         (("rag", "tool_use"), None, "--template: rag, tool_use"),
         (("default", "tool_use"), "toll_use", "did you mean tool_use?"),
         (("default", "tool_use"), "x", "it has default, tool_use"),
     ],
 )
-def test_a_choice_that_is_none(names: tuple[str, ...], asked: str | None, hint: str) -> None:
+def test_a_template_that_does_not_exist(names: tuple[str, ...], name: str | None, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        several(*names).template(asked)
+        several(*names).template(name)
     assert hint in caught.value.hint
 
 

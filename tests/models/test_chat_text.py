@@ -9,7 +9,7 @@ import pytest
 from attncli.errors import FailedError, ModelError
 from attncli.models.chat.chat_text import ChatText, render_chat
 from attncli.models.chat.sandbox import Sandbox
-from attncli.models.chat.template import ChatFormat, ChatTemplate, conversation
+from attncli.models.chat.template import ChatFormat, ChatTemplate, build_conversation
 from tests.models import chat_samples as samples
 from tests.models.chat_samples import SAMPLES, Sample
 from tests.tokens import vocabularies as made
@@ -26,7 +26,7 @@ def form_of(template: str, **tokens: str) -> ChatFormat:
 
 
 def chat_of(sample: Sample, sandbox: Sandbox, **options: bool) -> ChatText:
-    given = conversation({"messages": sample.messages, **sample.more})
+    given = build_conversation({"messages": sample.messages, **sample.more})
     return render_chat(given, form_of(sample.template, **sample.tokens), sandbox, **options)
 
 
@@ -88,8 +88,8 @@ def test_chatml_and_its_prompt(sandbox: Sandbox) -> None:
     assert (chat.template, chat.warnings) == ("default", ())
 
 
-def test_a_system_message_of_the_template_is_nobodys(sandbox: Sandbox) -> None:
-    """Qwen's can't do without messages, so that its own beginning is told by a message that comes twice."""
+def test_a_system_message_of_the_template_belongs_to_no_message(sandbox: Sandbox) -> None:
+    """Qwen's can't do without messages, so where the first message begins is found by rendering it twice."""
     first = chat_of(SAMPLES["Qwen"], sandbox).messages[0]
     assert first.span is not None and first.span[0] == len(
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -148,7 +148,7 @@ def test_a_text_with_the_characters_of_marks(sandbox: Sandbox) -> None:
 
 
 def test_a_long_conversation(sandbox: Sandbox) -> None:
-    """Beyond some length its beginnings are not rendered one by one, and contents are told all the same."""
+    """Beyond some length its beginnings are not rendered one by one, but contents are found all the same."""
     messages = [{"role": "user", "content": str(place)} for place in range(600)]
     chat = chat_of(Sample(samples.CHATML, {}, messages), sandbox)
     assert [contents for _, _, contents in parts_of(chat)] == [[str(place)] for place in range(600)]
@@ -163,7 +163,7 @@ def test_several_contents_alike(sandbox: Sandbox) -> None:
 # What goes wrong
 
 
-def test_a_refusal_is_told_in_the_words_of_the_template(sandbox: Sandbox) -> None:
+def test_a_refusal_has_the_message_of_the_template(sandbox: Sandbox) -> None:
     sample = Sample(samples.GEMMA, {}, [samples.SYSTEM, *samples.TURNS])
     with pytest.raises(FailedError) as caught:
         chat_of(sample, sandbox)
@@ -215,8 +215,8 @@ def test_a_template_without_a_prompt_for_an_answer(sandbox: Sandbox) -> None:
     assert (chat.generation, chat.warnings) == (None, ("the chat template of org/chat has no generation prompt",))
 
 
-def test_a_special_token_that_nobody_names(sandbox: Sandbox) -> None:
+def test_a_special_token_that_is_not_defined(sandbox: Sandbox) -> None:
     chat = chat_of(Sample(samples.MISTRAL, {"eos_token": "</s>"}, samples.TURNS), sandbox)
     assert chat.warnings == ("the chat template of org/chat speaks of bos_token, which its files do not name",)
-    said = form_of(samples.MISTRAL, eos_token="</s>")._replace(without=frozenset({"bos_token"}))
-    assert render_chat(conversation(samples.TURNS), said, sandbox).warnings == ()
+    form = form_of(samples.MISTRAL, eos_token="</s>")._replace(absent_tokens=frozenset({"bos_token"}))
+    assert render_chat(build_conversation(samples.TURNS), form, sandbox).warnings == ()

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers
 
-from attncli.models.tokenizers.config import read_config, rebuild_spaces
+from attncli.models.tokenizers.config import read_config, set_prefix_space
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from tests.tokens import vocabularies as made
 
@@ -64,5 +64,5 @@ def test_whose_rule_holds(config: dict, model_type: str, scheme: str | None, tmp
 def test_a_vocabulary_of_bytes_is_left_alone() -> None:
     backend = made.byte_bpe()
     before = backend.to_str()
-    rebuild_spaces(backend, "first")
+    set_prefix_space(backend, "first")
     assert backend.to_str() == before

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from attncli.errors import FailedError, UsageError
-from attncli.models.chat.template import conversation, parse_conversation
+from attncli.models.chat.template import build_conversation, parse_conversation
 
 HELLO = {"role": "user", "content": "Hello"}
 
@@ -27,24 +27,24 @@ def test_an_object_with_other_variables() -> None:
 
 def test_keys_that_are_null_are_left_out() -> None:
     calls = [{"function": {"name": "dig", "arguments": {"depth": None}}}]
-    assert conversation([{"role": "assistant", "content": None, "tool_calls": calls}]).messages == (
+    assert build_conversation([{"role": "assistant", "content": None, "tool_calls": calls}]).messages == (
         {"role": "assistant", "tool_calls": calls},
     )
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "thinking", "reasoning"])
 def test_reasoning_has_the_names_that_templates_read(name: str) -> None:
-    (message,) = conversation([{"role": "assistant", "content": "Hi", name: "Hm"}]).messages
+    (message,) = build_conversation([{"role": "assistant", "content": "Hi", name: "Hm"}]).messages
     assert (message["reasoning_content"], message["thinking"]) == ("Hm", "Hm")
 
 
 @pytest.mark.parametrize("content", ["", "x", ["x"], [{"type": "text", "text": "x"}, {"type": "image"}], {"result": 3}])
 def test_contents(content: object) -> None:
-    assert conversation([{"role": "tool", "content": content}]).messages[0]["content"] == content
+    assert build_conversation([{"role": "tool", "content": content}]).messages[0]["content"] == content
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[{"role": "user",\n  "content": }]', "not JSON: Expecting value at line 2, column 14"),
         ("Hello", "not JSON"),
@@ -70,10 +70,10 @@ def test_contents(content: object) -> None:
         ("9" * 5000, "can't be read"),
     ],
 )
-def test_what_is_no_conversation(text: str, said: str) -> None:
+def test_what_is_no_conversation(text: str, message: str) -> None:
     with pytest.raises(FailedError) as caught:
         parse_conversation(text)
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert caught.value.hint
 
 

@@ -19,9 +19,16 @@ from attncli.errors import FailedError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers import chunks
-from attncli.models.tokenizers.chunks import Chunk, ChunkOverlap, Sizes, find_overlap, prefetch, stretches
-from attncli.models.tokenizers.fast import LONG, FastTokenizer
-from attncli.models.tokenizers.long_text import Frame, deciding, encode_many, encode_stream, frame_of, framed
+from attncli.models.tokenizers.chunks import Chunk, ChunkOverlap, ChunkSizes, encode_chunks, find_overlap, prefetch
+from attncli.models.tokenizers.fast import LONG_TEXT, FastTokenizer
+from attncli.models.tokenizers.long_text import (
+    Frame,
+    add_frame,
+    encode_many,
+    encode_stream,
+    read_frame,
+    truncation_range,
+)
 from attncli.models.tokenizers.python import PythonTokenizer
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from attncli.models.tokenizers.types import Encoding
@@ -152,14 +159,14 @@ def words(count: int, *, seed: int = 1) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(texts(), st.booleans(), st.sampled_from([Sizes(64, 32, 12, 3), Sizes(40, 24, 8, 2)]))
+@given(texts(), st.booleans(), st.sampled_from([ChunkSizes(64, 32, 12, 3), ChunkSizes(40, 24, 8, 2)]))
 @settings(max_examples=25, deadline=None)
-def test_chunks_give_the_tokens_of_the_whole(kind: str, text: str, special: bool, sizes: Sizes) -> None:
+def test_chunks_give_the_tokens_of_the_whole(kind: str, text: str, special: bool, sizes: ChunkSizes) -> None:
     tokenizer = tokenizer_of(kind)
     frame = tokenizer._frame(special)
     assert frame is not None
     blocks = [text[start : start + 97] for start in range(0, len(text), 97)]
-    chunked = framed(stretches(tokenizer._own, blocks, sizes), frame)
+    chunked = add_frame(encode_chunks(tokenizer._encode_plain, blocks, sizes), frame)
     assert plain(chunked) == plain(tokenizer.encode(text, special=special))
 
 
@@ -180,8 +187,8 @@ def test_what_a_pattern_sees_beyond_a_chunk_counts(pattern: str, text: str) -> N
     tokenizer = FastTokenizer(backend)
     whole = plain(tokenizer.encode(text, special=False))
     for size in range(50, 66):
-        sizes = Sizes(size, 40, 16, 3)
-        assert plain(framed(stretches(tokenizer._own, [text], sizes), Frame())) == whole
+        sizes = ChunkSizes(size, 40, 16, 3)
+        assert plain(add_frame(encode_chunks(tokenizer._encode_plain, [text], sizes), Frame())) == whole
 
 
 def test_a_seam_is_between_pre_tokens_that_both_chunks_hold() -> None:
@@ -189,7 +196,7 @@ def test_a_seam_is_between_pre_tokens_that_both_chunks_hold() -> None:
     text = "the mole dug a tunnel under the lawn"
 
     def chunk(start: int, end: int) -> Chunk:
-        (encoding,) = tokenizer._own([text[start:end]])
+        (encoding,) = tokenizer._encode_plain([text[start:end]])
         return Chunk(start, text[start:end], encoding, encoding.ids)
 
     left = chunk(0, 28)
@@ -206,7 +213,10 @@ def test_an_added_token_that_takes_all_the_space_after_it_has_taken_it_before_a_
     text = "the mole dug " * 5 + "<mask>" + " " * 45 + "a tunnel " * 6
     whole = plain(tokenizer.encode(text, special=False))
     for size in range(50, 66):
-        assert plain(framed(stretches(tokenizer._own, [text], Sizes(size, 40, 8, 3)), Frame())) == whole
+        assert (
+            plain(add_frame(encode_chunks(tokenizer._encode_plain, [text], ChunkSizes(size, 40, 8, 3)), Frame()))
+            == whole
+        )
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -214,7 +224,9 @@ def test_a_part_that_decides_is_enough_for_every_limit(side: str) -> None:
     text = words(100)
     for limit in range(3, 120):
         tokenizer = FastTokenizer(tokenizer_of("word_piece")._backend, max_length=limit, truncation_side=side)
-        start, end = deciding(stretches(tokenizer._own, [text], Sizes(64, 32, 12, 3)), limit, side)
+        start, end = truncation_range(
+            encode_chunks(tokenizer._encode_plain, [text], ChunkSizes(64, 32, 12, 3)), limit, side
+        )
         assert tokenizer.encode(text[start:end], truncate=True).ids == tokenizer.encode(text, truncate=True).ids
 
 
@@ -223,7 +235,9 @@ def test_a_part_that_decides_is_enough_for_every_limit(side: str) -> None:
 @settings(max_examples=25, deadline=None)
 def test_a_part_decides_on_the_tokens_that_a_limit_leaves(kind: str, text: str, side: str, limit: int) -> None:
     tokenizer = FastTokenizer(tokenizer_of(kind)._backend, max_length=limit, truncation_side=side)
-    start, end = deciding(stretches(tokenizer._own, [text], Sizes(64, 32, 12, 3)), limit, side)
+    start, end = truncation_range(
+        encode_chunks(tokenizer._encode_plain, [text], ChunkSizes(64, 32, 12, 3)), limit, side
+    )
     part, whole = (tokenizer.encode(each, truncate=True) for each in (text[start:end], text))
     shifted = [span and (span[0] + start, span[1] + start) for span in part.spans]
     assert plain(part._replace(spans=shifted)) == plain(whole)
@@ -235,23 +249,23 @@ def test_ordinary_text_is_joined_at_every_chunk(kind: str, monkeypatch: pytest.M
         raise AssertionError("a chunk had to grow")
 
     if kind != "fixed_length":
-        monkeypatch.setattr(chunks, "_grown", fail)
-    sizes = Sizes(400, 200, 100, 3)
-    assert len(list(stretches(tokenizer_of(kind)._own, [words(2000)], sizes))) > 1
+        monkeypatch.setattr(chunks, "_extend_chunk", fail)
+    sizes = ChunkSizes(400, 200, 100, 3)
+    assert len(list(encode_chunks(tokenizer_of(kind)._encode_plain, [words(2000)], sizes))) > 1
 
 
 @pytest.mark.parametrize("text", ["mole" * 500, "1" * 2000, "日" * 2000, " " * 2000])
 def test_what_has_no_place_to_cut_grows_in_few_steps(text: str) -> None:
-    sizes = Sizes(100, 60, 20, 3)
+    sizes = ChunkSizes(100, 60, 20, 3)
     tokenizer = tokenizer_of("byte_bpe")
     calls: list[int] = []
 
     def encode(batch: list[str]) -> list[object]:
         calls.append(sum(len(each) for each in batch))
-        return tokenizer._own(batch)  # type: ignore[return-value]
+        return tokenizer._encode_plain(batch)  # type: ignore[return-value]
 
     around = f"the mole {text} the mole"
-    own = framed(stretches(encode, [around], sizes), Frame())  # type: ignore[arg-type]
+    own = add_frame(encode_chunks(encode, [around], sizes), Frame())  # type: ignore[arg-type]
     assert plain(own) == plain(tokenizer.encode(around, special=False))
     assert sum(calls) < 8 * len(around)
 
@@ -262,9 +276,9 @@ def test_a_text_without_pre_tokens_is_left_whole() -> None:
 
     def encode(batch: list[str]) -> list[object]:
         calls.append(len(batch))
-        return tokenizer._own(batch)  # type: ignore[return-value]
+        return tokenizer._encode_plain(batch)  # type: ignore[return-value]
 
-    (only,) = stretches(encode, [words(3000)], Sizes(400, 200, 100, 3))  # type: ignore[arg-type]
+    (only,) = encode_chunks(encode, [words(3000)], ChunkSizes(400, 200, 100, 3))  # type: ignore[arg-type]
     assert only.ids == tokenizer.encode(words(3000), special=False).ids
     assert calls == [1, 1]
 
@@ -273,7 +287,7 @@ def test_a_text_without_pre_tokens_is_left_whole() -> None:
 @pytest.mark.parametrize("special", [False, True])
 def test_a_long_text_is_as_it_was(kind: str, special: bool) -> None:
     text = words(40_000)
-    assert len(text) > 2 * LONG
+    assert len(text) > 2 * LONG_TEXT
     tokenizer = tokenizer_of(kind)
     whole = tokenizer._encode_whole(text, None, special, None)
     assert plain(tokenizer.encode(text, special=special)) == plain(whole)
@@ -295,11 +309,11 @@ def test_a_long_text_is_cut_to_what_a_model_takes(side: str) -> None:
 
 def test_a_frame_is_what_stands_around_a_text() -> None:
     backend = made.word_piece()
-    assert frame_of(backend, special=True) == Frame(head=((2, 0),), tail=((3, 0),))
-    assert frame_of(backend, special=False) == Frame()
+    assert read_frame(backend, special=True) == Frame(head=((2, 0),), tail=((3, 0),))
+    assert read_frame(backend, special=False) == Frame()
     twice = processors.TemplateProcessing(single="[CLS] $A [SEP] $A:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     backend.post_processor = twice
-    assert frame_of(backend, special=True) is None
+    assert read_frame(backend, special=True) is None
 
 
 def test_a_text_that_is_repeated_in_its_frame_stays_whole() -> None:
@@ -378,11 +392,11 @@ def test_many_texts_are_read_as_they_are_used() -> None:
 
 
 def test_memory_does_not_grow_with_the_text() -> None:
-    text, tokenizer, sizes = words(500), tokenizer_of("word_piece"), Sizes(2000, 500, 200, 4)
+    text, tokenizer, sizes = words(500), tokenizer_of("word_piece"), ChunkSizes(2000, 500, 200, 4)
 
     def peak(blocks: int) -> int:
         tracemalloc.start()
-        for _ in stretches(tokenizer._own, (text for _ in range(blocks)), sizes):
+        for _ in encode_chunks(tokenizer._encode_plain, (text for _ in range(blocks)), sizes):
             pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -419,7 +433,7 @@ def test_the_tokenizer_may_be_used_while_it_works_ahead() -> None:
 
 
 def workers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @pytest.mark.parametrize("stopped", ["end", "close", "error", "interrupt"])

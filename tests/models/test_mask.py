@@ -7,7 +7,7 @@ import torch
 from transformers import masking_utils
 
 from attncli.models.capture.attention_types import WeightsAttention
-from attncli.models.capture.lazy_mask import LazyMaskTensor, lazy_mask, only_selected
+from attncli.models.capture.lazy_mask import LazyMaskTensor, lazy_mask, restrict_to_selected
 from attncli.models.capture.query_key_attention import QueryKeyAttention, row_spans
 
 PADDING = torch.tensor([[True] * 7, [False, False, True, True, True, True, True]])
@@ -39,23 +39,28 @@ def test_rows_are_those_of_transformers_mask(rule: str, padding: torch.Tensor | 
     whole = masking_utils.sdpa_mask(**given, allow_is_causal_skip=False)
     mask = lazy_mask(**given, allow_is_causal_skip=True, config=None)
     for start, stop in ((0, 7), (2, 5), (6, 7)):
-        assert torch.equal(mask.rule.rows(start, stop).expand(2, 1, -1, -1), whole[:, :, start:stop])
+        assert torch.equal(mask.definition.rows(start, stop).expand(2, 1, -1, -1), whole[:, :, start:stop])
 
 
-def test_it_passes_for_a_tensor_until_somebody_computes_with_it() -> None:
+def test_a_lazy_mask_is_a_tensor_that_becomes_real_when_computed_with() -> None:
     given = arguments("causal", PADDING)
     mask = lazy_mask(**given)
     assert isinstance(mask, torch.Tensor) and mask.shape == (2, 1, 7, 7) and mask.dtype == torch.float32
     real = masking_utils.eager_mask(**given)
     for computed in (mask + 0, mask[:, :, :, :7], torch.cat([mask, mask])[:2], mask.to(torch.float64).float()):
         assert type(computed) is torch.Tensor and torch.equal(computed, real)
-    assert "RuleMask" in repr(mask) and isinstance(mask, LazyMaskTensor)
+    assert "LazyMaskTensor" in repr(mask) and isinstance(mask, LazyMaskTensor)
 
 
 def test_it_stays_a_rule_on_another_device() -> None:
     mask = lazy_mask(**arguments("causal", PADDING)).to("meta")
     assert isinstance(mask, LazyMaskTensor) and mask.device.type == "meta"
-    assert mask.rule.rows(0, 2).device.type == mask.rule.visibility.device.type == (mask + 0).device.type == "meta"
+    assert (
+        mask.definition.rows(0, 2).device.type
+        == mask.definition.visibility.device.type
+        == (mask + 0).device.type
+        == "meta"
+    )
 
 
 def attention(mask: torch.Tensor | None, *, is_causal: bool = False) -> QueryKeyAttention:
@@ -125,7 +130,7 @@ def test_a_search_leaves_only_the_keys_that_it_chose(form: str) -> None:
     chosen = torch.zeros(2, 1, 7, 7, dtype=torch.bool)
     for row in range(7):
         chosen[:, :, row, [0, row]] = True
-    call = attention(only_selected(forms[form], selected, keys=7))
+    call = attention(restrict_to_selected(forms[form], selected, keys=7))
     visible = torch.cat([block.visible.expand(2, 1, -1, -1) for block in call.blocks()], dim=2)
     assert torch.equal(visible, chosen)
     torch.testing.assert_close(whole(call), whole(attention(chosen)))

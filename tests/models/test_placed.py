@@ -20,7 +20,7 @@ def test_windows_around_each_query() -> None:
     attention = LocalAttention(weights, columns, keys=4)
     expected = [[0.25, 0.75, 0, 0], [0.5, 0.25, 0.25, 0], [0, 0, 0, 1], [0, 0, 0.5, 0.5]]
     assert whole(attention)[0, 0].tolist() == expected
-    assert not attention.has_sink and attention.reader is None
+    assert not attention.has_sink and attention.fused is None
     (block,) = attention.blocks(rows=(1, 3))
     assert (block.start, block.stop, block.weights[0, 0].tolist()) == (1, 3, expected[1:3])
     assert block.visible[0, 0].tolist() == [[True, True, True, False], [False, False, False, True]]
@@ -36,13 +36,13 @@ def test_blocks_that_see_their_neighbours_and_summaries_without_a_column() -> No
     assert attention.has_sink
 
 
-def test_a_section_is_a_part_of_rows_and_columns() -> None:
+def test_a_slice_has_some_rows_and_columns_of_the_whole() -> None:
     weights = torch.rand(2, 3, 6, 5).softmax(-1)
-    section = AttentionSlice(WeightsAttention(weights), row=2, column=1, queries=4, keys=3)
-    assert (section.heads, section.queries, section.keys) == (3, 4, 3)
-    torch.testing.assert_close(whole(section), weights[:, :, 2:6, 1:4])
-    torch.testing.assert_close(whole(section, heads=[2], rows=(1, 3)), weights[:, 2:, 3:5, 1:4])
-    assert [(block.start, block.stop) for block in section.blocks(rows=(1, 3))] == [(1, 3)]
+    part = AttentionSlice(WeightsAttention(weights), row=2, column=1, queries=4, keys=3)
+    assert (part.heads, part.queries, part.keys) == (3, 4, 3)
+    torch.testing.assert_close(whole(part), weights[:, :, 2:6, 1:4])
+    torch.testing.assert_close(whole(part, heads=[2], rows=(1, 3)), weights[:, 2:, 3:5, 1:4])
+    assert [(block.start, block.stop) for block in part.blocks(rows=(1, 3))] == [(1, 3)]
 
 
 @pytest.mark.parametrize("width", [3, 5])

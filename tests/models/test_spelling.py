@@ -45,30 +45,30 @@ LLAMA = decoders.Sequence(
     ],
 )
 def test_the_decoder_says(decoder, token: str, data: bytes) -> None:
-    assert read_token_bytes(_parts(decoder), None).data(token) == data
+    assert read_token_bytes(_parts(decoder), None).to_bytes(token) == data
 
 
 def test_the_pre_tokenizer_says_where_there_is_no_decoder() -> None:
     nested = pre_tokenizers.Sequence([pre_tokenizers.Digits(), pre_tokenizers.ByteLevel()])
-    assert read_token_bytes(None, _parts(nested)).data("Ġa") == b" a"
-    assert read_token_bytes(_parts(decoders.Metaspace()), _parts(nested)).data("Ġa") == "Ġa".encode()
+    assert read_token_bytes(None, _parts(nested)).to_bytes("Ġa") == b" a"
+    assert read_token_bytes(_parts(decoders.Metaspace()), _parts(nested)).to_bytes("Ġa") == "Ġa".encode()
 
 
 def test_the_model_says_where_nothing_else_does() -> None:
-    spelling = read_token_bytes(None, None, prefix="##", suffix="</w>", byte_fallback=True)
-    assert [spelling.data(token) for token in ("##a", "b</w>", "<0x41>")] == [b"a", b"b", b"A"]
+    token_bytes = read_token_bytes(None, None, prefix="##", suffix="</w>", byte_fallback=True)
+    assert [token_bytes.to_bytes(token) for token in ("##a", "b</w>", "<0x41>")] == [b"a", b"b", b"A"]
 
 
 def test_the_alphabet_of_bytes_is_that_of_tokenizers() -> None:
-    spelling = TokenBytes(byte_level=True)
+    token_bytes = TokenBytes(byte_level=True)
     letters = pre_tokenizers.ByteLevel.alphabet()
-    assert {spelling.data(letter) for letter in letters} == {bytes([byte]) for byte in range(256)}
+    assert {token_bytes.to_bytes(letter) for letter in letters} == {bytes([byte]) for byte in range(256)}
 
 
 @given(st.text(max_size=8))
 def test_bytes_survive_the_alphabet(text: str) -> None:
     spelled = "".join(word for word, _ in pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text))
-    assert TokenBytes(byte_level=True).data(spelled) == text.encode()
+    assert TokenBytes(byte_level=True).to_bytes(spelled) == text.encode()
 
 
 def test_half_a_character_is_read_as_its_bytes() -> None:

@@ -278,7 +278,7 @@ def test_a_tokenizer_of_python_code_cannot_say() -> None:
         def encode(self, text: str, **options: object) -> Encoding:
             raise AssertionError
 
-        def parts(self) -> None:
+        def pipeline(self) -> None:
             return None
 
     with pytest.raises(UsageError) as caught:

@@ -1,9 +1,10 @@
-"""The probe: every attention computation of a forward pass, whatever the family, handed to one observer.
+"""Register an attention function with transformers, and pass every attention of a forward pass to one observer.
 
 transformers routes nearly every modern model through one function with (module, query, key, value, mask, scaling, …),
-taken from `AttentionInterface` by name. Ours is registered there, and its twin for masks in `AttentionMaskInterface`
-(without it sliding windows and padding would silently vanish). Families that compute attention their own way run
-eager, and their weights are caught inside of their attention modules, one by one (`own_ways`).
+looked up in `AttentionInterface` by name. `capture_attention` is registered there, and `lazy_mask` in
+`AttentionMaskInterface` (without it sliding windows and padding would be lost without an error). Families with
+attention code of their own run it (eager), and their weights are captured inside their attention modules
+(`softmax_capture`).
 """
 
 from __future__ import annotations
@@ -21,26 +22,27 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 
 from attncli.errors import ModelError
 from attncli.models.capture.attention_types import Attention
-from attncli.models.capture.lazy_mask import lazy_mask, only_selected
-from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, between_patches
+from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
+from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, patch_attention
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
-from attncli.models.capture.structure import block_lists, mixers, named_attention, stack_word
+from attncli.models.capture.structure import block_lists, is_attention, mixer_names, stack_word
 from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_method, report_run_errors
 
+#: The name under which `capture_attention` and `lazy_mask` are registered with transformers.
 IMPLEMENTATION = "attncli_probe"
 
-#: Called with the dotted path of the attention module and what it computes.
+#: Called with the dotted path of the attention module and its attention.
 Observer = Callable[[str, Attention], None]
 
-#: Synonyms in which families pass what is added to the scores, and the logits of sinks.
+#: Names of arguments for a bias that is added to the scores, and for the logits of sinks.
 _BIAS_NAMES = ("position_bias", "attention_bias")
 _SINK_NAMES = ("s_aux", "sinks")
 
-#: Keys that a lighter search has chosen for each query (DeepSeek's sparse attention): (batch, queries, chosen).
+#: Names for the keys that an indexer selects for each query (DeepSeek's sparse attention): (batch, queries, selected).
 _SELECTED_NAMES = ("indices",)
 
-#: Tensors that go along for other kernels; the mask or the states hold what they say already.
+#: Tensor arguments for other kernels, whose information is in the mask or the states already.
 _IGNORED_TENSORS = frozenset(
     {
         "position_ids",
@@ -55,81 +57,83 @@ _IGNORED_TENSORS = frozenset(
     }
 )
 
-
 #: Arguments that hold a picture or a sound.
-_SEEN = frozenset(name for names in MODALITIES.values() for name in names)
+_MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
 
-#: Fields of a configuration that say how many learned positions stand before every text.
-_PROMPT_FIELDS = ("prompt_length",)
+#: Fields of a configuration for the number of learned positions before every text.
+_PROMPT_LENGTH_FIELDS = ("prompt_length",)
 
 
 @dataclass
-class _Session:
-    """One probed forward pass of a batch: who listens, what the modules are called, how long the sequences are.
+class _CaptureSession:
+    """One captured forward pass of a batch.
 
-    lengths: of the text and, in an encoder–decoder, of what the decoder is given.  prompt: of what the model puts
-    before each text.  sees: whether a picture or a sound goes with the text.
+    paths: of the modules, by their ids.  lengths: of the text and, in an encoder–decoder, of the decoder's input.
+    prompt: the learned positions before each text.  has_media: whether a picture or a sound goes with the text.
+    captured: how many attention computations were passed to the observer.
     """
 
-    observe: Observer
+    observer: Observer
     paths: dict[int, str]
     lengths: tuple[int, ...]
     prompt: int = 0
-    sees: bool = False
-    own_ways: SoftmaxCapture | None = None
+    has_media: bool = False
+    softmaxes: SoftmaxCapture | None = None
     windows: ShiftedWindows | None = None
-    seen: int = 0
-    #: Query and key of the last one, not kept alive: they would lie beside the layer's feed-forward network.
+    captured: int = 0
+    #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
     last: tuple[ReferenceType[Tensor], ...] = ()
 
-    def hand_on(self, module: nn.Module, attention: Attention) -> None:
+    def emit(self, module: nn.Module, attention: Attention) -> None:
+        """Pass an attention computation to the observer."""
         path = self.paths[id(module)]
-        for suffix, part in self._parts(path, attention):
-            self.seen += 1
-            self.observe(path + suffix, part)
+        for suffix, part in self._split(path, attention):
+            self.captured += 1
+            self.observer(path + suffix, part)
 
-    def probed(self, module: nn.Module, attention: QueryKeyAttention) -> None:
-        """Hand on what came through the interface."""
-        if self.own_ways is not None:
-            self.own_ways.mark_seen()
+    def emit_from_interface(self, module: nn.Module, attention: QueryKeyAttention) -> None:
+        """Pass on an attention computation that came through transformers' interface."""
+        if self.softmaxes is not None:
+            self.softmaxes.mark_captured()
         states = (attention.query, attention.key)
         if self.last and all(last() is now for last, now in zip(self.last, states, strict=True)):
-            return  # the same attention, to other values (DiffLlama)
+            return  # the same attention to other values (DiffLlama)
         self.last = tuple(ref(state) for state in states)
-        places = self.windows.of(module) if self.windows is not None else None
-        inside = None if places is None else between_patches(attention, places)
-        self.hand_on(module, inside or attention)
+        patches = self.windows.window_patches(module) if self.windows is not None else None
+        inside = None if patches is None else patch_attention(attention, patches)
+        self.emit(module, inside or attention)
 
-    def _parts(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
-        """The attention itself, or what of it is between tokens of the given sequences."""
+    def _split(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
+        """The attention between tokens of the given sequences, in one part or two, with a suffix for each path."""
         size, text, target = (attention.queries, attention.keys), self.lengths[0], self.lengths[-1]
         if self.prompt and size == (self.prompt + text, self.prompt + text):
             return [("", AttentionSlice(attention, self.prompt, self.prompt, text, text))]
-        seen = attention.queries - text
-        if self.sees and stack_word(path) not in ("vision", "audio") and seen > 0 and _stands_first(attention, seen):
-            own, other = (
-                AttentionSlice(attention, seen, seen, text, text),
-                AttentionSlice(attention, seen, 0, text, seen),
+        media = attention.queries - text
+        is_tower = stack_word(path) in ("vision", "audio")
+        if self.has_media and not is_tower and media > 0 and _is_media_prefix(attention, media):
+            between, to_media = (
+                AttentionSlice(attention, media, media, text, text),
+                AttentionSlice(attention, media, 0, text, media),
             )
-            return [("", own), (".cross_attention", other)]
+            return [("", between), (".cross_attention", to_media)]
         if len(self.lengths) == 2 and size == (target, target + text):
-            # Its own tokens and the encoder's states side by side (T5Gemma 2).
-            own, other = (
+            # The decoder's tokens and the encoder's states side by side (T5Gemma 2).
+            between, to_encoder = (
                 AttentionSlice(attention, 0, 0, target, target),
                 AttentionSlice(attention, 0, target, target, text),
             )
-            return [("", own), (".cross_attention", other)]
+            return [("", between), (".cross_attention", to_encoder)]
         return [("", attention)]
 
 
-def _stands_first(attention: Attention, seen: int) -> bool:
-    """Whether what is seen stands before the text, in the same rows, and doesn't look back at it (GIT)."""
+def _is_media_prefix(attention: Attention, media: int) -> bool:
+    """Whether the first `media` rows are a picture's or sound's, before the text and without a view of it (GIT)."""
     if attention.queries != attention.keys:
         return False
-    return not any(bool(block.visible[..., seen:].any()) for block in attention.blocks(rows=(0, seen)))
+    return not any(bool(block.visible[..., media:].any()) for block in attention.blocks(rows=(0, media)))
 
 
-_session: ContextVar[_Session] = ContextVar("attncli_probe_session")
+_current_session: ContextVar[_CaptureSession] = ContextVar("attncli_probe_session")
 
 
 def capture_attention(
@@ -143,19 +147,19 @@ def capture_attention(
     softcap: float | None = None,
     **extra: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function that transformers calls while a model is probed.
+    """The attention function that is registered with transformers' `AttentionInterface`.
 
     Shapes as in transformers: query (batch, heads, queries, d), key and value (batch, key heads, keys, d); returns
-    (batch, queries, heads, d) and no weights. Raises ModelError for a tensor argument whose meaning isn't known: to
-    leave it out could make a wrong pattern.
+    (batch, queries, heads, d) and no weights. Raises ModelError for a tensor argument of unknown meaning: ignoring it
+    could give wrong weights.
     """
-    session = _session.get()
+    session = _current_session.get()
     bias, sinks = _pop_first(extra, _BIAS_NAMES), _pop_first(extra, _SINK_NAMES)
     selected = _pop_first(extra, _SELECTED_NAMES)
-    _refuse_unknown(module, extra)
+    _check_extra_tensors(module, extra)
     if selected is not None:
-        attention_mask = only_selected(attention_mask, selected, keys=key.shape[2])
-    # The flag of the call goes before the module's, as in transformers' own functions.
+        attention_mask = restrict_to_selected(attention_mask, selected, keys=key.shape[2])
+    # The call's own flag overrides the module's, as in transformers' own functions.
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     attention = QueryKeyAttention(
         query=query,
@@ -168,7 +172,7 @@ def capture_attention(
         softcap=softcap,
         sinks=sinks,
     )
-    session.probed(module, attention)
+    session.emit_from_interface(module, attention)
     return attention.output(), None
 
 
@@ -177,62 +181,62 @@ AttentionMaskInterface.register(IMPLEMENTATION, lazy_mask)
 
 
 def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> tuple[str, ...]:
-    """Run `model` once and hand every attention computation to `observe`, in the order in which it happens.
+    """Run `model` once and pass every attention computation to `observe`, in the order in which they happen.
 
-    Answers the paths of the attention modules that ran as well and can't be read.
+    Returns the paths of the attention modules that ran but can't be read.
 
     Raises ModelError where no module of the model attends, and where it can't run on a text alone.
     """
     paths = {id(module): name for name, module in model.named_modules()}
     given = [arguments[name] for name in ("input_ids", "decoder_input_ids") if name in arguments]
-    prompt = next((getattr(model.config, name) for name in _PROMPT_FIELDS if hasattr(model.config, name)), 0)
-    # Towers for pictures and sounds read none.
-    sees = "input_ids" in arguments and len(arguments.keys() & _SEEN) > 0
-    session = _Session(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt, sees)
+    prompt = next((getattr(model.config, name) for name in _PROMPT_LENGTH_FIELDS if hasattr(model.config, name)), 0)
+    # A vision or audio tower alone has no text.
+    has_media = "input_ids" in arguments and len(arguments.keys() & _MEDIA_ARGUMENTS) > 0
+    session = _CaptureSession(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt, has_media)
     batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
-    token = _session.set(session)
+    token = _current_session.set(session)
     try:
-        with torch.no_grad(), _restored(model):
-            _route(model)
-            _forward(model, arguments, session, batch=batch)
-            if not session.seen and _can_be_asked(model):
-                # Code of a model's own may hide its softmax, and yet hand weights out.
-                _set_all(model, "eager")
-                _forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
+        with torch.no_grad(), _restored_implementations(model):
+            _route_attention(model)
+            _run_forward(model, arguments, session, batch=batch)
+            if not session.captured and _may_return_weights(model):
+                # A model's own code may hide its softmax, but return the weights.
+                _set_implementation(model, "eager")
+                _run_forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
     finally:
-        _session.reset(token)
-    if not session.seen or session.own_ways is None:
-        raise _nothing_seen(model)
-    return tuple(paths[id(module)] for module in session.own_ways.unread)
+        _current_session.reset(token)
+    if not session.captured or session.softmaxes is None:
+        raise _no_attention_error(model)
+    return tuple(paths[id(module)] for module in session.softmaxes.unreadable)
 
 
-def _can_be_asked(model: PreTrainedModel) -> bool:
-    """Whether there is attention that a flag may bring out."""
+def _may_return_weights(model: PreTrainedModel) -> bool:
+    """Whether the model may return weights with `output_attentions`."""
     takes_flag = bool(accepted_arguments(model) & {"output_attentions", "kwargs"})
-    return takes_flag and any(named_attention(module) for module in model.modules())
+    return takes_flag and any(is_attention(module) for module in model.modules())
 
 
-def _route(model: PreTrainedModel) -> None:
-    """Point every part of the model that uses the interface at the probe, and the others at their own eager ways.
+def _route_attention(model: PreTrainedModel) -> None:
+    """Set every part of the model that uses the interface to `capture_attention`, and the others to eager.
 
     The configurations are set one by one: several families copy them for their stacks, and transformers'
     own setter doesn't reach every copy.
     """
-    for part in _models(model):
-        _set_all(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
+    for part in _submodels(model):
+        _set_implementation(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
 
 
-def _forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _Session, *, batch: int) -> None:
-    """One pass, on all of the arguments."""
+def _run_forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _CaptureSession, *, batch: int) -> None:
+    """One forward pass with both ways of capturing active."""
     session.windows = ShiftedWindows(model)
-    session.own_ways = SoftmaxCapture(model, batch, session.lengths[0], session.hand_on, session.windows)
-    with report_run_errors(model, arguments), session.windows, session.own_ways:
+    session.softmaxes = SoftmaxCapture(model, batch, session.lengths[0], session.emit, session.windows)
+    with report_run_errors(model, arguments), session.windows, session.softmaxes:
         forward_method(model, arguments)(**arguments)
 
 
 @contextmanager
-def _restored(model: PreTrainedModel) -> Iterator[None]:
-    """Leave the model's attention implementation, and its sub-models', as they were: it may be the user's."""
+def _restored_implementations(model: PreTrainedModel) -> Iterator[None]:
+    """Restore the attention implementation of the model and its sub-models afterwards: the model may be the user's."""
     before = [(config, config._attn_implementation_internal) for config in _configs(model)]
     try:
         yield
@@ -241,18 +245,18 @@ def _restored(model: PreTrainedModel) -> Iterator[None]:
             config._attn_implementation_internal = implementation
 
 
-def _models(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
+def _submodels(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     """The model and the models inside it, the outer ones first."""
     return (module for module in model.modules() if isinstance(module, PreTrainedModel))
 
 
-def _set_all(model: PreTrainedModel, implementation: str) -> None:
+def _set_implementation(model: PreTrainedModel, implementation: str) -> None:
     for config in _configs(model):
         config._attn_implementation_internal = implementation
 
 
 def _configs(model: PreTrainedModel) -> list[PreTrainedConfig]:
-    """Every configuration that some module of the model reads, each once."""
+    """Every configuration that a module of the model holds, each once."""
     held = (getattr(module, "config", None) for module in model.modules())
     configs = {id(config): config for config in held if isinstance(config, PreTrainedConfig)}
     for config in list(configs.values()):
@@ -267,7 +271,7 @@ def _pop_first(arguments: dict[str, Any], names: tuple[str, ...]) -> Tensor | No
     return next((value for value in values if value is not None), None)
 
 
-def _refuse_unknown(module: nn.Module, extra: dict[str, Any]) -> None:
+def _check_extra_tensors(module: nn.Module, extra: dict[str, Any]) -> None:
     unknown = [name for name, value in extra.items() if isinstance(value, Tensor) and name not in _IGNORED_TENSORS]
     if unknown:
         raise ModelError(
@@ -276,11 +280,11 @@ def _refuse_unknown(module: nn.Module, extra: dict[str, Any]) -> None:
         )
 
 
-def _nothing_seen(model: PreTrainedModel) -> ModelError:
-    """What to say of a model without attention, and of one whose attention neither way can read."""
+def _no_attention_error(model: PreTrainedModel) -> ModelError:
+    """The error for a model without attention, and for one whose attention can't be captured."""
     name, lists = type(model).__name__, block_lists(model)
-    names = ", ".join(mixers(lists))
-    if any(block.attends for block_list in lists for block in block_list.described()):
+    names = ", ".join(mixer_names(lists))
+    if any(block.attends for block_list in lists for block in block_list.describe_layers()):
         return ModelError(
             f"the attention of {name} can't be read: {names} doesn't hand out weights for each query and key",
             hint="name another model (-m)",

@@ -1,4 +1,4 @@
-"""One attention computation as the probe meets it: the vocabulary between the models and the analysis of heads."""
+"""What one captured attention computation offers to the analysis of heads, whether or not its queries are known."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Attention(Protocol):
-    """What every family's attention has in common, however it was caught."""
+    """One attention computation, for every family and however it was captured."""
 
     @property
     def heads(self) -> int: ...
@@ -30,42 +30,42 @@ class Attention(Protocol):
     def device(self) -> torch.device: ...
     @property
     def has_sink(self) -> bool:
-        """Rows may sum to less than 1: some attention goes to a place outside the sequence."""
+        """Whether rows may sum to less than 1: some attention goes to a sink outside the sequence."""
         ...
 
     @property
-    def reader(self) -> FusedAttention | None:
-        """What reads it without its matrix; None where its weights have to be computed."""
+    def fused(self) -> FusedAttention | None:
+        """The same attention by fused kernels, without its matrix; None where its weights have to be computed."""
         ...
 
     @property
-    def values_of(self) -> QueryKeyAttention | None:
-        """Itself where what its heads read is known; None where there are weights alone."""
+    def with_values(self) -> QueryKeyAttention | None:
+        """Itself, with its queries, keys and values; None where only the weights are known."""
         ...
 
     def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
-        """All rows in order, as many at a time as fit into a bounded memory.
+        """The weights of all rows in order, as many rows at a time as fit into a bounded memory.
 
-        heads: of these alone.  rows: start and stop of those that are wanted.
+        heads: only these.  rows: only those from start to stop.
         """
         ...
 
 
-class WithoutStates:
-    """The part of an `Attention` that has weights, and neither queries nor keys."""
+class WithoutQueriesAndKeys:
+    """Base of every `Attention` of which only the weights are known."""
 
     @property
-    def reader(self) -> None:
+    def fused(self) -> None:
         return None
 
     @property
-    def values_of(self) -> None:
+    def with_values(self) -> None:
         return None
 
 
 @dataclass(frozen=True)
-class PrecomputedAttention(WithoutStates):
-    """Attention that a family computes its own way. weights: (batch, heads, queries, …)."""
+class PrecomputedAttention(WithoutQueriesAndKeys):
+    """Attention whose weights the model's own code computed. weights: (batch, heads, queries, …)."""
 
     weights: Tensor
 
@@ -92,7 +92,7 @@ class WeightsAttention(PrecomputedAttention):
 
     @property
     def has_sink(self) -> bool:
-        # Half precision alone moves a sum by less than this.
+        # Rounding in half precision changes a sum by less than this.
         return bool((self.weights.float().sum(-1) < 0.99).any())
 
     def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
@@ -100,6 +100,6 @@ class WeightsAttention(PrecomputedAttention):
         for start, stop in row_spans(last - first, self.weights[:, :, :1].numel()):
             start, stop = first + start, first + stop
             weights = self.weights[:, :, start:stop].float()
-            # The mask itself is not to be had here; a masked weight is exactly 0 in every head, and others are not.
+            # The mask is unknown here: a masked weight is exactly 0 in every head, and others are not.
             visible = (weights != 0).any(dim=1, keepdim=True)
             yield RowBlock(start, stop, weights if heads is None else weights[:, list(heads)], visible)

@@ -1,11 +1,10 @@
-"""Which keys each query may see, known by its shape where that has a name, and row by row otherwise.
+"""The attention mask of a captured model, evaluated only for the rows that are needed (causal, sliding window, …).
 
-The probe's own attention mask: a rule instead of a matrix.
-
-transformers' mask functions build a (batch, 1, queries, keys) tensor, a gigabyte at 16,384 tokens. `RuleMask` keeps
-what that tensor would be made from and evaluates it for the rows that somebody looks at. It is a tensor to those who
-ask (shape, dtype, device, `isinstance`), and turns into the real matrix when model code computes with it, so that
-families which slice or add to their masks work unchanged.
+transformers' mask functions build a (batch, 1, queries, keys) tensor, a gigabyte at 16,384 tokens. `lazy_mask`, which
+is registered in their place, returns a `LazyMaskTensor` instead: it has that shape, dtype and device, but stores only
+the arguments (`LazyMask`). It becomes the real matrix when model code computes with it, so that families which slice
+or add to their masks work unchanged. `Visibility` is what the analysis sees of any mask: its shape if that has a name,
+and a function that evaluates rows.
 """
 
 from __future__ import annotations
@@ -21,22 +20,23 @@ from torch.utils._pytree import tree_map
 from transformers.masking_utils import eager_mask, prepare_padding_mask, sdpa_mask
 
 #: `causal`: a query sees itself and earlier keys.  `full`: every key.  `other`: windows, packed texts, prefixes …
-#: Padding is no part of it.
-Shape = Literal["causal", "full", "other"]
+#: Padding is not part of it.
+MaskShape = Literal["causal", "full", "other"]
 
-#: Entries of a mask that are alive at once where it has to be spelled out: 16 MiB of float32.
+#: Entries of a mask that are held at once where it has to be evaluated: 16 MiB of float32.
 _MASK_ELEMENTS = 1 << 22
 
 
 @dataclass(frozen=True)
 class Visibility:
-    """What is visible of `keys` to `queries`.
+    """Which of the keys each query sees.
 
-    padding: the keys that are no padding, bool (batch, keys); None where all are real.
-    evaluate: the rows start…stop, padding included: bool, broadcastable to (batch, 1, stop − start, keys).
+    padding: False for padding, bool (batch, keys); None where there is none.
+    evaluate: a function of (start, stop) that returns these rows of the mask, padding included: bool, broadcastable to
+    (batch, 1, stop − start, keys).
     """
 
-    shape: Shape
+    shape: MaskShape
     queries: int
     keys: int
     padding: Tensor | None
@@ -45,17 +45,17 @@ class Visibility:
 
     @cached_property
     def padded_at_end(self) -> bool:
-        """Whether padding, if there is any, comes after all real keys: no real query looks back on it."""
+        """Whether any padding comes after all real keys, so that no real query of a causal mask sees it."""
         return self.padding is None or bool((self.padding[:, :-1] | ~self.padding[:, 1:]).all())
 
     @property
     def triangular(self) -> bool:
-        """Whether a causal kernel gives every real query what it sees."""
+        """Whether a kernel's own causal mask is right for every real query."""
         return self.shape == "causal" and self.padded_at_end
 
     @cached_property
     def key_mask(self) -> Tensor | None:
-        """What a kernel adds for padding alone: 0 or −∞, float32 (batch, 1, 1, keys); None where there is none."""
+        """The padding as kernels add it to the scores: 0 or −∞, float32 (batch, 1, 1, keys); None without padding."""
         if self.padding is None:
             return None
         return torch.zeros(self.padding.shape, device=self.device).masked_fill(~self.padding, -torch.inf)[:, None, None]
@@ -68,8 +68,8 @@ class Visibility:
             yield start, stop, self.evaluate(start, stop)
 
 
-def implied(*, causal: bool, queries: int, keys: int, device: torch.device) -> Visibility:
-    """What a call without a mask means: a query sees everything, or itself and earlier keys."""
+def implied_visibility(*, causal: bool, queries: int, keys: int, device: torch.device) -> Visibility:
+    """The visibility of a call without a mask: each query sees all keys, or itself and earlier keys (causal)."""
 
     def evaluate(start: int, stop: int) -> Tensor:
         columns = torch.arange(keys, device=device)[None, :]
@@ -82,7 +82,7 @@ def implied(*, causal: bool, queries: int, keys: int, device: torch.device) -> V
 
 @dataclass(frozen=True)
 class LazyMask:
-    """Arguments of a transformers mask function, to be evaluated later. Offsets and lengths are in tokens."""
+    """The arguments of a transformers mask function, evaluated row by row. Offsets and lengths are in tokens."""
 
     batch: int
     queries: int
@@ -93,38 +93,41 @@ class LazyMask:
     padding: Tensor | None
     use_vmap: bool
     device: torch.device
-    shape: Shape = "other"
-    #: Where a search has chosen keys for each query, these alone are seen: (batch, queries, chosen), −1 for none.
+    shape: MaskShape = "other"
+    #: The only keys that each query sees, where the model selects some: (batch, queries, selected), −1 for none.
     selected: Tensor | None = None
-    #: Where the mask was moved to, with a layer on another device. The rule is still worked out where its tensors are.
+    #: The device of the layer that the mask was moved to. It is still evaluated on the device of its own tensors.
     moved: torch.device | None = None
 
     @property
-    def place(self) -> torch.device:
-        """The device of what the rule answers."""
+    def result_device(self) -> torch.device:
+        """The device of the rows that it returns."""
         return self.moved or self.device
 
     @property
     def visibility(self) -> Visibility:
-        """What the mask leaves to see."""
+        """The mask as the analysis sees it."""
         padding = self.padding
         if padding is not None:
             padding = prepare_padding_mask(padding, self.keys, self.key_offset)
             padding = padding[:, self.key_offset : self.key_offset + self.keys].bool()
-            padding = None if bool(padding.all()) else padding.to(self.place)
-        return Visibility(self.shape, self.queries, self.keys, padding, self.rows, self.place)
+            padding = None if bool(padding.all()) else padding.to(self.result_device)
+        return Visibility(self.shape, self.queries, self.keys, padding, self.rows, self.result_device)
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Which keys the queries start…stop see: bool, (batch, 1, stop − start, keys)."""
-        rule = self._arguments(start, stop)
-        mask: Tensor = sdpa_mask(**rule, allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
-        seen = mask if self.selected is None else mask & _among(self.selected[:, start:stop].to(mask.device), self.keys)
-        return seen.to(self.place)
+        arguments = self._arguments(start, stop)
+        visible: Tensor = sdpa_mask(**arguments, allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
+        if self.selected is not None:
+            visible = visible & _is_selected(self.selected[:, start:stop].to(visible.device), self.keys)
+        return visible.to(self.result_device)
 
     def additive(self, dtype: torch.dtype) -> Tensor:
         """The whole mask as transformers' eager attention adds it: 0 or the least number, (batch, 1, queries, keys)."""
         mask: Tensor = eager_mask(**self._arguments(0, self.queries), dtype=dtype)
-        return (mask if self.selected is None else _hiding(mask, self.selected.to(mask.device))).to(self.place)
+        if self.selected is not None:
+            mask = _hide_unselected(mask, self.selected.to(mask.device))
+        return mask.to(self.result_device)
 
     def _arguments(self, start: int, stop: int) -> dict[str, Any]:
         return {
@@ -141,29 +144,29 @@ class LazyMask:
 
 
 class LazyMaskTensor(Tensor):
-    """An additive mask of shape (batch, 1, queries, keys) that has no storage; `rule` says what it would hold."""
+    """An additive mask of shape (batch, 1, queries, keys) without storage; `definition` says what it would hold."""
 
-    rule: LazyMask
+    definition: LazyMask
 
     @staticmethod
-    def __new__(cls, rule: LazyMask, dtype: torch.dtype) -> LazyMaskTensor:
-        shape = (rule.batch, 1, rule.queries, rule.keys)
-        mask = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=rule.place)
-        mask.rule = rule
+    def __new__(cls, definition: LazyMask, dtype: torch.dtype) -> LazyMaskTensor:
+        shape = (definition.batch, 1, definition.queries, definition.keys)
+        mask = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=definition.result_device)
+        mask.definition = definition
         return mask
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        def real(value: Any) -> Any:
-            return value.rule.additive(value.dtype) if isinstance(value, LazyMaskTensor) else value
+        def materialize(value: Any) -> Any:
+            return value.definition.additive(value.dtype) if isinstance(value, LazyMaskTensor) else value
 
         device = (kwargs or {}).get("device")
         if func is torch.ops.aten._to_copy.default and device is not None:
-            return LazyMaskTensor(replace(args[0].rule, moved=device), kwargs.get("dtype") or args[0].dtype)
-        return func(*tree_map(real, args), **tree_map(real, kwargs or {}))
+            return LazyMaskTensor(replace(args[0].definition, moved=device), kwargs.get("dtype") or args[0].dtype)
+        return func(*tree_map(materialize, args), **tree_map(materialize, kwargs or {}))
 
     def __repr__(self) -> str:  # type: ignore[override]
-        return f"RuleMask{tuple(self.shape)}"
+        return f"LazyMaskTensor{tuple(self.shape)}"
 
 
 def lazy_mask(
@@ -183,16 +186,16 @@ def lazy_mask(
     device: torch.device | str = "cpu",
     **_: object,
 ) -> LazyMaskTensor:
-    """The twin that transformers' `AttentionMaskInterface` calls where it would build a mask.
+    """The mask function that is registered with transformers' `AttentionMaskInterface`.
 
-    It never answers None: where other implementations leave a plain causal mask out and rely on a flag, the probe
-    wants to know it. Whether they might have (`allow_…_skip`, and no window of `local_size` within reach) tells the
-    shape of the mask.
+    It never returns None: other implementations leave out a plain causal or full mask and rely on a flag, but here the
+    mask has to be known. Whether they might leave it out (`allow_…_skip`, and no window of `local_size` shorter than
+    the keys) tells the shape of the mask.
     """
     no_window = local_size is None or kv_length < local_size
     square = q_length == kv_length and int(q_offset) == int(kv_offset)
     causal, full = allow_is_causal_skip and no_window and square, allow_is_bidirectional_skip and no_window
-    rule = LazyMask(
+    definition = LazyMask(
         batch=batch_size,
         queries=q_length,
         keys=kv_length,
@@ -202,28 +205,29 @@ def lazy_mask(
         padding=attention_mask,
         use_vmap=use_vmap,
         device=torch.device(device),
-        # Some are told both, and mean the causal one.
+        # Some callers allow both, and mean causal.
         shape="causal" if causal else "full" if full and not allow_is_causal_skip else "other",
     )
-    return LazyMaskTensor(rule, dtype)
+    return LazyMaskTensor(definition, dtype)
 
 
-def only_selected(mask: Tensor | None, selected: Tensor, *, keys: int) -> Tensor:
-    """The mask that leaves of what `mask` shows only the keys that are `selected`: (batch, queries, chosen)."""
+def restrict_to_selected(mask: Tensor | None, selected: Tensor, *, keys: int) -> Tensor:
+    """`mask` with every key hidden that is not `selected`: (batch, queries, selected), −1 for none."""
     if isinstance(mask, LazyMaskTensor):
-        return LazyMaskTensor(replace(mask.rule, selected=selected, shape="other"), mask.dtype)
+        return LazyMaskTensor(replace(mask.definition, selected=selected, shape="other"), mask.dtype)
     if mask is None or mask.dtype == torch.bool:
-        chosen = _among(selected, keys)
-        return chosen if mask is None else mask & chosen
-    return _hiding(mask, selected)
+        visible = _is_selected(selected, keys)
+        return visible if mask is None else mask & visible
+    return _hide_unselected(mask, selected)
 
 
-def _hiding(mask: Tensor, selected: Tensor) -> Tensor:
-    return mask.masked_fill(~_among(selected, mask.shape[-1]), torch.finfo(mask.dtype).min)
+def _hide_unselected(mask: Tensor, selected: Tensor) -> Tensor:
+    return mask.masked_fill(~_is_selected(selected, mask.shape[-1]), torch.finfo(mask.dtype).min)
 
 
-def _among(selected: Tensor, keys: int) -> Tensor:
+def _is_selected(selected: Tensor, keys: int) -> Tensor:
     """Which keys are selected: bool, (batch, 1, queries, keys)."""
+    # −1 marks one more column, which is cut off again.
     places = torch.where(selected < 0, keys, selected).long()
-    chosen = torch.zeros(*selected.shape[:2], keys + 1, dtype=torch.bool, device=selected.device)
-    return chosen.scatter_(-1, places, True)[:, None, :, :keys]
+    is_selected = torch.zeros(*selected.shape[:2], keys + 1, dtype=torch.bool, device=selected.device)
+    return is_selected.scatter_(-1, places, True)[:, None, :, :keys]

@@ -1,10 +1,8 @@
-"""Attention that isn't a whole matrix of queries and keys: windows put at their true columns, and parts of a matrix.
+"""Attention to a few keys of each query (windows, blocks), at the right columns of the whole matrix, and slices of it.
 
-Attention within windows of a picture's patches, put at its true places.
-
-Swin cuts its patches into windows, shifted in every second layer, and hands each to its attention as if it were a
-picture of a batch (Liu et al. 2021). Which patch went where is known by the block around the attention: its window, its
-shift, and how many rows and columns of patches it was given.
+Swin cuts a picture's patches into windows, shifted in every second layer, and hands each window to its attention as if
+it were a picture of a batch (Liu et al. 2021). Which patch is where follows from the block around the attention: its
+window, its shift, and the number of rows and columns of patches that it was given (`ShiftedWindows`).
 """
 
 from __future__ import annotations
@@ -18,17 +16,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from attncli.models.capture.attention_types import Attention, PrecomputedAttention, WithoutStates
+from attncli.models.capture.attention_types import Attention, PrecomputedAttention, WithoutQueriesAndKeys
 from attncli.models.capture.query_key_attention import RowBlock, row_spans
-from attncli.models.capture.structure import named_attention
+from attncli.models.capture.structure import is_attention
+
+#: Attributes of a block that cuts its patches into shifted windows.
+_WINDOW_ATTRIBUTES = ("window_size", "shift_size")
+
+#: The argument in which it is given the rows and columns of its patches.
+_GRID_SIZE_ARGUMENT = "input_dimensions"
+
+#: An upper bound of a masked weight, where the mask adds −100 instead of −∞.
+_MASKED_WEIGHT = 1e-30
 
 
 @dataclass(frozen=True)
 class LocalAttention(PrecomputedAttention):
-    """Attention of each query to a few keys, and which keys these are.
+    """Attention of each query to a few keys.
 
-    weights: (batch, heads, queries, slots).  columns: the key of every slot, (queries, slots), −1 where there is none.
-    keys: how many keys there are.
+    weights: (batch, heads, queries, slots).  columns: the key in each slot, (queries, slots), −1 where there is none.
+    keys: the number of keys.
     """
 
     columns: Tensor
@@ -36,33 +43,33 @@ class LocalAttention(PrecomputedAttention):
 
     @property
     def has_sink(self) -> bool:
-        """Some families give a part of each row to summaries of the text, which have no column."""
+        """True where a part of a row goes to summaries of the text, which have no column (LongT5)."""
         totals = (self.weights * (self.columns >= 0)).float().sum(-1)
         return bool(((totals > 0) & (totals < 0.99)).any())
 
     def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
-        chosen = list(range(self.heads)) if heads is None else list(heads)
+        selected = list(range(self.heads)) if heads is None else list(heads)
         first, last = rows or (0, self.queries)
         for start, stop in row_spans(last - first, self.weights.shape[0] * self.heads * self.keys):
             start, stop = first + start, first + stop
             weights = self._rows(start, stop)
-            # No mask is to be had here either; a weight outside of the window, or masked, is 0 in every head.
-            yield RowBlock(start, stop, weights[:, chosen], (weights != 0).any(dim=1, keepdim=True))
+            # The mask is unknown: a weight outside of the window, or masked, is 0 in every head.
+            yield RowBlock(start, stop, weights[:, selected], (weights != 0).any(dim=1, keepdim=True))
 
     def _rows(self, start: int, stop: int) -> Tensor:
         """Whole rows, (batch, heads, stop − start, keys)."""
         weights, columns = self.weights[:, :, start:stop].float(), self.columns[start:stop]
-        # Slots without a key go to a column of their own, which is cut off again.
+        # Slots without a key go to one more column, which is cut off again.
         places = torch.where(columns < 0, self.keys, columns).expand(weights.shape)
         rows = weights.new_zeros(*weights.shape[:3], self.keys + 1)
         return rows.scatter_add_(3, places, weights)[..., : self.keys]
 
 
 @dataclass(frozen=True)
-class AttentionSlice(WithoutStates):
-    """Some rows and columns of an attention that reads more than a text: rows sum to what they give to these keys.
+class AttentionSlice(WithoutQueriesAndKeys):
+    """Some rows and columns of an attention to more than a text: rows sum to the attention that these keys get.
 
-    row, column: of its first query and key.
+    row, column: of the first query and key.
     """
 
     whole: Attention
@@ -95,10 +102,10 @@ class AttentionSlice(WithoutStates):
 def window_columns(queries: int, width: int, keys: int, device: torch.device) -> Tensor:
     """The keys of windows around each query, (queries, width): slot s of query i is key i + s − width // 2.
 
-    Longformer hands its weights out like this (Beltagy et al. 2020).
+    The layout of Longformer's weights (Beltagy et al. 2020).
     """
     offsets = torch.arange(width, device=device) - width // 2
-    return _existing(torch.arange(queries, device=device)[:, None] + offsets[None, :], keys)
+    return _valid_columns(torch.arange(queries, device=device)[:, None] + offsets[None, :], keys)
 
 
 def neighbour_columns(queries: int, block: int, slots: int, keys: int, device: torch.device) -> Tensor:
@@ -109,36 +116,29 @@ def neighbour_columns(queries: int, block: int, slots: int, keys: int, device: t
     """
     first = (torch.arange(queries, device=device) // block - 1) * block
     places = torch.arange(slots, device=device)
-    columns = _existing(first[:, None] + places[None, :], keys)
+    columns = _valid_columns(first[:, None] + places[None, :], keys)
     return torch.where(places[None, :] < 3 * block, columns, -1)
 
 
-def _existing(columns: Tensor, keys: int) -> Tensor:
+def _valid_columns(columns: Tensor, keys: int) -> Tensor:
     return torch.where((columns >= 0) & (columns < keys), columns, -1)
 
 
-#: What a block holds that cuts its patches into shifted windows.
-_MARKS = ("window_size", "shift_size")
-
-#: What it is told of the patches.
-_SIZE = "input_dimensions"
-
-#: A mask that adds −100 leaves this little of a weight.
-_MASKED = 1e-30
+# --- Shifted windows of a picture's patches
 
 
 class ShiftedWindows:
-    """While it is active, knows which patches stand in the windows of every attention module."""
+    """While active, knows which patches are in the windows of every attention module."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._blocks = _windowed(model)
+        self._blocks = _windowed_blocks(model)
         parts = ((part, block) for block in self._blocks for part in block.modules())
-        self._block_of = {id(part): block for part, block in parts if named_attention(part)}
+        self._block_of = {id(part): block for part, block in parts if is_attention(part)}
         self._sizes: dict[int, tuple[int, int]] = {}
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> ShiftedWindows:
-        self._hooks = [block.register_forward_pre_hook(self._note, with_kwargs=True) for block in self._blocks]
+        self._hooks = [block.register_forward_pre_hook(self._record_grid, with_kwargs=True) for block in self._blocks]
         return self
 
     def __exit__(
@@ -147,30 +147,30 @@ class ShiftedWindows:
         for hook in self._hooks:
             hook.remove()
 
-    def _note(self, block: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        size = named.get(_SIZE, arguments[1] if len(arguments) > 1 else None)
+    def _record_grid(self, block: nn.Module, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        size = keywords.get(_GRID_SIZE_ARGUMENT, arguments[1] if len(arguments) > 1 else None)
         if isinstance(size, tuple) and len(size) == 2:
             self._sizes[id(block)] = (int(size[0]), int(size[1]))
 
-    def of(self, module: nn.Module) -> Tensor | None:
+    def window_patches(self, module: nn.Module) -> Tensor | None:
         """The patches of each window, int64 (windows, patches a window), −1 for padding; None for other modules."""
         block = self._block_of.get(id(module))
         if block is None or id(block) not in self._sizes:
             return None
         rows, columns = self._sizes[id(block)]
-        return window_places(rows, columns, _whole(block.window_size), _whole(block.shift_size))
+        return shifted_window_patches(rows, columns, _side_length(block.window_size), _side_length(block.shift_size))
 
 
 def window_side(model: nn.Module) -> int | None:
-    """How many patches a side the windows of a model have; None where it has none."""
-    return max((_whole(getattr(block, _MARKS[0])) for block in _windowed(model)), default=None)
+    """The side of a model's windows in patches; None where it has none."""
+    return max((_side_length(getattr(block, _WINDOW_ATTRIBUTES[0])) for block in _windowed_blocks(model)), default=None)
 
 
-def _windowed(model: nn.Module) -> list[nn.Module]:
-    return [part for part in model.modules() if all(hasattr(part, mark) for mark in _MARKS)]
+def _windowed_blocks(model: nn.Module) -> list[nn.Module]:
+    return [part for part in model.modules() if all(hasattr(part, mark) for mark in _WINDOW_ATTRIBUTES)]
 
 
-def window_places(rows: int, columns: int, side: int, shift: int) -> Tensor:
+def shifted_window_patches(rows: int, columns: int, side: int, shift: int) -> Tensor:
     """Which patch of rows × columns each slot of each window holds: (windows, side²), −1 for padding.
 
     >>> window_places(2, 4, side=2, shift=0)
@@ -184,24 +184,25 @@ def window_places(rows: int, columns: int, side: int, shift: int) -> Tensor:
     return tiles.reshape(-1, side * side)
 
 
-def between_patches(attention: Attention, places: Tensor) -> Attention | None:
-    """Attention within the windows of one picture as attention between its patches; None where it isn't that.
+def patch_attention(attention: Attention, window_patches: Tensor) -> Attention | None:
+    """Attention within the windows of one picture as attention between its patches; None where shapes don't match.
 
-    A row sums to less than 1 where its window reaches over the edge: the padding is looked at, too.
+    window_patches: the patches of each window, (windows, slots), −1 for padding.
+    A row sums to less than 1 where its window reaches over the edge: it attends to the padding, too.
     """
-    whole = [block.weights for block in attention.blocks()]
-    weights = torch.cat(whole, dim=2)
-    if weights.shape[0] != len(places) or weights.shape[2:] != (places.shape[1], places.shape[1]):
+    weights = torch.cat([block.weights for block in attention.blocks()], dim=2)
+    windows, slots = window_patches.shape
+    if weights.shape[0] != windows or weights.shape[2:] != (slots, slots):
         return None
-    weights = weights.masked_fill(weights < _MASKED, 0)
-    patches = int(places.max()) + 1
+    weights = weights.masked_fill(weights < _MASKED_WEIGHT, 0)
+    patches = int(window_patches.max()) + 1
     slot = torch.full((patches,), -1)
-    flat = places.flatten()
+    flat = window_patches.flatten()
     slot[flat[flat >= 0]] = (flat >= 0).nonzero().flatten()
-    window, row = slot // places.shape[1], slot % places.shape[1]
+    window, row = slot // slots, slot % slots
     rows = weights.transpose(1, 2)[window.to(weights.device), row.to(weights.device)]
-    return LocalAttention(rows.transpose(0, 1)[None], places[window].to(weights.device), keys=patches)
+    return LocalAttention(rows.transpose(0, 1)[None], window_patches[window].to(weights.device), keys=patches)
 
 
-def _whole(size: Any) -> int:
+def _side_length(size: Any) -> int:
     return int(size[0]) if isinstance(size, tuple | list) else int(size)

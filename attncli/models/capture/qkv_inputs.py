@@ -1,20 +1,20 @@
-"""What enters an attention module, and which linear modules make queries, keys and values of it, told by watching.
+"""The linear modules around a head: those that make its query, key and value, and the output matrix of its module.
 
-Every linear module that runs between the start of the attention module and its softmax is remembered. One of them made
-the queries of a head if a stretch of its columns holds them: q, k and v are (d,) each, and families keep them in one
-matrix or in three, head by head or all queries first, with or without a bias. The first position is what is compared,
-as rotary position encoding (Su et al. 2021) turns that by nothing.
+Nothing is known by its name; every module that runs is compared with the vectors of the head.
 
-Which matrix takes what the heads of an attention module read back to the residual stream.
+Every linear module that runs on the attention module's own input, before its softmax, is recorded. It makes the queries
+of a head if some d consecutive columns of its output are them: q, k and v are (d,) each, and families keep them in one
+matrix or in three, head by head or all queries first, with or without a bias. Vectors are compared at the first
+position, which rotary position encoding (Su et al. 2021) leaves as it is.
 
-It is told by running: the first module with a matrix that is handed as many numbers a token as the heads gave. Families
-keep it in different places (`o_proj` of the module, `output.dense` beside it) and multiply from different sides.
+The output matrix takes the heads' output back to the residual stream. It is in the first module that receives as many
+numbers a token as the heads gave. Families keep it in different places (`o_proj` inside the module, `output.dense`
+after it) and multiply from different sides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers.pytorch_utils import Conv1D
 
-from attncli.models.capture.query_key_attention import exact
+from attncli.models.capture.query_key_attention import to_float64
 from attncli.models.loading.device import materialized_weights
 from attncli.models.loading.forward import MODALITIES
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
     from attncli.models.loading.loaded_model import LoadedModel
 
-#: How far two vectors may be apart, of their length, and be the same in their precision.
+#: Largest distance of two vectors, relative to their length, that their precision explains.
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 _HALF_TOLERANCE = 1e-2
 
 
 class HeadProjection(NamedTuple):
-    """How a linear module makes a vector of one head: factor · (x W[:, start:stop] + b).
+    """How a linear module computes a query, key or value vector of one head: factor · (x W[:, start:stop] + b).
 
     module: its path.  bias: whether there is a b.  factor: 1 but for families that scale queries instead of scores.
-    vector: what it makes at the position that was asked for, before position encoding, (d,) in float64.
+    vector: its output at the traced position, before position encoding, (d,) in float64.
     """
 
     module: str
@@ -51,7 +51,7 @@ class HeadProjection(NamedTuple):
     vector: Tensor
 
 
-class _Call(NamedTuple):
+class _LinearCall(NamedTuple):
     """One run of a linear module. output: (positions, width)."""
 
     module: str
@@ -61,140 +61,142 @@ class _Call(NamedTuple):
 
 @dataclass(frozen=True)
 class QKVInputs:
-    """What one call of an attention module was given.
+    """The input of one call of an attention module, and the linear modules that ran on it.
 
-    states: at the position that is watched, (width,) in float64 on a CPU.  from_norm: whether a norm handed them out.
+    states: at the traced position, (width,) in float64 on a CPU.  from_norm: whether they are the output of a norm.
     """
 
     states: Tensor
     from_norm: bool
-    calls: tuple[_Call, ...]
+    calls: tuple[_LinearCall, ...]
 
-    def making(self, vectors: Tensor, place: int = 0) -> HeadProjection | None:
-        """What made these vectors of a head, (positions, d); told of the one at `place`.
+    def find_projection(self, vectors: Tensor, position: int = 0) -> HeadProjection | None:
+        """The linear module that made these vectors of a head, (positions, d), with its output at `position`.
 
-        None where no linear module made them of what enters: a norm or a second matrix may stand between.
+        None where no linear module made them directly: a norm or a second matrix may stand between.
         """
-        found = (_made(call, vectors, place) for call in self.calls)
-        return next((made for made in found if made is not None), None)
+        matches = (_match_projection(call, vectors, position) for call in self.calls)
+        return next((match for match in matches if match is not None), None)
 
-    def normalised(self, residual: Tensor | None) -> bool | None:
-        """Whether a norm stands between the residual stream and the module; None where that isn't known."""
+    def follows_norm(self, residual: Tensor | None) -> bool | None:
+        """Whether a norm stands between the residual stream and the module; None where unknown."""
         if residual is not None and residual.shape == self.states.shape and torch.allclose(residual, self.states):
             return False
         return True if self.from_norm else None
 
 
 @dataclass
-class QKVInputsWatch:
-    """Watches for the modules by `names`, their paths by their ids, in one run."""
+class QKVInputsRecorder:
+    """Records the input of an attention module in one run. paths: of all modules, by their ids."""
 
-    names: Mapping[int, str]
+    paths: Mapping[int, str]
     query: int
-    _normed: Tensor | None = None
-    _handed: tuple[Tensor, ...] = ()
+    _norm_output: Tensor | None = None
+    _inputs: tuple[Tensor, ...] = ()
     _from_norm: bool = False
-    _calls: list[_Call] = field(default_factory=list)
+    _calls: list[_LinearCall] = field(default_factory=list)
 
-    def begin(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        """The attention module starts, with these arguments. The states are the first, whatever they are called."""
-        given = [named.get("hidden_states"), *inputs, *named.values()]
-        self._handed = tuple(each for each in given if isinstance(each, Tensor) and each.is_floating_point())
-        self._from_norm = bool(self._handed) and self._handed[0] is self._normed
+    def start_attention(self, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        """Called before the attention module, with its arguments. The states come first, whatever their name."""
+        given = [keywords.get("hidden_states"), *inputs, *keywords.values()]
+        self._inputs = tuple(each for each in given if isinstance(each, Tensor) and each.is_floating_point())
+        self._from_norm = bool(self._inputs) and self._inputs[0] is self._norm_output
         self._calls.clear()
 
-    def meet(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        """Any module has run."""
+    def record_module(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """Called after every module of the model."""
         if not isinstance(output, Tensor):
             return
         if "norm" in type(module).__name__.lower():
-            self._normed = output
-        elif isinstance(module, nn.Linear | Conv1D) and inputs and self._is_fed(inputs[0]):
+            self._norm_output = output
+        elif isinstance(module, nn.Linear | Conv1D) and inputs and self._is_input(inputs[0]):
             bias = getattr(module, "bias", None) is not None
-            self._calls.append(_Call(self.names.get(id(module), ""), bias, output.reshape(-1, output.shape[-1])))
+            self._calls.append(_LinearCall(self.paths.get(id(module), ""), bias, output.reshape(-1, output.shape[-1])))
 
-    def end(self) -> QKVInputs | None:
-        """Queries, keys and values have met."""
-        if not self._handed or self._handed[0].ndim < 2:
+    def finish(self) -> QKVInputs | None:
+        """What was recorded until the attention was computed; None where the module was given no states."""
+        if not self._inputs or self._inputs[0].ndim < 2:
             return None
-        states = self._handed[0].reshape(-1, self._handed[0].shape[-1])
+        states = self._inputs[0].reshape(-1, self._inputs[0].shape[-1])
         if self.query >= len(states):
             return None
-        entering = QKVInputs(exact(states[self.query]).clone(), self._from_norm, tuple(self._calls))
-        self._handed, self._normed = (), None
+        recorded = QKVInputs(to_float64(states[self.query]).clone(), self._from_norm, tuple(self._calls))
+        self._inputs, self._norm_output = (), None
         self._calls.clear()
-        return entering
+        return recorded
 
-    def _is_fed(self, states: Any) -> bool:
-        """Whether a linear module was given what the attention module was, maybe in another shape."""
+    def _is_input(self, states: Any) -> bool:
+        """Whether these are the attention module's own input, maybe in another shape."""
         return isinstance(states, Tensor) and any(
             each is states or (each.numel() == states.numel() and each.data_ptr() == states.data_ptr())
-            for each in self._handed
+            for each in self._inputs
         )
 
 
-def _made(call: _Call, vectors: Tensor, place: int) -> HeadProjection | None:
-    """The stretch of a module's columns that holds these vectors, if there is one."""
+def _match_projection(call: _LinearCall, vectors: Tensor, position: int) -> HeadProjection | None:
+    """The columns of a linear module's output that are these vectors; None where there are none."""
     size, (positions, width) = vectors.shape[-1], call.output.shape
     if width % size or positions < len(vectors) or not bool(vectors[0].any()):
         return None
-    # A norm would multiply each position by a number of its own: one of them can't tell it from a factor.
-    places, alone = [0, len(vectors) - 1, place], len(vectors) == 1
+    # A norm scales each position by another factor: with a single position it can't be told from a constant factor.
+    places, is_single = [0, len(vectors) - 1, position], len(vectors) == 1
     tolerance = _TOLERANCE.get(call.output.dtype, _HALF_TOLERANCE)
-    parts, wanted = exact(call.output[places]).reshape(len(places), -1, size), exact(vectors[places])
+    parts, wanted = to_float64(call.output[places]).reshape(len(places), -1, size), to_float64(vectors[places])
     lengths, wanted_lengths = parts.norm(dim=-1), wanted.norm(dim=-1)[:, None]
     factors = wanted_lengths[0] / lengths[0].clamp(min=1e-30)
-    apart = (parts[0] * factors[:, None] - wanted[0]).norm(dim=-1) / wanted_lengths[0].clamp(min=1e-30)
-    # Elsewhere a rotation turns the vector, and keeps its length.
-    longer = ((lengths * factors - wanted_lengths).abs() / wanted_lengths.clamp(min=1e-30)).amax(dim=0)
-    same = ((apart < tolerance) & (longer < tolerance)).nonzero().flatten().tolist()
-    if not same:
+    distance = (parts[0] * factors[:, None] - wanted[0]).norm(dim=-1) / wanted_lengths[0].clamp(min=1e-30)
+    # After the first position a rotation turns the vector, but keeps its length.
+    length_error = ((lengths * factors - wanted_lengths).abs() / wanted_lengths.clamp(min=1e-30)).amax(dim=0)
+    matches = ((distance < tolerance) & (length_error < tolerance)).nonzero().flatten().tolist()
+    if not matches:
         return None
-    part, factor = same[0], float(factors[same[0]])
+    part, factor = matches[0], float(factors[matches[0]])
     factor = 1.0 if abs(factor - 1) < tolerance else factor
-    if alone and factor != 1:
+    if is_single and factor != 1:
         return None
     return HeadProjection(call.module, part * size, (part + 1) * size, call.bias, factor, parts[-1, part] * factor)
+
+
+# --- The output matrix
 
 
 def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
     """The output matrix of every attention module by its path, (heads · d_value, width).
 
-    arguments: of a forward pass; of each text the first two tokens are run, and pictures and sounds whole. Modules
-    whose heads give no values, or go through no plain matrix, are left out.
+    arguments: of a forward pass; only the first two tokens of each text are run, and pictures and sounds whole.
+    Modules whose heads give no values, or whose output goes through no plain matrix, are left out.
     """
-    short = {name: _shortened(name, value) for name, value in arguments.items()}
-    watch = _Watch()
-    with watch.watching():
-        model.run_attention(short, watch.expect)
-    return watch.found
+    short = {name: _first_tokens(name, value) for name, value in arguments.items()}
+    finder = _OutputProjectionFinder()
+    handle = register_module_forward_pre_hook(finder.before_module)
+    try:
+        model.run_attention(short, finder.expect_output)
+    finally:
+        handle.remove()
+    return finder.found
 
 
-def _shortened(name: str, value: Tensor | bool) -> Tensor | bool:
-    seen = any(name in names for names in MODALITIES.values())
-    return value[:, :2] if isinstance(value, Tensor) and not seen else value
+def _first_tokens(name: str, value: Tensor | bool) -> Tensor | bool:
+    is_media = any(name in names for names in MODALITIES.values())
+    return value[:, :2] if isinstance(value, Tensor) and not is_media else value
 
 
 @dataclass
-class _Watch:
-    """Waits, after each attention, for the module that is handed its output."""
+class _OutputProjectionFinder:
+    """Finds, after each attention, the module that receives its output.
+
+    found: output matrices by the path of the attention module.
+    """
 
     found: dict[str, Tensor] = field(default_factory=dict)
+    #: The path of the attention module and the width of its heads' output.
     _expected: tuple[str, int] | None = None
 
-    def expect(self, path: str, attention: Attention) -> None:
-        reader = attention.values_of
-        self._expected = None if reader is None else (path, attention.heads * reader.value.shape[-1])
+    def expect_output(self, path: str, attention: Attention) -> None:
+        states = attention.with_values
+        self._expected = None if states is None else (path, attention.heads * states.value.shape[-1])
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        handle = register_module_forward_pre_hook(self._meet)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    def _meet(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def before_module(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if self._expected is None or not inputs or not isinstance(inputs[0], Tensor):
             return
         path, width = self._expected
@@ -205,11 +207,11 @@ class _Watch:
 
 
 def plain_matrix(module: nn.Module) -> Tensor | None:
-    """What a plain linear module multiplies its input with from the right, (in, out)."""
+    """The matrix that a plain linear module multiplies its input with from the right, (in, out); None for others."""
     if not isinstance(module, nn.Linear | Conv1D) or not module.weight.is_floating_point():
         return None
     if module.weight.is_meta:
-        # A model that is spread over several devices has a module's weights at hand in its forward pass alone.
+        # The weights of a model that is spread over several devices are loaded for each module's forward pass only.
         with materialized_weights(module):
             matrix = module.weight.detach().clone()
     else:

@@ -1,8 +1,8 @@
-"""What an attention module adds to the residual stream at one position, told by watching it run.
+"""Trace one position through an attention module: its input, its heads' output, and its write to the residual stream.
 
-The output matrix is the module that is handed what the heads read (see `qkv_inputs`). What comes out of
-it is followed, through dropout and multiplication by a number, to where it is added to something: to the states that
-entered the block, or to what another branch of the block computed beside it, to which those are added in turn.
+The output matrix is the module that receives the heads' output (see `qkv_inputs`). Its output is followed, through
+dropout and multiplication by a number, to the addition that it goes into: to the states that entered the block, or to
+the output of a parallel branch, to which those states are added in turn.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 
-from attncli.models.capture.qkv_inputs import QKVInputs, QKVInputsWatch, plain_matrix
-from attncli.models.capture.query_key_attention import exact
+from attncli.models.capture.qkv_inputs import QKVInputs, QKVInputsRecorder, plain_matrix
+from attncli.models.capture.query_key_attention import to_float64
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 _SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 _PRODUCTS = frozenset({"mul", "mul_", "__mul__", "__rmul__", "__imul__"})
 _QUOTIENTS = frozenset({"div", "div_", "true_divide", "__truediv__"})
-#: What hands a tensor on, in another place or precision at most.
-_SAME = frozenset({"dropout", "to", "contiguous", "type_as", "view", "reshape"})
+#: Functions whose result holds the same numbers, at most in another place, shape or precision.
+_PASS_THROUGH = frozenset({"dropout", "to", "contiguous", "type_as", "view", "reshape"})
 
 
 class ResidualWrite(NamedTuple):
-    """What one position of one attention module comes to; all float64 on a CPU.
+    """What an attention module writes to the residual stream at one position; all float64 on a CPU.
 
-    read: what the output matrix was handed, of all heads one behind the other, (heads · d_value,).  matrix: (heads ·
-    d_value, width).  bias: (width,), or None.  output: what came out of it, (width,).
-    residual: the states that it is added to, (width,), or None where that isn't known.
-    scale: what it is multiplied with before; None where it is no sum that it goes into, but a norm or a gate (then
-    `residual` are the states that entered the block).
+    heads_output: the input of the output matrix, all heads concatenated, (heads · d_value,).
+    matrix: (heads · d_value, width).  bias: (width,), or None.  output: of the matrix, (width,).
+    residual: the states that the output is added to, (width,), or None where unknown.
+    scale: the factor applied before the addition; None where the output goes into a norm or a gate instead of a sum
+    (then `residual` holds the states that entered the block).
     """
 
-    read: Tensor
+    heads_output: Tensor
     matrix: Tensor
     bias: Tensor | None
     output: Tensor
@@ -49,98 +49,103 @@ class ResidualWrite(NamedTuple):
 
 
 class AttentionTrace(NamedTuple):
-    """An attention computation and what became of it. addition: None where its heads go through no plain matrix.
+    """One call of an attention module: its attention, its input, and what it wrote to the residual stream.
 
-    attention: None where the module did not run again: BigBird exchanges its own in the pass over its first short text.
-    rotated: queries and keys were turned by their positions before they met (RoPE, Su et al. 2021).
-    entering: what the module was given, if that was states.  residual: the states that stand in the residual stream
-    before it, (width,), or None where that isn't known.
+    attention: None where the module did not run this time: BigBird replaces its modules in its first pass over a short
+    text.
+    residual_write: None where the heads' output goes through no plain matrix.
+    rotated: queries and keys were rotated by their positions (RoPE, Su et al. 2021).
+    inputs: None where the module was given no states.
+    residual: the residual stream before the module, (width,), or None where unknown.
     """
 
     attention: Attention | None
-    addition: ResidualWrite | None
+    residual_write: ResidualWrite | None
     rotated: bool
-    entering: QKVInputs | None
+    inputs: QKVInputs | None
     residual: Tensor | None
 
 
 def trace_attention(
     model: LoadedModel, arguments: Mapping[str, Tensor | bool], path: str, *, call: int, query: int
 ) -> AttentionTrace:
-    """Run the model on one text and watch one position of one of its attention modules.
+    """Run the model on one text and trace one position through one of its attention modules.
 
-    path: of the module.  call: which of its calls in one pass, where a block runs again and again.
+    path: of the module.  call: which of its calls, where the model runs a block several times.  query: the position.
     """
     modules = dict(model.module.named_modules())
-    entering = QKVInputsWatch({id(module): name for name, module in modules.items()}, query)
-    watch = _Watch(path, call, query, model.site_of(path).cross, modules, entering)
-    with watch.watching():
-        model.run_attention(arguments, watch.observe)
-    addition = watch.addition()
-    return AttentionTrace(watch.attention, addition, watch.rotated, watch.entering, watch.residual(addition))
+    recorder = QKVInputsRecorder({id(module): name for name, module in modules.items()}, query)
+    tracer = _AttentionTracer(path, call, query, model.site_of(path).cross, modules, recorder)
+    with tracer.attached():
+        model.run_attention(arguments, tracer.observe)
+    write = tracer.residual_write()
+    return AttentionTrace(tracer.attention, write, tracer.rotated, tracer.inputs, tracer.residual(write))
 
 
 @dataclass
-class _Watch:
-    """The states of one run, as they come by."""
+class _AttentionTracer:
+    """Hooks that record the states of one run of the model."""
 
     path: str
     call: int
     query: int
     cross: bool
     modules: Mapping[str, nn.Module]
-    begun: QKVInputsWatch
-    entering: QKVInputs | None = None
+    recorder: QKVInputsRecorder
+    inputs: QKVInputs | None = None
     attention: Attention | None = None
     rotated: bool = False
     _calls: int = 0
-    _expected: int | None = None
+    #: The width of the heads' output, until the module that receives it has run.
+    _output_width: int | None = None
     _positions: list[Tensor] = field(default_factory=list)
-    _touched: bool = False
-    _entered: Tensor | None = None
-    _made: tuple[Tensor, nn.Module, Tensor] | None = None
-    _flow: _Flow | None = None
+    _uses_positions: bool = False
+    _block_input: Tensor | None = None
+    #: The heads' output, the module of the output matrix, and its output.
+    _projected: tuple[Tensor, nn.Module, Tensor] | None = None
+    _flow: _OutputFlow | None = None
 
     def observe(self, path: str, attention: Attention) -> None:
         if path != self.path:
             return
         if self._calls == self.call:
-            reader = attention.values_of
-            self.attention, self.rotated, self.entering = attention, self._touched, self.begun.end()
-            self._expected = None if reader is None else attention.heads * reader.value.shape[-1]
+            states = attention.with_values
+            self.attention, self.rotated, self.inputs = attention, self._uses_positions, self.recorder.finish()
+            self._output_width = None if states is None else attention.heads * states.value.shape[-1]
         self._calls += 1
 
-    def addition(self) -> ResidualWrite | None:
-        if self._made is None or self._flow is None:
+    def residual_write(self) -> ResidualWrite | None:
+        if self._projected is None or self._flow is None:
             return None
-        read, module, output = self._made
+        heads_output, module, output = self._projected
         matrix = plain_matrix(module)
         assert matrix is not None
         bias, residual = getattr(module, "bias", None), self._flow.residual
-        if self._flow.scale is None and self._entered is not None and not self.cross:
-            residual = self._entered_row()
-        exact_bias = None if bias is None else exact(bias)
-        return ResidualWrite(read, exact(matrix), exact_bias, output, residual, self._flow.scale)
+        if self._flow.scale is None and self._block_input is not None and not self.cross:
+            residual = self._block_input_row()
+        bias = None if bias is None else to_float64(bias)
+        return ResidualWrite(heads_output, to_float64(matrix), bias, output, residual, self._flow.scale)
 
-    def residual(self, addition: ResidualWrite | None) -> Tensor | None:
-        """The states before the module. What is added to a cross-attention's output alone says which those are."""
-        known = None if addition is None else addition.residual
-        return self._entered_row() if known is None and not self.cross else known
+    def residual(self, write: ResidualWrite | None) -> Tensor | None:
+        """The residual stream before the module. For a cross-attention only the addition shows which states it is."""
+        known = None if write is None else write.residual
+        return self._block_input_row() if known is None and not self.cross else known
 
-    def _entered_row(self) -> Tensor | None:
-        return None if self._entered is None else _row(self._entered, self.query)
+    def _block_input_row(self) -> Tensor | None:
+        return None if self._block_input is None else _position_row(self._block_input, self.query)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def attached(self) -> Iterator[None]:
+        """With the hooks in place."""
         with ExitStack() as stack:
             module, block = self.modules[self.path], self._block()
-            hooks = [module.register_forward_pre_hook(self._begin, with_kwargs=True)]
+            hooks = [module.register_forward_pre_hook(self._before_attention, with_kwargs=True)]
             if block is not None:
-                hooks.append(block.register_forward_pre_hook(self._enter, with_kwargs=True))
-            hooks.append(register_module_forward_hook(self._meet))
+                hooks.append(block.register_forward_pre_hook(self._before_block, with_kwargs=True))
+            hooks.append(register_module_forward_hook(self._after_module))
             for hook in hooks:
                 stack.callback(hook.remove)
-            stack.enter_context(_Calls(self._called))
+            stack.enter_context(_TorchCalls(self._before_function))
             yield
 
     def _block(self) -> nn.Module | None:
@@ -149,103 +154,106 @@ class _Watch:
         places = [index for index, part in enumerate(parents) if part.isdigit()]
         return self.modules[".".join(parents[: places[0] + 1])] if places else None
 
-    def _enter(self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if self._calls <= self.call and self._made is None:
-            given = [each for each in (*inputs, *named.values()) if isinstance(each, Tensor)]
-            self._entered = given[0] if given else None
+    def _before_block(self, _: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if self._calls <= self.call and self._projected is None:
+            given = [each for each in (*inputs, *keywords.values()) if isinstance(each, Tensor)]
+            self._block_input = given[0] if given else None
 
-    def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def _before_attention(self, module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if self._calls == self.call:
-            self.begun.begin(inputs, named)
-        self._positions = list(_positions(inputs, named))
-        self._touched = any("rotary" in type(part).__name__.lower() for part in module.children())
+            self.recorder.start_attention(inputs, keywords)
+        self._positions = list(_position_embeddings(inputs, keywords))
+        self._uses_positions = any("rotary" in type(part).__name__.lower() for part in module.children())
 
-    def _meet(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def _after_module(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if self.attention is None:
-            self.begun.meet(module, inputs, output)
-        matrix = None if self._expected is None or not inputs else plain_matrix(module)
+            self.recorder.record_module(module, inputs, output)
+        matrix = None if self._output_width is None or not inputs else plain_matrix(module)
         if matrix is None or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
             return
-        if inputs[0].shape[-1] == self._expected == matrix.shape[0]:
-            self._expected = None
-            self._made = _row(inputs[0], self.query), module, _row(output, self.query)
-            self._flow = _Flow(output, self._entered, self.query)
+        if inputs[0].shape[-1] == self._output_width == matrix.shape[0]:
+            self._output_width = None
+            self._projected = _position_row(inputs[0], self.query), module, _position_row(output, self.query)
+            self._flow = _OutputFlow(output, self._block_input, self.query)
 
-    def _called(self, name: str, operands: Sequence[Any]) -> Callable[[Tensor], None] | None:
-        """Before a function is called; answers what is to be done with its result."""
+    def _before_function(self, name: str, operands: Sequence[Any]) -> Callable[[Tensor], None] | None:
+        """Called before a function of torch; returns a callback for its result, if the result matters."""
         if self._positions and any(each is one for each in operands for one in self._positions):
-            self._touched = True
-        return None if self._flow is None else self._flow.called(name, operands)
+            self._uses_positions = True
+        return None if self._flow is None else self._flow.before_function(name, operands)
 
 
 @dataclass
-class _Flow:
-    """Where the output of the matrix goes. residual, scale: as in `Addition`."""
+class _OutputFlow:
+    """Follows the output of the matrix to its addition. residual, scale: as in `ResidualWrite`.
 
-    now: Tensor | None
-    entered: Tensor | None
+    current: the tensor that holds the output now; None after it was added to the block's input.
+    """
+
+    current: Tensor | None
+    block_input: Tensor | None
     query: int
     residual: Tensor | None = None
     scale: float | None = None
     _factor: float = 1.0
 
-    def called(self, name: str, operands: Sequence[Any]) -> Callable[[Tensor], None] | None:
-        if self.now is None or not any(each is self.now for each in operands[:2]):
+    def before_function(self, name: str, operands: Sequence[Any]) -> Callable[[Tensor], None] | None:
+        if self.current is None or not any(each is self.current for each in operands[:2]):
             return None
-        if name in _SAME:
-            # Or it only lends its type.
-            return self._go_on if operands[0] is self.now else None
-        other = next((each for each in operands[:2] if each is not self.now), self.now)
+        if name in _PASS_THROUGH:
+            # As another operand it only lends its type (type_as).
+            return self._continue_with if operands[0] is self.current else None
+        other = next((each for each in operands[:2] if each is not self.current), self.current)
         if name in _PRODUCTS and isinstance(other, int | float) and self.scale is None:
             self._factor *= other
-            return self._go_on
-        if name in _QUOTIENTS and isinstance(other, int | float) and operands[0] is self.now and self.scale is None:
+            return self._continue_with
+        if name in _QUOTIENTS and isinstance(other, int | float) and operands[0] is self.current and self.scale is None:
             self._factor /= other
-            return self._go_on
-        if name in _SUMS and isinstance(other, Tensor) and other.shape == self.now.shape:
-            self._meet(other)
-            return self._go_on
+            return self._continue_with
+        if name in _SUMS and isinstance(other, Tensor) and other.shape == self.current.shape:
+            self._record_addition(other)
+            return self._continue_with
         return None
 
-    def _meet(self, other: Tensor) -> None:
-        """It is added to `other`: the first is the residual stream, unless the states of the block come later."""
-        is_entered = other is self.entered
-        if self.scale is None or is_entered:
-            self.scale, self.residual = self._factor, _row(other, self.query)
-        if is_entered:
-            self.now = None
+    def _record_addition(self, other: Tensor) -> None:
+        """The first tensor that it is added to is the residual stream, unless the block's input follows later."""
+        is_block_input = other is self.block_input
+        if self.scale is None or is_block_input:
+            self.scale, self.residual = self._factor, _position_row(other, self.query)
+        if is_block_input:
+            self.current = None
 
-    def _go_on(self, result: Tensor) -> None:
-        if self.now is not None:
-            self.now = result
+    def _continue_with(self, result: Tensor) -> None:
+        if self.current is not None:
+            self.current = result
 
 
-class _Calls(TorchFunctionMode):
-    """Tells of every function that torch is asked for."""
+class _TorchCalls(TorchFunctionMode):
+    """While active, calls `before_function` with the name and arguments of every function of torch that is called."""
 
-    def __init__(self, tell: Callable[[str, Sequence[Any]], Callable[[Tensor], None] | None]) -> None:
+    def __init__(self, before_function: Callable[[str, Sequence[Any]], Callable[[Tensor], None] | None]) -> None:
         super().__init__()
-        self._tell = tell
+        self._before_function = before_function
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        # Before the call, as some change their operand.
-        then = self._tell(getattr(func, "__name__", ""), args)
+        # Before the call, as some functions change their operand in place.
+        take_result = self._before_function(getattr(func, "__name__", ""), args)
         result = func(*args, **(kwargs or {}))
-        if then is not None and isinstance(result, Tensor):
-            then(result)
+        if take_result is not None and isinstance(result, Tensor):
+            take_result(result)
         return result
 
 
-def _positions(inputs: tuple[Any, ...], named: dict[str, Any]) -> Iterator[Tensor]:
-    """Cosines and sines that an attention module is handed, whether it uses them or not."""
-    given = named.get("position_embeddings")
+def _position_embeddings(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Iterator[Tensor]:
+    """The cosines and sines among an attention module's arguments, whether it uses them or not."""
+    given = keywords.get("position_embeddings")
     pairs = [given] if given is not None else [each for each in inputs if isinstance(each, tuple) and len(each) == 2]
     for pair in pairs:
         yield from (each for each in (pair if isinstance(pair, tuple) else (pair,)) if isinstance(each, Tensor))
 
 
-def _row(states: Tensor, query: int) -> Tensor:
-    """One position of (1, positions, width), however the first two are folded."""
-    return exact(states.reshape(-1, states.shape[-1])[query]).clone()
+def _position_row(states: Tensor, query: int) -> Tensor:
+    """The states of one position, (width,), of (1, positions, width) or (positions, width)."""
+    return to_float64(states.reshape(-1, states.shape[-1])[query]).clone()

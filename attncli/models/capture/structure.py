@@ -1,12 +1,10 @@
-"""What a model is made of, read off its module tree: lists of blocks, stacks, and which block a module belongs to.
+"""The stacks of a model, read from its module tree: lists of blocks, where attention is, and the hidden states between.
 
-Nothing here knows a family by name. A stack of blocks is an outermost `ModuleList` of blocks; what a block mixes its
-tokens with is told by its children's classes; which stack it is, by the words in its path.
-
-The states of a forward pass: what enters each block of a stack, and what leaves its last.
+No family is known by name. A stack is an outermost `ModuleList` of blocks. The classes of a block's children show what
+mixes its tokens; words in its path show which stack it is (encoder, decoder, vision, …).
 
 State k is what transformers calls `hidden_states[k]`: 0 enters the first block, k leaves block k−1, and the last one
-has passed the final norm. They are taken by hooks on the blocks, one at a time, so that no more than two are alive.
+has passed the final norm. States are taken by hooks on the blocks, so that no more than two are held at a time.
 """
 
 from __future__ import annotations
@@ -23,10 +21,10 @@ from torch import Tensor, nn
 
 from attncli.errors import ModelError
 
-#: What the class of a module that attends is called; MLA is multi-head latent attention.
+#: Names of classes of attention modules; MLA is multi-head latent attention.
 _ATTENTION_NAMES = re.compile(r"attention|attn|(?-i:MLA$)", re.IGNORECASE)
 
-#: Words in a path that say which stack a list of blocks is; the first that matches.
+#: Words in a path that tell which stack a list of blocks is; the first match counts.
 _STACK_WORDS = (
     ("vision", ("vision", "visual", "image")),
     ("audio", ("audio", "speech")),
@@ -35,10 +33,10 @@ _STACK_WORDS = (
     ("encoder", ("encoder",)),
 )
 
-#: Words in the path of an attention module, within its block, that say that its keys come from another stack.
+#: Words in the path of an attention module, within its block, for cross-attention: its keys come from another stack.
 _CROSS_WORDS = ("cross", "encoder_attn", "encoder_attention", "encdec", "enc_dec", "inter_attention")
 
-#: Words in the class of a block's child that mixes features or normalises, but no tokens.
+#: Words in the class of a block's child that doesn't mix tokens, but features, or that normalises.
 _NOT_MIXERS = re.compile(
     r"norm|mlp|ffn|feedforward|dropout|droppath|linear$|conv1d$|moe|expert|router|gate$|activation|^gelu|intermediate"
     r"|output$|identity|embedding",
@@ -48,10 +46,10 @@ _NOT_MIXERS = re.compile(
 
 @dataclass(frozen=True)
 class BlockList:
-    """A stack of blocks: the dotted path of its `ModuleList`, the list itself, and what its path says that it is.
+    """A stack of blocks: the dotted path of its `ModuleList`, the list itself, and the word for the stack in its path.
 
-    A block is a layer, but where it is a list of layers itself (Funnel) or attends several times (LongCat).
-    stage: from 1, of a tower that merges patches from one list of blocks to the next (Swin); 0 for any other stack.
+    A block is one layer, unless it is a list of layers itself (Funnel) or attends several times (LongCat).
+    stage: from 1, in a tower that merges patches from one list of blocks to the next (Swin); 0 for other stacks.
     """
 
     path: str
@@ -61,31 +59,31 @@ class BlockList:
 
     @property
     def length(self) -> int:
-        """How many layers there are."""
-        return sum(_layers_in(block) for block in self.blocks)
+        """The number of layers."""
+        return sum(_count_layers(block) for block in self.blocks)
 
-    def described(self) -> tuple[Block, ...]:
-        """What each layer mixes its tokens with; to be asked before a list is cut."""
+    def describe_layers(self) -> tuple[Block, ...]:
+        """What mixes the tokens in each layer. Call it before blocks are removed from the list."""
         return tuple(Block(_attends(layer), _mixer(layer)) for block in self.blocks for layer in _layers_of(block))
 
-    def first(self, layers: int) -> nn.ModuleList:
-        """The blocks that the first `layers` layers need."""
+    def first_blocks(self, layers: int) -> nn.ModuleList:
+        """The blocks that hold the first `layers` layers."""
         count = next((n for n in range(len(self.blocks)) if self._layers_before(n) >= layers), len(self.blocks))
         return nn.ModuleList(self.blocks[:count])
 
     def layer_at(self, path: str) -> int:
         """The layer of a module, by its path within the list: `3.attention`, `1.0.attention`, `3.self_attn.1`."""
-        block, _, within = path.partition(".")
-        inner = next((int(part) for part in within.split(".") if part.isdigit()), 0)
-        return self._layers_before(int(block)) + (inner if _layers_in(self.blocks[int(block)]) > 1 else 0)
+        block, _, path_in_block = path.partition(".")
+        inner = next((int(part) for part in path_in_block.split(".") if part.isdigit()), 0)
+        return self._layers_before(int(block)) + (inner if _count_layers(self.blocks[int(block)]) > 1 else 0)
 
     def _layers_before(self, block: int) -> int:
-        return sum(_layers_in(other) for other in self.blocks[:block])
+        return sum(_count_layers(other) for other in self.blocks[:block])
 
 
 @dataclass(frozen=True)
 class Block:
-    """A layer of a stack: whether it holds attention, and the class of what mixes its tokens."""
+    """A layer of a stack: whether it holds attention, and the class of the module that mixes its tokens."""
 
     attends: bool
     mixer: str | None
@@ -93,7 +91,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Site:
-    """Where an attention module stands: its list of blocks (None outside of any), its layer, and what it reads."""
+    """Where an attention module is: its stack (None outside of any), its layer, and whether it is cross-attention."""
 
     block_list: BlockList | None
     block: int
@@ -101,7 +99,7 @@ class Site:
 
 
 def block_lists(model: nn.Module) -> list[BlockList]:
-    """The outermost module lists of a model whose elements are blocks, in the order of the module tree."""
+    """The stacks of a model, in the order of the module tree; a tower with stages gives a stack for each."""
     found: dict[str, nn.ModuleList] = {}
     for path, module in model.named_modules():
         inside = any(path.startswith(f"{outer}.") for outer in found)
@@ -113,8 +111,8 @@ def block_lists(model: nn.Module) -> list[BlockList]:
 
 
 def _stages(block_list: BlockList) -> list[BlockList]:
-    """The stages of a tower, where every element of its list holds a list of blocks that attend."""
-    inner = [_held_blocks(stage) for stage in block_list.blocks]
+    """The stages of a tower, if every element of its list holds a list of blocks with attention; otherwise none."""
+    inner = [_stage_blocks(stage) for stage in block_list.blocks]
     return [
         BlockList(f"{block_list.path}.{place}.{name}", blocks, block_list.word, place + 1)
         for place, (name, blocks) in enumerate(each for each in inner if each is not None)
@@ -122,95 +120,100 @@ def _stages(block_list: BlockList) -> list[BlockList]:
     ]
 
 
-def _held_blocks(stage: nn.Module) -> tuple[str, nn.ModuleList] | None:
+def _stage_blocks(stage: nn.Module) -> tuple[str, nn.ModuleList] | None:
     for name, child in stage.named_children():
         if isinstance(child, nn.ModuleList) and _holds_blocks(child):
-            return (name, child) if all(_attends(part) and not named_attention(part) for part in child) else None
+            return (name, child) if all(_attends(part) and not is_attention(part) for part in child) else None
     return None
 
 
 def stack_word(path: str, *, decodes: bool = False) -> str | None:
-    """The stack that a path speaks of (`encoder`, `vision`, …), or None where it says nothing.
+    """The word for the stack in a path (`encoder`, `vision`, …), or None where there is none.
 
-    In an encoder–decoder, all of `language_model.encoder` and `language_model.decoder` is text.
+    decodes: the model is an encoder–decoder, where `language_model.encoder` is the encoder, and not `text`.
     """
-    said = [stack for stack, words in _STACK_WORDS if any(word in path.lower() for word in words)]
-    if decodes and said[:1] == ["text"]:
-        return said[1] if len(said) > 1 else "text"
-    return next(iter(said), None)
+    found = [stack for stack, words in _STACK_WORDS if any(word in path.lower() for word in words)]
+    if decodes and found[:1] == ["text"]:
+        return found[1] if len(found) > 1 else "text"
+    return next(iter(found), None)
 
 
 def _holds_blocks(modules: nn.ModuleList) -> bool:
-    """A block has parts of its own: a list of plain layers doesn't count."""
-    return len(modules) > 0 and all(_leaves(module) > 1 for module in modules)
+    """Whether every element has several parts, as a block has; a plain layer has one."""
+    return len(modules) > 0 and all(_count_leaves(module) > 1 for module in modules)
 
 
-def _leaves(module: nn.Module) -> int:
+def _count_leaves(module: nn.Module) -> int:
     return sum(1 for part in module.modules() if not any(True for _ in part.children()))
 
 
 def _layers_of(block: nn.Module) -> Iterable[nn.Module]:
-    """A block once for every layer that it stands for; the parts of a list of layers."""
-    return block if isinstance(block, nn.ModuleList) else [block] * _layers_in(block)
+    """The layers in a block that is a list of layers; otherwise the block itself, once for each of its layers."""
+    return block if isinstance(block, nn.ModuleList) else [block] * _count_layers(block)
 
 
-def _layers_in(block: nn.Module) -> int:
+def _count_layers(block: nn.Module) -> int:
     if isinstance(block, nn.ModuleList):
         return len(block)
     inner = (child for child in block.children() if isinstance(child, nn.ModuleList) and len(child))
-    return max((len(child) for child in inner if all(named_attention(part) for part in child)), default=1)
+    return max((len(child) for child in inner if all(is_attention(part) for part in child)), default=1)
 
 
-def named_attention(module: nn.Module) -> bool:
-    """Whether a module's class says that it attends."""
+def is_attention(module: nn.Module) -> bool:
+    """Whether the name of a module's class says that it is attention."""
     return bool(_ATTENTION_NAMES.search(type(module).__name__))
 
 
 def _attends(block: nn.Module) -> bool:
-    return any(named_attention(module) for module in block.modules())
+    return any(is_attention(module) for module in block.modules())
 
 
 def _mixer(block: nn.Module) -> str | None:
     """A block's first child that isn't a norm, an MLP or the like; the block itself where it has no such child."""
     children = [type(child).__name__ for child in block.children()]
-    return next((name for name in children if not _NOT_MIXERS.search(_own_part(name, type(block).__name__))), None)
+    return next(
+        (name for name in children if not _NOT_MIXERS.search(_strip_family_name(name, type(block).__name__))), None
+    )
 
 
-def _own_part(name: str, block: str) -> str:
-    """A class's name without that of its family: the `MambaLayer` of a `GraniteMoeHybridDecoderLayer` mixes tokens."""
+def _strip_family_name(name: str, block: str) -> str:
+    """A class's name without its family's, so that no word of the family's name counts (as Moe in GraniteMoeHybrid)."""
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, block, strict=False)))
     family = re.match(r".*(?=[A-Z])", name[: shared + 1])
     return name[len(family[0]) :] if family else name
 
 
-def mixers(lists: Sequence[BlockList]) -> list[str]:
-    """The classes of everything that mixes tokens in these stacks, each once."""
-    blocks = (block for block_list in lists for block in block_list.described())
+def mixer_names(lists: Sequence[BlockList]) -> list[str]:
+    """The classes of the modules that mix tokens in these stacks, each once."""
+    blocks = (block for block_list in lists for block in block_list.describe_layers())
     return sorted({block.mixer for block in blocks if block.mixer})
 
 
 def site_of(path: str, lists: Sequence[BlockList]) -> Site:
-    """The place of the module at a dotted path.
+    """Where the attention module at a dotted path is.
 
     >>> site_of("encoder.layer.3.attention.self", lists)  # doctest: +SKIP
     Site(block_list=BlockList(path='encoder.layer', …), block=3, cross=False)
     """
     for block_list in lists:
         if path.startswith(f"{block_list.path}."):
-            within = path[len(block_list.path) + 1 :]
-            return Site(block_list, block_list.layer_at(within), _is_cross(_said_within(block_list, within)))
+            path_in_list = path[len(block_list.path) + 1 :]
+            cross = _is_cross(_path_in_block(block_list, path_in_list))
+            return Site(block_list, block_list.layer_at(path_in_list), cross)
     return Site(None, 0, _is_cross(path))
 
 
-def _said_within(block_list: BlockList, within: str) -> str:
-    """What says whether a module reads another stack: its path in its block, or the name of a list of attentions."""
-    _, _, path = within.partition(".")
+def _path_in_block(block_list: BlockList, path_in_list: str) -> str:
+    """The path of a module within its block; the name of the list where the block is the attention module itself."""
+    _, _, path = path_in_list.partition(".")
     return path or block_list.path.rpartition(".")[2]
 
 
 def _is_cross(path: str) -> bool:
     return any(word in path.lower() for word in _CROSS_WORDS)
 
+
+# --- Hidden states of a forward pass
 
 #: Called with the number of a state and the state itself, (batch, tokens, d_model), in order.
 StateObserver = Callable[[int, Tensor], None]
@@ -225,34 +228,37 @@ def run_with_states(
     *,
     whole: bool,
 ) -> int:
-    """Run a module once and hand the states of its `blocks` to `observe`. Answers how many there were.
+    """Run a module once and pass the states between its `blocks` to `observe`. Returns how many there were.
 
-    arguments: keyword arguments of the forward pass.  tokens: how many of them the stack sees of each text.
-    whole: all blocks are there, so that the last state is what the module returns, behind its final norm. Otherwise
-    it is what leaves the last block, as in the whole model.
+    arguments: keyword arguments of the forward pass.  tokens: how many tokens of each text the stack sees.
+    whole: all blocks are there, so that the last state is what the module returns, after its final norm. Otherwise it
+    is the output of the last block, which is the same state as in the whole model.
 
-    Raises ModelError where the states aren't one for each token.
+    Raises ModelError where there isn't one state for each token.
     """
-    taker = _StateTaker(observe, len(arguments["input_ids"]), tokens)
-    with torch.no_grad(), _hooked(blocks, taker):
+    recorder = _StateRecorder(observe, len(arguments["input_ids"]), tokens)
+    with torch.no_grad(), _hooked_blocks(blocks, recorder):
         output = module(**arguments)
-    taker.finish(output[0] if whole else None)
-    return taker.count
+    recorder.finish(output[0] if whole else None)
+    return recorder.count
 
 
 @contextmanager
-def _hooked(blocks: nn.ModuleList, taker: _StateTaker) -> Iterator[None]:
+def _hooked_blocks(blocks: nn.ModuleList, recorder: _StateRecorder) -> Iterator[None]:
     """Hooks on every block of a stack while a pass runs."""
     with ExitStack() as hooks:
         for block in blocks:
-            hooks.callback(block.register_forward_pre_hook(taker.enter, with_kwargs=True).remove)
-            hooks.callback(block.register_forward_hook(taker.leave).remove)
+            hooks.callback(block.register_forward_pre_hook(recorder.before_block, with_kwargs=True).remove)
+            hooks.callback(block.register_forward_hook(recorder.after_block).remove)
         yield
 
 
 @dataclass
-class _StateTaker:
-    """Takes the states as the blocks run. The newest waits: only the end of the pass tells whether it is the last."""
+class _StateRecorder:
+    """Passes on the states as the blocks run.
+
+    newest: is held back, as the last state of the pass may have to be replaced (`finish`).
+    """
 
     observe: StateObserver
     rows: int
@@ -260,17 +266,17 @@ class _StateTaker:
     count: int = 0
     newest: Tensor | None = None
 
-    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def before_block(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.newest is None:
-            # The states go first: masks and positions follow, whatever a family calls them.
+            # The states are the first argument in every family; masks and positions follow.
             self.newest = self._checked(module, next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)))
 
-    def leave(self, module: nn.Module, _: Any, output: Any) -> None:
+    def after_block(self, module: nn.Module, _: Any, output: Any) -> None:
         self._release()
         self.newest = self._checked(module, output if isinstance(output, Tensor) else output[0])
 
     def finish(self, last: Tensor | None) -> None:
-        """last: what the whole stack returned, its final norm behind it."""
+        """Pass on the last state.  last: the output of the whole stack, after its final norm, if it is to be used."""
         if last is not None and self.newest is not None:
             self.newest = last[:, : self.tokens]
         self._release()
@@ -282,7 +288,7 @@ class _StateTaker:
             self.newest = None
 
     def _checked(self, module: nn.Module, state: Tensor) -> Tensor:
-        """The states of the tokens, without what a family pads at the end to fill its windows."""
+        """The states of the tokens, without the padding at the end that some families add to fill their windows."""
         if state.ndim != 3 or state.shape[0] != self.rows or state.shape[1] < self.tokens:
             raise ModelError(
                 f"the states of {type(module).__name__} can't be read: {self.rows} × {self.tokens} tokens went in "

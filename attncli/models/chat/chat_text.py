@@ -1,10 +1,8 @@
-"""Where messages stand in the text that a chat template makes of them.
+"""Render a conversation with a model's chat template, and find where each message is in the text.
 
-A template only gives a text. The rest is found out by rendering other conversations: with marks around each content,
-which shows the contents; and the first 0, 1, 2, … messages alone (or the last ones), whose texts end where the next
-message begins, wherever they are the beginning (or the end) of the whole. What can't be told for sure is left open.
-
-A conversation through a model's chat template: the text that it reads, and where each message stands in it.
+A template only returns a text. Where its messages are is found by more renderings: with marks around each content,
+which show where the contents are; and of the first 0, 1, 2, … messages alone (or the last ones), which end where the
+next message begins, wherever they are the beginning (or the end) of the whole text. What is not certain stays unknown.
 """
 
 from __future__ import annotations
@@ -20,15 +18,21 @@ from attncli.models.chat.template import ChatFormat, ChatTemplate, Conversation,
 
 Span = tuple[int, int]
 
-#: Marks around the contents: characters that are nobody's, a pair for each of so many messages.
+#: Marks around the contents: private characters, one pair for each of at most `MOST_MARKED` messages.
 _OPENING, _CLOSING, MOST_MARKED = 0xF0000, 0x100000, 0xFFFE
 _MARK = re.compile(f"[{chr(_OPENING)}-{chr(0x10FFFF)}]")
 
+#: Most messages of which each beginning is rendered; for more, only the contents are found.
+_MOST_PARTS = 256
+
+#: Characters of a failing statement that are shown.
+_EXCERPT = 80
+
 
 class MessagePlace(NamedTuple):
-    """Where a message stands in the text, in characters, half open.
+    """Where a message is in the text, in characters, half open.
 
-    span: all that the template writes for it; None where that can't be told from what it writes for its neighbours.
+    span: everything that the template writes for it; None where that can't be separated from its neighbours.
     contents: its own text, in one piece or more; empty where it has none. None where it was not found.
     """
 
@@ -37,7 +41,7 @@ class MessagePlace(NamedTuple):
     contents: tuple[Span, ...] | None
 
 
-# Marks around the contents
+# --- Marks around the contents
 
 
 def has_marks(text: str) -> bool:
@@ -45,29 +49,29 @@ def has_marks(text: str) -> bool:
     return _MARK.search(text) is not None
 
 
-def own_texts(message: Message) -> list[str]:
-    """The texts that are a message's content: one, or one a part."""
+def content_texts(message: Message) -> list[str]:
+    """The texts of a message's content: one, or one for each part."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [content]
     texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
     return [text for text in texts if isinstance(text, str)]
 
 
-def marked(message: Message, place: int, inside: bool) -> Message:
-    """A message whose texts stand between the marks of its place; `inside` the space around each text."""
+def mark_contents(message: Message, place: int, inside: bool) -> Message:
+    """A copy of a message with the marks of its place around each text.  inside: within the space around it."""
     content = message.get("content")
     if isinstance(content, list):
-        return {**message, "content": [_marked_part(part, place, inside) for part in content]}
-    return {**message, "content": _between(content, place, inside)} if isinstance(content, str) else message
+        return {**message, "content": [_mark_part(part, place, inside) for part in content]}
+    return {**message, "content": _mark_text(content, place, inside)} if isinstance(content, str) else message
 
 
-def _marked_part(part: object, place: int, inside: bool) -> object:
+def _mark_part(part: object, place: int, inside: bool) -> object:
     if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        return {**part, "text": _between(part["text"], place, inside)}
-    return _between(part, place, inside) if isinstance(part, str) else part
+        return {**part, "text": _mark_text(part["text"], place, inside)}
+    return _mark_text(part, place, inside) if isinstance(part, str) else part
 
 
-def _between(text: str, place: int, inside: bool) -> str:
+def _mark_text(text: str, place: int, inside: bool) -> str:
     inner = text.strip()
     if not inner:
         return text
@@ -75,8 +79,8 @@ def _between(text: str, place: int, inside: bool) -> str:
     return f"{before}{chr(_OPENING + place)}{inner if inside else text}{chr(_CLOSING + place)}{after}"
 
 
-def found(rendering: str | None, text: str) -> dict[int, tuple[Span, ...]] | None:
-    """From a rendering with marks: the spans of each place in the text; None where it isn't that text with marks."""
+def find_marked_spans(rendering: str | None, text: str) -> dict[int, tuple[Span, ...]] | None:
+    """The spans of each place, from a rendering with marks; None where it isn't `text` with marks added."""
     if rendering is None:
         return None
     pieces: list[str] = []
@@ -95,13 +99,13 @@ def found(rendering: str | None, text: str) -> dict[int, tuple[Span, ...]] | Non
     return spans if "".join([*pieces, rendering[last:]]) == text else None
 
 
-# Whole messages
+# --- Boundaries of messages
 
 
-def before_first(once: str | None, twice: str | None) -> int:
-    """What a template writes before the first message, told by what a second one like it adds.
+def first_message_start(once: str | None, twice: str | None) -> int:
+    """Where the first message begins, from the renderings of that message once and twice.
 
-    Needed where it can't do without messages; 0 where that can't be told either.
+    Needed for a template that fails without messages; 0 where it isn't known.
     """
     if once is None or twice is None or not twice.startswith(once):
         return 0
@@ -109,10 +113,10 @@ def before_first(once: str | None, twice: str | None) -> int:
     return len(once) - len(added) if added and once.endswith(added) else 0
 
 
-def before_ending(text: str, ending: str | None, first: int) -> int | None:
-    """Where the last messages begin in the text, told by their rendering alone; None where it doesn't tell.
+def ending_start(text: str, ending: str | None, first: int) -> int | None:
+    """Where the last messages begin in the text, from `ending`, their rendering alone; None where it doesn't match.
 
-    first: where the first message begins, behind what stands before any messages.
+    first: where the first message begins, after what the template writes before all messages.
     """
     if ending is None or len(ending) <= first or ending[:first] != text[:first] or not text.endswith(ending[first:]):
         return None
@@ -122,42 +126,42 @@ def before_ending(text: str, ending: str | None, first: int) -> int | None:
 def message_spans(
     contents: Sequence[tuple[Span, ...] | None], boundaries: Mapping[int, int], end: int
 ) -> Iterator[Span | None]:
-    """The span of each message: between two boundaries, or around its contents where it shares that space."""
-    known = {place: at for place, at in {**boundaries, len(contents): end}.items() if _parts(contents, place, at)}
-    rising = _rising(known)
-    for place, own in enumerate(contents):
+    """The span of each message: between its two boundaries, or of its contents where a boundary is unknown."""
+    known = {
+        place: at
+        for place, at in {**boundaries, len(contents): end}.items()
+        if _separates_contents(contents, place, at)
+    }
+    rising = _rising_boundaries(known)
+    for place, spans in enumerate(contents):
         if place in rising and place + 1 in rising:
             yield rising[place], rising[place + 1]
         else:
-            yield (own[0][0], own[-1][1]) if own else None
+            yield (spans[0][0], spans[-1][1]) if spans else None
 
 
-def _parts(contents: Sequence[tuple[Span, ...] | None], place: int, at: int) -> bool:
-    """Whether a boundary before the message at `place` parts the contents of the messages before from the others."""
-    before = (end for own in contents[:place] for _, end in own or ())
-    after = (start for own in contents[place:] for start, _ in own or ())
+def _separates_contents(contents: Sequence[tuple[Span, ...] | None], place: int, at: int) -> bool:
+    """Whether a boundary before the message at `place` has the contents of earlier messages before it, others after."""
+    before = (end for spans in contents[:place] for _, end in spans or ())
+    after = (start for spans in contents[place:] for start, _ in spans or ())
     return max(before, default=0) <= at <= min(after, default=at)
 
 
-def _rising(boundaries: Mapping[int, int]) -> dict[int, int]:
-    """The boundaries in order; none of them where they don't rise as the messages do."""
+def _rising_boundaries(boundaries: Mapping[int, int]) -> dict[int, int]:
+    """The boundaries in the order of messages; empty where they don't increase."""
     ordered = dict(sorted(boundaries.items()))
     falls = any(left > right for left, right in pairwise(ordered.values()))
     return {} if falls else ordered
 
 
-#: Every beginning of a longer conversation would take long to render; there its contents alone are told.
-_MOST_PARTS = 256
-
-#: How much of a failing statement is shown.
-_EXCERPT = 80
+# --- Rendering
 
 
 class ChatText(NamedTuple):
-    """What a template makes of a conversation.
+    """A conversation as a template writes it.
 
-    template: its name.  generation: the prompt for an answer, where one was asked for and the template has one.
-    warnings: what a user should know of it.
+    template: its name.  generation: the generation prompt, if requested and the template has one.
+    warnings: messages for the user.
     """
 
     text: str
@@ -175,51 +179,53 @@ def render_chat(
     template: str | None = None,
     generation_prompt: bool = False,
 ) -> ChatText:
-    """Write a conversation as a model's chat template does.
+    """Render a conversation with a model's chat template.
 
-    template: the name of one of several.  generation_prompt: with what makes the model answer.
+    template: the name of one of several.  generation_prompt: add the prompt that makes the model answer.
 
     Raises ModelError where there is no such template, or it is broken or takes too long, and FailedError where it
     refuses the conversation or fails on it.
     """
     chosen = form.template(template, tools=conversation.variables.get("tools") is not None)
-    run = _Run(sandbox, form, chosen, conversation)
+    run = _TemplateRun(sandbox, form, chosen, conversation)
     every = range(len(conversation.messages))
     try:
-        whole, plain = run.rendered([Call(every, generation_prompt), Call(every)])
+        whole, plain = run.render([Call(every, generation_prompt), Call(every)])
     except StoppedError as error:
         raise run.stopped(slow=error.slow) from error
     if whole.text is None:
         raise run.failure(whole)
-    generation = _rest(whole.text, plain.text)
-    messages, warnings = run.located(whole.text, generation_prompt, generation)
+    generation = _appended_span(whole.text, plain.text)
+    messages, warnings = run.locate_messages(whole.text, generation_prompt, generation)
     return ChatText(whole.text, chosen.name, messages, generation, tuple(warnings))
 
 
-class _Run(NamedTuple):
-    """One conversation on its way through one template."""
+class _TemplateRun(NamedTuple):
+    """One conversation and the template that renders it."""
 
     sandbox: Sandbox
     form: ChatFormat
     template: ChatTemplate
     conversation: Conversation
 
-    def rendered(self, calls: Sequence[Call], marked: Sequence[Message] = ()) -> list[Rendering]:
-        """The renderings of the messages, behind which the `marked` ones are counted on. Raises StoppedError."""
+    def render(self, calls: Sequence[Call], marked: Sequence[Message] = ()) -> list[Rendering]:
+        """Render the messages. In the calls, the indices of the `marked` ones follow on. Raises StoppedError."""
         variables = {**self.form.special_tokens, **self.conversation.variables}
         messages = [*self.conversation.messages, *marked]
         return self.sandbox.render(self.template.source, messages, variables, calls)
 
-    def located(self, text: str, asked: bool, generation: Span | None) -> tuple[tuple[MessagePlace, ...], list[str]]:
-        """Where the messages stand in the text, and what is to be said of it.
+    def locate_messages(
+        self, text: str, prompted: bool, generation: Span | None
+    ) -> tuple[tuple[MessagePlace, ...], list[str]]:
+        """Where the messages are in the text, and warnings.
 
-        asked: for the prompt for an answer, which is at `generation`.
+        prompted: whether the generation prompt was requested.  generation: where it is.
         """
         roles = [str(message["role"]) for message in self.conversation.messages]
-        warnings = list(self._warnings(asked and generation is None))
+        warnings = list(self._warnings(prompted and generation is None))
         end = len(text) if generation is None else generation[0]
         try:
-            contents = self.contents(text, asked)
+            contents = self.contents(text, prompted)
             boundaries = self.boundaries(text, end)
         except StoppedError:
             warnings.append(f"the chat template of {self.form.model} is slow: where its messages stand was not sought")
@@ -228,33 +234,33 @@ class _Run(NamedTuple):
         return tuple(map(MessagePlace, roles, spans, contents)), warnings
 
     def contents(self, text: str, generation: bool) -> list[tuple[Span, ...] | None]:
-        """The places of each message's contents in the text; None for those that aren't found."""
+        """The spans of each message's contents in the text; None for those that aren't found."""
         messages = self.conversation.messages
         count = len(messages)
         if has_marks(text) or count > MOST_MARKED:
             return [None] * count
         every = [range(count, 2 * count)]
-        # Many templates strip contents. Else the space around a text is a part of it too.
+        # With marks outside the space around a text first: a template that strips contents fits only marks inside it.
         for inside in (False, True):
-            if (found := self._marked(every, text, generation, inside)[0]) is not None:
+            if (found := self._find_marked(every, text, generation, inside)[0]) is not None:
                 break
         else:
-            # The template looks into some content, where a mark changes what it does: the others one by one.
+            # The template depends on some content, so that a mark changes its output: mark one message at a time.
             picks = [[*range(i), count + i, *range(i + 1, count)] for i in range(min(count, _MOST_PARTS))]
-            singles = self._marked(picks, text, generation, True)
+            singles = self._find_marked(picks, text, generation, True)
             found = {index: (single or {}).get(index, ()) for index, single in enumerate(singles)}
-        return [found.get(index, ()) or _none(message) for index, message in enumerate(messages)]
+        return [found.get(index, ()) or _empty_or_unknown(message) for index, message in enumerate(messages)]
 
-    def _marked(
+    def _find_marked(
         self, picks: Sequence[Sequence[int]], text: str, generation: bool, inside: bool
     ) -> list[dict[int, tuple[Span, ...]] | None]:
-        """What marked messages show, which are counted on behind the unmarked ones; inside the space around them?"""
-        marks = [marked(message, index, inside) for index, message in enumerate(self.conversation.messages)]
-        renderings = self.rendered([Call(pick, generation) for pick in picks], marks)
-        return [found(each.text, text) for each in renderings]
+        """The spans in each rendering with marks.  picks: messages by index; those of the marked ones follow on."""
+        marks = [mark_contents(message, index, inside) for index, message in enumerate(self.conversation.messages)]
+        renderings = self.render([Call(pick, generation) for pick in picks], marks)
+        return [find_marked_spans(each.text, text) for each in renderings]
 
     def boundaries(self, text: str, end: int) -> dict[int, int]:
-        """By the index of a message: where it begins in the text, as far as parts of the conversation tell.
+        """Where messages begin in the text, by index, as far as renderings of parts of the conversation show.
 
         end: where the last message ends.
         """
@@ -262,38 +268,38 @@ class _Run(NamedTuple):
         if count > _MOST_PARTS:
             return {0: 0}
         calls = [Call([0]), Call([0, 0]), *(Call(range(length)) for length in range(count))]
-        once, twice, *beginnings = (each.text for each in self.rendered(calls))
+        once, twice, *beginnings = (each.text for each in self.render(calls))
         known = {i: len(part) for i, part in enumerate(beginnings) if part is not None and text.startswith(part)}
-        first = known.setdefault(0, before_first(once, twice))
-        # Where a message looks different when it is the last one, the messages behind it may tell.
+        first = known.setdefault(0, first_message_start(once, twice))
+        # Where a message is written differently when it is the last one, the messages after it may show the boundary.
         unknown = [index for index in range(count) if index not in known]
-        endings = (each.text for each in self.rendered([Call(range(index, count)) for index in unknown]))
-        found = {i: before_ending(text[:end], part, first) for i, part in zip(unknown, endings, strict=True)}
+        endings = (each.text for each in self.render([Call(range(index, count)) for index in unknown]))
+        found = {i: ending_start(text[:end], part, first) for i, part in zip(unknown, endings, strict=True)}
         return {**known, **{index: at for index, at in found.items() if at is not None}}
 
     def failure(self, rendering: Rendering) -> AttnError:
-        """Why there is no text, as an error that says where."""
+        """The error for a failed rendering, with its place in the template."""
         model, origin = self.form.model, self.template.origin
         if rendering.kind == "memory":
             return self.stopped(slow=False)
-        where = origin if rendering.line is None else f"{origin}, {_place(rendering)}"
-        said = " ".join(rendering.message.split()).rstrip(".")
+        where = origin if rendering.line is None else f"{origin}, {_error_location(rendering)}"
+        message = " ".join(rendering.message.split()).rstrip(".")
         if rendering.kind == "syntax":
-            return ModelError(f"the chat template of {model} is broken: {said} ({where})", hint=self._another)
+            return ModelError(f"the chat template of {model} is broken: {message} ({where})", hint=self._other_hint)
         if rendering.kind == "refused":
             hint = "change the messages as it says"
-            return FailedError(f"the chat template of {model} refuses the conversation: {said} ({where})", hint=hint)
+            return FailedError(f"the chat template of {model} refuses the conversation: {message} ({where})", hint=hint)
         hint = "give it what that place needs, in a message or beside the messages"
-        return FailedError(f"the chat template of {model} fails on the conversation: {said} ({where})", hint=hint)
+        return FailedError(f"the chat template of {model} fails on the conversation: {message} ({where})", hint=hint)
 
     def stopped(self, *, slow: bool) -> ModelError:
-        """Why there is no text, where the template had to be stopped."""
+        """The error for a template that had to be stopped."""
         limit = f"{self.sandbox.seconds:g} seconds" if slow else "memory than a template may"
         message = f"the chat template of {self.form.model} ({self.template.origin}) took more {'than ' * slow}{limit}"
-        return ModelError(f"{message} and was stopped", hint=self._another)
+        return ModelError(f"{message} and was stopped", hint=self._other_hint)
 
     def _warnings(self, lacks_prompt: bool) -> Iterator[str]:
-        for name in self.form.unnamed(self.template):
+        for name in self.form.undefined_tokens(self.template):
             yield f"the chat template of {self.form.model} speaks of {name}, which its files do not name"
         for name in ("tools", "documents"):
             if self.conversation.variables.get(name) and name not in self.template.source:
@@ -302,23 +308,23 @@ class _Run(NamedTuple):
             yield f"the chat template of {self.form.model} has no generation prompt"
 
     @property
-    def _another(self) -> str:
+    def _other_hint(self) -> str:
         others = [name for name in self.form.templates if name != self.template.name]
         return f"choose another one with --template: {', '.join(others)}" if others else "try another -m"
 
 
-def _place(rendering: Rendering) -> str:
+def _error_location(rendering: Rendering) -> str:
     """`line 3, column 4: {{ … }}`."""
     column = "" if rendering.column is None else f", column {rendering.column}"
     excerpt = rendering.excerpt if len(rendering.excerpt) <= _EXCERPT else f"{rendering.excerpt[:_EXCERPT]}…"
     return f"line {rendering.line}{column}: {excerpt}"
 
 
-def _rest(text: str, plain: str | None) -> Span | None:
-    """The end that a text has beyond another one."""
+def _appended_span(text: str, plain: str | None) -> Span | None:
+    """The span that a text has beyond `plain`, if it starts with it."""
     return (len(plain), len(text)) if plain is not None and text != plain and text.startswith(plain) else None
 
 
-def _none(message: Message) -> tuple[Span, ...] | None:
-    """What the contents of a message are that were not found: none at all, or unknown where it has some."""
-    return None if any(text.strip() for text in own_texts(message)) else ()
+def _empty_or_unknown(message: Message) -> tuple[Span, ...] | None:
+    """The contents of a message that were not found: () if it has none, otherwise None (unknown)."""
+    return None if any(text.strip() for text in content_texts(message)) else ()

@@ -1,11 +1,11 @@
-"""What a child process runs to render chat templates: a JSON request a line in, a JSON answer a line out.
+"""The child process that renders chat templates: reads a JSON request a line, writes a JSON answer a line.
 
-A chat template is a stranger's program. jinja2's sandbox keeps it from our objects, but not from our time and memory,
-and now and then a way out of it is found: so it runs in a process of its own (`attncli.models.chat.sandbox` starts and
-kills it), which can neither grow beyond all bounds nor change a file, start a program or open a connection. This module
-imports the standard library and jinja2, nothing else, so that the child is there in under a tenth of a second.
+A chat template is untrusted code. jinja2's sandbox protects our objects, but not our time and memory, and ways out of
+it are found now and then. So templates run in a process of their own (`attncli.models.chat.sandbox` starts and kills
+it), which can't exceed its memory, change a file, start a program or open a connection. This module imports only the
+standard library and jinja2, so that the child starts in under a tenth of a second.
 
-The environment is the one of transformers' `apply_chat_template`, so that the texts agree.
+The environment is that of transformers' `apply_chat_template`, so that the texts agree.
 """
 
 from __future__ import annotations
@@ -35,15 +35,18 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-#: By name in the module `resource`: no more than 1 GiB of memory, nothing written to files, no process started.
+#: Limits by their names in the module `resource`: 1 GiB of memory, no writing to files, no new process.
 LIMITS = {"RLIMIT_AS": 1 << 30, "RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0}
 
-#: What only a template that got out of jinja2's sandbox would do, as Python's audit events begin; and what imports do.
-_DEEDS = frozenset(("os", "subprocess", "socket", "shutil", "ctypes", "winreg", "_winapi", "pty", "ftplib", "smtplib"))
-_NEEDED = frozenset(("os.listdir", "os.scandir"))
+#: Beginnings of Python's audit events that only a template outside of jinja2's sandbox would raise; and those that
+#: imports raise.
+_FORBIDDEN_EVENTS = frozenset(
+    ("os", "subprocess", "socket", "shutil", "ctypes", "winreg", "_winapi", "pty", "ftplib", "smtplib")
+)
+_ALLOWED_EVENTS = frozenset(("os.listdir", "os.scandir"))
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-#: What a template that stands in no file is called in a traceback.
+#: The file name in tracebacks for a template that comes from no file.
 _TEMPLATE = "<template>"
 
 #: Where a statement or an expression begins.
@@ -52,12 +55,12 @@ _BLOCK_END = re.compile(r"[-+]?[%}]\}")
 
 
 def serve() -> None:
-    """Say that all is imported, then answer requests until there are no more.
+    """Write `ready`, then answer requests until the input ends.
 
     A request: {source, messages, variables, calls: [{pick: [index of a message…], generation: bool}], seconds}.
-    Its answer: an entry a call, {text}, or {kind, message, line, column, excerpt}.
+    Its answer: one entry a call, {text}, or {kind, message, line, column, excerpt}.
     """
-    # By number: the streams of sys are text, and with a meaning of their own on each system.
+    # By number: the streams of `sys` are text streams, which treat line ends differently on each system.
     with open(0, "rb") as requests, open(1, "wb") as answers:
         _set_limits()
         answers.write(b"ready\n")
@@ -70,15 +73,15 @@ def serve() -> None:
 def _set_limits() -> None:
     for name, most in LIMITS.items():
         if hasattr(resource, name):
-            # Some systems know a limit and refuse to set it.
+            # Some systems define a limit but can't set it.
             with suppress(ValueError, OSError):
                 resource.setrlimit(getattr(resource, name), (most, most))
-    sys.addaudithook(_forbid)
+    sys.addaudithook(_audit_hook)
 
 
-def _forbid(event: str, arguments: tuple[Any, ...]) -> None:
+def _audit_hook(event: str, arguments: tuple[Any, ...]) -> None:
     writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES
-    if writes or (event.partition(".")[0] in _DEEDS and event not in _NEEDED):
+    if writes or (event.partition(".")[0] in _FORBIDDEN_EVENTS and event not in _ALLOWED_EVENTS):
         raise PermissionError("a chat template can't touch anything outside")
 
 
@@ -86,9 +89,9 @@ def _answer(line: bytes) -> bytes:
     try:
         request = json.loads(line)
         if resource is not None:
-            # Whoever waits for us kills us in time; this is for the case that it is gone.
+            # The parent process kills this one in time; the alarm is for the case that the parent has ended.
             signal.alarm(2 + int(request["seconds"]))
-        answers = [_called(request, call) for call in request["calls"]]
+        answers = [_render_call(request, call) for call in request["calls"]]
         return json.dumps(answers).encode() + b"\n"
     except MemoryError:
         return (
@@ -100,7 +103,7 @@ def _answer(line: bytes) -> bytes:
             signal.alarm(0)
 
 
-def _called(request: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, object]:
+def _render_call(request: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, object]:
     source = request["source"]
     # A copy for each call, as a template may change what it is given.
     given = {**request["variables"], "messages": [request["messages"][index] for index in call["pick"]]}
@@ -111,29 +114,29 @@ def _called(request: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, ob
         raise
     except Exception as error:  # a template can raise anything
         line = _line_of(error)
-        place = _block_of(source, variables, str(error)) or _start_of(source, line)
-        return {"kind": _kind(error), "message": str(error) or type(error).__name__, **place._asdict()}
+        place = _statement_place(source, variables, str(error)) or _line_place(source, line)
+        return {"kind": _error_kind(error), "message": str(error) or type(error).__name__, **place._asdict()}
 
 
 def _render(source: str, variables: str) -> str:
-    return _compiled(source).render(json.loads(variables))
+    return _compile_template(source).render(json.loads(variables))
 
 
-def _kind(error: Exception) -> str:
+def _error_kind(error: Exception) -> str:
     if isinstance(error, RefusedError):
         return "refused"
     return "syntax" if isinstance(error, TemplateSyntaxError) else "failed"
 
 
-# The environment of transformers
+# --- The environment of transformers
 
 
 class RefusedError(TemplateError):
-    """What a template raises itself, with `raise_exception`."""
+    """Raised by a template with `raise_exception`."""
 
 
 class GenerationBlock(Extension):
-    """`{% generation %}`, which marks the part that the assistant wrote: its body, as it stands."""
+    """The block `{% generation %}`, which marks the assistant's part of a text; its body is rendered unchanged."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -147,7 +150,7 @@ class GenerationBlock(Extension):
 
 
 class PlainNamespace(Namespace):
-    """A namespace without names that lead inside Python."""
+    """A namespace without attributes that begin with an underscore, which could lead to Python's internals."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         # As in jinja2: the object itself is among `args`, so that a template may have a variable `self`.
@@ -162,7 +165,7 @@ class PlainNamespace(Namespace):
 
 
 class PlainDict:
-    """`dict` without its attributes."""
+    """`dict` as a callable without the attributes of the class."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -191,12 +194,12 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """jinja2's own `tojson` writes `<` as an escape, for HTML."""
+    """`tojson` without jinja2's own escaping of `<` for HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 @lru_cache(maxsize=4)
-def _compiled(source: str) -> Template:
+def _compile_template(source: str) -> Template:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loopcontrols]
     )
@@ -211,11 +214,11 @@ def _compiled(source: str) -> Template:
     return environment.from_string(source)
 
 
-# Where a template fails
+# --- Where a template fails
 
 
-class Place(NamedTuple):
-    """Line and column, both from 1, and the statement that stands there; None where it is not known."""
+class ErrorPlace(NamedTuple):
+    """Line and column, both from 1, and the statement there; None where unknown."""
 
     line: int | None = None
     column: int | None = None
@@ -223,46 +226,48 @@ class Place(NamedTuple):
 
 
 def _line_of(error: BaseException) -> int | None:
-    """The template's line that an error comes from: jinja2 puts the template itself into the traceback."""
+    """The line of the template that raised an error: jinja2 adds the template to the traceback."""
     if isinstance(error, TemplateSyntaxError):
         return error.lineno
     lines = [
-        trace.tb_lineno for trace in _traces(error.__traceback__) if trace.tb_frame.f_code.co_filename == _TEMPLATE
+        trace.tb_lineno
+        for trace in _walk_traceback(error.__traceback__)
+        if trace.tb_frame.f_code.co_filename == _TEMPLATE
     ]
     return lines[-1] if lines else None
 
 
-def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
+def _walk_traceback(trace: TracebackType | None) -> Iterator[TracebackType]:
     while trace is not None:
         yield trace
         trace = trace.tb_next
 
 
-def _start_of(source: str, line: int | None) -> Place:
+def _line_place(source: str, line: int | None) -> ErrorPlace:
     if line is None:
-        return Place()
+        return ErrorPlace()
     lines = source.splitlines()
-    return Place(line, None, lines[line - 1].strip() if line <= len(lines) else "")
+    return ErrorPlace(line, None, lines[line - 1].strip() if line <= len(lines) else "")
 
 
-def _block_of(source: str, variables: str, message: str) -> Place | None:
-    """The statement that fails with `message`; None where that can't be told.
+def _statement_place(source: str, variables: str, message: str) -> ErrorPlace | None:
+    """The statement that fails with `message`; None where it isn't found.
 
-    Most templates are a single line of thousands of characters. With a newline put into each statement, where it means
-    nothing, jinja2's line numbers tell the statements apart.
+    Most templates are a single line of thousands of characters. With a newline inserted into each statement, where it
+    changes nothing, jinja2's line numbers identify the statement.
     """
-    parted, starts = _parted(source)
+    split, starts = _split_statements(source)
     try:
-        _render(parted, variables)
+        _render(split, variables)
     except Exception as error:  # as above
         line = _line_of(error)
         if line is not None and 0 < line <= len(starts) and str(error) == message:
-            return _excerpt(source, starts[line - 1])
+            return _excerpt_place(source, starts[line - 1])
     return None
 
 
-def _parted(source: str) -> tuple[str, Sequence[int]]:
-    """The source with a newline after the start of each statement, and where in `source` each line of it starts."""
+def _split_statements(source: str) -> tuple[str, Sequence[int]]:
+    """The source with a newline after the start of each statement, and the start of each of its lines in `source`."""
     pieces: list[str] = []
     starts = [0]
     last = 0
@@ -277,7 +282,7 @@ def _parted(source: str) -> tuple[str, Sequence[int]]:
     return "".join([*pieces, source[last:]]), starts
 
 
-def _excerpt(source: str, start: int) -> Place:
+def _excerpt_place(source: str, start: int) -> ErrorPlace:
     end = _BLOCK_END.search(source, start)
     excerpt = source[start : end.end() if end else len(source)].splitlines()[0].strip()
-    return Place(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)
+    return ErrorPlace(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)

@@ -1,8 +1,8 @@
-"""Chat templates are strangers' programs: they run in a child process, which is stopped where it takes too much.
+"""Render chat templates, which are untrusted code, in a child process that is killed if it takes too long.
 
-A thread can't be stopped, a signal doesn't interrupt one long operation (`10 ** 10 ** 10`), and neither bounds memory;
-killing a process does all of it, on every system. One child serves all conversations of a run, after a start of less
-than a tenth of a second.
+A thread can't be stopped, a signal doesn't interrupt one long operation (`10 ** 10 ** 10`), and neither limits memory;
+killing a process does all of it, on every system. One child, started in less than a tenth of a second, renders all
+conversations of a run.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import IO, NamedTuple
 
 from attncli.errors import FailedError
 
-#: Seconds that a template may take for all renderings of a request; those of known models take a few milliseconds.
+#: Seconds that a template may take for all renderings of a request; known models' templates take a few milliseconds.
 SECONDS = 5.0
 
 #: Seconds for the child to start, on a slow machine under load.
 _START_SECONDS = 60.0
 
-#: Bytes of one answer.
+#: Most bytes of one answer.
 _MOST_BYTES = 1 << 28
 
 _PACKAGES = ("attncli", "jinja2", "markupsafe")
@@ -33,18 +33,18 @@ _PROGRAM = "import sys; sys.path += {folders!r}; from attncli.models.chat.progra
 
 
 class Call(NamedTuple):
-    """One rendering: the messages by their indices, and whether the prompt for an answer follows them."""
+    """A rendering to make: the messages by their indices, and whether the generation prompt follows them."""
 
     pick: Sequence[int]
     generation: bool = False
 
 
 class Rendering(NamedTuple):
-    """What came of it: a text, or else why not.
+    """The text of a rendering, or the reason why there is none.
 
     kind: "refused" (the template's own `raise_exception`), "failed", "syntax" or "memory"; "" where there is a text.
-    message: in the words of the template or of jinja2.
-    line, column: from 1, of the statement that fails, which is `excerpt`; None where they are not known.
+    message: from the template or from jinja2.
+    line, column: from 1, of the statement that fails, which is `excerpt`; None where unknown.
     """
 
     text: str | None = None
@@ -56,7 +56,7 @@ class Rendering(NamedTuple):
 
 
 class StoppedError(Exception):
-    """The child took too long (`slow`), or came to an end by itself, as where memory ran out."""
+    """The child took too long (`slow`), or ended by itself, for example when memory ran out."""
 
     def __init__(self, *, slow: bool) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class StoppedError(Exception):
 
 
 class Sandbox:
-    """Renders chat templates in a child process; a context manager, which ends the child.
+    """Renders chat templates in a child process; a context manager that ends the child.
 
     seconds: how long a template may take over one request.
     """
@@ -74,7 +74,7 @@ class Sandbox:
         self._child: _Child | None = None
 
     def __enter__(self) -> Sandbox:
-        """Start the child without waiting for it: it gets ready while a tokenizer is read."""
+        """Start the child without waiting for it: it starts while a tokenizer is loaded."""
         self._child = _Child()
         return self
 
@@ -84,9 +84,9 @@ class Sandbox:
     def render(
         self, source: str, messages: Sequence[object], variables: Mapping[str, object], calls: Sequence[Call]
     ) -> list[Rendering]:
-        """Render a template's source with messages and variables, once a call.
+        """Render a template's source with messages and variables, once for each call.
 
-        Raises StoppedError where the child had to be stopped or is gone, FailedError where none can be started.
+        Raises StoppedError where the child had to be killed or has ended, FailedError where it can't be started.
         """
         request = {
             "source": source,
@@ -96,16 +96,16 @@ class Sandbox:
             "seconds": self.seconds,
         }
         answer = [Rendering(**entry) for entry in json.loads(self._answer(json.dumps(request).encode() + b"\n"))]
-        # Where memory ran out, it says so once for all calls.
+        # If memory ran out, there is one answer for all calls.
         return answer if len(answer) == len(calls) else answer * len(calls)
 
     def _answer(self, request: bytes) -> bytes:
         if self._child is None:
             self._child = _Child()
         try:
-            return self._child.asked(request, self.seconds)
+            return self._child.answer(request, self.seconds)
         except BaseException:
-            # Whatever it was, an interrupt too: the next request must not get the answer to this one.
+            # After an interrupt, too: the next request must not get the answer to this one.
             self._end()
             raise
 
@@ -120,16 +120,16 @@ class _Child:
 
     def __init__(self) -> None:
         self._ready = False
-        # -I and -S: neither the environment's nor the current folder's modules play a part, and it starts sooner.
-        command = [sys.executable, "-I", "-S", "-c", _PROGRAM.format(folders=_folders())]
+        # -I and -S: no modules from the environment or the current folder are imported, and it starts sooner.
+        command = [sys.executable, "-I", "-S", "-c", _PROGRAM.format(folders=_package_folders())]
         try:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         except (OSError, ValueError) as error:
-            raise _unstartable(str(error)) from error
+            raise _start_error(str(error)) from error
 
-    def asked(self, request: bytes, seconds: float) -> bytes:
+    def answer(self, request: bytes, seconds: float) -> bytes:
         """The answer to a request. Raises StoppedError."""
         if not self._ready:
             self._wait_for_start()
@@ -148,18 +148,18 @@ class _Child:
         self._process.kill()
         self._process.wait()
         self._output.close()
-        with suppress(OSError):  # what it was sent last may still wait here
+        with suppress(OSError):  # closing flushes a request that was not sent yet
             self._input.close()
 
     def _wait_for_start(self) -> None:
         with self._killed_after(_START_SECONDS):
             self._ready = self._output.readline(_MOST_BYTES) == b"ready\n"
         if not self._ready:
-            raise _unstartable("it ended at once")
+            raise _start_error("it ended at once")
 
     @contextmanager
     def _killed_after(self, seconds: float) -> Iterator[Event]:
-        """Kill the process unless the block ends in time; the event tells that it was."""
+        """Kill the process unless the block ends in time; the event is set if it was killed."""
         killed = Event()
 
         def kill() -> None:
@@ -185,14 +185,14 @@ class _Child:
         return self._process.stdout
 
 
-def _folders() -> list[str]:
-    """Where the packages lie that the child imports, found without importing them."""
+def _package_folders() -> list[str]:
+    """The folders of the packages that the child imports, found without importing them."""
     specs = [find_spec(name) for name in _PACKAGES]
     origins = [spec.origin for spec in specs if spec is not None and spec.origin is not None]
     return list(dict.fromkeys(str(Path(origin).parents[1].resolve()) for origin in origins))
 
 
-def _unstartable(reason: str) -> FailedError:
+def _start_error(reason: str) -> FailedError:
     return FailedError(
         f"chat templates run in a process of their own, which could not be started: {reason}",
         hint="see that Python's jinja2 is whole: pip install --force-reinstall jinja2",

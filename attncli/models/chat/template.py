@@ -1,10 +1,8 @@
-"""The chat templates that a model brings, and the special tokens that they write.
+"""A model's chat templates and their special tokens, and conversations as input for them.
 
-Where they stand, as transformers looks for them: `chat_template.jinja` and `additional_chat_templates/`, which replace
-what tokenizer_config.json says under `chat_template` (a text, or several by name); then, for models that only have a
-processor, chat_template.json; and the metadata of a GGUF file.
-
-A conversation as JSON -> what a chat template is given.
+Templates are looked for in the same files as in transformers: `chat_template.jinja` and `additional_chat_templates/`,
+which replace the key `chat_template` of tokenizer_config.json (a text, or several by name); then, for models that only
+have a processor, chat_template.json; and the metadata of a GGUF file.
 """
 
 from __future__ import annotations
@@ -17,25 +15,25 @@ from typing import Any, NamedTuple
 from attncli.errors import FailedError, ModelError, UsageError
 from attncli.models.files.gguf_header import read_metadata
 from attncli.models.files.reference import closest, is_plain_path
-from attncli.models.tokenizers.config import Files, read_json
+from attncli.models.tokenizers.config import TokenizerFiles, read_json
 
-#: The template where a model brings several and none is asked for; and the one for a conversation with tools.
+#: Names, among several templates: of the one that is used by default, and of the one for conversations with tools.
 DEFAULT, TOOLS = "default", "tool_use"
 
-_FILE = "chat_template.jinja"
-_FOLDER = "additional_chat_templates/"
-_PROCESSOR = "chat_template.json"
-_CONFIG = "tokenizer_config.json"
+_TEMPLATE_FILE = "chat_template.jinja"
+_TEMPLATE_FOLDER = "additional_chat_templates/"
+_PROCESSOR_FILE = "chat_template.json"
+_CONFIG_FILE = "tokenizer_config.json"
 _ENDING = ".jinja"
 
-#: What models call their additional templates; the files of the hub are looked for by name.
-_KNOWN = (TOOLS, "rag")
+#: Names of additional templates that models use: files on the hub can only be looked for by name.
+_ADDITIONAL_NAMES = (TOOLS, "rag")
 
-#: The special tokens that a template may name, as `bos_token`.
-_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+#: The special tokens that a template may use, by the names of its variables.
+_SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
-#: How GGUF calls them; one is misspelt there.
-_GGUF_TOKENS = {
+#: Their names in GGUF metadata; `seperator` is misspelt there.
+_GGUF_TOKEN_NAMES = {
     "bos_token": "bos",
     "eos_token": "eos",
     "unk_token": "unknown",
@@ -47,7 +45,7 @@ _GGUF_TOKENS = {
 
 
 class ChatTemplate(NamedTuple):
-    """A template's source in jinja2, its name, and the file that it stands in."""
+    """A template's name, its source in jinja2, and the file that it comes from."""
 
     name: str
     source: str
@@ -55,22 +53,22 @@ class ChatTemplate(NamedTuple):
 
 
 class ChatFormat(NamedTuple):
-    """How a model writes conversations.
+    """The chat templates of a model, and the special tokens for them.
 
-    templates: by name, if there are any.  special_tokens: the model's, by what templates call them (`bos_token`).
-    without: the special tokens that the model says it doesn't have.
+    templates: by name; may be empty.  special_tokens: by the name of the template's variable (`bos_token`).
+    absent_tokens: special tokens that the model's files set to null: it has none.
     """
 
     model: str
     templates: Mapping[str, ChatTemplate]
     special_tokens: Mapping[str, str]
-    without: frozenset[str] = frozenset()
+    absent_tokens: frozenset[str] = frozenset()
 
     def template(self, name: str | None = None, *, tools: bool = False) -> ChatTemplate:
-        """The template of a name; without one the default, or the one for tools if there are tools.
+        """The template with this name; without a name the default, or the one for tools if there are tools.
 
-        Raises ModelError where the model has none, UsageError where it has none of that name, or several and no
-        default.
+        Raises ModelError where the model has no template, UsageError where it has none with this name, or several and
+        no default.
         """
         if not self.templates:
             message = f"{self.model} has no chat template"
@@ -79,50 +77,52 @@ class ChatFormat(NamedTuple):
             name = TOOLS if tools and TOOLS in self.templates else DEFAULT
             if name not in self.templates:
                 message = f"{self.model} has several chat templates and none of them is the default"
-                raise UsageError(message, hint=f"choose one with --template: {_listed(self.templates)}")
+                raise UsageError(message, hint=f"choose one with --template: {_join_names(self.templates)}")
         if name not in self.templates:
             near = closest(name, list(self.templates))
-            hint = f"did you mean {near}?" if near else f"it has {_listed(self.templates)}"
+            hint = f"did you mean {near}?" if near else f"it has {_join_names(self.templates)}"
             raise UsageError(f"{self.model} has no chat template {name}", hint=hint)
         return self.templates[name]
 
-    def unnamed(self, template: ChatTemplate) -> list[str]:
-        """The special tokens that a template speaks of and the model's files do not: it writes nothing for them."""
-        spoken = [name for name in _TOKENS if name in template.source]
-        return [name for name in spoken if name not in self.special_tokens and name not in self.without]
+    def undefined_tokens(self, template: ChatTemplate) -> list[str]:
+        """The special tokens that a template uses but the model's files don't define: it writes nothing for them."""
+        used = [name for name in _SPECIAL_TOKEN_NAMES if name in template.source]
+        return [name for name in used if name not in self.special_tokens and name not in self.absent_tokens]
 
 
-def read_format(files: Files, name: str | None = None) -> ChatFormat:
+def read_format(files: TokenizerFiles, name: str | None = None) -> ChatFormat:
     """The chat templates among a model's files.
 
-    name: the template that is asked for, so that it is found where the files can't be listed.
+    name: of the requested template, so that it is found where the files can't be listed.
     Raises ModelError for a file that can't be read.
     """
     if (gguf := _gguf(files)) is not None:
         return _gguf_format(files.ref.name, read_metadata(gguf, repair_hint=files.source.repair_hint))
-    config = read_json(files, _CONFIG)
-    found = list(_single_files(files, name)) or list(_named(config.get("chat_template"), _CONFIG))
+    config = read_json(files, _CONFIG_FILE)
+    found = list(_template_files(files, name)) or list(_named_templates(config.get("chat_template"), _CONFIG_FILE))
     if not found:
-        found = list(_named(read_json(files, _PROCESSOR).get("chat_template"), _PROCESSOR))
-    # Before there was `added_tokens_decoder`, the special tokens stood in a file of their own.
+        found = list(_named_templates(read_json(files, _PROCESSOR_FILE).get("chat_template"), _PROCESSOR_FILE))
+    # Before there was `added_tokens_decoder`, the special tokens were in a file of their own.
     tokens = config if "added_tokens_decoder" in config else {**config, **read_json(files, "special_tokens_map.json")}
-    without = frozenset(name for name in _TOKENS if name in tokens and tokens[name] is None)
-    return ChatFormat(files.ref.name, _by_name(found), _special_tokens(tokens), without)
+    absent_tokens = frozenset(name for name in _SPECIAL_TOKEN_NAMES if name in tokens and tokens[name] is None)
+    return ChatFormat(files.ref.name, _by_name(found), _special_tokens(tokens), absent_tokens)
 
 
 def loaded_format(tokenizer: Any, model: str) -> ChatFormat:
-    """The chat templates of a tokenizer of transformers that is loaded already; none for one of another library."""
+    """The chat templates of a loaded tokenizer of transformers; empty for one of another library."""
     entry = getattr(tokenizer, "chat_template", None)
     tokens = getattr(tokenizer, "special_tokens_map", {})
-    return ChatFormat(model, _by_name(_named(entry, model)), {name: str(token) for name, token in tokens.items()})
+    return ChatFormat(
+        model, _by_name(_named_templates(entry, model)), {name: str(token) for name, token in tokens.items()}
+    )
 
 
 def _by_name(templates: Iterable[ChatTemplate]) -> dict[str, ChatTemplate]:
     return {template.name: template for template in templates}
 
 
-def _named(entry: object, origin: str) -> Iterator[ChatTemplate]:
-    """The templates of an entry: a text, `{name: text}`, or `[{name, template}]`."""
+def _named_templates(entry: object, origin: str) -> Iterator[ChatTemplate]:
+    """The templates in an entry: a text, `{name: text}`, or `[{name, template}]`."""
     if isinstance(entry, str):
         yield ChatTemplate(DEFAULT, entry, origin)
     elif isinstance(entry, Mapping):
@@ -134,21 +134,25 @@ def _named(entry: object, origin: str) -> Iterator[ChatTemplate]:
                     yield ChatTemplate(name, source, origin)
 
 
-def _single_files(files: Files, name: str | None) -> Iterator[ChatTemplate]:
-    if (path := files.find(_FILE)) is not None:
-        yield ChatTemplate(DEFAULT, _text(files, path), _FILE)
-    for each in sorted(_additional(files) | {_FOLDER + known + _ENDING for known in (*_KNOWN, name) if known}):
+def _template_files(files: TokenizerFiles, name: str | None) -> Iterator[ChatTemplate]:
+    if (path := files.find(_TEMPLATE_FILE)) is not None:
+        yield ChatTemplate(DEFAULT, _text(files, path), _TEMPLATE_FILE)
+    for each in sorted(
+        _additional_files(files) | {_TEMPLATE_FOLDER + known + _ENDING for known in (*_ADDITIONAL_NAMES, name) if known}
+    ):
         if is_plain_path(each) and (path := files.find(each)) is not None:
-            yield ChatTemplate(each.removeprefix(_FOLDER).removesuffix(_ENDING), _text(files, path), each)
+            yield ChatTemplate(each.removeprefix(_TEMPLATE_FOLDER).removesuffix(_ENDING), _text(files, path), each)
 
 
-def _additional(files: Files) -> set[str]:
-    """The templates in the folder for them, as far as it is on this disk."""
-    beside = files.source.local(_FILE) or files.source.local(_CONFIG)
-    return set() if beside is None else {_FOLDER + path.name for path in (beside.parent / _FOLDER).glob(f"*{_ENDING}")}
+def _additional_files(files: TokenizerFiles) -> set[str]:
+    """The files in the folder of additional templates, if it is on this disk."""
+    sibling = files.source.local(_TEMPLATE_FILE) or files.source.local(_CONFIG_FILE)
+    if sibling is None:
+        return set()
+    return {_TEMPLATE_FOLDER + path.name for path in (sibling.parent / _TEMPLATE_FOLDER).glob(f"*{_ENDING}")}
 
 
-def _text(files: Files, path: Path) -> str:
+def _text(files: TokenizerFiles, path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -157,12 +161,15 @@ def _text(files: Files, path: Path) -> str:
 
 def _special_tokens(config: Mapping[str, object]) -> dict[str, str]:
     extra = config.get("extra_special_tokens")
-    named = {**(extra if isinstance(extra, Mapping) else {}), **{name: config.get(name) for name in _TOKENS}}
+    named = {
+        **(extra if isinstance(extra, Mapping) else {}),
+        **{name: config.get(name) for name in _SPECIAL_TOKEN_NAMES},
+    }
     contents = {name: entry.get("content") if isinstance(entry, Mapping) else entry for name, entry in named.items()}
     return {name: content for name, content in contents.items() if isinstance(content, str)}
 
 
-def _gguf(files: Files) -> Path | None:
+def _gguf(files: TokenizerFiles) -> Path | None:
     name = files.ref.weights_file
     return files.find(name) if name is not None and name.endswith(".gguf") else None
 
@@ -174,26 +181,28 @@ def _gguf_format(model: str, metadata: Mapping[str, object]) -> ChatFormat:
     named |= {name.removeprefix(f"{key}."): value for name, value in metadata.items() if name.startswith(f"{key}.")}
     vocabulary = metadata.get("tokenizer.ggml.tokens")
     tokens = vocabulary if isinstance(vocabulary, list) else []
-    ids = {name: metadata.get(f"tokenizer.ggml.{part}_token_id") for name, part in _GGUF_TOKENS.items()}
+    ids = {name: metadata.get(f"tokenizer.ggml.{part}_token_id") for name, part in _GGUF_TOKEN_NAMES.items()}
     special = {name: tokens[place] for name, place in ids.items() if isinstance(place, int) and place < len(tokens)}
-    return ChatFormat(model, _by_name(_named(named, "its metadata")), special)
+    return ChatFormat(model, _by_name(_named_templates(named, "its metadata")), special)
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
-#: Shown wherever a conversation has another shape.
+# --- Conversations
+
+#: The hint where a conversation has another shape.
 SHAPE = 'write it as [{"role": "user", "content": "Hello"}], or as {"messages": […], "tools": […]}'
 
-#: The names that models have for what was thought before an answer; templates read the first, gpt-oss's the second.
+#: Keys that models use for the reasoning before an answer; templates read the first, gpt-oss's the second.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 Message = Mapping[str, object]
 
 
 class Conversation(NamedTuple):
-    """Messages, and the other variables of a template: `tools`, `documents` (None where there are none), any more."""
+    """Messages, and the other variables of a template: `tools`, `documents` (None where there are none), and more."""
 
     messages: tuple[Message, ...]
     variables: Mapping[str, object]
@@ -202,7 +211,7 @@ class Conversation(NamedTuple):
 def parse_conversation(text: str) -> Conversation:
     """Read a conversation: a JSON list of messages, or an object that holds `messages` and further variables.
 
-    Raises UsageError where there is none, FailedError where it isn't JSON or has another shape.
+    Raises UsageError for an empty conversation, FailedError where it isn't JSON or has another shape.
     """
     if not text.strip():
         raise UsageError("the conversation is empty", hint=SHAPE)
@@ -213,14 +222,14 @@ def parse_conversation(text: str) -> Conversation:
         raise FailedError(f"the conversation is not JSON: {error.msg} at {place}", hint=SHAPE) from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, a thousand brackets
         raise FailedError(f"the conversation can't be read: {error}", hint=SHAPE) from error
-    return conversation(value)
+    return build_conversation(value)
 
 
-def conversation(value: object) -> Conversation:
-    """The same from a value: a list of messages, or an object that holds it.
+def build_conversation(value: object) -> Conversation:
+    """A conversation from a list of messages, or an object that holds `messages` and further variables.
 
-    Messages are brought into the form that transformers gives to templates: without keys that are null, and with the
-    reasoning under each of its names.
+    Messages get the form that transformers passes to templates: without keys that are null, and with the reasoning
+    under each of its names.
 
     Raises UsageError where there are no messages, FailedError where something has another shape.
     """
@@ -229,7 +238,7 @@ def conversation(value: object) -> Conversation:
         raise FailedError("the conversation has no messages", hint=SHAPE)
     messages = fields["messages"]
     if not isinstance(messages, list | tuple):
-        raise FailedError(f"the messages of a conversation are a list, and this is {_kind(messages)}", hint=SHAPE)
+        raise FailedError(f"the messages of a conversation are a list, and this is {_json_kind(messages)}", hint=SHAPE)
     if not messages:
         raise UsageError("the conversation has no messages", hint=SHAPE)
     return Conversation(tuple(_message(entry, place) for place, entry in enumerate(messages, 1)), _variables(fields))
@@ -253,7 +262,7 @@ def _message(entry: object, place: int) -> Message:
         hint = "give a conversation at a time, or one a line with --lines"
         raise FailedError(f"message {place} is a list, as where there are several conversations", hint=hint)
     if not isinstance(entry, Mapping):
-        raise FailedError(f"message {place} is {_kind(entry)}, and no object", hint=SHAPE)
+        raise FailedError(f"message {place} is {_json_kind(entry)}, and no object", hint=SHAPE)
     message = {str(key): value for key, value in entry.items() if value is not None}
     if not isinstance(message.get("role"), str):
         raise FailedError(f"message {place} has no role", hint=SHAPE)
@@ -267,17 +276,17 @@ def _message(entry: object, place: int) -> Message:
 
 
 def _check_content(content: object, place: int) -> None:
-    """A text, or a list of parts; an object is what some tools answer."""
+    """Check that content is a text, a list of parts, or an object (some tools return one)."""
     if isinstance(content, list):
         wrong = next((part for part in content if not isinstance(part, str | Mapping)), None)
         if wrong is not None:
             hint = 'write a part as {"type": "text", "text": "Hello"}'
-            raise FailedError(f"a part of the content of message {place} is {_kind(wrong)}", hint=hint)
+            raise FailedError(f"a part of the content of message {place} is {_json_kind(wrong)}", hint=hint)
     elif not isinstance(content, str | Mapping):
-        raise FailedError(f"the content of message {place} is {_kind(content)}", hint=SHAPE)
+        raise FailedError(f"the content of message {place} is {_json_kind(content)}", hint=SHAPE)
 
 
-def _kind(value: object) -> str:
+def _json_kind(value: object) -> str:
     kinds = (
         (str, "a text"),
         (bool, "true or false"),

@@ -216,7 +216,7 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
             hint="model= takes a name, a path, or a loaded transformers.PreTrainedModel",
         )
     lists = block_lists(module)
-    blocks = {block_list.path: block_list.described() for block_list in lists}
+    blocks = {block_list.path: block_list.describe_layers() for block_list in lists}
     name = name or module.config.name_or_path or type(module).__name__
     generation = getattr(module, "generation_config", None)
     if generation is None and module.config.is_encoder_decoder:

@@ -230,12 +230,12 @@ class TruncatedClass:
     def _truncate(self, model: PreTrainedModel) -> None:
         self.built = model
         lists = block_lists(model)
-        self.blocks = {block_list.path: block_list.described() for block_list in lists}
+        self.blocks = {block_list.path: block_list.describe_layers() for block_list in lists}
         limits = self.depth(lists)
         for block_list in lists:
             count = limits.get(block_list.path, block_list.length)
             if count < block_list.length:
-                model.set_submodule(block_list.path, block_list.first(count))
+                model.set_submodule(block_list.path, block_list.first_blocks(count))
 
 
 # --- Progress

@@ -1,4 +1,4 @@
-"""A tokenizer of the library `tokenizers`: what a tokenizer.json describes, without transformers."""
+"""A tokenizer of the library `tokenizers`, as a tokenizer.json describes it, without transformers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
 from attncli.errors import FailedError, ModelError
-from attncli.models.tokenizers.config import TokenizerConfig, follow_class
+from attncli.models.tokenizers.config import TokenizerConfig, apply_config
 from attncli.models.tokenizers.token_bytes import TokenBytes, part_state, read_token_bytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.long_text import Frame
     from attncli.models.tokenizers.pipeline import TokenizerPipeline
 
-#: Characters from which on a text is cut in chunks, which changes nothing but the time.
-LONG = 1 << 16
+#: Characters above which a text is encoded in chunks, which changes only the time it takes.
+LONG_TEXT = 1 << 16
 
-#: A character that no vocabulary holds: the last private one.
+#: A character that is in no vocabulary: the last one for private use.
 _UNKNOWN_CHARACTER = "\U0010fffd"
 
 
 class FastTokenizer:
     """`attncli.models.tokenizers.types.Tokenizer` around a `tokenizers.Tokenizer`.
 
-    The wrapped object's own truncation and padding are set aside during a call and given back after it, so that an
-    object that belongs to somebody else stays as it was. Calls from several threads wait for each other.
+    The wrapped object's own truncation and padding are switched off during a call and restored after it, as the object
+    may be the user's. Calls from several threads wait for each other.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FastTokenizer:
         self.max_length = max_length
         self.slow = slow
         self.note = note
-        self.unknown_id, self._spelling = _model_part(backend)
+        self.unknown_id, self._token_bytes = _unknown_id_and_token_bytes(backend)
         self._added = backend.get_added_tokens_decoder()
         self._lock = Lock()
 
@@ -63,7 +63,7 @@ class FastTokenizer:
 
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
         limit = self.max_length if truncate else None
-        if pair is None and len(text) > LONG:
+        if pair is None and len(text) > LONG_TEXT:
             return self._encode_long(text, special, limit)
         return self._encode_whole(text, pair, special, limit)
 
@@ -71,20 +71,20 @@ class FastTokenizer:
         self, texts: Sequence[str], *, special: bool = True, truncate: bool = False
     ) -> list[Sequence[int]]:
         limit = self.max_length if truncate else None
-        short = [text for text in texts if len(text) <= LONG]
-        with self._undisturbed(limit):
+        short = [text for text in texts if len(text) <= LONG_TEXT]
+        with self._exclusive_backend(limit):
             encoded = iter(self._backend.encode_batch_fast(short, add_special_tokens=special))
-        return [next(encoded).ids if len(text) <= LONG else self._long_ids(text, special, limit) for text in texts]
+        return [next(encoded).ids if len(text) <= LONG_TEXT else self._long_ids(text, special, limit) for text in texts]
 
     def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
-        from attncli.models.tokenizers.chunks import stretches
+        from attncli.models.tokenizers.chunks import encode_chunks
 
         frame = self._frame(special)
         if frame is None:
             yield self._encode_whole("".join(blocks), None, special, None).ids
             return
         yield frame.head_ids
-        yield from (stretch.ids for stretch in stretches(self._own, blocks))
+        yield from (part.ids for part in encode_chunks(self._encode_plain, blocks))
         yield frame.tail_ids
 
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
@@ -93,12 +93,12 @@ class FastTokenizer:
 
     def vocabulary(self) -> Iterator[Piece]:
         entries = {identifier: token for token, identifier in self._backend.get_vocab(with_added_tokens=True).items()}
-        spell = self._spelling.data
+        to_bytes = self._token_bytes.to_bytes
         for identifier in sorted(entries):
             if identifier in self._added:
                 yield self._added_piece(identifier)
             else:
-                yield Piece.of(identifier, entries[identifier], spell(entries[identifier]))
+                yield Piece.of(identifier, entries[identifier], to_bytes(entries[identifier]))
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._backend.decode(list(ids), skip_special_tokens=True)
@@ -112,29 +112,29 @@ class FastTokenizer:
         return self.vocabulary_size - self._backend.get_vocab_size(with_added_tokens=False)
 
     @property
-    def spelling(self) -> TokenBytes:
-        return self._spelling
+    def token_bytes(self) -> TokenBytes:
+        return self._token_bytes
 
-    def parts(self) -> TokenizerPipeline:
+    def pipeline(self) -> TokenizerPipeline:
         from attncli.models.tokenizers.pipeline import TokenizerPipeline
 
         return TokenizerPipeline(self._backend)
 
     def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
-        with self._undisturbed(limit):
+        with self._exclusive_backend(limit):
             return _encoding(self._backend.encode(text, pair, add_special_tokens=special))
 
     def _encode_long(self, text: str, special: bool, limit: int | None) -> Encoding:
-        """The same by chunks of the text."""
-        from attncli.models.tokenizers.chunks import stretches
-        from attncli.models.tokenizers.long_text import deciding, framed
+        """`_encode_whole` in chunks of the text."""
+        from attncli.models.tokenizers.chunks import encode_chunks
+        from attncli.models.tokenizers.long_text import add_frame, truncation_range
 
         frame = self._frame(special)
         if frame is None:
             return self._encode_whole(text, None, special, limit)
         if limit is None:
-            return framed(stretches(self._own, [text]), frame)
-        start, end = deciding(stretches(self._own, [text]), limit, self._truncation_side)
+            return add_frame(encode_chunks(self._encode_plain, [text]), frame)
+        start, end = truncation_range(encode_chunks(self._encode_plain, [text]), limit, self._truncation_side)
         encoding = self._encode_whole(text[start:end], None, special, limit)
         return encoding._replace(spans=[span and (span[0] + start, span[1] + start) for span in encoding.spans])
 
@@ -143,21 +143,24 @@ class FastTokenizer:
             return self._encode_long(text, special, limit).ids
         return [identifier for part in self.encode_blocks([text], special=special) for identifier in part]
 
-    def _own(self, texts: list[str]) -> list[BackendEncoding]:
-        """Texts without special tokens around them."""
-        with self._undisturbed():
+    def _encode_plain(self, texts: list[str]) -> list[BackendEncoding]:
+        """Encode texts without special tokens around them."""
+        with self._exclusive_backend():
             return self._backend.encode_batch(texts, add_special_tokens=False)
 
     def _frame(self, special: bool) -> Frame | None:
-        from attncli.models.tokenizers.long_text import frame_of
+        from attncli.models.tokenizers.long_text import read_frame
 
-        with self._undisturbed():
-            return frame_of(self._backend, special=special)
+        with self._exclusive_backend():
+            return read_frame(self._backend, special=special)
 
     @contextmanager
-    def _undisturbed(self, limit: int | None = None) -> Iterator[None]:
-        """The backend for this thread alone, without its settings; it cuts texts to `limit` tokens if there is one."""
-        with self._lock, _settings_aside(self._backend):
+    def _exclusive_backend(self, limit: int | None = None) -> Iterator[None]:
+        """Use the backend in one thread at a time, without its own truncation and padding.
+
+        limit: truncate to this many tokens. Raises FailedError where the library fails.
+        """
+        with self._lock, _without_truncation_and_padding(self._backend):
             try:
                 if limit is not None:
                     self._backend.enable_truncation(limit, direction=self._truncation_side)
@@ -173,9 +176,9 @@ class FastTokenizer:
             return self._added_piece(identifier)
         try:
             token = self._backend.id_to_token(identifier)
-        except OverflowError:  # ids are 32-bit numbers there
+        except OverflowError:  # the library's ids are 32-bit numbers
             return None
-        return None if token is None else Piece.of(identifier, token, self._spelling.data(token))
+        return None if token is None else Piece.of(identifier, token, self._token_bytes.to_bytes(token))
 
     def _added_piece(self, identifier: int) -> Piece:
         added = self._added[identifier]
@@ -186,15 +189,15 @@ class FastTokenizer:
 def read_fast_tokenizer(
     path: Path, config: TokenizerConfig, *, repair_hint: str, note: str | None = None
 ) -> FastTokenizer:
-    """The tokenizer of a tokenizer.json and of the settings beside it.
+    """The tokenizer of a tokenizer.json and the settings beside it.
 
     Raises ModelError, with `repair_hint` as its hint, where the file is broken.
     """
     try:
         backend = Backend.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more precise
-        raise ModelError(f"{path} could not be read: {_what_is_wrong(path, error)}", hint=repair_hint) from error
-    follow_class(backend, config)
+        raise ModelError(f"{path} could not be read: {_error_reason(path, error)}", hint=repair_hint) from error
+    apply_config(backend, config)
     return FastTokenizer(
         backend,
         class_name=config.class_name,
@@ -204,8 +207,8 @@ def read_fast_tokenizer(
     )
 
 
-def _what_is_wrong(path: Path, error: Exception) -> str:
-    """The library's own words, but for a file whose model it doesn't know: of that it speaks in terms of its code."""
+def _error_reason(path: Path, error: Exception) -> str:
+    """The library's own message, except for an unknown type of model: there it only names parts of its code."""
     try:
         model = json.loads(path.read_bytes())["model"]
         kind = model.get("type", "BPE")
@@ -215,28 +218,30 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     return str(error) if kind in known else f"its model is of type {kind}, and known are {', '.join(known)}"
 
 
-def _model_part(backend: Backend) -> tuple[int | None, TokenBytes]:
-    """The id of the unknown token and the spelling, as the parts of the tokenizer say."""
+def _unknown_id_and_token_bytes(backend: Backend) -> tuple[int | None, TokenBytes]:
+    """The id of the unknown token, and how the vocabulary writes bytes, read from the parts of the tokenizer."""
     model: Any = backend.model
-    unknown, byte_fallback = _unigram(model) if type(model).__name__ == "Unigram" else _others(backend, model)
+    unknown, byte_fallback = (
+        _unigram_properties(model) if type(model).__name__ == "Unigram" else _model_properties(backend, model)
+    )
     decoder = part_state(backend.decoder)
-    spelling = read_token_bytes(
+    token_bytes = read_token_bytes(
         decoder,
         None if decoder is not None else part_state(backend.pre_tokenizer),
         prefix=getattr(model, "continuing_subword_prefix", None) or "",
         suffix=getattr(model, "end_of_word_suffix", None) or "",
         byte_fallback=byte_fallback,
     )
-    return unknown, spelling
+    return unknown, token_bytes
 
 
-def _others(backend: Backend, model: Any) -> tuple[int | None, bool]:
+def _model_properties(backend: Backend, model: Any) -> tuple[int | None, bool]:
     unknown = getattr(model, "unk_token", None)
     return backend.token_to_id(unknown) if unknown else None, bool(getattr(model, "byte_fallback", False))
 
 
-def _unigram(model: Any) -> tuple[int | None, bool]:
-    """A Unigram model names neither unknown id nor byte fallback: how it cuts an unknown character shows both."""
+def _unigram_properties(model: Any) -> tuple[int | None, bool]:
+    """The unknown id and byte fallback of a Unigram model, which tells neither: seen from how it cuts a character."""
     try:
         pieces = model.tokenize(_UNKNOWN_CHARACTER)
     except Exception:  # tokenizers raises nothing more precise: this model has no unknown token
@@ -247,8 +252,8 @@ def _unigram(model: Any) -> tuple[int | None, bool]:
 
 
 @contextmanager
-def _settings_aside(backend: Backend) -> Iterator[None]:
-    """Switch truncation and padding off, and give them back afterwards."""
+def _without_truncation_and_padding(backend: Backend) -> Iterator[None]:
+    """Switch truncation and padding off, and restore them afterwards."""
     truncation, padding = backend.truncation, backend.padding
     backend.no_truncation()
     backend.no_padding()
@@ -264,5 +269,5 @@ def _settings_aside(backend: Backend) -> Iterator[None]:
 
 def _encoding(encoding: BackendEncoding) -> Encoding:
     sequences: list[int | None] = encoding.sequence_ids
-    spans = [None if own is None else span for own, span in zip(sequences, encoding.offsets, strict=True)]
+    spans = [None if sequence is None else span for sequence, span in zip(sequences, encoding.offsets, strict=True)]
     return Encoding(ids=encoding.ids, sequences=sequences, segments=encoding.type_ids, spans=spans)

@@ -1,4 +1,4 @@
-"""Texts of any length, and any number of texts, as ids: over all cores, with memory that does not grow with them."""
+"""Encode many texts, or one text of any length, on all cores, with memory that does not grow with them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.models.tokenizers.chunks import Stretch, prefetch
+from attncli.models.tokenizers.chunks import ChunkTokens, prefetch
 from attncli.models.tokenizers.types import Encoding
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from attncli.models.tokenizers.types import Tokenizer
 
-#: A batch of texts is full when it has this many characters, or texts: enough for every core, little enough to hold.
+#: A batch of texts is full when it has this many characters, or texts: enough work for every core, little memory.
 _CHARACTERS = 1 << 19
 _TEXTS = 1 << 13
 
@@ -23,7 +23,7 @@ _NO_ID = 2**32 - 1
 
 
 class Frame(NamedTuple):
-    """The special tokens around a text, before it and after it: pairs of an id and a segment."""
+    """The special tokens before and after a text, as pairs of an id and a segment."""
 
     head: tuple[tuple[int, int], ...] = ()
     tail: tuple[tuple[int, int], ...] = ()
@@ -42,7 +42,7 @@ def encode_many(
 ) -> Iterator[Sequence[int]]:
     """The ids of each text in turn, as `tokenizer.encode` gives them.
 
-    A batch is cut in a thread of its own while the one before it is used and the one after it is read.
+    A batch is encoded in a thread of its own while the one before it is used and the one after it is read.
     """
 
     def encode(batch: list[str]) -> list[Sequence[int]]:
@@ -52,15 +52,15 @@ def encode_many(
 
 
 def encode_stream(tokenizer: Tokenizer, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
-    """The ids of one text that comes in blocks, part by part; together they are those of the text in one piece.
+    """The ids of one text that comes in blocks, part by part; joined, they are those of the whole text.
 
-    A tokenizer that has no place where a text may be cut collects the whole text first.
+    The whole text is collected first where the tokenizer can't encode it in chunks.
     """
     return tokenizer.encode_blocks(blocks, special=special)
 
 
-def frame_of(backend: Backend, *, special: bool) -> Frame | None:
-    """What the post-processor puts around a text; None where it does more than that (as to repeat the text).
+def read_frame(backend: Backend, *, special: bool) -> Frame | None:
+    """The special tokens that the post-processor puts around a text; None where it changes the text itself as well.
 
     The truncation and padding of the backend have to be off.
     """
@@ -76,15 +76,15 @@ def frame_of(backend: Backend, *, special: bool) -> Frame | None:
     return Frame(entries[:first], entries[first + 2 :]) if ids[first + 1] == _NO_ID else None
 
 
-def framed(stretches: Iterable[Stretch], frame: Frame) -> Encoding:
+def add_frame(chunks: Iterable[ChunkTokens], frame: Frame) -> Encoding:
     """The tokens of a text as one encoding, with special tokens around them."""
     ids: list[int] = []
     segments: list[int] = []
     spans: list[tuple[int, int] | None] = []
-    for stretch in stretches:
-        ids += stretch.ids
-        segments += stretch.segments
-        spans += stretch.spans
+    for part in chunks:
+        ids += part.ids
+        segments += part.segments
+        spans += part.spans
     head, tail = len(frame.head), len(frame.tail)
     return Encoding(
         ids=[*frame.head_ids, *ids, *frame.tail_ids],
@@ -94,18 +94,19 @@ def framed(stretches: Iterable[Stretch], frame: Frame) -> Encoding:
     )
 
 
-def deciding(stretches: Iterable[Stretch], limit: int, side: str) -> tuple[int, int | None]:
-    """The characters, from one up to another, that hold the first (side: right) or the last `limit` tokens of a text.
+def truncation_range(chunks: Iterable[ChunkTokens], limit: int, side: str) -> tuple[int, int | None]:
+    """The characters (start, end) that hold the first (side: right) or the last (side: left) `limit` tokens of a text.
 
-    Cut to that many, they give the same tokens as the whole text would, however special tokens are counted in.
+    side: of truncation. These characters, truncated, give the same tokens as the whole text would, whether or not
+    special tokens count towards the limit.
     """
     seen: list[tuple[int, int]] = []
     tokens = 0
-    for stretch in stretches:
-        tokens += len(stretch.ids)
+    for part in chunks:
+        tokens += len(part.ids)
         if side == "right" and tokens >= limit:
-            return 0, stretch.chunk.end
-        seen.append((stretch.chunk.start, len(stretch.ids)))
+            return 0, part.chunk.end
+        seen.append((part.chunk.start, len(part.ids)))
     tokens = 0
     for start, count in reversed(seen):
         tokens += count

@@ -1,6 +1,6 @@
-"""A tokenizer of transformers that is written in Python: it gives ids, and keeps no record of their places.
+"""A tokenizer of transformers that is written in Python: it gives ids, but not where in the text they come from.
 
-`attncli.tokens.encode` finds out afterwards where in the text each token came from.
+`attncli.tokens.encode` finds the places afterwards.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class PythonTokenizer:
         self.class_name = type(loaded).__name__
         self.unknown_id: int | None = getattr(loaded, "unk_token_id", None)
         self._special = frozenset(loaded.all_special_ids) - {self.unknown_id}
-        # SentencePiece says how it spells; of any other class only its own decoder knows.
+        # How SentencePiece writes tokens is known; for any other class only its own decoder can tell.
         is_sentencepiece = hasattr(loaded, "sp_model")
-        self._spelling = TokenBytes(byte_fallback=True, replacements=(("▁", " "),)) if is_sentencepiece else None
+        self._token_bytes = TokenBytes(byte_fallback=True, replacements=(("▁", " "),)) if is_sentencepiece else None
 
     @property
     def vocabulary_size(self) -> int:
@@ -37,15 +37,15 @@ class PythonTokenizer:
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
         ids = self._ids(text)
         pair_ids = [] if pair is None else self._ids(pair)
-        # The classes know where special tokens go, and put them around any numbers. Given places below 0 instead of
-        # ids, what comes back tells the tokens of the text and of its pair from the added ones.
+        # The classes put special tokens around any numbers. Negative places instead of ids show which tokens of the
+        # result come from the text, which from its pair, and which were added.
         first = [~place for place in range(len(ids))]
         second = None if pair is None else [~place for place in range(len(ids), len(ids) + len(pair_ids))]
         if truncate and self.max_length is not None:
             first, second = self._truncated(first, second, special)
-        joined, segments = self._joined(first, second, special)
-        own = [(identifier, 0) for identifier in ids] + [(identifier, 1) for identifier in pair_ids]
-        entries = [own[~number] if number < 0 else (number, None) for number in joined]
+        joined, segments = self._add_special_tokens(first, second, special)
+        tokens = [(identifier, 0) for identifier in ids] + [(identifier, 1) for identifier in pair_ids]
+        entries = [tokens[~number] if number < 0 else (number, None) for number in joined]
         return Encoding(
             ids=[identifier for identifier, _ in entries],
             sequences=[sequence for _, sequence in entries],
@@ -59,7 +59,7 @@ class PythonTokenizer:
         return [self.encode(text, special=special, truncate=truncate).ids for text in texts]
 
     def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
-        # Nothing is known of where such a tokenizer cuts.
+        # Where such a tokenizer cuts is unknown, so the text can't be encoded in chunks.
         yield self.encode("".join(blocks), special=special).ids
 
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
@@ -83,23 +83,25 @@ class PythonTokenizer:
         return int(self.vocabulary_size - self._loaded.vocab_size)
 
     @property
-    def spelling(self) -> TokenBytes:
-        return self._spelling or TokenBytes()
+    def token_bytes(self) -> TokenBytes:
+        return self._token_bytes or TokenBytes()
 
-    def parts(self) -> None:
+    def pipeline(self) -> None:
         return None
 
     def _ids(self, text: str) -> list[int]:
-        with quiet():
+        with suppress_warnings():
             try:
                 return list(self._loaded.encode(text, add_special_tokens=False))
-            except Exception as error:  # this is the code of a hundred authors
+            except Exception as error:  # each class raises its own
                 raise FailedError(
                     f"the tokenizer {self.class_name} could not cut the text: {error}", hint="try another -m"
                 ) from error
 
-    def _joined(self, first: list[int], second: list[int] | None, special: bool) -> tuple[list[int], list[int]]:
-        """Both sequences and the special tokens around them, and the segment of each token."""
+    def _add_special_tokens(
+        self, first: list[int], second: list[int] | None, special: bool
+    ) -> tuple[list[int], list[int]]:
+        """Both sequences with special tokens around them, and the segment of each token."""
         if not special:
             joined = first + (second or [])
             return joined, [0] * len(joined)
@@ -110,17 +112,17 @@ class PythonTokenizer:
     def _truncated(
         self, first: list[int], second: list[int] | None, special: bool
     ) -> tuple[list[int], list[int] | None]:
-        """Both sequences cut, the longer one first, so that they fit with the special tokens around them."""
-        added, _ = self._joined([], None if second is None else [], special)
+        """Both sequences truncated, the longer one first, to fit with the special tokens around them."""
+        added, _ = self._add_special_tokens([], None if second is None else [], special)
         room = max((self.max_length or 0) - len(added), 0)
         if second is None:
-            return self._cut(first, room), None
+            return self._truncate(first, room), None
         shorter = min(len(first), len(second), room // 2)
         if len(first) <= len(second):
-            return self._cut(first, shorter), self._cut(second, room - shorter)
-        return self._cut(first, room - shorter), self._cut(second, shorter)
+            return self._truncate(first, shorter), self._truncate(second, room - shorter)
+        return self._truncate(first, room - shorter), self._truncate(second, shorter)
 
-    def _cut(self, places: list[int], length: int) -> list[int]:
+    def _truncate(self, places: list[int], length: int) -> list[int]:
         if len(places) <= length:
             return places
         left = getattr(self._loaded, "truncation_side", "right") == "left"
@@ -132,23 +134,23 @@ class PythonTokenizer:
         token = self._loaded.convert_ids_to_tokens(identifier)
         if token is None:
             return None
-        return Piece.of(identifier, token, self._data(identifier, token), special=identifier in self._special)
+        return Piece.of(identifier, token, self._piece_bytes(identifier, token), special=identifier in self._special)
 
-    def _data(self, identifier: int, token: str) -> bytes:
+    def _piece_bytes(self, identifier: int, token: str) -> bytes:
         if identifier in self._loaded.added_tokens_decoder:
             return token.encode("utf-8", "backslashreplace")
-        if self._spelling is not None:
-            return self._spelling.data(token)
+        if self._token_bytes is not None:
+            return self._token_bytes.to_bytes(token)
         decoded = self._loaded.convert_tokens_to_string([token])
         if not decoded and len(token) == 1 and ord(token) < 0x100:
-            # A tokenizer of bytes (ByT5) decodes the part of a character to nothing.
+            # A tokenizer of bytes (ByT5) decodes a part of a character to nothing.
             return bytes([ord(token)])
         return (decoded or token).encode("utf-8", "backslashreplace")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' warnings from stderr for a while."""
+def suppress_warnings() -> Iterator[None]:
+    """Keep transformers' warnings from stderr."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

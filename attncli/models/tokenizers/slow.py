@@ -1,13 +1,11 @@
-"""Tokenizers that come without a tokenizer.json: transformers reads their files, which takes seconds.
+"""Tokenizers without a tokenizer.json, which transformers loads from their files; that takes seconds.
 
-Most of what it reads it turns into a tokenizer of the library `tokenizers`, which is then used as any other; some
-stay written in Python.
+Most of them transformers converts to a tokenizer of the library `tokenizers`; some stay written in Python.
 
-A tokenizer by one of its files alone: `-m vocab.txt`, `-m tekken.json`, `-m llama.model`, `-m cl100k_base.tiktoken`.
-
-Such a file is a vocabulary. How texts are prepared for it stands beside it (tokenizer_config.json, config.json), and
-those files are used where the named one has the name that they go with. Where there is none, the file itself tells what
-it can, and a note says what was assumed.
+A tokenizer may also be given by one file: `-m vocab.txt`, `-m tekken.json`, `-m llama.model`, `-m
+cl100k_base.tiktoken`. Such a file is only a vocabulary. How texts are prepared for it is in the files beside it
+(tokenizer_config.json, config.json), which are used if the given file has the standard name that they belong to.
+Otherwise the settings come from the file itself as far as possible, and a note says what was assumed.
 """
 
 from __future__ import annotations
@@ -26,12 +24,12 @@ from tokenizers import Regex, normalizers
 
 from attncli.errors import ModelError
 from attncli.models.loading.own_code import fetch_code
-from attncli.models.tokenizers.config import Files, TokenizerConfig, read_json, sane_length
+from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, finite_length, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
-from attncli.models.tokenizers.python import PythonTokenizer, quiet
+from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
 from attncli.models.tokenizers.types import NoTokenizerError, Tokenizer
 
-#: The vocabularies that transformers' tokenizers are made of, by file name.
+#: File names of the vocabularies that transformers' tokenizers are made of.
 VOCABULARIES = (
     "tokenizer.model",  # SentencePiece (Llama) or tiktoken
     "spiece.model",  # T5, ALBERT, XLNet
@@ -50,7 +48,7 @@ VOCABULARIES = (
     "bpe.codes",  # PhoBERT, BERTweet
 )
 
-#: What such a tokenizer may need besides its vocabulary.
+#: Files that such a tokenizer may need besides its vocabulary.
 COMPANIONS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -68,36 +66,42 @@ COMPANIONS = (
     "word_pronunciation.json",
 )
 
-#: By our extras: the packages that read a kind of file, and how the names of such files end.
-_READERS = {
+#: For each of attncli's extras: the packages that read a kind of file, and the endings of such files.
+_EXTRA_PACKAGES = {
     "slow-tokenizers": (("sentencepiece", "protobuf", "tiktoken"), (".model", ".spm", "tekken.json")),
     "gguf": (("gguf",), (".gguf",)),
 }
 
 
-def load_slow_tokenizer(files: Files, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
-    """Let transformers load a tokenizer from its files, all of which are made local first, or out of a GGUF file.
+_CONFIG_FILE = "tokenizer_config.json"
+
+#: Bytes at the start of a file that are read to tell a tiktoken file, which is text, from a SentencePiece one.
+_HEADER_BYTES = 4096
+
+
+def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
+    """Let transformers load a tokenizer from its files, which are all downloaded first, or from a GGUF file.
 
     Raises NoTokenizerError where there is none, and ModelError where it cannot be loaded.
     """
-    if (gguf := _gguf(files)) is not None:
-        loaded = load_files(files.ref.name, [gguf], gguf_file=gguf.name)
-        return wrap_loaded(loaded, max_length=sane_length(loaded.model_max_length), slow=True)
-    found = _local(files, (*COMPANIONS, *VOCABULARIES))
+    if (gguf := _gguf_file(files)) is not None:
+        loaded = load_with_transformers(files.ref.name, [gguf], gguf_file=gguf.name)
+        return wrap_loaded(loaded, max_length=finite_length(loaded.model_max_length), slow=True)
+    found = _find_files(files, (*COMPANIONS, *VOCABULARIES))
     vocabularies = [path for path in found if path.name in VOCABULARIES]
     if not vocabularies and not config.class_name:
-        raise _none(files)
+        raise _missing_tokenizer_error(files)
     if config.code is not None and trust_remote_code:
         fetch_code(files, [config.code])
-    loaded = load_files(files.ref.name, [*vocabularies, *found], trust_remote_code=trust_remote_code)
+    loaded = load_with_transformers(files.ref.name, [*vocabularies, *found], trust_remote_code=trust_remote_code)
     if not vocabularies and type(loaded).vocab_files_names and config.code is None:
-        # transformers makes an empty vocabulary up where it finds none.
-        raise _none(files)
+        # transformers would use an empty vocabulary where it finds none.
+        raise _missing_tokenizer_error(files)
     return wrap_loaded(loaded, max_length=config.max_length, slow=True)
 
 
 def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool, note: str | None = None) -> Tokenizer:
-    """A tokenizer of transformers as one of ours, by what is inside it."""
+    """A tokenizer of transformers as a `FastTokenizer` if it has a backend of `tokenizers`, or a `PythonTokenizer`."""
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
         tokenizer = PythonTokenizer(loaded, max_length=max_length, slow=slow)
@@ -113,33 +117,33 @@ def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool, note: str | 
     )
 
 
-def _local(files: Files, names: Sequence[str]) -> list[Path]:
+def _find_files(files: TokenizerFiles, names: Sequence[str]) -> list[Path]:
     return [path for name in names if (path := files.find(name)) is not None]
 
 
-def _none(files: Files) -> ModelError:
-    """Why there is no tokenizer: the hub could not be asked for it, there is none, or this is no model at all."""
-    if (unasked := files.source.listing_error()) is not None:
-        return unasked
+def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
+    """The error for a missing tokenizer: the hub was not reached, there is none, or this is no model at all."""
+    if (error := files.source.listing_error()) is not None:
+        return error
     if files.find("config.json") is None:
         message = f"{files.ref.name} is no model: it has neither a config.json nor a tokenizer"
         return ModelError(message, hint="name the folder that holds them, or a model of the hub as org/name")
     return NoTokenizerError(files.ref.name)
 
 
-def _gguf(files: Files) -> Path | None:
-    """The GGUF file that the user named, if one was: it holds its tokenizer."""
+def _gguf_file(files: TokenizerFiles) -> Path | None:
+    """The GGUF file that the user named, if any: it contains its tokenizer."""
     name = files.ref.file or files.ref.path.name
     return files.find(name) if name.endswith(".gguf") else None
 
 
-def load_files(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
-    """Let transformers load a tokenizer from the folder of the `found` files, under their standard names.
+def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
+    """Let transformers load a tokenizer from the folder of the `found` files, which have their standard names.
 
-    name: what the model is called.  Raises ModelError where that fails.
+    name: of the model.  Raises ModelError where that fails.
     """
     folder = found[0].parent
-    with quiet():
+    with suppress_warnings():
         from transformers import AutoTokenizer
 
         try:
@@ -152,12 +156,12 @@ def load_files(name: str, found: Sequence[Path], *, trust_remote_code: bool = Fa
                 **options,
             )
         except Exception as error:  # transformers raises nearly every kind of exception for a broken tokenizer
-            raise _explained(error, name, found) from error
+            raise _load_error(error, name, found) from error
 
 
-def _explained(error: Exception, name: str, found: Sequence[Path]) -> ModelError:
-    for extra, (packages, endings) in _READERS.items():
-        missing = [package for package in packages if not _installed(package)]
+def _load_error(error: Exception, name: str, found: Sequence[Path]) -> ModelError:
+    for extra, (packages, endings) in _EXTRA_PACKAGES.items():
+        missing = [package for package in packages if not _is_installed(package)]
         if missing and any(path.name.endswith(endings) for path in found):
             message = f"the tokenizer of {name} needs what is not installed: {', '.join(missing)}"
             return ModelError(message, hint=f"pip install 'attncli[{extra}]'")
@@ -167,7 +171,7 @@ def _explained(error: Exception, name: str, found: Sequence[Path]) -> ModelError
     return ModelError(message, hint="--input-ids needs no tokenizer")
 
 
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
         distribution(package)
     except PackageNotFoundError:
@@ -175,59 +179,53 @@ def _installed(package: str) -> bool:
     return True
 
 
-_SETTINGS = "tokenizer_config.json"
-
-#: What SentencePiece writes for a space.
-_SPACE = "▁"
-
-#: Bytes of a file that tell a tiktoken file, which is text, from a SentencePiece one.
-_START = 4096
+# --- A tokenizer from a single file
 
 
-class Assumed(NamedTuple):
-    """What transformers is told of a vocabulary that says nothing of itself, and what the user is told of that."""
+class AssumedSettings(NamedTuple):
+    """Settings for transformers where a vocabulary has none, and a note about them for the user."""
 
     settings: Mapping[str, object]
     note: str | None = None
 
 
-def load_single_file(files: Files, path: Path, config: TokenizerConfig) -> Tokenizer:
-    """The tokenizer that a vocabulary makes, read by transformers.
+def load_single_file(files: TokenizerFiles, path: Path, config: TokenizerConfig) -> Tokenizer:
+    """The tokenizer of a vocabulary, loaded by transformers.
 
-    config: what stands beside it.
-    Raises ModelError where it can't be read, or a file that it goes with isn't beside it.
+    config: the settings beside it.
+    Raises ModelError where it can't be read, or a file that it needs isn't beside it.
     """
     name = standard_name(path)
-    beside = _beside(files, path, name)
-    told = path.name == name and (config.class_name or "model_type" in read_json(files, "config.json"))
-    assumed = None if told else _assumed(path, name)
+    companions = _companion_files(files, path, name)
+    has_settings = path.name == name and (config.class_name or "model_type" in read_json(files, "config.json"))
+    assumed = None if has_settings else _assume_settings(path, name)
     if assumed is not None and name.endswith((".model", ".spm")):
-        # The one name under which transformers takes such a file without a class that it is for.
+        # The only names under which transformers reads such a file without knowing its class.
         name = "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model"
-    # On Windows a file that somebody holds open can't be removed: it is the system's to clear away then.
+    # On Windows a file that is still open can't be removed: the system clears it later.
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for standard, source in {name: path, **beside}.items():
+        for standard, source in {name: path, **companions}.items():
             shutil.copyfile(source, Path(folder, standard))
         if assumed is not None:
-            settings = {**(read_json(files, _SETTINGS) if _SETTINGS in beside else {}), **assumed.settings}
-            Path(folder, _SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
-        loaded = load_files(files.ref.name, [Path(folder, name)])
+            settings = {**(read_json(files, _CONFIG_FILE) if _CONFIG_FILE in companions else {}), **assumed.settings}
+            Path(folder, _CONFIG_FILE).write_text(json.dumps(settings), encoding="utf-8")
+        loaded = load_with_transformers(files.ref.name, [Path(folder, name)])
     if assumed is not None and name == "tokenizer.model":
-        _prepare_as_sentencepiece(loaded, path)
+        _set_sentencepiece_normalizer(loaded, path)
     note = f"{files.ref.name}: {assumed.note}" if assumed is not None and assumed.note else None
     return wrap_loaded(loaded, max_length=config.max_length if path.name == name else None, slow=True, note=note)
 
 
 def standard_name(path: Path) -> str:
-    """What transformers calls such a file: `llama.model` is a tokenizer.model."""
+    """The name of such a file for transformers: `llama.model` is a tokenizer.model."""
     if path.name.endswith("merges.txt"):
         return "vocab.json"
     known = (name for name in (*VOCABULARIES, "tokenizer.json") if path.name == name or path.name.endswith(f"-{name}"))
     return next(known, "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model")
 
 
-def _beside(files: Files, path: Path, name: str) -> dict[str, Path]:
-    """The files that go with the named one, by their standard names."""
+def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, Path]:
+    """The files that belong to the given one, by their standard names."""
     found = {other: each for other in COMPANIONS if path.name == name and (each := files.find(other)) is not None}
     if name != "vocab.json":
         return found
@@ -241,45 +239,47 @@ def _beside(files: Files, path: Path, name: str) -> dict[str, Path]:
     return found
 
 
-def _assumed(path: Path, name: str) -> Assumed:
+def _assume_settings(path: Path, name: str) -> AssumedSettings:
     if name == "vocab.txt":
-        return _word_piece(path)
+        return _assume_word_piece(path)
     if name == "vocab.json":
-        # The class's own default for these would join the vocabulary.
-        none = dict.fromkeys(("bos_token", "eos_token", "unk_token"))
-        return Assumed({"tokenizer_class": "GPT2Tokenizer", **none}, "taken for byte-level BPE, as GPT-2's is")
+        # Otherwise the class's defaults for these would join the vocabulary.
+        no_tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token"))
+        return AssumedSettings(
+            {"tokenizer_class": "GPT2Tokenizer", **no_tokens}, "taken for byte-level BPE, as GPT-2's is"
+        )
     if _is_tiktoken(path):
         note = "a tiktoken file says neither how texts are split nor its special tokens; split as for cl100k_base"
-        return Assumed({}, note)
-    return Assumed({})
+        return AssumedSettings({}, note)
+    return AssumedSettings({})
 
 
-def _word_piece(path: Path) -> Assumed:
-    """A vocabulary of BERT's kind: without capital letters, it is one for texts without them."""
+def _assume_word_piece(path: Path) -> AssumedSettings:
+    """Settings for a vocabulary like BERT's: texts are lowercased if it has no capital letters."""
     entries = path.read_text(encoding="utf-8", errors="replace").split("\n")
     cased = any(entry != entry.lower() for entry in entries if not entry.startswith("["))
     how = "it has capital letters, so texts keep theirs" if cased else "it has no capital letters, so texts lose theirs"
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
-    return Assumed(settings, f"taken for WordPiece, as BERT's is; {how}")
+    return AssumedSettings(settings, f"taken for WordPiece, as BERT's is; {how}")
 
 
 def _is_tiktoken(path: Path) -> bool:
-    """Lines of a token in base64 and its rank."""
+    """Whether a file has lines of a token in base64 and its rank."""
     if path.name.endswith(".tiktoken"):
         return True
     with path.open("rb") as file:
-        first = file.read(_START).split(b"\n")[0].split()
+        first = file.read(_HEADER_BYTES).split(b"\n")[0].split()
     return len(first) == 2 and first[1].isdigit()
 
 
-def _prepare_as_sentencepiece(loaded: Any, path: Path) -> None:
-    """Let texts be prepared as the file itself says, which transformers only does for classes that it knows."""
+def _set_sentencepiece_normalizer(loaded: Any, path: Path) -> None:
+    """Normalise texts as the SentencePiece file says; transformers does that only for classes that it knows."""
     proto = import_module("sentencepiece.sentencepiece_model_pb2").ModelProto
     spec = proto.FromString(path.read_bytes()).normalizer_spec
     steps: list[Any] = [normalizers.Precompiled(spec.precompiled_charsmap)] if spec.precompiled_charsmap else []
     if spec.remove_extra_whitespaces:
         steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
     if spec.add_dummy_prefix:
-        steps.append(normalizers.Prepend(_SPACE))
-    steps.append(normalizers.Replace(" ", _SPACE))
+        steps.append(normalizers.Prepend(SPACE_MARK))
+    steps.append(normalizers.Replace(" ", SPACE_MARK))
     loaded.backend_tokenizer.normalizer = normalizers.Sequence(steps)

@@ -1,7 +1,7 @@
-"""From the raw form of a token to the bytes that it stands for, as the tokenizer's own decoder says.
+"""Convert a raw token of a vocabulary to the bytes that it stands for.
 
-A vocabulary spells a space as `Ġ` or `▁`, a byte as `Ċ` or `<0x0A>`, a continued word as `##les`. Which of these holds
-is read from the parts of the tokenizer, never guessed from a model's name.
+Vocabularies write a space as `Ġ` or `▁`, a byte as `Ċ` or `<0x0A>`, a continued word as `##les`. Which of these applies
+is read from the parts of the tokenizer, above all its decoder, and not from a model's name.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-#: Which of its keys holds the parts of a part that is a sequence.
-_PARTS = ("decoders", "pretokenizers")
+#: Keys of a sequence that hold its parts.
+_CHILD_KEYS = ("decoders", "pretokenizers")
 
 _HEX = frozenset("0123456789abcdefABCDEF")
 
@@ -21,7 +21,7 @@ class TokenBytes(NamedTuple):
 
     byte_level: every character stands for one byte, in GPT-2's alphabet.  byte_fallback: `<0x0A>` stands for a byte.
     prefix: marks a token that continues a word (`##`).  suffix: marks one that ends a word (`</w>`).
-    replacements: pairs of a string in the token and what it stands for (`▁`, a space), applied in order.
+    replacements: pairs of a string in the token and the text it stands for (`▁`, a space), applied in order.
     """
 
     byte_level: bool = False
@@ -30,14 +30,14 @@ class TokenBytes(NamedTuple):
     suffix: str = ""
     replacements: tuple[tuple[str, str], ...] = ()
 
-    def data(self, token: str) -> bytes:
+    def to_bytes(self, token: str) -> bytes:
         """The UTF-8 bytes that a raw token stands for."""
-        if self.byte_fallback and (byte := _byte_of(token)) is not None:
+        if self.byte_fallback and (byte := _fallback_byte(token)) is not None:
             return bytes([byte])
         if self.byte_level:
             return b"".join(_ALPHABET.get(character) or character.encode("utf-8") for character in token)
-        for written, meant in self.replacements:
-            token = token.replace(written, meant)
+        for string, text in self.replacements:
+            token = token.replace(string, text)
         if token != self.prefix:
             token = token.removeprefix(self.prefix)
         if token != self.suffix:
@@ -53,32 +53,33 @@ def read_token_bytes(
     suffix: str = "",
     byte_fallback: bool = False,
 ) -> TokenBytes:
-    """The spelling that the parts of a tokenizer.json mean: its decoder, or its pre-tokenizer where it has no decoder.
+    """How a vocabulary writes tokens, read from its decoder, or from its pre-tokenizer where it has no decoder.
 
-    prefix, suffix, byte_fallback: what the model part says of itself, which holds where the decoder is silent.
+    decoder, pre_tokenizer: as in a tokenizer.json.  prefix, suffix, byte_fallback: of the model, used where the decoder
+    has none.
     """
-    parts = list(_flat(decoder if decoder is not None else pre_tokenizer))
+    parts = list(_flatten(decoder if decoder is not None else pre_tokenizer))
     kinds = {str(part.get("type")) for part in parts}
     return TokenBytes(
         byte_level="ByteLevel" in kinds,
         byte_fallback="ByteFallback" in kinds or byte_fallback,
-        prefix=_text(parts, "WordPiece", "prefix") or prefix,
-        suffix=_text(parts, "BPEDecoder", "suffix") or suffix,
+        prefix=_text_setting(parts, "WordPiece", "prefix") or prefix,
+        suffix=_text_setting(parts, "BPEDecoder", "suffix") or suffix,
         replacements=tuple(_replacements(parts)),
     )
 
 
-def _flat(part: Mapping[str, object] | None) -> Iterator[Mapping[str, object]]:
+def _flatten(part: Mapping[str, object] | None) -> Iterator[Mapping[str, object]]:
     if part is None:
         return
     yield part
-    for key in _PARTS:
+    for key in _CHILD_KEYS:
         inner = part.get(key)
         for child in inner if isinstance(inner, list) else ():
-            yield from _flat(child)
+            yield from _flatten(child)
 
 
-def _text(parts: list[Mapping[str, object]], kind: str, key: str) -> str:
+def _text_setting(parts: list[Mapping[str, object]], kind: str, key: str) -> str:
     values = (part.get(key) for part in parts if part.get("type") == kind)
     return next((value for value in values if isinstance(value, str)), "")
 
@@ -94,8 +95,8 @@ def _replacements(parts: list[Mapping[str, object]]) -> Iterator[tuple[str, str]
                 yield delimiter, " "
 
 
-def _byte_of(token: str) -> int | None:
-    """The byte behind `<0x0A>`."""
+def _fallback_byte(token: str) -> int | None:
+    """The byte of a token such as `<0x0A>`; None for other tokens."""
     if len(token) != 6 or not (token.startswith("<0x") and token.endswith(">")):
         return None
     digits = token[3:5]
@@ -103,7 +104,7 @@ def _byte_of(token: str) -> int | None:
 
 
 def _alphabet() -> dict[str, bytes]:
-    """GPT-2's bytes-to-unicode table: printable bytes are themselves, the others follow from U+0100 on, in order."""
+    """GPT-2's bytes-to-unicode table: printable bytes are themselves, the others are U+0100 and following, in order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = sorted(set(range(0x100)) - set(printable))
     table = {chr(byte): bytes([byte]) for byte in printable}
@@ -114,7 +115,7 @@ _ALPHABET = _alphabet()
 
 
 def part_state(part: Any) -> Mapping[str, object] | None:
-    """A part as the JSON of a tokenizer.json; None where there is none, or where it is somebody's Python code."""
+    """A part of a tokenizer as in a tokenizer.json; None for no part, or one that is Python code."""
     if part is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""A model's files, or a tokenizer that a user has loaded already -> a `Tokenizer`.
+"""Load a model's tokenizer from its files, or wrap one that the user has loaded already.
 
-Where there is a tokenizer.json, the library `tokenizers` alone reads it; anything else (vocab.txt, SentencePiece,
-tiktoken, tekken) is loaded through transformers, which is slower. Importing this module imports neither.
+A tokenizer.json is read by the library `tokenizers` alone; anything else (vocab.txt, SentencePiece, tiktoken, tekken)
+is loaded through transformers, which is slower. Importing this module imports neither.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.reference import missing_tokenizer_part
-from attncli.models.tokenizers.config import Files, TokenizerConfig, read_config, sane_length
+from attncli.models.tokenizers.config import TokenizerConfig, TokenizerFiles, finite_length, read_config
 from attncli.models.tokenizers.types import Encoding, NoTokenizerError, Piece, Tokenizer
 
 __all__ = ["Encoding", "NoTokenizerError", "Piece", "Tokenizer", "load_tokenizer", "wrap_tokenizer"]
@@ -19,31 +19,31 @@ __all__ = ["Encoding", "NoTokenizerError", "Piece", "Tokenizer", "load_tokenizer
 TOKENIZER_FILE = "tokenizer.json"
 
 
-def load_tokenizer(files: Files, *, trust_remote_code: bool = False) -> Tokenizer:
+def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) -> Tokenizer:
     """The tokenizer of a model.
 
-    trust_remote_code: run the tokenizer class that came with the model, if it brings one; without it, its
-    tokenizer.json (which is data) is used where it has one, and the tokenizer is refused where it has none.
+    trust_remote_code: run the tokenizer class that came with the model, if there is one. Without it, the model's
+    tokenizer.json (which is data) is used; where there is none, the tokenizer is refused.
 
     Raises NoTokenizerError where the model has no tokenizer, and ModelError where it is broken, needs a package that
     is not installed, or needs the model's own code and that was not allowed.
     """
-    if (named := files.ref.tokenizer_file) is not None:
-        return _named(files, named)
+    if (file := files.ref.tokenizer_file) is not None:
+        return _load_named_file(files, file)
     path = files.find(TOKENIZER_FILE)
     config = read_config(files)
     if path is None or (config.code is not None and trust_remote_code):
-        return _slow(files, config, trust_remote_code)
+        return _load_slow(files, config, trust_remote_code)
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
     tokenizer = read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint, note=_code_note(files, config))
-    return tokenizer if _fits(tokenizer, files) else _slow(files, config, trust_remote_code)
+    return tokenizer if _matches_gguf(tokenizer, files) else _load_slow(files, config, trust_remote_code)
 
 
 def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
-    """A tokenizer that somebody has loaded: of transformers (fast or slow), or of `tokenizers`; or one of ours.
+    """A tokenizer that is loaded already: of transformers (fast or slow), of `tokenizers`, or one of ours.
 
-    It is used as it is, but for its truncation and padding, and left as it was.
+    It is used as it is, except for its truncation and padding, and not changed.
 
     Raises UsageError for anything else.
     """
@@ -52,7 +52,7 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
     if hasattr(tokenizer, "convert_ids_to_tokens"):
         from attncli.models.tokenizers.slow import wrap_loaded
 
-        return wrap_loaded(tokenizer, max_length=sane_length(tokenizer.model_max_length), slow=False)
+        return wrap_loaded(tokenizer, max_length=finite_length(tokenizer.model_max_length), slow=False)
     from tokenizers import Tokenizer as Backend
 
     if not isinstance(tokenizer, Backend):
@@ -65,10 +65,10 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
     return FastTokenizer(tokenizer)
 
 
-def _fits(tokenizer: Tokenizer, files: Files) -> bool:
-    """Whether a tokenizer.json beside a GGUF file holds the vocabulary that the file has itself, and so may stand in.
+def _matches_gguf(tokenizer: Tokenizer, files: TokenizerFiles) -> bool:
+    """Whether a tokenizer.json beside a GGUF file has the same vocabulary as that file, so that it may be used.
 
-    A file that is still on the hub is not fetched for that: what lies in one repository belongs together.
+    A GGUF file that is still on the hub is not downloaded for this check: files of one repository belong together.
     """
     name = files.ref.weights_file
     gguf = files.source.local(name) if name is not None and name.endswith(".gguf") else None
@@ -79,16 +79,18 @@ def _fits(tokenizer: Tokenizer, files: Files) -> bool:
     tokens = read_metadata(gguf, repair_hint=files.source.repair_hint).get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list):
         return True
-    # Files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
+    # GGUF files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
     pieces = zip(tokens, tokenizer.describe(range(len(tokens))), strict=True)
     return all(piece is None or piece.token == token for token, piece in pieces)
 
 
-def _named(files: Files, path: Path) -> Tokenizer:
-    """A tokenizer's own file; the settings beside it are those of the file that has the standard name."""
-    # A file of any name may have been saved by the library `tokenizers`.
-    saved = path.name.endswith(TOKENIZER_FILE) or (path.suffix == ".json" and missing_tokenizer_part(path) is None)
-    if not saved:
+def _load_named_file(files: TokenizerFiles, path: Path) -> Tokenizer:
+    """A tokenizer by one of its files; the settings beside it are used only if it has the standard name."""
+    # A file saved by the library `tokenizers` may have any name.
+    is_tokenizer_json = path.name.endswith(TOKENIZER_FILE) or (
+        path.suffix == ".json" and missing_tokenizer_part(path) is None
+    )
+    if not is_tokenizer_json:
         from attncli.models.tokenizers.slow import load_single_file
 
         return load_single_file(files, path, read_config(files))
@@ -98,7 +100,7 @@ def _named(files: Files, path: Path) -> Tokenizer:
     return read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint)
 
 
-def _slow(files: Files, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:
+def _load_slow(files: TokenizerFiles, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:
     if config.code is not None and not trust_remote_code:
         raise ModelError(
             f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
@@ -109,7 +111,7 @@ def _slow(files: Files, config: TokenizerConfig, trust_remote_code: bool) -> Tok
     return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
 
 
-def _code_note(files: Files, config: TokenizerConfig) -> str | None:
+def _code_note(files: TokenizerFiles, config: TokenizerConfig) -> str | None:
     if config.code is None:
         return None
     return f"{files.ref.name}: its tokenizer.json was used, and not its own class {config.code} (--trust-remote-code)"

@@ -1,7 +1,7 @@
-"""What a tokenizer can do, and what it answers: the values between the model layer and the analysis of tokens.
+"""The protocol of a tokenizer, and the values that it returns.
 
-They are named tuples, as in the other modules on the way of `attn tokenize`: making a frozen dataclass takes half a
-millisecond each time the program starts.
+They are named tuples, as in the other modules that `attn tokenize` imports: creating the class of a frozen dataclass
+takes half a millisecond at each start of the program.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Span = tuple[int, int]
 
 
 class NoTokenizerError(ModelError):
-    """A model that comes without a tokenizer: only ids can be given to it."""
+    """The model has no tokenizer: its input has to be ids."""
 
     def __init__(self, model: str) -> None:
         super().__init__(f"{model} has no tokenizer", hint="give it numbers instead of a text: --input-ids")
@@ -29,8 +29,8 @@ class Piece(NamedTuple):
     r"""One entry of a vocabulary.
 
     token: the raw form (`Ġmole`).  data: the UTF-8 bytes that it stands for (` mole`), which may cut a character.
-    text: what a reader sees of them; bytes that make no whole character are written `\xf0`.
-    special: one of the tokenizer's special tokens; the unknown token is none, as it stands for a part of the text.
+    text: these bytes as text; those that make no whole character are written `\xf0`.
+    special: one of the tokenizer's special tokens; the unknown token isn't, as it stands for a part of the text.
     """
 
     id: int
@@ -45,12 +45,12 @@ class Piece(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """A text as numbers; every field has an entry a token.
+    """A text as ids; every field has one entry a token.
 
     sequences: 0 for tokens of the text, 1 for tokens of its pair, None for tokens that the tokenizer added.
-    segments: what the model takes as `token_type_ids`.
-    spans: characters of the own text of the token, half open; None for an added token, and where a tokenizer that
-    keeps no record was not to be followed.
+    segments: the model's `token_type_ids`.
+    spans: characters of the text or pair, half open; None for an added token, and where the tokenizer keeps no record
+    and the place was not found.
     """
 
     ids: Sequence[int]
@@ -62,10 +62,10 @@ class Encoding(NamedTuple):
 class Tokenizer(Protocol):
     """A model's tokenizer, whatever library it comes from.
 
-    class_name: the class that the model names for it.  max_length: how many tokens the model takes, if it says.
-    unknown_id: the id that stands for what the vocabulary cannot spell, if there is one.
+    class_name: the class that the model names for it.  max_length: the most tokens that the model takes, if known.
+    unknown_id: the id of the unknown token, if there is one.
     slow: loaded through transformers, as there was no tokenizer.json.
-    note: something about how it was loaded that a user should know.
+    note: a message for the user about how it was loaded.
     """
 
     @property
@@ -82,21 +82,21 @@ class Tokenizer(Protocol):
     def note(self) -> str | None: ...
 
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
-        """Cut a text, and a second one beside it, into tokens.
+        """Encode a text, or a pair of texts.
 
-        special: add the special tokens that the model expects.  truncate: cut to `max_length` (if there is one) so
-        that those special tokens stay.  The truncation and padding of the tokenizer's own file play no part.
+        special: add the special tokens that the model expects.  truncate: to `max_length` (if there is one), keeping
+        those special tokens.  The truncation and padding in the tokenizer's own file are ignored.
         """
         ...
 
     def encode_batch(
         self, texts: Sequence[str], *, special: bool = True, truncate: bool = False
     ) -> list[Sequence[int]]:
-        """The bare ids of each text, as `encode` gives them, by all cores where the tokenizer can use them."""
+        """The ids of each text, as `encode` gives them, on all cores where the tokenizer can use them."""
         ...
 
     def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
-        """The bare ids of one text that comes in blocks, part by part."""
+        """The ids of one text that comes in blocks, part by part."""
         ...
 
     def describe(self, ids: Sequence[int]) -> Sequence[Piece | None]:
@@ -104,28 +104,28 @@ class Tokenizer(Protocol):
         ...
 
     def vocabulary(self) -> Iterator[Piece]:
-        """Every entry by id, added tokens among them; ids that stand for nothing are left out."""
+        """Every entry in the order of ids, including added tokens; ids without an entry are left out."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """What the model's own decoder makes of ids, special tokens left out; no spaces are tidied beyond that."""
+        """Decode ids with the model's own decoder, without special tokens and without any clean-up of spaces."""
         ...
 
     @property
     def algorithm(self) -> str:
-        """What cuts a word: `BPE`, `WordPiece`, `Unigram`, `WordLevel`, or the name of a class of Python code."""
+        """The subword algorithm: `BPE`, `WordPiece`, `Unigram`, `WordLevel`, or the name of a class of Python code."""
         ...
 
     @property
     def added_count(self) -> int:
-        """How many tokens were added to the model's own vocabulary."""
+        """The number of tokens that were added to the model's own vocabulary."""
         ...
 
     @property
-    def spelling(self) -> TokenBytes:
-        """How the vocabulary writes its tokens."""
+    def token_bytes(self) -> TokenBytes:
+        """How the vocabulary writes bytes, spaces and continued words."""
         ...
 
-    def parts(self) -> TokenizerPipeline | None:
-        """What it is made of, for those who ask how it works; None where it is a class of Python code."""
+    def pipeline(self) -> TokenizerPipeline | None:
+        """The parts of the tokenizer, to explain its steps; None for a class of Python code."""
         ...
