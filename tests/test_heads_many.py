@@ -20,14 +20,13 @@ from attncli.choices import METRICS
 from attncli.errors import UsageError
 from tests import tiny
 from tests.cli.conftest import Outcome, attn
-from tests.test_whole import saved
 
 LINES = ["the mole dug the mole", "one mole", "take a biopsy of the mole", "the the"]
 
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(saved(tmp_path_factory.mktemp("gpt2"), "gpt2"))
+    return str(tiny.save_with_tokenizer(tmp_path_factory.mktemp("gpt2"), "gpt2"))
 
 
 def result(outcome: Outcome) -> dict[str, Any]:
