@@ -189,20 +189,6 @@ def test_an_npz_holds_the_means(tmp_path: Path, gpt2: str) -> None:
         assert known.nonzero()[0].tolist() == [1] and known.nonzero()[1].tolist() == [2]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["a mole", "--probe"], "--probe takes the place of a text"),
-        (["--probe", "--lines"], "--probe takes the place of a text"),
-        (["a mole", "--seed", "1"], "--seed chooses random tokens, and there are none"),
-        (["--probe", "--seed", "x"], "--seed can't be 'x': it is a whole number from 0 on"),
-    ],
-)
-def test_contradictions(arguments: list[str], message: str) -> None:
-    outcome = attn("heads", *arguments)
-    assert outcome.code == 2 and outcome.error[0] == message
-
-
 def test_one_of_several_files_that_isnt_there(tmp_path: Path, gpt2: str) -> None:
     outcome = attn("heads", "-f", file_of(tmp_path, *LINES), "-f", str(tmp_path / "other"), "-m", gpt2)
     assert outcome.code == 1 and outcome.error[0] == f"there is no file {tmp_path / 'other'}"

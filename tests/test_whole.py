@@ -204,20 +204,6 @@ def test_weights_that_are_no_numbers_name_their_layer(tmp_path: Path) -> None:
     assert attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), "-l", "0").code == 0
 
 
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        (["-l", "0", "-H", "1.2"], "head 1.2 is in none of the layers of -l"),
-        (["-H", "cross.0.1", "--stack", "encoder"], "head cross.0.1 is not of the stack encoder"),
-        (["-l", ""], "'' names nothing"),
-    ],
-)
-def test_choices_that_contradict_each_other(tmp_path: Path, choice: list[str], message: str) -> None:
-    tiny.save(tmp_path, tiny.bert())
-    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), *choice)
-    assert outcome.code == 2 and outcome.error[0] == message
-
-
 def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
     config = transformers.JambaConfig(
         **tiny.GROUPED, num_experts=2, attn_layer_period=3, attn_layer_offset=1, use_mamba_kernels=False

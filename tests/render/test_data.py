@@ -17,7 +17,7 @@ from tests.cli.samples import PATTERN, POOLED, heads_result, stack, tokenize_res
 # Lone surrogates are the broken file names of a shell: they must survive as well.
 texts = st.text(st.characters(codec=None))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
-values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=20)
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=8)
 
 
 def test_json_is_one_line_with_the_keys_in_their_order() -> None:
