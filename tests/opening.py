@@ -1,12 +1,17 @@
-"""Opening models in tests as a verb does, and the errors that it gives."""
+"""Opening and loading models in tests as a verb does, and the errors that it gives."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from attncli.errors import ExitCode, ModelError
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import parse_reference
+from attncli.models.loading.loaded_model import LoadedModel
+from attncli.models.loading.weights import load_model
 from tests.weight_files import safetensors_bytes
 
 WEIGHTS = safetensors_bytes(a=1000)
@@ -15,6 +20,11 @@ FILES = {"config.json": b"{}", "tokenizer.json": b'{"version": "1.0"}', "model.s
 
 def opened(text: object, *, refresh: bool = False, revision: str | None = None) -> ModelFiles:
     return open_files(parse_reference(str(text), revision=revision), refresh=refresh)
+
+
+def load(path: Path | str, **options: Any) -> LoadedModel:
+    """A model on the CPU; the options are those of `load_model`."""
+    return load_model(opened(path), device="cpu", **options)
 
 
 def fetch_all(files: ModelFiles) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import tiny
 from tests.cli.conftest import attn
-from tests.test_whole import saved
 
 TEXT = "the mole dug the mole"
 
@@ -20,7 +20,7 @@ TEXT = "the mole dug the mole"
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A model and another one of its shape, and of its name in lower case."""
     folder = tmp_path_factory.mktemp("models")
-    base, tuned = saved(folder / "base", "gpt2"), saved(folder / "tuned", "gpt2")
+    base, tuned = tiny.save_with_tokenizer(folder / "base", "gpt2"), tiny.save_with_tokenizer(folder / "tuned", "gpt2")
     import torch
     from transformers import AutoModel
 
@@ -68,7 +68,7 @@ def _npz(model: str, path: Path) -> Path:
 
 
 def test_shapes_that_differ_say_how(models: tuple[str, str], tmp_path: Path) -> None:
-    other = str(saved(tmp_path / "t5", "t5"))
+    other = str(tiny.save_with_tokenizer(tmp_path / "t5", "t5"))
     outcome = attn("heads", TEXT, "-m", models[0], "-m", other)
     assert (outcome.code, outcome.text) == (2, "")
     assert "decoder 3 layers of 4 heads in" in outcome.err and "cross 3 layers of 4 heads in" in outcome.err

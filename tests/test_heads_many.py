@@ -20,14 +20,13 @@ from attncli.choices import METRICS
 from attncli.errors import UsageError
 from tests import tiny
 from tests.cli.conftest import Outcome, attn
-from tests.test_whole import saved
 
 LINES = ["the mole dug the mole", "one mole", "take a biopsy of the mole", "the the"]
 
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(saved(tmp_path_factory.mktemp("gpt2"), "gpt2"))
+    return str(tiny.save_with_tokenizer(tmp_path_factory.mktemp("gpt2"), "gpt2"))
 
 
 def result(outcome: Outcome) -> dict[str, Any]:
@@ -188,20 +187,6 @@ def test_an_npz_holds_the_means(tmp_path: Path, gpt2: str) -> None:
     with np.load(file) as arrays:
         known = ~np.isnan(arrays["decoder.metrics.induction"])
         assert known.nonzero()[0].tolist() == [1] and known.nonzero()[1].tolist() == [2]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["a mole", "--probe"], "--probe takes the place of a text"),
-        (["--probe", "--lines"], "--probe takes the place of a text"),
-        (["a mole", "--seed", "1"], "--seed chooses random tokens, and there are none"),
-        (["--probe", "--seed", "x"], "--seed can't be 'x': it is a whole number from 0 on"),
-    ],
-)
-def test_contradictions(arguments: list[str], message: str) -> None:
-    outcome = attn("heads", *arguments)
-    assert outcome.code == 2 and outcome.error[0] == message
 
 
 def test_one_of_several_files_that_isnt_there(tmp_path: Path, gpt2: str) -> None:

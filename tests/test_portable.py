@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import ntpath
 import os
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,15 +34,22 @@ GUARDED = {
 }
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text("utf-8"))
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return [(path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths]
+
+
+def dotted(tree: ast.Module) -> set[str]:
+    """What is written as `name.attribute`."""
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {f"{node.value.id}.{node.attr}" for node in attributes if isinstance(node.value, ast.Name)}
 
 
 def test_nothing_is_used_that_only_posix_has() -> None:
     used: dict[str, set[str]] = {}
     for name, tree in modules():
-        found = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & POSIX
+        found = dotted(tree) & POSIX
         imports = (alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names)
         found |= set(imports) & MISSING
         found |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)} & MISSING

@@ -12,8 +12,8 @@ import pytest
 
 from attncli.choices import METRICS
 from attncli.cli.environment import ProcessRank
+from tests import tiny
 from tests.cli.conftest import Recorder, attn, heads, surroundings
-from tests.test_whole import saved
 
 __all__ = ["heads"]
 
@@ -30,7 +30,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(saved(tmp_path_factory.mktemp("gpt2"), "gpt2"))
+    return str(tiny.save_with_tokenizer(tmp_path_factory.mktemp("gpt2"), "gpt2"))
 
 
 def numbers(found: dict) -> list[float]:

@@ -236,7 +236,7 @@ def test_many_texts_have_no_target() -> None:
 def test_weights_without_a_head_write_nothing(tmp_path: Path) -> None:
     # T5's head is its token table, which the file has.
     assert attncli.heads(TEXT, model=saved(tmp_path / "t5", "t5", head=False), generate=2).generated is not None
-    tiny.build(tiny.llama()).save_pretrained(tmp_path / "llama")
+    tiny.save(tmp_path / "llama", tiny.llama())
     with pytest.raises(ModelError, match=r"have no language-model head to write with \(lm_head\.weight\)"):
         attncli.heads(input_ids=[5, 6], model=str(tmp_path / "llama"), generate=2)
     with pytest.raises(UsageError, match="T5Model has no language-model head to write with"):

@@ -16,20 +16,10 @@ from tests import tiny
 from tests.cli.conftest import attn
 from tests.hub_server import HubServer
 from tests.models.conftest import empty_cache, hub
-from tests.tokens.vocabularies import byte_bpe
 
 TEXT = "the mole dug the mole"
 
 __all__ = ["empty_cache", "hub"]
-
-
-def saved(folder: Path, family: str) -> Path:
-    """A tiny model with a byte-level tokenizer whose ids it knows."""
-    config = tiny.FAMILIES[family]()
-    config.vocab_size = 400
-    tiny.build(config).save_pretrained(folder)
-    byte_bpe(bos=True).save(str(folder / "tokenizer.json"))
-    return folder
 
 
 def served(folder: Path) -> dict[str, bytes]:
@@ -38,7 +28,7 @@ def served(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_oss", "bloom", "t5"])
 def test_heads_of_a_folder(tmp_path: Path, family: str) -> None:
-    outcome = attn("heads", TEXT, "-m", str(saved(tmp_path / family, family)), "--json")
+    outcome = attn("heads", TEXT, "-m", str(tiny.save_with_tokenizer(tmp_path / family, family)), "--json")
     assert outcome.code == 0
     result = json.loads(outcome.text)
     names = [stack["stack"] for stack in result["stacks"]]
@@ -51,7 +41,7 @@ def test_heads_of_a_folder(tmp_path: Path, family: str) -> None:
 
 
 def test_stacks_are_chosen_by_name(tmp_path: Path) -> None:
-    folder = str(saved(tmp_path / "t5", "t5"))
+    folder = str(tiny.save_with_tokenizer(tmp_path / "t5", "t5"))
     shown = attn("heads", TEXT, "-m", folder, "-H", "cross.1.2", "--patterns", "--format", "csv")
     lines = shown.text.splitlines()
     assert shown.code == 0 and lines[1].startswith("cross,1,2,0,<s>,0,<s>,")
@@ -62,7 +52,7 @@ def test_stacks_are_chosen_by_name(tmp_path: Path) -> None:
 
 
 def test_a_pair_and_ids(tmp_path: Path) -> None:
-    folder = str(saved(tmp_path / "bert", "bert"))
+    folder = str(tiny.save_with_tokenizer(tmp_path / "bert", "bert"))
     pair = json.loads(attn("heads", TEXT, "--pair", "one mole", "-m", folder, "--json").text)
     tokens = json.loads(attn("tokenize", TEXT, "--pair", "one mole", "-m", folder, "--json").text)
     assert pair["stacks"][0]["queries"] == tokens["texts"][0]["tokens"]
@@ -87,21 +77,21 @@ def test_a_pair_and_ids(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_use_is_said_in_two_lines(tmp_path: Path, arguments: list[str], message: str) -> None:
-    outcome = attn("heads", *arguments, "-m", str(saved(tmp_path / "gpt2", "gpt2")))
+    outcome = attn("heads", *arguments, "-m", str(tiny.save_with_tokenizer(tmp_path / "gpt2", "gpt2")))
     assert (outcome.code, outcome.text) == (2, "")
     error, hint = [line for line in outcome.err.splitlines() if not line.startswith("note")]
     assert message in error and hint.startswith("hint: ")
 
 
 def test_truncation(tmp_path: Path) -> None:
-    folder = str(saved(tmp_path / "gpt2", "gpt2"))
+    folder = str(tiny.save_with_tokenizer(tmp_path / "gpt2", "gpt2"))
     for given in (["the " * 80], ["--input-ids", " ".join(["5"] * 65)]):
         result = json.loads(attn("heads", *given, "--truncate", "-m", folder, "--json").text)
         assert len(result["stacks"][0]["queries"]) == 64
 
 
 def test_patterns_in_every_form_are_the_same(tmp_path: Path) -> None:
-    folder = str(saved(tmp_path / "llama", "llama"))
+    folder = str(tiny.save_with_tokenizer(tmp_path / "llama", "llama"))
     given = ["heads", TEXT, "-m", folder, "-H", "1.0,1.3", "--patterns"]
     whole = json.loads(attn(*given, "--json").text)["stacks"][0]
     attn(*given, "-o", str(tmp_path / "x.npz"), "-o", str(tmp_path / "x.csv"))
@@ -114,7 +104,7 @@ def test_patterns_in_every_form_are_the_same(tmp_path: Path) -> None:
 
 def test_long_texts_are_pooled_unless_told_otherwise(tmp_path: Path) -> None:
     config = tiny.llama()
-    tiny.build(config).save_pretrained(tmp_path)
+    tiny.save(tmp_path, config)
     given = ["heads", "--input-ids", " ".join(["5", "6", "7"] * 400), "-m", str(tmp_path), "-H", "0.0", "--json"]
     (pooled,) = json.loads(attn(*given).text)["stacks"][0]["patterns"]
     assert len(pooled["weights"]) == len(pooled["bins"]["rows"]) == 64
@@ -126,14 +116,14 @@ def test_long_texts_are_pooled_unless_told_otherwise(tmp_path: Path) -> None:
 def test_the_hub_fresh_cached_refreshed_and_offline(
     tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = hub.add("org/tiny", served(saved(tmp_path / "first", "gpt2")))
+    model = hub.add("org/tiny", served(tiny.save_with_tokenizer(tmp_path / "first", "gpt2")))
     fresh = attn("heads", TEXT, "-m", "org/tiny", "--json")
     assert fresh.code == 0 and hub.requests
     hub.requests.clear()
     cached = attn("heads", TEXT, "-m", "org/tiny", "--json")
     assert hub.requests == [] and cached.text == fresh.text
     assert attn("tokenize", TEXT, "-m", "org/tiny", "--ids").code == 0 and hub.requests == []
-    newer = model.commit(served(saved(tmp_path / "second", "llama")))
+    newer = model.commit(served(tiny.save_with_tokenizer(tmp_path / "second", "llama")))
     refreshed = json.loads(attn("heads", TEXT, "-m", "org/tiny", "--refresh", "--json").text)
     assert refreshed["made_by"]["revision"] == newer and refreshed["made_by"]["model_class"] == "LlamaModel"
     hub.requests.clear()
@@ -148,6 +138,10 @@ def run_heads(folder: Path, *arguments: str) -> dict:
     return json.loads(attn("heads", *arguments, "-m", str(folder), "--json").text)
 
 
+def heads_of(folder: Path, *arguments: str) -> dict:
+    return json.loads(attn("heads", *arguments, "-m", str(folder), "--json").text)
+
+
 def reference_patterns(folder: Path, arguments: dict[str, object], stack: str = "only") -> list[np.ndarray]:
     """transformers' own weights, a layer each, (heads, queries, keys)."""
     model = transformers.AutoModel.from_pretrained(folder)
@@ -156,8 +150,8 @@ def reference_patterns(folder: Path, arguments: dict[str, object], stack: str = 
 
 def test_segments_go_to_models_that_have_an_embedding_for_them(tmp_path: Path) -> None:
     """GPT-2 takes token_type_ids too, and would look them up in its token table."""
-    folder = saved(tmp_path / "gpt2", "gpt2")
-    (stack,) = run_heads(folder, TEXT, "--pair", "one mole", "--patterns")["stacks"]
+    folder = tiny.save_with_tokenizer(tmp_path / "gpt2", "gpt2")
+    (stack,) = heads_of(folder, TEXT, "--pair", "one mole", "--patterns")["stacks"]
     ids = torch.tensor([[token["id"] for token in stack["queries"]]])
     expected = reference_patterns(folder, {"input_ids": ids})
     for pattern in stack["patterns"]:
@@ -166,7 +160,7 @@ def test_segments_go_to_models_that_have_an_embedding_for_them(tmp_path: Path) -
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_the_decoder_starts_where_its_configuration_says(tmp_path: Path, family: str) -> None:
-    folder = saved(tmp_path / family, family)
+    folder = tiny.save_with_tokenizer(tmp_path / family, family)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "decoder_start_token_id": 7}))
     encoder, decoder, cross = run_heads(folder, TEXT, "--patterns")["stacks"]
@@ -180,7 +174,7 @@ def test_the_decoder_starts_where_its_configuration_says(tmp_path: Path, family:
 def test_positions_behind_the_padding_are_the_limit(tmp_path: Path) -> None:
     """RoBERTa's table of 64 positions, with a padding token at 1, holds 62 tokens."""
     config = transformers.RobertaConfig(**{**tiny.COMMON, "vocab_size": 99}, max_position_embeddings=64)
-    tiny.build(config).save_pretrained(tmp_path)
+    tiny.save(tmp_path, config)
     fits = attn("heads", "--input-ids", " ".join(["5"] * 62), "-m", str(tmp_path), "--json")
     beyond = attn("heads", "--input-ids", " ".join(["5"] * 63), "-m", str(tmp_path))
     assert fits.code == 0
@@ -194,8 +188,8 @@ def test_weights_on_offsets_are_not_taken_for_weights_on_keys(tmp_path: Path) ->
         encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=99, attention_window=4,
         max_encoder_position_embeddings=64, max_decoder_position_embeddings=64,
     )  # fmt: skip
-    tiny.build(config).save_pretrained(tmp_path)
-    result = run_heads(tmp_path, "--input-ids", "5 6 7 8 9", "--patterns")
+    tiny.save(tmp_path, config)
+    result = heads_of(tmp_path, "--input-ids", "5 6 7 8 9", "--patterns")
     assert [stack["stack"] for stack in result["stacks"]] == ["encoder", "decoder", "cross"]
     encoder = np.array([one["weights"] for one in result["stacks"][0]["patterns"]])
     assert encoder.shape == (8, 5, 5)
@@ -214,26 +208,12 @@ def test_weights_that_are_no_numbers_name_their_layer(tmp_path: Path) -> None:
     assert attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), "-l", "0").code == 0
 
 
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        (["-l", "0", "-H", "1.2"], "head 1.2 is in none of the layers of -l"),
-        (["-H", "cross.0.1", "--stack", "encoder"], "head cross.0.1 is not of the stack encoder"),
-        (["-l", ""], "'' names nothing"),
-    ],
-)
-def test_choices_that_contradict_each_other(tmp_path: Path, choice: list[str], message: str) -> None:
-    tiny.build(tiny.bert()).save_pretrained(tmp_path)
-    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), *choice)
-    assert outcome.code == 2 and outcome.error[0] == message
-
-
 def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
     config = transformers.JambaConfig(
         **tiny.GROUPED, num_experts=2, attn_layer_period=3, attn_layer_offset=1, use_mamba_kernels=False
     )
-    tiny.build(config).save_pretrained(tmp_path)
-    (stack,) = run_heads(tmp_path, "--input-ids", "5 6 7")["stacks"]
+    tiny.save(tmp_path, config)
+    (stack,) = heads_of(tmp_path, "--input-ids", "5 6 7")["stacks"]
     assert [(layer["heads"], layer["mixer"]) for layer in stack["layers"]] == [
         (0, "JambaMambaMixer"),
         (4, None),
@@ -248,7 +228,7 @@ def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
 
 
 def test_an_impossible_configuration_is_no_crash(tmp_path: Path) -> None:
-    tiny.build(tiny.bert()).save_pretrained(tmp_path)
+    tiny.save(tmp_path, tiny.bert())
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 0}))
     outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path))
@@ -282,7 +262,7 @@ def test_wrong_arguments_of_the_python_function(arguments: dict[str, object]) ->
 
 
 def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
-    folder = str(saved(tmp_path / "gpt2", "gpt2"))
+    folder = str(tiny.save_with_tokenizer(tmp_path / "gpt2", "gpt2"))
     whole, cut = (
         json.loads(attn("tokenize", "the mole " * 80, "-m", folder, *more, "--json").text)
         for more in ((), ("--truncate",))
@@ -294,8 +274,8 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
 
 
 def test_choices_add_up(tmp_path: Path) -> None:
-    tiny.build(tiny.bert()).save_pretrained(tmp_path)
-    (stack,) = run_heads(tmp_path, "--input-ids", "5 6 7", "-H", "0.2", "-H", "1.3,1.0")["stacks"]
+    tiny.save(tmp_path, tiny.bert())
+    (stack,) = heads_of(tmp_path, "--input-ids", "5 6 7", "-H", "0.2", "-H", "1.3,1.0")["stacks"]
     assert [head["name"] for head in stack["metrics"]] == ["0.2", "1.0", "1.3"]
 
 

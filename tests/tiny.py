@@ -1,14 +1,17 @@
-"""Tiny models with random weights, one a kind of attention, and a reference to hold their patterns against."""
+"""Tiny models with random weights, one for each kind of attention, also as folders; and reference patterns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 import transformers
 from torch import Tensor
 
+from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.results.tokens import Token
+from tests.tokens.vocabularies import byte_bpe
 
 COMMON = {
     "hidden_size": 32,
@@ -128,6 +131,44 @@ def build(config: transformers.PreTrainedConfig, seed: int = 0) -> transformers.
             elif "sinks" in name:
                 parameter.copy_(torch.randn(parameter.shape))
     return model
+
+
+def loaded(family: str) -> LoadedModel:
+    """A model of one of the families, as the analysis takes it."""
+    return wrap_model(build(FAMILIES[family]()), family)
+
+
+def save(folder: Path, config: transformers.PreTrainedConfig) -> Path:
+    """A model as a folder, without a tokenizer."""
+    build(config).save_pretrained(folder)
+    return folder
+
+
+def save_with_tokenizer(folder: Path, family: str) -> Path:
+    """A model as a folder with a byte-level tokenizer, all of whose ids the model knows."""
+    config = FAMILIES[family]()
+    config.vocab_size = 400
+    save(folder, config)
+    byte_bpe(bos=True).save(str(folder / "tokenizer.json"))
+    return folder
+
+
+class Folders:
+    """Models as folders by name; each is saved when it is first asked for."""
+
+    def __init__(self, root: Path, save: Callable[[Path, str], object]) -> None:
+        self._root = root
+        self._save = save
+
+    @classmethod
+    def of(cls, root: Path, configs: Mapping[str, Callable[[], transformers.PreTrainedConfig]] = FAMILIES) -> Folders:
+        """Models of these configurations, without tokenizers."""
+        return cls(root, lambda folder, name: save(folder, configs[name]()))
+
+    def __getitem__(self, name: str) -> Path:
+        if not (self._root / name).exists():
+            self._save(self._root / name, name)
+        return self._root / name
 
 
 def tokens(ids: list[int], special: tuple[int, ...] = ()) -> tuple[Token, ...]:

@@ -60,7 +60,7 @@ def test_patterns_equal_output_attentions_on_a_padded_batch(family: str, pad_lef
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_stacks_layers_and_direction(family: str) -> None:
-    loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
+    loaded = tiny.loaded(family)
     (stacks,) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest())
     names = {stack.stack: stack.causal for stack in stacks}
     if family in ("t5", "bart"):
@@ -74,7 +74,7 @@ def test_stacks_layers_and_direction(family: str) -> None:
 
 
 def test_a_window_shorter_than_the_text_hides_what_is_beyond_it() -> None:
-    loaded = wrap_model(tiny.build(tiny.mistral()))
+    loaded = tiny.loaded("mistral")
     ((stack,),) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest(patterns=True))
     for pattern in stack.patterns:
         rows, columns = np.nonzero(pattern.weights)
@@ -83,7 +83,7 @@ def test_a_window_shorter_than_the_text_hides_what_is_beyond_it() -> None:
 
 
 def test_sinks_take_a_part_of_every_row() -> None:
-    loaded = wrap_model(tiny.build(tiny.gpt_oss()))
+    loaded = tiny.loaded("gpt_oss")
     ((stack,),) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), HeadsRequest(patterns=True))
     assert max(head.values["virtual_sink"] for head in stack.metrics) > 0.1
     for head, pattern in zip(stack.metrics, stack.patterns, strict=True):
@@ -107,7 +107,7 @@ def test_a_softcap_changes_the_pattern() -> None:
 
 
 def test_only_the_chosen_heads_are_kept() -> None:
-    loaded = wrap_model(tiny.build(tiny.bart()))
+    loaded = tiny.loaded("bart")
     request = HeadsRequest(parse_selection(head="cross.1.2,decoder.0.3"), patterns=True)
     (stacks,) = read_heads_of_each(loaded, inputs_for(loaded, [IDS]), request)
     selected = {stack.stack: [(p.layer, p.head) for p in stack.patterns] for stack in stacks}
@@ -116,7 +116,7 @@ def test_only_the_chosen_heads_are_kept() -> None:
 
 
 def test_pooled_patterns_are_the_exact_ones_pooled() -> None:
-    loaded = wrap_model(tiny.build(tiny.gpt2()))
+    loaded = tiny.loaded("gpt2")
     inputs = inputs_for(loaded, [IDS])
     ((exact,),), ((pooled,),) = (
         read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True, bins=bins)) for bins in (None, 4)
@@ -137,8 +137,8 @@ def test_a_users_model_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks for module in tiny.build(tiny.bloom()).modules())
 
 
-def test_layers_that_were_not_chosen_are_not_computed() -> None:
-    loaded = wrap_model(tiny.build(tiny.llama()))
+def test_nothing_is_computed_of_a_layer_that_nobody_asked_for() -> None:
+    loaded = tiny.loaded("llama")
     collector = Collector(loaded, inputs_for(loaded, [IDS]), HeadsRequest(parse_selection("2"), patterns=True))
     loaded.run_attention(collector.inputs.arguments, collector)
     (seen,) = collector.layers.values()

@@ -13,7 +13,6 @@ from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import read_heads
 from attncli.choices import METRICS
-from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
 
 NAN = math.nan
@@ -76,7 +75,7 @@ def averages(
     pad_left: bool = False,
     request: HeadsRequest = HeadsRequest(),  # noqa: B008
 ):
-    loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
+    loaded = tiny.loaded(family)
     found = Averages(request)
     for batch in batches:
         found.add(loaded, build_inputs(loaded, [tiny.tokens(ids) for ids in batch], pad_left=pad_left))
@@ -154,7 +153,7 @@ def test_only_the_chosen_heads() -> None:
 
 def test_queries_of_all_texts_together_earn_a_label() -> None:
     """A single repeated word is no sign of an induction head; one in each of several texts is."""
-    loaded = wrap_model(tiny.build(tiny.llama()))
+    loaded = tiny.loaded("llama")
     found = Averages(HeadsRequest())
     found.add(loaded, build_inputs(loaded, [tiny.tokens([5, 6, 5]), tiny.tokens([7, 8, 7])]))
     (layer, *_) = found.layers.values()

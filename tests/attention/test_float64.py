@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from attncli.attention.float64 import DEVICE_TYPES_WITHOUT_FLOAT64
 from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, Side
 from attncli.attention.uniform_baseline import compute_uniform_baseline
-from attncli.models.capture.lazy_mask import implied
+from attncli.models.capture.lazy_mask import implied_visibility
 
 CPU = torch.device("cpu")
 #: A device that torch supports without a driver.
@@ -64,7 +64,7 @@ def test_sums_are_on_the_cpu_for_a_gpu_without_float64() -> None:
 
 
 def test_the_uniform_baseline_is_moved_back_to_the_device() -> None:
-    rows = compute_uniform_baseline(sides(), implied(causal=True, queries=8, keys=8, device=GPU)).rows
+    rows = compute_uniform_baseline(sides(), implied_visibility(causal=True, queries=8, keys=8, device=GPU)).rows
     devices = {each.device for value_and_shown in rows.values() for each in value_and_shown}
     assert devices == {GPU}
     MetricSums(sides(), has_sink=True).add_rows(rows)

@@ -8,7 +8,6 @@ from attncli.attention.inputs import build_inputs, choose_probe, probe_ids, with
 from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import read_heads
 from attncli.errors import UsageError
-from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Probe
 from tests import tiny
 
@@ -43,7 +42,7 @@ def test_too_little_to_repeat(limit: int | None, ordinary: int, lack: str) -> No
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_a_decoder_reads_the_tokens_behind_its_start(family: str) -> None:
-    loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()))
+    loaded = tiny.loaded(family)
     texts = [tiny.tokens([5, 6, 7, 5, 6, 7]), tiny.tokens([9, 8, 7, 9, 8, 7])]
     inputs = with_decoder_texts(loaded, build_inputs(loaded, texts), texts)
     assert inputs.arguments["decoder_input_ids"].tolist() == [

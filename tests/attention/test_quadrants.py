@@ -10,7 +10,6 @@ from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import read_heads, read_heads_of_each
-from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Quadrants
 from tests import tiny
 
@@ -32,7 +31,7 @@ def test_quadrants_are_means_of_rows_and_sums_of_columns(
 ) -> None:
     if not explicit:
         monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", 1)
-    model = wrap_model(tiny.build(tiny.FAMILIES[family]()))
+    model = tiny.loaded(family)
     inputs = build_inputs(model, [tiny.tokens(IDS, special=(1, 2))], sequences=[SEQUENCES])
     stack, *others = read_heads(model, inputs, HeadsRequest(patterns=True))
     for pattern, head in zip(stack.patterns, stack.metrics, strict=True):
@@ -48,7 +47,7 @@ def test_quadrants_are_means_of_rows_and_sums_of_columns(
 @pytest.mark.parametrize("left", [False, True])
 def test_padding_is_of_neither_text(left: bool) -> None:
     # Its positions are relative: padding before a text moves nothing.
-    model = wrap_model(tiny.build(tiny.t5()))
+    model = tiny.loaded("t5")
     texts = [tiny.tokens(IDS, special=(1, 2)), tiny.tokens([1, 5, 2, 9, 2], special=(1, 2))]
     sequences = [SEQUENCES, [None, 0, None, 1, None]]
     both = read_heads_of_each(model, build_inputs(model, texts, sequences=sequences, pad_left=left), HeadsRequest())

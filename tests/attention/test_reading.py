@@ -12,7 +12,7 @@ from attncli.attention.positions import Position
 from attncli.attention.selection import HeadsRequest, View, line_starts, parse_selection
 from attncli.attention.stacks import read_heads
 from attncli.errors import UsageError
-from attncli.models.loading.loaded_model import LoadedModel, wrap_model
+from attncli.models.loading.loaded_model import LoadedModel
 from attncli.results.heads import Stack
 from attncli.results.tokens import Token
 from tests import tiny
@@ -50,7 +50,7 @@ def rows(stack: Stack, query: int) -> np.ndarray:
 @pytest.mark.parametrize("limit", [0, collector.MAX_EXPLICIT_WEIGHTS])
 def test_the_mean_over_heads_is_that_of_their_rows(family: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", limit)
-    loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()))
+    loaded = tiny.loaded(family)
     whole = rows(seen(loaded, View()), 6)
     stack = seen(loaded, View(query=at("6")), top=4)
     reading = stack.reading
@@ -68,24 +68,24 @@ def test_the_mean_over_heads_is_that_of_their_rows(family: str, limit: int, monk
 
 
 def test_uniform_is_over_what_is_visible_in_each_layer() -> None:
-    bert = seen(wrap_model(tiny.build(tiny.bert())), View(query=at("2"))).reading
+    bert = seen(tiny.loaded("bert"), View(query=at("2"))).reading
     assert bert is not None and bert.uniform is not None
     np.testing.assert_allclose(bert.uniform, np.full(9, 1 / 9), rtol=1e-6)
-    gpt2 = seen(wrap_model(tiny.build(tiny.gpt2())), View(query=at("2"))).reading
+    gpt2 = seen(tiny.loaded("gpt2"), View(query=at("2"))).reading
     assert gpt2 is not None and gpt2.uniform is not None
     np.testing.assert_allclose(gpt2.uniform, [1 / 3] * 3 + [0] * 6, rtol=1e-6)
     assert gpt2.visible.tolist() == [True] * 3 + [False] * 6
     # What is hidden is never among the top.
     assert {key.place for key in gpt2.top} == {0, 1, 2}
     # Two layers with a window of four tokens, and one without.
-    gemma = seen(wrap_model(tiny.build(tiny.gemma2())), View(query=at("5"))).reading
+    gemma = seen(tiny.loaded("gemma2"), View(query=at("5"))).reading
     assert gemma is not None and gemma.uniform is not None
     near, far = (2 / 4 + 1 / 6) / 3, 1 / 6 / 3
     np.testing.assert_allclose(gemma.uniform, [far, far, near, near, near, near, 0, 0, 0], rtol=1e-6)
 
 
 def test_several_tokens_read_their_mean_and_are_read_by_their_sum() -> None:
-    loaded = wrap_model(tiny.build(tiny.bert()))
+    loaded = tiny.loaded("bert")
     whole = np.stack([pattern.weights for pattern in seen(loaded, View()).patterns])
     # `cd` and the line break after it are one word here.
     assert [at("cd").span(tokens()), at("ij").span(tokens())] == [(2, 4), (7, 8)]
@@ -102,7 +102,7 @@ def test_several_tokens_read_their_mean_and_are_read_by_their_sum() -> None:
 
 
 def test_heads_are_ranked_by_one_weight_with_its_place_in_their_rows() -> None:
-    loaded = wrap_model(tiny.build(tiny.gpt2()))
+    loaded = tiny.loaded("gpt2")
     whole = rows(seen(loaded, View()), 5)
     ranking = seen(loaded, View(query=at("5"), key=Position("3", "--key"))).ranking
     assert ranking is not None and len(ranking.heads) == 12
@@ -115,7 +115,7 @@ def test_heads_are_ranked_by_one_weight_with_its_place_in_their_rows() -> None:
 
 
 def test_hidden_specials_leave_rows_that_sum_to_one() -> None:
-    loaded = wrap_model(tiny.build(tiny.bert()))
+    loaded = tiny.loaded("bert")
     reading = seen(loaded, View(query=at("4"), hide_special=True)).reading
     assert reading is not None and reading.uniform is not None and len(reading.weights) == 8
     assert float(reading.weights.sum()) == pytest.approx(1.0, abs=1e-6)
@@ -123,7 +123,7 @@ def test_hidden_specials_leave_rows_that_sum_to_one() -> None:
 
 
 def test_lines_are_numbered_as_in_the_text() -> None:
-    loaded = wrap_model(tiny.build(tiny.bert()))
+    loaded = tiny.loaded("bert")
     reading = seen(loaded, View(query=at("-1"), by="line", line_starts=line_starts(TEXT))).reading
     assert reading is not None
     assert reading.lines == (None, 1, 2, 3) and reading.query_line == 3
@@ -141,14 +141,14 @@ def test_lines_are_numbered_as_in_the_text() -> None:
 
 
 def test_norms_have_no_uniform() -> None:
-    loaded = wrap_model(tiny.build(tiny.bert()))
+    loaded = tiny.loaded("bert")
     normed = seen(loaded, View(query=at("4")), weighting="norm").reading
     assert normed is not None and normed.uniform is None and normed.top[0].uniform is None
     assert seen(loaded, View(query=at("2:4"))).reading is None
 
 
 def test_a_rollout_up_to_one_layer_is_read_by_its_keys() -> None:
-    loaded = wrap_model(tiny.build(tiny.gpt2()))
+    loaded = tiny.loaded("gpt2")
     last = parse_selection(layer="-1")
     (whole,) = seen(loaded, View(), weighting="rollout", selection=last).patterns
     reading = seen(loaded, View(query=at("4")), weighting="rollout", selection=last, top=2).reading
@@ -167,7 +167,7 @@ def test_a_rollout_up_to_one_layer_is_read_by_its_keys() -> None:
 
 
 def test_only_chosen_heads_are_averaged() -> None:
-    loaded = wrap_model(tiny.build(tiny.bert()))
+    loaded = tiny.loaded("bert")
     whole = rows(seen(loaded, View()), 4)
     reading = seen(loaded, View(query=at("4")), selection=parse_selection(head="1.2,2.0")).reading
     assert reading is not None and reading.heads == 2
@@ -239,7 +239,7 @@ def test_few_heads_are_sketched_where_none_was_chosen() -> None:
 
 
 def test_rows_and_columns_by_line_know_their_lines() -> None:
-    loaded = wrap_model(tiny.build(tiny.FAMILIES["bert"]()))
+    loaded = tiny.loaded("bert")
     stack = seen(loaded, View(by="line", line_starts=line_starts(TEXT)))
     assert stack.query_lines == stack.key_lines == (None, 1, 2, 3)
     assert stack.to_dict()["key_lines"] == [None, 1, 2, 3]

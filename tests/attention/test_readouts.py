@@ -27,7 +27,6 @@ from attncli.models.capture import fused_attention
 from attncli.models.capture import lazy_mask as masks
 from attncli.models.capture.lazy_mask import lazy_mask
 from attncli.models.capture.query_key_attention import QueryKeyAttention
-from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
 from tests.attention.test_agreement import IDS, inputs_for
 
@@ -266,7 +265,7 @@ def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pyte
 @pytest.mark.parametrize("pad_left", [False, True], ids=["pad-right", "pad-left"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = wrap_model(tiny.build(tiny.FAMILIES[family]()), family)
+    loaded = tiny.loaded(family)
     inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)
     request = HeadsRequest(parse_selection(head="1.2"), patterns=True, bins=4)
     computed = read_heads_of_each(loaded, inputs, request)

@@ -54,7 +54,7 @@ def test_weights_times_the_norm_of_what_is_read(family: str) -> None:
 
 
 def test_weights_alone_have_no_norms() -> None:
-    loaded = wrap_model(tiny.build(tiny.FAMILIES["deberta"]()))
+    loaded = tiny.loaded("deberta")
     with pytest.raises(UsageError, match="needs the values"):
         patterns(loaded, HeadsRequest(patterns=True, weighting="norm"))
 
@@ -72,7 +72,7 @@ def test_rollout_by_hand() -> None:
 @pytest.mark.parametrize("limit", [0, collector.MAX_EXPLICIT_WEIGHTS])
 def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", limit)
-    loaded = wrap_model(tiny.build(tiny.FAMILIES["llama"]()))
+    loaded = tiny.loaded("llama")
     plain = patterns(loaded, HeadsRequest(patterns=True))
     expected = torch.eye(len(IDS))
     for layer in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 import pytest
 
@@ -83,6 +84,38 @@ def test_wrong_usage(arguments: tuple[str, ...], message: str, hint: str, heads:
     assert outcome.error == (message, hint)
     assert outcome.code == (1 if "-f" in arguments else 2)
     assert heads.calls == tokenize.calls == []
+
+
+MESSAGE = '[{"role": "user", "content": "hello"}]'
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("heads x -l 0 -H 1.2", 2, "head 1.2 is in none of the layers of -l"),
+        ("heads x -H cross.0.1 --stack decoder", 2, "head cross.0.1 is not of the stack decoder"),
+        ("heads x -l ''", 2, "'' names nothing"),
+        ("heads 'a mole' --probe", 2, "--probe takes the place of a text"),
+        ("heads --probe --lines", 2, "--probe takes the place of a text"),
+        ("heads 'a mole' --seed 1", 2, "--seed chooses random tokens, and there are none"),
+        ("heads --probe --seed x", 2, "--seed can't be 'x': it is a whole number from 0 on"),
+        ("tokenize x --stats -o x.npz", 2, "npz has no place for --stats"),
+        ("tokenize x --why --format csv", 2, "csv has no place for --why"),
+        ("tokenize x --lint --count", 2, "--count and --lint contradict each other"),
+        ("tokenize x --ids --table", 2, "--ids and --table contradict each other"),
+        ("tokenize x --why --count", 2, "--count and --why contradict each other"),
+        ("tokenize x --why --pair y", 2, "--why explains one whole text"),
+        ("tokenize --input-ids 5 --why", 2, "--why explains one whole text"),
+        ("tokenize --chat nope", 1, "the conversation is not JSON: Expecting value at line 1, column 1"),
+        (f"tokenize --chat '{MESSAGE}' --pair x", 2, "a conversation stands alone"),
+        ("tokenize x --template y", 2, "--template and --generation-prompt are for conversations"),
+        ("tokenize --vocab --check lint", 2, "--vocab looks at the vocabulary and cuts no text"),
+        ("tokenize x --check sane", 2, "--check can't be 'sane': it is one of same, lint"),
+    ],
+)
+def test_options_that_contradict_each_other(line: str, code: int, message: str) -> None:
+    outcome = attn(*shlex.split(line), "-m", "builtin:induction")
+    assert (outcome.code, outcome.error[0]) == (code, message)
 
 
 @pytest.mark.parametrize(

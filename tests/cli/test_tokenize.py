@@ -309,26 +309,3 @@ def test_a_conversation_is_checked_message_by_message(folder: Path) -> None:
     outcome = attn("tokenize", "--chat", MESSAGES.replace("the mole", "the <|end|> mole"), *model)
     assert outcome.code == 4
     assert "in message 1 (user), <|end|> in the text becomes the special token 2" in outcome.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("the", "--stats", "-o", "x.npz"), 2, "npz has no place for --stats"),
-        (("the", "--why", "--format", "csv"), 2, "csv has no place for --why"),
-        (("the", "--lint", "--count"), 2, "--count and --lint contradict each other"),
-        (("--input-ids", "5", "--why"), 2, "--why explains one whole text"),
-        (("--chat", "nope"), 1, "the conversation is not JSON: Expecting value at line 1, column 1"),
-        (("--chat", MESSAGES, "--pair", "x"), 2, "a conversation stands alone"),
-        (("the", "--template", "x"), 2, "--template and --generation-prompt are for conversations"),
-        (("the", "--ids", "--table"), 2, "--ids and --table contradict each other"),
-        (("the", "--why", "--count"), 2, "--count and --why contradict each other"),
-        (("the", "--why", "--pair", "x"), 2, "--why explains one whole text"),
-        (("--vocab", "--check", "lint"), 2, "--vocab looks at the vocabulary and cuts no text"),
-        (("the", "--check", "sane"), 2, "--check can't be 'sane': it is one of same, lint"),
-    ],
-)
-def test_what_contradicts_itself(folder: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
-    outcome = attn("tokenize", *arguments, "-m", str(folder))
-    assert (outcome.code, outcome.error[0]) == (code, message)
-    assert outcome.out == b""

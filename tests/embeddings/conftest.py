@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import tiny
 from tests.embeddings import models
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A tiny model as a folder, built when it is first asked for."""
-    root = tmp_path_factory.mktemp("compared")
-
-    def saved(name: str) -> Path:
-        return root / name if (root / name).exists() else models.save(root / name, name)
-
-    return saved
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tiny.Folders:
+    """Tiny models with tokenizers, as folders."""
+    return tiny.Folders(tmp_path_factory.mktemp("compared"), models.save)
 
 
 @pytest.fixture(autouse=True)

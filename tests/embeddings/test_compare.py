@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +31,16 @@ SENTENCES = [
 #: A sample small enough for a test.
 SAMPLE = list(shipped_sentences()[:40])
 
-Folder = Callable[[str], Path]
-
 
 def compare(path: Path, sentences: list[str] = SENTENCES, **options: object) -> CompareResult:
     return attncli.compare("mole", sentences, model=path, **{"state": "all", "reference": [], **options})
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "llama3", "t5"])
-def test_pieces_spell_the_word_and_nothing_beside_it(folder: Folder, name: str) -> None:
-    result = compare(folder(name), state=0)
+def test_pieces_spell_the_word_and_nothing_beside_it(saved: tiny.Folders, name: str) -> None:
+    result = compare(saved[name], state=0)
     assert [each.matched for each in result.occurrences] == ["mole"] * 6
-    tokenizer = Tokenizer.from_file(str(folder(name) / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(saved[name] / "tokenizer.json"))
     for each in result.occurrences:
         encoding = tokenizer.encode(each.text)
         assert [encoding.tokens[place] for place in each.positions] == list(each.pieces)
@@ -56,9 +53,9 @@ def test_pieces_spell_the_word_and_nothing_beside_it(folder: Folder, name: str) 
     ("name", "stack"),
     [("bert", None), ("gpt2", None), ("llama", None), ("t5", None), ("t5", "decoder"), ("fnet", None)],
 )
-def test_every_matrix_is_what_transformers_alone_gives(folder: Folder, name: str, stack: str | None) -> None:
-    result = compare(folder(name), stack=stack)
-    each = [models.plain_vectors(folder(name), one.text, one.positions, stack) for one in result.occurrences]
+def test_every_matrix_is_what_transformers_alone_gives(saved: tiny.Folders, name: str, stack: str | None) -> None:
+    result = compare(saved[name], stack=stack)
+    each = [models.plain_vectors(saved[name], one.text, one.positions, stack) for one in result.occurrences]
     assert len(result.states) == len(each[0]) == result.state_count
     for state in result.states:
         expected = [[models.cosine(a[state.state], b[state.state]) for a in each] for b in each]
@@ -66,40 +63,40 @@ def test_every_matrix_is_what_transformers_alone_gives(folder: Folder, name: str
 
 
 @pytest.mark.parametrize("pool", ["first", "last"])
-def test_pooling_takes_the_piece_that_it_says(folder: Folder, pool: str) -> None:
+def test_pooling_takes_the_piece_that_it_says(saved: tiny.Folders, pool: str) -> None:
     words = ["the zebra of it", "a zebra"]
-    result = attncli.compare("zebra", words, model=folder("gpt2"), pool=pool, reference=[])
+    result = attncli.compare("zebra", words, model=saved["gpt2"], pool=pool, reference=[])
     assert all(len(one.pieces) > 1 for one in result.occurrences)
     place = 0 if pool == "first" else -1
-    a, b = (models.plain_vectors(folder("gpt2"), one.text, [one.positions[place]])[-1] for one in result.occurrences)
+    a, b = (models.plain_vectors(saved["gpt2"], one.text, [one.positions[place]])[-1] for one in result.occurrences)
     assert result.states[-1].similarity[0, 1] == pytest.approx(models.cosine(a, b), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "fnet"])
-def test_alone_in_pairs_or_together_makes_no_difference(folder: Folder, name: str) -> None:
-    whole = compare(folder(name))
-    pair = compare(folder(name), [SENTENCES[0], SENTENCES[2]])
+def test_alone_in_pairs_or_together_makes_no_difference(saved: tiny.Folders, name: str) -> None:
+    whole = compare(saved[name])
+    pair = compare(saved[name], [SENTENCES[0], SENTENCES[2]])
     for state, other in zip(whole.states, pair.states, strict=True):
         assert state.similarity[0, 2] == pytest.approx(other.similarity[0, 1], abs=1e-5)
 
 
-def test_the_order_of_sentences_makes_no_difference(folder: Folder) -> None:
+def test_the_order_of_sentences_makes_no_difference(saved: tiny.Folders) -> None:
     given = [f"{text.strip()}\t{label}" for text, label in zip(SENTENCES, "aabbcc", strict=True)]
     options = {"reference": SAMPLE, "dimensions": 3}
-    one, other = compare(folder("bert"), given, **options), compare(folder("bert"), given[::-1], **options)
+    one, other = compare(saved["bert"], given, **options), compare(saved["bert"], given[::-1], **options)
     for a, b in zip(one.states, other.states, strict=True):
         np.testing.assert_allclose(a.similarity, b.similarity[::-1, ::-1], atol=1e-6)
         assert a.senses[2:5] == pytest.approx(b.senses[2:5]) and a.senses.permutation == b.senses.permutation
         assert a.senses.neighbours[:3] == b.senses.neighbours[:3]
         assert a.separation == pytest.approx(b.separation)
         assert [each.dimension for each in a.dimensions] == [each.dimension for each in b.dimensions]
-    plain, back = compare(folder("bert")), compare(folder("bert"), SENTENCES[::-1])
+    plain, back = compare(saved["bert"]), compare(saved["bert"], SENTENCES[::-1])
     for a, b in zip(plain.states, back.states, strict=True):
         assert a.groups.silhouette == pytest.approx(b.groups.silhouette) and a.groups.p == b.groups.p
 
 
-def test_dimensions_of_one_occurrence_are_those_it_shares_with_other_words(folder: Folder) -> None:
-    result = compare(folder("bert"), ["the mole dug", "a tunnel"], versus="tunnel", dimensions=2)
+def test_dimensions_of_one_occurrence_are_those_it_shares_with_other_words(saved: tiny.Folders) -> None:
+    result = compare(saved["bert"], ["the mole dug", "a tunnel"], versus="tunnel", dimensions=2)
     state = result.states[-1]
     cosine = state.similarity[0, 1]
     assert [each.share for each in state.dimensions] == pytest.approx(
@@ -108,19 +105,19 @@ def test_dimensions_of_one_occurrence_are_those_it_shares_with_other_words(folde
     assert len(state.dimensions) == 2
 
 
-def test_identical_sentences_are_exactly_alike(folder: Folder) -> None:
-    result = compare(folder("bert"), ["the mole dug", "one mole", "the mole dug"])
+def test_identical_sentences_are_exactly_alike(saved: tiny.Folders) -> None:
+    result = compare(saved["bert"], ["the mole dug", "one mole", "the mole dug"])
     assert all(state.similarity[0, 2] == 1.0 for state in result.states)
 
 
-def test_without_positions_a_word_starts_from_one_vector(folder: Folder) -> None:
-    result = compare(folder("llama"), ["the mole dug more", "one mole", "skin and mole"])
+def test_without_positions_a_word_starts_from_one_vector(saved: tiny.Folders) -> None:
+    result = compare(saved["llama"], ["the mole dug more", "one mole", "skin and mole"])
     assert (result.states[0].similarity == 1.0).all()
     assert result.states[1].similarity[0, 1] < 1 and result.causal and result.stack == "decoder"
 
 
-def test_how_a_model_reads_is_found_out(folder: Folder) -> None:
-    kinds = {name: compare(folder(name), ["the mole dug", "one mole"]) for name in ("bert", "gpt2", "t5", "fnet")}
+def test_how_a_model_reads_is_found_out(saved: tiny.Folders) -> None:
+    kinds = {name: compare(saved[name], ["the mole dug", "one mole"]) for name in ("bert", "gpt2", "t5", "fnet")}
     assert {name: result.causal for name, result in kinds.items()} == {
         "bert": False, "gpt2": True, "t5": False, "fnet": False,
     }  # fmt: skip
@@ -128,15 +125,15 @@ def test_how_a_model_reads_is_found_out(folder: Folder) -> None:
     assert any("left to right" in note for note in kinds["gpt2"].notes)
 
 
-def test_the_first_token_of_a_causal_model_is_warned_of(folder: Folder) -> None:
-    assert any("sentence 1: the word is the first token" in text for text in compare(folder("gpt2")).warnings)
+def test_the_first_token_of_a_causal_model_is_warned_of(saved: tiny.Folders) -> None:
+    assert any("sentence 1: the word is the first token" in text for text in compare(saved["gpt2"]).warnings)
     # A special token before it takes that place.
-    assert not any("first token" in text for text in compare(folder("llama3")).warnings)
+    assert not any("first token" in text for text in compare(saved["llama3"]).warnings)
 
 
-def test_adjusted_values_follow_from_the_json(folder: Folder) -> None:
+def test_adjusted_values_follow_from_the_json(saved: tiny.Folders) -> None:
     for adjust in ("baseline", "standardize", "abtt"):
-        result = json.loads(json.dumps(compare(folder("bert"), adjust=adjust, reference=SAMPLE).to_dict()))
+        result = json.loads(json.dumps(compare(saved["bert"], adjust=adjust, reference=SAMPLE).to_dict()))
         for state in result["states"]:
             raw, adjusted = np.array(state["similarity"]), np.array(state["adjusted"])
             if adjust == "baseline":
@@ -152,55 +149,55 @@ def test_adjusted_values_follow_from_the_json(folder: Folder) -> None:
             np.testing.assert_allclose(adjusted, expected, atol=1e-5)
 
 
-def test_the_sample_is_run_once_and_kept(folder: Folder, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_is_run_once_and_kept(saved: tiny.Folders, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     two = ["the mole dug", "one mole"]
-    first = compare(folder("bert"), two, reference=SAMPLE, pool="last", progress=lambda what, *_: told.append(what))
+    first = compare(saved["bert"], two, reference=SAMPLE, pool="last", progress=lambda what, *_: told.append(what))
     assert "reading the reference sample" in told and list(cache.rglob("*.npz"))
     told.clear()
-    again = compare(folder("bert"), two, reference=SAMPLE, pool="last", progress=lambda what, *_: told.append(what))
+    again = compare(saved["bert"], two, reference=SAMPLE, pool="last", progress=lambda what, *_: told.append(what))
     assert "reading the reference sample" not in told
     assert again.to_dict() == first.to_dict()
     for entry in cache.rglob("*.npz"):
         entry.write_bytes(b"broken" + entry.read_bytes())
-    assert compare(folder("bert"), two, reference=SAMPLE, pool="last").to_dict() == first.to_dict()
+    assert compare(saved["bert"], two, reference=SAMPLE, pool="last").to_dict() == first.to_dict()
     monkeypatch.setenv("ATTN_CACHE", "")
-    assert compare(folder("bert"), two, reference=SAMPLE, pool="last").to_dict() == first.to_dict()
+    assert compare(saved["bert"], two, reference=SAMPLE, pool="last").to_dict() == first.to_dict()
 
 
-def test_the_sample_of_the_package_is_a_few_hundred_different_short_sentences(folder: Folder) -> None:
+def test_the_sample_of_the_package_is_a_few_hundred_different_short_sentences(saved: tiny.Folders) -> None:
     shipped = shipped_sentences()
     assert len(set(shipped)) == len(shipped) == 300
     assert all(4 <= len(sentence.split()) <= 12 and sentence[-1] == "." for sentence in shipped)
-    sample = compare(folder("bert"), ["the mole dug", "one mole"], state=0, reference=None).sample
+    sample = compare(saved["bert"], ["the mole dug", "one mole"], state=0, reference=None).sample
     assert (sample.sentences, sample.words, sample.pairs) == (300, 1200, 10_000)
 
 
-def test_the_sample_of_a_causal_model_leaves_out_first_positions(folder: Folder) -> None:
+def test_the_sample_of_a_causal_model_leaves_out_first_positions(saved: tiny.Folders) -> None:
     given = ["mole dug a tunnel", "skin and carbon", "tunnel under the lawn", "grams of carbon"]
-    counted = {name: compare(folder(name), reference=given).sample.words for name in ("gpt2", "llama3")}
+    counted = {name: compare(saved[name], reference=given).sample.words for name in ("gpt2", "llama3")}
     assert counted["llama3"] > counted["gpt2"]
 
 
-def test_only_as_deep_as_asked(folder: Folder) -> None:
-    whole, cut = compare(folder("bert")), compare(folder("bert"), state="1-2")
+def test_only_as_deep_as_asked(saved: tiny.Folders) -> None:
+    whole, cut = compare(saved["bert"]), compare(saved["bert"], state="1-2")
     assert [state.state for state in cut.states] == [0, 1, 2] and cut.state_count == 4
     assert [state.chosen for state in cut.states] == [False, True, True]
     for a, b in zip(whole.states, cut.states, strict=False):
         np.testing.assert_array_equal(a.similarity, b.similarity)
 
 
-def test_a_model_that_was_handed_over_is_left_as_it_was(folder: Folder) -> None:
-    module = transformers.AutoModel.from_pretrained(folder("bert")).train()
-    tokenizer = Tokenizer.from_file(str(folder("bert") / "tokenizer.json"))
+def test_a_model_that_was_handed_over_is_left_as_it_was(saved: tiny.Folders) -> None:
+    module = transformers.AutoModel.from_pretrained(saved["bert"]).train()
+    tokenizer = Tokenizer.from_file(str(saved["bert"] / "tokenizer.json"))
     result = compare(module, tokenizer=tokenizer)
     assert module.training
-    np.testing.assert_allclose(result.states[-1].similarity, compare(folder("bert")).states[-1].similarity, atol=1e-6)
+    np.testing.assert_allclose(result.states[-1].similarity, compare(saved["bert"]).states[-1].similarity, atol=1e-6)
 
 
 def test_a_shared_layer_has_a_state_for_each_run(tmp_path: Path) -> None:
     config = transformers.AlbertConfig(**{**tiny.COMMON, "vocab_size": 400}, embedding_size=16)
-    tiny.build(config).save_pretrained(tmp_path)
+    tiny.save(tmp_path, config)
     models.made.word_piece().save(str(tmp_path / "tokenizer.json"))
     assert [state.state for state in compare(tmp_path, state="0-2").states] == [0, 1, 2]
     assert compare(tmp_path).state_count == 4
@@ -209,9 +206,9 @@ def test_a_shared_layer_has_a_state_for_each_run(tmp_path: Path) -> None:
 # Which word, which sentences
 
 
-def test_several_words_and_labels(folder: Folder) -> None:
+def test_several_words_and_labels(saved: tiny.Folders) -> None:
     given = [("the mole dug a tunnel", "animal"), ("the tunnel", None), ("one mole", "unit"), ("a mole", "animal")]
-    result = compare(folder("bert"), given, versus="tunnel")
+    result = compare(saved["bert"], given, versus="tunnel")
     assert [(each.sentence, each.word, each.label) for each in result.occurrences] == [
         (1, "mole", "animal"), (1, "tunnel", "animal"), (2, "tunnel", None), (3, "mole", "unit"), (4, "mole", "animal"),
     ]  # fmt: skip
@@ -225,45 +222,45 @@ def test_several_words_and_labels(folder: Folder) -> None:
     assert result.best == max(result.states, key=lambda state: state.separation).state
 
 
-def test_occurrences_are_chosen_by_number_by_brackets_or_all(folder: Folder) -> None:
+def test_occurrences_are_chosen_by_number_by_brackets_or_all(saved: tiny.Folders) -> None:
     two = ["the mole, the mole", "mole"]
 
     def starts(sentences: list[str] = two, **options: object) -> list[int]:
-        return [each.start for each in compare(folder("bert"), sentences, state=0, **options).occurrences]
+        return [each.start for each in compare(saved["bert"], sentences, state=0, **options).occurrences]
 
     assert starts() == [4, 0] and starts(occurrence="all") == [4, 14, 0]
     assert starts(["the mole, the [mole]", "[mole] and mole"]) == [14, 0]
     assert starts(two[:1]) == [4, 14]
     with pytest.raises(UsageError, match="sentence 2 has 'mole' 1 time, not 2"):
         starts(occurrence=2)
-    assert any("--occurrence or" in note for note in compare(folder("bert"), two, state=0).notes)
+    assert any("--occurrence or" in note for note in compare(saved["bert"], two, state=0).notes)
 
 
-def test_what_is_left_out_is_said(folder: Folder) -> None:
+def test_what_is_left_out_is_said(saved: tiny.Folders) -> None:
     given = ["the mole", "molecules", "one mole", "x"]
     with pytest.raises(UsageError, match=r"sentence 2 has no 'mole' \(and so for 4\)"):
-        compare(folder("bert"), given)
-    result = compare(folder("bert"), given, skip=True)
+        compare(saved["bert"], given)
+    result = compare(saved["bert"], given, skip=True)
     assert result.left_out == (2, 4) and "sentences 2 and 4 were left out" in result.warnings[0]
 
 
-def test_a_word_beyond_the_models_reach_is_an_error_by_number(folder: Folder) -> None:
+def test_a_word_beyond_the_models_reach_is_an_error_by_number(saved: tiny.Folders) -> None:
     long = "the " * 70
     with pytest.raises(UsageError, match="sentence 2: the word lies beyond the 64 tokens"):
-        compare(folder("gpt2"), ["the mole", f"{long} mole"])
-    result = compare(folder("gpt2"), ["the mole", f"the mole {long}"])
+        compare(saved["gpt2"], ["the mole", f"{long} mole"])
+    result = compare(saved["gpt2"], ["the mole", f"the mole {long}"])
     assert "sentence 2 was cut to the tokens that the model takes" in result.warnings
 
 
-def test_warnings_of_forms_and_pieces(folder: Folder) -> None:
-    result = compare(folder("gpt2"), ["the mole", "the Moles", "MOLE"], any_form=True)
+def test_warnings_of_forms_and_pieces(saved: tiny.Folders) -> None:
+    result = compare(saved["gpt2"], ["the mole", "the Moles", "MOLE"], any_form=True)
     text = "\n".join(result.warnings)
     assert "sentences 2 and 3: 'Moles' and 'MOLE' were taken for the word" in text
     # Nothing is cut in several ways here: other forms are other words to a tokenizer.
     assert "is cut in" not in text
-    twice = compare(folder("gpt2"), ["the mole", "mole"], any_form=True)
+    twice = compare(saved["gpt2"], ["the mole", "mole"], any_form=True)
     assert "'mole' is cut in 2 ways" in "\n".join(twice.warnings)
-    assert compare(folder("bert"), ["the mole", "one mole"]).warnings == ()
+    assert compare(saved["bert"], ["the mole", "one mole"]).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -291,9 +288,9 @@ def test_warnings_of_forms_and_pieces(folder: Folder) -> None:
         ({"versus": "zebra"}, "no sentence has 'zebra'"),
     ],
 )
-def test_what_cannot_be_is_refused(folder: Folder, options: dict[str, object], message: str) -> None:
+def test_what_cannot_be_is_refused(saved: tiny.Folders, options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        compare(folder("bert"), ["the mole dug", "one mole"], **options)
+        compare(saved["bert"], ["the mole dug", "one mole"], **options)
 
 
 @pytest.mark.parametrize(
@@ -316,18 +313,18 @@ def test_what_is_no_word_or_no_sentence_is_refused(word: Any, sentences: Any, me
 
 
 @pytest.mark.parametrize("beside", ["device", "dtype", "revision", "refresh", "trust_remote_code", "allow_pickle"])
-def test_what_goes_with_a_name_is_refused_beside_a_model(folder: Folder, beside: str) -> None:
-    model = transformers.AutoModel.from_pretrained(folder("bert"))
+def test_what_goes_with_a_name_is_refused_beside_a_model(saved: tiny.Folders, beside: str) -> None:
+    model = transformers.AutoModel.from_pretrained(saved["bert"])
     with pytest.raises(UsageError, match=f"{beside}= goes with the name of a model, and this one is loaded already"):
         attncli.compare("mole", ["the mole"], model=model, tokenizer="any", **{beside: "junk"})
     with pytest.raises(UsageError, match=f"{beside}= goes with the name of a model"):
         attncli.heads(model=model, input_ids=[5, 6], **{beside: "junk"})
 
 
-def test_many_occurrences_need_no_matrix(folder: Folder) -> None:
+def test_many_occurrences_need_no_matrix(saved: tiny.Folders) -> None:
     words = ["the", "skin", "tunnel", "lawn", "carbon", "more", "One", "dug"]
     given = [f"{words[i % 8]} {words[i // 8 % 8]} {words[i // 64 % 8]} mole {words[i // 512]}" for i in range(1100)]
-    result = compare(folder("bert"), given, state=-1)
+    result = compare(saved["bert"], given, state=-1)
     last = result.states[-1]
     assert last.similarity is None and last.vectors.shape == (1100, 32) and (last.nearest >= 0).all()
     units = last.vectors / np.linalg.norm(last.vectors, axis=1, keepdims=True)

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from attncli.errors import ModelError
 from attncli.models.capture.structure import BlockList
-from attncli.models.files.model_files import open_files
-from attncli.models.files.reference import parse_reference
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
-from attncli.models.loading.weights import Depth, load_model
+from attncli.models.loading.weights import Depth
 from tests import tiny
+from tests.opening import load
 
 IDS = torch.tensor([[5, 7, 9, 11, 5, 7], [5, 8, 2, 1, 40, 41]])
 
@@ -71,11 +70,6 @@ def first(**counts: int) -> Depth:
     return depth
 
 
-def opened(path: Path, depth: Depth | None = None) -> LoadedModel:
-    options = {} if depth is None else {"depth": depth}
-    return load_model(open_files(parse_reference(str(path))), device="cpu", **options)
-
-
 def states_of(model: LoadedModel, word: str | None = None) -> list[Tensor]:
     stack = next((known for known in model.lists if word is not None and known.word == word), model.lists[-1])
     arguments: dict[str, Tensor | bool] = {"input_ids": IDS}
@@ -103,16 +97,8 @@ def assert_equal(ours: list[Tensor], theirs: tuple[Tensor, ...] | list[Tensor]) 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A tiny model on disk, built when it is first asked for."""
-    root = tmp_path_factory.mktemp("depth")
-
-    def saved(family: str) -> Path:
-        if not (root / family).exists():
-            tiny.build(FAMILIES[family]()).save_pretrained(root / family)
-        return root / family
-
-    return saved
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tiny.Folders:
+    return tiny.Folders.of(tmp_path_factory.mktemp("depth"), FAMILIES)
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("t5", "bart", "mamba")])
@@ -137,26 +123,26 @@ def test_states_of_both_stacks_of_an_encoder_decoder(family: str, word: str) -> 
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in SHARING | {"t5", "bart"}])
-def test_later_blocks_are_never_read(folder: Callable[[str], Path], tmp_path: Path, family: str) -> None:
-    whole = opened(folder(family))
+def test_later_blocks_are_never_read(saved: tiny.Folders, tmp_path: Path, family: str) -> None:
+    whole = load(saved[family])
     blocks = whole.lists[-1].length
-    path = _broken_from(folder(family), tmp_path, whole.lists[-1].path, blocks - 1)
-    cut = opened(path, first(all=blocks - 1, encoder=blocks - 1))
+    path = _broken_from(saved[family], tmp_path, whole.lists[-1].path, blocks - 1)
+    cut = load(path, depth=first(all=blocks - 1, encoder=blocks - 1))
     assert cut.lists[-1].length == blocks - 1 and len(cut.blocks[cut.lists[-1].path]) == blocks
     assert_equal(states_of(cut), states_of(whole)[:-1])
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_an_encoder_needs_no_decoder_and_a_decoder_the_whole_encoder(
-    folder: Callable[[str], Path], tmp_path: Path, family: str
+    saved: tiny.Folders, tmp_path: Path, family: str
 ) -> None:
-    whole = opened(folder(family))
+    whole = load(saved[family])
     encoder, decoder = (known.path for known in whole.lists)
-    path = _broken_from(_broken_from(folder(family), tmp_path / "once", encoder, 1), tmp_path / "twice", decoder, 0)
-    cut = opened(path, first(encoder=1, decoder=0))
+    path = _broken_from(_broken_from(saved[family], tmp_path / "once", encoder, 1), tmp_path / "twice", decoder, 0)
+    cut = load(path, depth=first(encoder=1, decoder=0))
     assert_equal(states_of(cut, "encoder"), states_of(whole, "encoder")[:2])
-    path = _broken_from(folder(family), tmp_path / "decoder", decoder, 2)
-    cut = opened(path, first(decoder=2))
+    path = _broken_from(saved[family], tmp_path / "decoder", decoder, 2)
+    cut = load(path, depth=first(decoder=2))
     assert_equal(states_of(cut, "decoder"), states_of(whole, "decoder")[:3])
 
 
@@ -178,18 +164,18 @@ def test_later_shards_need_not_be_whole(tmp_path: Path) -> None:
     config = tiny.llama()
     config.num_hidden_layers = 6
     tiny.build(config).save_pretrained(tmp_path, max_shard_size="20KB")
-    whole = states_of(opened(tmp_path))
+    whole = states_of(load(tmp_path))
     last = sorted(tmp_path.glob("model-*.safetensors"))[-1]
     assert all(re.match(r"layers\.[45]\.|norm", name) for name in load_file(last))
     content = bytearray(last.read_bytes())
     start = int.from_bytes(content[:8], "little") + 8
     content[start:] = b"\xff" * (len(content) - start)
     last.write_bytes(content)
-    assert_equal(states_of(opened(tmp_path, first(all=3))), whole[:4])
+    assert_equal(states_of(load(tmp_path, depth=first(all=3))), whole[:4])
 
 
-def test_a_block_that_runs_again_has_a_state_for_every_run(folder: Callable[[str], Path]) -> None:
-    whole = opened(folder("albert"))
+def test_a_block_that_runs_again_has_a_state_for_every_run(saved: tiny.Folders) -> None:
+    whole = load(saved["albert"])
     assert whole.lists[-1].length == 1
     assert_equal(states_of(whole), expected(whole))
 

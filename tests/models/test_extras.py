@@ -14,16 +14,10 @@ from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import read_heads
 from attncli.errors import FailedError, ModelError
-from attncli.models.files.model_files import open_files
-from attncli.models.files.reference import parse_reference
 from attncli.models.loading.device import device_map_options
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
-from attncli.models.loading.weights import load_model
 from tests import tiny
-
-
-def opened(path: Path, layer: str | None = None) -> LoadedModel:
-    return load_model(open_files(parse_reference(str(path))), device="cpu", depth=parse_selection(layer).depth)
+from tests.opening import load
 
 
 def patterns(model: LoadedModel) -> np.ndarray:
@@ -46,9 +40,9 @@ def adapter(tmp_path: Path) -> tuple[Path, np.ndarray]:
 
 def test_an_adapter_is_applied_to_its_base(adapter: tuple[Path, np.ndarray]) -> None:
     folder, merged = adapter
-    np.testing.assert_allclose(patterns(opened(folder)), merged, atol=1e-5)
-    np.testing.assert_allclose(patterns(opened(folder, "0")), merged[:4], atol=1e-5)
-    assert np.abs(patterns(opened(folder.parent / "base")) - merged).max() > 0.01
+    np.testing.assert_allclose(patterns(load(folder)), merged, atol=1e-5)
+    np.testing.assert_allclose(patterns(load(folder, depth=parse_selection("0").depth)), merged[:4], atol=1e-5)
+    assert np.abs(patterns(load(folder.parent / "base")) - merged).max() > 0.01
 
 
 def test_an_adapter_of_another_model_is_refused(adapter: tuple[Path, np.ndarray]) -> None:
@@ -59,7 +53,7 @@ def test_an_adapter_of_another_model_is_refused(adapter: tuple[Path, np.ndarray]
     renamed = {name.replace("self_attn", "other"): tensor for name, tensor in tensors.items()}
     save_file(renamed, folder / "adapter_model.safetensors")
     with pytest.raises(ModelError, match="doesn't fit its base model"):
-        opened(folder)
+        load(folder)
 
 
 def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
@@ -116,8 +110,10 @@ def test_a_gguf_file_gives_the_patterns_of_its_model(tmp_path: Path) -> None:
     model = tiny.build(tiny.llama())
     write_gguf(tmp_path / "tiny.gguf", model)
     expected = patterns(wrap_model(model))
-    np.testing.assert_allclose(patterns(opened(tmp_path / "tiny.gguf")), expected, atol=1e-5)
-    np.testing.assert_allclose(patterns(opened(tmp_path / "tiny.gguf", "0")), expected[:4], atol=1e-5)
+    np.testing.assert_allclose(patterns(load(tmp_path / "tiny.gguf")), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        patterns(load(tmp_path / "tiny.gguf", depth=parse_selection("0").depth)), expected[:4], atol=1e-5
+    )
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +121,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
     monkeypatch.setattr("attncli.models.loading.configuration.find_spec", lambda name: None if name == "gguf" else name)
     with pytest.raises(ModelError) as caught:
-        opened(tmp_path / "tiny.gguf")
+        load(tmp_path / "tiny.gguf")
     assert caught.value.hint == "pip install 'attncli[gguf]'" and caught.value.message.endswith("the package gguf")
 
 
@@ -133,7 +129,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A saved model, on a device that is said to have less room than its weights take."""
     torch.manual_seed(0)
-    tiny.build(tiny.llama()).save_pretrained(tmp_path)
+    tiny.save(tmp_path, tiny.llama())
     monkeypatch.setattr("attncli.models.loading.device.free_memory", lambda _: 1000)
     return tmp_path
 
@@ -144,14 +140,14 @@ def test_what_is_too_large_for_a_device_is_spread(too_large: Path) -> None:
     assert device_map_options(transformers.LlamaModel, config, "auto", cpu, "tiny") == {"device_map": "auto"}
     # With the processor alone, all of it goes there.
     plain = wrap_model(transformers.AutoModel.from_pretrained(too_large))
-    np.testing.assert_array_equal(patterns(opened(too_large)), patterns(plain))
+    np.testing.assert_array_equal(patterns(load(too_large)), patterns(plain))
 
 
 def test_weights_may_be_away_until_they_are_needed(tmp_path: Path) -> None:
     """As on a GPU that holds some layers while the machine's memory, or here a file, holds the others."""
     pytest.importorskip("accelerate", reason="the extra large isn't installed")
     torch.manual_seed(0)
-    tiny.build(tiny.llama()).save_pretrained(tmp_path / "model")
+    tiny.save(tmp_path / "model", tiny.llama())
     places = {"embed_tokens": "cpu", "layers.0": "cpu", "layers.1": "disk", "layers.2": "disk", "norm": "disk",
               "rotary_emb": "cpu"}  # fmt: skip
     kept, spread = (
@@ -170,5 +166,5 @@ def test_weights_may_be_away_until_they_are_needed(tmp_path: Path) -> None:
 def test_without_accelerate_it_is_said_what_is_missing(too_large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attncli.models.loading.device.find_spec", lambda _: None)
     with pytest.raises(FailedError) as caught:
-        opened(too_large)
+        load(too_large)
     assert "are free on cpu" in caught.value.message and "attncli[large]" in caught.value.hint

@@ -23,23 +23,14 @@ from attncli.models.loading import device
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.models.loading.weights import load_model
 from tests import tiny
+from tests.opening import load
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Tiny models as folders, a family each."""
-    root = tmp_path_factory.mktemp("saved")
-    folders = {}
-    for family in ("bert", "gpt2", "llama", "t5", "bart"):
-        folders[family] = root / family
-        tiny.build(tiny.FAMILIES[family]()).save_pretrained(folders[family])
-    return folders
-
-
-def opened(path: Path | str, **options: object) -> LoadedModel:
-    return load_model(open_files(parse_reference(str(path))), device="cpu", **options)
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tiny.Folders:
+    return tiny.Folders.of(tmp_path_factory.mktemp("saved"))
 
 
 def patterns(model: LoadedModel, layer: str | None = None) -> dict[tuple[str, int, int], np.ndarray]:
@@ -64,9 +55,9 @@ def tensors_read(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5", "bart"])
-def test_a_folder_loads_with_the_same_patterns(saved: dict[str, Path], family: str) -> None:
+def test_a_folder_loads_with_the_same_patterns(saved: tiny.Folders, family: str) -> None:
     original = wrap_model(transformers.AutoModel.from_pretrained(saved[family]))
-    for key, weights in patterns(opened(saved[family])).items():
+    for key, weights in patterns(load(saved[family])).items():
         np.testing.assert_allclose(weights, patterns(original)[key], atol=1e-6)
 
 
@@ -80,12 +71,12 @@ def test_a_folder_loads_with_the_same_patterns(saved: dict[str, Path], family: s
     ],
 )
 def test_only_as_deep_as_asked(
-    saved: dict[str, Path], tensors_read: list[object], family: str, layer: str, blocks: dict[str, int]
+    saved: tiny.Folders, tensors_read: list[object], family: str, layer: str, blocks: dict[str, int]
 ) -> None:
-    whole = opened(saved[family])
+    whole = load(saved[family])
     count = len(tensors_read)
     tensors_read.clear()
-    cut = opened(saved[family], depth=parse_selection(layer).depth)
+    cut = load(saved[family], depth=parse_selection(layer).depth)
     assert {known.path: known.length for known in cut.lists} == blocks
     assert len(tensors_read) == len(cut.module.state_dict()) - _tied(cut) < count
     for key, weights in patterns(cut, layer).items():
@@ -98,8 +89,8 @@ def _tied(model: LoadedModel) -> int:
     return len(state) - len({tensor.data_ptr() for tensor in state.values()})
 
 
-def test_layers_that_were_not_read_are_listed(saved: dict[str, Path]) -> None:
-    cut = opened(saved["bert"], depth=parse_selection("0").depth)
+def test_layers_that_were_not_read_are_listed(saved: tiny.Folders) -> None:
+    cut = load(saved["bert"], depth=parse_selection("0").depth)
     (stack,) = read_heads(cut, build_inputs(cut, [tiny.tokens(IDS)]), HeadsRequest(parse_selection("0"), patterns=True))
     assert [(layer.layer, layer.heads) for layer in stack.layers] == [(0, 4), (1, 4), (2, 4)]
     assert {head.layer for head in stack.metrics} == {0}
@@ -122,75 +113,75 @@ def test_the_default_model_reads_three_of_its_layers(tensors_read: list[object])
     np.testing.assert_array_equal(found[0], found[1])
 
 
-def test_shards(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_shards(saved: tiny.Folders, tmp_path: Path) -> None:
     transformers.AutoModel.from_pretrained(saved["llama"]).save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
-    expected = patterns(opened(saved["llama"]))
-    for key, weights in patterns(opened(tmp_path)).items():
+    expected = patterns(load(saved["llama"]))
+    for key, weights in patterns(load(tmp_path)).items():
         np.testing.assert_array_equal(weights, expected[key])
     index = tmp_path / "model.safetensors.index.json"
-    assert set(patterns(opened(index))) == set(expected)
+    assert set(patterns(load(index))) == set(expected)
 
 
-def test_a_weight_file_of_another_name(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_a_weight_file_of_another_name(saved: tiny.Folders, tmp_path: Path) -> None:
     shutil.copy(saved["gpt2"] / "config.json", tmp_path)
     shutil.copy(saved["gpt2"] / "model.safetensors", tmp_path / "best.safetensors")
-    found = patterns(opened(tmp_path / "best.safetensors"))
-    for key, weights in patterns(opened(saved["gpt2"])).items():
+    found = patterns(load(tmp_path / "best.safetensors"))
+    for key, weights in patterns(load(saved["gpt2"])).items():
         np.testing.assert_array_equal(found[key], weights)
 
 
-def test_a_pickle_where_it_is_allowed(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_a_pickle_where_it_is_allowed(saved: tiny.Folders, tmp_path: Path) -> None:
     shutil.copy(saved["bert"] / "config.json", tmp_path)
     torch.save(transformers.AutoModel.from_pretrained(saved["bert"]).state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match="pickle"):
-        opened(tmp_path)
-    assert set(patterns(opened(tmp_path, allow_pickle=True))) == set(patterns(opened(saved["bert"])))
+        load(tmp_path)
+    assert set(patterns(load(tmp_path, allow_pickle=True))) == set(patterns(load(saved["bert"])))
 
 
-def test_a_language_model_is_read_without_its_head(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_a_language_model_is_read_without_its_head(saved: tiny.Folders, tmp_path: Path) -> None:
     config = tiny.llama()
     config.tie_word_embeddings = False
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
-    loaded = opened(tmp_path)
+    loaded = load(tmp_path)
     assert loaded.class_name == "LlamaModel" and not loaded.warnings
 
 
-def test_progress_is_told(saved: dict[str, Path]) -> None:
+def test_progress_is_told(saved: tiny.Folders) -> None:
     told: list[tuple[str, int, int | None]] = []
-    opened(saved["bert"], progress=lambda *step: told.append(step))
+    load(saved["bert"], progress=lambda *step: told.append(step))
     assert told[-1][0] == "loading weights" and told[-1][1] == told[-1][2]
 
 
-def test_weights_of_another_configuration(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_weights_of_another_configuration(saved: tiny.Folders, tmp_path: Path) -> None:
     shutil.copy(saved["gpt2"] / "config.json", tmp_path)
     shutil.copy(saved["llama"] / "model.safetensors", tmp_path)
     with pytest.raises(ModelError, match=r"tensors of the model aren't in its weights") as caught:
-        opened(tmp_path)
+        load(tmp_path)
     assert "configuration" in caught.value.hint
 
 
-def test_a_missing_table_of_tokens_is_refused(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_a_missing_table_of_tokens_is_refused(saved: tiny.Folders, tmp_path: Path) -> None:
     shutil.copytree(saved["llama"], tmp_path / "llama")
     tensors = load_file(tmp_path / "llama" / "model.safetensors")
     del tensors["embed_tokens.weight"]
     save_file(tensors, tmp_path / "llama" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"1 tensors of the model aren't in its weights, embed_tokens.weight"):
-        opened(tmp_path / "llama")
+        load(tmp_path / "llama")
 
 
-def test_weights_of_another_size(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_weights_of_another_size(saved: tiny.Folders, tmp_path: Path) -> None:
     shutil.copytree(saved["bert"], tmp_path / "bert")
     config = json.loads((tmp_path / "bert" / "config.json").read_text())
     (tmp_path / "bert" / "config.json").write_text(json.dumps({**config, "intermediate_size": 50}))
     with pytest.raises(ModelError, match="can't be loaded"):
-        opened(tmp_path / "bert")
+        load(tmp_path / "bert")
 
 
-def test_a_missing_pooler_is_a_note(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_a_missing_pooler_is_a_note(saved: tiny.Folders, tmp_path: Path) -> None:
     model = transformers.AutoModel.from_pretrained(saved["bert"], add_pooling_layer=False)
     model.save_pretrained(tmp_path)
-    loaded = opened(tmp_path)
+    loaded = load(tmp_path)
     assert len(loaded.warnings) == 1 and "pooler" in loaded.warnings[0]
 
 
@@ -205,12 +196,12 @@ def test_a_missing_pooler_is_a_note(saved: dict[str, Path], tmp_path: Path) -> N
     ],
 )
 def test_configurations_that_make_no_model(
-    saved: dict[str, Path], tmp_path: Path, config: object, message: str, hint: str
+    saved: tiny.Folders, tmp_path: Path, config: object, message: str, hint: str
 ) -> None:
     shutil.copy(saved["bert"] / "model.safetensors", tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError) as caught:
-        opened(tmp_path)
+        load(tmp_path)
     assert message in caught.value.message and hint in caught.value.hint
 
 
@@ -220,20 +211,20 @@ def test_code_of_the_model_runs_only_when_allowed(tmp_path: Path) -> None:
         "class OwnConfig(LlamaConfig):\n    model_type = 'own-llama'\n"
         "class OwnModel(LlamaModel):\n    config_class = OwnConfig\n"
     )
-    tiny.build(tiny.llama()).save_pretrained(tmp_path)
+    tiny.save(tmp_path, tiny.llama())
     config = json.loads((tmp_path / "config.json").read_text())
     own = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own-llama", "auto_map": own}))
     with pytest.raises(ModelError, match="code of its own"):
-        opened(tmp_path)
-    loaded = opened(tmp_path, trust_remote_code=True, depth=parse_selection("0").depth)
+        load(tmp_path)
+    loaded = load(tmp_path, trust_remote_code=True, depth=parse_selection("0").depth)
     assert loaded.class_name == "OwnModel" and len(patterns(loaded, "0")) == 4
 
 
 def test_a_model_without_attention_names_what_mixes(tmp_path: Path) -> None:
-    tiny.build(tiny.mamba()).save_pretrained(tmp_path)
+    tiny.save(tmp_path, tiny.mamba())
     with pytest.raises(ModelError) as caught:
-        patterns(opened(tmp_path))
+        patterns(load(tmp_path))
     assert "has no attention" in caught.value.message and "MambaMixer" in caught.value.hint
 
 
@@ -245,16 +236,16 @@ def test_a_device_that_is_absent_lists_what_there_is(monkeypatch: pytest.MonkeyP
     assert caught.value.hint == "--device takes auto or one of: cuda:0, cpu"
 
 
-def test_number_formats(saved: dict[str, Path]) -> None:
-    assert opened(saved["bert"]).dtype == "float32"
-    assert opened(saved["bert"], dtype="bfloat16").dtype == "bfloat16"
+def test_number_formats(saved: tiny.Folders) -> None:
+    assert load(saved["bert"]).dtype == "float32"
+    assert load(saved["bert"], dtype="bfloat16").dtype == "bfloat16"
     assert device.choose_dtype("auto", torch.device("cuda:0")) == "auto"
     with pytest.raises(UsageError, match="no number format"):
-        opened(saved["bert"], dtype="float8")
+        load(saved["bert"], dtype="float8")
 
 
-def test_half_precision_stays_close(saved: dict[str, Path]) -> None:
-    exact, half = patterns(opened(saved["llama"])), patterns(opened(saved["llama"], dtype="bfloat16"))
+def test_half_precision_stays_close(saved: tiny.Folders) -> None:
+    exact, half = patterns(load(saved["llama"])), patterns(load(saved["llama"], dtype="bfloat16"))
     assert max(np.abs(exact[key] - half[key]).max() for key in exact if key[1] == 0) < 1e-2
 
 
@@ -267,14 +258,14 @@ def test_half_precision_stays_close(saved: dict[str, Path]) -> None:
     ],
 )
 def test_running_out_of_memory_says_what_would_fit(
-    saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
+    saved: tiny.Folders, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def fail(model: torch.nn.Module, *_: object) -> None:
         raise error
 
     monkeypatch.setattr(torch.nn.Module, "to", fail)
     with pytest.raises(FailedError) as caught:
-        opened(saved["bert"])
+        load(saved["bert"])
     assert "out of memory on cpu" in caught.value.message and "--dtype bfloat16" in caught.value.hint
 
 

@@ -1,4 +1,4 @@
-"""Several tokenizers over one text, character by character, and never wider than the terminal."""
+"""Several tokenizers over one text: in ASCII, on narrow terminals, and with any texts."""
 
 from __future__ import annotations
 
@@ -69,33 +69,6 @@ def _alike(models: tuple[str, str], ids: IdDifference | None = None) -> str:
     return aligned_text(texts, found, Terminal(100), count=1)
 
 
-def test_one_over_the_other() -> None:
-    assert aligned_text((BERT, GPT), COMPARISON, Terminal(80), count=1) == (
-        "2 tokenizers\n"
-        "A  sentence-transformers/all-MiniLM-L6-v2\n"
-        "B  openai-community/gpt2\n"
-        "\n"
-        "A  [CLS]*  the   mole │s     [SEP]*\n"
-        "   101     1996  16709│2015  102\n"
-        "B          the   ·m │oles\n"
-        "           1169  285│4316\n"
-        "                 ~~~~~~~~~~\n"
-        "\n"
-        "                       A     B\n"
-        "tokens                 3     3\n"
-        "special*               2     0\n"
-        "continued words        1     1\n"
-        "unknown                0     0\n"
-        "fertility           1.50  1.50\n"
-        "bytes/token         3.00  3.00\n"
-        "parity to A         1.00  1.00\n"
-        "cuts shared with A  1.00  0.33\n"
-        "\n"
-        "~ 1 place not cut alike:\n"
-        "  3–9  A mole│s  B ·m│oles\n"
-    )
-
-
 def test_ascii_says_the_same() -> None:
     lines = aligned_text((BERT, GPT), COMPARISON, Terminal(80, unicode=False), count=3).splitlines()
     assert lines[0] == "2 tokenizers | text 1 of 3"
@@ -143,30 +116,6 @@ def test_a_stretch_wider_than_the_terminal_goes_over_several_blocks() -> None:
         "  │2015",
         "   ~~~~",
     ]
-
-
-def test_shades_take_turns_in_each_row_and_marks_have_a_colour() -> None:
-    lines = aligned_text((BERT, GPT), COMPARISON, Terminal(80, ColorDepth.ANSI), count=1).splitlines()
-    assert lines[4].endswith(
-        "\x1b[97;44mthe \x1b[0m  \x1b[97;45mmole \x1b[0m\x1b[2m│\x1b[0m\x1b[97;44ms   \x1b[0m  \x1b[2m[SEP]*\x1b[0m"
-    )
-    assert lines[6].endswith("\x1b[97;44mthe \x1b[0m  \x1b[97;45m·m \x1b[0m\x1b[2m│\x1b[0m\x1b[97;44moles  \x1b[0m")
-    assert "~~~~~~~~~~" in lines[8]
-    assert "\x1b[" in lines[8]
-
-
-def test_models_that_agree() -> None:
-    picture = _alike(("one", "two"))
-    assert picture.splitlines()[:6] == [
-        "2 tokenizers · one · two",
-        "",
-        "one  the",
-        "     1169",
-        "two  the",
-        "     1169",
-    ]
-    assert picture.endswith("\n\ntwo cuts the text as one does, and its ids are the same\n")
-    assert "~" not in picture
 
 
 def test_models_that_differ_in_their_ids_alone() -> None:

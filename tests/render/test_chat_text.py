@@ -1,4 +1,4 @@
-"""The picture of a conversation, character by character, and never wider than the terminal."""
+"""The picture of a conversation: in ASCII, on narrow terminals, in colours, and with any texts."""
 
 from __future__ import annotations
 
@@ -42,31 +42,6 @@ CHAT = Chat(
     owners=(None, 0, 0, 0, 1, 1, 1, 1, None),
     content=(False, False, True, False, False, True, True, False, False),
 )
-
-
-def test_a_conversation() -> None:
-    assert chat_text(TEXT, CHAT, Terminal(80), count=1) == (
-        "9 tokens (6 special*) · org/chat · chat template default\n"
-        "\n"
-        "template 1 token\n"
-        "  <s>*\n"
-        "  1\n"
-        "\n"
-        " user  3 tokens, 1 of content\n"
-        "  [u]*  ›  ·Hi  ‹  [/u]*\n"
-        "  90       701     91\n"
-        "\n"
-        " assistant  4 tokens, 2 of content\n"
-        "  [a]*  ›  H ┃o     ‹  [/a]*\n"
-        "  92       12┃3456     93\n"
-        "\n"
-        "generation prompt 1 token\n"
-        "  [a]*\n"
-        "  92\n"
-        "\n"
-        "content 3 tokens · template 6 (66.7%)\n"
-        "by role: user 3 · assistant 4 · generation prompt 1 · template alone 1\n"
-    )
 
 
 def test_in_ascii_on_a_narrow_terminal() -> None:

@@ -1,4 +1,4 @@
-"""How an explanation reads: exact text from literal values, and lines that fit whatever the tokens are."""
+"""The text of an explanation: long words, unknown words, the names of steps, and any tokens."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ from attncli.results.explanation import (
     MergedWord,
     Model,
     Pair,
-    Path,
     PreToken,
-    ScoredPiece,
-    ScoredWord,
-    Segment,
     Step,
     Symbol,
     Word,
@@ -35,7 +31,6 @@ from tests.tokens.explained import texts, tokenizers
 
 _WORD_PIECE = Model("WordPiece", 30_522, None, {"continuing_subword_prefix": "##"})
 _BPE = Model("BPE", 300, 40, {})
-_UNIGRAM = Model("Unigram", 300, None, {})
 _WORD_LEVEL = Model("WordLevel", 300, None, {})
 
 
@@ -49,53 +44,6 @@ def _words(text: str) -> list[str]:
     """The lines about words: those after the blank one."""
     lines = text.splitlines()
     return lines[lines.index("") + 1 :]
-
-
-def test_the_whole_of_word_piece() -> None:
-    entries = [Entry(2202, "take"), Entry(16012, "bio"), Entry(18075, "##psy")]
-    words = (
-        MatchedWord("take", (entries[0],), (Match("take", 0, 4, 0, ()),)),
-        MatchedWord(
-            "biopsy",
-            (entries[1], entries[2]),
-            (Match("bio", 0, 3, 3, ("biopsy", "biops", "biop")), Match("##psy", 3, 6, 0, ())),
-        ),
-    )
-    explanation = Explanation(
-        normalizer=(Step("BertNormalizer", {"strip_accents": True}), Step("BertNormalizer", {"lowercase": True})),
-        segments=(Segment(0, 11, "Take biopsy", "take biopsy", ((1, "take biopsy"),)),),
-        pre_tokenizer=(Step("BertPreTokenizer", {}, 3),),
-        pre_tokens=(
-            PreToken(0, 4, "Take", "take", 0),
-            PreToken(5, 11, "biopsy", "biopsy", 1),
-            PreToken(11, 16, "[SEP]", "[SEP]", None, 102),
-            PreToken(17, 23, "biopsy", "biopsy", 1),
-        ),
-        model=_WORD_PIECE,
-        words=words,
-        template=("[CLS]", "$A", "[SEP]"),
-        tokens=(Entry(101, "[CLS]"), *entries, Entry(102, "[SEP]")),
-        special=(0, 4),
-        agrees=True,
-    )
-    assert explain_text(explanation, Terminal()).splitlines() == [
-        "normalised  take biopsy (lowercase)",
-        "pre-tokens  Take│biopsy│biopsy",
-        "            (cut at white space and around punctuation)",
-        "added       [SEP]",
-        "            (written in the text, and taken as they are)",
-        "WordPiece   30,522 entries: the longest one that begins the word, then the",
-        "            longest with ## that goes on, and so to its end",
-        "special     [CLS] $A [SEP] ($A is the text)",
-        "",
-        "biopsy ×2   bio    not biopsy, biops, biop",
-        "            ##psy",
-        "as they are in the vocabulary: take",
-    ]
-    plain = explain_text(explanation, Terminal(unicode=False))
-    assert plain.isascii()
-    assert "Take|biopsy|biopsy" in plain
-    assert "biopsy x2   bio" in plain
 
 
 def _moles() -> MergedWord:
@@ -122,11 +70,6 @@ def test_merges_in_the_order_in_which_they_apply() -> None:
 def test_a_pair_that_waited_is_left_out_where_it_does_not_fit() -> None:
     lines = _words(explain_text(_explanation(_BPE, _moles()), Terminal(50)))
     assert lines[1] == "                1  m+o     Ġ mo l e s"
-
-
-def test_what_is_new_is_bold() -> None:
-    text = explain_text(_explanation(_BPE, _moles()), Terminal(color=ColorDepth.TRUE))
-    assert "\x1b[1mĠmo\x1b[0m l e s" in text
 
 
 def test_where_a_word_is_too_long_each_merge_is_told_alone() -> None:
@@ -171,23 +114,6 @@ def test_what_the_vocabulary_lacks_is_told(symbol: Symbol, sentence: str) -> Non
     lines = explain_text(_explanation(_BPE, word), Terminal(100)).splitlines()
     assert f"            {sentence}" in lines
     assert lines[-1].strip() == "no pair of these has a rank"
-
-
-def test_paths_and_their_scores() -> None:
-    best = Path(-5.5, (ScoredPiece("ab", -2.5), ScoredPiece("c", -3.0)))
-    second = Path(-16.0, (ScoredPiece("a", -1.0), ScoredPiece("b", -2.0), ScoredPiece("c", -13.0)))
-    unknown = Path(-14.0, (ScoredPiece("日", -14.0, unknown=True),))
-    words = (
-        ScoredWord("abc", (Entry(3, "ab"), Entry(5, "c")), best, second),
-        ScoredWord("日", (Entry(0, "<unk>"),), unknown),
-    )
-    assert _words(explain_text(_explanation(_UNIGRAM, *words), Terminal())) == [
-        "abc          -5.50  ab -2.50  c -3.00",
-        "            -16.00  a -1.00  b -2.00  c -13.00",
-        "日          -14.00  日 -14.00",
-        "            not in the vocabulary: 日",
-        "            = <unk>",
-    ]
 
 
 def test_unknown_words() -> None:

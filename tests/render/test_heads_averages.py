@@ -1,4 +1,4 @@
-"""Means over many texts: what is said of them above the map, beside the sentences, and of one head."""
+"""Means over many texts: their intervals above the map, in the rankings, and of one head."""
 
 from __future__ import annotations
 
@@ -27,31 +27,6 @@ def averaged(*names: str, texts: int = 1234, probe: Probe | None = None, cross: 
     kind = "cross" if cross else "encoder"
     whole = result(stack(heads=heads, queries=(), keys=(), stack=kind), chosen=bool(names))
     return replace(whole, texts=texts, probe=probe)
-
-
-def test_all_heads() -> None:
-    assert heads_text(averaged(), WIDE) == (
-        "all-MiniLM-L6-v2 · cpu · float32 · mean over 1,234 texts\n"
-        "encoder · 2 layers × 4 heads · each token sees every other\n"
-        "\n"
-        "layer  0  1  2  3  head\n"
-        "    0  P  N  ·  F\n"
-        "    1  S  I  ·  ·\n"
-        "\n"
-        " P  previous token   N  next token   F  first token   S  special tokens\n"
-        " I  what followed earlier copies   ·  none of these\n"
-        "\n"
-        " P  0.0  looks at the previous token            previous 0.91 ± 0.01, uniform 0.08\n"
-        " N  0.1  looks at the next token                next 0.83 ± 0.03, uniform 0.08\n"
-        " F  0.3  looks at the first token               first 0.71, uniform 0.08\n"
-        " S  1.0  looks at special tokens                special 0.93, uniform 0.17\n"
-        " I  1.1  looks at what followed earlier copies  induction 0.68 ± 0.01, uniform 0.08\n"
-        "    1.2  looks at the fewest tokens             entropy 0.31, uniform 2.48\n"
-        "    0.2  spreads over the most tokens           entropy 2.41, uniform 2.48\n"
-        "    1.3  looks the farthest                     distance 6.25, uniform 3.97\n"
-        "\n"
-        "± 95 % interval of the mean over the texts that show it\n"
-    )
 
 
 def test_heads_that_were_not_asked_for_are_blank() -> None:

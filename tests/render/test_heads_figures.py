@@ -42,8 +42,7 @@ def texts(content: str) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", content)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("count", [4, 20])
+@pytest.mark.parametrize(("form", "count"), [("svg", 4), ("pdf", 4), ("png", 4), ("svg", 20)])
 def test_the_same_result_gives_the_same_bytes(form: str, count: int) -> None:
     first = heads_figure(several(count), form, title="a title")
     matplotlib.rcParams["font.size"] = 30

@@ -1,8 +1,6 @@
-"""One head in full: labels, numbers, pooling."""
+"""The pattern of one head: narrow terminals, odd characters, and pooling."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +8,7 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.pattern_grid import column_headings
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import Stack
-from attncli.results.patterns import Bins, Pattern, Weights
+from attncli.results.patterns import Weights
 from attncli.results.tokens import Token
 from tests.render.heads_samples import SENTENCE, even, head, on_offset, pattern, result, stack, tokens
 
@@ -28,16 +26,6 @@ def of_words(*words: str, weights: Weights | None = None, causal: bool = False) 
     texts = tokens(*words)
     weights = on_offset(-1, len(texts)) if weights is None else weights
     return stack(pattern("0.0", weights), queries=texts, keys=texts, causal=causal)
-
-
-def test_cells_are_colours_with_the_numbers_on_them() -> None:
-    of = of_words("a", "b", weights=np.array([[1, 0], [0.25, 0.75]], dtype=np.float32), causal=True)
-    assert picture(of, color=ColorDepth.TRUE) == [
-        "       a      b",
-        "\x1b[2m0 \x1b[0ma \x1b[38;2;0;0;0;48;2;253;231;37m  100  \x1b[0m",
-        "\x1b[2m1 \x1b[0mb \x1b[38;2;255;255;255;48;2;58;83;139m   25  \x1b[0m"
-        "\x1b[38;2;0;0;0;48;2;90;200;100m   75  \x1b[0m",
-    ]
 
 
 def test_a_key_that_is_seen_but_not_looked_at_is_dark_not_blank() -> None:
@@ -96,21 +84,6 @@ def test_a_long_pattern_is_pooled_and_labelled_with_true_positions() -> None:
         "                 0   20  40  60  80",
         "  0–9 w0 w1 w2 … @@",
         "10–19 w10 w11 w…   @@",
-    ]
-
-
-def test_pooling_by_the_analysis_is_respected() -> None:
-    spans = ((0, 8), (8, 16))
-    pooled = Pattern(0, 0, np.array([[1, 0], [0.4, 0.6]], dtype=np.float32), Bins(spans, spans))
-    words = tokens(*("x" for _ in range(16)))
-    of = stack(pooled, queries=words, keys=words, causal=True)
-    assert "16 × 16 weights in 2 × 2 cells: rows averaged, columns summed" in heads_text(
-        result(of, chosen=True), Terminal(80)
-    )
-    assert picture(of) == [
-        "                     0      8",
-        " 0–7 x x x x x x x x  @100@",
-        "8–15 x x x x x x x x   =40=   *60*",
     ]
 
 
@@ -185,42 +158,9 @@ def test_a_narrow_terminal_leaves_the_meanings_out() -> None:
     assert "\nentropy          2.41     2.48\n" in text
 
 
-def test_every_label_is_a_sentence() -> None:
-    text = heads_text(result(stack(pattern("1.0", even())), chosen=True), Terminal(80))
-    assert "\nhead 1.0   S  looks at special tokens   F  looks at the first token\n" in text
-
-
 def test_one_token_is_enough() -> None:
     of = stack(pattern("0.0", np.ones((1, 1), dtype=np.float32)), queries=tokens("a"), keys=tokens("a"))
     assert picture(of) == ["       a", "0 a  @100@"]
-
-
-def test_lines_have_their_numbers_and_plain_text() -> None:
-    lines = (
-        Token(0, 1, "[CLS]", "[CLS]", special=True),
-        Token(1, 1, "aĠb", "  a b\n"),
-        Token(4, 1, "Ċ", "\n"),
-        Token(5, 1, "Ġc", " c"),
-    )
-    numbers = (None, 1, 2, 3)
-    of = stack(pattern("0.0", even(4)), queries=lines, keys=lines, unit="line", query_lines=numbers, key_lines=numbers)
-    text = heads_text(result(of, chosen=True), Terminal(80))
-    assert "\nrows and columns are lines, numbered from 1\n" in text
-    assert "\nmetrics are of the whole text, token by token (not line by line)\n" in text
-    assert picture(of) == [
-        "         [CLS]    1      2      3",
-        "  [CLS]   @25@   @25@   @25@   @25@",
-        "1 a b     @25@   @25@   @25@   @25@",
-        "2 ⏎       @25@   @25@   @25@   @25@",
-        "3 c       @25@   @25@   @25@   @25@",
-    ]
-
-
-def test_words_say_what_their_numbers_are() -> None:
-    of = replace(of_words("a", "·b"), unit="word", queries=tokens("a", " b"), keys=tokens("a", " b"))
-    text = heads_text(result(of, chosen=True), Terminal(80))
-    assert "\nrows and columns are words, and their numbers those of their first tokens\n" in text
-    assert picture(of)[0] == "       a      b"
 
 
 def test_metrics_say_what_they_are_of_where_less_is_shown() -> None:
@@ -242,12 +182,3 @@ def test_what_is_hidden_is_said_to_be() -> None:
     text = heads_text(result(shown, chosen=True), Terminal(100))
     assert "S  looks at special tokens (not shown)   F  looks at the first token (not shown)\n" in text
     assert "\nmetrics are of the whole text, not of the part above\n" in text
-
-
-def test_metrics_beside_norms_are_of_plain_weights() -> None:
-    several = (pattern("0.0", even()), pattern("0.1", even()))
-    for patterns in (several[:1], several):
-        found = replace(result(stack(*patterns), chosen=True), weighting="norm")
-        text = heads_text(found, Terminal(100))
-        assert "\nweights times the norm of what is read there (Kobayashi et al. 2020)\n" in text
-        assert "\nmetrics are of the weights alone, without norms\n" in text

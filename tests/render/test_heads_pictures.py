@@ -1,14 +1,15 @@
-"""Several heads beside one another."""
+"""Several heads beside one another, and all heads of a small stack beneath the map."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import Layer, Stack
-from tests.render.heads_samples import SGR, UNIFORM, even, head, on_offset, pattern, result, stack, tokens
+from tests.render.heads_samples import HEADS, SGR, UNIFORM, even, head, on_offset, pattern, result, stack, tokens
 
 TWO = tokens("a", "b")
 
@@ -117,3 +118,41 @@ def test_every_chosen_head_is_shown_once(width: int) -> None:
         word for line in text.splitlines() for word in line.split() if word[:2] in ("0.", "1.") and len(word) == 3
     ]
     assert sorted(captions) == [f"{layer}.{index}" for layer in range(2) for index in range(4)]
+
+
+SKETCHES = tuple(pattern(one.name, on_offset(place - 4)) for place, one in enumerate(HEADS))
+
+
+def shown(terminal: Terminal, count: int = 8, **changes: object) -> str:
+    return heads_text(result(stack(sketches=SKETCHES[:count], heads=HEADS[:count], **changes)), terminal)
+
+
+def test_half_blocks_in_colour() -> None:
+    lines = SGR.sub("", shown(Terminal(60, ColorDepth.TRUE))).splitlines()
+    assert sum(line.startswith("▀" * 12) for line in lines) == 12
+    assert "  ".join(["▀" * 12] * 4) in lines
+
+
+def test_what_has_no_room_in_two_rows_is_left_out() -> None:
+    assert "rows look at columns" in shown(Terminal(54))
+    assert "rows look at columns" not in shown(Terminal(53))
+    assert "rows look at columns" in shown(Terminal(53), count=6)
+    assert "rows look at columns" not in heads_text(result(stack()), Terminal(80))
+
+
+def test_pooled_pictures_say_so() -> None:
+    sketch = pattern("0.0", even(40))
+    keys = tuple(token._replace(index=place) for place, token in enumerate(stack().keys * 4))[:40]
+    text = heads_text(result(stack(sketches=(sketch,), heads=HEADS[:1], queries=keys, keys=keys)), Terminal(80))
+    assert "40 × 40 weights in 6 × 10 cells: rows averaged, columns summed\n" in text
+
+
+@pytest.mark.parametrize("color", [ColorDepth.NONE, ColorDepth.TRUE])
+@pytest.mark.parametrize("width", range(10, 120, 7))
+def test_no_line_is_wider_than_the_terminal(color: ColorDepth, width: int) -> None:
+    lines = SGR.sub("", shown(Terminal(width, color))).splitlines()
+    assert max(map(cell_width, lines)) <= width
+
+
+def test_they_are_no_data() -> None:
+    assert result(stack(*SKETCHES)).to_dict() != result(stack(sketches=SKETCHES)).to_dict() == result(stack()).to_dict()

@@ -1,4 +1,4 @@
-"""What one position reads: the text shaded, the top keys, lines and a strip, heads by one weight."""
+"""What one position reads: colours, lines, small weights, and lines of the text."""
 
 from __future__ import annotations
 
@@ -8,39 +8,11 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.shaded_text import position_label
 from attncli.render.heads.text import heads_text
 from attncli.results.patterns import Pattern
-from tests.render.heads_samples import SGR, head
+from tests.render.heads_samples import SGR
 from tests.render.position_samples import WORDS, placed, position, ranked, reading_of
 
 WEIGHTS = [0.4, 0.05, 0.2, 0.1, 0.02, 0.03, 0.08, 0.12]
 READ = position(reading_of(WORDS, WEIGHTS, 5, top=3), WORDS)
-
-
-def test_the_text_shaded_and_its_top_keys() -> None:
-    assert (
-        heads_text(READ, Terminal(80))
-        == """\
-all-MiniLM-L6-v2 · cpu · float32
-encoder · 2 layers × 4 heads · 1 of 8 tokens · each sees every other
-where ding (token 5) looks, mean of all 8 heads
-
-[CLS] the cat sat embed>ding<s [SEP]
-@@@@@ ...====::::      ......: -----
-                       ▲▲▲▲▲▲ looks from here
-
-0 [ .:-=+*#%@] 0.40
-
-         weight  0               0.40  uniform  top head
-0 [CLS]   0.400  ████████████████████    0.125  0.0 (0.800)
-2 ·cat    0.200  ██████████              0.125  0.1 (0.400)
-7 [SEP]   0.120  ██████                  0.125  0.2 (0.240)
-"""
-    )
-
-
-def test_in_ascii() -> None:
-    lines = heads_text(READ, Terminal(80, unicode=False)).splitlines()
-    assert lines[4:6] == ["[CLS] the cat sat embed>ding<s [SEP]", "@@@@@ ...====::::      ......: -----"]
-    assert lines[-2] == "2 _cat    0.200  ##########              0.125  0.1 (0.400)"
 
 
 def test_colours_are_behind_the_text_and_the_query_is_underlined() -> None:
@@ -71,87 +43,11 @@ def test_what_comes_later_has_no_shade_and_no_rank() -> None:
     assert len(plain[10:]) == 1 + 3
 
 
-def test_one_head_alone_is_named_with_its_labels() -> None:
-    of = position(reading_of(WORDS, WEIGHTS, 5, heads=1, top=2), WORDS, heads=(head("0.0", "previous", previous=0.9),))
-    assert heads_text(of, Terminal(80)).splitlines()[2:4] == [
-        "head 0.0   P  looks at the previous token",
-        "where ding (token 5) looks",
-    ]
-    assert "top head" not in heads_text(of, Terminal(80))
-
-
 def test_rows_end_where_lines_of_the_text_do() -> None:
     keys = placed("a", " b", "\n", "\n", "c", " d\n", "e")
     of = position(reading_of(keys, [0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05], 0, top=1), keys)
     lines = heads_text(of, Terminal(80)).splitlines()[4:13]
     assert lines == [">a< b⏎", "@@@:::", "▲▲▲ looks from here", "⏎", ":", "c d", ":..", "e", "."]
-
-
-def test_a_narrow_terminal_keeps_the_weights_and_the_heads() -> None:
-    lines = heads_text(READ, Terminal(30)).splitlines()
-    assert lines[-4:] == [
-        "         weight  top head",
-        "0 [CLS]   0.400  0.0 (0.800)",
-        "2 ·cat    0.200  0.1 (0.400)",
-        "7 [SEP]   0.120  0.2 (0.240)",
-    ]
-
-
-def long_text() -> tuple[list[float], tuple[str, ...]]:
-    words = tuple(f" w{number}" for number in range(600))
-    weights = [0.0005] * 600
-    weights[10], weights[599] = 0.5, 0.2
-    return weights, words
-
-
-def test_a_long_text_is_a_strip_with_the_top_keys_in_their_places() -> None:
-    weights, words = long_text()
-    keys = placed(*words)
-    text = heads_text(position(reading_of(keys, weights, 599, top=2), keys), Terminal(80))
-    assert (
-        text
-        == """\
-all-MiniLM-L6-v2 · cpu · float32
-encoder · 2 layers × 4 heads · 1 of 600 tokens · each sees every other
-where w599 (token 599) looks, mean of all 8 heads
-
-           weight  0 0.50  uniform  top head
- 10 ·w10    0.500  ██████    0.002  0.0 (1.000)   w6 w7 w8 w9 >w10< w11 w12 w13…
-599 ·w599   0.200  ██▍       0.002  0.1 (0.400)  96 w597 w598 >w599<
-
-600 tokens in 75 cells, each the sum of its tokens
- @                                                                        =
-0    40   80   120  160  200  240  280  320  360  400  440  480  520  560
-                                                          looks from here ▲
-0 [ .:-=+*#%@] 0.50
-"""
-    )
-
-
-def test_lines_with_their_numbers() -> None:
-    keys = placed("first line\n", "the second one, with more in it\n", "third")
-    reading = reading_of(keys, [0.7, 0.2, 0.1], 2, lines=(1, 2, 4))
-    text = heads_text(position(replace(reading, query=keys[2]._replace(text="x")), keys, unit="line"), Terminal(80))
-    assert (
-        text
-        == """\
-all-MiniLM-L6-v2 · cpu · float32
-encoder · 2 layers × 4 heads · 3 lines, seen from one position
-each sees every other
-where x (token 2, line 4) looks, mean of all 8 heads
-
-line  weight  0     0.70  uniform  top head
-   1   0.700  ██████████    0.333  0.0 (1.000)  first line
-   2   0.200  ██▉           0.333  0.1 (0.400)  the second one, with more in it
-   4   0.100  █▍            0.333  0.2 (0.200)  third
-
-the whole text, a cell for each line
-@@ -- ..
-1  2  4
-      ▲ looks from here
-0 [ .:-=+*#%@] 0.70
-"""
-    )
 
 
 def test_a_position_of_several_tokens_is_called_by_all_of_them() -> None:
@@ -170,33 +66,6 @@ def test_what_stands_in_no_line_has_no_number_on_the_strip() -> None:
     reading = reading_of(keys, [0.4, 0.3, 0.1, 0.1, 0.1], 4, lines=(None, 1, 2, 3, None))
     lines = heads_text(position(reading, keys, unit="line"), Terminal(80)).splitlines()
     assert lines[-3:-1] == ["   1  2  3", "            ▲ looks from here"]
-
-
-def test_heads_by_one_weight() -> None:
-    of = ranked(0.01, 0.02, 0.5, 0.03, 0.25, 0.04, 0.05, 0.1)
-    assert (
-        heads_text(of, Terminal(60))
-        == """\
-all-MiniLM-L6-v2 · cpu · float32
-encoder · 2 layers × 4 heads · 1 of 8 tokens
-each sees every other
-how much sat (token 0) looks at cat (token 1), by the weight
-of each head
-
-layer   0    1    2    3   head
-    0    1    2  @50@   3
-    1  *25* . 4. . 5. .10.
-
-0 [ .:=*#%@] 0.50   50 means 0.50
-
-sat (token 0) looks at cat (token 1)
-head  weight  uniform  place in its row
- 0.2   0.500    0.125  3 of 8
- 1.0   0.250    0.125  5 of 8
- 1.3   0.100    0.125  8 of 8
-and 5 more (--top K)
-"""
-    )
 
 
 def test_the_ranking_stands_beside_its_map_where_there_is_room() -> None:

@@ -1,4 +1,4 @@
-"""Findings as a terminal shows them, character by character, and never wider than it."""
+"""Findings in a terminal: in ASCII, on narrow terminals, many at once, and with any text."""
 
 from __future__ import annotations
 
@@ -24,21 +24,6 @@ def _text(text: str | None, pair: str | None = None) -> TokenizedText:
 def _space(place: int, severity: Severity = "warning", line: int = 1) -> Finding:
     span = (place, place + 1)
     return Finding("odd_space", severity, "it looks like a space", "write a space", *span, line=line, column=2)
-
-
-def test_nothing() -> None:
-    assert lint_text((), _text("the mole"), Terminal(80)) == "nothing found · org/gpt\n"
-
-
-def test_a_finding() -> None:
-    assert lint_text((INVISIBLE,), _text("zero\u200bwidth"), Terminal(80)) == (
-        "1 warning · org/gpt\n"
-        "\n"
-        "1:5 warning (invisible): U+200B shows nothing\n"
-        "    zero\\u{200b}width\n"
-        "        ^^^^^^^^\n"
-        "    hint: take it out\n"
-    )
 
 
 def test_ascii() -> None:

@@ -1,4 +1,4 @@
-"""`attn params` in a terminal, to the character."""
+"""The text of `attn params`: odd models, many models, narrow terminals, and any names."""
 
 from __future__ import annotations
 
@@ -17,84 +17,6 @@ from attncli.results.costs import Cache, CachedLayer
 from attncli.results.params import Component, Layer, Node, ParameterCount, ParamsResult
 from tests.render.heads_samples import SGR
 from tests.render.params_samples import compared, model, result
-
-WHOLE = """\
-org/small · SmallLMHeadModel · from config · bfloat16
-96,119,040 parameters
-
-component        weights  biases  parameters   share
-text          96,026,112  92,928  96,119,040  100.0%
-  embedding   39,383,808       –  39,383,808   41.0%  ████████▎
-    token     38,597,376       –  38,597,376   40.2%  ████████
-    position     786,432       –     786,432    0.8%  ▏
-  attention   28,311,552  36,864  28,348,416   29.5%  █████▉
-    query      7,077,888   9,216   7,087,104    7.4%  █▌
-    output    21,233,664  27,648  21,261,312   22.1%  ████▍
-  mlp.up      28,311,552  36,864  28,348,416   29.5%  █████▉
-  norm            19,200  19,200      38,400   <0.1%  ▏
-
-reading     95,220,480 matrices: weights without norms and positions: how
-            teaching counts
-one block   layers 0–2, 4–5: 2,952,960 each · layer 3: 2,363,904
-one head    196,608 · query 768 × 64 = 49,152 · key 768 × 64 = 49,152
-            value ("value down") 768 × 64 = 49,152
-            output ("value up") 64 × 768 = 49,152 · all 12 of a layer 2,359,296
-            12 in each of 6 layers: 72 heads
-active      all for each token · 95,332,608 without the embedding lookup
-tied        transformer.wte.weight = lm_head.weight
-memory      float32 367 MiB · bfloat16 183 MiB · int8 91.7 MiB · int4 45.8 MiB
-cache       6,144 bytes a token in bfloat16
-            the last 1,024 tokens alone in 1 of 2 layers
-            3,072 bytes a token beyond · states of 327,680 bytes in 1 layer
-            54.6 MiB for 8,192 tokens of each of 2 texts
-arithmetic  493 MFLOPs a token at 8,192 tokens · parameters 191 MFLOPs
-            attention 302 MFLOPs
-attention   2.4% of the arithmetic at 128 tokens · 61.3% at 8k
-pattern     8,192 × 8,192 = 67,108,864 weights a head
-fit         in 24.0 GiB, the longest context of 2 texts · made for 8,192 tokens
-            float32 does not fit · bfloat16 74,075 tokens
-            int8 (cache bfloat16) any length
-training    float32 1,536 bytes, of the adapters alone · weights 384 bytes
-            gradients 384 bytes · AdamW 768 bytes
-            bfloat16 1.50 GiB, of the adapters alone · weights 192 MiB
-            gradients 192 MiB · AdamW 768 MiB · float32 copy 384 MiB
-LoRA        rank 16 adds 7,168 · attention.query+key 1,024 in 1 matrix
-            mlp.up 6,144 in 6 matrices
-
-note        1 layer is stored and run as 12
-"""
-
-LAYERS = """\
-org/small · SmallLMHeadModel · from config · bfloat16
-96,119,040 parameters
-
-layers                   each  attention        mlp   norm   together
-text (h)
-  0–2               2,952,960    590,592  2,362,368      –  8,858,880
-  3                 2,363,904          –  2,362,368  1,536  2,363,904
-  4–5               2,952,960    590,592  2,362,368      –  5,905,920
-outside of layers  78,990,336
-"""
-
-TREE = """\
-org/small · SmallLMHeadModel · from config · bfloat16
-96,119,040 parameters
-
-module         shape        parameters   share  component
-transformer                 96,119,040  100.0%
-  wte                       38,597,376   40.2%
-    weight     50257 × 768  38,597,376   40.2%  embedding
-  h                         56,735,232   59.0%
-    0–5, each                9,455,872   59.0%
-"""
-
-PARTS = """\
-org/small · SmallLMHeadModel · from config · bfloat16
-96,119,040 parameters
-
-part     weights  biases  parameters   share
-text  96,026,112  92,928  96,119,040  100.0%  ████████████████████
-"""
 
 BESIDE = """\
 org/small · SmallLMHeadModel · from config · bfloat16
@@ -122,89 +44,6 @@ training, bfloat16              1.50 GiB            –
 LoRA                               7,168            –
 """
 
-NARROW = """\
-org/small | SmallLMHeadModel
-from config | bfloat16
-96,119,040 parameters
-
-component     parameters   share
-text          96,119,040  100.0%
-  embedding   39,383,808   41.0%
-    token     38,597,376   40.2%
-    position     786,432    0.8%
-  attention   28,348,416   29.5%
-    query      7,087,104    7.4%
-    output    21,261,312   22.1%
-  mlp.up      28,348,416   29.5%
-  norm            38,400   <0.1%
-
-reading
-  95,220,480 matrices: weights without
-  norms and positions: how teaching
-  counts
-one block
-  layers 0-2, 4-5: 2,952,960 each
-  layer 3: 2,363,904
-one head
-  196,608 | query 768 x 64 = 49,152
-  key 768 x 64 = 49,152
-  value ("value down") 768 x 64 = 49,152
-  output ("value up") 64 x 768 = 49,152
-  all 12 of a layer 2,359,296
-  12 in each of 6 layers: 72 heads
-active
-  all for each token
-  95,332,608 without the embedding
-  lookup
-tied
-  transformer.wte.weight =
-  lm_head.weight
-memory
-  float32 367 MiB | bfloat16 183 MiB
-  int8 91.7 MiB | int4 45.8 MiB
-cache
-  6,144 bytes a token in bfloat16
-  the last 1,024 tokens alone in 1 of 2
-  layers
-  3,072 bytes a token beyond
-  states of 327,680 bytes in 1 layer
-  54.6 MiB for 8,192 tokens of each of 2
-  texts
-arithmetic
-  493 MFLOPs a token at 8,192 tokens
-  parameters 191 MFLOPs
-  attention 302 MFLOPs
-attention
-  2.4% of the arithmetic at 128 tokens
-  61.3% at 8k
-pattern
-  8,192 x 8,192 = 67,108,864 weights a
-  head
-fit
-  in 24.0 GiB, the longest context of 2
-  texts
-  made for 8,192 tokens
-  float32 does not fit
-  bfloat16 74,075 tokens
-  int8 (cache bfloat16) any length
-training
-  float32 1,536 bytes, of the adapters
-  alone
-  weights 384 bytes
-  gradients 384 bytes | AdamW 768 bytes
-  bfloat16 1.50 GiB, of the adapters
-  alone
-  weights 192 MiB | gradients 192 MiB
-  AdamW 768 MiB | float32 copy 384 MiB
-LoRA
-  rank 16 adds 7,168
-  attention.query+key 1,024 in 1 matrix
-  mlp.up 6,144 in 6 matrices
-
-note
-  1 layer is stored and run as 12
-"""
-
 
 WIDE = Terminal(80)
 
@@ -214,16 +53,6 @@ def alone(by: str) -> ParamsResult:
     shown = model()
     costs = shown.costs._replace(fits=None, training={}, lora=None)
     return result(shown._replace(costs=costs, counted=shown.counted._replace(notes=())), by=by)
-
-
-def test_components_and_costs() -> None:
-    assert params_text(result(), WIDE) == WHOLE
-
-
-def test_layers_parts_and_modules_come_alone() -> None:
-    assert params_text(alone("layer"), WIDE) == LAYERS
-    assert params_text(alone("part"), WIDE) == PARTS
-    assert params_text(alone("tensor"), WIDE) == params_text(alone("module"), WIDE) == TREE
 
 
 def test_groups_of_a_layer_go_to_rows_where_columns_have_no_room() -> None:
@@ -244,6 +73,12 @@ text (h)
 outside of layers  78,990,336
 """
     )
+
+
+def test_costs_of_several_texts_and_lengths_without_a_limit() -> None:
+    told = params_text(result(), WIDE)
+    assert "\n            54.6 MiB for 8,192 tokens of each of 2 texts\n" in told
+    assert "\n            int8 (cache bfloat16) any length\n" in told
 
 
 def test_what_is_set_otherwise_stands_in_the_head() -> None:
@@ -340,16 +175,6 @@ def test_more_models_than_fit_go_on_beneath() -> None:
     lines = params_text(compared(4), Terminal(70)).splitlines()
     headings = [line.split() for line in lines if line.startswith("component ")]
     assert headings == [["component", "small", "tiny", "(2)", "tiny", "(3)"], ["component", "tiny", "(4)"]]
-
-
-def test_a_narrow_terminal_without_unicode() -> None:
-    assert params_text(result(), Terminal(40, unicode=False)) == NARROW
-
-
-def test_ascii_bars() -> None:
-    text = params_text(result(), Terminal(80, unicode=False))
-    assert "    token     38,597,376       -  38,597,376   40.2%  ########\n" in text
-    assert text.isascii()
 
 
 def test_no_biases_need_no_column() -> None:

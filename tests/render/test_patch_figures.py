@@ -25,8 +25,16 @@ def texts(made: HeadsResult) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", heads_figure(made, "svg").decode())
 
 
-@pytest.mark.parametrize("form", ["svg", "pdf", "png"])
-@pytest.mark.parametrize("made", [looking(query=4), looking(heads=4, query=4), looking(caption=CAPTION)])
+@pytest.mark.parametrize(
+    ("form", "made"),
+    [
+        ("svg", looking(query=4)),
+        ("svg", looking(heads=4, query=4)),
+        ("svg", looking(caption=CAPTION)),
+        ("pdf", looking(query=4)),
+        ("png", looking(query=4)),
+    ],
+)
 def test_the_same_result_gives_the_same_bytes(made: HeadsResult, form: str) -> None:
     assert heads_figure(made, form) == heads_figure(made, form)
 

@@ -1,4 +1,4 @@
-"""Weights over a picture: exact text of literal values, the picture beneath the colours, and no line too wide."""
+"""Weights over a picture: the picture beneath the colours, patches left out, and no line too wide."""
 
 from __future__ import annotations
 
@@ -101,13 +101,6 @@ def test_where_the_class_token_of_several_heads_looks_in_ascii_and_narrow() -> N
         "own, from 0 to the number\n"
         "beneath it\n"
     )
-
-
-def test_the_words_of_a_caption_have_a_map_each() -> None:
-    words = tuple(Token(place, place, word, word, word=place) for place, word in enumerate(("a", "mole")))
-    text = heads_text(looking([[ROW, ROW[::-1]]], words), Terminal(80))
-    assert "cross · 2 layers × 4 heads · 2 decoder tokens look at 3 × 4 patches and [CLS]\nhead 1.0\n" in text
-    assert "   a               mole\n   to 0.40         to 0.40\n" in text
 
 
 def test_a_whole_head_shows_where_its_class_token_looks_and_its_metrics() -> None:

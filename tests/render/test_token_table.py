@@ -1,4 +1,4 @@
-"""The table of `attn tokenize --table`, character by character, and never wider than the terminal."""
+"""The table of `attn tokenize --table`: in ASCII, narrow terminals, long tokens, and any tokens at all."""
 
 from __future__ import annotations
 
@@ -26,22 +26,6 @@ TOKENS_OF_ALL_KINDS = (
 
 def _text(tokens: tuple[Token, ...] = TOKENS_OF_ALL_KINDS, text: str | None = "em שמ 👍") -> TokenizedText:
     return TokenizedText(0, "org/bert", text, tokens, STATS, unknown_id=100)
-
-
-def test_a_row_a_token() -> None:
-    assert token_table(_text(), Terminal(80), count=1) == (
-        "5 tokens (1 special*) · org/bert\n"
-        "\n"
-        "#    id  token  text          characters  bytes  word  note\n"
-        "0   101  [CLS]  [CLS]*                 –      –     –  special\n"
-        "1  7861  em     em                   0–2    0–2     0\n"
-        "2   100  [UNK]  [UNK]←שמ\u200e             3–5    3–9     1  unknown\n"
-        "3   175  ðŁĳ    👍⟨F0 9F 91⟩         6–7  10–13     2  part of a character\n"
-        "4   238  į      ⟨8D⟩                 6–7  13–14     2  part of a character\n"
-        "\n"
-        "2 words (runs of non-space) · fertility 2.00 · 1 continued · 4.25 bytes/token\n"
-        "1 unknown\n"
-    )
 
 
 def test_ascii_says_the_same() -> None:

@@ -52,15 +52,6 @@ TWO_TEXTS = tokenize_result(tokenized(0), tokenized(1))
 TWO_MODELS = tokenize_result(tokenized(0, "bert"), tokenized(0, "gpt2"))
 
 
-def test_a_token_is_a_row() -> None:
-    assert tokenize_csv(tokenize_result()) == (
-        "record,model,index,id,token,text,start,end,byte_start,byte_end,word,special\n"
-        "0,bert,0,101,[CLS],[CLS],,,,,,true\n"
-        "0,bert,1,7861,em,em,0,2,0,2,0,false\n"
-        '0,bert,2,8270,"##""bé,""","""bé,""",2,6,2,7,0,false\n'
-    )
-
-
 def test_ids_and_counts_alone_as_rows() -> None:
     assert tokenize_csv(tokenize_result(), "ids") == "record,index,id\n0,0,101\n0,1,7861\n0,2,8270\n"
     assert tokenize_csv(TWO_TEXTS, "count") == "record,count\n0,3\n1,3\n"

@@ -1,4 +1,4 @@
-"""The picture of `attn tokenize`, character by character, and never wider than the terminal."""
+"""The picture of `attn tokenize`: rows, cut characters, narrow terminals, and any tokens at all."""
 
 from __future__ import annotations
 
@@ -50,29 +50,6 @@ def _bytes(*cut: tuple[str, str], first: int = 0) -> tuple[Token, ...]:
     return tuple(Token(i, 50 + i, raw, text, 0, 1, i, i + 1, 0) for i, (raw, text) in enumerate(cut, start=first))
 
 
-def test_one_text() -> None:
-    assert tokenize_text(_result(_text(TAKE)), Terminal(80)) == (
-        "6 tokens (2 special*) · org/bert\n"
-        "\n"
-        "[CLS]*  take  a     bio  │psy    [SEP]*\n"
-        "101     2202  1037  16012│18075  102\n"
-        "\n"
-        "5 words (runs of non-space) · fertility 1.20 · 1 continued · 4.00 bytes/token\n"
-        "1 unknown\n"
-    )
-
-
-def test_ascii() -> None:
-    assert tokenize_text(_result(_text(TAKE)), Terminal(90, unicode=False)) == (
-        "6 tokens (2 special*) | org/bert\n"
-        "\n"
-        "[CLS]*  take  a     bio  |psy    [SEP]*\n"
-        "101     2202  1037  16012|18075  102\n"
-        "\n"
-        "5 words (runs of non-space) | fertility 1.20 | 1 continued | 4.00 bytes/token | 1 unknown\n"
-    )
-
-
 def test_rows_wrap_between_tokens_and_a_bar_carries_a_word_over() -> None:
     assert tokenize_text(_result(_text(TAKE)), Terminal(26)) == (
         "6 tokens (2 special*) · o…\n"
@@ -110,13 +87,6 @@ def test_several_texts_and_models() -> None:
     block = "\n·hi\n7\n\n1 word (runs of non-space) · fertility 1.00 · 3.00 bytes/token\n"
     assert tokenize_text(_result(*texts), Terminal(80)) == "\n".join(
         f"1 token · text {record} of 2 · {model}\n{block}" for model in ("a", r"b\x1b") for record in (1, 2)
-    )
-
-
-def test_ids_without_a_text_have_no_statistics() -> None:
-    tokens = (Token(0, 12, "12", "12"), Token(1, 1234567, "1234567", "1234567"))
-    assert tokenize_text(_result(_text(tokens, text=None)), Terminal(80)) == (
-        "2 tokens · org/bert\n\n12  1234567\n12  1234567\n"
     )
 
 
@@ -186,12 +156,6 @@ def test_a_backslash_that_was_written_is_no_byte() -> None:
     assert tokenize_text(_result(_text(written)), Terminal(80)).splitlines()[2] == r"\xf0┃\x9f┃\x91\x8d"
 
 
-def test_a_word_of_more_than_two_tokens_is_noticeable() -> None:
-    picture = text_picture(_text(EMBEDDINGS, text="its embeddings"), Terminal(80), count=1)
-    assert picture.splitlines()[2:4] == ["its   em  ┃bed ┃dings", "2049  7861┃8270┃4667"]
-    assert picture.splitlines()[-1] == "┃ 1 word of more than two tokens: embeddings (3)"
-
-
 def test_a_word_of_more_than_two_tokens_is_noticeable_in_ascii_and_in_colour() -> None:
     text = _text(EMBEDDINGS, text="its embeddings")
     plain = text_picture(text, Terminal(80, unicode=False), count=1).splitlines()
@@ -243,14 +207,6 @@ def test_rows_end_where_lines_of_the_text_do() -> None:
 def test_the_place_of_a_text(count: int | None, place: str) -> None:
     text = _text(TAKE[1:2], record=6)
     assert text_picture(text, Terminal(80), count=count).splitlines()[0] == f"1 token{place} · org/bert"
-
-
-def test_shades_alternate_and_special_tokens_have_none() -> None:
-    picture = tokenize_text(_result(_text(TAKE)), Terminal(80, ColorDepth.ANSI))
-    assert picture.splitlines()[2] == (
-        "\x1b[2m[CLS]*\x1b[0m  \x1b[97;44mtake\x1b[0m  \x1b[97;45ma   \x1b[0m  "
-        "\x1b[97;44mbio  \x1b[0m\x1b[2m│\x1b[0m\x1b[97;45mpsy  \x1b[0m  \x1b[2m[SEP]*\x1b[0m"
-    )
 
 
 @pytest.mark.parametrize("depth", [ColorDepth.ANSI, ColorDepth.EIGHT_BIT, ColorDepth.TRUE])

@@ -1,4 +1,4 @@
-"""A vocabulary as a terminal shows it, character by character, and never wider than it."""
+"""The text of a vocabulary: in ASCII, long lists, entries that are never reached, and any text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from attncli.render.tokenize.vocabulary import vocabulary_text
 from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry
 
 MOLE = VocabularyEntry(16709, "mole", "mole", 4, "6d6f6c65", "word")
-PSY = VocabularyEntry(18075, "##psy", "psy", 3, "707379", "continuation")
 NAIVE = VocabularyEntry(7, "naïve", "naïve", 6, "6e61c3af7665", "word")
 HALF = VocabularyEntry(8, "ðŁ", "\\xf0\\x9f", 2, "f09f", "partial")
 
@@ -57,27 +56,6 @@ def test_ascii() -> None:
     assert shown.isascii()
     assert "longest     na\\u{ef}ve (5, 6 bytes) | mole (4)\n" in shown
     assert "spaces      __ (2)\n" in shown
-
-
-def test_a_text_sought() -> None:
-    search = Search("mole", None, (MOLE,), (PSY,), (NAIVE, HALF), 30, (MOLE,))
-    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[1] == (
-        "mole\n  entry     mole 16709\n  variants  ##psy 18075\n  within    naïve 7 · \\xf0\\x9f 8 · 28 more\n"
-    )
-
-
-def test_a_text_that_is_no_entry() -> None:
-    search = Search("mole psy", None, (), (), (), 0, (MOLE, PSY))
-    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[1] == (
-        "mole·psy is no entry\n  cut into  mole 16709 · ##psy 18075\n"
-    )
-
-
-def test_a_number_sought() -> None:
-    search = Search("16709", MOLE, (), (), (), 0, (PSY,))
-    assert vocabulary_text(SMALL._replace(searches=(search,)), Terminal(80)).split("\n\n")[1] == (
-        "16709\n  id        mole 16709\n  cut into  ##psy 18075\n"
-    )
 
 
 def test_entries_that_nothing_encodes_to() -> None:
