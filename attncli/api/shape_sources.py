@@ -49,7 +49,7 @@ class ShapeSource(NamedTuple):
         files, fields = self._open(ref)
         if files.base is None:
             return self._from_files(files, fields)
-        from attncli.models.files.adapters import check_adapter_header
+        from attncli.models.files.model_files import check_adapter_header
 
         check_adapter_header(ref, files.source)
         return add_adapter(self._from_files(files, fields), files)

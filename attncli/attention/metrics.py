@@ -1,4 +1,6 @@
-"""The metrics of attention heads, computed from blocks of explicit attention weights (see `compute_row_metrics`).
+"""Devices without float64: where sums in float64 are computed instead.
+
+The metrics of attention heads, computed from blocks of explicit attention weights (see `compute_row_metrics`).
 
 A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or less where the model has a sink. The
 value of a metric is the mean over the queries for which it is defined.
@@ -34,7 +36,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.float64 import to_float64_device
 from attncli.choices import METRICS
 from attncli.results.heads import Quadrants
 from attncli.results.patterns import TOKENS, Grid, Medium
@@ -43,6 +44,20 @@ from attncli.results.tokens import Token
 if TYPE_CHECKING:
     from attncli.models.capture.fused_attention import FusedAttention
     from attncli.models.capture.lazy_mask import Visibility
+
+#: Apple's GPUs have no float64.
+DEVICE_TYPES_WITHOUT_FLOAT64 = frozenset(("mps",))
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """The device itself, or the CPU for a device without float64."""
+    return torch.device("cpu") if device.type in DEVICE_TYPES_WITHOUT_FLOAT64 else device
+
+
+def to_float64_device(values: Tensor) -> Tensor:
+    """The tensor on a device where it can be converted to float64."""
+    return values.to(float64_device(values.device))
+
 
 #: A value for every row, (batch, heads, rows), and for which rows it is defined, broadcastable to that.
 RowValues = tuple[Tensor, Tensor]

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.float64 import float64_device
-from attncli.attention.metrics import QueryKeySides, RowValues, compute_row_metrics, uniform_weights
+from attncli.attention.metrics import QueryKeySides, RowValues, compute_row_metrics, float64_device, uniform_weights
 from attncli.attention.token_matches import TokenMatches, count_earlier_matches
 
 if TYPE_CHECKING:

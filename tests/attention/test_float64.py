@@ -14,8 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attncli.attention.float64 import DEVICE_TYPES_WITHOUT_FLOAT64
-from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, Side
+from attncli.attention.metrics import DEVICE_TYPES_WITHOUT_FLOAT64, MetricSums, PairAttentionSums, QueryKeySides, Side
 from attncli.attention.uniform_baseline import compute_uniform_baseline
 from attncli.models.capture.lazy_mask import implied_visibility
 
@@ -46,7 +45,7 @@ def sides() -> QueryKeySides:
 @pytest.fixture(autouse=True)
 def without_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert "mps" in DEVICE_TYPES_WITHOUT_FLOAT64
-    monkeypatch.setattr("attncli.attention.float64.DEVICE_TYPES_WITHOUT_FLOAT64", {GPU.type})
+    monkeypatch.setattr("attncli.attention.metrics.DEVICE_TYPES_WITHOUT_FLOAT64", {GPU.type})
     with FakeTensorMode(), WithoutFloat64():
         yield
 

@@ -18,7 +18,7 @@ def adapter(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch)
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(model_folder)}))
     (folder / "adapter_model.safetensors").write_bytes(safetensors_bytes(lora=1))
-    monkeypatch.setattr("attncli.models.files.adapters.find_spec", lambda _: object())
+    monkeypatch.setattr("attncli.models.files.model_files.find_spec", lambda _: object())
     return folder
 
 
@@ -36,7 +36,7 @@ def test_an_adapter_brings_its_base(adapter: Path, model_folder: Path) -> None:
 
 
 def test_an_adapter_needs_peft_for_its_weights_alone(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attncli.models.files.adapters.find_spec", lambda _: None)
+    monkeypatch.setattr("attncli.models.files.model_files.find_spec", lambda _: None)
     assert opened(adapter).find("config.json") is not None
     assert weights_refusal(adapter).hint == "pip install 'attncli[adapters]'"
 

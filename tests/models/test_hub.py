@@ -259,7 +259,7 @@ def test_a_broken_file_in_the_cache_says_what_to_delete(hub: HubServer) -> None:
 
 
 def test_an_adapter_on_the_hub(hub: HubServer, cached: HubModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attncli.models.files.adapters.find_spec", lambda _: object())
+    monkeypatch.setattr("attncli.models.files.model_files.find_spec", lambda _: object())
     config = b'{"base_model_name_or_path": "org/model"}'
     hub.add("org/adapter", {"adapter_config.json": config, "adapter_model.safetensors": safetensors_bytes(lora=1)})
     files = opened("org/adapter")

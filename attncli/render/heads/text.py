@@ -109,7 +109,7 @@ def heads_text(result: HeadsResult, terminal: Terminal) -> str:
 
 def _step_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """`--steps`: each head's computation, below its stack."""
-    from attncli.render.heads.steps import steps_lines
+    from attncli.render.heads.steps_lines import steps_lines
 
     stacks = {stack.stack: stack for stack in result.stacks}
     return separate_blocks(

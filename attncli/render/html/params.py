@@ -9,7 +9,7 @@ from attncli.choices import COMPONENTS
 from attncli.render.common.escape import printable
 from attncli.render.common.lines import Line
 from attncli.render.html.page import PAGE, SEPARATOR, page
-from attncli.render.params.costs import range_text
+from attncli.render.params.cost_lines import range_text
 from attncli.render.params.grid import LABEL_CELLS
 from attncli.render.params.text import details, header
 from attncli.results.params import ListedPreset, ModelParameters, Node, ParameterCount, ParamsResult

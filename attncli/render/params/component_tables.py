@@ -9,7 +9,7 @@ from attncli.choices import COMPONENTS
 from attncli.render.common.cells import bar, glyphs
 from attncli.render.common.lines import BOLD, Line, Style
 from attncli.render.common.terminal import Terminal
-from attncli.render.params.costs import range_text, share_text
+from attncli.render.params.cost_lines import range_text, share_text
 from attncli.render.params.grid import Cells, Column, has_room, table
 from attncli.results.params import Node, ParameterCount
 from attncli.results.summaries import ComponentGroup, LayerRun, component_groups, layer_runs, outside_layers

@@ -11,7 +11,7 @@ from attncli.render.common.escape import name_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, separate_blocks
 from attncli.render.common.terminal import Terminal
 from attncli.render.params.component_tables import component_table, layer_table, part_table
-from attncli.render.params.costs import (
+from attncli.render.params.cost_lines import (
     USUAL_DTYPE,
     bytes_text,
     cost_lines,

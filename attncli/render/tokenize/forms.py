@@ -18,7 +18,7 @@ from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizedText, Tok
 from attncli.results.vocabulary import Search, Vocabulary, VocabularyEntry
 
 if TYPE_CHECKING:
-    from attncli.render.tokenize.statistics import TextLine
+    from attncli.render.tokenize.statistics_text import TextLine
     from attncli.results.comparison import Comparison
     from attncli.results.tokens import Token
 
@@ -232,7 +232,7 @@ class SummaryForm(Form):
 
     def record(self, record: Record) -> str:
         if not self.summary:
-            from attncli.render.tokenize.statistics import text_line
+            from attncli.render.tokenize.statistics_text import text_line
 
             self._lines += [text_line(text, self._terminal) for text in record.texts]
         return ""
@@ -246,7 +246,7 @@ class SummaryForm(Form):
     def _statistics(self, summary: TokenizeResult) -> Iterator[str]:
         statistics, parity = summary.statistics or (), summary.parity or ()
         if self._form == "text":
-            from attncli.render.tokenize.statistics import statistics_text
+            from attncli.render.tokenize.statistics_text import statistics_text
 
             yield statistics_text(statistics, parity, self._terminal, self._lines)
         elif self._form == "csv":
@@ -256,7 +256,7 @@ class SummaryForm(Form):
 
     def _vocabularies(self, summary: TokenizeResult) -> Iterator[str]:
         if self._form == "text":
-            from attncli.render.tokenize.vocabulary import vocabulary_text
+            from attncli.render.tokenize.vocabulary_text import vocabulary_text
 
             yield "\n".join(vocabulary_text(each, self._terminal) for each in summary.vocabularies or ())
         elif any(each.searches for each in summary.vocabularies or ()):
