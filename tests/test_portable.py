@@ -30,7 +30,7 @@ POSIX = {
 #: Where these are met with something else at hand.
 GUARDED = {
     "models/chat/program.py": {"resource", "signal.alarm"},
-    "cli/signals.py": {"signal.pthread_kill"},
+    "cli/signals.py": {"signal.pthread_kill", "signal.SIGHUP"},
 }
 
 

@@ -12,7 +12,7 @@ from attncli.errors import ModelError, UsageError
 from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_source_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
-from attncli.parameters.header_inventory import inventory_from_header
+from attncli.parameters.inventory_sources import inventory_from_header
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress

@@ -11,8 +11,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from attncli.parameters.classify import classify
-from attncli.parameters.header_inventory import is_buffer
 from attncli.parameters.inventory import Inventory, Kind, Tensor, source_fields
+from attncli.parameters.inventory_sources import is_buffer
 from attncli.parameters.quantization import WeightTensor
 from attncli.results.reconciliation import REASONS, Reconciliation, TensorDifference
 

@@ -14,7 +14,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attncli.attention.metrics import DEVICE_TYPES_WITHOUT_FLOAT64, MetricSums, PairAttentionSums, QueryKeySides, Side
+from attncli.attention.metrics import (
+    DEVICE_TYPES_WITHOUT_FLOAT64,
+    MetricSums,
+    PairAttentionSums,
+    QueryKeySides,
+    Side,
+)
 from attncli.attention.uniform_baseline import compute_uniform_baseline
 from attncli.models.capture.lazy_mask import implied_visibility
 

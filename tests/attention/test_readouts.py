@@ -98,9 +98,9 @@ def assert_same(found: MetricSums, expected: MetricSums) -> None:
 
 
 def assert_equals_explicit(call: QueryKeyAttention, sides: QueryKeySides) -> None:
-    assert call.reader is not None
-    baseline = compute_uniform_baseline(sides, call.reader.visibility)
-    readouts = read_metrics(call.reader, sides, baseline)
+    assert call.fused is not None
+    baseline = compute_uniform_baseline(sides, call.fused.visibility)
+    readouts = read_metrics(call.fused, sides, baseline)
     metrics, baseline_sums = MetricSums(sides, call.has_sink, 4), MetricSums(sides, call.has_sink)
     metrics.add_rows({name: (value, baseline.rows[name][1]) for name, value in readouts.rows.items()})
     baseline_sums.add_rows(baseline.rows)
@@ -177,7 +177,7 @@ def test_keys_of_another_sequence() -> None:
     call = attention(rule("full", "right"))
     sides = QueryKeySides(queries, keys, same_sequence=False)
     baseline = compute_uniform_baseline(sides, call.visibility)
-    assert set(read_metrics(call.reader, sides, baseline).rows) == {"entropy", "confidence", "special", "first"}
+    assert set(read_metrics(call.fused, sides, baseline).rows) == {"entropy", "confidence", "special", "first"}
     assert_equals_explicit(call, sides)
 
 
@@ -196,7 +196,7 @@ def test_pooled_heatmaps(kind: str) -> None:
     axes = Axes(everything.pooled(5), some.pooled(5))
     bins = axes.rows.group, axes.columns.group
     pooled = read_metrics(
-        call.reader, sides, compute_uniform_baseline(sides, call.visibility), metrics=(), bins=bins
+        call.fused, sides, compute_uniform_baseline(sides, call.visibility), metrics=(), bins=bins
     ).pooled
     sums = PatternSums(0, tuple(range(4)), axes)
     for block in call.blocks():
@@ -290,7 +290,7 @@ def test_the_shape_of_what_transformers_asks_for() -> None:
 
     def shape(make: Callable[..., object], attention_mask: torch.Tensor | None = None, **kwargs: object) -> str:
         mask = make(config=config, inputs_embeds=states, attention_mask=attention_mask, past_key_values=None, **kwargs)
-        return mask.rule.shape
+        return mask.definition.shape
 
     causal = {"position_ids": torch.arange(LENGTH)[None]}
     assert shape(create_causal_mask, **causal) == "causal"

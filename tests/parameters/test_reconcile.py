@@ -12,7 +12,7 @@ from attncli.models.builtin.preset_modules import preset_module
 from attncli.models.builtin.presets import read_preset
 from attncli.models.loading.meta_model import module_names
 from attncli.parameters.inventory import Inventory, Kind, Tensor
-from attncli.parameters.module_inventory import inventory_from_module
+from attncli.parameters.inventory_sources import inventory_from_module
 from attncli.parameters.quantization import WeightTensor
 from attncli.parameters.reconcile import reconcile
 from attncli.results.reconciliation import FAULTS, Reconciliation, TensorDifference

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from attncli.choices import COMPONENTS
 from attncli.parameters.classify import SPLITTERS
 from attncli.parameters.count import count_parameters
-from attncli.parameters.header_inventory import inventory_from_header
 from attncli.parameters.inventory import Kind
+from attncli.parameters.inventory_sources import inventory_from_header
 from attncli.parameters.name_rules import RULES, UNITS, Rule, first_match
 
 #: Meanings that the shape or the place of a tensor decides.

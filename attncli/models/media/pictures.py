@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from attncli.errors import FailedError, ModelError, UsageError, reason_of
-from attncli.models.capture.local_attention import window_side
 from attncli.models.files.model_files import PREPROCESSOR_FILE, processor_settings
 from attncli.models.files.weight_headers import read_json
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from attncli.models.files.model_files import ModelFiles
 
 
@@ -227,6 +227,8 @@ class PatchLayout(NamedTuple):
 
 def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | None:
     """The patches of a picture of this size in pixels; None if the model has no patch convolution."""
+    from attncli.models.capture.local_attention import window_side  # imports torch
+
     found = next(_patch_convolutions(module), None)
     if found is None:
         return None
@@ -244,6 +246,8 @@ def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | No
 
 def _patch_convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
     """The convolutions with up to 4 input channels; the first in the module tree is the patch embedding."""
+    from torch import nn
+
     for path, part in module.named_modules():
         if isinstance(part, nn.Conv2d) and part.in_channels <= 4 and part.groups == 1:
             yield path, part
