@@ -1,7 +1,8 @@
 """Several processes, started by torchrun, that share the texts of one command.
 
 They use torchrun's key-value store to report failures and completion. Their results are exchanged once, at the end,
-through a torch process group: nccl if every process has its own GPU, or else gloo.
+through a torch process group: nccl if every process has its own GPU, or else gloo. torch is imported when there are
+several processes; its `DistError` is a RuntimeError.
 """
 
 from __future__ import annotations
@@ -11,11 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import Any, Protocol, TypeVar
-
-import torch
-import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from attncli.errors import AttnError, ExitCode, FailedError, reason_of
 
@@ -82,18 +78,23 @@ class TorchrunProcesses:
     """
 
     def __init__(self, rank: int, world: int, local_rank: int) -> None:
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
+
         self.rank, self.world = rank, world
         self._local_rank = local_rank
         self._device = "cpu"
         self._gathered = 0
         try:
             store, *_ = next(iter(rendezvous("env://", rank, world)))
-        except (dist.DistError, RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
             raise _connection_lost_error(error) from error
         self._store = PrefixStore("attncli", store)
 
     def pick_device(self, requested: str) -> str:
         """The device of this process for the user's `--device`: its own GPU, if there is one."""
+        import torch
+
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if requested in ("auto", "cuda") and count:
             # If there are more processes than GPUs, some share one, which nccl doesn't support.
@@ -122,7 +123,7 @@ class TorchrunProcesses:
 
     def report_failure(self, failure: AttnError) -> None:
         """Report an error to the other processes. Only the first counts, as it causes the others."""
-        with suppress(dist.DistError, RuntimeError):
+        with suppress(RuntimeError):
             self._store.compare_set(_FAILURE_KEY, "", _serialize_failure(failure))
 
     def close(self) -> None:
@@ -131,9 +132,11 @@ class TorchrunProcesses:
 
         The wait is limited, as the others may have crashed.
         """
+        import torch.distributed as dist
+
         end = monotonic() + (_FIRST_WAIT_SECONDS if self.rank == 0 else _WAIT_SECONDS)
         # The process that hosts the store may end as soon as all have left; errors are ignored then.
-        with suppress(dist.DistError, RuntimeError):
+        with suppress(RuntimeError):
             self._store.set(f"left/{self.rank}", "")
             while not self._store.check([f"left/{rank}" for rank in range(self.world)]) and monotonic() < end:
                 sleep(_POLL_SECONDS)
@@ -151,6 +154,8 @@ class TorchrunProcesses:
         return [each.decode() for each in values]
 
     def _all_gather(self, parts: list[Any], part: object, backend: str) -> None:
+        import torch.distributed as dist
+
         if not dist.is_initialized():
             dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.world)
         dist.all_gather_object(parts, part)
@@ -158,7 +163,7 @@ class TorchrunProcesses:
     def _try(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
-        except (dist.DistError, RuntimeError) as error:
+        except RuntimeError as error:
             raise _connection_lost_error(error) from error
 
 
