@@ -14,8 +14,9 @@ being done, how much of it is, and of how much.
 
 `print(result)` shows what the command prints, and a notebook shows a page.
 
-What goes wrong is an `AttnError`: a `UsageError` for what was asked, a `ModelError` for a model that is not to be had,
-a `FailedError` for a file or memory that is not. Its `message` says what happened, its `hint` what mends it.
+Errors are `AttnError`s: a `UsageError` for wrong arguments, a `ModelError` for a model that is unavailable, a
+`FailedError` for a file that can't be read or written, or too little memory. Its `message` says what happened, its
+`hint` what mends it.
 """
 
 from __future__ import annotations

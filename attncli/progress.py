@@ -1,4 +1,4 @@
-"""How slow work says how far it is, without knowing who listens."""
+"""The function that slow work calls to report its progress, and one that ignores it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Bytes(int):
 
 
 class Texts(int):
-    """A number of texts: likewise."""
+    """A number of texts: done work that has a rate worth telling, too."""
 
 
 class Progress(Protocol):
@@ -23,10 +23,10 @@ class Progress(Protocol):
 
 
 class _Silent:
-    """A listener that says nothing."""
+    """Progress that is not shown."""
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
-        """Nobody looks."""
+        """Nothing is shown."""
 
     def __repr__(self) -> str:
         return "silent"

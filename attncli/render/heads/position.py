@@ -1,9 +1,8 @@
-"""The table of a query's top keys: weight, bar, uniform attention's weight, and the head with the largest weight.
+"""The views of one query (`--query`), and of the weight of one query on one key (`--query` and `--key`).
 
-The views of one query (`--query`), and of the weight of one query on one key (`--query` and `--key`).
-
-One query: the text or picture shaded by its weights, and its top keys. One weight: a map of its value in every head,
-and a ranking of the heads, which `_unlisted_heads_line` and `_hidden_key_lines` end or replace with a sentence.
+One query: the text or picture shaded by its weights, and a table of its top keys (weight, bar, uniform attention's
+weight, the head with the largest weight). One weight: a map of its value in every head, and a ranking of the heads,
+which `_unlisted_heads_line` and `_hidden_key_lines` end or replace with a sentence.
 """
 
 from __future__ import annotations
