@@ -1,7 +1,4 @@
-"""Whole numbers as people write them into a configuration.
-
-Counts and sizes as people write them: `131,072`, `128k`, `24GiB`.
-"""
+"""Numbers as people write them: counts and sizes (`131,072`, `128k`, `24GiB`), and whole numbers in a configuration."""
 
 from __future__ import annotations
 
