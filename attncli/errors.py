@@ -1,4 +1,4 @@
-"""What can go wrong, as values: a sentence, a hint that mends it, and the exit code of the process."""
+"""The exceptions of attncli, each with a sentence, a hint and an exit code; and the exit codes with their meanings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The function that slow work calls to report its progress, and one that ignores it."""
+"""The protocol of progress callbacks, and one that shows nothing. cli/messages.py draws the progress line."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from attncli.api.heads_result import metrics_to_measure, steps_request, steps_se
 from attncli.api.heads_single import OneText, run_single_text
 from attncli.api.loading import ModelLoader
 from attncli.api.targets import parse_target
-from attncli.attention.claims import claim_failures, claim_successes, parse_claims, parse_thresholds
+from attncli.attention.labels import claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
     HeadsRequest,

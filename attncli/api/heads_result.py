@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from attncli.api.loading import provenance
-from attncli.attention.claims import check_metric
+from attncli.attention.labels import check_metric
 from attncli.attention.selection import EVERYTHING, HeadsRequest, Selection, SelectionSpec, View, parse_selection
 from attncli.choices import METRICS
 from attncli.errors import UsageError

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.claims import LABEL_THRESHOLDS, assign_labels
 from attncli.attention.inputs import ModelInputs
+from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
 from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import collect, name_stacks, unread_stacks
 from attncli.choices import METRICS

@@ -22,7 +22,8 @@ the right; a class token has no coordinates, neither as a query nor as a key.
 
 `PairAttentionSums` measures how much attention stays within each of two texts that were read together. For long texts
 `attention.readouts` computes the same metrics without the matrix. The uniform baseline, the same metrics of attention
-spread evenly over the visible keys, is in `attention.uniform_baseline`.
+spread evenly over the visible keys, is in `attention.uniform_baseline`; the thresholds of labels are in
+`attention.labels`.
 
 Sums are taken in float64, on the CPU where a device has none (`with_float64`).
 """

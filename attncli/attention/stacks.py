@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attncli.attention.claims import LABEL_THRESHOLDS, assign_labels
 from attncli.attention.collector import Collector, LayerRecord, LayerSums, StackKey
 from attncli.attention.inputs import ModelInputs
+from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
 from attncli.attention.pattern_axes import unit_lines
 from attncli.attention.row_reading import average_reading, rank_heads
 from attncli.attention.selection import HeadsRequest, Selection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.attention.claims import claim_failures, claim_successes, parse_claims, parse_thresholds
+from attncli.attention.labels import claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.errors import UsageError
 from tests.cli.samples import stack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.attention.claims import assign_labels
+from attncli.attention.labels import assign_labels
 
 MANY = {"previous": 9, "special": 9, "induction": 9}
 

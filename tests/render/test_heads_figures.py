@@ -18,9 +18,9 @@ from tests.render.heads_samples import even, head, on_offset, pattern, result, s
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
 
+from attncli.render.figures.axis_labels import AxisLabels  # noqa: E402
 from attncli.render.figures.head_patterns import OneHead, Panel  # noqa: E402
 from attncli.render.figures.heads import heads_figure  # noqa: E402
-from attncli.render.figures.labels import AxisLabels  # noqa: E402
 from attncli.render.figures.metric_map import metric_maps  # noqa: E402
 from attncli.render.figures.panels import FigureText, Scale, compose_figure, render_figure, tick_text  # noqa: E402
 

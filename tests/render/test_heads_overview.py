@@ -11,7 +11,7 @@ from attncli.render.common.document import lines_to_text
 from attncli.render.common.lines import Line, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.overview import letter_map, overview
-from attncli.render.heads.standouts import standouts
+from attncli.render.heads.ranking import standouts
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from attncli.results.patterns import Pattern

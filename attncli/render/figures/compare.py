@@ -21,7 +21,7 @@ from attncli.render.compare.paths import (
     state_title,
     summary_tracks,
 )
-from attncli.render.figures.labels import AxisLabels, draw_labels
+from attncli.render.figures.axis_labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import (
     Box,
     Scale,

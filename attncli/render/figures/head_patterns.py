@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attncli.render.figures.labels import AxisLabels, draw_labels
+from attncli.render.figures.axis_labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import (
     DPI,
     EDGE,

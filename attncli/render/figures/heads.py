@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from attncli.render.common.escape import printable
-from attncli.render.figures.head_patterns import HeadTiles, OneHead, Panel, PanelGrid
-from attncli.render.figures.labels import (
+from attncli.render.figures.axis_labels import (
     AxisLabels,
     figure_text,
     head_title,
@@ -19,6 +18,7 @@ from attncli.render.figures.labels import (
     stack_facts,
     visible_title,
 )
+from attncli.render.figures.head_patterns import HeadTiles, OneHead, Panel, PanelGrid
 from attncli.render.figures.metric_map import FRAMED, HeadMaps, change_maps, metric_maps
 from attncli.render.figures.panels import (
     Array,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.render.common.escape import visible
-from attncli.render.figures.labels import AxisLabels, draw_labels
+from attncli.render.figures.axis_labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import Array, Box, Scale, axes_at, draw_color_bar, hide_axes
 from attncli.render.figures.text_layout import drawable, write_line
 from attncli.render.heads.patch_map import greyscale, patch_weights, tint_shares

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from attncli.render.figures.labels import (
+from attncli.render.figures.axis_labels import (
     AxisLabels,
     draw_labels,
     head_title,

@@ -29,7 +29,7 @@ from attncli.render.heads.header import (
 )
 from attncli.render.heads.heatmap import HeatScale, Mask, full_scale, hidden_cells, pooled_evenly
 from attncli.render.heads.metric_words import label_entry, label_of, metric_number, ordered_labels, weight_number
-from attncli.render.heads.standouts import Standout, sentence_lines
+from attncli.render.heads.ranking import Standout, sentence_lines
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern, Weights
 

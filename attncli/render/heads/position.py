@@ -1,8 +1,6 @@
-"""The views of one query (`--query`), and of the weight of one query on one key (`--query` and `--key`).
+"""The view of what one query reads (`--query`): the text or picture shaded by its weights, and a table of its top keys.
 
-One query: the text or picture shaded by its weights, and a table of its top keys (weight, bar, uniform attention's
-weight, the head with the largest weight). One weight: a map of its value in every head, and a ranking of the heads,
-which `_unlisted_heads_line` and `_hidden_key_lines` end or replace with a sentence.
+The table shows the weight of each key, a bar, uniform attention's weight, and the head with the largest weight.
 """
 
 from __future__ import annotations
@@ -12,15 +10,15 @@ from dataclasses import dataclass
 from itertools import islice
 
 from attncli.render.common.cells import bar, bar_scale, cell_width, clusters, glyphs, shorten
-from attncli.render.common.escape import direction_end, fit_width, running_text, token_text, unit_text
-from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, beside_or_below, flow, split_words
+from attncli.render.common.escape import direction_end, fit_width, running_text, token_text
+from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, split_words
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.head_map import head_map
-from attncli.render.heads.header import LONGEST_POSITION, position_words, stack_lines, unit_noun
+from attncli.render.heads.header import position_words, stack_lines, unit_noun
 from attncli.render.heads.heatmap import HeatScale
 from attncli.render.heads.metric_words import decimals_for, two_digits, weight_number
 from attncli.render.heads.one_head import title_lines
 from attncli.render.heads.patch_view import head_maps, reading_map
+from attncli.render.heads.ranking import ranking_lines
 from attncli.render.heads.shaded_text import (
     ARRIVES_HERE,
     LOOKS_FROM_HERE,
@@ -30,7 +28,7 @@ from attncli.render.heads.shaded_text import (
     strip_lines,
 )
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import HeadWeight, KeyRead, Ranking, RowReading
+from attncli.results.patterns import KeyRead, RowReading
 
 _LONGEST_TEXT = 16
 # The fewest cells of a key's context, and the cells of bars; the longest that fits is used.
@@ -274,111 +272,3 @@ def _covers_all_heads(stack: Stack, reading: RowReading) -> bool:
 
 
 # --- one weight in every head
-
-_CELL_WIDTHS = (5, 2, 1)
-_BAR = 20
-_ROOM_FOR_BARS = 64
-
-
-def ranking_lines(
-    stack: Stack, ranking: Ranking, terminal: Terminal, *, weighting: str = "attention", top: int = 10
-) -> list[Line]:
-    """The query and the key, the map of the heads' weights, and the `top` heads with the key's rank in their rows."""
-    weights = {(head.layer, head.head): head.weight for head in ranking.heads}
-    heat = HeatScale(max(weights.values(), default=0.0), terminal, weighting == "norm").without_signs()
-    drawn: set[int] = set()
-
-    def cell(head: tuple[int, int], width: int) -> StyledSpan:
-        drawn.add(width)
-        return heat.cell(weights[head], width) if head in weights else StyledSpan(" " * width)
-
-    lines = [*stack_lines(stack, terminal), *_ranking_title(ranking, terminal, weighting), Line()]
-    if all(head.rank is None for head in ranking.heads):
-        return [*lines, *_hidden_key_lines(stack, ranking, terminal)]
-    table = [*_ranking_rows(ranking, heat, top), *_unlisted_heads_line(ranking, top)]
-    if len(ranking.heads) == 1:
-        return [*lines, *table]
-    grid = head_map(stack, cell, _CELL_WIDTHS, terminal)
-    picture = [*grid, Line(), *_ranking_legend(heat, digits=any(map(heat.has_digits, drawn)))]
-    together = beside_or_below(picture, table, width=terminal.width)
-    if len(together) > max(len(picture), len(table)):
-        # The ranking is below the map, maybe a screen away from the title.
-        together = [*picture, Line(), *_ranking_subtitle(ranking, terminal), *table]
-    return [*lines, *together]
-
-
-def _ranking_legend(heat: HeatScale, *, digits: bool) -> list[Line]:
-    """Below the map: the scale, and what the digits mean, if there are any."""
-    note = heat.digits_note() if digits else ""
-    notes = [Line.of(StyledSpan(note, DIM))] if note else []
-    return flow([heat.legend(), *notes], separator="   ", width=heat.terminal.width)
-
-
-def _query_and_key(ranking: Ranking, terminal: Terminal) -> tuple[StyledSpan, StyledSpan]:
-    """The query and the key in words; a key that is a line is named by its number."""
-    query = position_words(ranking.query, terminal, ranking.query_line, ranking.query_tokens)
-    if ranking.key_line is None:
-        return query, position_words(ranking.key, terminal, count=ranking.key_tokens)
-    text = shorten(unit_text(ranking.key, "line", terminal), LONGEST_POSITION, glyphs(terminal).cut)
-    return query, StyledSpan(f"line {ranking.key_line:,} ({text}{direction_end(text)})", BOLD)
-
-
-def _ranking_title(ranking: Ranking, terminal: Terminal, weighting: str) -> list[Line]:
-    """Above the map: `how much it (token 8) looks at cat (token 2), by the weight of each head`."""
-    norms = weighting == "norm"
-    by = "by each head's weight times the norm of what it reads there" if norms else "by the weight of each head"
-    query, key = (Line.of(words) for words in _query_and_key(ranking, terminal))
-    looks_at, end = Line.of(StyledSpan("looks at", DIM)), StyledSpan(",", DIM)
-    parts = [*split_words("how much", DIM), query, looks_at, Line((*key.spans, end)), *split_words(by, DIM)]
-    return flow(parts, separator=" ", width=terminal.width)
-
-
-def _ranking_subtitle(ranking: Ranking, terminal: Terminal) -> list[Line]:
-    """Above a ranking that is far below the title: `it (token 8) looks at cat (token 2)`."""
-    query, key = (Line.of(StyledSpan(words.text)) for words in _query_and_key(ranking, terminal))
-    return flow([query, Line.of(StyledSpan("looks at", DIM)), key], separator=" ", width=terminal.width)
-
-
-def _ranking_rows(ranking: Ranking, heat: HeatScale, top: int) -> list[Line]:
-    """A heading and a row per head."""
-    shown = ranking.heads[:top]
-    name = max(len("head"), *(len(head.name) for head in ranking.heads))
-    weight = max(len("weight"), *(len(_position_weight_text(head.weight, heat)) for head in shown))
-    cells = _BAR if heat.terminal.width >= _ROOM_FOR_BARS else 0
-    scale = f"  {bar_scale(two_digits(heat.full), cells)}" if cells else ""
-    uniform = "  uniform" if ranking.heads[0].uniform is not None else ""
-    heading = Line.of(StyledSpan(f"{'head':>{name}}  {'weight':>{weight}}{scale}{uniform}  place in its row", DIM))
-    return [heading, *(_ranking_row(head, (name, weight, cells), heat) for head in shown)]
-
-
-def _position_weight_text(weight: float | None, heat: HeatScale) -> str:
-    return "" if weight is None else weight_number(weight, decimals_for(heat.full))
-
-
-def _ranking_row(head: HeadWeight, widths: tuple[int, int, int], heat: HeatScale) -> Line:
-    """widths: of the head's name, its weight and the bar."""
-    name, weight, cells = widths
-    filled = f"  {bar(heat.share(head.weight), cells, heat.terminal)}" if cells else ""
-    uniform = "" if head.uniform is None else f"  {_position_weight_text(head.uniform, heat):>7}"
-    return Line.of(
-        f"{head.name:>{name}}",
-        StyledSpan(f"  {_position_weight_text(head.weight, heat):>{weight}}", BOLD),
-        filled,
-        StyledSpan(uniform, DIM),
-        f"  {'not seen' if head.rank is None else f'{head.rank:,} of {head.keys:,}'}",
-    )
-
-
-def _hidden_key_lines(stack: Stack, ranking: Ranking, terminal: Terminal) -> list[Line]:
-    """In place of a ranking: why no head can give the key any weight."""
-    query, key = _query_and_key(ranking, terminal)
-    later = stack.causal and ranking.key.index > ranking.query.index
-    why = "comes later, and each token sees earlier ones alone" if later else "is hidden from it by the model's mask"
-    words = [Line.of(key), *split_words(f"{why}: no head looks there from"), Line.of(query)]
-    return flow(words, separator=" ", width=terminal.width)
-
-
-def _unlisted_heads_line(ranking: Ranking, top: int) -> list[Line]:
-    """Below a ranking: how many heads are not listed."""
-    more = len(ranking.heads) - top
-    return [Line.of(StyledSpan(f"and {more:,} more (--top K)", DIM))] if more > 0 else []

@@ -31,7 +31,7 @@ from attncli.render.heads.one_head import crossing_lines, one_head_lines, quadra
 from attncli.render.heads.overview import is_one_weight, overview, pool_to_thumbnails, thumbnails
 from attncli.render.heads.patch_view import patch_lines
 from attncli.render.heads.position import position_lines
-from attncli.render.heads.standouts import Standout, standouts
+from attncli.render.heads.ranking import Standout, standouts
 from attncli.results.heads import HeadMetrics, HeadsResult, Spread, Stack
 
 # Widths from which on overviews have more sentences, and tables the counts of texts and the meanings of metrics.

@@ -15,8 +15,8 @@ from attncli.render.common.escape import printable, visible
 from attncli.render.heads.difference_view import DIFFERENCE, difference_stacks
 from attncli.render.heads.header import is_cross, model_lines, pooling_lines, stack_lines
 from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of, meaning
+from attncli.render.heads.ranking import Standout, standouts
 from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
-from attncli.render.heads.standouts import Standout, standouts
 from attncli.render.html.page import PAGE, SEPARATOR, joined_text, pack, pack_pixels, page, rounded_metric
 from attncli.results.heads import HeadMetrics, HeadsResult, Stack
 from attncli.results.patterns import KeyRead, Medium, Pattern, Ranking, RowReading, Span
