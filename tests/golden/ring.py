@@ -50,7 +50,7 @@ def inside(folder: Path) -> Iterator[None]:
 
 def outcome_of(command: Command, folder: Path) -> list[Section]:
     """Run a command in the folder of the samples: what it wrote, with its exit code first."""
-    before = {path.name for path in folder.iterdir()}
+    before = _files(folder)
     with inside(folder), tempfile.TemporaryDirectory() as home, variables(**{**os.environ, "HF_HOME": home}):
         with _hub(command):
             outcome = _run(command, folder)
@@ -60,7 +60,7 @@ def outcome_of(command: Command, folder: Path) -> list[Section]:
         if outcome.out:
             out = mask(outcome.out.decode("utf-8"), folder).encode()
             sections.append(section("stdout", _form(command), out))
-        for name in sorted({path.name for path in folder.iterdir()} - before):
+        for name in sorted(_files(folder) - before):
             content = (folder / name).read_bytes()
             form = Path(name).suffix.removeprefix(".")
             if form != "npz":
@@ -68,6 +68,11 @@ def outcome_of(command: Command, folder: Path) -> list[Section]:
             sections.append(section(name, form, content))
             (folder / name).unlink()
     return sections
+
+
+def _files(folder: Path) -> set[str]:
+    """Names of the files in a folder; a command that runs a user's code may leave `__pycache__` beside it."""
+    return {path.name for path in folder.iterdir() if path.is_file()}
 
 
 def _run(command: Command, folder: Path) -> Outcome:
