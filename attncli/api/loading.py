@@ -12,7 +12,6 @@ from attncli._version import __version__
 from attncli.errors import UsageError
 from attncli.models.files.model_files import ModelFiles, no_text_error, open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
 from attncli.models.tokenizers.types import NoTokenizerError
 from attncli.progress import Progress, silent
 from attncli.results.base import MadeBy
@@ -101,6 +100,9 @@ def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
 
 
 def _load_tokenizer(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> LoadedTokenizer:
+    # Not at the top: `params` passes through this module, and needs no tokenizers.
+    from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
+
     name = files.ref.name
     try:
         tokenizer = load_tokenizer(files, trust_remote_code=trust_remote_code)
@@ -114,6 +116,8 @@ def _load_tokenizer(files: ModelFiles, trust_remote_code: bool, *, needed: bool)
 
 
 def _wrap_user_tokenizer(user_object: Any) -> LoadedTokenizer:
+    from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
+
     tokenizer = wrap_tokenizer(user_object)
     name = getattr(user_object, "name_or_path", None)
     return LoadedTokenizer(str(name or tokenizer.class_name), tokenizer, user_object=user_object)
@@ -170,11 +174,15 @@ class ModelLoader:
         Raises ModelError where the model has none, UsageError where a loaded module comes without one.
         """
         if self.tokenizer is not None:
+            from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
+
             return wrap_tokenizer(self.tokenizer)
         if files is None:
             raise UsageError(
                 "a model that was handed over needs a tokenizer for a text", hint="pass tokenizer= beside model="
             )
+        from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
+
         return load_tokenizer(files, trust_remote_code=self.trust_remote_code)
 
     def find_tokenizer(self, files: ModelFiles | None, *, needed: bool) -> Tokenizer | None:
