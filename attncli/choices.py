@@ -15,13 +15,14 @@ METRICS = (
     "next",
     "first",
     "special",
+    "token",
     "virtual_sink",
     "duplicate",
     "induction",
 )
 
 #: The metrics that give a head its label where they are high, the most telling first.
-LABELS = ("induction", "previous", "next", "special", "first")
+LABELS = ("induction", "previous", "next", "special", "first", "token")
 
 #: Components of parameters, in the order in which they are shown.
 COMPONENTS = (

@@ -135,9 +135,9 @@ def encode_sample(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | N
     from attncli.embeddings.batches import SentenceWords
 
     found = []
-    for number, text in enumerate(sentences):
+    for text, spans in zip(sentences, sample_spans(sentences), strict=True):
         tokens = encode(tokenizer, text).tokens[:limit]
-        covers = [tokens_in_span(tokens, span, text) for span in sample_spans(text, number)]
+        covers = [tokens_in_span(tokens, span, text) for span in spans]
         rows = tuple((0, tuple(token.index for token in pieces)) for pieces in covers if pieces)
         if rows:
             found.append(SentenceWords(tuple(token.id for token in tokens), rows))

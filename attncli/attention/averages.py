@@ -18,6 +18,7 @@ from torch import Tensor
 
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
+from attncli.attention.metrics import REPEAT_METRICS
 from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import collect, name_stacks, unread_stacks
 from attncli.choices import METRICS
@@ -78,7 +79,8 @@ class Averages:
         heads = tuple(
             _head_metrics(head, layers[head.layer], baselines[head.layer], thresholds) for head in template.metrics
         )
-        return replace(template, queries=(), keys=(), metrics=heads, baselines=baselines, patterns=())
+        repeats = {number: layer.repeats() for number, layer in layers.items()}
+        return replace(template, queries=(), keys=(), metrics=heads, baselines=baselines, patterns=(), repeats=repeats)
 
 
 def _layer_number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
@@ -91,7 +93,8 @@ def _head_metrics(
     values = _mean_values(layer.metrics, template.head)
     queries = dict(zip(METRICS, layer.queries.tolist(), strict=True))
     labels = assign_labels(values, baseline, queries, thresholds)
-    return replace(template, labels=labels, values=values, spread=_spread(layer.metrics, template.head))
+    spread = _spread(layer.metrics, template.head)
+    return replace(template, labels=labels, values=values, spread=spread, token_index=None)
 
 
 def _mean_values(moments: Moments, head: int) -> dict[str, float | None]:
@@ -123,6 +126,11 @@ class LayerAverages:
     def from_sums(cls, sums: LayerSums) -> LayerAverages:
         baseline = Moments.from_values(sums.baseline.means_by_text()[:, :, :1])
         return cls(Moments.from_values(sums.metrics.means_by_text()), baseline, sums.metrics.total_queries())
+
+    def repeats(self) -> dict[str, int]:
+        """How many ordinary queries of all texts `duplicate` and `induction` are means of."""
+        counts = dict(zip(METRICS, self.queries.tolist(), strict=True))
+        return {name: counts[name] for name in REPEAT_METRICS if bool(self.metrics.count[METRICS.index(name)].any())}
 
     def merged(self, other: LayerAverages) -> LayerAverages:
         return LayerAverages(

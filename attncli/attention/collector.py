@@ -82,7 +82,9 @@ class LayerSums:
         readouts = read_metrics(fused, self.metrics.sides, baseline, metrics=metrics, bins=bins)
         _require_finite(readouts.finite, layer)
         self.metrics.add_rows({name: (value, baseline.rows[name][1]) for name, value in readouts.rows.items()})
+        self.metrics.add_columns(readouts.columns)
         self.baseline.add_rows(baseline.rows)
+        self.baseline.add_columns(None if readouts.columns is None else baseline.columns)
         if self.pair_attention is not None and self.uniform_pair_attention is not None:
             self.pair_attention.add_fused(fused)
             self.uniform_pair_attention.add_uniform(fused.visibility)

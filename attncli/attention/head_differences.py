@@ -8,7 +8,7 @@ that of exact ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,12 +19,17 @@ from attncli.results.heads import (
     HeadMetrics,
     HeadsDifference,
     HeadsResult,
+    KeyChange,
     Stack,
     StackDifference,
 )
 from attncli.results.patterns import Pattern
 
-#: Metrics that are shares of a row's weight, so that their changes are comparable.
+#: At most so many keys explain a change, and each changed by more than a rounding error.
+_MOST_KEYS, _LEAST_CHANGE = 3, 1e-6
+
+#: Metrics that are shares of a row's weight, so that their changes are comparable. `token` is none of them, as it may
+#: be about another token on each side.
 SHARE_METRICS = (
     "confidence",
     "previous",
@@ -76,14 +81,24 @@ def _lengths(stack: Stack) -> tuple[int, int]:
 
 
 def _stack_difference(here: Stack, there: Stack, metric: str | None, *, patterns: bool) -> StackDifference:
-    variations, differences = {}, []
+    variations: dict[tuple[int, int | None], float] = {}
+    keys: dict[tuple[int, int | None], tuple[tuple[KeyChange, ...], tuple[KeyChange, ...]]] = {}
+    differences = []
     if _have_comparable_patterns(here, there):
         for a, b in zip(here.patterns, there.patterns, strict=True):
             variations[a.layer, a.head] = total_variation(a, b)
+            keys[a.layer, a.head] = _key_changes(a, b)
             if patterns:
                 differences.append(Pattern(a.layer, a.head, b.weights - a.weights, a.bins))
     heads = [
-        _head_change(a, b, variations.get((a.layer, a.head))) for a, b in zip(here.metrics, there.metrics, strict=True)
+        _head_change(
+            a,
+            b,
+            variations.get((a.layer, a.head)),
+            [name for name in SHARE_METRICS if all(side.has_evidence(name, a.layer) for side in (here, there))],
+            *keys.get((a.layer, a.head), ()),
+        )
+        for a, b in zip(here.metrics, there.metrics, strict=True)
     ]
     heads.sort(key=lambda head: -_amount_changed(head, metric))
     return StackDifference(here.stack, there.queries, there.keys, tuple(heads), tuple(differences))
@@ -95,10 +110,30 @@ def _amount_changed(head: HeadChange, metric: str | None) -> float:
     return -1.0 if value is None else abs(value)
 
 
-def _head_change(here: HeadMetrics, there: HeadMetrics, variation: float | None) -> HeadChange:
+def _key_changes(here: Pattern, there: Pattern) -> tuple[tuple[KeyChange, ...], tuple[KeyChange, ...]]:
+    """The keys whose weight, mean over the rows, grew and shrank most."""
+    if here.bins is not None:
+        return (), ()
+    changes = (there.weights.astype(np.float64) - here.weights).mean(axis=0)
+    order = [KeyChange(int(key), float(changes[key])) for key in np.argsort(-changes, kind="stable")]
+    gained = [key for key in order[:_MOST_KEYS] if key.change > _LEAST_CHANGE]
+    lost = [key for key in order[::-1][:_MOST_KEYS] if key.change < -_LEAST_CHANGE]
+    return tuple(gained), tuple(lost)
+
+
+def _head_change(
+    here: HeadMetrics,
+    there: HeadMetrics,
+    variation: float | None,
+    shares: Sequence[str],
+    gained: tuple[KeyChange, ...] = (),
+    lost: tuple[KeyChange, ...] = (),
+) -> HeadChange:
+    """shares: the metrics that may explain the change."""
     changes = {name: _subtract(there.values.get(name), value) for name, value in here.values.items()}
+    largest = _largest_change({name: changes.get(name) for name in shares})
     return HeadChange(
-        here.name, here.layer, here.head, variation, there.labels, there.values, changes, _largest_change(changes)
+        here.name, here.layer, here.head, variation, there.labels, there.values, changes, largest, gained, lost
     )
 
 
@@ -107,7 +142,7 @@ def _subtract(there: float | None, here: float | None) -> float | None:
 
 
 def _largest_change(changes: Mapping[str, float | None]) -> str | None:
-    known = {name: abs(change) for name in SHARE_METRICS if (change := changes.get(name)) is not None}
+    known = {name: abs(change) for name, change in changes.items() if change is not None}
     return max(known, key=lambda name: known[name], default=None)
 
 

@@ -13,21 +13,21 @@ from difflib import get_close_matches
 
 from attncli.choices import LABELS, METRICS
 from attncli.errors import UsageError
-from attncli.results.heads import HeadMetrics, Stack
+from attncli.results.heads import FEW_REPEATS, HeadMetrics, Stack
 
 # --- Labels
 
 #: The value of a metric above which a head earns its label; a map shows the first label that a head earns. Above one
 #: half a head attends more to the position than to all others together. Special tokens and the first token need more,
-#: since heads attend to them by default.
-LABEL_THRESHOLDS: Mapping[str, float] = dict(zip(LABELS, (0.4, 0.5, 0.5, 0.6, 0.6), strict=True))
+#: since heads attend to them by default; any other single token that most queries read needs less.
+LABEL_THRESHOLDS: Mapping[str, float] = dict(zip(LABELS, (0.4, 0.5, 0.5, 0.6, 0.6, 0.4), strict=True))
 
 #: How many times the uniform baseline a metric must exceed: in a text of three tokens nearly all weights are large.
 MIN_LIFT = 1.5
 
 #: A mean over fewer queries is shown but earns no label: one repeated word is a coincidence. For repeated tokens,
 #: special tokens don't count.
-MIN_QUERIES = 2
+MIN_QUERIES = FEW_REPEATS + 1
 
 
 def assign_labels(
@@ -50,7 +50,9 @@ def assign_labels(
             return False
         return value > thresholds[name] and value > MIN_LIFT * (uniform.get(name) or 0.0)
 
-    return tuple(name for name in thresholds if earned(name))
+    labels = [name for name in thresholds if earned(name)]
+    # Where most weight is on the first token, that is the token.
+    return tuple(name for name in labels if name != "token" or "first" not in labels)
 
 
 def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or less where the model has a sink. The
 value of a metric is the mean over the queries for which it is defined.
 
-    entropy       −Σ_j A_ij ln A_ij, in nats                      Clark et al. 2019; Vig & Belinkov 2019
+    entropy       −Σ_j A_ij ln A_ij, in nats; a sink is a key     Clark et al. 2019; Vig & Belinkov 2019
     distance      Σ_j A_ij |i−j|, in tokens or patches            Vig & Belinkov 2019; Dosovitskiy et al. 2021
     confidence    max_j A_ij                                      Voita et al. 2019
     previous      A_{i,i−1}                                       Clark et al. 2019
@@ -11,6 +11,7 @@ value of a metric is the mean over the queries for which it is defined.
     next          A_{i,i+1}                                       Clark et al. 2019
     first         A_{i,0}                                         Xiao et al. 2023
     special       mass on special tokens                          Clark et al. 2019
+    token         max_j of the mean over i ≠ j of A_ij            see `ColumnSums`
     virtual_sink  1 − Σ_j A_ij                                    gpt-oss's learned sinks
     duplicate     Σ A_ij over j < i with x_j = x_i                Wang et al. 2022
     induction     Σ A_ij over 1 ≤ j < i with x_{j−1} = x_i        Olsson et al. 2022
@@ -64,7 +65,7 @@ def to_float64_device(values: Tensor) -> Tensor:
 RowValues = tuple[Tensor, Tensor]
 
 #: Metrics that are defined where tokens repeat.
-_REPEAT_METRICS = frozenset({"duplicate", "induction"})
+REPEAT_METRICS = ("duplicate", "induction")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,68 @@ class QueryKeySides:
         return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same_sequence)
 
 
+@dataclass(frozen=True)
+class ColumnSums:
+    """Σ_i A_ij over the queries i ≠ j that see a key j, from which the metric `token` follows.
+
+    `token` is the largest mean A_ij of an ordinary key j over these queries, and its `index` is that j: one token that
+    most queries read. Only keys that at least half of the queries see count, and at least two: the last tokens of a
+    causal text are seen by a query or two, whose weights say nothing of the others.
+
+    sums: float64 (batch, heads, keys).  queries: how many queries see each key, (batch, 1, keys).
+    """
+
+    sums: Tensor
+    queries: Tensor
+
+    @classmethod
+    def of_block(cls, sides: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> ColumnSums:
+        """The sums of the rows from `start`: weights (batch, heads, rows, keys), visible broadcastable to them."""
+        rows = torch.arange(start, start + weights.shape[2], device=weights.device)
+        real = sides.queries.real[:, None, start : start + weights.shape[2], None]
+        seen = visible & sides.keys.real[:, None, None, :] & real
+        if sides.same_sequence:
+            seen = seen & (rows[:, None] != torch.arange(weights.shape[3], device=weights.device))
+        sums = torch.where(seen, weights, 0).sum(2, dtype=torch.float32)
+        return cls(to_float64_device(sums).double(), to_float64_device(seen.sum(2)))
+
+    @classmethod
+    def uniform(cls, sides: QueryKeySides, *, causal: bool) -> ColumnSums:
+        """Those of attention spread evenly over the keys under a causal or full mask, of one head. O(N)."""
+        keys, queries = sides.keys.real.double(), sides.queries.real.double()
+        seen = keys.cumsum(1) if causal else keys.sum(1, keepdim=True).expand_as(queries)
+        share = torch.where(seen > 0, queries / seen.clamp(min=1), 0)
+        sums, counts = (_sum_after(each) if causal else _sum_of_others(each, sides) for each in (share, queries))
+        return cls((sums * keys)[:, None], (counts * keys)[:, None])
+
+    def __add__(self, other: ColumnSums) -> ColumnSums:
+        return ColumnSums(self.sums + other.sums, self.queries + other.queries)
+
+    def largest(self, sides: QueryKeySides) -> tuple[Tensor, Tensor]:
+        """`token` and its `index`: float64 and int64, (batch, heads) each; NaN and −1 where no key counts."""
+        ordinary = to_float64_device(sides.keys.real & ~sides.keys.special)[:, None]
+        total = to_float64_device(sides.queries.real.sum(1))[:, None, None]
+        counts = ordinary & (self.queries >= MIN_TOKEN_QUERIES) & (2 * self.queries >= total - int(sides.same_sequence))
+        means = torch.where(counts, self.sums / self.queries.clamp(min=1), -1.0)
+        value, index = means.max(-1)
+        return torch.where(value < 0, torch.nan, value), torch.where(value < 0, -1, index)
+
+
+def _sum_after(values: Tensor) -> Tensor:
+    """The sum of the values after each position: (batch, n)."""
+    return values.flip(1).cumsum(1).flip(1) - values
+
+
+def _sum_of_others(values: Tensor, sides: QueryKeySides) -> Tensor:
+    """The sum of the values of all queries, for each key; of one sequence, without the key's own: (batch, keys)."""
+    total = values.sum(1, keepdim=True).expand(-1, sides.keys.length)
+    return total - values if sides.same_sequence else total
+
+
+#: `ColumnSums.largest` leaves out keys that fewer queries see.
+MIN_TOKEN_QUERIES = 2
+
+
 @dataclass
 class MetricSums:
     """Running sums of the metrics of all heads of one layer, over blocks of rows."""
@@ -127,10 +190,16 @@ class MetricSums:
     _counts: dict[str, Tensor] = field(default_factory=dict)
     #: Counts without special tokens: repeated separators don't show what a head does with repeated text.
     _ordinary_counts: dict[str, Tensor] = field(default_factory=dict)
+    _columns: ColumnSums | None = None
 
     def add(self, start: int, weights: Tensor, visible: Tensor) -> None:
         """Add the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
-        self.add_rows(compute_row_metrics(self.sides, start, weights, visible), start)
+        rows = compute_row_metrics(self.sides, start, weights, visible)
+        if self.has_sink:
+            (entropy, shows), (sink, _) = rows["entropy"], rows["virtual_sink"]
+            rows["entropy"] = entropy + sink_entropy(sink), shows
+        self.add_rows(rows, start)
+        self.add_columns(ColumnSums.of_block(self.sides, start, weights, visible))
 
     def add_rows(self, rows: Mapping[str, RowValues], start: int = 0) -> None:
         """Add metrics of the rows from `start`."""
@@ -140,45 +209,64 @@ class MetricSums:
             total = to_float64_device(torch.where(shows, value, 0)).sum(-1, dtype=torch.float64)
             self._sums[name] = self._sums.get(name, 0) + total
             self._counts[name] = self._counts.get(name, 0) + to_float64_device(shows.sum(-1))
-            if name in _REPEAT_METRICS:
+            if name in REPEAT_METRICS:
                 special = self.sides.queries.special[:, None, start : start + value.shape[-1]]
                 ordinary = to_float64_device((shows & ~special).sum(-1))
                 self._ordinary_counts[name] = self._ordinary_counts.get(name, 0) + ordinary
 
+    def add_columns(self, columns: ColumnSums | None) -> None:
+        """Add the sums over some queries of the weight on each key; None where they aren't computed."""
+        if columns is not None:
+            self._columns = columns if self._columns is None else self._columns + columns
+
     def means(self) -> list[list[dict[str, float | None]]]:
         """The metrics of every head of every text; None where a metric is defined for no query."""
-        sums = {name: total.cpu() for name, total in self._sums.items()}
-        counts = {name: count.cpu() for name, count in self._counts.items()}
-        texts = range(self.sides.queries.ids.shape[0])
-        return [[self._head_means(sums, counts, text, head) for head in range(self.heads)] for text in texts]
+        means = self.means_by_text()
+        return [
+            [
+                {name: None if value != value else value for name, value in zip(METRICS, head, strict=True)}
+                for head in text.T.tolist()
+            ]
+            for text in means
+        ]
+
+    def token_indices(self) -> list[list[int | None]]:
+        """The key that the metric `token` of every head of every text is about; None without one."""
+        if self._columns is None:
+            return [[None] * self.heads for _ in range(self.sides.queries.ids.shape[0])]
+        _, index = self._columns.largest(self.sides)
+        return [[None if key < 0 else key for key in text] for text in index.tolist()]
 
     def means_by_text(self) -> Tensor:
         """The means as one tensor: float64 (batch, metrics, heads) on a CPU, NaN where a metric is undefined."""
         shown = {name: total for name, total in self._sums.items() if name != "virtual_sink" or self.has_sink}
         nothing = torch.full_like(next(iter(self._sums.values())), torch.nan)
         # The mean over no queries is 0/0, which is NaN as well.
-        means = [shown[name] / self._counts[name] if name in shown else nothing for name in METRICS]
-        return torch.stack(means, dim=1).cpu()
+        means = {name: total / self._counts[name] for name, total in shown.items()}
+        if self._columns is not None:
+            means["token"] = self._columns.largest(self.sides)[0]
+        return torch.stack([means.get(name, nothing) for name in METRICS], dim=1).cpu()
 
     def total_queries(self) -> Tensor:
         """`query_counts` of all texts together: int64 (metrics,) on a CPU."""
         counts = self._counts | self._ordinary_counts
-        totals = [counts[name].amax(1).sum() if name in counts else None for name in METRICS]
-        return torch.tensor([0 if total is None else int(total) for total in totals])
+        totals = [counts[name].amax(1).sum() if name in counts else 0 for name in METRICS]
+        return torch.tensor(list(map(int, totals))) + torch.tensor([name == "token" for name in METRICS]) * sum(
+            self._token_queries(text) for text in range(self.sides.queries.ids.shape[0])
+        )
 
     def query_counts(self, text: int) -> dict[str, int]:
         """How many queries of a text each metric is a mean of; for repeats, without special tokens."""
-        return {name: int(count[text].max()) for name, count in (self._counts | self._ordinary_counts).items()}
+        counts = {name: int(count[text].max()) for name, count in (self._counts | self._ordinary_counts).items()}
+        return counts | {"token": self._token_queries(text)}
 
-    def _head_means(
-        self, sums: dict[str, Tensor], counts: dict[str, Tensor], text: int, head: int
-    ) -> dict[str, float | None]:
-        values: dict[str, float | None] = {}
-        for name in METRICS:
-            count = int(counts[name][text, head]) if name in counts else 0
-            shown = count > 0 and (name != "virtual_sink" or self.has_sink)
-            values[name] = float(sums[name][text, head]) / count if shown else None
-        return values
+    def repeats(self, text: int) -> dict[str, int]:
+        """`query_counts` of the metrics that are defined where tokens repeat, 0 where none does."""
+        counts = self.query_counts(text)
+        return {name: counts.get(name, 0) for name in REPEAT_METRICS if name in self._sums}
+
+    def _token_queries(self, text: int) -> int:
+        return 0 if self._columns is None else int(self._columns.queries[text].max())
 
 
 def compute_row_metrics(sides: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> dict[str, RowValues]:
@@ -235,6 +323,12 @@ def _weight_on(weights: Tensor, seen: Tensor, keys: Tensor) -> RowValues:
     """The weight on a set of keys per row, (batch, rows, keys); defined where one of them is visible."""
     chosen = seen & keys[:, None]
     return torch.where(chosen, weights, 0).sum(-1), chosen.any(-1)
+
+
+def sink_entropy(weight: Tensor) -> Tensor:
+    """−a ln a of a sink's weight a, by which it counts as one more key in a row's entropy. Rounding may make it < 0."""
+    entropy: Tensor = torch.special.entr(weight.clamp(min=0))
+    return entropy
 
 
 def uniform_weights(visible: Tensor) -> Tensor:

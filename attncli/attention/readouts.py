@@ -14,7 +14,11 @@ readout, of the keys before each query:
 
     Σ_j A_ij |i−j| = 2 w_i (i − E_i) + Σ_j A_ij j − i Σ_j A_ij
 
-with w_i the weight on keys up to i and E_i their mean position. What is not linear (`confidence`) or compares tokens
+with w_i the weight on keys up to i and E_i their mean position. Sums over queries i in place of keys (`token`) are
+attention the other way round: Σ_i A_ij = Σ_i exp(s_ij − lse_i), whose logarithm the kernel gives as the lse of a row j
+where the keys are the queries and −lse_i is added to the scores (`FusedAttention.column_sums`).
+
+What is not linear (`confidence`) or compares tokens
 (`duplicate`, `induction`) goes over the scores tile by tile, and stores none of them.
 
 `compute_value_norms` gives the norms for norm-weighted attention. A head adds Σ_j A_ij f(x_j) to the residual stream,
@@ -31,7 +35,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import QueryKeySides
+from attncli.attention.metrics import ColumnSums, QueryKeySides, sink_entropy, to_float64_device
 from attncli.attention.token_matches import TileMatches
 from attncli.attention.uniform_baseline import UniformBaseline
 from attncli.choices import METRICS
@@ -50,11 +54,13 @@ class Readouts:
     """The metrics of one layer.
 
     rows: a value for every query, float32 (batch, heads, queries), of each requested metric.
+    columns: the sums over the queries of the weight on each key; None unless `token` is requested.
     pooled: heatmaps, (batch, heads, row bins, column bins): rows averaged, columns summed; None without bins.
     finite: whether the sum under every row with a visible key is finite.
     """
 
     rows: dict[str, Tensor]
+    columns: ColumnSums | None
     pooled: Tensor | None
     finite: bool
 
@@ -84,8 +90,19 @@ def read_metrics(
     rows |= _weights_at_known_keys(fused, sides, sums.lse, names)
     if names & _TILED_METRICS:
         rows |= _tiled_rows(fused, baseline, sums.lse, names)
+    key_sums = _column_sums(fused, sides, baseline, sums.lse) if "token" in metrics else None
     shows = baseline.rows["entropy"][1]
-    return Readouts(rows, sums.pooled, bool((torch.isfinite(sums.lse) | ~shows).all()))
+    return Readouts(rows, key_sums, sums.pooled, bool((torch.isfinite(sums.lse) | ~shows).all()))
+
+
+def _column_sums(fused: FusedAttention, sides: QueryKeySides, baseline: UniformBaseline, lse: Tensor) -> ColumnSums:
+    """Σ_i A_ij over the queries i ≠ j."""
+    sums = fused.column_sums(lse, sides.queries.real & baseline.rows["entropy"][1][:, 0])
+    if sides.same_sequence:
+        positions = torch.arange(fused.attention.queries, device=lse.device).expand(lse.shape[0], -1)
+        seen, real = baseline.rows["current"][1], sides.queries.real[:, None]
+        sums = sums - torch.where(seen & real, (fused.scores_at(positions) - lse).exp(), 0)
+    return ColumnSums(to_float64_device(sums).double(), baseline.columns.queries)
 
 
 def _readout_values(
@@ -158,6 +175,7 @@ class _RowSums:
         found = {"special": self.special, "entropy": self.lse * self.share - self.score}
         if self.has_sink:
             found["virtual_sink"] = 1 - self.share
+            found["entropy"] = found["entropy"] + sink_entropy(found["virtual_sink"])
         return {name: values for name, values in found.items() if name in names}
 
 

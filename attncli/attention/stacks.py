@@ -167,6 +167,7 @@ def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, s
         keys=axes.columns.units,
         metrics=metrics,
         baselines={number: sums.baseline.means()[text][0] for number, sums in by_layer.items()},
+        repeats={number: sums.metrics.repeats(text) for number, sums in by_layer.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
         patterns=patterns if collector.request.patterns else (),
         sketches=() if collector.request.patterns else patterns,
@@ -225,10 +226,19 @@ def _head_metrics(
             sums.baseline.means()[text][0],
             sums.metrics.query_counts(text),
         )
+        indices = sums.metrics.token_indices()[text]
         quadrants = [None] * len(values) if sums.pair_attention is None else sums.pair_attention.means(text)
         for head in selection.heads_in(name, number, count, len(values)):
             labels = assign_labels(values[head], uniform, queries, {**LABEL_THRESHOLDS, **collector.request.thresholds})
-            yield HeadMetrics(f"{prefix}{number}.{head}", number, head, labels, values[head], quadrants=quadrants[head])
+            yield HeadMetrics(
+                f"{prefix}{number}.{head}",
+                number,
+                head,
+                labels,
+                values[head],
+                quadrants=quadrants[head],
+                token_index=indices[head],
+            )
 
 
 def _build_layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:

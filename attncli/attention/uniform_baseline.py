@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import QueryKeySides, RowValues, compute_row_metrics, float64_device, uniform_weights
+from attncli.attention.metrics import (
+    ColumnSums,
+    QueryKeySides,
+    RowValues,
+    compute_row_metrics,
+    float64_device,
+    uniform_weights,
+)
 from attncli.attention.token_matches import TokenMatches, count_earlier_matches
 
 if TYPE_CHECKING:
@@ -23,10 +30,12 @@ if TYPE_CHECKING:
 class UniformBaseline:
     """The metrics of uniform attention for every query, with the queries for which each is defined.
 
-    rows: (batch, 1, queries) each.  causal: no query sees a later key.  matches: positions with equal tokens.
+    rows: (batch, 1, queries) each.  columns: the sums over the queries of the weight on each key.
+    causal: no query sees a later key.  matches: positions with equal tokens.
     """
 
     rows: dict[str, RowValues]
+    columns: ColumnSums
     causal: bool
     matches: TokenMatches
 
@@ -39,20 +48,24 @@ def compute_uniform_baseline(sides: QueryKeySides, visibility: Visibility) -> Un
     sides_float64 = sides.to(float64_device(device))
     rows = _closed_form_metrics(sides_float64, _VisibleKeys.count(sides_float64, causal=causal))
     moved = {name: (value.to(device), shows.to(device)) for name, (value, shows) in rows.items()}
-    return UniformBaseline(moved, causal, TokenMatches(sides))
+    columns = ColumnSums.uniform(sides_float64, causal=causal)
+    return UniformBaseline(moved, columns, causal, TokenMatches(sides))
 
 
 def _baseline_by_blocks(sides: QueryKeySides, visibility: Visibility) -> UniformBaseline:
     """Block by block of the mask's rows, for masks of any form."""
     parts: list[dict[str, RowValues]] = []
+    columns: list[ColumnSums] = []
     causal = True
     for start, stop, visible in visibility.blocks(sides.keys.ids.shape[0]):
         real = sides.queries.real[:, None, start:stop, None]
         seen = visible & sides.keys.real[:, None, None, :] & real
         causal &= not bool(seen.triu(start + 1).any())
-        parts.append(compute_row_metrics(sides, start, uniform_weights(seen), visible))
+        uniform = uniform_weights(seen)
+        parts.append(compute_row_metrics(sides, start, uniform, visible))
+        columns.append(ColumnSums.of_block(sides, start, uniform, visible))
     rows = {name: _concatenate([part[name] for part in parts]) for name in parts[0]}
-    return UniformBaseline(rows, causal, TokenMatches(sides))
+    return UniformBaseline(rows, sum(columns[1:], columns[0]), causal, TokenMatches(sides))
 
 
 def _concatenate(parts: list[RowValues]) -> RowValues:

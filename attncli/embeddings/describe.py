@@ -23,7 +23,7 @@ from attncli.embeddings.measure import (
     similarities,
     unit_vectors,
 )
-from attncli.embeddings.reference_sample import adjusted_vectors, percentiles
+from attncli.embeddings.reference_sample import adjusted_vectors, percentiles, random_variance
 from attncli.embeddings.sense_statistics import measure_senses
 from attncli.results.compare import (
     MOST_IN_MATRIX,
@@ -157,6 +157,7 @@ def _with_vectors(
         adjusted=shown if request.adjust != "none" else None,
         percentile=percentiles(shown, state.reference) if shown is not None and state.reference else None,
         explained_variance=explained_variance(vectors[own]),
+        explained_variance_random=random_variance(len(own), state.reference) if state.reference else None,
         vectors=vectors,
     )
     if not state.chosen:

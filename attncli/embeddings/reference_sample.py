@@ -2,7 +2,8 @@
 
 baseline     raw − baseline, the mean cosine of random words of different sentences (Ethayarajh 2019)
 standardize  (x − μ) / σ in every dimension (Timkey & van Schijndel 2021)
-abtt         all but the top: x − μ − Σ_{k ≤ D} (u_kᵀx) u_k, D = d/100 principal directions (Mu & Viswanath 2018)
+abtt         all but the top: y − Σ_{k ≤ D} (u_kᵀy) u_k with y = x − μ, D = d/100 principal directions, which are then
+             gone (Mu & Viswanath 2018)
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from attncli.embeddings.measure import Floats, Indices, Vectors, unit_vectors
+from attncli.embeddings.measure import Floats, Indices, Vectors, explained_variance, unit_vectors
 from attncli.embeddings.text_matching import Span
 from attncli.results.compare import Reference
 
 if TYPE_CHECKING:
     from attncli.embeddings.batches import SentenceWords, StackRun
 
-#: The most words of one sentence in the sample.
-_WORDS_PER_SENTENCE = 4
+#: The most words of one sentence in the sample, unless the sentences have so few words in all that each counts.
+_WORDS_PER_SENTENCE, _FEW_WORDS = 4, 1_000
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 #: With fewer words neither a mean cosine nor a deviation means anything.
 MIN_WORDS = 10
@@ -37,9 +38,15 @@ def shipped_sentences() -> tuple[str, ...]:
     return tuple(text.splitlines())
 
 
-def sample_spans(text: str, number: int) -> list[Span]:
-    """The words of a sentence in the sample: some at random, the same in every run. Empty for a text without words."""
-    spans = [match.span() for match in _WORD.finditer(text)]
+def sample_spans(sentences: Sequence[str]) -> list[list[Span]]:
+    """The words of each sentence in the sample: all where they are few, else some at random, the same in every run."""
+    found = [[match.span() for match in _WORD.finditer(text)] for text in sentences]
+    if sum(map(len, found)) <= _FEW_WORDS:
+        return found
+    return [_random_spans(spans, number) for number, spans in enumerate(found)]
+
+
+def _random_spans(spans: list[Span], number: int) -> list[Span]:
     if len(spans) <= _WORDS_PER_SENTENCE:
         return spans
     chosen = np.random.default_rng(number).choice(len(spans), _WORDS_PER_SENTENCE, replace=False)
@@ -86,20 +93,30 @@ ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 
 _MAX_PAIRS = 10_000
 _QUANTILES = 1_001
-_ARRAYS = ("mean", "deviation", "components", "quantiles")
+_ARRAYS = ("baseline_interval", "variances", "mean", "deviation", "components", "quantiles")
+
+#: The baseline's interval is taken from so many samples of the sentences with replacement.
+_BOOTSTRAPS = 1_000
+#: How many random words their explained variance is measured of, and over how many draws.
+_VARIANCE_SIZES = (2, 3, 4, 5, 6, 8, 10, 14, 20, 30, 50, 100)
+_VARIANCE_DRAWS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class SampleStatistics:
     """The statistics of the sample at one state.
 
-    baseline: mean cosine of the random pairs.  mean, deviation: (d,).  components: (D, d), orthonormal.
+    baseline: mean cosine of the random pairs.  baseline_interval: where 95 % of the baselines of other samples of
+    sentences of this size lie, (2,).  variances: numbers of words, and the mean explained variance of so many random
+    words, (2, n).  mean, deviation: (d,).  components: (D, d), orthonormal.
     quantiles: of the cosines of the random pairs, (3, 1001): raw, standardised, all-but-the-top.
     """
 
     words: int
     pairs: int
     baseline: float
+    baseline_interval: Floats
+    variances: Floats
     mean: Floats
     deviation: Floats
     components: Floats
@@ -124,11 +141,14 @@ class SampleStatistics:
         """The part that one adjustment needs, for the result."""
         row = {"standardize": 1, "abtt": 2}.get(adjust, 0)
         quantiles = self.quantiles[row] - (self.baseline if adjust == "baseline" else 0.0)
+        interval = (float(self.baseline_interval[0]), float(self.baseline_interval[1]))
         if row == 0:
-            return Reference(self.baseline, quantiles)
+            return Reference(self.baseline, quantiles, baseline_interval=interval, variances=self.variances)
         return Reference(
             self.baseline,
             quantiles,
+            baseline_interval=interval,
+            variances=self.variances,
             mean=self.mean.astype(np.float32),
             deviation=self.deviation.astype(np.float32) if adjust == "standardize" else None,
             components=self.components.astype(np.float32) if adjust == "abtt" else None,
@@ -142,11 +162,66 @@ def describe_sample(vectors: Vectors, sentences: Indices, seed: int = 0) -> Samp
     deviation = exact.std(axis=0)
     components = top_directions(exact - mean, ceil(exact.shape[1] / 100))
     first, second = random_pairs(sentences, seed)
-    adjusted = (exact, (exact - mean) / _nonzero_deviation(deviation), exact - mean - _project(exact, components))
+    centred = exact - mean
+    adjusted = (exact, centred / _nonzero_deviation(deviation), centred - _project(centred, components))
     cosines = [_cosines(unit_vectors(each), first, second) for each in adjusted]
     steps = np.linspace(0, 1, _QUANTILES)
     quantiles = np.stack([np.quantile(values, steps) for values in cosines])
-    return SampleStatistics(len(exact), len(first), float(cosines[0].mean()), mean, deviation, components, quantiles)
+    return SampleStatistics(
+        len(exact),
+        len(first),
+        float(cosines[0].mean()),
+        baseline_interval(unit_vectors(exact), sentences, seed),
+        random_variances(exact, seed),
+        mean,
+        deviation,
+        components,
+        quantiles,
+    )
+
+
+def baseline_interval(units: Floats, sentences: Indices, seed: int = 0) -> Floats:
+    """The 95 % interval of the mean cosine of words of different sentences, (2,): percentiles of a bootstrap.
+
+    The sentences are drawn with replacement, as the words of one belong together (Efron & Tibshirani 1993). NaN for
+    fewer than two sentences.
+    """
+    _, codes = np.unique(sentences, return_inverse=True)
+    count = int(codes.max()) + 1
+    if count < 2:
+        return np.full(2, np.nan)
+    sums = np.zeros((count, units.shape[1]))
+    np.add.at(sums, codes, units)
+    sizes = np.bincount(codes).astype(np.float64)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=_BOOTSTRAPS).astype(float)
+    # Σ over words of different sentences: all pairs less those within a sentence, drawn twice or not.
+    cosines = ((drawn @ sums) ** 2).sum(axis=1) - drawn**2 @ (sums**2).sum(axis=1)
+    pairs = (drawn @ sizes) ** 2 - drawn**2 @ sizes**2
+    return np.asarray(np.quantile(cosines[pairs > 0] / pairs[pairs > 0], (0.025, 0.975)))
+
+
+def random_variances(vectors: Floats, seed: int = 0) -> Floats:
+    """Numbers of words and the mean explained variance of so many random words, (2, n): what chance alone explains."""
+    sizes = [size for size in _VARIANCE_SIZES if size <= len(vectors)]
+    rng = np.random.default_rng(seed)
+    means = [
+        np.mean(
+            [
+                explained_variance(vectors[rng.choice(len(vectors), size, replace=False)]) or 0.0
+                for _ in range(_VARIANCE_DRAWS)
+            ]
+        )
+        for size in sizes
+    ]
+    return np.array([sizes, means], dtype=np.float64)
+
+
+def random_variance(count: int, reference: Reference) -> float | None:
+    """The explained variance of `count` random words, between those that were measured; None without a sample."""
+    if reference.variances is None or not reference.variances.size:
+        return None
+    sizes, means = reference.variances
+    return float(np.interp(np.log(count), np.log(sizes), means))
 
 
 def random_pairs(sentences: Indices, seed: int = 0) -> tuple[Indices, Indices]:
@@ -170,7 +245,7 @@ def adjusted_vectors(vectors: Vectors, reference: Reference | None) -> Floats:
     if reference.deviation is not None:
         return centred / _nonzero_deviation(reference.deviation.astype(np.float64))
     assert reference.components is not None
-    return centred - _project(exact, reference.components.astype(np.float64))
+    return centred - _project(centred, reference.components.astype(np.float64))
 
 
 def percentiles(values: Floats, reference: Reference) -> Floats:

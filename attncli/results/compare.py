@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -173,12 +174,16 @@ class WordFigures(NamedTuple):
 class Reference:
     """Statistics of the reference sample at one state: the baseline, and what `--adjust` needs.
 
-    baseline: mean cosine of random words of different sentences.  quantiles: of those cosines, evenly spaced from the
-    least to the greatest; of the adjusted ones where vectors are adjusted.  mean, deviation: (d,).  components: (D, d).
+    baseline: mean cosine of random words of different sentences.  baseline_interval: its 95 % interval.
+    quantiles: of those cosines, evenly spaced from the least to the greatest; of the adjusted ones where vectors are
+    adjusted.  variances: numbers of words, and the explained variance of so many random ones, (2, n).
+    mean, deviation: (d,).  components: (D, d).
     """
 
     baseline: float
     quantiles: Matrix
+    baseline_interval: tuple[float, float] | None = None
+    variances: Matrix | None = None
     mean: Vectors | None = None
     deviation: Vectors | None = None
     components: Vectors | None = None
@@ -191,7 +196,7 @@ class State:
 
     chosen: whether the user selected it.  self_similarity: mean cosine over pairs of occurrences of the (first) word;
     adjusted_self_similarity: the same of adjusted vectors.
-    explained_variance: σ₁²/Σσ² of their matrix (Ethayarajh 2019).
+    explained_variance: σ₁²/Σσ² of their matrix (Ethayarajh 2019); explained_variance_random: of as many random words.
     similarity: cosines.  adjusted: the same of adjusted vectors, or less the baseline.
     similarity, adjusted, percentile: (occurrences, occurrences); None for too many occurrences, or if not requested.
     percentile: the share of random pairs (from 0 to 1) that are less similar, with the same adjustment.
@@ -207,6 +212,7 @@ class State:
     chosen: bool
     self_similarity: float | None
     explained_variance: float | None = None
+    explained_variance_random: float | None = None
     similarity: Matrix | None = None
     adjusted: Matrix | None = None
     percentile: Matrix | None = None
@@ -243,8 +249,10 @@ class State:
             "adjusted": _to_list(self.adjusted) if with_matrices else None,
             "percentile": _to_list(self.percentile) if with_matrices else None,
             "baseline": None if self.reference is None else self.reference.baseline,
+            "baseline_interval": None if self.reference is None else _finite_ends(self.reference.baseline_interval),
             "self_similarity": self.self_similarity,
             "explained_variance": self.explained_variance,
+            "explained_variance_random": self.explained_variance_random,
             "adjusted_self_similarity": self.adjusted_self_similarity,
             "within": self.within,
             "across": self.across,
@@ -267,6 +275,10 @@ class State:
             return None
         parts = {"mean": reference.mean, "deviation": reference.deviation, "components": reference.components}
         return {name: _to_list(values) for name, values in parts.items()}
+
+
+def _finite_ends(ends: tuple[float, float] | None) -> list[float] | None:
+    return None if ends is None or not all(map(isfinite, ends)) else list(ends)
 
 
 def _to_list(values: npt.NDArray[np.generic] | None) -> object:

@@ -42,6 +42,9 @@ __all__ = [
 
 SCHEMA = "attncli.heads/1"
 
+#: `duplicate` and `induction` of so many repeated tokens or fewer are a coincidence.
+FEW_REPEATS = 1
+
 #: What differs between two results.
 DifferenceKind = Literal["models", "texts"]
 #: The ends of a 95 % confidence interval.
@@ -130,6 +133,7 @@ class HeadMetrics:
     layer, head: from 0.  labels: what the head does by its metrics (`previous`, `induction`); often empty.
     values: the metrics by name; None where the text doesn't determine one.
     spread: where the values are means over several texts.  quadrants: where the text has a pair.
+    token_index: the position of the token that the metric `token` is about; None for means over several texts.
     """
 
     name: str
@@ -139,6 +143,7 @@ class HeadMetrics:
     values: Mapping[str, float | None]
     spread: Spread | None = None
     quadrants: Quadrants | None = None
+    token_index: int | None = None
 
     def interval(self, metric: str) -> Interval | None:
         """The confidence interval of a metric; None for a single text."""
@@ -148,7 +153,7 @@ class HeadMetrics:
         start = {"name": self.name, "layer": self.layer, "head": self.head, "labels": list(self.labels)}
         spread = {} if self.spread is None else self.spread.to_dict()
         quadrants = {} if self.quadrants is None else {"quadrants": self.quadrants.to_dict()}
-        return {**start, **self.values, **spread, **quadrants}
+        return {**start, **self.values, "token_index": self.token_index, **spread, **quadrants}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,8 @@ class Stack:
     query_medium, key_medium: whether these are tokens of a text, patches of a picture or frames of a sound.
     causal: no query attends to a later key.
     baselines: per layer with attention, the metrics of uniform attention over the visible keys.
+    repeats: per layer with attention, how many ordinary queries `duplicate` and `induction` are means of. Of fewer than
+    two (`FEW_REPEATS`) nothing is concluded.
     patterns: of the chosen heads only.
     sketches: small patterns of all heads, for drawings only, where these are few and none was chosen.
     unit: what a query and a key are: a token, a word or a line.  query_lines, key_lines: the numbers of lines, from 1,
@@ -187,6 +194,13 @@ class Stack:
     key_medium: Medium = TOKENS
     query_lines: tuple[int | None, ...] | None = None
     key_lines: tuple[int | None, ...] | None = None
+    repeats: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+
+    def has_evidence(self, metric: str, layer: int | None = None) -> bool:
+        """Whether a metric of a layer, or of any, rests on enough queries to rank heads or to explain a change."""
+        layers = self.repeats if layer is None else (layer,)
+        counts = [self.repeats.get(number, {}).get(metric) for number in layers]
+        return all(count is None for count in counts) or any((count or 0) > FEW_REPEATS for count in counts)
 
     def __repr__(self) -> str:
         """For instance `<Stack decoder: 12 layers of 12 heads, 7 tokens>`."""
@@ -221,6 +235,7 @@ class Stack:
             "axes": {"queries": self.query_medium.to_dict(), "keys": self.key_medium.to_dict()},
             "metrics": [head.to_dict() for head in self.metrics],
             "baselines": [self._baseline(layer) for layer in self.baselines],
+            "repeats": [{"layer": layer, **counts} for layer, counts in self.repeats.items()],
             "patterns": [pattern.to_dict() for pattern in self.patterns],
             **read,
             **ranked,
@@ -232,6 +247,19 @@ class Stack:
         return {"layer": layer, **self.baselines[layer], **quadrants}
 
 
+class KeyChange(NamedTuple):
+    """How much more of a head's weight a key gets on the other side, mean over the rows: a share, with its sign.
+
+    key: its place among the stack's `keys`.
+    """
+
+    key: int
+    change: float
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
+
+
 @short_repr
 class HeadChange(NamedTuple):
     """How one head differs between this side and the other.
@@ -239,7 +267,10 @@ class HeadChange(NamedTuple):
     total_variation: the mean over its queries of ½ Σ_j |a_ij − b_ij|, from 0 (equal) to 1 (no key in common): the share
     of its weight that moved. None without patterns of the same tokens.
     labels, values: of the other side.  changes: the other side's metrics minus those of this one, None where one is
-    missing.  largest: the metric whose share of a row changed most, None where no share is known on both sides.
+    missing.  largest: the metric whose share of a row changed most, None where no share is known on both sides; one
+    that rests on a single repeated token doesn't count.
+    gained, lost: the keys whose weight grew and shrank most, at most three each; empty without patterns of the same
+    tokens, and where these are pooled.
     """
 
     name: str
@@ -250,6 +281,8 @@ class HeadChange(NamedTuple):
     values: Mapping[str, float | None]
     changes: Mapping[str, float | None]
     largest: str | None
+    gained: tuple[KeyChange, ...] = ()
+    lost: tuple[KeyChange, ...] = ()
 
     @property
     def change(self) -> float | None:
@@ -268,6 +301,8 @@ class HeadChange(NamedTuple):
             "metrics": dict(self.values),
             "changes": dict(self.changes),
             "largest": self.largest,
+            "gained": [key.to_dict() for key in self.gained],
+            "lost": [key.to_dict() for key in self.lost],
         }
 
 

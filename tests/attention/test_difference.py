@@ -162,5 +162,6 @@ def test_the_json_says_how_much_each_head_changed() -> None:
     (changed,) = found["stacks"]  # type: ignore[index]
     assert list(changed) == ["stack", "queries", "keys", "heads", "patterns"]
     assert list(changed["heads"][0]) == [
-        "name", "layer", "head", "total_variation", "labels", "metrics", "changes", "largest"
+        "name", "layer", "head", "total_variation", "labels", "metrics", "changes", "largest", "gained",
+        "lost",
     ]  # fmt: skip

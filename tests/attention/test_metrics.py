@@ -23,11 +23,17 @@ def side(ids: list[int], special: tuple[int, ...] = (), real: list[int] | None =
 
 
 def measure(weights: list[list[float]], ids: list[int], *, visible: torch.Tensor | None = None, **kwargs: object):
+    return sums_of(weights, ids, visible=visible, **kwargs).means()[0][0]
+
+
+def sums_of(
+    weights: list[list[float]], ids: list[int], *, visible: torch.Tensor | None = None, **kwargs: object
+) -> MetricSums:
     one = side(ids, **kwargs)
     sums = MetricSums(QueryKeySides(one, one, same_sequence=True), has_sink=False)
-    matrix = torch.tensor([[weights]])
+    matrix = torch.as_tensor(weights)[None, None]
     sums.add(0, matrix, torch.ones_like(matrix, dtype=torch.bool) if visible is None else visible)
-    return sums.means()[0][0]
+    return sums
 
 
 A = [
@@ -132,3 +138,29 @@ def test_special_tokens_that_repeat_show_a_metric_and_earn_no_label() -> None:
         assert sums.query_counts(0)["previous"] == 6
         assert sums.total_queries()[METRICS.index("induction")] == 1
         assert sums.means()[0][0]["induction"] == pytest.approx((1 / 7 + 1 / 7 + 2 / 7) / 3)
+
+
+def test_token_is_the_ordinary_key_that_the_other_queries_read_most() -> None:
+    weights = [[0.1, 0.6, 0.2, 0.1], [0.2, 0.5, 0.2, 0.1], [0.3, 0.6, 0.1, 0.0], [0.7, 0.3, 0.0, 0.0]]
+    sums = sums_of(weights, [5, 6, 5, 7])
+    # Key 1: 0.6, 0.6, 0.3 of the queries 0, 2, 3; its own 0.5 doesn't count. Key 0: 0.2, 0.3, 0.7.
+    assert sums.means()[0][0]["token"] == pytest.approx(0.5)
+    assert sums.token_indices() == [[1]]
+    # Where key 1 is special, key 0 is left.
+    special = sums_of(weights, [5, 6, 5, 7], special=(6,))
+    assert (special.means()[0][0]["token"], special.token_indices()) == (pytest.approx(0.4), [[0]])
+
+
+def test_the_last_tokens_of_a_causal_text_are_read_by_too_few() -> None:
+    # Each query reads the one before it: the mean over the one query that sees the last but one key would be 1.
+    weights = torch.eye(6).roll(1, dims=0).tril()
+    weights[0, 0] = 1
+    sums = sums_of(weights.tolist(), [1, 2, 3, 4, 5, 6], visible=torch.ones(6, 6).tril().bool()[None, None])
+    # Key 0 is read by one of five queries, key 1 by one of four, key 2 by one of three, which is half of all.
+    assert sums.means()[0][0]["token"] == pytest.approx(1 / 3)
+    assert sums.token_indices() == [[2]]
+
+
+def test_one_repeated_token_is_counted() -> None:
+    assert sums_of(A, [5, 6, 5, 7]).repeats(0) == {"duplicate": 1, "induction": 1}
+    assert sums_of(A, [5, 6, 8, 7]).repeats(0) == {"duplicate": 0, "induction": 0}

@@ -103,14 +103,16 @@ def assert_equals_explicit(call: QueryKeyAttention, sides: QueryKeySides) -> Non
     readouts = read_metrics(call.fused, sides, baseline)
     metrics, baseline_sums = MetricSums(sides, call.has_sink, 4), MetricSums(sides, call.has_sink)
     metrics.add_rows({name: (value, baseline.rows[name][1]) for name, value in readouts.rows.items()})
+    metrics.add_columns(readouts.columns)
     baseline_sums.add_rows(baseline.rows)
+    baseline_sums.add_columns(baseline.columns)
     expected, uniform_expected, causal = explicit(call, sides)
     assert_same(metrics, expected)
     assert_same(baseline_sums, uniform_expected)
     assert readouts.finite and baseline.causal is causal
     for text in range(2):
         assert metrics.query_counts(text) == {
-            k: v for k, v in expected.query_counts(text).items() if k in readouts.rows
+            k: v for k, v in expected.query_counts(text).items() if k in {*readouts.rows, "token"}
         }
 
 

@@ -114,7 +114,7 @@ def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, t
     assert browser.texts(".matrix .token")[:3] == ["[CLS]", "the", "cat"]
     # Head 1.1 is the sixth: a row gives 0.9 to the token after it, and 0.1 to itself.
     assert browser.texts(".matrix .number")[:4] == ["10", "90", "10", "90"]
-    assert "1/510 of this head's largest" in browser.text("#exactness")
+    assert "1/2730 of this head's largest" in browser.text("#exactness")
 
 
 @pytest.mark.parametrize(("row", "column", "weight"), [(0, 1, 0.9), (4, 4, 0.1), (11, 11, 1.0), (3, 0, 0.0)])
@@ -128,7 +128,7 @@ def test_pointing_at_a_cell_shows_its_weight(
     queries = [token.text for token in SENTENCE]
     said = browser.text("#readout")
     assert said.startswith(f"{row} {queries[row]} → {column} {queries[column]}")
-    assert float(browser.text("#readout b")) == pytest.approx(weight, abs=1 / 510 + 0.0005)
+    assert float(browser.text("#readout b")) == pytest.approx(weight, abs=1e-9)
 
 
 def test_pointing_at_a_token_draws_its_links_over_the_text(browser: Browser, two_layers: Path) -> None:
@@ -136,12 +136,12 @@ def test_pointing_at_a_token_draws_its_links_over_the_text(browser: Browser, two
     browser.wait("document.querySelector('#text .token')")
     browser.hover('#text .token[data-index="2"]')
     browser.wait("document.querySelectorAll('.links path').length > 0")
-    assert browser.text("#text .said") == "cat looks at sat 0.898, cat 0.102"
+    assert browser.text("#text .said") == "cat looks at sat 0.900, cat 0.100"
     assert len(browser.all(".links path")) == 2
     browser.find("#backwards").click()
     browser.hover('#text .token[data-index="2"]')
     browser.wait("document.querySelector('.said').textContent.includes('looked at')")
-    assert browser.text("#text .said") == "cat is looked at by the 0.898, cat 0.102"
+    assert browser.text("#text .said") == "cat is looked at by the 0.900, cat 0.100"
 
 
 def test_the_keyboard_moves_between_heads_and_back(browser: Browser, two_layers: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_difference_is_a_stack_of_its_own(browser: Browser, tmp_path: Path) ->
     browser.find('[data-stack="encoder, difference"]').click()
     show(browser, "difference 0.1")
     assert browser.texts(".matrix .number")[:3] == ["-90", "90", "-90"]
-    assert "1/254 of this head's largest" in browser.text("#exactness")
+    assert "1/1364 of this head's largest" in browser.text("#exactness")
     assert browser.text("[data-metric=total_variation]").startswith("total_variation0.03")
     browser.press("escape")
     browser.find("#view option[value=first]").click()

@@ -120,7 +120,7 @@ def test_own_sentences_as_a_reference(folder: Path, tmp_path: Path) -> None:
     options = ("--reference", str(tmp_path / "own.txt"), "--adjust", "standardize", "--json")
     outcome = attn("compare", "mole", "the mole dug", "One mole", "-m", str(folder), *options)
     result = json.loads(outcome.text)
-    assert result["sample"] == {"source": "own sentences", "sentences": 10, "words": 40, "pairs": 720}
+    assert result["sample"] == {"source": "own sentences", "sentences": 10, "words": 50, "pairs": 1125}
     assert "mostly chance" in outcome.err and result["states"][-1]["adjusted"] is not None
 
 

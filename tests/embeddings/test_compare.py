@@ -144,7 +144,7 @@ def test_adjusted_values_follow_from_the_json(saved: tiny.Folders) -> None:
             if adjust == "standardize":
                 moved = moved / np.array(used["deviation"])
             else:
-                moved = moved - (x @ np.array(used["components"]).T) @ np.array(used["components"])
+                moved = moved - (moved @ np.array(used["components"]).T) @ np.array(used["components"])
             expected = [[models.cosine(a, b) for a in moved] for b in moved]
             np.testing.assert_allclose(adjusted, expected, atol=1e-5)
 

@@ -20,7 +20,14 @@ from attncli.embeddings.measure import (
     similarities,
     unit_vectors,
 )
-from attncli.embeddings.reference_sample import adjusted_vectors, describe_sample, percentiles, random_pairs
+from attncli.embeddings.reference_sample import (
+    adjusted_vectors,
+    describe_sample,
+    percentiles,
+    random_pairs,
+    random_variance,
+    sample_spans,
+)
 from attncli.embeddings.sense_statistics import measure_senses, permutation_test, silhouette
 
 THREE = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
@@ -207,10 +214,41 @@ def test_sample_statistics_by_their_formulas() -> None:
     standardised = adjusted_vectors(x, found.reference("standardize"))
     np.testing.assert_allclose(standardised, (x - vectors.mean(axis=0)) / vectors.std(axis=0), rtol=1e-5)
     u = np.linalg.svd(vectors - vectors.mean(axis=0))[2][:1]
-    np.testing.assert_allclose(
-        adjusted_vectors(x, found.reference("abtt")), x - vectors.mean(axis=0) - (x @ u.T) * u, rtol=1e-4, atol=1e-5
-    )
+    centred, without = x - vectors.mean(axis=0), adjusted_vectors(x, found.reference("abtt"))
+    np.testing.assert_allclose(without, centred - (centred @ u.T) * u, rtol=1e-4, atol=1e-5)
+    # The removed direction is gone.
+    np.testing.assert_allclose(without @ u.T, 0, atol=1e-5)
     np.testing.assert_array_equal(adjusted_vectors(x, found.reference("baseline")), x)
+
+
+def test_the_baseline_s_interval_holds_the_mean_of_as_many_sentences() -> None:
+    # Words of one sentence are alike: an interval from the words alone would be too narrow.
+    def sample(seed: int, sentences: int = 30) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.default_rng(seed)
+        topics = random.normal(size=(sentences, 8)) + 0.7
+        return np.repeat(topics, 4, axis=0) + 0.2 * random.normal(size=(sentences * 4, 8)), np.arange(
+            sentences * 4
+        ) // 4
+
+    true = describe_sample(*sample(99, 3000)).baseline
+    intervals = [describe_sample(*sample(seed)).baseline_interval for seed in range(40)]
+    assert sum(low <= true <= high for low, high in intervals) >= 34
+    assert np.mean([high - low for low, high in intervals]) < 0.3
+
+
+def test_random_words_have_an_explained_variance_too() -> None:
+    vectors = random_vectors(60, 6)
+    reference = describe_sample(vectors, np.arange(60)).reference("none")
+    random = np.random.default_rng(5)
+    drawn = [explained_variance(vectors[random.choice(60, 12, replace=False)]) for _ in range(200)]
+    assert random_variance(12, reference) == pytest.approx(np.mean(drawn), abs=0.05)
+    assert random_variance(2, reference) > random_variance(50, reference)
+
+
+def test_each_word_of_a_small_sample_counts() -> None:
+    long = "one two three four five six seven"
+    assert [len(spans) for spans in sample_spans([long, "a few"])] == [7, 2]
+    assert [len(spans) for spans in sample_spans([long] * 150)] == [4] * 150
 
 
 def test_percentiles_are_shares_of_random_pairs() -> None:

@@ -104,7 +104,7 @@ def test_a_head_is_a_line() -> None:
     lines = heads_jsonl(heads_result(stack(PATTERN))).splitlines()
     assert lines[1] == (
         '{"model": "tiny", "stack": "decoder", "name": "0.1", "layer": 0, "head": 1, "labels": ["first", "special"], '
-        '"entropy": null, "first": 0.25, "baseline": {"entropy": 0.75, "first": 0.5}}'
+        '"entropy": null, "first": 0.25, "token_index": null, "baseline": {"entropy": 0.75, "first": 0.5}}'
     )
     last = json.loads(lines[2])
     assert last["weights"] == [[1.0, 0.0, 0.0], [0.75, 0.25, 0.0], [0.5, 0.25, 0.25]]

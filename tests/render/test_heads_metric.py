@@ -42,7 +42,7 @@ def test_patches_are_called_so() -> None:
     assert text.endswith("nothing shows induction in this picture\n")
 
 
-EVEN = Quadrants(0.5, 0.25, 0.25, 0.5, 0.25, 0.25)
+EVEN = Quadrants(0.5, 0.12, 0.38, 0.05, 0.7, 0.25)
 CROSSING = (0.03, 0.2, 0.01, 0.4, 0.1, 0.05, 0.3, 0.12)
 
 
@@ -59,17 +59,17 @@ def test_the_overview_names_the_heads_that_cross_most() -> None:
     assert (
         """\
 between the text (A) and its pair (B), these heads of the encoder cross most:
-    0.3  A→B 0.40, uniform 0.25  B→A 0.20, uniform 0.50
-    1.2  A→B 0.30, uniform 0.25  B→A 0.15, uniform 0.50
-    0.1  A→B 0.20, uniform 0.25  B→A 0.10, uniform 0.50
+    0.3  A→B 0.40, uniform 0.12  B→A 0.20, uniform 0.05
+    1.2  A→B 0.30, uniform 0.12  B→A 0.15, uniform 0.05
+    0.1  A→B 0.20, uniform 0.12  B→A 0.10, uniform 0.05
 """
         in text
     )
     narrow = heads_text(of_two_texts(), Terminal(40, unicode=False))
     assert (
         """\
-    0.3  A->B 0.40, uniform 0.25
-         B->A 0.20, uniform 0.50
+    0.3  A->B 0.40, uniform 0.12
+         B->A 0.20, uniform 0.05
 """
         in narrow
     )
@@ -79,7 +79,7 @@ between the text (A) and its pair (B), these heads of the encoder cross most:
 def test_csv_has_them_in_columns() -> None:
     header, first, *_ = (line.split(",") for line in heads_csv(of_two_texts()).splitlines())
     row = dict(zip(header, first, strict=True))
-    assert (row["a_to_b"], row["baseline_a_to_b"], row["b_to_special"]) == ("0.03", "0.25", "0.735")
+    assert (row["a_to_b"], row["baseline_a_to_b"], row["b_to_special"]) == ("0.03", "0.12", "0.735")
     assert "a_to_a" not in heads_csv(result(stack())).splitlines()[0]
 
 
@@ -89,7 +89,7 @@ def test_under_a_causal_mask_nothing_crosses_to_the_pair() -> None:
     even = dict.fromkeys((0, 1), EVEN._replace(a_to_b=0.0))
     text = heads_text(result(replace(shown, metrics=heads, even_quadrants=even, causal=True)), Terminal(120))
     assert "these heads of the encoder cross most (A can't see B, which comes later):\n" in text
-    assert "    0.3  B→A 0.20, uniform 0.50\n" in text and "A→B" not in text
+    assert "    0.3  B→A 0.20, uniform 0.05\n" in text and "A→B" not in text
 
 
 def replaced(quadrants: Quadrants | None) -> Quadrants:

@@ -111,7 +111,7 @@ def test_each_label_has_a_colour_of_its_own() -> None:
 
 
 def found(*heads: HeadMetrics, limit: int = 8) -> list[tuple[str, str]]:
-    return [(one.head.name, one.metric) for one in standouts(stack(heads=heads), limit)]
+    return [(one.head.name, one.metric) for one in standouts(stack(heads=heads), limit, Terminal())]
 
 
 def test_the_strongest_two_of_each_label_stand_out() -> None:
@@ -134,7 +134,6 @@ def test_a_head_stands_out_by_the_label_that_the_map_shows() -> None:
 def test_unlabelled_heads_stand_out_by_their_extremes() -> None:
     assert found(*HEADS[2:3], *HEADS[6:], head("1.0"), head("1.1"), head("0.0")) == [
         ("1.2", "entropy"),
-        ("1.0", "entropy"),
         ("1.3", "distance"),
     ]
 
@@ -146,8 +145,24 @@ def test_a_second_best_is_not_called_the_best() -> None:
 
 
 def test_extremes_of_a_handful_are_left_out() -> None:
-    assert found(head("0.0"), head("0.1")) == [("0.0", "entropy")]
-    assert found(head("0.0")) == []
+    assert found(head("0.0", entropy=1.0), head("0.1")) == [("0.0", "entropy")]
+    assert found(head("0.0", entropy=1.0)) == []
+
+
+def test_what_does_not_differ_from_uniform_attention_does_not_stand_out() -> None:
+    near = [head(f"0.{i}", entropy=2.4 + i / 100, distance=3.9 + i / 100) for i in range(8)]
+    assert found(*near) == []
+    assert found(*near, head("1.0", distance=6.0)) == [("1.0", "distance")]
+
+
+def test_a_head_that_reads_one_token_names_it() -> None:
+    reads = replace(head("0.0", "token", token=0.7), token_index=2)
+    text = heads_text(result(stack(heads=(reads, *HEADS[1:]))), Terminal(120))
+    assert " T  cat (token 2)" in text
+    assert "most tokens look at cat (token 2)" in text
+    other = replace(head("0.1", "token", token=0.5), token_index=6)
+    text = heads_text(result(stack(heads=(reads, other, *HEADS[2:]))), Terminal(120))
+    assert " T  one ordinary token" in text and "mat (token 6)" in text
 
 
 def test_heads_without_a_value_never_stand_out() -> None:

@@ -11,6 +11,7 @@ from html import unescape
 from importlib.resources import files
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from attncli.render.common.terminal import Terminal
 from attncli.render.html.compare import compare_html
 from attncli.render.html.heads import heads_html
-from attncli.render.html.page import notebook, pack, pack_finely, page
+from attncli.render.html.page import Packed, notebook, pack, pack_finely, page
 from attncli.render.html.params import params_data, params_html
 from attncli.render.html.tokenize import PageForm, tokenize_html
 from attncli.render.tokenize.text import RecordText
@@ -91,25 +92,45 @@ def test_any_text_survives_in_a_page_and_stays_within_its_block(text: str) -> No
     assert document.count("</title>") == 1
 
 
-def test_weights_are_exact_to_half_a_step() -> None:
-    weights = np.random.default_rng(0).dirichlet(np.full(40, 0.1), size=(3, 40)).astype(np.float32)
+def numbers_of(packed: Packed) -> npt.NDArray[np.int64]:
+    """The numbers of twelve bits, as the page's script joins them."""
+    content, size = unpacked(packed.content), len(packed.scales) * packed.rows * packed.columns
+    low = [content[size + (at >> 1)] >> 4 * (at & 1) & 15 for at in range(size)]
+    numbers = np.frombuffer(content, dtype=np.uint8, count=size).astype(np.int64) * 16 + low
+    return numbers.reshape(-1, packed.rows, packed.columns)
+
+
+def test_weights_are_exact_to_one_and_a_half_steps() -> None:
+    weights = np.random.default_rng(0).dirichlet(np.full(41, 0.1), size=(3, 41)).astype(np.float32)
     weights[2] *= 0.01
     packed = pack(weights)
-    numbers = np.frombuffer(unpacked(packed.content), dtype=np.uint8).reshape(3, 40, 40)
-    values = numbers / 255 * np.array(packed.scales)[:, None, None]
-    assert (np.abs(values - weights) <= np.array(packed.scales)[:, None, None] / 510 * (1 + 1e-5)).all()
+    values = numbers_of(packed) / 4095 * np.array(packed.scales)[:, None, None]
+    assert (np.abs(values - weights) <= np.array(packed.scales)[:, None, None] / 2730 * (1 + 1e-5)).all()
     assert packed.scales == pytest.approx([float(each.max()) for each in weights], rel=1e-6)
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(0.0, 1.0), (0.0, 2.0), (-1.0, 1.0)])
+def test_weights_are_written_with_their_own_digits(lowest: float, highest: float) -> None:
+    # 0.75501 is 0.755 and 0.76; a byte of the scale would make it 0.753 and 0.75.
+    weights = np.random.default_rng(1).uniform(lowest, highest, size=(1, 90, 90)).astype(np.float32)
+    weights[0, 0, :3] = 0.75501, lowest, highest
+    packed = pack(weights)
+    zero, steps = (2048, 2047) if packed.signed else (0, 4095)
+    values = (numbers_of(packed) - zero) / steps * packed.scales[0]
+    for digits in (2, 3):
+        written = [[f"{value:z.{digits}f}" for value in part.ravel().tolist()] for part in (values, weights)]
+        assert written[0] == written[1]
 
 
 def test_differences_keep_their_sign_and_zero() -> None:
     packed = pack(np.array([[[0.5, -0.25], [0.0, np.nan]]]))
     assert packed.signed
-    assert [*unpacked(packed.content)] == [255, 64, 128, 128]
+    assert numbers_of(packed).tolist() == [[[4095, 1024], [2048, 2048]]]
 
 
 def test_nothing_but_zeros_can_be_packed() -> None:
     packed = pack(np.zeros((1, 2, 2)))
-    assert (packed.scales, unpacked(packed.content)) == ([0.0], bytes(4))
+    assert (packed.scales, unpacked(packed.content)) == ([0.0], bytes(6))
 
 
 def test_similarities_take_two_bytes() -> None:

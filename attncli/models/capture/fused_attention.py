@@ -24,6 +24,9 @@ _ALIGNMENT = 16
 #: Scores of a tile over all heads: 4 MiB of float32, which fit into a processor's cache.
 _TILE_ELEMENTS = 1 << 20
 
+#: In the place of −∞, where a sum of nothing else would be no number: its exponential is 0 as well.
+_NEVER = -1e30
+
 #: Rows that are multiplied element by element at a time.
 _DOT_ROWS = 512
 
@@ -204,6 +207,43 @@ class FusedAttention:
             columns = values.to(self.attention.query.device)[:, None].expand(key.shape[0], key.shape[1], -1, -1)
             sums, lse = self._run_kernel(query, key, columns, causal=mask is None, mask=mask)
             yield FusedRows(heads, start, stop, sums, lse, None, None)
+
+    def column_sums(self, lse: Tensor, queries: Tensor) -> Tensor:
+        """Σ_i A_ij of every key j over the chosen queries i, without the matrix: float32 (batch, heads, keys).
+
+        lse: of every row, (batch, heads, queries).  queries: the chosen ones, bool (batch, queries); each sees a key.
+        Under a causal or full mask this is the kernel with queries and keys exchanged, where −lse_i is one more column
+        of the product; other masks go over the scores tile by tile.
+        """
+        offset = torch.where(queries[:, None], -lse, _NEVER)
+        if not (self.visibility.triangular or self.visibility.shape == "full"):
+            return self._column_sums_by_tiles(offset)
+        sums = lse.new_empty(*lse.shape[:2], self.attention.keys)
+        for heads, key_heads in self._head_groups():
+            sums[:, heads] = self._exchanged_lse(heads, key_heads, offset[:, heads]).exp()
+        return sums
+
+    def _exchanged_lse(self, heads: slice, key_heads: slice, offset: Tensor) -> Tensor:
+        """ln Σ_i exp(s_ij + offset_i) of some heads: (batch, heads, keys). Under a causal mask, over i ≥ j.
+
+        Both sides are reversed there, so that key j sees the queries from j on as a causal mask has it.
+        """
+        causal = self.visibility.triangular
+        query = torch.cat([self.attention.query[:, heads].float() * self.attention.scaling, offset[..., None]], dim=-1)
+        key = self._repeat_for_heads(self.attention.key[:, key_heads].float(), query.shape[1])
+        key = torch.cat([key, torch.ones_like(key[..., :1])], dim=-1)
+        if causal:
+            query, key = query.flip(2), key.flip(2)
+        _, lse = attention_with_lse(key, query, query[..., :1], scale=1.0, causal=causal)
+        return lse.flip(2) if causal else lse
+
+    def _column_sums_by_tiles(self, offset: Tensor) -> Tensor:
+        sums = offset.new_zeros(*offset.shape[:2], self.attention.keys)
+        for tile in self.tiles():
+            stop = tile.start + tile.scores.shape[2]
+            weights = (tile.scores + offset[:, :, tile.start : stop, None]).exp_()
+            sums[:, :, tile.first : tile.first + tile.scores.shape[3]] += weights.sum(2)
+        return sums
 
     @cached_property
     def tile_size(self) -> tuple[int, int]:

@@ -9,10 +9,22 @@ import numpy as np
 from attncli.render.common.lines import DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
 from attncli.render.compare.paths import ascii_safe, cosine_text, label_text, paragraph, percent_text
-from attncli.results.compare import CompareResult, Groups, Indices, Miss, Neighbours, Permutation, Senses, State
+from attncli.results.compare import (
+    CompareResult,
+    Groups,
+    Indices,
+    Miss,
+    Neighbours,
+    Permutation,
+    Reference,
+    Senses,
+    State,
+)
 
 _MAX_MISSES = 8
 _SMALL_P = 0.05
+# A baseline whose interval is wider is shown with it.
+_WIDE_INTERVAL = 0.02
 #: Occurrences from which on groups are reported.
 _MIN_FOR_GROUPS = 4
 
@@ -65,10 +77,17 @@ def _random_comparison(
         return ""
     share = float(state.percentile[rows[least], columns[least]])
     pair = "it" if len(rows) == 1 else "even the least"
-    random = (
-        f"random words have {cosine_text(state.reference.baseline, terminal)}, and " if result.adjust == "none" else ""
-    )
+    random = f"random words have {_baseline_text(state.reference, terminal)}, and " if result.adjust == "none" else ""
     return f"; {random}{pair} is higher than {_random_share(share)}"
+
+
+def _baseline_text(reference: Reference, terminal: Terminal) -> str:
+    """The baseline, with its interval where the sample is so small that this is wide."""
+    text, ends = cosine_text(reference.baseline, terminal), reference.baseline_interval
+    if ends is None or not ends[1] - ends[0] > _WIDE_INTERVAL:
+        return text
+    low, high = (cosine_text(end, terminal) for end in ends)
+    return f"{text} (95 % interval {low} to {high})"
 
 
 def _random_share(share: float) -> str:
@@ -176,9 +195,11 @@ def _spread_sentence(state: State, result: CompareResult, terminal: Terminal) ->
     similarity, raw = cosine_text(state.self_similarity, terminal), ""
     if result.adjust != "none":
         similarity, raw = f"{cosine_text(state.adjusted_self_similarity, terminal)} (raw {similarity})", "raw "
+    chance = state.explained_variance_random
+    random = "" if chance is None else f"; of as many random words {cosine_text(chance, terminal)}"
     yield (
         f"{_with_word('Self-similarity', result, terminal)} {similarity}, {raw}explained variance "
-        f"{cosine_text(state.explained_variance, terminal)} (the share that one vector explains)."
+        f"{cosine_text(state.explained_variance, terminal)} (the share that one vector explains{random})."
     )
 
 

@@ -14,7 +14,7 @@ from attncli.choices import METRICS
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels, span_text
 from attncli.render.figures.panels import EDGE, Array, Box, Scale, axes_at, draw_cells, draw_color_bar, draw_numbers
 from attncli.render.figures.text_layout import line_height, wrap_text, write_lines
-from attncli.render.heads.metric_words import meaning
+from attncli.render.heads.metric_words import evidence_words, meaning
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack, StackDifference
 
 #: Inches: the largest cell, the width of a single map and of one of two, and the least width.
@@ -149,6 +149,7 @@ def _metric_map(stack: Stack, metric: str, where: str) -> HeadMap:
     values = {(head.layer, head.head): head.values.get(metric) for head in stack.metrics}
     uniform = [layer[metric] for layer in stack.baselines.values() if layer.get(metric) is not None]
     notes = [f"uniform: {span_text(value for value in uniform if value is not None)}"] if uniform else []
+    notes += [words for words in (evidence_words(metric, stack),) if words]
     labelled = [(head.layer, head.head) for head in stack.metrics if metric in head.labels]
     title = f"{where}{metric}: {meaning(metric, stack.key_medium)}"
     return HeadMap.from_values(title, values, notes).with_frames(labelled)

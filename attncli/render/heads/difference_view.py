@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from attncli.choices import METRICS
-from attncli.render.common.cells import bar, glyphs
-from attncli.render.common.escape import name_text
+from attncli.render.common.cells import bar, glyphs, shorten
+from attncli.render.common.escape import name_text, unit_text
 from attncli.render.common.lines import (
     BOLD,
     DIM,
@@ -23,7 +23,7 @@ from attncli.render.common.lines import (
     split_words,
 )
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.head_map import value_map
+from attncli.render.heads.head_map import evidence_lines, value_map
 from attncli.render.heads.header import is_cross, pooling_lines, scope_lines, stack_lines, tokens_line, unit_lines
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
 from attncli.render.heads.metric_words import MEANINGS, decimals_for, signed_number, weight_number
@@ -89,16 +89,30 @@ _BAR_CELLS = 20
 # Digits after the point of two values: the fewest that show their difference, or the first where none do.
 _DECIMALS = (3, 4, 5, 6)
 _ROOM_FOR_BARS, _ROOM_FOR_MEANINGS = 70, 90
+# Cells of the text of a key that explains a change.
+_LONGEST_KEY = 12
 
 
-def change_rows(here: Stack, heads: Sequence[HeadChange], metric: str | None, heat: HeatScale) -> list[Line]:
-    """A row per head: its change, a bar, and the values of `metric`, or of the metric that changed most."""
+def change_rows(
+    here: Stack, changed: StackDifference, heads: Sequence[HeadChange], metric: str | None, heat: HeatScale
+) -> list[Line]:
+    """A row per head: its change, a bar, and what explains it.
+
+    That is the value of `metric` on both sides; else the keys that gained and lost most weight; and where the keys
+    can't be compared, the metric that changed most.
+    """
     befores = {head.name: head for head in here.metrics}
     name = max((len(head.name) for head in heads), default=0)
     texts = [_change_text(head, metric, heat) for head in heads]
     width = max(map(len, texts), default=0)
     return [
-        _change_row(befores[head.name], head, (f"{head.name:>{name}}", f"  {text:>{width}}"), metric, heat)
+        _change_row(
+            head,
+            (f"{head.name:>{name}}", f"  {text:>{width}}"),
+            head.change if metric is None else head.changes.get(metric),
+            _explanation(befores[head.name], head, (here, changed), metric, heat.terminal),
+            heat,
+        )
         for head, text in zip(heads, texts, strict=True)
     ]
 
@@ -111,16 +125,41 @@ def _change_text(head: HeadChange, metric: str | None, heat: HeatScale) -> str:
 
 
 def _change_row(
-    before: HeadMetrics, head: HeadChange, texts: tuple[str, str], metric: str | None, heat: HeatScale
+    head: HeadChange, texts: tuple[str, str], value: float | None, explanation: str, heat: HeatScale
 ) -> Line:
     """texts: the head's name, and its change."""
     terminal, (name, text) = heat.terminal, texts
-    value = head.change if metric is None else head.changes.get(metric)
     cells = _BAR_CELLS if terminal.width >= _ROOM_FOR_BARS else 0
     filled = f"  {bar(heat.share(abs(value or 0.0)), cells, terminal)}" if cells else ""
+    return Line.of(name, StyledSpan(text, BOLD), filled, StyledSpan(f"  {explanation}" if explanation else "", DIM))
+
+
+def _explanation(
+    before: HeadMetrics,
+    head: HeadChange,
+    sides: tuple[Stack, StackDifference],
+    metric: str | None,
+    terminal: Terminal,
+) -> str:
+    """`previous 0.12 → 0.71`, or `more on dog +0.21, less on it -0.18`: keys with their change, mean over the rows."""
+    if metric is None and (head.gained or head.lost):
+        parts = [("more", change) for change in head.gained[:1]] + [("less", change) for change in head.lost[:1]]
+        return ", ".join(
+            f"{word} on {_both_texts(change.key, *sides, terminal)} {signed_number(change.change)}"
+            for word, change in parts
+        )
     shown = metric or head.largest
-    values = StyledSpan(f"  {shown} {_before_and_after(before, head, shown, terminal)}" if shown else "", DIM)
-    return Line.of(name, StyledSpan(text, BOLD), filled, values)
+    return f"{shown} {_before_and_after(before, head, shown, terminal)}" if shown else ""
+
+
+def _both_texts(index: int, here: Stack, changed: StackDifference, terminal: Terminal) -> str:
+    """A key's text, or both texts where they differ: `cat→dog`."""
+    texts = [
+        shorten(unit_text(keys[index], here.unit, terminal), _LONGEST_KEY, glyphs(terminal).cut)
+        for keys in (here.keys, changed.keys)
+    ]
+    arrow = "→" if terminal.unicode else "->"
+    return arrow.join(dict.fromkeys(texts))
 
 
 def _before_and_after(before: HeadMetrics, head: HeadChange, metric: str, terminal: Terminal) -> str:
@@ -204,7 +243,9 @@ def _change_map(
     heat = (SignedHeatScale if metric else HeatScale)(max(known), terminal)
     picture = value_map(here, values, heat, small=True)
     changed_heads = [head for head in changed.heads[: result.top] if _measure(head, metric)]
-    table = change_rows(here, changed_heads, metric, heat)
+    if metric and not here.has_evidence(metric):
+        return [*lines, *evidence_lines(metric, here, terminal), *picture]
+    table = change_rows(here, changed, changed_heads, metric, heat)
     return [*lines, *beside_or_below(picture, table, width=terminal.width)]
 
 

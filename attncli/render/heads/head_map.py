@@ -20,11 +20,19 @@ from attncli.render.common.lines import (
     flow,
     separate_blocks,
     split_words,
+    wrap,
 )
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import has_text, scope_lines, stack_lines, tokens_line, whole_noun
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
-from attncli.render.heads.metric_words import cell_number, meaning, plus_minus, signed_cell_number, uniform_number
+from attncli.render.heads.metric_words import (
+    cell_number,
+    evidence_words,
+    meaning,
+    plus_minus,
+    signed_cell_number,
+    uniform_number,
+)
 from attncli.results.heads import HeadMetrics, Layer, Stack
 
 # Blocks of a map that is too wide have a multiple of this many heads if possible.
@@ -176,16 +184,22 @@ def metric_map(stack: Stack, metric: str, terminal: Terminal, *, top: int = _RAN
     lines = stack_lines(stack, terminal)
     if has_text(stack):
         lines.append(tokens_line(stack.keys, terminal, above_dots=len(known) < len(values)))
-    lines += [Line(), *_metric_title(metric, stack, terminal)]
+    lines += [Line(), *_metric_title(metric, stack, terminal), *evidence_lines(metric, stack, terminal)]
     if not known:
         return [*lines, Line.of(f"nothing shows {metric} in this {whole_noun(stack)}")]
     heat = HeatScale(max(known), terminal)
     ranked = [head for head in stack.metrics if head.values.get(metric) is not None]
     ranked.sort(key=lambda head: -(head.values[metric] or 0.0))
-    rows = _ranking_rows(ranked[:top], metric, stack, heat)
+    rows = _ranking_rows(ranked[:top], metric, stack, heat) if stack.has_evidence(metric) else []
     picture = value_map(stack, values, heat)
     scope = scope_lines(stack, terminal)
     return [*lines, *beside_or_below(picture, rows, width=terminal.width), *([Line(), *scope] if scope else [])]
+
+
+def evidence_lines(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:
+    """On how many repeated tokens a metric of repeats rests; nothing for other metrics."""
+    words = evidence_words(metric, stack)
+    return wrap(words, DIM, width=terminal.width) if words else []
 
 
 def _metric_title(metric: str, stack: Stack, terminal: Terminal) -> list[Line]:

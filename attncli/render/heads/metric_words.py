@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from attncli.render.common.cells import glyphs
+from attncli.render.common.escape import token_text
 from attncli.render.common.lines import Line, Rgb, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.results.heads import Interval
+from attncli.results.heads import HeadMetrics, Interval, Stack
 from attncli.results.patterns import TOKENS, Medium
+from attncli.results.tokens import Token
 
 #: Digits after the point, by how large the largest number of a column is at least. Columns of smaller numbers use
 #: scientific notation.
@@ -119,6 +121,7 @@ LABELS = {
     "induction": Label(
         "I", "what followed earlier copies", "looks at what followed earlier copies", (0, 158, 115), (0, 170, 0)
     ),
+    "token": Label("T", "one ordinary token", "most tokens look at one ordinary token", (240, 228, 66), (85, 85, 255)),
 }
 
 # What each metric measures, with its unit. The formulas are in the docstrings of the functions that compute them.
@@ -131,6 +134,7 @@ MEANINGS = {
     "next": "weight on the next token",
     "first": "weight on the first token",
     "special": "weight on special tokens",
+    "token": "weight on the ordinary token most looked at",
     "virtual_sink": "weight that no token gets",
     "duplicate": "weight on earlier copies of the token",
     "induction": "weight on what followed earlier copies",
@@ -145,6 +149,7 @@ _PATCH_MEANINGS = {
     "next": "weight on the patch to the right",
     "first": "weight on the first position",
     "special": "weight on what is no patch, as [CLS]",
+    "token": "weight on the patch most looked at",
     "virtual_sink": "weight that no patch gets",
     "duplicate": "weight on earlier copies of the patch",
 }
@@ -155,6 +160,7 @@ _PATCH_TARGETS = {
     "next": "the patch to the right",
     "first": "the first position",
     "special": "what is no patch",
+    "token": "one patch",
 }
 
 
@@ -166,17 +172,46 @@ def meaning(name: str, medium: Medium) -> str:
     return words.replace("token", "frame") if medium.kind == "frames" else words
 
 
+def evidence_words(metric: str, stack: Stack) -> str:
+    """On how many repeated tokens a metric of repeats rests, the most of any layer; empty for other metrics."""
+    counts = [layer[metric] for layer in stack.repeats.values() if metric in layer]
+    if not counts or not max(counts):
+        return ""
+    count = f"{max(counts):,} repeated token{'' if max(counts) == 1 else 's'}"
+    few = "" if stack.has_evidence(metric) else ", too few to rank heads by (--probe measures it on repeated text)"
+    return f"rests on {count}{few}"
+
+
 def label_of(name: str, medium: Medium = TOKENS) -> Label:
     """The label called `name`, worded for tokens, patches or frames; an unknown one gets its first letter and no
     colour."""
     label = LABELS.get(name) or Label(name[:1].upper(), name, f"stands out by {name}")
     if medium.kind == "frames":
-        target, sentence = (words.replace("token", "frame") for words in (label.target, label.sentence))
+        target, sentence = (
+            words.replace("ordinary token", "frame").replace("token", "frame")
+            for words in (label.target, label.sentence)
+        )
         return replace(label, target=target, sentence=sentence)
     if medium.kind == "patches" and name in _PATCH_TARGETS:
         target = _PATCH_TARGETS[name]
-        return replace(label, target=target.removeprefix("the "), sentence=f"looks at {target}")
+        sentence = f"most patches look at {target}" if name == "token" else f"looks at {target}"
+        return replace(label, target=target.removeprefix("the "), sentence=sentence)
     return label
+
+
+def label_sentence(head: HeadMetrics, name: str, stack: Stack, terminal: Terminal) -> str:
+    """What a head with a label does; `token` names the token that it reads."""
+    token = read_token(head, stack) if name == "token" else None
+    if token is None:
+        return label_of(name, stack.key_medium).sentence
+    return f"most tokens look at {token_text(token, terminal)} (token {token.index})"
+
+
+def read_token(head: HeadMetrics, stack: Stack) -> Token | None:
+    """The token of a text that the metric `token` of a head is about; None where it isn't among those shown."""
+    if stack.key_medium.kind != "tokens":
+        return None
+    return next((key for key in stack.keys if key.index == head.token_index), None)
 
 
 def label_entry(label: Label, terminal: Terminal) -> Line:

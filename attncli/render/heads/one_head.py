@@ -20,12 +20,20 @@ from attncli.render.heads.header import (
     unit_lines,
 )
 from attncli.render.heads.heatmap import HeatScale, full_scale
-from attncli.render.heads.metric_words import label_of, meaning, metric_number, weight_number
+from attncli.render.heads.metric_words import (
+    label_of,
+    label_sentence,
+    meaning,
+    metric_number,
+    weight_number,
+)
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.results.heads import HeadMetrics, Quadrants, Stack
 from attncli.results.patterns import Pattern
 
 _ROOM_FOR_MEANINGS = 60
+# From more repeated tokens on, their number is left out.
+_MANY_REPEATS = 9
 
 
 def one_head_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
@@ -65,10 +73,12 @@ def _pattern_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, relati
 
 def title_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
     """The head's name, and the letter and sentence of each of its labels."""
-    labels = ((label_of(name, stack.key_medium), _is_shown(name, stack)) for name in head.labels)
     sentences = [
-        Line.of(label.tile(3, terminal), f" {label.sentence}{'' if shown else ' (not shown)'}")
-        for label, shown in labels
+        Line.of(
+            label_of(name).tile(3, terminal),
+            f" {label_sentence(head, name, stack, terminal)}{'' if _is_shown(name, stack) else ' (not shown)'}",
+        )
+        for name in head.labels
     ]
     return flow([Line.of(StyledSpan(f"head {head.name}", BOLD)), *sentences], separator="  ", width=terminal.width)
 
@@ -91,28 +101,43 @@ def metric_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Li
     lines = [Line.of(StyledSpan(f"{'':{column}}  {'here':>7}  {'uniform':>7}", DIM))]
     for name in names:
         value, even = metric_number(head.values[name], terminal), metric_number(uniform.get(name), terminal)
-        words = f"  {meaning(name, stack.key_medium)}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
+        words = f"  {_meaning_and_evidence(name, head, stack)}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
         values = (StyledSpan(f"  {value:>7}", BOLD), StyledSpan(f"  {even:>7}{words}", DIM))
         lines.append(Line.of(f"{name:{column}}", *values))
     return lines
 
 
+def _meaning_and_evidence(name: str, head: HeadMetrics, stack: Stack) -> str:
+    """What a metric measures; of repeats, with the number of rows that it is a mean of, where these are few."""
+    words = meaning(name, stack.key_medium)
+    count = stack.repeats.get(head.layer, {}).get(name)
+    if head.values[name] is None or count is None or count > _MANY_REPEATS:
+        return words
+    return f"{words} ({count} row{'' if count == 1 else 's'})"
+
+
 # --- pairs of texts
 
 _CROSSING_HEADS_SHOWN = 3
+# A head crosses where its share is more than so many times uniform attention's.
+_LEAST_CROSSING = 1.1
 
 
 def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     """The heads with the most attention between the two texts, with the values of uniform attention."""
     heads = [(head, head.quadrants, stack.even_quadrants.get(head.layer)) for head in stack.metrics]
     known = [(head, shares, even) for head, shares, even in heads if shares is not None and even is not None]
-    known.sort(key=lambda entry: -entry[1].crossing)
     if not known:
         return []
-    arrow = _arrow(terminal)
-    name = max(len(head.name) for head, _, _ in known[:_CROSSING_HEADS_SHOWN])
     # Under a causal mask A, which comes first, can't attend to B.
     sees_both = any(even.a_to_b > 0 for _, _, even in known)
+    known = [entry for entry in known if entry[1].crossing > _LEAST_CROSSING * entry[2].crossing]
+    known.sort(key=lambda entry: -entry[1].crossing)
+    if not known:
+        sentence = f"no head of the {stack.stack} looks across the text and its pair more than uniform attention does"
+        return wrap(sentence, width=terminal.width)
+    arrow = _arrow(terminal)
+    name = max(len(head.name) for head, _, _ in known[:_CROSSING_HEADS_SHOWN])
     blind = "" if sees_both else " (A can't see B, which comes later)"
     sentence = f"between the text (A) and its pair (B), these heads of the {stack.stack} cross most{blind}:"
     lines = wrap(sentence, width=terminal.width)

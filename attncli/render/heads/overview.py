@@ -14,6 +14,7 @@ import numpy as np
 
 from attncli.choices import METRICS
 from attncli.render.common.cells import glyphs
+from attncli.render.common.escape import token_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, side_by_side
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
@@ -28,7 +29,15 @@ from attncli.render.heads.header import (
     tokens_line,
 )
 from attncli.render.heads.heatmap import HeatScale, Mask, full_scale, hidden_cells, pooled_evenly
-from attncli.render.heads.metric_words import label_entry, label_of, metric_number, ordered_labels, weight_number
+from attncli.render.heads.metric_words import (
+    Label,
+    label_entry,
+    label_of,
+    metric_number,
+    ordered_labels,
+    read_token,
+    weight_number,
+)
 from attncli.render.heads.ranking import Standout, sentence_lines
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern, Weights
@@ -262,11 +271,21 @@ def _halves(stack: Stack, terminal: Terminal) -> tuple[Stack, Stack] | None:
     return replace(stack, layers=stack.layers[:middle]), replace(stack, layers=stack.layers[middle:])
 
 
+def _named_label(name: str, stack: Stack, terminal: Terminal) -> Label:
+    """The label for the legend; `token` names the token where all heads with the label read the same."""
+    label = label_of(name, stack.key_medium)
+    if name != "token":
+        return label
+    tokens = {read_token(head, stack) for head in stack.metrics if name in head.labels}
+    token = tokens.pop() if len(tokens) == 1 else None
+    return label if token is None else replace(label, target=f"{token_text(token, terminal)} (token {token.index})")
+
+
 def _map_legend(stack: Stack, terminal: Terminal, *, sketched: bool) -> list[Line]:
     """What the letters mean that the map, and the sketches below it, show."""
     letters = _SKETCH_LETTERS if sketched else 1
     shown = ordered_labels(name for head in stack.metrics for name in head.labels[:letters])
-    entries = [label_entry(label_of(name, stack.key_medium), terminal) for name in shown]
+    entries = [label_entry(_named_label(name, stack, terminal), terminal) for name in shown]
     if any(not head.labels for head in stack.metrics):
         entries.append(
             Line.of(StyledSpan(f" {glyphs(terminal).dot} ", DIM), " none of these" if entries else " no label")

@@ -21,6 +21,7 @@ from attncli.render.heads.heatmap import HeatScale
 from attncli.render.heads.metric_words import (
     decimals_for,
     label_of,
+    label_sentence,
     metric_and_uniform,
     ordered_labels,
     two_digits,
@@ -39,6 +40,8 @@ _EXTREMES: tuple[tuple[str, Callable[..., HeadMetrics], str], ...] = (
 _MOST_PER_LABEL = 2
 # A metric tells of a head from so many times uniform attention's value on.
 _LEAST_LIFT = 1.5
+# An extreme is told of a head where it differs from uniform attention by at least this share of its value.
+_LEAST_DIFFERENCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Standout:
         return self.head.values.get(self.metric)
 
 
-def standouts(stack: Stack, limit: int, *, always: str | None = None) -> tuple[Standout, ...]:
+def standouts(stack: Stack, limit: int, terminal: Terminal, *, always: str | None = None) -> tuple[Standout, ...]:
     """At most `limit` heads: the strongest two of each label in turn, then the extremes if there is room.
 
     always: a label of which the strongest head is listed even if no head has enough of it.
@@ -63,29 +66,29 @@ def standouts(stack: Stack, limit: int, *, always: str | None = None) -> tuple[S
     if has_single_key(stack):
         return ()
     unlabelled = [] if always is None else _strongest_unlabelled(stack, always)
-    labelled = [*_labelled(stack, limit - len(unlabelled)), *unlabelled]
+    labelled = [*_labelled(stack, limit - len(unlabelled), terminal), *unlabelled]
     taken = {standout.head.name for standout in labelled}
     # With few heads, the extremes would only list all of them.
     room = min(limit - len(labelled), len(stack.metrics) // 2)
     return (*labelled, *_extremes(stack, taken)[: max(room, 0)])
 
 
-def _labelled(stack: Stack, limit: int) -> list[Standout]:
+def _labelled(stack: Stack, limit: int, terminal: Terminal) -> list[Standout]:
     names = ordered_labels(head.labels[0] for head in stack.metrics if head.labels)
     chosen: dict[str, Standout] = {}
-    for standout in _round_robin([_strongest(stack, name) for name in names]):
+    for standout in _round_robin([_strongest(stack, name, terminal) for name in names]):
         if len(chosen) == limit:
             break
         chosen.setdefault(standout.head.name, standout)
     return sorted(chosen.values(), key=lambda standout: names.index(standout.label or ""))
 
 
-def _strongest(stack: Stack, label: str) -> list[Standout]:
+def _strongest(stack: Stack, label: str, terminal: Terminal) -> list[Standout]:
     """The heads whose first label this is, the largest value first."""
     heads = [head for head in stack.metrics if head.labels[:1] == (label,) and head.values.get(label) is not None]
     heads.sort(key=lambda head: -(head.values[label] or 0.0))
     return [
-        Standout(head, label, label_of(label, stack.key_medium).sentence, label) for head in heads[:_MOST_PER_LABEL]
+        Standout(head, label, label_sentence(head, label, stack, terminal), label) for head in heads[:_MOST_PER_LABEL]
     ]
 
 
@@ -110,12 +113,17 @@ def _extremes(stack: Stack, taken: set[str]) -> list[Standout]:
     found: dict[str, Standout] = {}
     for metric, choose, sentence in _EXTREMES:
         heads = [head for head in stack.metrics if head.values.get(metric) is not None]
-        if heads:
-            head = choose(heads, key=lambda head: head.values[metric])
-            # If it is listed already, skip it: of the second best the sentence would not be true.
-            if head.name not in taken:
-                found.setdefault(head.name, Standout(head, metric, sentence))
+        head = choose(heads, key=lambda head: head.values[metric]) if heads else None
+        # If it is listed already, skip it: of the second best the sentence would not be true.
+        if head is not None and head.name not in taken and _differs_from_uniform(stack, head, metric):
+            found.setdefault(head.name, Standout(head, metric, sentence))
     return list(found.values())
+
+
+def _differs_from_uniform(stack: Stack, head: HeadMetrics, metric: str) -> bool:
+    """Whether a head's value is far enough from uniform attention's to be told of."""
+    uniform, value = stack.baselines.get(head.layer, {}).get(metric), head.values[metric]
+    return uniform is None or value is None or abs(value - uniform) > _LEAST_DIFFERENCE * abs(uniform)
 
 
 def sentence_lines(found: tuple[Standout, ...], stack: Stack, terminal: Terminal) -> list[Line]:

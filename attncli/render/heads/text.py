@@ -129,7 +129,7 @@ def _overview_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The overviews of all stacks under one another, and a hint what to type next."""
     limit = _sentence_limit(terminal) // max(len(result.stacks), 1)
     always = "induction" if result.probe is not None else None
-    found = [standouts(stack, max(limit, 2), always=always) for stack in result.stacks]
+    found = [standouts(stack, max(limit, 2), terminal, always=always) for stack in result.stacks]
     parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
     crossing = [lines for stack in result.stacks if (lines := crossing_lines(stack, terminal))]
     lines = separate_blocks([*parts, *crossing])

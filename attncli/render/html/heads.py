@@ -14,7 +14,7 @@ from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable, visible
 from attncli.render.heads.difference_view import DIFFERENCE, difference_stacks
 from attncli.render.heads.header import is_cross, model_lines, pooling_lines, stack_lines
-from attncli.render.heads.metric_words import LABELS, MEANINGS, label_of, meaning
+from attncli.render.heads.metric_words import MEANINGS, label_of, meaning, ordered_labels
 from attncli.render.heads.ranking import Standout, standouts
 from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
 from attncli.render.html.page import PAGE, SEPARATOR, joined_text, pack, pack_pixels, page, rounded_metric
@@ -43,7 +43,8 @@ _LEGENDS = {
 def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
     """The result as one HTML document that needs nothing else.
 
-    Weights are bytes, exact to 1/510 of their head's largest weight; the page states that.
+    Weights are numbers of twelve bits, exact to 1/2730 of their head's largest weight, which the page states; what it
+    writes has the digits of the terminal.
     """
     data = heads_data(result)
     if title is None:
@@ -103,8 +104,7 @@ def _compared_facts(result: HeadsResult) -> list[str]:
 
 
 def _label_names(result: HeadsResult) -> list[str]:
-    found = (label for stack in result.stacks for head in stack.metrics for label in head.labels)
-    return list(dict.fromkeys([*LABELS, *found]))
+    return ordered_labels(label for stack in result.stacks for head in stack.metrics for label in head.labels)
 
 
 def _label_data(name: str) -> dict[str, object]:
@@ -124,7 +124,7 @@ def _stack_data(stack: Stack, metrics: Sequence[str], labels: Sequence[str], wei
     bins = shown.bins if shown else None
     rows = _axis_data(stack, stack.queries, stack.query_medium, stack.query_lines, bins.rows if bins else None)
     columns = _axis_data(stack, stack.keys, stack.key_medium, stack.key_lines, bins.columns if bins else None)
-    found = () if weighting in ("rollout", DIFFERENCE) or stack.ranking else standouts(stack, _MAX_STANDOUTS)
+    found = () if weighting in ("rollout", DIFFERENCE) or stack.ranking else standouts(stack, _MAX_STANDOUTS, PAGE)
     return {
         "name": stack.stack,
         "title": joined_text(stack_lines(stack, PAGE)),

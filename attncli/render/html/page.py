@@ -32,8 +32,10 @@ from attncli.results.base import MadeBy
 PAGE = Terminal(width=1_000_000)
 SEPARATOR = glyphs(PAGE).separator
 _SIGNIFICANT_DIGITS = 4
-#: Steps from 0 to the largest value: 255 for one sign, 127 on either side of 0.
-_STEPS, _SIGNED_STEPS = 255, 127
+#: Steps of twelve bits from 0 to the largest value: for one sign, and on either side of 0.
+_STEPS, _SIGNED_STEPS = 4095, 2047
+#: Digits after the point of the weights that pages write: in cells, and beside them.
+_WRITTEN_DIGITS = (2, 3)
 #: The same with two bytes a number.
 _FINE_STEPS = 32_767
 #: The assets of each kind of page besides the shared ones; each may have a `.css` and a `.js` file.
@@ -152,10 +154,11 @@ Floats = npt.NDArray[np.floating]
 
 
 class Packed(NamedTuple):
-    """An array of shape (count, rows, columns) as one byte a number.
+    """An array of shape (count, rows, columns) as twelve bits a number.
 
-    scales: the largest absolute value of each of the `count` to six digits, the value of a full byte.
-    signed: zero is byte 128, so that there are 127 steps on either side.  content: deflated (zlib), then base64.
+    scales: the largest absolute value of each of the `count` to six digits, the value of the highest number.
+    signed: zero is 2,048, so that there are 2,047 steps on either side.
+    content: the upper eight bits of all numbers, then the lower four, two to a byte; deflated (zlib), then base64.
     """
 
     rows: int
@@ -169,20 +172,43 @@ class Packed(NamedTuple):
 
 
 def pack(values: Floats) -> Packed:
-    """Round an array of shape (count, rows, columns) to bytes, each exact to half a step of its scale.
+    """Round an array of shape (count, rows, columns) to twelve bits, each exact to one and a half steps of its scale.
 
-    A step is 1/255 of the largest value, or 1/127 if some are negative; values that aren't finite become 0.
+    A step is 1/4095 of the largest value, or 1/2047 if some are negative; values that aren't finite become 0. A value
+    is rounded to the nearest step that is written with the value's own digits: there is one up to a scale of 2, or 1
+    if some are negative.
     """
     known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
     scales = np.array([float(f"{largest:.6g}") for largest in np.abs(known).max(axis=(1, 2), initial=0.0)])
     signed = bool((known < 0).any())
     steps = _SIGNED_STEPS if signed else _STEPS
     shares = known * np.divide(steps, scales, out=np.zeros_like(scales), where=scales > 0)[:, None, None]
+    whole = _round_like_written(known.astype(np.float64), shares, scales[:, None, None] / steps)
     # Rounding may have made the scale slightly too small.
-    whole = np.clip(np.rint(shares), -steps, steps)
-    numbers = (whole + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint8)
+    numbers = (np.clip(whole, -steps, steps) + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint16).ravel()
     _, rows, columns = values.shape
-    return Packed(rows, columns, scales.tolist(), signed, _compress(numbers.tobytes()))
+    return Packed(rows, columns, scales.tolist(), signed, _compress(_split_bits(numbers)))
+
+
+def _round_like_written(values: Floats, shares: Floats, step: Floats) -> Floats:
+    """The nearest whole number to each share that is written like its value, or the nearest if none of three is."""
+    nearest = np.rint(shares)
+    towards = np.where(shares >= nearest, 1.0, -1.0)
+    found, is_found = nearest, np.zeros(values.shape, dtype=bool)
+    for number in (nearest, nearest + towards, nearest - towards):
+        same = np.ones(values.shape, dtype=bool)
+        for digits in _WRITTEN_DIGITS:
+            same &= np.rint(number * step * 10**digits) == np.rint(values * 10**digits)
+        found = np.where(same & ~is_found, number, found)
+        is_found |= same
+    return found
+
+
+def _split_bits(numbers: npt.NDArray[np.uint16]) -> bytes:
+    """The upper eight bits of all numbers, which compress well, then the lower four, two to a byte."""
+    low = (numbers & 15).astype(np.uint8)
+    low = np.append(low, np.zeros(len(low) % 2, dtype=np.uint8))
+    return (numbers >> 4).astype(np.uint8).tobytes() + (low[::2] | low[1::2] << 4).tobytes()
 
 
 def pack_finely(values: Floats) -> dict[str, object]:

@@ -206,9 +206,10 @@ function picture(stack, head, pattern, links) {
   return stack.patches ? [links.element, weights] : [weights, links.element];
 }
 
-/** Rounding to a byte moves a weight by half a step at most. */
+/** Rounding moves a weight by one and a half steps at most (see page.py), and keeps the digits that are written. */
 function exactnessOf({ scale, steps }) {
-  return `Weights are kept as bytes: each is exact to 1/${2 * steps} of this head's largest, ${weightText(scale / (2 * steps))}.`;
+  const parts = Math.floor(steps / 1.5);
+  return `Weights are kept in twelve bits: each is exact to 1/${parts} of this head's largest, ${weightText(scale / parts)}.`;
 }
 
 /** What a metric says of tokens, or of what stands for them. */

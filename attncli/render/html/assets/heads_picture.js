@@ -245,9 +245,9 @@ function cellsOf(axis, count, grid) {
 function onGrid(stack, pattern) {
   if (!stack.patches || pattern.rows > 1) return pattern;
   const { rows, columns } = stack.patches.keys;
-  const bytes = new Uint8Array(rows * columns).fill(pattern.zero);
+  const numbers = new Uint16Array(rows * columns).fill(pattern.zero);
   cellsOf(stack.columns ?? stack.rows, pattern.columns, stack.patches.keys).forEach((cell, column) => {
-    if (cell !== null) bytes[cell] = pattern.bytes[column];
+    if (cell !== null) numbers[cell] = pattern.numbers[column];
   });
-  return Object.assign(Object.create(pattern), { rows, columns, bytes });
+  return Object.assign(Object.create(pattern), { rows, columns, numbers });
 }

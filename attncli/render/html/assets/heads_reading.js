@@ -7,7 +7,7 @@ async function readingOf(stack, width) {
   const { reading } = stack;
   if (!reading) return [];
   if (!reading.block) return [element("h2", {}, reading.said)];
-  const pattern = new Pattern(reading.block, 0, await bytesOf(reading.block));
+  const pattern = new Pattern(reading.block, 0, await numbersOfBlock(reading.block));
   const axis = stack.columns ?? stack.rows;
   const texts = stack.patches ? [] : axis.texts.length <= MOST_WRITTEN ? [shadedText(reading, pattern, axis)] : [textStrip(stack, pattern, width)];
   return [element("h2", {}, reading.said), ...texts, scaleLegend("0", scaleText(pattern.scale)), keyTable(reading, axis)];
@@ -19,7 +19,7 @@ function shadedText(reading, pattern, axis) {
   const unseen = new Set(reading.unseen);
   const tokens = axis.texts.flatMap((text, index) => {
     const token = element("span", { class: unseen.has(index) ? "token dim" : "token" }, text);
-    if (!unseen.has(index)) paintBehind(token, colors[pattern.bytes[index]]);
+    if (!unseen.has(index)) paintBehind(token, colors[pattern.numbers[index]]);
     if (reading.own.includes(index)) token.classList.add("own");
     const said = () => [`${numberOf(axis, index)} ${text} `, element("b", {}, weightText(pattern.value(0, index)))];
     token.addEventListener("pointermove", (event) => tell(event, ...said()));

@@ -1,4 +1,5 @@
-// Weights out of the page: a layer's heads are one block of deflated bytes, unpacked when one of them is looked at.
+// Weights out of the page: a layer's heads are one deflated block of numbers of twelve bits, unpacked when one of them
+// is looked at.
 
 /** Weights that stay unpacked: those of the blocks that were asked for last. */
 const MOST_KEPT = 32e6;
@@ -6,52 +7,57 @@ const unpacked = new Map();
 /** Characters of a line of the text beside a row. */
 const LONGEST_LINE = 32;
 
-const sizeOf = (block) => block.heads.length * block.rows * block.columns;
+const sizeOf = (block) => block.scales.length * block.rows * block.columns;
 
-function bytesOf(block) {
-  const bytes = unpacked.get(block) ?? inflated(block.content);
+function numbersOfBlock(block) {
+  const numbers = unpacked.get(block) ?? inflated(block.content).then((bytes) => joinedBits(bytes, sizeOf(block)));
   unpacked.delete(block);
-  unpacked.set(block, bytes);
+  unpacked.set(block, numbers);
   let kept = 0;
   for (const each of [...unpacked.keys()].reverse()) {
     kept += sizeOf(each);
     if (kept > MOST_KEPT && each !== block) unpacked.delete(each);
   }
-  return bytes;
+  return numbers;
+}
+
+/** Numbers of twelve bits: the upper eight of all, then the lower four, two to a byte. */
+function joinedBits(bytes, size) {
+  return Uint16Array.from({ length: size }, (_, at) => (bytes[at] << 4) | ((bytes[size + (at >> 1)] >> (4 * (at & 1))) & 15));
 }
 
 /** Unpack all of a stack at once where there is room for it: then its heads are drawn in one go. */
 async function unpackAll(stack) {
   const size = stack.blocks.reduce((sum, block) => sum + sizeOf(block), 0);
-  if (size <= MOST_KEPT) await Promise.all(stack.blocks.map(bytesOf));
+  if (size <= MOST_KEPT) await Promise.all(stack.blocks.map(numbersOfBlock));
 }
 
-/** One head's weights. `bytes` are rows × columns; `value(row, column)` and `share` (of full scale) read them. */
+/** One head's weights. `numbers` are rows × columns; `value(row, column)` and `share` (of full scale) read them. */
 class Pattern {
-  constructor(block, index, bytes) {
+  constructor(block, index, numbers) {
     this.rows = block.rows;
     this.columns = block.columns;
     this.scale = block.scales[index];
     this.signed = block.signed;
-    this.zero = block.signed ? 128 : 0;
-    this.steps = block.signed ? 127 : 255;
+    this.zero = block.signed ? 2048 : 0;
+    this.steps = block.signed ? 2047 : 4095;
     const size = this.rows * this.columns;
-    this.bytes = bytes.subarray(index * size, (index + 1) * size);
+    this.numbers = numbers.subarray(index * size, (index + 1) * size);
   }
 
   value(row, column) {
-    return ((this.bytes[row * this.columns + column] - this.zero) / this.steps) * this.scale;
+    return ((this.numbers[row * this.columns + column] - this.zero) / this.steps) * this.scale;
   }
 
   get colors() {
     return this.signed ? DIFFERENCES : WEIGHTS;
   }
 
-  /** The colours of all bytes where `full` is the value of the end of the scale. */
+  /** The colours of all numbers where `full` is the value of the end of the scale. */
   palette(full) {
     const gain = full > 0 ? this.scale / full : 0;
-    return Array.from({ length: 256 }, (_, byte) => {
-      const share = Math.max(-1, Math.min(1, ((byte - this.zero) / this.steps) * gain));
+    return Array.from({ length: 4096 }, (_, number) => {
+      const share = Math.max(-1, Math.min(1, ((number - this.zero) / this.steps) * gain));
       return this.colors[Math.round(this.signed ? (share + 1) * 127.5 : share * 255)];
     });
   }
@@ -68,7 +74,7 @@ function placeOf(stack, head) {
 
 async function patternOf(stack, head) {
   const place = placeOf(stack, head);
-  return place && new Pattern(place.block, place.index, await bytesOf(place.block));
+  return place && new Pattern(place.block, place.index, await numbersOfBlock(place.block));
 }
 
 /** The largest weight of a stack, so that all its heads can share one scale. */
@@ -88,21 +94,21 @@ function paint(canvas, pattern, full, { most = Infinity, hidden = () => false } 
   const palette = Uint32Array.from(pattern.palette(full), ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0);
   for (let row = 0, at = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++, at++) {
-      const byte = largest(pattern, row * step, column * step, step);
-      if (byte !== pattern.zero || !hidden(row * step + step - 1, column * step)) pixels[at] = palette[byte];
+      const number = largest(pattern, row * step, column * step, step);
+      if (number !== pattern.zero || !hidden(row * step + step - 1, column * step)) pixels[at] = palette[number];
     }
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** The byte farthest from zero in a square of `step` cells a side. */
+/** The number farthest from zero in a square of `step` cells a side. */
 function largest(pattern, top, left, step) {
-  if (step === 1) return pattern.bytes[top * pattern.columns + left];
+  if (step === 1) return pattern.numbers[top * pattern.columns + left];
   let found = pattern.zero;
   const [bottom, right] = [Math.min(top + step, pattern.rows), Math.min(left + step, pattern.columns)];
   for (let row = top; row < bottom; row++) {
     for (let at = row * pattern.columns + left; at < row * pattern.columns + right; at++) {
-      if (Math.abs(pattern.bytes[at] - pattern.zero) > Math.abs(found - pattern.zero)) found = pattern.bytes[at];
+      if (Math.abs(pattern.numbers[at] - pattern.zero) > Math.abs(found - pattern.zero)) found = pattern.numbers[at];
     }
   }
   return found;
@@ -144,7 +150,7 @@ function patternView(stack, head, pattern) {
     // Hundredths, as the terminal writes them; nothing of less than half a hundredth.
     number: (row, column) => {
       const hundredths = Math.round((100 * pattern.value(row, column)) / unit);
-      return hundredths ? { text: `${hundredths}`, ink: inkOn(palette[pattern.bytes[row * pattern.columns + column]]) } : null;
+      return hundredths ? { text: `${hundredths}`, ink: inkOn(palette[pattern.numbers[row * pattern.columns + column]]) } : null;
     },
     words: (row, column) => [
       token(sides.beside, row), " → ", token(sides.above, column), element("br"),
