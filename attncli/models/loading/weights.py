@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import transformers
@@ -241,17 +242,25 @@ class TruncatedClass:
 # --- Progress
 
 
+#: Held while a model is loaded: transformers changes the whole process meanwhile (torch's default format, its hooks).
+_LOADING = RLock()
+
+
 @contextmanager
 def loading_progress(progress: Progress) -> Iterator[None]:
-    """Report transformers' loading progress to `progress`, and suppress its log messages about loaded tensors."""
+    """Report transformers' loading progress to `progress`, and suppress its log messages about loaded tensors.
+
+    Other threads that load a model wait.
+    """
     logger = logging.getLogger("transformers")
-    level, previous = logger.level, transformers.utils.logging.set_tqdm_hook(_tqdm_hook(progress))
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        transformers.utils.logging.set_tqdm_hook(previous)
-        logger.setLevel(level)
+    with _LOADING:
+        level, previous = logger.level, transformers.utils.logging.set_tqdm_hook(_tqdm_hook(progress))
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            transformers.utils.logging.set_tqdm_hook(previous)
+            logger.setLevel(level)
 
 
 def _tqdm_hook(progress: Progress) -> Callable[..., Any]:
