@@ -118,7 +118,7 @@ def average_probe(
         ordinary: Sequence[int] = range(size or 0)
     else:
         ordinary = [token_id for token_id in ordinary_ids(tokenizer, PROBE_TOKENS) if size is None or token_id < size]
-    before = int(first is not None) + int(loaded.config.is_encoder_decoder)
+    before = int(first is not None) + loaded.is_encoder_decoder
     probe = choose_probe(loaded.max_positions, len(ordinary), before=before, seed=seed)
     averages = Averages(request)
     # There are few sequences: the first process runs all of them.
@@ -140,14 +140,10 @@ def _probe_text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | No
 
 def _probe_inputs(loaded: LoadedModel, batch: Sequence[TextTokens]) -> ModelInputs:
     inputs = _batch_inputs(loaded, batch)
-    return (
-        with_decoder_texts(loaded, inputs, [text.tokens for text in batch])
-        if loaded.config.is_encoder_decoder
-        else inputs
-    )
+    return with_decoder_texts(loaded, inputs, [text.tokens for text in batch]) if loaded.is_encoder_decoder else inputs
 
 
 def _probe_notes(loaded: LoadedModel) -> list[str]:
-    if not loaded.config.is_encoder_decoder:
+    if not loaded.is_encoder_decoder:
         return []
     return ["the decoder was given the same random tokens as the encoder, behind its start token"]

@@ -270,7 +270,7 @@ class _Comparison(NamedTuple):
         from attncli.results.compare import CompareResult
 
         loaded = run.model
-        several = bool(loaded.config.is_encoder_decoder)
+        several = loaded.is_encoder_decoder
         stack = str(run.stack.word) if several else "decoder" if traits.causal else "encoder"
         if not several:
             self.settings.choice.check_stack(stack)

@@ -101,7 +101,7 @@ class StackRun(NamedTuple):
 
     @property
     def decoding(self) -> bool:
-        return bool(self.model.config.is_encoder_decoder) and self.stack.word == "decoder"
+        return self.model.is_encoder_decoder and self.stack.word == "decoder"
 
 
 def run_sentences(
@@ -153,7 +153,7 @@ def forward_arguments(run: StackRun, texts: Sequence[Sequence[int]]) -> dict[str
     if run.decoding:
         start = torch.full((len(texts), 1), run.model.decoder_start)
         keywords["decoder_input_ids"] = torch.cat([start, ids], dim=1)
-    if "use_cache" in accepted and (run.decoding or not run.model.config.is_encoder_decoder):
+    if "use_cache" in accepted and (run.decoding or not run.model.is_encoder_decoder):
         keywords["use_cache"] = False
     return keywords
 

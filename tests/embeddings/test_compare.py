@@ -132,6 +132,19 @@ def test_without_positions_a_word_starts_from_one_vector(saved: tiny.Folders) ->
     assert result.states[1].similarity[0, 1] < 1 and result.causal and result.stack == "decoder"
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("bert", "BertForMaskedLM"), ("gpt2", "GPT2LMHeadModel"), ("t5", "T5ForConditionalGeneration")],
+)
+def test_the_last_state_of_a_model_with_a_head_is_no_logits(saved: tiny.Folders, name: str, head: str) -> None:
+    whole = getattr(transformers, head).from_pretrained(saved[name])
+    given, stack = ["the mole dug", "one mole"], "decoder" if whole.config.is_encoder_decoder else None
+    tokenizer = Tokenizer.from_file(str(saved[name] / "tokenizer.json"))
+    result = attncli.compare("mole", given, model=whole, tokenizer=tokenizer, reference=[], stack=stack)
+    expected = attncli.compare("mole", given, model=saved[name], reference=[], stack=stack)
+    assert result.states[-1].similarity == pytest.approx(expected.states[-1].similarity, abs=1e-6)
+
+
 def test_how_a_model_reads_is_found_out(saved: tiny.Folders) -> None:
     kinds = {name: compare(saved[name], ["the mole dug", "one mole"]) for name in ("bert", "gpt2", "t5", "fnet")}
     assert {name: result.causal for name, result in kinds.items()} == {

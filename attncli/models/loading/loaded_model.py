@@ -71,6 +71,12 @@ class LoadedModel:
         return self.module.config
 
     @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether it has both: the encoder saved alone (UMT5EncoderModel) may keep the configuration of the whole."""
+        decodes = any(name.startswith("decoder_") for name in self.all_arguments)
+        return bool(self.config.is_encoder_decoder) and decodes
+
+    @property
     def max_positions(self) -> int | None:
         """The maximum number of tokens according to the configuration; None if it doesn't say."""
         text = self.config.get_text_config()
@@ -187,11 +193,20 @@ class LoadedModel:
         The encoder of an encoder–decoder runs alone, unless the arguments include decoder ids.
         """
         moved = self._to_device(arguments)
-        encoder_only = self.config.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
+        encoder_only = self.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
         module: nn.Module = self.module.get_encoder() if encoder_only else self.module
         ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
+        last = None if not self.is_whole(stack) else module if encoder_only else self._without_head()
         with memory_guard(self.device, lambda: self.module), self.borrowed():
-            return run_with_states(module, stack.blocks, moved, ids.shape[1], observe, whole=self.is_whole(stack))
+            return run_with_states(module, stack.blocks, moved, ids.shape[1], observe, last=last)
+
+    def _without_head(self) -> nn.Module:
+        """The module that returns the last states: a head would make logits of them."""
+        module: Any = self.module
+        base: nn.Module = module.base_model
+        if base is self.module and self.is_encoder_decoder and module.get_output_embeddings() is not None:
+            base = module.get_decoder()
+        return base
 
     def _to_device(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
         return {
