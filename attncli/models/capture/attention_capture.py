@@ -24,6 +24,7 @@ from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
 from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, patch_attention
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
+from attncli.models.capture.sparse_blocks import SparseBlockCapture
 from attncli.models.capture.structure import block_lists, is_attention, mixer_names, stack_word
 from attncli.models.loading.borrowing import model_configs
 from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_method, report_run_errors
@@ -79,6 +80,7 @@ class _CaptureSession:
     has_media: bool = False
     softmaxes: SoftmaxCapture | None = None
     windows: ShiftedWindows | None = None
+    blocks: SparseBlockCapture | None = None
     captured: int = 0
     #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
     last: tuple[ReferenceType[Tensor], ...] = ()
@@ -204,9 +206,9 @@ def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: 
             _run_forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
     finally:
         _current_session.reset(token)
-    if not session.captured or session.softmaxes is None:
+    if not session.captured or session.softmaxes is None or session.blocks is None:
         raise _no_attention_error(model)
-    return tuple(paths[id(module)] for module in session.softmaxes.unreadable)
+    return tuple(paths[id(module)] for module in (*session.softmaxes.unreadable, *session.blocks.unreadable))
 
 
 def _may_return_weights(model: PreTrainedModel) -> bool:
@@ -229,7 +231,9 @@ def _run_forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: 
     """One forward pass with both ways of capturing active."""
     session.windows = ShiftedWindows(model)
     session.softmaxes = SoftmaxCapture(model, batch, session.lengths[0], session.emit, session.windows)
-    with report_run_errors(model, arguments), session.windows, session.softmaxes:
+    session.blocks = SparseBlockCapture(model, session.lengths[0], session.softmaxes.mark_captured, session.emit)
+    # The blocks' hooks come last, after those of the softmaxes.
+    with report_run_errors(model, arguments), session.windows, session.softmaxes, session.blocks:
         forward_method(model, arguments)(**arguments)
 
 
