@@ -395,6 +395,20 @@ def test_a_layer_that_only_the_saved_class_has_can_be_chosen(tmp_path: Path) -> 
         attncli.heads(input_ids=IDS, model=tmp_path, layer="3")
 
 
+@pytest.mark.parametrize("name", ["BartForCausalLM", "BertLMHeadModel"])
+def test_a_decoder_of_a_family_of_encoders_writes(name: str, tmp_path: Path) -> None:
+    bert = transformers.BertConfig(**tiny.COMMON, is_decoder=True)
+    config = bert if name.startswith("Bert") else PARTS[name]()
+    config.num_hidden_layers = 3  # transformers sizes its cache by it
+    torch.manual_seed(0)
+    model = getattr(transformers, name)(config).eval()
+    model.save_pretrained(tmp_path)
+    expected = model.generate(torch.tensor([IDS]), do_sample=False, num_beams=1, max_new_tokens=3)[0, len(IDS) :]
+    for given in (model, tmp_path):
+        generated = attncli.heads(input_ids=IDS, model=given, generate=3).generated
+        assert generated is not None and list(generated.ids) == expected.tolist()
+
+
 def test_what_fits_neither_class_is_refused_by_its_base(tmp_path: Path) -> None:
     model = transformers.BartForCausalLM(PARTS["BartForCausalLM"]())
     kept = {name: value for name, value in model.state_dict().items() if ".layers.1." not in name}

@@ -22,7 +22,8 @@ _GENERATION_CONFIG = "generation_config.json"
 
 def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     """The class with a language-model head that generates text; None if transformers has none for this architecture."""
-    if not config.is_encoder_decoder and type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+    is_encoder = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
+    if is_encoder and not config.is_encoder_decoder:
         return None
     mapping = (
         transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING

@@ -153,9 +153,10 @@ class LoadedModel:
 
     @property
     def generates(self) -> bool:
-        """Whether its architecture is a causal language model and not also a masked one."""
+        """Whether its architecture is a causal language model, and not also a masked one unless `is_decoder` is set."""
         kind = type(self.config)
-        return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+        is_encoder = kind in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(self.config, "is_decoder", False)
+        return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not is_encoder
 
     def layer_count(self, path: str) -> int:
         """Layers of the stack at a path: its blocks, or the configured depth if blocks are used repeatedly (ALBERT)."""
