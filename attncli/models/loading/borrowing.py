@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from operator import is_
 from threading import RLock, get_ident
 from typing import Any
 from weakref import WeakValueDictionary
@@ -35,7 +36,7 @@ def borrow(module: nn.Module) -> Iterator[None]:
         stack.enter_context(_restored([*parts, *configs]))
         stack.enter_context(plain_torch())
         for part in parts:
-            part.training = False
+            vars(part)["training"] = False
             _use_uncompiled_forward(part)
         yield
 
@@ -142,49 +143,52 @@ def _locks(parts: Iterable[object]) -> list[Any]:
 
 # --- Restoring
 
-#: Attributes of each object; of the dictionaries among them (hooks, submodules, buffers) also the content.
-_State = tuple[dict[str, Any], dict[str, dict[Any, Any]]]
-
-
-@contextmanager
-def _restored(parts: Iterable[object]) -> Iterator[None]:
-    """Restore the attributes of modules and configurations afterwards."""
-    before = [(part, _state_of(part)) for part in parts]
-    try:
-        yield
-    finally:
-        for part, state in before:
-            _restore(part, state)
-
-
 #: Parameters belong to whoever keeps the weights elsewhere between runs (accelerate, FSDP): attn never changes them.
 _PARAMETERS = "_parameters"
 
 
-def _state_of(part: object) -> _State:
-    attributes = {name: value for name, value in vars(part).items() if not _holds_weights(name, value)}
-    return attributes, {name: dict(value) for name, value in attributes.items() if isinstance(value, dict)}
+@contextmanager
+def _restored(parts: Iterable[object]) -> Iterator[None]:
+    """Restore the attributes of modules and configurations afterwards, and what is in the dictionaries among them:
+    hooks, submodules, buffers."""
+    before = [(vars(part), vars(part).copy()) for part in parts]
+    inner = [each for _, attributes in before for each in _dictionaries(attributes)]
+    # Nearly all are empty: no copies are made of these, as this goes through thousands at every run.
+    contents, empty = [(each, dict(each)) for each in inner if each], [each for each in inner if not each]
+    try:
+        yield
+    finally:
+        for now, saved in before:
+            if not _is_same(now, saved):
+                _restore_attributes(now, saved)
+        for now, saved in contents:
+            if not _is_same(now, saved):
+                now.clear()
+                now.update(saved)
+        for each in empty:
+            each.clear()
 
 
-def _holds_weights(name: object, value: object) -> bool:
-    return name == _PARAMETERS or isinstance(value, Tensor)
+def _dictionaries(attributes: dict[str, Any]) -> Iterator[dict[Any, Any]]:
+    return (value for name, value in attributes.items() if isinstance(value, dict) and name != _PARAMETERS)
 
 
-def _restore(part: object, state: _State) -> None:
-    attributes, contents = state
-    now = vars(part)
-    for name in [name for name, value in now.items() if name not in attributes and not _holds_weights(name, value)]:
+def _is_same(now: dict[Any, Any], saved: dict[Any, Any]) -> bool:
+    same_names = len(now) == len(saved) and all(map(is_, now, saved))
+    return same_names and all(map(is_, now.values(), saved.values()))
+
+
+def _restore_attributes(now: dict[str, Any], saved: dict[str, Any]) -> None:
+    for name in [name for name in now if name not in saved and not _is_weight(now[name])]:
         del now[name]
     # What is the same isn't touched, as another thread may be reading it.
-    now.update({name: value for name, value in attributes.items() if name not in now or now[name] is not value})
-    for name, content in contents.items():
-        if not _is_same(attributes[name], content):
-            attributes[name].clear()
-            attributes[name].update(content)
+    changed = {name: value for name, value in saved.items() if name not in now or now[name] is not value}
+    now.update({name: value for name, value in changed.items() if not _is_weight(value)})
 
 
-def _is_same(now: dict[Any, Any], before: dict[Any, Any]) -> bool:
-    return len(now) == len(before) and all(name in now and now[name] is value for name, value in before.items())
+def _is_weight(value: object) -> bool:
+    """FSDP keeps weights as attributes."""
+    return isinstance(value, Tensor)
 
 
 def _use_uncompiled_forward(part: nn.Module) -> None:
