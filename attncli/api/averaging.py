@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.api.text_batches import BatchTokenizer, LocatedText, TextTokens, group_by_length, split_batches
 from attncli.attention.averages import Averages
+from attncli.attention.batch_check import BatchCheck
 from attncli.attention.inputs import (
     PROBE_TOKENS,
     ModelInputs,
@@ -64,11 +65,12 @@ def average_texts(
     Each process takes every n-th group of texts, and all get the averages of all.
     Raises UsageError for a text that is too long and may not be cut, and where no text has a token.
     """
-    averages = Averages(request)
+    averages, check = Averages(request), BatchCheck(loaded)
     for number, group in enumerate(group_by_length(texts)):
         sharing.check()
         if number % sharing.world == sharing.rank:
-            for batch in split_batches([text for text in map(batch_tokenizer.tokenize, group) if text is not None]):
+            texts_of_group = [text for text in map(batch_tokenizer.tokenize, group) if text is not None]
+            for batch in _model_batches(check, texts_of_group):
                 averages.add(loaded, _batch_inputs(loaded, batch))
                 progress("looking at texts", Texts(averages.texts * sharing.world), None)
     parts = sharing.gather(_ProcessAverages(averages, batch_tokenizer.shortened, batch_tokenizer.empty))
@@ -79,6 +81,11 @@ def average_texts(
     warnings = [f"{_texts_were(cut)} cut to the {batch_tokenizer.limit:,} tokens that the model takes"] if cut else []
     notes = [f"{_texts_were(empty)} left out, with nothing in {'them' if empty > 1 else 'it'}"] if empty else []
     return Average(total.stacks(), total.texts, tuple(warnings), tuple(notes), unread=total.unread)
+
+
+def _model_batches(check: BatchCheck, texts: Sequence[TextTokens]) -> Iterator[list[TextTokens]]:
+    """The texts in batches that fit into memory and change no number."""
+    return (part for batch in split_batches(texts) for part in check.split(batch))
 
 
 def _batch_inputs(loaded: LoadedModel, batch: Sequence[TextTokens]) -> ModelInputs:
@@ -111,12 +118,12 @@ def average_probe(
         ordinary: Sequence[int] = range(size or 0)
     else:
         ordinary = [token_id for token_id in ordinary_ids(tokenizer, PROBE_TOKENS) if size is None or token_id < size]
-    before = int(first is not None) + int(loaded.config.is_encoder_decoder)
+    before = int(first is not None) + loaded.is_encoder_decoder
     probe = choose_probe(loaded.max_positions, len(ordinary), before=before, seed=seed)
     averages = Averages(request)
     # There are few sequences: the first process runs all of them.
     ids = probe_ids(probe, ordinary, first) if sharing.rank == 0 else []
-    for batch in split_batches([_probe_text(sequence, tokenizer, first) for sequence in ids]):
+    for batch in _model_batches(BatchCheck(loaded), [_probe_text(sequence, tokenizer, first) for sequence in ids]):
         averages.add(loaded, _probe_inputs(loaded, batch))
         progress("probing", averages.texts, probe.sequences)
     total = Averages.combine(request, sharing.gather(averages))
@@ -133,14 +140,10 @@ def _probe_text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | No
 
 def _probe_inputs(loaded: LoadedModel, batch: Sequence[TextTokens]) -> ModelInputs:
     inputs = _batch_inputs(loaded, batch)
-    return (
-        with_decoder_texts(loaded, inputs, [text.tokens for text in batch])
-        if loaded.config.is_encoder_decoder
-        else inputs
-    )
+    return with_decoder_texts(loaded, inputs, [text.tokens for text in batch]) if loaded.is_encoder_decoder else inputs
 
 
 def _probe_notes(loaded: LoadedModel) -> list[str]:
-    if not loaded.config.is_encoder_decoder:
+    if not loaded.is_encoder_decoder:
         return []
     return ["the decoder was given the same random tokens as the encoder, behind its start token"]

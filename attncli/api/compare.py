@@ -32,6 +32,7 @@ from attncli.api.reference_states import (
 from attncli.choices import ADJUSTMENTS, POOLS
 from attncli.embeddings.state_selection import StateSelection, StateSpec, parse_states, text_stack
 from attncli.errors import UsageError
+from attncli.models.loading.surroundings import plain_torch
 from attncli.progress import Progress, silent
 from attncli.quantities import check_number
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from attncli.results.compare import CompareResult, Occurrence, State
 
 
+@plain_torch()
 def compare(
     word: str,
     sentences: Iterable[str | tuple[str, str | None]],
@@ -268,7 +270,7 @@ class _Comparison(NamedTuple):
         from attncli.results.compare import CompareResult
 
         loaded = run.model
-        several = bool(loaded.config.is_encoder_decoder)
+        several = loaded.is_encoder_decoder
         stack = str(run.stack.word) if several else "decoder" if traits.causal else "encoder"
         if not several:
             self.settings.choice.check_stack(stack)

@@ -31,6 +31,7 @@ from attncli.attention.selection import (
 from attncli.choices import UNITS
 from attncli.errors import UsageError
 from attncli.models.loading.distributed import SINGLE_PROCESS, Communicator
+from attncli.models.loading.surroundings import plain_torch
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from attncli.results.heads import HeadsResult
 
 
+@plain_torch()
 @with_comparison
 def heads(
     text: str | Iterable[str] | Iterable[LocatedText] | None = None,

@@ -93,7 +93,7 @@ def run_averaged(
 
 def _averaged_result(loaded: LoadedModel, average: Average, request: HeadsRequest) -> HeadsResult:
     warnings = (*average.warnings, *unread_warnings(average.unread, request.selection))
-    start = (START_ALONE,) if loaded.config.is_encoder_decoder and not average.probe else ()
+    start = (START_ALONE,) if loaded.is_encoder_decoder and not average.probe else ()
     notes = () if average.probe else (*start, *metric_notes(average.stacks, "none of the texts repeats anything"))
     result = heads_result(loaded, average.stacks, request, warnings=warnings, notes=(*average.notes, *notes))
     return replace(result, texts=average.texts, probe=average.probe)

@@ -99,7 +99,7 @@ def add_target(
     A target follows the tokens with which the decoder begins when it generates; where `special` is off, only its start
     token. Raises UsageError for a target where the model has no decoder of its own, and for one that is too long.
     """
-    if not loaded.config.is_encoder_decoder:
+    if not loaded.is_encoder_decoder:
         return _continue_text(loaded, tokenizer, text, choice)
     if choice.generate is not None:
         return _generate_target(loaded, tokenizer, text, choice.generate)

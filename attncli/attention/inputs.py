@@ -111,7 +111,7 @@ def build_inputs(
     if "use_cache" in accepted:
         # Nothing is generated, and a cache would keep every layer's keys and values in memory.
         arguments["use_cache"] = False
-    if not model.config.is_encoder_decoder:
+    if not model.is_encoder_decoder:
         return ModelInputs(arguments, main)
     start = _start_token(model)
     decoder_side = _pad_texts([target or [start]] * len(texts), pad_left)

@@ -128,7 +128,7 @@ class PatternSums:
     _sums: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self._sums = torch.zeros(len(self.heads), self.axes.rows.length, self.axes.columns.length)
+        self._sums = torch.zeros(len(self.heads), self.axes.rows.length, self.axes.columns.length, dtype=torch.float32)
 
     @property
     def rows(self) -> tuple[int, int]:

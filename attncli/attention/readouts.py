@@ -123,7 +123,8 @@ def _readout_values(
     if "distance" in names:
         sum_columns["position"] = width + len(sum_columns)
         columns.append(torch.arange(keys, device=device).float().expand(batch, -1)[..., None])
-    return torch.cat(columns, dim=-1) if columns else torch.zeros(batch, keys, 0, device=device), sum_columns
+    empty = torch.zeros(batch, keys, 0, dtype=torch.float32, device=device)
+    return torch.cat(columns, dim=-1) if columns else empty, sum_columns
 
 
 @dataclass
@@ -147,11 +148,13 @@ class _RowSums:
     def zeros(cls, attention: QueryKeyStates, sides: QueryKeySides, bins: tuple[Tensor, Tensor] | None) -> _RowSums:
         batch, device = attention.query.shape[0], attention.query.device
         lse, share, score, special, position = torch.zeros(
-            5, batch, attention.heads, attention.queries, device=device
+            5, batch, attention.heads, attention.queries, dtype=torch.float32, device=device
         ).unbind()
         rows = None if bins is None else bins[0].to(device)
         shape = None if bins is None else (int(bins[0].max()) + 1, int(bins[1].max()) + 1)
-        pooled = None if shape is None else torch.zeros(batch, attention.heads, *shape, device=device)
+        pooled = (
+            None if shape is None else torch.zeros(batch, attention.heads, *shape, dtype=torch.float32, device=device)
+        )
         return cls(lse, share, score, special, position, pooled, rows, attention.has_sink)
 
     def add(self, part: FusedRows, columns: dict[str, int]) -> None:

@@ -243,7 +243,7 @@ class Rollout:
                 f"--rollout needs the whole matrix of {length:,} tokens, and takes {MAX_ROLLOUT_TOKENS:,} at most",
                 hint="--truncate cuts the text, or leave --rollout out",
             )
-        self.product = torch.eye(length, device=device).expand(batch, -1, -1)
+        self.product = torch.eye(length, dtype=torch.float32, device=device).expand(batch, -1, -1)
 
     def add_layer(self, attention: Attention) -> Tensor:
         """Multiply one more layer in, and return R up to it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,10 @@ _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-4}
 _ROUNDING_OF_HALVES = 5e-2
 
 
+#: Traits are detected on so many tokens or more: the sentences of the reference sample are shorter.
+_LEAST_TOKENS = 64
+
+
 class ModelTraits(NamedTuple):
     """causal: a token attends to itself and earlier ones only.  padded: padding doesn't change a sentence's states."""
 
@@ -35,8 +40,11 @@ def detect_traits(run: StackRun, ids: Sequence[int]) -> ModelTraits:
     """Detect traits by comparing last states: of a sentence, of its first half padded beside it, and of that alone.
 
     Some models mix padding into every state (FNet), or let the sentences of a batch compete for experts; no field of a
-    configuration says so.
+    configuration says so. A short sentence is repeated, as other sentences may be longer.
     """
+    # A decoder has one more token, its start.
+    room = min(run.model.max_positions or _LEAST_TOKENS, _LEAST_TOKENS) - int(run.decoding)
+    ids = tuple(islice(cycle(ids), max(room, len(ids)))) if len(ids) > 1 else ids
     half = ids[: max(len(ids) // 2, 1)]
     batched = _last_state(run, [ids, half])
     alone = _last_state(run, [half])
@@ -93,7 +101,7 @@ class StackRun(NamedTuple):
 
     @property
     def decoding(self) -> bool:
-        return bool(self.model.config.is_encoder_decoder) and self.stack.word == "decoder"
+        return self.model.is_encoder_decoder and self.stack.word == "decoder"
 
 
 def run_sentences(
@@ -145,7 +153,7 @@ def forward_arguments(run: StackRun, texts: Sequence[Sequence[int]]) -> dict[str
     if run.decoding:
         start = torch.full((len(texts), 1), run.model.decoder_start)
         keywords["decoder_input_ids"] = torch.cat([start, ids], dim=1)
-    if "use_cache" in accepted and (run.decoding or not run.model.config.is_encoder_decoder):
+    if "use_cache" in accepted and (run.decoding or not run.model.is_encoder_decoder):
         keywords["use_cache"] = False
     return keywords
 

@@ -7,12 +7,17 @@ import statistics
 
 import pytest
 import torch
+import transformers
 
+import attncli
+from attncli.api.text_batches import TextTokens
 from attncli.attention.averages import Averages, Moments, confidence_interval, student_quantile
+from attncli.attention.batch_check import BatchCheck
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import read_heads
 from attncli.choices import METRICS
+from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
 
 NAN = math.nan
@@ -120,6 +125,76 @@ def test_how_the_texts_are_batched_makes_no_difference(family: str) -> None:
         for name in METRICS:
             ends = one.interval(name)
             assert ends == (None if ends is None else pytest.approx(other.interval(name), abs=1e-4))
+
+
+#: Models whose states depend on what is beside a text: a convolution over tokens, with and without an approximation.
+LEAKING = {
+    "convbert": lambda: transformers.ConvBertConfig(**tiny.COMMON, embedding_size=32, max_position_embeddings=64),
+    "nystromformer": lambda: transformers.NystromformerConfig(
+        **tiny.COMMON, segment_means_seq_len=64, num_landmarks=64, conv_kernel_size=5, max_position_embeddings=64
+    ),
+}
+
+
+def count_batches(model: transformers.PreTrainedModel) -> list[int]:
+    """The number of texts of every pass from now on."""
+    sizes: list[int] = []
+    model.register_forward_pre_hook(lambda _, args, given: sizes.append(len(given["input_ids"])), with_kwargs=True)
+    return sizes
+
+
+@pytest.mark.parametrize("name", [*LEAKING, "bert"])
+def test_no_batch_changes_a_number(name: str) -> None:
+    """ConvBERT gave a head's `duplicate` as 0.04 in place of 0.42, as the padding of a short text was convolved."""
+    model = tiny.build(LEAKING[name]() if name in LEAKING else tiny.bert(), seed=1)
+    generator = torch.Generator().manual_seed(0)
+    long = torch.randint(3, 60, (40,), generator=generator).tolist()
+    texts = [long[:3] * 2 + long[3:4], long, [8, 4, 8, 5, 6, 9, 7]]
+    singles = [attncli.heads(input_ids=text, model=model).stacks[0].metrics for text in texts]
+    sizes = count_batches(model)
+    found = attncli.heads(input_ids=texts, model=model).stacks[0].metrics
+    for index, head in enumerate(found):
+        for metric in METRICS:
+            shown = [heads[index].values[metric] for heads in singles if heads[index].values[metric] is not None]
+            expected = pytest.approx(statistics.mean(shown), abs=1e-4) if shown else None
+            assert head.values[metric] == expected
+    # Two short texts together, and one of them alone, show it; texts of one length still share a batch.
+    assert sizes == ([1, 2, 1, 1, 2, 2] if name in LEAKING else [1, 2, 3])
+
+
+def test_the_probe_is_batched_where_that_changes_nothing() -> None:
+    """Its sequences are equally long, so that there is no padding to leak."""
+    model = tiny.build(LEAKING["convbert"]())
+    sizes = count_batches(model)
+    attncli.heads(probe=True, model=model)
+    assert sizes == [1, 2, 8]
+
+
+def test_texts_that_compete_run_alone() -> None:
+    """Where the other texts of a batch count, even equal lengths don't help."""
+    model = tiny.build(tiny.bert())
+    layer = model.encoder.layer[0]
+    layer.register_forward_hook(lambda _, args, output: output + output.mean(dim=0, keepdim=True))
+    texts = [[5, 6, 7, 5], [8, 9, 10, 8], [11, 12, 11]]
+    singles = [attncli.heads(input_ids=text, model=model).stacks[0].metrics for text in texts]
+    found = attncli.heads(input_ids=texts, model=model).stacks[0].metrics
+    for index, head in enumerate(found):
+        expected = statistics.mean(heads[index].values["entropy"] for heads in singles)
+        assert head.values["entropy"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_leak_that_only_long_texts_show_is_found() -> None:
+    """Short texts come first here, and say nothing of what happens beyond 16 tokens."""
+    model = tiny.build(tiny.bert())
+
+    def leak(_: object, args: object, output: torch.Tensor) -> torch.Tensor:
+        return output + (output[:, 16:].sum(dim=1, keepdim=True) if output.shape[1] > 16 else 0)
+
+    model.encoder.layer[0].register_forward_hook(leak)
+    check = BatchCheck(wrap_model(model))
+    texts = [TextTokens(tiny.tokens([3 + i % 50 for i in range(length)]), (0,) * length) for length in (40, 9, 8, 7)]
+    assert [len(part) for part in check.split(texts[1:])] == [3]
+    assert [len(part) for part in check.split(texts)] == [1, 1, 1, 1]
 
 
 def test_baselines_are_means_over_texts_as_well() -> None:

@@ -48,6 +48,12 @@ KINDS = {
         lambda: made.byte_bpe(bos=True, trim=False),
     ),
     "t5": Kind(_t5, made.unigram),
+    "convbert": Kind(
+        lambda: transformers.ConvBertConfig(
+            **_SIZES, embedding_size=32, vocab_size=_VOCABULARY, max_position_embeddings=64
+        ),
+        made.word_piece,
+    ),
     "fnet": Kind(
         lambda: transformers.FNetConfig(
             hidden_size=32,

@@ -12,7 +12,7 @@ import transformers
 from tokenizers import Tokenizer
 
 import attncli
-from attncli.embeddings.reference_sample import shipped_sentences
+from attncli.embeddings.reference_sample import sample_spans, shipped_sentences
 from attncli.errors import UsageError
 from attncli.results.compare import CompareResult
 from tests import tiny
@@ -72,12 +72,28 @@ def test_pooling_takes_the_piece_that_it_says(saved: tiny.Folders, pool: str) ->
     assert result.states[-1].similarity[0, 1] == pytest.approx(models.cosine(a, b), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "fnet"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "fnet", "convbert"])
 def test_alone_in_pairs_or_together_makes_no_difference(saved: tiny.Folders, name: str) -> None:
     whole = compare(saved[name])
     pair = compare(saved[name], [SENTENCES[0], SENTENCES[2]])
     for state, other in zip(whole.states, pair.states, strict=True):
         assert state.similarity[0, 2] == pytest.approx(other.similarity[0, 1], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "convbert"])
+def test_no_batch_of_the_reference_sample_changes_a_number(saved: tiny.Folders, name: str) -> None:
+    """ConvBERT convolves padding, too. The sentences are short, and the sample has a long one."""
+    sample = ["mole dug", "a mole and more of the moles of a mole and more", "one mole of skin", "the mole"]
+    result = compare(saved[name], ["the mole", "a mole"], reference=sample)
+    tokenizer, vectors = Tokenizer.from_file(str(saved[name] / "tokenizer.json")), []
+    for number, sentence in enumerate(sample):
+        offsets = tokenizer.encode(sentence).offsets
+        for start, stop in sample_spans(sentence, number):
+            places = [place for place, (a, b) in enumerate(offsets) if a < stop and b > start and a < b]
+            vectors.append((number, models.plain_vectors(saved[name], sentence, places)[-1]))
+    pairs = [(a, b) for i, (one, a) in enumerate(vectors) for other, b in vectors[i + 1 :] if one != other]
+    expected = np.mean([models.cosine(a, b) for a, b in pairs])
+    assert result.states[-1].reference.baseline == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_order_of_sentences_makes_no_difference(saved: tiny.Folders) -> None:
@@ -114,6 +130,19 @@ def test_without_positions_a_word_starts_from_one_vector(saved: tiny.Folders) ->
     result = compare(saved["llama"], ["the mole dug more", "one mole", "skin and mole"])
     assert (result.states[0].similarity == 1.0).all()
     assert result.states[1].similarity[0, 1] < 1 and result.causal and result.stack == "decoder"
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("bert", "BertForMaskedLM"), ("gpt2", "GPT2LMHeadModel"), ("t5", "T5ForConditionalGeneration")],
+)
+def test_the_last_state_of_a_model_with_a_head_is_no_logits(saved: tiny.Folders, name: str, head: str) -> None:
+    whole = getattr(transformers, head).from_pretrained(saved[name])
+    given, stack = ["the mole dug", "one mole"], "decoder" if whole.config.is_encoder_decoder else None
+    tokenizer = Tokenizer.from_file(str(saved[name] / "tokenizer.json"))
+    result = attncli.compare("mole", given, model=whole, tokenizer=tokenizer, reference=[], stack=stack)
+    expected = attncli.compare("mole", given, model=saved[name], reference=[], stack=stack)
+    assert result.states[-1].similarity == pytest.approx(expected.states[-1].similarity, abs=1e-6)
 
 
 def test_how_a_model_reads_is_found_out(saved: tiny.Folders) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import core_model_loading
 
+import attncli
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import read_heads
@@ -310,3 +312,106 @@ def test_what_cannot_be_looked_at_says_why(config: object, message: str, hint: s
     with pytest.raises(ModelError) as caught:
         patterns(wrap_model(tiny.build(config())))
     assert message in caught.value.message and hint in caught.value.hint
+
+
+# --- Parts of models, saved under their own classes
+
+_DECODER = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "vocab_size": 99, "pad_token_id": 1, "bos_token_id": 0,
+    "eos_token_id": 2, "decoder_start_token_id": 2,
+}  # fmt: skip
+_T5 = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48, "vocab_size": 99}
+
+
+def _prophetnet() -> transformers.PreTrainedConfig:
+    sizes = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in (("ffn_dim", 48),)}
+    layers = {f"num_{side}_{name}": value for side in ("encoder", "decoder")
+              for name, value in (("layers", 2), ("attention_heads", 4))}  # fmt: skip
+    return transformers.ProphetNetConfig(hidden_size=32, vocab_size=99, ngram=2, num_buckets=8, **sizes, **layers)
+
+
+def _t5gemma() -> transformers.PreTrainedConfig:
+    part = transformers.T5GemmaModuleConfig(**tiny.GROUPED, head_dim=8)
+    return transformers.T5GemmaConfig(encoder=part, decoder=part, is_encoder_decoder=False, vocab_size=99)
+
+
+def _seamless() -> transformers.PreTrainedConfig:
+    names = ("encoder_layers", "decoder_layers", "t2u_encoder_layers", "t2u_decoder_layers", "speech_encoder_layers")
+    heads = (name.replace("layers", "attention_heads") for name in names)
+    widths = ("encoder", "decoder", "t2u_encoder", "t2u_decoder")
+    return transformers.SeamlessM4TConfig(
+        vocab_size=99, t2u_vocab_size=99, hidden_size=32, speech_encoder_intermediate_size=48,
+        feature_projection_input_dim=16, decoder_start_token_id=3,
+        **dict.fromkeys(names, 2), **dict.fromkeys(heads, 4), **{f"{width}_ffn_dim": 48 for width in widths},
+    )  # fmt: skip
+
+
+PARTS: dict[str, Callable[[], transformers.PreTrainedConfig]] = {
+    "BartForCausalLM": lambda: transformers.BartConfig(**_DECODER, max_position_embeddings=64),
+    "PegasusForCausalLM": lambda: transformers.PegasusConfig(**_DECODER, max_position_embeddings=64),
+    "WhisperForCausalLM": lambda: transformers.WhisperConfig(**_DECODER, max_target_positions=64),
+    "ProphetNetForCausalLM": _prophetnet,
+    "T5EncoderModel": lambda: transformers.T5Config(**_T5),
+    "UMT5EncoderModel": lambda: transformers.UMT5Config(**_T5),
+    "T5ForTokenClassification": lambda: transformers.T5Config(**_T5),
+    "T5GemmaEncoderModel": _t5gemma,
+    "SeamlessM4TForTextToText": _seamless,
+}
+
+#: Where transformers returns the attention of each stack.
+_FIELDS = {"encoder": ("encoder_attentions", "attentions"), "decoder": ("decoder_attentions", "attentions"),
+           "cross": ("cross_attentions",)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_of_a_model_is_loaded_as_the_class_that_was_saved(name: str, tmp_path: Path) -> None:
+    """Its base class has an encoder or a decoder too many, whose tensors aren't in the weights."""
+    torch.manual_seed(0)
+    model = getattr(transformers, name)(PARTS[name]()).eval()
+    model.save_pretrained(tmp_path)
+    stacks = attncli.heads(input_ids=IDS, model=tmp_path, patterns=True).stacks
+    handed = attncli.heads(input_ids=IDS, model=model, patterns=True).stacks
+    assert [stack.stack for stack in stacks] == [stack.stack for stack in handed]
+    model.set_attn_implementation("eager")
+    target = {"decoder_input_ids": torch.tensor([[3]])} if len(stacks) > 1 else {}
+    with torch.no_grad():
+        output = model(input_ids=torch.tensor([IDS]), **target, use_cache=False, output_attentions=True)
+    for stack, other in zip(stacks, handed, strict=True):
+        expected = next(output[field] for field in _FIELDS[stack.stack] if output.get(field) is not None)
+        assert len(stack.layers) == len(expected) > 0
+        for pattern, same in zip(stack.patterns, other.patterns, strict=True):
+            weights = expected[pattern.layer][0, pattern.head].numpy()
+            assert pattern.weights == pytest.approx(weights, abs=1e-4)
+            assert pattern.weights == pytest.approx(same.weights, abs=1e-6)
+
+
+def test_a_layer_that_only_the_saved_class_has_can_be_chosen(tmp_path: Path) -> None:
+    """The encoder of the base class, which has two layers, says nothing about the third of the decoder."""
+    transformers.BartForCausalLM(PARTS["BartForCausalLM"]()).save_pretrained(tmp_path)
+    (stack,) = attncli.heads(input_ids=IDS, model=tmp_path, layer="2").stacks
+    assert {head.layer for head in stack.metrics} == {2}
+    with pytest.raises(UsageError, match="3"):
+        attncli.heads(input_ids=IDS, model=tmp_path, layer="3")
+
+
+@pytest.mark.parametrize("name", ["BartForCausalLM", "BertLMHeadModel"])
+def test_a_decoder_of_a_family_of_encoders_writes(name: str, tmp_path: Path) -> None:
+    bert = transformers.BertConfig(**tiny.COMMON, is_decoder=True)
+    config = bert if name.startswith("Bert") else PARTS[name]()
+    config.num_hidden_layers = 3  # transformers sizes its cache by it
+    torch.manual_seed(0)
+    model = getattr(transformers, name)(config).eval()
+    model.save_pretrained(tmp_path)
+    expected = model.generate(torch.tensor([IDS]), do_sample=False, num_beams=1, max_new_tokens=3)[0, len(IDS) :]
+    for given in (model, tmp_path):
+        generated = attncli.heads(input_ids=IDS, model=given, generate=3).generated
+        assert generated is not None and list(generated.ids) == expected.tolist()
+
+
+def test_what_fits_neither_class_is_refused_by_its_base(tmp_path: Path) -> None:
+    model = transformers.BartForCausalLM(PARTS["BartForCausalLM"]())
+    kept = {name: value for name, value in model.state_dict().items() if ".layers.1." not in name}
+    model.save_pretrained(tmp_path, state_dict=kept)
+    with pytest.raises(ModelError, match="aren't in its weights"):
+        attncli.heads(input_ids=IDS, model=tmp_path)

@@ -10,15 +10,13 @@ attention code of their own run it (eager), and their weights are captured insid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from weakref import ReferenceType, ref
 
-import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.models.capture.attention_types import Attention
@@ -26,7 +24,9 @@ from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
 from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, patch_attention
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
+from attncli.models.capture.sparse_blocks import SparseBlockCapture
 from attncli.models.capture.structure import block_lists, is_attention, mixer_names, stack_word
+from attncli.models.loading.borrowing import model_configs
 from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_method, report_run_errors
 
 #: The name under which `capture_attention` and `lazy_mask` are registered with transformers.
@@ -80,6 +80,7 @@ class _CaptureSession:
     has_media: bool = False
     softmaxes: SoftmaxCapture | None = None
     windows: ShiftedWindows | None = None
+    blocks: SparseBlockCapture | None = None
     captured: int = 0
     #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
     last: tuple[ReferenceType[Tensor], ...] = ()
@@ -183,6 +184,7 @@ AttentionMaskInterface.register(IMPLEMENTATION, lazy_mask)
 def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> tuple[str, ...]:
     """Run `model` once and pass every attention computation to `observe`, in the order in which they happen.
 
+    It changes the model's attention implementation: call it while the model is borrowed (`borrow`).
     Returns the paths of the attention modules that ran but can't be read.
 
     Raises ModelError where no module of the model attends, and where it can't run on a text alone.
@@ -196,18 +198,17 @@ def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: 
     batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
     token = _current_session.set(session)
     try:
-        with torch.no_grad(), _restored_implementations(model):
-            _route_attention(model)
-            _run_forward(model, arguments, session, batch=batch)
-            if not session.captured and _may_return_weights(model):
-                # A model's own code may hide its softmax, but return the weights.
-                _set_implementation(model, "eager")
-                _run_forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
+        _route_attention(model)
+        _run_forward(model, arguments, session, batch=batch)
+        if not session.captured and _may_return_weights(model):
+            # A model's own code may hide its softmax, but return the weights.
+            _set_implementation(model, "eager")
+            _run_forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
     finally:
         _current_session.reset(token)
-    if not session.captured or session.softmaxes is None:
+    if not session.captured or session.softmaxes is None or session.blocks is None:
         raise _no_attention_error(model)
-    return tuple(paths[id(module)] for module in session.softmaxes.unreadable)
+    return tuple(paths[id(module)] for module in (*session.softmaxes.unreadable, *session.blocks.unreadable))
 
 
 def _may_return_weights(model: PreTrainedModel) -> bool:
@@ -230,19 +231,10 @@ def _run_forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: 
     """One forward pass with both ways of capturing active."""
     session.windows = ShiftedWindows(model)
     session.softmaxes = SoftmaxCapture(model, batch, session.lengths[0], session.emit, session.windows)
-    with report_run_errors(model, arguments), session.windows, session.softmaxes:
+    session.blocks = SparseBlockCapture(model, session.lengths[0], session.softmaxes.mark_captured, session.emit)
+    # The blocks' hooks come last, after those of the softmaxes.
+    with report_run_errors(model, arguments), session.windows, session.softmaxes, session.blocks:
         forward_method(model, arguments)(**arguments)
-
-
-@contextmanager
-def _restored_implementations(model: PreTrainedModel) -> Iterator[None]:
-    """Restore the attention implementation of the model and its sub-models afterwards: the model may be the user's."""
-    before = [(config, config._attn_implementation_internal) for config in _configs(model)]
-    try:
-        yield
-    finally:
-        for config, implementation in before:
-            config._attn_implementation_internal = implementation
 
 
 def _submodels(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
@@ -251,19 +243,8 @@ def _submodels(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
 
 
 def _set_implementation(model: PreTrainedModel, implementation: str) -> None:
-    for config in _configs(model):
+    for config in model_configs(model):
         config._attn_implementation_internal = implementation
-
-
-def _configs(model: PreTrainedModel) -> list[PreTrainedConfig]:
-    """Every configuration that a module of the model holds, each once."""
-    held = (getattr(module, "config", None) for module in model.modules())
-    configs = {id(config): config for config in held if isinstance(config, PreTrainedConfig)}
-    for config in list(configs.values()):
-        for name in config.sub_configs:
-            if (nested := getattr(config, name, None)) is not None:
-                configs.setdefault(id(nested), nested)
-    return list(configs.values())
 
 
 def _pop_first(arguments: dict[str, Any], names: tuple[str, ...]) -> Tensor | None:

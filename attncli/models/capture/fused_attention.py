@@ -367,7 +367,7 @@ class FusedAttention:
 
 def _additive_mask(visible: Tensor) -> Tensor:
     """The mask as kernels add it to the scores: 0 or −∞, float32."""
-    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
+    return torch.zeros(visible.shape, dtype=torch.float32, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
 def _hidden_keys(visibility: Visibility, start: int, stop: int) -> Callable[[int, int], Tensor | None]:

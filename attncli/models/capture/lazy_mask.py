@@ -58,7 +58,9 @@ class Visibility:
         """The padding as kernels add it to the scores: 0 or −∞, float32 (batch, 1, 1, keys); None without padding."""
         if self.padding is None:
             return None
-        return torch.zeros(self.padding.shape, device=self.device).masked_fill(~self.padding, -torch.inf)[:, None, None]
+        return torch.zeros(self.padding.shape, dtype=torch.float32, device=self.device).masked_fill(
+            ~self.padding, -torch.inf
+        )[:, None, None]
 
     def blocks(self, batch: int = 1) -> Iterator[tuple[int, int, Tensor]]:
         """All rows in order, as (start, stop, visible), as many at a time as fit into a bounded memory."""

@@ -24,6 +24,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers.pytorch_utils import Conv1D
 
 from attncli.models.capture.query_key_attention import to_float64
+from attncli.models.loading.borrowing import only_in_this_thread
 from attncli.models.loading.device import materialized_weights
 from attncli.models.loading.forward import MODALITIES
 
@@ -168,7 +169,7 @@ def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool
     """
     short = {name: _first_tokens(name, value) for name, value in arguments.items()}
     finder = _OutputProjectionFinder()
-    handle = register_module_forward_pre_hook(finder.before_module)
+    handle = register_module_forward_pre_hook(only_in_this_thread(finder.before_module))
     try:
         model.run_attention(short, finder.expect_output)
     finally:

@@ -160,7 +160,7 @@ class QueryKeyAttention:
         assert self.mask is not None
         for start, stop in row_spans(self.queries, self.mask[..., :1, :].numel()):
             visible, added = self.mask_rows(start, stop)
-            yield visible, torch.zeros(()) if added is None else added
+            yield visible, torch.zeros((), dtype=torch.float32) if added is None else added
 
     def mask_rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Which keys the rows see, and what a mask of finite numbers adds to their scores."""

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from attncli.models.capture.qkv_inputs import QKVInputs, QKVInputsRecorder, plain_matrix
 from attncli.models.capture.query_key_attention import to_float64
+from attncli.models.loading.borrowing import only_in_this_thread
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
@@ -76,7 +77,7 @@ def trace_attention(
     modules = dict(model.module.named_modules())
     recorder = QKVInputsRecorder({id(module): name for name, module in modules.items()}, query)
     tracer = _AttentionTracer(path, call, query, model.site_of(path).cross, modules, recorder)
-    with tracer.attached():
+    with model.borrowed(), tracer.attached():
         model.run_attention(arguments, tracer.observe)
     write = tracer.residual_write()
     return AttentionTrace(tracer.attention, write, tracer.rotated, tracer.inputs, tracer.residual(write))
@@ -142,7 +143,7 @@ class _AttentionTracer:
             hooks = [module.register_forward_pre_hook(self._before_attention, with_kwargs=True)]
             if block is not None:
                 hooks.append(block.register_forward_pre_hook(self._before_block, with_kwargs=True))
-            hooks.append(register_module_forward_hook(self._after_module))
+            hooks.append(register_module_forward_hook(only_in_this_thread(self._after_module)))
             for hook in hooks:
                 stack.callback(hook.remove)
             stack.enter_context(_TorchCalls(self._before_function))

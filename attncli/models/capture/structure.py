@@ -226,20 +226,27 @@ def run_with_states(
     tokens: int,
     observe: StateObserver,
     *,
-    whole: bool,
+    last: nn.Module | None,
 ) -> int:
     """Run a module once and pass the states between its `blocks` to `observe`. Returns how many there were.
 
     arguments: keyword arguments of the forward pass.  tokens: how many tokens of each text the stack sees.
-    whole: all blocks are there, so that the last state is what the module returns, after its final norm. Otherwise it
-    is the output of the last block, which is the same state as in the whole model.
+    last: the module, or a part of it, that returns the last state, after the final norm. None where later blocks are
+    missing: the last state is then the output of the last block, which is the same state as in the whole model.
 
     Raises ModelError where there isn't one state for each token.
     """
     recorder = _StateRecorder(observe, len(arguments["input_ids"]), tokens)
-    with torch.no_grad(), _hooked_blocks(blocks, recorder):
-        output = module(**arguments)
-    recorder.finish(output[0] if whole else None)
+    returned: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        returned[:] = [output if isinstance(output, Tensor) else output[0]]
+
+    with torch.no_grad(), _hooked_blocks(blocks, recorder), ExitStack() as hooks:
+        if last is not None:
+            hooks.callback(last.register_forward_hook(keep).remove)
+        module(**arguments)
+    recorder.finish(returned[0] if returned else None)
     return recorder.count
 
 

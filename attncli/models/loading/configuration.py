@@ -90,6 +90,13 @@ def model_class(
     return cls
 
 
+def declared_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The class of transformers that `architectures` names. A part of a model may be saved under its own class
+    (BartForCausalLM, T5EncoderModel), and the base model of its configuration is then more than the weights hold."""
+    found = (getattr(transformers, name, None) for name in config.architectures or ())
+    return next((cls for cls in found if isinstance(cls, type) and issubclass(cls, PreTrainedModel)), None)
+
+
 def _captioning_class(
     config: PreTrainedConfig, declared: Sequence[type[PreTrainedModel] | None], modality: Modality | None
 ) -> type[PreTrainedModel] | None:

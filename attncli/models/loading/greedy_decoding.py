@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
@@ -23,7 +22,8 @@ _GENERATION_CONFIG = "generation_config.json"
 
 def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     """The class with a language-model head that generates text; None if transformers has none for this architecture."""
-    if not config.is_encoder_decoder and type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+    is_encoder = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
+    if is_encoder and not config.is_encoder_decoder:
         return None
     mapping = (
         transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
@@ -63,16 +63,13 @@ def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], co
         )
     given = {name: value.to(model.device) for name, value in arguments.items() if isinstance(value, Tensor)}
     given.pop("decoder_input_ids", None)
-    training = module.training
     try:
-        with memory_guard(model.device, lambda: module), torch.no_grad():
-            ids: Tensor = module.eval().generate(**given, do_sample=False, num_beams=1, max_new_tokens=count)
+        with memory_guard(model.device, lambda: module), model.borrowed():
+            ids: Tensor = module.generate(**given, do_sample=False, num_beams=1, max_new_tokens=count)
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{model.class_name} can't write by itself: {reason_of(error)}", hint="give the text with --target"
         ) from error
-    finally:
-        module.train(training)
     row: list[int] = ids[0].tolist()
     return row
 

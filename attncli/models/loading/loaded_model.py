@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from attncli.models.capture.structure import (
     run_with_states,
     site_of,
 )
+from attncli.models.loading.borrowing import borrow, refuse_without_numbers, unwrap
 from attncli.models.loading.device import dtype_name, input_device, memory_guard
 from attncli.models.loading.forward import (
     Modality,
@@ -68,6 +69,12 @@ class LoadedModel:
     @property
     def config(self) -> PreTrainedConfig:
         return self.module.config
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether it has both: the encoder saved alone (UMT5EncoderModel) may keep the configuration of the whole."""
+        decodes = any(name.startswith("decoder_") for name in self.all_arguments)
+        return bool(self.config.is_encoder_decoder) and decodes
 
     @property
     def max_positions(self) -> int | None:
@@ -146,9 +153,10 @@ class LoadedModel:
 
     @property
     def generates(self) -> bool:
-        """Whether its architecture is a causal language model and not also a masked one."""
+        """Whether its architecture is a causal language model, and not also a masked one unless `is_decoder` is set."""
         kind = type(self.config)
-        return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+        is_encoder = kind in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(self.config, "is_decoder", False)
+        return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not is_encoder
 
     def layer_count(self, path: str) -> int:
         """Layers of the stack at a path: its blocks, or the configured depth if blocks are used repeatedly (ALBERT)."""
@@ -168,8 +176,13 @@ class LoadedModel:
         Raises ModelError if no attention was captured, FailedError if memory runs out.
         """
         moved = self._to_device(arguments)
-        with memory_guard(self.device, lambda: self.module), _eval_mode(self.module):
+        with memory_guard(self.device, lambda: self.module), self.borrowed():
             return run_captured(self.module, moved, observe)
+
+    def borrowed(self) -> AbstractContextManager[None]:
+        """Exclusive use of the module, which is restored afterwards: see `borrow`. Every run does this itself; whoever
+        sets hooks around a run does it too."""
+        return borrow(self.module)
 
     def is_whole(self, stack: BlockList) -> bool:
         """Whether all blocks of a stack were loaded."""
@@ -181,11 +194,20 @@ class LoadedModel:
         The encoder of an encoder–decoder runs alone, unless the arguments include decoder ids.
         """
         moved = self._to_device(arguments)
-        encoder_only = self.config.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
+        encoder_only = self.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
         module: nn.Module = self.module.get_encoder() if encoder_only else self.module
         ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
-        with memory_guard(self.device, lambda: self.module), _eval_mode(module):
-            return run_with_states(module, stack.blocks, moved, ids.shape[1], observe, whole=self.is_whole(stack))
+        last = None if not self.is_whole(stack) else module if encoder_only else self._without_head()
+        with memory_guard(self.device, lambda: self.module), self.borrowed():
+            return run_with_states(module, stack.blocks, moved, ids.shape[1], observe, last=last)
+
+    def _without_head(self) -> nn.Module:
+        """The module that returns the last states: a head would make logits of them."""
+        module: Any = self.module
+        base: nn.Module = module.base_model
+        if base is self.module and self.is_encoder_decoder and module.get_output_embeddings() is not None:
+            base = module.get_decoder()
+        return base
 
     def _to_device(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
         return {
@@ -193,31 +215,21 @@ class LoadedModel:
         }
 
 
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode (no dropout) in the body; restores the training mode of each module afterwards."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
 def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
-    """A module that the user loaded, as a `LoadedModel`. It is not modified.
+    """A module that the user loaded, as a `LoadedModel`, without the wrappers for training and compiling around it.
 
-    Raises ModelError if it isn't a transformers model.
+    It is not modified: see `borrow`. Raises ModelError if it isn't a transformers model, or has no weights.
     """
+    given, module = module, unwrap(module)
     if not isinstance(module, PreTrainedModel):
         raise ModelError(
-            f"a {type(module).__name__} is no transformers model",
+            f"a {type(given).__name__} is no transformers model",
             hint="model= takes a name, a path, or a loaded transformers.PreTrainedModel",
         )
     lists = block_lists(module)
     blocks = {block_list.path: block_list.describe_layers() for block_list in lists}
     name = name or module.config.name_or_path or type(module).__name__
+    refuse_without_numbers(module, name)
     generation = getattr(module, "generation_config", None)
     if generation is None and module.config.is_encoder_decoder:
         generation = GenerationConfig.from_model_config(module.config)

@@ -12,15 +12,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from traceback import clear_frames
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import transformers
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from attncli.errors import AttnError, ModelError, reason_of
+from attncli.errors import AttnError, ModelError, UsageError, reason_of
 from attncli.models.capture.structure import Block, BlockList, block_lists
-from attncli.models.loading.configuration import model_class, read_config
+from attncli.models.loading.configuration import declared_class, model_class, read_config
 from attncli.models.loading.device import (
     choose_device,
     choose_dtype,
@@ -37,6 +39,8 @@ from attncli.progress import Progress, silent
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.files.weight_files import WeightFiles
+
+_Loaded = TypeVar("_Loaded")
 
 #: A function from the stacks of a model to the number of layers needed of each, by path. Others are loaded whole.
 Depth = Callable[[Sequence[BlockList]], Mapping[str, int]]
@@ -75,14 +79,20 @@ def load_model(
     if modality is not None:
         refuse_without_modality(cls, modality, files.ref.name)
     weights = files.weights(allow_pickle=allow_pickle)
-    cut = TruncatedClass((generation_class(config) or cls) if with_head else cls, depth)
-    with loading_progress(progress), memory_guard(target, lambda: cut.built):
+    classes = [(generation_class(config) or cls) if with_head else cls, declared_class(config)]
+    attempts = [TruncatedClass(each, depth) for each in dict.fromkeys(classes) if each is not None]
+
+    def load(cut: TruncatedClass) -> tuple[TruncatedClass, PreTrainedModel, dict[str, Any]]:
         cls, number = cut.build(), choose_dtype(dtype, target)
         options = device_map_options(cls, config, number, target, files.ref.name)
         if eager:
             options["attn_implementation"] = "eager"
         module, info = _from_pretrained(cls, files, weights, config, dtype=number, **options)
         _refuse_incomplete(module, info, files)
+        return cut, module, info
+
+    with loading_progress(progress), memory_guard(target, lambda: _last_built(attempts)):
+        cut, module, info = _first_fitting(load, attempts)
         if with_head:
             _refuse_headless(module, info, files)
         module = _apply_adapter(module, files, whole=with_head).eval()
@@ -95,8 +105,29 @@ def load_model(
         blocks=cut.blocks,
         revision=files.revision,
         warnings=_missing_warning(_missing_tensors(module, info)),
-        generation=generation_config(files, config) if config.is_encoder_decoder else None,
+        generation=generation_config(files, config) if module.config.is_encoder_decoder else None,
     )
+
+
+def _first_fitting(load: Callable[[TruncatedClass], _Loaded], attempts: Sequence[TruncatedClass]) -> _Loaded:
+    """The first class that loads with all of its blocks and embeddings, and has the layers that are needed.
+
+    Raises the error of the first one if none does.
+    """
+    errors: list[AttnError] = []
+    for cut in attempts:
+        try:
+            return load(cut)
+        except (ModelError, UsageError) as error:
+            errors.append(error)
+            # Free the module before the next one is loaded: the frames of the error hold it, too.
+            cut.built = None
+            clear_frames(error.__traceback__)
+    raise errors[0]
+
+
+def _last_built(attempts: Sequence[TruncatedClass]) -> PreTrainedModel | None:
+    return next((cut.built for cut in reversed(attempts) if cut.built is not None), None)
 
 
 def _apply_adapter(module: PreTrainedModel, files: ModelFiles, *, whole: bool) -> PreTrainedModel:
@@ -241,17 +272,25 @@ class TruncatedClass:
 # --- Progress
 
 
+#: Held while a model is loaded: transformers changes the whole process meanwhile (torch's default format, its hooks).
+_LOADING = RLock()
+
+
 @contextmanager
 def loading_progress(progress: Progress) -> Iterator[None]:
-    """Report transformers' loading progress to `progress`, and suppress its log messages about loaded tensors."""
+    """Report transformers' loading progress to `progress`, and suppress its log messages about loaded tensors.
+
+    Other threads that load a model wait.
+    """
     logger = logging.getLogger("transformers")
-    level, previous = logger.level, transformers.utils.logging.set_tqdm_hook(_tqdm_hook(progress))
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        transformers.utils.logging.set_tqdm_hook(previous)
-        logger.setLevel(level)
+    with _LOADING:
+        level, previous = logger.level, transformers.utils.logging.set_tqdm_hook(_tqdm_hook(progress))
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            transformers.utils.logging.set_tqdm_hook(previous)
+            logger.setLevel(level)
 
 
 def _tqdm_hook(progress: Progress) -> Callable[..., Any]:
