@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,7 @@ class TextTokenizer:
         self._details: TextDetails | None = None
         self._lengths = LengthWarnings()
         self._warnings: dict[str, None] = {}
+        self._differing: set[int] = set()
         self._checks = _open_checks(settings)
         self._statistics = _open_statistics(tokenizers) if settings.stats else None
 
@@ -162,6 +163,7 @@ class TextTokenizer:
         ]
         for record, (text, *encoded) in enumerate(zip(originals, *streams, strict=True)):
             for loaded, ids in zip(self._tokenizers, encoded, strict=True):
+                self._compare_with_file(loaded, text)
                 yield IdsPart(record, loaded.model, self._truncate(text, ids, loaded, record))
 
     def stream_ids(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
@@ -171,7 +173,10 @@ class TextTokenizer:
         (loaded,) = self._tokenizers
         tokenizer = require_tokenizer(loaded)
         tokens, first = 0, True
-        parts = encode_stream(tokenizer, _check_each(blocks), special=self.settings.special)
+        blocks = iter(_check_each(blocks))
+        start = next(blocks, "")
+        self._compare_with_file(loaded, start)
+        parts = encode_stream(tokenizer, chain([start], blocks), special=self.settings.special)
         # Without special tokens, the part before the text is empty: `first` belongs to the first part with ids.
         for ids in filter(None, parts):
             yield IdsPart(record, loaded.model, ids, first=first, last=False)
@@ -249,6 +254,8 @@ class TextTokenizer:
             settings = settings._replace(special=False)
             self._warnings.update(dict.fromkeys(chat.warnings))
         text, cut = tokenize_text(given, loaded, record, settings)
+        for each in input_texts(given):
+            self._compare_with_file(loaded, each)
         self._lengths.add(record, loaded.model, len(text.tokens), text.max_length, cut=cut)
         if settings.stats:
             self._count(given, loaded, settings)
@@ -266,7 +273,18 @@ class TextTokenizer:
     def _count(self, given: TextInput, loaded: LoadedTokenizer, settings: TokenizeSettings) -> None:
         assert self._statistics is not None
         encoding = encode_input(given, loaded, settings)
+        for text in input_texts(given):
+            self._compare_with_file(loaded, text)
         self._statistics[id(loaded)].add(encoding, input_texts(given), truncated=settings.truncate)
+
+    def _compare_with_file(self, loaded: LoadedTokenizer, text: str) -> None:
+        """Warn, once, where the tokenizer's class gives a text other ids than its tokenizer.json would alone."""
+        tokenizer = loaded.tokenizer
+        if tokenizer is None or id(loaded) in self._differing or not tokenizer.differs_from_file(text):
+            return
+        self._differing.add(id(loaded))
+        warning = f"{loaded.model}: its class {tokenizer.class_name} gives other ids than its tokenizer.json alone"
+        self._warnings[f"{warning} (-m FOLDER/tokenizer.json reads the file alone)"] = None
 
     def _truncate(self, text: str, ids: Sequence[int], loaded: LoadedTokenizer, record: int) -> Sequence[int]:
         """The ids of a text, truncated to what the model takes if the settings say so."""

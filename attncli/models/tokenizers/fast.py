@@ -20,6 +20,7 @@ from attncli.models.tokenizers.types import Encoding, Piece
 if TYPE_CHECKING:
     from tokenizers import Encoding as BackendEncoding
 
+    from attncli.models.tokenizers.config import FileParts
     from attncli.models.tokenizers.long_text import Frame
     from attncli.models.tokenizers.pipeline import TokenizerPipeline
 
@@ -46,8 +47,10 @@ class FastTokenizer:
         truncation_side: str = "right",
         slow: bool = False,
         note: str | None = None,
+        file_parts: FileParts | None = None,
     ) -> None:
         self._backend = backend
+        self._file_parts = file_parts
         self._truncation_side = truncation_side
         self.class_name = class_name or type(backend.model).__name__
         self.max_length = max_length
@@ -86,6 +89,19 @@ class FastTokenizer:
         yield frame.head_ids
         yield from (part.ids for part in encode_chunks(self._encode_plain, blocks))
         yield frame.tail_ids
+
+    def differs_from_file(self, text: str) -> bool:
+        if self._file_parts is None:
+            return False
+        start = text[:LONG_TEXT]
+        ids = self._encode_whole(start, None, False, None).ids
+        own = self._backend.normalizer, self._backend.pre_tokenizer
+        with self._exclusive_backend():
+            self._backend.normalizer, self._backend.pre_tokenizer = self._file_parts
+            try:
+                return bool(self._backend.encode(start, add_special_tokens=False).ids != ids)
+            finally:
+                self._backend.normalizer, self._backend.pre_tokenizer = own
 
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
         pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
@@ -197,13 +213,14 @@ def read_fast_tokenizer(
         backend = Backend.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more precise
         raise ModelError(f"{path} could not be read: {_error_reason(path, error)}", hint=repair_hint) from error
-    apply_config(backend, config)
+    file_parts = apply_config(backend, config)
     return FastTokenizer(
         backend,
         class_name=config.class_name,
         max_length=config.max_length,
         truncation_side=config.truncation_side,
         note=note,
+        file_parts=file_parts,
     )
 
 

@@ -62,6 +62,9 @@ class PythonTokenizer:
         # Where such a tokenizer cuts is unknown, so the text can't be encoded in chunks.
         yield self.encode("".join(blocks), special=special).ids
 
+    def differs_from_file(self, text: str) -> bool:
+        return False
+
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
         pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
         return [pieces[identifier] for identifier in ids]

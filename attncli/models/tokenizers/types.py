@@ -99,6 +99,13 @@ class Tokenizer(Protocol):
         """The ids of one text that comes in blocks, part by part."""
         ...
 
+    def differs_from_file(self, text: str) -> bool:
+        """Whether the rules of the tokenizer's class give the text other ids than its tokenizer.json would alone.
+
+        Only the first 65,536 characters are looked at. False where there is no such file.
+        """
+        ...
+
     def describe(self, ids: Sequence[int]) -> Sequence[Piece | None]:
         """The vocabulary's entry for each id; None where it has none."""
         ...
