@@ -20,7 +20,7 @@ from attncli.results.statistics import (
 from attncli.results.tokenize import MUCH_UNKNOWN
 from attncli.tokens.encode import align
 from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script, covered_text
-from attncli.tokens.spans import empty_added_spaces, shared_starts
+from attncli.tokens.spans import cover_gaps, empty_added_spaces, shared_starts
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Tokenizer
@@ -121,10 +121,10 @@ class Statistics:
             return spans
         if None not in spans:
             found = [span for span in spans if span is not None]
-            if not shared_starts(text, found):
-                return spans
-            pieces = self._tokenizer.describe(ids)
-            return [*empty_added_spaces(text, found, [b"" if piece is None else piece.data for piece in pieces])]
+            if shared_starts(text, found):
+                pieces = self._tokenizer.describe(ids)
+                found = empty_added_spaces(text, found, [b"" if piece is None else piece.data for piece in pieces])
+            return [*cover_gaps(text, found, self._tokenizer.composer)]
         return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
 
     def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:

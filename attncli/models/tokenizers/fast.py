@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer as Backend
-from tokenizers import models
+from tokenizers import models, normalizers
 
 from attncli.errors import FailedError, ModelError
-from attncli.models.tokenizers.config import TokenizerConfig, apply_config
+from attncli.models.tokenizers.config import TokenizerConfig, apply_config, flat_parts
 from attncli.models.tokenizers.token_bytes import TokenBytes, part_state, read_token_bytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 #: Characters above which a text is encoded in chunks, which changes only the time it takes.
 LONG_TEXT = 1 << 16
+
+#: Normalisers that may make one character of several, and those that only change the ends of a text.
+_COMPOSING_KINDS = frozenset(("NFC", "NFKC", "Precompiled"))
+_ENDS_KINDS = frozenset(("Prepend", "Strip"))
 
 #: A character that is in no vocabulary: the last one for private use.
 _UNKNOWN_CHARACTER = "\U0010fffd"
@@ -58,6 +62,7 @@ class FastTokenizer:
         self.note = note
         self.unknown_id, self._token_bytes = _unknown_id_and_token_bytes(backend)
         self._added = backend.get_added_tokens_decoder()
+        self._composer = _read_composer(backend)
         self._lock = Lock()
 
     @property
@@ -130,6 +135,10 @@ class FastTokenizer:
     @property
     def token_bytes(self) -> TokenBytes:
         return self._token_bytes
+
+    @property
+    def composer(self) -> Callable[[str], str] | None:
+        return self._composer
 
     def pipeline(self) -> TokenizerPipeline:
         from attncli.models.tokenizers.pipeline import TokenizerPipeline
@@ -255,6 +264,23 @@ def _unknown_id_and_token_bytes(backend: Backend) -> tuple[int | None, TokenByte
 def _model_properties(backend: Backend, model: Any) -> tuple[int | None, bool]:
     unknown = getattr(model, "unk_token", None)
     return backend.token_to_id(unknown) if unknown else None, bool(getattr(model, "byte_fallback", False))
+
+
+def _read_composer(backend: Backend) -> Callable[[str], str] | None:
+    """The normaliser without the steps that only change the ends of a text; None if no step composes."""
+    steps = [part for part in flat_parts(backend.normalizer) if type(part).__name__ not in _ENDS_KINDS]
+    return normalizers.Sequence(steps).normalize_str if any(map(_composes, steps)) else None
+
+
+def _composes(step: Any) -> bool:
+    """Whether a step of the normaliser may make one character of several."""
+    kind = type(step).__name__
+    if kind != "Replace":
+        return kind in _COMPOSING_KINDS
+    match part_state(step):
+        case {"pattern": {"String": str(replaced)}}:
+            return len(replaced) > 1
+    return True
 
 
 def _unigram_properties(model: Any) -> tuple[int | None, bool]:

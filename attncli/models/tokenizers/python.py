@@ -89,6 +89,10 @@ class PythonTokenizer:
     def token_bytes(self) -> TokenBytes:
         return self._token_bytes or TokenBytes()
 
+    @property
+    def composer(self) -> None:
+        return None
+
     def pipeline(self) -> None:
         return None
 

@@ -6,7 +6,7 @@ takes half a millisecond at each start of the program.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from attncli.errors import ModelError
@@ -131,6 +131,12 @@ class Tokenizer(Protocol):
     @property
     def token_bytes(self) -> TokenBytes:
         """How the vocabulary writes bytes, spaces and continued words."""
+        ...
+
+    @property
+    def composer(self) -> Callable[[str], str] | None:
+        """The normaliser as a function of a text, where it may make one character of several (NFC, NFKC, a replaced
+        string); None for others. What it adds to a text or strips from its ends is left out."""
         ...
 
     def pipeline(self) -> TokenizerPipeline | None:
