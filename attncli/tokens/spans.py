@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise, takewhile
 
+from attncli.results.tokens import without_punctuation
+
 Span = tuple[int, int]
 
 #: A normaliser as a function of a text.
@@ -23,7 +25,7 @@ class WordSpans:
     """The words of a text: its maximal runs of non-space characters."""
 
     def __init__(self, text: str) -> None:
-        spans = [match.span() for match in _WORD.finditer(text)]
+        spans = word_spans(text)
         self._starts = [start for start, _ in spans]
         self._ends = [end for _, end in spans]
 
@@ -35,6 +37,30 @@ class WordSpans:
         start, end = span
         word = bisect_right(self._ends, start)
         return word if start < end and word < len(self) and self._starts[word] < end else None
+
+
+def word_spans(text: str, start: int = 0, end: int | None = None) -> list[Span]:
+    """The maximal runs of non-space between two characters of a text."""
+    return [match.span() for match in _WORD.finditer(text, start, len(text) if end is None else end)]
+
+
+def tokens_per_word(text: str, spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
+    """The number of tokens in each word, without the punctuation around it: `mole,` is no word of two tokens.
+
+    spans: the tokens in the order of the text. A token counts for the first word that it overlaps.
+    """
+    inner = [without_punctuation(text, *word) for word in words]
+    counts = [0] * len(words)
+    left = iter(index for index, (start, end) in enumerate(inner) if start < end)
+    word = next(left, None)
+    for start, end in spans:
+        while word is not None and inner[word][1] <= start:
+            word = next(left, None)
+        if word is None:
+            break
+        if inner[word][0] < end and start < end:
+            counts[word] += 1
+    return counts
 
 
 def restore_first_characters(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:

@@ -158,6 +158,7 @@ class Statistics:
             renyi_efficiency=renyi_efficiency(self._used.values()) if tokens >= _ENOUGH_TOKENS else None,
             unknown_characters=lost,
             unknown_characters_share=_ratio(lost, characters),
+            words_unspaced=sum(each.words_unspaced for each in every),
         )
 
 
@@ -210,7 +211,7 @@ class _ScriptCounts:
 
     def __init__(self) -> None:
         self.tokens = self.unknown = self.words = self.continued = self.characters = self.bytes = 0
-        self.unknown_characters = 0
+        self.unknown_characters = self.words_unspaced = 0
 
     def add(self, run: RunCounts) -> None:
         self.characters += run.characters
@@ -220,6 +221,7 @@ class _ScriptCounts:
         self.words += run.words
         self.continued += run.continued
         self.unknown_characters += run.unknown_characters
+        self.words_unspaced += run.words_unspaced
 
 
 class _MostSplitWords:
