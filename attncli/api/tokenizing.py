@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attncli.api.cutting import (
     CHECKS,
     LengthWarnings,
+    LossWarnings,
     TextInput,
     TokenizeSettings,
     check_input,
@@ -37,12 +38,17 @@ from attncli.models.chat.template import (
 )
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import IdsPart, Record, TokenizedText, TokenizeResult
+from attncli.results.tokens import Token
 from attncli.tokens.encode import check_text
 
 if TYPE_CHECKING:
     from attncli.api.text_details import TextChecks, TextDetails
     from attncli.results.vocabulary import Unreachable, Vocabulary, VocabularyEntry
     from attncli.tokens.statistics import Statistics
+
+
+#: A text with fewer tokens than this is looked at again: they may all be special ones.
+_FEW_TOKENS = 8
 
 
 class ChatRenderer:
@@ -115,6 +121,7 @@ class TextTokenizer:
         self._chat_renderer = chat_renderer
         self._details: TextDetails | None = None
         self._lengths = LengthWarnings()
+        self._losses = LossWarnings()
         self._warnings: dict[str, None] = {}
         self._differing: set[int] = set()
         self._checks = _open_checks(settings)
@@ -132,7 +139,7 @@ class TextTokenizer:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the texts so far."""
-        return (*self._warnings, *self._lengths.warnings())
+        return (*self._warnings, *self._losses.warnings(), *self._lengths.warnings())
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -164,6 +171,7 @@ class TextTokenizer:
         for record, (text, *encoded) in enumerate(zip(originals, *streams, strict=True)):
             for loaded, ids in zip(self._tokenizers, encoded, strict=True):
                 self._compare_with_file(loaded, text)
+                self._look_for_losses(loaded, text, len(ids))
                 yield IdsPart(record, loaded.model, self._truncate(text, ids, loaded, record))
 
     def stream_ids(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
@@ -183,6 +191,7 @@ class TextTokenizer:
             tokens, first = tokens + len(ids), False
         yield IdsPart(record, loaded.model, (), first=first)
         self._lengths.add(record, loaded.model, tokens, tokenizer.max_length, cut=False)
+        self._look_for_losses(loaded, start, tokens)
 
     def count(self, inputs: Iterable[TextInput]) -> None:
         """Add every text to the statistics only, which is faster than `records`."""
@@ -254,8 +263,9 @@ class TextTokenizer:
             settings = settings._replace(special=False)
             self._warnings.update(dict.fromkeys(chat.warnings))
         text, cut = tokenize_text(given, loaded, record, settings)
-        for each in input_texts(given):
+        for number, each in enumerate(input_texts(given)):
             self._compare_with_file(loaded, each)
+            self._losses.add(loaded, each, _spans_of(text.tokens, text.sequences, number))
         self._lengths.add(record, loaded.model, len(text.tokens), text.max_length, cut=cut)
         if settings.stats:
             self._count(given, loaded, settings)
@@ -275,6 +285,7 @@ class TextTokenizer:
         encoding = encode_input(given, loaded, settings)
         for text in input_texts(given):
             self._compare_with_file(loaded, text)
+            self._look_for_losses(loaded, text, len(encoding.ids))
         self._statistics[id(loaded)].add(encoding, input_texts(given), truncated=settings.truncate)
 
     def _compare_with_file(self, loaded: LoadedTokenizer, text: str) -> None:
@@ -285,6 +296,12 @@ class TextTokenizer:
         self._differing.add(id(loaded))
         warning = f"{loaded.model}: its class {tokenizer.class_name} gives other ids than its tokenizer.json alone"
         self._warnings[f"{warning} (-m FOLDER/tokenizer.json reads the file alone)"] = None
+
+    def _look_for_losses(self, loaded: LoadedTokenizer, text: str, tokens: int) -> None:
+        """As `_losses.add`, where only ids are wanted: for a text that has hardly any tokens."""
+        if tokens < _FEW_TOKENS and text.strip():
+            encoding = require_tokenizer(loaded).encode(text, special=False)
+            self._losses.add(loaded, text, encoding.spans)
 
     def _truncate(self, text: str, ids: Sequence[int], loaded: LoadedTokenizer, record: int) -> Sequence[int]:
         """The ids of a text, truncated to what the model takes if the settings say so."""
@@ -308,6 +325,7 @@ def open_text_tokenizer(
     chat: bool = False,
     template: str | None = None,
     generation_prompt: bool = False,
+    special_as_text: bool = False,
     why: bool = False,
     lint: bool = False,
     stats: bool = False,
@@ -325,6 +343,9 @@ def open_text_tokenizer(
     """
     settings = TokenizeSettings(not no_special, truncate, why, lint, stats, tuple(check))
     _check_settings(settings, chat=chat, chat_options=template is not None or generation_prompt)
+    if special_as_text and (chat or not needs_tokenizer):
+        what = "a conversation's template writes its special tokens as text" if chat else "ids are no text"
+        raise UsageError(f"{what}, and --special-as-text is for texts", hint="leave --special-as-text out")
     with _sandbox(chat) as sandbox:
         tokenizers = open_tokenizers(
             model,
@@ -335,12 +356,18 @@ def open_text_tokenizer(
             trust_remote_code=trust_remote_code,
             progress=progress,
         )
+        if special_as_text:
+            tokenizers = tuple(_reading_special_as_text(loaded) for loaded in tokenizers)
         if "same" in settings.check and len(tokenizers) < 2:
             raise UsageError("--check same compares models, and there is one", hint="name two or more, each with -m")
         renderer = None
         if sandbox is not None:
             renderer = ChatRenderer(tokenizers, sandbox, template=template, generation_prompt=generation_prompt)
         yield TextTokenizer(tokenizers, settings, chat_renderer=renderer)
+
+
+def _reading_special_as_text(loaded: LoadedTokenizer) -> LoadedTokenizer:
+    return loaded._replace(tokenizer=require_tokenizer(loaded).with_special_as_text())
 
 
 def _sandbox(chat: bool) -> AbstractContextManager[Sandbox | None]:
@@ -373,6 +400,12 @@ def _open_statistics(tokenizers: Sequence[LoadedTokenizer]) -> dict[int, Statist
     from attncli.tokens.statistics import Statistics
 
     return {id(loaded): Statistics(loaded.model, loaded.tokenizer) for loaded in tokenizers}
+
+
+def _spans_of(tokens: Sequence[Token], sequences: Sequence[int | None], number: int) -> list[tuple[int, int] | None]:
+    """The characters of each token of one text of an input; None where they aren't known."""
+    own = (token for token, sequence in zip(tokens, sequences, strict=True) if sequence == number)
+    return [None if token.start is None or token.end is None else (token.start, token.end) for token in own]
 
 
 def _check_each(texts: Iterable[str]) -> Iterator[str]:

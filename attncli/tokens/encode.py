@@ -137,6 +137,24 @@ def _token_places(
         yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
 
 
+def count_unspelled(tokenizer: Tokenizer, text: str, spans: Sequence[Span | None]) -> int:
+    """How many characters of a text, but for white space, have no token because the vocabulary can't spell them.
+
+    spans: the characters of each token; None where they aren't known.
+
+    A vocabulary without an unknown token drops such characters. Where there is one, a text without any token is looked
+    at all the same: its normaliser may drop everything.
+    """
+    if (spans and tokenizer.unknown_id is not None) or None in spans:
+        return 0
+    reach, lost = 0, ""
+    for start, end in [*(span for span in spans if span is not None), (len(text), len(text))]:
+        lost += text[reach:start]
+        reach = max(reach, end)
+    without_token = {each for each in set(lost) if not each.isspace() and not tokenizer.encode(each, special=False).ids}
+    return sum(each in without_token for each in lost)
+
+
 def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
     """The part of each text from its first token to its last: less than all of it where it was truncated."""
     covered = []

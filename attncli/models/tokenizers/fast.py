@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -63,11 +64,17 @@ class FastTokenizer:
         self.unknown_id, self._token_bytes = _unknown_id_and_token_bytes(backend)
         self._added = backend.get_added_tokens_decoder()
         self._composer = _read_composer(backend)
+        self._special_as_text = False
         self._lock = Lock()
 
     @property
     def vocabulary_size(self) -> int:
         return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def with_special_as_text(self) -> FastTokenizer:
+        reading = copy(self)
+        reading._special_as_text = True
+        return reading
 
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
         limit = self.max_length if truncate else None
@@ -143,7 +150,8 @@ class FastTokenizer:
     def pipeline(self) -> TokenizerPipeline:
         from attncli.models.tokenizers.pipeline import TokenizerPipeline
 
-        return TokenizerPipeline(self._backend)
+        with self._exclusive_backend():
+            return TokenizerPipeline(self._backend)
 
     def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
         with self._exclusive_backend(limit):
@@ -186,7 +194,9 @@ class FastTokenizer:
         limit: truncate to this many tokens. Raises FailedError where the library fails.
         """
         with self._lock, _without_truncation_and_padding(self._backend):
+            splits = self._backend.encode_special_tokens
             try:
+                self._backend.encode_special_tokens = splits or self._special_as_text
                 if limit is not None:
                     self._backend.enable_truncation(limit, direction=self._truncation_side)
                 yield
@@ -195,6 +205,8 @@ class FastTokenizer:
                     f"the tokenizer could not cut the text: {error}",
                     hint="look at its tokenizer.json, or try another -m",
                 ) from error
+            finally:
+                self._backend.encode_special_tokens = splits
 
     def _piece(self, identifier: int) -> Piece | None:
         if identifier in self._added:

@@ -81,6 +81,10 @@ class Tokenizer(Protocol):
     @property
     def note(self) -> str | None: ...
 
+    def with_special_as_text(self) -> Tokenizer:
+        """The same tokenizer, which reads special tokens that are written in a text as ordinary text."""
+        ...
+
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
         """Encode a text, or a pair of texts.
 
