@@ -62,6 +62,11 @@ _UNCHANGED_CLASSES = frozenset(
     ("", "TokenizersBackend", "PreTrainedTokenizer", "PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast")
 )
 
+#: Classes that have no rules of their own for a vocabulary of tiktoken or tekken.
+_PLAIN_CLASSES = frozenset(
+    ("", "TokenizersBackend", "PreTrainedTokenizerFast", "MistralCommonBackend", "MistralCommonTokenizer")
+)
+
 #: Classes that rebuild the part that puts a space before a text.
 _PREFIX_SPACE_CLASSES = frozenset(("LlamaTokenizer", "LlamaTokenizerFast"))
 
@@ -118,6 +123,11 @@ class TokenizerConfig(NamedTuple):
     special_tokens: tuple[SpecialToken, ...] = ()
     overrides: Json = MappingProxyType({})
     prepend_scheme: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it names no class with rules of its own, and no tokens."""
+        return self.class_name in _PLAIN_CLASSES and not self.added_tokens and not self.special_tokens
 
 
 def read_config(files: TokenizerFiles) -> TokenizerConfig:

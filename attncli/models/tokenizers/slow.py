@@ -2,10 +2,10 @@
 
 Most of them transformers converts to a tokenizer of the library `tokenizers`; some stay written in Python.
 
-A tokenizer may also be given by one file: `-m vocab.txt`, `-m tekken.json`, `-m llama.model`, `-m
-cl100k_base.tiktoken`. Such a file is only a vocabulary. How texts are prepared for it is in the files beside it
-(tokenizer_config.json, config.json), which are used if the given file has the standard name that they belong to.
-Otherwise the settings come from the file itself as far as possible, and a note says what was assumed.
+A tokenizer may also be given by one file: `-m vocab.txt`, `-m llama.model`. Such a file is only a vocabulary. How texts
+are prepared for it is in the files beside it (tokenizer_config.json, config.json), which are used if the given file has
+the standard name that they belong to. Otherwise the settings come from the file itself as far as possible, and a note
+says what was assumed. Vocabularies of tiktoken and tekken are read in `ranks`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from typing import Any, NamedTuple
 from tokenizers import Regex, normalizers
 
 from attncli.errors import ModelError
+from attncli.models.files.reference import is_tekken_name
 from attncli.models.loading.own_code import fetch_code
 from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, finite_length, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
 from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
+from attncli.models.tokenizers.ranks import is_ranks_file, read_ranks_tokenizer
 from attncli.models.tokenizers.types import NoTokenizerError, Tokenizer
 
 #: File names of the vocabularies that transformers' tokenizers are made of.
@@ -75,9 +77,6 @@ _EXTRA_PACKAGES = {
 
 _CONFIG_FILE = "tokenizer_config.json"
 
-#: Bytes at the start of a file that are read to tell a tiktoken file, which is text, from a SentencePiece one.
-_HEADER_BYTES = 4096
-
 
 def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
     """Let transformers load a tokenizer from its files, which are all downloaded first, or from a GGUF file.
@@ -89,6 +88,10 @@ def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust
         return wrap_loaded(loaded, max_length=finite_length(loaded.model_max_length), slow=True)
     found = _find_files(files, (*COMPANIONS, *VOCABULARIES))
     vocabularies = [path for path in found if path.name in VOCABULARIES]
+    ranks = _ranks_file(files, vocabularies)
+    if ranks is not None and config.is_plain and config.code is None:
+        name, repair_hint = files.ref.name, files.source.repair_hint
+        return read_ranks_tokenizer(ranks, name=name, repair_hint=repair_hint, max_length=config.max_length)
     if not vocabularies and not config.class_name:
         raise _missing_tokenizer_error(files)
     if config.code is not None and trust_remote_code:
@@ -119,6 +122,14 @@ def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool, note: str | 
 
 def _find_files(files: TokenizerFiles, names: Sequence[str]) -> list[Path]:
     return [path for name in names if (path := files.find(name)) is not None]
+
+
+def _ranks_file(files: TokenizerFiles, vocabularies: Sequence[Path]) -> Path | None:
+    """The vocabulary of tekken (`tekken_240911.json` too) or tiktoken among a model's files."""
+    names = (name for name in files.source.names() if is_tekken_name(name))
+    tekken = None if vocabularies else next(names, None)
+    found = vocabularies if tekken is None else _find_files(files, [tekken])
+    return next((path for path in found[:1] if is_ranks_file(path)), None)
 
 
 def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
@@ -201,7 +212,7 @@ def load_single_file(files: TokenizerFiles, path: Path, config: TokenizerConfig)
     assumed = None if has_settings else _assume_settings(path, name)
     if assumed is not None and name.endswith((".model", ".spm")):
         # The only names under which transformers reads such a file without knowing its class.
-        name = "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model"
+        name = "tokenizer.model"
     # On Windows a file that is still open can't be removed: the system clears it later.
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for standard, source in {name: path, **companions}.items():
@@ -221,7 +232,7 @@ def standard_name(path: Path) -> str:
     if path.name.endswith("merges.txt"):
         return "vocab.json"
     known = (name for name in (*VOCABULARIES, "tokenizer.json") if path.name == name or path.name.endswith(f"-{name}"))
-    return next(known, "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model")
+    return next(known, "tokenizer.model")
 
 
 def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, Path]:
@@ -248,9 +259,6 @@ def _assume_settings(path: Path, name: str) -> AssumedSettings:
         return AssumedSettings(
             {"tokenizer_class": "GPT2Tokenizer", **no_tokens}, "taken for byte-level BPE, as GPT-2's is"
         )
-    if _is_tiktoken(path):
-        note = "a tiktoken file says neither how texts are split nor its special tokens; split as for cl100k_base"
-        return AssumedSettings({}, note)
     return AssumedSettings({})
 
 
@@ -261,15 +269,6 @@ def _assume_word_piece(path: Path) -> AssumedSettings:
     how = "it has capital letters, so texts keep theirs" if cased else "it has no capital letters, so texts lose theirs"
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
     return AssumedSettings(settings, f"taken for WordPiece, as BERT's is; {how}")
-
-
-def _is_tiktoken(path: Path) -> bool:
-    """Whether a file has lines of a token in base64 and its rank."""
-    if path.name.endswith(".tiktoken"):
-        return True
-    with path.open("rb") as file:
-        first = file.read(_HEADER_BYTES).split(b"\n")[0].split()
-    return len(first) == 2 and first[1].isdigit()
 
 
 def _set_sentencepiece_normalizer(loaded: Any, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Load a model's tokenizer from its files, or wrap one that the user has loaded already.
 
-A tokenizer.json is read by the library `tokenizers` alone; anything else (vocab.txt, SentencePiece, tiktoken, tekken)
-is loaded through transformers, which is slower. Importing this module imports neither.
+A tokenizer.json is read by the library `tokenizers` alone, and so are the vocabularies of tiktoken and tekken; anything
+else (vocab.txt, SentencePiece) is loaded through transformers, which is slower. Importing this module imports neither.
 """
 
 from __future__ import annotations
@@ -92,6 +92,10 @@ def _load_named_file(files: TokenizerFiles, path: Path) -> Tokenizer:
         path.suffix == ".json" and missing_tokenizer_part(path) is None
     )
     if not is_tokenizer_json:
+        from attncli.models.tokenizers.ranks import is_ranks_file, read_ranks_tokenizer
+
+        if is_ranks_file(path):
+            return read_ranks_tokenizer(path, name=files.ref.name, repair_hint=files.source.repair_hint)
         from attncli.models.tokenizers.slow import load_single_file
 
         return load_single_file(files, path, read_config(files))
