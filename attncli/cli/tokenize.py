@@ -359,7 +359,7 @@ def _text_inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[T
     if stream.ids is not None:
         yield from (TextInput(ids=ids) for ids in stream.ids)
     elif chat:
-        from attncli.api.tokenizing import parse_conversations
+        from attncli.api.conversations import parse_conversations
 
         yield from (TextInput(conversation=each) for each in parse_conversations(stream.texts(), lines=stream.lines))
     else:

@@ -9,7 +9,6 @@ tokenizer classes build parts of it anew.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -23,6 +22,9 @@ from attncli.models.files.sources import Source
 from attncli.models.tokenizers.token_bytes import part_state
 
 Json = Mapping[str, object]
+
+#: The normaliser and pre-tokenizer of a tokenizer.json (None: there is none), before its class replaced them.
+FileParts = tuple[Any, Any]
 
 
 class TokenizerFiles(Protocol):
@@ -234,13 +236,6 @@ def _as_string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-class FileParts(NamedTuple):
-    """The normaliser and pre-tokenizer of a tokenizer.json (None: there is none), before its class replaced them."""
-
-    normalizer: Any
-    pre_tokenizer: Any
-
-
 def apply_config(backend: Backend, config: TokenizerConfig) -> FileParts | None:
     """Change a tokenizer as the class that the configuration names would, with the configuration's settings.
 
@@ -248,8 +243,12 @@ def apply_config(backend: Backend, config: TokenizerConfig) -> FileParts | None:
     """
     changes = list(_setting_changes(backend, config.overrides))
     replaces = _replaces_prefix_space(backend, config.prepend_scheme)
-    # Copied, as the changes are made in place.
-    parts = FileParts(deepcopy(backend.normalizer), deepcopy(backend.pre_tokenizer)) if changes or replaces else None
+    parts = None
+    if changes or replaces:
+        from copy import deepcopy  # most tokenizers start without it
+
+        # The changes are made in place.
+        parts = deepcopy(backend.normalizer), deepcopy(backend.pre_tokenizer)
     for part, name, value in changes:
         setattr(part, name, value)
     set_prefix_space(backend, config.prepend_scheme)

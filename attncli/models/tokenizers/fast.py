@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -72,6 +71,8 @@ class FastTokenizer:
         return self._backend.get_vocab_size(with_added_tokens=True)
 
     def with_special_as_text(self) -> FastTokenizer:
+        from copy import copy  # most tokenizers start without it
+
         reading = copy(self)
         reading._special_as_text = True
         return reading
