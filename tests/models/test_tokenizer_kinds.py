@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
 
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.model_files import open_files
@@ -339,7 +341,7 @@ def test_a_named_vocabulary_goes_before_a_tokenizer_json(tmp_path: Path) -> None
 # GGUF
 
 
-def gguf(path: Path, kind: str, tokens: list[str], **arrays: list) -> Path:
+def gguf(path: Path, kind: str, tokens: list[str], **arrays: object) -> Path:
     module = pytest.importorskip("gguf", reason="the extra gguf isn't installed")
     writer = module.GGUFWriter(path, "llama" if kind == "llama" else "gpt2")
     writer.add_block_count(1)
@@ -363,11 +365,11 @@ def gguf_llama(path: Path) -> Path:
     return gguf(path, "llama", tokens, token_scores=[-float(place) for place in range(len(tokens))], token_types=kinds)
 
 
-def gguf_gpt2(path: Path) -> Path:
+def gguf_gpt2(path: Path, **more: object) -> Path:
     model = json.loads(made.byte_bpe().to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     merges = [" ".join(merge) for merge in model["merges"]]
-    return gguf(path, "gpt2", tokens, token_merges=merges, token_types=[3, 3, 3, *([1] * (len(tokens) - 3))])
+    return gguf(path, "gpt2", tokens, token_merges=merges, token_types=[3, 3, 3, *([1] * (len(tokens) - 3))], **more)
 
 
 @pytest.mark.parametrize("make", [gguf_llama, gguf_gpt2])
@@ -382,6 +384,62 @@ def test_gguf_agrees_with_transformers(make: Callable[[Path], Path], tmp_path: P
         assert list(encoding.ids) == expected["input_ids"]
         assert [span or (0, 0) for span in encoding.spans] == expected["offset_mapping"]
     assert ours.slow
+
+
+DIGITS = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)])
+
+
+def trained_digits() -> Backend:
+    """SmolLM's kind: every digit is a pre-token, so that spaces before one stay together."""
+    backend = made.byte_bpe()
+    backend.pre_tokenizer = DIGITS
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    backend.train_from_iterator(["a  2  3  4 the mole", "x\t\t5\n\n6"] * 9, trainer)
+    return backend
+
+
+@pytest.mark.parametrize("pre", ["smollm", "starcoder", "command-r", "gpt-2", "qwen2", "deepseek-coder", "deepseek-v3"])
+def test_gguf_splits_as_it_says(pre: str, tmp_path: Path) -> None:
+    backend = trained_digits()
+    model = json.loads(backend.to_str())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].get)
+    merges = [" ".join(merge) for merge in model["merges"]]
+    ours = named(
+        gguf(tmp_path / "x.gguf", "gpt2", tokens, token_merges=merges, token_types=[1] * len(tokens), tokenizer_pre=pre)
+    )
+    if pre not in ("smollm", "starcoder", "command-r"):
+        from transformers import AutoTokenizer
+
+        backend = AutoTokenizer.from_pretrained(str(tmp_path), gguf_file="x.gguf").backend_tokenizer
+    if pre.startswith("deepseek"):
+        backend.pre_tokenizer = DEEPSEEK[pre]
+    for text in ("a  2", "\t\t5\n\n6", "a 123 4\u00bd", "the mole's 77", "\u5199\u5199 x, (y) 1234"):
+        assert list(ours.encode(text, special=False).ids) == backend.encode(text, add_special_tokens=False).ids
+    assert ours.note is None
+
+
+def _split(*patterns: str) -> pre_tokenizers.PreTokenizer:
+    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    return pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(False, use_regex=False)])
+
+
+#: The pre-tokenizers of their tokenizer.json, for texts of these letters.
+DEEPSEEK = {
+    "deepseek-coder": _split(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"\p{Han}+", r"\p{N}"),
+    "deepseek-v3": _split(
+        r"\p{N}{1,3}",
+        r"\p{Han}+",
+        r"\p{P}[A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?\p{L}+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+}
+
+
+def test_a_gguf_that_splits_in_an_unknown_way_says_so(tmp_path: Path) -> None:
+    path = gguf_gpt2(tmp_path / "x.gguf", tokenizer_pre="mole-bpe")
+    note = named(path).note
+    assert note is not None and "(mole-bpe) isn't known here" in note and "ids may be wrong" in note
 
 
 def test_gguf_cuts_as_the_vocabulary_that_it_was_made_of(tmp_path: Path) -> None:
