@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attncli
@@ -130,6 +130,7 @@ def test_words_mean_the_same_in_a_text_and_in_all(text: str) -> None:
     assert written["statistics"][0]["total"]["words_unspaced"] == unspaced
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.text("the mole,.-\u5199\u0e2a\U0001f44d \n", min_size=1, max_size=30), min_size=1, max_size=3))
 def test_texts_add_up_to_all(texts: list[str]) -> None:
     result = attncli.tokenize(texts, stats=True, tokenizer=made.byte_bpe())

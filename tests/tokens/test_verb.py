@@ -239,7 +239,7 @@ def test_special_tokens_as_text_are_those_of_transformers(code_folder: Path) -> 
 
 
 def test_every_way_of_reading_a_text_takes_special_tokens_as_text(code_folder: Path) -> None:
-    text = f"{CODE} " * 5000
+    text = f"{CODE} " * 2200
     backend = made.byte_bpe(bos=True)
     backend.add_tokens([AddedToken("the <s>", special=False)])
     backend.encode_special_tokens = True
