@@ -10,7 +10,14 @@ from attncli.api.loading import LoadedTokenizer
 from attncli.errors import UsageError
 from attncli.models.tokenizers.types import Encoding
 from attncli.results.tokenize import Source, TokenizedText
-from attncli.tokens.encode import check_text, covered_texts, encode, from_ids, was_cut
+from attncli.tokens.encode import (
+    check_text,
+    count_unspelled,
+    covered_texts,
+    encode,
+    from_ids,
+    was_cut,
+)
 from attncli.tokens.measure import measure
 
 if TYPE_CHECKING:
@@ -161,3 +168,24 @@ class LengthWarnings:
         if count == 1:
             return f"text {record + 1} of {self._texts:,}"
         return f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
+
+
+class LossWarnings:
+    """Counts characters that vocabularies have no token for, and makes one warning for each model."""
+
+    def __init__(self) -> None:
+        # By model: the number of texts and of such characters in them.
+        self._found: dict[str, tuple[int, int]] = {}
+
+    def add(self, loaded: LoadedTokenizer, text: str, spans: Sequence[tuple[int, int] | None]) -> None:
+        """Look at one text under one model.  spans: the characters of its tokens."""
+        if loaded.tokenizer is None or not (lost := count_unspelled(loaded.tokenizer, text, spans)):
+            return
+        texts, characters = self._found.get(loaded.model, (0, 0))
+        self._found[loaded.model] = (texts + 1, characters + lost)
+
+    def warnings(self) -> Iterator[str]:
+        for model, (texts, characters) in self._found.items():
+            where = "the text" if texts == 1 else f"{texts:,} texts"
+            counted = "a character" if characters == 1 else f"{characters:,} characters"
+            yield f"{model} has no token for {counted} of {where}, and leaves them out"

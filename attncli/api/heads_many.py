@@ -82,7 +82,7 @@ def run_averaged(
     """Run the model on all inputs. patterns, pair, target: options of a single text, which raise UsageError here."""
     _refuse_single_text_options(request, patterns=patterns, pair=pair, target=target)
     if not loader.is_loaded:
-        loader = replace(loader, device=sharing.pick_device(loader.device))
+        loader = loader._replace(device=sharing.pick_device(loader.device))
     files = loader.files()
     tokenizer = loader.find_tokenizer(files, needed=many.needs_tokenizer)
     loaded = loader.load(files, request.selection.depth)

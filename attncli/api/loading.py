@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -123,14 +122,7 @@ def _wrap_user_tokenizer(user_object: Any) -> LoadedTokenizer:
     return LoadedTokenizer(str(name or tokenizer.class_name), tokenizer, user_object=user_object)
 
 
-@dataclass(frozen=True)
-class ModelLoader:
-    """What to load, and how: a model and its tokenizer.
-
-    model: a hub name or a path (None: the default model), or a loaded module.
-    The methods pass on `files`: those of a model given by name, None for a loaded module.
-    """
-
+class _LoaderFields(NamedTuple):
     model: Any
     tokenizer: Any = None
     revision: str | None = None
@@ -141,8 +133,23 @@ class ModelLoader:
     dtype: str = "auto"
     progress: Progress = silent
 
-    def __post_init__(self) -> None:
-        """Raises UsageError where a loaded module comes with an option that only a model's name can have."""
+
+class ModelLoader(_LoaderFields):
+    """What to load, and how: a model and its tokenizer.
+
+    model: a hub name or a path (None: the default model), or a loaded module.
+    The methods pass on `files`: those of a model given by name, None for a loaded module.
+
+    Raises UsageError where a loaded module comes with an option that only a model's name can have.
+    """
+
+    # No dataclass, which `attn tokenize` would import though it loads no model.
+    def __new__(cls, *fields: Any, **named: Any) -> ModelLoader:
+        loader = super().__new__(cls, *fields, **named)
+        loader._check_options()
+        return loader
+
+    def _check_options(self) -> None:
         if not self.is_loaded:
             return
         placed = {"device": self.device != "auto", "dtype": self.dtype != "auto"}

@@ -30,6 +30,7 @@ def tokenize(
     generation_prompt: bool = False,
     no_special: bool = False,
     truncate: bool = False,
+    special_as_text: bool = False,
     why: bool = False,
     lint: bool = False,
     stats: bool = False,
@@ -52,6 +53,8 @@ def tokenize(
     `tools` and anything else that the model's chat template uses; `template` chooses among several, `generation_prompt`
     adds the tokens that begin the model's answer.
     no_special: add no special tokens.  truncate: cut to the number of tokens that the model takes.
+    special_as_text: read special tokens that are written in a text, as `<|endoftext|>` in code, as ordinary text (the
+    `split_special_tokens` of transformers); for a text, not for a conversation or ids.
     why: the tokenizer's steps for each text (`.why`).  lint: what is odd about it (`.findings`), and the entries of the
     vocabulary that no text encodes to (`unreachable`).  stats: counts over all texts (`statistics`, `parity`).
     vocab: describe the vocabulary (`vocabularies`) and search it for every text, instead of tokenizing.
@@ -75,6 +78,7 @@ def tokenize(
         chat=chat,
         template=template,
         generation_prompt=generation_prompt,
+        special_as_text=special_as_text,
         why=why,
         lint=lint,
         stats=stats,
@@ -111,7 +115,7 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -
 
 
 def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[TextInput]:
-    from attncli.api.tokenizing import parse_conversations, read_conversation
+    from attncli.api.conversations import parse_conversations, read_conversation
 
     if text is None or ids is not None or pair is not None:
         raise UsageError("a conversation stands alone", hint="--chat takes no ids and no --pair")

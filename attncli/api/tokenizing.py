@@ -1,20 +1,21 @@
 """Tokenize a stream of texts or conversations under one or several models.
 
 Each text becomes a record, one at a time, so that memory does not grow with the number of texts. Conversations are
-rendered with the chat template of each model first.
+rendered with the chat template of each model first (`conversations`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.api.cutting import (
     CHECKS,
     LengthWarnings,
+    LossWarnings,
     TextInput,
     TokenizeSettings,
     check_input,
@@ -24,80 +25,23 @@ from attncli.api.cutting import (
     tokenize_text,
 )
 from attncli.api.loading import LoadedTokenizer, open_tokenizers, tokenizer_provenance
-from attncli.errors import AttnError, UsageError
-from attncli.models.chat.chat_text import ChatText, render_chat
-from attncli.models.chat.sandbox import Sandbox
-from attncli.models.chat.template import (
-    ChatFormat,
-    Conversation,
-    build_conversation,
-    loaded_format,
-    parse_conversation,
-    read_format,
-)
+from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import IdsPart, Record, TokenizedText, TokenizeResult
+from attncli.results.tokens import Token
 from attncli.tokens.encode import check_text
 
 if TYPE_CHECKING:
+    from attncli.api.conversations import ChatRenderer
     from attncli.api.text_details import TextChecks, TextDetails
+    from attncli.models.chat.chat_text import ChatText
+    from attncli.models.chat.sandbox import Sandbox
     from attncli.results.vocabulary import Unreachable, Vocabulary, VocabularyEntry
     from attncli.tokens.statistics import Statistics
 
 
-class ChatRenderer:
-    """Renders conversations with the chat template of each model, in a child process.
-
-    template: the name of one of several templates.  generation_prompt: add what begins the model's answer.
-    """
-
-    def __init__(
-        self, tokenizers: Sequence[LoadedTokenizer], sandbox: Sandbox, *, template: str | None, generation_prompt: bool
-    ) -> None:
-        self._template = template
-        self._generation_prompt = generation_prompt
-        self._formats = {id(loaded): _chat_format(loaded, template) for loaded in tokenizers}
-        self._sandbox = sandbox
-
-    def render(self, conversation: Conversation, loaded: LoadedTokenizer) -> ChatText:
-        """A conversation as text, in the format of one model. Raises as `render_chat` does."""
-        return render_chat(
-            conversation,
-            self._formats[id(loaded)],
-            self._sandbox,
-            template=self._template,
-            generation_prompt=self._generation_prompt,
-        )
-
-
-def read_conversation(given: Any) -> Conversation:
-    """A conversation from JSON or Python objects: a list of messages, or an object with them.
-
-    Raises AttnError for anything else.
-    """
-    return parse_conversation(given) if isinstance(given, str) else build_conversation(given)
-
-
-def parse_conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:
-    """A conversation from each text; with `lines`, each is a line of JSON Lines, and blank ones are skipped.
-
-    Raises as `read_conversation` does, with the number of the line.
-    """
-    for number, text in enumerate(texts, start=1):
-        if lines and not text.strip():
-            continue
-        try:
-            yield read_conversation(text)
-        except AttnError as error:
-            if lines:
-                error.message = f"line {number}: {error.message}"
-            raise
-
-
-def _chat_format(loaded: LoadedTokenizer, template: str | None) -> ChatFormat:
-    if loaded.files is None:
-        return loaded_format(loaded.user_object, loaded.model)
-    return read_format(loaded.files, template)
+#: A text with fewer tokens than this is looked at again: they may all be special ones.
+_FEW_TOKENS = 8
 
 
 class TextTokenizer:
@@ -115,7 +59,9 @@ class TextTokenizer:
         self._chat_renderer = chat_renderer
         self._details: TextDetails | None = None
         self._lengths = LengthWarnings()
+        self._losses = LossWarnings()
         self._warnings: dict[str, None] = {}
+        self._differing: set[int] = set()
         self._checks = _open_checks(settings)
         self._statistics = _open_statistics(tokenizers) if settings.stats else None
 
@@ -131,7 +77,7 @@ class TextTokenizer:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the texts so far."""
-        return (*self._warnings, *self._lengths.warnings())
+        return (*self._warnings, *self._losses.warnings(), *self._lengths.warnings())
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -162,6 +108,8 @@ class TextTokenizer:
         ]
         for record, (text, *encoded) in enumerate(zip(originals, *streams, strict=True)):
             for loaded, ids in zip(self._tokenizers, encoded, strict=True):
+                self._compare_with_file(loaded, text)
+                self._look_for_losses(loaded, text, len(ids))
                 yield IdsPart(record, loaded.model, self._truncate(text, ids, loaded, record))
 
     def stream_ids(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
@@ -171,13 +119,17 @@ class TextTokenizer:
         (loaded,) = self._tokenizers
         tokenizer = require_tokenizer(loaded)
         tokens, first = 0, True
-        parts = encode_stream(tokenizer, _check_each(blocks), special=self.settings.special)
+        blocks = iter(_check_each(blocks))
+        start = next(blocks, "")
+        self._compare_with_file(loaded, start)
+        parts = encode_stream(tokenizer, chain([start], blocks), special=self.settings.special)
         # Without special tokens, the part before the text is empty: `first` belongs to the first part with ids.
         for ids in filter(None, parts):
             yield IdsPart(record, loaded.model, ids, first=first, last=False)
             tokens, first = tokens + len(ids), False
         yield IdsPart(record, loaded.model, (), first=first)
         self._lengths.add(record, loaded.model, tokens, tokenizer.max_length, cut=False)
+        self._look_for_losses(loaded, start, tokens)
 
     def count(self, inputs: Iterable[TextInput]) -> None:
         """Add every text to the statistics only, which is faster than `records`."""
@@ -249,6 +201,9 @@ class TextTokenizer:
             settings = settings._replace(special=False)
             self._warnings.update(dict.fromkeys(chat.warnings))
         text, cut = tokenize_text(given, loaded, record, settings)
+        for number, each in enumerate(input_texts(given)):
+            self._compare_with_file(loaded, each)
+            self._losses.add(loaded, each, _spans_of(text.tokens, text.sequences, number))
         self._lengths.add(record, loaded.model, len(text.tokens), text.max_length, cut=cut)
         if settings.stats:
             self._count(given, loaded, settings)
@@ -266,7 +221,25 @@ class TextTokenizer:
     def _count(self, given: TextInput, loaded: LoadedTokenizer, settings: TokenizeSettings) -> None:
         assert self._statistics is not None
         encoding = encode_input(given, loaded, settings)
+        for text in input_texts(given):
+            self._compare_with_file(loaded, text)
+            self._look_for_losses(loaded, text, len(encoding.ids))
         self._statistics[id(loaded)].add(encoding, input_texts(given), truncated=settings.truncate)
+
+    def _compare_with_file(self, loaded: LoadedTokenizer, text: str) -> None:
+        """Warn, once, where the tokenizer's class gives a text other ids than its tokenizer.json would alone."""
+        tokenizer = loaded.tokenizer
+        if tokenizer is None or id(loaded) in self._differing or not tokenizer.differs_from_file(text):
+            return
+        self._differing.add(id(loaded))
+        warning = f"{loaded.model}: its class {tokenizer.class_name} gives other ids than its tokenizer.json alone"
+        self._warnings[f"{warning} (-m FOLDER/tokenizer.json reads the file alone)"] = None
+
+    def _look_for_losses(self, loaded: LoadedTokenizer, text: str, tokens: int) -> None:
+        """As `_losses.add`, where only ids are wanted: for a text that has hardly any tokens."""
+        if tokens < _FEW_TOKENS and text.strip():
+            encoding = require_tokenizer(loaded).encode(text, special=False)
+            self._losses.add(loaded, text, encoding.spans)
 
     def _truncate(self, text: str, ids: Sequence[int], loaded: LoadedTokenizer, record: int) -> Sequence[int]:
         """The ids of a text, truncated to what the model takes if the settings say so."""
@@ -290,6 +263,7 @@ def open_text_tokenizer(
     chat: bool = False,
     template: str | None = None,
     generation_prompt: bool = False,
+    special_as_text: bool = False,
     why: bool = False,
     lint: bool = False,
     stats: bool = False,
@@ -307,6 +281,9 @@ def open_text_tokenizer(
     """
     settings = TokenizeSettings(not no_special, truncate, why, lint, stats, tuple(check))
     _check_settings(settings, chat=chat, chat_options=template is not None or generation_prompt)
+    if special_as_text and (chat or not needs_tokenizer):
+        what = "a conversation's template writes its special tokens as text" if chat else "ids are no text"
+        raise UsageError(f"{what}, and --special-as-text is for texts", hint="leave --special-as-text out")
     with _sandbox(chat) as sandbox:
         tokenizers = open_tokenizers(
             model,
@@ -317,12 +294,20 @@ def open_text_tokenizer(
             trust_remote_code=trust_remote_code,
             progress=progress,
         )
+        if special_as_text:
+            tokenizers = tuple(_reading_special_as_text(loaded) for loaded in tokenizers)
         if "same" in settings.check and len(tokenizers) < 2:
             raise UsageError("--check same compares models, and there is one", hint="name two or more, each with -m")
         renderer = None
         if sandbox is not None:
+            from attncli.api.conversations import ChatRenderer
+
             renderer = ChatRenderer(tokenizers, sandbox, template=template, generation_prompt=generation_prompt)
         yield TextTokenizer(tokenizers, settings, chat_renderer=renderer)
+
+
+def _reading_special_as_text(loaded: LoadedTokenizer) -> LoadedTokenizer:
+    return loaded._replace(tokenizer=require_tokenizer(loaded).with_special_as_text())
 
 
 def _sandbox(chat: bool) -> AbstractContextManager[Sandbox | None]:
@@ -355,6 +340,12 @@ def _open_statistics(tokenizers: Sequence[LoadedTokenizer]) -> dict[int, Statist
     from attncli.tokens.statistics import Statistics
 
     return {id(loaded): Statistics(loaded.model, loaded.tokenizer) for loaded in tokenizers}
+
+
+def _spans_of(tokens: Sequence[Token], sequences: Sequence[int | None], number: int) -> list[tuple[int, int] | None]:
+    """The characters of each token of one text of an input; None where they aren't known."""
+    own = (token for token, sequence in zip(tokens, sequences, strict=True) if sequence == number)
+    return [None if token.start is None or token.end is None else (token.start, token.end) for token in own]
 
 
 def _check_each(texts: Iterable[str]) -> Iterator[str]:

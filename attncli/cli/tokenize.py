@@ -47,6 +47,7 @@ class InputOptions(NamedTuple):
     chat: bool
     template: str | None
     generation_prompt: bool
+    special_as_text: bool
 
 
 class ViewOptions(NamedTuple):
@@ -75,6 +76,7 @@ input_options = bundle(
     flag("--chat", group=_INPUT, help="The input is JSON messages, for the model's own chat template."),
     option("--template", group=_INPUT, metavar="NAME", help="The one of several chat templates."),
     flag("--generation-prompt", group=_INPUT, help="End the conversation with what makes the model answer."),
+    flag("--special-as-text", group=_INPUT, help="Special tokens written in the text are ordinary text."),
 )
 view_options = bundle(
     "view",
@@ -198,6 +200,7 @@ def _tokenizing_keywords(encoding: EncodingOptions, interpretation: InputOptions
         "chat": interpretation.chat,
         "template": interpretation.template,
         "generation_prompt": interpretation.generation_prompt,
+        "special_as_text": interpretation.special_as_text,
         "why": view.why,
         "lint": view.lint,
         "stats": view.stats,
@@ -356,7 +359,7 @@ def _text_inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[T
     if stream.ids is not None:
         yield from (TextInput(ids=ids) for ids in stream.ids)
     elif chat:
-        from attncli.api.tokenizing import parse_conversations
+        from attncli.api.conversations import parse_conversations
 
         yield from (TextInput(conversation=each) for each in parse_conversations(stream.texts(), lines=stream.lines))
     else:

@@ -2,7 +2,7 @@
 
 Ratios are None where the denominator is 0. Words are maximal runs of non-space characters, and are counted only in
 scripts with spaces between words: in others (Chinese, Japanese, Thai …) words and figures per word are None, and totals
-leave these scripts out.
+leave these scripts out, but for `words_unspaced`. The punctuation around a word is no token of it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class TotalStatistics(NamedTuple):
     texts: 1 where all are equally frequent (Zouhar et al. 2023). None for fewer than 1,000 tokens: where most occur
     once it would be near 1 for any tokenizer.
     unknown_characters: characters that unknown tokens replace.
+    words_unspaced: runs of non-space in scripts without spaces between words, and of symbols; not in `words`.
     """
 
     tokens: int
@@ -68,6 +69,7 @@ class TotalStatistics(NamedTuple):
     renyi_efficiency: float | None
     unknown_characters: int = 0
     unknown_characters_share: float | None = None
+    words_unspaced: int = 0
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()

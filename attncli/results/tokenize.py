@@ -41,13 +41,14 @@ class TokenStats(NamedTuple):
     """Counts and ratios of one text; added special tokens are counted only in `special_tokens`.
 
     tokens, special_tokens, words, characters, bytes (of UTF-8): how many.  bytes_per_token, characters_per_token.
-    Words are maximal runs of non-space characters. fertility = tokens / words; continued_words are those of two or
-    more tokens (Rust et al. 2021), continued_words_share of all. These leave out symbols, and scripts without spaces
-    between words. unknown: tokens for characters that the vocabulary lacks, unknown_share of all. A ratio is None where
-    its denominator is 0.
+    Words are maximal runs of non-space characters in scripts with spaces between words; words_unspaced are those in
+    other scripts, and of symbols. fertility = tokens / words; continued_words are those of two or more tokens, without
+    the punctuation around them (Rust et al. 2021), continued_words_share of all. unknown: tokens for characters that
+    the vocabulary lacks, unknown_share of all. A ratio is None where its denominator is 0.
 
-    spaced_tokens, spaced_words: the two numbers of fertility.  unspaced_scripts: the scripts that it leaves out, those
-    with the most characters first.  unknown_characters: characters that unknown tokens replace.
+    spaced_tokens, spaced_words: the two numbers of fertility (the latter is `words`).  unspaced_scripts: the scripts
+    that it leaves out, those with the most characters first.  unknown_characters: characters that unknown tokens
+    replace.
     """
 
     tokens: int
@@ -66,6 +67,7 @@ class TokenStats(NamedTuple):
     spaced_words: int = 0
     unspaced_scripts: tuple[str, ...] = ()
     unknown_characters: int = 0
+    words_unspaced: int = 0
 
     @property
     def has_much_unknown(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from unicodedata import category
 
 
 class Token(NamedTuple):
@@ -29,3 +30,20 @@ class Token(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
+
+
+#: What BERT takes for punctuation besides Unicode's categories P: everything in ASCII but letters, digits and space.
+_ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+
+
+def without_punctuation(text: str, start: int, end: int) -> tuple[int, int]:
+    """The characters of a word from `start` to before `end`, without punctuation at either side; maybe none."""
+    while start < end and _is_punctuation(text[start]):
+        start += 1
+    while start < end and _is_punctuation(text[end - 1]):
+        end -= 1
+    return start, end
+
+
+def _is_punctuation(character: str) -> bool:
+    return character in _ASCII_PUNCTUATION or (not character.isascii() and category(character)[0] == "P")

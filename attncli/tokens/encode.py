@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import FailedError, UsageError
 from attncli.results.tokens import Token
-from attncli.tokens.spans import WordSpans, byte_spans, empty_added_spaces, restore_first_characters
+from attncli.tokens.spans import (
+    Composer,
+    WordSpans,
+    byte_spans,
+    cover_gaps,
+    empty_added_spaces,
+    restore_first_characters,
+)
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Piece, Tokenizer
@@ -63,7 +70,8 @@ def encode(
     places: list[TokenPlace] = [_NOWHERE] * len(pieces)
     for number, each in enumerate(texts):
         members = [index for index, sequence in enumerate(encoding.sequences) if sequence == number]
-        for index, place in zip(members, _token_places(each, encoding, pieces, members), strict=True):
+        found = _token_places(each, encoding, pieces, members, tokenizer.composer)
+        for index, place in zip(members, found, strict=True):
             places[index] = place
     tokens = (
         Token(index, piece.id, piece.token, piece.text, *place, piece.special or sequence is None)
@@ -110,21 +118,41 @@ def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece
 
 
 def _token_places(
-    text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int]
+    text: str, encoding: Encoding, pieces: Sequence[Piece], members: Sequence[int], compose: Composer | None
 ) -> Iterator[TokenPlace]:
-    """The offsets and words of the tokens of one text.  members: their indices among all tokens."""
+    """The offsets and words of the tokens of one text.
+
+    members: their indices among all tokens.  compose: as for `cover_gaps`.
+    """
     spans = [encoding.spans[index] for index in members]
     if None in spans:
         spans = align(text, [pieces[index].data for index in members])
     data = [pieces[index].data for index, span in zip(members, spans, strict=True) if span is not None]
-    found = empty_added_spaces(
-        text, restore_first_characters(text, [span for span in spans if span is not None], data), data
-    )
+    found = restore_first_characters(text, [span for span in spans if span is not None], data)
+    found = cover_gaps(text, empty_added_spaces(text, found, data), compose)
     in_characters, in_bytes = iter(found), iter(byte_spans(text, found, data))
     words = WordSpans(text)
     for place in spans:
         span = None if place is None else next(in_characters)
         yield _NOWHERE if span is None else (*span, *next(in_bytes), words.at(span))
+
+
+def count_unspelled(tokenizer: Tokenizer, text: str, spans: Sequence[Span | None]) -> int:
+    """How many characters of a text, but for white space, have no token because the vocabulary can't spell them.
+
+    spans: the characters of each token; None where they aren't known.
+
+    A vocabulary without an unknown token drops such characters. Where there is one, a text without any token is looked
+    at all the same: its normaliser may drop everything.
+    """
+    if (spans and tokenizer.unknown_id is not None) or None in spans:
+        return 0
+    reach, lost = 0, ""
+    for start, end in [*(span for span in spans if span is not None), (len(text), len(text))]:
+        lost += text[reach:start]
+        reach = max(reach, end)
+    without_token = {each for each in set(lost) if not each.isspace() and not tokenizer.encode(each, special=False).ids}
+    return sum(each in without_token for each in lost)
 
 
 def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attncli.errors import UsageError
 from attncli.results.explanation import Entry, Explanation, Model, PreToken, Segment, Step, Word
 from attncli.tokens.encode import check_text
+from attncli.tokens.spans import cover_gaps
 from attncli.tokens.tokenizer_models import BPEExplainer, UnigramExplainer, WordLevelExplainer, WordPieceExplainer
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Explainer:
         check_text(text)
         encoding = self._tokenizer.encode(text, special=special)
         cut = self._parts.pre_tokenize(text)
+        spans = cover_gaps(text, [each[:2] for each in cut.pre_tokens], self._tokenizer.composer)
+        covered = (
+            each._replace(start=start, end=end) for each, (start, end) in zip(cut.pre_tokens, spans, strict=True)
+        )
+        cut = cut._replace(pre_tokens=tuple(covered))
         words, pre_tokens = _explain_words(text, cut, self._model)
         template = self._parts.template() if special else None
         own = [identifier for pre_token in pre_tokens for identifier in _pre_token_ids(pre_token, words)]

@@ -1,9 +1,10 @@
 """Count the tokens of one text: the counts and ratios of `TokenStats`.
 
-Added special tokens are only in their own count; words are maximal runs of non-space characters. With t tokens, w words
-and b UTF-8 bytes: fertility = t/w, the share of continued words = words of two or more tokens / w (Rust et al. 2021),
-bytes per token = b/t, the share of unknown tokens = unknown tokens / t. Fertility and continued words leave out scripts
-without spaces between words, and symbols, which aren't words.
+Added special tokens are only in their own count; words are maximal runs of non-space characters in scripts with spaces
+between words; runs in other scripts, and of symbols, have a count of their own. With t tokens, w words and b UTF-8
+bytes: fertility = t/w of these scripts, the share of continued words = words of two or more tokens / w (Rust et al.
+2021), where the punctuation around a word doesn't count, bytes per token = b/t, the share of unknown tokens = unknown
+tokens / t.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from attncli.results.tokenize import TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText
-from attncli.tokens.spans import WordSpans
+from attncli.tokens.spans import tokens_per_word, word_spans
 
 #: Roughly the Unicode blocks of scripts without spaces: a text without any of these needs no closer look.
 _MAY_BE_UNSPACED = (
@@ -33,17 +34,15 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
     """
     placed = list(zip(encoded.sequences, encoded.tokens, strict=True))
     own = [token for sequence, token in placed if sequence is not None or not token.special]
-    sizes = Counter((sequence, token.word) for sequence, token in placed if token.word is not None)
     characters, size = sum(map(len, texts)), sum(len(text.encode("utf-8")) for text in texts)
-    words = sum(len(WordSpans(text)) for text in texts)
-    counted = _WordCounts(len(own), words, sum(count > 1 for count in sizes.values()), ())
-    spaced = _count_spaced(placed, texts) if any(map(_may_be_unspaced, texts)) else counted
+    count_words = _count_by_script if any(map(_may_be_unspaced, texts)) else _count_words
+    spaced = count_words(placed, texts) if texts else _WordCounts(len(own))
     unknown_tokens = [token for token in own if token.id == unknown_id]
     unknown_characters = sum((token.end or 0) - (token.start or 0) for token in unknown_tokens)
     return TokenStats(
         tokens=len(own),
         special_tokens=len(encoded.tokens) - len(own),
-        words=words,
+        words=spaced.words,
         characters=characters,
         bytes=size,
         bytes_per_token=_ratio(size, len(own)) if texts else None,
@@ -57,14 +56,18 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
         spaced_words=spaced.words,
         unspaced_scripts=spaced.left_out,
         unknown_characters=min(unknown_characters, characters),
+        words_unspaced=spaced.unspaced,
     )
 
 
 class _WordCounts(NamedTuple):
+    """Counts in scripts with spaces; unspaced: runs of non-space in those that are left out."""
+
     tokens: int
-    words: int
-    continued: int
-    left_out: tuple[str, ...]
+    words: int = 0
+    continued: int = 0
+    unspaced: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 def _may_be_unspaced(text: str) -> bool:
@@ -72,16 +75,27 @@ def _may_be_unspaced(text: str) -> bool:
     return not text.isascii() and re.search(_MAY_BE_UNSPACED, text) is not None
 
 
-def _count_spaced(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
+def _count_words(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
+    """Tokens and words of texts that are all in scripts with spaces."""
+    tokens = words = continued = 0
+    for number, text in enumerate(texts):
+        spans = _spans_of(placed, number)
+        found = word_spans(text)
+        tokens, words = tokens + len(spans), words + len(found)
+        pieces = tokens_per_word(text, sorted(span for span in spans if span is not None), found)
+        continued += sum(count > 1 for count in pieces)
+    return _WordCounts(tokens, words, continued)
+
+
+def _count_by_script(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
     """Tokens and words of those parts of the texts that are in scripts with spaces, as `--stats` counts them."""
     # Imported here because it is slow and few texts need it.
     from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script
 
     runs: list[RunCounts] = []
     for number, text in enumerate(texts):
-        own = [token for sequence, token in placed if sequence == number]
-        spans = [None if token.start is None or token.end is None else (token.start, token.end) for token in own]
-        runs += count_by_script(text, spans, [False] * len(own)).runs
+        spans = _spans_of(placed, number)
+        runs += count_by_script(text, spans, [False] * len(spans)).runs
     left_out: Counter[str] = Counter()
     for run in runs:
         left_out[run.script] += run.characters if run.script in UNSPACED else 0
@@ -90,8 +104,15 @@ def _count_spaced(placed: Sequence[tuple[int | None, Token]], texts: Sequence[st
         sum(run.tokens for run in spaced),
         sum(run.words for run in spaced),
         sum(run.continued for run in spaced),
+        sum(run.words_unspaced for run in runs),
         tuple(script for script, characters in left_out.most_common() if characters),
     )
+
+
+def _spans_of(placed: Sequence[tuple[int | None, Token]], number: int) -> list[tuple[int, int] | None]:
+    """The characters of each token of one text; None where they weren't found."""
+    own = (token for sequence, token in placed if sequence == number)
+    return [None if token.start is None or token.end is None else (token.start, token.end) for token in own]
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -11,7 +11,6 @@ first, and the scripts add up to the total. A word that continues from a script 
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -21,6 +20,8 @@ from typing import NamedTuple
 import regex
 
 from attncli.results.tokenize import SYMBOLS
+from attncli.results.tokens import without_punctuation
+from attncli.tokens.spans import tokens_per_word, word_spans
 
 Span = tuple[int, int]
 
@@ -73,7 +74,6 @@ _NAMES = (
 )
 _CLASSES = {SYMBOLS: _SYMBOL} | {name: rf"\p{{Script={name}}}" for name in (*NEUTRAL, *_NAMES.split())}
 _SCRIPT = regex.compile("|".join(f"(?P<{name}>{each})" for name, each in _CLASSES.items()), regex.VERSION1)
-_WORD = re.compile(r"\S+")
 
 
 # --- Runs of one script
@@ -175,6 +175,7 @@ def _run_end(text: str, start: int, end: int, *, takes_neutral: bool) -> int:
 class RunCounts(NamedTuple):
     """Counts of what begins in one run of one script. `words` is 0 in scripts without spaces.
 
+    words_unspaced: runs of non-space in scripts without spaces between words; 0 in others.
     unknown_characters: characters of the run that unknown tokens replaced, wherever these tokens begin.
     """
 
@@ -186,10 +187,12 @@ class RunCounts(NamedTuple):
     words: int
     continued: int
     unknown_characters: int = 0
+    words_unspaced: int = 0
 
 
 class CountedText(NamedTuple):
-    """The counts of each run of a text, the spans of its words, and the number of tokens in each word."""
+    """The counts of each run of a text, and of each of its words the characters and the number of tokens, both without
+    the punctuation around it."""
 
     runs: tuple[RunCounts, ...]
     words: Sequence[Span]
@@ -203,8 +206,8 @@ def count_by_script(text: str, spans: Sequence[Span | None], unknown: Sequence[b
     unknown: whether each token is the unknown one.
     """
     runs = list(script_runs(text)) or [ScriptRun(COMMON, 0, 0)]
-    words = list(_words(text, runs))
-    pieces = _tokens_per_word(sorted(span for span in spans if span is not None), words)
+    words = list(_words(text, runs, unspaced=False))
+    pieces = tokens_per_word(text, sorted(span for span in spans if span is not None), words)
     starts = _token_starts(spans)
     counts = zip(
         (run.script for run in runs),
@@ -215,9 +218,11 @@ def count_by_script(text: str, spans: Sequence[Span | None], unknown: Sequence[b
         _count_by_run(runs, [start for start, _ in words]),
         _count_by_run(runs, [start for (start, _), count in zip(words, pieces, strict=True) if count > 1]),
         _count_characters(runs, [span for span, lost in zip(spans, unknown, strict=True) if lost and span is not None]),
+        _count_by_run(runs, [start for start, _ in _words(text, runs, unspaced=True)]),
         strict=True,
     )
-    return CountedText(tuple(RunCounts(*each) for each in counts), words, pieces)
+    inner = [without_punctuation(text, *word) for word in words]
+    return CountedText(tuple(RunCounts(*each) for each in counts), inner, pieces)
 
 
 def covered_text(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | None], bool]:
@@ -240,30 +245,15 @@ def _token_starts(spans: Sequence[Span | None]) -> list[int]:
     return starts
 
 
-def _words(text: str, runs: Iterable[ScriptRun]) -> Iterator[Span]:
-    """The spans of words in scripts with spaces; a word ends where a script without spaces begins."""
-    for unspaced, neighbours in groupby(runs, key=lambda run: run.script in UNSPACED):
-        if not unspaced:
-            stretch = list(neighbours)
-            yield from (word.span() for word in _WORD.finditer(text, stretch[0].start, stretch[-1].end))
+def _words(text: str, runs: Iterable[ScriptRun], *, unspaced: bool) -> Iterator[Span]:
+    """The runs of non-space, in scripts with spaces between words or in those without.
 
-
-def _tokens_per_word(spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
-    """The number of tokens in each word; a token counts for the first word that it overlaps.
-
-    spans: the tokens in the order of the text.
+    One ends where the other kind of script begins.
     """
-    pieces = [0] * len(words)
-    ends = [end for _, end in words]
-    word, last = 0, len(words)
-    for start, end in spans:
-        while word < last and ends[word] <= start:
-            word += 1
-        if word == last:
-            break
-        if start < end and words[word][0] < end:
-            pieces[word] += 1
-    return pieces
+    for apart, neighbours in groupby(runs, key=lambda run: run.script in UNSPACED):
+        if apart == unspaced:
+            stretch = list(neighbours)
+            yield from word_spans(text, stretch[0].start, stretch[-1].end)
 
 
 def _count_by_run(runs: Sequence[ScriptRun], places: Sequence[int]) -> list[int]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise, takewhile
+
+from attncli.results.tokens import without_punctuation
 
 Span = tuple[int, int]
+
+#: A normaliser as a function of a text.
+Composer = Callable[[str], str]
 
 _WORD = re.compile(r"\S+")
 
@@ -19,7 +25,7 @@ class WordSpans:
     """The words of a text: its maximal runs of non-space characters."""
 
     def __init__(self, text: str) -> None:
-        spans = [match.span() for match in _WORD.finditer(text)]
+        spans = word_spans(text)
         self._starts = [start for start, _ in spans]
         self._ends = [end for _, end in spans]
 
@@ -31,6 +37,30 @@ class WordSpans:
         start, end = span
         word = bisect_right(self._ends, start)
         return word if start < end and word < len(self) and self._starts[word] < end else None
+
+
+def word_spans(text: str, start: int = 0, end: int | None = None) -> list[Span]:
+    """The maximal runs of non-space between two characters of a text."""
+    return [match.span() for match in _WORD.finditer(text, start, len(text) if end is None else end)]
+
+
+def tokens_per_word(text: str, spans: Iterable[Span], words: Sequence[Span]) -> list[int]:
+    """The number of tokens in each word, without the punctuation around it: `mole,` is no word of two tokens.
+
+    spans: the tokens in the order of the text. A token counts for the first word that it overlaps.
+    """
+    inner = [without_punctuation(text, *word) for word in words]
+    counts = [0] * len(words)
+    left = iter(index for index, (start, end) in enumerate(inner) if start < end)
+    word = next(left, None)
+    for start, end in spans:
+        while word is not None and inner[word][1] <= start:
+            word = next(left, None)
+        if word is None:
+            break
+        if inner[word][0] < end and start < end:
+            counts[word] += 1
+    return counts
 
 
 def restore_first_characters(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:
@@ -73,6 +103,71 @@ def shared_starts(text: str, spans: Sequence[Span]) -> list[int]:
         for index, ((start, end), (following, _)) in enumerate(pairwise(spans))
         if start == following and start < end and not text[start].isspace()
     ]
+
+
+#: How many characters of the tokens beside a gap are looked at, and of a gap as a whole.
+_BESIDE, _LONGEST_GAP = 4, 64
+
+
+def cover_gaps(text: str, spans: Sequence[Span], compose: Composer | None) -> list[Span]:
+    """The spans, with the characters between tokens that are a part of one nevertheless.
+
+    compose: the tokenizer's normaliser, where it may make one character of several. The library `tokenizers` gives the
+    result the span of one of them alone: in `e` and a combining accent, that of `e`.
+
+    A combining mark belongs to the character before it, also where an accent was removed. Other characters that the
+    normaliser changes together with those of a token beside them belong to that token; all others, as white space
+    that a pre-tokenizer drops, to none.
+    """
+    if compose is None and text.isascii():
+        return list(spans)
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    written = [index for index, (start, end) in enumerate(spans) if start < end]
+    first, reach = 0, 0
+    for after, index in enumerate([*written, None]):
+        start, end = spans[index] if index is not None else (len(text), len(text))
+        if start > reach:
+            left, right = _split_gap(text, (first, reach, start, end), compose)
+            # Several tokens may share the character before a gap, or the one after it.
+            _replace(ends, map(written.__getitem__, range(after - 1, -1, -1)), reach, left)
+            _replace(starts, map(written.__getitem__, range(after, len(written))), start, right)
+        if end > reach:
+            first, reach = start, end
+    return list(zip(starts, ends, strict=True))
+
+
+def _replace(borders: list[int], indices: Iterable[int], old: int, new: int) -> None:
+    """Move the borders at one place to another, from the first of the indices to the last one there."""
+    if old != new:
+        for index in takewhile(lambda each: borders[each] == old, indices):
+            borders[index] = new
+
+
+def _split_gap(text: str, places: tuple[int, int, int, int], compose: Composer | None) -> Span:
+    """Where the token before a gap ends and the token after it begins.
+
+    places: where the token before begins and ends, and where the token after begins and ends.
+    """
+    first, left, right, last = places
+    first, last = max(first, left - _BESIDE), min(last, right + _BESIDE)
+    while first < left < right and (
+        unicodedata.category(text[left])[0] == "M" or _interact(compose, text[first:left], text[left])
+    ):
+        left += 1
+    while left < right < last and _interact(compose, text[right - 1], text[right:last]):
+        right -= 1
+    if not left < right <= left + _LONGEST_GAP:
+        return left, right
+    # Several characters that are replaced together, and of which none is changed beside its neighbour alone.
+    gap = text[left:right]
+    if first < left and _interact(compose, text[first:left], gap):
+        return right, right
+    return left, (left if right < last and _interact(compose, gap, text[right:last]) else right)
+
+
+def _interact(compose: Composer | None, before: str, after: str) -> bool:
+    """Whether the normaliser changes two parts of a text otherwise together than each alone."""
+    return compose is not None and compose(before + after) != compose(before) + compose(after)
 
 
 def byte_spans(text: str, spans: Sequence[Span], data: Sequence[bytes]) -> list[Span]:

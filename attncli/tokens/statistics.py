@@ -20,7 +20,7 @@ from attncli.results.statistics import (
 from attncli.results.tokenize import MUCH_UNKNOWN
 from attncli.tokens.encode import align
 from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script, covered_text
-from attncli.tokens.spans import empty_added_spaces, shared_starts
+from attncli.tokens.spans import cover_gaps, empty_added_spaces, shared_starts
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Tokenizer
@@ -121,10 +121,10 @@ class Statistics:
             return spans
         if None not in spans:
             found = [span for span in spans if span is not None]
-            if not shared_starts(text, found):
-                return spans
-            pieces = self._tokenizer.describe(ids)
-            return [*empty_added_spaces(text, found, [b"" if piece is None else piece.data for piece in pieces])]
+            if shared_starts(text, found):
+                pieces = self._tokenizer.describe(ids)
+                found = empty_added_spaces(text, found, [b"" if piece is None else piece.data for piece in pieces])
+            return [*cover_gaps(text, found, self._tokenizer.composer)]
         return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
 
     def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:
@@ -158,6 +158,7 @@ class Statistics:
             renyi_efficiency=renyi_efficiency(self._used.values()) if tokens >= _ENOUGH_TOKENS else None,
             unknown_characters=lost,
             unknown_characters_share=_ratio(lost, characters),
+            words_unspaced=sum(each.words_unspaced for each in every),
         )
 
 
@@ -210,7 +211,7 @@ class _ScriptCounts:
 
     def __init__(self) -> None:
         self.tokens = self.unknown = self.words = self.continued = self.characters = self.bytes = 0
-        self.unknown_characters = 0
+        self.unknown_characters = self.words_unspaced = 0
 
     def add(self, run: RunCounts) -> None:
         self.characters += run.characters
@@ -220,6 +221,7 @@ class _ScriptCounts:
         self.words += run.words
         self.continued += run.continued
         self.unknown_characters += run.unknown_characters
+        self.words_unspaced += run.words_unspaced
 
 
 class _MostSplitWords:

@@ -34,6 +34,7 @@ SETTINGS = {
     "chat": False,
     "template": None,
     "generation_prompt": False,
+    "special_as_text": False,
     "why": False,
     "lint": False,
     "stats": False,

@@ -8,7 +8,10 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers
 
-from attncli.models.tokenizers.config import read_config, set_prefix_space
+from attncli.api.cutting import TextInput
+from attncli.api.tokenize import tokenize
+from attncli.api.tokenizing import open_text_tokenizer
+from attncli.models.tokenizers.config import UNCHANGED_MODEL_TYPES, read_config, set_prefix_space
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from tests.tokens import vocabularies as made
 
@@ -27,7 +30,7 @@ def older() -> Backend:
 
 
 @pytest.mark.parametrize("build", [made.byte_fallback, older])
-@pytest.mark.parametrize("model_type", ["llama", "mistral", "phi3"])
+@pytest.mark.parametrize("model_type", ["llama", "mistral", "phi3", "bamba", "gemma", "unheard_of"])
 @pytest.mark.parametrize(
     "settings",
     [{}, {"legacy": True}, {"legacy": False}, {"legacy": None}, {"add_prefix_space": False}, {"add_bos_token": False}],
@@ -59,6 +62,69 @@ def test_agrees_with_transformers(settings: dict, model_type: str, build, tmp_pa
 def test_whose_rule_holds(config: dict, model_type: str, scheme: str | None, tmp_path: Path) -> None:
     files = made.save(tmp_path, made.byte_fallback(), tokenizer_config=config, config={"model_type": model_type})
     assert read_config(files).prepend_scheme == scheme
+
+
+def test_for_which_models_the_file_goes_before_the_class() -> None:
+    """The table is transformers' own. It is from the version that it names, and others have other types."""
+    import transformers
+    from transformers.models.auto import tokenization_auto
+
+    if not transformers.__version__.startswith("5.24."):
+        pytest.skip("the table is that of transformers 5.24")
+    generic = {"TokenizersBackend", "PythonBackend", "PreTrainedTokenizerFast", "MistralCommonBackend"}
+    unchanged = {name for name, kind in tokenization_auto.TOKENIZER_MAPPING_NAMES.items() if kind in generic}
+    assert unchanged | tokenization_auto.MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS == UNCHANGED_MODEL_TYPES
+
+
+#: By case: the tokenizer.json, the settings beside it, and a text that the class cuts otherwise than the file.
+REPLACED = {
+    "Llama": (older, {"tokenizer_class": "LlamaTokenizer", **SPECIAL}, " the", "the mole"),
+    "capitals": (made.word_piece, {"tokenizer_class": "BertTokenizer", "do_lower_case": False}, "The", "the"),
+    "accents": (made.word_piece, {"tokenizer_class": "BertTokenizer", "strip_accents": False}, "caf\u00e9", "cafe"),
+    "first space": (made.byte_bpe, {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True}, "mole", " mole"),
+}
+
+
+@pytest.mark.parametrize("case", REPLACED)
+def test_a_folder_follows_the_class_and_a_named_file_means_itself(case: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    build, config, differing, same = REPLACED[case]
+    backend = build()
+    made.save(tmp_path, backend, tokenizer_config=config, config={"model_type": "llama"})
+    theirs = AutoTokenizer.from_pretrained(str(tmp_path), local_files_only=True)
+    for text in (differing, same):
+        by_class = tokenize(text, model=tmp_path, no_special=True)
+        by_file = tokenize(text, model=tmp_path / "tokenizer.json", no_special=True)
+        assert by_class.texts[0].ids == theirs(text, add_special_tokens=False)["input_ids"]
+        assert by_file.texts[0].ids == backend.encode(text, add_special_tokens=False).ids
+        assert (by_class.texts[0].ids == by_file.texts[0].ids) == (text == same)
+        assert by_file.warnings == ()
+        warned = [f"its class {config['tokenizer_class']} gives other ids" in warning for warning in by_class.warnings]
+        assert warned == [True] * (text == differing)
+
+
+@pytest.mark.parametrize("way", ["ids", "stream", "count"])
+def test_every_way_of_reading_a_text_warns_once(way: str, tmp_path: Path) -> None:
+    made.save(tmp_path, older(), tokenizer_config={"tokenizer_class": "LlamaTokenizer"}, config={})
+    with open_text_tokenizer(str(tmp_path), stats=way == "count") as tokenizing:
+        texts = ["the", " the", " the"]
+        if way == "ids":
+            list(tokenizing.ids(texts))
+        elif way == "stream":
+            [list(tokenizing.stream_ids(0, [text])) for text in texts]
+        else:
+            tokenizing.count(map(TextInput, texts))
+        assert len([warning for warning in tokenizing.warnings if "gives other ids" in warning]) == 1
+        assert tokenizing.models == (str(tmp_path),)
+
+
+def test_a_named_file_has_no_tokens_of_the_settings(tmp_path: Path) -> None:
+    """Not even those that only tokenizer_config.json names: the file means itself."""
+    made.save(tmp_path, made.byte_bpe(), tokenizer_config={"pad_token": "[PAD]", "model_max_length": 3})
+    alone, folder = (tokenize("[PAD]", model=path).texts[0] for path in (tmp_path / "tokenizer.json", tmp_path))
+    assert (alone.ids, alone.max_length) == (made.byte_bpe().encode("[PAD]").ids, 3)
+    assert (len(folder.ids), folder.max_length) == (1, 3)
 
 
 def test_a_vocabulary_of_bytes_is_left_alone() -> None:

@@ -331,7 +331,6 @@ def test_a_sentencepiece_model_that_stays_python(tmp_path: Path) -> None:
 
 
 def test_a_tiktoken_file(tmp_path: Path) -> None:
-    pytest.importorskip("tiktoken")
     ranks = [*(bytes([byte]) for byte in range(256)), b"th", b"the", b" mole"]
     lines = (f"{base64.b64encode(word).decode()} {rank}" for rank, word in enumerate(ranks))
     (tmp_path / "tokenizer.model").write_text("\n".join(lines), encoding="utf-8")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
 
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import Kind, parse_reference
+from attncli.models.tokenizers.token_bytes import TokenBytes
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from attncli.models.tokenizers.types import Tokenizer
 from attncli.tokens.encode import encode, from_ids
@@ -48,7 +54,6 @@ def of_unigram(path: Path) -> Path:
 
 
 def tiktoken(path: Path) -> Path:
-    pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
     lines = (f"{base64.b64encode(word).decode()} {rank}" for rank, word in enumerate(RANKS))
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
@@ -56,8 +61,6 @@ def tiktoken(path: Path) -> Path:
 
 def tekken(path: Path) -> Path:
     """Mistral's format: ranks of byte strings, a pattern, and special tokens that have the first ids."""
-    # transformers reads its ranks with tiktoken's pattern.
-    pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
     vocab = [{"rank": rank, "token_bytes": base64.b64encode(word).decode()} for rank, word in enumerate(RANKS)]
     special = [{"rank": rank, "token_str": text} for rank, text in enumerate(("<unk>", "<s>", "</s>", "[INST]"))]
     pattern = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -121,11 +124,14 @@ def test_agrees_with_transformers(case: str, by_name: bool, tmp_path: Path) -> N
     from transformers import AutoTokenizer
 
     name, make, config, model_type = FOLDERS[case]
+    if make is tiktoken:  # transformers reads such a file with that package
+        pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
     path = make(tmp_path / name)
     made.save(tmp_path, None, tokenizer_config=config, config={"model_type": model_type})
     ours = named(path if by_name else tmp_path)
     theirs = AutoTokenizer.from_pretrained(str(tmp_path), local_files_only=True, mistral_format=False)
-    assert ours.slow and ours.note is None
+    assert ours.slow == (make not in (tiktoken, tekken))
+    assert (ours.note is None) == (make is not tiktoken)
     for text in TEXTS:
         for special in (True, False):
             encoding = ours.encode(text, special=special)
@@ -140,7 +146,7 @@ def test_agrees_with_transformers(case: str, by_name: bool, tmp_path: Path) -> N
 # A vocabulary alone
 
 
-@pytest.mark.parametrize("name", ["tokenizer.model", "spiece.model", "llama.model", "x.spm"])
+@pytest.mark.parametrize("name", ["tokenizer.model", "spiece.model", "llama.model", "x.spm", "tokenizer.model.v3"])
 @pytest.mark.parametrize("make", [of_bpe, of_unigram])
 def test_sentencepiece_alone_cuts_as_sentencepiece(make: Callable[[Path], Path], name: str, tmp_path: Path) -> None:
     path = make(tmp_path / name)
@@ -165,14 +171,14 @@ def test_sentencepiece_that_keeps_spaces(tmp_path: Path) -> None:
         assert list(ours.encode(text).ids) == theirs.encode(text)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.model", "tiktoken.model", "cl100k_base.tiktoken", "x.model"])
+@pytest.mark.parametrize("name", ["tokenizer.model", "tiktoken.model", "cl100k_base.tiktoken", "x.model", "ranks"])
 def test_tiktoken_alone(name: str, tmp_path: Path) -> None:
     tokenizer = named(tiktoken(tmp_path / name))
     assert tokenizer.encode("the mole!").ids == [257, 261, 33]
     assert tokenizer.note is not None and "cl100k_base" in tokenizer.note
 
 
-@pytest.mark.parametrize("name", ["tekken.json", "mistral-tekken.json"])
+@pytest.mark.parametrize("name", ["tekken.json", "mistral-tekken.json", "tekken_240911.json", "vocabulary.json"])
 def test_tekken_alone(name: str, tmp_path: Path) -> None:
     tokenizer = named(tekken(tmp_path / name))
     encoding = tokenizer.encode("[INST]the mole")
@@ -181,6 +187,106 @@ def test_tekken_alone(name: str, tmp_path: Path) -> None:
     assert encoding.ids == [3, 4 + 257, 4 + 261]
     assert encoding.spans == [(0, 6), (6, 9), (9, 14)]
     assert tokenizer.note is None
+
+
+#: By the name of an encoding: a text that its pattern splits otherwise than that of another.
+ENCODINGS = ("gpt2", "r50k_base", "p50k_base", "cl100k_base", "o200k_base", "other")
+LETTERS = ("the", "The", "THE", " ", "  ", "\n", "\t", "1234", "'s", "'LL", "\u00e9", "\u5199", "/", "...", "\r\n")
+SPLIT = st.lists(
+    st.sampled_from(LETTERS) | st.characters(codec="utf-8"),
+    max_size=12,
+).map("".join)
+
+
+@functools.cache
+def trained_ranks() -> list[bytes]:
+    """Ranks of a vocabulary that was trained, so that every token is made of two before it."""
+    model = json.loads(made.byte_bpe().to_str())["model"]
+    to_bytes = TokenBytes(byte_level=True).to_bytes
+    return [*BYTES, *(to_bytes("".join(merge)) for merge in model["merges"])]
+
+
+def write_ranks(path: Path, ranks: list[bytes]) -> Path:
+    lines = (f"{base64.b64encode(word).decode()} {rank}" for rank, word in enumerate(ranks))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_tiktoken_cuts_as_tiktoken(encoding: str, tmp_path: Path) -> None:
+    library = pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
+    # Without the downloads of its own functions, which have the patterns.
+    from tiktoken_ext import openai_public
+
+    patterns = openai_public.__dict__
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("load_tiktoken_bpe", "data_gym_to_mergeable_bpe_ranks"):
+            patched.setitem(patterns, name, lambda *args, **options: {})
+        pattern = patterns["cl100k_base" if encoding == "other" else encoding]()["pat_str"]
+    ranks = trained_ranks()
+    ours = named(write_ranks(tmp_path / f"{encoding}.tiktoken", ranks))
+    theirs = library.Encoding(
+        "x", pat_str=pattern, mergeable_ranks={word: rank for rank, word in enumerate(ranks)}, special_tokens={}
+    )
+    assert not ours.slow and ours.note is not None and ("by its name" in ours.note) == (encoding != "other")
+
+    @settings(max_examples=60, deadline=None)
+    @given(SPLIT)
+    def holds(text: str) -> None:
+        assert list(ours.encode(text).ids) == theirs.encode_ordinary(text)
+
+    holds()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(SPLIT)
+def test_tekken_is_tiktoken_behind_its_special_tokens(tmp_path: Path, text: str) -> None:
+    library = pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
+    path = tekken(tmp_path / "tekken.json")
+    ranks = {word: rank for rank, word in enumerate(RANKS)}
+    pattern = json.loads(path.read_text())["config"]["pattern"]
+    theirs = library.Encoding("x", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    assert list(named(path).encode(text).ids) == [4 + rank for rank in theirs.encode_ordinary(text)]
+
+
+def test_an_old_tekken_and_one_with_room(tmp_path: Path) -> None:
+    """Without special tokens of its own; with fewer than it says; with more entries than its size."""
+    path = tekken(tmp_path / "tekken.json")
+    content = json.loads(path.read_text())
+    content["config"] |= {"default_num_special_tokens": 24, "default_vocab_size": 24 + 258}
+    del content["special_tokens"]
+    path.write_text(json.dumps(content))
+    tokenizer = named(path)
+    assert tokenizer.encode("[TOOL_CONTENT]<SPECIAL_23>the").ids == [19, 23, 24 + 257]
+    assert tokenizer.vocabulary_size == 24 + 258
+
+
+def test_a_folder_with_a_dated_tekken(tmp_path: Path) -> None:
+    """Mistral's own folders have a params.json, and neither a config.json nor a tokenizer.json."""
+    tekken(tmp_path / "tekken_240911.json")
+    (tmp_path / "params.json").write_text("{}")
+    assert named(tmp_path).encode("the mole").ids == [4 + 257, 4 + 261]
+
+
+BROKEN_RANKS = {
+    "x.tiktoken": ("AA== 0\nnonsense", "line 2 is no token in base64 and its rank"),
+    "y.tiktoken": ("AA== 0\n!! 1", "line 2 is no base64"),
+    "z.tiktoken": ("AA== 0\nAQ== 7", "its 2 ranks don't run from 0 to 1"),
+    "tekken.json": ("{}", 'a tekken.json has a "config" with a "pattern", and a "vocab"'),
+    "tekken_1.json": ('{"config": {"pattern": "a"}, "vocab": [3]}', 'entry 0 of its vocab has no "token_bytes"'),
+    "tekken_2.json": ('{"config": {"pattern": "a"}, "vocab": [], "special_tokens": [3]}', "are no list of ranks and"),
+    "tekken_3.json": ("[", "Expecting value"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_RANKS)
+def test_broken_ranks(name: str, tmp_path: Path) -> None:
+    content, why = BROKEN_RANKS[name]
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError) as caught:
+        named(tmp_path / name)
+    assert why in caught.value.message and str(tmp_path / name) in caught.value.message
+    assert (caught.value.exit_code, bool(caught.value.hint)) == (3, True)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +341,7 @@ def test_a_named_vocabulary_goes_before_a_tokenizer_json(tmp_path: Path) -> None
 # GGUF
 
 
-def gguf(path: Path, kind: str, tokens: list[str], **arrays: list) -> Path:
+def gguf(path: Path, kind: str, tokens: list[str], **arrays: object) -> Path:
     module = pytest.importorskip("gguf", reason="the extra gguf isn't installed")
     writer = module.GGUFWriter(path, "llama" if kind == "llama" else "gpt2")
     writer.add_block_count(1)
@@ -259,11 +365,11 @@ def gguf_llama(path: Path) -> Path:
     return gguf(path, "llama", tokens, token_scores=[-float(place) for place in range(len(tokens))], token_types=kinds)
 
 
-def gguf_gpt2(path: Path) -> Path:
+def gguf_gpt2(path: Path, **more: object) -> Path:
     model = json.loads(made.byte_bpe().to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     merges = [" ".join(merge) for merge in model["merges"]]
-    return gguf(path, "gpt2", tokens, token_merges=merges, token_types=[3, 3, 3, *([1] * (len(tokens) - 3))])
+    return gguf(path, "gpt2", tokens, token_merges=merges, token_types=[3, 3, 3, *([1] * (len(tokens) - 3))], **more)
 
 
 @pytest.mark.parametrize("make", [gguf_llama, gguf_gpt2])
@@ -278,6 +384,62 @@ def test_gguf_agrees_with_transformers(make: Callable[[Path], Path], tmp_path: P
         assert list(encoding.ids) == expected["input_ids"]
         assert [span or (0, 0) for span in encoding.spans] == expected["offset_mapping"]
     assert ours.slow
+
+
+DIGITS = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)])
+
+
+def trained_digits() -> Backend:
+    """SmolLM's kind: every digit is a pre-token, so that spaces before one stay together."""
+    backend = made.byte_bpe()
+    backend.pre_tokenizer = DIGITS
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    backend.train_from_iterator(["a  2  3  4 the mole", "x\t\t5\n\n6"] * 9, trainer)
+    return backend
+
+
+@pytest.mark.parametrize("pre", ["smollm", "starcoder", "command-r", "gpt-2", "qwen2", "deepseek-coder", "deepseek-v3"])
+def test_gguf_splits_as_it_says(pre: str, tmp_path: Path) -> None:
+    backend = trained_digits()
+    model = json.loads(backend.to_str())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].get)
+    merges = [" ".join(merge) for merge in model["merges"]]
+    ours = named(
+        gguf(tmp_path / "x.gguf", "gpt2", tokens, token_merges=merges, token_types=[1] * len(tokens), tokenizer_pre=pre)
+    )
+    if pre not in ("smollm", "starcoder", "command-r"):
+        from transformers import AutoTokenizer
+
+        backend = AutoTokenizer.from_pretrained(str(tmp_path), gguf_file="x.gguf").backend_tokenizer
+    if pre.startswith("deepseek"):
+        backend.pre_tokenizer = DEEPSEEK[pre]
+    for text in ("a  2", "\t\t5\n\n6", "a 123 4\u00bd", "the mole's 77", "\u5199\u5199 x, (y) 1234"):
+        assert list(ours.encode(text, special=False).ids) == backend.encode(text, add_special_tokens=False).ids
+    assert ours.note is None
+
+
+def _split(*patterns: str) -> pre_tokenizers.PreTokenizer:
+    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    return pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(False, use_regex=False)])
+
+
+#: The pre-tokenizers of their tokenizer.json, for texts of these letters.
+DEEPSEEK = {
+    "deepseek-coder": _split(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"\p{Han}+", r"\p{N}"),
+    "deepseek-v3": _split(
+        r"\p{N}{1,3}",
+        r"\p{Han}+",
+        r"\p{P}[A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?\p{L}+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+}
+
+
+def test_a_gguf_that_splits_in_an_unknown_way_says_so(tmp_path: Path) -> None:
+    path = gguf_gpt2(tmp_path / "x.gguf", tokenizer_pre="mole-bpe")
+    note = named(path).note
+    assert note is not None and "(mole-bpe) isn't known here" in note and "ids may be wrong" in note
 
 
 def test_gguf_cuts_as_the_vocabulary_that_it_was_made_of(tmp_path: Path) -> None:
@@ -341,7 +503,7 @@ def test_a_broken_tokenizer_json(case: str, tmp_path: Path) -> None:
         assert (caught.value.exit_code, bool(caught.value.hint)) == (3, True)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.model", "tekken.json", "vocab.json"])
+@pytest.mark.parametrize("name", ["tokenizer.model", "vocab.json"])
 def test_a_broken_vocabulary(name: str, tmp_path: Path) -> None:
     pytest.importorskip("sentencepiece", reason="the extra slow-tokenizers isn't installed")
     (tmp_path / name).write_bytes(b"\x00\xffnonsense")

@@ -49,7 +49,7 @@ characters            74
 bytes                 82  in UTF-8
 fertility           1.14  tokens per word; 1 leaves every word whole, lower is
                           better
-continued words    14.3%  words of two or more tokens; lower is better
+continued words    14.3%  of several tokens, punctuation aside; lower is better
 bytes/token         4.56  higher is better
 characters/token    4.11  higher is better
 unknown                1  tokens for what the vocabulary can't spell; 0 is best

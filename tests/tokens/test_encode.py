@@ -8,14 +8,15 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from attncli.errors import UsageError
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Tokenizer
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
+from attncli.tokens.explain import explain
 from attncli.tokens.spans import WordSpans
 from tests.tokens import vocabularies as made
 
@@ -99,10 +100,81 @@ def test_a_cut_character_that_a_normaliser_changed_stays_whole() -> None:
     encoded = encode(wrap_tokenizer(backend), "xo\u0308y")
     assert [(token.text, token.start, token.end, token.byte_start, token.byte_end) for token in encoded.tokens] == [
         ("x", 0, 1, 0, 1),
-        (r"\xc3", 1, 2, 1, 2),
-        (r"\xb6", 1, 2, 1, 2),
+        (r"\xc3", 1, 3, 1, 4),
+        (r"\xb6", 1, 3, 1, 4),
         ("y", 3, 4, 4, 5),
     ]
+
+
+def by_character(normalizer: normalizers.Normalizer) -> Tokenizer:
+    """A tokenizer that drops nothing: after the normaliser, every character is a token, known or not."""
+    letters = {letter: number for number, letter in enumerate(["[UNK]", *"abcdef ", "\u00e9", "\ud55c", "\uae00", "x"])}
+    backend = Backend(models.BPE(letters, [], unk_token="[UNK]"))
+    backend.normalizer = normalizer
+    return wrap_tokenizer(backend)
+
+
+REMOVE_ACCENTS = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
+
+#: By case: the normaliser, the text, and the characters and bytes of each token.
+COMPOSED = {
+    "NFC": (normalizers.NFC(), "cafe\u0301", ["c", "a", "f", "e\u0301"], [(0, 1), (1, 2), (2, 3), (3, 6)]),
+    "jamo": (
+        normalizers.NFC(),
+        "\u1112\u1161\u11ab\u1100\u1173\u11af",
+        ["\u1112\u1161\u11ab", "\u1100\u1173\u11af"],
+        [(0, 9), (9, 18)],
+    ),
+    "marks out of order": (normalizers.NFC(), "a\u0301\u0323b", ["a\u0301", "\u0323", "b"], None),
+    "NFKC": (normalizers.NFKC(), "\ufb01e\u0301", ["\ufb01", "\ufb01", "e\u0301"], [(0, 3), (0, 3), (3, 6)]),
+    "accents removed": (REMOVE_ACCENTS, "\u00e9e\u0301a", ["\u00e9", "e\u0301", "a"], [(0, 2), (2, 5), (5, 6)]),
+    "BERT": (normalizers.BertNormalizer(), "\u00c9E\u0301a", ["\u00c9", "E\u0301", "a"], [(0, 2), (2, 5), (5, 6)]),
+    "lower case is longer": (normalizers.Lowercase(), "\u0130a", ["\u0130", "\u0130", "a"], [(0, 2), (0, 2), (2, 3)]),
+    "several by one": (normalizers.Replace("abc", "x"), "dabce", ["d", "abc", "e"], [(0, 1), (1, 4), (4, 5)]),
+    "one by several": (normalizers.Replace("b", "xx"), "abc", ["a", "b", "b", "c"], [(0, 1), (1, 2), (1, 2), (2, 3)]),
+    "a run by one": (normalizers.Replace(Regex(" {2,}"), " "), "a   b", ["a", "   ", "b"], [(0, 1), (1, 4), (4, 5)]),
+    "put before": (normalizers.Sequence([normalizers.Prepend("x"), normalizers.NFC()]), "ab", ["a", "a", "b"], None),
+    "control characters": (normalizers.BertNormalizer(), "a\x00b", ["a", "b"], [(0, 1), (2, 3)]),
+    "ends": (normalizers.Sequence([normalizers.Strip(), normalizers.NFC()]), " a ", ["a"], [(1, 2)]),
+}
+
+
+@pytest.mark.parametrize("case", COMPOSED)
+def test_what_a_normaliser_composes_belongs_to_its_token(case: str) -> None:
+    normalizer, text, parts, in_bytes = COMPOSED[case]
+    tokens = encode(by_character(normalizer), text).tokens
+    assert [text[token.start : token.end] for token in tokens] == parts
+    assert in_bytes is None or [(token.byte_start, token.byte_end) for token in tokens] == in_bytes
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        None,
+        normalizers.NFC(),
+        normalizers.NFKC(),
+        normalizers.NFKD(),
+        normalizers.Lowercase(),
+        normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), normalizers.Prepend("x")]),
+        normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex("[ \u3000]{2,}"), " ")]),
+        normalizers.Replace("mole", "x"),
+    ],
+    ids=str,
+)
+@settings(max_examples=60, deadline=None)
+@given(text=st.lists(SAMPLES | st.sampled_from("\u1112\u1161\u11ab\u1100 "), max_size=20).map("".join))
+def test_no_character_is_lost_where_the_tokenizer_drops_none(normalizer, text: str) -> None:
+    tokens = encode(by_character(normalizer), text).tokens
+    for start, end in ("start", "end"), ("byte_start", "byte_end"):
+        covered = {place for token in tokens for place in range(getattr(token, start), getattr(token, end))}
+        assert covered == set(range(len(text) if start == "start" else len(text.encode())))
+
+
+def test_pre_tokens_hold_what_was_composed() -> None:
+    backend = made.byte_bpe(trim=False)
+    backend.normalizer = normalizers.NFC()
+    (first, second) = explain(wrap_tokenizer(backend), "cafe\u0301 the").pre_tokens
+    assert (first.text, first.start, first.end, second.text) == ("cafe\u0301", 0, 5, " the")
 
 
 def test_a_space_put_before_the_text_has_no_bytes() -> None:
@@ -233,6 +305,7 @@ class WithoutOffsets:
     """A tokenizer of whole words, lower-cased, that gives ids and nothing else."""
 
     unknown_id, max_length, slow, note, class_name, vocabulary_size = 0, None, True, None, "WithoutOffsets", 99
+    composer = None
 
     def __init__(self, backend: Backend) -> None:
         self._inner = wrap_tokenizer(backend)

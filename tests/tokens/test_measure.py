@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attncli
@@ -20,7 +20,7 @@ from tests.tokens import vocabularies as made
 
 
 def test_one_text() -> None:
-    # "the moles" and an unknown: the | mole | s | ?, in 3 words, 11 characters, 14 bytes.
+    # "the moles" and an unknown: the | mole | s | ?, in 2 words and a symbol, 11 characters, 14 bytes.
     tokens = (
         Token(0, 2, "[CLS]", "[CLS]", special=True),
         Token(1, 10, "the", "the", 0, 3, 0, 3, 0),
@@ -33,7 +33,7 @@ def test_one_text() -> None:
     assert measure(encoded, ["the moles 👍"], unknown_id=1) == TokenStats(
         tokens=4,
         special_tokens=2,
-        words=3,
+        words=2,
         characters=11,
         bytes=14,
         bytes_per_token=3.5,
@@ -47,6 +47,7 @@ def test_one_text() -> None:
         spaced_words=2,
         unspaced_scripts=("Symbols",),
         unknown_characters=1,
+        words_unspaced=1,
     )
 
 
@@ -96,11 +97,46 @@ def test_scripts_without_spaces_have_no_words_to_count_by() -> None:
 def test_what_fertility_is_of_is_told() -> None:
     tokenizer = wrap_tokenizer(made.byte_bpe())
     stats = measure(encode(tokenizer, text := "the ไทย 日 mole 👍"), [text])
-    assert (stats.words, stats.spaced_words) == (5, 2)
+    assert (stats.words, stats.spaced_words, stats.words_unspaced) == (2, 2, 3)
     assert stats.unspaced_scripts == ("Thai", "Han", "Symbols")  # " ไทย" is 4 characters
     assert stats.fertility == stats.spaced_tokens / 2
     plain = measure(encode(tokenizer, "the mole"), ["the mole"])
     assert (plain.spaced_words, plain.spaced_tokens, plain.unspaced_scripts) == (2, plain.tokens, ())
+
+
+#: By text: its words, other runs of non-space, and words of several tokens.
+WORDS = {
+    "hello world": (2, 0, 0),
+    "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u0e0a\u0e32\u0e27\u0e42\u0e25\u0e01 abc \U0001f44d": (1, 2, 0),
+    "101. mole, (skin) \u00abmole\u00bb \u201cmole\u201d": (5, 0, 0),
+    "... -- mole!!!": (3, 0, 0),
+    "mole-skin, biopsy. don't": (3, 0, 3),
+    "Python\u5199 \u5199\u5199": (1, 2, 0),
+}
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_words_mean_the_same_in_a_text_and_in_all(text: str) -> None:
+    result = attncli.tokenize([text, "biopsy!"], stats=True)
+    assert result.statistics is not None
+    one, all_ = result.texts[0].stats, result.statistics[0].total
+    words, unspaced, continued = WORDS[text]
+    assert (one.words, one.words_unspaced, one.continued_words) == (words, unspaced, continued)
+    assert (all_.words, all_.words_unspaced, all_.continued_words) == (words + 1, unspaced, continued + 1)
+    assert result.statistics[0].most_cut_words[-1].word in ("biopsy", "mole-skin")
+    assert one.fertility == one.spaced_tokens / words
+    written = result.to_dict()
+    assert written["texts"][0]["stats"]["words_unspaced"] == unspaced
+    assert written["statistics"][0]["total"]["words_unspaced"] == unspaced
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text("the mole,.-\u5199\u0e2a\U0001f44d \n", min_size=1, max_size=30), min_size=1, max_size=3))
+def test_texts_add_up_to_all(texts: list[str]) -> None:
+    result = attncli.tokenize(texts, stats=True, tokenizer=made.byte_bpe())
+    assert result.statistics is not None
+    for name in ("words", "words_unspaced", "continued_words", "tokens", "characters"):
+        assert sum(getattr(text.stats, name) for text in result.texts) == getattr(result.statistics[0].total, name)
 
 
 def test_symbols_are_looked_for_wherever_they_are() -> None:
@@ -120,6 +156,7 @@ def test_unknown_tokens_flatter_by_the_text_that_they_take() -> None:
 @given(st.text("the mole,👍 \n", max_size=60))
 def test_counts(text: str) -> None:
     stats = measure(encode(wrap_tokenizer(made.word_piece()), text), [text], unknown_id=1)
-    assert stats.words == len(text.split())
+    assert stats.words == stats.spaced_words <= stats.words + stats.words_unspaced
+    assert len(text.split()) <= stats.words + stats.words_unspaced
     assert stats.continued_words <= min(stats.spaced_words, stats.tokens)
     assert (stats.fertility is None) == (not stats.spaced_words)

@@ -76,12 +76,7 @@ def _bert_drops(text: str, index: int) -> bool:
     return text[index] == "\ufffd" or unicodedata.category(text[index]) in ("Cc", "Cf", "Co", "Mn")
 
 
-def _nfkc_joins(text: str, index: int) -> bool:
-    before, after = (unicodedata.normalize("NFKC", text[:end]) for end in (index, index + 1))
-    return len(after) <= len(before)
-
-
-LOST: dict[str, Lost] = {"word_piece": _bert_drops, DEFAULT: _bert_drops, "unigram": _nfkc_joins}
+LOST: dict[str, Lost] = {"word_piece": _bert_drops, DEFAULT: _bert_drops}
 
 
 @cache
@@ -120,6 +115,9 @@ def test_places_cover_all_but_white_space(kind: str, text: str) -> None:
     lost = LOST.get(kind, lambda text, index: False)
     missed = [index for index in range(len(text)) if index not in covered and not text[index].isspace()]
     assert [text[index] for index in missed if not lost(text, index)] == []
+    # A mark whose letter has a token belongs to that.
+    marks = [index for index in missed if unicodedata.category(text[index])[0] == "M"]
+    assert [index for index in marks if index - 1 in covered] == []
 
 
 @_every_kind
@@ -207,6 +205,8 @@ class WithoutOffsets:
     def encode(self, text, **options):
         encoding = self._inner.encode(text, **options)
         return encoding._replace(spans=[None] * len(encoding.ids))
+
+    composer = None
 
     def describe(self, ids):
         return self._inner.describe(ids)

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken, models
+from tokenizers import Tokenizer as Backend
 
 import attncli
+from attncli.api.cutting import TextInput
+from attncli.api.tokenizing import open_text_tokenizer
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.reference import DEFAULT_MODEL
 from tests.tokens import vocabularies as made
@@ -203,3 +207,115 @@ def test_a_text_costs_no_heavy_import() -> None:
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+# Special tokens as ordinary text
+
+#: Written special tokens, and others that are added but not special.
+CODE = 'stop = "<|end|>" if the <s> mole'
+
+
+@pytest.fixture(scope="module")
+def code_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("code")
+    backend = made.byte_bpe(bos=True)
+    backend.add_tokens([AddedToken("the <s>", special=False)])
+    made.save(folder, backend, tokenizer_config={"tokenizer_class": "PreTrainedTokenizerFast"})
+    return folder
+
+
+def test_special_tokens_as_text_are_those_of_transformers(code_folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(str(code_folder), local_files_only=True)
+    for text in (CODE, "<|end|>", "<s></s>mole", "no token"):
+        for special in (True, False):
+            found = attncli.tokenize(text, model=code_folder, no_special=not special, special_as_text=True).texts[0]
+            expected = theirs(text, add_special_tokens=special, split_special_tokens=True)["input_ids"]
+            assert found.ids == expected
+            assert [token.id for token in found.tokens if token.special] == [0] * special
+    before = attncli.tokenize(CODE, model=code_folder, no_special=True).texts[0]
+    assert [token.token for token in before.tokens if token.special] == ["<|end|>", "<s>"]
+
+
+def test_every_way_of_reading_a_text_takes_special_tokens_as_text(code_folder: Path) -> None:
+    text = f"{CODE} " * 2200
+    backend = made.byte_bpe(bos=True)
+    backend.add_tokens([AddedToken("the <s>", special=False)])
+    backend.encode_special_tokens = True
+    expected = backend.encode(text).ids
+    with open_text_tokenizer(str(code_folder), special_as_text=True) as tokenizing:
+        blocks = [text[at : at + 9999] for at in range(0, len(text), 9999)]
+        streamed = [identifier for part in tokenizing.stream_ids(0, blocks) for identifier in part.ids]
+        (batched,) = tokenizing.ids([text])
+        (record,) = tokenizing.records([TextInput(text)])
+    assert (streamed, list(batched.ids), record.texts[0].ids) == (expected, expected, expected)
+    why = attncli.tokenize(CODE, model=code_folder, special_as_text=True, why=True).texts[0].why
+    assert why is not None and why.agrees
+    linted = attncli.tokenize(CODE, model=code_folder, special_as_text=True, lint=True).texts[0].findings
+    assert not [finding for finding in linted or () if finding.kind == "special_in_text"]
+
+
+def test_special_tokens_as_text_leave_a_loaded_tokenizer_as_it_was() -> None:
+    backend = made.byte_bpe()
+    ids = [
+        attncli.tokenize("<s>", tokenizer=backend, special_as_text=as_text).texts[0].ids for as_text in (True, False)
+    ]
+    assert (len(ids[0]), ids[1], backend.encode_special_tokens) == (3, [0], False)
+
+
+def test_special_tokens_as_text_of_a_tokenizer_in_python() -> None:
+    from transformers import ByT5Tokenizer
+
+    loaded = ByT5Tokenizer()
+    found = attncli.tokenize("a</s>b", tokenizer=loaded, special_as_text=True).texts[0]
+    assert found.ids == loaded("a</s>b", split_special_tokens=True)["input_ids"]
+    assert attncli.tokenize("a</s>b", tokenizer=loaded).texts[0].ids == loaded("a</s>b")["input_ids"]
+
+
+@pytest.mark.parametrize("given", [{"text": [{"role": "user", "content": "x"}], "chat": True}, {"input_ids": [5]}])
+def test_special_tokens_as_text_are_for_texts(given: dict, folder: Path) -> None:
+    with pytest.raises(UsageError, match="--special-as-text is for texts") as caught:
+        attncli.tokenize(**given, model=folder, special_as_text=True)
+    assert (caught.value.exit_code, caught.value.hint) == (2, "leave --special-as-text out")
+
+
+# Characters that no token stands for
+
+
+@pytest.fixture
+def lossy() -> Backend:
+    """A vocabulary of three letters without an unknown token."""
+    return Backend(models.BPE({"a": 0, "b": 1, " ": 2}, []))
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("xyz", "has no token for 3 characters of the text, and leaves them out"),
+        ("ab x", "has no token for a character of the text"),
+        ("ab\n", None),
+        ("a b", None),
+    ],
+)
+def test_characters_without_a_token_are_told(text: str, warned: str | None, lossy: Backend) -> None:
+    warnings = attncli.tokenize(text, tokenizer=lossy).warnings
+    assert len(warnings) == (warned is not None) and (warned is None or warned in warnings[0])
+    with open_text_tokenizer(tokenizer=lossy) as tokenizing:
+        list(tokenizing.ids([text]))
+        list(tokenizing.stream_ids(0, [text]))
+        assert all("has no token for" in warning for warning in tokenizing.warnings)
+        assert len(tokenizing.warnings) == (warned is not None)
+
+
+def test_texts_without_a_token_are_counted(lossy: Backend) -> None:
+    warnings = attncli.tokenize(["xx", "ab", "yyy"], tokenizer=lossy).warnings
+    assert len(warnings) == 1 and "has no token for 5 characters of 2 texts" in warnings[0]
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_broken_file_beside_the_tokenizer(name: str, folder: Path) -> None:
+    (folder / name).write_text('{"model_type": ', "utf-8")
+    with pytest.raises(ModelError) as caught:
+        attncli.tokenize("x", model=folder)
+    assert caught.value.message == f"{folder / name} can't be used: it is no JSON"

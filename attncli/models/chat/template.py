@@ -80,7 +80,8 @@ class ChatFormat(NamedTuple):
                 raise UsageError(message, hint=f"choose one with --template: {_join_names(self.templates)}")
         if name not in self.templates:
             near = closest(name, list(self.templates))
-            hint = f"did you mean {near}?" if near else f"it has {_join_names(self.templates)}"
+            others = f"leave --template out, or name one that it has: {_join_names(self.templates)}"
+            hint = f"did you mean --template {near}?" if near else others
             raise UsageError(f"{self.model} has no chat template {name}", hint=hint)
         return self.templates[name]
 

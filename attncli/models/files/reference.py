@@ -40,6 +40,11 @@ TOKENIZER_ENDINGS = (
 
 # A text that ends like this is taken for a path, not for a hub name: if it doesn't exist, it is misspelt.
 _FILE_ENDINGS = (*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS, ".json", ".py", ".pt", ".pth")
+#: Mistral's SentencePiece files: `tokenizer.model.v3`, `tokenizer.model.v7m1`.
+_SENTENCEPIECE_VERSION = re.compile(r"\.model\.v\w+$")
+#: A line of a tiktoken file, which is looked for at the beginning of files of any name.
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_HEADER_BYTES = 4096
 _PATH_STARTS = ("./", "../", "/", "~")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _FUNCTION = re.compile(r"(?P<file>.+\.py):(?P<function>[^:/\\]*)")
@@ -92,10 +97,9 @@ class ModelRef(NamedTuple):
     @property
     def tokenizer_file(self) -> Path | None:
         """The path of the tokenizer file that the user typed, if any."""
-        name = self.path.name
-        # `parse_reference` lets other JSON files pass only if they hold a tokenizer.
-        json = name.endswith(".json") and name != "config.json" and not name.endswith(WEIGHT_ENDINGS)
-        return self.path if self.kind is Kind.FILE and (json or name.endswith(TOKENIZER_ENDINGS)) else None
+        # `parse_reference` lets files of other names pass only if they hold a tokenizer.
+        named = self.path.name != "config.json" and not self.path.name.endswith(WEIGHT_ENDINGS)
+        return self.path if self.kind is Kind.FILE and named else None
 
 
 def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
@@ -152,10 +156,12 @@ def _parse_existing(text: str) -> ModelRef | None:
         return None
     if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
         return ModelRef(text, Kind.FILE, str(Path(path)))
+    if _SENTENCEPIECE_VERSION.search(path) or (not path.endswith(".json") and holds_ranks(Path(path))):
+        return ModelRef(text, Kind.FILE, str(Path(path)))
     if not path.endswith(".json"):
         raise _not_a_model_error(text)
     lacking = missing_tokenizer_part(Path(path))
-    if lacking is not None:
+    if lacking is not None and not is_tekken(Path(path)):
         raise _not_a_model_error(text, f": {lacking}")
     return ModelRef(text, Kind.FILE, str(Path(path)))
 
@@ -172,6 +178,32 @@ def missing_tokenizer_part(path: Path) -> str | None:
     if not isinstance(model, dict):
         return 'a tokenizer would have the key "model"'
     return None if "vocab" in model else 'the "model" of a tokenizer would have the key "vocab"'
+
+
+def is_tekken_name(name: str) -> bool:
+    return "tekken" in name and name.endswith(".json")
+
+
+def is_tekken(path: Path) -> bool:
+    """Whether a JSON file is one of Mistral's vocabularies, by its name (`tekken_240911.json`) or what it holds."""
+    import json
+
+    if is_tekken_name(path.name):
+        return True
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "vocab" in content and "pattern" in (content.get("config") or ())
+
+
+def holds_ranks(path: Path) -> bool:
+    """Whether a file is one of tiktoken: in each line a token in base64, and its rank."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        first = file.read(_HEADER_BYTES).split(b"\n")[0].split()
+    return len(first) == 2 and first[1].isdigit() and _BASE64.fullmatch(first[0]) is not None
 
 
 def _not_a_model_error(text: str, why: str = "") -> ModelError:

@@ -8,7 +8,6 @@ tokenizer classes build parts of it anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,11 +16,15 @@ from typing import Any, NamedTuple, Protocol
 from tokenizers import AddedToken, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from attncli.errors import ModelError
+from attncli.models.files import weight_headers
 from attncli.models.files.reference import ModelRef
 from attncli.models.files.sources import Source
+from attncli.models.tokenizers.token_bytes import part_state
 
 Json = Mapping[str, object]
+
+#: The normaliser and pre-tokenizer of a tokenizer.json (None: there is none), before its class replaced them.
+FileParts = tuple[Any, Any]
 
 
 class TokenizerFiles(Protocol):
@@ -61,10 +64,30 @@ _UNCHANGED_CLASSES = frozenset(
     ("", "TokenizersBackend", "PreTrainedTokenizer", "PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast")
 )
 
-#: Classes that rebuild the part that puts a space before a text. transformers follows the class that
-#: tokenizer_config.json names only for models of these types (None: config.json names no type).
+#: Classes that have no rules of their own for a vocabulary of tiktoken or tekken.
+_PLAIN_CLASSES = frozenset(
+    ("", "TokenizersBackend", "PreTrainedTokenizerFast", "MistralCommonBackend", "MistralCommonTokenizer")
+)
+
+#: Classes that rebuild the part that puts a space before a text.
 _PREFIX_SPACE_CLASSES = frozenset(("LlamaTokenizer", "LlamaTokenizerFast"))
-_PREFIX_SPACE_MODEL_TYPES = frozenset(("llama", None))
+
+#: The model types of a config.json for which transformers 5.24 uses tokenizer.json unchanged if its settings name a
+#: class of `_PREFIX_SPACE_CLASSES`; for all others it follows that class. Those that its TOKENIZER_MAPPING_NAMES gives
+#: no class of their own (TokenizersBackend), and its MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS.
+_UNCHANGED_NAMES = (
+    "EvollaModel arctic aria beam bigbird_pegasus camembertv2-base canary chatlm cohere_asr ernie4_5 "
+    "ernie4_5_moe flex_olmo fuyu glm glm4 glm4_moe glm4_moe_lite glm4v glm4v_moe glm_image glmasr got_ocr2 "
+    "gpt_bigcode gradium_phonon_tts granite granitemoe granitemoehybrid granitemoeshared h2ovl_chat "
+    "hyperclovax hyperclovax_vision_v2 hyperclovax_vlm internlm2 internlm3 iquestcoder jamba kimi_k25 "
+    "kimi_linear kosmos-2 llava llava_next mimo_v2_flash minicpm3 minicpm_ocr minicpmv minicpmv4_6 minicpmv4_7 "
+    "minimax_m2 ministral ministral3 mistral mistral3 mistral_large4 mixtral modernbert modernbert-decoder "
+    "molmo molmo2 nemo_speechlm nemotron nvfp4 nystromformer olmo2 olmo3 olmo_hybrid omniasr opencua openvla "
+    "paddleocr_vl pegasus_x persimmon phi3 phi3_v phimoe pix2struct pixtral pocket_tts qwen2 qwen3_5 "
+    "qwen3_5_moe qwen3_5_moe_text qwen4_exp siglip2 smolvlm stablelm step3_vl umt5 vipllava voxtral "
+    "voxtral_realtime xlm-roberta-xl"
+)
+UNCHANGED_MODEL_TYPES = frozenset(_UNCHANGED_NAMES.split())
 
 #: What SentencePiece writes for a space.
 SPACE_MARK = "▁"
@@ -103,6 +126,11 @@ class TokenizerConfig(NamedTuple):
     overrides: Json = MappingProxyType({})
     prepend_scheme: str | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it names no class with rules of its own, and no tokens."""
+        return self.class_name in _PLAIN_CLASSES and not self.added_tokens and not self.special_tokens
+
 
 def read_config(files: TokenizerFiles) -> TokenizerConfig:
     """Read the files beside a tokenizer.json; a model without any of them gets the defaults.
@@ -129,17 +157,9 @@ def read_config(files: TokenizerFiles) -> TokenizerConfig:
 
 
 def read_json(files: TokenizerFiles, name: str) -> Json:
-    """A JSON object by its file name; empty where the model has no such file."""
+    """A JSON object by its file name; empty where the model has no such file. Raises ModelError for a broken one."""
     path = files.find(name)
-    if path is None:
-        return {}
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} could not be read: {error}", hint=files.source.repair_hint) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds no JSON object", hint=files.source.repair_hint)
-    return content
+    return {} if path is None else weight_headers.read_json(path, repair_hint=files.source.repair_hint)
 
 
 def custom_code(config: Json) -> str | None:
@@ -160,7 +180,7 @@ def finite_length(value: object) -> int | None:
 
 
 def _sets_prefix_space(class_name: str, model: Json) -> bool:
-    return class_name in _PREFIX_SPACE_CLASSES and model.get("model_type") in _PREFIX_SPACE_MODEL_TYPES
+    return class_name in _PREFIX_SPACE_CLASSES and str(model.get("model_type")) not in UNCHANGED_MODEL_TYPES
 
 
 def _prepend_scheme(config: Json) -> str:
@@ -216,25 +236,41 @@ def _as_string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def apply_config(backend: Backend, config: TokenizerConfig) -> None:
-    """Change a tokenizer as the class that the configuration names would, with the configuration's settings."""
-    _apply_settings(backend, config.overrides)
+def apply_config(backend: Backend, config: TokenizerConfig) -> FileParts | None:
+    """Change a tokenizer as the class that the configuration names would, with the configuration's settings.
+
+    Returns the parts of the file where the class cuts texts by others; None where it leaves them as they are.
+    """
+    changes = list(_setting_changes(backend, config.overrides))
+    replaces = _replaces_prefix_space(backend, config.prepend_scheme)
+    parts = None
+    if changes or replaces:
+        from copy import deepcopy  # most tokenizers start without it
+
+        # The changes are made in place.
+        parts = deepcopy(backend.normalizer), deepcopy(backend.pre_tokenizer)
+    for part, name, value in changes:
+        setattr(part, name, value)
     set_prefix_space(backend, config.prepend_scheme)
     _add_tokens(backend, config)
     backend.encode_special_tokens = config.split_special_tokens
+    return parts
 
 
-def _apply_settings(backend: Backend, settings: Mapping[str, object]) -> None:
-    """Let the settings of a tokenizer_config.json override the parts of tokenizer.json."""
-    for part in flat_parts(backend.normalizer):
-        if type(part).__name__ == "BertNormalizer":
-            _set_flag(part, "lowercase", settings.get("do_lower_case"))
-            _set_flag(part, "handle_chinese_chars", settings.get("tokenize_chinese_chars"))
-            if "strip_accents" in settings:
-                part.strip_accents = settings["strip_accents"]
-    for part in flat_parts(backend.pre_tokenizer):
-        if type(part).__name__ == "ByteLevel":
-            _set_flag(part, "add_prefix_space", settings.get("add_prefix_space"))
+def _setting_changes(backend: Backend, settings: Mapping[str, object]) -> Iterator[tuple[Any, str, object]]:
+    """What the settings of a tokenizer_config.json change in tokenizer.json: a part of it, a name and a value."""
+    wanted = [
+        ("BertNormalizer", "lowercase", settings.get("do_lower_case")),
+        ("BertNormalizer", "handle_chinese_chars", settings.get("tokenize_chinese_chars")),
+        ("ByteLevel", "add_prefix_space", settings.get("add_prefix_space")),
+    ]
+    for part in (*flat_parts(backend.normalizer), *flat_parts(backend.pre_tokenizer)):
+        kind = type(part).__name__
+        for owner, name, value in wanted:
+            if kind == owner and isinstance(value, bool) and getattr(part, name, value) != value:
+                yield part, name, value
+        if kind == "BertNormalizer" and settings.get("strip_accents", part.strip_accents) != part.strip_accents:
+            yield part, "strip_accents", settings["strip_accents"]
 
 
 def set_prefix_space(backend: Backend, prepend_scheme: str | None) -> None:
@@ -242,11 +278,22 @@ def set_prefix_space(backend: Backend, prepend_scheme: str | None) -> None:
 
     Byte-level tokenizers are left unchanged, whatever class is named for them.
     """
-    byte_level = any(type(part).__name__ == "ByteLevel" for part in flat_parts(backend.pre_tokenizer))
-    if prepend_scheme is None or byte_level:
-        return
-    backend.normalizer = None
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE_MARK, prepend_scheme, split=False)
+    if _replaces_prefix_space(backend, prepend_scheme):
+        backend.normalizer = None
+        backend.pre_tokenizer = _prefix_space(str(prepend_scheme))
+
+
+def _replaces_prefix_space(backend: Backend, prepend_scheme: str | None) -> bool:
+    if prepend_scheme is None:
+        return False
+    before = backend.pre_tokenizer
+    if any(type(part).__name__ == "ByteLevel" for part in (*flat_parts(before), backend.decoder)):
+        return False
+    return backend.normalizer is not None or part_state(before) != part_state(_prefix_space(prepend_scheme))
+
+
+def _prefix_space(prepend_scheme: str) -> pre_tokenizers.Metaspace:
+    return pre_tokenizers.Metaspace(SPACE_MARK, prepend_scheme, split=False)
 
 
 def _add_tokens(backend: Backend, config: TokenizerConfig) -> None:
@@ -266,8 +313,3 @@ def flat_parts(part: Any) -> Iterator[Any]:
             yield from flat_parts(child)
     elif part is not None:
         yield part
-
-
-def _set_flag(part: Any, name: str, value: object) -> None:
-    if isinstance(value, bool):
-        setattr(part, name, value)

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer as Backend
-from tokenizers import models
+from tokenizers import models, normalizers
 
 from attncli.errors import FailedError, ModelError
-from attncli.models.tokenizers.config import TokenizerConfig, apply_config
+from attncli.models.tokenizers.config import TokenizerConfig, apply_config, flat_parts
 from attncli.models.tokenizers.token_bytes import TokenBytes, part_state, read_token_bytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
 if TYPE_CHECKING:
     from tokenizers import Encoding as BackendEncoding
 
+    from attncli.models.tokenizers.config import FileParts
     from attncli.models.tokenizers.long_text import Frame
     from attncli.models.tokenizers.pipeline import TokenizerPipeline
 
 #: Characters above which a text is encoded in chunks, which changes only the time it takes.
 LONG_TEXT = 1 << 16
+
+#: Normalisers that may make one character of several, and those that only change the ends of a text.
+_COMPOSING_KINDS = frozenset(("NFC", "NFKC", "Precompiled"))
+_ENDS_KINDS = frozenset(("Prepend", "Strip"))
 
 #: A character that is in no vocabulary: the last one for private use.
 _UNKNOWN_CHARACTER = "\U0010fffd"
@@ -46,8 +51,10 @@ class FastTokenizer:
         truncation_side: str = "right",
         slow: bool = False,
         note: str | None = None,
+        file_parts: FileParts | None = None,
     ) -> None:
         self._backend = backend
+        self._file_parts = file_parts
         self._truncation_side = truncation_side
         self.class_name = class_name or type(backend.model).__name__
         self.max_length = max_length
@@ -55,11 +62,20 @@ class FastTokenizer:
         self.note = note
         self.unknown_id, self._token_bytes = _unknown_id_and_token_bytes(backend)
         self._added = backend.get_added_tokens_decoder()
+        self._composer = _read_composer(backend)
+        self._special_as_text = False
         self._lock = Lock()
 
     @property
     def vocabulary_size(self) -> int:
         return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def with_special_as_text(self) -> FastTokenizer:
+        from copy import copy  # most tokenizers start without it
+
+        reading = copy(self)
+        reading._special_as_text = True
+        return reading
 
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
         limit = self.max_length if truncate else None
@@ -86,6 +102,19 @@ class FastTokenizer:
         yield frame.head_ids
         yield from (part.ids for part in encode_chunks(self._encode_plain, blocks))
         yield frame.tail_ids
+
+    def differs_from_file(self, text: str) -> bool:
+        if self._file_parts is None:
+            return False
+        start = text[:LONG_TEXT]
+        ids = self._encode_whole(start, None, False, None).ids
+        own = self._backend.normalizer, self._backend.pre_tokenizer
+        with self._exclusive_backend():
+            self._backend.normalizer, self._backend.pre_tokenizer = self._file_parts
+            try:
+                return bool(self._backend.encode(start, add_special_tokens=False).ids != ids)
+            finally:
+                self._backend.normalizer, self._backend.pre_tokenizer = own
 
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
         pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
@@ -115,10 +144,15 @@ class FastTokenizer:
     def token_bytes(self) -> TokenBytes:
         return self._token_bytes
 
+    @property
+    def composer(self) -> Callable[[str], str] | None:
+        return self._composer
+
     def pipeline(self) -> TokenizerPipeline:
         from attncli.models.tokenizers.pipeline import TokenizerPipeline
 
-        return TokenizerPipeline(self._backend)
+        with self._exclusive_backend():
+            return TokenizerPipeline(self._backend)
 
     def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
         with self._exclusive_backend(limit):
@@ -161,7 +195,9 @@ class FastTokenizer:
         limit: truncate to this many tokens. Raises FailedError where the library fails.
         """
         with self._lock, _without_truncation_and_padding(self._backend):
+            splits = self._backend.encode_special_tokens
             try:
+                self._backend.encode_special_tokens = splits or self._special_as_text
                 if limit is not None:
                     self._backend.enable_truncation(limit, direction=self._truncation_side)
                 yield
@@ -170,6 +206,8 @@ class FastTokenizer:
                     f"the tokenizer could not cut the text: {error}",
                     hint="look at its tokenizer.json, or try another -m",
                 ) from error
+            finally:
+                self._backend.encode_special_tokens = splits
 
     def _piece(self, identifier: int) -> Piece | None:
         if identifier in self._added:
@@ -197,13 +235,14 @@ def read_fast_tokenizer(
         backend = Backend.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more precise
         raise ModelError(f"{path} could not be read: {_error_reason(path, error)}", hint=repair_hint) from error
-    apply_config(backend, config)
+    file_parts = apply_config(backend, config)
     return FastTokenizer(
         backend,
         class_name=config.class_name,
         max_length=config.max_length,
         truncation_side=config.truncation_side,
         note=note,
+        file_parts=file_parts,
     )
 
 
@@ -238,6 +277,23 @@ def _unknown_id_and_token_bytes(backend: Backend) -> tuple[int | None, TokenByte
 def _model_properties(backend: Backend, model: Any) -> tuple[int | None, bool]:
     unknown = getattr(model, "unk_token", None)
     return backend.token_to_id(unknown) if unknown else None, bool(getattr(model, "byte_fallback", False))
+
+
+def _read_composer(backend: Backend) -> Callable[[str], str] | None:
+    """The normaliser without the steps that only change the ends of a text; None if no step composes."""
+    steps = [part for part in flat_parts(backend.normalizer) if type(part).__name__ not in _ENDS_KINDS]
+    return normalizers.Sequence(steps).normalize_str if any(map(_composes, steps)) else None
+
+
+def _composes(step: Any) -> bool:
+    """Whether a step of the normaliser may make one character of several."""
+    kind = type(step).__name__
+    if kind != "Replace":
+        return kind in _COMPOSING_KINDS
+    match part_state(step):
+        case {"pattern": {"String": str(replaced)}}:
+            return len(replaced) > 1
+    return True
 
 
 def _unigram_properties(model: Any) -> tuple[int | None, bool]:

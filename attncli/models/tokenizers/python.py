@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from attncli.errors import FailedError
@@ -25,6 +26,7 @@ class PythonTokenizer:
         self.slow = slow
         self.class_name = type(loaded).__name__
         self.unknown_id: int | None = getattr(loaded, "unk_token_id", None)
+        self._special_as_text = False
         self._special = frozenset(loaded.all_special_ids) - {self.unknown_id}
         # How SentencePiece writes tokens is known; for any other class only its own decoder can tell.
         is_sentencepiece = hasattr(loaded, "sp_model")
@@ -33,6 +35,11 @@ class PythonTokenizer:
     @property
     def vocabulary_size(self) -> int:
         return len(self._loaded)
+
+    def with_special_as_text(self) -> PythonTokenizer:
+        reading = copy(self)
+        reading._special_as_text = True
+        return reading
 
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
         ids = self._ids(text)
@@ -62,6 +69,9 @@ class PythonTokenizer:
         # Where such a tokenizer cuts is unknown, so the text can't be encoded in chunks.
         yield self.encode("".join(blocks), special=special).ids
 
+    def differs_from_file(self, text: str) -> bool:
+        return False
+
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
         pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
         return [pieces[identifier] for identifier in ids]
@@ -86,13 +96,18 @@ class PythonTokenizer:
     def token_bytes(self) -> TokenBytes:
         return self._token_bytes or TokenBytes()
 
+    @property
+    def composer(self) -> None:
+        return None
+
     def pipeline(self) -> None:
         return None
 
     def _ids(self, text: str) -> list[int]:
         with suppress_warnings():
             try:
-                return list(self._loaded.encode(text, add_special_tokens=False))
+                options = {"split_special_tokens": True} if self._special_as_text else {}
+                return list(self._loaded.encode(text, add_special_tokens=False, **options))
             except Exception as error:  # each class raises its own
                 raise FailedError(
                     f"the tokenizer {self.class_name} could not cut the text: {error}", hint="try another -m"

@@ -2,10 +2,10 @@
 
 Most of them transformers converts to a tokenizer of the library `tokenizers`; some stay written in Python.
 
-A tokenizer may also be given by one file: `-m vocab.txt`, `-m tekken.json`, `-m llama.model`, `-m
-cl100k_base.tiktoken`. Such a file is only a vocabulary. How texts are prepared for it is in the files beside it
-(tokenizer_config.json, config.json), which are used if the given file has the standard name that they belong to.
-Otherwise the settings come from the file itself as far as possible, and a note says what was assumed.
+A tokenizer may also be given by one file: `-m vocab.txt`, `-m llama.model`. Such a file is only a vocabulary. How texts
+are prepared for it is in the files beside it (tokenizer_config.json, config.json), which are used if the given file has
+the standard name that they belong to. Otherwise the settings come from the file itself as far as possible, and a note
+says what was assumed. Vocabularies of tiktoken and tekken are read in `ranks`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from tokenizers import Regex, normalizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 from attncli.errors import ModelError
+from attncli.models.files.gguf_header import read_metadata
+from attncli.models.files.reference import is_tekken_name
 from attncli.models.loading.own_code import fetch_code
 from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, finite_length, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
 from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
+from attncli.models.tokenizers.ranks import is_ranks_file, read_ranks_tokenizer
 from attncli.models.tokenizers.types import NoTokenizerError, Tokenizer
 
 #: File names of the vocabularies that transformers' tokenizers are made of.
@@ -73,10 +76,31 @@ _EXTRA_PACKAGES = {
 }
 
 
-_CONFIG_FILE = "tokenizer_config.json"
+#: Values of `tokenizer.ggml.pre` in a GGUF file whose texts are split as GPT-2's are, and those where every digit is
+#: a piece of its own before that.
+_GPT2_KINDS = ("default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe", "jina-es", "jina-de")
+_DIGITS_KINDS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
 
-#: Bytes at the start of a file that are read to tell a tiktoken file, which is text, from a SentencePiece one.
-_HEADER_BYTES = 4096
+#: The patterns that others split texts at, one after the other, as in the tokenizer.json of these models. They stand
+#: for what transformers 5.24 has no rule for.
+_GGUF_SPLITS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(_DIGITS_KINDS, (r"\p{N}",)),
+    "deepseek-coder": (
+        r"[\r\n]",
+        r"\s?\p{L}+",
+        r"\s?\p{P}+",
+        "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+",
+        r"\p{N}",
+    ),
+    "deepseek-v3": (
+        r"\p{N}{1,3}",
+        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+}
+
+_CONFIG_FILE = "tokenizer_config.json"
 
 
 def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
@@ -86,9 +110,14 @@ def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust
     """
     if (gguf := _gguf_file(files)) is not None:
         loaded = load_with_transformers(files.ref.name, [gguf], gguf_file=gguf.name)
-        return wrap_loaded(loaded, max_length=finite_length(loaded.model_max_length), slow=True)
+        note = _set_gguf_splits(loaded, read_metadata(gguf, repair_hint=files.source.repair_hint), files.ref.name)
+        return wrap_loaded(loaded, max_length=finite_length(loaded.model_max_length), slow=True, note=note)
     found = _find_files(files, (*COMPANIONS, *VOCABULARIES))
     vocabularies = [path for path in found if path.name in VOCABULARIES]
+    ranks = _ranks_file(files, vocabularies)
+    if ranks is not None and config.is_plain and config.code is None:
+        name, repair_hint = files.ref.name, files.source.repair_hint
+        return read_ranks_tokenizer(ranks, name=name, repair_hint=repair_hint, max_length=config.max_length)
     if not vocabularies and not config.class_name:
         raise _missing_tokenizer_error(files)
     if config.code is not None and trust_remote_code:
@@ -121,6 +150,14 @@ def _find_files(files: TokenizerFiles, names: Sequence[str]) -> list[Path]:
     return [path for name in names if (path := files.find(name)) is not None]
 
 
+def _ranks_file(files: TokenizerFiles, vocabularies: Sequence[Path]) -> Path | None:
+    """The vocabulary of tekken (`tekken_240911.json` too) or tiktoken among a model's files."""
+    names = (name for name in files.source.names() if is_tekken_name(name))
+    tekken = None if vocabularies else next(names, None)
+    found = vocabularies if tekken is None else _find_files(files, [tekken])
+    return next((path for path in found[:1] if is_ranks_file(path)), None)
+
+
 def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
     """The error for a missing tokenizer: the hub was not reached, there is none, or this is no model at all."""
     if (error := files.source.listing_error()) is not None:
@@ -135,6 +172,34 @@ def _gguf_file(files: TokenizerFiles) -> Path | None:
     """The GGUF file that the user named, if any: it contains its tokenizer."""
     name = files.ref.file or files.ref.path.name
     return files.find(name) if name.endswith(".gguf") else None
+
+
+def _set_gguf_splits(loaded: Any, metadata: Mapping[str, object], name: str) -> str | None:
+    """Split texts as `tokenizer.ggml.pre` says, where transformers splits them as GPT-2 does for want of a rule.
+
+    Returns a note where there is no rule here either.
+    """
+    kind = metadata.get("tokenizer.ggml.pre")
+    if metadata.get("tokenizer.ggml.model") != "gpt2" or not isinstance(kind, str) or kind in _GPT2_KINDS:
+        return None
+    if (patterns := _GGUF_SPLITS.get(kind)) is not None:
+        steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+        last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind in _DIGITS_KINDS)
+        loaded.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, last])
+        return None
+    known = _transformers_splits()
+    if known is None or kind in known:
+        return None
+    return f"{name}: how it splits texts ({kind}) isn't known here; they are split as GPT-2 does, so ids may be wrong"
+
+
+def _transformers_splits() -> Collection[str] | None:
+    """The values of `tokenizer.ggml.pre` that transformers has a rule for; None for a version without such a table."""
+    try:
+        module = import_module("transformers.integrations.gguf.gguf_tokenizer_mapping")
+    except ModuleNotFoundError:
+        return None
+    return getattr(module, "GGUF_PRE_TOKENIZER_SPLITS", None)
 
 
 def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
@@ -201,7 +266,7 @@ def load_single_file(files: TokenizerFiles, path: Path, config: TokenizerConfig)
     assumed = None if has_settings else _assume_settings(path, name)
     if assumed is not None and name.endswith((".model", ".spm")):
         # The only names under which transformers reads such a file without knowing its class.
-        name = "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model"
+        name = "tokenizer.model"
     # On Windows a file that is still open can't be removed: the system clears it later.
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for standard, source in {name: path, **companions}.items():
@@ -221,7 +286,7 @@ def standard_name(path: Path) -> str:
     if path.name.endswith("merges.txt"):
         return "vocab.json"
     known = (name for name in (*VOCABULARIES, "tokenizer.json") if path.name == name or path.name.endswith(f"-{name}"))
-    return next(known, "tiktoken.model" if _is_tiktoken(path) else "tokenizer.model")
+    return next(known, "tokenizer.model")
 
 
 def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, Path]:
@@ -248,9 +313,6 @@ def _assume_settings(path: Path, name: str) -> AssumedSettings:
         return AssumedSettings(
             {"tokenizer_class": "GPT2Tokenizer", **no_tokens}, "taken for byte-level BPE, as GPT-2's is"
         )
-    if _is_tiktoken(path):
-        note = "a tiktoken file says neither how texts are split nor its special tokens; split as for cl100k_base"
-        return AssumedSettings({}, note)
     return AssumedSettings({})
 
 
@@ -261,15 +323,6 @@ def _assume_word_piece(path: Path) -> AssumedSettings:
     how = "it has capital letters, so texts keep theirs" if cased else "it has no capital letters, so texts lose theirs"
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
     return AssumedSettings(settings, f"taken for WordPiece, as BERT's is; {how}")
-
-
-def _is_tiktoken(path: Path) -> bool:
-    """Whether a file has lines of a token in base64 and its rank."""
-    if path.name.endswith(".tiktoken"):
-        return True
-    with path.open("rb") as file:
-        first = file.read(_HEADER_BYTES).split(b"\n")[0].split()
-    return len(first) == 2 and first[1].isdigit()
 
 
 def _set_sentencepiece_normalizer(loaded: Any, path: Path) -> None:

@@ -114,6 +114,11 @@ def _alphabet() -> dict[str, bytes]:
 _ALPHABET = _alphabet()
 
 
+def byte_letters() -> dict[int, str]:
+    """GPT-2's letter for each byte."""
+    return {byte[0]: letter for letter, byte in _ALPHABET.items()}
+
+
 def part_state(part: Any) -> Mapping[str, object] | None:
     """A part of a tokenizer as in a tokenizer.json; None for no part, or one that is Python code."""
     if part is None:

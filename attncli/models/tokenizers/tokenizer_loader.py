@@ -1,7 +1,7 @@
 """Load a model's tokenizer from its files, or wrap one that the user has loaded already.
 
-A tokenizer.json is read by the library `tokenizers` alone; anything else (vocab.txt, SentencePiece, tiktoken, tekken)
-is loaded through transformers, which is slower. Importing this module imports neither.
+A tokenizer.json is read by the library `tokenizers` alone, and so are the vocabularies of tiktoken and tekken; anything
+else (vocab.txt, SentencePiece) is loaded through transformers, which is slower. Importing this module imports neither.
 """
 
 from __future__ import annotations
@@ -85,18 +85,26 @@ def _matches_gguf(tokenizer: Tokenizer, files: TokenizerFiles) -> bool:
 
 
 def _load_named_file(files: TokenizerFiles, path: Path) -> Tokenizer:
-    """A tokenizer by one of its files; the settings beside it are used only if it has the standard name."""
+    """A tokenizer by one of its files, which means itself: a tokenizer.json is used as it is, whatever class and tokens
+    the settings beside it name. They only say how long a text may be, if it has the standard name."""
     # A file saved by the library `tokenizers` may have any name.
     is_tokenizer_json = path.name.endswith(TOKENIZER_FILE) or (
         path.suffix == ".json" and missing_tokenizer_part(path) is None
     )
     if not is_tokenizer_json:
+        from attncli.models.tokenizers.ranks import is_ranks_file, read_ranks_tokenizer
+
+        if is_ranks_file(path):
+            return read_ranks_tokenizer(path, name=files.ref.name, repair_hint=files.source.repair_hint)
         from attncli.models.tokenizers.slow import load_single_file
 
         return load_single_file(files, path, read_config(files))
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
-    config = read_config(files) if path.name == TOKENIZER_FILE else TokenizerConfig()
+    config = TokenizerConfig()
+    if path.name == TOKENIZER_FILE:
+        beside = read_config(files)
+        config = config._replace(max_length=beside.max_length, truncation_side=beside.truncation_side)
     return read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint)
 
 

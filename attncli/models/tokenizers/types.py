@@ -6,7 +6,7 @@ takes half a millisecond at each start of the program.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from attncli.errors import ModelError
@@ -81,6 +81,10 @@ class Tokenizer(Protocol):
     @property
     def note(self) -> str | None: ...
 
+    def with_special_as_text(self) -> Tokenizer:
+        """The same tokenizer, which reads special tokens that are written in a text as ordinary text."""
+        ...
+
     def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
         """Encode a text, or a pair of texts.
 
@@ -97,6 +101,13 @@ class Tokenizer(Protocol):
 
     def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
         """The ids of one text that comes in blocks, part by part."""
+        ...
+
+    def differs_from_file(self, text: str) -> bool:
+        """Whether the rules of the tokenizer's class give the text other ids than its tokenizer.json would alone.
+
+        Only the first 65,536 characters are looked at. False where there is no such file.
+        """
         ...
 
     def describe(self, ids: Sequence[int]) -> Sequence[Piece | None]:
@@ -124,6 +135,12 @@ class Tokenizer(Protocol):
     @property
     def token_bytes(self) -> TokenBytes:
         """How the vocabulary writes bytes, spaces and continued words."""
+        ...
+
+    @property
+    def composer(self) -> Callable[[str], str] | None:
+        """The normaliser as a function of a text, where it may make one character of several (NFC, NFKC, a replaced
+        string); None for others. What it adds to a text or strips from its ends is left out."""
         ...
 
     def pipeline(self) -> TokenizerPipeline | None:

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Literal
 from attncli.render.common.escape import printable
 from attncli.render.common.terminal import Terminal
 from attncli.render.data import csv_text, json_line, json_value
-from attncli.results.statistics import Parity, ScriptStatistics, TokenizerStatistics, TotalStatistics
 from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizedText, TokenizeResult
-from attncli.results.vocabulary import Search, Vocabulary, VocabularyEntry
 
 if TYPE_CHECKING:
     from attncli.render.tokenize.statistics_text import TextLine
     from attncli.results.comparison import Comparison
+    from attncli.results.statistics import Parity, ScriptStatistics, TokenizerStatistics, TotalStatistics
     from attncli.results.tokens import Token
+    from attncli.results.vocabulary import Search, Vocabulary, VocabularyEntry
+
+    #: Every entry of every vocabulary, with the name of its model.
+    Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
 
 #: How much of a tokenized text is written: everything, its ids, or their number.
 Detail = Literal["tokens", "ids", "count"]
-#: Every entry of every vocabulary, with the name of its model.
-Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
 #: Texts that have a row each in the statistics, at most.
 _MAX_TEXT_LINES = 50
 _TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "longer", "max_length")
@@ -262,7 +263,7 @@ class SummaryForm(Form):
         elif any(each.searches for each in summary.vocabularies or ()):
             yield from self._search_rows(summary.vocabularies or ())
         elif self._form == "csv":
-            yield csv_text(("model", *VocabularyEntry._fields), ())
+            yield csv_text(("model", *_entry_columns()), ())
             yield from (csv_text((model, *entry), ()) for model, entry in self._entries())
         else:
             yield from (self._line({"model": model, **entry.to_dict()}) for model, entry in self._entries())
@@ -270,7 +271,7 @@ class SummaryForm(Form):
     def _search_rows(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
         """The entries that were found, with the search text and the kind of match."""
         if self._form == "csv":
-            yield csv_text(("model", "search", "match", *VocabularyEntry._fields), ())
+            yield csv_text(("model", "search", "match", *_entry_columns()), ())
         for vocabulary in vocabularies:
             for search in vocabulary.searches:
                 for match, entry in _matches(search):
@@ -282,6 +283,12 @@ class SummaryForm(Form):
 
     def _line(self, content: dict[str, object]) -> str:
         return json_line(content, ascii_only=not self._terminal.unicode)
+
+
+def _entry_columns() -> tuple[str, ...]:
+    from attncli.results.vocabulary import VocabularyEntry  # plain tokens are drawn without it
+
+    return VocabularyEntry._fields
 
 
 def _matches(search: Search) -> Iterator[tuple[str, VocabularyEntry]]:
@@ -322,6 +329,8 @@ def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[P
 
 def _figure_names() -> tuple[str, ...]:
     """The names of all figures, first those that both totals and scripts have."""
+    from attncli.results.statistics import ScriptStatistics, TotalStatistics  # plain tokens are drawn without it
+
     both = [name for name in ScriptStatistics._fields if name in TotalStatistics._fields]
     return (*both, *(name for name in TotalStatistics._fields if name not in both))
 

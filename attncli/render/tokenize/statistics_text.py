@@ -156,7 +156,7 @@ def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure(
         "continued words",
         lambda s: _share(s.total.continued_words_share, terminal),
-        "words of two or more tokens; lower is better",
+        "of several tokens, punctuation aside; lower is better",
     )
     yield _Figure("bytes/token", lambda s: number(s.total.bytes_per_token), "higher is better")
     yield _Figure("characters/token", lambda s: number(s.total.characters_per_token), "higher is better")

@@ -26,7 +26,7 @@ from attncli.render.common.escape import token_text, visible
 from attncli.render.common.lines import DIM, PLAIN, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.results.tokenize import TokenizedText, input_texts, sequences
-from attncli.results.tokens import Token
+from attncli.results.tokens import Token, without_punctuation
 
 #: Tokens from which on a word is highlighted.
 MIN_CUT_TOKENS = 3
@@ -244,16 +244,24 @@ class CutWordSpan(NamedTuple):
 
 
 def cut_words(text: TokenizedText) -> list[CutWordSpan]:
-    """The words of at least `MANY` tokens, in the order of the text."""
+    """The words of at least `MIN_CUT_TOKENS` tokens, in the order of the text; without the punctuation around them."""
     runs = [(first, last) for first, last in _word_runs(text.tokens) if last - first >= MIN_CUT_TOKENS]
     if not runs or text.text is None:
         return []
     texts, owners = input_texts(text), sequences(text)
-    words = (
-        CutWordSpan(first, last, _source_text(text.tokens[first:last], texts[owners[first] or 0]))
-        for first, last in runs
-    )
-    return [word for word in words if not _is_unspaced_phrase(word.text)]
+    words = (_trimmed(text.tokens, first, last, texts[owners[first] or 0]) for first, last in runs)
+    return [word for word in words if word.tokens >= MIN_CUT_TOKENS and not _is_unspaced_phrase(word.text)]
+
+
+def _trimmed(tokens: Sequence[Token], first: int, last: int, text: str) -> CutWordSpan:
+    """A word without the punctuation at its sides, and without the tokens that are nothing else."""
+    run, begin, end = tokens[first:last], tokens[first].start or 0, tokens[last - 1].end or 0
+    end = begin + len(text[begin:end].rstrip())
+    begin = end - len(text[begin:end].lstrip())
+    begin, end = without_punctuation(text, begin, end)
+    first += sum((token.end or 0) <= begin for token in run)
+    last -= sum((token.start or 0) >= end for token in run)
+    return CutWordSpan(first, last, text[begin:end])
 
 
 def continues_word(previous: Token | None, token: Token) -> bool:
@@ -271,10 +279,6 @@ def _word_runs(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
             yield first, index
             first = index
     yield first, len(tokens)
-
-
-def _source_text(tokens: Sequence[Token], text: str) -> str:
-    return text[tokens[0].start or 0 : tokens[-1].end].strip()
 
 
 def _is_unspaced_phrase(text: str) -> bool:
