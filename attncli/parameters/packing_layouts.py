@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import prod
 from typing import NamedTuple, Protocol
 
@@ -66,15 +67,12 @@ class Layout(NamedTuple):
     shape: Callable[[PackedTensors], Shape | None]
 
     def fits(self, leaf: str, tensors: Mapping[str, StoredTensor], scales: Sequence[str]) -> bool:
-        """Whether the tensor called `leaf` in a module is one of this layout's packed ones.
+        """Whether the tensor called `leaf` in a module, of one of the layout's types, is one of its packed ones.
 
         scales: the names of the module's scales (`names_scale`), sorted.
         """
-        tensor = tensors[leaf]
-        if not leaf.endswith(self.main) or (self.dtypes and tensor.dtype not in self.dtypes):
-            return False
         # A tensor without axes is a scale, not a matrix.
-        if not tensor.shape or names_scale(leaf):
+        if not leaf.endswith(self.main) or not tensors[leaf].shape or names_scale(leaf):
             return False
         return all(_is_there(required, self.stem(leaf), tensors, scales) for required in self.required)
 
@@ -131,6 +129,7 @@ _MLX_GROUPS = (32, 64, 128)
 _MLX_MODES = {"mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}
 
 
+@cache
 def storage_bits(dtype: str) -> int:
     """The bits of a stored element, from the name of its type (`BF16`, `F8_E4M3`)."""
     digits = "".join(sign for sign in dtype.partition("_")[0] if sign.isdigit())
@@ -319,3 +318,9 @@ LAYOUTS: tuple[Layout, ...] = (
     _layout("", "", _BYTES, EXTENDING_SCALE, "", _scaled_shape),
     _layout("", "weight", _BYTES, ANY_SCALE, "weight", _scaled_shape),
 )
+
+
+@cache
+def layouts_of(dtype: str) -> tuple[int, ...]:
+    """The places in LAYOUTS of those whose packed tensors may have this type."""
+    return tuple(place for place, layout in enumerate(LAYOUTS) if not layout.dtypes or dtype in layout.dtypes)

@@ -29,6 +29,7 @@ _NOT_OF_WEIGHTS = ("input_activations", "output_activations", "kv_cache_scheme")
 
 #: Patterns come from an untrusted file: limits, so that none takes for ever.
 _MAX_PATTERN = 1_000
+_MAX_REPETITIONS = 6
 _MAX_STEPS = 100_000_000
 _MATCHING_SECONDS = 5.0
 
@@ -58,10 +59,11 @@ class PackingSettings:
         self._named: dict[str, Fields] = {}
         self._classes: list[tuple[str, Fields]] = []
         self._patterns: list[tuple[_Pattern, Fields]] = []
-        self._seconds = _MATCHING_SECONDS
         exceptions = list(_exceptions(self._common))
+        self._common_bits, self._common_size = _bits(self._common), _find_number(self._common, _GROUP_SIZES)
+        self._seconds = _MATCHING_SECONDS
         # Groups are all there is: where they agree, they hold for modules that none of them names, too.
-        self._fallback = {} if _bits(self._common) else _common_fields([fields for _, fields in exceptions]) or {}
+        self._fallback = {} if self._common_bits else _common_fields([fields for _, fields in exceptions]) or {}
         for target, fields in exceptions:
             pattern = _pattern(target)
             if pattern is not None:
@@ -77,11 +79,13 @@ class PackingSettings:
 
     def at(self, module: str) -> ModuleSettings:
         """The settings for the module with this path. An exception that names it comes before one that matches it."""
+        if not self.found:
+            return ModuleSettings(expert_dtype=self._expert_dtype)
         found = self._find_named(module) or self._find_matching(module) or self._find_class(module) or self._fallback
-        size = next((size for part in (found, self._common) if (size := _find_number(part, _GROUP_SIZES))), 0)
+        size = _find_number(found, _GROUP_SIZES) or self._common_size or 0
         return ModuleSettings(
             self.method,
-            _bits(found) or _bits(self._common),
+            (_bits(found) if found else None) or self._common_bits,
             size if size > 0 else None,
             # MLX: an exception without a mode has the default one, not the common one.
             _text(found or self._common, "mode"),
@@ -90,7 +94,7 @@ class PackingSettings:
 
     def _find_named(self, module: str) -> Fields | None:
         """The exception for the path, or for its last steps (`self_attn.q_proj`)."""
-        rest = module
+        rest = module if self._named else ""
         while rest:
             if rest in self._named:
                 return self._named[rest]
@@ -98,6 +102,8 @@ class PackingSettings:
         return None
 
     def _find_matching(self, module: str) -> Fields | None:
+        if not self._patterns:
+            return None
         started = monotonic()
         matching = (fields for pattern, fields in self._patterns if self._seconds > 0 and pattern.matches(module))
         found = next(matching, None)
@@ -184,7 +190,8 @@ def _pattern(target: str) -> _Pattern | None:
 def _expense(expression: str) -> tuple[float, int]:
     """How many ways a regular expression can take, and its repetitions; infinite where a group is repeated."""
     plain = re.sub(r"\\.|\[[^]]*\]", "x", expression[: _MAX_PATTERN + 1])
-    if len(expression) > _MAX_PATTERN or re.search(r"\)[*+{]", plain):
+    repetitions = len(re.findall(r"[*+{]", plain))
+    if len(expression) > _MAX_PATTERN or repetitions > _MAX_REPETITIONS or re.search(r"\)[*+{]", plain):
         return inf, 0
     open_groups, ways = [1], 1
     for sign in re.findall(r"[(|)]", plain):
@@ -195,7 +202,7 @@ def _expense(expression: str) -> tuple[float, int]:
         elif len(open_groups) > 1:
             ways *= open_groups.pop()
     optional = len(re.findall(r"(?<![(*+?}])\?", plain))
-    return prod(open_groups, start=ways) * 2.0 ** min(optional, 99), len(re.findall(r"[*+{]", plain))
+    return prod(open_groups, start=ways) * 2.0 ** min(optional, 99), repetitions
 
 
 def _bits(fields: Fields) -> int | None:

@@ -22,6 +22,7 @@ from attncli.parameters.packing_layouts import (
     Shape,
     StoredTensor,
     is_possible,
+    layouts_of,
     names_scale,
 )
 from attncli.parameters.packing_settings import PackingSettings
@@ -167,26 +168,32 @@ def _packed_matrices(
         owner = None if leaf in mains or each.path in known else _owner(leaf, stems)
         if owner is not None:
             companions[owner][leaf] = each
+    module_settings = settings.at(module)
     for main, layout in mains.items():
         stem = layout.stem(main)
         endings = {leaf.removeprefix(stem): each for leaf, each in companions[main].items()}
-        group = PackedTensors(parts[main], endings, settings.at(module))
+        group = PackedTensors(parts[main], endings, module_settings)
         name = f"{module}.{stem}{layout.weights}" if module else f"{stem}{layout.weights}"
         yield parts[main].path, _unpack_matrix(name, layout, group, tuple(companions[main].values()), known)
 
 
 def _main_tensors(parts: Mapping[str, StoredTensor]) -> dict[str, Layout]:
     """The packed tensors of a module, with their layouts; shorter names first, as those of companions extend them."""
+    if len(parts) < 2:
+        return {}
+    scales = sorted(filter(names_scale, parts))
+    fitting = sorted(
+        (rank, len(leaf), leaf)
+        for leaf, tensor in parts.items()
+        for rank in layouts_of(tensor.dtype)
+        if LAYOUTS[rank].fits(leaf, parts, scales)
+    )
     mains: dict[str, Layout] = {}
     stems: dict[str, str] = {}
-    scales = sorted(filter(names_scale, parts))
-    leaves = sorted(parts, key=len) if len(parts) > 1 else []
-    for layout in LAYOUTS:
-        for leaf in leaves:
-            is_free = leaf not in mains and layout.stem(leaf) not in stems and _owner(leaf, stems) is None
-            if is_free and layout.fits(leaf, parts, scales):
-                mains[leaf] = layout
-                stems[layout.stem(leaf)] = leaf
+    for rank, _, leaf in fitting:
+        stem = LAYOUTS[rank].stem(leaf)
+        if leaf not in mains and stem not in stems and _owner(leaf, stems) is None:
+            mains[leaf], stems[stem] = LAYOUTS[rank], leaf
     return mains
 
 
