@@ -19,6 +19,7 @@ from transformers.integrations.fbgemm_fp8 import FbgemmFp8Linear
 import attncli
 from attncli.parameters.packing_settings import PackingSettings
 from attncli.parameters.quantization import UnpackedCheckpoint, unpack
+from attncli.results.reconciliation import Reconciliation
 from tests.cli.conftest import attn
 from tests.weight_files import with_header
 
@@ -438,6 +439,59 @@ def test_what_is_said_of_an_unknown_packing(tmp_path: Path) -> None:
     assert outcome.code == 4
     assert warning == (f"warning: the total of {model}/model.safetensors is no number of parameters: {packed}")
     assert failure.startswith(f"failed: {model}/model.safetensors can't be checked: {packed}, ")
+
+
+KNOWN: dict[str, tuple[Callable[[int, int], Stored], dict[str, Any]]] = {
+    "FP8": (
+        lambda o, i: {"weight": ("F8_E4M3", (o, i)), "weight_scale_inv": ("F32", (1, 1)), "k_scale": ("F32", (1,))},
+        {"quant_method": "fp8"},
+    ),
+    "bitsandbytes": (
+        lambda o, i: {
+            "weight": ("BF16", (o * i // 4, 1)),
+            "weight.absmax": ("U8", (o * i // 64,)),
+            "weight.nested_absmax": ("F32", (1,)),
+            "weight.quant_state.bitsandbytes__nf4": ("U8", (90,)),
+        },
+        {"quant_method": "bitsandbytes", "load_in_4bit": True},
+    ),
+    "GPTQ": (
+        lambda o, i: {"qweight": ("I32", (i // 8, o)), "scales": ("F16", (1, o)), "g_idx": ("I32", (i,))},
+        {"quant_method": "gptq", "bits": 4, "group_size": -1},
+    ),
+    "compressed-tensors": (
+        lambda o, i: {
+            "weight_packed": ("I32", (o, i * 4 // 32)),
+            "weight_scale": ("BF16", (o, i // 32)),
+            "weight_shape": ("I64", (2,)),
+        },
+        {"quant_method": "compressed-tensors", "config_groups": {"a": group(4, "Linear", size=32)}},
+    ),
+    "NVFP4": (
+        lambda o, i: {
+            "weight": ("U8", (o, i // 2)),
+            "weight_scale": ("F8_E4M3", (o, i // 16)),
+            "weight_scale_2": ("F32", ()),
+            "input_scale": ("F32", ()),
+        },
+        {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_packing_is_compared(tmp_path: Path, name: str) -> None:
+    packing, settings = KNOWN[name]
+    model = packed_llama(tmp_path / "llama", packing, quantization_config=settings)
+    found = attncli.params(model, check=TOTAL)
+    assert (found.failures, found.warnings) == ((), ())
+    assert found.models[0].reconciliation == Reconciliation(TOTAL, TOTAL, TOTAL, ())
+    assert attncli.params(f"{model}/model.safetensors", check=TOTAL).failures == ()
+    # A model of half the width is another one.
+    other = packed_llama(tmp_path / "other", packing, quantization_config=settings, hidden_size=32, head_dim=16)
+    assert attncli.params(other).warnings == (
+        f"the weights beside the configuration of {other} are not those of its model",
+    )
 
 
 def test_a_packing_that_only_the_model_gives_a_shape(tmp_path: Path) -> None:

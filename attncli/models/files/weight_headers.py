@@ -62,7 +62,7 @@ def header_end(first: bytes, size: int) -> int:
 def parse_header(header: bytes, available: int) -> dict[str, TensorEntry]:
     """The tensors that a header lists. available: the number of bytes after the header.
 
-    Raises BrokenFileError for a header that isn't the JSON of a safetensors file, lists a name twice, one that is too long,
+    Raises BrokenFileError for a header that isn't the JSON of a safetensors file, lists a name twice, too long a name
     or too many tensors, or whose offsets and shapes contradict the file's size or one another.
     """
     if header.count(b"{") + header.count(b",") > _MAX_VALUES:
