@@ -32,6 +32,7 @@ class ModelShapes(NamedTuple):
     name: as the user wrote it.  source: where the shapes come from.  generates: whether the model generates text token
     by token.  dtype: of its stored weights.  versions: of the libraries that built the shapes.
     reconciliation: the differences to a checkpoint, where one is on this disk.
+    unknown_packing: the tensors of a checkpoint that are packed in an unknown way, for a sentence; None without any.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelShapes(NamedTuple):
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = {}
     reconciliation: Reconciliation | None = None
+    unknown_packing: str | None = None
 
 
 def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShapes:

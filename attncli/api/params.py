@@ -198,8 +198,9 @@ def _count_model(
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
-        notes=(*shapes.notes, *_untie_notes(shapes, untie=untie)),
+        notes=(*shapes.notes, *_packing_notes(shapes), *_untie_notes(shapes, untie=untie)),
         reconciliation=shapes.reconciliation,
+        unknown_packing=shapes.unknown_packing,
         tree=_tree(shares.untied if untie else shares.unique, by, depth),
     )
 
@@ -222,6 +223,15 @@ def _tree(placed: Sequence[LocatedShare], by: Grouping, depth: int | None) -> tu
     return module_tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
 
 
+def _packing_notes(shapes: ModelShapes) -> Iterator[str]:
+    if shapes.unknown_packing is None:
+        return
+    if shapes.source == "header":
+        yield f"the packing of {shapes.unknown_packing} is unknown: stored elements are counted, not weights"
+    else:
+        yield f"its weights can't be compared: the packing of {shapes.unknown_packing} is unknown"
+
+
 def _untie_notes(shapes: ModelShapes, *, untie: bool) -> Iterator[str]:
     if untie and shapes.inventory.tied:
         yield "tied tensors are counted once for each of their names"
@@ -231,9 +241,11 @@ def _untie_notes(shapes: ModelShapes, *, untie: bool) -> Iterator[str]:
 
 
 def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
-    """A sentence for each model whose configuration and weights disagree."""
+    """A sentence for each model whose configuration and weights disagree, or can't be compared."""
     for model in models:
         found = model.reconciliation
+        if model.unknown_packing is not None:
+            yield _unknown_packing_warning(model)
         if found is None or found.agrees:
             continue
         if found.is_same_model:
@@ -242,14 +254,26 @@ def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
             yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
 
 
+def _unknown_packing_warning(model: ModelParameters) -> str:
+    name, packed = model.counted.model, model.unknown_packing
+    if model.counted.source == "header":
+        return f"the total of {name} is no number of parameters: the packing of {packed} is unknown"
+    return f"the weights of {name} can't be compared with its configuration: the packing of {packed} is unknown"
+
+
 def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
-    """A sentence for each model with another total than expected, and for each whose weights are of another model.
+    """A sentence for each model with another total than expected, whose weights are of another model, or are unknown.
 
     Where a published way of counting gives the expected total, the sentence names it.
     """
     for model in models:
         total, held = model.counted.total, model.reconciliation
-        if not expected.holds(total):
+        if model.unknown_packing is not None and model.counted.source == "header":
+            yield (
+                f"{model.name} can't be checked: the packing of {model.unknown_packing} is unknown, so its header "
+                "doesn't tell its parameters (--source config counts them from a config.json)"
+            )
+        elif not expected.holds(total):
             more = total - expected.number
             than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
             yield f"{model.name} has {total:,} parameters, {than}{_matching_reading(model, expected)}"

@@ -143,6 +143,7 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
         revision=files.revision,
         stored_bytes=checkpoint.stored_bytes,
         notes=(*checkpoint.notes, *_packing_notes(unpacked), *_prediction_notes(inventory, config or {})),
+        unknown_packing=_unknown_packing(unpacked, config),
     )
 
 
@@ -158,10 +159,13 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
     from attncli.parameters.reconcile import reconcile
 
     unpacked = unpack(checkpoint.tensors, checkpoint.config, _parameter_shapes(shapes.inventory))
+    shapes = shapes._replace(
+        stored_bytes=checkpoint.stored_bytes, notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked))
+    )
+    if unpacked.unknown:
+        return shapes._replace(unknown_packing=_unknown_packing(unpacked, checkpoint.config))
     checkpoint_names = configured.checkpoint_names([each.name for each in unpacked.weights])
     return shapes._replace(
-        stored_bytes=checkpoint.stored_bytes,
-        notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked)),
         reconciliation=reconcile(
             shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
         ),
@@ -200,10 +204,24 @@ def _prediction_notes(inventory: Inventory, config: Mapping[str, object]) -> Ite
 
 def _packing_notes(unpacked: UnpackedCheckpoint) -> Iterator[str]:
     for scheme, tensors in unpacked.schemes.items():
-        yield f"{tensors:,} tensors are packed as {scheme}: their weights are counted, not the stored elements"
-    if unpacked.unknown_scheme is not None:
-        scheme = unpacked.unknown_scheme
-        yield f"its weights are packed as {scheme}, which is not known here: stored elements are counted"
-    if unpacked.uncertain:
-        more = f" and {len(unpacked.uncertain) - 1:,} more" if len(unpacked.uncertain) > 1 else ""
-        yield f"what is stored doesn't tell the shape of {unpacked.uncertain[0]}{more}"
+        are, their = ("tensor is", "its") if tensors == 1 else ("tensors are", "their")
+        yield f"{tensors:,} {are} packed as {scheme}: {their} weights are counted, not the stored elements"
+    if unpacked.flat:
+        yield f"what is stored doesn't tell the shape of {_first_of(unpacked.flat)}"
+    if unpacked.disputed:
+        yield f"the configuration gives other bits than {_first_of(unpacked.disputed)} has: the stored ones are counted"
+
+
+def _unknown_packing(unpacked: UnpackedCheckpoint, config: Mapping[str, Any] | None) -> str | None:
+    """The tensors that are packed in an unknown way, with the name that the configuration has for it."""
+    if not unpacked.unknown:
+        return None
+    from attncli.parameters.packing_settings import PackingSettings
+
+    method = PackingSettings(config or {}).method
+    return f"{_first_of(unpacked.unknown)}{f' ({method})' if method else ''}"
+
+
+def _first_of(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}"

@@ -1,33 +1,31 @@
 """Quantized checkpoints: the weights behind packed tensors, scales and zero points.
 
-A quantized matrix is stored as several tensors (packed integers, scales, zero points, tables). Each line of `SCHEMES`
-describes one format: the names and types of its tensors, and how the shape of the weights follows from theirs. Shapes
-decide between layouts; the configuration is read only where they can't.
+A quantized matrix is stored as several tensors (packed integers, scales, zero points, tables) of one module. A tensor
+that a layout knows as packed (`packing_layouts`) has the other tensors of its module as companions, whatever they are
+called, except biases and what the model itself names so. What is packed in no such layout is said to be unknown.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import takewhile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from math import prod
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-Shape = tuple[int, ...]
-
-
-class StoredTensor(Protocol):
-    """A tensor of a file: its name in the module (`path`), dtype, stored shape and size in bytes."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def shape(self) -> Shape: ...
-    @property
-    def stored_bytes(self) -> int: ...
+from attncli.parameters.inventory_sources import is_buffer
+from attncli.parameters.packing_layouts import (
+    FLOATS_8,
+    INTEGERS,
+    LAYOUTS,
+    Layout,
+    PackedTensors,
+    Shape,
+    StoredTensor,
+    is_possible,
+    layouts_of,
+    names_scale,
+)
+from attncli.parameters.packing_settings import PackingSettings
 
 
 class WeightTensor(NamedTuple):
@@ -56,14 +54,18 @@ class WeightTensor(NamedTuple):
 class UnpackedCheckpoint(NamedTuple):
     """The weights of a checkpoint.
 
-    schemes: how many tensors are packed by each scheme.  uncertain: names of packed tensors of unknown shape.
-    unknown_scheme: the quantization method of the configuration, where no tensor fits a known scheme.
+    schemes: how many tensors are packed in each format.  flat: names of tensors whose number of weights is known, but
+    not their shape.  unknown: names of stored tensors that are packed in an unknown way: their elements are counted, as
+    the number of their weights can't be told.  disputed: names of weights that have other bits than the configuration
+    says.  scales: those of caches and inputs that belong to no matrix.
     """
 
     weights: tuple[WeightTensor, ...]
-    schemes: Mapping[str, int]
-    uncertain: tuple[str, ...] = ()
-    unknown_scheme: str | None = None
+    schemes: Mapping[str, int] = {}
+    flat: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    disputed: tuple[str, ...] = ()
+    scales: tuple[WeightTensor, ...] = ()
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -71,38 +73,7 @@ class UnpackedCheckpoint(NamedTuple):
 
     @property
     def stored_bytes(self) -> int:
-        return sum(weights.stored_bytes for weights in self.weights)
-
-
-class PackedTensors(NamedTuple):
-    """The tensors of one packed matrix by the endings of their names, and the quantization settings."""
-
-    parts: Mapping[str, StoredTensor]
-    settings: Mapping[str, Any]
-
-    def shape(self, ending: str) -> Shape:
-        return self.parts[ending].shape
-
-    def number(self, *names: str) -> int | None:
-        return next((self.settings[name] for name in names if type(self.settings.get(name)) is int), None)
-
-
-class Scheme(NamedTuple):
-    """A quantization format.
-
-    main: the ending of the packed tensor's name, and dtypes: its possible types.
-    required: endings of the tensors that must be there too.  optional: endings of those that may, a `*` at the end for
-    any continuation.  weights_ending: replaces `main` in the name of the weights.
-    shape: computes the shape of the weights; None where the stored tensors don't determine it.
-    """
-
-    name: str
-    main: str
-    dtypes: frozenset[str]
-    required: tuple[str, ...]
-    optional: tuple[str, ...]
-    weights_ending: str
-    shape: Callable[[PackedTensors], Shape | None]
+        return sum(weights.stored_bytes for weights in (*self.weights, *self.scales))
 
 
 def unpack(
@@ -111,207 +82,212 @@ def unpack(
     """The weights behind stored tensors, in the order of the tensors.
 
     config: the model's configuration, for what shapes don't tell (the bits of compressed-tensors, MLX's group size).
-    known: shapes by name, such as a module's, for tensors that are stored flat (bitsandbytes' four bits).
+    known: the shapes of the model's parameters by name. What it names is no companion, and what the stored tensors
+    don't tell is taken from it where it is possible.
     """
     stored = {tensor.path: tensor for tensor in tensors}
-    settings = _quantization_settings(config or {})
-    found, used = _find_packed(stored, settings)
-    weights, uncertain = [], []
+    settings, known = PackingSettings(config or {}), known or {}
+    modules = _by_module(stored)
+    found: dict[str, _PackedMatrix] = {}
+    for module, parts in modules.items():
+        found.update(_packed_matrices(module, parts, settings, known))
+    used = {*found, *(companion for matrix in found.values() for companion in matrix.weights.companions)}
+    rest = [[each for each in parts.values() if each.path not in used] for parts in modules.values()]
+    held = {*stored, *(matrix.weights.name for matrix in found.values())}
+    unknown = set(_unknown_packing(rest, known, held, has_settings=settings.found))
+    is_quantized = settings.found or bool(found)
+    weights: list[WeightTensor] = []
+    scales: list[WeightTensor] = []
     for path, tensor in stored.items():
         if path in found:
-            unpacked, is_certain = _with_known_shape(found[path], known or {})
-            weights.append(unpacked)
-            uncertain += [] if is_certain else [unpacked.name]
+            weights.append(found[path].weights)
         elif path not in used:
-            weights.append(WeightTensor(path, tensor.shape, tensor.dtype, tensor.stored_bytes))
-    unknown_scheme = None if found else settings.get("quant_method")
-    schemes = Counter(matrix.scheme for matrix in found.values())
-    return UnpackedCheckpoint(tuple(weights), schemes, tuple(uncertain), unknown_scheme)
-
-
-class _PackedMatrix(NamedTuple):
-    scheme: str
-    weights: WeightTensor
-    is_certain: bool
-
-
-def _quantization_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The quantization settings of a configuration, with the bits per weight where all groups have the same."""
-    for part in (config, config.get("text_config")):
-        for name in ("quantization_config", "quantization", "compression_config"):
-            found = part.get(name) if isinstance(part, Mapping) else None
-            if isinstance(found, Mapping):
-                bits = {weights.get("num_bits") for weights in _group_weights(found)}
-                return {**found, "num_bits": bits.pop()} if len(bits) == 1 else dict(found)
-    return {}
-
-
-def _group_weights(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """compressed-tensors: the settings for the weights of each group of tensors."""
-    groups = settings.get("config_groups")
-    for group in groups.values() if isinstance(groups, Mapping) else ():
-        weights = group.get("weights") if isinstance(group, Mapping) else None
-        if isinstance(weights, Mapping):
-            yield weights
-
-
-def _find_packed(
-    stored: Mapping[str, StoredTensor], settings: Mapping[str, Any]
-) -> tuple[dict[str, _PackedMatrix], set[str]]:
-    """Packed matrices by the path of their main tensor, and the paths of all their companions."""
-    ordered = sorted(stored)
-    found: dict[str, _PackedMatrix] = {}
-    used: set[str] = set()
-    for path, tensor in stored.items():
-        for scheme in SCHEMES:
-            if path in used or tensor.dtype not in scheme.dtypes or not _is_main(path, scheme.main):
-                continue
-            stem = path.removesuffix(scheme.main)
-            companions = _companions(scheme, stem, ordered)
-            if companions is not None and not any(other in used or other in found for other in companions):
-                parts = {other.removeprefix(stem): stored[other] for other in (path, *companions)}
-                found[path] = _unpack_matrix(scheme, stem, PackedTensors(parts, settings), companions)
-                used.update(companions)
-                break
-    return found, used
-
-
-def _is_main(path: str, main: str) -> bool:
-    """Whether a path ends with `main`, and at a dot unless `main` begins with an underscore."""
-    return path.endswith(main) and (main.startswith("_") or path == main or path[-len(main) - 1] == ".")
-
-
-def _companions(scheme: Scheme, stem: str, ordered: Sequence[str]) -> tuple[str, ...] | None:
-    """The names of a matrix's companions; None where a required one is missing."""
-    # In sorted order, names with the same beginning are neighbours.
-    places = range(bisect_left(ordered, stem), len(ordered))
-    near = list(takewhile(lambda path: path.startswith(stem), (ordered[place] for place in places)))
-    if not all(any(_fits(path, stem, ending) for path in near) for ending in scheme.required):
-        return None
-    main = f"{stem}{scheme.main}"
-    endings = (*scheme.required, *scheme.optional)
-    return tuple(path for path in near if path != main and any(_fits(path, stem, ending) for ending in endings))
-
-
-def _fits(path: str, stem: str, pattern: str) -> bool:
-    ending = path[len(stem) :]
-    return ending.startswith(pattern[:-1]) if pattern.endswith("*") else ending == pattern
-
-
-def _unpack_matrix(scheme: Scheme, stem: str, group: PackedTensors, companions: tuple[str, ...]) -> _PackedMatrix:
-    main = group.parts[scheme.main]
-    shape = _unpacked_shape(scheme, group)
-    stored_bytes = sum(part.stored_bytes for part in group.parts.values())
-    # Where the shape is unknown, the stored elements are counted.
-    weights = WeightTensor(f"{stem}{scheme.weights_ending}", shape or main.shape, main.dtype, stored_bytes, companions)
-    return _PackedMatrix(scheme.name, weights, shape is not None and not _is_flat(shape))
-
-
-def _unpacked_shape(scheme: Scheme, group: PackedTensors) -> Shape | None:
-    try:
-        return scheme.shape(group)
-    except (ValueError, IndexError, ArithmeticError):
-        return None  # not the axes of this format: other tensors with the same names
-
-
-def _with_known_shape(found: _PackedMatrix, known: Mapping[str, Shape]) -> tuple[WeightTensor, bool]:
-    """The weights, with the known shape of that name where it is possible; and whether the shape is certain."""
-    weights = found.weights
-    shape = known.get(weights.name)
-    if found.is_certain or shape is None or (_is_flat(weights.shape) and prod(shape) != weights.parameters):
-        return weights, found.is_certain
-    return weights._replace(shape=shape), True
-
-
-def _is_flat(shape: Shape) -> bool:
-    return len(shape) == 2 and shape[1] == 1 and shape[0] > 1
-
-
-def _stored_shape(main: str) -> Callable[[PackedTensors], Shape]:
-    """The shape of the weights of a format that stores one weight per element."""
-    return lambda group: group.shape(main)
-
-
-def _widened_shape(main: str, factor: int, axis: int = -1) -> Callable[[PackedTensors], Shape]:
-    """The shape of the weights of a format that stores `factor` weights per element, along an axis."""
-
-    def shape(group: PackedTensors) -> Shape:
-        sizes = list(group.shape(main))
-        sizes[axis] *= factor
-        return tuple(sizes)
-
-    return shape
-
-
-def _gptq_shape(group: PackedTensors) -> Shape | None:
-    """GPTQ and AWQ: int32 words. Scales and zero points, packed along the outputs, give the bits per weight.
-
-    GPTQ packs the weights along the inputs, (in·bits/32, out), and AWQ along the outputs, (in, out·bits/32).
-    """
-    (rows, columns), outputs = group.shape("qweight")[-2:], group.shape("scales")[-1]
-    bits, uneven = divmod(32 * group.shape("qzeros")[-1], outputs) if outputs else (0, 1)
-    if uneven or not bits:
-        bits = group.number("bits", "w_bit") or 0
-    if not bits:
-        return None
-    return (outputs, rows * 32 // bits) if columns == outputs else (32 * columns // bits, rows)
-
-
-def _compressed_tensors_shape(group: PackedTensors) -> Shape | None:
-    """compressed-tensors: int32 words along the inputs; only the configuration gives the bits per weight."""
-    *outer, words = group.shape("weight_packed")
-    bits = group.number("num_bits")
-    return None if bits is None else (*outer, words * 32 // bits)
-
-
-def _mlx_shape(group: PackedTensors) -> Shape | None:
-    """MLX: uint32 words along the inputs, and a scale for each `group_size` of the inputs."""
-    *outer, words = group.shape("weight")
-    size, bits = group.number("group_size"), group.number("bits")
-    if size is not None:
-        return (*outer, group.shape("scales")[-1] * size)
-    return None if bits is None else (*outer, words * 32 // bits)
-
-
-def _mxfp4_shape(group: PackedTensors) -> Shape | None:
-    """MXFP4: blocks of 16 bytes for 32 weights, (experts, out, blocks, 16)."""
-    sizes = group.shape("_blocks")
-    return (*sizes[:-2], sizes[-2] * sizes[-1] * 2) if len(sizes) > 2 else None
-
-
-def _four_bit_shape(group: PackedTensors) -> Shape:
-    """BitNet: two bits a weight, packed along the outputs; else four bits along the inputs."""
-    if prod(group.shape("weight_scale")) <= 1 and group.settings.get("quant_method") == "bitnet":
-        return _widened_shape("weight", 4, axis=0)(group)
-    return _widened_shape("weight", 2)(group)
-
-
-def _scheme(name: str, main: str, dtypes: str, required: str, optional: str, weights: str, shape: Any) -> Scheme:
-    return Scheme(
-        name, main, frozenset(dtypes.split()), tuple(required.split()), tuple(optional.split()), weights, shape
+            is_scale = is_quantized and path not in known and path not in unknown and _is_scale_of_values(tensor)
+            plain = WeightTensor(path, tensor.shape, tensor.dtype, tensor.stored_bytes)
+            (scales if is_scale else weights).append(plain)
+    return UnpackedCheckpoint(
+        tuple(weights),
+        Counter(matrix.scheme for matrix in found.values() if not matrix.is_unknown),
+        tuple(matrix.weights.name for matrix in found.values() if matrix.is_flat),
+        tuple(path for path in stored if path in unknown or (path in found and found[path].is_unknown)),
+        tuple(matrix.weights.name for matrix in found.values() if matrix.is_disputed),
+        tuple(scales),
     )
 
 
-_FLOATS_8 = "F8_E4M3 F8_E5M2 F8_E4M3FNUZ F8_E5M2FNUZ"
-_SCALES = "weight_scale* weight_zero_point* weight_global_scale input_scale* input_zero_point input_global_scale"
+# --- Which tensors belong together
 
-#: The formats, with the tensor names of the libraries that write them; the first match counts.
-SCHEMES: tuple[Scheme, ...] = (
-    _scheme("GPTQ or AWQ", "qweight", "I32", "scales qzeros", "g_idx perm", "weight", _gptq_shape),
-    _scheme("compressed-tensors", "weight_packed", "I32", "weight_scale", f"weight_shape weight_g_idx {_SCALES}",
-            "weight", _compressed_tensors_shape),
-    _scheme("NVFP4", "weight_packed", "U8", "weight_scale", _SCALES, "weight", _widened_shape("weight_packed", 2)),
-    # gpt-oss: (experts, out, blocks, 16) bytes of two weights each.
-    _scheme("MXFP4", "_blocks", "U8", "_scales", "", "", _mxfp4_shape),
-    # bitsandbytes stores four bits flat, (n/2, 1); the names of its tables extend that of the weight.
-    _scheme("bitsandbytes 4-bit", "weight", "U8", "weight.absmax", "weight.*", "weight",
-            _widened_shape("weight", 2, axis=0)),
-    _scheme("bitsandbytes 8-bit", "weight", "I8", "SCB", "weight_format", "weight", _stored_shape("weight")),
-    _scheme("MLX", "weight", "U32", "scales", "biases", "weight", _mlx_shape),
-    _scheme("4-bit floats", "weight", "U8", "weight_scale", _SCALES, "weight", _four_bit_shape),
-    _scheme("FP8", "weight", _FLOATS_8, "weight_scale*", _SCALES, "weight", _stored_shape("weight")),
-    _scheme("FP8", "weight", _FLOATS_8, "scale", "input_scale", "weight", _stored_shape("weight")),
-    _scheme("8-bit integers", "weight", "I8", "weight_scale*", _SCALES, "weight", _stored_shape("weight")),
-    # All experts in one tensor: no dot between the names of matrix and scale.
-    _scheme("FP8", "_proj", _FLOATS_8, "_proj_scale*", "", "_proj", _stored_shape("_proj")),
-)  # fmt: skip
+_SCALE_WORDS = frozenset(("scale", "scales", "scaling", "qscale", "zero", "zeros"))
+#: What is scaled besides weights, in the names of scales: `k_scale`, `v_cache_scale`, `input_zero_point`.
+_VALUE_WORDS = frozenset(("q", "k", "v", "kv", "query", "key", "value", "cache", "p", "prob", "probs", "softmax")) | {
+    *("attn", "input", "output", "in", "out", "act", "activation", "proj", "point", "inv", "factor")
+}
+#: The most steps that a companion's name has after that of its matrix; gate_up_proj_weight_scale_2 has three.
+_MAX_ENDING = 6
+
+
+def _by_module(stored: Mapping[str, StoredTensor]) -> dict[str, dict[str, StoredTensor]]:
+    """The tensors of each module, by their names in it."""
+    modules: dict[str, dict[str, StoredTensor]] = defaultdict(dict)
+    for path, tensor in stored.items():
+        module = _module_of(path, stored)
+        modules[module][path[len(module) + 1 :] if module else path] = tensor
+    return modules
+
+
+def _module_of(path: str, stored: Mapping[str, StoredTensor]) -> str:
+    """The module of a tensor. Its name may extend that of another tensor (`weight.absmax`), stored or not."""
+    module = path.rpartition(".")[0]
+    for owner in (module, module.rpartition(".")[0]):
+        around, _, leaf = owner.rpartition(".")
+        if leaf == "weight" or (owner and owner in stored):
+            return around
+    return module
+
+
+class _PackedMatrix(NamedTuple):
+    """A packed matrix. is_flat: only the number of its weights is known.  is_unknown: not even that."""
+
+    scheme: str
+    weights: WeightTensor
+    is_flat: bool = False
+    is_unknown: bool = False
+    is_disputed: bool = False
+
+
+def _packed_matrices(
+    module: str, parts: Mapping[str, StoredTensor], settings: PackingSettings, known: Mapping[str, Shape]
+) -> Iterator[tuple[str, _PackedMatrix]]:
+    """The packed matrices of a module, by the paths of their main tensors."""
+    mains = _main_tensors(parts)
+    if not mains:
+        return
+    stems = {layout.stem(main): main for main, layout in mains.items()}
+    companions: dict[str, dict[str, StoredTensor]] = {main: {} for main in mains}
+    for leaf, each in parts.items():
+        owner = None if leaf in mains or each.path in known else _owner(leaf, stems)
+        if owner is not None:
+            companions[owner][leaf] = each
+    module_settings = settings.at(module)
+    for main, layout in mains.items():
+        stem = layout.stem(main)
+        endings = {leaf.removeprefix(stem): each for leaf, each in companions[main].items()}
+        group = PackedTensors(parts[main], endings, module_settings)
+        name = f"{module}.{stem}{layout.weights}" if module else f"{stem}{layout.weights}"
+        yield parts[main].path, _unpack_matrix(name, layout, group, tuple(companions[main].values()), known)
+
+
+def _main_tensors(parts: Mapping[str, StoredTensor]) -> dict[str, Layout]:
+    """The packed tensors of a module, with their layouts; shorter names first, as those of companions extend them."""
+    if len(parts) < 2:
+        return {}
+    scales = sorted(filter(names_scale, parts))
+    fitting = sorted(
+        (rank, len(leaf), leaf)
+        for leaf, tensor in parts.items()
+        for rank in layouts_of(tensor.dtype)
+        if LAYOUTS[rank].fits(leaf, parts, scales)
+    )
+    mains: dict[str, Layout] = {}
+    stems: dict[str, str] = {}
+    for rank, _, leaf in fitting:
+        stem = LAYOUTS[rank].stem(leaf)
+        if leaf not in mains and stem not in stems and _owner(leaf, stems) is None:
+            mains[leaf], stems[stem] = LAYOUTS[rank], leaf
+    return mains
+
+
+def _owner(leaf: str, stems: Mapping[str, str]) -> str | None:
+    """The packed tensor that another tensor of the module belongs to: the one whose name it extends.
+
+    stems: the packed tensors by what their names begin with. Where that is the module's only matrix, everything belongs
+    to it; scales for inputs belong to any. Biases belong to none.
+    """
+    if not stems or leaf.endswith("bias"):
+        return None
+    ends = [place for place, sign in enumerate(leaf) if sign in "_."][-_MAX_ENDING:]
+    extended = next((stems[leaf[:end]] for end in reversed(ends) if leaf[:end] in stems), None)
+    only = extended or stems.get("weight") or stems.get("")
+    return only or (next(iter(stems.values())) if names_scale(leaf) else None)
+
+
+def _is_scale_of_values(tensor: StoredTensor) -> bool:
+    """Whether a tensor scales a cache, or the inputs or outputs of a module (`k_scale`, `v_cache_scale`)."""
+    words = set(tensor.path.rpartition(".")[2].split("_"))
+    others = words - _SCALE_WORDS
+    is_vector = max(tensor.shape, default=1) == prod(tensor.shape)
+    return is_vector and bool(others) and others < words and others <= _VALUE_WORDS
+
+
+def _unpack_matrix(
+    name: str, layout: Layout, group: PackedTensors, companions: Sequence[StoredTensor], known: Mapping[str, Shape]
+) -> _PackedMatrix:
+    main, bits, shape = group.main, group.settings.bits, layout.unpack(group)
+    is_flat = shape is not None and len(shape) == 2 and shape[1] == 1 and shape[0] > 1
+    of_model = known.get(name)
+    if of_model is not None:
+        if shape is None and is_possible(of_model, main, bits):
+            shape = of_model
+        elif shape is not None and is_flat and prod(of_model) == prod(shape):
+            shape, is_flat = of_model, False
+    # Where the number of weights is unknown, the stored elements are counted.
+    counted = main.shape if shape is None else shape
+    stored_bytes = sum(each.stored_bytes for each in (main, *companions))
+    weights = WeightTensor(name, counted, main.dtype, stored_bytes, tuple(each.path for each in companions))
+    # One weight an element: the element may be wider than the number in it.
+    is_disputed = bits is not None and prod(counted) != prod(main.shape) and not is_possible(counted, main, bits)
+    return _PackedMatrix(layout.format(group, shape), weights, is_flat, shape is None, is_disputed)
+
+
+# --- What is packed in an unknown way
+
+
+def _unknown_packing(
+    modules: Iterable[Sequence[StoredTensor]], known: Mapping[str, Shape], held: Set[str], *, has_settings: bool
+) -> Iterator[str]:
+    """The paths of tensors that are packed in an unknown way, with what belongs to them, without biases.
+
+    modules: the tensors of each module that belong to no packed matrix.  held: the names of all stored weights.
+    has_settings: whether the configuration says that the model is quantized.
+    """
+    missing: dict[str, int] = defaultdict(int)
+    for name, shape in known.items():
+        missing[name.rpartition(".")[0]] += 0 if name in held else prod(shape)
+    for tensors in modules:
+        strange = [
+            each for each in tensors if not is_buffer(each.path, each.shape) and known.get(each.path) != each.shape
+        ]
+        in_place_of = missing.get(strange[0].path.rpartition(".")[0], 0) if strange else 0
+        if (
+            _are_packed(strange, has_settings=has_settings)
+            or (in_place_of and _are_no_renaming(strange, in_place_of, has_settings=has_settings))
+            # A parameter of another shape, and something beside it that the model doesn't have.
+            or (has_settings and len({each.path in known for each in strange}) == 2)
+        ):
+            yield from (each.path for each in strange if not each.path.endswith("bias"))
+
+
+def _are_packed(tensors: Sequence[StoredTensor], *, has_settings: bool) -> bool:
+    """Whether some tensors of a module hold packed weights, and others what belongs to them."""
+    has_scale = any(names_scale(each.path.rpartition(".")[2]) for each in tensors)
+    # Indices are I64, too, but beside a table, or without settings not as a matrix.
+    has_table = any(len(each.shape) > 1 and "F" in each.dtype for each in tensors)
+    packed = [
+        each
+        for each in tensors
+        if prod(each.shape) > 1
+        and (
+            each.dtype in INTEGERS
+            or (each.dtype in FLOATS_8 and has_scale)
+            or (each.dtype == "I64" and not has_table and (has_settings or len(each.shape) > 1))
+        )
+    ]
+    # A vector of integers by itself may be a list of tokens.
+    return bool(packed) and (has_settings or len(packed) < len(tensors) or any(len(each.shape) > 1 for each in packed))
+
+
+def _are_no_renaming(tensors: Sequence[StoredTensor], missing: int, *, has_settings: bool) -> bool:
+    """Whether a module's tensors, where the model has others, can't be the same under new names."""
+    if any("F" not in each.dtype for each in tensors):
+        return True
+    return has_settings and sum(prod(each.shape) for each in tensors) != missing

@@ -214,6 +214,8 @@ class ModelParameters(NamedTuple):
     stored_bytes: the size of its weight files, if known.  tree: its modules, if requested.
     reconciliation: the comparison with a checkpoint.  notes: how the numbers were found.
     changes: changed settings of the configuration, each `key=value`.
+    unknown_packing: stored tensors that are packed in an unknown way, for a sentence: counted from the header the total
+    is no number of parameters, and counted from the configuration it can't be compared with the checkpoint.
     """
 
     counted: ParameterCount
@@ -225,6 +227,7 @@ class ModelParameters(NamedTuple):
     tree: tuple[Node, ...] = ()
     reconciliation: Reconciliation | None = None
     changes: tuple[str, ...] = ()
+    unknown_packing: str | None = None
 
     @property
     def name(self) -> str:

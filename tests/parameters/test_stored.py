@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.parameters.quantization import SCHEMES, UnpackedCheckpoint, WeightTensor, unpack
+from attncli.parameters.packing_layouts import LAYOUTS
+from attncli.parameters.quantization import UnpackedCheckpoint, WeightTensor, unpack
 
 SIZES = {"I32": 4, "U32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1}
 
@@ -31,7 +32,7 @@ def one(stem: str, *tensors: tuple[str, str, tuple[int, ...]], config: dict[str,
     (weights,) = found.weights
     assert weights.stored_bytes == sum(entry.stored_bytes for entry in entries)
     assert set(weights.companions) == {entry.path for entry in entries[1:]}
-    assert found.uncertain == ()
+    assert found.flat == found.unknown == found.disputed == ()
     return weights
 
 
@@ -72,9 +73,11 @@ def test_compressed_tensors_of_unknown_bits_take_the_modules_shape() -> None:
     entries = [Entry("q_proj.weight_packed", "I32", (96, 32)), Entry("q_proj.weight_scale", "BF16", (96, 2))]
     eight = {"weights": {"num_bits": 8}}
     config = {"quantization_config": {"config_groups": {"group_0": GROUP, "group_1": eight}}}
-    assert unpack(entries, config).uncertain == ("q_proj.weight",)
+    assert unpack(entries, config).unknown == ("q_proj.weight_packed",)
     found = unpack(entries, config, {"q_proj.weight": (96, 256)})
-    assert (found.shapes, found.uncertain) == ({"q_proj.weight": (96, 256)}, ())
+    assert (found.shapes, found.unknown) == ({"q_proj.weight": (96, 256)}, ())
+    # A shape that no whole number of bits gives is none of this tensor.
+    assert unpack(entries, config, {"q_proj.weight": (96, 250)}).unknown == ("q_proj.weight_packed",)
 
 
 def test_nvfp4() -> None:
@@ -105,10 +108,10 @@ NF4 = [
 def test_bitsandbytes_in_four_bits_is_flat_until_a_shape_is_known() -> None:
     found = unpack(NF4)
     assert found.shapes == {"q_proj.weight": (96 * 256, 1)}
-    assert found.uncertain == ("q_proj.weight",)
-    assert found.weights[0].companions == tuple(sorted(entry.path for entry in NF4[1:]))
+    assert (found.flat, found.unknown) == (("q_proj.weight",), ())
+    assert set(found.weights[0].companions) == {entry.path for entry in NF4[1:]}
     shaped = unpack(NF4, known={"q_proj.weight": (96, 256)})
-    assert (shaped.shapes, shaped.uncertain) == ({"q_proj.weight": (96, 256)}, ())
+    assert (shaped.shapes, shaped.flat) == ({"q_proj.weight": (96, 256)}, ())
     # A shape with another number of weights is none of this tensor.
     assert unpack(NF4, known={"q_proj.weight": (96, 255)}).shapes == found.shapes
 
@@ -146,8 +149,8 @@ def test_what_is_not_packed_stays_as_it_is() -> None:
 
 def test_an_unknown_way_of_packing_is_told() -> None:
     config = {"quantization_config": {"quant_method": "hqq"}}
-    assert unpack([Entry("q_proj.W_q", "U8", (96, 128))], config).unknown_scheme == "hqq"
-    assert unpack(NF4, config).unknown_scheme is None
+    assert unpack([Entry("q_proj.W_q", "U8", (96, 128))], config).unknown == ("q_proj.W_q",)
+    assert unpack(NF4, config).unknown == ()
 
 
 def test_the_ways_are_counted() -> None:
@@ -156,7 +159,7 @@ def test_the_ways_are_counted() -> None:
     assert unpack([plain, *NF4, *other]).schemes == {"bitsandbytes 4-bit": 2}
 
 
-ENDINGS = sorted({ending.rstrip("*") for s in SCHEMES for ending in (s.main, *s.required, *s.optional)})
+ENDINGS = sorted({ending.replace("*", "") for layout in LAYOUTS for ending in (layout.main, *layout.required)})
 ENTRIES = st.builds(
     Entry,
     st.builds("{}{}".format, st.sampled_from(["a.", "b.c.", "b.c", ""]), st.sampled_from(ENDINGS)),

@@ -24,6 +24,9 @@ LENGTH_BYTES = 8
 #: The maximum number of objects and commas in a header, which is about 50,000 tensors. The largest models have a tenth
 #: of that in a file.
 _MAX_VALUES = 300_000
+#: The longest name and the most steps in it, several times those of any model: the work of a name grows with its steps.
+_MAX_NAME_LENGTH = 1_000
+_MAX_NAME_STEPS = 50
 #: Bits per element by the type names of the safetensors library.
 DTYPE_BITS: Mapping[str, int] = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
@@ -59,8 +62,8 @@ def header_end(first: bytes, size: int) -> int:
 def parse_header(header: bytes, available: int) -> dict[str, TensorEntry]:
     """The tensors that a header lists. available: the number of bytes after the header.
 
-    Raises BrokenFileError for a header that isn't the JSON of a safetensors file, lists a name twice or too many
-    tensors, or whose offsets and shapes contradict the file's size or one another.
+    Raises BrokenFileError for a header that isn't the JSON of a safetensors file, lists a name twice, too long a name
+    or too many tensors, or whose offsets and shapes contradict the file's size or one another.
     """
     if header.count(b"{") + header.count(b",") > _MAX_VALUES:
         raise BrokenFileError("its header lists more tensors than any model has")
@@ -69,6 +72,7 @@ def parse_header(header: bytes, available: int) -> dict[str, TensorEntry]:
         tensors = {name: _tensor_entry(**entry) for name, entry in fields.items() if name != "__metadata__"}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenFileError("its header is not one of a safetensors file") from error
+    _check_names(tensors)
     _check_extent(tensors.values(), available)
     _check_sizes(tensors)
     return tensors
@@ -91,10 +95,18 @@ def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _tensor_entry(dtype: str, shape: list[int], data_offsets: list[int]) -> TensorEntry:
     begin, end = data_offsets
+    if type(dtype) is not str:
+        raise TypeError(dtype)
     for number in (*shape, begin, end):
         if type(number) is not int:
             raise TypeError(number)
     return TensorEntry(dtype, tuple(shape), begin, end)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if len(name) > _MAX_NAME_LENGTH or name.count(".") >= _MAX_NAME_STEPS:
+            raise BrokenFileError(f"no model has a tensor with a name as long as its {quote_name(name)}")
 
 
 def _check_extent(tensors: Iterable[TensorEntry], available: int) -> None:
