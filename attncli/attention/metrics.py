@@ -101,11 +101,16 @@ class Side:
 
 @dataclass(frozen=True)
 class QueryKeySides:
-    """The queries and keys of a stack. same_sequence: they are one sequence, so positions can be compared."""
+    """The queries and keys of a stack.
+
+    same_sequence: they are one sequence, so positions can be compared.  prefix: keys at its beginning that have no
+    query (the virtual tokens of prefix tuning); query i is at the position of key prefix + i.
+    """
 
     queries: Side
     keys: Side
     same_sequence: bool
+    prefix: int = 0
 
     @property
     def one_dimensional(self) -> bool:
@@ -113,7 +118,7 @@ class QueryKeySides:
         return self.queries.medium.grid is None or not self.same_sequence
 
     def to(self, device: torch.device) -> QueryKeySides:
-        return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same_sequence)
+        return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same_sequence, self.prefix)
 
 
 @dataclass
@@ -205,12 +210,14 @@ def compute_row_metrics(sides: QueryKeySides, start: int, weights: Tensor, visib
 def _positional_metrics(sides: QueryKeySides, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, RowValues]:
     """The metrics that compare positions or tokens of queries and keys."""
     columns = torch.arange(weights.shape[3], device=weights.device)
+    now = sides.queries.ids[:, rows, None]
+    # From here on the positions of the queries among the keys.
+    rows = rows + sides.prefix
     medium, batch = sides.queries.medium, weights.shape[0]
     offsets = position_distances(medium, rows, weights.shape[3])
     earlier = columns[None, :] < rows[:, None]
     ids = sides.keys.ids.masked_fill(~sides.keys.real, -1)
     before = torch.cat([ids.new_full((batch, 1), -1), ids[:, :-1]], dim=1)
-    now = sides.queries.ids[:, rows, None]
     return {
         "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1) & have_coordinates(medium, rows)),
         "previous": _weight_at(weights, seen, neighbours(medium, rows, -1).expand(batch, -1)),

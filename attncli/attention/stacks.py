@@ -188,7 +188,7 @@ def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, s
 
 def _side_lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
     """The lines in which units begin; None on the side of a decoder, whose text is not the one with lines."""
-    if side.tokens[text] != collector.inputs.main.tokens[text]:
+    if tuple(token for token in side.tokens[text] if token.index >= 0) != collector.inputs.main.tokens[text]:
         return None
     return unit_lines(units, collector.request.view)
 

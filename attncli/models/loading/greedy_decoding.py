@@ -63,10 +63,11 @@ def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], co
         )
     given = {name: value.to(model.device) for name, value in arguments.items() if isinstance(value, Tensor)}
     given.pop("decoder_input_ids", None)
-    training = module.training
+    training, generate = module.training, module.generate if model.adapter is None else model.adapter.generate
     try:
         with memory_guard(model.device, lambda: module), torch.no_grad():
-            ids: Tensor = module.eval().generate(**given, do_sample=False, num_beams=1, max_new_tokens=count)
+            module.eval()
+            ids: Tensor = generate(**given, do_sample=False, num_beams=1, max_new_tokens=count)
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{model.class_name} can't write by itself: {reason_of(error)}", hint="give the text with --target"
