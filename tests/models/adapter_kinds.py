@@ -41,6 +41,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "LN_TUNING": {"target_modules": ["input_layernorm"]},
     "OFT": {"r": 0, "oft_block_size": 16},
     "ROAD": {"group_size": 16},
+    # Its blocks are wrapped whole.
+    "SHADOW": {"target_modules": None},
     "TRAINABLE_TOKENS": {"target_modules": ["embed_tokens"], "token_indices": [5, 6, 7]},
     "VBLORA": {"num_vectors": 8, "vector_length": 16},
     "WAVEFT": {"n_frequency": 40},
