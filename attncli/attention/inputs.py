@@ -109,6 +109,7 @@ def _with_virtual_tokens(side: Side, count: int) -> Side:
         tuple((*tokens, *text) for text in side.tokens),
         parts,
         side.medium,
+        count,
     )
 
 

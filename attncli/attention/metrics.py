@@ -74,6 +74,7 @@ class Side:
     ids, special, real: their ids, which are special, which are no padding; (batch, n).
     tokens: those of every text, without padding.
     parts: `FIRST_TEXT`, `SECOND_TEXT`, `NEITHER_TEXT` or −1, (batch, n); None unless two texts were read together.
+    virtual: how many virtual tokens of an adapter come before every text.
     medium: what the positions are, if not tokens of a text.
     """
 
@@ -83,6 +84,7 @@ class Side:
     tokens: tuple[tuple[Token, ...], ...]
     parts: Tensor | None = None
     medium: Medium = TOKENS
+    virtual: int = 0
 
     @property
     def length(self) -> int:
@@ -90,13 +92,13 @@ class Side:
 
     @property
     def first(self) -> Tensor:
-        """The first real position of every text, (batch,)."""
-        return self.real.int().argmax(dim=1)
+        """The first real position of every text, (batch,), after any virtual tokens."""
+        return self.virtual + self.real[:, self.virtual :].int().argmax(dim=1)
 
     def to(self, device: torch.device) -> Side:
         parts = None if self.parts is None else self.parts.to(device)
         ids, special, real = (each.to(device) for each in (self.ids, self.special, self.real))
-        return Side(ids, special, real, self.tokens, parts, self.medium)
+        return Side(ids, special, real, self.tokens, parts, self.medium, self.virtual)
 
 
 @dataclass(frozen=True)

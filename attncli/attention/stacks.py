@@ -96,14 +96,23 @@ def name_stacks(collector: Collector) -> CollectedStacks:
     chosen = {key: name for key, name in _number_duplicates(names).items() if stack in (None, names[key])}
     chosen = {key: name for key, name in chosen.items() if collector.can_show(key)}
     if not chosen:
-        raise UsageError(
-            "--rollout needs a stack whose tokens look at one another", hint="leave --rollout out, or choose -H"
-        )
+        raise _no_rollout_error(collector)
     shown = {key: name for key, name in chosen.items() if key not in collector.position_errors}
     if not shown:
         raise next(error for key, error in collector.position_errors.items() if key in chosen)
     _require_readable_layers(collector)
     return CollectedStacks(collector, shown, several=len(names) > 1)
+
+
+def _no_rollout_error(collector: Collector) -> UsageError:
+    if collector.model.virtual_tokens:
+        return UsageError(
+            "--rollout needs a row for every column, and the adapter's virtual tokens are columns alone",
+            hint="leave --rollout out",
+        )
+    return UsageError(
+        "--rollout needs a stack whose tokens look at one another", hint="leave --rollout out, or choose -H"
+    )
 
 
 def _stack_name(collector: Collector, key: StackKey) -> str:

@@ -13,7 +13,7 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,16 +72,16 @@ def base_folder(folder: Path, config: transformers.PreTrainedConfig, cls: type[A
     return folder
 
 
-def save_adapter(folder: Path, base: Path, cls: type[Any], config: Any, *, scale: float = 0.3) -> Path:
-    """An adapter of a base with random weights, saved by peft."""
+def save_adapter(folder: Path, base: Path, cls: type[Any], config: Any, **options: Any) -> Path:
+    """An adapter of a base with random weights, saved by peft. options: for loading the base."""
     import peft
 
     torch.manual_seed(1)
-    model = peft.get_peft_model(cls.from_pretrained(base), config)
+    model = peft.get_peft_model(cls.from_pretrained(base, **options), config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.is_floating_point() and "magnitude" not in name:
-                parameter.add_(torch.randn(parameter.shape) * scale)
+                parameter.add_(torch.randn(parameter.shape) * 0.3)
     model.save_pretrained(folder)
     return folder
 

@@ -77,6 +77,11 @@ class Adapter:
         """Whether the virtual tokens are rows as well as columns: embeddings, and not only keys and values."""
         return self.virtual_tokens > 0 and self.kind not in _PREFIX_METHODS
 
+    @property
+    def acts_by_position(self) -> bool:
+        """Whether its modules compute something else before the tokens that invoke it than after them (aLoRA)."""
+        return bool(getattr(self._config, "alora_invocation_tokens", None))
+
     def virtual_states(self, stack: str | None) -> int:
         """How many states of a stack belong to virtual tokens: a prompt comes before the text, not before a target."""
         is_target = bool(self.base.config.is_encoder_decoder) and stack == "decoder"
@@ -226,9 +231,7 @@ def check_applicable(files: ModelFiles) -> None:
 
 def _refusal(files: ModelFiles, reason: str) -> ModelError:
     kind = _adapter_fields(files).get("peft_type")
-    return ModelError(
-        f"the adapter {files.ref.name} ({kind}) can't be applied: {reason}", hint=_OTHER_ADAPTER_HINT
-    )
+    return ModelError(f"the adapter {files.ref.name} ({kind}) can't be applied: {reason}", hint=_OTHER_ADAPTER_HINT)
 
 
 def read_weights(files: ModelFiles) -> dict[str, Tensor]:
