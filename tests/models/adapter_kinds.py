@@ -78,6 +78,7 @@ def save_adapter(folder: Path, base: Path, cls: type[Any], config: Any, **option
 
     torch.manual_seed(1)
     model = peft.get_peft_model(cls.from_pretrained(base, **options), config)
+    model.create_or_update_model_card = lambda _: None
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.is_floating_point() and "magnitude" not in name:
@@ -103,14 +104,20 @@ def peft_patterns(model: Any, ids: Sequence[int] = IDS, name: str = "attentions"
     return torch.cat(output[name]).numpy()
 
 
-def heads_patterns(adapter: Path, stack: int = 0, **options: Any) -> np.ndarray:
-    """The same by the whole verb, of the layers that it shows."""
+def heads_patterns(adapter: Path, **options: Any) -> np.ndarray:
+    """The same by the whole verb, of the layers that it shows, and of the first stack."""
+    return stack_patterns(adapter, **options)[0]
+
+
+def stack_patterns(adapter: Path, **options: Any) -> list[np.ndarray]:
+    """The same of every stack."""
     given = {"input_ids": list(IDS), "device": "cpu", "patterns": True, **options}
-    found = attncli.heads(model=adapter, **given).stacks[stack]
-    layers = sorted({pattern.layer for pattern in found.patterns})
-    return np.stack(
-        [np.stack([pattern.weights for pattern in found.patterns if pattern.layer == layer]) for layer in layers]
-    )
+    stacks = attncli.heads(model=adapter, **given).stacks
+    patterns = ([pattern.weights for pattern in stack.patterns] for stack in stacks)
+    return [
+        np.stack(weights).reshape(-1, stack.layers[0].heads, *weights[0].shape)
+        for stack, weights in zip(stacks, patterns, strict=True)
+    ]
 
 
 def kinds() -> list[str]:
@@ -132,7 +139,10 @@ def kind_config(kind: str) -> Any:
 def examine(kind: str, base: Path, folder: Path) -> Outcome:
     """Save an adapter of a kind and compare; the base is a tiny Llama with its head."""
     cls = transformers.AutoModelForCausalLM
-    save_adapter(folder, base, cls, kind_config(kind))
+    config = kind_config(kind)
+    if kind == "XLORA":
+        config.adapters = {"0": str(save_adapter(folder / "mixed", base, cls, kind_config("LORA")))}
+    save_adapter(folder, base, cls, config, **({"use_cache": False} if kind == "XLORA" else {}))
     try:
         expected = peft_patterns(peft_model(base, folder, cls))
     except Exception as error:  # whatever peft raises is its reason
