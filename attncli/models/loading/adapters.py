@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -26,6 +25,7 @@ from attncli.errors import AttnError, ModelError, reason_of
 from attncli.models.files.sources import ADAPTER_CONFIG
 from attncli.models.files.weight_headers import read_json
 from attncli.models.loading.device import is_out_of_memory
+from attncli.models.loading.meta_model import empty_module
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
@@ -250,11 +250,13 @@ def set_label_count(config: PreTrainedConfig, cls: type[PreTrainedModel], saved:
 
     A head is found by its shape: its first dimension is the number of labels in a model with the configuration's own.
     """
-    whole = {name: tensor for name, tensor in saved_parameters(saved).items() if tensor.ndim}
-    if not whole:
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+
+    own = tuple(prefix for prefix in PEFT_TYPE_TO_PREFIX_MAPPING.values() if prefix)
+    whole = {name: tensor for name, tensor in saved_parameters(saved).items() if not any(map(name.__contains__, own))}
+    if not any("." in name for name in whole):
         return
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in cls(config).state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in empty_module(cls, config).state_dict().items()}
     for name, tensor in whole.items():
         shape = shapes.get(name)
         if shape is not None and shape != tensor.shape and shape[0] == config.num_labels:
@@ -294,9 +296,9 @@ def apply_adapter(base: PreTrainedModel, files: ModelFiles, saved: Mapping[str, 
 
 
 def _loading_error(files: ModelFiles, base: PreTrainedModel, error: Exception) -> ModelError:
-    kind = _adapter_fields(files).get("peft_type")
     import peft
 
+    kind = str(_adapter_fields(files).get("peft_type"))
     if kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
         return ModelError(
             f"peft {peft.__version__} doesn't know the kind of the adapter {files.ref.name}: {kind!r}",
