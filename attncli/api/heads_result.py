@@ -72,9 +72,15 @@ def heads_result(
             "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
         ),
         warnings=(*loaded.warnings, *warnings),
-        notes=(*notes, *_ignored_option_notes(stacks, request)),
+        notes=(*notes, *_virtual_token_note(loaded), *_ignored_option_notes(stacks, request)),
         chosen=request.shows_patterns,
     )
+
+
+def _virtual_token_note(loaded: LoadedModel) -> Iterator[str]:
+    if count := loaded.virtual_tokens:
+        names = "[P0] is a virtual token" if count == 1 else f"[P0] to [P{count - 1}] are virtual tokens"
+        yield f"{names} of the adapter, before the text; --query and --key count from the text's first token"
 
 
 def _ignored_option_notes(stacks: tuple[Stack, ...], request: HeadsRequest) -> Iterator[str]:

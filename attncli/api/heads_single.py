@@ -88,9 +88,11 @@ def run_single_text(one: OneText, loader: ModelLoader, request: HeadsRequest, ta
     files = loader.files()
     tokenizer = loader.find_tokenizer(files, needed=one.ids is None or target.text is not None)
     encoded = one.encode(tokenizer)
-    # Report a missing position before the model is loaded. With a target, positions are only known later.
+    # Report a missing position before the model is loaded. With a target, or an adapter, which may add virtual tokens,
+    # positions are only known later.
     view = request.steps or request.view
-    for position in () if target.is_given else (view.query, view.key):
+    later = target.is_given or files is None or files.base is not None
+    for position in () if later else (view.query, view.key):
         view.unit_spans(encoded.tokens, position)
     generates = target.generate is not None
     depth = full_depth(request.selection) if generates else request.selection.depth

@@ -69,7 +69,7 @@ class LayerSums:
         if self.pair_attention is not None and self.uniform_pair_attention is not None:
             self.pair_attention.add(block.start, block.weights)
             self.uniform_pair_attention.add(block.start, uniform)
-        return not bool(visible.triu(block.start + 1).any())
+        return not bool(visible.triu(block.start + sides.prefix + 1).any())
 
     def add_fused(
         self, fused: FusedAttention, baseline: UniformBaseline, layer: int, metrics: Sequence[str], *, pooled: bool
@@ -169,13 +169,14 @@ class Collector:
         return max(self.model.layer_count(key.path), *(layer + 1 for layer in self.layers.get(key, ())), 1)
 
     def can_show(self, key: StackKey) -> bool:
-        """Whether a stack can be shown: a rollout needs self-attention."""
+        """Whether a stack can be shown: a rollout needs self-attention, and a query for every key."""
         layers = self.layers[key].values()
-        return self.request.weighting != "rollout" or all(layer.sides.same_sequence for layer in layers)
+        return self.request.weighting != "rollout" or all(_is_square(layer.sides) for layer in layers)
 
     def _collect_layer(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerRecord:
         word = self._word_of_path(key)
-        sides = self.inputs.sides(word, key.cross, attention.queries, attention.keys).to(attention.device)
+        virtual = self.model.virtual_tokens
+        sides = self.inputs.sides(word, key.cross, attention.queries, attention.keys, virtual).to(attention.device)
         chosen = self._chosen_heads(key, layer, attention.heads)
         if (missing := self._position_error(sides)) is not None:
             # The errors of chosen stacks go before those of other stacks.
@@ -217,7 +218,7 @@ class Collector:
         Raises ModelError for attention that is NaN.
         """
         fused = attention.fused
-        if fused is not None and sides.one_dimensional and self._is_large(attention):
+        if fused is not None and sides.one_dimensional and not sides.prefix and self._is_large(attention):
             baseline = self._baseline(sides, fused)
             pooled = self.request.weighting == "attention"
             return sums.add_fused(fused, baseline, layer, self.request.metrics, pooled=pooled), baseline.causal
@@ -228,8 +229,8 @@ class Collector:
         return False, all(causal)
 
     def _roll_out(self, key: StackKey, sides: QueryKeySides, attention: Attention) -> Tensor | None:
-        """The rollout up to this layer; None for cross-attention."""
-        if not sides.same_sequence:
+        """The rollout up to this layer; None for cross-attention, and where keys have no query."""
+        if not _is_square(sides):
             return None
         if key not in self._rollouts:
             self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device)
@@ -301,6 +302,10 @@ class Collector:
             # In a model of pictures, an "encoder" may be what writes the captions (GIT).
             return None
         return f"{block_list.word}{stage}"
+
+
+def _is_square(sides: QueryKeySides) -> bool:
+    return sides.same_sequence and not sides.prefix
 
 
 def _require_finite(finite: bool, layer: int) -> None:

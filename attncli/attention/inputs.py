@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import QueryKeySides, Side, assign_parts
+from attncli.attention.metrics import NEITHER_TEXT, QueryKeySides, Side, assign_parts
 from attncli.errors import UsageError
 from attncli.results.heads import Probe
 from attncli.results.tokens import Token
@@ -47,20 +47,24 @@ class ModelInputs:
         """What stacks are called if a picture or a sound is the only input; None otherwise."""
         return self.media.name if self.media is not None and not self.main.length and self.target is None else None
 
-    def sides(self, stack: str | None, cross: bool, queries: int, keys: int) -> QueryKeySides:
+    def sides(self, stack: str | None, cross: bool, queries: int, keys: int, virtual: int = 0) -> QueryKeySides:
         """The queries and keys of a stack.
 
         stack: its name, None where unknown.  cross: whether it is cross-attention.  queries, keys: how many it has.
+        virtual: how many virtual tokens of an adapter may come before its tokens, as keys or as both.
         A stack whose length fits no text has tokens named after their position.
         """
         if cross:
-            key_side = self._media_side(keys) or _fit_length(self.main, keys)
-            return QueryKeySides(_fit_length(self.target or self.main, queries), key_side, same_sequence=False)
+            key_side = self._media_side(keys) or _fit_length(self.main, keys, virtual)
+            return QueryKeySides(_fit_length(self.target or self.main, queries, virtual), key_side, same_sequence=False)
         side = self.target if stack == "decoder" and self.target is not None else self.main
         if self.media is not None and (stack == self.media.name or not side.length):
             sides = [self._media_side(length) or _fit_length(side, length) for length in (queries, keys)]
             return QueryKeySides(sides[0], sides[1], same_sequence=queries == keys)
-        return QueryKeySides(_fit_length(side, queries), _fit_length(side, keys), same_sequence=queries == keys)
+        query_side, key_side = (_fit_length(side, length, virtual) for length in (queries, keys))
+        # Keys and values of a prefix come before those of the text, and have no queries.
+        prefix = virtual if queries == side.length and keys == queries + virtual else 0
+        return QueryKeySides(query_side, key_side, same_sequence=keys == queries + prefix, prefix=prefix)
 
     def _media_side(self, length: int) -> Side | None:
         return None if self.media is None else self.media.side(length)
@@ -75,14 +79,38 @@ EMPTY_SIDE = Side(
 )
 
 
-def _fit_length(side: Side, length: int) -> Side:
-    """The side itself; if its length differs, a side of unknown tokens, all different and none special."""
+def _fit_length(side: Side, length: int, virtual: int = 0) -> Side:
+    """The side itself, or with virtual tokens before it; for another length, a side of unknown tokens, all different
+    and none special."""
     if side.length == length:
         return side
+    if virtual and side.length + virtual == length:
+        return _with_virtual_tokens(side, virtual)
     batch = side.ids.shape[0]
     ids = torch.arange(length).expand(batch, -1)
     tokens = tuple(Token(index, index, str(index), str(index)) for index in range(length))
     return Side(ids, torch.zeros_like(ids, dtype=torch.bool), torch.ones_like(ids, dtype=torch.bool), (tokens,) * batch)
+
+
+def _with_virtual_tokens(side: Side, count: int) -> Side:
+    """The side with an adapter's virtual tokens before every text: special ones, whose ids are in no vocabulary."""
+    # Not the id −1, which padding has where tokens are compared.
+    tokens = tuple(
+        Token(number - count, -2 - number, f"[P{number}]", f"[P{number}]", special=True) for number in range(count)
+    )
+    batch = side.ids.shape[0]
+    ids = torch.tensor([token.id for token in tokens]).expand(batch, -1)
+    yes = torch.ones_like(ids, dtype=torch.bool)
+    parts = None if side.parts is None else torch.cat([torch.full_like(ids, NEITHER_TEXT), side.parts], dim=1)
+    return Side(
+        torch.cat([ids, side.ids], dim=1),
+        torch.cat([yes, side.special], dim=1),
+        torch.cat([yes, side.real], dim=1),
+        tuple((*tokens, *text) for text in side.tokens),
+        parts,
+        side.medium,
+        count,
+    )
 
 
 def build_inputs(

@@ -75,6 +75,7 @@ class Side:
     ids, special, real: their ids, which are special, which are no padding; (batch, n).
     tokens: those of every text, without padding.
     parts: `FIRST_TEXT`, `SECOND_TEXT`, `NEITHER_TEXT` or −1, (batch, n); None unless two texts were read together.
+    virtual: how many virtual tokens of an adapter come before every text.
     medium: what the positions are, if not tokens of a text.
     """
 
@@ -84,6 +85,7 @@ class Side:
     tokens: tuple[tuple[Token, ...], ...]
     parts: Tensor | None = None
     medium: Medium = TOKENS
+    virtual: int = 0
 
     @property
     def length(self) -> int:
@@ -91,22 +93,27 @@ class Side:
 
     @property
     def first(self) -> Tensor:
-        """The first real position of every text, (batch,)."""
-        return self.real.int().argmax(dim=1)
+        """The first real position of every text, (batch,), after any virtual tokens."""
+        return self.virtual + self.real[:, self.virtual :].int().argmax(dim=1)
 
     def to(self, device: torch.device) -> Side:
         parts = None if self.parts is None else self.parts.to(device)
         ids, special, real = (each.to(device) for each in (self.ids, self.special, self.real))
-        return Side(ids, special, real, self.tokens, parts, self.medium)
+        return Side(ids, special, real, self.tokens, parts, self.medium, self.virtual)
 
 
 @dataclass(frozen=True)
 class QueryKeySides:
-    """The queries and keys of a stack. same_sequence: they are one sequence, so positions can be compared."""
+    """The queries and keys of a stack.
+
+    same_sequence: they are one sequence, so positions can be compared.  prefix: keys at its beginning that have no
+    query (the virtual tokens of prefix tuning); query i is at the position of key prefix + i.
+    """
 
     queries: Side
     keys: Side
     same_sequence: bool
+    prefix: int = 0
 
     @property
     def one_dimensional(self) -> bool:
@@ -114,7 +121,7 @@ class QueryKeySides:
         return self.queries.medium.grid is None or not self.same_sequence
 
     def to(self, device: torch.device) -> QueryKeySides:
-        return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same_sequence)
+        return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same_sequence, self.prefix)
 
 
 @dataclass(frozen=True)
@@ -293,12 +300,14 @@ def compute_row_metrics(sides: QueryKeySides, start: int, weights: Tensor, visib
 def _positional_metrics(sides: QueryKeySides, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, RowValues]:
     """The metrics that compare positions or tokens of queries and keys."""
     columns = torch.arange(weights.shape[3], device=weights.device)
+    now = sides.queries.ids[:, rows, None]
+    # From here on the positions of the queries among the keys.
+    rows = rows + sides.prefix
     medium, batch = sides.queries.medium, weights.shape[0]
     offsets = position_distances(medium, rows, weights.shape[3])
     earlier = columns[None, :] < rows[:, None]
     ids = sides.keys.ids.masked_fill(~sides.keys.real, -1)
     before = torch.cat([ids.new_full((batch, 1), -1), ids[:, :-1]], dim=1)
-    now = sides.queries.ids[:, rows, None]
     return {
         "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1) & have_coordinates(medium, rows)),
         "previous": _weight_at(weights, seen, neighbours(medium, rows, -1).expand(batch, -1)),

@@ -1,7 +1,8 @@
 """Positions in a text, picture or sound as users write them, and the tokens that they stand for (`Position.span`).
 
 `-1` is an index, `3:9` a slice, `it` a word, `it#2` its second occurrence, `cls` a special token; in a picture `4,7` is
-a patch by row and column, in a sound `1.5s` the frame at that time.
+a patch by row and column, in a sound `1.5s` the frame at that time. Indices and slices count the tokens of the text;
+virtual tokens of an adapter, which come before them, are named: `P0`.
 """
 
 from __future__ import annotations
@@ -48,17 +49,18 @@ class Position:
 
         Raises UsageError where there are none; the hint names the nearest words.
         """
-        count, typed = len(tokens), self.typed.strip()
+        first, typed = _count_virtual(tokens), self.typed.strip()
+        count = len(tokens) - first
         if sliced := _SLICE.fullmatch(typed):
             start, stop, _ = slice(*(None if part is None else int(part) for part in sliced.groups())).indices(count)
             if start >= stop:
                 raise self._error(f"the slice {typed} holds none of the {count:,} tokens", _index_hint(count))
-            return start, stop
+            return first + start, first + stop
         if _INDEX.fullmatch(typed):
             index = int(typed) + count * (int(typed) < 0)
             if not 0 <= index < count:
                 raise self._error(f"no token {typed} among {count:,}", _index_hint(count))
-            return index, index + 1
+            return first + index, first + index + 1
         try:
             index_in_media = media_position(typed, tokens)
         except NoSuchPositionError as error:
@@ -76,13 +78,18 @@ class Position:
                 times = f"{len(found)} time{'s' if len(found) > 1 else ''}"
                 raise self._error(f"{word!r} stands {times} in the text, not {number}", f"{word}#1 is the first")
         if phrase := _find_phrase(typed, tokens):
-            start, stop = phrase
+            start, stop = (place - _count_virtual(tokens) for place in phrase)
             message = f"{typed!r} is several words, and a position is one of them"
             raise self._error(message, f"a slice holds them all: {self.flag} {start}:{stop}")
         raise self._error(f"{typed!r} is not in the text", _nearest_hint(word, tokens))
 
     def _error(self, message: str, hint: str) -> UsageError:
         return UsageError(f"{self.flag}: {message}", hint=hint)
+
+
+def _count_virtual(tokens: Sequence[Token]) -> int:
+    """How many virtual tokens of an adapter come before the text."""
+    return sum(token.index < 0 for token in tokens)
 
 
 # --- Words and tokens by their text
@@ -138,8 +145,9 @@ def _find_special_tokens(typed: str, tokens: Sequence[Token]) -> list[Span]:
     special = [index for index, token in enumerate(tokens) if token.special]
     name = typed.strip(_BRACKETS).lower()
     found = [index for index in special if tokens[index].token.strip(_BRACKETS).lower() == name]
-    if not found and name == "bos" and special[:1] == [0]:
-        found = [0]
+    first = _count_virtual(tokens)
+    if not found and name == "bos" and first in special:
+        found = [first]
     if not found and name == "eos" and special[-1:] == [len(tokens) - 1]:
         found = special[-1:]
     return [(index, index + 1) for index in found]

@@ -96,14 +96,23 @@ def name_stacks(collector: Collector) -> CollectedStacks:
     chosen = {key: name for key, name in _number_duplicates(names).items() if stack in (None, names[key])}
     chosen = {key: name for key, name in chosen.items() if collector.can_show(key)}
     if not chosen:
-        raise UsageError(
-            "--rollout needs a stack whose tokens look at one another", hint="leave --rollout out, or choose -H"
-        )
+        raise _no_rollout_error(collector)
     shown = {key: name for key, name in chosen.items() if key not in collector.position_errors}
     if not shown:
         raise next(error for key, error in collector.position_errors.items() if key in chosen)
     _require_readable_layers(collector)
     return CollectedStacks(collector, shown, several=len(names) > 1)
+
+
+def _no_rollout_error(collector: Collector) -> UsageError:
+    if collector.model.virtual_tokens:
+        return UsageError(
+            "--rollout needs a row for every column, and the adapter's virtual tokens are columns alone",
+            hint="leave --rollout out",
+        )
+    return UsageError(
+        "--rollout needs a stack whose tokens look at one another", hint="leave --rollout out, or choose -H"
+    )
 
 
 def _stack_name(collector: Collector, key: StackKey) -> str:
@@ -189,7 +198,7 @@ def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, s
 
 def _side_lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
     """The lines in which units begin; None on the side of a decoder, whose text is not the one with lines."""
-    if side.tokens[text] != collector.inputs.main.tokens[text]:
+    if tuple(token for token in side.tokens[text] if token.index >= 0) != collector.inputs.main.tokens[text]:
         return None
     return unit_lines(units, collector.request.view)
 

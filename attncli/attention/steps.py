@@ -110,7 +110,7 @@ def _walk_head(collected: CollectedStacks, view: View, key: StackKey, number: in
     trace = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
     head_name = f"{name}.{number}.{head}" if collected.several else f"{number}.{head}"
     identity = HeadIdentity(head_name, name, number, head, _reading_stack(collector, key, layer))
-    whole = _build_steps(trace, identity, layer.sides.queries.tokens[0][query], keys)
+    whole = _build_steps(trace, identity, query, layer.sides.queries.tokens[0][query], keys)
     if view.key is not None:
         return whole.with_keys(range(*view.key.span(keys)))
     return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.with_top_keys(_MAX_LISTED_OF_MORE)
@@ -132,7 +132,7 @@ def _resolve_query(tokens: Sequence[Token], position: Position | None) -> int:
     if stop - start > 1 and ":" in position.typed:
         raise UsageError(
             f"--steps walks from one query, and {position.typed} are {stop - start}",
-            hint=f"name one of them: --query {start}",
+            hint=f"name one of them: --query {tokens[start].index}",
         )
     return stop - 1
 
@@ -147,12 +147,14 @@ class HeadIdentity(NamedTuple):
     reader: str | None
 
 
-def _build_steps(trace: AttentionTrace, head: HeadIdentity, query: Token, keys: tuple[Token, ...]) -> Steps:
-    """The steps with all keys listed."""
+def _build_steps(
+    trace: AttentionTrace, head: HeadIdentity, row_index: int, query: Token, keys: tuple[Token, ...]
+) -> Steps:
+    """The steps with all keys listed. row_index: of the query, which is `query`."""
     attention = None if trace.attention is None else trace.attention.with_values
     if attention is None:
         raise _no_vectors_error(head.name)
-    row = attention.single_query(head.head, query.index)
+    row = attention.single_query(head.head, row_index)
     scores = row.scores
     with_sink = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
     log_sum = torch.logsumexp(with_sink, dim=0)
@@ -190,7 +192,7 @@ def _build_steps(trace: AttentionTrace, head: HeadIdentity, query: Token, keys: 
         written=None
         if trace.residual_write is None
         else _head_output(trace.residual_write, weighted_sum, head.head, tolerance),
-        origin=_origin(trace, attention, row, head, query.index),
+        origin=_origin(trace, attention, row, head, row_index),
         causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
 

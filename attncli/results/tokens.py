@@ -9,7 +9,8 @@ from unicodedata import category
 class Token(NamedTuple):
     """One token of a text.
 
-    index: among the text's tokens, from 0.  id: number in the vocabulary.
+    index: among the text's tokens, from 0; negative for an adapter's virtual tokens, which come before the text.
+    id: number in the vocabulary; negative likewise.
     token: the raw form in the vocabulary (`Ġmole`, `##les`).  text: the readable form (` mole`, `les`).
     start, end: characters of the input, half open; byte_start, byte_end: UTF-8 bytes of it. None where the token has
     no position in the input: an added special token, or ids without a text.

@@ -86,9 +86,9 @@ def test_no_batch_of_the_reference_sample_changes_a_number(saved: tiny.Folders, 
     sample = ["mole dug", "a mole and more of the moles of a mole and more", "one mole of skin", "the mole"]
     result = compare(saved[name], ["the mole", "a mole"], reference=sample)
     tokenizer, vectors = Tokenizer.from_file(str(saved[name] / "tokenizer.json")), []
-    for number, sentence in enumerate(sample):
+    for number, (sentence, spans) in enumerate(zip(sample, sample_spans(sample), strict=True)):
         offsets = tokenizer.encode(sentence).offsets
-        for start, stop in sample_spans(sentence, number):
+        for start, stop in spans:
             places = [place for place, (a, b) in enumerate(offsets) if a < stop and b > start and a < b]
             vectors.append((number, models.plain_vectors(saved[name], sentence, places)[-1]))
     pairs = [(a, b) for i, (one, a) in enumerate(vectors) for other, b in vectors[i + 1 :] if one != other]

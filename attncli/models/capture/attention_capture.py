@@ -26,6 +26,7 @@ from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.sparse_blocks import SparseBlockCapture
 from attncli.models.capture.structure import block_lists, is_attention, mixer_names, stack_word
+from attncli.models.loading.adapters import Adapter
 from attncli.models.loading.borrowing import model_configs
 from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_method, report_run_errors
 
@@ -69,7 +70,8 @@ class _CaptureSession:
     """One captured forward pass of a batch.
 
     paths: of the modules, by their ids.  lengths: of the text and, in an encoder–decoder, of the decoder's input.
-    prompt: the learned positions before each text.  has_media: whether a picture or a sound goes with the text.
+    prompt: the learned positions before each text, which are left out.  virtual: an adapter's, which are not.
+    has_media: whether a picture or a sound goes with the text.
     captured: how many attention computations were passed to the observer.
     """
 
@@ -78,6 +80,7 @@ class _CaptureSession:
     lengths: tuple[int, ...]
     prompt: int = 0
     has_media: bool = False
+    virtual: int = 0
     softmaxes: SoftmaxCapture | None = None
     windows: ShiftedWindows | None = None
     blocks: SparseBlockCapture | None = None
@@ -117,7 +120,7 @@ class _CaptureSession:
                 AttentionSlice(attention, media, 0, text, media),
             )
             return [("", between), (".cross_attention", to_media)]
-        if len(self.lengths) == 2 and size == (target, target + text):
+        if len(self.lengths) == 2 and size == (target, target + text) and not self.virtual:
             # The decoder's tokens and the encoder's states side by side (T5Gemma 2).
             between, to_encoder = (
                 AttentionSlice(attention, 0, 0, target, target),
@@ -181,10 +184,13 @@ AttentionInterface.register(IMPLEMENTATION, capture_attention)
 AttentionMaskInterface.register(IMPLEMENTATION, lazy_mask)
 
 
-def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer) -> tuple[str, ...]:
+def run_captured(
+    model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer, adapter: Adapter | None = None
+) -> tuple[str, ...]:
     """Run `model` once and pass every attention computation to `observe`, in the order in which they happen.
 
     It changes the model's attention implementation: call it while the model is borrowed (`borrow`).
+    adapter: what runs it instead of its own forward pass.
     Returns the paths of the attention modules that ran but can't be read.
 
     Raises ModelError where no module of the model attends, and where it can't run on a text alone.
@@ -194,16 +200,20 @@ def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: 
     prompt = next((getattr(model.config, name) for name in _PROMPT_LENGTH_FIELDS if hasattr(model.config, name)), 0)
     # A vision or audio tower alone has no text.
     has_media = "input_ids" in arguments and len(arguments.keys() & _MEDIA_ARGUMENTS) > 0
-    session = _CaptureSession(observe, paths, tuple(ids.shape[1] for ids in given) or (0,), prompt, has_media)
+    lengths = [ids.shape[1] for ids in given] or [0]
+    virtual = 0 if adapter is None else adapter.virtual_tokens
+    if adapter is not None and adapter.has_virtual_queries:
+        lengths[0] += virtual
+    session = _CaptureSession(observe, paths, tuple(lengths), prompt, has_media, virtual)
     batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
     token = _current_session.set(session)
     try:
         _route_attention(model)
-        _run_forward(model, arguments, session, batch=batch)
+        _run_forward(model, arguments, session, adapter, batch=batch)
         if not session.captured and _may_return_weights(model):
             # A model's own code may hide its softmax, but return the weights.
             _set_implementation(model, "eager")
-            _run_forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
+            _run_forward(model, {**arguments, "output_attentions": True}, session, adapter, batch=batch)
     finally:
         _current_session.reset(token)
     if not session.captured or session.softmaxes is None or session.blocks is None:
@@ -227,14 +237,22 @@ def _route_attention(model: PreTrainedModel) -> None:
         _set_implementation(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
 
 
-def _run_forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _CaptureSession, *, batch: int) -> None:
+def _run_forward(
+    model: PreTrainedModel,
+    arguments: Mapping[str, Any],
+    session: _CaptureSession,
+    adapter: Adapter | None,
+    *,
+    batch: int,
+) -> None:
     """One forward pass with both ways of capturing active."""
     session.windows = ShiftedWindows(model)
     session.softmaxes = SoftmaxCapture(model, batch, session.lengths[0], session.emit, session.windows)
     session.blocks = SparseBlockCapture(model, session.lengths[0], session.softmaxes.mark_captured, session.emit)
     # The blocks' hooks come last, after those of the softmaxes.
     with report_run_errors(model, arguments), session.windows, session.softmaxes, session.blocks:
-        forward_method(model, arguments)(**arguments)
+        method = forward_method(model, arguments)
+        (adapter if adapter is not None and method is model else method)(**arguments)
 
 
 def _submodels(model: PreTrainedModel) -> Iterator[PreTrainedModel]:

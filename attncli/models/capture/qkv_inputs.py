@@ -14,7 +14,7 @@ after it) and multiply from different sides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,10 +88,14 @@ class QKVInputs:
 
 @dataclass
 class QKVInputsRecorder:
-    """Records the input of an attention module in one run. paths: of all modules, by their ids."""
+    """Records the input of an attention module in one run.
+
+    paths: of all modules, by their ids.  skipped: the ids of modules that are parts of a linear one (`adapted_parts`).
+    """
 
     paths: Mapping[int, str]
     query: int
+    skipped: frozenset[int] = frozenset()
     _norm_output: Tensor | None = None
     _inputs: tuple[Tensor, ...] = ()
     _from_norm: bool = False
@@ -106,11 +110,11 @@ class QKVInputsRecorder:
 
     def record_module(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """Called after every module of the model."""
-        if not isinstance(output, Tensor):
+        if not isinstance(output, Tensor) or id(module) in self.skipped:
             return
         if "norm" in type(module).__name__.lower():
             self._norm_output = output
-        elif isinstance(module, nn.Linear | Conv1D) and inputs and self._is_input(inputs[0]):
+        elif is_linear(module) and inputs and self._is_input(inputs[0]):
             bias = getattr(module, "bias", None) is not None
             self._calls.append(_LinearCall(self.paths.get(id(module), ""), bias, output.reshape(-1, output.shape[-1])))
 
@@ -168,7 +172,7 @@ def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool
     Modules whose heads give no values, or whose output goes through no plain matrix, are left out.
     """
     short = {name: _first_tokens(name, value) for name, value in arguments.items()}
-    finder = _OutputProjectionFinder()
+    finder = _OutputProjectionFinder(model.adapter is not None and model.adapter.acts_by_position)
     handle = register_module_forward_pre_hook(only_in_this_thread(finder.before_module))
     try:
         model.run_attention(short, finder.expect_output)
@@ -186,9 +190,11 @@ def _first_tokens(name: str, value: Tensor | bool) -> Tensor | bool:
 class _OutputProjectionFinder:
     """Finds, after each attention, the module that receives its output.
 
+    by_position: an adapted module computes something else at each position, and so has no matrix.
     found: output matrices by the path of the attention module.
     """
 
+    by_position: bool
     found: dict[str, Tensor] = field(default_factory=dict)
     #: The path of the attention module and the width of its heads' output.
     _expected: tuple[str, int] | None = None
@@ -201,10 +207,72 @@ class _OutputProjectionFinder:
         if self._expected is None or not inputs or not isinstance(inputs[0], Tensor):
             return
         path, width = self._expected
-        matrix = plain_matrix(module)
-        if matrix is not None and inputs[0].shape[-1] == width == matrix.shape[0]:
-            self.found[path] = matrix
+        if inputs[0].shape[-1] == width == input_width(module):
             self._expected = None
+            found = None if self.by_position and is_adapted(module) else linear_map(module)
+            if found is not None:
+                self.found[path] = found.matrix
+
+
+class LinearMap(NamedTuple):
+    """x ↦ x W + b. matrix: (in, out).  bias: (out,), or None."""
+
+    matrix: Tensor
+    bias: Tensor | None
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is linear, with or without an adapter on it."""
+    return isinstance(module, nn.Linear | Conv1D) or is_adapted(module)
+
+
+def is_adapted(module: nn.Module) -> bool:
+    """Whether a module is peft's wrapper around a linear one."""
+    return isinstance(getattr(module, "base_layer", None), nn.Linear | Conv1D)
+
+
+def adapted_parts(modules: Iterable[nn.Module]) -> frozenset[int]:
+    """The ids of the modules inside those that have an adapter: what they compute is a part of the output alone."""
+    adapted = (module for module in modules if is_adapted(module))
+    return frozenset(id(part) for module in adapted for part in module.modules() if part is not module)
+
+
+def input_width(module: nn.Module) -> int | None:
+    """How many numbers a linear module takes; None for other modules, and for packed weights."""
+    plain: Any = module.base_layer if is_adapted(module) else module
+    if not isinstance(plain, nn.Linear | Conv1D) or not plain.weight.is_floating_point():
+        return None
+    return int(plain.weight.shape[0 if isinstance(plain, Conv1D) else 1])
+
+
+def linear_map(module: nn.Module) -> LinearMap | None:
+    """What a linear module computes; None for other modules, and for an adapter whose part is not linear."""
+    if is_adapted(module):
+        return _adapted_map(module)
+    matrix, bias = plain_matrix(module), getattr(module, "bias", None)
+    return None if matrix is None else LinearMap(matrix, None if bias is None else bias.detach())
+
+
+def _adapted_map(module: nn.Module) -> LinearMap | None:
+    """The map of a module with an adapter, of whatever kind: its output for 0 and for each unit vector."""
+    width, weight = input_width(module), module.base_layer.weight  # type: ignore[union-attr]
+    if width is None or weight.is_meta:
+        return None
+    place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
+    probe = torch.linspace(-1, 1, width, **place)
+    with torch.no_grad():
+        bias = module(torch.zeros(1, 1, width, **place))[0, 0]
+        matrix = module(torch.eye(width, **place)[None])[0] - bias
+        expected, output = probe @ matrix + bias, module(probe[None, None])[0, 0]
+    if not are_close(output, expected, output.dtype):
+        return None
+    return LinearMap(matrix, bias if bool(bias.any()) else None)
+
+
+def are_close(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
+    """Whether two outputs of a linear module differ by no more than rounding in its precision explains."""
+    tolerance = 10 * _TOLERANCE.get(dtype, _HALF_TOLERANCE)
+    return bool((one - other).norm() <= tolerance * other.norm())
 
 
 def plain_matrix(module: nn.Module) -> Tensor | None:

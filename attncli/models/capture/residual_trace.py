@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 
-from attncli.models.capture.qkv_inputs import QKVInputs, QKVInputsRecorder, plain_matrix
+from attncli.models.capture.qkv_inputs import (
+    LinearMap,
+    QKVInputs,
+    QKVInputsRecorder,
+    adapted_parts,
+    are_close,
+    input_width,
+    is_adapted,
+    linear_map,
+)
 from attncli.models.capture.query_key_attention import to_float64
 from attncli.models.loading.borrowing import only_in_this_thread
 
@@ -75,7 +84,8 @@ def trace_attention(
     path: of the module.  call: which of its calls, where the model runs a block several times.  query: the position.
     """
     modules = dict(model.module.named_modules())
-    recorder = QKVInputsRecorder({id(module): name for name, module in modules.items()}, query)
+    paths = {id(module): name for name, module in modules.items()}
+    recorder = QKVInputsRecorder(paths, query, adapted_parts(modules.values()))
     tracer = _AttentionTracer(path, call, query, model.site_of(path).cross, modules, recorder)
     with model.borrowed(), tracer.attached():
         model.run_attention(arguments, tracer.observe)
@@ -119,13 +129,13 @@ class _AttentionTracer:
         if self._projected is None or self._flow is None:
             return None
         heads_output, module, output = self._projected
-        matrix = plain_matrix(module)
-        assert matrix is not None
-        bias, residual = getattr(module, "bias", None), self._flow.residual
+        found, residual = linear_map(module), self._flow.residual
+        if found is None or (is_adapted(module) and not _gives(found, heads_output, output)):
+            return None
         if self._flow.scale is None and self._block_input is not None and not self.cross:
             residual = self._block_input_row()
-        bias = None if bias is None else to_float64(bias)
-        return ResidualWrite(heads_output, to_float64(matrix), bias, output, residual, self._flow.scale)
+        bias = None if found.bias is None else to_float64(found.bias)
+        return ResidualWrite(heads_output, to_float64(found.matrix), bias, output, residual, self._flow.scale)
 
     def residual(self, write: ResidualWrite | None) -> Tensor | None:
         """The residual stream before the module. For a cross-attention only the addition shows which states it is."""
@@ -169,10 +179,11 @@ class _AttentionTracer:
     def _after_module(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if self.attention is None:
             self.recorder.record_module(module, inputs, output)
-        matrix = None if self._output_width is None or not inputs else plain_matrix(module)
-        if matrix is None or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
+        if self._output_width is None or not inputs or id(module) in self.recorder.skipped:
             return
-        if inputs[0].shape[-1] == self._output_width == matrix.shape[0]:
+        if not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
+            return
+        if inputs[0].shape[-1] == self._output_width == input_width(module):
             self._output_width = None
             self._projected = _position_row(inputs[0], self.query), module, _position_row(output, self.query)
             self._flow = _OutputFlow(output, self._block_input, self.query)
@@ -253,6 +264,12 @@ def _position_embeddings(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> I
     pairs = [given] if given is not None else [each for each in inputs if isinstance(each, tuple) and len(each) == 2]
     for pair in pairs:
         yield from (each for each in (pair if isinstance(pair, tuple) else (pair,)) if isinstance(each, Tensor))
+
+
+def _gives(found: LinearMap, states: Tensor, output: Tensor) -> bool:
+    """Whether a map gives this output; that of an adapter may depend on the position."""
+    expected = states @ to_float64(found.matrix) + (0 if found.bias is None else to_float64(found.bias))
+    return are_close(expected, output, found.matrix.dtype)
 
 
 def _position_row(states: Tensor, query: int) -> Tensor:

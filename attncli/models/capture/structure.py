@@ -219,34 +219,39 @@ def _is_cross(path: str) -> bool:
 StateObserver = Callable[[int, Tensor], None]
 
 
-def run_with_states(
-    module: nn.Module,
-    blocks: nn.ModuleList,
-    arguments: Mapping[str, Any],
-    tokens: int,
-    observe: StateObserver,
-    *,
-    last: nn.Module | None,
-) -> int:
-    """Run a module once and pass the states between its `blocks` to `observe`. Returns how many there were.
+@dataclass(frozen=True)
+class StackPass:
+    """A pass that runs a stack.
 
-    arguments: keyword arguments of the forward pass.  tokens: how many tokens of each text the stack sees.
-    last: the module, or a part of it, that returns the last state, after the final norm. None where later blocks are
-    missing: the last state is then the output of the last block, which is the same state as in the whole model.
+    run: called with the arguments of the forward pass.  returns: the module whose first output is the last state, after
+    its final norm; `run` itself, or a part of it.
+    tokens: how many tokens of each text the stack sees.  virtual: how many learned positions come before them.
+    whole: all blocks are there, so that the last state is what `returns` returns. Otherwise it is the output of the
+    last block, which is the same state as in the whole model.
+    """
 
+    run: Callable[..., Any]
+    returns: nn.Module
+    blocks: nn.ModuleList
+    tokens: int
+    virtual: int = 0
+    whole: bool = True
+
+
+def run_with_states(passed: StackPass, arguments: Mapping[str, Any], observe: StateObserver) -> int:
+    """Run a stack once and pass the states between its blocks to `observe`. Returns how many there were.
+
+    arguments: keyword arguments of the forward pass.
     Raises ModelError where there isn't one state for each token.
     """
-    recorder = _StateRecorder(observe, len(arguments["input_ids"]), tokens)
-    returned: list[Tensor] = []
-
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        returned[:] = [output if isinstance(output, Tensor) else output[0]]
-
-    with torch.no_grad(), _hooked_blocks(blocks, recorder), ExitStack() as hooks:
-        if last is not None:
-            hooks.callback(last.register_forward_hook(keep).remove)
-        module(**arguments)
-    recorder.finish(returned[0] if returned else None)
+    recorder = _StateRecorder(observe, len(arguments["input_ids"]), passed.tokens, passed.virtual)
+    with torch.no_grad(), _hooked_blocks(passed.blocks, recorder):
+        handle = passed.returns.register_forward_hook(recorder.after_stack)
+        try:
+            passed.run(**arguments)
+        finally:
+            handle.remove()
+    recorder.finish(replaced=passed.whole)
     return recorder.count
 
 
@@ -264,14 +269,16 @@ def _hooked_blocks(blocks: nn.ModuleList, recorder: _StateRecorder) -> Iterator[
 class _StateRecorder:
     """Passes on the states as the blocks run.
 
-    newest: is held back, as the last state of the pass may have to be replaced (`finish`).
+    newest: is held back, as the last state of the pass may have to be replaced (`finish`) by `returned`.
     """
 
     observe: StateObserver
     rows: int
     tokens: int
+    virtual: int = 0
     count: int = 0
     newest: Tensor | None = None
+    returned: Tensor | None = None
 
     def before_block(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.newest is None:
@@ -282,10 +289,13 @@ class _StateRecorder:
         self._release()
         self.newest = self._checked(module, output if isinstance(output, Tensor) else output[0])
 
-    def finish(self, last: Tensor | None) -> None:
-        """Pass on the last state.  last: the output of the whole stack, after its final norm, if it is to be used."""
-        if last is not None and self.newest is not None:
-            self.newest = last[:, : self.tokens]
+    def after_stack(self, _: nn.Module, __: Any, output: Any) -> None:
+        self.returned = output[0]
+
+    def finish(self, *, replaced: bool) -> None:
+        """Pass on the last state.  replaced: by the output of the whole stack, after its final norm."""
+        if replaced and self.newest is not None and self.returned is not None:
+            self.newest = self._of_text(self.returned)
         self._release()
 
     def _release(self) -> None:
@@ -294,12 +304,16 @@ class _StateRecorder:
             self.count += 1
             self.newest = None
 
+    def _of_text(self, state: Tensor) -> Tensor:
+        """The states of the tokens, without those of virtual tokens before them, and without the padding at the end
+        that some families add to fill their windows."""
+        return state[:, self.virtual : self.virtual + self.tokens]
+
     def _checked(self, module: nn.Module, state: Tensor) -> Tensor:
-        """The states of the tokens, without the padding at the end that some families add to fill their windows."""
-        if state.ndim != 3 or state.shape[0] != self.rows or state.shape[1] < self.tokens:
+        if state.ndim != 3 or state.shape[0] != self.rows or state.shape[1] < self.virtual + self.tokens:
             raise ModelError(
                 f"the states of {type(module).__name__} can't be read: {self.rows} × {self.tokens} tokens went in "
                 f"and {' × '.join(map(str, state.shape))} numbers came out",
                 hint="name another model (-m)",
             )
-        return state[:, : self.tokens]
+        return self._of_text(state)

@@ -67,9 +67,9 @@ def only_in_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The model inside peft's, torch.compile's and the parallel wrappers; any other object is returned unchanged.
+    """The model inside torch.compile's and the parallel wrappers; any other object is returned unchanged.
 
-    Raises ModelError for a wrapper that takes part in the computation, so that the model inside gives other numbers.
+    So is a `peft.PeftModel`, which runs the model itself. Raises ModelError for a wrapper that can't be run as it is.
     """
     is_wrapper = isinstance(module, nn.Module) and not isinstance(module, PreTrainedModel)
     if not is_wrapper:
@@ -83,8 +83,6 @@ def _inner_models(wrapper: Any) -> Iterator[Any]:
     """What a wrapper holds, by the attribute under which each library keeps it."""
     # torch.compile
     yield getattr(wrapper, "_orig_mod", None)
-    # peft
-    yield wrapper.get_base_model() if _is_peft_model(wrapper) else None
     # DataParallel, DistributedDataParallel
     yield wrapper.module if isinstance(wrapper, _PARALLEL_WRAPPERS) else None
 
@@ -95,7 +93,8 @@ _PARALLEL_WRAPPERS: tuple[type[nn.Module], ...] = (nn.DataParallel, nn.parallel.
 _CHOOSING_ADAPTERS = frozenset({"XLORA", "POLY"})
 
 
-def _is_peft_model(wrapper: nn.Module) -> bool:
+def is_peft_model(wrapper: nn.Module) -> bool:
+    """Whether it is a `peft.PeftModel`, without importing peft."""
     return hasattr(wrapper, "peft_config") and hasattr(wrapper, "get_base_model")
 
 
@@ -106,14 +105,13 @@ def _refuse_acting_wrapper(wrapper: Any) -> None:
             f"the weights of this model are spread over processes by {name}",
             hint=f"pass the model inside, model.module, within {name}.summon_full_params(model)",
         )
-    for adapter in wrapper.active_adapters if _is_peft_model(wrapper) else ():
+    for adapter in wrapper.active_adapters if is_peft_model(wrapper) else ():
         config = wrapper.peft_config[adapter]
         kind = str(getattr(config.peft_type, "value", config.peft_type))
-        invoked = getattr(config, "alora_invocation_tokens", None)
-        if config.is_prompt_learning or invoked or kind in _CHOOSING_ADAPTERS:
+        if kind in _CHOOSING_ADAPTERS:
             raise ModelError(
-                f"the adapter {adapter!r} of this {name} ({'aLoRA' if invoked else kind}) acts outside of the model "
-                "that it wraps, so its effect can't be read",
+                f"the adapter {adapter!r} of this {name} ({kind}) chooses among several for each input, so it needs "
+                "more than a text",
                 hint="pass the model without it: model.get_base_model()",
             )
 

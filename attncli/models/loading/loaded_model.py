@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,12 +18,14 @@ from attncli.models.capture.structure import (
     Block,
     BlockList,
     Site,
+    StackPass,
     StateObserver,
     block_lists,
     run_with_states,
     site_of,
 )
-from attncli.models.loading.borrowing import borrow, refuse_without_numbers, unwrap
+from attncli.models.loading.adapters import Adapter
+from attncli.models.loading.borrowing import borrow, is_peft_model, refuse_without_numbers, unwrap
 from attncli.models.loading.device import dtype_name, input_device, memory_guard
 from attncli.models.loading.forward import (
     Modality,
@@ -43,6 +45,7 @@ class LoadedModel:
 
     lists: its stacks as loaded, maybe truncated.  blocks: all blocks by the stack's path, including those not loaded.
     warnings: about the weights, for the user.  generation: the generation configuration of an encoder–decoder.
+    adapter: what runs it, where an adapter was applied to it.
     """
 
     name: str
@@ -52,6 +55,7 @@ class LoadedModel:
     revision: str | None = None
     warnings: tuple[str, ...] = ()
     generation: GenerationConfig | None = None
+    adapter: Adapter | None = None
 
     @property
     def class_name(self) -> str:
@@ -82,7 +86,12 @@ class LoadedModel:
         text = self.config.get_text_config()
         limits = (getattr(text, name, None) for name in _POSITION_FIELDS)
         limit = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
-        return None if limit is None else limit - self._unused_position_rows(limit)
+        return None if limit is None else limit - self._unused_position_rows(limit) - self.virtual_tokens
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many learned positions an adapter puts before every text."""
+        return 0 if self.adapter is None else self.adapter.virtual_tokens
 
     def _unused_position_rows(self, limit: int) -> int:
         """Rows of the position table that no token uses: RoBERTa starts after the padding's row."""
@@ -149,7 +158,7 @@ class LoadedModel:
     def max_target(self) -> int | None:
         """The maximum number of tokens of its decoder; None if the configuration doesn't say."""
         limit = getattr(self.config, "max_target_positions", None)
-        return limit if isinstance(limit, int) else self.max_positions
+        return limit - self.virtual_tokens if isinstance(limit, int) else self.max_positions
 
     @property
     def generates(self) -> bool:
@@ -177,12 +186,12 @@ class LoadedModel:
         """
         moved = self._to_device(arguments)
         with memory_guard(self.device, lambda: self.module), self.borrowed():
-            return run_captured(self.module, moved, observe)
+            return run_captured(self.module, moved, observe, self.adapter)
 
     def borrowed(self) -> AbstractContextManager[None]:
         """Exclusive use of the module, which is restored afterwards: see `borrow`. Every run does this itself; whoever
         sets hooks around a run does it too."""
-        return borrow(self.module)
+        return borrow(self.module if self.adapter is None else self.adapter.model)
 
     def is_whole(self, stack: BlockList) -> bool:
         """Whether all blocks of a stack were loaded."""
@@ -194,20 +203,27 @@ class LoadedModel:
         The encoder of an encoder–decoder runs alone, unless the arguments include decoder ids.
         """
         moved = self._to_device(arguments)
-        encoder_only = self.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
-        module: nn.Module = self.module.get_encoder() if encoder_only else self.module
+        # Some adapters act in their own forward pass, which runs the whole model.
+        alone = self.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
         ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
-        last = None if not self.is_whole(stack) else module if encoder_only else self._without_head()
+        if self.adapter is None:
+            module: nn.Module = self.module.get_encoder() if alone else self.module
+            passed = StackPass(module, module if alone else self._without_head(stack), stack.blocks, ids.shape[1])
+        else:
+            virtual = self.adapter.virtual_states(stack.word)
+            passed = StackPass(self.adapter, self._without_head(stack), stack.blocks, ids.shape[1], virtual)
+            if alone:
+                moved["decoder_input_ids"] = ids.new_full((len(ids), 1), self.decoder_start)
         with memory_guard(self.device, lambda: self.module), self.borrowed():
-            return run_with_states(module, stack.blocks, moved, ids.shape[1], observe, last=last)
+            return run_with_states(replace(passed, whole=self.is_whole(stack)), moved, observe)
 
-    def _without_head(self) -> nn.Module:
-        """The module that returns the last states: a head would make logits of them."""
+    def _without_head(self, stack: BlockList) -> nn.Module:
+        """The module that returns the last states of a stack: an encoder, a decoder, or the model without its head,
+        which would make logits of them."""
         module: Any = self.module
-        base: nn.Module = module.base_model
-        if base is self.module and self.is_encoder_decoder and module.get_output_embeddings() is not None:
-            base = module.get_decoder()
-        return base
+        if self.is_encoder_decoder and (self.adapter is not None or stack.word == "decoder"):
+            return module.get_encoder() if stack.word == "encoder" else module.get_decoder()  # type: ignore[no-any-return]
+        return module.base_model  # type: ignore[no-any-return]
 
     def _to_device(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
         return {
@@ -221,6 +237,8 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
     It is not modified: see `borrow`. Raises ModelError if it isn't a transformers model, or has no weights.
     """
     given, module = module, unwrap(module)
+    if is_peft_model(module):
+        return wrap_peft_model(module, name)
     if not isinstance(module, PreTrainedModel):
         raise ModelError(
             f"a {type(given).__name__} is no transformers model",
@@ -234,6 +252,16 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
     if generation is None and module.config.is_encoder_decoder:
         generation = GenerationConfig.from_model_config(module.config)
     return LoadedModel(name, module, tuple(lists), blocks, generation=generation)
+
+
+def wrap_peft_model(model: nn.Module, name: str | None = None) -> LoadedModel:
+    """A `peft.PeftModel` that the user loaded, as a `LoadedModel` that runs through it. It is not modified.
+
+    Raises ModelError if its base isn't a transformers model.
+    """
+    wrapped = wrap_model(model.get_base_model(), name)  # type: ignore[operator]
+    adapter = Adapter(model, wrapped.name)
+    return replace(wrapped, adapter=adapter, warnings=adapter.warnings)
 
 
 def decoder_prefix(generation: GenerationConfig | None, config: PreTrainedConfig) -> tuple[int, ...]:

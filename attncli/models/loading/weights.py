@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
@@ -17,11 +17,19 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import AttnError, ModelError, UsageError, reason_of
 from attncli.models.capture.structure import Block, BlockList, block_lists
+from attncli.models.loading.adapters import (
+    apply_adapter,
+    check_applicable,
+    read_weights,
+    saved_parameters,
+    set_label_count,
+    trained_class,
+)
 from attncli.models.loading.configuration import declared_class, model_class, read_config
 from attncli.models.loading.device import (
     choose_device,
@@ -76,18 +84,28 @@ def load_model(
     target = choose_device(device)
     config = read_config(files, trust_remote_code=trust_remote_code)
     cls = model_class(config, files, trust_remote_code=trust_remote_code, modality=modality)
+    weights = files.weights(allow_pickle=allow_pickle)
+    saved: Mapping[str, Tensor] = {}
+    if files.adapter is not None:
+        # An adapter decides on the class, and may count the layers: it is applied before any are cut off.
+        cls, saved = _adapted_class(cls, config, files, trust_remote_code=trust_remote_code)
+    elif with_head:
+        cls = generation_class(config) or cls
     if modality is not None:
         refuse_without_modality(cls, modality, files.ref.name)
-    weights = files.weights(allow_pickle=allow_pickle)
-    classes = [(generation_class(config) or cls) if with_head else cls, declared_class(config)]
-    attempts = [TruncatedClass(each, depth) for each in dict.fromkeys(classes) if each is not None]
+    classes = [cls, None if files.adapter is not None else declared_class(config)]
+    needed = depth if files.adapter is None else full_depth
+    attempts = [TruncatedClass(each, needed) for each in dict.fromkeys(classes) if each is not None]
 
     def load(cut: TruncatedClass) -> tuple[TruncatedClass, PreTrainedModel, dict[str, Any]]:
         cls, number = cut.build(), choose_dtype(dtype, target)
         options = device_map_options(cls, config, number, target, files.ref.name)
         if eager:
             options["attn_implementation"] = "eager"
+        if saved:
+            options["ignore_mismatched_sizes"] = True
         module, info = _from_pretrained(cls, files, weights, config, dtype=number, **options)
+        info = _without_names(info, saved_parameters(saved))
         _refuse_incomplete(module, info, files)
         return cut, module, info
 
@@ -95,17 +113,22 @@ def load_model(
         cut, module, info = _first_fitting(load, attempts)
         if with_head:
             _refuse_headless(module, info, files)
-        module = _apply_adapter(module, files, whole=with_head).eval()
+        adapter = None if files.adapter is None else apply_adapter(module, files, saved)
+        blocks = cut.blocks if adapter is None else truncate_stacks(module, depth)
+        runs: nn.Module = module if adapter is None else adapter.model
+        runs.eval()
         if not is_spread(module):
-            module = module.to(target)
+            runs.to(target)
+    missing = _missing_tensors(module, info) - (set() if adapter is None else head_parameter_names(module))
     return LoadedModel(
         name=files.ref.name,
         module=module,
         lists=tuple(block_lists(module)),
-        blocks=cut.blocks,
+        blocks=blocks,
         revision=files.revision,
-        warnings=_missing_warning(_missing_tensors(module, info)),
+        warnings=(*_missing_warning(missing), *(() if adapter is None else adapter.warnings)),
         generation=generation_config(files, config) if module.config.is_encoder_decoder else None,
+        adapter=adapter,
     )
 
 
@@ -130,17 +153,23 @@ def _last_built(attempts: Sequence[TruncatedClass]) -> PreTrainedModel | None:
     return next((cut.built for cut in reversed(attempts) if cut.built is not None), None)
 
 
-def _apply_adapter(module: PreTrainedModel, files: ModelFiles, *, whole: bool) -> PreTrainedModel:
-    """The base model, or the whole model, with the adapter applied, if there is one."""
-    if files.adapter is None:
-        return module
-    info = module.load_adapter(str(files.adapter))
-    if info.missing_keys:
-        raise ModelError(
-            f"the adapter {files.ref.name} doesn't fit its base model: {min(info.missing_keys)} isn't in its weights",
-            hint="name the base that it was trained on, in base_model_name_or_path of its adapter_config.json",
-        )
-    return module if whole else module.base_model
+def _adapted_class(
+    cls: type[PreTrainedModel], config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool
+) -> tuple[type[PreTrainedModel], dict[str, Tensor]]:
+    """The class that the adapter was trained on, `cls` where it names none, and the adapter's tensors.
+
+    Gives the configuration as many labels as the adapter has.
+    """
+    check_applicable(files)
+    trained, saved = trained_class(config, files, trust_remote_code=trust_remote_code) or cls, read_weights(files)
+    set_label_count(config, trained, saved)
+    return trained, saved
+
+
+def _without_names(info: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """What loading reports, without the tensors that an adapter brings."""
+    mismatched = [key for key in info["mismatched_keys"] if (key[0] if isinstance(key, tuple) else key) not in names]
+    return {**info, "missing_keys": set(info["missing_keys"]) - set(names), "mismatched_keys": mismatched}
 
 
 def _from_pretrained(
@@ -260,13 +289,22 @@ class TruncatedClass:
 
     def _truncate(self, model: PreTrainedModel) -> None:
         self.built = model
-        lists = block_lists(model)
-        self.blocks = {block_list.path: block_list.describe_layers() for block_list in lists}
-        limits = self.depth(lists)
-        for block_list in lists:
-            count = limits.get(block_list.path, block_list.length)
-            if count < block_list.length:
-                model.set_submodule(block_list.path, block_list.first_blocks(count))
+        self.blocks = truncate_stacks(model, self.depth)
+
+
+def truncate_stacks(model: PreTrainedModel, depth: Depth) -> dict[str, tuple[Block, ...]]:
+    """Cut the stacks of a model to the layers that `depth` needs. Returns all blocks by the stack's path.
+
+    A stack whose blocks an adapter has wrapped stays whole, as its first and last one may have a part to play.
+    """
+    lists = block_lists(model)
+    blocks = {block_list.path: block_list.describe_layers() for block_list in lists}
+    limits = depth(lists)
+    for block_list in lists:
+        count = limits.get(block_list.path, block_list.length)
+        if count < block_list.length and not any(hasattr(block, "base_layer") for block in block_list.blocks):
+            model.set_submodule(block_list.path, block_list.first_blocks(count))
+    return blocks
 
 
 # --- Progress

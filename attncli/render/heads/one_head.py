@@ -88,7 +88,7 @@ def _is_shown(label: str, stack: Stack) -> bool:
     if not stack.keys:
         return True
     if label == "first":
-        return stack.keys[0].index == 0
+        return any(key.index == 0 for key in stack.keys)
     whole = stack.whole is None or stack.whole[1] == len(stack.keys)
     return label != "special" or whole or any(key.special for key in stack.keys)
 

@@ -1,0 +1,332 @@
+"""Adapters (LoRA, prefix tuning and others), applied and run by peft: `apply_adapter`, `Adapter`.
+
+The names in an adapter's configuration and weights are those of the class that it was trained on, mostly a model with a
+head. So that class is built (`trained_class`), with as many labels as the adapter's saved head has (`set_label_count`),
+and `peft.PeftModel` wraps it. Passes go through the wrapper, as some adapters act in its forward pass: activated LoRA
+looks for its invocation tokens there, and prompt learning adds its virtual tokens.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+from attncli.errors import AttnError, ModelError, reason_of
+from attncli.models.files.sources import ADAPTER_CONFIG
+from attncli.models.files.weight_headers import read_json
+from attncli.models.loading.device import is_out_of_memory
+from attncli.models.loading.meta_model import empty_module
+
+if TYPE_CHECKING:
+    from attncli.models.files.model_files import ModelFiles
+
+#: The auto class of transformers that is trained for each task of peft, as in peft's own `AutoPeftModelFor…`.
+_TASK_CLASSES = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "FEATURE_EXTRACTION": "AutoModel",
+}
+
+#: Prefixes of names in an adapter's file: peft's wrapper and its tuner, or the wrapper alone (prompt learning).
+_WRAPPERS = ("base_model.model.", "base_model.")
+
+#: Methods whose virtual tokens are keys and values before those of every layer; those of others are embeddings.
+_PREFIX_METHODS = frozenset({"PREFIX_TUNING", "CARTRIDGE"})
+
+_BASE_HINT = "name the base that it was trained on, in base_model_name_or_path of its adapter_config.json"
+_OTHER_ADAPTER_HINT = "name its base model instead (-m), or another adapter"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A model with an adapter, as peft runs it. model: the `peft.PeftModel`."""
+
+    model: Any
+    name: str
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The transformers model inside, with the adapter's modules in their places."""
+        return self.model.get_base_model()
+
+    @property
+    def kind(self) -> str:
+        """peft's name of the method, such as `LORA`."""
+        return str(getattr(self._config.peft_type, "value", self._config.peft_type))
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many learned positions come before every text."""
+        return int(self._config.num_virtual_tokens) if self._config.is_prompt_learning else 0
+
+    @property
+    def has_virtual_queries(self) -> bool:
+        """Whether the virtual tokens are rows as well as columns: embeddings, and not only keys and values."""
+        return self.virtual_tokens > 0 and self.kind not in _PREFIX_METHODS
+
+    @property
+    def acts_by_position(self) -> bool:
+        """Whether its modules compute something else before the tokens that invoke it than after them (aLoRA)."""
+        return bool(getattr(self._config, "alora_invocation_tokens", None))
+
+    def virtual_states(self, stack: str | None) -> int:
+        """How many states of a stack belong to virtual tokens: a prompt comes before the text, not before a target."""
+        is_target = bool(self.base.config.is_encoder_decoder) and stack == "decoder"
+        return self.virtual_tokens if self.has_virtual_queries and not is_target else 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the attention that is shown leaves out."""
+        if not getattr(self._config, "is_adaption_prompt", False):
+            return ()
+        return (
+            f"{self.name} attends to its adaption prompt with a second softmax, whose gated output is added to that of "
+            "the heads; the patterns are those of the first softmax, over the text",
+        )
+
+    def __call__(self, **arguments: Any) -> Any:
+        """A forward pass. Raises ModelError where peft needs more than a text for this method."""
+        with self._reported_errors(), _last_logits_only(self.base):
+            return self.model(**arguments)
+
+    def generate(self, **arguments: Any) -> Any:
+        """As transformers' `generate`. Raises ModelError as a call does."""
+        with self._reported_errors():
+            return self.model.generate(**arguments)
+
+    @property
+    def _config(self) -> Any:
+        return self.model.active_peft_config
+
+    @contextmanager
+    def _reported_errors(self) -> Iterator[None]:
+        try:
+            with _quiet():
+                yield
+        except AttnError:
+            raise
+        except _PEFT_ERRORS as error:
+            if is_out_of_memory(error) or _raised_here(error):
+                raise
+            raise ModelError(
+                f"the adapter {self.name} ({self.kind}) can't be run on a text: {reason_of(error)}",
+                hint=_OTHER_ADAPTER_HINT,
+            ) from error
+
+
+#: What peft raises for adapters that it can't build, load or run.
+_PEFT_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+    ArithmeticError,
+    ImportError,
+    OSError,
+)
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether an error arose in this package, in code that peft and transformers call back."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    root = str(Path(__file__).parents[2]) + os.sep
+    return frame is not None and frame.tb_frame.f_code.co_filename.startswith(root)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without peft's warnings about settings of training."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _last_logits_only(module: PreTrainedModel) -> Iterator[None]:
+    """Compute the logits of the last position alone: those of a long text would take more memory than its attention."""
+    head = module.get_output_embeddings()
+    if head is None:
+        yield
+        return
+
+    def keep_last(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        states = inputs[0] if inputs else None
+        return (states[:, -1:], *inputs[1:]) if isinstance(states, Tensor) and states.ndim == 3 else inputs
+
+    handle = head.register_forward_pre_hook(keep_last)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+# --- The class that an adapter was trained on
+
+
+def trained_class(
+    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False
+) -> type[PreTrainedModel] | None:
+    """The class that an adapter was trained on: its task's, else the one in its `auto_mapping`, else the first in
+    `architectures` of its base. None where none of these names one."""
+    fields = _adapter_fields(files)
+    auto = _TASK_CLASSES.get(str(fields.get("task_type")))
+    own = (getattr(config, "auto_map", None) or {}).get(auto)
+    if own and trust_remote_code:
+        folder = str(files.require("config.json").parent)
+        return get_class_from_dynamic_module(own, folder, local_files_only=True)  # type: ignore[no-any-return]
+    mapping = fields.get("auto_mapping")
+    named = [mapping.get("base_model_class")] if isinstance(mapping, dict) else []
+    found = (_model_class(name) for name in (*named, *(config.architectures or ())))
+    return _task_class(auto, config) or next((cls for cls in found if cls is not None), None)
+
+
+def _adapter_fields(files: ModelFiles) -> dict[str, Any]:
+    assert files.adapter is not None
+    return read_json(files.adapter / ADAPTER_CONFIG, repair_hint=files.source.repair_hint)
+
+
+def _task_class(auto: str | None, config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    found = None if auto is None else getattr(transformers, auto)._model_mapping.get(type(config), None)
+    cls: type[PreTrainedModel] | None = found[0] if isinstance(found, tuple | list) else found
+    # The entry of a model with several parts may be the class of its text part.
+    return None if cls is None or cls.config_class is not type(config) else cls
+
+
+def _model_class(name: object) -> type[PreTrainedModel] | None:
+    """A class of transformers by its name. Not imported from where the adapter says, as it is untrusted."""
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
+
+
+# --- Applying an adapter
+
+
+def check_applicable(files: ModelFiles) -> None:
+    """Raise ModelError for an adapter whose loading would fetch other models, or run code that its files name."""
+    fields = _adapter_fields(files)
+    if fields.get("peft_type") == "XLORA":
+        raise _refusal(files, "peft loads an X-LoRA only if each of the adapters that it mixes is handed over as well")
+    if fields.get("peft_type") == "SHADOW" and fields.get("shadow_model", "mirror") != "mirror":
+        raise _refusal(files, f"its shadow is another model, {str(fields['shadow_model'])!r}")
+    if fields.get("megatron_config"):
+        raise _refusal(files, "its configuration names a module to import (megatron_core)")
+
+
+def _refusal(files: ModelFiles, reason: str) -> ModelError:
+    kind = _adapter_fields(files).get("peft_type")
+    return ModelError(f"the adapter {files.ref.name} ({kind}) can't be applied: {reason}", hint=_OTHER_ADAPTER_HINT)
+
+
+def read_weights(files: ModelFiles) -> dict[str, Tensor]:
+    """The tensors of an adapter by the names in its file. Raises ModelError for a file that can't be read."""
+    from peft import load_peft_weights
+
+    try:
+        return load_peft_weights(str(files.adapter), device="cpu")  # type: ignore[no-any-return]
+    except _PEFT_ERRORS as error:
+        message = f"the weights of the adapter {files.ref.name} can't be read: {reason_of(error)}"
+        raise ModelError(message, hint=files.source.repair_hint) from error
+
+
+def set_label_count(config: PreTrainedConfig, cls: type[PreTrainedModel], saved: Mapping[str, Tensor]) -> None:
+    """Give the configuration as many labels as the head that the adapter saved has.
+
+    A head is found by its shape: its first dimension is the number of labels in a model with the configuration's own.
+    """
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+
+    own = tuple(prefix for prefix in PEFT_TYPE_TO_PREFIX_MAPPING.values() if prefix)
+    whole = {name: tensor for name, tensor in saved_parameters(saved).items() if not any(map(name.__contains__, own))}
+    if not any("." in name for name in whole):
+        return
+    shapes = {name: tensor.shape for name, tensor in empty_module(cls, config).state_dict().items()}
+    for name, tensor in whole.items():
+        shape = shapes.get(name)
+        if shape is not None and shape != tensor.shape and shape[0] == config.num_labels:
+            config.num_labels = len(tensor)
+            return
+
+
+def saved_parameters(saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an adapter by the names that they would have in the model; those of peft's modules have none."""
+    prefixes = ((next((each for each in _WRAPPERS if name.startswith(each)), ""), name) for name in saved)
+    return {name.removeprefix(prefix): saved[name] for prefix, name in prefixes}
+
+
+def apply_adapter(base: PreTrainedModel, files: ModelFiles, saved: Mapping[str, Tensor]) -> Adapter:
+    """Apply an adapter to its base by peft itself. saved: the tensors of its file (`read_weights`).
+
+    Raises ModelError where peft can't build or load it, and where the names or shapes of its weights don't fit.
+    """
+    from peft import PeftModel, set_peft_model_state_dict
+
+    try:
+        with _quiet():
+            model = PeftModel.from_pretrained(base, str(files.adapter), torch_device="cpu").eval()
+            # peft only warns of what is missing, and ignores what it has no place for.
+            loaded = set_peft_model_state_dict(model, dict(saved))
+    except _PEFT_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
+        raise _loading_error(files, base, error) from error
+    adapter = Adapter(model, files.ref.name)
+    missing, unexpected = _missing_names(adapter, loaded.missing_keys), _unexpected_names(adapter, loaded)
+    if missing or unexpected:
+        what = f"{missing[0]} isn't in its weights" if missing else f"{type(base).__name__} has no {unexpected[0]}"
+        raise ModelError(f"the adapter {files.ref.name} doesn't fit its base model: {what}", hint=_BASE_HINT)
+    _complete_padding(base)
+    return adapter
+
+
+def _loading_error(files: ModelFiles, base: PreTrainedModel, error: Exception) -> ModelError:
+    import peft
+
+    kind = str(_adapter_fields(files).get("peft_type"))
+    if kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
+        return ModelError(
+            f"peft {peft.__version__} doesn't know the kind of the adapter {files.ref.name}: {kind!r}",
+            hint="pip install -U peft, or name its base model instead (-m)",
+        )
+    message = f"the adapter {files.ref.name} ({kind}) can't be applied to {type(base).__name__}: {reason_of(error)}"
+    return ModelError(message, hint=_BASE_HINT)
+
+
+def _missing_names(adapter: Adapter, missing: Collection[str]) -> list[str]:
+    """The adapter's own tensors that its file lacks. A shared one may be saved under another of its names."""
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+
+    state = adapter.model.state_dict()
+    loaded = {tensor.data_ptr() for name, tensor in state.items() if name not in missing}
+    prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(adapter.kind) or ""
+    own = (name for name in missing if prefix and prefix in name)
+    return sorted(name for name in own if name in state and state[name].data_ptr() not in loaded)
+
+
+def _unexpected_names(adapter: Adapter, loaded: Any) -> list[str]:
+    """Tensors of the file that have no place in the model. Those of a prompt encoder are loaded apart from the model,
+    and are no parameters of a module."""
+    return sorted(name for name in loaded.unexpected_keys if "." in name or not adapter.virtual_tokens)
+
+
+def _complete_padding(base: PreTrainedModel) -> None:
+    """Name a padding token where a classifier has none: it looks for the last token of each text before the padding."""
+    for config in (base.config, base.config.get_text_config()):
+        if base.get_output_embeddings() is None and config.pad_token_id is None:
+            config.pad_token_id = 0
