@@ -21,20 +21,21 @@ if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.forward import Modality
     from attncli.models.loading.loaded_model import LoadedModel
-    from attncli.results.heads import Stack
+    from attncli.results.heads import Generated, Stack
     from attncli.results.patterns import Picture
     from attncli.tokens.encode import EncodedText
 
 #: The longest side, in pixels, of the picture that a result holds.
-_PICTURE_PIXELS = 128
+PICTURE_PIXELS = 128
 
 
 class MediaResult(NamedTuple):
-    """What a run on a picture or a sound found. notes: about the model's input."""
+    """What a run on a picture or a sound found. notes: about the model's input.  generated: what the model wrote."""
 
     stacks: tuple[Stack, ...]
     notes: tuple[str, ...]
     picture: Picture | None = None
+    generated: Generated | None = None
 
 
 class _PreparedMedia(NamedTuple):
@@ -82,19 +83,33 @@ class MediaInput:
     def _prepare(
         self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool
     ) -> _PreparedMedia:
-        if processor is None:
-            processor = self._processor(files)
+        processor = processor or self._processor(files)
         if isinstance(self.content, Photo):
             return _prepare_picture(self.content, loaded, processor)
         return _prepare_sound(self.content, loaded, processor, truncate=truncate)
 
     def _processor(self, files: ModelFiles | None) -> Any:
-        if files is None:
-            raise UsageError(
-                f"a model that was handed over needs a processor for {self.modality}=",
-                hint="pass processor= beside model=, such as transformers.AutoProcessor's",
-            )
+        files = require_files(files, self.modality)
         return image_processor(files) if self.modality == "image" else feature_extractor(files)
+
+    def refuse_writing(self, loaded: LoadedModel, generate: int | None) -> None:
+        """Raise UsageError if text is to be generated."""
+        if generate is not None:
+            name = "--image" if self.modality == "image" else "--audio"
+            raise UsageError(
+                f"{loaded.class_name} can't write here beside {name}: no tokens of its text stand for a picture",
+                hint=f"leave --generate out, or {name}",
+            )
+
+
+def require_files(files: ModelFiles | None, modality: Modality) -> ModelFiles:
+    """The files of a model. Raises UsageError for a loaded model: its processor has to be given with it."""
+    if files is None:
+        raise UsageError(
+            f"a model that was handed over needs a processor for {modality}=",
+            hint="pass processor= beside model=, such as transformers.AutoProcessor's",
+        )
+    return files
 
 
 def read_media(image: str | Path | None, audio: str | Path | None, *, incompatible: Mapping[str, bool]) -> MediaInput:
@@ -125,7 +140,7 @@ def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Prep
     layout = patch_layout(loaded.module, height, width)
     before = f"{photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,}"
     note = f"{photo.name} ({before} pixels) as the model sees it: {width} × {height}"
-    small = Picture(pixels).resized(*(min(side, _PICTURE_PIXELS) for side in (height, width)))
+    small = Picture(pixels).resized(*(min(side, PICTURE_PIXELS) for side in (height, width)))
     if layout is None:
         return _PreparedMedia({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"

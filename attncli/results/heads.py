@@ -158,7 +158,7 @@ class Stack:
     stack: which of these.  layers: all of the stack.  metrics: one entry per head.
     queries, keys: the tokens of the rows and of the columns; empty where the metrics are means over many texts.
     query_medium, key_medium: whether these are tokens of a text, patches of a picture or frames of a sound.
-    causal: no query attends to a later key.
+    causal: no query attends to a later key.  full: each attends to every key, as far as is known.
     baselines: per layer with attention, the metrics of uniform attention over the visible keys.
     patterns: of the chosen heads only.
     sketches: small patterns of all heads, for drawings only, where these are few and none was chosen.
@@ -185,6 +185,7 @@ class Stack:
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
     query_medium: Medium = TOKENS
     key_medium: Medium = TOKENS
+    full: bool = True
     query_lines: tuple[int | None, ...] | None = None
     key_lines: tuple[int | None, ...] | None = None
 

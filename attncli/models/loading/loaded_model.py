@@ -123,6 +123,12 @@ class LoadedModel:
         return size if isinstance(size, int) and size > 0 else None
 
     @property
+    def picture_token(self) -> int | None:
+        """The id of the tokens in a text that the model replaces by a picture; None for a model without them."""
+        identifier = getattr(self.config, "image_token_id", None)
+        return identifier if isinstance(identifier, int) else None
+
+    @property
     def decoder_prefix(self) -> tuple[int, ...]:
         """The ids that an encoder–decoder's decoder starts with: see the function `decoder_prefix`."""
         return decoder_prefix(self.generation, self.config)
@@ -146,9 +152,13 @@ class LoadedModel:
 
     @property
     def generates(self) -> bool:
-        """Whether its architecture is a causal language model and not also a masked one."""
+        """Whether its architecture is a causal language model and not also a masked one; it may read pictures too."""
         kind = type(self.config)
-        return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+        chats = self.picture_token is not None and not self.config.is_encoder_decoder
+        causal = kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or (
+            chats and kind in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        )
+        return causal and kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING
 
     def layer_count(self, path: str) -> int:
         """Layers of the stack at a path: its blocks, or the configured depth if blocks are used repeatedly (ALBERT)."""

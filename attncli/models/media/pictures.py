@@ -6,8 +6,9 @@ torchvision isn't needed.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -188,11 +189,12 @@ def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
         raise UsageError(
             "the model doesn't take pictures as one grid of pixels", hint="name a ViT, CLIP, Swin, BLIP or GIT model"
         )
-    return PreparedPicture(values, _denormalize(values[0].float().numpy(), processor))
+    return PreparedPicture(values, denormalize(values[0].float().numpy(), processor))
 
 
-def _denormalize(values: npt.NDArray[np.float32], processor: Any) -> Pixels:
+def denormalize(values: npt.NDArray[np.float32], processor: Any) -> Pixels:
     """The model's input as colours: (channels, height, width) → (height, width, 3)."""
+    processor = getattr(processor, "image_processor", processor)
     if getattr(processor, "do_normalize", False):
         mean, std = (np.reshape(getattr(processor, name), (-1, 1, 1)) for name in ("image_mean", "image_std"))
         values = values * std + mean
@@ -242,6 +244,51 @@ def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | No
     return PatchLayout(
         rows, columns, tuple(_prefix_tokens(module, path)), (conv.stride[0], conv.stride[1]), window_side(module)
     )
+
+
+def count_crops(values: Any) -> int:
+    """How many pictures a model makes of one: pixel values (…, channels, height, width), or patches, flattened."""
+    return math.prod(values.shape[:-3])
+
+
+def layout_in_text(module: nn.Module, arguments: Mapping[str, Any], processor: Any) -> PatchLayout | None:
+    """The patches of a picture whose tokens stand in a text, or of one crop of it; None if unknown.
+
+    arguments: what the processor returned. Some processors (Qwen2-VL's) flatten the patches, and say how many rows and
+    columns of them there are.
+    """
+    grid, values = arguments.get("image_grid_thw"), arguments.get("pixel_values")
+    if grid is not None and len(grid) == 1:
+        frames, rows, columns = grid[0].tolist()
+        side = getattr(getattr(processor, "image_processor", None), "patch_size", 0)
+        return PatchLayout(rows, columns, (), (side, side), None) if frames == 1 else None
+    if values is None or values.ndim < 4:
+        return None
+    return patch_layout(module, values.shape[-2], values.shape[-1])
+
+
+def merged_grid(module: nn.Module, layout: PatchLayout, tokens: int) -> tuple[int, int] | None:
+    """The rows and columns of the tokens that a model makes of its patches, merging squares of them; None if unknown.
+
+    A resampler attends to patches with queries of its own, which stand for no place in the picture.
+    """
+    from attncli.models.capture.structure import is_attention, stack_word  # imports torch
+
+    paths = [path for path, part in module.named_modules() if is_attention(part)]
+    towers = {_part_with_word(path, "vision") for path in paths if stack_word(path) == "vision"}
+    if len(towers) > 1 or any(stack_word(path) not in ("vision", "audio", "text") for path in paths):
+        return None
+    sides = (side for side in range(1, layout.rows + 1) if layout.rows % side == layout.columns % side == 0)
+    grids = ((layout.rows // side, layout.columns // side) for side in sides)
+    return next((grid for grid in grids if grid[0] * grid[1] == tokens), None)
+
+
+def _part_with_word(path: str, word: str) -> str:
+    """The path up to the part whose name says which stack it is in."""
+    from attncli.models.capture.structure import stack_word
+
+    names = path.split(".")
+    return next(part for end in range(1, len(names) + 1) if stack_word(part := ".".join(names[:end])) == word)
 
 
 def _patch_convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
