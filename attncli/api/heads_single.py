@@ -11,7 +11,7 @@ from attncli.api.cutting import id_lists
 from attncli.api.heads_result import heads_result, metric_notes, steps_notes, unread_warnings
 from attncli.api.loading import ModelLoader
 from attncli.api.modalities import read_media
-from attncli.api.picture_prompts import run_prompt
+from attncli.api.picture_prompts import PromptBuilder, open_processor
 from attncli.api.targets import TargetChoice, TextAndTarget, add_target, full_depth, target_notes
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
@@ -167,7 +167,10 @@ def run_media(
     depth = full_depth(request.selection) if writes else request.selection.depth
     loaded = loader.load(files, depth, writes=writes, modality=media.modality)
     if isinstance(media.content, Photo) and loaded.picture_token is not None:
-        found = run_prompt(media.content, loaded, files, processor, one, request, generate)
+        ids = None if one.ids is None else list(id_lists(one.ids)[0])
+        processor = open_processor(files, processor)
+        prompt = PromptBuilder(media.content, loaded, processor, one.text, ids, one.special, one.truncate)
+        found = prompt.run(request, generate)
     else:
         media.refuse_writing(loaded, generate)
         found = media.run(loaded, files, processor, encoded, request, truncate=one.truncate)

@@ -83,7 +83,8 @@ class MediaInput:
     def _prepare(
         self, loaded: LoadedModel, files: ModelFiles | None, processor: Any, *, truncate: bool
     ) -> _PreparedMedia:
-        processor = processor or self._processor(files)
+        if processor is None:
+            processor = self._processor(files)
         if isinstance(self.content, Photo):
             return _prepare_picture(self.content, loaded, processor)
         return _prepare_sound(self.content, loaded, processor, truncate=truncate)
@@ -131,21 +132,24 @@ def read_media(image: str | Path | None, audio: str | Path | None, *, incompatib
 
 
 def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _PreparedMedia:
-    from attncli.attention.media_positions import PicturePositions
+    from attncli.attention.media_positions import PicturePositions, UnnamedPositions
     from attncli.models.media.pictures import patch_layout
     from attncli.results.patterns import Picture
 
-    values, pixels = prepare_picture(photo, processor)
+    found, pixels = prepare_picture(photo, processor)
+    arguments = {name: value for name, value in found.items() if name in loaded.all_arguments}
+    if pixels is None:
+        return _PreparedMedia(arguments, UnnamedPositions(), photo.notes)
     height, width = pixels.shape[:2]
     layout = patch_layout(loaded.module, height, width)
     before = f"{photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,}"
     note = f"{photo.name} ({before} pixels) as the model sees it: {width} × {height}"
     small = Picture(pixels).resized(*(min(side, PICTURE_PIXELS) for side in (height, width)))
     if layout is None:
-        return _PreparedMedia({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
+        return _PreparedMedia(arguments, None, (*photo.notes, note), Picture(small))
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
     scene = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
-    return _PreparedMedia({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
+    return _PreparedMedia(arguments, scene, (*photo.notes, note), Picture(small))
 
 
 def _prepare_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _PreparedMedia:
@@ -156,7 +160,8 @@ def _prepare_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *,
     samples = getattr(loaded.config, "inputs_to_logits_ratio", None)
     rate = getattr(getattr(extractor, "feature_extractor", extractor), "sampling_rate", None)
     step = samples / rate if isinstance(samples, int) and rate else None
-    return _PreparedMedia(sound.arguments, SoundPositions(sound.seconds, step), sound.notes)
+    arguments = {name: value for name, value in sound.arguments.items() if name in loaded.all_arguments}
+    return _PreparedMedia(arguments, SoundPositions(sound.seconds, step), sound.notes)
 
 
 def _decoder_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.cutting import id_lists
 from attncli.api.modalities import PICTURE_PIXELS, MediaResult, require_files
 from attncli.api.targets import TextAndTarget, continue_text, target_notes
 from attncli.errors import UsageError
@@ -16,7 +15,6 @@ from attncli.results.patterns import Picture
 from attncli.tokens.encode import EncodedText, locate_ids
 
 if TYPE_CHECKING:
-    from attncli.api.heads_single import OneText
     from attncli.attention.inputs import ModelInputs
     from attncli.attention.media_positions import MediaPositions
     from attncli.attention.selection import HeadsRequest
@@ -26,28 +24,9 @@ if TYPE_CHECKING:
     from attncli.results.heads import Generated, Stack
 
 
-def run_prompt(
-    photo: Photo,
-    loaded: LoadedModel,
-    files: ModelFiles | None,
-    processor: Any,
-    given: OneText,
-    request: HeadsRequest,
-    generate: int | None,
-) -> MediaResult:
-    """Run the model on a picture and the text around it. generate: how many tokens it may write after them.
-
-    processor: None for the model's own.  Raises as `MediaInput.run` does.
-    """
-    from attncli.attention.stacks import build_stacks, collect
-
-    processor = processor or load_processor(require_files(files, "image"))
-    ids = None if given.ids is None else tuple(id_lists(given.ids)[0])
-    builder = PromptBuilder(photo, loaded, processor, given.text, ids, given.special, given.truncate)
-    found = builder.build(generate)
-    (stacks,) = build_stacks(collect(loaded, found.inputs, request))
-    notes = (*found.notes, *_crop_note(found.prompt, stacks))
-    return MediaResult(stacks, notes, found.picture, found.generated)
+def open_processor(files: ModelFiles | None, processor: Any) -> Any:
+    """The user's processor, or the model's own. Raises UsageError for a loaded model without one."""
+    return load_processor(require_files(files, "image")) if processor is None else processor
 
 
 class PromptInputs(NamedTuple):
@@ -71,9 +50,21 @@ class PromptBuilder:
     loaded: LoadedModel
     processor: Any
     text: str | None
-    ids: tuple[int, ...] | None
+    ids: list[int] | None
     special: bool
     truncate: bool
+
+    def run(self, request: HeadsRequest, generate: int | None) -> MediaResult:
+        """Run the model on both, and on up to `generate` tokens that it writes after them.
+
+        Raises as `MediaInput.run` does.
+        """
+        from attncli.attention.stacks import build_stacks, collect
+
+        found = self.build(generate)
+        (stacks,) = build_stacks(collect(self.loaded, found.inputs, request))
+        notes = (*found.notes, *_crop_note(found.prompt, stacks))
+        return MediaResult(stacks, notes, found.picture, found.generated)
 
     def build(self, generate: int | None) -> PromptInputs:
         """The inputs, with what the model writes after them. generate: how many tokens at most.

@@ -41,11 +41,14 @@ class Photo(NamedTuple):
 
 
 class PreparedPicture(NamedTuple):
-    """A model's input. values: `pixel_values`, a float tensor (1, channels, height, width).  pixels: the same as uint8
-    (height, width, 3), RGB, for display."""
+    """A model's input.
 
-    values: Any
-    pixels: Pixels
+    arguments: all tensors that the processor returns, by name, the picture's (1, …) first.
+    pixels: the picture as the model sees it, uint8 (height, width, 3), RGB; None for patches without their places.
+    """
+
+    arguments: dict[str, Any]
+    pixels: Pixels | None
 
 
 def read_photo(path: str | Path) -> Photo:
@@ -175,7 +178,7 @@ def _default_processor_names(files: ModelFiles) -> list[str]:
 def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
     """Run the image processor on a picture. processor: from `image_processor`, or one that the user has loaded.
 
-    Raises UsageError if the processor fails or doesn't return one grid of pixels.
+    Raises UsageError if the processor fails or doesn't return one picture.
     """
     processor = getattr(processor, "image_processor", processor)
     try:
@@ -184,12 +187,14 @@ def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
         raise UsageError(
             f"{photo.name} can't be made ready for the model: {reason_of(error)}", hint="try another picture"
         ) from error
-    values = inputs.get("pixel_values")
-    if values is None or getattr(values, "ndim", 0) != 4:
+    name = next((name for name in ("pixel_values", "flattened_patches") if name in inputs), None)
+    values = inputs.get(name)
+    if name is None or getattr(values, "ndim", 0) not in (3, 4) or len(values) != 1:
         raise UsageError(
             "the model doesn't take pictures as one grid of pixels", hint="name a ViT, CLIP, Swin, BLIP or GIT model"
         )
-    return PreparedPicture(values, denormalize(values[0].float().numpy(), processor))
+    pixels = denormalize(values[0].float().numpy(), processor) if values.ndim == 4 else None
+    return PreparedPicture({name: values, **inputs}, pixels)
 
 
 def denormalize(values: npt.NDArray[np.float32], processor: Any) -> Pixels:

@@ -216,9 +216,14 @@ def _prepare_ids(photo: Photo, processor: Any, picture_id: int, ids: Sequence[in
                 f"the ids hold {count} tokens of a picture ({picture_id}), and this one takes {expected}",
                 hint="give the text instead of its ids, or the ids that the model's processor makes of both",
             )
-        return PicturePrompt(_run(photo, given, mark))
+        prompt = PicturePrompt(_run(photo, given, mark))
     except PROCESSOR_ERRORS as error:
         raise _unusable_error(photo, error) from error
+    if prompt.ids != list(ids):
+        raise UsageError(
+            f"a {type(processor).__name__} changes the ids that it is given", hint="give the text instead of its ids"
+        )
+    return prompt
 
 
 def _run(photo: Photo, processor: Any, text: str, *, special: bool = True) -> dict[str, Any]:
@@ -242,12 +247,18 @@ class _GivenIds:
         self._tokenizer, self._ids = tokenizer, list(ids)
 
     def __call__(self, text: object = None, **options: Any) -> Any:
-        from transformers import BatchEncoding
+        import torch
 
-        rows = {"input_ids": self._ids, "attention_mask": [1] * len(self._ids)}
-        if options.get("return_token_type_ids"):
-            rows["token_type_ids"] = [0] * len(self._ids)
-        return BatchEncoding({name: [row] for name, row in rows.items()}, tensor_type=options.get("return_tensors"))
+        rows = {
+            "input_ids": self._ids,
+            "attention_mask": [1] * len(self._ids),
+            "token_type_ids": [0] * len(self._ids),
+        }
+        # Idefics3 asks the encoding how many tokens a picture takes, which is the same in any text.
+        encoding = self._tokenizer(text, **options)
+        for name in rows.keys() & encoding.keys():
+            encoding[name] = [rows[name]] if options.get("return_tensors") is None else torch.tensor([rows[name]])
+        return encoding
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
