@@ -121,6 +121,8 @@ def read_media(image: str | Path | None, audio: str | Path | None, *, incompatib
     """
     if image is not None and audio is not None:
         raise UsageError("--image and --audio can't be combined", hint="give a picture, or a sound")
+    if isinstance(image, list | tuple):
+        raise UsageError(f"{len(image)} pictures were given where one is taken", hint="give the path of one picture")
     name = "--image" if image is not None else "--audio"
     for other, is_given in incompatible.items():
         if is_given:
