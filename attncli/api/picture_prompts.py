@@ -124,7 +124,15 @@ class PromptBuilder:
             raise UsageError(
                 f"{self.loaded.class_name} doesn't continue a text with a picture", hint="leave --generate out"
             )
-        return continue_text(self.loaded, tokenizer, encoded, inputs.arguments, count)
+        written = continue_text(self.loaded, tokenizer, encoded, inputs.arguments, count)
+        assert written.generated is not None
+        if self._picture_token in written.generated.ids:
+            place = written.generated.ids.index(self._picture_token)
+            raise UsageError(
+                f"the model wrote a token of a picture that isn't there, as token {place + 1}",
+                hint=f"--generate {place} stops before it" if place else "leave --generate out",
+            )
+        return written
 
 
 def _crops(prompt: PicturePrompt) -> int:

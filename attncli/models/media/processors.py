@@ -96,6 +96,10 @@ def _processor_class(files: ModelFiles) -> Any:
     )
     name = next((each for each in named if each), None) or PROCESSOR_MAPPING_NAMES.get(str(config.get("model_type")))
     cls = getattr(transformers, name, None) if isinstance(name, str) else None
+    if getattr(cls, "is_dummy", False):
+        raise ModelError(
+            f"the processor of {files.ref.name} ({name}) needs torchvision", hint="pip install torchvision"
+        )
     if not isinstance(cls, type) or not issubclass(cls, transformers.ProcessorMixin):
         raise ModelError(
             f"{files.ref.name} doesn't say which processor of transformers puts pictures into its texts",
