@@ -133,10 +133,25 @@ def image_processor(files: ModelFiles) -> Any:
     settings = processor_settings(files, "image_processor")
     cls = _processor_class(settings, files)
     try:
-        return cls.from_dict(settings)
+        processor = cls.from_dict(settings)
+        _check_wanted_sizes(processor, files)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         message = f"the image processor of {files.ref.name} can't be built: {reason_of(error)}"
         raise ModelError(message, hint=files.repair_hint) from error
+    return processor
+
+
+def _check_wanted_sizes(processor: Any, files: ModelFiles) -> None:
+    """Raise ModelError for settings by which every picture would be enlarged beyond any memory."""
+    for name in ("size", "crop_size", "pad_size", "max_image_size"):
+        sides = dict(getattr(processor, name, None) or {})
+        numbers = [side for side in sides.values() if isinstance(side, int | float)]
+        area = (sides.get("height") or 0) * (sides.get("width") or 0)
+        if max([area, *numbers], default=0) > MAX_PIXELS:
+            raise ModelError(
+                f"{files.ref.name} wants pictures of more than {MAX_PIXELS // 1_000_000} million pixels ({name})",
+                hint=f"correct {name} in its {PREPROCESSOR_FILE}",
+            )
 
 
 def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
@@ -183,7 +198,7 @@ def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
     processor = getattr(processor, "image_processor", processor)
     try:
         inputs = processor(images=photo.pixels, input_data_format="channels_last", return_tensors="pt")
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError, MemoryError) as error:
         raise UsageError(
             f"{photo.name} can't be made ready for the model: {reason_of(error)}", hint="try another picture"
         ) from error
