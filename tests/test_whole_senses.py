@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import senses
+from tests import picture_chats, senses
 from tests.cli.conftest import attn
 
 pytest.importorskip("PIL")
@@ -21,6 +21,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole-senses")
     for name in ("vit", "clip", "blip", "whisper"):
         senses.save(name, folder)
+    picture_chats.save("llava", folder)
     senses.save_picture(folder / "disc.png")
     return folder
 
@@ -90,6 +91,40 @@ def test_a_sound_is_told_in_seconds(place: Path, tmp_path: Path) -> None:
     assert (len(data["keys"]), data["keys"][13]["text"]) == (50, "0.26s")
 
 
+def test_a_text_goes_on_after_a_picture(place: Path) -> None:
+    command = ("heads", "a cat", "--image", str(place / "disc.png"), "-m", str(place / "llava"), "--generate", "1")
+    outcome = attn(*command, "--stack", "text", "--query", "cat")
+    assert outcome.code == 0
+    assert "\n<bos> 0,0 0,1 0,2 0,3 1,0 " in outcome.text
+    assert "where cat (token 18) looks, mean of all 8 heads" in outcome.text
+    assert "note: the picture stands before the text, written as '<image>'\n" in outcome.err
+    assert "note: the model wrote 1 token: " in outcome.err
+
+
+#: Settings of an image processor that no picture can be made ready with.
+BROKEN = {
+    "no size": ({"size": {"height": "a", "width": 3}}, ""),
+    "too many pixels": ({"size": {"height": 50000, "width": 50000}}, "more than 89 million pixels (size)"),
+    "no processor": ({"processor_class": "NoSuchProcessor"}, "doesn't say which processor"),
+    "another kind of value": ({"processor_class": 3}, "doesn't say which processor"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_settings_of_a_processor_end_in_two_lines(kind: str, place: Path, tmp_path: Path) -> None:
+    changes, message = BROKEN[kind]
+    for path in (place / "llava").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        settings = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps({**settings, **changes}))
+    outcome = attn("heads", "a cat", "--image", str(place / "disc.png"), "-m", str(tmp_path), "-q")
+    error, hint = outcome.err.splitlines()
+    assert outcome.code in (1, 2, 3)
+    assert error.startswith("error: ") and message in error
+    assert hint.startswith("hint: ")
+
+
 REFUSED = {
     "a model of texts": (2, ("--image", "disc.png", "-m", "builtin:induction"), "builtin:induction takes no pictures"),
     "a text and no picture": (2, ("a mole", "-m", "vit"), "reads pictures and no text"),
@@ -100,6 +135,9 @@ REFUSED = {
     "a probe": (2, ("--image", "disc.png", "-m", "vit", "--probe"), "--image goes with one text, or none"),
     "a target": (2, ("a", "--target", "b", "--image", "disc.png", "-m", "vit"), "--image goes with one text, or none"),
     "steps": (2, ("a", "--steps", "--image", "disc.png", "-m", "vit"), "--image goes with one text, or none"),
+    "two pictures": (2, ("a", "--image", "disc.png", "--image", "disc.png", "-m", "llava"), "given 2 times"),
+    "two places": (2, ("<image> <image>", "--image", "disc.png", "-m", "llava"), "has 2 places for pictures"),
+    "a caption to write": (2, ("a", "--generate", "2", "--image", "disc.png", "-m", "clip"), "can't write here"),
     "a pair": (2, ("a", "--pair", "b", "--image", "disc.png", "-m", "clip"), "--image goes with one text, or none"),
     "no such patch": (2, ("--image", "disc.png", "-m", "vit", "--query", "4,0"), "no patch 4,0 among 4 rows of 4"),
     "no such file": (1, ("--image", "no.png", "-m", "vit"), "can't be read: no such file or directory"),
@@ -108,7 +146,7 @@ REFUSED = {
     "a sound for eyes": (2, ("--audio", "tone.wav", "-m", "vit"), "takes no sounds"),
     "a picture for ears": (2, ("--image", "disc.png", "-m", "whisper"), "takes no pictures"),
     "ears without a sound": (3, ("a mole", "-m", "whisper"), "can't run on a text alone"),
-    "a caption without its picture": (3, ("a mole", "-m", "blip"), "tensors of the model aren't in its weights"),
+    "a caption without its picture": (3, ("a mole", "-m", "blip"), "can't run on a text alone"),
 }
 
 

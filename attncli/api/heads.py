@@ -143,8 +143,9 @@ def heads(
         from attncli.api.heads_single import run_media
 
         incompatible = {"several texts": many is not None, "--pair": pair is not None, "--steps": steps}
-        incompatible["--target or --generate"] = choice.is_given
-        result = run_media(image, audio, one, loader, request, processor=processor, incompatible=incompatible)
+        incompatible["--target"] = choice.text is not None or choice.ids is not None
+        given = {"processor": processor, "generate": choice.generate, "incompatible": incompatible}
+        result = run_media(image, audio, one, loader, request, **given)
     elif many is not None:
         result = run_averaged(many, loader, request, patterns=patterns, pair=pair, target=choice, sharing=sharing)
     else:

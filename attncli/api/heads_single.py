@@ -11,9 +11,11 @@ from attncli.api.cutting import id_lists
 from attncli.api.heads_result import heads_result, metric_notes, steps_notes, unread_warnings
 from attncli.api.loading import ModelLoader
 from attncli.api.modalities import read_media
+from attncli.api.picture_prompts import PromptBuilder, open_processor
 from attncli.api.targets import TargetChoice, TextAndTarget, add_target, full_depth, target_notes
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
+from attncli.models.media.pictures import Photo
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 
 if TYPE_CHECKING:
@@ -150,19 +152,29 @@ def run_media(
     request: HeadsRequest,
     *,
     processor: Any,
+    generate: int | None,
     incompatible: Mapping[str, bool],
 ) -> HeadsResult:
     """Run the model on a picture or a sound, and on the text if there is one.
 
-    processor: goes with a loaded module.  incompatible: options that can't be combined with one, and whether each was
-    given.
+    processor: goes with a loaded module.  generate: how many tokens the model may write after the text.
+    incompatible: options that can't be combined with one, and whether each was given.
     """
     media = read_media(image, audio, incompatible=incompatible)
     files = loader.files()
     encoded = None
     if one.text is not None or one.ids is not None:
         encoded = one.encode(loader.find_tokenizer(files, needed=one.ids is None))
-    loaded = loader.load(files, request.selection.depth, modality=media.modality)
-    found = media.run(loaded, files, processor, encoded, request, truncate=one.truncate)
+    writes = generate is not None
+    depth = full_depth(request.selection) if writes else request.selection.depth
+    loaded = loader.load(files, depth, writes=writes, modality=media.modality)
+    if isinstance(media.content, Photo) and loaded.picture_token is not None:
+        ids = None if one.ids is None else list(id_lists(one.ids)[0])
+        processor = open_processor(files, processor)
+        prompt = PromptBuilder(media.content, loaded, processor, one.text, ids, one.special, one.truncate)
+        found = prompt.run(request, generate)
+    else:
+        media.refuse_writing(loaded, generate)
+        found = media.run(loaded, files, processor, encoded, request, truncate=one.truncate)
     result = heads_result(loaded, found.stacks, request, warnings=(), notes=found.notes)
-    return replace(result, picture=found.picture)
+    return replace(result, picture=found.picture, generated=found.generated)

@@ -21,20 +21,21 @@ if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.forward import Modality
     from attncli.models.loading.loaded_model import LoadedModel
-    from attncli.results.heads import Stack
+    from attncli.results.heads import Generated, Stack
     from attncli.results.patterns import Picture
     from attncli.tokens.encode import EncodedText
 
 #: The longest side, in pixels, of the picture that a result holds.
-_PICTURE_PIXELS = 128
+PICTURE_PIXELS = 128
 
 
 class MediaResult(NamedTuple):
-    """What a run on a picture or a sound found. notes: about the model's input."""
+    """What a run on a picture or a sound found. notes: about the model's input.  generated: what the model wrote."""
 
     stacks: tuple[Stack, ...]
     notes: tuple[str, ...]
     picture: Picture | None = None
+    generated: Generated | None = None
 
 
 class _PreparedMedia(NamedTuple):
@@ -89,12 +90,27 @@ class MediaInput:
         return _prepare_sound(self.content, loaded, processor, truncate=truncate)
 
     def _processor(self, files: ModelFiles | None) -> Any:
-        if files is None:
-            raise UsageError(
-                f"a model that was handed over needs a processor for {self.modality}=",
-                hint="pass processor= beside model=, such as transformers.AutoProcessor's",
-            )
+        files = require_files(files, self.modality)
         return image_processor(files) if self.modality == "image" else feature_extractor(files)
+
+    def refuse_writing(self, loaded: LoadedModel, generate: int | None) -> None:
+        """Raise UsageError if text is to be generated."""
+        if generate is not None:
+            name = "--image" if self.modality == "image" else "--audio"
+            raise UsageError(
+                f"{loaded.class_name} can't write here beside {name}: no tokens of its text stand for a picture",
+                hint=f"leave --generate out, or {name}",
+            )
+
+
+def require_files(files: ModelFiles | None, modality: Modality) -> ModelFiles:
+    """The files of a model. Raises UsageError for a loaded model: its processor has to be given with it."""
+    if files is None:
+        raise UsageError(
+            f"a model that was handed over needs a processor for {modality}=",
+            hint="pass processor= beside model=, such as transformers.AutoProcessor's",
+        )
+    return files
 
 
 def read_media(image: str | Path | None, audio: str | Path | None, *, incompatible: Mapping[str, bool]) -> MediaInput:
@@ -105,6 +121,8 @@ def read_media(image: str | Path | None, audio: str | Path | None, *, incompatib
     """
     if image is not None and audio is not None:
         raise UsageError("--image and --audio can't be combined", hint="give a picture, or a sound")
+    if isinstance(image, list | tuple):
+        raise UsageError(f"{len(image)} pictures were given where one is taken", hint="give the path of one picture")
     name = "--image" if image is not None else "--audio"
     for other, is_given in incompatible.items():
         if is_given:
@@ -116,21 +134,24 @@ def read_media(image: str | Path | None, audio: str | Path | None, *, incompatib
 
 
 def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _PreparedMedia:
-    from attncli.attention.media_positions import PicturePositions
+    from attncli.attention.media_positions import PicturePositions, UnnamedPositions
     from attncli.models.media.pictures import patch_layout
     from attncli.results.patterns import Picture
 
-    values, pixels = prepare_picture(photo, processor)
+    found, pixels = prepare_picture(photo, processor)
+    arguments = {name: value for name, value in found.items() if name in loaded.all_arguments}
+    if pixels is None:
+        return _PreparedMedia(arguments, UnnamedPositions(), photo.notes)
     height, width = pixels.shape[:2]
     layout = patch_layout(loaded.module, height, width)
     before = f"{photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,}"
     note = f"{photo.name} ({before} pixels) as the model sees it: {width} × {height}"
-    small = Picture(pixels).resized(*(min(side, _PICTURE_PIXELS) for side in (height, width)))
+    small = Picture(pixels).resized(*(min(side, PICTURE_PIXELS) for side in (height, width)))
     if layout is None:
-        return _PreparedMedia({"pixel_values": values}, None, (*photo.notes, note), Picture(small))
+        return _PreparedMedia(arguments, None, (*photo.notes, note), Picture(small))
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
     scene = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
-    return _PreparedMedia({"pixel_values": values}, scene, (*photo.notes, note), Picture(small))
+    return _PreparedMedia(arguments, scene, (*photo.notes, note), Picture(small))
 
 
 def _prepare_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _PreparedMedia:
@@ -141,7 +162,8 @@ def _prepare_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *,
     samples = getattr(loaded.config, "inputs_to_logits_ratio", None)
     rate = getattr(getattr(extractor, "feature_extractor", extractor), "sampling_rate", None)
     step = samples / rate if isinstance(samples, int) and rate else None
-    return _PreparedMedia(sound.arguments, SoundPositions(sound.seconds, step), sound.notes)
+    arguments = {name: value for name, value in sound.arguments.items() if name in loaded.all_arguments}
+    return _PreparedMedia(arguments, SoundPositions(sound.seconds, step), sound.notes)
 
 
 def _decoder_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:

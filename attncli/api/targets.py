@@ -12,6 +12,8 @@ from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from attncli.attention.selection import Selection
     from attncli.models.capture.structure import BlockList
     from attncli.models.loading.loaded_model import LoadedModel
@@ -153,8 +155,11 @@ def _describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 
 
 def _generate_target(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> TextAndTarget:
     """The decoder's start token and what the decoder generates after it."""
+    from attncli.attention.inputs import build_inputs
+    from attncli.models.loading.greedy_decoding import greedy_decode
+
     _check_room(loaded.max_target, 1, count)
-    ids = _generate_ids(loaded, text, count)
+    ids = greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
     start = [token._replace(special=True) for token in _describe_ids(tokenizer, ids[:1])]
     generated = tuple(_describe_ids(tokenizer, ids[1:], first=1))
     return TextAndTarget(text, (*start, *number_words(generated)), _generated_text(tokenizer, ids[1:]))
@@ -173,10 +178,29 @@ def _continue_text(
             f"{loaded.class_name} {does}",
             hint=f"leave {choice.flag} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
         )
-    count = len(text.tokens)
-    _check_room(loaded.max_positions, count, choice.generate)
-    ids = _generate_ids(loaded, text, choice.generate)[count:]
-    generated = tuple(_describe_ids(tokenizer, ids, first=count))
+    from attncli.attention.inputs import build_inputs
+
+    arguments = build_inputs(loaded, [text.tokens], [text.segments]).arguments
+    return continue_text(loaded, tokenizer, text, arguments, choice.generate)
+
+
+def continue_text(
+    loaded: LoadedModel,
+    tokenizer: Tokenizer | None,
+    text: EncodedText,
+    arguments: Mapping[str, Tensor | bool],
+    count: int,
+) -> TextAndTarget:
+    """The text and up to `count` tokens that the model writes after it. arguments: of a forward pass on the text.
+
+    Raises UsageError if the model takes no more tokens.
+    """
+    from attncli.models.loading.greedy_decoding import greedy_decode
+
+    length = len(text.tokens)
+    _check_room(loaded.max_positions, length, count)
+    ids = greedy_decode(loaded, arguments, count)[length:]
+    generated = tuple(_describe_ids(tokenizer, ids, first=length))
     tokens = (*text.tokens, *number_words(generated, text.tokens))
     # Of two texts, it continues the last one.
     segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
@@ -190,13 +214,6 @@ def _check_room(limit: int | None, before: int, count: int) -> None:
             f"{count:,} more tokens are too many: the model takes {limit:,}",
             hint=f"--generate takes {limit - before:,} at most here" if limit > before else "give a shorter text",
         )
-
-
-def _generate_ids(loaded: LoadedModel, text: EncodedText, count: int) -> list[int]:
-    from attncli.attention.inputs import build_inputs
-    from attncli.models.loading.greedy_decoding import greedy_decode
-
-    return greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
 
 
 def _generated_text(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:

@@ -59,8 +59,9 @@ class LayerSums:
     pair_attention: PairAttentionSums | None = None
     uniform_pair_attention: PairAttentionSums | None = None
 
-    def add_block(self, sides: QueryKeySides, block: RowBlock) -> bool:
-        """Add the metrics of some rows. Returns whether each query sees only itself and earlier keys."""
+    def add_block(self, sides: QueryKeySides, block: RowBlock) -> tuple[bool, bool]:
+        """Add the metrics of some rows. Returns whether each query sees only itself and earlier keys, and whether it
+        sees all keys."""
         real = sides.queries.real[:, None, block.start : block.stop, None]
         visible = block.visible & sides.keys.real[:, None, None, :] & real
         self.metrics.add(block.start, block.weights, block.visible)
@@ -69,7 +70,9 @@ class LayerSums:
         if self.pair_attention is not None and self.uniform_pair_attention is not None:
             self.pair_attention.add(block.start, block.weights)
             self.uniform_pair_attention.add(block.start, uniform)
-        return not bool(visible.triu(block.start + sides.prefix + 1).any())
+        hidden = ~visible & sides.keys.real[:, None, None, :] & real
+        causal = not bool(visible.triu(block.start + sides.prefix + 1).any())
+        return causal, not bool(hidden.any())
 
     def add_fused(
         self, fused: FusedAttention, baseline: UniformBaseline, layer: int, metrics: Sequence[str], *, pooled: bool
@@ -119,7 +122,7 @@ class LayerRecord:
     """What was collected of one attention layer.
 
     path: of the attention module.  sums, causal: None where none of its heads was chosen.
-    reading: the row of one position, where that was requested.
+    reading: the row of one position, where that was requested.  full: whether each query sees every key, if known.
     """
 
     sides: QueryKeySides
@@ -128,6 +131,7 @@ class LayerRecord:
     sums: LayerSums | None = None
     causal: bool | None = None
     reading: LayerReading | None = None
+    full: bool | None = None
 
 
 @dataclass
@@ -191,7 +195,7 @@ class Collector:
         metrics, baseline = (MetricSums(sides, attention.has_sink, count) for count in (attention.heads, 1))
         pair_attention, uniform_pair_attention = (PairAttentionSums.for_two_texts(sides) for _ in range(2))
         sums = LayerSums(metrics, baseline, patterns, pair_attention, uniform_pair_attention)
-        has_patterns, causal = self._add_metrics(sums, sides, layer, attention)
+        has_patterns, causal, full = self._add_metrics(sums, sides, layer, attention)
         norms = compute_value_norms(path, attention, self.projections) if self.request.weighting == "norm" else None
         if rolled is not None:
             for text, pattern in enumerate(patterns):
@@ -203,7 +207,7 @@ class Collector:
             reading = read_rollout(rolled[0], sides, self.request.view, layer, attention.heads)
         elif self.request.reads_position:
             reading = read_layer(attention, sides, self.request.view, layer, chosen, norms)
-        return LayerRecord(sides, attention.heads, path, sums, causal, reading)
+        return LayerRecord(sides, attention.heads, path, sums, causal, reading, full)
 
     def _is_sketched(self, key: StackKey, heads: int) -> bool:
         request = self.request
@@ -212,8 +216,9 @@ class Collector:
 
     def _add_metrics(
         self, sums: LayerSums, sides: QueryKeySides, layer: int, attention: Attention
-    ) -> tuple[bool, bool]:
-        """Add the metrics. Returns whether the patterns were added as well, and whether no query sees a later key.
+    ) -> tuple[bool, bool, bool | None]:
+        """Add the metrics. Returns whether the patterns were added as well, whether no query sees a later key, and
+        whether each sees every key, if known.
 
         Raises ModelError for attention that is NaN.
         """
@@ -221,12 +226,12 @@ class Collector:
         if fused is not None and sides.one_dimensional and not sides.prefix and self._is_large(attention):
             baseline = self._baseline(sides, fused)
             pooled = self.request.weighting == "attention"
-            return sums.add_fused(fused, baseline, layer, self.request.metrics, pooled=pooled), baseline.causal
-        causal = []
+            return sums.add_fused(fused, baseline, layer, self.request.metrics, pooled=pooled), baseline.causal, None
+        sights = []
         for block in attention.blocks():
             _require_finite(bool(torch.isfinite(block.weights).all()), layer)
-            causal.append(sums.add_block(sides, block))
-        return False, all(causal)
+            sights.append(sums.add_block(sides, block))
+        return False, all(causal for causal, _ in sights), all(full for _, full in sights)
 
     def _roll_out(self, key: StackKey, sides: QueryKeySides, attention: Attention) -> Tensor | None:
         """The rollout up to this layer; None for cross-attention, and where keys have no query."""

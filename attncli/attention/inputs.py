@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -55,19 +55,21 @@ class ModelInputs:
         A stack whose length fits no text has tokens named after their position.
         """
         if cross:
-            key_side = self._media_side(keys) or _fit_length(self.main, keys, virtual)
+            # An encoder that reads a text reads the picture with it.
+            from_text = self.media is None or (self.target is not None and self.main.length)
+            key_side = _fit_length(self.main, keys, virtual) if from_text else self._media_side(keys)
             return QueryKeySides(_fit_length(self.target or self.main, queries, virtual), key_side, same_sequence=False)
         side = self.target if stack == "decoder" and self.target is not None else self.main
         if self.media is not None and (stack == self.media.name or not side.length):
-            sides = [self._media_side(length) or _fit_length(side, length) for length in (queries, keys)]
-            return QueryKeySides(sides[0], sides[1], same_sequence=queries == keys)
+            return QueryKeySides(self._media_side(queries), self._media_side(keys), same_sequence=queries == keys)
         query_side, key_side = (_fit_length(side, length, virtual) for length in (queries, keys))
         # Keys and values of a prefix come before those of the text, and have no queries.
         prefix = virtual if queries == side.length and keys == queries + virtual else 0
         return QueryKeySides(query_side, key_side, same_sequence=keys == queries + prefix, prefix=prefix)
 
-    def _media_side(self, length: int) -> Side | None:
-        return None if self.media is None else self.media.side(length)
+    def _media_side(self, length: int) -> Side:
+        known = None if self.media is None else self.media.side(length)
+        return known or _fit_length(EMPTY_SIDE, length)
 
 
 #: A batch of one text without tokens.
@@ -186,6 +188,52 @@ def build_media_inputs(
     if "attention_mask" in accepted:
         given["attention_mask"] = main.real.long()
     return ModelInputs(given, main, None, media)
+
+
+def build_prompt_inputs(
+    model: LoadedModel, arguments: Mapping[str, Any], tokens: Sequence[Token], media: MediaPositions
+) -> ModelInputs:
+    """The inputs for a text that holds the tokens of a picture.
+
+    arguments: everything that the processor returned; what the forward pass doesn't take is left out, and so are
+    labels.  tokens: of `input_ids`, where those of the picture may be named after its patches.
+    Raises UsageError for a text that is too long for the model.
+    """
+    accepted, dtype = model.all_arguments, model.module.dtype
+    given = {
+        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in arguments.items()
+        if name in accepted and name != "labels"
+    }
+    if "use_cache" in accepted:
+        given["use_cache"] = False
+    _check_texts(model, [tokens])
+    main = _pad_texts([tokens], pad_left=False)
+    # The tokens of a picture have one id, and show different patches: none repeats another.
+    main = replace(main, ids=_distinct_ids(main.ids, model.picture_token))
+    if "decoder_input_ids" not in accepted:
+        return ModelInputs(given, main, None, media)
+    target = _pad_texts([[_start_token(model)]], pad_left=False)
+    return ModelInputs({**given, "decoder_input_ids": target.ids}, main, target, media)
+
+
+def _distinct_ids(ids: Tensor, repeated: int | None) -> Tensor:
+    """The ids with a negative number of its own for each place of one that stands for different things."""
+    places = torch.arange(ids.shape[1])
+    return ids if repeated is None else torch.where(ids == repeated, -2 - places, ids)
+
+
+def name_patches(tokens: Sequence[Token], picture_token: int | None, grid: tuple[int, int] | None) -> tuple[Token, ...]:
+    """The tokens, those of a picture named `ROW,COLUMN`. grid: rows and columns; None where they are unknown."""
+    named: list[Token] = []
+    count = 0
+    for token in tokens:
+        if token.id == picture_token:
+            name = token.text if grid is None else f"{count // grid[1]},{count % grid[1]}"
+            token = token._replace(token=token.token if grid is None else name, text=name, special=False)
+            count += 1
+        named.append(token)
+    return tuple(named)
 
 
 def with_decoder_texts(model: LoadedModel, inputs: ModelInputs, texts: Sequence[Sequence[Token]]) -> ModelInputs:

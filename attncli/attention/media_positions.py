@@ -64,6 +64,18 @@ class PicturePositions:
 
 
 @dataclass(frozen=True)
+class UnnamedPositions:
+    """The positions of a tower whose order is unknown: it may cut a picture into crops, or sort its patches anew."""
+
+    @property
+    def name(self) -> str:
+        return "vision"
+
+    def side(self, length: int) -> Side | None:
+        return None
+
+
+@dataclass(frozen=True)
 class SoundPositions:
     """The frames of a sound.
 

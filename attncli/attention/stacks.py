@@ -178,6 +178,7 @@ def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, s
         baselines={number: sums.baseline.means()[text][0] for number, sums in by_layer.items()},
         repeats={number: sums.metrics.repeats(text) for number, sums in by_layer.items()},
         causal=not key.cross and name != "encoder" and _is_causal(collector, key),
+        full=all(record.full is not False for record in records.values()),
         patterns=patterns if collector.request.patterns else (),
         sketches=() if collector.request.patterns else patterns,
         unit=collector.request.view.by,

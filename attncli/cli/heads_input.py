@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class HeadsInputOptions(NamedTuple):
     """Inputs other than one text: pictures, sounds, many texts, random tokens, and the input of a decoder."""
 
-    image: str | None
+    image: tuple[str, ...]
     audio: str | None
     lines: bool
     probe: bool
@@ -31,7 +31,7 @@ class HeadsInputOptions(NamedTuple):
     @property
     def has_media(self) -> bool:
         """Whether there is a picture or a sound, so that a text is optional."""
-        return self.image is not None or self.audio is not None
+        return bool(self.image) or self.audio is not None
 
 
 class HeadsInput(NamedTuple):
@@ -62,7 +62,13 @@ _INPUT = "Input"
 heads_input_options = bundle(
     "inputs",
     HeadsInputOptions,
-    option("--image", group=_INPUT, metavar="FILE", help="A picture, for models of pictures; TEXT is its caption."),
+    option(
+        "--image",
+        group=_INPUT,
+        multiple=True,
+        metavar="FILE",
+        help="A picture, for models of pictures; TEXT is its caption, or what is asked about it.",
+    ),
     option("--audio", group=_INPUT, metavar="FILE", help="A sound, for models of sounds; TEXT is its transcript."),
     flag("--lines", group=_INPUT, help="Each line is a text of its own; the metrics of all are averaged."),
     flag("--probe", group=_INPUT, help="Random tokens that are repeated instead of a text: what finds earlier copies?"),
@@ -121,12 +127,16 @@ def _single_text(source: TextOptions, environment: Environment) -> HeadsInput:
 
 def _media_input(source: TextOptions, inputs: HeadsInputOptions, environment: Environment) -> HeadsInput:
     """A picture or a sound, and a text if there is one: stdin is read only where `-` is written."""
+    if len(inputs.image) > 1:
+        raise UsageError(
+            f"--image was given {len(inputs.image)} times", hint="give one picture: several can't be shown"
+        )
     if inputs.probe or inputs.lines or len(source.file) > 1:
-        name = "--image" if inputs.image is not None else "--audio"
+        name = "--image" if inputs.image else "--audio"
         raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
     has_text = source.text or source.file or source.input_ids is not None
     given = _single_text(source, environment) if has_text else HeadsInput()
-    return given._replace(image=inputs.image, audio=inputs.audio)
+    return given._replace(image=next(iter(inputs.image), None), audio=inputs.audio)
 
 
 def _probe_input(source: TextOptions, inputs: HeadsInputOptions) -> HeadsInput:

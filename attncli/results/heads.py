@@ -163,7 +163,7 @@ class Stack:
     stack: which of these.  layers: all of the stack.  metrics: one entry per head.
     queries, keys: the tokens of the rows and of the columns; empty where the metrics are means over many texts.
     query_medium, key_medium: whether these are tokens of a text, patches of a picture or frames of a sound.
-    causal: no query attends to a later key.
+    causal: no query attends to a later key.  full: each attends to every key, as far as is known.
     baselines: per layer with attention, the metrics of uniform attention over the visible keys.
     repeats: per layer with attention, how many ordinary queries `duplicate` and `induction` are means of. Of fewer than
     two (`FEW_REPEATS`) nothing is concluded.
@@ -192,6 +192,7 @@ class Stack:
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
     query_medium: Medium = TOKENS
     key_medium: Medium = TOKENS
+    full: bool = True
     query_lines: tuple[int | None, ...] | None = None
     key_lines: tuple[int | None, ...] | None = None
     repeats: Mapping[int, Mapping[str, int]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import FailedError, UsageError
+from attncli.models.tokenizers.types import Encoding
 from attncli.results.tokens import Token
 from attncli.tokens.spans import (
     Composer,
@@ -23,7 +24,7 @@ from attncli.tokens.spans import (
 )
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.types import Encoding, Piece, Tokenizer
+    from attncli.models.tokenizers.types import Piece, Tokenizer
 
 Span = tuple[int, int]
 
@@ -65,7 +66,10 @@ def encode(
     texts = [text] if pair is None else [text, pair]
     for each in texts:
         check_text(each)
-    encoding = tokenizer.encode(text, pair=pair, special=special, truncate=truncate)
+    return _locate(tokenizer, tokenizer.encode(text, pair=pair, special=special, truncate=truncate), texts)
+
+
+def _locate(tokenizer: Tokenizer, encoding: Encoding, texts: Sequence[str]) -> EncodedText:
     pieces = list(_describe_pieces(tokenizer, encoding.ids))
     places: list[TokenPlace] = [_NOWHERE] * len(pieces)
     for number, each in enumerate(texts):
@@ -78,6 +82,13 @@ def encode(
         for index, (piece, place, sequence) in enumerate(zip(pieces, places, encoding.sequences, strict=True))
     )
     return EncodedText(tuple(tokens), tuple(encoding.segments), tuple(encoding.sequences))
+
+
+def locate_ids(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> EncodedText:
+    """Look up ids that a processor made of a text and a picture, with the places of the text's own tokens in it."""
+    special = [piece.special for piece in _describe_pieces(tokenizer, ids)]
+    sequences = [None if each else 0 for each in special]
+    return _locate(tokenizer, Encoding(ids, sequences, [0] * len(ids), [None] * len(ids)), [text])
 
 
 def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:

@@ -291,3 +291,34 @@ def test_a_crop_shows_the_part_that_the_model_saw(models: dict[str, Path], folde
     result = heads(image=senses.save_picture(folder / "wide.png", 16, 48), model=models["dinov2"])
     assert result.picture is not None
     np.testing.assert_array_equal(result.picture.pixels, senses.pixels(16, 48)[:, 16:32])
+
+
+def test_masks_and_sizes_of_patches_reach_a_tower(picture: Path) -> None:
+    """SigLIP 2 is given flattened patches with padding behind them."""
+    config = transformers.Siglip2VisionConfig(**senses.SIZES, patch_size=4, num_patches=16)
+    torch.manual_seed(0)
+    module = transformers.Siglip2VisionModel._from_config(config, attn_implementation="eager").eval()
+    processor = transformers.Siglip2ImageProcessorPil(patch_size=4, max_num_patches=20)
+    (stack,) = heads(image=picture, model=module, processor=processor, patterns=True).stacks
+    inputs = processor(senses.pixels(16, 16), return_tensors="pt")
+    assert inputs["pixel_attention_mask"].sum() < 20
+    assert_agree(stack, module(**inputs, output_attentions=True).attentions)
+
+
+def test_a_model_of_flattened_patches_is_given_their_mask(picture: Path) -> None:
+    sizes = {"hidden_size": 32, "d_kv": 8, "d_ff": 48}
+    config = transformers.Pix2StructConfig(
+        text_config={**sizes, "vocab_size": senses.VOCABULARY, "num_layers": 2, "num_heads": 4},
+        vision_config={**sizes, "patch_embed_hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
+    )
+    torch.manual_seed(0)
+    module = transformers.Pix2StructForConditionalGeneration._from_config(config, attn_implementation="eager").eval()
+    processor = transformers.Pix2StructImageProcessorPil(patch_size={"height": 4, "width": 4}, max_patches=30)
+    given = {"model": module, "processor": processor, "tokenizer": senses.WORDS, "patterns": True}
+    result = heads(TEXT, image=picture, **given)
+    inputs = processor(senses.pixels(16, 16), return_tensors="pt")
+    ids = token_ids(result, "decoder")
+    output = module(**inputs, decoder_input_ids=ids, output_attentions=True, use_cache=False)
+    assert_agree(stack_of(result, "encoder"), output.encoder_attentions)
+    assert_agree(stack_of(result, "decoder"), output.decoder_attentions)
+    assert_agree(stack_of(result, "cross"), output.cross_attentions)

@@ -166,7 +166,7 @@ def test_pictures_of_odd_sizes_are_made_ready(height: int, width: int, tmp_path:
     pytest.importorskip("PIL")
     photo = read_photo(senses.save_picture(tmp_path / "odd.png", height, width))
     made = prepare_picture(photo, image_processor(model_files(tmp_path, senses.SQUARE)))
-    assert tuple(made.values.shape) == (1, 3, 16, 16)
+    assert tuple(made.arguments["pixel_values"].shape) == (1, 3, 16, 16)
     assert made.pixels.shape == (16, 16, 3)
 
 

@@ -9,9 +9,11 @@ attention code of their own run it (eager), and their weights are captured insid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import ReferenceType, ref
 
@@ -25,7 +27,8 @@ from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindow
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.sparse_blocks import SparseBlockCapture
-from attncli.models.capture.structure import block_lists, is_attention, mixer_names, stack_word
+from attncli.models.capture.structure import block_lists, is_attention, mixer_names
+from attncli.models.capture.tower_attention import FirstOfBatch, TowerCalls, batch_of, is_tower
 from attncli.models.loading.adapters import Adapter
 from attncli.models.loading.borrowing import model_configs
 from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_method, report_run_errors
@@ -72,7 +75,8 @@ class _CaptureSession:
     paths: of the modules, by their ids.  lengths: of the text and, in an encoder–decoder, of the decoder's input.
     prompt: the learned positions before each text, which are left out.  virtual: an adapter's, which are not.
     has_media: whether a picture or a sound goes with the text.
-    captured: how many attention computations were passed to the observer.
+    captured: how many attention computations were passed to the observer.  crops: of the picture, as a model takes
+    several.  unread: modules that ran and whose attention can't be read.
     """
 
     observer: Observer
@@ -84,13 +88,22 @@ class _CaptureSession:
     softmaxes: SoftmaxCapture | None = None
     windows: ShiftedWindows | None = None
     blocks: SparseBlockCapture | None = None
+    towers: TowerCalls | None = None
     captured: int = 0
+    crops: int = 1
+    unread: list[nn.Module] = field(default_factory=list)
     #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
     last: tuple[ReferenceType[Tensor], ...] = ()
 
     def emit(self, module: nn.Module, attention: Attention) -> None:
         """Pass an attention computation to the observer."""
         path = self.paths[id(module)]
+        if self.has_media and is_tower(path) and (sequences := batch_of(attention)) > 1:
+            if sequences != self.crops:
+                # Windows of unknown order, each as a sequence of its own.
+                self.unread.append(module)
+                return
+            attention = FirstOfBatch(attention)
         for suffix, part in self._split(path, attention):
             self.captured += 1
             self.observer(path + suffix, part)
@@ -105,7 +118,8 @@ class _CaptureSession:
         self.last = tuple(ref(state) for state in states)
         patches = self.windows.window_patches(module) if self.windows is not None else None
         inside = None if patches is None else patch_attention(attention, patches)
-        self.emit(module, inside or attention)
+        if self.towers is None or not self.towers.take(module, inside or attention):
+            self.emit(module, inside or attention)
 
     def _split(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
         """The attention between tokens of the given sequences, in one part or two, with a suffix for each path."""
@@ -113,8 +127,7 @@ class _CaptureSession:
         if self.prompt and size == (self.prompt + text, self.prompt + text):
             return [("", AttentionSlice(attention, self.prompt, self.prompt, text, text))]
         media = attention.queries - text
-        is_tower = stack_word(path) in ("vision", "audio")
-        if self.has_media and not is_tower and media > 0 and _is_media_prefix(attention, media):
+        if self.has_media and not is_tower(path) and media > 0 and _is_media_prefix(attention, media):
             between, to_media = (
                 AttentionSlice(attention, media, media, text, text),
                 AttentionSlice(attention, media, 0, text, media),
@@ -205,6 +218,8 @@ def run_captured(
     if adapter is not None and adapter.has_virtual_queries:
         lengths[0] += virtual
     session = _CaptureSession(observe, paths, tuple(lengths), prompt, has_media, virtual)
+    pixels = arguments.get("pixel_values")
+    session.crops = math.prod(pixels.shape[:-3]) if isinstance(pixels, Tensor) else 1
     batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
     token = _current_session.set(session)
     try:
@@ -218,7 +233,8 @@ def run_captured(
         _current_session.reset(token)
     if not session.captured or session.softmaxes is None or session.blocks is None:
         raise _no_attention_error(model)
-    return tuple(paths[id(module)] for module in (*session.softmaxes.unreadable, *session.blocks.unreadable))
+    unreadable = (*session.softmaxes.unreadable, *session.blocks.unreadable, *session.unread)
+    return tuple(paths[id(module)] for module in unreadable)
 
 
 def _may_return_weights(model: PreTrainedModel) -> bool:
@@ -247,10 +263,14 @@ def _run_forward(
 ) -> None:
     """One forward pass with both ways of capturing active."""
     session.windows = ShiftedWindows(model)
+    session.towers = TowerCalls(model, session.emit)
     session.softmaxes = SoftmaxCapture(model, batch, session.lengths[0], session.emit, session.windows)
     session.blocks = SparseBlockCapture(model, session.lengths[0], session.softmaxes.mark_captured, session.emit)
-    # The blocks' hooks come last, after those of the softmaxes.
-    with report_run_errors(model, arguments), session.windows, session.softmaxes, session.blocks:
+    captures = (session.windows, session.towers, session.softmaxes, session.blocks)
+    with report_run_errors(model, arguments), ExitStack() as stack:
+        # The blocks' hooks come last, after those of the softmaxes.
+        for capture in captures:
+            stack.enter_context(capture)
         method = forward_method(model, arguments)
         (adapter if adapter is not None and method is model else method)(**arguments)
 

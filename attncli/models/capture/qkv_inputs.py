@@ -168,10 +168,12 @@ def _match_projection(call: _LinearCall, vectors: Tensor, position: int) -> Head
 def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool]) -> dict[str, Tensor]:
     """The output matrix of every attention module by its path, (heads · d_value, width).
 
-    arguments: of a forward pass; only the first two tokens of each text are run, and pictures and sounds whole.
+    arguments: of a forward pass; only the first two tokens of each text are run. Pictures and sounds are run whole, and
+    a text beside one, as its tokens may stand for it.
     Modules whose heads give no values, or whose output goes through no plain matrix, are left out.
     """
-    short = {name: _first_tokens(name, value) for name, value in arguments.items()}
+    has_media = any(name in arguments for names in MODALITIES.values() for name in names)
+    short = arguments if has_media else {name: _first_tokens(value) for name, value in arguments.items()}
     finder = _OutputProjectionFinder(model.adapter is not None and model.adapter.acts_by_position)
     handle = register_module_forward_pre_hook(only_in_this_thread(finder.before_module))
     try:
@@ -181,9 +183,8 @@ def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool
     return finder.found
 
 
-def _first_tokens(name: str, value: Tensor | bool) -> Tensor | bool:
-    is_media = any(name in names for names in MODALITIES.values())
-    return value[:, :2] if isinstance(value, Tensor) and not is_media else value
+def _first_tokens(value: Tensor | bool) -> Tensor | bool:
+    return value[:, :2] if isinstance(value, Tensor) else value
 
 
 @dataclass

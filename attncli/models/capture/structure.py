@@ -34,7 +34,15 @@ _STACK_WORDS = (
 )
 
 #: Words in the path of an attention module, within its block, for cross-attention: its keys come from another stack.
-_CROSS_WORDS = ("cross", "encoder_attn", "encoder_attention", "encdec", "enc_dec", "inter_attention")
+_CROSS_WORDS = (
+    "cross",
+    "encoder_attn",
+    "encoder_attention",
+    "encoder_decoder",
+    "encdec",
+    "enc_dec",
+    "inter_attention",
+)
 
 #: Words in the class of a block's child that doesn't mix tokens, but features, or that normalises.
 _NOT_MIXERS = re.compile(

@@ -18,14 +18,16 @@ Modality = Literal["image", "audio"]
 
 #: The names of the forward pass's arguments for each modality.
 MODALITIES: Mapping[Modality, tuple[str, ...]] = {
-    "image": ("pixel_values",),
+    "image": ("pixel_values", "flattened_patches"),
     "audio": ("input_features", "input_values"),
 }
 
 _MODALITY_WORDS: Mapping[Modality, str] = {"image": "a picture", "audio": "a sound"}
 
 #: The names of all arguments that are no text.
-_NON_TEXT_ARGUMENTS = re.compile(r"^(pixel_values|input_features|input_values|visual_feats|image_embeds|action_embeds)")
+_NON_TEXT_ARGUMENTS = re.compile(
+    r"^(pixel_values|flattened_patches|input_features|input_values|visual_feats|image_embeds|action_embeds)"
+)
 
 
 def forward_method(model: PreTrainedModel, arguments: Collection[str]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from attncli.errors import ModelError, UsageError, reason_of
 from attncli.models.loading.device import memory_guard
@@ -26,14 +27,17 @@ def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     is_encoder = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
     if is_encoder and not config.is_encoder_decoder:
         return None
-    mapping = (
+    mappings = [
         transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
         if config.is_encoder_decoder
-        else transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    )
-    found = mapping.get(type(config), None)
-    cls: type[PreTrainedModel] | None = found[0] if isinstance(found, tuple | list) else found
-    return cls
+        else transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+        # Models that read pictures too; some are in the first mapping with their language part alone (Mllama).
+        transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    ]
+    listed = [mapping.get(type(config), None) for mapping in mappings]
+    found = [each[0] if isinstance(each, tuple | list) else each for each in listed if each is not None]
+    declared = config.architectures or []
+    return next((cls for cls in found if cls.__name__ in declared), next(iter(found), None))
 
 
 def generation_config(files: ModelFiles, config: PreTrainedConfig) -> GenerationConfig:
@@ -97,6 +101,25 @@ def _decode_by_passes(model: LoadedModel, given: Mapping[str, Tensor], count: in
         if ids[-1] in stops:
             break
     return ids
+
+
+def extended_arguments(
+    model: LoadedModel, arguments: Mapping[str, Tensor | bool], ids: list[int]
+) -> dict[str, Tensor | bool]:
+    """The arguments of a forward pass on a text and what was generated after it, as `generate` extends them.
+
+    Token types and masks are continued by the model's own rule: PaliGemma's written tokens see earlier ones alone.
+    """
+    module: Any = model.module
+    kept = {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
+    extended: dict[str, Any] = {
+        name: value for name, value in arguments.items() if isinstance(value, Tensor) and name != "input_ids"
+    }
+    for _ in ids:
+        extended = module._update_model_kwargs_for_generation(ModelOutput(), extended, is_encoder_decoder=False)
+    text = arguments["input_ids"]
+    assert isinstance(text, Tensor)
+    return {"input_ids": torch.cat([text, text.new_tensor([ids])], dim=1), **extended, **kept}
 
 
 def head_parameter_names(module: PreTrainedModel) -> set[str]:

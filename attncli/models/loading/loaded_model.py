@@ -139,6 +139,12 @@ class LoadedModel:
         return size if isinstance(size, int) and size > 0 else None
 
     @property
+    def picture_token(self) -> int | None:
+        """The id of the tokens in a text that the model replaces by a picture; None for a model without them."""
+        identifier = getattr(self.config, "image_token_id", None)
+        return identifier if isinstance(identifier, int) else None
+
+    @property
     def decoder_prefix(self) -> tuple[int, ...]:
         """The ids that an encoder–decoder's decoder starts with: see the function `decoder_prefix`."""
         return decoder_prefix(self.generation, self.config)
@@ -162,10 +168,15 @@ class LoadedModel:
 
     @property
     def generates(self) -> bool:
-        """Whether its architecture is a causal language model, and not also a masked one unless `is_decoder` is set."""
+        """Whether its architecture is a causal language model, and not also a masked one unless `is_decoder` is set; it
+        may read pictures too."""
         kind = type(self.config)
+        chats = self.picture_token is not None and not self.config.is_encoder_decoder
+        causal = kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or (
+            chats and kind in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        )
         is_encoder = kind in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(self.config, "is_decoder", False)
-        return kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not is_encoder
+        return causal and not is_encoder
 
     def layer_count(self, path: str) -> int:
         """Layers of the stack at a path: its blocks, or the configured depth if blocks are used repeatedly (ALBERT)."""

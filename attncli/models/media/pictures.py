@@ -6,8 +6,9 @@ torchvision isn't needed.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,11 +41,14 @@ class Photo(NamedTuple):
 
 
 class PreparedPicture(NamedTuple):
-    """A model's input. values: `pixel_values`, a float tensor (1, channels, height, width).  pixels: the same as uint8
-    (height, width, 3), RGB, for display."""
+    """A model's input.
 
-    values: Any
-    pixels: Pixels
+    arguments: all tensors that the processor returns, by name, the picture's (1, …) first.
+    pixels: the picture as the model sees it, uint8 (height, width, 3), RGB; None for patches without their places.
+    """
+
+    arguments: dict[str, Any]
+    pixels: Pixels | None
 
 
 def read_photo(path: str | Path) -> Photo:
@@ -129,10 +133,25 @@ def image_processor(files: ModelFiles) -> Any:
     settings = processor_settings(files, "image_processor")
     cls = _processor_class(settings, files)
     try:
-        return cls.from_dict(settings)
+        processor = cls.from_dict(settings)
+        _check_wanted_sizes(processor, files)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         message = f"the image processor of {files.ref.name} can't be built: {reason_of(error)}"
         raise ModelError(message, hint=files.repair_hint) from error
+    return processor
+
+
+def _check_wanted_sizes(processor: Any, files: ModelFiles) -> None:
+    """Raise ModelError for settings by which every picture would be enlarged beyond any memory."""
+    for name in ("size", "crop_size", "pad_size", "max_image_size"):
+        sides = dict(getattr(processor, name, None) or {})
+        numbers = [side for side in sides.values() if isinstance(side, int | float)]
+        area = (sides.get("height") or 0) * (sides.get("width") or 0)
+        if max([area, *numbers], default=0) > MAX_PIXELS:
+            raise ModelError(
+                f"{files.ref.name} wants pictures of more than {MAX_PIXELS // 1_000_000} million pixels ({name})",
+                hint=f"correct {name} in its {PREPROCESSOR_FILE}",
+            )
 
 
 def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
@@ -174,25 +193,28 @@ def _default_processor_names(files: ModelFiles) -> list[str]:
 def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
     """Run the image processor on a picture. processor: from `image_processor`, or one that the user has loaded.
 
-    Raises UsageError if the processor fails or doesn't return one grid of pixels.
+    Raises UsageError if the processor fails or doesn't return one picture.
     """
     processor = getattr(processor, "image_processor", processor)
     try:
         inputs = processor(images=photo.pixels, input_data_format="channels_last", return_tensors="pt")
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError, MemoryError) as error:
         raise UsageError(
             f"{photo.name} can't be made ready for the model: {reason_of(error)}", hint="try another picture"
         ) from error
-    values = inputs.get("pixel_values")
-    if values is None or getattr(values, "ndim", 0) != 4:
+    name = next((name for name in ("pixel_values", "flattened_patches") if name in inputs), None)
+    values = inputs.get(name)
+    if name is None or getattr(values, "ndim", 0) not in (3, 4) or len(values) != 1:
         raise UsageError(
             "the model doesn't take pictures as one grid of pixels", hint="name a ViT, CLIP, Swin, BLIP or GIT model"
         )
-    return PreparedPicture(values, _denormalize(values[0].float().numpy(), processor))
+    pixels = denormalize(values[0].float().numpy(), processor) if values.ndim == 4 else None
+    return PreparedPicture({name: values, **inputs}, pixels)
 
 
-def _denormalize(values: npt.NDArray[np.float32], processor: Any) -> Pixels:
+def denormalize(values: npt.NDArray[np.float32], processor: Any) -> Pixels:
     """The model's input as colours: (channels, height, width) → (height, width, 3)."""
+    processor = getattr(processor, "image_processor", processor)
     if getattr(processor, "do_normalize", False):
         mean, std = (np.reshape(getattr(processor, name), (-1, 1, 1)) for name in ("image_mean", "image_std"))
         values = values * std + mean
@@ -242,6 +264,51 @@ def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | No
     return PatchLayout(
         rows, columns, tuple(_prefix_tokens(module, path)), (conv.stride[0], conv.stride[1]), window_side(module)
     )
+
+
+def count_crops(values: Any) -> int:
+    """How many pictures a model makes of one: pixel values (…, channels, height, width), or patches, flattened."""
+    return math.prod(values.shape[:-3])
+
+
+def layout_in_text(module: nn.Module, arguments: Mapping[str, Any], processor: Any) -> PatchLayout | None:
+    """The patches of a picture whose tokens stand in a text, or of one crop of it; None if unknown.
+
+    arguments: what the processor returned. Some processors (Qwen2-VL's) flatten the patches, and say how many rows and
+    columns of them there are.
+    """
+    grid, values = arguments.get("image_grid_thw"), arguments.get("pixel_values")
+    if grid is not None and len(grid) == 1:
+        frames, rows, columns = grid[0].tolist()
+        side = getattr(getattr(processor, "image_processor", None), "patch_size", 0)
+        return PatchLayout(rows, columns, (), (side, side), None) if frames == 1 else None
+    if values is None or values.ndim < 4:
+        return None
+    return patch_layout(module, values.shape[-2], values.shape[-1])
+
+
+def merged_grid(module: nn.Module, layout: PatchLayout, tokens: int) -> tuple[int, int] | None:
+    """The rows and columns of the tokens that a model makes of its patches, merging squares of them; None if unknown.
+
+    A resampler attends to patches with queries of its own, which stand for no place in the picture.
+    """
+    from attncli.models.capture.structure import is_attention, stack_word  # imports torch
+
+    paths = [path for path, part in module.named_modules() if is_attention(part)]
+    towers = {_part_with_word(path, "vision") for path in paths if stack_word(path) == "vision"}
+    if len(towers) > 1 or any(stack_word(path) not in ("vision", "audio", "text") for path in paths):
+        return None
+    sides = (side for side in range(1, layout.rows + 1) if layout.rows % side == layout.columns % side == 0)
+    grids = ((layout.rows // side, layout.columns // side) for side in sides)
+    return next((grid for grid in grids if grid[0] * grid[1] == tokens), None)
+
+
+def _part_with_word(path: str, word: str) -> str:
+    """The path up to the part whose name says which stack it is in."""
+    from attncli.models.capture.structure import stack_word
+
+    names = path.split(".")
+    return next(part for end in range(1, len(names) + 1) if stack_word(part := ".".join(names[:end])) == word)
 
 
 def _patch_convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:

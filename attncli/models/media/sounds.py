@@ -126,9 +126,7 @@ def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> Pr
             f"{recording.name} can't be made ready for the model: {reason_of(error)}", hint="try a longer sound"
         ) from error
     seconds = (window if window is not None else len(samples)) / rate
-    return PreparedSound(
-        {name: value for name, value in inputs.items() if name != "attention_mask"}, seconds, tuple(notes)
-    )
+    return PreparedSound(dict(inputs), seconds, tuple(notes))
 
 
 def _resample(recording: Recording, rate: int) -> tuple[Wave, list[str]]:

@@ -160,7 +160,8 @@ def _stack_shape(layers: Sequence[Layer], terminal: Terminal) -> str:
 def _direction_lines(stack: Stack, terminal: Terminal) -> list[Line]:
     queries = len(stack.queries)
     all_queries, all_keys = stack.whole or (queries, len(stack.keys))
-    sight = "each sees itself and earlier ones" if stack.causal else "each sees every other"
+    mutual = "each sees every other" if stack.full else "some see later ones"
+    sight = "each sees itself and earlier ones" if stack.causal else mutual
     if stack.key_medium.window is not None:
         times, side = glyphs(terminal).times, stack.key_medium.window
         sight = f"each sees its own window of {side} {times} {side}"

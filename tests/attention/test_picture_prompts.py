@@ -1,0 +1,312 @@
+"""Pictures whose tokens stand in a text: the patterns of tiny chat models against transformers' own on everything that
+their processors return."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from attncli.api.heads import heads
+from attncli.errors import ModelError, UsageError
+from attncli.models.chat.sandbox import Sandbox
+from attncli.models.media.pictures import PatchLayout, merged_grid
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.patterns import Grid, Pattern
+from tests import picture_chats, senses
+
+pytest.importorskip("PIL")
+
+TEXT = "a cat on the mat"
+TOLERANCE = 1e-4
+#: How the processor, or its chat template, writes a picture before a text.
+WRITTEN = {
+    "gemma3": "<start_of_image>",
+    "llava": "<image>",
+    "qwen2_vl": "<|vision_start|><|image_pad|><|vision_end|>",
+    "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>",
+    "llava_next": "<image>",
+    "idefics3": "<image>",
+    "paligemma": "<image>",
+    "mllama": "<|image|>",
+}
+
+
+class Chat(NamedTuple):
+    """A saved model, transformers' own of it under eager attention, and its processor."""
+
+    name: str
+    folder: Path
+    reference: Any
+    processor: Any
+
+    @property
+    def mark(self) -> str:
+        return str(self.processor.image_token)
+
+    def inputs(self, text: str) -> dict[str, torch.Tensor]:
+        from PIL import Image
+
+        found = self.processor(images=Image.fromarray(senses.pixels(16, 24)), text=text, return_tensors="pt")
+        return {name: value for name, value in found.items() if name != "labels"}
+
+    def attentions(self, **inputs: torch.Tensor) -> Sequence[torch.Tensor]:
+        with torch.no_grad():
+            found: Sequence[torch.Tensor] = self.reference(**inputs, output_attentions=True, use_cache=False).attentions
+        return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("picture-chats")
+
+
+@pytest.fixture(scope="module")
+def picture(folder: Path) -> Path:
+    return senses.save_picture(folder / "wide.png", 16, 24)
+
+
+@pytest.fixture(scope="module")
+def chat(folder: Path) -> Callable[[str], Chat]:
+    chats: dict[str, Chat] = {}
+
+    def find(name: str) -> Chat:
+        if name not in chats:
+            path, processor = picture_chats.save(name, folder)
+            cls = getattr(transformers, transformers.AutoConfig.from_pretrained(path).architectures[0])
+            chats[name] = Chat(name, path, cls.from_pretrained(path, attn_implementation="eager").eval(), processor)
+        return chats[name]
+
+    return find
+
+
+@pytest.fixture(scope="module")
+def run(chat: Callable[[str], Chat], picture: Path) -> Callable[[str], HeadsResult]:
+    """A model's patterns on the text, with the picture before it and two tokens that it writes behind it."""
+    return functools.cache(lambda name: heads(TEXT, image=picture, model=chat(name).folder, generate=2, patterns=True))
+
+
+def stack_of(result: HeadsResult, name: str) -> Stack:
+    return next(stack for stack in result.stacks if stack.stack == name)
+
+
+def patterns_of(result: HeadsResult, name: str) -> Sequence[Pattern]:
+    return next((stack.patterns for stack in result.stacks if stack.stack == name), ())
+
+
+def assert_agree(result: HeadsResult, expected: Sequence[torch.Tensor]) -> None:
+    """The text's stack, and its cross-attention to a picture, if there is one."""
+    stacks = [stack for stack in result.stacks if stack.stack in ("text", "cross")]
+    shown = {pattern.layer for stack in stacks for pattern in stack.patterns}
+    assert shown == set(range(len(expected)))
+    for pattern in (pattern for stack in stacks for pattern in stack.patterns):
+        reference = expected[pattern.layer][0, pattern.head].numpy()
+        np.testing.assert_allclose(pattern.weights, reference, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_everything_that_a_processor_returns_reaches_the_model(
+    name: str, chat: Callable[[str], Chat], run: Callable[[str], HeadsResult]
+) -> None:
+    """The rows of the text, those of the tokens that are written after it, and these tokens themselves."""
+    model, result = chat(name), run(name)
+    inputs = model.inputs(WRITTEN[name] + TEXT)
+    before = inputs["input_ids"].shape[1]
+    written = model.reference.generate(
+        **inputs, do_sample=False, max_new_tokens=2, return_dict_in_generate=True, output_attentions=True
+    )
+    assert [token.id for token in stack_of(result, "text").queries] == written.sequences[0].tolist()
+    assert result.generated is not None
+    assert list(result.generated.ids) == written.sequences[0, before:].tolist()
+    for pattern in (pattern for name in ("text", "cross") for pattern in patterns_of(result, name)):
+        for step, layers in enumerate(written.attentions):
+            expected = layers[pattern.layer][0, pattern.head].numpy()
+            rows = pattern.weights[:before] if step == 0 else pattern.weights[before + step - 1][None]
+            # A cache with a sliding window holds the last keys; a picture looked at from outside has all its keys.
+            last = before + step if pattern.weights.shape[0] == pattern.weights.shape[1] else None
+            np.testing.assert_allclose(rows[:, :last][:, -expected.shape[1] :], expected, atol=TOLERANCE)
+    placed = f"the picture stands before the text, written as {WRITTEN[name]!r}"
+    # PaliGemma's processor puts the picture there by itself.
+    assert (placed in result.notes) == (name != "paligemma")
+
+
+@pytest.mark.parametrize("name", ["gemma3", "mllama"])
+def test_a_picture_stands_where_the_text_says(name: str, chat: Callable[[str], Chat], picture: Path) -> None:
+    model = chat(name)
+    text = f"the mole {model.mark} a cat"
+    result = heads(text, image=picture, model=model.folder, patterns=True)
+    assert_agree(result, model.attentions(**model.inputs(text)))
+    assert not any("stands before the text" in note for note in result.notes)
+    assert [token.text for token in stack_of(result, "text").queries if token.word is not None] == [
+        "the", "mole", "a", "cat"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gemma3", "idefics3", "mllama"])
+def test_ids_of_the_processor_are_taken_with_the_types_and_masks_of_its_tokens(
+    name: str, chat: Callable[[str], Chat], picture: Path
+) -> None:
+    model = chat(name)
+    inputs = model.inputs(f"{model.mark}{TEXT}")
+    ids = inputs["input_ids"][0].tolist()
+    result = heads(input_ids=ids, image=picture, model=model.folder, patterns=True)
+    assert_agree(result, model.attentions(**inputs))
+
+
+def test_the_tokens_of_a_picture_see_one_another_in_gemma_3(run: Callable[[str], HeadsResult]) -> None:
+    text = stack_of(run("gemma3"), "text")
+    first = [token.text for token in text.queries].index("0,0")
+    pattern = next(pattern for pattern in text.patterns if (pattern.layer, pattern.head) == (0, 0))
+    assert pattern.weights[first, first + 1 : first + 4].min() > 0.01
+    assert pattern.weights[first, first + 4 :].max() == 0
+    assert (text.causal, text.full) == (False, False)
+
+
+GRIDS = {
+    "gemma3": [f"{row},{column}" for row in range(2) for column in range(2)],  # 4 × 4 patches, pooled by 2 × 2
+    "llava": [f"{row},{column}" for row in range(4) for column in range(4)],
+    "qwen2_vl": [f"{row},{column}" for row in range(2) for column in range(3)],  # 4 × 6, merged by 2 × 2
+    "llava_next": ["<image>"] * 44,  # several crops, with ends of lines
+    "mllama": ["<|image|>"],
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_tokens_of_a_picture_are_named_by_patches_where_these_are_known(
+    name: str, chat: Callable[[str], Chat], run: Callable[[str], HeadsResult]
+) -> None:
+    picture_token = chat(name).reference.config.image_token_id
+    shown = [token for token in stack_of(run(name), "text").queries if token.id == picture_token]
+    assert [token.text for token in shown] == GRIDS[name]
+    assert not any(token.special for token in shown)
+
+
+def test_a_patch_among_the_tokens_of_a_text_is_a_position(chat: Callable[[str], Chat], picture: Path) -> None:
+    result = heads(TEXT, image=picture, model=chat("qwen2_vl").folder, query="mat", key="1,2", stack="text")
+    (stack,) = result.stacks
+    assert stack.ranking is not None
+    assert (stack.ranking.query.text, stack.ranking.key.text) == ("mat", "1,2")
+
+
+def test_patches_of_one_picture_do_not_repeat_one_another(chat: Callable[[str], Chat], picture: Path) -> None:
+    """Their tokens have one id."""
+    text = stack_of(heads(image=picture, model=chat("llava").folder), "text")
+    assert {head.values["duplicate"] for head in text.metrics} == {None}
+
+
+def test_a_resampler_leaves_the_places_of_its_tokens_unknown() -> None:
+    tower = {name: torch.nn.MultiheadAttention(4, 1) for name in ("vision_tower", "language_model")}
+    plain = torch.nn.ModuleDict(tower)
+    layout = PatchLayout(4, 4, (), (4, 4), None)
+    assert merged_grid(plain, layout, 4) == (2, 2)
+    assert merged_grid(plain, layout, 5) is None
+    assert merged_grid(plain, PatchLayout(4, 6, (), (4, 4), None), 6) == (2, 3)
+    for resampler in ("connector", "vision_resampler"):
+        assert (
+            merged_grid(torch.nn.ModuleDict({**tower, resampler: torch.nn.MultiheadAttention(4, 1)}), layout, 4) is None
+        )
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl"])
+def test_models_of_pictures_write_after_a_text_alone(name: str, chat: Callable[[str], Chat]) -> None:
+    model = chat(name)
+    result = heads(TEXT, model=model.folder, generate=3)
+    ids = model.processor.tokenizer(TEXT, return_tensors="pt")["input_ids"]
+    expected = model.reference.generate(input_ids=ids, do_sample=False, max_new_tokens=3)
+    assert result.generated is not None
+    assert list(result.generated.ids) == expected[0, ids.shape[1] :].tolist()
+
+
+def test_windows_of_a_tower_are_parts_of_one_layer(run: Callable[[str], HeadsResult]) -> None:
+    """Qwen2.5-VL hands windows of 4 × 4 patches to the attention of its first layer one after another."""
+    vision = stack_of(run("qwen2_5_vl"), "vision")
+    assert (len(vision.layers), len(vision.queries)) == (2, 24)
+    windows, whole = ([p.weights for p in vision.patterns if p.layer == layer] for layer in range(2))
+    inside = np.zeros((24, 24), dtype=bool)
+    inside[:16, :16] = inside[16:, 16:] = True
+    for weights in windows:
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+        assert ((weights > 0) == inside).all()
+    assert all((weights > 0).all() for weights in whole)
+
+
+def test_of_several_crops_the_tower_shows_the_first(
+    chat: Callable[[str], Chat], run: Callable[[str], HeadsResult]
+) -> None:
+    model, result = chat("llava_next"), run("llava_next")
+    vision = stack_of(result, "vision")
+    assert vision.key_medium.grid == Grid(4, 4, 1)
+    assert "vision shows the first of 3 crops" in result.notes
+    pixels = model.inputs(f"<image>{TEXT}")["pixel_values"][0, :1]
+    expected = model.reference.model.vision_tower(pixels, output_attentions=True).attentions
+    for pattern in vision.patterns:
+        np.testing.assert_allclose(
+            pattern.weights, expected[pattern.layer][0, pattern.head].detach().numpy(), atol=TOLERANCE
+        )
+
+
+def test_patterns_by_the_norm_of_values_read_the_text_whole(chat: Callable[[str], Chat], picture: Path) -> None:
+    plain, weighted = (
+        stack_of(
+            heads(TEXT, image=picture, model=chat("llava").folder, head="text.1.2", norm_weighted=norm), "text"
+        ).patterns[0]
+        for norm in (False, True)
+    )
+    factors = weighted.weights[-1] / plain.weights[-1]
+    np.testing.assert_allclose(weighted.weights, plain.weights * factors, atol=TOLERANCE)
+    assert factors.std() > 0.01
+
+
+def test_a_loaded_model_takes_its_processor_along_unchanged(chat: Callable[[str], Chat], picture: Path) -> None:
+    model = chat("gemma3")
+    given = {"image": picture, "model": model.reference, "processor": model.processor, "patterns": True}
+    inputs = model.inputs(f"{model.mark}{TEXT}")
+    words = model.processor.tokenizer
+    assert_agree(heads(TEXT, tokenizer=words, **given), model.attentions(**inputs))
+    assert_agree(heads(input_ids=inputs["input_ids"][0].tolist(), **given), model.attentions(**inputs))
+    assert model.processor.tokenizer is words
+    with pytest.raises(UsageError, match="doesn't put pictures into texts"):
+        heads(TEXT, tokenizer=words, **{**given, "processor": model.processor.image_processor})
+
+
+def test_a_text_is_cut_only_behind_the_picture(chat: Callable[[str], Chat], picture: Path) -> None:
+    model, long = chat("llava"), " ".join(["cat"] * 300)
+    with pytest.raises(UsageError, match="and the model takes 256"):
+        heads(long, image=picture, model=model.folder)
+    cut = heads(long, image=picture, model=model.folder, truncate=True)
+    assert len(stack_of(cut, "text").queries) == 256
+    assert "the text was cut to the 256 tokens that the model takes" in cut.notes
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "two places": ("llava", {"text": "<image> a <image>"}, r"has 2 places for pictures \(<image>\)"),
+    "a video": ("qwen2_vl", {"text": "<|video_pad|> a"}, r"has a place for a video: <\|video_pad\|>"),
+    "ids without it": ("gemma3", {"input_ids": [1, 25]}, r"hold 0 tokens of a picture \(6\), and this one takes 4"),
+    "no room to write": ("llava", {"text": TEXT, "generate": 300}, "300 more tokens are too many"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_does_not_fit_a_picture_is_refused(kind: str, chat: Callable[[str], Chat], picture: Path) -> None:
+    name, given, message = REFUSED[kind]
+    with pytest.raises(UsageError, match=message):
+        heads(**given, image=picture, model=chat(name).folder)
+
+
+def test_a_template_that_never_ends_is_stopped(
+    chat: Callable[[str], Chat], picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attncli.models.media.processors.Sandbox", functools.partial(Sandbox, seconds=0.2))
+    model = chat("qwen2_vl")
+    processor = picture_chats.qwen_processor()
+    processor.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    given = {"image": picture, "model": model.reference, "tokenizer": processor.tokenizer, "processor": processor}
+    with pytest.raises(ModelError, match="says where a picture goes, takes too long") as caught:
+        heads(TEXT, **given)
+    assert caught.value.hint == "write <|image_pad|> where the picture goes in the text"
