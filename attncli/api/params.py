@@ -183,6 +183,7 @@ def _count_model(
 ) -> ModelParameters:
     from attncli.parameters.costs import estimate_costs
     from attncli.parameters.count import InventoryShares, count_parameters
+    from attncli.results.costs import USUAL_CACHE_DTYPE
 
     shares = InventoryShares(shapes.inventory)
     named = {"model": shapes.name, "source": shapes.source}
@@ -190,7 +191,13 @@ def _count_model(
         shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEFAULT_DEPTH, shares=shares
     )
     cost = estimate_costs(
-        shapes.inventory, costs_request, total=counted.total, generates=shapes.generates, shares=shares
+        shapes.inventory,
+        costs_request,
+        total=counted.total,
+        generates=shapes.generates,
+        shares=shares,
+        # A cache has the dtype of the weights, and half precision where these are packed.
+        cache_dtype=shapes.dtype if shapes.dtype in ("float32", "float16") else USUAL_CACHE_DTYPE,
     )
     return ModelParameters(
         counted,

@@ -125,10 +125,11 @@ def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:
 
 def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
     """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
+    from attncli.models.files.layer_types import with_layer_types
     from attncli.models.loading.config_source import declares_generation
     from attncli.parameters.reconcile import with_tied_unembedding
 
-    config = checkpoint.config
+    config = None if checkpoint.config is None else with_layer_types(checkpoint.config)
     check_fields(config or {}, files.ref.name)
     unpacked = unpack(checkpoint.tensors, config)
     inventory, writes = inventory_from_header(unpacked.shapes, config), declares_generation(config or {})

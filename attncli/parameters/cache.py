@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 #: Fields with the size of a channel's state, and with the number of heads that share the keys.
 _STATE_SIZE_FIELDS = ("ssm_state_size", "mamba_d_state", "state_size")
-_KEY_HEAD_FIELDS = ("num_k_heads", "linear_num_key_heads", "num_heads", "num_attention_heads")
+_KEY_HEAD_FIELDS = ("num_k_heads", "linear_num_key_heads", "n_groups", "num_heads", "num_attention_heads")
+#: The field with the inputs that a convolution keeps of each channel where these are fewer than its kernel (GGUF).
+_CONVOLUTION_COLUMNS = ("conv_state_columns",)
 #: RWKV-4 holds five numbers a channel and no outer products (Peng 2023): numerator, denominator, their maximum, and the
 #: previous token in both halves of a block. It is recognised by the learned decay of each channel.
 _DECAY, _NUMBERS_WITH_DECAY = "time_decay", 5
@@ -56,14 +58,23 @@ def recurrent_states(located: Iterable[LocatedShare], settings: Settings) -> tup
 
 
 def _state_numbers(shares: Sequence[TensorShare], settings: Settings) -> int:
-    convolutions = (share.parameters for share in shares if _is_depthwise(share))
-    return sum(convolutions) + _recurrent_numbers(shares, settings)
+    columns = settings.find_number(_settings_path(shares), _CONVOLUTION_COLUMNS)
+    kernels = (share for share in shares if _is_depthwise(share, columns))
+    inputs = sum(each.parameters // each.tensor.shape[-1] * (columns or each.tensor.shape[-1]) for each in kernels)
+    return inputs + _recurrent_numbers(shares, settings)
 
 
-def _is_depthwise(share: TensorShare) -> bool:
-    """A convolution over positions that keeps channels apart: (channels, 1, positions)."""
+def _is_depthwise(share: TensorShare, columns: int | None) -> bool:
+    """A convolution over positions that keeps channels apart: (channels, 1, positions), in GGUF (channels, positions).
+
+    columns: how many positions are kept, one less than there are, in a GGUF file; None elsewhere.
+    """
     shape = share.tensor.shape
-    return share.tensor.kind is Kind.CONVOLUTION and len(shape) == 3 and shape[1] == 1 and not share.is_bias
+    if share.is_bias or share.component != "mixer.convolution":
+        return False
+    if len(shape) == 2:
+        return columns is not None and shape[1] == columns + 1
+    return share.tensor.kind is Kind.CONVOLUTION and len(shape) == 3 and shape[1] == 1
 
 
 def _recurrent_numbers(shares: Sequence[TensorShare], settings: Settings) -> int:
@@ -128,8 +139,17 @@ def _cached_layer(
     cross = sum(layer.cached for layer in cross_attention)
     positions = cross_attention[0].positions if cross_attention else None
     window = self_attention[0].window if self_attention else None
-    per_token = sum(layer.cached for layer in self_attention if not _shares_cache(layer, settings))
-    return CachedLayer(*key, per_token, window, cross, state.numbers if state else 0, positions)
+    own = [layer for layer in self_attention if not _shares_cache(layer, settings)]
+    return CachedLayer(
+        *key,
+        per_token=sum(layer.cached for layer in own),
+        window=window,
+        cross=cross,
+        state=state.numbers if state else 0,
+        cross_positions=positions,
+        index_keys=sum(layer.index_keys for layer in own),
+        compressed=tuple(part for layer in own for part in layer.compressed),
+    )
 
 
 def _is_run(layer: AttentionLayer, settings: Settings) -> bool:

@@ -187,18 +187,17 @@ def _broken_on_hub(name: str, fault: BrokenFileError) -> ModelError:
 
 def _read_gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:
     from attncli.models.files.gguf_header import read_gguf_header
-    from attncli.models.files.gguf_names import config_fields, module_name
+    from attncli.models.files.gguf_names import config_fields, module_names
 
     local: dict[str, Path] = {name: path for name in chosen.names if (path := source.local(name)) is not None}
     headers = {name: read_gguf_header(path, repair_hint=source.repair_hint) for name, path in local.items()}
     remote = [name for name in chosen.names if name not in local]
     headers |= dict(zip(remote, _read_ranges(source, remote, _fetch_gguf_header), strict=True))
-    tensors = tuple(
-        StoredTensor(tensor.name, module_name(tensor.name), tensor.dtype, tensor.shape, tensor.size)
-        for name in chosen.names
-        for tensor in headers[name].tensors
-    )
-    return Checkpoint("gguf", chosen.names, tensors, config_fields(headers[chosen.names[0]].metadata))
+    stored = [tensor for name in chosen.names for tensor in headers[name].tensors]
+    paths = module_names(tensor.name for tensor in stored)
+    tensors = tuple(StoredTensor(each.name, paths[each.name], each.dtype, each.shape, each.size) for each in stored)
+    config, note = config_fields(headers[chosen.names[0]].metadata)
+    return Checkpoint("gguf", chosen.names, tensors, config, () if note is None else (note,))
 
 
 def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:

@@ -52,6 +52,10 @@ def _cache_facts(cache: Cache) -> Iterator[str]:
         for window, layers in cache.windows.items():
             yield f"the last {window:,} tokens alone in {_layer_count(layers, cache.attending)}"
         yield f"{_cache_bytes(cache.beyond_windows)} a token beyond"
+    if cache.index_keys:
+        yield f"of which index keys {_cache_bytes(cache.index_keys)} in {_layer_count(cache.indexed, cache.attending)}"
+    for ratio, layers in cache.ratios.items():
+        yield f"one entry for {ratio:,} tokens in {_layer_count(layers, cache.attending)}"
     if cache.cross and cache.cross_positions is None:
         yield f"{_cache_bytes(cache.cross)} a token of the other sequence"
     elif cache.cross:
