@@ -480,7 +480,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_what_it_costs(tmp_path: Path) -> None:
-    found = single_model(folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "1MiB", "--training")
+    found = single_model(folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "100KiB", "--training")
     # Keys and values of two heads of eight, three layers.
     assert found["kv_cache_bytes_per_token"]["float32"] == 3 * 2 * 16 * 4
     assert found["kv_cache"]["context"] == 1024
@@ -488,7 +488,7 @@ def test_what_it_costs(tmp_path: Path) -> None:
     assert found["flops_per_token"]["linear"] == linear
     assert found["flops_per_token"]["attention"] == 3 * 2 * (32 + 32) * 1024
     (fit,) = (choice for choice in found["fit"]["choices"] if choice["weights"] == "bfloat16")
-    assert fit["context"] == ((1 << 20) - 2 * TOTAL) // (2 * 192)
+    assert fit["context"] == (100 * 1024 - 2 * TOTAL) // (2 * 192)
     assert found["training"]["float32"]["total"] == 16 * TOTAL
 
 

@@ -16,6 +16,7 @@ from attncli.parameters.inventory_sources import inventory_from_header
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
+from attncli.results.costs import Published
 
 if TYPE_CHECKING:
     from attncli.api.configured_shapes import ConfiguredShapes
@@ -144,6 +145,7 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
         revision=files.revision,
         stored_bytes=checkpoint.stored_bytes,
         notes=(*checkpoint.notes, *_packing_notes(unpacked), *_prediction_notes(inventory, config or {})),
+        published=_published_in_files(checkpoint, unpacked, inventory.total),
     )
 
 
@@ -163,6 +165,7 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
     return shapes._replace(
         stored_bytes=checkpoint.stored_bytes,
         notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked)),
+        published=_published_in_files(checkpoint, unpacked, sum(each.parameters for each in unpacked.weights)),
         reconciliation=reconcile(
             shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
         ),
@@ -191,6 +194,19 @@ def _stored_dtypes(checkpoint: Checkpoint) -> str:
     for tensor in checkpoint.tensors:
         sizes[tensor.dtype] += tensor.stored_bytes
     return ", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype]))
+
+
+#: The names of unpacked types, in the files and elsewhere.
+_DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, parameters: int) -> Published | None:
+    """The format of the files: the scheme of packed weights, else the type with the most bytes."""
+    stored, scheme = checkpoint.stored_bytes, next(iter(unpacked.schemes), unpacked.unknown_scheme)
+    if not stored or not parameters:
+        return None
+    dtype = _stored_dtypes(checkpoint).partition(",")[0]
+    return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters)
 
 
 def _prediction_notes(inventory: Inventory, config: Mapping[str, object]) -> Iterator[str]:

@@ -17,7 +17,17 @@ from attncli.parameters.attention_layers import (
     projection_widths,
 )
 from attncli.parameters.inventory import Kind, Settings
-from attncli.results.costs import CACHE_BITS, WEIGHT_BITS, CachedLayer, Fit, Fits, in_bytes
+from attncli.results.costs import (
+    CACHE_BITS,
+    UNPACKED_DTYPES,
+    USUAL_CACHE_DTYPE,
+    WEIGHT_BITS,
+    CachedLayer,
+    Fit,
+    Fits,
+    Published,
+    in_bytes,
+)
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare, TensorShare
@@ -105,8 +115,6 @@ def _settings_path(shares: Sequence[TensorShare]) -> str:
 _PARALLEL_PARTS = frozenset({"encoder", "vision", "audio", "projector"})
 #: Fields with the number of last layers that use the cache of an earlier layer.
 _SHARED_CACHE_FIELDS = ("num_kv_shared_layers",)
-#: The dtype of the cache where it isn't that of the weights: with quantized weights it stays in half precision.
-_CACHE_DTYPES = {"int8": "bfloat16", "int4": "bfloat16"}
 #: A cache that fits at this context counts as one that memory doesn't limit.
 _UNLIMITED = 1 << 48
 
@@ -164,27 +172,42 @@ def _shares_cache(layer: AttentionLayer, settings: Settings) -> bool:
     return bool(layers and shared) and layer.layer >= (layers or 0) - (shared or 0)
 
 
-def longest_contexts(parameters: int, layers: Sequence[CachedLayer], *, budget: int, batch: int) -> Fits:
-    """The longest context whose cache fits beside the weights, by the dtype of the weights.
+def longest_contexts(
+    parameters: int,
+    layers: Sequence[CachedLayer],
+    *,
+    budget: int,
+    batch: int,
+    made_for: int | None = None,
+    published: Published | None = None,
+) -> Fits:
+    """The longest context whose cache fits beside the weights, by the dtype of the weights, and as published.
 
-    The cache has the dtype of the weights, or bfloat16 beside weights of 8 and 4 bits. Activations are not counted.
+    The cache has the dtype of the weights, or bfloat16 beside packed ones. Activations are not counted.
+    made_for: the longest text that the model takes, which no context exceeds; None where that is unknown.
     """
-    return Fits(budget, batch, tuple(_fit(dtype, parameters, layers, budget, batch) for dtype in WEIGHT_BITS))
+    sizes = {dtype: in_bytes(parameters, bits) for dtype, bits in WEIGHT_BITS.items()}
+    if published is not None and published.is_packed:
+        sizes[published.format] = published.bytes
+    choices = (_fit(name, budget - size, layers, batch, made_for) for name, size in sizes.items())
+    return Fits(budget, batch, tuple(choices), made_for)
 
 
-def _fit(dtype: str, parameters: int, layers: Sequence[CachedLayer], budget: int, batch: int) -> Fit:
-    cache_dtype = _CACHE_DTYPES.get(dtype, dtype)
-    available = budget - in_bytes(parameters, WEIGHT_BITS[dtype])
+def _fit(weights: str, available: int, layers: Sequence[CachedLayer], batch: int, made_for: int | None) -> Fit:
+    """available: the bytes beside the weights."""
+    cache_dtype = weights if weights in UNPACKED_DTYPES else USUAL_CACHE_DTYPE
 
     def fits(context: int) -> bool:
         numbers = batch * sum(layer.numbers(context) for layer in layers)
         return in_bytes(numbers, CACHE_BITS[cache_dtype]) <= available
 
     if not fits(1):
-        return Fit(dtype, cache_dtype, 0)
+        return Fit(weights, cache_dtype, 0)
+    if layers and made_for is not None and fits(made_for):
+        return Fit(weights, cache_dtype, made_for, by_positions=True)
     if fits(_UNLIMITED):
-        return Fit(dtype, cache_dtype, None)
-    return Fit(dtype, cache_dtype, _longest_fit(fits))
+        return Fit(weights, cache_dtype, None)
+    return Fit(weights, cache_dtype, _longest_fit(fits))
 
 
 def _longest_fit(fits: Callable[[int], bool]) -> int:

@@ -16,7 +16,7 @@ from attncli.parameters.cache import cached_layers, longest_contexts
 from attncli.parameters.count import InventoryShares, count_active
 from attncli.parameters.inventory import Inventory, Settings
 from attncli.parameters.lora import LoraRequest, lora_adapters
-from attncli.results.costs import USUAL_CACHE_DTYPE, Cache, CachedLayer, Costs, Fits, Flops, Lora, Training
+from attncli.results.costs import USUAL_CACHE_DTYPE, Cache, CachedLayer, Costs, Fits, Flops, Lora, Published, Training
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare
@@ -139,11 +139,13 @@ def estimate_costs(
     generates: bool,
     shares: InventoryShares | None = None,
     cache_dtype: str = USUAL_CACHE_DTYPE,
+    published: Published | None = None,
 ) -> Costs:
     """Estimate what a model costs.
 
     total: the parameters to store in memory.  generates: whether the model generates token by token, and so caches.
     shares: those of the inventory, if they are already computed.  cache_dtype: of the numbers in the cache's parts.
+    published: the weights as published, if known.
     """
     shares = shares or InventoryShares(inventory)
     # A tensor of several names runs under each of them.
@@ -163,19 +165,28 @@ def estimate_costs(
         flops=counter.flops(context),
         growth=tuple(map(counter.flops, growth)) if counter.attends else (),
         attends=counter.attends,
-        fits=_fits(total, layers, request, made_for),
+        fits=_fits(total, layers, request, made_for, published),
         training=_training(total, request, adapters),
         lora=adapters,
         made_for=made_for,
+        published=published,
         notes=tuple(_notes(request, made_for, counter, cache, encoder_positions(located), adapters)),
     )
 
 
-def _fits(total: int, layers: Sequence[CachedLayer], request: CostsRequest, made_for: int | None) -> Fits | None:
+def _fits(
+    total: int,
+    layers: Sequence[CachedLayer],
+    request: CostsRequest,
+    made_for: int | None,
+    published: Published | None,
+) -> Fits | None:
     if request.fit is None:
         return None
-    found = longest_contexts(total, layers, budget=request.fit, batch=request.batch)
-    return found._replace(made_for=made_for, written=request.fit_text)
+    found = longest_contexts(
+        total, layers, budget=request.fit, batch=request.batch, made_for=made_for, published=published
+    )
+    return found._replace(written=request.fit_text)
 
 
 def _training(total: int, request: CostsRequest, adapters: Lora | None) -> dict[str, Training]:
@@ -205,7 +216,7 @@ def _notes(
     if cache is not None and cache.ratios:
         yield "what its layers keep of a block of tokens that isn't full yet is not counted"
     if request.lora is not None and adapters is None:
-        yield f"it has no matrix of {' or '.join(request.lora.components)} to adapt"
+        yield f"it has no matrix of {' or '.join(request.lora.names)} to adapt"
 
 
 def longest_text(located: Sequence[LocatedShare], settings: Settings) -> int | None:

@@ -84,7 +84,13 @@ def alternative_counts(inventory: Inventory, shares: Sequence[TensorShare]) -> t
         return ()
     tied = sum(share.parameters for share in shares if share.component in _TOKENS and is_tied_unembedding(share.tensor))
     matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NOT_MATRICES)
+    again = (
+        AlternativeCount(
+            "untied", inventory.total + tied, "the tied unembedding counted again: as files hold it that store it apart"
+        ),
+    )
     return (
+        *(again if tied else ()),
         AlternativeCount(
             "matrices",
             matrices + tied,

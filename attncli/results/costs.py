@@ -17,6 +17,8 @@ CACHE_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "
 #: How a cache grows: with every token, up to a window, not at all, by the keys that sparse attention chooses by, and by
 #: blocks of several tokens.
 CACHE_KINDS = ("growing", "window", "constant", "index", "compressed")
+#: The dtypes of weights whose cache has the same; beside packed weights it stays in half precision.
+UNPACKED_DTYPES = ("float32", "bfloat16", "float16")
 #: The dtype of a cache where nothing else is known.
 USUAL_CACHE_DTYPE = "bfloat16"
 
@@ -239,12 +241,15 @@ class Flops(NamedTuple):
 class Fit(NamedTuple):
     """The longest context whose cache fits beside the weights, for a batch.
 
-    context: 0 where not even one token fits; None where memory sets no limit.
+    weights: their dtype, or the format that the model was published in.  context: 0 where not even one token fits; None
+    where nothing sets a limit.  by_positions: whether memory allows more than the model was made for, which is then the
+    context.
     """
 
     weights: str
     cache: str
     context: int | None
+    by_positions: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
@@ -266,6 +271,25 @@ class Fits(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         return {**self._asdict(), "choices": [choice.to_dict() for choice in self.choices]}
+
+
+class Published(NamedTuple):
+    """The weights in the format that they are published in, with the scales of packed ones.
+
+    format: a dtype, or the scheme of the packed weights, which the others stand beside.
+    """
+
+    format: str
+    bytes: int
+    bits_per_weight: float
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is none of the dtypes that memory is given for anyway."""
+        return self.format not in WEIGHT_BITS
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
 
 
 class Training(NamedTuple):
@@ -318,7 +342,8 @@ class Costs(NamedTuple):
     parameters: of the stored weights.  cache: None where nothing is cached.  fits, lora: None if not requested.
     flops: at the requested context.  growth: the same for growing contexts.
     made_for: the longest text that the model was made for, if known.
-    attends: whether any layer has attention.  training: by the dtype of the weights; empty if not requested.
+    attends: whether any layer has attention.  published: the weights as published; None where that is unknown.
+    training: by the dtype of the weights; empty if not requested.
     notes: assumptions behind these numbers.
     """
 
@@ -332,6 +357,7 @@ class Costs(NamedTuple):
     lora: Lora | None = None
     made_for: int | None = None
     notes: tuple[str, ...] = ()
+    published: Published | None = None
 
     @property
     def memory(self) -> dict[str, int]:
@@ -348,6 +374,7 @@ class Costs(NamedTuple):
         return {
             "made_for": self.made_for,
             "memory": self.memory,
+            "published": None if self.published is None else self.published.to_dict(),
             "cache": [] if self.cache is None else self.cache.parts_to_dicts(),
             "kv_cache_bytes_per_token": by_dtype(self.cache.per_token if self.cache else 0, CACHE_BITS),
             "kv_cache": None if self.cache is None else self.cache.to_dict(),
