@@ -15,7 +15,7 @@ from attncli.parameters.attention_layers import (
 from attncli.parameters.cache import cached_layers, longest_contexts
 from attncli.parameters.count import InventoryShares, count_active
 from attncli.parameters.inventory import Inventory, Settings
-from attncli.parameters.lora import LoraRequest, lora_adapters
+from attncli.parameters.lora import LoraRequest, leaves_out_experts, lora_adapters
 from attncli.results.costs import USUAL_CACHE_DTYPE, Cache, CachedLayer, Costs, Fits, Flops, Lora, Published, Training
 
 if TYPE_CHECKING:
@@ -170,7 +170,10 @@ def estimate_costs(
         lora=adapters,
         made_for=made_for,
         published=published,
-        notes=tuple(_notes(request, made_for, counter, cache, encoder_positions(located), adapters)),
+        notes=(
+            *_notes(request, made_for, counter, cache, encoder_positions(located), adapters),
+            *_lora_notes(shares.unique, request.lora),
+        ),
     )
 
 
@@ -217,6 +220,11 @@ def _notes(
         yield "what its layers keep of a block of tokens that isn't full yet is not counted"
     if request.lora is not None and adapters is None:
         yield f"it has no matrix of {' or '.join(request.lora.names)} to adapt"
+
+
+def _lora_notes(located: Sequence[LocatedShare], request: LoraRequest | None) -> Iterator[str]:
+    if request is not None and leaves_out_experts(located, request):
+        yield "its experts are stored together and no linear layers: all-linear leaves them out (--lora RANK:moe)"
 
 
 def longest_text(located: Sequence[LocatedShare], settings: Settings) -> int | None:

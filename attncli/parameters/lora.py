@@ -27,6 +27,7 @@ _SUGGESTED = (
 )
 #: What peft takes for every linear layer but the one that gives the logits.
 _ALL_LINEAR = "all-linear"
+_EXPERTS = ("moe.gate", "moe.up", "moe.down")
 #: Names of modules that stand for components in a model that has no such module.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "q_proj": ("attention.query",),
@@ -106,6 +107,13 @@ def _is_named(tensor: Tensor, components: Sequence[str], name: str) -> bool:
         is_linear = tensor.kind in (Kind.LINEAR, Kind.TRANSPOSED) and len(tensor.shape) == 2
         return is_linear and "unembedding" not in components
     return tensor.module == name or tensor.module.endswith(f".{name}")
+
+
+def leaves_out_experts(located: Iterable[LocatedShare], request: LoraRequest) -> bool:
+    """Whether experts that are stored as one tensor are left out by `all-linear`, as they are no linear layers."""
+    if _ALL_LINEAR not in request.modules or any(name.startswith("moe") for name in request.components):
+        return False
+    return any(share.component in _EXPERTS and len(share.tensor.shape) == 3 for share, _ in located)
 
 
 def _component(components: Sequence[str], tensors: Iterable[Tensor], rank: int) -> LoraComponent:
