@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -267,11 +268,14 @@ _DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, parameters: int) -> Published | None:
-    """The format of the files: the scheme of packed weights, else the type with the most bytes."""
+    """The format of the files: the scheme of packed weights, else the type of most elements."""
     stored, scheme = checkpoint.stored_bytes, next(iter(unpacked.schemes), unpacked.unknown_scheme)
     if not stored or not parameters:
         return None
-    dtype = _stored_dtypes(checkpoint).partition(",")[0]
+    elements: dict[str, int] = defaultdict(int)
+    for tensor in checkpoint.tensors:
+        elements[tensor.dtype] += prod(tensor.shape)
+    dtype = max(elements, key=lambda name: elements[name])
     return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters)
 
 
