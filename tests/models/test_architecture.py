@@ -96,3 +96,16 @@ def test_a_refused_configuration_says_what_is_wrong() -> None:
     with pytest.raises(ModelError, match="hidden size") as raised:
         empty_module(whole_class(config), config)
     assert "\n" not in raised.value.message
+
+
+def test_a_class_whose_package_is_missing_is_told() -> None:
+    from transformers.utils.import_utils import DummyObject
+
+    class Unavailable(metaclass=DummyObject):
+        _backends = ("torchaudio_of_the_moon",)
+
+        def __init__(self, *_: Any) -> None:
+            raise ImportError("Unavailable requires a library")
+
+    with pytest.raises(ModelError, match="Unavailable needs a package that isn't installed"):
+        empty_module(Unavailable, transformers.BertConfig())  # type: ignore[arg-type]

@@ -115,14 +115,17 @@ def named_class_note(cls: type[nn.Module], config: PreTrainedConfig) -> str | No
 
 def _config_for_class(cls: type[nn.Module], config: PreTrainedConfig) -> PreTrainedConfig:
     """The configuration, or the part of it that the class is made of: the text of Mllama for MllamaForCausalLM."""
-    wanted = getattr(cls, "config_class", None)
-    if wanted is None or isinstance(config, wanted):
+    if not _is_model_class(cls) or _accepts_config(cls, config):
         return config
-    part = _part_for_class(cls, config)
-    return config if part is None else part
+    return _part_for_class(cls, config) or config
 
 
-def _part_for_class(cls: Any, config: PreTrainedConfig) -> PreTrainedConfig | None:
+def _is_model_class(cls: Any) -> TypeGuard[type[PreTrainedModel]]:
+    # What stands for a class whose packages aren't installed is none, and has no attributes either.
+    return inspect.isclass(cls) and issubclass(cls, PreTrainedModel)
+
+
+def _part_for_class(cls: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedConfig | None:
     wanted = getattr(cls, "config_class", None)
     key = getattr(wanted, "base_config_key", "")
     part = getattr(config, key, None) if key else None
@@ -217,7 +220,7 @@ def _mapped_classes(table: str, config: PreTrainedConfig) -> tuple[Any, ...]:
 
 def _accepts_config(cls: Any, config: PreTrainedConfig) -> TypeGuard[type[PreTrainedModel]]:
     """Whether a class takes this configuration itself: a table may list a decoder, which takes a part of it."""
-    if not (inspect.isclass(cls) and issubclass(cls, PreTrainedModel)):
+    if not _is_model_class(cls):
         return False
     accepted = getattr(cls, "config_class", None)
     return accepted is None or isinstance(config, accepted)
@@ -225,8 +228,7 @@ def _accepts_config(cls: Any, config: PreTrainedConfig) -> TypeGuard[type[PreTra
 
 def _accepts_part(cls: Any, config: PreTrainedConfig) -> bool:
     """Whether a class takes a part of this configuration, as `from_pretrained` gives it to the class."""
-    is_model = inspect.isclass(cls) and issubclass(cls, PreTrainedModel)
-    return is_model and _part_for_class(cls, config) is not None
+    return _is_model_class(cls) and _part_for_class(cls, config) is not None
 
 
 def _sibling_classes(config: PreTrainedConfig) -> list[type[nn.Module]]:
