@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
 
 U32, F32, BOOL, STRING, ARRAY, U64 = 4, 6, 7, 8, 9, 10
 
@@ -49,3 +51,37 @@ def gguf_bytes(
         head += string(tensor.name) + struct.pack("<I", len(tensor.shape))
         head += struct.pack(f"<{len(tensor.shape)}QIQ", *tensor.shape, tensor.kind, tensor.offset)
     return head + bytes(-len(head) % 32) + data
+
+
+def _value(value: int | str | list[int] | list[bool]) -> bytes:
+    if isinstance(value, list):
+        kind, form = (BOOL, "?") if isinstance(value[0], bool) else (U32, "I")
+        return struct.pack(f"<IIQ{len(value)}{form}", ARRAY, kind, len(value), *value)
+    return text(value) if isinstance(value, str) else u32(value)
+
+
+def gguf_model(
+    path: Path, architecture: str, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]
+) -> str:
+    """A file of zeros in float16. metadata: keys without the architecture.  tensors: shapes as in torch."""
+    entries, end = [], 0
+    for name, shape in tensors.items():
+        entries.append(Entry(name, shape[::-1], 1, end))
+        end += -(-2 * prod(shape) // 32) * 32
+    values = {f"{architecture}.{key}": _value(value) for key, value in metadata.items()}
+    path.write_bytes(gguf_bytes({"general.architecture": text(architecture), **values}, entries, bytes(end)))
+    return str(path)
+
+
+def decoder_tensors(
+    layers: int, width: int, key_width: int, *, without_attention: Sequence[int] = ()
+) -> dict[str, tuple[int, ...]]:
+    """Token table, and in each block attention with keys of `key_width` and a gated feed-forward network."""
+    found: dict[str, tuple[int, ...]] = {"token_embd.weight": (99, width), "output_norm.weight": (width,)}
+    attention = {"q": (width, width), "k": (key_width, width), "v": (key_width, width), "output": (width, width)}
+    for layer in range(layers):
+        kinds = {} if layer in without_attention else attention
+        found |= {f"blk.{layer}.attn_{kind}.weight": shape for kind, shape in kinds.items()}
+        found |= {f"blk.{layer}.ffn_{kind}.weight": (64, width) for kind in ("gate", "up")}
+        found[f"blk.{layer}.ffn_down.weight"] = (width, 64)
+    return found

@@ -22,7 +22,7 @@ import attncli
 from attncli.errors import ModelError, UsageError
 from tests import tiny
 from tests.cli.conftest import attn
-from tests.gguf_files import Entry, gguf_bytes, text, u32
+from tests.gguf_files import Entry, decoder_tensors, gguf_bytes, gguf_model, text, u32
 from tests.hub_server import HubServer
 from tests.models.conftest import empty_cache, hub
 from tests.weight_files import index_bytes, with_header
@@ -381,7 +381,112 @@ def test_another_configuration_is_another_entry(tmp_path: Path) -> None:
     assert single_model(folder(tmp_path / "other", num_hidden_layers=2))["model"] == str(tmp_path / "other")
 
 
+# Models in several folders
+
+
+DENSE = {"linear.weight": torch.zeros(32, 64), "linear.bias": torch.zeros(32)}
+
+
+def sentence_model(path: Path, inner: str = "") -> str:
+    """A model of sentence-transformers whose transformers' model is in the folder `inner`, with a dense layer."""
+    config = transformers.BertConfig(
+        hidden_size=64, num_attention_heads=4, intermediate_size=96, num_hidden_layers=1, vocab_size=99
+    )
+    transformers.BertModel(config).save_pretrained(path / inner)
+    kinds = {inner: "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    listed = [{"path": name, "type": f"sentence_transformers.models.{kind}"} for name, kind in kinds.items()]
+    (path / "modules.json").write_text(json.dumps(listed))
+    (path / "2_Dense").mkdir()
+    (path / "2_Dense" / "config.json").write_text(json.dumps({"in_features": 64, "out_features": 32, "bias": True}))
+    return str(path)
+
+
+def test_the_modules_of_sentence_transformers(tmp_path: Path) -> None:
+    whole, old = sentence_model(tmp_path / "whole"), sentence_model(tmp_path / "old", "0_Transformer")
+    alone = single_model(f"{tmp_path}/old/0_Transformer")["total"]
+    for _ in range(2):
+        for model in (whole, old):
+            found = single_model(model)
+            assert found["total"] == alone + 64 * 32 + 32
+            assert "2_Dense of sentence-transformers adds 2,080" in found["notes"]
+        # With weights, their header says the same.
+        save_file(DENSE, tmp_path / "whole" / "2_Dense" / "model.safetensors")
+    assert single_model(f"{whole}/model.safetensors")["total"] == alone
+
+
+@pytest.mark.parametrize("listed", ["{", "{}", '[{"path": "../x", "type": "Dense"}]', "[5]"])
+def test_modules_that_cant_be_read(tmp_path: Path, listed: str) -> None:
+    model = sentence_model(tmp_path / "m")
+    (tmp_path / "m" / "modules.json").write_text(listed)
+    outcome = attn("params", model)
+    assert outcome.code == 3
+    assert outcome.err.startswith(f"error: {model}/modules.json can't be used: it ")
+
+
+def test_the_parts_of_a_pipeline(tmp_path: Path) -> None:
+    parts = {"scheduler": ["diffusers", "DDIM"], "unet": ["diffusers", "UNet"], "vae": ["diffusers", "VAE"]}
+    fields = {"_class_name": "Pipeline", **parts, "text_encoder": ["transformers", "Bert"], "checker": [None, None]}
+    (tmp_path / "model_index.json").write_text(json.dumps(fields))
+    for name in ("unet", "vae", "text_encoder"):
+        (tmp_path / name).mkdir()
+    save_file({"conv.weight": torch.zeros(8, 4, 3, 3)}, tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file(DENSE, tmp_path / "text_encoder" / "model.safetensors")
+    (tmp_path / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"x")
+    found = single_model(str(tmp_path))
+    assert (found["total"], found["source"]) == (8 * 4 * 9 + 64 * 32 + 32, "header")
+    assert found["notes"] == [
+        "a pipeline of several models, counted by the headers of their weights: unet, text_encoder",
+        "the weights of vae are pickles and not counted",
+    ]
+
+
+def test_a_configuration_of_another_library(tmp_path: Path) -> None:
+    model = folder(tmp_path / "timm", {"architecture": "resnet18", "num_classes": 10})
+    assert attn("params", model).err.startswith(f"error: the config.json of {model} names no model_type\n")
+    save_file({"fc.weight": torch.zeros(10, 8), "bn.running_mean": torch.zeros(8)}, tmp_path / "timm/model.safetensors")
+    found = single_model(model)
+    assert found["total"] == 80
+    assert found["notes"] == [
+        "its config.json names no model_type, so it isn't transformers': counted by the header of its weights"
+    ]
+
+
+def test_a_gguf_file_with_its_projector(tmp_path: Path) -> None:
+    sizes = {"block_count": 2, "embedding_length": 64, "attention.head_count": 4}
+    text_only = gguf_model(tmp_path / "model.gguf", "llama", sizes, decoder_tensors(2, 64, 64))
+    tower = {"v.blk.0.attn_q.weight": (32, 32), "v.blk.0.attn_k.weight": (32, 32), "mm.0.weight": (64, 32)}
+    gguf_model(tmp_path / "mmproj-f16.gguf", "clip", {}, tower)
+    found = single_model(str(tmp_path))
+    assert found["total"] == single_model(text_only)["total"] + 2 * 32 * 32 + 64 * 32
+    assert {row["part"] for row in found["components"]} == {"text", "vision", "projector"}
+    assert "with the tensors of mmproj-f16.gguf" in found["notes"]
+
+
 # Views
+
+
+def test_several_models_are_measured_at_one_context(tmp_path: Path) -> None:
+    short, long = folder(tmp_path / "short"), folder(tmp_path / "long", max_position_embeddings=4096)
+    contexts = [
+        model["flops_per_token"]["context"]
+        for model in json.loads(attn("params", short, long, "--json").text)["models"]
+    ]
+    assert contexts == [128, 128]
+    assert single_model(long)["flops_per_token"]["context"] == 4096
+    given = json.loads(attn("params", short, long, "--json", "--context", "64").text)["models"]
+    assert [model["flops_per_token"]["context"] for model in given] == [64, 64]
+    unlimited = json.loads(attn("params", "preset:t5-small", long, "--json").text)["models"]
+    assert [model["flops_per_token"]["context"] for model in unlimited] == [4096, 4096]
+
+
+def test_presets_of_llama_3_have_its_positions() -> None:
+    assert [single_model(f"preset:{name}")["made_for"] for name in ("llama3-8b", "llama3.1-8b")] == [8192, 131_072]
+
+
+def test_heads_that_a_class_rounds(tmp_path: Path) -> None:
+    fields = {"model_type": "glm4_moe", "architectures": ["Glm4MoeForCausalLM"]}
+    found = single_model(folder(tmp_path / "m", fields))
+    assert (found["total"], found["per_head"]["shapes"]["query"]) == (103_481_200_640, [4096, 42])
 
 
 def test_total_and_check(tmp_path: Path) -> None:
@@ -480,7 +585,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_what_it_costs(tmp_path: Path) -> None:
-    found = single_model(folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "1MiB", "--training")
+    found = single_model(folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "100KiB", "--training")
     # Keys and values of two heads of eight, three layers.
     assert found["kv_cache_bytes_per_token"]["float32"] == 3 * 2 * 16 * 4
     assert found["kv_cache"]["context"] == 1024
@@ -488,7 +593,7 @@ def test_what_it_costs(tmp_path: Path) -> None:
     assert found["flops_per_token"]["linear"] == linear
     assert found["flops_per_token"]["attention"] == 3 * 2 * (32 + 32) * 1024
     (fit,) = (choice for choice in found["fit"]["choices"] if choice["weights"] == "bfloat16")
-    assert fit["context"] == ((1 << 20) - 2 * TOTAL) // (2 * 192)
+    assert fit["context"] == (100 * 1024 - 2 * TOTAL) // (2 * 192)
     assert found["training"]["float32"]["total"] == 16 * TOTAL
 
 
@@ -624,7 +729,8 @@ def test_a_gguf_file_cut_short(tmp_path: Path) -> None:
     [
         (("--source", "header"), "preset:gpt2 is an architecture without weights"),
         (("--lora", "0"), "--lora can't be '0'"),
-        (("--lora", "8:atention"), "there is no component 'atention'"),
+        (("--lora", "8:atention"), "preset:gpt2 has no component or module 'atention'"),
+        (("--lora", "8:query"), "preset:gpt2 has no component or module 'query'"),
         (("--fit", "lots"), "--fit can't be 'lots'"),
         (("--context", "-4"), "--context can't be '-4'"),
         (("--batch", "0"), "--batch can't be '0'"),

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.errors import ModelError, UsageError
+from attncli.errors import AttnError, ModelError, UsageError
 from attncli.models.files.user_cache import ShapeCache, shape_key
 from attncli.progress import Progress
 from attncli.quantities import whole_number
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attncli.models.builtin.presets import Preset
     from attncli.models.files.model_files import ModelFiles
     from attncli.parameters.inventory import Inventory
+    from attncli.results.costs import Published
     from attncli.results.reconciliation import Reconciliation
 
 #: Libraries whose versions decide which module a configuration gives.
@@ -33,6 +34,8 @@ class ModelShapes(NamedTuple):
     by token.  dtype: of its stored weights.  versions: of the libraries that built the shapes.
     reconciliation: the differences to a checkpoint, where one is on this disk.
     unknown_packing: the tensors of a checkpoint that are packed in an unknown way, for a sentence; None without any.
+    quantization: the settings by which the published weights are packed.  published: these weights, where files say how
+    large they are.
     """
 
     name: str
@@ -47,6 +50,8 @@ class ModelShapes(NamedTuple):
     versions: Mapping[str, str] = {}
     reconciliation: Reconciliation | None = None
     unknown_packing: str | None = None
+    quantization: Mapping[str, Any] | None = None
+    published: Published | None = None
 
 
 def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShapes:
@@ -82,12 +87,18 @@ def dtype_of(config: object) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype is not None else None
 
 
-def check_fields(fields: Mapping[str, Any], name: str) -> None:
-    """Raise ModelError for a configuration with impossible numbers."""
+def check_fields(fields: Mapping[str, Any], name: str, *, widths: bool = False) -> None:
+    """Raise ModelError for a configuration with impossible numbers.
+
+    widths: also for heads that don't divide the width; some classes build them all the same, and so are counted.
+    """
     from attncli.models.loading.config_source import declares_value
     from attncli.parameters.config_checks import HEAD_WIDTH_FIELDS, check_numbers
 
-    check_numbers(fields, name, has_head_width=lambda kind: declares_value(kind, HEAD_WIDTH_FIELDS) is not False)
+    def has_head_width(kind: str) -> bool:
+        return declares_value(kind, HEAD_WIDTH_FIELDS) is not False
+
+    check_numbers(fields, name, has_head_width=has_head_width if widths else None)
 
 
 # --- Shapes from a configuration, cached
@@ -201,19 +212,20 @@ def configured_from_files(
     def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.loading.configuration import read_config
-        from attncli.models.loading.meta_model import empty_module, whole_class
+        from attncli.models.loading.meta_model import empty_module, named_class_note, whole_class
 
         config = _override_config(
             read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name
         )
         cls = whole_class(config, files, trust_remote_code=trust_remote_code)
         _check_class(cls, config, changes)
-        notes = () if config.architectures else (f"config.json names no architecture: counted as {cls.__name__}",)
-        return BuiltModule(empty_module(cls, config), config, notes=notes)
+        note = named_class_note(cls, config)
+        return BuiltModule(empty_module(cls, config), config, notes=() if note is None else (note,))
 
     # The cache key contains neither a model's own code nor the configuration in a GGUF file.
     known = None if trust_remote_code or not fields else _with_changes(fields, changes)
-    return ConfiguredShapes(_shapes_factory(files.ref.name, "config", revision=files.revision), known, build)
+    factory = _shapes_factory(files.ref.name, "config", fields, revision=files.revision)
+    return ConfiguredShapes(factory, known, _explained(build, fields, changes, files.ref.name))
 
 
 def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> ConfiguredShapes:
@@ -240,16 +252,23 @@ def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], pr
         preset, changes = override_preset(preset, changes), ()
     _check_config(preset.fields, changes, name)
     fields = {**_with_changes(preset.fields, changes), "module": preset.module}
-    return ConfiguredShapes(_shapes_factory(name, "preset", notes=notes), fields, build)
+    return ConfiguredShapes(
+        _shapes_factory(name, "preset", preset.fields, notes=notes),
+        fields,
+        _explained(build, preset.fields, changes, name),
+    )
 
 
 def _shapes_factory(
-    name: str, source: str, *, revision: str | None = None, notes: Iterable[str] = ()
+    name: str, source: str, fields: Mapping[str, Any], *, revision: str | None = None, notes: Iterable[str] = ()
 ) -> Callable[..., ModelShapes]:
     """A function that completes cached shapes, which belong to any model of the same configuration, with a name."""
+    quantization = fields.get("quantization_config")
+    packed = quantization if isinstance(quantization, Mapping) else None
 
     def shapes(**known: Any) -> ModelShapes:
-        return ModelShapes(name, source, revision=revision, **{**known, "notes": (*known["notes"], *notes)})
+        added = {"notes": (*known["notes"], *notes), "quantization": packed}
+        return ModelShapes(name, source, revision=revision, **{**known, **added})
 
     return shapes
 
@@ -274,15 +293,31 @@ def _override_config(
     return rebuild_config(config, changed)
 
 
-def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str) -> None:
+def _explained(
+    build: Callable[[], BuiltModule], fields: Mapping[str, Any], changes: Sequence[str], name: str
+) -> Callable[[], BuiltModule]:
+    """A build whose failure is told by the heads that don't divide the width, where they don't."""
+
+    def explained() -> BuiltModule:
+        try:
+            return build()
+        except AttnError:
+            _check_config(fields, changes, name, widths=True)
+            raise
+
+    return explained
+
+
+def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str, *, widths: bool = False) -> None:
     """Check the numbers before torch is imported, which takes seconds.
 
     Changes of fields that the file has are checked here, others once the configuration is built.
     """
-    check_fields(fields, name)
+    check_fields(fields, name, widths=widths)
     pairs = (change.partition("=") for change in changes)
     numbers = {key.strip(): whole_number(value.strip()) for key, _, value in pairs if key.strip() in fields}
-    _check_overrides({**fields, **{key: number for key, number in numbers.items() if number is not None}}, name)
+    changed = {key: number for key, number in numbers.items() if number is not None}
+    _check_overrides({**fields, **changed}, name, widths=widths)
 
 
 def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequence[str]) -> None:
@@ -295,8 +330,8 @@ def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequen
         )
 
 
-def _check_overrides(fields: Mapping[str, Any], name: str) -> None:
+def _check_overrides(fields: Mapping[str, Any], name: str, *, widths: bool = False) -> None:
     try:
-        check_fields(fields, name)
+        check_fields(fields, name, widths=widths)
     except ModelError as error:
         raise UsageError(error.message, hint="set another value, or set together what belongs together") from error

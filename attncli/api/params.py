@@ -88,10 +88,11 @@ def params(
     shape_source = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
     all_shapes = [_read_shapes(each, shape_source) for each in list_models(DEFAULT_MODEL if model is None else model)]
 
+    costs_request = _at_one_context(all_shapes, costs_request)
     counted = [_count_model(shapes, wanted, depth, costs_request, untie=untie) for shapes in all_shapes]
     models = tuple(model._replace(changes=changes) for model in counted)
-    if costs_request.lora is not None and not any(model.costs.lora for model in models):
-        raise _nothing_to_adapt(all_shapes, costs_request.lora)
+    if costs_request.lora is not None:
+        _check_lora(all_shapes, costs_request.lora, adapts=any(model.costs.lora for model in models))
     from attncli.parameters.count import compare_counts
 
     rows = compare_counts([model.counted for model in models])
@@ -183,6 +184,8 @@ def _count_model(
 ) -> ModelParameters:
     from attncli.parameters.costs import estimate_costs
     from attncli.parameters.count import InventoryShares, count_parameters
+    from attncli.parameters.published import published_format
+    from attncli.results.costs import UNPACKED_DTYPES, USUAL_CACHE_DTYPE
 
     shares = InventoryShares(shapes.inventory)
     named = {"model": shapes.name, "source": shapes.source}
@@ -190,7 +193,14 @@ def _count_model(
         shapes.inventory, **named, untie=untie, by=by, depth=depth or _DEFAULT_DEPTH, shares=shares
     )
     cost = estimate_costs(
-        shapes.inventory, costs_request, total=counted.total, generates=shapes.generates, shares=shares
+        shapes.inventory,
+        costs_request,
+        total=counted.total,
+        generates=shapes.generates,
+        shares=shares,
+        # A cache has the dtype of the weights, and half precision where these are packed.
+        cache_dtype=shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE,
+        published=shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype),
     )
     return ModelParameters(
         counted,
@@ -205,12 +215,33 @@ def _count_model(
     )
 
 
-def _nothing_to_adapt(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest) -> UsageError:
+def _at_one_context(all_shapes: Sequence[ModelShapes], costs_request: CostsRequest) -> CostsRequest:
+    """The request with a context for all of several models: the shortest that they are made for."""
+    if len(all_shapes) == 1 or costs_request.context is not None:
+        return costs_request
+    from attncli.parameters.costs import longest_text
     from attncli.parameters.count import InventoryShares
-    from attncli.parameters.lora import no_matrix_error
+    from attncli.parameters.inventory import Settings
 
-    placed = [entry for shapes in all_shapes for entry in InventoryShares(shapes.inventory).unique]
-    return no_matrix_error([shapes.name for shapes in all_shapes], placed, lora_request)
+    inventories = [shapes.inventory for shapes in all_shapes]
+    longest = [longest_text(InventoryShares(each).untied, Settings(each.settings)) for each in inventories]
+    return costs_request._replace(context=min((tokens for tokens in longest if tokens is not None), default=None))
+
+
+def _check_lora(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest, *, adapts: bool) -> None:
+    """Raise UsageError for a name that no model has, and where no model has anything to adapt."""
+    if adapts and not lora_request.modules:
+        return
+    from attncli.parameters.count import InventoryShares
+    from attncli.parameters.lora import no_matrix_error, unknown_name, unknown_name_error
+
+    located, names = [InventoryShares(each.inventory).unique for each in all_shapes], [each.name for each in all_shapes]
+    everything = [entry for model in located for entry in model]
+    unknown = unknown_name(located, lora_request)
+    if unknown is not None:
+        raise unknown_name_error(unknown, names, everything)
+    if not adapts:
+        raise no_matrix_error(names, everything, lora_request)
 
 
 def _tree(placed: Sequence[LocatedShare], by: Grouping, depth: int | None) -> tuple[Node, ...]:

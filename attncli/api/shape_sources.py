@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -11,11 +12,13 @@ from attncli.api.configured_shapes import ModelShapes, check_fields, shapes_from
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_source_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
+from attncli.models.files.model_parts import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
 from attncli.parameters.inventory_sources import inventory_from_header
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
+from attncli.results.costs import Published
 
 if TYPE_CHECKING:
     from attncli.api.configured_shapes import ConfiguredShapes
@@ -27,6 +30,7 @@ Source = Literal["config", "header"]
 #: The prefix that peft writes before the names of adapted modules.
 _PEFT_PREFIX = "base_model.model."
 _HEADER_SUFFIXES = (".safetensors", ".gguf")
+_MODULE_WEIGHTS = "model.safetensors"
 
 
 class ShapeSource(NamedTuple):
@@ -48,11 +52,23 @@ class ShapeSource(NamedTuple):
             return self._from_preset(ref)
         files, fields = self._open(ref)
         if files.base is None:
-            return self._from_files(files, fields)
+            modules = _sentence_modules(files, fields)
+            return self._from_modules(files, fields, modules) if modules else self._from_files(files, fields)
         from attncli.models.files.model_files import check_adapter_header
 
         check_adapter_header(ref, files.source)
         return add_adapter(self._from_files(files, fields), files)
+
+    def _from_modules(
+        self, files: ModelFiles, fields: dict[str, Any] | None, modules: Sequence[SentenceModule]
+    ) -> ModelShapes:
+        """The shapes of a model of sentence-transformers: transformers' model, and the modules behind it."""
+        folder = next((each.folder for each in modules if each.is_transformer), "")
+        inner = files
+        if fields is None and folder:
+            inner = files._replace(source=SubfolderSource(files.source, folder))
+            fields = _read_config(inner)
+        return add_modules(self._from_files(inner, fields), files, modules)
 
     def _from_files(self, files: ModelFiles, fields: dict[str, Any] | None) -> ModelShapes:
         from_header = _needs_header(files, fields) if self.source is None else self.source == "header"
@@ -118,17 +134,60 @@ def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:
     """Whether the user named a weight file, or there is no configuration to build from."""
     if files.ref.weights_file or fields is None:
         return True
-    # An empty configuration is reported as an error, unless there are weights to count.
+    # A configuration that isn't transformers' (timm's), or is empty, is an error, unless there are weights to count.
     model = files if files.base is None else files.base
-    return not fields and any(name.endswith(_HEADER_SUFFIXES) for name in model.source.names())
+    return "model_type" not in fields and any(name.endswith(_HEADER_SUFFIXES) for name in model.source.names())
+
+
+def _sentence_modules(files: ModelFiles, fields: Mapping[str, object] | None) -> tuple[SentenceModule, ...]:
+    """The modules of a sentence-transformers model; none for other models, and where a weight file was named."""
+    from attncli.models.loading.config_source import declares_generation
+
+    if files.ref.weights_file is not None:
+        return ()
+    # A model that generates text is hardly ever one, and its cached files are to be read without a request.
+    is_likely = fields is None or not declares_generation(fields)
+    path = files.source.find(MODULES_FILE) if is_likely else files.source.local(MODULES_FILE)
+    return () if path is None else sentence_modules(path, repair_hint=files.repair_hint)
+
+
+def add_modules(base: ModelShapes, files: ModelFiles, modules: Sequence[SentenceModule]) -> ModelShapes:
+    """The shapes of a model with those of the modules of sentence-transformers that have weights."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for module in modules:
+        if not module.is_transformer and module.folder:
+            found = _module_shapes(files, module)
+            shapes |= {f"{module.folder}.{name}": shape for name, shape in found.items()}
+    if not shapes:
+        return base
+    added = inventory_from_header(shapes)
+    folders = list(dict.fromkeys(name.partition(".")[0] for name in shapes))
+    note = f"{', '.join(folders)} of sentence-transformers {'adds' if len(folders) == 1 else 'add'} {added.total:,}"
+    inventory = base.inventory._replace(tensors=(*base.inventory.tensors, *added.tensors))
+    return base._replace(inventory=inventory, notes=(*base.notes, note))
+
+
+def _module_shapes(files: ModelFiles, module: SentenceModule) -> dict[str, tuple[int, ...]]:
+    """The shapes of one module's weights: from their header, or for a dense layer from its configuration."""
+    source = SubfolderSource(files.source, module.folder)
+    if source.has(_MODULE_WEIGHTS):
+        stored = read_source_checkpoint(files.ref._replace(file=None), source).tensors
+        return {tensor.path: tensor.shape for tensor in stored}
+    fields = _read_config(files._replace(source=source)) or {}
+    read, written = fields.get("in_features"), fields.get("out_features")
+    if type(read) is not int or type(written) is not int:
+        return {}
+    bias: dict[str, tuple[int, ...]] = {"linear.bias": (written,)} if fields.get("bias", True) else {}
+    return {"linear.weight": (written, read), **bias}
 
 
 def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
     """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
+    from attncli.models.files.layer_types import with_layer_types
     from attncli.models.loading.config_source import declares_generation
     from attncli.parameters.reconcile import with_tied_unembedding
 
-    config = checkpoint.config
+    config = None if checkpoint.config is None else with_layer_types(checkpoint.config)
     check_fields(config or {}, files.ref.name)
     unpacked = unpack(checkpoint.tensors, config)
     inventory, writes = inventory_from_header(unpacked.shapes, config), declares_generation(config or {})
@@ -142,8 +201,14 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
         dtype=_stored_dtypes(checkpoint),
         revision=files.revision,
         stored_bytes=checkpoint.stored_bytes,
-        notes=(*checkpoint.notes, *_packing_notes(unpacked), *_prediction_notes(inventory, config or {})),
+        notes=(
+            *checkpoint.notes,
+            *_foreign_notes(checkpoint, config),
+            *_packing_notes(unpacked),
+            *_prediction_notes(inventory, config or {}),
+        ),
         unknown_packing=_unknown_packing(unpacked, config),
+        published=_published_in_files(checkpoint, unpacked, inventory.total),
     )
 
 
@@ -166,6 +231,7 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
         return shapes._replace(unknown_packing=_unknown_packing(unpacked, checkpoint.config))
     checkpoint_names = configured.checkpoint_names([each.name for each in unpacked.weights])
     return shapes._replace(
+        published=_published_in_files(checkpoint, unpacked, sum(each.parameters for each in unpacked.weights)),
         reconciliation=reconcile(
             shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
         ),
@@ -194,6 +260,30 @@ def _stored_dtypes(checkpoint: Checkpoint) -> str:
     for tensor in checkpoint.tensors:
         sizes[tensor.dtype] += tensor.stored_bytes
     return ", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype]))
+
+
+def _foreign_notes(checkpoint: Checkpoint, config: Mapping[str, object] | None) -> Iterator[str]:
+    if checkpoint.format == "safetensors" and config is not None and "model_type" not in config:
+        yield "its config.json names no model_type, so it isn't transformers': counted by the header of its weights"
+
+
+#: The names of unpacked types, in the files and elsewhere.
+_DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, parameters: int) -> Published | None:
+    """The format of the files: the scheme of packed weights, else the type of most elements.
+
+    None where a packing is unknown, as the number of weights in the files is then unknown too.
+    """
+    stored, scheme = checkpoint.stored_bytes, next(iter(unpacked.schemes), None)
+    if not stored or not parameters or unpacked.unknown:
+        return None
+    elements: dict[str, int] = defaultdict(int)
+    for tensor in checkpoint.tensors:
+        elements[tensor.dtype] += prod(tensor.shape)
+    dtype = max(elements, key=lambda name: elements[name])
+    return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters)
 
 
 def _prediction_notes(inventory: Inventory, config: Mapping[str, object]) -> Iterator[str]:

@@ -88,7 +88,7 @@ cost_options = bundle(
         group=_COST,
         metavar="RANK[:COMPONENT,...]",
         shell_complete=completer("adapters"),
-        help="What adapters add, as 16, 16:attention,mlp.up or 16:all. [default: query and value]",
+        help="What adapters add, as 16, 16:attention,mlp.up, or 16:c_attn as in peft. [default: query and value]",
     ),
     flag("--training", group=_COST, help="What training holds: weights, gradients, AdamW."),
 )

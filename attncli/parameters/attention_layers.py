@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.parameters.classify import width_in, width_out
 from attncli.parameters.inventory import FIELDS, Kind, Settings, Tensor
+from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES
+from attncli.results.costs import Compressed
 from attncli.results.params import PerHead
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare, TensorShare
+    from attncli.parameters.locate import Location
 
 #: Names of the field with the size of the attention window in tokens, by the kind of window.
 _WINDOWS: Mapping[str, tuple[str, ...]] = {
@@ -22,14 +25,28 @@ _WINDOWS: Mapping[str, tuple[str, ...]] = {
     "chunked": ("attention_chunk_size",),
 }
 #: Names of the field that lists the kind of every layer.
-_LAYER_TYPES = ("layer_types", "attention_layers")
+_LAYER_TYPES = ("layer_types", "layers_block_type", "attention_layers")
 #: The kinds of layers with a window in such a list, and the kind of window.
 _WINDOWED_LAYERS = {
     "sliding_attention": "sliding",
+    "hybrid_sliding": "sliding",
     "local": "sliding",
     "local_attention": "sliding",
     "chunked_attention": "chunked",
 }
+#: Kinds with a window and, of what is before it, one entry for each block of tokens (DeepSeek-V4).
+_COMPRESSED_LAYERS = frozenset({"compressed_sparse_attention", "heavily_compressed_attention"})
+#: Kinds whose attention, if they have any, sees and caches everything.
+_FULL_LAYERS = frozenset({
+    "full_attention", "attention", "global", "global_attention", "hybrid", "moe", "conv", "linear_attention", "mamba",
+    "recurrent", "mlp", "indexed_attention", "deepseek_sparse_attention", "qwen_sparse_attention", "minimax_m3_sparse",
+    # A window over the tokens that it writes, and everything of what it was given.
+    "reference_sliding_attention",
+})  # fmt: skip
+#: In a module that makes one entry of each block: a vector for each position in a block, and the norm of an entry.
+_BLOCK_POSITIONS, _ENTRY_NORM = "position_bias", "kv_norm.weight"
+#: Fields with the width of the keys that sparse attention chooses by, and their heads.
+_INDEX_WIDTH_FIELDS, _INDEX_HEAD_FIELDS = ("index_head_dim", "indexer_head_dim"), ("indexer_kv_heads",)
 #: A field that may switch windows off although the size of one is given.
 _WINDOW_SWITCH = "use_sliding_window"
 #: Components that embed something other than text.
@@ -42,6 +59,8 @@ class AttentionLayer(NamedTuple):
     queries: heads · d_qk.  values: heads · d_v, what the output projection takes.  cached: keys and values, or their
     latent.  window: how many tokens a query sees; None for all.  cross: the layer's attention to another sequence.
     positions: how many it attends to, however long the text; None where nothing fixes that.
+    index_keys: the keys by which sparse attention chooses.  compressed: what it keeps of each block of tokens.
+    word: the kind of the layer by the configuration; None where that lists none.
     """
 
     part: str
@@ -53,12 +72,23 @@ class AttentionLayer(NamedTuple):
     window: int | None = None
     cross: bool = False
     positions: int | None = None
+    index_keys: int = 0
+    compressed: tuple[Compressed, ...] = ()
+    word: str | None = None
 
     def visible_positions(self, context: int) -> int:
         """How many positions a query attends to where the text has `context` tokens."""
         if self.positions is not None:
             return self.positions
-        return context if self.window is None else min(context, self.window)
+        entries = sum(context // part.ratio for part in self.compressed[:1])
+        return entries + (context if self.window is None else min(context, self.window))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what a layer of this kind sees; one of another kind counts as full."""
+        if self.word in _COMPRESSED_LAYERS:
+            return bool(self.compressed)
+        return self.word is None or self.word in _WINDOWED_LAYERS or self.word in _FULL_LAYERS
 
 
 def encoder_positions(located: Iterable[LocatedShare]) -> int | None:
@@ -83,23 +113,63 @@ def attention_layers(
     positions: those of the encoder, where their number is fixed (`encoder_positions`).
     """
     groups: dict[tuple[str, str, int, bool], list[TensorShare]] = defaultdict(list)
-    for share, location in located:
+    listed = list(located)
+    for share, location in listed:
         kind, _, _ = share.component.partition(".")
         if kind in ("attention", "cross_attention") and location.stack is not None and location.layer is not None:
             groups[location.part, location.stack, location.layer, kind == "cross_attention"].append(share)
-    found = (_attention_layer(key, shares, settings, positions) for key, shares in groups.items())
+    entries = _compressed_entries(share.tensor for share, _ in listed)
+    found = (_attention_layer(key, shares, settings, positions, entries) for key, shares in groups.items())
     return tuple(layer for layer in found if layer.cached or layer.queries)
 
 
 def _attention_layer(
-    key: tuple[str, str, int, bool], shares: Sequence[TensorShare], settings: Settings, positions: int | None
+    key: tuple[str, str, int, bool],
+    shares: Sequence[TensorShare],
+    settings: Settings,
+    positions: int | None,
+    entries: Mapping[str, Compressed],
 ) -> AttentionLayer:
     part, stack, layer, cross = key
-    widths = projection_widths(shares)
-    window = None if cross else layer_window(f"{stack}.{layer}", layer, settings)
+    widths, path = projection_widths(shares), f"{stack}.{layer}"
+    modules = {share.tensor.module: None for share in shares}
+    compressed = tuple(entries[module] for module in modules if module in entries)
+    word = None if cross else _layer_word(path, layer, settings)
+    window = None if cross else layer_window(path, layer, settings, compresses=bool(compressed))
     fixed = positions if cross or part == "encoder" else None
-    cached = _cached_numbers(shares, widths)
-    return AttentionLayer(part, stack, layer, widths["query"], widths["output"], cached, window, cross, fixed)
+    cached, index = _cached_numbers(shares, widths), 0 if compressed else _index_width(shares, settings)
+    queries, values = widths["query"], widths["output"]
+    return AttentionLayer(part, stack, layer, queries, values, cached, window, cross, fixed, index, compressed, word)
+
+
+def _compressed_entries(tensors: Iterable[Tensor]) -> dict[str, Compressed]:
+    """What is kept of each block of tokens, by the path of the module that makes one entry of a block."""
+    shapes = {tensor.name: tensor.shape for tensor in tensors if tensor.name.endswith((_BLOCK_POSITIONS, _ENTRY_NORM))}
+    found = {}
+    for name, shape in shapes.items():
+        module = name.removesuffix(f".{_BLOCK_POSITIONS}")
+        norm = shapes.get(f"{module}.{_ENTRY_NORM}")
+        if module != name and norm is not None and len(shape) == 2 and shape[0]:
+            found[module] = Compressed(norm[0], shape[0])
+    return found
+
+
+def _index_width(shares: Sequence[TensorShare], settings: Settings) -> int:
+    """The width of the keys by which sparse attention chooses tokens; 0 where it has none."""
+    tensors = {share.tensor: None for share in shares if not share.is_bias and _is_in_indexer(share.tensor)}
+    keys = [tensor for tensor in tensors if INDEX_KEY_RULE.matches([tensor.module.rpartition(".")[2]])]
+    if keys or not tensors:
+        return sum(width_out(tensor) for tensor in keys if len(tensor.shape) == 2)
+    # Keys and queries in one matrix.
+    path = next(iter(tensors)).module
+    heads = settings.find_number(path, _INDEX_HEAD_FIELDS) or 1
+    return heads * (settings.find_number(path, _INDEX_WIDTH_FIELDS) or 0)
+
+
+def _is_in_indexer(tensor: Tensor) -> bool:
+    steps = tensor.name.split(".")[:-1]
+    labels = (*steps, *(f":{name}" for name in tensor.classes[1:]))
+    return any(rule.matches([label]) for rule in INDEXER_RULES for label in labels)
 
 
 def projection_widths(shares: Iterable[TensorShare]) -> dict[str, int]:
@@ -144,14 +214,32 @@ def _key_latents(shares: Sequence[TensorShare]) -> Iterator[Tensor]:
     return (tensor for tensor, kinds in components.items() if kinds == {"latent", "key"})
 
 
-def layer_window(path: str, layer: int, settings: Settings) -> int | None:
-    """The attention window of the layer at `path` in tokens; None where it has none."""
+def layer_window(path: str, layer: int, settings: Settings, *, compresses: bool = False) -> int | None:
+    """The attention window of the layer at `path` in tokens; None where it has none.
+
+    compresses: whether it keeps an entry for each block of the tokens before its window.
+    """
+    word = _layer_word(path, layer, settings)
+    if word is None:
+        return None if _lists_layers(path, settings) else _window_size("sliding", path, settings)
+    if word in _COMPRESSED_LAYERS:
+        return _window_size("sliding", path, settings) if compresses else None
+    limited = _WINDOWED_LAYERS.get(word)
+    return _window_size(limited, path, settings) if limited else None
+
+
+def _layer_word(path: str, layer: int, settings: Settings) -> str | None:
+    """What the configuration calls the layer; None where it lists no layers, or not so many."""
+    kinds = _lists_layers(path, settings)
+    return str(kinds[layer]) if layer < len(kinds) else None
+
+
+def _lists_layers(path: str, settings: Settings) -> Sequence[object]:
     for fields in settings.enclosing_fields(path):
-        kinds = next((fields[name] for name in _LAYER_TYPES if isinstance(fields.get(name), list | tuple)), None)
-        if kinds is not None:
-            limited = _WINDOWED_LAYERS.get(str(kinds[layer])) if layer < len(kinds) else None
-            return _window_size(limited, path, settings) if limited else None
-    return _window_size("sliding", path, settings)
+        for name in _LAYER_TYPES:
+            if isinstance(kinds := fields.get(name), list | tuple):
+                return kinds
+    return ()
 
 
 def _window_size(kind: str, path: str, settings: Settings) -> int | None:
@@ -163,6 +251,19 @@ def _window_size(kind: str, path: str, settings: Settings) -> int | None:
             if type(value) is int and value > 0:
                 return value
     return None
+
+
+#: Names of the field with the number of layers for multi-token prediction, which a model runs without.
+PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
+
+
+def is_prediction_layer(location: Location, settings: Settings) -> bool:
+    """Whether a block of a checkpoint is for multi-token prediction: one past the last layer, which doesn't run."""
+    if location.stack is None or location.layer is None:
+        return False
+    layers = settings.look_up(location.stack, "decoder_layers")
+    beyond = location.part != "decoder" and layers is not None and location.layer >= layers
+    return beyond and settings.find_number(location.stack, PREDICTION_LAYERS) is not None
 
 
 def _stack_fields(settings: Settings, path: str) -> Iterator[Mapping[str, Any]]:

@@ -17,14 +17,26 @@ from attncli.parameters.attention_layers import (
     projection_widths,
 )
 from attncli.parameters.inventory import Kind, Settings
-from attncli.results.costs import CACHE_BITS, WEIGHT_BITS, CachedLayer, Fit, Fits, in_bytes
+from attncli.results.costs import (
+    CACHE_BITS,
+    UNPACKED_DTYPES,
+    USUAL_CACHE_DTYPE,
+    WEIGHT_BITS,
+    CachedLayer,
+    Fit,
+    Fits,
+    Published,
+    in_bytes,
+)
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare, TensorShare
 
 #: Fields with the size of a channel's state, and with the number of heads that share the keys.
 _STATE_SIZE_FIELDS = ("ssm_state_size", "mamba_d_state", "state_size")
-_KEY_HEAD_FIELDS = ("num_k_heads", "linear_num_key_heads", "num_heads", "num_attention_heads")
+_KEY_HEAD_FIELDS = ("num_k_heads", "linear_num_key_heads", "n_groups", "num_heads", "num_attention_heads")
+#: The field with the inputs that a convolution keeps of each channel where these are fewer than its kernel (GGUF).
+_CONVOLUTION_COLUMNS = ("conv_state_columns",)
 #: RWKV-4 holds five numbers a channel and no outer products (Peng 2023): numerator, denominator, their maximum, and the
 #: previous token in both halves of a block. It is recognised by the learned decay of each channel.
 _DECAY, _NUMBERS_WITH_DECAY = "time_decay", 5
@@ -56,14 +68,23 @@ def recurrent_states(located: Iterable[LocatedShare], settings: Settings) -> tup
 
 
 def _state_numbers(shares: Sequence[TensorShare], settings: Settings) -> int:
-    convolutions = (share.parameters for share in shares if _is_depthwise(share))
-    return sum(convolutions) + _recurrent_numbers(shares, settings)
+    columns = settings.find_number(_settings_path(shares), _CONVOLUTION_COLUMNS)
+    kernels = (share for share in shares if _is_depthwise(share, columns))
+    inputs = sum(each.parameters // each.tensor.shape[-1] * (columns or each.tensor.shape[-1]) for each in kernels)
+    return inputs + _recurrent_numbers(shares, settings)
 
 
-def _is_depthwise(share: TensorShare) -> bool:
-    """A convolution over positions that keeps channels apart: (channels, 1, positions)."""
+def _is_depthwise(share: TensorShare, columns: int | None) -> bool:
+    """A convolution over positions that keeps channels apart: (channels, 1, positions), in GGUF (channels, positions).
+
+    columns: how many positions are kept, one less than there are, in a GGUF file; None elsewhere.
+    """
     shape = share.tensor.shape
-    return share.tensor.kind is Kind.CONVOLUTION and len(shape) == 3 and shape[1] == 1 and not share.is_bias
+    if share.is_bias or share.component != "mixer.convolution":
+        return False
+    if len(shape) == 2:
+        return columns is not None and shape[1] == columns + 1
+    return share.tensor.kind is Kind.CONVOLUTION and len(shape) == 3 and shape[1] == 1
 
 
 def _recurrent_numbers(shares: Sequence[TensorShare], settings: Settings) -> int:
@@ -94,8 +115,6 @@ def _settings_path(shares: Sequence[TensorShare]) -> str:
 _PARALLEL_PARTS = frozenset({"encoder", "vision", "audio", "projector"})
 #: Fields with the number of last layers that use the cache of an earlier layer.
 _SHARED_CACHE_FIELDS = ("num_kv_shared_layers",)
-#: The dtype of the cache where it isn't that of the weights: with quantized weights it stays in half precision.
-_CACHE_DTYPES = {"int8": "bfloat16", "int4": "bfloat16"}
 #: A cache that fits at this context counts as one that memory doesn't limit.
 _UNLIMITED = 1 << 48
 
@@ -128,8 +147,17 @@ def _cached_layer(
     cross = sum(layer.cached for layer in cross_attention)
     positions = cross_attention[0].positions if cross_attention else None
     window = self_attention[0].window if self_attention else None
-    per_token = sum(layer.cached for layer in self_attention if not _shares_cache(layer, settings))
-    return CachedLayer(*key, per_token, window, cross, state.numbers if state else 0, positions)
+    own = [layer for layer in self_attention if not _shares_cache(layer, settings)]
+    return CachedLayer(
+        *key,
+        per_token=sum(layer.cached for layer in own),
+        window=window,
+        cross=cross,
+        state=state.numbers if state else 0,
+        cross_positions=positions,
+        index_keys=sum(layer.index_keys for layer in own),
+        compressed=tuple(part for layer in own for part in layer.compressed),
+    )
 
 
 def _is_run(layer: AttentionLayer, settings: Settings) -> bool:
@@ -144,27 +172,42 @@ def _shares_cache(layer: AttentionLayer, settings: Settings) -> bool:
     return bool(layers and shared) and layer.layer >= (layers or 0) - (shared or 0)
 
 
-def longest_contexts(parameters: int, layers: Sequence[CachedLayer], *, budget: int, batch: int) -> Fits:
-    """The longest context whose cache fits beside the weights, by the dtype of the weights.
+def longest_contexts(
+    parameters: int,
+    layers: Sequence[CachedLayer],
+    *,
+    budget: int,
+    batch: int,
+    made_for: int | None = None,
+    published: Published | None = None,
+) -> Fits:
+    """The longest context whose cache fits beside the weights, by the dtype of the weights, and as published.
 
-    The cache has the dtype of the weights, or bfloat16 beside weights of 8 and 4 bits. Activations are not counted.
+    The cache has the dtype of the weights, or bfloat16 beside packed ones. Activations are not counted.
+    made_for: the longest text that the model takes, which no context exceeds; None where that is unknown.
     """
-    return Fits(budget, batch, tuple(_fit(dtype, parameters, layers, budget, batch) for dtype in WEIGHT_BITS))
+    sizes = {dtype: in_bytes(parameters, bits) for dtype, bits in WEIGHT_BITS.items()}
+    if published is not None and published.is_packed:
+        sizes[published.format] = published.bytes
+    choices = (_fit(name, budget - size, layers, batch, made_for) for name, size in sizes.items())
+    return Fits(budget, batch, tuple(choices), made_for)
 
 
-def _fit(dtype: str, parameters: int, layers: Sequence[CachedLayer], budget: int, batch: int) -> Fit:
-    cache_dtype = _CACHE_DTYPES.get(dtype, dtype)
-    available = budget - in_bytes(parameters, WEIGHT_BITS[dtype])
+def _fit(weights: str, available: int, layers: Sequence[CachedLayer], batch: int, made_for: int | None) -> Fit:
+    """available: the bytes beside the weights."""
+    cache_dtype = weights if weights in UNPACKED_DTYPES else USUAL_CACHE_DTYPE
 
     def fits(context: int) -> bool:
         numbers = batch * sum(layer.numbers(context) for layer in layers)
         return in_bytes(numbers, CACHE_BITS[cache_dtype]) <= available
 
     if not fits(1):
-        return Fit(dtype, cache_dtype, 0)
+        return Fit(weights, cache_dtype, 0)
+    if layers and made_for is not None and fits(made_for):
+        return Fit(weights, cache_dtype, made_for, by_positions=True)
     if fits(_UNLIMITED):
-        return Fit(dtype, cache_dtype, None)
-    return Fit(dtype, cache_dtype, _longest_fit(fits))
+        return Fit(weights, cache_dtype, None)
+    return Fit(weights, cache_dtype, _longest_fit(fits))
 
 
 def _longest_fit(fits: Callable[[int], bool]) -> int:

@@ -42,11 +42,12 @@ _LIMITS = (
 HEAD_WIDTH_FIELDS = (*FIELDS["head_dim"], *FIELDS["value_head_dim"], "qk_nope_head_dim", "attention_hidden_size")
 
 
-def check_numbers(fields: Mapping[str, Any], name: str, *, has_head_width: Callable[[str], bool]) -> None:
+def check_numbers(fields: Mapping[str, Any], name: str, *, has_head_width: Callable[[str], bool] | None = None) -> None:
     """Check the numbers of a configuration file, its parts (`text_config`) included.
 
     name: the model's, for the message.  has_head_width: whether a model type has a default head width (one of
-    HEAD_WIDTH_FIELDS); then the model's width need not be divisible by the heads.
+    HEAD_WIDTH_FIELDS); then the model's width need not be divisible by the heads. None: it needn't be anyway, as some
+    classes round.
     Raises ModelError for numbers out of range, and for heads that don't divide the width or the key-value heads.
     """
     for path, part in _nested_configs(fields):
@@ -65,7 +66,9 @@ def _nested_configs(
             yield from _nested_configs(value, f"{path}{key}.", depth - 1)
 
 
-def _faults(fields: Mapping[str, Any], path: str, has_head_width: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+def _faults(
+    fields: Mapping[str, Any], path: str, has_head_width: Callable[[str], bool] | None
+) -> Iterator[tuple[str, str]]:
     """Each impossible field, and why."""
     for limit in _LIMITS:
         for field in limit.names:
@@ -80,7 +83,12 @@ def _faults(fields: Mapping[str, Any], path: str, has_head_width: Callable[[str]
     if heads and kv_heads and heads % kv_heads:
         yield kv_field, f"{path}{heads_field}, {heads:,}, can't be shared by {kv_heads:,} key-value heads"
     hidden_field, hidden = _first_number(fields, "hidden")
-    if heads and hidden % heads and not any(fields.get(name) for name in HEAD_WIDTH_FIELDS):
+    if (
+        has_head_width is not None
+        and heads
+        and hidden % heads
+        and not any(fields.get(name) for name in HEAD_WIDTH_FIELDS)
+    ):
         kind = fields.get("model_type")
         if isinstance(kind, str) and not has_head_width(kind):
             yield heads_field, f"{path}{hidden_field}, {hidden:,}, can't be cut into {heads:,} heads"

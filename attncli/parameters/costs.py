@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.parameters.attention_layers import AttentionLayer, attention_layers, encoder_positions
+from attncli.parameters.attention_layers import (
+    AttentionLayer,
+    attention_layers,
+    encoder_positions,
+    is_prediction_layer,
+)
 from attncli.parameters.cache import cached_layers, longest_contexts
 from attncli.parameters.count import InventoryShares, count_active
 from attncli.parameters.inventory import Inventory, Settings
-from attncli.parameters.lora import LoraRequest, lora_adapters
-from attncli.results.costs import Cache, CachedLayer, Costs, Fits, Flops, Lora, Training
+from attncli.parameters.lora import LoraRequest, leaves_out_experts, lora_adapters
+from attncli.results.costs import USUAL_CACHE_DTYPE, Cache, CachedLayer, Costs, Fits, Flops, Lora, Published, Training
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare
@@ -27,7 +32,7 @@ class FlopCounter:
     """
 
     def __init__(self, located: Sequence[LocatedShare], settings: Settings) -> None:
-        shares = _text_shares(located)
+        shares = [entry for entry in _text_shares(located) if not is_prediction_layer(entry.location, settings)]
         repeats = _stack_repeats(shares, settings)
         stacks: dict[str | None, list[LocatedShare]] = defaultdict(list)
         for entry in shares:
@@ -43,6 +48,11 @@ class FlopCounter:
     @property
     def attends(self) -> bool:
         return bool(self._layers)
+
+    @property
+    def unknown_kinds(self) -> dict[str, int]:
+        """The kinds of layers that the configuration names and that aren't known, with how many there are of each."""
+        return dict(Counter(layer.word for layer in self._layers if layer.word is not None and not layer.is_known))
 
     def flops(self, context: int) -> Flops:
         """For one token that attends to `context` tokens; of an encoder–decoder, for one token on each side."""
@@ -128,11 +138,14 @@ def estimate_costs(
     total: int,
     generates: bool,
     shares: InventoryShares | None = None,
+    cache_dtype: str = USUAL_CACHE_DTYPE,
+    published: Published | None = None,
 ) -> Costs:
     """Estimate what a model costs.
 
     total: the parameters to store in memory.  generates: whether the model generates token by token, and so caches.
-    shares: those of the inventory, if they are already computed.
+    shares: those of the inventory, if they are already computed.  cache_dtype: of the numbers in the cache's parts.
+    published: the weights as published, if known.
     """
     shares = shares or InventoryShares(inventory)
     # A tensor of several names runs under each of them.
@@ -145,25 +158,38 @@ def estimate_costs(
     context = request.context or longest
     growth = {max(max(longest, context) // part, 1): None for part in _CONTEXT_DIVISORS}
     adapters = None if request.lora is None else lora_adapters(shares.unique, request.lora)
+    cache = Cache(context, request.batch, layers, cache_dtype) if layers else None
     return Costs(
         parameters=total,
-        cache=Cache(context, request.batch, layers) if layers else None,
+        cache=cache,
         flops=counter.flops(context),
         growth=tuple(map(counter.flops, growth)) if counter.attends else (),
         attends=counter.attends,
-        fits=_fits(total, layers, request, made_for),
+        fits=_fits(total, layers, request, made_for, published),
         training=_training(total, request, adapters),
         lora=adapters,
         made_for=made_for,
-        notes=tuple(_notes(request, made_for, counter, encoder_positions(located), adapters)),
+        published=published,
+        notes=(
+            *_notes(request, made_for, counter, cache, encoder_positions(located), adapters),
+            *_lora_notes(shares.unique, request.lora),
+        ),
     )
 
 
-def _fits(total: int, layers: Sequence[CachedLayer], request: CostsRequest, made_for: int | None) -> Fits | None:
+def _fits(
+    total: int,
+    layers: Sequence[CachedLayer],
+    request: CostsRequest,
+    made_for: int | None,
+    published: Published | None,
+) -> Fits | None:
     if request.fit is None:
         return None
-    found = longest_contexts(total, layers, budget=request.fit, batch=request.batch)
-    return found._replace(made_for=made_for, written=request.fit_text)
+    found = longest_contexts(
+        total, layers, budget=request.fit, batch=request.batch, made_for=made_for, published=published
+    )
+    return found._replace(written=request.fit_text)
 
 
 def _training(total: int, request: CostsRequest, adapters: Lora | None) -> dict[str, Training]:
@@ -174,7 +200,12 @@ def _training(total: int, request: CostsRequest, adapters: Lora | None) -> dict[
 
 
 def _notes(
-    request: CostsRequest, made_for: int | None, counter: FlopCounter, positions: int | None, adapters: Lora | None
+    request: CostsRequest,
+    made_for: int | None,
+    counter: FlopCounter,
+    cache: Cache | None,
+    positions: int | None,
+    adapters: Lora | None,
 ) -> Iterator[str]:
     if made_for is None and request.context is None and counter.attends:
         yield f"it doesn't say how long its texts are: {_FALLBACK_CONTEXT:,} tokens are assumed (--context)"
@@ -182,8 +213,18 @@ def _notes(
         yield f"it is made for {made_for:,} tokens: what is said of {request.context:,} is beyond what it takes"
     if positions is not None:
         yield f"its encoder has {positions:,} positions however long the text is, and is counted with as many"
+    for kind, layers in counter.unknown_kinds.items():
+        counted = "1 layer is" if layers == 1 else f"{layers} layers are"
+        yield f"what a layer of the kind {kind!r} keeps is not known here: {counted} counted as full attention"
+    if cache is not None and cache.ratios:
+        yield "what its layers keep of a block of tokens that isn't full yet is not counted"
     if request.lora is not None and adapters is None:
-        yield f"it has no matrix of {' or '.join(request.lora.components)} to adapt"
+        yield f"it has no matrix of {' or '.join(request.lora.names)} to adapt"
+
+
+def _lora_notes(located: Sequence[LocatedShare], request: LoraRequest | None) -> Iterator[str]:
+    if request is not None and leaves_out_experts(located, request):
+        yield "its experts are stored together and no linear layers: all-linear leaves them out (--lora RANK:moe)"
 
 
 def longest_text(located: Sequence[LocatedShare], settings: Settings) -> int | None:

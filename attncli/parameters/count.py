@@ -84,6 +84,7 @@ def alternative_counts(inventory: Inventory, shares: Sequence[TensorShare]) -> t
         return ()
     tied = sum(share.parameters for share in shares if share.component in _TOKENS and is_tied_unembedding(share.tensor))
     matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NOT_MATRICES)
+    again = "the tied unembedding counted again, as hubs count a file that holds both"
     return (
         AlternativeCount(
             "matrices",
@@ -95,6 +96,7 @@ def alternative_counts(inventory: Inventory, shares: Sequence[TensorShare]) -> t
             inventory.total - _sum_components(shares, _EMBEDDINGS),
             "without embeddings and unembedding (Kaplan 2020)",
         ),
+        *([AlternativeCount("untied", inventory.total + tied, again)] if tied else ()),
     )
 
 

@@ -168,6 +168,10 @@ PROJECTION_RULES = (
     Rule("value", "value v v_proj wv w_v"),
 )
 
+#: A small attention that chooses keys, and the name of the keys that it caches for that.
+INDEXER_RULES = tuple(rule for rule in UNITS if rule.meaning == "indexer")
+INDEX_KEY_RULE = next(rule for rule in PROJECTION_RULES if rule.meaning == "key")
+
 #: The unit whose parent is a mixture of experts.
 EXPERTS_RULE = next(rule for rule in UNITS if rule.meaning == "experts" and ":" not in rule.words)
 

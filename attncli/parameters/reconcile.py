@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from typing import Any, NamedTuple
 
+from attncli.parameters.attention_layers import PREDICTION_LAYERS
 from attncli.parameters.classify import classify
 from attncli.parameters.inventory import Inventory, Kind, Tensor, source_fields
 from attncli.parameters.inventory_sources import is_buffer
 from attncli.parameters.quantization import WeightTensor
 from attncli.results.reconciliation import REASONS, Reconciliation, TensorDifference
 
-#: Names of the field with the number of layers for multi-token prediction, which a model runs without.
-PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
 _LAYER_COUNT_FIELD = "num_hidden_layers"
 #: Names of modules that only layers for multi-token prediction have.
 _PREDICTION_NAMES = frozenset({"mtp", "nextn", "eh_proj", "enorm", "hnorm"})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from fractions import Fraction
+from math import ceil
 from typing import NamedTuple
 
 from attncli.results.base import short_repr
@@ -12,6 +14,13 @@ from attncli.results.base import short_repr
 WEIGHT_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
 #: The same for caches and states.
 CACHE_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8}
+#: How a cache grows: with every token, up to a window, not at all, by the keys that sparse attention chooses by, and by
+#: blocks of several tokens.
+CACHE_KINDS = ("growing", "window", "constant", "index", "compressed")
+#: The dtypes of weights whose cache has the same; beside packed weights it stays in half precision.
+UNPACKED_DTYPES = ("float32", "bfloat16", "float16")
+#: The dtype of a cache where nothing else is known.
+USUAL_CACHE_DTYPE = "bfloat16"
 
 
 def in_bytes(numbers: int, bits: int) -> int:
@@ -24,12 +33,20 @@ def by_dtype(numbers: int, bits: Mapping[str, int]) -> dict[str, int]:
     return {dtype: in_bytes(numbers, width) for dtype, width in bits.items()}
 
 
+class Compressed(NamedTuple):
+    """Numbers that one layer caches for each full block of `ratio` tokens: their keys and values as one."""
+
+    numbers: int
+    ratio: int
+
+
 class CachedLayer(NamedTuple):
     """How many numbers one layer caches.
 
     per_token: for each token, keys and values (or the latent of both).  window: how many tokens are cached; None for
     all.  cross: for each position of the other sequence of cross-attention.  state: in all, for any number of tokens.
     cross_positions: the length of the other sequence where the model fixes it; None for that of the text.
+    index_keys: for each token, the keys by which sparse attention chooses.  compressed: for each block of tokens.
     """
 
     part: str
@@ -39,34 +56,106 @@ class CachedLayer(NamedTuple):
     cross: int = 0
     state: int = 0
     cross_positions: int | None = None
+    index_keys: int = 0
+    compressed: tuple[Compressed, ...] = ()
+
+    def by_kind(self, context: int) -> dict[str, int]:
+        """Numbers cached after `context` tokens, by kind (CACHE_KINDS); as many in the other sequence unless fixed."""
+        tokens = context if self.window is None else min(context, self.window)
+        found = dict.fromkeys(CACHE_KINDS, 0)
+        found["growing" if self.window is None else "window"] += self.per_token * tokens
+        found["growing" if self.cross_positions is None else "constant"] += self.cross * (
+            context if self.cross_positions is None else self.cross_positions
+        )
+        found["constant"] += self.state
+        found["index"] += self.index_keys * context
+        found["compressed"] += sum(part.numbers * (context // part.ratio) for part in self.compressed)
+        return found
 
     def numbers(self, context: int) -> int:
-        """Numbers cached after `context` tokens, with as many in the other sequence unless its length is fixed."""
-        cached = context if self.window is None else min(context, self.window)
-        other = context if self.cross_positions is None else self.cross_positions
-        return self.per_token * cached + self.cross * other + self.state
+        """Numbers cached after `context` tokens."""
+        return sum(self.by_kind(context).values())
+
+    def growth(self) -> dict[str, Fraction]:
+        """Numbers that a token adds, by kind: while the window isn't full, and without the other sequence."""
+        found = dict.fromkeys(CACHE_KINDS, Fraction(0))
+        found["growing" if self.window is None else "window"] += self.per_token
+        found["index"] += self.index_keys
+        found["compressed"] += sum((Fraction(part.numbers, part.ratio) for part in self.compressed), Fraction(0))
+        return found
 
     def to_dict(self) -> dict[str, object]:
-        return self._asdict()
+        return {**self._asdict(), "compressed": [part._asdict() for part in self.compressed]}
+
+
+class CachePart(NamedTuple):
+    """What the layers cache in one way.
+
+    kind: one of CACHE_KINDS.  layers: how many cache so.  per_token: numbers that a token adds, rounded up.
+    numbers: those of the whole batch.
+    """
+
+    kind: str
+    layers: int
+    per_token: int
+    numbers: int
 
 
 @short_repr
 class Cache(NamedTuple):
-    """The cache of a generating model, for `batch` texts of `context` tokens."""
+    """The cache of a generating model, for `batch` texts of `context` tokens.
+
+    dtype: of its numbers in `parts`, a key of CACHE_BITS.
+    """
 
     context: int
     batch: int
     layers: tuple[CachedLayer, ...]
+    dtype: str = USUAL_CACHE_DTYPE
+
+    @property
+    def parts(self) -> tuple[CachePart, ...]:
+        """What is cached, by kind. Their numbers add up to those of the cache."""
+        numbers = [layer.by_kind(self.context) for layer in self.layers]
+        growth = [layer.growth() for layer in self.layers]
+        kinds = {kind: [bool(each[kind] or more[kind]) for each, more in zip(numbers, growth, strict=True)]
+                 for kind in CACHE_KINDS}  # fmt: skip
+        return tuple(
+            CachePart(
+                kind,
+                sum(caching),
+                ceil(sum((each[kind] for each in growth), Fraction(0))),
+                self.batch * sum(each[kind] for each in numbers),
+            )
+            for kind, caching in kinds.items()
+            if any(caching)
+        )
 
     @property
     def per_token(self) -> int:
-        """Numbers that a token adds while every layer still grows."""
-        return sum(layer.per_token for layer in self.layers)
+        """Numbers that a token adds while every layer still grows, rounded up."""
+        return ceil(sum((sum(layer.growth().values()) for layer in self.layers), Fraction(0)))
 
     @property
     def beyond_windows(self) -> int:
-        """Numbers that a token adds once the layers with a window are full."""
-        return sum(layer.per_token for layer in self.layers if layer.window is None)
+        """Numbers that a token adds once the layers with a window are full, rounded up."""
+        added = (more for layer in self.layers for kind, more in layer.growth().items() if kind != "window")
+        return ceil(sum(added, Fraction(0)))
+
+    @property
+    def index_keys(self) -> int:
+        """Numbers of index keys that a token adds."""
+        return sum(layer.index_keys for layer in self.layers)
+
+    @property
+    def indexed(self) -> int:
+        """The number of layers with index keys."""
+        return sum(layer.index_keys > 0 for layer in self.layers)
+
+    @property
+    def ratios(self) -> dict[int, int]:
+        """The number of layers that keep so many tokens as one, by that number."""
+        return dict(Counter(ratio for layer in self.layers for ratio in {part.ratio for part in layer.compressed}))
 
     @property
     def cross(self) -> int:
@@ -111,6 +200,20 @@ class Cache(NamedTuple):
             "layers": [layer.to_dict() for layer in self.layers],
         }
 
+    def parts_to_dicts(self) -> list[dict[str, object]]:
+        """The parts of the cache as JSON, in bytes of its dtype."""
+        bits = CACHE_BITS[self.dtype]
+        return [
+            {
+                "kind": part.kind,
+                "layers": part.layers,
+                "dtype": self.dtype,
+                "bytes_per_token": in_bytes(part.per_token, bits),
+                "bytes": in_bytes(part.numbers, bits),
+            }
+            for part in self.parts
+        ]
+
 
 class Flops(NamedTuple):
     """Floating-point operations of the forward pass for one token that attends to `context` tokens.
@@ -138,12 +241,15 @@ class Flops(NamedTuple):
 class Fit(NamedTuple):
     """The longest context whose cache fits beside the weights, for a batch.
 
-    context: 0 where not even one token fits; None where memory sets no limit.
+    weights: their dtype, or the format that the model was published in.  context: 0 where not even one token fits; None
+    where nothing sets a limit.  by_positions: whether memory allows more than the model was made for, which is then the
+    context.
     """
 
     weights: str
     cache: str
     context: int | None
+    by_positions: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
@@ -165,6 +271,25 @@ class Fits(NamedTuple):
 
     def to_dict(self) -> dict[str, object]:
         return {**self._asdict(), "choices": [choice.to_dict() for choice in self.choices]}
+
+
+class Published(NamedTuple):
+    """The weights in the format that they are published in, with the scales of packed ones.
+
+    format: a dtype, or the scheme of the packed weights, which the others stand beside.
+    """
+
+    format: str
+    bytes: int
+    bits_per_weight: float
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is none of the dtypes that memory is given for anyway."""
+        return self.format not in WEIGHT_BITS
+
+    def to_dict(self) -> dict[str, object]:
+        return self._asdict()
 
 
 class Training(NamedTuple):
@@ -217,7 +342,8 @@ class Costs(NamedTuple):
     parameters: of the stored weights.  cache: None where nothing is cached.  fits, lora: None if not requested.
     flops: at the requested context.  growth: the same for growing contexts.
     made_for: the longest text that the model was made for, if known.
-    attends: whether any layer has attention.  training: by the dtype of the weights; empty if not requested.
+    attends: whether any layer has attention.  published: the weights as published; None where that is unknown.
+    training: by the dtype of the weights; empty if not requested.
     notes: assumptions behind these numbers.
     """
 
@@ -231,6 +357,7 @@ class Costs(NamedTuple):
     lora: Lora | None = None
     made_for: int | None = None
     notes: tuple[str, ...] = ()
+    published: Published | None = None
 
     @property
     def memory(self) -> dict[str, int]:
@@ -247,6 +374,8 @@ class Costs(NamedTuple):
         return {
             "made_for": self.made_for,
             "memory": self.memory,
+            "published": None if self.published is None else self.published.to_dict(),
+            "cache": [] if self.cache is None else self.cache.parts_to_dicts(),
             "kv_cache_bytes_per_token": by_dtype(self.cache.per_token if self.cache else 0, CACHE_BITS),
             "kv_cache": None if self.cache is None else self.cache.to_dict(),
             "flops_per_token": self.flops.to_dict(),

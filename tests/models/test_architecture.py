@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from attncli.errors import ModelError
-from attncli.models.loading.meta_model import empty_module, whole_class
+from attncli.models.loading.meta_model import empty_module, named_class_note, whole_class
 
 
 def named(config: str, **fields: Any) -> str:
@@ -47,6 +47,33 @@ def test_a_class_of_another_family_is_not_taken() -> None:
     assert named("Bert", architectures=["GPT2LMHeadModel"]) == "BertModel"
 
 
+def test_a_class_that_takes_a_part_of_the_configuration() -> None:
+    text = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48,
+            "num_hidden_layers": 2, "cross_attention_layers": [1], "vocab_size": 99, "pad_token_id": 0}  # fmt: skip
+    config = transformers.MllamaConfig(text_config=text, architectures=["MllamaForCausalLM"])
+    assert whole_class(config) is transformers.MllamaForCausalLM
+    module = empty_module(transformers.MllamaForCausalLM, config)
+    with torch.device("meta"):
+        expected = transformers.MllamaForCausalLM(config.text_config)
+    assert {name: part.shape for name, part in module.named_parameters()} == {
+        name: part.shape for name, part in expected.named_parameters()
+    }
+    assert named_class_note(transformers.MllamaForCausalLM, config) is None
+
+
+def test_a_class_that_is_not_honoured_is_named() -> None:
+    def note(*architectures: str) -> str | None:
+        config = transformers.BertConfig(architectures=list(architectures))
+        return named_class_note(whole_class(config), config)
+
+    assert note("BertForMaskedLM") is None
+    assert note() == "config.json names no architecture: counted as BertModel"
+    assert note("OurBert") == "config.json names OurBert, which transformers doesn't have: counted as BertModel"
+    assert note("GPT2LMHeadModel") == (
+        "config.json names GPT2LMHeadModel, which doesn't take this configuration: counted as BertModel"
+    )
+
+
 def test_an_encoder_that_says_it_decodes_is_a_decoder() -> None:
     assert named("Bert", is_decoder=True) == "BertLMHeadModel"
 
@@ -69,3 +96,16 @@ def test_a_refused_configuration_says_what_is_wrong() -> None:
     with pytest.raises(ModelError, match="hidden size") as raised:
         empty_module(whole_class(config), config)
     assert "\n" not in raised.value.message
+
+
+def test_a_class_whose_package_is_missing_is_told() -> None:
+    from transformers.utils.import_utils import DummyObject
+
+    class Unavailable(metaclass=DummyObject):
+        _backends = ("torchaudio_of_the_moon",)
+
+        def __init__(self, *_: Any) -> None:
+            raise ImportError("Unavailable requires a library")
+
+    with pytest.raises(ModelError, match="Unavailable needs a package that isn't installed"):
+        empty_module(Unavailable, transformers.BertConfig())  # type: ignore[arg-type]

@@ -227,14 +227,17 @@ def test_the_configuration_in_transformers_words() -> None:
         "qwen3moe.expert_count": 128,
         "tokenizer.ggml.tokens": SkippedArray(151_936),
     }
-    assert config_fields(metadata) == {
-        "model_type": "qwen3moe",
-        "vocab_size": 151_936,
-        "num_hidden_layers": 48,
-        "num_attention_heads": 32,
-        "num_key_value_heads": [4, 2],
-        "num_local_experts": 128,
-    }
+    assert config_fields(metadata) == (
+        {
+            "model_type": "qwen3moe",
+            "vocab_size": 151_936,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 32,
+            "num_key_value_heads": [4, 2],
+            "num_local_experts": 128,
+        },
+        None,
+    )
 
 
 @pytest.mark.parametrize(

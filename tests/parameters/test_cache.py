@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
 
+import attncli
+from attncli.models.files.layer_types import DEFAULT_PATTERNS, with_layer_types
 from attncli.parameters.cache import cached_layers, longest_contexts
 from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import Settings
-from attncli.results.costs import Cache, CachedLayer
+from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.results.costs import Cache, CachedLayer, Compressed, Costs
+from tests.gguf_files import decoder_tensors, gguf_model
 from tests.parameters.counting import inventory_of
 
 LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
@@ -170,3 +178,306 @@ def test_nothing_fits_and_everything_fits() -> None:
     assert {choice.context for choice in longest_contexts(1, state, budget=50, batch=1).choices} == {None}
     windowed = (CachedLayer("text", 0, per_token=1, window=4),)
     assert {choice.context for choice in longest_contexts(1, windowed, budget=50, batch=1).choices} == {None}
+
+
+def test_the_parts_of_a_cache_add_up() -> None:
+    layers = (
+        CachedLayer("text", 0, per_token=10),
+        CachedLayer("text", 1, per_token=10, window=4, index_keys=3),
+        CachedLayer("text", 2, state=7, cross=2, cross_positions=5),
+        CachedLayer("text", 3, per_token=2, window=4, compressed=(Compressed(5, 4), Compressed(1, 4))),
+    )
+    cache = Cache(9, 2, layers)
+    assert {part.kind: (part.layers, part.per_token, part.numbers) for part in cache.parts} == {
+        "growing": (1, 10, 2 * 90),
+        "window": (2, 12, 2 * (40 + 8)),
+        "constant": (1, 0, 2 * (7 + 10)),
+        "index": (1, 3, 2 * 27),
+        # Of nine tokens, two blocks of four are full.
+        "compressed": (1, 2, 2 * 2 * 6),
+    }
+    assert sum(part.numbers for part in cache.parts) == cache.numbers()
+    assert (cache.per_token, cache.beyond_windows) == (10 + 12 + 3 + 2, 10 + 3 + 2)
+    written = cache.parts_to_dicts()
+    assert written[0] == {"kind": "growing", "layers": 1, "dtype": "bfloat16", "bytes_per_token": 20, "bytes": 360}
+    assert sum(part["bytes"] for part in written) == cache.to_dict()["bytes"]["bfloat16"]  # type: ignore[index, misc]
+
+
+# --- As transformers caches
+
+LATENT = {
+    "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 99,
+    "intermediate_size": 48, "moe_intermediate_size": 16, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 1,
+    "topk_group": 1, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+    "v_head_dim": 8, "index_n_heads": 2, "index_head_dim": 16, "index_topk": 64,
+}  # fmt: skip
+GROUPED = {**LLAMA, "num_key_value_heads": 2, "head_dim": 8, "num_hidden_layers": 4}
+LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+
+
+def tensors_in(value: object) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from tensors_in(each)
+
+
+def cached_by_transformers(name: str, tokens: int, **fields: Any) -> tuple[Cache, dict[str, int]]:
+    """Our cache, and the numbers in transformers' own after a run, by the attributes of its layers."""
+    config = getattr(transformers, f"{name}Config")(**fields)
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    with torch.no_grad():
+        cache = model(torch.arange(tokens)[None] % 90 + 3, use_cache=True).past_key_values
+    held: dict[str, int] = {}
+    for layer in cache.layers:
+        for attribute, value in vars(layer).items():
+            if attribute == "values" and value is vars(layer)["keys"]:
+                continue
+            held[attribute] = held.get(attribute, 0) + sum(
+                t.numel() for t in tensors_in(value) if t.is_floating_point()
+            )
+    inventory = inventory_from_module(model).untied()
+    return Cache(tokens, 1, cached_layers(locate_shares(inventory), Settings(inventory.settings))), held
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("DeepseekV3", LATENT),
+        ("DeepseekV32", LATENT),
+        ("GlmMoeDsa", LATENT),
+        ("GlmMoeDsa", {**LATENT, "indexer_types": ["full", "shared", "full", "shared"]}),
+        ("Qwen3Next", {**GROUPED, **LINEAR, "num_experts": 4, "num_experts_per_tok": 2}),
+        ("Lfm2", {**GROUPED, "layer_types": ["conv", "full_attention", "conv", "conv"]}),
+        # What has a window, and what hasn't, by another name of the list.
+        ("NemotronH", {**GROUPED, "sliding_window": 8}),
+        ("Gemma2", {**GROUPED, "sliding_window": 64}),
+    ],
+    ids=[
+        "latent",
+        "index keys",
+        "index keys of all",
+        "index keys of some",
+        "delta net",
+        "convolution",
+        "hybrid",
+        "window",
+    ],
+)
+def test_as_much_as_transformers_caches(name: str, fields: dict[str, Any]) -> None:
+    if not hasattr(transformers, f"{name}Config"):
+        pytest.skip("a newer transformers has it")
+    cache, held = cached_by_transformers(name, 16, **fields)
+    assert cache.numbers() == sum(held.values())
+
+
+def test_index_keys_of_deepseek_v3_2() -> None:
+    if not hasattr(transformers, "DeepseekV32Config"):
+        pytest.skip("a newer transformers has it")
+    cache = cache_of("DeepseekV32")
+    # 61 layers of 512 numbers of the latent, 64 of the rotary key and 128 of the index key.
+    assert half(cache.per_token) == 85_888
+    assert {part.kind: half(part.per_token) for part in cache.parts} == {"growing": 70_272, "index": 61 * 256}
+
+
+def test_blocks_of_tokens_that_are_kept_as_one() -> None:
+    if not hasattr(transformers, "DeepseekV4Config"):
+        pytest.skip("a newer transformers has it")
+    kinds = ["sliding_attention", "heavily_compressed_attention", "compressed_sparse_attention"]
+    rates = {"heavily_compressed_attention": 8, "compressed_sparse_attention": 4}
+    fields = {**LATENT, "num_hidden_layers": 3, "layer_types": kinds, "compress_rates": rates, "num_key_value_heads": 1,
+              "head_dim": 8, "sliding_window": 6}  # fmt: skip
+    cache, held = cached_by_transformers("DeepseekV4", 21, **fields)
+    assert [layer.window for layer in cache.layers] == [6, 6, 6]
+    parts = {part.kind: part.numbers for part in cache.parts}
+    # transformers keeps one token less than the window, as the next one comes first.
+    assert (parts["window"], held["keys"]) == (3 * 6 * 8, 3 * 5 * 8)
+    assert parts["compressed"] == held["compressed_kv"] == 2 * 8 + 5 * (8 + 16)
+
+
+# --- As llama.cpp caches, by the metadata of a GGUF file
+
+
+def gguf_costs(path: Path, architecture: str, tokens: int, tensors: Any = None, **metadata: Any) -> Costs:
+    """Of four heads of 64 numbers and two key-value heads, unless the tensors are given."""
+    layers = metadata.get("block_count", 4)
+    known = {"block_count": layers, "embedding_length": 256, "attention.head_count": 4, "attention.head_count_kv": 2}
+    given = {key.replace("__", "."): value for key, value in metadata.items()}
+    file = gguf_model(path / "x.gguf", architecture, {**known, **given}, tensors or decoder_tensors(layers, 256, 128))
+    (model,) = attncli.params(file, context=tokens).models
+    return model.costs._replace(notes=(*model.notes, *model.costs.notes))
+
+
+def numbers(costs: Costs) -> int:
+    assert costs.cache is not None
+    return costs.cache.numbers()
+
+
+WINDOW = {"attention__sliding_window": 512}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layers", "full", "tokens"),
+    [
+        ("gemma2", 2, [1], 8192),
+        ("gpt-oss", 4, [1, 3], 4096),
+        ("gemma3", 6, [5], 4096),
+        ("gemma3n", 6, [4], 4096),
+        # The first of four.
+        ("cohere2moe", 6, [0, 4], 4096),
+        ("phi3", 2, [0, 1], 4096),
+    ],
+)
+def test_windows_that_llama_cpp_sets_itself(
+    tmp_path: Path, architecture: str, layers: int, full: list[int], tokens: int
+) -> None:
+    found = gguf_costs(tmp_path, architecture, tokens, block_count=layers, **WINDOW)
+    assert found.cache is not None
+    assert [layer.layer for layer in found.cache.layers if layer.window is None] == full
+    assert numbers(found) == 256 * (len(full) * tokens + (layers - len(full)) * 512)
+    assert found.notes == ()
+    # Two multiplications and additions for each of 4 · 64 numbers of queries, and of values.
+    assert found.flops.attention == 2 * 512 * (len(full) * tokens + (layers - len(full)) * 512)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "windows"),
+    [
+        ({"attention__sliding_window_pattern": [True, False, True, True]}, [512, None, 512, 512]),
+        ({"attention__sliding_window_pattern": [1, 0, 1, 1]}, [512, None, 512, 512]),
+        ({"attention__sliding_window_pattern": 3}, [512, 512, None, 512]),
+        ({"attention__sliding_window_pattern": 1}, [None] * 4),
+        ({"attention__sliding_window_pattern": 0}, [512] * 4),
+        ({"attention__sliding_window": 0}, [None] * 4),
+    ],
+    ids=["flags", "numbers", "period", "all full", "all windowed", "switched off"],
+)
+def test_windows_that_the_metadata_lists(tmp_path: Path, metadata: dict[str, Any], windows: list[int | None]) -> None:
+    found = gguf_costs(tmp_path, "gemma2", 4096, **{**WINDOW, **metadata})
+    assert found.cache is not None
+    assert [layer.window for layer in found.cache.layers] == windows
+
+
+def test_sizes_that_llama_cpp_sets_itself(tmp_path: Path) -> None:
+    for architecture, metadata, windows in (
+        ("llama4", {}, [8192, 8192, 8192, None]),
+        ("llama4", {"attention__sliding_window": 0}, [None] * 4),
+        ("smallthinker", WINDOW, [None, 4096, 4096, 4096]),
+        ("smallthinker", {}, [None] * 4),
+    ):
+        found = gguf_costs(tmp_path, architecture, 16_384, **metadata)
+        assert found.cache is not None
+        assert [layer.window for layer in found.cache.layers] == windows
+
+
+def test_a_window_that_nobody_places_is_in_no_layer(tmp_path: Path) -> None:
+    found = gguf_costs(tmp_path, "novel", 4096, **WINDOW)
+    assert numbers(found) == 4 * 256 * 4096
+    assert found.notes[0] == "it has a window of 512 tokens, and doesn't say in which layers: all are counted as full"
+
+
+def test_layers_that_share_anothers_keys_and_layers_that_dont_run(tmp_path: Path) -> None:
+    pattern = {**WINDOW, "attention__sliding_window_pattern": [True, False, True, False]}
+    shared = gguf_costs(tmp_path, "gemma4", 4096, **pattern, attention__shared_kv_layers=2)
+    assert numbers(shared) == 256 * (512 + 4096)
+    tensors = {**decoder_tensors(4, 256, 128), "blk.3.nextn.eh_proj.weight": (256, 512)}
+    whole = gguf_costs(tmp_path, "glm4moe", 4096)
+    predicting = gguf_costs(tmp_path, "glm4moe", 4096, tensors, nextn_predict_layers=1)
+    assert numbers(predicting) == 3 * 256 * 4096
+    assert predicting.flops.attention * 4 == whole.flops.attention * 3
+    assert predicting.flops.linear < whole.flops.linear
+    assert "are for multi-token prediction, which the model runs without" in predicting.notes[0]
+
+
+def test_index_keys_of_a_gguf_file(tmp_path: Path) -> None:
+    tensors = decoder_tensors(4, 256, 128) | {f"blk.{layer}.indexer.attn_k.weight": (24, 256) for layer in (0, 2)}
+    assert numbers(gguf_costs(tmp_path, "deepseek32", 1000, tensors)) == 1000 * (4 * 256 + 2 * 24)
+
+
+def delta_net_tensors(layers: int, interval: int) -> dict[str, tuple[int, ...]]:
+    """As llama.cpp's converter writes Qwen 3.5: two heads of keys, four of values, of 64 numbers each."""
+    linear = [layer for layer in range(layers) if (layer + 1) % interval]
+    found = decoder_tensors(layers, 256, 128, without_attention=linear)
+    for layer in linear:
+        shapes = {
+            "attn_qkv.weight": (512, 256), "attn_gate.weight": (256, 256), "ssm_conv1d.weight": (512, 4),
+            "ssm_dt.bias": (4,), "ssm_a": (4,), "ssm_beta.weight": (4, 256), "ssm_alpha.weight": (4, 256),
+            "ssm_norm.weight": (64,), "ssm_out.weight": (256, 256),
+        }  # fmt: skip
+        found |= {f"blk.{layer}.{name}": shape for name, shape in shapes.items()}
+    return found
+
+
+STATE_SPACE = {"ssm__conv_kernel": 4, "ssm__inner_size": 256, "ssm__state_size": 64, "ssm__group_count": 2}
+
+
+def test_linear_attention_of_a_gguf_file(tmp_path: Path) -> None:
+    tensors = delta_net_tensors(4, 4)
+    found = gguf_costs(tmp_path, "qwen35", 4096, tensors, **STATE_SPACE, full_attention_interval=4)
+    # One layer grows. Three have the outer products of four heads, and three inputs of the convolution's 512 channels.
+    assert numbers(found) == 1_048_576 + 3 * (4 * 64 * 64 + 3 * 512)
+    assert found.flops.attention == 2 * (256 + 256) * 4096
+
+
+def test_a_state_space_without_attention_of_a_gguf_file(tmp_path: Path) -> None:
+    tensors: dict[str, tuple[int, ...]] = {"token_embd.weight": (99, 64), "output_norm.weight": (64,)}
+    for layer in range(2):
+        shapes = {
+            "attn_norm.weight": (64,), "ssm_in.weight": (256, 64), "ssm_conv1d.weight": (128, 4),
+            "ssm_conv1d.bias": (128,), "ssm_x.weight": (36, 128), "ssm_dt.weight": (128, 4), "ssm_dt.bias": (128,),
+            "ssm_a": (128, 16), "ssm_d": (128,), "ssm_out.weight": (64, 128),
+        }  # fmt: skip
+        tensors |= {f"blk.{layer}.{name}": shape for name, shape in shapes.items()}
+    heads = {"attention__head_count": 0, "attention__head_count_kv": 0}
+    sizes = {"ssm__conv_kernel": 4, "ssm__state_size": 16, "ssm__inner_size": 128, "feed_forward_length": 0}
+    found = gguf_costs(tmp_path, "mamba", 1000, tensors, block_count=2, **heads, **sizes)
+    # A state of 16 numbers a channel and three inputs; Mamba 2.8B has 64 layers of 5,120 channels: 23.75 MiB.
+    assert numbers(found) == 2 * 128 * (16 + 3)
+    assert 4 * 64 * 5120 * (16 + 3) == 23.75 * (1 << 20)
+
+
+# --- Kinds of layers
+
+
+def test_a_kind_of_layer_that_isnt_known_is_named_and_counts_as_full() -> None:
+    fields = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "sliding_window": 8}
+    inventory = inventory_of("Llama", **LLAMA)
+    kinds = {**fields, "layer_types": ["sliding_attention", "folded_attention"]}
+    changed = inventory._replace(settings={"": (kinds,)})
+    found = attncli_costs(changed, 100)
+    assert found.cache is not None
+    assert [layer.window for layer in found.cache.layers] == [8, None]
+    assert found.notes == (
+        "what a layer of the kind 'folded_attention' keeps is not known here: 1 layer is counted as full attention",
+    )
+
+
+def attncli_costs(inventory: Any, tokens: int) -> Costs:
+    from attncli.parameters.costs import CostsRequest, estimate_costs
+
+    return estimate_costs(inventory, CostsRequest(tokens), total=inventory.total, generates=True)
+
+
+def test_patterns_in_a_config_json_that_lists_no_layers() -> None:
+    def kinds(**fields: Any) -> Any:
+        return [
+            kind == "full_attention" for kind in with_layer_types({"num_hidden_layers": 4, **fields})["layer_types"]
+        ]  # type: ignore[attr-defined]
+
+    window = {"sliding_window": 8}
+    assert kinds(model_type="gemma2", **window) == [False, True] * 2
+    assert kinds(model_type="cohere2", sliding_window_pattern=4, **window) == [False] * 3 + [True]
+    assert kinds(model_type="qwen2", use_sliding_window=True, max_window_layers=3, **window) == [True] * 3 + [False]
+    for fields in ({"model_type": "mistral", **window}, {"model_type": "gemma2"}, {"model_type": "phi3", **window}):
+        assert "layer_types" not in with_layer_types({"num_hidden_layers": 4, **fields})
+    inner = with_layer_types({"text_config": {"num_hidden_layers": 2, "model_type": "gemma2", **window}})
+    assert inner["text_config"]["layer_types"] == ["sliding_attention", "full_attention"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["Gemma2", "Gemma3Text", "GptOss", "Cohere2"])
+def test_llama_cpp_and_transformers_have_the_same_pattern(name: str) -> None:
+    config = getattr(transformers, f"{name}Config")(num_hidden_layers=12)
+    pattern = DEFAULT_PATTERNS[config.model_type.removesuffix("_text").replace("gpt_oss", "gpt-oss")]
+    assert pattern.layer_types(12) == config.layer_types

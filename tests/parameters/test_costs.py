@@ -5,13 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+import transformers
 
 from attncli.errors import UsageError
 from attncli.parameters.costs import CostsRequest, estimate_costs, training_memory
 from attncli.parameters.count import InventoryShares
-from attncli.parameters.lora import LoraRequest, no_matrix_error, parse_lora
-from attncli.results.costs import Costs, by_dtype
-from tests.parameters.counting import inventory_of
+from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.parameters.lora import (
+    LoraRequest,
+    lora_adapters,
+    no_matrix_error,
+    parse_lora,
+    unknown_name,
+    unknown_name_error,
+)
+from attncli.parameters.published import published_format
+from attncli.results.costs import Costs, Published, by_dtype
+from tests.parameters.counting import counted, inventory_of
 
 LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
 
@@ -212,10 +223,10 @@ def test_adapters_come_in_the_order_of_components() -> None:
         (16, LoraRequest(16)),
         ("16", LoraRequest(16)),
         ("8:attention, mlp.up", LoraRequest(8, ("attention", "mlp.up"))),
-        ("8:q_proj,v_proj", LoraRequest(8, ("attention.query", "attention.value"))),
-        ("8:down_proj,mlp.down", LoraRequest(8, ("mlp.down", "moe.down"))),
+        ("8:q_proj,v_proj", LoraRequest(8, (), ("q_proj", "v_proj"))),
+        ("8:down_proj,mlp.down", LoraRequest(8, ("mlp.down",), ("down_proj",))),
         ("8:all", LoraRequest(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
-        ("8:all-linear", LoraRequest(8, ("attention", "cross_attention", "mlp", "moe", "mixer"))),
+        ("8:all-linear", LoraRequest(8, (), ("all-linear",))),
     ],
 )
 def test_adapter_requests(given: int | str | None, expected: LoraRequest | None) -> None:
@@ -228,12 +239,135 @@ def test_ranks_that_are_none(given: int | str) -> None:
         parse_lora(given)
 
 
-def test_a_misspelt_component() -> None:
-    with pytest.raises(UsageError) as caught:
-        parse_lora("16:atention")
-    assert caught.value.hint == "did you mean attention?"
-    with pytest.raises(UsageError, match="there is no component 'lm'") as caught:
-        parse_lora("16:lm")
-    assert caught.value.hint.startswith("name attention.query, attention.key,")
-    assert caught.value.hint.endswith("or as peft does q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, "
-                                      "all, all-linear")  # fmt: skip
+def test_a_name_that_no_model_has() -> None:
+    located = [InventoryShares(inventory_of(name, **LLAMA)).unique for name in ("Llama", "Bert")]
+    everything = [entry for model in located for entry in model]
+    assert unknown_name(located, LoraRequest(8, (), ("q_proj", "query", "all-linear", "o_proj"))) is None
+    assert unknown_name(located, LoraRequest(8, (), ("q_proj", "atention"))) == "atention"
+    error = unknown_name_error("atention", ["a", "b"], everything)
+    assert error.message == "--lora: a, b has no component or module 'atention'"
+    assert error.hint == "did you mean attention?"
+    assert unknown_name_error("c_attn", ["a"], everything[:1]).hint.startswith("name attention.query, attention.key,")
+
+
+def test_names_of_other_families_stand_for_components() -> None:
+    shares = InventoryShares(inventory_of("GPT2", n_embd=32, n_layer=2, n_head=4, vocab_size=99)).unique
+    assert lora_adapters(shares, LoraRequest(4, (), ("q_proj",))) == lora_adapters(shares, LoraRequest(4))
+    assert lora_adapters(shares, LoraRequest(4, (), ("query",))) is None
+
+
+TINY_BERT = {**LLAMA, "hidden_size": 96, "intermediate_size": 160}
+TINY_T5 = {"d_model": 64, "d_kv": 32, "num_heads": 4, "d_ff": 192, "num_layers": 2, "vocab_size": 99}
+AS_PEFT = [
+    ("T5ForConditionalGeneration", TINY_T5, "8:all-linear", "all-linear", 53_248),
+    ("T5ForConditionalGeneration", TINY_T5, "16", ["q", "v"], 36_864),
+    ("T5ForConditionalGeneration", TINY_T5, "16:q,v", ["q", "v"], 36_864),
+    ("T5ForConditionalGeneration", TINY_T5, "4:wi,wo,o", ["wi", "wo", "o"], None),
+    ("BertModel", TINY_BERT, "8:all-linear", "all-linear", 22_016),
+    ("BertForMaskedLM", TINY_BERT, "8:all-linear", "all-linear", None),
+    ("BertModel", TINY_BERT, "16:query", ["query"], None),
+    ("BertModel", TINY_BERT, "4:dense", ["dense"], None),
+    ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "16:c_attn", ["c_attn"], None),
+    ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4}, "8:wte,mlp.c_fc", ["wte", "mlp.c_fc"], None),
+    ("LlamaForCausalLM", LLAMA, "8:down_proj,lm_head", ["down_proj", "lm_head"], None),
+    ("WhisperForConditionalGeneration", WHISPER, "8:conv1,q_proj", ["conv1", "q_proj"], None),
+    ("WhisperForConditionalGeneration", WHISPER, "8", ["q_proj", "v_proj"], None),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "given", "targets", "known"), AS_PEFT)
+def test_adapters_as_peft_counts_them(
+    name: str, fields: dict[str, Any], given: str, targets: Any, known: int | None
+) -> None:
+    peft = pytest.importorskip("peft")
+    cls = getattr(transformers, name)
+    with torch.device("meta"):
+        model = cls(cls.config_class(**fields))
+        inventory = inventory_from_module(model)
+        request = parse_lora(given)
+        assert request is not None
+        adapted = peft.get_peft_model(model, peft.LoraConfig(r=request.rank, target_modules=targets))
+    found = lora_adapters(InventoryShares(inventory).unique, request)
+    assert found is not None
+    assert found.parameters == sum(each.numel() for path, each in adapted.named_parameters() if "lora_" in path)
+    assert known is None or found.parameters == known
+
+
+def test_experts_that_are_stored_together_are_no_linear_layers() -> None:
+    request = CostsRequest(lora=LoraRequest(8, (), ("all-linear",)))
+    found = costs_of("Mixtral", request, **LLAMA, num_local_experts=3)
+    assert found.notes == (
+        "its experts are stored together and no linear layers: all-linear leaves them out (--lora RANK:moe)",
+    )
+    assert costs_of("Llama", request, **LLAMA).notes == ()
+
+
+# --- As published
+
+
+def published_as(name: str, quantization: Any, dtype: str | None = "bfloat16", **fields: Any) -> Published | None:
+    return published_format(InventoryShares(inventory_of(name, **fields)).unique, quantization, dtype)
+
+
+def test_mxfp4_packs_the_experts() -> None:
+    # The matrices of 32 experts in 24 layers in 4.25 bits, the rest in 16: what the published files hold.
+    sizes = {"num_hidden_layers": 24, "num_local_experts": 32}
+    found = published_as("GptOss", {"quant_method": "mxfp4"}, **sizes)
+    assert found is not None
+    assert (found.format, found.bytes) == ("MXFP4", 13_761_264_768)
+    assert found.bits_per_weight == pytest.approx(8 * found.bytes / 20_914_757_184)
+
+
+def test_fp8_packs_the_matrices_of_the_blocks() -> None:
+    inventory, block = inventory_of("Llama", **LLAMA), 4 * 32 * 32 + 3 * 32 * 48
+    blocks = {"quant_method": "fp8", "weight_block_size": [16, 16]}
+    found = published_as("Llama", blocks, **LLAMA)
+    assert found is not None
+    # A scale of four bytes for each 16 × 16 weights.
+    assert found.bytes == 2 * block + 2 * block // 256 * 4 + 2 * (inventory.total - 2 * block)
+    kept = published_as("Llama", {**blocks, "modules_to_not_convert": ["model.layers.*.mlp", "lm_head"]}, **LLAMA)
+    assert kept is not None
+    assert kept.bytes - found.bytes == 2 * (3 * 32 * 48) - 2 * (3 * 32 * 48) // 256 * 4
+    one = published_as("Llama", {**blocks, "modules_to_not_convert": ["model.layers.1.mlp"]}, **LLAMA)
+    assert one is not None
+    assert 2 * (one.bytes - found.bytes) == kept.bytes - found.bytes
+
+
+def test_what_is_published_unpacked_or_in_another_way() -> None:
+    total = inventory_of("Llama", **LLAMA).total
+    assert published_as("Llama", None, **LLAMA) == Published("bfloat16", 2 * total, 16.0)
+    assert published_as("Llama", None, None, **LLAMA) is None
+    assert published_as("Llama", {"quant_method": "novel"}, **LLAMA) is None
+
+
+def test_no_context_exceeds_what_a_model_is_made_for() -> None:
+    found = costs_of("Llama", CostsRequest(fit=1 << 30), **LLAMA, max_position_embeddings=64).fits
+    assert found is not None
+    assert {(choice.context, choice.by_positions) for choice in found.choices} == {(64, True)}
+    # Beside the weights, 128 numbers a token.
+    weights = inventory_of("Llama", **LLAMA).total
+    tight = costs_of("Llama", CostsRequest(fit=4 * (weights + 8 * 128)), **LLAMA, max_position_embeddings=64).fits
+    assert tight is not None
+    by_dtype = {choice.weights: choice for choice in tight.choices}
+    assert (by_dtype["float32"].context, by_dtype["float32"].by_positions) == (8, False)
+    assert (by_dtype["float16"].context, by_dtype["float16"].by_positions) == (64, True)
+
+
+def test_the_published_format_is_among_what_fits() -> None:
+    inventory = inventory_of("Llama", **LLAMA)
+    published = Published("MXFP4", 1000, 4.5)
+    found = estimate_costs(
+        inventory, CostsRequest(fit=1000 + 2 * 256 * 10), total=inventory.total, generates=True, published=published
+    )
+    assert found.fits is not None
+    # Two layers of keys and values of 32 numbers in bfloat16, ten times.
+    assert found.fits.choices[-1] == ("MXFP4", "bfloat16", 20, False)
+    assert found.to_dict()["published"] == {"format": "MXFP4", "bytes": 1000, "bits_per_weight": 4.5}
+
+
+def test_a_tied_unembedding_is_counted_again_among_the_readings() -> None:
+    fields = {"d_model": 32, "num_layers": 1, "num_heads": 4, "d_kv": 8, "d_ff": 48, "vocab_size": 99}
+    found = counted("T5", **fields)
+    readings = {reading.name: reading.total for reading in found.readings}
+    assert readings["untied"] == found.total + 99 * 32
+    assert "untied" not in {reading.name for reading in counted("Llama", **LLAMA).readings}

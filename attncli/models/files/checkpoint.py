@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from attncli.errors import ModelError
 from attncli.models.files import weight_headers
+from attncli.models.files.model_parts import PIPELINE_FILE, SubfolderSource, pipeline_folders
 from attncli.models.files.reference import Kind, ModelRef, is_plain_path
 from attncli.models.files.sources import LocalSource, Source
 from attncli.models.files.weight_headers import (
@@ -34,6 +35,11 @@ T = TypeVar("T")
 _INDEX = ".safetensors.index.json"
 _STANDARD_NAMES = ("model.safetensors", f"model{_INDEX}")
 _READABLE = (".safetensors", ".gguf")
+#: The names of the weights in a part of a pipeline, and of those that have no header.
+_PART_NAMES = (*_STANDARD_NAMES, "diffusion_pytorch_model.safetensors", f"diffusion_pytorch_model{_INDEX}")
+_PART_PICKLES = ("pytorch_model.bin", "diffusion_pytorch_model.bin", "pytorch_model.bin.index.json")
+#: A GGUF file with the tower of pictures or sounds and the projector of the model beside it (llama.cpp).
+_PROJECTOR = re.compile(r".*mmproj.*\.gguf", re.IGNORECASE)
 #: The names of shards: `model-00002-of-00005.safetensors`.
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.safetensors|\.gguf)")
 #: Weight files that aren't the model's: an adapter, and Mistral's format of the same weights.
@@ -91,6 +97,8 @@ def read_checkpoint(files: ModelFiles) -> Checkpoint:
 
 def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
     """As `read_checkpoint`, for one source of files."""
+    if ref.weights_file is None and (index := _pipeline_index(source)) is not None:
+        return _read_pipeline(ref, source, index)
     chosen = choose_files(ref, source)
     if chosen.names[0].endswith(".gguf"):
         return _read_gguf(source, chosen)
@@ -108,6 +116,35 @@ def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
         None if config is None else weight_headers.read_json(config, repair_hint=source.repair_hint),
         tuple(_disagreements({tensor.name for tensor in tensors}, chosen.indexed)),
     )
+
+
+def _pipeline_index(source: Source) -> Path | None:
+    """The list of the parts of a pipeline (diffusers); None where the model has files of its own."""
+    return None if source.has("config.json") else source.find(PIPELINE_FILE)
+
+
+def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
+    """The tensors of all parts of a pipeline, each named by its folder and the name in its file."""
+    tensors, files, left_out = [], [], []
+    for folder in pipeline_folders(index, repair_hint=source.repair_hint):
+        part = SubfolderSource(source, folder)
+        name = next((name for name in _PART_NAMES if part.has(name)), None)
+        if name is None:
+            left_out += [folder] if any(part.has(pickle) for pickle in _PART_PICKLES) else []
+            continue
+        chosen = _choose_by_name(ref, part, name)
+        files += [f"{folder}/{file}" for file in chosen.names]
+        for _, entries in _read_headers(part, chosen.names):
+            tensors += [_stored_tensor(f"{folder}.{tensor}", entry) for tensor, entry in entries.items()]
+    if not tensors:
+        raise ModelError(
+            f"the parts of {ref.name} have no weights whose header can be read",
+            hint="headers are those of .safetensors files; name the folder of a part",
+        )
+    parts = list(dict.fromkeys(file.partition("/")[0] for file in files))
+    notes = [f"a pipeline of several models, counted by the headers of their weights: {', '.join(parts)}"]
+    notes += [f"the weights of {', '.join(left_out)} are pickles and not counted"] if left_out else []
+    return Checkpoint("safetensors", tuple(files), tuple(tensors), None, tuple(notes))
 
 
 def local_checkpoint(files: ModelFiles) -> Checkpoint | None:
@@ -187,18 +224,19 @@ def _broken_on_hub(name: str, fault: BrokenFileError) -> ModelError:
 
 def _read_gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:
     from attncli.models.files.gguf_header import read_gguf_header
-    from attncli.models.files.gguf_names import config_fields, module_name
+    from attncli.models.files.gguf_names import config_fields, module_names
 
     local: dict[str, Path] = {name: path for name in chosen.names if (path := source.local(name)) is not None}
     headers = {name: read_gguf_header(path, repair_hint=source.repair_hint) for name, path in local.items()}
     remote = [name for name in chosen.names if name not in local]
     headers |= dict(zip(remote, _read_ranges(source, remote, _fetch_gguf_header), strict=True))
-    tensors = tuple(
-        StoredTensor(tensor.name, module_name(tensor.name), tensor.dtype, tensor.shape, tensor.size)
-        for name in chosen.names
-        for tensor in headers[name].tensors
-    )
-    return Checkpoint("gguf", chosen.names, tensors, config_fields(headers[chosen.names[0]].metadata))
+    stored = [tensor for name in chosen.names for tensor in headers[name].tensors]
+    paths = module_names(tensor.name for tensor in stored)
+    tensors = tuple(StoredTensor(each.name, paths[each.name], each.dtype, each.shape, each.size) for each in stored)
+    config, note = config_fields(headers[chosen.names[0]].metadata)
+    notes = [] if note is None else [note]
+    notes += [f"with the tensors of {chosen.projector}"] if chosen.projector is not None else []
+    return Checkpoint("gguf", chosen.names, tensors, config, tuple(notes))
 
 
 def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:
@@ -226,10 +264,12 @@ class ChosenFiles(NamedTuple):
     """The files to read.
 
     names: at least one.  indexed: the names of the tensors in the index; None without an index.
+    projector: the last of the names where it holds the tower of pictures or sounds beside a GGUF model.
     """
 
     names: tuple[str, ...]
     indexed: frozenset[str] | None = None
+    projector: str | None = None
 
 
 def choose_files(ref: ModelRef, source: Source) -> ChosenFiles:
@@ -280,11 +320,15 @@ def _choose_by_index(ref: ModelRef, source: Source, name: str) -> ChosenFiles:
     return ChosenFiles(names, frozenset(file_by_tensor))
 
 
-def _choose_by_listing(ref: ModelRef, source: Source) -> ChosenFiles:
+def _choose_by_listing(ref: ModelRef, source: Source, among: Sequence[str] | None = None) -> ChosenFiles:
     """Weights with non-standard names: an index, shards without an index, several files of one model, or one file."""
-    names = sorted(source.names())
+    names = sorted(source.names() if among is None else among)
     readable = [name for name in names if name.endswith(_READABLE) and "/" not in name]
     candidates = [name for name in readable if not is_auxiliary(name)] or readable
+    projectors = [name for name in candidates if _PROJECTOR.fullmatch(name)]
+    if projectors and len(projectors) < len(candidates):
+        main = _choose_by_listing(ref, source, [name for name in candidates if name not in projectors])
+        return main._replace(names=(*main.names, projectors[0]), projector=projectors[0])
     indices = [name for name in names if name.endswith(_INDEX) and "/" not in name]
     if len(indices) == 1:
         return _choose_by_index(ref, source, indices[0])

@@ -90,6 +90,7 @@ def empty_module(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
 
     Raises ModelError if the class rejects the configuration, or needs a package that isn't installed.
     """
+    config = _config_for_class(cls, config)
     completed = _fill_by_convention(config)
     try:
         return _build(cls, config)
@@ -98,6 +99,37 @@ def empty_module(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
         if completed is None:
             raise
         return _build(cls, completed)
+
+
+def named_class_note(cls: type[nn.Module], config: PreTrainedConfig) -> str | None:
+    """Why a model is counted as this class, where its configuration names none or another; None where it names it."""
+    named = [str(name) for name in config.architectures or ()]
+    if not named:
+        return f"config.json names no architecture: counted as {cls.__name__}"
+    if cls.__name__ in named:
+        return None
+    known = getattr(transformers, named[0], None)
+    why = "transformers doesn't have" if known is None else "doesn't take this configuration"
+    return f"config.json names {named[0]}, which {why}: counted as {cls.__name__}"
+
+
+def _config_for_class(cls: type[nn.Module], config: PreTrainedConfig) -> PreTrainedConfig:
+    """The configuration, or the part of it that the class is made of: the text of Mllama for MllamaForCausalLM."""
+    if not _is_model_class(cls) or _accepts_config(cls, config):
+        return config
+    return _part_for_class(cls, config) or config
+
+
+def _is_model_class(cls: Any) -> TypeGuard[type[PreTrainedModel]]:
+    # What stands for a class whose packages aren't installed is none, and has no attributes either.
+    return inspect.isclass(cls) and issubclass(cls, PreTrainedModel)
+
+
+def _part_for_class(cls: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedConfig | None:
+    wanted = getattr(cls, "config_class", None)
+    key = getattr(wanted, "base_config_key", "")
+    part = getattr(config, key, None) if key else None
+    return part if isinstance(part, PreTrainedConfig) and isinstance(part, wanted) else None  # type: ignore[arg-type]
 
 
 def _fill_by_convention(config: PreTrainedConfig) -> PreTrainedConfig | None:
@@ -157,8 +189,8 @@ def _remote_class(config: PreTrainedConfig, files: ModelFiles) -> type[nn.Module
 
 def _candidate_classes(config: PreTrainedConfig) -> Iterator[type[nn.Module]]:
     """Classes that take this configuration, the most likely first."""
-    declared = (getattr(transformers, name, None) for name in config.architectures or ())
-    yield from (cls for cls in declared if _accepts_config(cls, config))
+    declared: list[Any] = [getattr(transformers, str(name), None) for name in config.architectures or ()]
+    yield from (cls for cls in declared if _accepts_config(cls, config) or _accepts_part(cls, config))
     tables = (*_language_model_tables(config), "AutoModel", *_TASK_TABLES)
     listed = [cls for table in tables for cls in _mapped_classes(table, config) if cls is not None]
     yield from (cls for cls in listed if _accepts_config(cls, config))
@@ -188,10 +220,15 @@ def _mapped_classes(table: str, config: PreTrainedConfig) -> tuple[Any, ...]:
 
 def _accepts_config(cls: Any, config: PreTrainedConfig) -> TypeGuard[type[PreTrainedModel]]:
     """Whether a class takes this configuration itself: a table may list a decoder, which takes a part of it."""
-    if not (inspect.isclass(cls) and issubclass(cls, PreTrainedModel)):
+    if not _is_model_class(cls):
         return False
     accepted = getattr(cls, "config_class", None)
     return accepted is None or isinstance(config, accepted)
+
+
+def _accepts_part(cls: Any, config: PreTrainedConfig) -> bool:
+    """Whether a class takes a part of this configuration, as `from_pretrained` gives it to the class."""
+    return _is_model_class(cls) and _part_for_class(cls, config) is not None
 
 
 def _sibling_classes(config: PreTrainedConfig) -> list[type[nn.Module]]:

@@ -11,7 +11,7 @@ from attncli.render.common.escape import SLASHES, name_text
 from attncli.render.common.lines import Line
 from attncli.render.common.terminal import Terminal
 from attncli.render.params.grid import fact_lines
-from attncli.results.costs import CACHE_BITS, Cache, Costs, Fits, Flops, Lora, Training, in_bytes
+from attncli.results.costs import CACHE_BITS, Cache, Costs, Fits, Flops, Lora, Published, Training, in_bytes
 
 #: The dtype of caches and of comparisons, which nearly every model runs in.
 USUAL_DTYPE = "bfloat16"
@@ -23,6 +23,8 @@ def cost_lines(costs: Costs, terminal: Terminal) -> list[Line]:
     """Facts about memory, cache, compute and attention."""
     memory = (f"{dtype} {bytes_text(size)}" for dtype, size in costs.memory.items() if dtype != _DUPLICATE_DTYPE)
     lines = fact_lines("memory", memory, terminal)
+    if costs.published is not None and costs.published.is_packed:
+        lines += fact_lines("published", [published_text(costs.published)], terminal)
     if costs.cache is not None:
         lines += fact_lines("cache", _cache_facts(costs.cache), terminal)
     lines += fact_lines("arithmetic", _arithmetic_facts(costs.flops, costs.attends), terminal)
@@ -52,6 +54,10 @@ def _cache_facts(cache: Cache) -> Iterator[str]:
         for window, layers in cache.windows.items():
             yield f"the last {window:,} tokens alone in {_layer_count(layers, cache.attending)}"
         yield f"{_cache_bytes(cache.beyond_windows)} a token beyond"
+    if cache.index_keys:
+        yield f"of which index keys {_cache_bytes(cache.index_keys)} in {_layer_count(cache.indexed, cache.attending)}"
+    for ratio, layers in cache.ratios.items():
+        yield f"one entry for {ratio:,} tokens in {_layer_count(layers, cache.attending)}"
     if cache.cross and cache.cross_positions is None:
         yield f"{_cache_bytes(cache.cross)} a token of the other sequence"
     elif cache.cross:
@@ -100,7 +106,8 @@ def _fit_facts(fits: Fits, terminal: Terminal, *, caches: bool) -> Iterator[str]
         if choice.weights == _DUPLICATE_DTYPE:
             continue
         cache = "" if choice.cache == choice.weights or not caches else f" (cache {choice.cache})"
-        yield f"{choice.weights}{cache} {longest_text(choice.context, caches=caches)}"
+        limit = ", all that it is made for" if choice.by_positions else ""
+        yield f"{choice.weights}{cache} {longest_text(choice.context, caches=caches)}{limit}"
 
 
 def _budget_text(fits: Fits, terminal: Terminal) -> str:
@@ -125,6 +132,11 @@ def _lora_facts(lora: Lora) -> Iterator[str]:
     for component in lora.components:
         matrices = f"{component.matrices:,} {'matrix' if component.matrices == 1 else 'matrices'}"
         yield f"{component.component} {component.parameters:,} in {matrices}"
+
+
+def published_text(published: Published) -> str:
+    """`MXFP4 12.8 GiB, 5.26 bits a weight`."""
+    return f"{published.format} {bytes_text(published.bytes)}, {published.bits_per_weight:.3g} bits a weight"
 
 
 # --- Numbers

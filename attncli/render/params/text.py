@@ -264,8 +264,7 @@ def _comparison_table(result: ParamsResult, places: Sequence[int], terminal: Ter
     if differs:
         columns.append(Column("difference", spare=1))
     rows = [_total_row(models, terminal, differs=differs), *_component_rows(result, places, terminal, differs=differs)]
-    lengths_differ = len({model.costs.flops.context for model in result.models}) > 1
-    costs = _cost_rows(models, glyphs(terminal).dash, lengths_differ=lengths_differ)
+    costs = _cost_rows(models, glyphs(terminal).dash)
     rows += [Cells((label, *values, *([""] if differs else []))) for label, values in costs]
     return columns, rows
 
@@ -297,22 +296,19 @@ def _number_texts(numbers: Sequence[int], terminal: Terminal, *, differs: bool) 
     return texts
 
 
-def _cost_rows(
-    models: Sequence[ModelParameters], dash: str, *, lengths_differ: bool
-) -> Iterator[tuple[str, list[str]]]:
-    """The costs of the models, in the usual dtype.
-
-    lengths_differ: whether the models' compute is for texts of different lengths.
-    """
+def _cost_rows(models: Sequence[ModelParameters], dash: str) -> Iterator[tuple[str, list[str]]]:
+    """The costs of the models, in the usual dtype."""
     yield "active a token", [f"{model.counted.active.total:,}" for model in models]
     yield f"memory, {USUAL_DTYPE}", [bytes_text(model.costs.memory[USUAL_DTYPE]) for model in models]
+    published = [model.costs.published for model in models]
+    if any(each and each.is_packed for each in published):
+        yield "  as published", [bytes_text(each.bytes) if each else dash for each in published]
     caches = [model.costs.cache for model in models]
     if any(caches):
         cached = [in_bytes(cache.per_token, CACHE_BITS[USUAL_DTYPE]) if cache else 0 for cache in caches]
         yield f"cache a token, {USUAL_DTYPE}", [bytes_text(size) for size in cached]
     yield "arithmetic", [flops_text(model.costs.flops.total) for model in models]
-    if lengths_differ:
-        yield "  at tokens", [f"{model.costs.flops.context:,}" for model in models]
+    yield "  at tokens", [f"{model.costs.flops.context:,}" for model in models]
     yield from _optional_cost_rows([model.costs for model in models], dash)
 
 
