@@ -10,9 +10,9 @@ attention code of their own run it (eager), and their weights are captured insid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import ReferenceType, ref
 
@@ -24,6 +24,7 @@ from attncli.errors import ModelError
 from attncli.models.capture.attention_types import Attention
 from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
 from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, patch_attention
+from attncli.models.capture.mixing_watch import MixingWatch, ShapeRecorder, Steps
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.structure import block_lists, is_attention, mixer_names, stack_word
@@ -60,6 +61,9 @@ _IGNORED_TENSORS = frozenset(
 #: Arguments that hold a picture or a sound.
 _MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
 
+#: Libraries whose attention modules are known to take a softmax for attention alone.
+_LIBRARIES = frozenset({"torch", "transformers", "peft"})
+
 #: Fields of a configuration for the number of learned positions before every text.
 _PROMPT_LENGTH_FIELDS = ("prompt_length",)
 
@@ -68,24 +72,29 @@ _PROMPT_LENGTH_FIELDS = ("prompt_length",)
 class _CaptureSession:
     """One captured forward pass of a batch.
 
+    observer: None in a pass that isn't observed.
     paths: of the modules, by their ids.  lengths: of the text and, in an encoder–decoder, of the decoder's input.
     prompt: the learned positions before each text.  has_media: whether a picture or a sound goes with the text.
     captured: how many attention computations were passed to the observer.
     """
 
-    observer: Observer
+    observer: Observer | None
     paths: dict[int, str]
     lengths: tuple[int, ...]
     prompt: int = 0
     has_media: bool = False
-    softmaxes: SoftmaxCapture | None = None
+    watch: MixingWatch | None = None
     windows: ShiftedWindows | None = None
     captured: int = 0
+    #: Modules that ran and whose attention can't be read.
+    unreadable: list[nn.Module] = field(default_factory=list)
     #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
     last: tuple[ReferenceType[Tensor], ...] = ()
 
     def emit(self, module: nn.Module, attention: Attention) -> None:
         """Pass an attention computation to the observer."""
+        if self.observer is None:
+            return
         path = self.paths[id(module)]
         for suffix, part in self._split(path, attention):
             self.captured += 1
@@ -93,8 +102,8 @@ class _CaptureSession:
 
     def emit_from_interface(self, module: nn.Module, attention: QueryKeyAttention) -> None:
         """Pass on an attention computation that came through transformers' interface."""
-        if self.softmaxes is not None:
-            self.softmaxes.mark_captured()
+        if self.watch is not None:
+            self.watch.mark_captured()
         states = (attention.query, attention.key)
         if self.last and all(last() is now for last, now in zip(self.last, states, strict=True)):
             return  # the same attention to other values (DiffLlama)
@@ -102,6 +111,10 @@ class _CaptureSession:
         patches = self.windows.window_patches(module) if self.windows is not None else None
         inside = None if patches is None else patch_attention(attention, patches)
         self.emit(module, inside or attention)
+
+    def own_computation(self) -> AbstractContextManager[None]:
+        """What is computed in the body is no part of the model."""
+        return nullcontext() if self.watch is None else self.watch.paused()
 
     def _split(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
         """The attention between tokens of the given sequences, in one part or two, with a suffix for each path."""
@@ -172,8 +185,9 @@ def capture_attention(
         softcap=softcap,
         sinks=sinks,
     )
-    session.emit_from_interface(module, attention)
-    return attention.output(), None
+    with session.own_computation():
+        session.emit_from_interface(module, attention)
+        return attention.output(), None
 
 
 AttentionInterface.register(IMPLEMENTATION, capture_attention)
@@ -205,9 +219,9 @@ def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: 
                 _run_forward(model, {**arguments, "output_attentions": True}, session, batch=batch)
     finally:
         _current_session.reset(token)
-    if not session.captured or session.softmaxes is None:
+    if not session.captured:
         raise _no_attention_error(model)
-    return tuple(paths[id(module)] for module in session.softmaxes.unreadable)
+    return tuple(paths[id(module)] for module in session.unreadable)
 
 
 def _may_return_weights(model: PreTrainedModel) -> bool:
@@ -228,10 +242,31 @@ def _route_attention(model: PreTrainedModel) -> None:
 
 def _run_forward(model: PreTrainedModel, arguments: Mapping[str, Any], session: _CaptureSession, *, batch: int) -> None:
     """One forward pass with both ways of capturing active."""
+    run = forward_method(model, arguments)
     session.windows = ShiftedWindows(model)
-    session.softmaxes = SoftmaxCapture(model, batch, session.lengths[0], session.emit, session.windows)
-    with report_run_errors(model, arguments), session.windows, session.softmaxes:
-        forward_method(model, arguments)(**arguments)
+    with report_run_errors(model, arguments):
+        second = _run_second(model, arguments, session, batch=batch) if _has_own_code(model, arguments) else None
+        watch = SoftmaxCapture(model, batch, session.lengths, session.emit, session.windows, second)
+        session.watch, session.unreadable = watch, watch.unreadable
+        with session.windows, watch:
+            run(**arguments)
+
+
+def _run_second(model: PreTrainedModel, arguments: Mapping[str, Any], session: _CaptureSession, *, batch: int) -> Steps:
+    """A pass over a text of another length, of which nothing is observed but shapes."""
+    recorder = ShapeRecorder(model, batch)
+    token = _current_session.set(replace(session, observer=None, watch=recorder))
+    try:
+        return recorder.run(forward_method(model, arguments), arguments)
+    finally:
+        _current_session.reset(token)
+
+
+def _has_own_code(model: PreTrainedModel, arguments: Mapping[str, Any]) -> bool:
+    """Whether modules of no known library may attend, and to a text, whose length can change."""
+    if "input_ids" not in arguments or arguments.keys() & _MEDIA_ARGUMENTS:
+        return False
+    return any(type(module).__module__.partition(".")[0] not in _LIBRARIES for module in model.modules())
 
 
 @contextmanager
