@@ -9,6 +9,7 @@ attention code of their own run it (eager), and their weights are captured insid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -63,6 +64,9 @@ _MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in n
 
 #: Libraries whose attention modules are known to take a softmax for attention alone.
 _LIBRARIES = frozenset({"torch", "transformers", "peft"})
+
+#: What the graph of a scripted module has, if it attends.
+_SCRIPTED_ATTENTION = re.compile(r"aten::(_?softmax|scaled_dot_product|_native_multi_head)")
 
 #: Fields of a configuration for the number of learned positions before every text.
 _PROMPT_LENGTH_FIELDS = ("prompt_length",)
@@ -199,8 +203,10 @@ def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: 
 
     Returns the paths of the attention modules that ran but can't be read.
 
-    Raises ModelError where no module of the model attends, and where it can't run on a text alone.
+    Raises ModelError where no module of the model attends, where TorchScript hides it, where its weights are changed to
+    what is no attention before they reach the values, and where the model can't run on a text alone.
     """
+    _refuse_scripts(model)
     paths = {id(module): name for name, module in model.named_modules()}
     given = [arguments[name] for name in ("input_ids", "decoder_input_ids") if name in arguments]
     prompt = next((getattr(model.config, name) for name in _PROMPT_LENGTH_FIELDS if hasattr(model.config, name)), 0)
@@ -222,6 +228,16 @@ def run_captured(model: PreTrainedModel, arguments: Mapping[str, Any], observe: 
     if not session.captured:
         raise _no_attention_error(model)
     return tuple(paths[id(module)] for module in session.unreadable)
+
+
+def _refuse_scripts(model: PreTrainedModel) -> None:
+    """Raise ModelError for a part that TorchScript runs and that may attend: nothing is seen of what it computes."""
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and _SCRIPTED_ATTENTION.search(str(module.inlined_graph)):
+            raise ModelError(
+                f"the attention of {path} can't be read: it was compiled by TorchScript",
+                hint="build the model from its Python code, without torch.jit.script and torch.jit.trace",
+            )
 
 
 def _may_return_weights(model: PreTrainedModel) -> bool:
@@ -318,11 +334,11 @@ def _check_extra_tensors(module: nn.Module, extra: dict[str, Any]) -> None:
 def _no_attention_error(model: PreTrainedModel) -> ModelError:
     """The error for a model without attention, and for one whose attention can't be captured."""
     name, lists = type(model).__name__, block_lists(model)
-    names = ", ".join(mixer_names(lists))
+    names = ", ".join(mixer_names(lists)) or "its own code"
     if any(block.attends for block_list in lists for block in block_list.describe_layers()):
         return ModelError(
             f"the attention of {name} can't be read: {names} doesn't hand out weights for each query and key",
             hint="name another model (-m)",
         )
-    mixed = f"its tokens are mixed by {names}" if names else "it has no blocks that mix tokens"
+    mixed = f"its tokens are mixed by {names}" if mixer_names(lists) else "it has no blocks that mix tokens"
     return ModelError(f"{name} has no attention to look at", hint=f"{mixed}; name a model with attention (-m)")

@@ -84,6 +84,8 @@ class MixingWatch:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             for module in self._model.modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # takes no hooks
                 stack.callback(module.register_forward_pre_hook(self._before_module, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(self._after_module, prepend=True).remove)
             stack.enter_context(_no_fast_path())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from attncli.errors import ModelError
 from attncli.models.capture.attention_types import Attention
 from attncli.models.capture.local_attention import LocalAttention
 
@@ -36,6 +37,10 @@ class _Places(NamedTuple):
     sequence: _Sequence
     places: Tensor
 
+    @property
+    def length(self) -> int:
+        return len(self.places)
+
 
 class PartPlaces(NamedTuple):
     """The positions of the queries and of the keys of a call."""
@@ -44,7 +49,7 @@ class PartPlaces(NamedTuple):
     keys: _Places
 
     def fits(self, attention: Attention) -> bool:
-        return (len(self.queries.places), len(self.keys.places)) == (attention.queries, attention.keys)
+        return (self.queries.length, self.keys.length) == (attention.queries, attention.keys)
 
 
 class SequenceParts:
@@ -75,21 +80,24 @@ class SequenceParts:
         queries = self._places[states[0]]
         others = (each for each in states[1:] if each in self._places and each.shape[2] == states[0].shape[2])
         keys = next((self._places[each] for each in others), queries)
-        is_whole = all(len(each.places) == each.sequence.length for each in (queries, keys))
+        is_whole = all(each.length == each.sequence.length for each in (queries, keys))
         return None if is_whole else PartPlaces(queries, keys)
 
     def add(self, module: nn.Module, places: PartPlaces, attention: Attention) -> None:
         places.queries.sequence.parts.append((module, places, attention))
 
     def finished(self, call: object) -> Iterator[tuple[nn.Module, Attention]]:
-        """After a module: the attention of what was cut in it, in one where the parts are a whole sequence."""
+        """After a module: the attention of what was cut in it, in one where the parts are a whole sequence.
+
+        Raises ModelError where several parts leave out some of it.
+        """
         done = [sequence for sequence in self._cut if sequence.call is call]
         self._cut = [sequence for sequence in self._cut if sequence.call is not call]
         for sequence in done:
             for module in dict.fromkeys(module for module, *_ in sequence.parts):
                 parts = [(places, attention) for other, places, attention in sequence.parts if other is module]
-                whole = _put_together(parts, sequence.length)
-                yield from ((module, each) for each in ([whole] if whole else [attention for _, attention in parts]))
+                for group in _rounds(parts, sequence.length):
+                    yield module, _put_together(group, sequence.length, module)
 
     def _follow_cut(self, call: object, states: Tensor, cut: Callable[[Tensor], Any], result: Any) -> None:
         results = list(result) if isinstance(result, tuple | list) else [result]
@@ -116,15 +124,39 @@ class SequenceParts:
             self._places[result] = _Places(places[0].sequence, joined)
 
 
+#: Where a part is, and the attention within it.
+_Part = tuple[PartPlaces, Attention]
+
+
 def _is_states(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 3 and value.is_floating_point()
 
 
-def _put_together(parts: Sequence[tuple[PartPlaces, Attention]], length: int) -> Attention | None:
-    """The attention of the whole sequence; None where the parts leave out queries, or have some twice."""
+def _rounds(parts: Sequence[_Part], length: int) -> Iterator[list[_Part]]:
+    """The parts of each time that a module went through a sequence: until all of it was read, or some of it again."""
+    group: list[_Part] = []
+    read = set[int]()
+    for part in parts:
+        queries = set(part[0].queries.places.tolist())
+        if len(read) == length or queries & read:
+            yield group
+            group, read = [], set()
+        group.append(part)
+        read |= queries
+    yield group
+
+
+def _put_together(parts: Sequence[_Part], length: int, module: nn.Module) -> Attention:
+    """The attention of the whole sequence, or that of the only part that is read."""
     queries = torch.cat([places.queries.places for places, _ in parts])
     if not torch.equal(queries.sort().values, torch.arange(length, device=queries.device)):
-        return None
+        if len(parts) == 1:
+            return parts[0][1]
+        raise ModelError(
+            f"{type(module).__name__} attends to parts of the text, and {len(queries):,} of its {length:,} positions "
+            "are known",
+            hint="name another model (-m)",
+        )
     slots = max(attention.keys for _, attention in parts)
     first = parts[0][1]
     batch = next(iter(first.blocks(rows=(0, 1)))).weights.shape[0]

@@ -108,6 +108,8 @@ class SoftmaxCapture(MixingWatch):
         }
         self._weights: Any = WeakTensorKeyDictionary()
         self._parts = SequenceParts()
+        #: Whether a step of a module is one of attention, by the module's id and the step's place.
+        self._verdicts: dict[tuple[int, int], bool] = {}
         #: The modules that ran and whose attention can't be read.
         self.unreadable: list[nn.Module] = []
 
@@ -124,16 +126,15 @@ class SoftmaxCapture(MixingWatch):
 
     def on_softmax(self, call: _OwnCall, weights: Tensor, scores: object) -> None:
         owner = self._owner()
-        if owner.captured:
-            return
-        is_local = self._is_local(owner.module, weights)
-        if is_local or self._second is None:
-            owner.softmaxes.append(_zero_masked_rows(weights, scores))
-        if is_local:
+        if not self._is_open(owner):
             return
         growth = self._growth(call)
         # Weights have queries and keys; gates, routers and features have one axis at most that counts tokens.
-        if self._second is None or (growth is not None and sum(growth[0]) > 1):
+        counts = self._second is None or (growth is not None and sum(growth[0]) > 1)
+        is_local = self._is_local(owner.module, weights, growth)
+        if is_local or self._second is None:
+            owner.softmaxes.append(_zero_masked_rows(weights, scores))
+        if not is_local and self._same_in_all_calls(call, counts):
             self._weights[weights] = _Weights(_hidden_rows(weights, scores))
 
     def on_result(
@@ -165,7 +166,8 @@ class SoftmaxCapture(MixingWatch):
 
     def on_fused(self, call: _OwnCall, fused: FusedCall) -> None:
         owner = self._owner()
-        if not self._is_open(owner) or not self._counts(call, fused.query.shape, fused.key.shape):
+        counts = self._counts(call, fused.query.shape, fused.key.shape)
+        if not self._is_open(owner) or not self._same_in_all_calls(call, counts):
             return
         parts = (fused.query, fused.key, fused.value)
         query, key, value = (self._split_batch(part, side, call) for side, part in enumerate(parts))
@@ -179,7 +181,8 @@ class SoftmaxCapture(MixingWatch):
         owner, shapes = self._owner(), call.steps[-1].shapes
         # Either the weights themselves, or queries and keys.
         query, key = (shapes[0], (*shapes[0][:-2], shapes[0][-1], 0)) if len(shapes) == 1 else shapes[:2]
-        if not self._is_open(owner) or not self._counts(call, query, key) or query[0] != self._batch:
+        counts = self._counts(call, query, key) and query[0] == self._batch
+        if not self._is_open(owner) or not self._same_in_all_calls(call, counts):
             return
         attention: Attention = WeightsAttention(weights())
         if extra_keys:
@@ -212,9 +215,10 @@ class SoftmaxCapture(MixingWatch):
         if weights is None:
             return
         weights = _fill_hidden_rows(weights, operand, origin)
-        if self._second is None and not rows_sum_to_one(weights):
+        if self._second is not None:
+            _check_weights(weights, owner.module)
+        elif not rows_sum_to_one(weights):
             return
-        _check_weights(weights, owner.module)
         owner.operands.append(operand)
         self._take(owner, call, WeightsAttention(weights))
 
@@ -259,9 +263,9 @@ class SoftmaxCapture(MixingWatch):
     # --- What is known of it
 
     def _owner(self) -> _OwnCall:
-        """The attention module that is being called; where none is, the innermost module."""
+        """The attention module that is being called, or one that is given a part of a sequence; else the innermost."""
         calls: list[_OwnCall] = self.calls
-        return next((call for call in reversed(calls) if call.attends), calls[-1])
+        return next((call for call in reversed(calls) if call.attends or call.part is not None), calls[-1])
 
     def _is_open(self, owner: _OwnCall) -> bool:
         """Whether attention of a module counts: not that of one whose attention came another way."""
@@ -273,7 +277,29 @@ class SoftmaxCapture(MixingWatch):
         return next((each.part for each in reversed(calls) if each.part and each.part.fits(attention)), None)
 
     def _growth(self, call: _OwnCall) -> tuple[Growth, ...] | None:
-        return None if self._second is None else self._second.growth(call)
+        """Which axes of the last step's tensors count tokens; None where unknown."""
+        if self._second is None:
+            return None
+        growth = self._second.growth(call)
+        calls: list[_OwnCall] = self.calls
+        part = next((each.part for each in reversed(calls) if each.part is not None), None)
+        if growth is None or part is None:
+            return growth
+        step = self._second.same_step(call)
+        assert step is not None
+        # A part may be as long as the whole of the other text.
+        pairs = {(own, other) for own in (part.queries.length, part.keys.length) for other in self._second.lengths}
+        tensors = zip(growth, call.steps[-1].shapes, step.shapes, strict=True)
+        return tuple(
+            tuple(grows or (now, then) in pairs for grows, now, then in zip(*tensor, strict=True)) for tensor in tensors
+        )
+
+    def _same_in_all_calls(self, call: _OwnCall, counts: bool) -> bool:
+        """`counts`, whether a step is one of attention. Raises ModelError if it was not in another call of its module:
+        then its sizes differ from part to part of the text."""
+        if self._verdicts.setdefault((id(call.module), len(call.steps)), counts) != counts:
+            raise _refusal(call.module, "is called for one part of the text after another", "which parts is unknown")
+        return counts
 
     def _counts(self, call: _OwnCall, query: Sequence[int], key: Sequence[int]) -> bool:
         """Whether queries and keys (…, n, d) of a fused call are along the text."""
@@ -347,9 +373,10 @@ class SoftmaxCapture(MixingWatch):
 
     # --- Attention to a few keys of each query
 
-    def _is_local(self, module: nn.Module, weights: Tensor) -> bool:
+    def _is_local(self, module: nn.Module, weights: Tensor, growth: tuple[Growth, ...] | None) -> bool:
         is_window = hasattr(module, _WINDOW_ATTRIBUTE) or self._windows.window_patches(module) is not None
-        return is_window or weights.ndim == 5
+        has_blocks = weights.ndim == 5 and weights.shape[4] >= 3 * weights.shape[3]
+        return is_window or (has_blocks and (growth is None or sum(growth[0]) < 2))
 
     def _local_attention(self, call: _OwnCall) -> Attention | None:
         """The attention of a module with exactly one softmax; several belong to approximations."""
