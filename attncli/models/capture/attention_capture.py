@@ -25,7 +25,7 @@ from attncli.errors import ModelError
 from attncli.models.capture.attention_types import Attention
 from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
 from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, patch_attention
-from attncli.models.capture.mixing_watch import MixingWatch, ShapeRecorder, Steps
+from attncli.models.capture.mixing_watch import MixingWatch, ShapeRecorder, Steps, is_own_code
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.structure import block_lists, is_attention, mixer_names, stack_word
@@ -61,9 +61,6 @@ _IGNORED_TENSORS = frozenset(
 
 #: Arguments that hold a picture or a sound.
 _MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
-
-#: Libraries whose attention modules are known to take a softmax for attention alone.
-_LIBRARIES = frozenset({"torch", "transformers", "peft"})
 
 #: What the graph of a scripted module has, if it attends.
 _SCRIPTED_ATTENTION = re.compile(r"aten::(_?softmax|scaled_dot_product|_native_multi_head)")
@@ -282,7 +279,7 @@ def _has_own_code(model: PreTrainedModel, arguments: Mapping[str, Any]) -> bool:
     """Whether modules of no known library may attend, and to a text, whose length can change."""
     if "input_ids" not in arguments or arguments.keys() & _MEDIA_ARGUMENTS:
         return False
-    return any(type(module).__module__.partition(".")[0] not in _LIBRARIES for module in model.modules())
+    return any(is_own_code(module) for module in model.modules())
 
 
 @contextmanager

@@ -35,6 +35,15 @@ _MAX_SECOND_LENGTH = 64
 _ID_ARGUMENTS = ("input_ids", "decoder_input_ids")
 
 
+#: Libraries whose attention modules are known to take a softmax for attention alone.
+_LIBRARIES = frozenset({"torch", "transformers", "peft"})
+
+
+def is_own_code(module: nn.Module) -> bool:
+    """Whether a module is of no known library."""
+    return type(module).__module__.partition(".")[0] not in _LIBRARIES
+
+
 class FusedCall(NamedTuple):
     """The arguments of a call of scaled dot-product attention."""
 

@@ -35,6 +35,7 @@ from attncli.models.capture.mixing_watch import (
     MixingWatch,
     ModuleCall,
     Steps,
+    is_own_code,
     rows_sum_to_one,
     weights_index,
 )
@@ -45,6 +46,9 @@ from attncli.models.capture.tensor_products import Growth, Product
 
 #: The attribute of modules that attend within windows: the keys on one side of a query (Longformer, LED).
 _WINDOW_ATTRIBUTE = "one_sided_attn_window_size"
+
+#: Names for the number of heads in modules that fold them into the batch.
+_HEAD_COUNT_ATTRIBUTES = ("num_heads", "n_heads", "num_attention_heads")
 
 #: Rounding in half precision changes a sum by less than this.
 _ROUNDING = 0.01
@@ -116,7 +120,8 @@ class SoftmaxCapture(MixingWatch):
     def new_call(self, module: nn.Module, number: int, inputs: Sequence[Any]) -> _OwnCall:
         holds_layers = id(module) in self._holders
         attends = is_attention(module) and not holds_layers
-        part = self._parts.of_inputs(inputs)
+        # A plain layer mixes nothing, whatever it is given.
+        part = self._parts.of_inputs(inputs) if is_own_code(module) or any(True for _ in module.children()) else None
         return _OwnCall(module, number, attends=attends, holds_layers=holds_layers, part=part)
 
     def mark_captured(self) -> None:
@@ -167,7 +172,7 @@ class SoftmaxCapture(MixingWatch):
     def on_fused(self, call: _OwnCall, fused: FusedCall) -> None:
         owner = self._owner()
         counts = self._counts(call, fused.query.shape, fused.key.shape)
-        if not self._is_open(owner) or not self._same_in_all_calls(call, counts):
+        if not self._is_open_to_fused(owner) or not self._same_in_all_calls(call, counts):
             return
         parts = (fused.query, fused.key, fused.value)
         query, key, value = (self._split_batch(part, side, call) for side, part in enumerate(parts))
@@ -182,7 +187,7 @@ class SoftmaxCapture(MixingWatch):
         # Either the weights themselves, or queries and keys.
         query, key = (shapes[0], (*shapes[0][:-2], shapes[0][-1], 0)) if len(shapes) == 1 else shapes[:2]
         counts = self._counts(call, query, key) and query[0] == self._batch
-        if not self._is_open(owner) or not self._same_in_all_calls(call, counts):
+        if not self._is_open_to_fused(owner) or not self._same_in_all_calls(call, counts):
             return
         attention: Attention = WeightsAttention(weights())
         if extra_keys:
@@ -219,16 +224,15 @@ class SoftmaxCapture(MixingWatch):
             _check_weights(weights, owner.module)
         elif not rows_sum_to_one(weights):
             return
-        owner.operands.append(operand)
+        if not owner.holds_layers:
+            owner.operands.append(operand)
         self._take(owner, call, WeightsAttention(weights))
 
     def _take(self, owner: _OwnCall, call: _OwnCall, attention: Attention) -> None:
         """Pass attention on at once where it is known to be its module's only one, or keep it until the module ends."""
-        steps = 0 if self._second is None else self._second.count(call, "attention")
-        has_queries = attention.with_values is not None
-        if owner.holds_layers or (
-            has_queries and steps == 1 and not owner.mixed and self._part(owner, attention) is None
-        ):
+        is_only = self._second is not None and self._second.count(call, "attention") == 1 and not owner.passed_on
+        is_whole = not owner.mixed and self._part(owner, attention) is None
+        if owner.holds_layers or (is_only and is_whole and attention.with_values is not None):
             self._pass_on(owner, attention)
         elif self._second is not None and (owner.mixed or owner.passed_on):
             raise _refusal(owner.module, "mixes values more than once in a call", "which is its attention is unknown")
@@ -246,19 +250,24 @@ class SoftmaxCapture(MixingWatch):
             self._parts.add(call.module, part, attention)
 
     def _pass_on_fallback(self, call: _OwnCall, output: Any) -> int | None:
-        """Attention to a few keys of each query, or what the module hands out: returns its index in the output."""
+        """Attention to a few keys of each query, or what the module hands out. Returns the index in the output of
+        weights that can be freed."""
         if (attention := self._local_attention(call)) is not None:
             self._pass_on(call, attention)
-            return weights_index(output, self._batch)
+            return self._freed(weights_index(output, self._batch))
         index = weights_index(output, self._batch)
         if index is not None:
             self.add_step(call, "output", output[index])
             growth = self._growth(call)
             if self._second is None or (growth is not None and growth[0][-2:] == (True, True)):
                 self._pass_on(call, WeightsAttention(output[index]))
-                return index
+                return self._freed(index)
         self.unreadable.append(call.module)
         return None
+
+    def _freed(self, index: int | None) -> int | None:
+        # A user's own code may still need what its module hands out.
+        return None if self._second is not None else index
 
     # --- What is known of it
 
@@ -269,7 +278,12 @@ class SoftmaxCapture(MixingWatch):
 
     def _is_open(self, owner: _OwnCall) -> bool:
         """Whether attention of a module counts: not that of one whose attention came another way."""
+        if self._second is None and not owner.attends and owner.part is None:
+            return False
         return owner.passed_on or not owner.captured
+
+    def _is_open_to_fused(self, owner: _OwnCall) -> bool:
+        return self._is_open(owner) or (is_own_code(owner.module) and not owner.captured)
 
     def _part(self, call: _OwnCall, attention: Attention) -> PartPlaces | None:
         """Which part of a sequence is attended to, as the innermost module that was given it says."""
@@ -331,9 +345,11 @@ class SoftmaxCapture(MixingWatch):
         side: which of the step's tensors it is.  axes: its leading axes in that tensor.
         """
         lead = list(range(tensor.ndim - 2)) if axes is None else list(axes)
+        if not self._are_batch_and_heads(tensor.shape[:-2]):
+            return None
         if self._batch == 1:
             return tensor.reshape(1, -1, *tensor.shape[-2:])
-        found = self._batch_axis(tensor.shape[:-2], side, call, lead)
+        found = self._batch_axis(side, call, lead)
         if found is None:
             return None
         axis, outer = found
@@ -342,14 +358,22 @@ class SoftmaxCapture(MixingWatch):
         whole = tensor.reshape(*tensor.shape[:axis], *sizes, *tensor.shape[axis + 1 :])
         return whole.movedim(axis + (not outer), 0).flatten(1, -3)
 
-    def _batch_axis(self, sizes: Sequence[int], side: int, call: _OwnCall, lead: Sequence[int]) -> BatchAxis | None:
+    def _are_batch_and_heads(self, lead: Sequence[int]) -> bool:
+        """Whether leading axes are of a batch and heads, and not of windows, as far as their sizes tell."""
+        if self._second is not None:
+            return len(lead) < 2 or self._batch in lead
+        if len(lead) != 1:
+            return not lead or lead[0] == self._batch
+        module = self._owner().module
+        heads = next((getattr(module, name) for name in _HEAD_COUNT_ATTRIBUTES if hasattr(module, name)), None)
+        return heads is not None and lead[0] == self._batch * heads
+
+    def _batch_axis(self, side: int, call: _OwnCall, lead: Sequence[int]) -> BatchAxis | None:
         if self._second is not None:
             step = self._second.same_step(call)
             found = step.batch_axes[side] if step is not None else None
             return found._replace(axis=lead.index(found.axis)) if found is not None and found.axis in lead else None
-        whole = [axis for axis, size in enumerate(sizes) if size == self._batch]
-        folded = [axis for axis, size in enumerate(sizes[:1]) if size % self._batch == 0]
-        return BatchAxis((whole or folded)[0], True) if whole or folded else None
+        return BatchAxis(0, True)
 
     def _fused_mask(self, call: _OwnCall, fused: FusedCall) -> Tensor | None:
         """The mask, four-dimensional. The corner of a causal one is at the first key, whatever the lengths."""
@@ -413,9 +437,8 @@ class SoftmaxCapture(MixingWatch):
 
 def _zero_masked_rows(weights: Tensor, scores: object) -> Tensor:
     """The weights with 0 instead of NaN in rows whose scores are all −∞, which see nothing (padding)."""
-    if not isinstance(scores, Tensor) or scores.shape != weights.shape or not bool(weights.isnan().any()):
-        return weights
-    return weights.masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0)
+    rows = _hidden_rows(weights, scores)
+    return weights if rows is None else weights.masked_fill(rows, 0)
 
 
 def _is_softmax_output(weights: Tensor, batch: int) -> bool:
@@ -448,7 +471,7 @@ def _fill_hidden_rows(weights: Tensor, operand: Tensor, origin: _Weights) -> Ten
 
 def _check_weights(weights: Tensor, module: nn.Module) -> None:
     """Raise ModelError for weights that no row of attention has: they were changed after the softmax."""
-    if bool((weights < -_ROUNDING).any()):
+    if bool((weights < 0).any()):
         raise _refusal(module, "multiplies its values with weights less than 0")
     if bool((weights.float().sum(-1) > 1 + _ROUNDING).any()):
         raise _refusal(module, "multiplies its values with weights that sum to more than 1")
