@@ -325,9 +325,19 @@ def linear_attention(module, query, key, value):
     return query.softmax(-1) @ (key.softmax(-2).transpose(-1, -2) @ value)
 
 
-@pytest.mark.parametrize(
-    "mix", [router_alone, fixed_table, fused_table, linear_attention], ids=lambda mix: mix.__name__
-)
+def within_halves(module, query, key, value):
+    """Each head's width in two halves beside the batch: which of the weights are a head's is unknown."""
+    query, key, value = (
+        each.unflatten(-1, (2, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1) for each in (query, key, value)
+    )
+    mixed = (query @ key.transpose(-1, -2)).softmax(-1) @ value
+    return mixed.unflatten(0, (-1, 2)).permute(0, 2, 3, 1, 4).flatten(3)
+
+
+NO_ATTENTION = [router_alone, fixed_table, fused_table, linear_attention, within_halves]
+
+
+@pytest.mark.parametrize("mix", NO_ATTENTION, ids=lambda mix: mix.__name__)
 def test_what_mixes_no_values_along_the_text_is_no_attention(mix: Mix) -> None:
     with pytest.raises(ModelError, match="the attention of OwnModel can't be read"):
         heads(model=model_of(mix), input_ids=IDS)
