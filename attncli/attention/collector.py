@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
@@ -323,8 +324,7 @@ def _require_finite(finite: bool, layer: int) -> None:
 
 def _layer_number(site: Site, records: Mapping[int, object]) -> int:
     """The layer of a call. A block that runs again in the same pass (ALBERT's shared one) is a further layer."""
-    step = site.block_list.length if site.block_list else 1
-    layer = site.block
-    while layer in records:
-        layer += step
-    return layer
+    if site.block_list is None:
+        return next(layer for layer in count(site.block) if layer not in records)
+    layers, length = site.block_list.layers_of_block(site.block), site.block_list.length
+    return next(time * length + layer for time in count() for layer in layers if time * length + layer not in records)

@@ -10,13 +10,15 @@ attention code of their own run it (eager), and their weights are captured insid
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import ReferenceType, ref
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
@@ -24,6 +26,7 @@ from attncli.errors import ModelError
 from attncli.models.capture.attention_types import Attention
 from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
 from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, patch_attention
+from attncli.models.capture.mixing_watch import MixingWatch, ShapeRecorder, Steps, is_own_code
 from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.sparse_blocks import SparseBlockCapture
@@ -64,6 +67,9 @@ _IGNORED_TENSORS = frozenset(
 #: Arguments that hold a picture or a sound.
 _MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
 
+#: What the graph of a scripted module has, if it attends.
+_SCRIPTED_ATTENTION = re.compile(r"aten::(_?softmax|scaled_dot_product|_native_multi_head)")
+
 #: Fields of a configuration for the number of learned positions before every text.
 _PROMPT_LENGTH_FIELDS = ("prompt_length",)
 
@@ -72,24 +78,25 @@ _PROMPT_LENGTH_FIELDS = ("prompt_length",)
 class _CaptureSession:
     """One captured forward pass of a batch.
 
+    observer: None in a pass that isn't observed.
     paths: of the modules, by their ids.  lengths: of the text and, in an encoder–decoder, of the decoder's input.
     prompt: the learned positions before each text, which are left out.  virtual: an adapter's, which are not.
     has_media: whether a picture or a sound goes with the text.
-    captured: how many attention computations were passed to the observer.  crops: of the picture, as a model takes
-    several.  unread: modules that ran and whose attention can't be read.
+    captured: how many attention computations were passed to the observer.  batch: of texts.
+    crops: of the picture, as a model takes several.  unread: modules that ran and whose attention can't be read.
     """
 
-    observer: Observer
+    observer: Observer | None
     paths: dict[int, str]
     lengths: tuple[int, ...]
     prompt: int = 0
     has_media: bool = False
     virtual: int = 0
-    softmaxes: SoftmaxCapture | None = None
+    watch: MixingWatch | None = None
     windows: ShiftedWindows | None = None
-    blocks: SparseBlockCapture | None = None
     towers: TowerCalls | None = None
     captured: int = 0
+    batch: int = 1
     crops: int = 1
     unread: list[nn.Module] = field(default_factory=list)
     #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
@@ -97,8 +104,10 @@ class _CaptureSession:
 
     def emit(self, module: nn.Module, attention: Attention) -> None:
         """Pass an attention computation to the observer."""
+        if self.observer is None:
+            return
         path = self.paths[id(module)]
-        if self.has_media and is_tower(path) and (sequences := batch_of(attention)) > 1:
+        if self.has_media and is_tower(path) and (sequences := batch_of(attention)) > self.batch:
             if sequences != self.crops:
                 # Windows of unknown order, each as a sequence of its own.
                 self.unread.append(module)
@@ -110,8 +119,8 @@ class _CaptureSession:
 
     def emit_from_interface(self, module: nn.Module, attention: QueryKeyAttention) -> None:
         """Pass on an attention computation that came through transformers' interface."""
-        if self.softmaxes is not None:
-            self.softmaxes.mark_captured()
+        if self.watch is not None:
+            self.watch.mark_captured()
         states = (attention.query, attention.key)
         if self.last and all(last() is now for last, now in zip(self.last, states, strict=True)):
             return  # the same attention to other values (DiffLlama)
@@ -120,6 +129,10 @@ class _CaptureSession:
         inside = None if patches is None else patch_attention(attention, patches)
         if self.towers is None or not self.towers.take(module, inside or attention):
             self.emit(module, inside or attention)
+
+    def own_computation(self) -> AbstractContextManager[None]:
+        """What is computed in the body is no part of the model."""
+        return nullcontext() if self.watch is None else self.watch.paused()
 
     def _split(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
         """The attention between tokens of the given sequences, in one part or two, with a suffix for each path."""
@@ -189,8 +202,9 @@ def capture_attention(
         softcap=softcap,
         sinks=sinks,
     )
-    session.emit_from_interface(module, attention)
-    return attention.output(), None
+    with session.own_computation():
+        session.emit_from_interface(module, attention)
+        return attention.output(), None
 
 
 AttentionInterface.register(IMPLEMENTATION, capture_attention)
@@ -206,8 +220,10 @@ def run_captured(
     adapter: what runs it instead of its own forward pass.
     Returns the paths of the attention modules that ran but can't be read.
 
-    Raises ModelError where no module of the model attends, and where it can't run on a text alone.
+    Raises ModelError where no module of the model attends, where TorchScript hides it, where its weights are changed to
+    what is no attention before they reach the values, and where the model can't run on a text alone.
     """
+    _refuse_scripts(model)
     paths = {id(module): name for name, module in model.named_modules()}
     given = [arguments[name] for name in ("input_ids", "decoder_input_ids") if name in arguments]
     prompt = next((getattr(model.config, name) for name in _PROMPT_LENGTH_FIELDS if hasattr(model.config, name)), 0)
@@ -217,10 +233,10 @@ def run_captured(
     virtual = 0 if adapter is None else adapter.virtual_tokens
     if adapter is not None and adapter.has_virtual_queries:
         lengths[0] += virtual
-    session = _CaptureSession(observe, paths, tuple(lengths), prompt, has_media, virtual)
+    batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
+    session = _CaptureSession(observe, paths, tuple(lengths), prompt, has_media, virtual, batch=batch)
     pixels = arguments.get("pixel_values")
     session.crops = math.prod(pixels.shape[:-3]) if isinstance(pixels, Tensor) else 1
-    batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
     token = _current_session.set(session)
     try:
         _route_attention(model)
@@ -231,10 +247,19 @@ def run_captured(
             _run_forward(model, {**arguments, "output_attentions": True}, session, adapter, batch=batch)
     finally:
         _current_session.reset(token)
-    if not session.captured or session.softmaxes is None or session.blocks is None:
+    if not session.captured:
         raise _no_attention_error(model)
-    unreadable = (*session.softmaxes.unreadable, *session.blocks.unreadable, *session.unread)
-    return tuple(paths[id(module)] for module in unreadable)
+    return tuple(paths[id(module)] for module in session.unread)
+
+
+def _refuse_scripts(model: PreTrainedModel) -> None:
+    """Raise ModelError for a part that TorchScript runs and that may attend: nothing is seen of what it computes."""
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and _SCRIPTED_ATTENTION.search(str(module.inlined_graph)):
+            raise ModelError(
+                f"the attention of {path} can't be read: it was compiled by TorchScript",
+                hint="build the model from its Python code, without torch.jit.script and torch.jit.trace",
+            )
 
 
 def _may_return_weights(model: PreTrainedModel) -> bool:
@@ -262,17 +287,44 @@ def _run_forward(
     batch: int,
 ) -> None:
     """One forward pass with both ways of capturing active."""
+    method = forward_method(model, arguments)
+    run: Callable[..., Any] = adapter if adapter is not None and method is model else method
     session.windows = ShiftedWindows(model)
     session.towers = TowerCalls(model, session.emit)
-    session.softmaxes = SoftmaxCapture(model, batch, session.lengths[0], session.emit, session.windows)
-    session.blocks = SparseBlockCapture(model, session.lengths[0], session.softmaxes.mark_captured, session.emit)
-    captures = (session.windows, session.towers, session.softmaxes, session.blocks)
     with report_run_errors(model, arguments), ExitStack() as stack:
+        second = _run_second(model, arguments, session, run, batch=batch) if _has_own_code(model, arguments) else None
+        watch = SoftmaxCapture(model, batch, session.lengths, session.emit, session.windows, second)
+        blocks = SparseBlockCapture(model, session.lengths[0], watch.mark_captured, session.emit)
+        session.watch = watch
         # The blocks' hooks come last, after those of the softmaxes.
-        for capture in captures:
+        for capture in (session.windows, session.towers, watch, blocks):
             stack.enter_context(capture)
-        method = forward_method(model, arguments)
-        (adapter if adapter is not None and method is model else method)(**arguments)
+        run(**arguments)
+    session.unread += [*watch.unreadable, *blocks.unreadable]
+
+
+def _run_second(
+    model: PreTrainedModel,
+    arguments: Mapping[str, Any],
+    session: _CaptureSession,
+    run: Callable[..., Any],
+    *,
+    batch: int,
+) -> Steps:
+    """A pass over a text of another length, of which nothing is observed but shapes."""
+    recorder = ShapeRecorder(model, batch)
+    token = _current_session.set(replace(session, observer=None, watch=recorder))
+    try:
+        return recorder.run(run, arguments)
+    finally:
+        _current_session.reset(token)
+
+
+def _has_own_code(model: PreTrainedModel, arguments: Mapping[str, Any]) -> bool:
+    """Whether modules of no known library may attend, and to a text, whose length can change."""
+    if "input_ids" not in arguments or arguments.keys() & _MEDIA_ARGUMENTS:
+        return False
+    return any(is_own_code(module) for module in model.modules())
 
 
 def _submodels(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
@@ -302,11 +354,11 @@ def _check_extra_tensors(module: nn.Module, extra: dict[str, Any]) -> None:
 def _no_attention_error(model: PreTrainedModel) -> ModelError:
     """The error for a model without attention, and for one whose attention can't be captured."""
     name, lists = type(model).__name__, block_lists(model)
-    names = ", ".join(mixer_names(lists))
+    names = ", ".join(mixer_names(lists)) or "its own code"
     if any(block.attends for block_list in lists for block in block_list.describe_layers()):
         return ModelError(
             f"the attention of {name} can't be read: {names} doesn't hand out weights for each query and key",
             hint="name another model (-m)",
         )
-    mixed = f"its tokens are mixed by {names}" if names else "it has no blocks that mix tokens"
+    mixed = f"its tokens are mixed by {names}" if mixer_names(lists) else "it has no blocks that mix tokens"
     return ModelError(f"{name} has no attention to look at", hint=f"{mixed}; name a model with attention (-m)")

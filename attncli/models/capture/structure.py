@@ -85,6 +85,12 @@ class BlockList:
         inner = next((int(part) for part in path_in_block.split(".") if part.isdigit()), 0)
         return self._layers_before(int(block)) + (inner if _count_layers(self.blocks[int(block)]) > 1 else 0)
 
+    def layers_of_block(self, layer: int) -> list[int]:
+        """This layer, and those in which the same block stands in the list again."""
+        if self.length != len(self.blocks) or layer >= self.length:
+            return [layer]
+        return [number for number, block in enumerate(self.blocks) if block is self.blocks[layer]]
+
     def _layers_before(self, block: int) -> int:
         return sum(_count_layers(other) for other in self.blocks[:block])
 
@@ -206,7 +212,7 @@ def site_of(path: str, lists: Sequence[BlockList]) -> Site:
     for block_list in lists:
         if path.startswith(f"{block_list.path}."):
             path_in_list = path[len(block_list.path) + 1 :]
-            cross = _is_cross(_path_in_block(block_list, path_in_list))
+            cross = _is_cross(_path_in_block(block_list, path_in_list)) or _reads_memory(block_list, path_in_list)
             return Site(block_list, block_list.layer_at(path_in_list), cross)
     return Site(None, 0, _is_cross(path))
 
@@ -219,6 +225,14 @@ def _path_in_block(block_list: BlockList, path_in_list: str) -> str:
 
 def _is_cross(path: str) -> bool:
     return any(word in path.lower() for word in _CROSS_WORDS)
+
+
+def _reads_memory(block_list: BlockList, path_in_list: str) -> bool:
+    """Whether it is the cross-attention of torch's own decoder layer, which no word tells."""
+    layer, _, name = path_in_list.rpartition(".")
+    return name == "multihead_attn" and isinstance(
+        dict(block_list.blocks.named_modules()).get(layer), nn.TransformerDecoderLayer
+    )
 
 
 # --- Hidden states of a forward pass
