@@ -219,6 +219,7 @@ class ModelLoader:
                 loaded.require_modality(modality)
             depth(loaded.lists)
             return loaded
+        _check_configuration(files)
         return load_model(
             files,
             depth=depth,
@@ -231,3 +232,19 @@ class ModelLoader:
             modality=modality,
             progress=self.progress,
         )
+
+
+def _check_configuration(files: ModelFiles) -> None:
+    """Raise ModelError for impossible numbers, before transformers makes modules, labels and tables of them."""
+    from attncli.api.configured_shapes import check_fields
+    from attncli.models.files.gguf_header import read_gguf_header
+    from attncli.models.files.gguf_names import config_fields
+    from attncli.models.files.weight_headers import read_model_config
+    from attncli.models.loading.configuration import gguf_file
+
+    gguf = gguf_file(files)
+    if gguf is not None:
+        header = read_gguf_header(gguf, repair_hint=files.repair_hint)
+        check_fields(config_fields(header.metadata), files.ref.name)
+    elif (path := files.find("config.json")) is not None:
+        check_fields(read_model_config(path, repair_hint=files.repair_hint), files.ref.name)

@@ -60,7 +60,10 @@ def test_broken_safetensors(model_folder: Path, content: bytes, fault: str) -> N
         ("pytorch_model.bin", b"", "it is empty"),
         ("x.safetensors.index.json", b"", "it is empty"),
         ("x.safetensors.index.json", b"{", "it is no JSON"),
-        ("x.safetensors.index.json", b"\xff\xfe\xfd", "it is no JSON"),
+        ("x.safetensors.index.json", b"\xff\xfe\xfd", "it begins with a byte order mark: save it as UTF-8 without one"),
+        ("x.safetensors.index.json", b"\xfd{}", "it is no JSON: its text is not UTF-8"),
+        ("x.safetensors.index.json", b"[" * 100_000, "it is nested deeper than 64 levels"),
+        ("x.safetensors.index.json", b'{"a": ' * 70 + b"1" + b"}" * 70, "it is nested deeper than 64 levels"),
         ("x.safetensors.index.json", b"[]", "it holds no JSON object"),
     ],
 )

@@ -8,7 +8,6 @@ tokenizer classes build parts of it anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,9 +16,10 @@ from typing import Any, NamedTuple, Protocol
 from tokenizers import AddedToken, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from attncli.errors import ModelError
 from attncli.models.files.reference import ModelRef
 from attncli.models.files.sources import Source
+from attncli.models.files.weight_headers import read_json as read_any_json
+from attncli.models.files.weight_headers import read_model_config
 
 Json = Mapping[str, object]
 
@@ -129,17 +129,12 @@ def read_config(files: TokenizerFiles) -> TokenizerConfig:
 
 
 def read_json(files: TokenizerFiles, name: str) -> Json:
-    """A JSON object by its file name; empty where the model has no such file."""
+    """A JSON object by its file name; empty where the model has no such file. Raises ModelError for a broken one."""
     path = files.find(name)
     if path is None:
         return {}
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} could not be read: {error}", hint=files.source.repair_hint) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds no JSON object", hint=files.source.repair_hint)
-    return content
+    read = read_model_config if name == "config.json" else read_any_json
+    return read(path, repair_hint=files.source.repair_hint)
 
 
 def custom_code(config: Json) -> str | None:

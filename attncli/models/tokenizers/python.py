@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from attncli.errors import FailedError
+from attncli.errors import ModelError, reason_of
 from attncli.models.tokenizers.token_bytes import TokenBytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
@@ -94,8 +94,8 @@ class PythonTokenizer:
             try:
                 return list(self._loaded.encode(text, add_special_tokens=False))
             except Exception as error:  # each class raises its own
-                raise FailedError(
-                    f"the tokenizer {self.class_name} could not cut the text: {error}", hint="try another -m"
+                raise ModelError(
+                    f"the tokenizer {self.class_name} could not cut the text: {reason_of(error)}", hint="try another -m"
                 ) from error
 
     def _add_special_tokens(

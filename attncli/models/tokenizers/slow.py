@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import Regex, normalizers
 
-from attncli.errors import ModelError
+from attncli.errors import ModelError, is_panic
 from attncli.models.loading.own_code import fetch_code
 from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, finite_length, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
@@ -155,11 +155,14 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
                 mistral_format=False,
                 **options,
             )
-        except Exception as error:  # transformers raises nearly every kind of exception for a broken tokenizer
+        # transformers raises nearly every kind of exception for a broken tokenizer, and tokenizers may panic.
+        except BaseException as error:
+            if not (isinstance(error, Exception) or is_panic(error)):
+                raise
             raise _load_error(error, name, found) from error
 
 
-def _load_error(error: Exception, name: str, found: Sequence[Path]) -> ModelError:
+def _load_error(error: BaseException, name: str, found: Sequence[Path]) -> ModelError:
     for extra, (packages, endings) in _EXTRA_PACKAGES.items():
         missing = [package for package in packages if not _is_installed(package)]
         if missing and any(path.name.endswith(endings) for path in found):
