@@ -40,8 +40,8 @@ MAX_GGUF_HEADER_BYTES = 1 << 28
 #: The deepest published models have a few hundred layers. Each layer is built.
 MAX_LAYERS = 2_000
 MAX_EXPERTS = 100_000
-#: transformers makes a name for every label. The largest classifiers have some ten thousand.
-MAX_LABELS = 1_000_000
+#: transformers makes and checks a name for every label. The largest classifiers have some ten thousand.
+MAX_LABELS = 100_000
 #: Other numbers of modules (groups, stages, codebooks, …): each of them is built, too.
 MAX_MODULES = 10_000
 #: Far above every width, vocabulary and context; products of two stay within 64 bits.
@@ -57,6 +57,8 @@ MAX_BUILT_TENSORS = 500_000
 MAX_TEXT_GROWTH = 64
 #: Bytes up to which it may be more: the library keeps about 100 bytes beside each of them.
 MAX_NORMALIZED_BYTES = 1 << 22
+#: The longest published tokens, runs of one character, have some hundred.
+MAX_TOKEN_CHARACTERS = 4096
 
 # --- The hub
 

@@ -209,6 +209,8 @@ class ModelLoader:
 
         eager, writes, modality: as `load_model` takes them. Raises as `load_model` and `wrap_model` do.
         """
+        if files is not None:
+            _check_configuration(files)
         self.progress("starting torch", 0, None)  # importing it takes seconds
         from attncli.models.loading.loaded_model import wrap_model
         from attncli.models.loading.weights import load_model
@@ -219,7 +221,6 @@ class ModelLoader:
                 loaded.require_modality(modality)
             depth(loaded.lists)
             return loaded
-        _check_configuration(files)
         return load_model(
             files,
             depth=depth,
@@ -240,11 +241,15 @@ def _check_configuration(files: ModelFiles) -> None:
     from attncli.models.files.gguf_header import read_gguf_header
     from attncli.models.files.gguf_names import config_fields
     from attncli.models.files.weight_headers import read_model_config
-    from attncli.models.loading.configuration import gguf_file
 
-    gguf = gguf_file(files)
-    if gguf is not None:
-        header = read_gguf_header(gguf, repair_hint=files.repair_hint)
-        check_fields(config_fields(header.metadata), files.ref.name)
-    elif (path := files.find("config.json")) is not None:
-        check_fields(read_model_config(path, repair_hint=files.repair_hint), files.ref.name)
+    name = (files if files.base is None else files.base).ref.weights_file
+    is_gguf = name is not None and name.endswith(".gguf")
+    path = files.find(name if name is not None and is_gguf else "config.json")
+    if path is None:
+        return  # `load_model` says what is missing
+    fields = (
+        config_fields(read_gguf_header(path, repair_hint=files.repair_hint).metadata)
+        if is_gguf
+        else read_model_config(path, repair_hint=files.repair_hint)
+    )
+    check_fields(fields, files.ref.name)

@@ -73,6 +73,10 @@ def _faults(fields: Mapping[str, Any], path: str, has_head_width: Callable[[str]
             if isinstance(value, (str, dict)) or (isinstance(value, float) and not value.is_integer()):
                 yield field, f"{path}{field} says {str(value)[:40]!r} where it counts {limit.what}"
             yield from ((field, fault) for fault in _out_of_range(value, path + field, limit))
+    for field in ("id2label", "label2id"):
+        labels = fields.get(field)
+        if isinstance(labels, Mapping) and len(labels) > MAX_LABELS:
+            yield field, f"{path}{field} names {len(labels):,} labels"
     for field in fields:
         if _MODULE_COUNT.search(field):
             yield from ((field, fault) for fault in _out_of_range(fields[field], path + field, _MODULES))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
-from attncli.errors import ModelError
+from attncli.errors import FailedError, ModelError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers import chunks

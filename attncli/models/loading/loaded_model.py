@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
-from attncli.errors import ModelError
+from attncli.errors import AttnError, ModelError, reason_of
 from attncli.models.capture.attention_capture import Observer, run_captured
 from attncli.models.capture.structure import (
     Block,
@@ -23,7 +24,7 @@ from attncli.models.capture.structure import (
     run_with_states,
     site_of,
 )
-from attncli.models.loading.device import dtype_name, input_device, memory_guard
+from attncli.models.loading.device import dtype_name, input_device, is_out_of_memory, memory_guard
 from attncli.models.loading.forward import (
     Modality,
     accepted_arguments,
@@ -168,7 +169,7 @@ class LoadedModel:
         Raises ModelError if no attention was captured, FailedError if memory runs out.
         """
         moved = self._to_device(arguments)
-        with memory_guard(self.device, lambda: self.module), _eval_mode(self.module):
+        with memory_guard(self.device, lambda: self.module), _run_errors(self.module), _eval_mode(self.module):
             return run_captured(self.module, moved, observe)
 
     def is_whole(self, stack: BlockList) -> bool:
@@ -184,13 +185,33 @@ class LoadedModel:
         encoder_only = self.config.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
         module: nn.Module = self.module.get_encoder() if encoder_only else self.module
         ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
-        with memory_guard(self.device, lambda: self.module), _eval_mode(module):
+        with memory_guard(self.device, lambda: self.module), _run_errors(self.module), _eval_mode(module):
             return run_with_states(module, stack.blocks, moved, ids.shape[1], observe, whole=self.is_whole(stack))
 
     def _to_device(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
         return {
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
         }
+
+
+@contextmanager
+def _run_errors(module: nn.Module) -> Iterator[None]:
+    """Turn what a model raises while it runs into a ModelError: its configuration asks for what its code can't do.
+
+    What our own code raises stays as it is.
+    """
+    try:
+        yield
+    except (AttnError, MemoryError):
+        raise
+    except Exception as error:  # a model's code may raise anything
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        if is_out_of_memory(error) or frame.f_globals.get("__name__", "").startswith("attncli."):
+            raise
+        raise ModelError(
+            f"{type(module).__name__} can't be run: {reason_of(error)}",
+            hint="correct the field of config.json that it is about, or name another model (-m); --debug shows where",
+        ) from error
 
 
 @contextmanager

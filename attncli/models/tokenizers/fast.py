@@ -14,7 +14,7 @@ from tokenizers import models
 from attncli.errors import ModelError, is_panic, reason_of
 from attncli.models.files.weight_headers import BrokenFileError, parse_json, read_bytes
 from attncli.models.tokenizers.config import TokenizerConfig, apply_config
-from attncli.models.tokenizers.guard import GrowthLimit, check_file_growth, translate_failures
+from attncli.models.tokenizers.guard import GrowthLimit, check_file_growth, check_token, translate_failures
 from attncli.models.tokenizers.token_bytes import TokenBytes, part_state, read_token_bytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
@@ -92,6 +92,9 @@ class FastTokenizer:
 
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
         pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
+        for piece in pieces.values():
+            if piece is not None:
+                check_token(piece.token)
         return [pieces[identifier] for identifier in ids]
 
     def vocabulary(self) -> Iterator[Piece]:
@@ -105,7 +108,6 @@ class FastTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         with translate_failures("could not decode the tokens"):
-            self._growth.check_decoding(map(self._backend.id_to_token, ids))
             return self._backend.decode(list(ids), skip_special_tokens=True)
 
     @property

@@ -18,8 +18,8 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from attncli.errors import AttnError, ModelError, is_panic, reason_of
-from attncli.limits import MAX_NORMALIZED_BYTES, MAX_TEXT_GROWTH
-from attncli.models.files.weight_headers import BrokenFileError, check_depth, check_file, read_bytes
+from attncli.limits import MAX_NORMALIZED_BYTES, MAX_TEXT_GROWTH, MAX_TOKEN_CHARACTERS
+from attncli.models.files.weight_headers import BrokenFileError, check_depth, check_file, quote_name, read_bytes
 from attncli.models.tokenizers.config import flat_parts
 from attncli.models.tokenizers.token_bytes import part_state
 
@@ -54,10 +54,13 @@ class GrowthLimit:
     """How much the parts of a tokenizer can make of a text, checked before it is given to the library."""
 
     def __init__(self, backend: Backend) -> None:
+        """Raises ModelError for a decoder that could make too much of a token."""
         self._steps = [(step, growth(part_state(step))) for step in flat_parts(backend.normalizer)]
         self._later = growth(part_state(backend.pre_tokenizer))
         self._bound = prod(factor for _, factor in self._steps) * self._later
-        self._decoder = growth(part_state(backend.decoder))
+        decoder = growth(part_state(backend.decoder))
+        if decoder > MAX_TEXT_GROWTH:
+            raise ModelError(f"the tokenizer's decoder would make {decoder:,.0f} bytes of one", hint=_HINT)
 
     def check(self, texts: Sequence[str]) -> None:
         """Raise ModelError if texts would become too large together."""
@@ -71,14 +74,15 @@ class GrowthLimit:
                 size = _bytes(texts)
             _refuse_growth(size, self._later, first)
 
-    def check_decoding(self, tokens: Iterable[str | None]) -> None:
-        """Raise ModelError if the text of these tokens would become too large."""
-        if self._decoder > MAX_TEXT_GROWTH:
-            _refuse_growth(_bytes(token for token in tokens if token), self._decoder)
-
 
 def _bytes(texts: Iterable[str]) -> int:
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def check_token(token: str) -> None:
+    """Raise ModelError for a token that is longer than any model has: a text may have it for every word."""
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise ModelError(f"the vocabulary has a token of {len(token):,} characters: {quote_name(token)}", hint=_HINT)
 
 
 def _refuse_growth(size: int, factor: float, first: int | None = None) -> None:
