@@ -18,13 +18,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import pytest
+
 from tests.cli.conftest import attn
 from tests.gguf_files import Entry, gguf_bytes, numbers, strings, text, u32
+from tests.hub_server import HubServer
 from tests.tokens.vocabularies import KINDS
 from tests.weight_files import index_bytes, safetensors_bytes, with_header
 
@@ -261,8 +265,8 @@ def generation_files(chance: Chance) -> Files:
 
 
 ADAPTER = {"peft_type": "LORA", "base_model_name_or_path": "base", "r": 2, "lora_alpha": 4,
-           "target_modules": ["q_proj"], "task_type": "CAUSAL_LM", "alpha_pattern": {}, "rank_pattern": {}, "bias": "none", "revision": None,
-           "layers_to_transform": None, "use_dora": False, "modules_to_save": None}  # fmt: skip
+           "target_modules": ["q_proj"], "task_type": "CAUSAL_LM", "alpha_pattern": {}, "rank_pattern": {},
+           "bias": "none", "revision": None, "layers_to_transform": None, "use_dora": False, "modules_to_save": None}  # fmt: skip
 
 
 def adapter_files(chance: Chance) -> Files:
@@ -463,6 +467,24 @@ TOKENIZE = (
 PARAMS = (("params", "{}"), ("params", "{}", "--source", "header"), ("params", "{}", "--json"))
 HEADS = (("heads", "--input-ids", "1 2 3 1 2 3", "-m", "{}"),)
 
+
+def hub_files(chance: Chance) -> Files:
+    """What the hub says of a model, and its files."""
+    files = safetensors_files(chance)
+    listing = {"id": "org/model", "sha": "0" * 40, "siblings": [{"rfilename": name} for name in files], "gated": False,
+               "private": False, "tags": ["a"], "cardData": {"license": "mit"}, "config": {"model_type": "llama"},
+               "safetensors": {"parameters": {"F32": 1}, "total": 1}, "lastModified": "2024-01-01T00:00:00.000Z",
+               "pipeline_tag": "text-generation", "library_name": "transformers", "downloads": 1}  # fmt: skip
+    return {**files, "listing": json.dumps(listing).encode()}
+
+
+def change_hub(chance: Chance, files: Files) -> None:
+    if chance.random() < 0.7:
+        files["listing"] = dump(chance, change_json(chance, json.loads(files["listing"])))
+    else:
+        change_header(chance, files)
+
+
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 READERS = {
     "tokenizer": Reader(tokenizer_files, json_files("tokenizer.json"), TOKENIZE),
@@ -475,6 +497,7 @@ READERS = {
     "gguf": Reader(gguf_files, change_gguf, (("params", "{}/model.gguf"), ("params", "{}"))),
     "gguf_tokenizer": Reader(gguf_files, change_gguf, (("tokenize", TEXT, "-m", "{}/model.gguf"),)),
     "template": Reader(template_files, change_template, (("tokenize", "--chat", "-f", "{}/chat.json", "-m", "{}"),)),
+    "hub": Reader(hub_files, change_hub, (("params", "org/model"), ("params", "org/model", "--source", "header"))),
     "vocabulary": Reader(vocabulary_files, change_vocabulary, (("tokenize", TEXT, "-m", "{}"),)),
 }  # fmt: skip
 
@@ -502,12 +525,34 @@ def write_case(reader: Reader, seed: int, folder: Path) -> list[str]:
     return [part.replace("{}", str(folder)) for part in chance.choice(reader.commands)]
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[None]:
+    """A hub that has the files of a folder, and says what its `listing` holds."""
+    from huggingface_hub import close_session, constants
+
+    with HubServer() as hub, pytest.MonkeyPatch.context() as patch:
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        hub.listing = files.pop("listing")
+        model = hub.add("org/model", files)
+        model.commits["0" * 40] = files
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.setenv("HF_HUB_CACHE", str(folder / "cache"))
+        patch.delenv("HF_HUB_OFFLINE", raising=False)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        close_session()
+        try:
+            yield
+        finally:
+            close_session()
+
+
 def run_case(reader: Reader, seed: int) -> tuple[int, str | None]:
     """The exit code of one input, and what is wrong with how it ended; None for nothing."""
     with TemporaryDirectory() as name:
         arguments = write_case(reader, seed, Path(name))
         begin = time.monotonic()
-        outcome = attn(*arguments, stdin="")
+        with served(Path(name)) if (Path(name) / "listing").exists() else nullcontext():
+            outcome = attn(*arguments, stdin="")
         seconds = time.monotonic() - begin
     lines = [line for line in outcome.err.splitlines() if not line.startswith(("note: ", "warning: "))]
     wrong = (
