@@ -264,9 +264,21 @@ def generation_files(chance: Chance) -> Files:
     return {**model_files(chance.choice(("t5", "bart"))), "generation_config.json": json.dumps(settings).encode()}
 
 
-ADAPTER = {"peft_type": "LORA", "base_model_name_or_path": "base", "r": 2, "lora_alpha": 4,
-           "target_modules": ["q_proj"], "task_type": "CAUSAL_LM", "alpha_pattern": {}, "rank_pattern": {},
-           "bias": "none", "revision": None, "layers_to_transform": None, "use_dora": False, "modules_to_save": None}  # fmt: skip
+ADAPTER = {
+    "peft_type": "LORA",
+    "base_model_name_or_path": "base",
+    "r": 2,
+    "lora_alpha": 4,
+    "target_modules": ["q_proj"],
+    "task_type": "CAUSAL_LM",
+    "alpha_pattern": {},
+    "rank_pattern": {},
+    "bias": "none",
+    "revision": None,
+    "layers_to_transform": None,
+    "use_dora": False,
+    "modules_to_save": None,
+}
 
 
 def adapter_files(chance: Chance) -> Files:

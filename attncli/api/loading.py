@@ -212,7 +212,7 @@ class ModelLoader:
         if files is not None:
             _check_configuration(files)
         self.progress("starting torch", 0, None)  # importing it takes seconds
-        from attncli.models.loading.loaded_model import wrap_model
+        from attncli.models.loading.loaded_model import library_errors, wrap_model
         from attncli.models.loading.weights import load_model
 
         if files is None:
@@ -221,18 +221,19 @@ class ModelLoader:
                 loaded.require_modality(modality)
             depth(loaded.lists)
             return loaded
-        return load_model(
-            files,
-            depth=depth,
-            device=self.device,
-            dtype=self.dtype,
-            eager=eager,
-            with_head=writes,
-            allow_pickle=self.allow_pickle,
-            trust_remote_code=self.trust_remote_code,
-            modality=modality,
-            progress=self.progress,
-        )
+        with library_errors(f"{files.ref.name} can't be loaded"):
+            return load_model(
+                files,
+                depth=depth,
+                device=self.device,
+                dtype=self.dtype,
+                eager=eager,
+                with_head=writes,
+                allow_pickle=self.allow_pickle,
+                trust_remote_code=self.trust_remote_code,
+                modality=modality,
+                progress=self.progress,
+            )
 
 
 def _check_configuration(files: ModelFiles) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from traceback import walk_tb
 from typing import Any
@@ -169,7 +169,7 @@ class LoadedModel:
         Raises ModelError if no attention was captured, FailedError if memory runs out.
         """
         moved = self._to_device(arguments)
-        with memory_guard(self.device, lambda: self.module), _run_errors(self.module), _eval_mode(self.module):
+        with memory_guard(self.device, lambda: self.module), self._run_errors(), _eval_mode(self.module):
             return run_captured(self.module, moved, observe)
 
     def is_whole(self, stack: BlockList) -> bool:
@@ -185,8 +185,11 @@ class LoadedModel:
         encoder_only = self.config.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
         module: nn.Module = self.module.get_encoder() if encoder_only else self.module
         ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
-        with memory_guard(self.device, lambda: self.module), _run_errors(self.module), _eval_mode(module):
+        with memory_guard(self.device, lambda: self.module), self._run_errors(), _eval_mode(module):
             return run_with_states(module, stack.blocks, moved, ids.shape[1], observe, whole=self.is_whole(stack))
+
+    def _run_errors(self) -> AbstractContextManager[None]:
+        return library_errors(f"{type(self.module).__name__} can't be run")
 
     def _to_device(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
         return {
@@ -195,22 +198,25 @@ class LoadedModel:
 
 
 @contextmanager
-def _run_errors(module: nn.Module) -> Iterator[None]:
-    """Turn what a model raises while it runs into a ModelError: its configuration asks for what its code can't do.
+def library_errors(what: str) -> Iterator[None]:
+    """Turn what a library or a model's code raises into a ModelError: its files ask for what that code can't do.
 
-    What our own code raises stays as it is.
+    What our own code raises stays as it is, and so do errors of memory.
+    what: `Model can't be run`.
     """
     try:
         yield
     except (AttnError, MemoryError):
         raise
-    except Exception as error:  # a model's code may raise anything
-        *_, (frame, _) = walk_tb(error.__traceback__)
-        if is_out_of_memory(error) or frame.f_globals.get("__name__", "").startswith("attncli."):
+    except Exception as error:  # such code may raise anything
+        # Calls of torch pass through our modes on their way, and fail beyond them.
+        frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name != "__torch_function__")
+        *_, innermost = (frame.f_globals.get("__name__", "") for frame in frames)
+        if is_out_of_memory(error) or innermost.startswith("attncli."):
             raise
         raise ModelError(
-            f"{type(module).__name__} can't be run: {reason_of(error)}",
-            hint="correct the field of config.json that it is about, or name another model (-m); --debug shows where",
+            f"{what}: {reason_of(error)}",
+            hint="correct the field of its configuration that this is about, or name another model (-m)",
         ) from error
 
 
