@@ -9,6 +9,7 @@ little memory. Inputs run in a child process, so that one that crashes is report
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import random
@@ -189,6 +190,158 @@ def tokenizer_files(chance: Chance) -> Files:
     if chance.random() < 0.5:
         content["truncation"] = truncation
     return {"tokenizer.json": json.dumps(content).encode()}
+
+
+#: Texts for the settings of a tokenizer's parts: words, patterns, and what no part expects.
+_TEXTS = (
+    "",
+    "a",
+    "▁",
+    "##",
+    "the",
+    "(a+)+$",
+    "[",
+    "(?<=a)",
+    ".*",
+    "\\\\s+",
+    "\ufdfa",
+    "a" * 300,
+    "\x00",
+    "👍",
+    "[UNK]",
+    "$A",
+    "<0xF0>",
+)
+
+
+def tokenizer_parts(chance: Chance) -> Files:
+    """A tokenizer.json of sound types, put together from parts and values that need not fit one another."""
+
+    def some(make: Callable[[Chance], Any], name: str) -> Any:
+        kind = chance.random()
+        if kind < 0.2:
+            return None
+        return (
+            make(chance)
+            if kind < 0.6
+            else {"type": "Sequence", name: [make(chance) for _ in range(chance.randrange(4))]}
+        )
+
+    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    tokens = [
+        {"id": chance.choice((0, 1, 5, 7, 2**32 - 1)), "content": chance.choice(_TEXTS), **_flags(chance, *flags)}
+        for _ in range(chance.randrange(4))
+    ]
+    number = lambda: chance.choice((0, 1, 2, 8, 10**9))  # noqa: E731
+    truncation = {"direction": "Left", "max_length": number(), "strategy": "OnlySecond", "stride": number()}
+    numbers_of_padding = {name: number() for name in ("pad_id", "pad_to_multiple_of", "pad_type_id")}
+    strategy = chance.choice(("BatchLongest", {"Fixed": number()}))
+    padding = {"strategy": strategy, "direction": "Left", **numbers_of_padding, "pad_token": chance.choice(_TEXTS)}
+    content = {
+        "version": "1.0",
+        "truncation": chance.choice((None, None, truncation)),
+        "padding": chance.choice((None, None, padding)),
+        "added_tokens": tokens,
+        "normalizer": some(_normalizer, "normalizers"),
+        "pre_tokenizer": some(_pre_tokenizer, "pretokenizers"),
+        "post_processor": some(_post_processor, "processors"),
+        "decoder": some(_decoder, "decoders"),
+        "model": _model(chance),
+    }
+    return {"tokenizer.json": json.dumps(content).encode()}
+
+
+def _pattern(chance: Chance) -> dict[str, str]:
+    return {chance.choice(("String", "Regex")): chance.choice(_TEXTS)}
+
+
+def _flags(chance: Chance, *names: str) -> dict[str, bool]:
+    return {name: chance.random() < 0.5 for name in names}
+
+
+def _normalizer(chance: Chance) -> dict[str, Any]:
+    bert = _flags(chance, "clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
+    charsmap = base64.b64encode(chance.randbytes(chance.choice((0, 3, 40, 400)))).decode()
+    content = chance.choice((*_TEXTS, "b" * 10**6))
+    return chance.choice((
+        *({"type": kind} for kind in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "ByteLevel")),
+        {"type": "BertNormalizer", **bert},
+        {"type": "Strip", **_flags(chance, "strip_left", "strip_right")},
+        {"type": "Prepend", "prepend": chance.choice(_TEXTS)},
+        {"type": "Precompiled", "precompiled_charsmap": charsmap},
+        *[{"type": "Replace", "pattern": _pattern(chance), "content": content}] * 4,
+    ))  # fmt: skip
+
+
+def _pre_tokenizer(chance: Chance) -> dict[str, Any]:
+    behavior = chance.choice(("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"))
+    return chance.choice((
+        *({"type": kind} for kind in ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "UnicodeScripts")),
+        {"type": "ByteLevel", **_flags(chance, "add_prefix_space", "trim_offsets", "use_regex")},
+        {"type": "Metaspace", "replacement": chance.choice("▁a"), "prepend_scheme": "always", "split": True},
+        {"type": "CharDelimiterSplit", "delimiter": chance.choice("a▁ ")},
+        {"type": "Punctuation", "behavior": behavior},
+        {"type": "Digits", "individual_digits": True},
+        {"type": "FixedLength", "length": chance.choice((0, 1, 5, 2**40))},
+        *[{"type": "Split", "pattern": _pattern(chance), "behavior": behavior, "invert": chance.random() < 0.5}] * 4,
+    ))  # fmt: skip
+
+
+def _post_processor(chance: Chance) -> dict[str, Any]:
+    text, number = chance.choice(_TEXTS), chance.choice((0, 1, 99, 2**32 - 1))
+    ends = {"sep": [text, number], "cls": ["[CLS]", number]}
+    piece = {"SpecialToken": {"id": text, "type_id": chance.choice((0, 5))}}
+    single = [piece] * chance.randrange(3) + [
+        {"Sequence": {"id": chance.choice("AB"), "type_id": 0}}
+    ] * chance.randrange(3)
+    special = {text: {"id": text, "ids": [number] * chance.randrange(3), "tokens": [text] * chance.randrange(3)}}
+    return chance.choice((
+        {"type": "BertProcessing", **ends},
+        {"type": "RobertaProcessing", **ends, **_flags(chance, "trim_offsets", "add_prefix_space")},
+        {"type": "ByteLevel", **_flags(chance, "add_prefix_space", "trim_offsets", "use_regex")},
+        *[{"type": "TemplateProcessing", "single": single, "pair": single * 2,
+           "special_tokens": chance.choice((special, special, {}))}] * 4,
+    ))  # fmt: skip
+
+
+def _decoder(chance: Chance) -> dict[str, Any]:
+    text = chance.choice(_TEXTS)
+    return chance.choice((
+        *({"type": kind} for kind in ("ByteFallback", "Fuse")),
+        {"type": "ByteLevel", **_flags(chance, "add_prefix_space", "trim_offsets", "use_regex")},
+        {"type": "WordPiece", "prefix": text, "cleanup": True},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True},
+        {"type": "BPEDecoder", "suffix": text},
+        {"type": "CTC", "pad_token": text, "word_delimiter_token": "|", "cleanup": True},
+        {"type": "Strip", "content": "a", "start": chance.choice((0, 1, 2**40)), "stop": 0},
+        {"type": "Replace", "pattern": _pattern(chance), "content": chance.choice((text, "b" * 10**6))},
+    ))  # fmt: skip
+
+
+def _model(chance: Chance) -> dict[str, Any]:
+    words = [*"thema▁ ", "the", "[UNK]", "mole", "##e", "<0xF0>", *chance.choices(_TEXTS, k=3)]
+    vocabulary = {word: chance.choice((place, place, place, 2**31)) for place, word in enumerate(dict.fromkeys(words))}
+    unknown = chance.choice((None, "[UNK]", "?", ""))
+    pieces = [[word, chance.choice((-1.0, 0.0, 1e308, -1e308))] for word in vocabulary]
+    bpe = {
+        "merges": chance.choice(([], ["t h"], [["t", "h"], ["th", "e"]], ["a b c"])),
+        "dropout": chance.choice((None, 0.5, 2.0)),
+        "continuing_subword_prefix": chance.choice((None, "##")),
+        "end_of_word_suffix": chance.choice((None, "</w>")),
+    }
+    return chance.choice((
+        {"type": "WordLevel", "vocab": vocabulary, "unk_token": unknown or "[UNK]"},
+        {"type": "WordPiece", "vocab": vocabulary, "unk_token": unknown or "[UNK]",
+         "continuing_subword_prefix": chance.choice(_TEXTS), "max_input_chars_per_word": chance.choice((0, 5, 2**40))},
+        {"type": "BPE", "vocab": vocabulary, "unk_token": unknown, **bpe,
+         **_flags(chance, "fuse_unk", "byte_fallback", "ignore_merges")},
+        {"type": "Unigram", "vocab": chance.choice((pieces, pieces, [])), "unk_id": chance.choice((None, 0, 99)),
+         "byte_fallback": chance.random() < 0.5},
+    ))  # fmt: skip
+
+
+def change_nothing(chance: Chance, files: Files) -> None:
+    """The files are odd already."""
 
 
 TOKENIZER_CONFIG = {
@@ -446,8 +599,6 @@ def vocabulary_files(chance: Chance) -> Files:
     words = sorted(vocabulary, key=vocabulary.get)
     bpe = json.loads(tokenizer_json("byte_bpe"))["model"]
     merges = "\n".join(merge if isinstance(merge, str) else " ".join(merge) for merge in bpe["merges"])
-    import base64
-
     ranks = b"".join(base64.b64encode(bytes([byte])) + b" %d\n" % byte for byte in range(256))
     match chance.choice(("vocab.txt", "vocab.json", "tokenizer.model", "x.tiktoken")):
         case "vocab.txt":
@@ -500,6 +651,7 @@ def change_hub(chance: Chance, files: Files) -> None:
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "config.json")
 READERS = {
     "tokenizer": Reader(tokenizer_files, json_files("tokenizer.json"), TOKENIZE),
+    "tokenizer_parts": Reader(tokenizer_parts, change_nothing, TOKENIZE),
     "settings": Reader(settings_files, json_files(*SETTINGS), TOKENIZE),
     "config": Reader(config_files, json_files("config.json"), (*PARAMS, *HEADS)),
     "generation": Reader(generation_files, json_files("generation_config.json"), ((*HEADS[0], "--generate", "2"),)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -133,6 +134,23 @@ def test_added_tokens_that_grow_when_they_are_loaded(tmp_path: Path, late: bool)
     assert refused("tokenize", "a cat", "-m", folder) == (
         "the tokenizer would make up to 3,000,000,000 bytes of 3,000: more than any model does"
     )
+
+
+def test_a_table_longer_than_itself(tmp_path: Path) -> None:
+    """The library allocates what the table claims."""
+    claimed = base64.b64encode((2**32 - 4).to_bytes(4, "little") + bytes(40)).decode()
+    parts = [{"type": "NFC"}, {"type": "Precompiled", "precompiled_charsmap": claimed}]
+    assert refused("tokenize", "a", "-m", tokenizer(tmp_path, normalizer=sequence("normalizers", *parts))).endswith(
+        "its precompiled_charsmap claims a table of 4,294,967,292 bytes and has 44"
+    )
+
+
+def test_a_table_of_sentencepiece_longer_than_itself(tmp_path: Path) -> None:
+    proto = pytest.importorskip("sentencepiece.sentencepiece_model_pb2").ModelProto
+    model = proto.FromString(fuzz.sentencepiece_model())
+    model.normalizer_spec.precompiled_charsmap = (2**32 - 4).to_bytes(4, "little") + bytes(40)
+    (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
+    assert "claims a table of 4,294,967,292 bytes" in refused("tokenize", "a", "-m", tmp_path)
 
 
 def test_honest_tokenizers_may_let_a_text_grow(tmp_path: Path) -> None:
@@ -327,8 +345,10 @@ def test_tokens_are_no_formulas(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="the fuzzer runs on POSIX")
 @pytest.mark.parametrize(
     ("reader", "count"),
-    [("tokenizer", 12), ("settings", 8), ("config", 4), ("adapter", 4), ("index", 4), ("safetensors", 6), ("gguf", 8),
-     ("template", 2), ("vocabulary", 1)],
-)  # fmt: skip
+    [
+        *(("tokenizer", 8), ("tokenizer_parts", 8), ("settings", 8), ("config", 2), ("adapter", 3), ("index", 4)),
+        *(("safetensors", 6), ("gguf", 8), ("template", 2), ("vocabulary", 1)),
+    ],
+)
 def test_a_share_of_the_fuzzing(reader: str, count: int) -> None:
     assert fuzz.run_share(reader, range(count)) == []

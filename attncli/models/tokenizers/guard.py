@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,37 @@ def growth(state: Mapping[str, Any] | None) -> float:
     return _GROWTH.get(str(state.get("type")), 1)
 
 
+def check_charsmap(content: bytes) -> None:
+    """Raise BrokenFileError for a `precompiled_charsmap` of SentencePiece whose table is longer than itself.
+
+    Its first four bytes are the table's length, and the library allocates twice that before it reads the table.
+    """
+    length = int.from_bytes(content[:4], "little")
+    if content and length > len(content) - 4:
+        raise BrokenFileError(f"its precompiled_charsmap claims a table of {length:,} bytes and has {len(content):,}")
+
+
+def _charsmaps(normalizer: object) -> Iterator[bytes]:
+    """The tables of the Precompiled parts of a normaliser, as in a tokenizer.json."""
+    if isinstance(normalizer, dict):
+        charsmap, parts = normalizer.get("precompiled_charsmap"), normalizer.get("normalizers")
+        if isinstance(charsmap, str):
+            with suppress(ValueError):  # the library says what is wrong
+                yield b64decode(charsmap)
+        for part in parts if isinstance(parts, list) else []:
+            yield from _charsmaps(part)
+
+
 def check_file_growth(path: Path, *, repair_hint: str) -> None:
-    """Raise ModelError for a tokenizer.json whose added tokens would become too large: loading it normalises them."""
+    """Raise ModelError for a tokenizer.json with which the library would run out of memory while it loads it.
+
+    Loading normalises the added tokens, and makes the tables of SentencePiece's normalisers.
+    """
     with check_file(path, repair_hint):
         parts = _parts(read_bytes(path))
         check_depth(parts)
+        for charsmap in _charsmaps(parts.get("normalizer")):
+            check_charsmap(charsmap)
     factor = growth(parts.get("normalizer"))
     tokens = parts.get("added_tokens")
     contents = [each.get("content") for each in tokens if isinstance(each, dict)] if isinstance(tokens, list) else []

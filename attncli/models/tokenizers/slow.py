@@ -23,9 +23,11 @@ from typing import Any, NamedTuple
 from tokenizers import Regex, normalizers
 
 from attncli.errors import ModelError, is_panic
+from attncli.models.files.weight_headers import check_file
 from attncli.models.loading.own_code import fetch_code
 from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, finite_length, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
+from attncli.models.tokenizers.guard import check_charsmap
 from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
 from attncli.models.tokenizers.types import NoTokenizerError, Tokenizer
 
@@ -143,6 +145,9 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
     name: of the model.  Raises ModelError where that fails.
     """
     folder = found[0].parent
+    for path in found:
+        if path.name.endswith((".model", ".spm")):
+            _check_sentencepiece(path)
     with suppress_warnings():
         from transformers import AutoTokenizer
 
@@ -160,6 +165,17 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
             if not (isinstance(error, Exception) or is_panic(error)):
                 raise
             raise _load_error(error, name, found) from error
+
+
+def _check_sentencepiece(path: Path) -> None:
+    """Raise ModelError for a SentencePiece file with which a library would run out of memory."""
+    try:
+        proto = import_module("sentencepiece.sentencepiece_model_pb2").ModelProto
+        charsmap = proto.FromString(path.read_bytes()).normalizer_spec.precompiled_charsmap
+    except Exception:  # no such file, or the package isn't installed: transformers says so
+        return
+    with check_file(path):
+        check_charsmap(charsmap)
 
 
 def _load_error(error: BaseException, name: str, found: Sequence[Path]) -> ModelError:
