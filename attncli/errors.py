@@ -77,6 +77,12 @@ class CheckError(AttnError):
     exit_code = ExitCode.CHECK
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust panicked: PyO3 raises an exception that is no `Exception`, and has no public
+    class."""
+    return type(error).__name__ == "PanicException"
+
+
 def reason_of(error: BaseException) -> str:
     """What another library says of a failure, as one line without a final full stop.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,6 +54,10 @@ class HubServer:
         """With this set, it is what every question for a model's files gets for an answer."""
         self.serves_ranges = True
         """Without this, every question for a part of a file is answered with the whole of it, as some proxies do."""
+        self.drips: str | None = None
+        """What is sent a few bytes at a time: `headers`, `body`, or nothing."""
+        self.drop = (1, 0.05)
+        """How many bytes, and the seconds between them."""
         self.bytes_sent = 0
         """The bytes of files that went out."""
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -173,8 +178,17 @@ class _Handler(BaseHTTPRequestHandler):
         said = {"X-HF-Warning": f"topic; {self.hub.warning}"} if self.hub.warning else {}
         for name, value in {**(headers or {}), **said, "Content-Length": str(length)}.items():
             self.send_header(name, value)
+        if self.hub.drips == "headers":
+            self._drip(b"".join(self._headers_buffer))
+            self._headers_buffer = []
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            (self._drip if self.hub.drips == "body" else self.wfile.write)(body)
             # Less than was promised: closing the line is what breaks it off.
             self.close_connection = self.close_connection or len(body) < length
+
+    def _drip(self, content: bytes) -> None:
+        size, pause = self.hub.drop
+        for start in range(0, len(content), size):
+            self.wfile.write(content[start : start + size])
+            time.sleep(pause)

@@ -216,8 +216,10 @@ class ModelLoader(_LoaderFields):
 
         eager, writes, modality: as `load_model` takes them. Raises as `load_model` and `wrap_model` do.
         """
+        if files is not None:
+            _check_configuration(files)
         self.progress("starting torch", 0, None)  # importing it takes seconds
-        from attncli.models.loading.loaded_model import wrap_model
+        from attncli.models.loading.loaded_model import library_errors, wrap_model
         from attncli.models.loading.weights import load_model
 
         if files is None:
@@ -226,15 +228,36 @@ class ModelLoader(_LoaderFields):
                 loaded.require_modality(modality)
             depth(loaded.lists)
             return loaded
-        return load_model(
-            files,
-            depth=depth,
-            device=self.device,
-            dtype=self.dtype,
-            eager=eager,
-            with_head=writes,
-            allow_pickle=self.allow_pickle,
-            trust_remote_code=self.trust_remote_code,
-            modality=modality,
-            progress=self.progress,
-        )
+        with library_errors(f"{files.ref.name} can't be loaded"):
+            return load_model(
+                files,
+                depth=depth,
+                device=self.device,
+                dtype=self.dtype,
+                eager=eager,
+                with_head=writes,
+                allow_pickle=self.allow_pickle,
+                trust_remote_code=self.trust_remote_code,
+                modality=modality,
+                progress=self.progress,
+            )
+
+
+def _check_configuration(files: ModelFiles) -> None:
+    """Raise ModelError for impossible numbers, before transformers makes modules, labels and tables of them."""
+    from attncli.api.configured_shapes import check_fields
+    from attncli.models.files.gguf_header import read_gguf_header
+    from attncli.models.files.gguf_names import config_fields
+    from attncli.models.files.weight_headers import read_model_config
+
+    name = (files if files.base is None else files.base).ref.weights_file
+    is_gguf = name is not None and name.endswith(".gguf")
+    path = files.find(name if name is not None and is_gguf else "config.json")
+    if path is None:
+        return  # `load_model` says what is missing
+    fields = (
+        config_fields(read_gguf_header(path, repair_hint=files.repair_hint).metadata)[0]
+        if is_gguf
+        else read_model_config(path, repair_hint=files.repair_hint)
+    )
+    check_fields(fields, files.ref.name)

@@ -127,7 +127,7 @@ def _read_config(files: ModelFiles) -> dict[str, Any] | None:
     from attncli.models.files import weight_headers
 
     path = files.find("config.json")
-    return weight_headers.read_json(path, repair_hint=files.repair_hint) if path is not None else None
+    return weight_headers.read_model_config(path, repair_hint=files.repair_hint) if path is not None else None
 
 
 def _needs_header(files: ModelFiles, fields: dict[str, Any] | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import click
 
-from attncli.errors import AttnError, FailedError, UsageError
+from attncli.errors import AttnError, FailedError, ModelError, UsageError, is_panic, reason_of
 
 #: Characters of an unexpected message (torch prints whole allocator tables).
 _MAX_MESSAGE = 400
@@ -21,6 +21,11 @@ def as_attn_error(error: BaseException) -> AttnError:
     if isinstance(error, MemoryError):
         return FailedError(
             "there is not enough memory for this", hint="a shorter text, fewer layers or a smaller model"
+        )
+    if is_panic(error):
+        return ModelError(
+            f"a library failed on the model's files: {reason_of(error)}"[:_MAX_MESSAGE],
+            hint="fetch or copy them again, or name another model (-m)",
         )
     if isinstance(error, OSError) and error.strerror:
         about = f": {error.filename}" if error.filename else ""

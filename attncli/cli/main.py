@@ -35,8 +35,10 @@ def main() -> NoReturn:
     try:
         signals.install()
         from attncli.cli.environment import Environment
+        from attncli.cli.messages import suppress_native_output
 
-        code = run(sys.argv[1:], Environment.from_process(), signals)
+        with suppress_native_output(Environment.from_process(), unless="--debug" in sys.argv) as environment:
+            code = run(sys.argv[1:], environment, signals)
     except Stopped as stopped:
         code = stopped.code
     signals.ignore()
@@ -70,7 +72,7 @@ def run(arguments: Sequence[str], environment: Environment, signals: Signals | N
     """Run one `attn` command line in an environment; returns its exit code. Raises `Stopped` after a signal."""
     from attncli.cli.environment import NoReaderError
     from attncli.cli.messages import suppress_output
-    from attncli.errors import ExitCode
+    from attncli.errors import ExitCode, is_panic
 
     debug = "--debug" in arguments
     try:
@@ -82,7 +84,9 @@ def run(arguments: Sequence[str], environment: Environment, signals: Signals | N
         return ExitCode.INTERRUPTED
     except NoReaderError:
         return ExitCode.BROKEN_PIPE
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not (isinstance(error, (Exception, SystemExit)) or is_panic(error)):
+            raise
         if signals is not None and signals.stopped is not None:
             # A library caught `Stopped` and raised another error.
             raise signals.stopped from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -159,6 +160,29 @@ def suppress_output(*, unless: bool) -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = stdout, stderr
+
+
+@contextmanager
+def suppress_native_output(environment: Environment, *, unless: bool) -> Iterator[Environment]:
+    """Discard what native code writes to the process's stderr (a Rust library that panics prints a backtrace there).
+
+    Yields the environment with a stderr of its own, for our messages.
+    """
+    try:
+        number = None if unless or environment.stderr is None else environment.stderr.fileno()
+    except (OSError, ValueError):  # a stream without a file
+        number = None
+    if number is None or environment.stderr is None:
+        yield environment
+        return
+    kept = os.dup(number)
+    encoding, errors = environment.stderr.encoding, environment.stderr.errors
+    with open(kept, "w", encoding=encoding, errors=errors) as stderr, open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), number)
+        try:
+            yield environment._replace(stderr=stderr)
+        finally:
+            os.dup2(kept, number)
 
 
 class _NullStream(io.TextIOBase):

@@ -252,7 +252,8 @@ class ResultFile:
         """Remove the temporary file, if it is still there."""
         with suppress(OSError):
             if self._file is not None:
-                self._file.close()
+                self._file.close()  # writes what is left, which fails again on a full disk
+        with suppress(OSError):
             self._temporary.unlink()
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 from attncli.errors import ModelError
+from attncli.limits import MAX_EXPERTS, MAX_LABELS, MAX_LAYERS, MAX_MODULES, MAX_SIZE
 from attncli.parameters.inventory import FIELDS
-
-#: The deepest published models have a few hundred layers. Each layer would be built, so the limit is low.
-_MAX_LAYERS = 2_000
-_MAX_EXPERTS = 100_000
-#: Far above every width, vocabulary and context; products of two stay within 64 bits.
-_MAX_SIZE = 1 << 31
 
 
 class _Limit(NamedTuple):
@@ -26,18 +22,22 @@ class _Limit(NamedTuple):
 
 _LIMITS = (
     _Limit(
-        (*FIELDS["layers"], "decoder_layers", "num_encoder_layers", "num_decoder_layers"), "layers", 0, _MAX_LAYERS
+        (*FIELDS["layers"], "decoder_layers", "num_encoder_layers", "num_decoder_layers"), "layers", 0, MAX_LAYERS
     ),
-    _Limit((*FIELDS["heads"], "encoder_attention_heads", "decoder_attention_heads"), "attention heads", 1, _MAX_SIZE),
-    _Limit(FIELDS["kv_heads"], "key-value heads", 1, _MAX_SIZE),
-    _Limit(FIELDS["experts"], "experts", 0, _MAX_EXPERTS),
-    _Limit(FIELDS["hidden"], "numbers a token", 1, _MAX_SIZE),
-    _Limit(FIELDS["head_dim"], "numbers a head", 0, _MAX_SIZE),
+    _Limit((*FIELDS["heads"], "encoder_attention_heads", "decoder_attention_heads"), "attention heads", 1, MAX_SIZE),
+    _Limit(FIELDS["kv_heads"], "key-value heads", 1, MAX_SIZE),
+    _Limit(FIELDS["experts"], "experts", 0, MAX_EXPERTS),
+    _Limit(FIELDS["hidden"], "numbers a token", 1, MAX_SIZE),
+    _Limit(FIELDS["head_dim"], "numbers a head", 0, MAX_SIZE),
     _Limit(("intermediate_size", "n_inner", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
-           "numbers in the feed-forward network", 0, _MAX_SIZE),
-    _Limit(FIELDS["vocabulary"], "tokens in its vocabulary", 0, _MAX_SIZE),
-    _Limit(("max_position_embeddings", "n_positions", "n_ctx"), "positions", -1, _MAX_SIZE),
+           "numbers in the feed-forward network", 0, MAX_SIZE),
+    _Limit(FIELDS["vocabulary"], "tokens in its vocabulary", 0, MAX_SIZE),
+    _Limit(("max_position_embeddings", "n_positions", "n_ctx"), "positions", -1, MAX_SIZE),
+    _Limit(("num_labels", "_num_labels"), "labels", 0, MAX_LABELS),
 )  # fmt: skip
+#: Other fields that count modules, each of which is built.
+_MODULE_COUNT = re.compile(r"(^|_)(layers?|blocks?|stages?|groups|codebooks|quantizers|levels|depths?|repeats?)$")
+_MODULES = _Limit((), "modules", -MAX_MODULES, MAX_MODULES)
 #: Fields with the width of a head; with one of them the model's width need not be divisible by the heads.
 HEAD_WIDTH_FIELDS = (*FIELDS["head_dim"], *FIELDS["value_head_dim"], "qk_nope_head_dim", "attention_hidden_size")
 
@@ -73,11 +73,16 @@ def _faults(
     for limit in _LIMITS:
         for field in limit.names:
             value = fields.get(field)
-            if isinstance(value, str) or (isinstance(value, float) and not value.is_integer()):
+            if isinstance(value, (str, dict)) or (isinstance(value, float) and not value.is_integer()):
                 yield field, f"{path}{field} says {str(value)[:40]!r} where it counts {limit.what}"
-            if _is_number(value) and not limit.least <= value <= limit.most:
-                count = f"{value:,}" if abs(value) < 10**30 else f"10^{len(str(abs(value))) - 1} and more"
-                yield field, f"{path}{field} says {count} {limit.what}"
+            yield from ((field, fault) for fault in _out_of_range(value, path + field, limit))
+    for field in ("id2label", "label2id"):
+        labels = fields.get(field)
+        if isinstance(labels, Mapping) and len(labels) > MAX_LABELS:
+            yield field, f"{path}{field} names {len(labels):,} labels"
+    for field in fields:
+        if _MODULE_COUNT.search(field):
+            yield from ((field, fault) for fault in _out_of_range(fields[field], path + field, _MODULES))
     heads_field, heads = _first_number(fields, "heads")
     kv_field, kv_heads = _first_number(fields, "kv_heads")
     if heads and kv_heads and heads % kv_heads:
@@ -92,6 +97,15 @@ def _faults(
         kind = fields.get("model_type")
         if isinstance(kind, str) and not has_head_width(kind):
             yield heads_field, f"{path}{hidden_field}, {hidden:,}, can't be cut into {heads:,} heads"
+
+
+def _out_of_range(value: object, name: str, limit: _Limit) -> Iterator[str]:
+    """Each number out of the limits, alone or in a list with one for each layer."""
+    for each in value if isinstance(value, list) else [value]:
+        number = int(each) if isinstance(each, float) and each.is_integer() else each
+        if _is_number(number) and not limit.least <= number <= limit.most:
+            count = f"{number:,}" if abs(number) < 10**30 else f"10^{len(str(abs(number))) - 1} and more"
+            yield f"{name} says {count} {limit.what}"
 
 
 def _first_number(fields: Mapping[str, Any], role: str) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 #: Characters that need quotes by RFC 4180, and other control characters, which CSV readers treat differently.
 _UNSAFE_IN_CSV = frozenset(',"') | {chr(code) for code in (*range(0x20), 0x7F, 0x85, 0x2028, 0x2029)}
+
+
+#: A spreadsheet takes a cell that begins like this for a formula; the wide forms too.
+_FORMULA_STARTS = (*"=+-@\t\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?")
+#: Control characters but for tab and line ends, which CSV quotes; and Unicode's marks for the direction of writing.
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def json_text(result: HasDict, *, ascii_only: bool = False) -> str:
@@ -48,7 +56,8 @@ def jsonl_text(rows: Iterable[Mapping[str, object]], *, ascii_only: bool = False
 def csv_text(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table as CSV by RFC 4180, but with lines ended by a newline alone on every platform.
 
-    None, NaN and infinity are empty fields; the empty text is `""`.
+    None, NaN and infinity are empty fields; the empty text is `""`. A text that a spreadsheet would take for a formula
+    gets a `'` in front, and control characters and those that change the direction of writing are escapes (`\\x1b`).
     """
     return "".join(f"{','.join(map(_csv_field, row))}\n" for row in (header, *rows))
 
@@ -60,8 +69,21 @@ def _csv_field(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return float.__repr__(value)
-    text = str(value)
+    text = str(value) if isinstance(value, int) else _guarded(str(value))
     return text if text and _UNSAFE_IN_CSV.isdisjoint(text) else f'"{text.replace(chr(34), chr(34) * 2)}"'
+
+
+def _guarded(text: str) -> str:
+    """A text for a cell (https://owasp.org/www-community/attacks/CSV_Injection). A plain number (`-5`) stays."""
+    if text.isascii() and text.isalnum():
+        return text
+    text = _INVISIBLE.sub(_escape, text)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) and _NUMBER.fullmatch(text) is None else text
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{{{code:x}}}"
 
 
 def _nan_to_null(value: object) -> object:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from attncli.cli.output import check_target, write_files
+from attncli.cli.output import ResultFile, check_target, write_files
 from attncli.errors import FailedError
 from tests.cli.conftest import names
 
@@ -99,6 +102,37 @@ def test_places_that_cant_be_written(tmp_path: Path) -> None:
         check_target(str(tmp_path / "folder.json"))
     with pytest.raises(FailedError, match="can't be written: File name too long"):
         check_target(str(tmp_path / ("x" * 5000)))
+
+
+class FullDisk(io.RawIOBase):
+    """A file on a full disk."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    old = tmp_path / "b.json"
+    old.write_bytes(b"old")
+    opened: list[ResultFile] = []
+
+    def open_file(file: ResultFile, open_really: Callable[[ResultFile], None] = ResultFile.open) -> None:
+        open_really(file)
+        if len(opened) == place:
+            assert file._file is not None
+            file._file.close()
+            file._file = io.BufferedWriter(FullDisk())  # type: ignore[assignment]
+        opened.append(file)
+
+    monkeypatch.setattr(ResultFile, "open", open_file)
+    with pytest.raises(FailedError, match="can't be written: No space left on device"):
+        write_files([(tmp_path / "a.json", b"1"), (old, b"2")])
+    assert names(tmp_path) == ["b.json"]
+    assert old.read_bytes() == b"old"
 
 
 @posix

@@ -44,11 +44,11 @@ def test_what_safetensors_writes_is_whole(tmp_path: Path) -> None:
         (with_header({"a": {**ENTRY, "dtype": ["F32"]}}, bytes(8)), "its header is not one of a safetensors file"),
         (
             with_header({"a" + ".a" * 50_000: ENTRY}, bytes(8)),
-            f"no model has a tensor with a name as long as its '{'a.' * 49}a…'",
+            f"the name of its tensor '{'a.' * 49}a…' has 100,001 characters in 50,001 parts",
         ),
         (
             with_header({"é" * 1_001: ENTRY}, bytes(8)),
-            f"no model has a tensor with a name as long as its '{'é' * 99}…'",
+            f"the name of its tensor '{'é' * 99}…' has 1,001 characters in 1 parts",
         ),
         (b"\x80\x84\x1e\0\0\0\0\0" + b"[" * 2_000_000, "its header is not one of a safetensors file"),
         (with_header({"a": ENTRY}, bytes(5)), "it was cut short: 3 of its 8 bytes of weights are missing"),
@@ -73,7 +73,10 @@ def test_broken_safetensors(model_folder: Path, content: bytes, fault: str) -> N
         ("pytorch_model.bin", b"", "it is empty"),
         ("x.safetensors.index.json", b"", "it is empty"),
         ("x.safetensors.index.json", b"{", "it is no JSON"),
-        ("x.safetensors.index.json", b"\xff\xfe\xfd", "it is no JSON"),
+        ("x.safetensors.index.json", b"\xff\xfe\xfd", "it begins with a byte order mark: save it as UTF-8 without one"),
+        ("x.safetensors.index.json", b"\xfd{}", "it is no JSON: its text is not UTF-8"),
+        ("x.safetensors.index.json", b"[" * 100_000, "it is nested deeper than 64 levels"),
+        ("x.safetensors.index.json", b'{"a": ' * 70 + b"1" + b"}" * 70, "it is nested deeper than 64 levels"),
         ("x.safetensors.index.json", b"[]", "it holds no JSON object"),
     ],
 )

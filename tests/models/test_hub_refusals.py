@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from attncli.errors import ModelError
-from attncli.models.files import sources
+from attncli.models.files import hub as hub_module
+from attncli.models.files import hub_deadline, sources
+from attncli.models.files.checkpoint import read_checkpoint
 from attncli.models.files.hub_cache import hub_settings
 from attncli.models.files.reference import DEFAULT_MODEL
 from tests.hub_server import HubModel, HubServer
@@ -164,3 +167,58 @@ def test_a_cache_that_cannot_be_written(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
     error = refusal("org/model")
     assert error.message.startswith(f"org/model can't be written to {tmp_path / 'file' / 'cache'}: ")
+
+
+# A hub that is slow, or sends too much
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines that a test can wait for."""
+    monkeypatch.setattr(hub_deadline, "HUB_HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(hub_deadline, "HUB_RATE_SECONDS", 0.3)
+
+
+def test_headers_that_never_end(hub: HubServer, model: HubModel, hasty: None) -> None:
+    hub.drips = "headers"
+    error = refusal("org/model")
+    assert error.message == f"{hub.url} does not answer for the files of org/model"
+    assert error.hint == "check the network, or try again later; what is cached or local needs no hub"
+    # The next request has a client of its own.
+    hub.drips = None
+    assert opened("org/model").require("config.json").read_bytes() == b"{}"
+
+
+def test_a_list_a_byte_at_a_time(hub: HubServer, model: HubModel, hasty: None) -> None:
+    hub.drips = "body"
+    error = refusal("org/model")
+    assert error.message.startswith(f"{hub.url} sends ")
+    assert error.message.endswith(" bytes a second for the files of org/model")
+
+
+def test_a_file_a_byte_at_a_time(hub: HubServer, model: HubModel, hasty: None) -> None:
+    files = opened("org/model")
+    hub.drips = "body"
+    with pytest.raises(ModelError, match=r"sends \d+ bytes a second for model.safetensors of org/model"):
+        files.weights()
+    with pytest.raises(ModelError, match=r"sends \d+ bytes a second for model.safetensors of org/model"):
+        read_checkpoint(files)
+
+
+def test_a_slow_file_that_keeps_coming(hub: HubServer, model: HubModel, hasty: None) -> None:
+    files = opened("org/model")
+    hub.drips, hub.drop = "body", (200, 0.03)  # 6 kB a second, for longer than both deadlines
+    assert [path.read_bytes() for path in files.weights().paths] == [WEIGHTS]
+
+
+def test_a_list_without_end(hub: HubServer, model: HubModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "MAX_JSON_BYTES", 1000)
+    hub.listing = b" " * 5000
+    assert refusal("org/model").message == f"{hub.url} answers with more than 1,000 bytes for the files of org/model"
+
+
+@pytest.mark.parametrize("siblings", [[None], [{"rfilename": 5}], [{"rfilename": "../x"}], {"a": 1}, "abc", [[]], 7])
+def test_a_list_of_odd_files(hub: HubServer, model: HubModel, siblings: object) -> None:
+    hub.listing = json.dumps({"id": "org/model", "sha": "0" * 40, "siblings": siblings}).encode()
+    with pytest.raises(ModelError):
+        opened("org/model").require("config.json")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
-from attncli.errors import FailedError
+from attncli.errors import FailedError, ModelError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers import chunks
@@ -421,7 +421,7 @@ def test_an_error_of_the_reader_comes_through() -> None:
 
 def test_an_error_of_the_tokenizer_comes_through() -> None:
     backend = Backend(models.WordLevel({"a": 0}, unk_token="[UNK]"))
-    with pytest.raises(FailedError, match="the tokenizer could not cut the text"):
+    with pytest.raises(ModelError, match="the tokenizer could not cut the text"):
         list(encode_many(FastTokenizer(backend), ["b"]))
 
 

@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
-from attncli.errors import FailedError, ModelError, UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import DEFAULT_MODEL, Kind, ModelRef, parse_reference
 from attncli.models.files.sources import FolderSource
@@ -174,7 +174,7 @@ def test_a_model_without_a_tokenizer(tmp_path: Path) -> None:
 
 def test_a_text_that_the_tokenizer_cannot_cut(tmp_path: Path) -> None:
     backend = Backend(models.WordLevel({"mole": 0}, unk_token="[UNK]"))
-    with pytest.raises(FailedError, match="could not cut the text"):
+    with pytest.raises(ModelError, match="could not cut the text"):
         load_tokenizer(made.save(tmp_path, backend)).encode("tunnel")
 
 

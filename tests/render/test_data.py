@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,16 +57,54 @@ def test_jsonl_is_an_object_a_line() -> None:
 
 
 def test_csv_quotes_what_readers_would_stumble_over() -> None:
-    rows = [("a,b", 'say "hi"', "two\nlines"), ("\r", "\t", "\x85"), (None, "", math.nan), (True, 0.1, 7)]
+    rows = [("a,b", 'say "hi"', "two\nlines"), ("a\rb", "a\tb", "\u2028"), (None, "", math.nan), (True, 0.1, 7)]
     assert csv_text(("one", "two", "three"), rows) == (
-        'one,two,three\n"a,b","say ""hi""","two\nlines"\n"\r","\t","\x85"\n,"",\ntrue,0.1,7\n'
+        'one,two,three\n"a,b","say ""hi""","two\nlines"\n"a\rb","a\tb","\u2028"\n,"",\ntrue,0.1,7\n'
     )
+
+
+FORMULAS = ("=1+1", "+cmd", "-", "--x", "@SUM(A1)", "\tx", "\rx", "\uff1d1", "-1-2")
+
+
+def test_csv_has_no_formulas() -> None:
+    assert csv_text(["a"], [[text] for text in FORMULAS]) == "a\n" + "".join(
+        f'"\'{text}"\n' if text[0] in "\t\r" else f"'{text}\n" for text in FORMULAS
+    )
+    # Numbers and what only holds such a character stay.
+    plain = ["-5", "+1,000.5", "-1e-05", "a=1", "1-2", "##x"]
+    assert csv_text(["a"], [[text] for text in plain]).split("\n")[1:-1] == [
+        f'"{text}"' if "," in text else text for text in plain
+    ]
+    assert csv_text(["a"], [[-5, -0.5]]) == "a\n-5,-0.5\n"
+
+
+def test_csv_has_no_invisible_characters() -> None:
+    rows = [["\x1b[31m"], ["a\u202eb"], ["\x85\x00"], ["\u2066=1"]]
+    assert csv_text(["a"], rows) == "a\n\\x1b[31m\na\\u{202e}b\n\\u{85}\\x00\n\\u{2066}=1\n"
+    assert json.loads(json_line({"a": "=1\u202e"})) == {"a": "=1\u202e"}
 
 
 @given(st.lists(st.lists(texts, min_size=3, max_size=3), min_size=1))
 def test_csv_survives_a_round_trip(rows: list[list[str]]) -> None:
     text = csv_text(("a", "b", "c"), rows)
-    assert list(csv.reader(io.StringIO(text, newline=""), strict=True)) == [["a", "b", "c"], *rows]
+    read = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    assert read == [["a", "b", "c"], *([guarded(cell) for cell in row] for row in rows)]
+
+
+def guarded(text: str) -> str:
+    """What a spreadsheet may see of a text, found character by character."""
+    shown = "".join(map(shown_character, text))
+    is_number = shown[:1] in "+-" and shown[1:].isascii() and shown[1:].isdigit()
+    is_formula = shown[:1] in tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20") and not is_number
+    return f"'{shown}" if is_formula else shown
+
+
+def shown_character(character: str) -> str:
+    moves = unicodedata.bidirectional(character) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    controls = unicodedata.category(character) == "Cc" and character not in "\t\n\r"
+    if not (moves or controls or character in "\u061c\u200e\u200f"):
+        return character
+    return f"\\x{ord(character):02x}" if ord(character) < 128 else f"\\u{{{ord(character):x}}}"
 
 
 @given(st.lists(st.tuples(st.integers(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1))

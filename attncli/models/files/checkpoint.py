@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from attncli.errors import ModelError
+from attncli.limits import MAX_GGUF_HEADER_BYTES
 from attncli.models.files import weight_headers
 from attncli.models.files.model_parts import PIPELINE_FILE, SubfolderSource, pipeline_folders
 from attncli.models.files.reference import Kind, ModelRef, is_plain_path
@@ -49,8 +50,6 @@ _BY_CONFIG = "--source config counts from config.json"
 
 #: The bytes of a file that are downloaded first: nearly every safetensors header fits.
 _FIRST_FETCH_BYTES = 1 << 17
-#: A GGUF header holds the vocabulary, so it is downloaded in growing pieces, up to this.
-_MAX_GGUF_HEADER_BYTES = 1 << 28
 
 
 class StoredTensor(NamedTuple):
@@ -113,7 +112,7 @@ def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
         "safetensors",
         chosen.names,
         tuple(tensors),
-        None if config is None else weight_headers.read_json(config, repair_hint=source.repair_hint),
+        None if config is None else weight_headers.read_model_config(config, repair_hint=source.repair_hint),
         tuple(_disagreements({tensor.name for tensor in tensors}, chosen.indexed)),
     )
 
@@ -234,9 +233,17 @@ def _read_gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:
     paths = module_names(tensor.name for tensor in stored)
     tensors = tuple(StoredTensor(each.name, paths[each.name], each.dtype, each.shape, each.size) for each in stored)
     config, note = config_fields(headers[chosen.names[0]].metadata)
+    _check_metadata(chosen.names[0], config, source)
     notes = [] if note is None else [note]
     notes += [f"with the tensors of {chosen.projector}"] if chosen.projector is not None else []
     return Checkpoint("gguf", chosen.names, tensors, config, tuple(notes))
+
+
+def _check_metadata(name: str, config: Mapping[str, object], source: Source) -> None:
+    try:
+        weight_headers.check_types(config)
+    except BrokenFileError as fault:
+        raise ModelError(f"{name} can't be used: {fault}", hint=source.repair_hint) from fault
 
 
 def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:
@@ -250,7 +257,7 @@ def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:
             try:
                 return parse_gguf_header(content, size)
             except IncompleteHeaderError:
-                if len(content) >= min(size, _MAX_GGUF_HEADER_BYTES):
+                if len(content) >= min(size, MAX_GGUF_HEADER_BYTES):
                     raise BrokenFileError("it was cut short, within its header") from None
             wanted = min(4 * wanted, size)
     except BrokenFileError as fault:

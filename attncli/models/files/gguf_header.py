@@ -15,7 +15,23 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from attncli.models.files.weight_headers import FETCH_AGAIN, BrokenFileError, check_file, check_gguf, quote_name
+from attncli.limits import (
+    MAX_GGUF_AXES,
+    MAX_GGUF_KEY_BYTES,
+    MAX_GGUF_KEYS,
+    MAX_GGUF_NESTING,
+    MAX_GGUF_STRINGS,
+    MAX_GGUF_TENSORS,
+    MAX_TENSOR_ELEMENTS,
+)
+from attncli.models.files.weight_headers import (
+    FETCH_AGAIN,
+    BrokenFileError,
+    check_file,
+    check_gguf,
+    check_name,
+    quote_name,
+)
 
 
 class GgmlType(NamedTuple):
@@ -72,15 +88,6 @@ _STRING, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
 _MAGIC = b"GGUF"
 _ALIGNMENT = 32
-
-# Limits against malicious files. ggml allows four axes and names of 64 bytes; vocabularies have under 10^6 strings.
-_MAX_AXES = 8
-_MAX_NAME = 65_535
-_MAX_STRINGS = 4_000_000
-_MAX_TENSORS = 200_000
-_MAX_KEYS = 100_000
-_MAX_NESTING = 4
-_MAX_ELEMENTS = 1 << 62
 
 
 class SkippedArray(NamedTuple):
@@ -187,7 +194,7 @@ class _HeaderReader:
             problem = "is big-endian" if swapped in _VERSIONS else f"has version {version}"
             raise BrokenFileError(f"it {problem}, and only little-endian files of versions 2 and 3 can be read")
         tensors, keys = self._unpack("QQ")
-        if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
+        if tensors > MAX_GGUF_TENSORS or keys > MAX_GGUF_KEYS:
             raise BrokenFileError(f"its header claims {tensors:,} tensors and {keys:,} values, more than any model has")
         self._counts = (tensors, keys)
         return self
@@ -212,8 +219,9 @@ class _HeaderReader:
 
     def _read_tensor(self) -> GgufTensor:
         name = self._read_name()
+        check_name(name)
         axes = self._unpack("I")[0]
-        if axes > _MAX_AXES:
+        if axes > MAX_GGUF_AXES:
             raise BrokenFileError(f"its tensor {quote_name(name)} claims {axes:,} axes")
         shape = self._unpack(f"{axes}Q")[::-1]
         number, begin = self._unpack("IQ")
@@ -241,7 +249,7 @@ class _HeaderReader:
                 return SkippedArray(count)
             return list(self._unpack(f"{count}{_SCALARS[kind]}"))
         self._strings += count
-        if self._strings > _MAX_STRINGS or depth >= _MAX_NESTING:
+        if self._strings > MAX_GGUF_STRINGS or depth >= MAX_GGUF_NESTING:
             raise BrokenFileError(
                 f"its value {quote_name(name)} has more strings than any vocabulary, or arrays within arrays"
             )
@@ -264,7 +272,7 @@ class _HeaderReader:
 
     def _read_name(self) -> str:
         length = self._read_length()
-        if length > _MAX_NAME:
+        if length > MAX_GGUF_KEY_BYTES:
             raise BrokenFileError(f"its header claims a name of {length:,} bytes")
         return self._read_string(length)
 
@@ -298,7 +306,7 @@ def _tensor_type(name: str, shape: tuple[int, ...], number: int) -> GgmlType:
     kind = GGML_TYPES.get(number)
     if kind is None:
         raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {number}")
-    if prod(shape) > _MAX_ELEMENTS:
+    if prod(shape) > MAX_TENSOR_ELEMENTS:
         raise BrokenFileError(f"its tensor {quote_name(name)} claims {prod(shape):,} elements")
     if (shape[-1] if shape else 1) % kind.block:
         raise BrokenFileError(f"a row of its tensor {quote_name(name)} is no whole number of {kind.name}'s blocks")

@@ -18,16 +18,19 @@ from urllib.parse import urlsplit
 
 from attncli._version import __version__
 from attncli.errors import ModelError
+from attncli.limits import MAX_JSON_BYTES
 from attncli.models.files.hub_cache import MAIN, CachedRepository, HubSettings, hub_settings, is_commit
+from attncli.models.files.hub_deadline import StalledError, deadline
 from attncli.models.files.hub_errors import (
     HubRequest,
     RequestReason,
     bad_endpoint_error,
     not_a_hub_error,
     offline_error,
+    stalled_error,
     translate_error,
 )
-from attncli.models.files.reference import ModelRef
+from attncli.models.files.reference import ModelRef, is_plain_path
 from attncli.models.files.sources import ADAPTER_CONFIG
 from attncli.progress import Bytes, Progress
 
@@ -157,12 +160,13 @@ def list_files(repository: str, revision: str, settings: HubSettings, reason: Re
         raise offline_error(request)
     if not _is_address(settings.address):
         raise bad_endpoint_error(request)
-    with _quiet(), _translate_errors(request):
+    with _quiet(), _translate_errors(request), deadline(most_bytes=MAX_JSON_BYTES):
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=settings.endpoint, library_name="attncli", library_version=__version__)
         found = api.model_info(repository, revision=revision, timeout=settings.timeout)
-        listing = Listing(found.sha or "", frozenset(file.rfilename for file in found.siblings or ()))
+        names = [file.rfilename for file in found.siblings or ()]
+        listing = Listing(str(found.sha), frozenset(name for name in names if is_plain_path(name)))
     if not is_commit(listing.commit):
         raise not_a_hub_error(request)
     return listing
@@ -179,7 +183,7 @@ def _is_address(url: str) -> bool:
 def download(repository: str, name: str, commit: str, settings: HubSettings, progress: Progress) -> Path:
     """Download one file of a commit into the cache; `progress` is called with the bytes. Raises ModelError."""
     request = HubRequest(repository, commit, settings, RequestReason.NOT_CACHED, file=name)
-    with _quiet(), _translate_errors(request):
+    with _quiet(), _translate_errors(request), deadline():
         from huggingface_hub import hf_hub_download
 
         path = hf_hub_download(
@@ -210,7 +214,8 @@ def read_ranges(
 
     if settings.offline:
         raise offline_error(HubRequest(repository, commit, settings, RequestReason.CACHED_IN_PART))
-    with _quiet(), ThreadPoolExecutor(_MAX_CONNECTIONS) as pool:
+    request = HubRequest(repository, commit, settings, RequestReason.NOT_CACHED, file=names[0])
+    with _quiet(), _translate_stall(request), deadline(), ThreadPoolExecutor(_MAX_CONNECTIONS) as pool:
         return list(pool.map(read_one, names))
 
 
@@ -227,7 +232,7 @@ def _fetch_range(request: HubRequest, begin: int, end: int) -> tuple[bytes, int]
         headers |= {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
         with get_session().stream("GET", url, headers=headers, timeout=request.settings.timeout) as response:
             if response.status_code == 416:  # the file ends before that range begins
-                return b"", int(response.headers.get("Content-Range", "*/0").rpartition("/")[2])
+                return b"", _size(response.headers.get("Content-Range", "*/0"))
             hf_raise_for_status(response)
             return _read_range(response, begin, end)
 
@@ -235,10 +240,8 @@ def _fetch_range(request: HubRequest, begin: int, end: int) -> tuple[bytes, int]
 def _read_range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
     """The requested bytes and the file's size, from a response with that range or with the whole file."""
     whole = response.status_code != 206
-    total = response.headers.get("Content-Length" if whole else "Content-Range", "").rpartition("/")[2]
-    if not total.isdecimal():
-        raise OSError("the answer doesn't tell how large the file is")
-    size, first = int(total), begin if whole else 0
+    size = _size(response.headers.get("Content-Length" if whole else "Content-Range", ""))
+    first = begin if whole else 0
     found = bytearray()
     for chunk in response.iter_bytes():
         found += chunk
@@ -249,6 +252,14 @@ def _read_range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
     if len(content) < wanted:
         raise OSError("the answer ends too soon")
     return content, size
+
+
+def _size(header: str) -> int:
+    """The size of the whole file, after the slash of a Content-Range."""
+    total = header.rpartition("/")[2]
+    if not (total.isascii() and total.isdecimal() and len(total) < 20):
+        raise OSError("the answer doesn't tell how large the file is")
+    return int(total)
 
 
 @contextmanager
@@ -268,13 +279,24 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _translate_errors(request: HubRequest) -> Iterator[None]:
     """Turn the exceptions of huggingface_hub into ModelErrors."""
+    with _translate_stall(request):
+        try:
+            yield
+        except StalledError:
+            raise
+        except Exception as error:
+            known = translate_error(error, request)
+            if known is None:
+                raise
+            raise known from error
+
+
+@contextmanager
+def _translate_stall(request: HubRequest) -> Iterator[None]:
     try:
         yield
-    except Exception as error:
-        known = translate_error(error, request)
-        if known is None:
-            raise
-        raise known from error
+    except StalledError as error:
+        raise stalled_error(request, str(error)) from error
 
 
 def _progress_bar(progress: Progress, what: str) -> type[Any]:

@@ -136,8 +136,11 @@ class CachedRepository:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Written to a temporary file and moved, so that another process never reads half a commit.
             temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(commit, encoding="utf-8")
-            temporary.replace(path)
+            try:
+                temporary.write_text(commit, encoding="utf-8")
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def remember_absence(self, commit: str, name: str) -> None:
         path = self.folder / ".no_exist" / commit / name

@@ -69,7 +69,7 @@ def _transport_error(error: Exception, transport: type[Exception], request: HubR
         return _interrupted_error(request) if error.errno is None else _disk_error(request, error)
     if isinstance(error, RuntimeError) and request.file is not None:
         return _interrupted_error(request)  # chunked storage (hf_xet) raises these
-    if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)) and request.file is None:
+    if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)):
         return not_a_hub_error(request)  # not the JSON of a model but, say, a proxy's login page
     return None
 
@@ -162,6 +162,12 @@ def _no_file_error(request: HubRequest) -> ModelError:
     return ModelError(
         f"{request.repository} has no file {request.file}", hint=f"its files are listed at {request.page}"
     )
+
+
+def stalled_error(request: HubRequest, what: str) -> ModelError:
+    """The hub sends too slowly, or too much. what: `sends 1 bytes a second`."""
+    message = f"{request.settings.address} {what} for {request.file or 'the files'} of {request.repository}"
+    return ModelError(message, hint="check the network, or try again later; what is cached or local needs no hub")
 
 
 def _interrupted_error(request: HubRequest) -> ModelError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attncli.errors import ModelError, UsageError
+from attncli.models.files.weight_headers import BrokenFileError, check_ordinary, parse_json, read_bytes
 
 # os.path rather than pathlib: it keeps what the user typed (`./x` stays `./x`), and returns False for a text that can't
 # be a path, where pathlib raises.
@@ -154,6 +155,7 @@ def _parse_existing(text: str) -> ModelRef | None:
         return ModelRef(text, Kind.FOLDER, str(Path(path)))
     if not os.path.exists(path):
         return None
+    check_ordinary(Path(path))
     if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
         return ModelRef(text, Kind.FILE, str(Path(path)))
     if _SENTENCEPIECE_VERSION.search(path) or (not path.endswith(".json") and holds_ranks(Path(path))):
@@ -168,12 +170,10 @@ def _parse_existing(text: str) -> ModelRef | None:
 
 def missing_tokenizer_part(path: Path) -> str | None:
     """Why a JSON file is no tokenizer as the library `tokenizers` saves it; None if it is one."""
-    import json
-
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return "it is no JSON"
+        content = parse_json(read_bytes(path))
+    except BrokenFileError as fault:
+        return str(fault)
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict):
         return 'a tokenizer would have the key "model"'

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Protocol
 
 from attncli.errors import ModelError
+from attncli.limits import MAX_JSON_BYTES
 from attncli.models.files import weight_headers
 
+#: Settings and vocabularies, which transformers reads whole; and all files of models.
+_SETTINGS_FILE = re.compile(r"(config|token|vocab|merges|index)[^/]*\.(json|txt)$|\.jinja$")
+_MODEL_FILE = re.compile(
+    rf"{_SETTINGS_FILE.pattern}|\.(safetensors|gguf|bin|pt|pth|model|spm|tiktoken|py)$|tekken[^/]*\.json$"
+)
 #: The file that only adapters have.
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -57,12 +64,15 @@ class FolderSource:
     repair_hint = weight_headers.FETCH_AGAIN
 
     def __init__(self, folder: Path) -> None:
+        """Raises ModelError where a file of a model is a pipe or a device, as transformers would open it unasked."""
         self.folder = folder
+        _check_ordinary_files(folder)
 
     def find(self, name: str) -> Path | None:
-        """The path of a file. Raises ModelError if it can't be read, or is a git-lfs pointer."""
+        """The path of a file. Raises ModelError if it can't be read, is no ordinary file, or is a git-lfs pointer."""
         path = self.folder / name
-        if not os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises for a folder without permission)
+        # Not Path, whose methods raise for a folder without permission.
+        if not os.path.exists(path) or os.path.isdir(path):  # noqa: PTH110, PTH112
             return None
         weight_headers.check_readable(path)
         return path
@@ -83,6 +93,22 @@ class FolderSource:
 
     def listing_error(self) -> ModelError | None:
         return None
+
+
+def _check_ordinary_files(folder: Path) -> None:
+    """Check the files of a folder that have names of a model's files: ordinary ones, and no endless settings."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if _MODEL_FILE.search(entry.name)]
+    except OSError:
+        return  # `names` reports it
+    for entry in entries:
+        path = folder / entry.name
+        if entry.is_file():
+            if _SETTINGS_FILE.search(entry.name) and path.stat().st_size > MAX_JSON_BYTES:
+                message = f"{path} can't be used: it has more than {MAX_JSON_BYTES:,} bytes"
+                raise ModelError(message, hint=weight_headers.FETCH_AGAIN)
+        elif path.exists() and not path.is_dir():  # a link to nothing is left alone
+            weight_headers.check_ordinary(path)
 
 
 class LocalSource:

@@ -226,6 +226,9 @@ def _write_entry(path: Path, content: bytes, drop_oldest: Callable[[Path], None]
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)  # after a full disk or a signal it would stay
         drop_oldest(path.parent)

@@ -7,7 +7,8 @@ JSON. Files are untrusted: a header is checked against itself and the file's siz
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from math import prod
@@ -15,18 +16,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attncli.errors import ModelError
+from attncli.limits import (
+    MAX_HEADER_BYTES,
+    MAX_HEADER_VALUES,
+    MAX_JSON_BYTES,
+    MAX_JSON_DEPTH,
+    MAX_NAME_CHARACTERS,
+    MAX_NAME_PARTS,
+)
 
-#: The limit of the safetensors library: a file that claims a longer header is no safetensors file.
-MAX_HEADER_BYTES = 100_000_000
 #: The bytes before the header, which hold its length.
 LENGTH_BYTES = 8
 
-#: The maximum number of objects and commas in a header, which is about 50,000 tensors. The largest models have a tenth
-#: of that in a file.
-_MAX_VALUES = 300_000
-#: The longest name and the most steps in it, several times those of any model: the work of a name grows with its steps.
-_MAX_NAME_LENGTH = 1_000
-_MAX_NAME_STEPS = 50
 #: Bits per element by the type names of the safetensors library.
 DTYPE_BITS: Mapping[str, int] = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
@@ -65,17 +66,28 @@ def parse_header(header: bytes, available: int) -> dict[str, TensorEntry]:
     Raises BrokenFileError for a header that isn't the JSON of a safetensors file, lists a name twice, too long a name
     or too many tensors, or whose offsets and shapes contradict the file's size or one another.
     """
-    if header.count(b"{") + header.count(b",") > _MAX_VALUES:
+    if header.count(b"{") + header.count(b",") > MAX_HEADER_VALUES:
         raise BrokenFileError("its header lists more tensors than any model has")
     try:
-        fields = json.loads(header, object_pairs_hook=_reject_duplicates)
+        # As text: bytes might be taken for UTF-16, which the safetensors library refuses.
+        fields = json.loads(header.decode("utf-8"), object_pairs_hook=_reject_duplicates)
         tensors = {name: _tensor_entry(**entry) for name, entry in fields.items() if name != "__metadata__"}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenFileError("its header is not one of a safetensors file") from error
-    _check_names(tensors)
+    for name in tensors:
+        check_name(name)
     _check_extent(tensors.values(), available)
     _check_sizes(tensors)
     return tensors
+
+
+def check_name(name: str) -> None:
+    """Raise BrokenFileError for a tensor's name that is longer, or a path of more modules, than any model has."""
+    if len(name) > MAX_NAME_CHARACTERS or name.count(".") >= MAX_NAME_PARTS:
+        parts = name.count(".") + 1
+        raise BrokenFileError(
+            f"the name of its tensor {quote_name(name)} has {len(name):,} characters in {parts:,} parts"
+        )
 
 
 def quote_name(name: str) -> str:
@@ -103,12 +115,6 @@ def _tensor_entry(dtype: str, shape: list[int], data_offsets: list[int]) -> Tens
     return TensorEntry(dtype, tuple(shape), begin, end)
 
 
-def _check_names(names: Iterable[str]) -> None:
-    for name in names:
-        if len(name) > _MAX_NAME_LENGTH or name.count(".") >= _MAX_NAME_STEPS:
-            raise BrokenFileError(f"no model has a tensor with a name as long as its {quote_name(name)}")
-
-
 def _check_extent(tensors: Iterable[TensorEntry], available: int) -> None:
     """The tensors must fill the rest of the file without gaps or overlaps."""
     spans = [(0, 0), *sorted((entry.begin, entry.end) for entry in tensors)]
@@ -128,7 +134,7 @@ def _check_sizes(tensors: Mapping[str, TensorEntry]) -> None:
     for name, (dtype, shape, begin, end) in tensors.items():
         bits = DTYPE_BITS.get(dtype)
         if bits is None:
-            raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {quote_name(str(dtype))}")
+            raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {quote_name(dtype)}")
         if shape and min(shape) < 0:
             raise BrokenFileError(f"its tensor {quote_name(name)} has a negative size")
         if prod(shape) * bits != (end - begin) * 8:
@@ -174,13 +180,116 @@ def check_pickle(path: Path, *, repair_hint: str = FETCH_AGAIN) -> None:
 def read_json(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object]:
     """The object in a JSON file. Raises ModelError for a file that can't be read or isn't a JSON object."""
     with check_file(path, repair_hint):
-        try:
-            found = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise BrokenFileError("it is no JSON") from error
-        if not isinstance(found, dict):
-            raise BrokenFileError("it holds no JSON object")
+        return _read_object(path)
+
+
+def read_model_config(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object]:
+    """The content of a config.json. Raises ModelError as `read_json`, and for fields of another type."""
+    with check_file(path, repair_hint):
+        fields = _read_object(path)
+        check_types(fields)
+    return fields
+
+
+def _read_object(path: Path) -> dict[str, object]:
+    found = parse_json(read_bytes(path))
+    if not isinstance(found, dict):
+        raise BrokenFileError("it holds no JSON object")
     return found
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file that is read whole. Raises BrokenFileError for one larger than any model has."""
+    content = _first_bytes(path, MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise BrokenFileError(f"it has more than {MAX_JSON_BYTES:,} bytes")
+    return content
+
+
+def parse_json(content: bytes) -> object:
+    """The value in a JSON file. Raises BrokenFileError for other encodings than UTF-8, and for deep nesting.
+
+    A byte order mark is refused as transformers and tokenizers refuse it, so that all readers of a file agree.
+    """
+    if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise BrokenFileError("it begins with a byte order mark: save it as UTF-8 without one")
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BrokenFileError("it is no JSON: its text is not UTF-8") from error
+    except RecursionError as error:
+        raise BrokenFileError(f"it is nested deeper than {MAX_JSON_DEPTH} levels") from error
+    except ValueError as error:
+        raise BrokenFileError("it is no JSON") from error
+    check_depth(found)
+    return found
+
+
+def check_depth(value: object) -> None:
+    """Raise BrokenFileError for a JSON value that is nested deeper than MAX_JSON_DEPTH."""
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list)))
+        level = [each for values in inner for each in values if isinstance(each, (dict, list))]
+        if not level:
+            return
+    raise BrokenFileError(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+#: Fields of a config.json that are used before its class checks them: what they hold, and the test for it.
+_FIELD_TYPES: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "model_type": ("a text", _is_text),
+    "architectures": ("a list of texts", _is_texts),
+    "dtype": ("a text", _is_text),
+    "torch_dtype": ("a text", _is_text),
+    "auto_map": ("an object", _is_object),
+    "id2label": ("an object", _is_object),
+    "quantization_config": ("an object", _is_object),
+}
+
+
+def check_types(fields: Mapping[str, object], path: str = "") -> None:
+    """Raise BrokenFileError for a field of a config.json, or of its parts (`text_config`), of another type. None is
+    allowed."""
+    for name, value in fields.items():
+        what, holds = _FIELD_TYPES.get(name, ("", _is_object))
+        if what and value is not None and not holds(value):
+            raise BrokenFileError(f"its {path}{name} is {quote_name(json.dumps(value))} where {what} belongs")
+        if isinstance(value, dict) and name.endswith("config"):
+            check_types(value, f"{path}{name}.")
+
+
+#: Kinds of files that are not ordinary: to read them may never end, or do something.
+_SPECIAL_FILES: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a folder"),
+)
+
+
+def check_ordinary(path: Path) -> None:
+    """Raise ModelError for a pipe, a device or a socket, or a link to one: opening it might never return."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unreadable_error(path, error) from error
+    kind = next((kind for matches, kind in _SPECIAL_FILES if matches(mode)), None)
+    if kind is not None:
+        raise ModelError(f"{path} is {kind} and no ordinary file", hint="put the file itself in its place")
 
 
 @contextmanager
@@ -200,9 +309,14 @@ def _check_not_empty(path: Path) -> None:
 
 
 def _first_bytes(path: Path, count: int) -> bytes:
+    check_ordinary(path)
     try:
         with path.open("rb") as file:
             return file.read(count)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ModelError(f"{path} can't be read: {reason}", hint="check its permissions and its disk") from error
+        raise _unreadable_error(path, error) from error
+
+
+def _unreadable_error(path: Path, error: OSError) -> ModelError:
+    reason = error.strerror or type(error).__name__
+    return ModelError(f"{path} can't be read: {reason}", hint="check its permissions and its disk")

@@ -30,7 +30,7 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
     if (gguf := gguf_file(files)) is not None:
         return _load_config(files, gguf.parent, None, gguf_file=gguf.name)
     path = files.require("config.json")
-    raw = weight_headers.read_json(path, repair_hint=files.repair_hint)
+    raw = weight_headers.read_model_config(path, repair_hint=files.repair_hint)
     if "auto_map" in raw and trust_remote_code:
         fetch_code(files, _auto_map_classes(raw))
     elif "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
@@ -114,7 +114,18 @@ def _load_config(files: ModelFiles, folder: Path, raw: dict[str, Any] | None, **
     except ImportError as error:
         message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
         raise ModelError(message, hint="install the package that it names") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, StrictDataclassError) as error:
+    # A configuration with wrong types may raise almost anything.
+    except (
+        StrictDataclassError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        AssertionError,
+        OSError,
+    ) as error:
         raise _bad_config_error(files, raw, error) from error
     return config
 

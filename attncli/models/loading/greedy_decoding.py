@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from attncli.errors import ModelError, UsageError, reason_of
-from attncli.models.loading.device import memory_guard
+from attncli.errors import AttnError, ModelError, UsageError, reason_of
+from attncli.models.loading.device import is_out_of_memory, memory_guard
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
@@ -43,12 +43,13 @@ def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
 def generation_config(files: ModelFiles, config: PreTrainedConfig) -> GenerationConfig:
     """The content of generation_config.json, or else the generation settings in the model's configuration."""
     path = files.find(_GENERATION_CONFIG)
-    if path is None:
-        return GenerationConfig.from_model_config(config)
     try:
+        if path is None:
+            return GenerationConfig.from_model_config(config)
         return GenerationConfig.from_pretrained(str(path.parent), path.name, local_files_only=True)
-    except (ValueError, TypeError, OSError) as error:
-        message = f"{path.name} of {files.ref.name} is not valid: {reason_of(error)}"
+    except Exception as error:  # settings of wrong types raise almost anything
+        name = "config.json" if path is None else path.name
+        message = f"{name} of {files.ref.name} is not valid: {reason_of(error)}"
         raise ModelError(message, hint=files.repair_hint) from error
 
 
@@ -74,7 +75,11 @@ def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], co
             if model.virtual_tokens:
                 return _decode_by_passes(model, given, count)
             ids: Tensor = generate(**given, do_sample=False, num_beams=1, max_new_tokens=count)
-    except (ValueError, TypeError, AttributeError) as error:
+    except AttnError:
+        raise
+    except Exception as error:  # settings of wrong types raise almost anything
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
             f"{model.class_name} can't write by itself: {reason_of(error)}", hint="give the text with --target"
         ) from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
-from attncli.errors import ModelError
+from attncli.errors import AttnError, ModelError, reason_of
 from attncli.models.capture.attention_capture import Observer, run_captured
 from attncli.models.capture.structure import (
     Block,
@@ -26,7 +27,7 @@ from attncli.models.capture.structure import (
 )
 from attncli.models.loading.adapters import Adapter
 from attncli.models.loading.borrowing import borrow, is_peft_model, refuse_without_numbers, unwrap
-from attncli.models.loading.device import dtype_name, input_device, memory_guard
+from attncli.models.loading.device import dtype_name, input_device, is_out_of_memory, memory_guard
 from attncli.models.loading.forward import (
     Modality,
     accepted_arguments,
@@ -196,7 +197,7 @@ class LoadedModel:
         Raises ModelError if no attention was captured, FailedError if memory runs out.
         """
         moved = self._to_device(arguments)
-        with memory_guard(self.device, lambda: self.module), self.borrowed():
+        with memory_guard(self.device, lambda: self.module), self._run_errors(), self.borrowed():
             return run_captured(self.module, moved, observe, self.adapter)
 
     def borrowed(self) -> AbstractContextManager[None]:
@@ -225,7 +226,7 @@ class LoadedModel:
             passed = StackPass(self.adapter, self._without_head(stack), stack.blocks, ids.shape[1], virtual)
             if alone:
                 moved["decoder_input_ids"] = ids.new_full((len(ids), 1), self.decoder_start)
-        with memory_guard(self.device, lambda: self.module), self.borrowed():
+        with memory_guard(self.device, lambda: self.module), self._run_errors(), self.borrowed():
             return run_with_states(replace(passed, whole=self.is_whole(stack)), moved, observe)
 
     def _without_head(self, stack: BlockList) -> nn.Module:
@@ -236,10 +237,36 @@ class LoadedModel:
             return module.get_encoder() if stack.word == "encoder" else module.get_decoder()  # type: ignore[no-any-return]
         return module.base_model  # type: ignore[no-any-return]
 
+    def _run_errors(self) -> AbstractContextManager[None]:
+        return library_errors(f"{type(self.module).__name__} can't be run")
+
     def _to_device(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
         return {
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
         }
+
+
+@contextmanager
+def library_errors(what: str) -> Iterator[None]:
+    """Turn what a library or a model's code raises into a ModelError: its files ask for what that code can't do.
+
+    What our own code raises stays as it is, and so do errors of memory.
+    what: `Model can't be run`.
+    """
+    try:
+        yield
+    except (AttnError, MemoryError):
+        raise
+    except Exception as error:  # such code may raise anything
+        # Calls of torch pass through our modes on their way, and fail beyond them.
+        frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name != "__torch_function__")
+        *_, innermost = (frame.f_globals.get("__name__", "") for frame in frames)
+        if is_out_of_memory(error) or innermost.startswith("attncli."):
+            raise
+        raise ModelError(
+            f"{what}: {reason_of(error)}",
+            hint="correct the field of its configuration that this is about, or name another model (-m)",
+        ) from error
 
 
 def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:

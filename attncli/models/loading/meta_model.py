@@ -18,6 +18,7 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, rename_source_key
@@ -29,6 +30,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from attncli.errors import ModelError, reason_of
+from attncli.limits import MAX_BUILT_TENSORS
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
@@ -153,7 +155,7 @@ def _fill_field(config: PreTrainedConfig, field: str, sources: tuple[str, ...]) 
 
 def _build(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _CountedTensors():
             return cls(config)
     except ImportError as error:
         raise ModelError(
@@ -175,6 +177,23 @@ def _build(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
             f"{cls.__name__} can't be built from its configuration: {reason_of(error)}",
             hint="correct the field that it names in config.json, or name another model",
         ) from error
+
+
+class _CountedTensors(TorchFunctionMode):
+    """Counts the tensors that this thread makes, and raises RuntimeError for more than any model has: a number in a
+    configuration can ask for modules without end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        self._count += function is torch.empty
+        if self._count > MAX_BUILT_TENSORS:
+            raise RuntimeError(f"it asks for more than {MAX_BUILT_TENSORS:,} tensors")
+        return function(*arguments, **(options or {}))
 
 
 def _remote_class(config: PreTrainedConfig, files: ModelFiles) -> type[nn.Module] | None:

@@ -201,7 +201,8 @@ def _from_pretrained(
     except ImportError as error:
         message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
         raise ModelError(message, hint="install the package that it names") from error
-    except (ValueError, RuntimeError, OSError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+    # A configuration or a file of weights that is wrong may raise almost anything.
+    except Exception as error:
         if is_out_of_memory(error):
             raise
         # The message of transformers refers to a report that it has logged, which is suppressed.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from attncli.errors import FailedError, ModelError, UsageError, reason_of
 from attncli.models.files.model_files import PREPROCESSOR_FILE, processor_settings
-from attncli.models.files.weight_headers import read_json
+from attncli.models.files.weight_headers import read_model_config
 
 if TYPE_CHECKING:
     from torch import nn
@@ -185,7 +185,7 @@ def _default_processor_names(files: ModelFiles) -> list[str]:
     """The class names that transformers lists for the model type."""
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-    config = read_json(files.require("config.json"), repair_hint=files.repair_hint)
+    config = read_model_config(files.require("config.json"), repair_hint=files.repair_hint)
     known = IMAGE_PROCESSOR_MAPPING_NAMES.get(str(config.get("model_type")), {})
     return [name.removesuffix("Pil") for name in known.values() if name]
 

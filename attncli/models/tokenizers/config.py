@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Protocol
 from tokenizers import AddedToken, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
-from attncli.models.files import weight_headers
 from attncli.models.files.reference import ModelRef
 from attncli.models.files.sources import Source
+from attncli.models.files.weight_headers import read_json as read_any_json
+from attncli.models.files.weight_headers import read_model_config
 from attncli.models.tokenizers.token_bytes import part_state
 
 Json = Mapping[str, object]
@@ -159,7 +160,10 @@ def read_config(files: TokenizerFiles) -> TokenizerConfig:
 def read_json(files: TokenizerFiles, name: str) -> Json:
     """A JSON object by its file name; empty where the model has no such file. Raises ModelError for a broken one."""
     path = files.find(name)
-    return {} if path is None else weight_headers.read_json(path, repair_hint=files.source.repair_hint)
+    if path is None:
+        return {}
+    read = read_model_config if name == "config.json" else read_any_json
+    return read(path, repair_hint=files.source.repair_hint)
 
 
 def custom_code(config: Json) -> str | None:

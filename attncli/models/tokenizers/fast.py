@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers
 
-from attncli.errors import FailedError, ModelError
+from attncli.errors import ModelError, is_panic, reason_of
+from attncli.models.files.weight_headers import BrokenFileError, parse_json, read_bytes
 from attncli.models.tokenizers.config import TokenizerConfig, apply_config, flat_parts
+from attncli.models.tokenizers.guard import GrowthLimit, check_file_growth, check_token, translate_failures
 from attncli.models.tokenizers.token_bytes import TokenBytes, part_state, read_token_bytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
@@ -64,6 +65,7 @@ class FastTokenizer:
         self._added = backend.get_added_tokens_decoder()
         self._composer = _read_composer(backend)
         self._special_as_text = False
+        self._growth = GrowthLimit(backend)
         self._lock = Lock()
 
     @property
@@ -89,6 +91,7 @@ class FastTokenizer:
         limit = self.max_length if truncate else None
         short = [text for text in texts if len(text) <= LONG_TEXT]
         with self._exclusive_backend(limit):
+            self._growth.check(short)
             encoded = iter(self._backend.encode_batch_fast(short, add_special_tokens=special))
         return [next(encoded).ids if len(text) <= LONG_TEXT else self._long_ids(text, special, limit) for text in texts]
 
@@ -118,6 +121,9 @@ class FastTokenizer:
 
     def describe(self, ids: Sequence[int]) -> list[Piece | None]:
         pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
+        for piece in pieces.values():
+            if piece is not None:
+                check_token(piece.token)
         return [pieces[identifier] for identifier in ids]
 
     def vocabulary(self) -> Iterator[Piece]:
@@ -130,7 +136,8 @@ class FastTokenizer:
                 yield Piece.of(identifier, entries[identifier], to_bytes(entries[identifier]))
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._backend.decode(list(ids), skip_special_tokens=True)
+        with translate_failures("could not decode the tokens"):
+            return self._backend.decode(list(ids), skip_special_tokens=True)
 
     @property
     def algorithm(self) -> str:
@@ -156,6 +163,7 @@ class FastTokenizer:
 
     def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
         with self._exclusive_backend(limit):
+            self._growth.check([text] if pair is None else [text, pair])
             return _encoding(self._backend.encode(text, pair, add_special_tokens=special))
 
     def _encode_long(self, text: str, special: bool, limit: int | None) -> Encoding:
@@ -180,6 +188,7 @@ class FastTokenizer:
     def _encode_plain(self, texts: list[str]) -> list[BackendEncoding]:
         """Encode texts without special tokens around them."""
         with self._exclusive_backend():
+            self._growth.check(texts)
             return self._backend.encode_batch(texts, add_special_tokens=False)
 
     def _frame(self, special: bool) -> Frame | None:
@@ -192,20 +201,15 @@ class FastTokenizer:
     def _exclusive_backend(self, limit: int | None = None) -> Iterator[None]:
         """Use the backend in one thread at a time, without its own truncation and padding.
 
-        limit: truncate to this many tokens. Raises FailedError where the library fails.
+        limit: truncate to this many tokens. Raises ModelError where the library fails.
         """
-        with self._lock, _without_truncation_and_padding(self._backend):
+        with self._lock, translate_failures(), _without_truncation_and_padding(self._backend):
             splits = self._backend.encode_special_tokens
             try:
                 self._backend.encode_special_tokens = splits or self._special_as_text
                 if limit is not None:
                     self._backend.enable_truncation(limit, direction=self._truncation_side)
                 yield
-            except Exception as error:  # tokenizers raises nothing more precise
-                raise FailedError(
-                    f"the tokenizer could not cut the text: {error}",
-                    hint="look at its tokenizer.json, or try another -m",
-                ) from error
             finally:
                 self._backend.encode_special_tokens = splits
 
@@ -231,30 +235,51 @@ def read_fast_tokenizer(
 
     Raises ModelError, with `repair_hint` as its hint, where the file is broken.
     """
+    check_file_growth(path, repair_hint=repair_hint)
     try:
         backend = Backend.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing more precise
+    except BaseException as error:  # tokenizers raises nothing more precise
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
         raise ModelError(f"{path} could not be read: {_error_reason(path, error)}", hint=repair_hint) from error
-    file_parts = apply_config(backend, config)
-    return FastTokenizer(
-        backend,
-        class_name=config.class_name,
-        max_length=config.max_length,
-        truncation_side=config.truncation_side,
-        note=note,
-        file_parts=file_parts,
-    )
+    _check_truncation(path, backend, repair_hint)
+    with translate_failures("can't be built from its files"):
+        file_parts = apply_config(backend, config)
+        return FastTokenizer(
+            backend,
+            class_name=config.class_name,
+            max_length=config.max_length,
+            truncation_side=config.truncation_side,
+            note=note,
+            file_parts=file_parts,
+        )
 
 
-def _error_reason(path: Path, error: Exception) -> str:
+def _check_truncation(path: Path, backend: Backend, repair_hint: str) -> None:
+    """Raise ModelError for a stride that leaves nothing: the library fails with it once truncation is used."""
+    truncation = backend.truncation or {}
+    stride, most = truncation.get("stride", 0), truncation.get("max_length", 1)
+    if stride >= most:
+        message = f"{path} can't be used: its truncation keeps {most:,} tokens and repeats {stride:,} of them"
+        raise ModelError(message, hint=repair_hint)
+
+
+def _error_reason(path: Path, error: BaseException) -> str:
     """The library's own message, except for an unknown type of model: there it only names parts of its code."""
     try:
-        model = json.loads(path.read_bytes())["model"]
-        kind = model.get("type", "BPE")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return str(error)
+        content = parse_json(read_bytes(path))
+    except BrokenFileError as fault:
+        return str(fault)
+    model = content.get("model") if isinstance(content, dict) else None
+    kind = model.get("type", "BPE") if isinstance(model, dict) else None
+    if not isinstance(kind, str):
+        return reason_of(error)[:300]
     known = [name for name in ("BPE", "Unigram", "WordLevel", "WordPiece") if hasattr(models, name)]
-    return str(error) if kind in known else f"its model is of type {kind}, and known are {', '.join(known)}"
+    return (
+        reason_of(error)[:300]
+        if kind in known
+        else f"its model is of type {kind[:40]}, and known are {', '.join(known)}"
+    )
 
 
 def _unknown_id_and_token_bytes(backend: Backend) -> tuple[int | None, TokenBytes]:

@@ -17,6 +17,7 @@ from tokenizers import AddedToken, NormalizedString, PreTokenizedString, models,
 from tokenizers import Tokenizer as Backend
 
 from attncli.models.tokenizers.config import flat_parts
+from attncli.models.tokenizers.guard import GrowthLimit, translate_failures
 from attncli.models.tokenizers.token_bytes import part_state
 
 Span = tuple[int, int]
@@ -84,14 +85,17 @@ class TokenizerPipeline:
     """The parts of a `tokenizers.Tokenizer`, which is not changed."""
 
     def __init__(self, backend: Backend) -> None:
+        """Raises ModelError where the library fails with the parts."""
         self._backend = backend
+        self._growth = GrowthLimit(backend)
         self._normalizers = list(_normalizers(backend.normalizer))
         self._pre_tokenizers = list(flat_parts(backend.pre_tokenizer))
         added = [token for _, token in sorted(backend.get_added_tokens_decoder().items())]
-        self._raw_search = _AddedTokenSearch([token for token in added if not token.normalized], backend)
-        self._normalized_search = _AddedTokenSearch(
-            [token for token in added if token.normalized], backend, normalized=True
-        )
+        with translate_failures():
+            self._raw_search = _AddedTokenSearch([token for token in added if not token.normalized], backend)
+            self._normalized_search = _AddedTokenSearch(
+                [token for token in added if token.normalized], backend, normalized=True
+            )
 
     @property
     def normalizer(self) -> tuple[PipelineStep, ...]:
@@ -116,7 +120,15 @@ class TokenizerPipeline:
         return None if state is None else _template(state)
 
     def pre_tokenize(self, text: str) -> PreTokenizedText:
-        """Run all steps before the model: cut the text at added tokens, normalise it, and cut it into pre-tokens."""
+        """Run all steps before the model: cut the text at added tokens, normalise it, and cut it into pre-tokens.
+
+        Raises ModelError where the library fails, or the text would become too large.
+        """
+        with translate_failures():
+            self._growth.check([text])
+            return self._pre_tokenize_text(text)
+
+    def _pre_tokenize_text(self, text: str) -> PreTokenizedText:
         segments: list[Segment] = []
         stages: list[list[PreToken]] = [[] for _ in range(len(self._pre_tokenizers) + 1)]
         whole = NormalizedString(text)

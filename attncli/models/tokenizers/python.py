@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
-from attncli.errors import FailedError
+from attncli.errors import ModelError, reason_of
 from attncli.models.tokenizers.token_bytes import TokenBytes
 from attncli.models.tokenizers.types import Encoding, Piece
 
@@ -109,8 +109,8 @@ class PythonTokenizer:
                 options = {"split_special_tokens": True} if self._special_as_text else {}
                 return list(self._loaded.encode(text, add_special_tokens=False, **options))
             except Exception as error:  # each class raises its own
-                raise FailedError(
-                    f"the tokenizer {self.class_name} could not cut the text: {error}", hint="try another -m"
+                raise ModelError(
+                    f"the tokenizer {self.class_name} could not cut the text: {reason_of(error)}", hint="try another -m"
                 ) from error
 
     def _add_special_tokens(

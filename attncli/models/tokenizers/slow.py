@@ -22,12 +22,14 @@ from typing import Any, NamedTuple
 
 from tokenizers import Regex, normalizers, pre_tokenizers
 
-from attncli.errors import ModelError
+from attncli.errors import ModelError, is_panic
 from attncli.models.files.gguf_header import read_metadata
 from attncli.models.files.reference import is_tekken_name
+from attncli.models.files.weight_headers import check_file
 from attncli.models.loading.own_code import fetch_code
 from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, finite_length, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
+from attncli.models.tokenizers.guard import check_charsmap
 from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
 from attncli.models.tokenizers.ranks import is_ranks_file, read_ranks_tokenizer
 from attncli.models.tokenizers.types import NoTokenizerError, Tokenizer
@@ -208,6 +210,9 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
     name: of the model.  Raises ModelError where that fails.
     """
     folder = found[0].parent
+    for path in found:
+        if path.name.endswith((".model", ".spm")):
+            _check_sentencepiece(path)
     with suppress_warnings():
         from transformers import AutoTokenizer
 
@@ -220,11 +225,25 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
                 mistral_format=False,
                 **options,
             )
-        except Exception as error:  # transformers raises nearly every kind of exception for a broken tokenizer
+        # transformers raises nearly every kind of exception for a broken tokenizer, and tokenizers may panic.
+        except BaseException as error:
+            if not (isinstance(error, Exception) or is_panic(error)):
+                raise
             raise _load_error(error, name, found) from error
 
 
-def _load_error(error: Exception, name: str, found: Sequence[Path]) -> ModelError:
+def _check_sentencepiece(path: Path) -> None:
+    """Raise ModelError for a SentencePiece file with which a library would run out of memory."""
+    try:
+        proto = import_module("sentencepiece.sentencepiece_model_pb2").ModelProto
+        charsmap = proto.FromString(path.read_bytes()).normalizer_spec.precompiled_charsmap
+    except Exception:  # no such file, or the package isn't installed: transformers says so
+        return
+    with check_file(path):
+        check_charsmap(charsmap)
+
+
+def _load_error(error: BaseException, name: str, found: Sequence[Path]) -> ModelError:
     for extra, (packages, endings) in _EXTRA_PACKAGES.items():
         missing = [package for package in packages if not _is_installed(package)]
         if missing and any(path.name.endswith(endings) for path in found):
