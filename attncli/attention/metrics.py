@@ -247,12 +247,12 @@ class MetricSums:
     def means_by_text(self) -> Tensor:
         """The means as one tensor: float64 (batch, metrics, heads) on a CPU, NaN where a metric is undefined."""
         shown = {name: total for name, total in self._sums.items() if name != "virtual_sink" or self.has_sink}
-        nothing = torch.full_like(next(iter(self._sums.values())), torch.nan)
+        nothing = torch.full((self.sides.queries.ids.shape[0], self.heads), torch.nan, dtype=torch.float64)
         # The mean over no queries is 0/0, which is NaN as well.
         means = {name: total / self._counts[name] for name, total in shown.items()}
         if self._columns is not None:
             means["token"] = self._columns.largest(self.sides)[0]
-        return torch.stack([means.get(name, nothing) for name in METRICS], dim=1).cpu()
+        return torch.stack([means[name].cpu() if name in means else nothing for name in METRICS], dim=1)
 
     def total_queries(self) -> Tensor:
         """`query_counts` of all texts together: int64 (metrics,) on a CPU."""
