@@ -55,7 +55,7 @@ class Reader(NamedTuple):
 
 def odd_value(chance: Chance) -> Any:
     deep: Any = 1
-    for _ in range(chance.choice((3, 70, 900))):
+    for _ in range(chance.choice((3, 70, 300))):
         deep = [deep] if chance.random() < 0.5 else {"text_config": deep}
     simple = (
         None,

@@ -355,8 +355,7 @@ def test_a_broken_checkpoint_is_a_note(tmp_path: Path) -> None:
 
 def run_process(*arguments: str) -> tuple[str, set[str]]:
     """What a run prints, errors included, and which of the large libraries it imported."""
-    # --debug keeps what the interpreter writes to stderr, which is otherwise discarded with that of native code.
-    command = [sys.executable, "-X", "importtime", "-m", "attncli", "params", "--debug", *arguments]
+    command = [sys.executable, "-X", "importtime", "-m", "attncli", "params", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = done.stderr.splitlines()
     imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}

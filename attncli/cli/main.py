@@ -37,7 +37,9 @@ def main() -> NoReturn:
         from attncli.cli.environment import Environment
         from attncli.cli.messages import suppress_native_output
 
-        with suppress_native_output(Environment.from_process(), unless="--debug" in sys.argv) as environment:
+        # Options of Python (-X importtime, -X faulthandler) write to the same stderr.
+        is_diagnosed = "--debug" in sys.argv or bool(sys._xoptions)
+        with suppress_native_output(Environment.from_process(), unless=is_diagnosed) as environment:
             code = run(sys.argv[1:], environment, signals)
     except Stopped as stopped:
         code = stopped.code

@@ -21,6 +21,18 @@ from attncli.errors import ExitCode
 Entry = tuple[str, str]
 
 
+#: What a format does to texts; the others hold them as they are, or show them.
+_FORMATS: tuple[Entry, ...] = (
+    (
+        "csv",
+        "A text that a spreadsheet would take for a formula gets a ' before it: one that begins with =, +, -, @, a"
+        " tab or a return and is no plain number. Control characters and those that turn the direction of writing are"
+        " escapes.",
+    ),
+    ("json", "Every text as it is."),
+)
+
+
 class Page(NamedTuple):
     """The content of a manual page. sections: titles, each with terms and their explanations."""
 
@@ -40,7 +52,7 @@ class Page(NamedTuple):
 def pages() -> Iterator[Page]:
     """The page of `attn`, and one for each verb."""
     top = click.Context(attn, info_name="attn")
-    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", _exit_code_entries()))
+    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", _exit_code_entries()), ("Formats", _FORMATS))
     verbs = (("Verbs", tuple(VERBS.items())), ("Options", tuple(_option_entries(attn, top))))
     names = tuple(f"attn {verb}" for verb in VERBS)
     summary = "Look inside any transformer from a terminal."

@@ -178,13 +178,7 @@ def output_options(endings: tuple[str, ...]) -> Decorator:
     return bundle(
         "output",
         OutputOptions,
-        option(
-            "--format",
-            group=_OUTPUT,
-            type=Choice(FORMATS),
-            help="Form of the result on stdout; csv writes a ' before texts that spreadsheets take for formulas. "
-            "[default: text]",
-        ),
+        option("--format", group=_OUTPUT, type=Choice(FORMATS), help="Form of the result on stdout. [default: text]"),
         flag("--json", group=_OUTPUT, help="Short for --format json."),
         option(
             "-o",

@@ -11,7 +11,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.errors import FailedError, UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models.tokenizers.types import Encoding
 from attncli.results.tokens import Token
 from attncli.tokens.spans import (
@@ -121,7 +121,7 @@ def _describe_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
 def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
     for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
         if piece is None:
-            raise FailedError(
+            raise ModelError(
                 f"the tokenizer cut the text into id {identifier}, which it has no token for",
                 hint="its files do not go together; try another model with -m",
             )

@@ -88,7 +88,15 @@ def test_a_hub_that_fails_does_no_harm_to_a_cached_model(hub: HubServer, cached:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"<html>please log in</html>", b"[1, 2]", b"{}", b'{"sha": "../..", "siblings": []}']
+    "answer",
+    [
+        b"<html>please log in</html>",
+        b"[1, 2]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"a": ' * 900 + b"1" + b"}" * 900,
+        b'{"sha": "../..", "siblings": []}',
+    ],
 )
 def test_something_that_is_no_hub(hub: HubServer, model: HubModel, answer: bytes) -> None:
     hub.listing = answer

@@ -64,6 +64,8 @@ def _transport_error(error: Exception, transport: type[Exception], request: HubR
     # `transport` is the base class of httpx's exceptions, or of httpx2's from huggingface_hub 2 on.
     if isinstance(error, transport):
         return _unreachable_error(request) if request.file is None else _interrupted_error(request)
+    if isinstance(error, RecursionError):
+        return not_a_hub_error(request)  # an answer of a thousand brackets
     if isinstance(error, OSError):
         # huggingface_hub raises an OSError without errno for a download of the wrong size.
         return _interrupted_error(request) if error.errno is None else _disk_error(request, error)
