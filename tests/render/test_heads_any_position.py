@@ -89,14 +89,14 @@ PICTURES = st.one_of(readings(), differences())
 
 
 @given(PICTURES, TERMINALS)
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=80)
 def test_no_line_is_wider_than_the_terminal(of: HeadsResult, terminal: Terminal) -> None:
     for line in SGR.sub("", heads_text(of, terminal)).split("\n"):
         assert cell_width(line) <= terminal.width
 
 
 @given(PICTURES, TERMINALS)
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=80)
 def test_nothing_acts_on_the_terminal(of: HeadsResult, terminal: Terminal) -> None:
     text = heads_text(of, terminal)
     plain = SGR.sub("", text).replace("\n", "")
@@ -107,7 +107,7 @@ def test_nothing_acts_on_the_terminal(of: HeadsResult, terminal: Terminal) -> No
 
 
 @given(texts(), TERMINALS)
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, deadline=None, max_examples=60)
 def test_ink_stands_beneath_its_token(tokens: tuple[Token, ...], terminal: Terminal) -> None:
     """Whatever the characters: the rows of ink and of text are as wide as one another, and no row is cut."""
     heat = HeatScale(1.0, terminal._replace(color=ColorDepth.NONE))
