@@ -7,15 +7,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attncli import limits
+from attncli.errors import ModelError
+from attncli.models.loading.loaded_model import library_errors
+from attncli.quantities import whole_number
 from tests import fuzz
 from tests.cli.conftest import attn
 from tests.cli.test_process import ROOT
+from tests.tiny import bart, bert, deberta, save
 from tests.tokens.vocabularies import byte_bpe, unigram
 from tests.weight_files import with_header
 
@@ -268,6 +273,37 @@ def test_numbers_that_size_an_allocation(tmp_path: Path, fields: Any, reason: st
 def test_sizes_alone_are_counted(tmp_path: Path, field: str) -> None:
     """On the meta device a billion costs nothing."""
     assert attn("params", str(config(tmp_path, **{field: 10**9}))).code == 0
+
+
+@pytest.mark.parametrize("field", ["decoder_start_token_id", "forced_bos_token_id"])
+@pytest.mark.parametrize("value", [10**40, -(10**9)])
+def test_first_ids_of_a_decoder(tmp_path: Path, field: str, value: int) -> None:
+    save(tmp_path, bart())
+    (tmp_path / "generation_config.json").write_text(json.dumps({field: value}))
+    assert refused("heads", "--input-ids", "1 2", "-m", tmp_path).startswith("the decoder can't begin with the ids ")
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "reason"),
+    [
+        (bert, {"chunk_size_feed_forward": {"a": 1}}, "BertModel can't be run: '>' not supported between"),
+        (deberta, {"pad_token_id": 10**9}, "can't be loaded: Padding_idx must be within num_embeddings"),
+    ],
+)
+def test_fields_that_a_class_takes_and_its_code_does_not(
+    tmp_path: Path, family: Callable[[], Any], fields: Any, reason: str
+) -> None:
+    path = save(tmp_path, family()) / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), **fields}))
+    assert reason in refused("heads", "--input-ids", "1 2 3", "-m", tmp_path)
+
+
+def test_an_error_of_our_own_stays_one() -> None:
+    """Only what a library raises is taken for a fault of the files."""
+    with pytest.raises(AttributeError), library_errors("it can't be run"):
+        whole_number(5)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="it can't be run: Expecting value"), library_errors("it can't be run"):
+        json.loads("")
 
 
 def test_modules_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import AttnError, ModelError, reason_of
+from attncli.limits import MAX_SIZE
 from attncli.models.capture.attention_capture import Observer, run_captured
 from attncli.models.capture.structure import (
     Block,
@@ -304,7 +305,7 @@ def wrap_peft_model(model: nn.Module, name: str | None = None) -> LoadedModel:
 
 def decoder_prefix(generation: GenerationConfig | None, config: PreTrainedConfig) -> tuple[int, ...]:
     """The first ids of an encoder–decoder's decoder: its start token, and the forced first token, if there is one
-    (BART's, or the target language of a translation model)."""
+    (BART's, or the target language of a translation model). Raises ModelError for ids that no vocabulary has."""
     fields = (
         (generation, "decoder_start_token_id"),
         (config, "decoder_start_token_id"),
@@ -314,4 +315,10 @@ def decoder_prefix(generation: GenerationConfig | None, config: PreTrainedConfig
     )
     start = next((value for holder, name in fields if isinstance(value := getattr(holder, name, None), int)), 0)
     forced = getattr(generation, "forced_bos_token_id", None)
-    return (start, forced) if isinstance(forced, int) else (start,)
+    prefix = (start, forced) if isinstance(forced, int) else (start,)
+    if not all(0 <= identifier <= MAX_SIZE for identifier in prefix):
+        raise ModelError(
+            f"the decoder can't begin with the ids {', '.join(map(str, prefix))[:80]}",
+            hint="correct decoder_start_token_id or forced_bos_token_id in generation_config.json",
+        )
+    return prefix
