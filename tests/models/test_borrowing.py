@@ -94,9 +94,9 @@ def test_a_model_is_as_it_was_after_an_error(error: type[BaseException]) -> None
         if path.startswith("layers.1"):
             raise error
 
-    with pytest.raises(error):
+    with pytest.raises((error, ModelError)):
         loaded.run_attention(build_inputs(loaded, [tiny.tokens(IDS)]).arguments, interrupt)
-    with pytest.raises(error):
+    with pytest.raises((error, ModelError)):
         loaded.run_states(loaded.lists[0], {"input_ids": torch.tensor([IDS])}, lambda *_: interrupt("layers.1", None))
     assert state_of(model) == before
 
