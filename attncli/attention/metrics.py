@@ -247,11 +247,13 @@ class MetricSums:
     def means_by_text(self) -> Tensor:
         """The means as one tensor: float64 (batch, metrics, heads) on a CPU, NaN where a metric is undefined."""
         shown = {name: total for name, total in self._sums.items() if name != "virtual_sink" or self.has_sink}
-        nothing = torch.full((self.sides.queries.ids.shape[0], self.heads), torch.nan, dtype=torch.float64)
         # The mean over no queries is 0/0, which is NaN as well.
         means = {name: total / self._counts[name] for name, total in shown.items()}
         if self._columns is not None:
             means["token"] = self._columns.largest(self.sides)[0]
+        # A mask of its own for each head makes a uniform baseline for each.
+        empty = torch.empty(self.sides.queries.ids.shape[0], self.heads, dtype=torch.float64)
+        nothing = torch.full_like(next(iter(means.values()), empty), torch.nan, device="cpu")
         return torch.stack([means[name].cpu() if name in means else nothing for name in METRICS], dim=1)
 
     def total_queries(self) -> Tensor:

@@ -155,7 +155,8 @@ def _parse_existing(text: str) -> ModelRef | None:
         return ModelRef(text, Kind.FOLDER, str(Path(path)))
     if not os.path.exists(path):
         return None
-    check_ordinary(Path(path))
+    if not os.path.isfile(path):
+        check_ordinary(Path(path))
     if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
         return ModelRef(text, Kind.FILE, str(Path(path)))
     if _SENTENCEPIECE_VERSION.search(path) or (not path.endswith(".json") and holds_ranks(Path(path))):
