@@ -204,7 +204,8 @@ def _with_code(folder: Path, backend: Backend | None) -> ModelFiles:
 def _keep_code_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let transformers keep the code that it runs in a folder of the test's."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder / "modules"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    # Before the folder that another test may have left there.
+    monkeypatch.setattr(sys, "path", [str(folder / "modules"), *sys.path])
     for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
         monkeypatch.delitem(sys.modules, name)
 
