@@ -266,7 +266,7 @@ def test_depths_and_encodings(tmp_path: Path, name: str, content: bytes, reason:
 def test_numbers_that_size_an_allocation(tmp_path: Path, fields: Any, reason: str) -> None:
     folder = config(tmp_path, **fields)
     for arguments in (("params", folder), ("heads", "--input-ids", "1 2", "-m", folder)):
-        assert refused(*arguments) == f"the configuration of {folder} can't be: {reason}"
+        assert refused(*arguments) == f"the configuration of {folder} is impossible: {reason}"
 
 
 @pytest.mark.parametrize("field", ["vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings"])

@@ -232,7 +232,7 @@ def test_an_impossible_configuration_is_no_crash(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 0}))
     outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path))
-    assert outcome.code == 3 and "can't be" in outcome.error[0]
+    assert outcome.code == 3 and "is impossible: num_attention_heads" in outcome.error[0]
 
 
 def test_a_model_in_training_goes_on_training() -> None:

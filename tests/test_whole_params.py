@@ -676,7 +676,7 @@ def test_impossible_configurations(tmp_path: Path, changes: dict[str, Any], told
     assert time.process_time() - start < 1
     assert (outcome.code, outcome.text) == (3, "")
     first, second = outcome.err.splitlines()
-    assert first == f"error: the configuration of {model} can't be: {told}"
+    assert first == f"error: the configuration of {model} is impossible: {told}"
     assert second.startswith(f"hint: {hint}")
 
 

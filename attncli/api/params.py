@@ -288,7 +288,7 @@ def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
 def _unknown_packing_warning(model: ModelParameters) -> str:
     name, packed = model.counted.model, model.unknown_packing
     if model.counted.source == "header":
-        return f"the total of {name} is no number of parameters: the packing of {packed} is unknown"
+        return f"the parameters of {name} can't be counted: the packing of {packed} is unknown"
     return f"the weights of {name} can't be compared with its configuration: the packing of {packed} is unknown"
 
 

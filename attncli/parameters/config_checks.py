@@ -54,7 +54,7 @@ def check_numbers(fields: Mapping[str, Any], name: str, *, has_head_width: Calla
         fault = next(_faults(part, path, has_head_width), None)
         if fault is not None:
             field, sentence = fault
-            raise ModelError(f"the configuration of {name} can't be: {sentence}", hint=f"correct {path}{field}")
+            raise ModelError(f"the configuration of {name} is impossible: {sentence}", hint=f"correct {path}{field}")
 
 
 def _nested_configs(

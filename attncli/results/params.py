@@ -215,7 +215,7 @@ class ModelParameters(NamedTuple):
     reconciliation: the comparison with a checkpoint.  notes: how the numbers were found.
     changes: changed settings of the configuration, each `key=value`.
     unknown_packing: stored tensors that are packed in an unknown way, for a sentence: counted from the header the total
-    is no number of parameters, and counted from the configuration it can't be compared with the checkpoint.
+    isn't that of the parameters, and counted from the configuration it can't be compared with the checkpoint.
     """
 
     counted: ParameterCount

@@ -437,7 +437,7 @@ def test_what_is_said_of_an_unknown_packing(tmp_path: Path) -> None:
     outcome = attn("params", f"{model}/model.safetensors", "--check", str(TOTAL))
     warning, failure, *_ = outcome.err.splitlines()
     assert outcome.code == 4
-    assert warning == (f"warning: the total of {model}/model.safetensors is no number of parameters: {packed}")
+    assert warning == (f"warning: the parameters of {model}/model.safetensors can't be counted: {packed}")
     assert failure.startswith(f"failed: {model}/model.safetensors can't be checked: {packed}, ")
 
 

@@ -38,7 +38,7 @@ def check(fields: dict[str, Any], *, own_width: bool = False) -> None:
 def test_numbers_that_cannot_be(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ModelError) as caught:
         check({**SOUND, **fields})
-    assert caught.value.message == f"the configuration of tiny can't be: {sentence}"
+    assert caught.value.message == f"the configuration of tiny is impossible: {sentence}"
     assert caught.value.hint.startswith("correct ")
 
 

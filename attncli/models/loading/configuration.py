@@ -20,6 +20,18 @@ from attncli.models.loading.own_code import fetch_code
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
 
+#: What transformers and a model's class raise for a configuration with impossible values: almost anything.
+CONFIGURATION_ERRORS = (
+    StrictDataclassError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+)
+
 
 def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTrainedConfig:
     """The configuration of a model: its config.json, or the metadata of a GGUF file.
@@ -114,18 +126,7 @@ def _load_config(files: ModelFiles, folder: Path, raw: dict[str, Any] | None, **
     except ImportError as error:
         message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
         raise ModelError(message, hint="install the package that it names") from error
-    # A configuration with wrong types may raise almost anything.
-    except (
-        StrictDataclassError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RuntimeError,
-        AssertionError,
-        OSError,
-    ) as error:
+    except (*CONFIGURATION_ERRORS, OSError) as error:
         raise _bad_config_error(files, raw, error) from error
     return config
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -31,6 +30,7 @@ from transformers.models.auto.modeling_auto import (
 
 from attncli.errors import ModelError, reason_of
 from attncli.limits import MAX_BUILT_TENSORS
+from attncli.models.loading.configuration import CONFIGURATION_ERRORS
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
@@ -162,17 +162,7 @@ def _build(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
             f"{cls.__name__} needs a package that isn't installed: {reason_of(error)}",
             hint="install the package that it names",
         ) from error
-    # An invalid configuration may raise almost anything.
-    except (
-        StrictDataclassError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RuntimeError,
-        AssertionError,
-    ) as error:
+    except CONFIGURATION_ERRORS as error:
         raise ModelError(
             f"{cls.__name__} can't be built from its configuration: {reason_of(error)}",
             hint="correct the field that it names in config.json, or name another model",
